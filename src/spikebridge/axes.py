@@ -1,0 +1,23 @@
+"""Legend of the axes. Time comes first, always.
+
+| letter | axis |
+|---|---|
+| `T` | time: steps of one signal's own clock |
+| `B` | batch: samples that know nothing of each other |
+| `*N` | the shape of a layer: `(N,)` or `(C, H, W)` or any other |
+| `K` | windows that a hybrid unit cut from a signal |
+| `L` | steps inside one window |
+
+A whole signal is `(T, B, *N)`, one step of it `(B, *N)`, a cut signal `(K, L, B, *N)`. A state holds tensors whose first
+axis is `B`, so that samples can be selected from any state.
+"""
+
+from typing import TypeAlias
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Signal: TypeAlias = Float[Tensor, "T B *N"]
+Step: TypeAlias = Float[Tensor, "B *N"]
+Windows: TypeAlias = Float[Tensor, "K L B *N"]
+Opens: TypeAlias = Bool[Tensor, "T B"]

@@ -1,0 +1,48 @@
+"""The exception tree. Every message says what was expected, what came, and what to do.
+
+```
+SpikebridgeError
+├── ShapeError   (ValueError)   a tensor's shape, dtype or device does not fit
+├── ConfigError  (ValueError)   a setting, name, clock or link cannot be meant
+├── DataError    (OSError)      a file or stream is missing, damaged or holds impossible values
+└── ExportError  (ValueError)   something cannot be written in another format
+```
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SpikebridgeError(Exception):
+    """What every error of this package is."""
+
+
+class ShapeError(SpikebridgeError, ValueError):
+    """A tensor's shape, dtype or device does not fit."""
+
+
+class ConfigError(SpikebridgeError, ValueError):
+    """A setting, name, clock or link cannot be meant."""
+
+
+class DataError(SpikebridgeError, OSError):
+    """A file or stream is missing, damaged or holds impossible values."""
+
+
+class ExportError(SpikebridgeError, ValueError):
+    """Something cannot be written in another format."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that lists what is known and, if one is near, the likely meaning.
+
+    Example:
+        >>> did_you_mean("v_treshold", ["tau", "v_threshold"])
+        "did you mean 'v_threshold'? Known: tau, v_threshold."
+        >>> did_you_mean("colour", [])
+        'Known: none.'
+    """
+    names = list(known)
+    near = get_close_matches(word, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(names) or 'none'}."
