@@ -1,0 +1,56 @@
+# spikebridge: `make demo` shows what it does, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ORACLES := $(VENV)/.oracles
+DOCS := $(VENV)/.docs
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-plain test-types check bench docs clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# each stamp is older than its list when the list has changed, and only then is something installed again
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable ".[test]"
+	@touch $@
+
+# --no-deps: the peers ask for hardware drivers and old pins that a comparison of numbers does not need
+$(ORACLES): tests/oracles.txt $(INSTALLED)
+	$(BIN)/pip install --quiet --no-deps --requirement tests/oracles.txt
+	@touch $@
+
+$(DOCS): pyproject.toml $(INSTALLED)
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	@touch $@
+
+demo: $(INSTALLED) ## train the hybrid network and its twins on digits; ends with a table and a report
+	$(BIN)/spikebridge train digits --preset default --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: check test-plain test-types ## everything that must hold, in under ten minutes
+
+test-plain: $(INSTALLED) $(ORACLES)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+# the same tests with every shape in every signature executed as a check
+test-types: $(INSTALLED) $(ORACLES)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests --jaxtyping-packages=spikebridge,beartype.beartype
+
+check: $(INSTALLED) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) $(ORACLES) ## run every script in benchmarks/ and rewrite its results
+	for script in benchmarks/*.py; do $(BIN)/python "$$script" || exit 1; done
+
+docs: $(DOCS) ## build the documentation into site/
+	$(BIN)/sphinx-build -W --keep-going -b html docs site
+	@echo "site/index.html"
+
+clean: ## remove what was built (runs stay)
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
