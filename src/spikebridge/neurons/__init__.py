@@ -1,1 +1,53 @@
-"""To come."""
+"""Things with a membrane, and the containers that thread their state."""
+
+from spikebridge.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState, adaptive_lif_step
+from spikebridge.neurons.base import Neuron, Stateful, scan
+from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
+from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
+from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
+from spikebridge.neurons.lif import IF, LIF, LIFState, lif_step
+from spikebridge.neurons.memoryless import Memoryless
+from spikebridge.neurons.plif import PLIF
+from spikebridge.neurons.quantity import Effect, Quantity
+from spikebridge.neurons.recurrent import Recurrent, RecurrentState
+from spikebridge.neurons.sequential import Sequential, SequentialState
+from spikebridge.neurons.state import detach, select, to
+from spikebridge.neurons.surrogate import Arctan, FastSigmoid, Rectangle, Surrogate, Triangle
+
+__all__ = [
+    "IF",
+    "LIF",
+    "PLIF",
+    "AdaptiveLIF",
+    "AdaptiveLIFState",
+    "Arctan",
+    "CubaLIF",
+    "CubaLIFState",
+    "Effect",
+    "FastSigmoid",
+    "Integrator",
+    "IntegratorState",
+    "Izhikevich",
+    "IzhikevichState",
+    "LIFState",
+    "Memoryless",
+    "Neuron",
+    "Quantity",
+    "Rectangle",
+    "Recurrent",
+    "RecurrentState",
+    "Sequential",
+    "SequentialState",
+    "Stateful",
+    "Surrogate",
+    "Triangle",
+    "adaptive_lif_step",
+    "cuba_lif_step",
+    "detach",
+    "integrator_step",
+    "izhikevich_step",
+    "lif_step",
+    "scan",
+    "select",
+    "to",
+]

@@ -1,0 +1,135 @@
+"""LIF neurons whose threshold jumps with each spike and decays (G. Bellec et al., NeurIPS 2018). NIR has no node for it."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.lif import Reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.surrogate import Arctan, Surrogate
+
+
+class AdaptiveLIFState(NamedTuple):
+    """Membrane after the reset, and what past spikes have added to the threshold."""
+
+    v: Tensor
+    a: Tensor
+
+
+def adaptive_lif_step(
+    x_t: Float[Tensor, "B *N"],
+    state: AdaptiveLIFState,
+    *,
+    decay: Tensor | float,
+    decay_adaptation: Tensor | float,
+    jump: Tensor | float = 0.2,
+    v_threshold: Tensor | float = 1.0,
+    v_reset: Tensor | float = 0.0,
+    v_leak: Tensor | float = 0.0,
+    r: Tensor | float = 1.0,
+    reset: Reset = "hard",
+    surrogate: Surrogate = Arctan(),
+    detach_reset: bool = False,
+) -> tuple[Float[Tensor, "B *N"], AdaptiveLIFState]:
+    """One step: the adaptation decays, the membrane leaks and charges, fires at `v_threshold + a`, and `a` jumps.
+
+    Args:
+        x_t: input current.
+        state: membranes and adaptations after the last step.
+        decay: `exp(-dt / tau)` of the membrane.
+        decay_adaptation: `exp(-dt / tau_adaptation)` of the threshold.
+        jump: what one spike adds to the threshold.
+        v_threshold: threshold at rest.
+        v_reset: membrane after a hard reset.
+        v_leak: membrane at rest.
+        r: membrane a unit of input.
+        reset: "hard", or "soft", which takes the present threshold away.
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+
+    Returns:
+        Spikes and the state after the reset.
+
+    Example:
+        >>> state = AdaptiveLIFState(v=torch.tensor([[0.0]]), a=torch.tensor([[1.0]]))
+        >>> spikes, state = adaptive_lif_step(torch.tensor([[1.5]]), state, decay=0.5, decay_adaptation=0.5, jump=1.0)
+        >>> spikes.item(), state.a.item()
+        (1.0, 1.5)
+    """
+    a = state.a * decay_adaptation
+    threshold = v_threshold + a
+    charge = x_t if isinstance(r, float) and r == 1 else r * x_t
+    v = leak(state.v, decay, v_leak) + charge
+    spikes = surrogate(v - threshold)
+    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, threshold)
+    return spikes, AdaptiveLIFState(v, a + jump * spikes)
+
+
+class AdaptiveLIF(Neuron):
+    """A layer of LIF neurons with adaptive thresholds.
+
+    Args:
+        tau: membrane time constant [s].
+        tau_adaptation: time constant of the threshold [s].
+        dt: step of the layer's clock [s].
+        jump: what one spike adds to the threshold.
+        v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
+
+    Example:
+        >>> layer = AdaptiveLIF(tau=float("inf"), tau_adaptation=float("inf"), dt=0.001, jump=1.0)
+        >>> spikes, state = layer(torch.ones(6, 1, 1))  # thresholds 1, 2, 2, 3, 3, 3
+        >>> spikes.flatten().tolist()
+        [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    """
+
+    tau = Quantity(positive=True)
+    tau_adaptation = Quantity(positive=True)
+    jump = Quantity()
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+    step_function = staticmethod(adaptive_lif_step)
+
+    def __init__(
+        self,
+        tau: Tensor | float = 0.02,
+        tau_adaptation: Tensor | float = 0.2,
+        *,
+        dt: float,
+        jump: Tensor | float = 0.2,
+        v_threshold: Tensor | float = 1.0,
+        v_reset: Tensor | float = 0.0,
+        v_leak: Tensor | float = 0.0,
+        r: Tensor | float = 1.0,
+        reset: Reset = "hard",
+        surrogate: Surrogate = Arctan(),
+        detach_reset: bool = False,
+        learn: Iterable[str] = (),
+    ) -> None:
+        quantities = {"jump": jump, "v_threshold": v_threshold, "v_reset": v_reset, "v_leak": v_leak, "r": r}
+        super().__init__(dt, learn, tau=tau, tau_adaptation=tau_adaptation, **quantities)
+        if reset not in ("hard", "soft"):
+            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+        self.reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def initial_state(self, x_t: Tensor) -> AdaptiveLIFState:
+        return AdaptiveLIFState(v=torch.zeros_like(x_t) + self.v_leak, a=torch.zeros_like(x_t))
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")
+        return {
+            **quantities,
+            "decay": decay_of(tau, self.dt or 1.0),
+            "decay_adaptation": decay_of(tau_adaptation, self.dt or 1.0),
+            "reset": self.reset,
+            "surrogate": self.surrogate,
+            "detach_reset": self.detach_reset,
+        }

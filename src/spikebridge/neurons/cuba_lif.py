@@ -1,0 +1,132 @@
+"""Current-based LIF: a synaptic current with its own time constant feeds the membrane.
+
+NIR's `CubaLIF` (`tau_syn`, `tau_mem`) integrates both in continuous time; per step its input is scaled by `1 - decay` twice.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.lif import Reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.surrogate import Arctan, Surrogate
+
+
+class CubaLIFState(NamedTuple):
+    """Membrane after the reset, and synaptic current."""
+
+    v: Tensor
+    i: Tensor
+
+
+def cuba_lif_step(
+    x_t: Float[Tensor, "B *N"],
+    state: CubaLIFState,
+    *,
+    decay: Tensor | float,
+    decay_syn: Tensor | float,
+    v_threshold: Tensor | float = 1.0,
+    v_reset: Tensor | float = 0.0,
+    v_leak: Tensor | float = 0.0,
+    r: Tensor | float = 1.0,
+    reset: Reset = "hard",
+    surrogate: Surrogate = Arctan(),
+    detach_reset: bool = False,
+) -> tuple[Float[Tensor, "B *N"], CubaLIFState]:
+    """One step: `i = decay_syn i + x`, `v = v_leak + decay (v - v_leak) + r i`, fire, reset.
+
+    Args:
+        x_t: input to the synapses.
+        state: membranes and currents after the last step.
+        decay: `exp(-dt / tau)` of the membrane.
+        decay_syn: `exp(-dt / tau_syn)` of the current.
+        v_threshold: where a spike is fired.
+        v_reset: membrane after a hard reset.
+        v_leak: membrane at rest.
+        r: membrane a unit of current.
+        reset: "hard" or "soft".
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+
+    Returns:
+        Spikes and the state after the reset.
+
+    Example:
+        >>> state = CubaLIFState(v=torch.tensor([[0.5]]), i=torch.tensor([[0.5]]))
+        >>> spikes, state = cuba_lif_step(torch.tensor([[0.25]]), state, decay=0.5, decay_syn=0.5)
+        >>> spikes.item(), state.v.item(), state.i.item()
+        (0.0, 0.75, 0.5)
+    """
+    i = state.i * decay_syn + x_t
+    v = leak(state.v, decay, v_leak) + r * i
+    spikes = surrogate(v - v_threshold)
+    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, v_threshold)
+    return spikes, CubaLIFState(v, i)
+
+
+class CubaLIF(Neuron):
+    """A layer of LIF neurons with synaptic currents.
+
+    Args:
+        tau: membrane time constant [s].
+        tau_syn: synaptic time constant [s].
+        dt: step of the layer's clock [s].
+        v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
+
+    Example:
+        >>> layer = CubaLIF(tau=float("inf"), tau_syn=float("inf"), dt=0.001, v_threshold=3.0)
+        >>> spikes, state = layer(torch.ones(3, 1, 1))  # currents 1, 2, 3; membranes 1, then 3
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0, 1.0]
+    """
+
+    tau = Quantity(positive=True)
+    tau_syn = Quantity(positive=True)
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+    step_function = staticmethod(cuba_lif_step)
+
+    def __init__(
+        self,
+        tau: Tensor | float = 0.02,
+        tau_syn: Tensor | float = 0.005,
+        *,
+        dt: float,
+        v_threshold: Tensor | float = 1.0,
+        v_reset: Tensor | float = 0.0,
+        v_leak: Tensor | float = 0.0,
+        r: Tensor | float = 1.0,
+        reset: Reset = "hard",
+        surrogate: Surrogate = Arctan(),
+        detach_reset: bool = False,
+        learn: Iterable[str] = (),
+    ) -> None:
+        super().__init__(
+            dt, learn, tau=tau, tau_syn=tau_syn, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r
+        )
+        if reset not in ("hard", "soft"):
+            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+        self.reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def initial_state(self, x_t: Tensor) -> CubaLIFState:
+        return CubaLIFState(v=torch.zeros_like(x_t) + self.v_leak, i=torch.zeros_like(x_t))
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")
+        return {
+            **quantities,
+            "decay": decay_of(tau, self.dt or 1.0),
+            "decay_syn": decay_of(tau_syn, self.dt or 1.0),
+            "reset": self.reset,
+            "surrogate": self.surrogate,
+            "detach_reset": self.detach_reset,
+        }

@@ -1,0 +1,87 @@
+"""A leaky read-out that never fires (eq. 3 without the spike). NIR: `LI`, with `r_nir = r / (1 - decay)`."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.lif import decay_of, leak
+from spikebridge.neurons.quantity import Quantity
+
+
+class IntegratorState(NamedTuple):
+    """Membrane."""
+
+    v: Tensor
+
+
+def integrator_step(
+    x_t: Float[Tensor, "B *N"],
+    state: IntegratorState,
+    *,
+    decay: Tensor | float,
+    v_leak: Tensor | float = 0.0,
+    r: Tensor | float = 1.0,
+) -> tuple[Float[Tensor, "B *N"], IntegratorState]:
+    """One step: `v = v_leak + decay (v - v_leak) + r x`; the output is the membrane.
+
+    Args:
+        x_t: input current.
+        state: membranes after the last step.
+        decay: `exp(-dt / tau)`, 0 to 1.
+        v_leak: membrane at rest.
+        r: membrane a unit of input.
+
+    Returns:
+        The membrane, twice: as output and as state.
+
+    Example:
+        >>> y, state = integrator_step(torch.tensor([[1.0]]), IntegratorState(torch.tensor([[4.0]])), decay=0.5)
+        >>> y.item()
+        3.0
+    """
+    v = leak(state.v, decay, v_leak) + r * x_t
+    return v, IntegratorState(v)
+
+
+class Integrator(Neuron):
+    """A layer of leaky integrators.
+
+    Args:
+        tau: time constant [s]; `inf` sums without leak.
+        dt: step of the layer's clock [s].
+        v_leak: membrane at rest, also the initial one.
+        r: membrane a unit of input.
+        learn: quantities that are trained.
+
+    Example:
+        >>> y, state = Integrator(tau=float("inf"), dt=0.001)(torch.ones(3, 1, 1))
+        >>> y.flatten().tolist()
+        [1.0, 2.0, 3.0]
+    """
+
+    tau = Quantity(positive=True)
+    v_leak = Quantity()
+    r = Quantity()
+    step_function = staticmethod(integrator_step)
+
+    def __init__(
+        self,
+        tau: Tensor | float = 0.02,
+        *,
+        dt: float,
+        v_leak: Tensor | float = 0.0,
+        r: Tensor | float = 1.0,
+        learn: Iterable[str] = (),
+    ) -> None:
+        super().__init__(dt, learn, tau=tau, v_leak=v_leak, r=r)
+
+    def initial_state(self, x_t: Tensor) -> IntegratorState:
+        return IntegratorState(torch.zeros_like(x_t) + self.v_leak)
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        tau = quantities.pop("tau")
+        return {**quantities, "decay": decay_of(tau, self.dt or 1.0)}

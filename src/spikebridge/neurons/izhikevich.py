@@ -1,0 +1,108 @@
+"""Izhikevich's simple model of spiking neurons (E. M. Izhikevich, IEEE Transactions on Neural Networks 14, 2003).
+
+Membranes are in mV and the model's time in ms, as printed; `dt` is in seconds like everywhere. NIR has no node for it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.surrogate import Arctan, Surrogate
+
+
+class IzhikevichState(NamedTuple):
+    """Membrane [mV] and recovery variable, both after the reset."""
+
+    v: Tensor
+    u: Tensor
+
+
+def izhikevich_step(
+    x_t: Float[Tensor, "B *N"],
+    state: IzhikevichState,
+    *,
+    dt_ms: float,
+    a: Tensor | float = 0.02,
+    b: Tensor | float = 0.2,
+    c: Tensor | float = -65.0,
+    d: Tensor | float = 8.0,
+    v_threshold: Tensor | float = 30.0,
+    surrogate: Surrogate = Arctan(width=10.0),
+) -> tuple[Float[Tensor, "B *N"], IzhikevichState]:
+    """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`; a spike sets `v = c`, `u = u + d`.
+
+    Args:
+        x_t: input current, in the model's units.
+        state: membranes and recovery after the last step.
+        dt_ms: step [ms].
+        a: rate of the recovery [1/ms].
+        b: how strongly the recovery follows the membrane.
+        c: membrane after a spike [mV].
+        d: what a spike adds to the recovery.
+        v_threshold: peak of a spike [mV].
+        surrogate: derivative of the spike.
+
+    Returns:
+        Spikes and the state after the reset.
+
+    Example:
+        >>> state = IzhikevichState(v=torch.tensor([[-70.0]]), u=torch.tensor([[-14.0]]))
+        >>> spikes, state = izhikevich_step(torch.tensor([[0.0]]), state, dt_ms=1.0)  # at rest: 196 - 350 + 140 + 14 = 0
+        >>> spikes.item(), round(state.v.item(), 3), round(state.u.item(), 3)
+        (0.0, -70.0, -14.0)
+    """
+    v = state.v + dt_ms * (0.04 * state.v * state.v + 5 * state.v + 140 - state.u + x_t)
+    u = state.u + dt_ms * a * (b * state.v - state.u)
+    spikes = surrogate(v - v_threshold)
+    return spikes, IzhikevichState(v=v * (1 - spikes) + spikes * c, u=u + spikes * d)
+
+
+class Izhikevich(Neuron):
+    """A layer of Izhikevich neurons; the defaults are the regular spiking cell.
+
+    Args:
+        dt: step of the layer's clock [s]; at most 1 ms is advised.
+        a, b, c, d: the model's parameters, in its own units.
+        v_threshold: peak of a spike [mV].
+        surrogate: derivative of the spike.
+        learn: quantities that are trained.
+
+    Example:
+        >>> spikes, state = Izhikevich(dt=0.0005)(torch.full((400, 1, 1), 10.0))
+        >>> bool(spikes.sum() > 0), bool(Izhikevich(dt=0.0005)(torch.zeros(400, 1, 1))[0].sum() > 0)
+        (True, False)
+    """
+
+    a = Quantity(positive=True)
+    b = Quantity()
+    c = Quantity()
+    d = Quantity()
+    v_threshold = Quantity()
+    step_function = staticmethod(izhikevich_step)
+
+    def __init__(
+        self,
+        *,
+        dt: float,
+        a: Tensor | float = 0.02,
+        b: Tensor | float = 0.2,
+        c: Tensor | float = -65.0,
+        d: Tensor | float = 8.0,
+        v_threshold: Tensor | float = 30.0,
+        surrogate: Surrogate = Arctan(width=10.0),
+        learn: Iterable[str] = (),
+    ) -> None:
+        super().__init__(dt, learn, a=a, b=b, c=c, d=d, v_threshold=v_threshold)
+        self.surrogate = surrogate
+
+    def initial_state(self, x_t: Tensor) -> IzhikevichState:
+        v = torch.zeros_like(x_t) - 65.0
+        return IzhikevichState(v=v, u=v * self.b)
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        return {**quantities, "dt_ms": 1000.0 * (self.dt or 1.0), "surrogate": self.surrogate}

@@ -1,0 +1,197 @@
+"""Leaky integrate-and-fire neurons, and integrate-and-fire as those without a leak.
+
+R. Zhao et al., Nature Communications 13:3427 (2022), eq. 7. NIR's `LIF` integrates `tau dv/dt = (v_leak - v) + r I`; with the
+input constant over a step its exact solution scales the input by `1 - decay`, so `r_nir = r / (1 - decay)`.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.surrogate import Arctan, Surrogate
+
+Reset: TypeAlias = Literal["hard", "soft"]
+
+
+class LIFState(NamedTuple):
+    """Membrane after the reset, and steps of refractory time left (None where there is none)."""
+
+    v: Tensor
+    wait: Tensor | None = None
+
+
+def decay_of(tau: Tensor | float, dt: float) -> Tensor | float:
+    """The share of a membrane that is left after one step, `exp(-dt / tau)`.
+
+    Example:
+        >>> decay_of(float("inf"), dt=0.001)
+        1.0
+    """
+    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
+
+
+def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
+    """A membrane one step closer to its resting value."""
+    if isinstance(v_leak, float) and v_leak == 0:
+        return v if isinstance(decay, float) and decay == 1 else v * decay
+    return v_leak + decay * (v - v_leak)
+
+
+def reset_membrane(
+    v: Tensor, spikes: Tensor, reset: Reset, v_reset: Tensor | float, v_threshold: Tensor | float
+) -> Tensor:
+    """The membrane after its spikes: at `v_reset` (hard), or lower by the threshold (soft)."""
+    if reset == "soft":
+        return v - spikes * v_threshold
+    if isinstance(v_reset, float) and v_reset == 0:
+        return v - spikes * v
+    return v * (1 - spikes) + spikes * v_reset
+
+
+def lif_step(
+    x_t: Float[Tensor, "B *N"],
+    state: LIFState,
+    *,
+    decay: Tensor | float,
+    v_threshold: Tensor | float = 1.0,
+    v_reset: Tensor | float = 0.0,
+    v_leak: Tensor | float = 0.0,
+    r: Tensor | float = 1.0,
+    reset: Reset = "hard",
+    refractory: int = 0,
+    surrogate: Surrogate = Arctan(),
+    detach_reset: bool = False,
+) -> tuple[Float[Tensor, "B *N"], LIFState]:
+    """One step: leak and charge, fire, reset.
+
+    `v = v_leak + decay (v - v_leak) + r x`, a spike where `v >= v_threshold`, then the reset.
+
+    Args:
+        x_t: input current.
+        state: membranes (and refractory steps left) after the last step.
+        decay: `exp(-dt / tau)`, 0 to 1.
+        v_threshold: where a spike is fired.
+        v_reset: membrane after a hard reset.
+        v_leak: membrane at rest.
+        r: membrane a unit of input.
+        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        refractory: steps after a spike in which a neuron neither integrates nor fires.
+        surrogate: the derivative of the spike.
+        detach_reset: no gradient through the reset.
+
+    Returns:
+        Spikes, 0 or 1, and the state after the reset.
+
+    Example:
+        >>> state = LIFState(v=torch.tensor([[0.8]]))
+        >>> spikes, state = lif_step(torch.tensor([[0.7]]), state, decay=0.5)
+        >>> spikes.item(), state.v.item()
+        (1.0, 0.0)
+    """
+    charge = x_t if isinstance(r, float) and r == 1 else r * x_t
+    v = leak(state.v, decay, v_leak) + charge
+    if state.wait is None:
+        spikes = surrogate(v - v_threshold)
+        wait = None
+    else:
+        active = state.wait == 0
+        v = torch.where(active, v, state.v)
+        spikes = surrogate(v - v_threshold) * active
+        wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
+    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, v_threshold)
+    return spikes, LIFState(v, wait)
+
+
+class LIF(Neuron):
+    """A layer of leaky integrate-and-fire neurons.
+
+    Args:
+        tau: membrane time constant [s], above 0; `inf` is a neuron without leak.
+        dt: step of the layer's clock [s].
+        v_threshold: where a spike is fired.
+        v_reset: membrane after a hard reset.
+        v_leak: membrane at rest, also the initial one.
+        r: membrane a unit of input.
+        reset: "hard" or "soft".
+        refractory: refractory time [s], rounded to whole steps.
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+        learn: quantities that are trained, for example `("tau", "v_threshold")`.
+
+    Example:
+        >>> lif = LIF(tau=0.02, dt=0.001, v_threshold=1.0)
+        >>> spikes, state = lif(torch.full((4, 1, 3), 0.6))
+        >>> spikes[:, 0, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    tau = Quantity(positive=True)
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+    step_function = staticmethod(lif_step)
+
+    def __init__(
+        self,
+        tau: Tensor | float = 0.02,
+        *,
+        dt: float | None,
+        v_threshold: Tensor | float = 1.0,
+        v_reset: Tensor | float = 0.0,
+        v_leak: Tensor | float = 0.0,
+        r: Tensor | float = 1.0,
+        reset: Reset = "hard",
+        refractory: float = 0.0,
+        surrogate: Surrogate = Arctan(),
+        detach_reset: bool = False,
+        learn: Iterable[str] = (),
+    ) -> None:
+        super().__init__(dt, learn, tau=tau, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
+        if reset not in ("hard", "soft"):
+            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+        if refractory < 0 or (refractory and dt is None):
+            raise ConfigError(
+                f"{type(self).__name__} needs a refractory time >= 0 s and its dt, but got {refractory} and {dt}"
+            )
+        self.reset = reset
+        self.refractory = round(refractory / dt) if dt is not None else 0
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def initial_state(self, x_t: Tensor) -> LIFState:
+        return LIFState(
+            v=torch.zeros_like(x_t) + self.v_leak,
+            wait=torch.zeros(x_t.shape, dtype=torch.int64, device=x_t.device) if self.refractory else None,
+        )
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        tau = quantities.pop("tau")
+        return {
+            **quantities,
+            "decay": decay_of(tau, self.dt or 1.0),
+            "reset": self.reset,
+            "refractory": self.refractory,
+            "surrogate": self.surrogate,
+            "detach_reset": self.detach_reset,
+        }
+
+
+class IF(LIF):
+    """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.
+
+    Example:
+        >>> spikes, state = IF(v_threshold=2.0)(torch.ones(4, 1, 1))
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, *, dt: float | None = None, **settings: Any) -> None:
+        super().__init__(math.inf, dt=dt, **settings)

@@ -1,0 +1,78 @@
+"""Feedback: what a layer gives out comes back to its input one tick later."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.neurons.base import Stateful, scan
+from spikebridge.neurons.quantity import Effect, Modulated
+from spikebridge.neurons.sequential import split_paths
+from spikebridge.neurons.state import State
+from spikebridge.neurons.stateless import modulated, over_time, per_sample, refuse_hidden_state
+
+
+class RecurrentState(NamedTuple):
+    """The state of the layer, and its last output."""
+
+    layer: State
+    y: Tensor
+
+
+class Recurrent(Stateful):
+    """A layer whose output comes back one step later: `y[t] = layer(x[t] + weight(y[t - 1]))`, with `y[-1] = 0`.
+
+    Args:
+        layer: any stateful layer.
+        weight: a plain module from the layer's output to its input; without a bias, unless it shall act at every step.
+
+    Example:
+        >>> import torch
+        >>> from spikebridge.neurons import Memoryless
+        >>> echo = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.ones_(echo.weight)
+        >>> y, state = Recurrent(Memoryless(), echo)(torch.tensor([1.0, 0.0, 0.0]).reshape(3, 1, 1))
+        >>> y.flatten().tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, layer: Stateful, weight: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(layer, Stateful):
+            raise ConfigError(f"Recurrent needs a Stateful layer, but got {type(layer).__name__}")
+        if isinstance(weight, Stateful):
+            raise ConfigError(
+                f"Recurrent needs a plain module as its weight, but got the stateful {type(weight).__name__}"
+            )
+        refuse_hidden_state(weight, "weight")
+        self.layer = layer
+        self.weight = weight
+
+    def modulable_paths(self) -> list[str]:
+        return [f"layer.{path}" for path in self.layer.modulable_paths()] + [
+            f"weight.{path}" for path, _ in self.weight.named_parameters()
+        ]
+
+    def initial_state(self, x_t: Tensor) -> RecurrentState:
+        y, state = self.layer(x_t.new_empty((0, *x_t.shape)))
+        return RecurrentState(state, y.new_zeros(y.shape[1:]))
+
+    def step(self, x_t: Tensor, state: RecurrentState, **modulation: Modulated) -> tuple[Tensor, RecurrentState]:
+        effects = split_paths(modulation, ["layer", "weight"])
+        previous = state.y.unsqueeze(0)
+        on_weight = effects.get("weight")
+        feedback = modulated(self.weight, on_weight, previous) if on_weight else over_time(self.weight, previous)
+        if feedback.shape[1:] != x_t.shape:
+            raise ShapeError(
+                f"Recurrent's weight gives {tuple(feedback.shape[1:])}, but the input step is {tuple(x_t.shape)}"
+            )
+        y, layer_state = self.layer.step(x_t + feedback[0], state.layer, **effects.get("layer", {}))
+        return y, RecurrentState(layer_state, y)
+
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, RecurrentState]:
+        parameters = dict(self.weight.named_parameters(prefix="weight"))
+        for path, value in modulation.items():
+            # a weight's axes are not those of the signal, so its time axis is made explicit before the loop
+            if path in parameters and isinstance(value, Tensor):
+                modulation[path] = Effect(per_sample(parameters[path], value, len(x), x.shape[1]), "replace")
+        return scan(self, x, state, **modulation)

@@ -1,0 +1,104 @@
+"""Layers in a row, stateful and plain ones, with their states threaded."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.state import State
+from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
+
+
+class SequentialState(NamedTuple):
+    """The state of each layer, None for a plain one."""
+
+    layers: tuple[State, ...]
+
+
+def split_paths(modulation: dict[str, Any], known: list[str]) -> dict[str, dict[str, Any]]:
+    """Modulation by path, sorted by the first name of the path.
+
+    Example:
+        >>> split_paths({"lif1.v_threshold": 2.0, "lif1.tau": 0.1}, ["fc1", "lif1"])
+        {'lif1': {'v_threshold': 2.0, 'tau': 0.1}}
+    """
+    by_child: dict[str, dict[str, Any]] = {}
+    for path, value in modulation.items():
+        child, _, rest = path.partition(".")
+        if child not in known or not rest:
+            raise ConfigError(f"no quantity at {path!r}; {did_you_mean(child, known)}")
+        by_child.setdefault(child, {})[rest] = value
+    return by_child
+
+
+class Sequential(Stateful):
+    """Layers in a row. Plain modules see time folded into the batch; modulation goes by path, `{"lif1.v_threshold": ...}`.
+
+    Args:
+        layers: modules in order, named "0", "1", ... or by keyword.
+
+    Example:
+        >>> import torch
+        >>> from spikebridge.neurons import IF
+        >>> network = Sequential(fc=nn.Linear(3, 2), fire=IF())
+        >>> y, state = network(torch.zeros(5, 4, 3))
+        >>> y.shape, network.modulable_paths()[:3]
+        (torch.Size([5, 4, 2]), ['fc.weight', 'fc.bias', 'fire.tau'])
+    """
+
+    def __init__(self, *layers: nn.Module, **named_layers: nn.Module) -> None:
+        super().__init__()
+        if layers and named_layers:
+            raise ConfigError("Sequential takes its layers in order or by name, not both")
+        for name, layer in {**{str(i): layer for i, layer in enumerate(layers)}, **named_layers}.items():
+            if not isinstance(layer, nn.Module):
+                raise ConfigError(f"Sequential needs modules, but {name!r} is a {type(layer).__name__}")
+            if hasattr(nn.Module, name):
+                raise ConfigError(
+                    f"a layer cannot be called {name!r}, which is a method of every module; choose another name"
+                )
+            refuse_hidden_state(layer, name)
+            self.add_module(name, layer)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return self.children()
+
+    def __getitem__(self, index: int) -> nn.Module:
+        return list(self.children())[index]
+
+    def modulable_paths(self) -> list[str]:
+        paths: list[str] = []
+        for name, layer in self.named_children():
+            inner = layer.modulable_paths() if isinstance(layer, Stateful) else [n for n, _ in layer.named_parameters()]
+            paths += [f"{name}.{path}" for path in inner]
+        return paths
+
+    def initial_state(self, x_t: Tensor) -> SequentialState:
+        """The initial states, found by sending an empty signal through the layers."""
+        return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def step(self, x_t: Tensor, state: State, **modulation: Any) -> tuple[Tensor, State]:
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return y[0], state
+
+    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
+        if x.ndim < 2:
+            raise ShapeError(f"Sequential needs a signal (T, B, *N), but got shape {tuple(x.shape)}")
+        by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
+        old = state.layers if state is not None else (None,) * len(self)
+        if len(old) != len(self):
+            raise ShapeError(f"the state is of {len(old)} layers, but this Sequential has {len(self)}")
+        new = []
+        for (name, layer), layer_state in zip(self.named_children(), old, strict=True):
+            effects = by_layer.get(name, {})
+            if isinstance(layer, Stateful):
+                x, layer_state = layer(x, layer_state, **effects)
+            else:
+                x = modulated(layer, effects, x) if effects else over_time(layer, x)
+            new.append(layer_state)
+        return x, SequentialState(tuple(new))

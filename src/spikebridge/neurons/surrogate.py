@@ -1,0 +1,105 @@
+"""Surrogate gradients: a step forward, a smooth bump backward.
+
+`surrogate(v - v_threshold)` is 1 where the membrane has reached the threshold and 0 elsewhere. The derivative of the step
+is replaced by a bump around the threshold (E. Neftci et al., IEEE Signal Processing Magazine 36, 2019). `width` stretches
+the bump; its area stays 1 for the rectangle and the triangle, and its height 1 for the others at width 1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+
+
+class _Step(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.derivative = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return gradient * ctx.derivative(x), None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A step with a stated derivative. Subclasses give `derivative`.
+
+    Args:
+        width: how far around the threshold gradients flow, in units of the membrane.
+    """
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.width > 0:
+            raise ConfigError(f"{type(self).__name__} needs width > 0, but got {self.width}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
+        return _Step.apply(x, self.derivative)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """What stands for the derivative of the step at distance `x` from the threshold."""
+        raise NotImplementedError
+
+
+class Rectangle(Surrogate):
+    """`1 / width` within half a width of the threshold (Y. Wu et al., Frontiers in Neuroscience 12, 2018).
+
+    Example:
+        >>> Rectangle(width=2.0).derivative(torch.tensor([0.0, 0.9, 1.1])).tolist()
+        [0.5, 0.5, 0.0]
+    """
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (x.abs() <= self.width / 2).to(x.dtype) / self.width
+
+
+class Triangle(Surrogate):
+    """Falls from `1 / width` at the threshold to 0 one width away (S. K. Esser et al., PNAS 113, 2016).
+
+    Example:
+        >>> Triangle(width=2.0).derivative(torch.tensor([0.0, 1.0, 3.0])).tolist()
+        [0.5, 0.25, 0.0]
+    """
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (1 - x.abs() / self.width).clamp(min=0) / self.width
+
+
+class Arctan(Surrogate):
+    """`1 / (1 + (pi x / width)^2) / width` (W. Fang et al., ICCV 2021; their alpha is 2 / width).
+
+    Example:
+        >>> Arctan(width=1.0).derivative(torch.tensor([0.0, 1 / math.pi])).tolist()
+        [1.0, 0.5]
+    """
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return 1 / self.width / (1 + (x * (math.pi / self.width)) ** 2)
+
+
+class FastSigmoid(Surrogate):
+    """`1 / (1 + |x| / width)^2` (F. Zenke and S. Ganguli, Neural Computation 30, 2018; their slope is 1 / width).
+
+    Example:
+        >>> FastSigmoid(width=1.0).derivative(torch.tensor([0.0, 1.0])).tolist()
+        [1.0, 0.25]
+    """
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return 1 / (1 + x.abs() / self.width) ** 2
