@@ -1,0 +1,191 @@
+"""What there is, read without importing it, and the one place where a recipe is imported.
+
+`spikebridge --help` and `spikebridge list` must answer at once. So recipes and building blocks are found by parsing
+their source with `ast`, while PyTorch sleeps. A recipe is any Python file with the parts named in `PARTS`.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from spikebridge.errors import ConfigError, did_you_mean
+
+PACKAGE = Path(__file__).resolve().parent.parent
+PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A recipe or a building block as `list` shows it."""
+
+    name: str
+    summary: str
+    presets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the building blocks of one kind are exported, and which of the exported names are meant."""
+
+    folder: str
+    files: tuple[str, ...] = ()
+    not_files: tuple[str, ...] = ()
+    functions: str = ""
+
+
+KINDS = {
+    "neurons": Kind("neurons", not_files=("base", "state", "quantity", "surrogate", "sequential")),
+    "surrogates": Kind("neurons", files=("surrogate",)),
+    "windows": Kind("hybrid", files=("window",)),
+    "kernels": Kind("hybrid", files=("kernel",)),
+    "discretizers": Kind("hybrid", files=("discretizer",)),
+    "coding schemes": Kind("coding"),
+    "data sets": Kind("data", functions="load_"),
+}
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes of the package by name, each with its file.
+
+    Example:
+        >>> all(path.stem == name for name, path in recipes().items())
+        True
+    """
+    found = {}
+    for path in sorted((PACKAGE / "recipes").glob("*.py")):
+        if {"Config", "train"} <= set(_top_level(_parse(path))):
+            found[path.stem] = path
+    return found
+
+
+def list_recipes() -> list[Listing]:
+    """Name, first line and presets of every recipe of the package."""
+    listings = []
+    for name, path in recipes().items():
+        tree = _parse(path)
+        presets = _top_level(tree).get("PRESETS")
+        keys = presets.keys if isinstance(presets, ast.Dict) else []
+        names = tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
+        listings.append(Listing(name, _first_line(tree), names))
+    return listings
+
+
+def list_blocks(kind: str) -> list[Listing]:
+    """Name and first line of every building block of a kind of `KINDS`, in the order of their export."""
+    meant = KINDS[kind]
+    folder = PACKAGE / meant.folder
+    listings = []
+    for stem, name in _exports(folder):
+        if (meant.files and stem not in meant.files) or stem in meant.not_files:
+            continue
+        node = _top_level(_parse(folder / f"{stem}.py")).get(name)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and _is_block(node, meant):
+            listings.append(Listing(name, _first_line(node)))
+    return listings
+
+
+def load(word: str) -> ModuleType:
+    """Imports a recipe by its name or by the path of its file.
+
+    Args:
+        word: `digits`, or `./my.py`. A file is a program: loading it runs it.
+
+    Raises:
+        ConfigError: there is no such recipe, or the file is not one.
+    """
+    known = recipes()
+    if word in known:
+        return importlib.import_module(f"spikebridge.recipes.{word}")
+    path = Path(word)
+    if path.suffix != ".py":
+        raise ConfigError(f"no recipe {word!r}: {did_you_mean(word, known)} A recipe file of your own ends in .py.")
+    if not path.is_file():
+        raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
+    module = _load_file(path.resolve())
+    missing = [part for part in PARTS if not hasattr(module, part)]
+    if missing:
+        raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(PARTS)}.")
+    return module
+
+
+def source(name: str) -> str:
+    """The text of a recipe of the package.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    known = recipes()
+    if name not in known:
+        raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
+    return known[name].read_text(encoding="utf-8")
+
+
+def identity(word: str) -> str:
+    """What a run folder remembers of its recipe: a name, or for a file of your own its full path."""
+    return word if word in recipes() else str(Path(word).resolve())
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"spikebridge_recipe_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be loaded as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name while the file runs
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise ConfigError(f"{path} cannot be loaded: {error}") from error
+    return module
+
+
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
+    """Names bound at the top of a file: classes and functions with their node, variables with their value."""
+    bound: dict[str, ast.AST] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            bound[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            bound[node.target.id] = node.value
+        elif isinstance(node, ast.Assign):
+            bound |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+    return bound
+
+
+def _exports(folder: Path) -> Iterator[tuple[str, str]]:
+    """File stem and name of all that a folder's `__init__.py` imports from its own files."""
+    for node in ast.walk(_parse(folder / "__init__.py")):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            stem = node.module.rsplit(".", 1)[-1]
+            if (folder / f"{stem}.py").is_file():
+                yield from ((stem, alias.name) for alias in node.names)
+
+
+def _is_block(node: ast.ClassDef | ast.FunctionDef, kind: Kind) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return bool(kind.functions) and node.name.startswith(kind.functions)
+    bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    plain = bases & {"NamedTuple", "Protocol"} or node.name.endswith("State")
+    return not (kind.functions or plain or _is_abstract(node))
+
+
+def _is_abstract(node: ast.ClassDef) -> bool:
+    """Whether a method only says that subclasses give it."""
+    raised = (inner.exc for inner in ast.walk(node) if isinstance(inner, ast.Raise))
+    return any(isinstance(error, ast.Name) and error.id == "NotImplementedError" for error in raised)
+
+
+def _first_line(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").split("\n", 1)[0]

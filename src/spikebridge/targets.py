@@ -1,0 +1,164 @@
+"""What the words of a command mean: a run folder, a recipe, one of its networks, the settings to start from."""
+
+import os
+import typing
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tyro
+
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.recipes import discovery
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recipe with settings, and the run they belong to, if any."""
+
+    word: str
+    module: ModuleType
+    settings: Any
+    run: Any = None
+
+    def trained_run(self) -> Any:
+        """The run with its weights.
+
+        Raises:
+            ConfigError: only a recipe was named.
+        """
+        if self.run is None:
+            raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
+        return self.run
+
+    def networks(self, name: str | None = None) -> dict[str, Any]:
+        """The recipe's networks by name, or only the one that is named.
+
+        Raises:
+            ConfigError: there is no network of that name.
+        """
+        built = self.module.build(self.settings)
+        if name is None:
+            return dict(built)
+        if name not in built:
+            raise ConfigError(f"{self.word} has no network {name!r}: {did_you_mean(name, built)}")
+        return {name: built[name]}
+
+    def findings(self, name: str | None = None) -> list[Any]:
+        """What the doctor finds in the recipe's networks, trained where there is a run."""
+        from spikebridge.analysis.doctor import examine
+
+        inputs = self.module.example(self.settings)
+        return [finding for network in self.networks(name).values() for finding in examine(network, inputs)]
+
+
+def find(word: str) -> Target:
+    """A recipe by name or file, or a run folder.
+
+    Raises:
+        ConfigError: the word is none of these.
+    """
+    known = discovery.recipes()
+    if word not in known and Path(word).is_dir():
+        return find_run(Path(word))
+    if word not in known and Path(word).suffix != ".py":
+        raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
+    module = discovery.load(word)
+    return Target(word, module, module.PRESETS[default_preset(module)])
+
+
+def find_run(path: Path) -> Target:
+    """A run folder with its recipe and settings.
+
+    Raises:
+        DataError: there is no such folder, or it is not a run.
+    """
+    from spikebridge.training.run import Run
+
+    if not path.is_dir():
+        raise DataError(f"no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
+    run = Run.open(path)
+    module = discovery.load(run.recipe)
+    return Target(str(path), module, restore(module.Config, run.config_dict, str(path)), run)
+
+
+def default_preset(module: ModuleType) -> str:
+    """`default`, or the first preset where a recipe has none of that name."""
+    return "default" if "default" in module.PRESETS else next(iter(module.PRESETS))
+
+
+def settings_to_start_from(module: ModuleType, recipe: str, words: list[str]) -> Any:
+    """The settings that options change: those of the preset, or with --resume those of the run that goes on.
+
+    Args:
+        module: the recipe.
+        recipe: the word that named it.
+        words: the options after it; only --preset, --out and --resume are looked at.
+    """
+
+    @dataclass(frozen=True)
+    class Choice:
+        preset: str | None = None
+        out: Path | None = None
+        resume: bool = False
+
+    choice, _ = tyro.cli(Choice, args=words, prog="spikebridge train", return_unknown_args=True, add_help=False)
+    if choice.preset is not None:
+        if choice.preset not in module.PRESETS:
+            raise ConfigError(
+                f"{recipe} has no preset {choice.preset!r}: {did_you_mean(choice.preset, module.PRESETS)}"
+            )
+        return module.PRESETS[choice.preset]
+    if choice.resume:
+        path = choice.out or run_folder(recipe, resume=True)
+        if path.is_dir():
+            return find_run(path).settings
+    return module.PRESETS[default_preset(module)]
+
+
+def run_folder(recipe: str, resume: bool) -> Path:
+    """runs/RECIPE, numbered: the newest one there is to resume, else the first free one."""
+    stem = Path(recipe).stem
+    number = 1
+    while (RUNS / _numbered(stem, number)).exists():
+        number += 1
+    return RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
+
+
+def restore(kind: type, values: dict[str, Any], where: str) -> Any:
+    """A settings dataclass from the plain values that were written as JSON.
+
+    Raises:
+        DataError: a value is missing or unknown: the run was made by another version of the recipe.
+    """
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in fields(kind)}
+    if names != set(values):
+        odd = ", ".join(sorted(names ^ set(values)))
+        raise DataError(f"{where} belongs to another version of its recipe: settings differ in {odd}; train it again")
+    return kind(**{name: _restore_value(hints[name], value, where) for name, value in values.items()})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _restore_value(hint: Any, value: Any, where: str) -> Any:
+    choices = [hint, *typing.get_args(hint)]
+    for choice in choices:
+        if isinstance(value, dict) and is_dataclass(choice) and isinstance(choice, type):
+            return restore(choice, value, where)
+    if isinstance(value, list) and any(choice is tuple or typing.get_origin(choice) is tuple for choice in choices):
+        return tuple(value)
+    return Path(value) if isinstance(value, str) and Path in choices else value
+
+
+def _numbered(stem: str, number: int) -> str:
+    return stem if number == 1 else f"{stem}-{number}"
