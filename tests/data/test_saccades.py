@@ -12,7 +12,7 @@ from spikebridge.data.saccades import (
     thin,
     triangle_path,
 )
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, DataError, ShapeError
 
 PLAIN_CAMERA = EventCamera(threshold_mean=0.2, threshold_sd=0.0, log_offset=0.1)
 
@@ -183,7 +183,7 @@ def test_images_of_a_wrong_kind_are_refused(images):
 
 @pytest.mark.parametrize("value", [255.0, -0.1, float("nan")])
 def test_intensities_out_of_range_are_refused(value):
-    with pytest.raises(ShapeError, match=r"in \[0, 1\]"):
+    with pytest.raises(DataError, match=r"in \[0, 1\]"):
         hybrid_camera(torch.full((1, 8, 8), value), torch.zeros(1, dtype=torch.long), seeded())
 
 

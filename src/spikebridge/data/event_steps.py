@@ -125,9 +125,9 @@ def events_of_images(
 
     Example:
         >>> camera = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)
-        >>> there_and_back = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1)
-        >>> events_of_images(there_and_back, camera)[..., 0, 0].flatten(1).tolist()  # ON, OFF of both bins
-        [[2.0, 0.0], [0.0, 2.0]]
+        >>> up_and_down = torch.tensor([0.0, 1.0, 0.1]).view(3, 1, 1, 1)
+        >>> events_of_images(up_and_down, camera)[..., 0, 0].flatten(1).tolist()  # ON, OFF of both bins
+        [[2.0, 0.0], [0.0, 1.0]]
     """
     check_steppable(camera)
     if len(images) < 2:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikebridge.data.event_camera import EventCamera
 from spikebridge.data.event_steps import check_steppable, initial_sensor, sensor_step
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # a dark current of a tenth of white: then about 7 % of pixels have an event in a step
 DIGIT_CAMERA = EventCamera(log_offset=0.1)
@@ -163,7 +163,8 @@ def hybrid_camera(
         Clean frames in [0, 1] and events, with 1 for "there was one" unless `saccades.counts`.
 
     Raises:
-        ShapeError: images and labels do not fit each other, or are not what they should be.
+        ShapeError: images and labels do not fit each other.
+        DataError: intensities outside [0, 1].
         ConfigError: the sensor has no room for the image.
 
     Example:
@@ -242,7 +243,7 @@ def _check_images(images: Tensor, labels: Tensor, saccades: Saccades) -> None:
             f"{tuple(images.shape)} and labels {tuple(labels.shape)}. Bytes are divided by 255 first."
         )
     if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ShapeError(
+        raise DataError(
             "hybrid_camera needs intensities in [0, 1], but some are outside or not a number. "
             "Divide by the brightest possible value first, and add noise to the frames afterwards (`noisy`)."
         )

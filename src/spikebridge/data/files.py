@@ -1,0 +1,193 @@
+"""Where data sets lie, which ones are known, and from where they officially come. Nothing is ever downloaded.
+
+The folder is named by the environment variable `SPIKEBRIDGE_DATA` or by an explicit path (`--data`). A set is there
+when all files of one of its layouts are. This module needs neither torch nor numpy.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+
+VARIABLE = "SPIKEBRIDGE_DATA"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A known data set: its files relative to the data folder, and its official source.
+
+    Args:
+        name: what it is called at the command line.
+        about: what it is, in one line.
+        layouts: each a tuple of relative paths that together make the set; any one layout will do. None at all means
+            that the set comes with an installed package.
+        source: title, authors and official site, as text.
+        licence: what its authors state.
+    """
+
+    name: str
+    about: str
+    layouts: tuple[tuple[str, ...], ...]
+    source: str
+    licence: str
+
+
+class Availability(NamedTuple):
+    """One data set, and what of it is there."""
+
+    data_set: DataSet
+    present: bool
+    missing: tuple[str, ...]  # of the layout that is nearest to complete
+
+
+_IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+DATA_SETS = (
+    DataSet(
+        name="digits",
+        about="1797 handwritten digits of 8 x 8 pixels, shipped with scikit-learn",
+        layouts=(),
+        source="Optical Recognition of Handwritten Digits, E. Alpaydin, C. Kaynak: archive.ics.uci.edu",
+        licence="CC BY 4.0",
+    ),
+    DataSet(
+        name="mnist",
+        about="handwritten digits of 28 x 28 pixels: the four idx files, plain or gzipped, or digits.npz",
+        layouts=(
+            tuple(f"mnist/{name}" for name in _IDX),
+            tuple(f"mnist/{name}.gz" for name in _IDX),
+            ("mnist/digits.npz",),
+        ),
+        source="MNIST, Y. LeCun, C. Cortes, C. Burges: yann.lecun.com/exdb/mnist",
+        licence="CC BY-SA 3.0",
+    ),
+    DataSet(
+        name="nmnist",
+        about="MNIST seen by a moving event camera of 34 x 34 pixels, one .bin file a digit",
+        layouts=(("nmnist/Train", "nmnist/Test"),),
+        source="N-MNIST, G. Orchard, A. Jayawant, G. Cohen, N. Thakor: garrickorchard.com/datasets/n-mnist",
+        licence="CC BY-SA 4.0",
+    ),
+    DataSet(
+        name="fe240hz",
+        about="frames at 40 Hz, events and boxes at 240 Hz of one moving object (checks the event-camera simulator)",
+        layouts=(
+            (
+                "tracking/FE240hz_star_motion_0/img",
+                "tracking/FE240hz_star_motion_0/events_sparse.npz",
+                "tracking/FE240hz_star_motion_0/groundtruth_rect.txt",
+            ),
+        ),
+        source="FE240hz, J. Zhang et al., ICCV 2021; sample in the repository Jee-King/AFNet on GitHub",
+        licence="not stated: research use only",
+    ),
+)
+
+
+def data_folder(explicit: Path | None = None) -> Path:
+    """The folder that holds the data sets.
+
+    Args:
+        explicit: a path that goes before the environment variable.
+
+    Returns:
+        An existing folder.
+
+    Raises:
+        DataError: no folder is named, or the one that is named does not exist.
+
+    Example:
+        >>> data_folder(Path("/no/such/place"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: the data folder /no/such/place does not exist...
+    """
+    named = explicit if explicit is not None else os.environ.get(VARIABLE)
+    if not named:
+        raise DataError(
+            f"no data folder is named: set {VARIABLE} to the folder that holds the data sets, or give --data."
+        )
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"the data folder {folder} {what}; correct {VARIABLE} or --data.")
+    return folder
+
+
+def available(explicit: Path | None = None) -> list[Availability]:
+    """Every known data set, and whether it is there.
+
+    Args:
+        explicit: a path that goes before the environment variable. Where neither names a folder, only the sets that
+            come with a package are there.
+
+    Returns:
+        One entry a data set, in the order of `DATA_SETS`.
+
+    Raises:
+        DataError: the folder that is named does not exist.
+
+    Example:
+        >>> [entry.present for entry in available() if entry.data_set.name == "digits"]
+        [True]
+    """
+    named = explicit is not None or os.environ.get(VARIABLE)
+    folder = data_folder(explicit) if named else None
+    return [_look(data_set, folder) for data_set in DATA_SETS]
+
+
+def find(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
+    """The files of a data set, in the order of its first complete layout.
+
+    Args:
+        name: a name from `DATA_SETS`.
+        explicit: a path that goes before the environment variable.
+
+    Returns:
+        Existing paths; none for a set that comes with a package.
+
+    Raises:
+        ConfigError: the name is unknown.
+        DataError: files are missing; the message names them and the official source.
+
+    Example:
+        >>> find("digits")
+        ()
+        >>> find("minst")
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.ConfigError: no data set is called 'minst'; did you mean 'mnist'? Known: ...
+    """
+    known = {data_set.name: data_set for data_set in DATA_SETS}
+    if name not in known:
+        raise ConfigError(f"no data set is called {name!r}; {did_you_mean(name, known)}")
+    data_set = known[name]
+    if not data_set.layouts:
+        return ()
+    folder = data_folder(explicit)
+    for layout in data_set.layouts:
+        if not _missing(layout, folder):
+            return tuple(folder / path for path in layout)
+    missing = ", ".join(_look(data_set, folder).missing)
+    raise DataError(
+        f"{name} is not in {folder}: {missing} missing. It comes from {data_set.source} (licence: {data_set.licence}); "
+        "get it there and put it into that folder."
+    )
+
+
+def _missing(layout: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    return tuple(path for path in layout if not (folder / path).exists())
+
+
+def _look(data_set: DataSet, folder: Path | None) -> Availability:
+    if not data_set.layouts:
+        return Availability(data_set, True, ())
+    if folder is None:
+        return Availability(data_set, False, data_set.layouts[0])
+    missing = min((_missing(layout, folder) for layout in data_set.layouts), key=len)
+    # where nothing of any layout is there, the first one is what people usually have
+    if all(len(_missing(layout, folder)) == len(layout) for layout in data_set.layouts):
+        missing = data_set.layouts[0]
+    return Availability(data_set, not missing, missing)
