@@ -13,8 +13,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress
 
 from spikebridge import layout, targets
+from spikebridge.data import files
 from spikebridge.errors import ConfigError
 from spikebridge.recipes import discovery
+from spikebridge.training.run import Run
 
 Flag = Annotated[bool, FlagCreatePairsOff]
 SETTINGS = "settings"
@@ -54,6 +56,7 @@ class List(Command):
         """Reads sources only; no recipe and no PyTorch is imported."""
         recipes = discovery.list_recipes()
         blocks = {kind: discovery.list_blocks(kind) for kind in discovery.KINDS}
+        blocks["data sets"] = [discovery.Listing(known.name, known.about) for known in files.DATA_SETS]
         return Answer({"recipes": recipes, "blocks": blocks}, layout.listing(recipes, blocks))
 
 
@@ -101,8 +104,6 @@ class Train(Command):
 
     def answer(self) -> Answer:
         """Trains, then writes the report."""
-        from spikebridge.training.run import Run
-
         module = discovery.load(self.recipe)
         settings = getattr(self, SETTINGS)
         path = self.out or targets.run_folder(self.recipe, self.resume)
@@ -199,9 +200,13 @@ class Data(Command):
 
     def answer(self) -> Answer:
         """Looks for files; nothing is downloaded."""
-        from spikebridge.data import files
-
-        raise NotImplementedError(files)
+        entries = files.available(self.data)
+        sets = [
+            {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
+            | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
+            for entry in entries
+        ]
+        return Answer({"data sets": sets}, layout.data_sets(sets))
 
 
 @dataclass(frozen=True, kw_only=True)

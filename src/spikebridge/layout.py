@@ -96,6 +96,17 @@ def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str
     return "\n".join(lines)
 
 
+def data_sets(entries: Sequence[dict[str, Any]]) -> str:
+    """What `spikebridge data` prints: what is there, and for the rest what is missing and where it comes from."""
+    lines = []
+    for entry in entries:
+        lines.append(f"{'here' if entry['present'] else '-':<6}{entry['name']:<10} {entry['about']}")
+        if not entry["present"]:
+            lines.append(f"{'':<17}missing: {', '.join(entry['missing'])}")
+        lines.append(f"{'':<17}from {entry['source']} ({entry['licence']})")
+    return "\n".join(lines)
+
+
 def findings(found: Sequence[Any]) -> str:
     """What the doctor found, worst news first as it came; good news when there is none."""
     if not found:

@@ -1,16 +1,16 @@
 """What the words of a command mean: a run folder, a recipe, one of its networks, the settings to start from."""
 
 import os
-import typing
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import tyro
 
-from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.recipes import discovery
+from spikebridge.training.run import Run
 
 RUNS = Path("runs")
 
@@ -22,9 +22,9 @@ class Target:
     word: str
     module: ModuleType
     settings: Any
-    run: Any = None
+    run: Run | None = None
 
-    def trained_run(self) -> Any:
+    def trained_run(self) -> Run:
         """The run with its weights.
 
         Raises:
@@ -48,11 +48,23 @@ class Target:
         return {name: built[name]}
 
     def findings(self, name: str | None = None) -> list[Any]:
-        """What the doctor finds in the recipe's networks, trained where there is a run."""
+        """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
         from spikebridge.analysis.doctor import examine
 
         inputs = self.module.example(self.settings)
-        return [finding for network in self.networks(name).values() for finding in examine(network, inputs)]
+        found = []
+        for network_name, network in self.networks(name).items():
+            trained = self._run_of(network_name)
+            if trained is not None:
+                trained.load_weights(network)
+            found += examine(network, inputs)
+        return found
+
+    def _run_of(self, network: str) -> Run | None:
+        """The run that trained a network: the inner run of its name, or the first one under it (a seed)."""
+        inner = self.run.children() if self.run is not None else {}
+        names = (name for name in inner if name == network or name.startswith(f"{network}/"))
+        return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
 
 
 def find(word: str) -> Target:
@@ -74,15 +86,13 @@ def find_run(path: Path) -> Target:
     """A run folder with its recipe and settings.
 
     Raises:
-        DataError: there is no such folder, or it is not a run.
+        ConfigError: there is no such folder, it is not a run, or one of another version.
     """
-    from spikebridge.training.run import Run
-
     if not path.is_dir():
-        raise DataError(f"no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
+        raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
     run = Run.open(path)
     module = discovery.load(run.recipe)
-    return Target(str(path), module, restore(module.Config, run.config_dict, str(path)), run)
+    return Target(str(path), module, run.config_as(module.Config), run)
 
 
 def default_preset(module: ModuleType) -> str:
@@ -128,36 +138,12 @@ def run_folder(recipe: str, resume: bool) -> Path:
     return RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
 
 
-def restore(kind: type, values: dict[str, Any], where: str) -> Any:
-    """A settings dataclass from the plain values that were written as JSON.
-
-    Raises:
-        DataError: a value is missing or unknown: the run was made by another version of the recipe.
-    """
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in fields(kind)}
-    if names != set(values):
-        odd = ", ".join(sorted(names ^ set(values)))
-        raise DataError(f"{where} belongs to another version of its recipe: settings differ in {odd}; train it again")
-    return kind(**{name: _restore_value(hints[name], value, where) for name, value in values.items()})
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
-
-
-def _restore_value(hint: Any, value: Any, where: str) -> Any:
-    choices = [hint, *typing.get_args(hint)]
-    for choice in choices:
-        if isinstance(value, dict) and is_dataclass(choice) and isinstance(choice, type):
-            return restore(choice, value, where)
-    if isinstance(value, list) and any(choice is tuple or typing.get_origin(choice) is tuple for choice in choices):
-        return tuple(value)
-    return Path(value) if isinstance(value, str) and Path in choices else value
 
 
 def _numbered(stem: str, number: int) -> str:

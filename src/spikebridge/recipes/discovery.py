@@ -35,7 +35,6 @@ class Kind:
     folder: str
     files: tuple[str, ...] = ()
     not_files: tuple[str, ...] = ()
-    functions: str = ""
 
 
 KINDS = {
@@ -45,7 +44,6 @@ KINDS = {
     "kernels": Kind("hybrid", files=("kernel",)),
     "discretizers": Kind("hybrid", files=("discretizer",)),
     "coding schemes": Kind("coding"),
-    "data sets": Kind("data", functions="load_"),
 }
 
 
@@ -84,7 +82,7 @@ def list_blocks(kind: str) -> list[Listing]:
         if (meant.files and stem not in meant.files) or stem in meant.not_files:
             continue
         node = _top_level(_parse(folder / f"{stem}.py")).get(name)
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and _is_block(node, meant):
+        if isinstance(node, ast.ClassDef) and _is_block(node):
             listings.append(Listing(name, _first_line(node)))
     return listings
 
@@ -173,12 +171,9 @@ def _exports(folder: Path) -> Iterator[tuple[str, str]]:
                 yield from ((stem, alias.name) for alias in node.names)
 
 
-def _is_block(node: ast.ClassDef | ast.FunctionDef, kind: Kind) -> bool:
-    if isinstance(node, ast.FunctionDef):
-        return bool(kind.functions) and node.name.startswith(kind.functions)
+def _is_block(node: ast.ClassDef) -> bool:
     bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
-    plain = bases & {"NamedTuple", "Protocol"} or node.name.endswith("State")
-    return not (kind.functions or plain or _is_abstract(node))
+    return not (bases & {"NamedTuple", "Protocol"} or node.name.endswith("State") or _is_abstract(node))
 
 
 def _is_abstract(node: ast.ClassDef) -> bool:
@@ -187,5 +182,5 @@ def _is_abstract(node: ast.ClassDef) -> bool:
     return any(isinstance(error, ast.Name) and error.id == "NotImplementedError" for error in raised)
 
 
-def _first_line(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:
+def _first_line(node: ast.Module | ast.ClassDef) -> str:
     return (ast.get_docstring(node) or "").split("\n", 1)[0]
