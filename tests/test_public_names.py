@@ -1,0 +1,47 @@
+"""What is public is exported where people look for it, and says what it is."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import spikebridge
+
+ROOT = Path(spikebridge.__file__).parent
+EXPORTING = ("neurons", "hybrid", "coding", "data")
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def public(tree: ast.Module) -> list[ast.ClassDef | ast.FunctionDef]:
+    """Classes and functions at the top of a file whose names do not begin with an underscore."""
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def exported(folder: str) -> set[str]:
+    """The names that a folder offers."""
+    return set(getattr(importlib.import_module(f"spikebridge.{folder}"), "__all__", ()))
+
+
+@pytest.mark.parametrize("folder", EXPORTING)
+def test_every_public_class_is_exported_by_its_folder(folder: str) -> None:
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / folder).glob("*.py"))]
+    classes = {node.name for tree in trees for node in public(tree) if isinstance(node, ast.ClassDef)}
+    # a state is made by its layer and handed back to it; nobody has to name it
+    assert {name for name in classes - exported(folder) if not name.endswith("State")} == set()
+
+
+@pytest.mark.parametrize("folder", [*EXPORTING, "training", "analysis"])
+def test_every_exported_name_is_there(folder: str) -> None:
+    module = importlib.import_module(f"spikebridge.{folder}")
+    for name in exported(folder):
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_public_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if path.stat().st_size > 0:
+        assert ast.get_docstring(tree), "a file begins with what it is about"
+    assert [node.name for node in public(tree) if not ast.get_docstring(node)] == []
