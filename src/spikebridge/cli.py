@@ -81,7 +81,8 @@ def _answer(words: list[str]) -> int:
     # a machine reads stdout: whatever a recipe prints belongs to the person at stderr
     with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
         answer = command.answer()
-    print(json.dumps(_plain(answer.data), indent=2) if command.json else answer.text, flush=True)
+    if answer.told:
+        print(json.dumps(_plain(answer.data), indent=2) if command.json else answer.text, flush=True)
     return answer.code
 
 

@@ -24,11 +24,15 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found out: `data` for machines, `text` for people, and the exit code."""
+    """What a command found out: `data` for machines, `text` for people, and the exit code.
+
+    Of several processes only the first one tells.
+    """
 
     data: dict[str, Any]
     text: str
     code: int = 0
+    told: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,10 @@ class Train(Command):
         path = self.out or targets.run_folder(self.recipe, self.resume)
         run = Run.create(path, discovery.identity(self.recipe), settings, resume=self.resume)
         try:
-            results = module.train(settings, run)
+            # a recipe that shows progress takes `quiet`; it is only given where it is asked for
+            results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
+            if not run.writes:
+                return Answer({}, "", told=False)
             report = module.report(run)
         except KeyboardInterrupt:
             again = shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])

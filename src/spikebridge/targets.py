@@ -10,6 +10,7 @@ import tyro
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.recipes import discovery
+from spikebridge.training.processes import is_first_process
 from spikebridge.training.run import Run
 
 RUNS = Path("runs")
@@ -124,13 +125,22 @@ def settings_to_start_from(module: ModuleType, recipe: str, words: list[str]) ->
         return module.PRESETS[choice.preset]
     if choice.resume:
         path = choice.out or run_folder(recipe, resume=True)
-        if path.is_dir():
-            return find_run(path).settings
+        run = Run.open(path) if path.is_dir() and any(path.iterdir()) else None
+        if run is not None and run.recipe == discovery.identity(recipe):
+            return run.config_as(module.Config)
     return module.PRESETS[default_preset(module)]
 
 
 def run_folder(recipe: str, resume: bool) -> Path:
-    """runs/RECIPE, numbered: the newest one there is to resume, else the first free one."""
+    """runs/RECIPE, numbered: the newest one there is to resume, else the first free one.
+
+    Raises:
+        ConfigError: there are several processes, which could not agree on one.
+    """
+    if "RANK" in os.environ:
+        raise ConfigError("several processes were started together: name the run folder they share (--out)")
+    # a process that the first one started finds the folder made already
+    resume = resume or not is_first_process()
     stem = Path(recipe).stem
     number = 1
     while (RUNS / _numbered(stem, number)).exists():

@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -104,7 +105,7 @@ def load(word: str) -> ModuleType:
         raise ConfigError(f"no recipe {word!r}: {did_you_mean(word, known)} A recipe file of your own ends in .py.")
     if not path.is_file():
         raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
-    module = _load_file(path.resolve())
+    module = _load_file(path.resolve(), path.stat().st_mtime_ns)
     missing = [part for part in PARTS if not hasattr(module, part)]
     if missing:
         raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(PARTS)}.")
@@ -128,7 +129,9 @@ def identity(word: str) -> str:
     return word if word in recipes() else str(Path(word).resolve())
 
 
-def _load_file(path: Path) -> ModuleType:
+# once a version of the file: two runs of it would make two classes of each name
+@lru_cache
+def _load_file(path: Path, changed: int) -> ModuleType:
     name = f"spikebridge_recipe_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
