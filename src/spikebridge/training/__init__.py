@@ -1,1 +1,60 @@
-"""To come."""
+"""Training in phases, its runs and its checkpoints.
+
+Names are looked up when they are first used: the command line reads run folders, and that needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikebridge.training.batches import Batches, Dataset, Samples
+    from spikebridge.training.evaluation import evaluating
+    from spikebridge.training.loop import fit
+    from spikebridge.training.phase import WHOLE, Phase
+    from spikebridge.training.progress import Bars, Lines, Progress
+    from spikebridge.training.run import Run
+    from spikebridge.training.settings import Settings
+    from spikebridge.training.slices import TimeSlices
+    from spikebridge.training.weights import load_weights, read_weights, save_weights
+
+__all__ = [
+    "WHOLE",
+    "Bars",
+    "Batches",
+    "Dataset",
+    "Lines",
+    "Phase",
+    "Progress",
+    "Run",
+    "Samples",
+    "Settings",
+    "TimeSlices",
+    "evaluating",
+    "fit",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+]
+
+_FILES = {
+    "batches": ("Batches", "Dataset", "Samples"),
+    "evaluation": ("evaluating",),
+    "loop": ("fit",),
+    "phase": ("WHOLE", "Phase"),
+    "progress": ("Bars", "Lines", "Progress"),
+    "run": ("Run",),
+    "settings": ("Settings",),
+    "slices": ("TimeSlices",),
+    "weights": ("load_weights", "read_weights", "save_weights"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{file}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

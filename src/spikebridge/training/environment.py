@@ -1,0 +1,63 @@
+"""What a run was made with: versions, machine, revision. Read without importing torch."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("spikebridge", "torch", "lightning-fabric", "numpy", "scikit-learn", "safetensors")
+
+
+def describe_environment(**more: Any) -> dict[str, Any]:
+    """Versions, platform, cores and the git revision of the sources, with whatever else is known.
+
+    Args:
+        more: added under these names: seed, device, threads, ...
+
+    Returns:
+        plain values; None where something is not there.
+
+    Example:
+        >>> environment = describe_environment(seed=3)
+        >>> (environment["seed"], environment["python"] == platform.python_version())
+        (3, True)
+    """
+    return {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in _PACKAGES},
+        "platform": platform.platform(),
+        "num_cores": os.cpu_count(),
+        "git_revision": git_revision(Path(__file__).parent),
+        **more,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit of the repository that tracks a folder, "-dirty" after it where files differ; None without one.
+
+    Example:
+        >>> git_revision(Path("/")) is None
+        True
+    """
+    if _git(folder, "ls-files", "--error-unmatch", ".") is None:
+        return None
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,102 @@
+"""The global generators of random numbers: seeding, keeping, giving back.
+
+They serve what draws globally (dropout, a data set's augmentation). The framework's own stochastic parts hold their
+seed and draw count in their state and take no part in this.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def derived_seed(*numbers: int) -> int:
+    """One seed from several numbers: any change in any of them gives an unrelated one.
+
+    Args:
+        numbers: whole, at least 0.
+
+    Returns:
+        a seed below 2**63.
+
+    Example:
+        >>> derived_seed(1, 2) == derived_seed(2, 1)
+        False
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def seed_generators(seed: int, rank: int = 0) -> None:
+    """Seeds torch (CPU and GPUs), numpy and Python from the seed of a training and the number of the process.
+
+    Example:
+        >>> with kept_generators():
+        ...     seed_generators(3)
+        ...     first = torch.rand(1)
+        ...     seed_generators(3)
+        ...     bool(first == torch.rand(1))
+        True
+    """
+    torch.manual_seed(derived_seed(seed, rank, 0))
+    np.random.seed(derived_seed(seed, rank, 1) % 2**32)
+    random.seed(derived_seed(seed, rank, 2))
+
+
+def capture() -> dict[str, Tensor]:
+    """The states of all generators as tensors whose shapes never change; the GPU's is that of the current device."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    _, words, next_gauss = random.getstate()
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.tensor([*np.asarray(keys).tolist(), position, has_gauss]),
+        "numpy_gauss": torch.tensor(gauss, dtype=torch.float64),
+        "python": torch.tensor(words),
+        # NaN stands for Python's None: no draw is held back
+        "python_gauss": torch.tensor(math.nan if next_gauss is None else next_gauss, dtype=torch.float64),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore(states: dict[str, Tensor]) -> None:
+    """Sets all generators to captured states.
+
+    Example:
+        >>> states = capture()
+        >>> first = random.random(), np.random.rand(), torch.rand(1).item()
+        >>> restore(states)
+        >>> first == (random.random(), np.random.rand(), torch.rand(1).item())
+        True
+    """
+    torch.set_rng_state(states["torch"].cpu())
+    *keys, position, has_gauss = states["numpy"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, states["numpy_gauss"].item()))
+    next_gauss = states["python_gauss"].item()
+    random.setstate((3, tuple(states["python"].tolist()), None if math.isnan(next_gauss) else next_gauss))
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"].cpu())
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Draws inside the block leave no trace: afterwards every generator stands where it stood.
+
+    Example:
+        >>> torch.equal(*[torch.rand(2) for _ in range(2)])
+        False
+        >>> def draw():
+        ...     with kept_generators():
+        ...         return torch.rand(2)
+        >>> torch.equal(draw(), draw())
+        True
+    """
+    states = capture()
+    try:
+        yield
+    finally:
+        restore(states)

@@ -1,0 +1,72 @@
+"""The network as the strategy sees it: one module whose forward does whatever is to be done with the network."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.optim import Optimizer
+
+from spikebridge.training.weights import tensors_of
+
+T = TypeVar("T")
+_FULL = StateDictOptions(full_state_dict=True)
+
+
+class Host(nn.Module):
+    """Calls a function with the network inside its own forward.
+
+    A strategy for several processes hooks into the forward of the module it wraps. With the objective inside that
+    forward, the objective may call any part of the network, in any order, and gradients are still averaged.
+
+    Example:
+        >>> host = Host(nn.Linear(1, 1, bias=False))
+        >>> host(lambda network, x: network.weight.shape + x.shape, torch.zeros(5))
+        torch.Size([1, 1, 5])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(self.network, *arguments)
+
+
+def weights_of(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
+    """The whole weights of a hosted network; all processes must call this, as they may be spread over them."""
+    sharded = _sharded(host)
+    if sharded is None:
+        return tensors_of(network)
+    weights: dict[str, Any] = get_model_state_dict(sharded, options=_FULL)
+    return {name.removeprefix("network."): tensor for name, tensor in weights.items()}
+
+
+def optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """The whole state of an optimizer; all processes must call this, as it may be spread over them."""
+    sharded = _sharded(host)
+    return (
+        optimizer.state_dict() if sharded is None else dict(get_optimizer_state_dict(sharded, optimizer, options=_FULL))
+    )
+
+
+def restore_optimizer(host: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Gives an optimizer the state that `optimizer_state` took."""
+    sharded = _sharded(host)
+    if sharded is None:
+        optimizer.load_state_dict(state)
+    else:
+        set_optimizer_state_dict(sharded, optimizer, state, options=_FULL)
+
+
+def _sharded(host: nn.Module) -> nn.Module | None:
+    if not torch.distributed.is_available():
+        return None
+    return next((module for module in host.modules() if isinstance(module, FullyShardedDataParallel)), None)

@@ -1,0 +1,260 @@
+"""The loop: phases, epochs, steps, through Lightning Fabric.
+
+**Several processes.** `Settings(devices=2)` starts the second process by itself; under `torchrun` they are there
+already. Every process runs the same program on its share of each global batch, and the first one writes. A job that is
+to survive lost processes is started with a run that may be resumed, on a folder that all machines see:
+
+    torchrun --nproc-per-node=2 --max-restarts=3 -m spikebridge train RECIPE --out RUN --resume --devices 2
+
+`torchrun` ends all processes when one dies and starts them again, and `--resume` goes on from the last checkpoint.
+
+**Exact resume.** What the numbers depend on is in the checkpoint, or a function of what is in it. On a CPU a killed
+training ends with the bits of one that was never stopped.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import FSDPStrategy
+from torch import nn
+
+from spikebridge.training.batches import Dataset, as_dataset
+from spikebridge.training.checkpoint import load_checkpoint, save_checkpoint
+from spikebridge.training.evaluation import evaluating
+from spikebridge.training.freezing import find, only
+from spikebridge.training.generators import kept_generators, seed_generators
+from spikebridge.training.host import Host, optimizer_state, restore_optimizer, weights_of
+from spikebridge.training.interrupt import Interrupt
+from spikebridge.training.metrics import Row
+from spikebridge.training.order import epoch_order
+from spikebridge.training.phase import Phase, check_phases
+from spikebridge.training.position import Position, check_identity, identity
+from spikebridge.training.progress import Progress, progress_for
+from spikebridge.training.run import Run
+from spikebridge.training.settings import Settings, start
+from spikebridge.training.step import Stage, take_step
+from spikebridge.training.tensorboard import TensorBoard
+from spikebridge.training.together import gathered_generators, scatter_generators
+from spikebridge.training.weights import check_fit, restore_exactly
+
+Validate = Callable[[nn.Module], Mapping[str, Any]]
+DEFAULTS = Settings()
+
+
+def fit(
+    module: nn.Module,
+    phases: Sequence[Phase],
+    data: Dataset | None = None,
+    *,
+    settings: Settings = DEFAULTS,
+    run: Run | None = None,
+    validate: Validate | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Trains a network, phase after phase.
+
+    The result is a function of the arguments: the global generators are seeded for the training and afterwards stand
+    where they stood. The module is trained in place and stays on its device.
+
+    Args:
+        module: any module.
+        phases: what is trained when, on which objective.
+        data: samples for the phases that bring none of their own (`Batches`, `Samples`, or your own).
+        settings: seed, batch size, devices, precision.
+        run: where metrics and checkpoints go; if it holds a checkpoint, the training goes on from there. A run serves
+            one training; for several take `run.child(NAME)`. None writes nothing.
+        validate: measures the network after every epoch, in eval mode, without gradients or a trace in the generators,
+            on every process; its numbers go into the row as `validation/NAME`.
+        progress: shows how far the training is; None takes bars, lines or nothing, as the screen and `settings.quiet`
+            say.
+
+    Returns:
+        the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
+
+    Raises:
+        ConfigError: phases, names or settings that cannot be meant, or a checkpoint of another network or training.
+        DataError: a loss or gradient that is not finite, or no whole checkpoint among those of the run.
+        KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written (of
+            several processes none writes one then: the last one stands).
+
+    Example:
+        >>> from functools import partial
+        >>> from spikebridge.training import Batches
+        >>> line = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.zeros_(line.weight)
+        >>> data = Batches({"x": torch.ones(2, 1), "y": torch.full((2, 1), 8.0)}, batch={"x": 0, "y": 0})
+        >>> error = lambda module, batch: (module(batch["x"]) - batch["y"]).square().mean()
+        >>> phases = [Phase("line", ("weight",), error, epochs=2, optimizer=partial(torch.optim.SGD, lr=0.25))]
+        >>> [row["loss"] for row in fit(line, phases, data, settings=Settings(accelerator="cpu", quiet=True))]
+        [64.0, 16.0]
+        >>> line.weight.item()
+        6.0
+    """
+    phases = check_phases(phases)
+    for phase in phases:
+        for name in phase.train:
+            find(module, name)
+    datasets = [as_dataset(data if phase.data is None else phase.data) for phase in phases]
+    fabric = start(settings)
+    show = progress or progress_for(settings.quiet or not fabric.is_global_zero)
+    with kept_generators(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
+        return _Loop(fabric, module, phases, datasets, settings, run, validate, show, interrupt).run_all()
+
+
+class _Loop:
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: nn.Module,
+        phases: Sequence[Phase],
+        datasets: Sequence[Dataset],
+        settings: Settings,
+        run: Run | None,
+        validate: Validate | None,
+        progress: Progress,
+        interrupt: Interrupt,
+    ) -> None:
+        self.fabric, self.module, self.phases, self.datasets, self.settings = fabric, module, phases, datasets, settings
+        self.run, self.validate, self.progress, self.interrupt = run, validate, progress, interrupt
+        self.identity = identity(phases, [len(data) for data in datasets], settings)
+        self.position = Position()
+        self.history: list[Row] = []
+        self.saved_step = 0
+        self.board: TensorBoard | None = None
+
+    def run_all(self) -> list[Row]:
+        seed_generators(self.settings.seed, self.fabric.global_rank)
+        saved = self._resume()
+        try:
+            for number in range(self.position.phase, len(self.phases)):
+                self._phase(self.phases[number], self.datasets[number], saved)
+                saved = None
+        finally:
+            if self.board is not None:
+                self.board.close()
+        return self.history
+
+    def _phase(self, phase: Phase, data: Dataset, saved: dict[str, Any] | None) -> None:
+        sharded = isinstance(self.fabric.strategy, FSDPStrategy)
+        # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
+        network = copy.deepcopy(self.module) if sharded else self.module
+        with only(network, phase.train):
+            host = self.fabric.setup_module(Host(network))
+            optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
+            scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+            stage = Stage(phase, data, network, host, optimizer, self.fabric.setup_optimizers(optimizer), scheduler)
+            if saved is not None and saved["optimizer"] is not None:
+                restore_optimizer(host, optimizer, saved["optimizer"])
+                if scheduler is not None:
+                    scheduler.load_state_dict(saved["scheduler"])
+            for _ in range(self.position.epoch, phase.epochs):
+                self._epoch(stage)
+            if sharded:
+                restore_exactly(weights_of(host, network), self.module)
+
+    def _epoch(self, stage: Stage) -> None:
+        at, phase = self.position, stage.phase
+        batches = epoch_order(len(stage.data), self.settings.seed, at.phase, at.epoch).split(self.settings.batch_size)
+        title = f"{phase.name} {at.epoch + 1}/{phase.epochs}"
+        self.progress.begin_epoch(title, len(batches), at.batch)
+        for indices in batches[at.batch :]:
+            where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
+            values = take_step(self.fabric, stage, indices, where)
+            at.add(values, len(indices))
+            self.progress.step(values)
+            if self.settings.log_every and at.step % self.settings.log_every == 0:
+                self._log(self._row("step", stage, values))
+            if at.batch < len(batches):
+                self._pause(stage, self._due())
+        means = {name: total / len(stage.data) for name, total in at.sums.items()}
+        row = self._row("epoch", stage, {**means, **self._validation(stage)})
+        self._log(row)
+        self.progress.end_epoch(title, row)
+        if stage.scheduler is not None:
+            stage.scheduler.step()
+        at.end_epoch(phase.epochs)
+        self._pause(stage, self._due() or not self.settings.checkpoint_every or at.epoch == 0)
+
+    def _validation(self, stage: Stage) -> dict[str, float]:
+        if self.validate is None:
+            return {}
+        with kept_generators(), evaluating(stage.host):
+            return {f"validation/{name}": float(value) for name, value in stage.host(self.validate).items()}
+
+    def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
+        at, lr = self.position, float(stage.optimizer.param_groups[0]["lr"])
+        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
+
+    def _log(self, row: Row) -> None:
+        self.history.append(row)
+        self.position.num_rows += 1
+        if self.run is not None:
+            self.run.log(row)
+        if self.board is not None:
+            self.board.add(row)
+
+    def _due(self) -> bool:
+        every = self.settings.checkpoint_every
+        return every > 0 and self.position.step - self.saved_step >= every
+
+    def _pause(self, stage: Stage, due: bool) -> None:
+        """Between two steps: a checkpoint if one is due, the end if that was asked for."""
+        if due or self.interrupt.asked:
+            self._save(stage)
+        if self.interrupt.asked:
+            raise KeyboardInterrupt(
+                f"stopped at step {self.position.step}; its checkpoint is written (--resume goes on)"
+            )
+
+    def _save(self, stage: Stage) -> None:
+        if self.run is None:
+            return
+        begun = self.position.epoch > 0 or self.position.batch > 0
+        tree = {
+            "identity": self.identity,
+            "position": asdict(self.position),
+            "weights": weights_of(stage.host, stage.network),
+            "optimizer": optimizer_state(stage.host, stage.optimizer) if begun else None,
+            "scheduler": stage.scheduler.state_dict() if begun and stage.scheduler is not None else None,
+            "precision": dict(self.fabric.strategy.precision.state_dict()),
+            "generators": gathered_generators(self.fabric),
+        }
+        if self.run.writes:
+            save_checkpoint(self.run.checkpoint, self.position.step, tree)
+        self.saved_step = self.position.step
+        self.fabric.barrier()
+
+    def _resume(self) -> dict[str, Any] | None:
+        if self.run is None:
+            return None
+        saved = load_checkpoint(self.run.checkpoint)
+        if saved is not None:
+            check_identity(saved["identity"], self.identity, self.run.checkpoint)
+            check_fit(saved["weights"], self.module, str(self.run.checkpoint))
+            restore_exactly(saved["weights"], self.module)
+            self.fabric.strategy.precision.load_state_dict(saved["precision"])
+            self.position = Position(**saved["position"])
+            self.saved_step = self.position.step
+            self.history = self.run.metrics.rows()[: self.position.num_rows]
+            scatter_generators(self.fabric, saved["generators"], self.settings.seed, self.position.step)
+        # nobody may write before everybody has read
+        self.fabric.barrier()
+        if self.run.writes:
+            self._begin_writing(self.run)
+        return saved
+
+    def _begin_writing(self, run: Run) -> None:
+        run.metrics.truncate(self.position.num_rows)
+        run.save_environment(
+            seed=self.settings.seed,
+            device=str(self.fabric.device),
+            num_processes=self.fabric.world_size,
+            precision=self.settings.precision,
+            num_threads=torch.get_num_threads(),
+        )
+        if self.settings.tensorboard:
+            self.board = TensorBoard(run.path / "tensorboard", self.history)

@@ -1,0 +1,138 @@
+"""A frozen dataclass as plain values for JSON, and back.
+
+JSON has no infinity and no NaN, so these three are written as the words "inf", "-inf" and "nan".
+"""
+
+import dataclasses
+import enum
+import math
+import types
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from spikebridge.errors import ConfigError, did_you_mean
+
+C = TypeVar("C")
+_WORDS = ("inf", "-inf", "nan")
+
+
+def to_plain(value: Any, where: str = "config") -> Any:
+    """The value in dicts, lists, numbers, words and None.
+
+    Args:
+        value: a dataclass, tuple, list, dict with words as keys, path, enum or plain value, nested as you like.
+        where: its name in messages.
+
+    Raises:
+        ConfigError: a value of another kind.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Layer:
+        ...     sizes: tuple[int, ...] = (3, 4)
+        ...     tau: float = math.inf
+        >>> to_plain(Layer())
+        {'sizes': [3, 4], 'tau': 'inf'}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [to_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: to_plain(item, f"{where}.{key}") for key, item in value.items()}
+    raise ConfigError(
+        f"{where} is a {type(value).__name__}, which JSON cannot hold; use numbers, words, tuples, dataclasses"
+    )
+
+
+def from_plain(kind: type[C], value: Any, where: str = "config") -> C:
+    """The value of a given type that `to_plain` made plain.
+
+    Args:
+        kind: a dataclass or any annotation of its fields.
+        value: plain.
+        where: its name in messages.
+
+    Raises:
+        ConfigError: a field too many or too few, or a value of another type.
+
+    Example:
+        >>> from_plain(tuple[float, ...], [1, "inf"])
+        (1.0, inf)
+        >>> from_plain(int, "three", "epochs")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: epochs should be int, but is 'three'
+    """
+    made: Any = _from_plain(kind, value, where)
+    return made
+
+
+def _from_plain(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _first_that_fits(kind, inner, value, where)
+    if origin is Literal and value in inner:
+        return value
+    if kind is float and (type(value) in (int, float) or value in _WORDS):
+        return float(value)
+    if kind in (int, str, bool, type(None), list, dict) and type(value) is kind:
+        return value
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and str(value) in kind.__members__:
+        return kind[str(value)]
+    if (origin or kind) in (tuple, list) and isinstance(value, list):
+        return _sequence(origin or kind, inner, value, where)
+    if origin is dict and isinstance(value, dict):
+        return {key: _from_plain(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    raise ConfigError(
+        f"{where} should be {getattr(kind, '__name__', None) if origin is None else kind}, but is {value!r}"
+    )
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} should be the fields of {kind.__name__}, but is {value!r}")
+    hints = get_type_hints(kind)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    for name in value:
+        if name not in fields:
+            raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")
+    missing = [name for name in fields if name not in value]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
+    return kind(**{name: _from_plain(hint, value[name], f"{where}.{name}") for name, hint in fields.items()})
+
+
+def _first_that_fits(kind: Any, choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    for choice in choices:
+        try:
+            return _from_plain(choice, value, where)
+        except ConfigError:
+            continue
+    raise ConfigError(f"{where} should be {kind}, but is {value!r}")
+
+
+def _sequence(kind: Any, inner: tuple[Any, ...], value: list[Any], where: str) -> Any:
+    if kind is list or inner[1:] == (...,):
+        inner = inner[:1] * len(value)
+    elif not inner:
+        inner = (Any,) * len(value)
+    if len(inner) != len(value):
+        raise ConfigError(f"{where} should hold {len(inner)} values, but holds {len(value)}")
+    return kind(
+        _from_plain(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(inner, value, strict=True))
+    )

@@ -1,0 +1,95 @@
+"""How far a training is: bars on a terminal, a line an epoch where there is none, nothing if asked. All on stderr."""
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """Shows nothing. What shows something overrides these; the loop calls them in order."""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin_epoch(self, title: str, num_steps: int, done: int) -> None:
+        """An epoch of so many steps begins; `done` of them lie before (a resumed training)."""
+
+    def step(self, values: Mapping[str, float]) -> None:
+        """A step is done: its loss and metrics."""
+
+    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
+        """The epoch is done: its row."""
+
+
+class Lines(Progress):
+    """One plain line an epoch.
+
+    Example:
+        >>> import io
+        >>> stream = io.StringIO()
+        >>> Lines(stream).end_epoch("joint 1/3", {"phase": "joint", "loss": 0.25, "validation/accuracy": 0.5})
+        >>> stream.getvalue()
+        'joint 1/3  loss 0.25  validation/accuracy 0.5\\n'
+    """
+
+    def __init__(self, stream: Any = None) -> None:
+        self._stream = stream
+
+    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
+        print(epoch_line(title, row), file=self._stream or sys.stderr, flush=True)
+
+
+class Bars(Progress):
+    """A bar for the running epoch and a line for each that is done."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = RichProgress(*columns, TextColumn("{task.fields[loss]}"), console=console, transient=True)
+        self._task = self._bars.add_task("", total=None, loss="", visible=False)
+
+    def __enter__(self) -> "Progress":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def begin_epoch(self, title: str, num_steps: int, done: int) -> None:
+        self._bars.reset(self._task, description=title, total=num_steps, completed=done, visible=True, loss="")
+
+    def step(self, values: Mapping[str, float]) -> None:
+        self._bars.update(self._task, advance=1, loss=f"loss {values['loss']:.4g}")
+
+    def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
+        self._bars.console.print(epoch_line(title, row), highlight=False, markup=False)
+
+
+def epoch_line(title: str, row: Mapping[str, Any]) -> str:
+    """The numbers of a row behind a title; counters and names are in the title already."""
+    numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+    return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])
+
+
+def progress_for(quiet: bool, console: Console | None = None) -> Progress:
+    """Nothing, bars or lines: as asked and as the screen can show.
+
+    Example:
+        >>> type(progress_for(quiet=True)).__name__
+        'Progress'
+    """
+    console = console or Console(stderr=True)
+    if quiet:
+        return Progress()
+    return Bars(console) if console.is_terminal else Lines()

@@ -1,0 +1,89 @@
+"""How and where a training runs: one seed, devices, precision. None of it says what is trained."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_fabric import Fabric
+
+from spikebridge.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How and where a training runs.
+
+    Args:
+        seed: of the order of samples and of all global generators, at least 0.
+        batch_size: samples of one step, over all processes together.
+        devices: processes on each machine, one a device.
+        nodes: machines.
+        strategy: `ddp` copies the network to every process; `fsdp` spreads it over GPUs (Fabric has none on a CPU);
+            `auto` takes `ddp` where there are several processes. With `ddp` the loss must depend on everything a phase
+            trains; `ddp_find_unused_parameters_true` lifts that and costs time.
+        precision: of numbers, in Fabric's words.
+        accelerator: kind of device.
+        checkpoint_every: steps between checkpoints; 0: one at the end of every epoch. The end of an epoch whose steps
+            passed the count, the end of a phase and the first Ctrl-C write one too.
+        log_every: steps between rows of a step; 0: rows of epochs alone.
+        tensorboard: show the rows in TensorBoard too.
+        quiet: no progress on the screen.
+
+    Raises:
+        ConfigError: a number that cannot be meant.
+
+    Example:
+        >>> Settings(batch_size=0)
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: batch_size should be at least 1, but is 0
+    """
+
+    seed: int = 0
+    batch_size: int = 32
+    devices: int = 1
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
+    precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    checkpoint_every: int = 0
+    log_every: int = 0
+    tensorboard: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"seed": 0, "batch_size": 1, "devices": 1, "nodes": 1, "checkpoint_every": 0, "log_every": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ConfigError(f"{name} should be at least {minimum}, but is {getattr(self, name)}")
+
+
+def start(settings: Settings) -> Fabric:
+    """Takes the devices and joins the other processes.
+
+    Under `torchrun` the processes are there; otherwise Fabric starts the others by calling the same command line again,
+    so whatever comes before runs in each of them.
+
+    Raises:
+        ConfigError: devices, strategy or precision that this machine does not have, or a number of processes that is
+            not the one that was started.
+    """
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,
+        )
+        num_started = int(os.environ.get("WORLD_SIZE", "1"))
+        if num_started > 1 and num_started != settings.devices * settings.nodes:
+            raise ConfigError(
+                f"{num_started} processes were started, but devices={settings.devices} and nodes={settings.nodes} "
+                "were given; give --devices and --nodes as torchrun has them"
+            )
+        fabric.launch()
+    except (ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+    return fabric
