@@ -4,12 +4,11 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.data.opening import MOST_BYTES, fits, opened, read_at_most
+from spikebridge.data.opening import MOST_BYTES, Readable, fits, opened, read_at_most
 from spikebridge.errors import DataError
 
 _BYTES = 0x08
@@ -46,7 +45,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             raise DataError(f"{path}: expected a whole gzip file, but it is damaged or cut short ({error}).") from error
 
 
-def _read(file: BinaryIO | gzip.GzipFile, path: Path) -> NDArray[np.uint8]:
+def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, _BYTES]) or not 1 <= magic[3] <= 4:
         raise DataError(

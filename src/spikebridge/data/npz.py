@@ -16,7 +16,16 @@ from spikebridge.data.opening import MOST_BYTES, fits, opened, read_at_most
 from spikebridge.errors import DataError, did_you_mean
 
 # what zipfile raises on bytes that are no archive, or one of a kind that it does not know
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+    struct.error,
+)
 
 
 def read_npz(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
@@ -42,6 +51,8 @@ def read_npz(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
         try:
             with zipfile.ZipFile(file) as archive:
                 return {key: _member(archive, key, path) for key in keys}
+        except DataError:
+            raise
         except _DAMAGE as error:
             raise DataError(f"{path}: expected an npz file, but it is damaged or of another kind ({error}).") from error
 

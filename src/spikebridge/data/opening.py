@@ -4,12 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO, Protocol
 
 from spikebridge.errors import DataError
 
 MOST_BYTES = 2**30
 _PIECE = 2**20
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: a file, or a member of an archive."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
 
 
 @contextmanager
@@ -64,7 +72,7 @@ def fits(shape: tuple[int, ...], num_bytes: int = 1) -> bool:
     return min(shape, default=0) >= 0 and prod(max(length, 1) for length in shape) * num_bytes <= MOST_BYTES
 
 
-def read_at_most(file: IO[bytes], num_bytes: int) -> bytearray:
+def read_at_most(file: Readable, num_bytes: int) -> bytearray:
     """What is left of a file, up to a number of bytes, taking no more memory than is really there.
 
     Args:
