@@ -1,1 +1,65 @@
-"""To come."""
+"""The hybrid unit, `Y = Q . F . H . W (X)`, and the network made of parts and units."""
+
+from spikebridge.hybrid.clock import Clock, Every, every
+from spikebridge.hybrid.discretizer import (
+    Bernoulli,
+    Burst,
+    Count,
+    Discretizer,
+    Fire,
+    FirstSpike,
+    FirstTime,
+    Integrate,
+    Last,
+    Phase,
+    SignedDelta,
+    Threshold,
+)
+from spikebridge.hybrid.kernel import Alpha, Difference, Exponential, Kernel, Mean, Sum
+from spikebridge.hybrid.link import Modulation, Transmission
+from spikebridge.hybrid.modulation import Gain, Gate, modulable_paths
+from spikebridge.hybrid.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.taps import Gaussian, Taps
+from spikebridge.hybrid.unit import HybridUnit, Stages, UnitState
+from spikebridge.hybrid.window import Hold, Since, Sliding, Tumbling, Window
+
+__all__ = [
+    "Alpha",
+    "Bernoulli",
+    "Burst",
+    "Clock",
+    "Count",
+    "Difference",
+    "Discretizer",
+    "Every",
+    "Exponential",
+    "Fire",
+    "FirstSpike",
+    "FirstTime",
+    "Gain",
+    "Gate",
+    "Gaussian",
+    "Hold",
+    "HybridNetwork",
+    "HybridUnit",
+    "Integrate",
+    "Kernel",
+    "Last",
+    "Mean",
+    "Modulation",
+    "NetworkState",
+    "Phase",
+    "SignedDelta",
+    "Since",
+    "Sliding",
+    "Stages",
+    "Sum",
+    "Taps",
+    "Threshold",
+    "Transmission",
+    "Tumbling",
+    "UnitState",
+    "Window",
+    "every",
+    "modulable_paths",
+]

@@ -1,0 +1,94 @@
+"""Modulation: quantities of a network that another network sets (R. Zhao et al., 2022, "hybrid modulation").
+
+Threshold, time constant, leak and the like are quantities of a neuron; weights, biases and connectivity are parameters of
+any module. Gain and gate are small layers of their own, here. All are reached by path through one mechanism: a quantity is
+an argument, and an `Effect` is an argument that came from elsewhere.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.quantity import Modulated, Quantity
+from spikebridge.neurons.state import State
+
+
+class _Factor(Neuron):
+    """A layer that multiplies by its only quantity, and has no memory."""
+
+    def initial_state(self, x_t: Tensor) -> State:
+        return ()
+
+    def forward(self, x: Tensor, state: State = None, **modulation: Modulated) -> tuple[Tensor, State]:
+        (factor,) = self.quantities(x.ndim, modulation).values()
+        return x * factor, ()
+
+
+class Gain(_Factor):
+    """Multiplies a signal by `gain`: how strongly a current or a feature counts.
+
+    Args:
+        gain: the factor.
+        learn: `("gain",)` to train it.
+
+    Example:
+        >>> import torch
+        >>> Gain(2.0)(torch.ones(1, 1, 1))[0].item(), Gain()(torch.ones(1, 1, 1), gain=torch.tensor(3.0))[0].item()
+        (2.0, 3.0)
+    """
+
+    gain = Quantity()
+
+    def __init__(self, gain: Tensor | float = 1.0, learn: tuple[str, ...] = ()) -> None:
+        super().__init__(None, learn, gain=gain)
+
+
+class Gate(_Factor):
+    """Lets spikes through where `gate` is 1 and none where it is 0; put it behind a spiking layer.
+
+    Args:
+        gate: 1 open, 0 closed, or between.
+        learn: `("gate",)` to train it.
+
+    Example:
+        >>> import torch
+        >>> Gate()(torch.ones(1, 1, 2), gate=torch.tensor([0.0, 1.0]))[0].flatten().tolist()
+        [0.0, 1.0]
+    """
+
+    gate = Quantity()
+
+    def __init__(self, gate: Tensor | float = 1.0, learn: tuple[str, ...] = ()) -> None:
+        super().__init__(None, learn, gate=gate)
+
+
+def modulable_paths(part: nn.Module) -> list[str]:
+    """All that can be modulated in a part, by path: quantities of stateful layers and parameters of plain modules.
+
+    Example:
+        >>> from spikebridge.neurons import IF, Sequential
+        >>> modulable_paths(Sequential(fc=nn.Linear(2, 2, bias=False), gate=Gate()))
+        ['fc.weight', 'gate.gate']
+    """
+    if isinstance(part, Stateful):
+        return part.modulable_paths()
+    return [name for name, _ in part.named_parameters()]
+
+
+def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
+    """Whether a path leads to a parameter of a plain module, and not to a quantity of a stateful layer."""
+    owner: Any = part
+    for name in path.split(".")[:-1]:
+        if isinstance(owner, Stateful):
+            owner = owner._modules[name]
+    return not isinstance(owner, Stateful)
+
+
+def check_path(part: nn.Module, name: str, path: str) -> None:
+    """Raises where a part has nothing to modulate at a path, and lists what it has."""
+    known = modulable_paths(part)
+    if path not in known:
+        raise ConfigError(f"part {name!r} has no quantity {path!r}; {did_you_mean(path, known)}")

@@ -1,0 +1,168 @@
+"""W, the window: lays one network's time on the other's (R. Zhao et al., 2022, eq. 4: `X . W(t - k Ts)`).
+
+A window has one of two forms. *Cut*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`, and what is left over is state.
+*Running*: the signal stays as it is, with one flag a step that says where a window opens; the kernel restarts there.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.axes import Signal, Windows
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid.clock import Clock
+
+
+class CutState(NamedTuple):
+    """Steps of the unfinished window, batch first `(B, l, *N)`."""
+
+    buffer: Tensor
+
+
+class RunningState(NamedTuple):
+    """Steps since the present window opened; 0 when the next step opens one."""
+
+    position: int
+
+
+class Window(nn.Module):
+    """What all windows share.
+
+    Attributes:
+        length: steps in one window, None where it is not known beforehand.
+        overlaps: whether a step can be in more than one window.
+    """
+
+    length: int | None = None
+    overlaps: bool = False
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState | None]:
+        """Complete windows `(K, L, B, *N)` and the rest."""
+        raise ConfigError(f"{type(self).__name__} does not cut a signal: it has no windows of known length")
+
+    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState | None]:
+        """For each step whether a window opens there."""
+        raise ConfigError(f"{type(self).__name__} has no running form")
+
+    def clock(self, source: Clock) -> Clock:
+        """The clock of one value a window, stamped when the window closes."""
+        return source
+
+    def extra_repr(self) -> str:
+        return f"{self.length}" if self.length is not None else ""
+
+
+def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
+    """The value, or a `ConfigError` that says who needs what."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {value!r}")
+    return value
+
+
+class Hold(Window):
+    """Each value becomes `length` steps: from a slow network to a fast one.
+
+    Args:
+        length: steps that one value is held for.
+
+    Example:
+        >>> windows, _ = Hold(3).cut(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist()
+        [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length: int = whole_number("Hold", "its length", length)
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, None]:
+        return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
+
+
+class Sliding(Window):
+    """Windows of `length` steps, one every `stride` steps.
+
+    Args:
+        length: steps in a window.
+        stride: steps from one window to the next, at most `length`.
+
+    Example:
+        >>> windows, state = Sliding(3, stride=1).cut(torch.arange(4.0).reshape(4, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
+        ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [2.0, 3.0])
+    """
+
+    def __init__(self, length: int, stride: int = 1) -> None:
+        super().__init__()
+        self.length: int = whole_number(type(self).__name__, "its length", length)
+        self.stride = whole_number(type(self).__name__, "its stride", stride)
+        if self.stride > self.length:
+            raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
+        self.overlaps = self.stride < self.length
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState]:
+        if state is not None and state.buffer.shape[1]:
+            x = torch.cat([state.buffer.transpose(0, 1), x])
+        num_windows = max(0, (len(x) - self.length) // self.stride + 1)
+        used = num_windows * self.stride
+        if not self.overlaps:
+            windows = x[:used].reshape(num_windows, self.length, *x.shape[1:])
+        elif num_windows:
+            windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
+        else:
+            windows = x.new_empty((0, self.length, *x.shape[1:]))
+        return windows, CutState(x[used:].transpose(0, 1))
+
+    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
+        position = 0 if state is None else state.position
+        flags = [(position + t) % self.length == 0 for t in range(num_steps)]
+        return flags, RunningState((position + num_steps) % self.length)
+
+    def clock(self, source: Clock) -> Clock:
+        return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)
+
+    def extra_repr(self) -> str:
+        return f"{self.length}, stride={self.stride}"
+
+
+class Tumbling(Sliding):
+    """Windows of `length` steps side by side: from a fast network to a slow one.
+
+    Args:
+        length: steps in a window.
+
+    Example:
+        >>> windows, state = Tumbling(2).cut(torch.arange(5.0).reshape(5, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
+        ([[0.0, 1.0], [2.0, 3.0]], [4.0])
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length, stride=length)
+
+    def extra_repr(self) -> str:
+        return f"{self.length}"
+
+
+class Since(Window):
+    """A window that opens anew at each sample of another signal, however late it comes: a camera frame, a saccade.
+
+    The first source step at or after a trigger belongs to the new window; before any trigger the window is open from the
+    start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`. A unit
+    called by hand is given the flags: `unit(x, state, opens=...)`.
+
+    Args:
+        trigger: name of the signal.
+
+    Example:
+        >>> Since("frames")
+        Since('frames')
+    """
+
+    def __init__(self, trigger: str) -> None:
+        super().__init__()
+        self.trigger = trigger
+
+    def extra_repr(self) -> str:
+        return repr(self.trigger)
