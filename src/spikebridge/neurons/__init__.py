@@ -1,12 +1,13 @@
 """Things with a membrane, and the containers that thread their state."""
 
 from spikebridge.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState, adaptive_lif_step
-from spikebridge.neurons.base import Neuron, Stateful, scan
+from spikebridge.neurons.base import Stateful, scan
 from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
 from spikebridge.neurons.lif import IF, LIF, LIFState, lif_step
 from spikebridge.neurons.memoryless import Memoryless
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.plif import PLIF
 from spikebridge.neurons.quantity import Effect, Quantity
 from spikebridge.neurons.recurrent import Recurrent, RecurrentState

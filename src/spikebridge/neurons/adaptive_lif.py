@@ -1,4 +1,7 @@
-"""LIF neurons whose threshold jumps with each spike and decays (G. Bellec et al., NeurIPS 2018). NIR has no node for it."""
+"""LIF neurons whose threshold jumps with each spike and decays (G. Bellec et al., NeurIPS 2018).
+
+NIR has no node for it.
+"""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -7,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
-from spikebridge.neurons.base import Neuron
-from spikebridge.neurons.lif import Reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.lif import Reset, check_reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class AdaptiveLIFState(NamedTuple):
@@ -33,7 +35,7 @@ def adaptive_lif_step(
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
     reset: Reset = "hard",
-    surrogate: Surrogate = Arctan(),
+    surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Float[Tensor, "B *N"], AdaptiveLIFState]:
     """One step: the adaptation decays, the membrane leaks and charges, fires at `v_threshold + a`, and `a` jumps.
@@ -108,15 +110,13 @@ class AdaptiveLIF(Neuron):
         v_leak: Tensor | float = 0.0,
         r: Tensor | float = 1.0,
         reset: Reset = "hard",
-        surrogate: Surrogate = Arctan(),
+        surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
-        learn: Iterable[str] = (),
+        learn: str | Iterable[str] = (),
     ) -> None:
         quantities = {"jump": jump, "v_threshold": v_threshold, "v_reset": v_reset, "v_leak": v_leak, "r": r}
         super().__init__(dt, learn, tau=tau, tau_adaptation=tau_adaptation, **quantities)
-        if reset not in ("hard", "soft"):
-            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
-        self.reset = reset
+        self.reset = check_reset(self, reset)
         self.surrogate = surrogate
         self.detach_reset = detach_reset
 
@@ -127,8 +127,8 @@ class AdaptiveLIF(Neuron):
         tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")
         return {
             **quantities,
-            "decay": decay_of(tau, self.dt or 1.0),
-            "decay_adaptation": decay_of(tau_adaptation, self.dt or 1.0),
+            "decay": decay_of(tau, self.dt),
+            "decay_adaptation": decay_of(tau_adaptation, self.dt),
             "reset": self.reset,
             "surrogate": self.surrogate,
             "detach_reset": self.detach_reset,

@@ -1,6 +1,7 @@
 """Current-based LIF: a synaptic current with its own time constant feeds the membrane.
 
-NIR's `CubaLIF` (`tau_syn`, `tau_mem`) integrates both in continuous time; per step its input is scaled by `1 - decay` twice.
+NIR's `CubaLIF` (`tau_syn`, `tau_mem`) integrates both in continuous time; per step its input is scaled by `1 - decay`
+twice.
 """
 
 from collections.abc import Iterable
@@ -10,11 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
-from spikebridge.neurons.base import Neuron
-from spikebridge.neurons.lif import Reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.lif import Reset, check_reset, decay_of, leak, reset_membrane
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class CubaLIFState(NamedTuple):
@@ -35,7 +35,7 @@ def cuba_lif_step(
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
     reset: Reset = "hard",
-    surrogate: Surrogate = Arctan(),
+    surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Float[Tensor, "B *N"], CubaLIFState]:
     """One step: `i = decay_syn i + x`, `v = v_leak + decay (v - v_leak) + r i`, fire, reset.
@@ -104,16 +104,14 @@ class CubaLIF(Neuron):
         v_leak: Tensor | float = 0.0,
         r: Tensor | float = 1.0,
         reset: Reset = "hard",
-        surrogate: Surrogate = Arctan(),
+        surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
-        learn: Iterable[str] = (),
+        learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(
             dt, learn, tau=tau, tau_syn=tau_syn, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r
         )
-        if reset not in ("hard", "soft"):
-            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
-        self.reset = reset
+        self.reset = check_reset(self, reset)
         self.surrogate = surrogate
         self.detach_reset = detach_reset
 
@@ -124,8 +122,8 @@ class CubaLIF(Neuron):
         tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")
         return {
             **quantities,
-            "decay": decay_of(tau, self.dt or 1.0),
-            "decay_syn": decay_of(tau_syn, self.dt or 1.0),
+            "decay": decay_of(tau, self.dt),
+            "decay_syn": decay_of(tau_syn, self.dt),
             "reset": self.reset,
             "surrogate": self.surrogate,
             "detach_reset": self.detach_reset,

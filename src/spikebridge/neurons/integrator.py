@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.base import Neuron
 from spikebridge.neurons.lif import decay_of, leak
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 
 
@@ -75,7 +75,7 @@ class Integrator(Neuron):
         dt: float,
         v_leak: Tensor | float = 0.0,
         r: Tensor | float = 1.0,
-        learn: Iterable[str] = (),
+        learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(dt, learn, tau=tau, v_leak=v_leak, r=r)
 
@@ -84,4 +84,4 @@ class Integrator(Neuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau = quantities.pop("tau")
-        return {**quantities, "decay": decay_of(tau, self.dt or 1.0)}
+        return {**quantities, "decay": decay_of(tau, self.dt)}

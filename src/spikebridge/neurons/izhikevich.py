@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.base import Neuron
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
+
+WIDE = Arctan(width=10.0)  # membranes move by tens of mV
 
 
 class IzhikevichState(NamedTuple):
@@ -32,9 +35,11 @@ def izhikevich_step(
     c: Tensor | float = -65.0,
     d: Tensor | float = 8.0,
     v_threshold: Tensor | float = 30.0,
-    surrogate: Surrogate = Arctan(width=10.0),
+    surrogate: Surrogate = WIDE,
 ) -> tuple[Float[Tensor, "B *N"], IzhikevichState]:
-    """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`; a spike sets `v = c`, `u = u + d`.
+    """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`, then the reset.
+
+    A spike, where `v >= v_threshold`, sets `v = c` and adds `d` to `u`.
 
     Args:
         x_t: input current, in the model's units.
@@ -52,7 +57,7 @@ def izhikevich_step(
 
     Example:
         >>> state = IzhikevichState(v=torch.tensor([[-70.0]]), u=torch.tensor([[-14.0]]))
-        >>> spikes, state = izhikevich_step(torch.tensor([[0.0]]), state, dt_ms=1.0)  # at rest: 196 - 350 + 140 + 14 = 0
+        >>> spikes, state = izhikevich_step(torch.tensor([[0.0]]), state, dt_ms=1.0)  # rest: 196 - 350 + 140 + 14 = 0
         >>> spikes.item(), round(state.v.item(), 3), round(state.u.item(), 3)
         (0.0, -70.0, -14.0)
     """
@@ -94,10 +99,13 @@ class Izhikevich(Neuron):
         c: Tensor | float = -65.0,
         d: Tensor | float = 8.0,
         v_threshold: Tensor | float = 30.0,
-        surrogate: Surrogate = Arctan(width=10.0),
-        learn: Iterable[str] = (),
+        surrogate: Surrogate = WIDE,
+        learn: str | Iterable[str] = (),
     ) -> None:
+        if dt is None:
+            raise ConfigError("Izhikevich needs dt, the step of its clock [s]")
         super().__init__(dt, learn, a=a, b=b, c=c, d=d, v_threshold=v_threshold)
+        self.dt_ms = 1000.0 * dt
         self.surrogate = surrogate
 
     def initial_state(self, x_t: Tensor) -> IzhikevichState:
@@ -105,4 +113,4 @@ class Izhikevich(Neuron):
         return IzhikevichState(v=v, u=v * self.b)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        return {**quantities, "dt_ms": 1000.0 * (self.dt or 1.0), "surrogate": self.surrogate}
+        return {**quantities, "dt_ms": self.dt_ms, "surrogate": self.surrogate}

@@ -1,21 +1,21 @@
 """Leaky integrate-and-fire neurons, and integrate-and-fire as those without a leak.
 
-R. Zhao et al., Nature Communications 13:3427 (2022), eq. 7. NIR's `LIF` integrates `tau dv/dt = (v_leak - v) + r I`; with the
-input constant over a step its exact solution scales the input by `1 - decay`, so `r_nir = r / (1 - decay)`.
+R. Zhao et al., Nature Communications 13:3427 (2022), eq. 7. NIR's `LIF` integrates `tau dv/dt = (v_leak - v) + r I`;
+with the input constant over a step its exact solution scales the input by `1 - decay`, so `r_nir = r / (1 - decay)`.
 """
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.neurons.base import Neuron
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 Reset: TypeAlias = Literal["hard", "soft"]
 
@@ -27,13 +27,21 @@ class LIFState(NamedTuple):
     wait: Tensor | None = None
 
 
-def decay_of(tau: Tensor | float, dt: float) -> Tensor | float:
+def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
     """The share of a membrane that is left after one step, `exp(-dt / tau)`.
 
+    Args:
+        tau: time constant [s].
+        dt: step of the clock [s]; it may be None where nothing leaks.
+
     Example:
-        >>> decay_of(float("inf"), dt=0.001)
-        1.0
+        >>> decay_of(float("inf"), dt=0.001), round(decay_of(0.001, dt=0.001), 4)  # the second is 1 / e
+        (1.0, 0.3679)
     """
+    if dt is None:
+        if isinstance(tau, Tensor) or tau != math.inf:
+            raise ConfigError("a time constant needs dt, the step of its clock [s]")
+        return 1.0
     return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
 
 
@@ -66,7 +74,7 @@ def lif_step(
     r: Tensor | float = 1.0,
     reset: Reset = "hard",
     refractory: int = 0,
-    surrogate: Surrogate = Arctan(),
+    surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Float[Tensor, "B *N"], LIFState]:
     """One step: leak and charge, fire, reset.
@@ -107,6 +115,27 @@ def lif_step(
         wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
     v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, v_threshold)
     return spikes, LIFState(v, wait)
+
+
+def check_reset(layer: Neuron, reset: Reset) -> Reset:
+    """The kind of reset, if there is such a one."""
+    if reset not in get_args(Reset):
+        raise ConfigError(f"{type(layer).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+    return reset
+
+
+def whole_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
+    """A refractory time in steps, rounded."""
+    who = type(layer).__name__
+    if not 0 <= refractory < math.inf:
+        raise ConfigError(f"{who} needs a refractory time >= 0 s, but got {refractory}")
+    if refractory == 0:
+        return 0
+    if dt is None:
+        raise ConfigError(f"{who} has a refractory time and needs dt, the step of its clock [s]")
+    if refractory <= dt / 2:
+        raise ConfigError(f"{who} has a refractory time of {refractory} s, at most half a step of {dt} s; make it 0")
+    return round(refractory / dt)
 
 
 class LIF(Neuron):
@@ -150,19 +179,13 @@ class LIF(Neuron):
         r: Tensor | float = 1.0,
         reset: Reset = "hard",
         refractory: float = 0.0,
-        surrogate: Surrogate = Arctan(),
+        surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
-        learn: Iterable[str] = (),
+        learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(dt, learn, tau=tau, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
-        if reset not in ("hard", "soft"):
-            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
-        if refractory < 0 or (refractory and dt is None):
-            raise ConfigError(
-                f"{type(self).__name__} needs a refractory time >= 0 s and its dt, but got {refractory} and {dt}"
-            )
-        self.reset = reset
-        self.refractory = round(refractory / dt) if dt is not None else 0
+        self.reset = check_reset(self, reset)
+        self.refractory = whole_steps(self, refractory, dt)
         self.surrogate = surrogate
         self.detach_reset = detach_reset
 
@@ -176,7 +199,7 @@ class LIF(Neuron):
         tau = quantities.pop("tau")
         return {
             **quantities,
-            "decay": decay_of(tau, self.dt or 1.0),
+            "decay": decay_of(tau, self.dt),
             "reset": self.reset,
             "refractory": self.refractory,
             "surrogate": self.surrogate,
@@ -187,11 +210,19 @@ class LIF(Neuron):
 class IF(LIF):
     """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.
 
+    Their `tau` cannot be modulated: a factor on infinity would change nothing, in silence. `dt` is needed for a
+    refractory time only.
+
     Example:
         >>> spikes, state = IF(v_threshold=2.0)(torch.ones(4, 1, 1))
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
 
+    modulable = tuple(name for name in LIF.modulable if name != "tau")
+
     def __init__(self, *, dt: float | None = None, **settings: Any) -> None:
         super().__init__(math.inf, dt=dt, **settings)
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        return super().arguments({**quantities, "tau": self.tau})

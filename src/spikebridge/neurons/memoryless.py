@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikebridge.neurons.base import Neuron
 from spikebridge.neurons.lif import LIFState, lif_step
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class Memoryless(Neuron):
@@ -36,8 +36,8 @@ class Memoryless(Neuron):
         *,
         v_threshold: Tensor | float = 1.0,
         r: Tensor | float = 1.0,
-        surrogate: Surrogate = Arctan(),
-        learn: Iterable[str] = (),
+        surrogate: Surrogate = ARCTAN,
+        learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(None, learn, v_threshold=v_threshold, r=r)
         self.surrogate = surrogate

@@ -1,6 +1,7 @@
 """LIF neurons that learn their time constant (W. Fang et al., ICCV 2021).
 
-The time constant is stored as its logarithm, so it stays positive, in seconds, whatever the optimizer does. In NIR it is a `LIF`.
+The time constant is stored as its logarithm, so it stays positive, in seconds, whatever the optimizer does. In NIR
+it is a `LIF`.
 """
 
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ class PLIF(LIF):
     """
 
     def __init__(
-        self, tau: Tensor | float = 0.02, *, dt: float | None, learn: Iterable[str] = (), **settings: Any
+        self, tau: Tensor | float = 0.02, *, dt: float, learn: str | Iterable[str] = (), **settings: Any
     ) -> None:
-        super().__init__(tau, dt=dt, learn=dict.fromkeys(["tau", *learn]), **settings)
+        also = (learn,) if isinstance(learn, str) else tuple(learn)
+        super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

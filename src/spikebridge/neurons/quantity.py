@@ -7,6 +7,7 @@ modulated quantity is an argument that came from elsewhere: nothing is ever writ
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -21,7 +22,8 @@ By: TypeAlias = Literal["add", "multiply", "replace"]
 class Effect:
     """A modulating signal and how it acts on a quantity.
 
-    The axes of the signal line up with those of the layer from the left: `(T, B, C)` acts per channel on `(T, B, C, H, W)`.
+    The axes of the signal line up with those of the layer from the left: `(T, B, C)` acts per channel on
+    `(T, B, C, H, W)`.
 
     Args:
         signal: `(T, B, *M)`, or `(1, B, *M)` when it does not change in time.
@@ -39,13 +41,16 @@ class Effect:
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
             raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {self.by!r}")
+        if not isinstance(self.signal, Tensor) or self.signal.ndim < 2:
+            got = tuple(self.signal.shape) if isinstance(self.signal, Tensor) else self.signal
+            raise ShapeError(f"a modulating signal is a tensor (T, B, *M), but got {got}")
 
     def on(self, base: Tensor | float, ndim: int) -> Tensor:
         """The quantity under this effect, with `ndim` axes, time first."""
         if self.signal.ndim > ndim:
             raise ShapeError(
-                f"a modulation of shape {tuple(self.signal.shape)} has more axes than what it modulates ({ndim} with time "
-                "and batch); reduce it in the unit"
+                f"a modulation of shape {tuple(self.signal.shape)} has more axes than what it modulates ({ndim} with "
+                "time and batch); reduce it in the unit"
             )
         signal = self.signal.reshape(*self.signal.shape, *[1] * (ndim - self.signal.ndim))
         if self.by == "replace":
@@ -57,10 +62,19 @@ Modulated: TypeAlias = Tensor | float | Effect | Sequence[Effect]
 
 
 class Quantity:
-    """A physical quantity of a layer, declared on the class and set by `set_quantity`.
+    """A physical quantity of a layer, declared on the class of a `Stateful` and set like an attribute.
+
+    Setting a learned quantity writes into its parameter, so it stays learned.
 
     Args:
         positive: it must be above zero; when learned it is stored as its logarithm, so that it stays there.
+
+    Example:
+        >>> from spikebridge.neurons import PLIF
+        >>> layer = PLIF(tau=0.02, dt=0.001)
+        >>> layer.tau = 1.0
+        >>> layer.tau.item(), layer.log_tau.item()
+        (1.0, 0.0)
     """
 
     def __init__(self, positive: bool = False) -> None:
@@ -80,7 +94,23 @@ class Quantity:
         raise AttributeError(self.name)
 
     def __set__(self, layer: nn.Module, value: Any) -> None:
-        self.store(layer, value, learn=False)
+        key = f"log_{self.name}" if self.positive else self.name
+        parameter = layer._parameters.get(key)
+        if parameter is None:
+            self.store(layer, value, learn=False)
+        elif isinstance(value, nn.Parameter) and not self.positive:
+            layer._parameters[key] = value
+        else:
+            self.check(layer, value)
+            new = torch.as_tensor(value, dtype=parameter.dtype, device=parameter.device)
+            try:
+                with torch.no_grad():
+                    parameter.copy_(new.log() if self.positive else new)
+            except RuntimeError:
+                raise ShapeError(
+                    f"{type(layer).__name__} learns {self.name} of shape {tuple(parameter.shape)}, but got "
+                    f"{tuple(new.shape)}; make a new layer for another shape"
+                ) from None
 
     def store(self, layer: nn.Module, value: Tensor | float, learn: bool) -> None:
         """Checks a value and puts it where the module keeps it: a parameter, a buffer, or a plain number."""
@@ -89,48 +119,73 @@ class Quantity:
             place.pop(self.name, None)
             place.pop(f"log_{self.name}", None)
         if learn:
-            tensor = torch.as_tensor(value, dtype=torch.get_default_dtype() if isinstance(value, float | int) else None)
-            if self.positive:
-                if not bool(tensor.isfinite().all()):
-                    raise ConfigError(
-                        f"{type(layer).__name__} cannot learn {self.name} from {value}: start it at a finite value"
-                    )
-                layer._parameters[f"log_{self.name}"] = nn.Parameter(tensor.detach().log())
-            else:
-                layer._parameters[self.name] = nn.Parameter(tensor.detach().clone())
+            tensor = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.get_default_dtype())
+            if self.positive and not are_hidden(tensor) and not bool(tensor.isfinite().all()):
+                raise ConfigError(
+                    f"{type(layer).__name__} cannot learn {self.name} from {value}: start it at a finite value"
+                )
+            key = f"log_{self.name}" if self.positive else self.name
+            layer._parameters[key] = nn.Parameter(tensor.log() if self.positive else tensor.clone())
         elif isinstance(value, Tensor):
-            layer._buffers[self.name] = value.detach().clone()
+            layer._buffers[self.name] = value.clone()
         else:
             layer.__dict__[self.name] = float(value)
 
-    def check(self, layer: nn.Module, value: Tensor | float) -> None:
-        """Raises a `ConfigError` where the value is not a number, or not positive and has to be."""
+    def check(self, layer: nn.Module, value: Any) -> None:
+        """Raises a `ConfigError` where a value to keep is not a number, or not positive and has to be."""
         who = type(layer).__name__
         if isinstance(value, Tensor):
-            smallest = float(value.detach().min()) if value.numel() else math.nan
-            if bool(value.isnan().any()):
-                smallest = math.nan
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            smallest = float(value)
-        else:
+            if not value.is_floating_point():
+                raise ConfigError(f"{who} needs {self.name} as floating numbers, but got {value.dtype}; use .float()")
+            if value.requires_grad:
+                raise ConfigError(
+                    f"{who} got {self.name} as a tensor that requires a gradient; to train it name it in learn=, to "
+                    "steer it from elsewhere give it to forward"
+                )
+        elif not isinstance(value, Real) or isinstance(value, bool):
             raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {value!r}")
+        self.check_values(layer, value)
+
+    def check_values(self, layer: nn.Module, value: Tensor | float, origin: str = "") -> None:
+        """Raises a `ConfigError` where a value is not a number, or not positive and has to be."""
+        if isinstance(value, Tensor):
+            if are_hidden(value) or value.numel() == 0:
+                return
+            smallest = float(value.detach().min())  # NaN if there is one
+        else:
+            smallest = float(value)
+        who = type(layer).__name__
         if math.isnan(smallest):
-            raise ConfigError(f"{who} needs a number for {self.name}, but got {value}")
+            raise ConfigError(f"{who} needs a number for {self.name}{origin}, but got NaN")
         if self.positive and smallest <= 0:
+            unit = " s" if self.name.startswith("tau") else ""
             hint = f"; did you mean {-smallest:g}?" if smallest < 0 else ""
             unlimited = " (tau=inf is a neuron without leak.)" if self.name == "tau" else ""
-            unit = " s" if self.name.startswith("tau") else ""
-            raise ConfigError(f"{who} needs {self.name} > 0{unit}, but got {smallest:g}{hint}{unlimited}")
+            raise ConfigError(f"{who} needs {self.name} > 0{unit}{origin}, but got {smallest:g}{hint}{unlimited}")
 
     def resolve(self, layer: nn.Module, value: Modulated, ndim: int) -> Tensor | float:
         """The value under modulation, checked where it must be positive."""
-        if isinstance(value, Effect):
-            value = value.on(self.__get__(layer), ndim)
+        resolved: Tensor | float
+        if isinstance(value, Tensor):
+            resolved = value
+        elif isinstance(value, Effect):
+            resolved = value.on(self.__get__(layer), ndim)
         elif isinstance(value, list | tuple):
-            effects: Sequence[Effect] = value
-            value = self.__get__(layer)
-            for effect in effects:
-                value = effect.on(value, ndim)
-        if self.positive and not torch.compiler.is_compiling():
-            self.check(layer, value)  # type: ignore[arg-type]
-        return value  # type: ignore[return-value]
+            resolved = self.__get__(layer)
+            for effect in value:
+                resolved = effect.on(resolved, ndim)
+        elif isinstance(value, Real) and not isinstance(value, bool):
+            resolved = float(value)
+        else:
+            raise ConfigError(
+                f"{type(layer).__name__} takes a number, a tensor or an Effect for {self.name}, but got {value!r}"
+            )
+        if self.positive:
+            self.check_values(layer, resolved, " under modulation")
+        return resolved
+
+
+def are_hidden(values: Tensor) -> bool:
+    """Whether a tensor's values cannot be looked at: in `torch.func` transforms, in compilation, on the meta device."""
+    # is_compiling first: what stands after it is never traced
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or values.is_meta

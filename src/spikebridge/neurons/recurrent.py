@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.neurons.base import Stateful, scan
+from spikebridge.neurons.base import Stateful, refuse_timeless, scan
 from spikebridge.neurons.quantity import Effect, Modulated
 from spikebridge.neurons.sequential import split_paths
 from spikebridge.neurons.state import State
@@ -53,11 +54,13 @@ class Recurrent(Stateful):
             f"weight.{path}" for path, _ in self.weight.named_parameters()
         ]
 
-    def initial_state(self, x_t: Tensor) -> RecurrentState:
+    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> RecurrentState:
         y, state = self.layer(x_t.new_empty((0, *x_t.shape)))
         return RecurrentState(state, y.new_zeros(y.shape[1:]))
 
-    def step(self, x_t: Tensor, state: RecurrentState, **modulation: Modulated) -> tuple[Tensor, RecurrentState]:
+    def step(
+        self, x_t: Shaped[Tensor, "B *N"], state: RecurrentState, **modulation: Modulated
+    ) -> tuple[Tensor, RecurrentState]:
         effects = split_paths(modulation, ["layer", "weight"])
         previous = state.y.unsqueeze(0)
         on_weight = effects.get("weight")
@@ -69,10 +72,23 @@ class Recurrent(Stateful):
         y, layer_state = self.layer.step(x_t + feedback[0], state.layer, **effects.get("layer", {}))
         return y, RecurrentState(layer_state, y)
 
-    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, RecurrentState]:
-        parameters = dict(self.weight.named_parameters(prefix="weight"))
-        for path, value in modulation.items():
-            # a weight's axes are not those of the signal, so its time axis is made explicit before the loop
-            if path in parameters and isinstance(value, Tensor):
-                modulation[path] = Effect(per_sample(parameters[path], value, len(x), x.shape[1]), "replace")
-        return scan(self, x, state, **modulation)
+    def forward(
+        self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
+    ) -> tuple[Tensor, RecurrentState]:
+        refuse_timeless(self, x)
+        timed = {path: self._with_time(path, value, x) for path, value in modulation.items()}
+        return scan(self, x, state, **timed)
+
+    def _with_time(self, path: str, value: Modulated, x: Tensor) -> Modulated:
+        """A modulation whose time axis shows: inside the loop it could no longer be told from the others."""
+        if not isinstance(value, Tensor) or path not in self.modulable_paths():
+            return value
+        owner = self.get_submodule(path.rpartition(".")[0])
+        if not isinstance(owner, Stateful):
+            return Effect(per_sample(self.get_parameter(path), value, len(x), x.shape[1]), "replace")
+        if value.ndim < 2 or owner is self.layer:
+            return value
+        raise ShapeError(
+            f"{path!r} lies deep in a Recurrent, where the axes of a tensor {tuple(value.shape)} have no name; give an "
+            "Effect, whose signal is (1 or T, B, *M), by='replace'"
+        )

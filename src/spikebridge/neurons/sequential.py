@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
-from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.base import Stateful, refuse_timeless
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 
@@ -27,14 +28,16 @@ def split_paths(modulation: dict[str, Any], known: list[str]) -> dict[str, dict[
     by_child: dict[str, dict[str, Any]] = {}
     for path, value in modulation.items():
         child, _, rest = path.partition(".")
-        if child not in known or not rest:
-            raise ConfigError(f"no quantity at {path!r}; {did_you_mean(child, known)}")
+        if child not in known:
+            raise ConfigError(f"no layer {child!r} for the modulation of {path!r}; {did_you_mean(child, known)}")
+        if not rest:
+            raise ConfigError(f"{path!r} is a layer; name a quantity in it, for example '{path}.v_threshold'")
         by_child.setdefault(child, {})[rest] = value
     return by_child
 
 
 class Sequential(Stateful):
-    """Layers in a row. Plain modules see time folded into the batch; modulation goes by path, `{"lif1.v_threshold": ...}`.
+    """Layers in a row. Plain modules see time folded into the batch; modulation goes by path, `"lif1.v_threshold"`.
 
     Args:
         layers: modules in order, named "0", "1", ... or by keyword.
@@ -45,7 +48,7 @@ class Sequential(Stateful):
         >>> network = Sequential(fc=nn.Linear(3, 2), fire=IF())
         >>> y, state = network(torch.zeros(5, 4, 3))
         >>> y.shape, network.modulable_paths()[:3]
-        (torch.Size([5, 4, 2]), ['fc.weight', 'fc.bias', 'fire.tau'])
+        (torch.Size([5, 4, 2]), ['fc.weight', 'fc.bias', 'fire.v_threshold'])
     """
 
     def __init__(self, *layers: nn.Module, **named_layers: nn.Module) -> None:
@@ -55,9 +58,9 @@ class Sequential(Stateful):
         for name, layer in {**{str(i): layer for i, layer in enumerate(layers)}, **named_layers}.items():
             if not isinstance(layer, nn.Module):
                 raise ConfigError(f"Sequential needs modules, but {name!r} is a {type(layer).__name__}")
-            if hasattr(nn.Module, name):
+            if hasattr(self, name) or "." in name or not name:
                 raise ConfigError(
-                    f"a layer cannot be called {name!r}, which is a method of every module; choose another name"
+                    f"a layer cannot be called {name!r}; the name is taken or holds a dot, choose another"
                 )
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
@@ -78,17 +81,18 @@ class Sequential(Stateful):
             paths += [f"{name}.{path}" for path in inner]
         return paths
 
-    def initial_state(self, x_t: Tensor) -> SequentialState:
+    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> SequentialState:
         """The initial states, found by sending an empty signal through the layers."""
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Tensor, state: State, **modulation: Any) -> tuple[Tensor, State]:
+    def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return y[0], state
 
-    def forward(self, x: Tensor, state: State = None, **modulation: Any) -> tuple[Tensor, SequentialState]:
-        if x.ndim < 2:
-            raise ShapeError(f"Sequential needs a signal (T, B, *N), but got shape {tuple(x.shape)}")
+    def forward(
+        self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
+    ) -> tuple[Tensor, SequentialState]:
+        refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = state.layers if state is not None else (None,) * len(self)
         if len(old) != len(self):

@@ -1,4 +1,4 @@
-"""Functions over any state: a nesting of (named) tuples and dicts of tensors, whole numbers and None.
+"""Functions over any state: a nesting of (named) tuples, lists and dicts of tensors, whole numbers and None.
 
 Every tensor in a state has the batch as its first axis.
 """
@@ -26,6 +26,8 @@ def map_tensors(function: Callable[[Tensor], Tensor], state: S) -> S:
     if isinstance(node, tuple):
         children = [map_tensors(function, child) for child in node]
         return type(node)(*children) if hasattr(node, "_fields") else tuple(children)  # type: ignore[return-value]
+    if isinstance(node, list):
+        return [map_tensors(function, child) for child in node]  # type: ignore[return-value]
     if isinstance(node, dict):
         return {name: map_tensors(function, child) for name, child in node.items()}  # type: ignore[return-value]
     return state
@@ -65,6 +67,8 @@ def select(state: S, samples: Tensor | list[int] | slice) -> S:
 def where(mask: Tensor, yes: S, no: S) -> S:
     """Per sample one of two states of the same form: `yes` where the mask `(B,)` is set, else `no`.
 
+    What is not a tensor belongs to the whole batch and is taken from `yes`.
+
     Example:
         >>> where(torch.tensor([True, False]), (torch.zeros(2),), (torch.ones(2),))
         (tensor([0., 1.]),)
@@ -76,4 +80,8 @@ def where(mask: Tensor, yes: S, no: S) -> S:
     if isinstance(left, tuple):
         children = [where(mask, a, b) for a, b in zip(left, right, strict=True)]
         return type(left)(*children) if hasattr(left, "_fields") else tuple(children)  # type: ignore[return-value]
+    if isinstance(left, list):
+        return [where(mask, a, b) for a, b in zip(left, right, strict=True)]  # type: ignore[return-value]
+    if isinstance(left, dict):
+        return {name: where(mask, child, right[name]) for name, child in left.items()}  # type: ignore[return-value]
     return yes

@@ -1,9 +1,11 @@
 """Plain modules among layers with time: time is folded into the batch, and their weights may be modulated."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -12,18 +14,30 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect, Modulated
 
 
-def over_time(module: nn.Module, *signals: Tensor, **named: Tensor) -> Tensor:
+def over_time(
+    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
+) -> Shaped[Tensor, "T B ..."]:
     """A module that knows no time, on signals `(T, B, *N)`: it sees `(T * B, *N)`.
+
+    An empty signal shows the shape of what comes out and leaves no trace in the module.
 
     Example:
         >>> over_time(nn.Flatten(), torch.zeros(5, 2, 3, 4)).shape
         torch.Size([5, 2, 12])
     """
-    num_steps, batch = signals[0].shape[:2]
-    y = module(*[x.flatten(0, 1) for x in signals], **{name: x.flatten(0, 1) for name, x in named.items()})
+    num_steps, batch = _times(module, signals, named)
+    rows = [x.flatten(0, 1) for x in signals]
+    named_rows = {name: x.flatten(0, 1) for name, x in named.items()}
+    if num_steps * batch > 0:
+        y = module(*rows, **named_rows)
+    else:
+        # batch normalisation counts even a batch without rows: let it count in copies
+        copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        y = functional_call(module, copies, tuple(rows), named_rows)
     if not isinstance(y, Tensor):
         raise ShapeError(
-            f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that picks one"
+            f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that "
+            "picks one"
         )
     if y.ndim == 0 or len(y) != num_steps * batch:
         raise ShapeError(
@@ -33,11 +47,16 @@ def over_time(module: nn.Module, *signals: Tensor, **named: Tensor) -> Tensor:
     return y.reshape(num_steps, batch, *y.shape[1:])
 
 
-def modulated(module: nn.Module, modulation: Mapping[str, Modulated], *signals: Tensor, **named: Tensor) -> Tensor:
-    """The same with some of the module's parameters under modulation: one mechanism for bias, weights and connectivity.
+def modulated(
+    module: nn.Module,
+    modulation: Mapping[str, Modulated],
+    *signals: Shaped[Tensor, "T B ..."],
+    **named: Shaped[Tensor, "T B ..."],
+) -> Shaped[Tensor, "T B ..."]:
+    """The same with some of the module's parameters under modulation: one mechanism for bias, weights, connectivity.
 
-    A tensor shaped like the parameter serves all; one axis more is per sample, two more per step and sample. An `Effect` on
-    a parameter `(*W)` has the signal `(1 or T, B, *W)`. The module itself is never written to.
+    A tensor shaped like the parameter serves all; one axis more is per sample, two more per step and sample. An
+    `Effect` on a parameter `(*W)` has the signal `(1 or T, B, *W)`. The module itself is never written to.
 
     Example:
         >>> linear = nn.Linear(1, 1, bias=False)
@@ -45,58 +64,115 @@ def modulated(module: nn.Module, modulation: Mapping[str, Modulated], *signals: 
         >>> modulated(linear, {"weight": weights}, torch.ones(1, 2, 1)).flatten().tolist()
         [2.0, 3.0]
     """
+    num_steps, batch = _times(module, signals, named)
     parameters = dict(module.named_parameters())
-    num_steps, batch = signals[0].shape[:2]
-    values: dict[str, Tensor] = {}
+    effects: dict[str, list[Effect]] = {}
     for path, value in modulation.items():
         if path not in parameters:
             raise ConfigError(f"{type(module).__name__} has no parameter {path!r}; {did_you_mean(path, parameters)}")
-        values[path] = per_sample(parameters[path], value, num_steps, batch)
-    if any(len(value) != 1 for value in values.values()) and num_steps > 0:
-        columns = {path: value.expand(num_steps, *value.shape[1:]).unbind(0) for path, value in values.items()}
-        steps = [
-            _each_sample(
-                module,
-                {path: column[t] for path, column in columns.items()},
-                [x[t : t + 1] for x in signals],
-                {name: x[t : t + 1] for name, x in named.items()},
-            )
-            for t in range(num_steps)
-        ]
-        return torch.cat(steps)
-    return _each_sample(module, {path: value[0] for path, value in values.items()}, list(signals), named)
+        if value is not None:
+            effects[path] = _as_effects(parameters[path], value, num_steps)
+    if not effects or num_steps * batch == 0:
+        return over_time(module, *signals, **named)
+    _refuse_running_statistics(module)
+    if all(len(effect.signal) == 1 for several in effects.values() for effect in several):
+        values = {path: per_sample(parameters[path], several, 1, batch)[0] for path, several in effects.items()}
+        return _each_sample(module, values, signals, named)
+    # split, not x[t : t + 1]: slicing in the loop would add a whole zero tensor a step to the backward pass
+    rows = list(zip(*[x.split(1) for x in signals], strict=True)) or [()] * num_steps
+    named_rows = {name: x.split(1) for name, x in named.items()}
+    columns = {path: _each_step(several, num_steps) for path, several in effects.items()}
+    steps = []
+    for t in range(num_steps):
+        values = {path: per_sample(parameters[path], column[t], 1, batch)[0] for path, column in columns.items()}
+        steps.append(_each_sample(module, values, rows[t], {name: x[t] for name, x in named_rows.items()}))
+    return torch.cat(steps)
 
 
 def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Tensor:
-    """A modulated parameter as `(1 or T, B, *W)`."""
-    if isinstance(value, Effect):
-        value = [value]
-    if isinstance(value, list | tuple):
-        result: Tensor = base
-        for effect in value:
-            if effect.signal.shape[0] not in (1, num_steps):
-                raise ShapeError(f"a modulation has {len(effect.signal)} steps in time, but the signal has {num_steps}")
-            result = effect.on(result, base.ndim + 2)
-    else:
-        result = torch.as_tensor(value, dtype=base.dtype, device=base.device)
-    extra = result.ndim - base.ndim
-    if extra not in (0, 1, 2):
-        raise ShapeError(
-            f"a modulated parameter of shape {tuple(base.shape)} cannot take a value of shape {tuple(result.shape)}"
-        )
-    result = result.reshape(*[1] * (2 - extra), *result.shape)
+    """A modulated parameter as `(1 or T, B, *W)`.
+
+    Example:
+        >>> per_sample(torch.zeros(3), torch.ones(2, 3), num_steps=5, batch=2).shape  # one value a sample
+        torch.Size([1, 2, 3])
+    """
+    result = base
+    for effect in _as_effects(base, value, num_steps):
+        if effect.signal.dtype != base.dtype or effect.signal.device != base.device:
+            raise ShapeError(
+                f"a parameter in {base.dtype} on {base.device} is modulated by {effect.signal.dtype} on "
+                f"{effect.signal.device}; move one of them with .to()"
+            )
+        result = effect.on(result, base.ndim + 2)
+        shape = (result.shape[0], batch, *base.shape)
+        if any(n not in (1, m) for n, m in zip(result.shape, shape, strict=True)):
+            raise ShapeError(_misfit(base, effect.signal, num_steps, batch))
     return result.expand(result.shape[0], batch, *base.shape)
 
 
-def _each_sample(
-    module: nn.Module, values: dict[str, Tensor], signals: list[Tensor], named: Mapping[str, Tensor]
-) -> Tensor:
-    def one(values: dict[str, Tensor], signals: list[Tensor], named: dict[str, Tensor]) -> Any:
-        return functional_call(module, values, tuple(signals), named)
+def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
+    """Any form of modulation of a parameter `(*W)` as effects, whose signals are `(1 or T, B, *W)`."""
+    if isinstance(value, Effect):
+        effects = [value]
+    elif isinstance(value, list | tuple):
+        effects = list(value)
+    else:
+        if not isinstance(value, Tensor | Real):
+            raise ConfigError(f"a parameter is modulated by a number, a tensor or an Effect, but got {value!r}")
+        tensor = value if isinstance(value, Tensor) else base.new_full(base.shape, float(value))
+        extra = tensor.ndim - base.ndim
+        if extra not in (0, 1, 2):
+            raise ShapeError(_misfit(base, tensor, num_steps, None))
+        effects = [Effect(tensor.reshape(*[1] * (2 - extra), *tensor.shape), "replace")]
+    for effect in effects:
+        if len(effect.signal) not in (1, num_steps):
+            raise ShapeError(f"a modulation has {len(effect.signal)} steps in time, but the signal has {num_steps}")
+    return effects
 
-    if signals[0].shape[1] == 0:
-        return over_time(module, *signals, **named)
+
+def _each_step(effects: list[Effect], num_steps: int) -> list[list[Effect]]:
+    """The effects of each step."""
+    columns = [e.signal.split(1) if len(e.signal) == num_steps else [e.signal] * num_steps for e in effects]
+    return [[Effect(column[t], e.by) for column, e in zip(columns, effects, strict=True)] for t in range(num_steps)]
+
+
+def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> str:
+    samples = "" if batch is None else f" and {batch} samples"
+    return (
+        f"a parameter of shape {tuple(base.shape)} cannot be modulated by a value of shape {tuple(value.shape)} over "
+        f"{num_steps} steps{samples}: it needs (*W), (B, *W) or (T, B, *W)"
+    )
+
+
+def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[int, int]:
+    """The steps and samples that all signals share."""
+    everything = [*signals, *named.values()]
+    if not everything:
+        raise ShapeError(f"{type(module).__name__} was given no signal")
+    times = {tuple(x.shape[:2]) for x in everything}
+    if len(times) > 1 or any(x.ndim < 2 for x in everything):
+        shapes = ", ".join(str(tuple(x.shape)) for x in everything)
+        raise ShapeError(f"{type(module).__name__} needs signals (T, B, *N) of equal T and B, but got {shapes}")
+    return everything[0].shape[0], everything[0].shape[1]
+
+
+def _each_sample(
+    module: nn.Module, values: dict[str, Tensor], signals: tuple[Tensor, ...], named: Mapping[str, Tensor]
+) -> Tensor:
+    def one(values: dict[str, Tensor], signals: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
+        return functional_call(module, values, signals, named)
+
     return torch.vmap(one, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
+
+
+def _refuse_running_statistics(module: nn.Module) -> None:
+    """Raises where each sample, alone with its own weights, would have to write the statistics that all share."""
+    for path, child in module.named_modules():
+        if child.training and getattr(child, "track_running_stats", False):
+            raise ConfigError(
+                f"{type(child).__name__} at {path!r} cannot be trained under modulated weights, where each sample runs "
+                "alone; put it in eval mode, or use GroupNorm"
+            )
 
 
 def refuse_hidden_state(module: nn.Module, name: str) -> None:
@@ -106,6 +182,6 @@ def refuse_hidden_state(module: nn.Module, name: str) -> None:
     for path, child in module.named_modules():
         if isinstance(child, Stateful):
             raise ConfigError(
-                f"{name!r} is a plain {type(module).__name__}, but holds the stateful {type(child).__name__} at {path!r}, whose "
-                "state it cannot carry; use spikebridge.neurons.Sequential, or make it a Stateful"
+                f"{name!r} is a plain {type(module).__name__}, but holds the stateful {type(child).__name__} at "
+                f"{path!r}, whose state it cannot carry; use spikebridge.neurons.Sequential, or make it a Stateful"
             )

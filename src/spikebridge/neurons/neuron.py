@@ -1,0 +1,157 @@
+"""Layers of neurons, defined by a pure step function: what all of them share."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
+from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
+from spikebridge.neurons.quantity import Modulated, are_hidden
+from spikebridge.neurons.state import State
+
+
+class Neuron(Stateful):
+    """A layer of neurons, defined by a pure step function of the input, the state and the arguments of a step.
+
+    Subclasses give `step_function`, `initial_state` and `arguments`, which turns physical quantities (seconds) into the
+    arguments of the step function (decays). `arguments` runs once a sequence, however long it is. A state is a
+    NamedTuple of tensors (or None) shaped like a step, the membrane first.
+
+    Args:
+        dt: the step of the neuron's clock [s]; None for a neuron that does not depend on it.
+        learn: names of the quantities that are trained.
+        quantities: a float or a tensor of one value a neuron for each declared quantity.
+    """
+
+    step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
+
+    def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
+        super().__init__()
+        who = type(self).__name__
+        if dt is not None and not 0 < dt < math.inf:
+            raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt}")
+        self.dt = dt
+        learned = (learn,) if isinstance(learn, str) else tuple(learn)
+        for name in learned:
+            if name not in quantities:
+                raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
+        for name, value in quantities.items():
+            getattr(type(self), name).store(self, value, learn=name in learned)
+            if dt is None and name.startswith("tau") and (isinstance(value, Tensor) or value != math.inf):
+                raise ConfigError(f"{who} has a time constant and needs dt, the step of its clock [s]")
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of the step function from the physical quantities."""
+        raise NotImplementedError
+
+    def quantities(self, ndim: int, modulation: dict[str, Modulated]) -> dict[str, Any]:
+        """Every quantity by name, those under modulation with their effects, for signals with `ndim` axes."""
+        if not modulation:
+            return {name: getattr(self, name) for name in self.modulable}
+        refuse_unknown(self, modulation)
+        return {
+            name: getattr(type(self), name).resolve(self, value, ndim)
+            if (value := modulation.get(name)) is not None
+            else getattr(self, name)
+            for name in self.modulable
+        }
+
+    def step(
+        self, x_t: Float[Tensor, "B *N"], state: State, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "B *N"], State]:
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return y[0], state
+
+    def forward(
+        self, x: Float[Tensor, "T B *N"], state: State = None, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "T B *N"], State]:
+        refuse_timeless(self, x)
+        if not x.is_floating_point():
+            raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")
+        mixed = torch.is_autocast_enabled(x.device.type)
+        if mixed and x.element_size() < 4:
+            x = x.float()  # a membrane adds up many small steps: full precision, as autocast has it for sums
+        quantities = self.quantities(x.ndim, modulation)
+        if mixed:
+            quantities = {n: q.to(x.dtype) if isinstance(q, Tensor) else q for n, q in quantities.items()}
+        for name, value in quantities.items():
+            if isinstance(value, Tensor):
+                self._check_fit(name, value, x, modulated=modulation.get(name) is not None)
+        if state is None:
+            state = self.initial_state(x.new_zeros(x.shape[1:]))
+        else:
+            self._check_state(state, x)
+        if len(x) == 0:
+            return x.new_empty(x.shape), state
+        return self._run(x, state, self.arguments(quantities))
+
+    def _run(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
+        varying = {
+            name: unbind_time(name, value, len(x))
+            for name, value in arguments.items()
+            if isinstance(value, Tensor) and value.ndim == x.ndim
+        }
+        fixed = {name: value for name, value in arguments.items() if name not in varying}
+        step_function = type(self).step_function
+        outputs = []
+        for t, x_t in enumerate(x.unbind(0)):
+            y_t, state = step_function(x_t, state, **fixed, **{name: values[t] for name, values in varying.items()})
+            outputs.append(y_t)
+        refuse_nan(self, state[0])
+        return torch.stack(outputs), state
+
+    def _check_fit(self, name: str, value: Tensor, x: Tensor, modulated: bool) -> None:
+        who = type(self).__name__
+        if value.dtype != x.dtype or value.device != x.device:
+            raise ShapeError(
+                f"{who} has {name} in {value.dtype} on {value.device}, but its input is {x.dtype} on {x.device}; "
+                "move one of them with .to()"
+            )
+        # what the layer keeps is a value a neuron: time and batch may come from a modulation only
+        shape, axes = (x.shape, "(T, B, *N)") if modulated else (x.shape[2:], "(*N)")
+        try:
+            fits = torch.broadcast_shapes(value.shape, shape) == shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            hint = "; an Effect lines its axes up from the left, one value a channel too" if modulated else ""
+            raise ShapeError(
+                f"{who} has {name} of shape {tuple(value.shape)}, which does not broadcast against {tuple(shape)}, the "
+                f"{axes} of its input{hint}"
+            )
+
+    def _check_state(self, state: State, x: Tensor) -> None:
+        for value in state:
+            if value is None:
+                continue
+            if value.shape != x.shape[1:]:
+                raise ShapeError(
+                    f"{type(self).__name__} got a state for steps {tuple(value.shape)}, but the steps of its input are "
+                    f"{tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
+                )
+            if value.device != x.device or (value.is_floating_point() and value.dtype != x.dtype):
+                raise ShapeError(
+                    f"{type(self).__name__} got a state in {value.dtype} on {value.device}, but its input is {x.dtype} "
+                    f"on {x.device}; move the state with spikebridge.neurons.to()"
+                )
+
+    def extra_repr(self) -> str:
+        shown = {name: getattr(self, name) for name in self.modulable}
+        texts = [
+            f"{name}={tuple(value.shape)}" if isinstance(value, Tensor) and value.ndim else f"{name}={float(value):g}"
+            for name, value in shown.items()
+        ]
+        return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
+
+
+def refuse_nan(layer: nn.Module, v: Tensor) -> None:
+    """Raises where a membrane is not a number: NaN never spikes, so it would pass in silence."""
+    if not are_hidden(v) and bool(v.isnan().any()):
+        raise DataError(
+            f"{type(layer).__name__} met NaN in its input or parameters ({int(v.isnan().sum())} of {v.numel()} "
+            "membranes); check the data and, in training, the learning rate"
+        )
