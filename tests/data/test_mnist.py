@@ -178,6 +178,8 @@ def header(kind, shape):
         ),
         (npz_with(header("|u1", "(1,)"), b"ab"), "there are more"),
         (npz_with("{'descr': '|u1'}\n"), "header of an array of numbers"),
+        (npz_with("{'descr': ('|u1', \n"), "header of an array of numbers"),
+        (npz_with("{'descr': '|u1', 'shape': (007,)}\n"), "header of an array of numbers"),
         (npz_with("__import__('os').system('true')\n"), "header of an array of numbers"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}", r"version \(2, 0\), not \(1, 0\)"),
         (b"text", "header of an array of numbers"),

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.events import check_events, slice_time
+from spikebridge.data.events import Events, check_events, slice_time
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # without num_bins the data decide how much memory is taken, and one damaged time must not take it all
@@ -38,7 +38,7 @@ def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
 
 
 def bin_events(
-    events: NDArray[np.void],
+    events: Events,
     height: int,
     width: int,
     dt: float,
@@ -142,7 +142,7 @@ def collate_padded(
     return batch, lengths
 
 
-def _enough_bins(events: NDArray[np.void], num_pixels: int, dt: float, start: int) -> int:
+def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
     last = int(events["t"][-1]) if len(events) else start - 1
     if last < start:
         return 0

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
-from spikebridge.data.events import EVENT
+from spikebridge.data.events import EVENT, Events
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 
@@ -113,7 +113,7 @@ def initial_camera(
 
 def camera_step(
     image: Float[np.ndarray, "H W"], t: int, state: CameraState, camera: EventCamera, generator: np.random.Generator
-) -> tuple[NDArray[np.void], CameraState]:
+) -> tuple[Events, CameraState]:
     """Events between the last image and this one, sorted by time.
 
     Args:
@@ -161,7 +161,7 @@ def simulate(
     t: ArrayLike,
     camera: EventCamera,
     generator: np.random.Generator,
-) -> NDArray[np.void]:
+) -> Events:
     """Events that a camera sends while it sees these images.
 
     Args:
@@ -203,7 +203,7 @@ def simulate(
     return events
 
 
-def keep_first_of_group(events: NDArray[np.void], group: float) -> NDArray[np.void]:
+def keep_first_of_group(events: Events, group: float) -> Events:
     """Each pixel's first event in every group of time, and then those that change the polarity.
 
     Args:
@@ -241,7 +241,7 @@ def _crossings(
     return _Crossings(pixel, first, refractory + threshold / speed, num_events)
 
 
-def _as_events(crossings: _Crossings, slope: NDArray[np.float64], start: int, stop: int) -> NDArray[np.void]:
+def _as_events(crossings: _Crossings, slope: NDArray[np.float64], start: int, stop: int) -> Events:
     total = int(crossings.num_events.sum())
     rank = np.arange(total) - np.repeat(crossings.num_events.cumsum() - crossings.num_events, crossings.num_events)
     pixel = np.repeat(crossings.pixel, crossings.num_events)
@@ -254,9 +254,7 @@ def _as_events(crossings: _Crossings, slope: NDArray[np.float64], start: int, st
     return events
 
 
-def _shot_noise(
-    shape: tuple[int, ...], start: int, stop: int, rate: float, generator: np.random.Generator
-) -> NDArray[np.void]:
+def _shot_noise(shape: tuple[int, ...], start: int, stop: int, rate: float, generator: np.random.Generator) -> Events:
     height, width = shape
     total = int(generator.poisson(rate * (stop - start) * 1e-6 * height * width)) if rate > 0 else 0
     events = np.empty(total, EVENT)

@@ -8,27 +8,30 @@
 """
 
 from bisect import bisect_left
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.errors import DataError, ShapeError
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
+# any number of them; the dtype is EVENT, which shape types cannot say
+Events: TypeAlias = Shaped[np.ndarray, " _"]
 _PIXEL_LIMIT = np.iinfo(np.uint16).max
 
 
 class CheckedEvents(NamedTuple):
     """Events that hold what they promise, and what had to be done for it."""
 
-    events: NDArray[np.void]
+    events: Events
     num_outside: int
     num_negative: int
     num_backward: int
 
 
-def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> NDArray[np.void]:
+def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Events:
     """Events from four columns.
 
     Args:
@@ -60,7 +63,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> NDArr
     return events
 
 
-def check_events(events: NDArray[np.void], height: int, width: int, repair: bool = False) -> CheckedEvents:
+def check_events(events: Events, height: int, width: int, repair: bool = False) -> CheckedEvents:
     """Make sure that events lie on the sensor, with times that are not negative and never go back.
 
     Args:
@@ -104,7 +107,7 @@ def check_events(events: NDArray[np.void], height: int, width: int, repair: bool
     return CheckedEvents(events, int(outside.sum()), int(negative.sum()), int(backward.sum()))
 
 
-def slice_time(events: NDArray[np.void], start: int, stop: int) -> NDArray[np.void]:
+def slice_time(events: Events, start: int, stop: int) -> Events:
     """The events with `start <= t < stop`, as a view.
 
     Args:

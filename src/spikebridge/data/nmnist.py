@@ -9,9 +9,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spikebridge.data.events import CheckedEvents, check_events, make_events
+from spikebridge.data.events import CheckedEvents, Events, check_events, make_events
 from spikebridge.data.opening import opened
 from spikebridge.errors import DataError
 
@@ -58,7 +57,7 @@ def read_nmnist(path: Path, repair: bool = False) -> CheckedEvents:
         raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
 
 
-def write_nmnist(path: Path, events: NDArray[np.void]) -> None:
+def write_nmnist(path: Path, events: Events) -> None:
     """Write events as an N-MNIST `.bin` file, in whole or not at all.
 
     Args:

@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import IO
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from spikebridge.data.opening import MOST_BYTES, fits, opened, read_at_most
+from spikebridge.data.opening import MOST_BYTES, Readable, fits, opened, read_at_most
 from spikebridge.errors import DataError, did_you_mean
 
 # what zipfile raises on bytes that are no archive, or one of a kind that it does not know
@@ -78,12 +78,12 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray:
     return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _header(member: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(member: Readable, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
         version = npy.read_magic(member)
         # later versions allow headers of gigabytes, and arrays of numbers never need them
         if version != (1, 0):
             raise ValueError(f"version {version}, not (1, 0)")
         return npy.read_array_header_1_0(member)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:
         raise DataError(f"{where}, byte 0: expected the header of an array of numbers, but found: {error}.") from error

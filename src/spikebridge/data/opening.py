@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from spikebridge.errors import DataError
 
@@ -12,6 +12,7 @@ MOST_BYTES = 2**30
 _PIECE = 2**20
 
 
+@runtime_checkable
 class Readable(Protocol):
     """Anything that gives bytes: a file, or a member of an archive."""
 
