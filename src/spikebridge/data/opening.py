@@ -16,7 +16,7 @@ _PIECE = 2**20
 class Readable(Protocol):
     """Anything that gives bytes: a file, or a member of an archive."""
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int = ..., /) -> bytes:
         """Up to `size` bytes; none at the end."""
         ...
 
