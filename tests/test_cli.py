@@ -147,6 +147,18 @@ def test_list_shows_building_blocks_of_every_kind(capsys: pytest.CaptureFixture[
     assert all(blocks for blocks in found["blocks"].values())
 
 
+def test_every_stage_of_a_hybrid_unit_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    import spikebridge.hybrid as hybrid
+
+    assert main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["blocks"]
+    stages = {"windows": hybrid.Window, "kernels": hybrid.Kernel, "discretizers": hybrid.Discretizer}
+    for kind, stage in stages.items():
+        exported = (getattr(hybrid, name) for name in hybrid.__all__)
+        classes = {one.__name__ for one in exported if isinstance(one, type) and issubclass(one, stage)}
+        assert {block["name"] for block in listed[kind]} == classes - {stage.__name__}
+
+
 def test_list_shows_recipes_with_their_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     assert re.search(r"^  digits +\S.*presets: .*quick", capsys.readouterr().out, re.MULTILINE)

@@ -39,10 +39,10 @@ class Kind:
 
 
 KINDS = {
-    "neurons": Kind("neurons", not_files=("base", "state", "quantity", "surrogate", "sequential")),
+    "neurons": Kind("neurons", not_files=("base", "neuron", "state", "quantity", "surrogate", "sequential")),
     "surrogates": Kind("neurons", files=("surrogate",)),
     "windows": Kind("hybrid", files=("window",)),
-    "kernels": Kind("hybrid", files=("kernel",)),
+    "kernels": Kind("hybrid", files=("kernel", "taps")),
     "discretizers": Kind("hybrid", files=("discretizer",)),
     "coding schemes": Kind("coding"),
 }
