@@ -169,10 +169,10 @@ class Draw(Command):
 
     def answer(self) -> Answer:
         """Builds the network and draws it."""
-        from spikebridge.analysis.figures import draw_network
-
         target = targets.find(self.target)
         name, network = next(iter(target.networks(self.network).items()))
+        from spikebridge.analysis.figures import draw_network
+
         path = self.out or Path(f"{name}.svg")
         targets.write_text(path, draw_network(network))
         return Answer({"network": name, "path": path}, str(path))

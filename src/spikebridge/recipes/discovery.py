@@ -31,19 +31,27 @@ class Listing:
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the building blocks of one kind are exported, and which of the exported names are meant."""
+    """Where the building blocks of one kind are exported, and which of the exported classes are meant.
+
+    Args:
+        folder: whose `__init__.py` exports them.
+        files: they stand in these files; in any file if empty.
+        base: what they all derive from, if it stands among them.
+        not_files: files of the folder that hold other things.
+    """
 
     folder: str
     files: tuple[str, ...] = ()
+    base: str = ""
     not_files: tuple[str, ...] = ()
 
 
 KINDS = {
     "neurons": Kind("neurons", not_files=("base", "neuron", "state", "quantity", "surrogate", "sequential")),
-    "surrogates": Kind("neurons", files=("surrogate",)),
-    "windows": Kind("hybrid", files=("window",)),
-    "kernels": Kind("hybrid", files=("kernel", "taps")),
-    "discretizers": Kind("hybrid", files=("discretizer",)),
+    "surrogates": Kind("neurons", ("surrogate",), "Surrogate"),
+    "windows": Kind("hybrid", ("window",), "Window"),
+    "kernels": Kind("hybrid", ("kernel", "taps"), "Kernel"),
+    "discretizers": Kind("hybrid", ("discretizer",), "Discretizer"),
     "coding schemes": Kind("coding"),
 }
 
@@ -83,7 +91,7 @@ def list_blocks(kind: str) -> list[Listing]:
         if (meant.files and stem not in meant.files) or stem in meant.not_files:
             continue
         node = _top_level(_parse(folder / f"{stem}.py")).get(name)
-        if isinstance(node, ast.ClassDef) and _is_block(node):
+        if isinstance(node, ast.ClassDef) and name != meant.base and not _is_record(node):
             listings.append(Listing(name, _first_line(node)))
     return listings
 
@@ -174,15 +182,9 @@ def _exports(folder: Path) -> Iterator[tuple[str, str]]:
                 yield from ((stem, alias.name) for alias in node.names)
 
 
-def _is_block(node: ast.ClassDef) -> bool:
-    bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
-    return not (bases & {"NamedTuple", "Protocol"} or node.name.endswith("State") or _is_abstract(node))
-
-
-def _is_abstract(node: ast.ClassDef) -> bool:
-    """Whether a method only says that subclasses give it."""
-    raised = (inner.exc for inner in ast.walk(node) if isinstance(inner, ast.Raise))
-    return any(isinstance(error, ast.Name) and error.id == "NotImplementedError" for error in raised)
+def _is_record(node: ast.ClassDef) -> bool:
+    """Whether a class only holds values, as states do."""
+    return any(isinstance(base, ast.Name) and base.id == "NamedTuple" for base in node.bases)
 
 
 def _first_line(node: ast.Module | ast.ClassDef) -> str:
