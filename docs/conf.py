@@ -15,3 +15,20 @@ autodoc_typehints = "signature"
 # docstrings are Markdown: names stand in single backticks, which plain reStructuredText would set in italics
 default_role = "code"
 suppress_warnings = ["ref.python", "docutils"]
+
+
+def setup(app):
+    """Docstrings fence their drawings with ```; the reference wants them as literal blocks."""
+    app.connect("autodoc-process-docstring", fences_to_literal_blocks)
+
+
+def fences_to_literal_blocks(app, what, name, obj, options, lines):
+    """Replaces each fence by `::` and indents what is inside."""
+    inside = False
+    for index, line in enumerate(lines):
+        if line.strip() == "```":
+            inside = not inside
+            lines[index] = "::\n" if inside else ""
+        elif inside:
+            lines[index] = f"    {line}"
+    lines[:] = "\n".join(lines).split("\n")
