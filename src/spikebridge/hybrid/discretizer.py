@@ -122,7 +122,7 @@ class Fire(Discretizer):
 class FirstSpike(Discretizer):
     """One spike, the earlier the larger the value: a value v in 0..1 fires in step `floor((1 - v) L)`, 0 in the last one.
 
-    The gradient is that of a bump as wide as a step, around the two values between which the spike stays in its step.
+    The gradient moves the spike between neighbouring steps: its value, `sum (1 - k / L) s_k`, has slope 1 everywhere.
 
     Example:
         >>> spikes, _ = FirstSpike()(torch.tensor([1.0, 0.6]).reshape(1, 1, 1, 2), length=4)
@@ -134,21 +134,20 @@ class FirstSpike(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
         value = h[:, :1].clamp(0, 1)
-        step = torch.arange(length, device=h.device).reshape(1, -1, *[1] * (h.ndim - 2))
+        step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
         time = ((1 - value) * length).floor().clamp(max=length - 1)
-        bump = Triangle(width=1 / length)
-        later = (length - 1 - step) / length
-        soft = bump(value - later) - bump(value - later - 1 / length)
+        edge = Triangle(width=1 / length)
+        # a value that crosses the lower edge of a step moves the spike there; above the first step there is no other
+        crossed = edge(value - (length - 1 - step) / length) + (step == 0) * edge(value - 1)
+        soft = crossed.diff(dim=1, prepend=torch.zeros_like(crossed[:, :1]))
         return straight_through((time == step).to(h.dtype), soft), None
 
 
 class Phase(Discretizer):
     """The bits of a value in 0..1, the largest first: a spike in step k is worth `2^-(k + 1)` (J. Kim et al., 2018).
 
-    The gradient is the surrogate's, bit by bit.
-
     Args:
-        surrogate: derivative of each bit; by default a triangle as wide as the bit.
+        surrogate: derivative of each bit; None goes straight through, since every bit rises once over the whole range.
 
     Example:
         >>> spikes, _ = Phase()(torch.tensor([0.625]).reshape(1, 1, 1, 1), length=3)
@@ -163,11 +162,12 @@ class Phase(Discretizer):
         self.surrogate = surrogate
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        rest = h[:, 0].clamp(0, 1)
+        value = rest = h[:, 0].clamp(0, 1)
         spikes = []
         for k in range(length):
             worth = 2.0 ** -(k + 1)
-            bit = (self.surrogate or Triangle(width=worth))(rest - worth)
+            hard = (rest >= worth).to(h.dtype)
+            bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
             rest = rest - bit.detach() * worth
             spikes.append(bit)
         return torch.stack(spikes, dim=1), None
@@ -192,16 +192,16 @@ class Burst(Discretizer):
 
 
 class SignedDeltaState(NamedTuple):
-    """The value that the receiver has by now."""
+    """How many quanta the receiver has by now: a whole number, so that a long stream does not drift."""
 
-    reference: Tensor
+    total: Tensor
 
 
 class SignedDelta(Discretizer):
     """Send on change: a signed whole number of quanta, the nearest to how far the value has moved since it was last sent.
 
     The sum of all that was sent, times the quantum, is the value to within half a quantum. The gradient goes straight
-    through to the change.
+    through to the change: that of the sum is the present value's alone.
 
     Args:
         quantum: the change that one spike stands for, above 0.
@@ -223,17 +223,17 @@ class SignedDelta(Discretizer):
     def forward(
         self, h: Windows, length: int, state: SignedDeltaState | None = None
     ) -> tuple[Tensor, SignedDeltaState]:
-        reference = h.new_zeros(h.shape[2:]) if state is None else state.reference
+        total = h.new_zeros(h.shape[2:]) if state is None else state.total
         sent = []
         for h_t in h.flatten(0, 1).unbind(0):
-            change = (h_t - reference) / self.quantum
+            change = h_t / self.quantum - total
             number = change.detach().round()
             if self.limit is not None:
                 number = number.clamp(-self.limit, self.limit)
-            reference = reference + number * self.quantum
             sent.append(straight_through(number, change))
+            total = total + sent[-1]
         spikes = torch.stack(sent).reshape(h.shape) if sent else torch.empty_like(h)
-        return spikes, SignedDeltaState(reference)
+        return spikes, SignedDeltaState(total)
 
 
 class Integrate(Discretizer):
