@@ -210,8 +210,8 @@ class LIF(Neuron):
 class IF(LIF):
     """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.
 
-    Their `tau` cannot be modulated: a factor on infinity would change nothing, in silence. `dt` is needed for a
-    refractory time only.
+    Without a leak `tau` and `v_leak` (here the initial membrane, no more) cannot be modulated: it would change nothing, in
+    silence. `dt` is needed for a refractory time only.
 
     Example:
         >>> spikes, state = IF(v_threshold=2.0)(torch.ones(4, 1, 1))
@@ -219,7 +219,7 @@ class IF(LIF):
         [0.0, 1.0, 0.0, 1.0]
     """
 
-    modulable = tuple(name for name in LIF.modulable if name != "tau")
+    modulable = tuple(name for name in LIF.modulable if name not in ("tau", "v_leak"))
 
     def __init__(self, *, dt: float | None = None, **settings: Any) -> None:
         super().__init__(math.inf, dt=dt, **settings)

@@ -140,11 +140,10 @@ class Neuron(Stateful):
                 )
 
     def extra_repr(self) -> str:
-        shown = {name: getattr(self, name) for name in self.modulable}
-        texts = [
-            f"{name}={tuple(value.shape)}" if isinstance(value, Tensor) and value.ndim else f"{name}={float(value):g}"
-            for name, value in shown.items()
-        ]
+        texts = []
+        for name in self.modulable:
+            value = torch.as_tensor(getattr(self, name)).detach()
+            texts.append(f"{name}={tuple(value.shape)}" if value.ndim else f"{name}={float(value):g}")
         return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
 
 
