@@ -350,6 +350,39 @@ def test_resume_with_other_settings_is_refused(
     assert "steps" in refused("train", "./my.py", "--out", "run", "--steps", "5", "--resume")
 
 
+def test_processes_started_together_must_name_the_folder_they_share(
+    here: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    assert "name the run folder they share (--out)" in refused("train", "./my.py")
+
+
+def test_of_several_processes_only_the_first_one_tells(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    (here / "run" / "report.html").unlink()
+    capsys.readouterr()
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "./my.py", "--out", "run", "--resume", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not (here / "run" / "report.html").exists()
+
+
+def test_a_process_that_the_first_one_started_joins_its_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["train", "./my.py", "--steps", "2"]) == 0
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["train", "./my.py", "--steps", "2"]) == 0
+    assert [path.name for path in (here / "runs").iterdir()] == ["my"]
+
+
+def test_quiet_reaches_a_recipe_that_knows_the_word(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loud = RECIPE.replace("def train(config, run):", "def train(config, run, quiet=False):")
+    (here / "my.py").write_text(loud.replace('print("adding")', 'print("quiet" if quiet else "adding")'))
+    assert main(["train", "./my.py", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("quiet\n")
+
+
 def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     words = ["train", "./my.py", "--out", "my run", "--steps", "1000", "--pause", "0.05"]
     process = subprocess.Popen(

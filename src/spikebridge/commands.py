@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, Suppress
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from spikebridge import layout, targets
 from spikebridge.data import files
@@ -18,7 +17,15 @@ from spikebridge.errors import ConfigError
 from spikebridge.recipes import discovery
 from spikebridge.training.run import Run
 
-Flag = Annotated[bool, FlagCreatePairsOff]
+Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
+Network = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")]
+OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
+DataFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
+RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
+SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
+Recipe = Annotated[str, Positional, arg(metavar="RECIPE", help_behavior_hint="")]
+RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behavior_hint="")]
 SETTINGS = "settings"
 
 
@@ -68,12 +75,12 @@ class List(Command):
 class Train(Command):
     """Train a recipe; `train RECIPE --help` shows its settings."""
 
-    recipe: Positional[str]
+    recipe: Recipe
     """A recipe's name (see `spikebridge list`) or the path of a recipe file. It comes first."""
-    preset: str | None = None
-    """The settings to start from (`default` unless said); other options change single ones."""
-    out: Path | None = None
-    """The run folder (a new one, runs/RECIPE, unless said)."""
+    preset: Preset = None
+    """The settings to start from; other options change single ones."""
+    out: RunFolder = None
+    """The run folder."""
     resume: Flag = False
     """Go on with the run in that folder from its last checkpoint; start it if it is not there yet."""
     quiet: Flag = False
@@ -100,7 +107,7 @@ class Train(Command):
         settings = targets.settings_to_start_from(module, recipe, rest)
         fields: list[Any] = [
             ("recipe", Suppress[str], field(default=recipe)),
-            (SETTINGS, Annotated[kind, tyro.conf.arg(name="")], field(default=settings)),
+            (SETTINGS, Annotated[kind, arg(name="")], field(default=settings)),
         ]
         form = dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True, kw_only=True)
         form.__doc__ = module.__doc__
@@ -129,10 +136,10 @@ class Train(Command):
 class Eval(Command):
     """Evaluate a run, or the pretrained weights of a recipe."""
 
-    target: Positional[str]
+    target: RunOrRecipe
     """A run folder, or a recipe's name."""
-    data: Path | None = None
-    """The folder with data sets (SPIKEBRIDGE_DATA unless said)."""
+    data: DataFolder = None
+    """The folder with data sets."""
 
     def answer(self) -> Answer:
         """Loads the run and evaluates it."""
@@ -146,7 +153,7 @@ class Eval(Command):
 class Report(Command):
     """Write the report of a run again."""
 
-    run: Positional[Path]
+    run: Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
     """A run folder."""
 
     def answer(self) -> Answer:
@@ -160,12 +167,12 @@ class Report(Command):
 class Draw(Command):
     """Draw a network as SVG."""
 
-    target: Positional[str]
+    target: RunOrRecipe
     """A run folder, a recipe's name or the path of a recipe file."""
-    network: str | None = None
-    """Which of the recipe's networks (the first one unless said)."""
-    out: Path | None = None
-    """The SVG file (NETWORK.svg unless said)."""
+    network: OneNetwork = None
+    """Which of the recipe's networks."""
+    out: SvgFile = None
+    """The file to write."""
 
     def answer(self) -> Answer:
         """Builds the network and draws it."""
@@ -182,10 +189,10 @@ class Draw(Command):
 class Doctor(Command):
     """Examine the networks of a run; without one, the installation."""
 
-    run: Annotated[str | None, Positional] = None
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     """A run folder, or a recipe for its untrained networks."""
-    network: str | None = None
-    """Which of the recipe's networks (all unless said)."""
+    network: Network = None
+    """Which of the recipe's networks."""
 
     def answer(self) -> Answer:
         """Findings, each with a remedy; the exit code is 1 where there are any."""
@@ -202,8 +209,8 @@ class Doctor(Command):
 class Data(Command):
     """Show which data sets are there, and where the others come from."""
 
-    data: Path | None = None
-    """The folder with data sets (SPIKEBRIDGE_DATA unless said)."""
+    data: DataFolder = None
+    """The folder with data sets."""
 
     def answer(self) -> Answer:
         """Looks for files; nothing is downloaded."""
@@ -220,9 +227,9 @@ class Data(Command):
 class Copy(Command):
     """Copy a recipe into a file of your own, to edit and train."""
 
-    recipe: Positional[str]
+    recipe: Recipe
     """A recipe's name."""
-    file: Positional[Path]
+    file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
     """The file to write, such as ./my.py."""
 
     def answer(self) -> Answer:
