@@ -1,0 +1,175 @@
+"""What the layers of a network do on real inputs: spikes, rates, sizes of activations, membranes."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.analysis.membrane import membrane_trace
+from spikebridge.analysis.visits import Visit, is_layer, shown_path, unwrapped, visiting
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid import Discretizer
+from spikebridge.neurons import Stateful
+
+
+@dataclass
+class LayerActivity:
+    """What one layer gave out over a run.
+
+    Attributes:
+        path: of the layer.
+        layer: its class.
+        num_values: neurons times steps times samples.
+        num_spikes: sum of the sizes of all values where the layer spikes, else 0.
+        largest: the largest value.
+    """
+
+    path: str
+    layer: str
+    speaks: bool = False
+    num_values: int = 0
+    largest: float = float("-inf")
+    _sum: float = 0.0
+    _num_nonzero: int = 0
+    _whole: bool = True
+    _active: dict[torch.Size, Tensor] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Literal["spikes", "values"]:
+        """Spikes, where a layer of neurons or a discretizer gave nothing but whole numbers; else values."""
+        return "spikes" if self.speaks and self._whole else "values"
+
+    @property
+    def num_spikes(self) -> int:
+        """All spikes of the run; a value of 2 or -2 is two spikes."""
+        return round(self._sum) if self.kind == "spikes" else 0
+
+    @property
+    def rate(self) -> float:
+        """Spikes a neuron and step; 0 for a layer that does not spike."""
+        return self.num_spikes / self.num_values if self.num_values else 0.0
+
+    @property
+    def mean_magnitude(self) -> float:
+        """The mean of the absolute values."""
+        return self._sum / self.num_values if self.num_values else 0.0
+
+    @property
+    def share_nonzero(self) -> float:
+        """The share of values that are not zero."""
+        return self._num_nonzero / self.num_values if self.num_values else 0.0
+
+    @property
+    def share_active(self) -> float:
+        """The share of neurons that were not zero at least once."""
+        neurons = sum(active.numel() for active in self._active.values())
+        return sum(int(active.sum()) for active in self._active.values()) / neurons if neurons else 0.0
+
+    def add(self, rows: Tensor) -> None:
+        """Takes in outputs, one row a step and sample."""
+        values = rows.double() if rows.is_floating_point() else rows.to(torch.float64)
+        self.num_values += values.numel()
+        self.largest = max(self.largest, float(values.max()))
+        self._sum += float(values.abs().sum())
+        self._num_nonzero += int((values != 0).sum())
+        self._whole = self._whole and bool((values == values.round()).all())
+        active = (values != 0).any(0)
+        known = self._active.get(active.shape)
+        self._active[active.shape] = active if known is None else known | active
+
+
+@dataclass
+class Activity:
+    """What all layers gave out over a run, by path, in the order in which they first ran."""
+
+    layers: dict[str, LayerActivity] = field(default_factory=dict)
+    _pieces: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def __getitem__(self, path: str) -> LayerActivity:
+        if path not in self.layers:
+            raise ConfigError(f"no layer {path!r} has run; {did_you_mean(path, self.layers)}")
+        return self.layers[path]
+
+    @property
+    def traces(self) -> dict[str, Tensor]:
+        """The membranes asked for, `(T, B, *N)` by path."""
+        return {path: torch.cat(pieces) for path, pieces in self._pieces.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A table, one row a layer."""
+        return [
+            {
+                "layer": path,
+                "kind": one.kind,
+                "spikes": one.num_spikes if one.kind == "spikes" else None,
+                "rate": one.rate if one.kind == "spikes" else None,
+                "mean |y|": one.mean_magnitude,
+                "active neurons": one.share_active,
+            }
+            for path, one in self.layers.items()
+        ]
+
+
+@contextmanager
+def recording(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activity]:
+    """Records what every layer gives out while the block runs; results stay as they are.
+
+    Args:
+        network: a hybrid network or any module.
+        traces: paths of layers whose membranes are kept, step by step; each such layer runs twice.
+
+    Raises:
+        ConfigError: a trace of a layer that is not there or has no state.
+
+    Example:
+        >>> from spikebridge.neurons import IF, Sequential
+        >>> network = Sequential(fire=IF(v_threshold=2.0))
+        >>> with recording(network) as activity:
+        ...     _ = network(torch.ones(4, 1, 3))
+        >>> activity["fire"].num_spikes, activity["fire"].rate
+        (6, 0.5)
+    """
+    wanted = set(traces)
+    stateful = {shown_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
+    for path in wanted - stateful:
+        raise ConfigError(f"there is no layer {path!r} with a membrane; {did_you_mean(path, stateful)}")
+    activity = Activity()
+    tracing = False
+
+    def leave(visit: Visit) -> None:
+        nonlocal tracing
+        if tracing or not is_layer(visit.module):
+            return
+        rows = _rows(visit)
+        if rows is None or rows.numel() == 0:
+            return
+        speaks = isinstance(visit.module, Stateful | Discretizer)
+        name = type(visit.module).__name__
+        activity.layers.setdefault(visit.path, LayerActivity(visit.path, name, speaks)).add(rows)
+        if visit.path in wanted:
+            tracing = True
+            try:
+                with torch.no_grad():
+                    trace = membrane_trace(visit.module, *visit.args, **visit.kwargs)  # type: ignore[arg-type]
+            finally:
+                tracing = False
+            activity._pieces.setdefault(visit.path, []).append(trace)
+
+    with visiting(network, leave):
+        yield activity
+
+
+def _rows(visit: Visit) -> Tensor | None:
+    """A layer's outputs with all axes of time and batch in one; None where it gave no tensor."""
+    y = visit.output[0] if isinstance(visit.output, tuple) and visit.output else visit.output
+    if not isinstance(y, Tensor) or y.is_complex():
+        return None
+    y, num_axes = unwrapped(y)
+    if isinstance(visit.module, Discretizer):
+        num_axes += 2  # windows, steps in them, samples
+    elif isinstance(visit.module, Stateful):
+        num_axes += 1  # steps, samples
+    return y.flatten(0, num_axes) if y.ndim > num_axes else y.flatten().unsqueeze(1)

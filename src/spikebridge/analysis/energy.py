@@ -1,0 +1,134 @@
+"""Energy of counted operations by a stated model of hardware.
+
+The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
+update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not in it, so it is a
+lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of an operation.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from spikebridge.analysis.cost import Cost
+from spikebridge.analysis.operations import Operations
+from spikebridge.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class HardwareProfile:
+    """Prices of operations [J]."""
+
+    name: str
+    title: str
+    mac: float
+    ac: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.mac > 0 or not self.ac > 0:
+            raise ConfigError(f"the profile {self.name!r} needs prices above 0 J, but got mac={self.mac}, ac={self.ac}")
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A published number of a whole chip."""
+
+    name: str
+    what: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy a sample [J], per part and per link."""
+
+    parts: dict[str, float]
+    links: dict[str, float]
+    seconds: float | None
+    profile: HardwareProfile
+
+    @property
+    def total(self) -> float:
+        """All parts and links [J a sample]."""
+        return sum(self.parts.values()) + sum(self.links.values())
+
+    @property
+    def power(self) -> float | None:
+        """The total a second of signal [W], None where there is no clock."""
+        return self.total / self.seconds if self.seconds else None
+
+
+def joules(operations: Operations, profile: HardwareProfile) -> float:
+    """The energy of some operations [J].
+
+    Example:
+        >>> round(joules(Operations(macs=10, updates=1), hardware_profile("45nm")) * 1e12, 2)  # 10 * 4.6 + (4.6 + 0.9)
+        51.5
+    """
+    num_macs = operations.macs + operations.updates
+    num_acs = operations.synops + operations.adds + operations.compares + operations.updates
+    return num_macs * profile.mac + num_acs * profile.ac
+
+
+def energy(cost: Cost, profile: HardwareProfile) -> Energy:
+    """The energy of a counted run.
+
+    Args:
+        cost: from `count_cost`.
+        profile: prices, from `hardware_profile(name)` or your own.
+
+    Example:
+        >>> cost = Cost({"ann": Operations(macs=1000)}, {}, {}, num_samples=1, seconds=0.5)
+        >>> round(energy(cost, hardware_profile("45nm")).total * 1e9, 2)  # nJ
+        4.6
+    """
+    return Energy(
+        {name: joules(operations, profile) for name, operations in cost.parts.items()},
+        {name: joules(operations, profile) for name, operations in cost.links.items()},
+        cost.seconds,
+        profile,
+    )
+
+
+def hardware_profile(name: str = "45nm") -> HardwareProfile:
+    """A hardware profile that comes with the package.
+
+    Raises:
+        ConfigError: there is none of that name.
+
+    Example:
+        >>> hardware_profile("45nm").mac, hardware_profile("45nm").ac
+        (4.6e-12, 9e-13)
+    """
+    known = {entry["name"]: entry for entry in _hardware()["profiles"]}
+    if name not in known:
+        raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, known)}")
+    return HardwareProfile(**known[name])
+
+
+def hardware_profiles() -> list[str]:
+    """The names of all profiles.
+
+    Example:
+        >>> hardware_profiles()
+        ['45nm', '45nm-float16', '45nm-int8']
+    """
+    return [entry["name"] for entry in _hardware()["profiles"]]
+
+
+def anchors() -> list[Anchor]:
+    """Published numbers of whole chips, to compare with.
+
+    Example:
+        >>> sorted({anchor.name for anchor in anchors()})
+        ['Loihi', 'Tianjic', 'TrueNorth']
+    """
+    return [Anchor(**entry) for entry in _hardware()["anchors"]]
+
+
+def _hardware() -> dict[str, Any]:
+    hardware: dict[str, Any] = json.loads((files("spikebridge.analysis") / "hardware.json").read_text(encoding="utf-8"))
+    return hardware

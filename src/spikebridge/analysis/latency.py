@@ -1,0 +1,152 @@
+"""How long a network takes: by the clock on the wall, and by its own clocks.
+
+The architectural latency is what windows, clocks and delays cost, however fast the machine is: the ticks from an input
+sample until the first output that uses it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.analysis.visits import evaluating
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid import HybridNetwork, Since
+from spikebridge.hybrid.plan import Route
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Wall time of single ticks [s].
+
+    Attributes:
+        median: half of the ticks took less.
+        p99: 99 of 100 ticks took less.
+        num_ticks: how many were measured.
+    """
+
+    median: float
+    p99: float
+    num_ticks: int
+
+
+class TickLatency(NamedTuple):
+    """Ticks from an input sample until the output that first uses it, over all samples of a period of the network."""
+
+    shortest: int
+    mean: float
+    longest: int
+
+
+def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: int = 10) -> StepTimes:
+    """Runs a stream tick by tick, as it would come in, and takes the time of each tick.
+
+    Args:
+        network: in evaluation mode while it is measured.
+        inputs: every input, `(K, B, *N)`; their ticks are the stream.
+        warmup: ticks at the start that are not measured.
+
+    Raises:
+        ConfigError: the stream is not longer than the warm-up.
+    """
+    times = []
+    with evaluating(network):
+        state = network.initial_state(inputs)
+        given = [clock.phase + len(inputs[name]) * clock.period for name, clock in network.inputs.items()]
+        num_ticks = max(0, min(given))
+        if num_ticks <= warmup:
+            raise ConfigError(
+                f"the inputs last {num_ticks} ticks, and {warmup} of them are to warm up; give a longer stream, or fewer"
+            )
+        for tick in range(num_ticks):
+            now = {
+                name: inputs[name][clock.count(tick)]
+                for name, clock in network.inputs.items()
+                if clock.count(tick + 1) > clock.count(tick)
+            }
+            start = perf_counter()
+            _, state = network.step(now, state)
+            if state.like.is_cuda:
+                torch.cuda.synchronize(state.like.device)
+            times.append(perf_counter() - start)
+    measured = np.array(times[warmup:])
+    return StepTimes(float(np.median(measured)), float(np.quantile(measured, 0.99)), len(measured))
+
+
+def architectural_latency(network: HybridNetwork, source: str, output: str) -> TickLatency:
+    """The ticks from a sample of an input until the first output that uses it, by any way through the network.
+
+    Args:
+        network: its links, clocks, windows and delays.
+        source: an input.
+        output: a part.
+
+    Raises:
+        ConfigError: there is no such input or part, or no way between them.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikebridge.hybrid import HybridUnit, Mean, Transmission, Tumbling, every
+        >>> network = HybridNetwork(
+        ...     dt=0.001,
+        ...     inputs={"events": every(0.001)},
+        ...     parts={"ann": nn.Identity()},
+        ...     links=[Transmission("events", "ann", HybridUnit(Tumbling(4), Mean()))],
+        ...     outputs=["ann"],
+        ... )
+        >>> architectural_latency(network, "events", "ann")  # the last of 4 waits 0 ticks, the first 3
+        TickLatency(shortest=0, mean=1.5, longest=3)
+    """
+    if source not in network.inputs:
+        raise ConfigError(f"there is no input {source!r}; {did_you_mean(source, network.inputs)}")
+    if output not in network.parts:
+        raise ConfigError(f"there is no part {output!r}; {did_you_mean(output, network.parts)}")
+    clocks = [*network.plan.clocks.values(), *(route.clock for route in network.routes)]
+    period = math.lcm(*(clock.period for clock in clocks))
+    # every phase and delay lies behind: from here on the network repeats itself
+    start = max(clock.phase for clock in clocks) + sum(route.link.delay for route in network.routes)
+    waits = []
+    for tick in network.clock_of(source).ticks(start, start + period):
+        arrival = _first_use(network, source, tick).get(output)
+        if arrival is None:
+            raise ConfigError(f"no link leads from {source!r} to {output!r}, not even through other parts")
+        waits.append(arrival - tick)
+    return TickLatency(min(waits), sum(waits) / len(waits), max(waits))
+
+
+def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]:
+    """The first tick at which each part gives an output that uses a sample of `source` from `tick`."""
+    first = {source: tick}
+    waiting = {source}
+    while waiting:
+        # the earliest signal cannot become earlier any more
+        signal = min(waiting, key=first.__getitem__)
+        waiting.remove(signal)
+        for route in network.routes:
+            for stamp in _stamps(network, route, signal, first[signal]):
+                target = route.link.part
+                reads = network.clock_of(target).next(stamp + route.link.delay)
+                if reads < first.get(target, reads + 1):
+                    first[target] = reads
+                    waiting.add(target)
+    return first
+
+
+def _stamps(network: HybridNetwork, route: Route, signal: str, tick: int) -> list[int]:
+    """When a link first gives a value that uses what a signal gave at a tick, for each role of the signal."""
+    link, unit = route.link, route.link.unit
+    stamps = []
+    if link.source == signal:
+        closes = tick if unit is None else unit.window_clock(network.clock_of(signal)).next(tick)
+        # values spread over a window (Hold, latency codes) begin when it opens
+        stamps.append(closes)
+    if link.context == signal and unit is not None:
+        stamps.append(unit.window_clock(network.clock_of(link.source)).next(tick))
+    if unit is not None and isinstance(unit.window, Since) and unit.window.trigger == signal:
+        stamps.append(network.clock_of(link.source).next(tick))
+    return stamps

@@ -1,0 +1,85 @@
+"""Streaming accuracy: each truth is scored against the newest output that was there at its time.
+
+An output made from data up to a time is there only after the network has worked on it. Scoring it as if it were there at
+once flatters slow networks (M. Li, Y.-X. Wang, D. Ramanan, "Towards streaming perception", ECCV 2020).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.errors import ShapeError
+
+Times: TypeAlias = Sequence[float] | NDArray[Any]
+
+
+def newest_available(truth_times: Times, output_times: Times, latencies: Times | float = 0.0) -> NDArray[np.int64]:
+    """For each truth the index of the newest output that was there, -1 where there was none.
+
+    Args:
+        truth_times: when each truth holds [s].
+        output_times: of the data that each output was made from [s], in any order.
+        latencies: from those data until the output is there [s]: measured ones, or one declared for all.
+
+    Example:
+        >>> newest_available([0.0, 1.0, 2.0], output_times=[0.0, 1.0], latencies=0.5).tolist()
+        [-1, 0, 1]
+    """
+    truths = np.asarray(truth_times, dtype=float)
+    outputs = np.asarray(output_times, dtype=float)
+    waits = np.asarray(latencies, dtype=float)
+    if truths.ndim != 1 or outputs.ndim != 1 or waits.shape not in ((), outputs.shape):
+        raise ShapeError(
+            f"times are lists of numbers, latencies one number or one for each output, but got shapes {truths.shape}, "
+            f"{outputs.shape} and {waits.shape}"
+        )
+    if not (np.isfinite(truths).all() and np.isfinite(outputs).all()) or np.isnan(waits).any() or (waits < 0).any():
+        raise ShapeError("times must be finite and latencies 0 s or more; mend them first")
+    if not len(outputs):
+        return np.full(len(truths), -1)
+    order = np.argsort(outputs + waits, kind="stable")
+    there = (outputs + waits)[order]
+    # the newest by its data among those that are there: a late straggler never replaces a newer one
+    newest = order.copy()
+    for i in range(1, len(order)):
+        if outputs[newest[i - 1]] > outputs[order[i]]:
+            newest[i] = newest[i - 1]
+    place = np.searchsorted(there, truths, side="right") - 1
+    return np.where(place < 0, -1, newest[place])
+
+
+def streaming_score(
+    truth_times: Times,
+    truths: Sequence[Any] | NDArray[Any],
+    output_times: Times,
+    outputs: Sequence[Any] | NDArray[Any],
+    latencies: Times | float,
+    score: Callable[[Any, Any], float],
+    missing: float = 0.0,
+) -> float:
+    """The mean score of all truths, each against the newest output that was there.
+
+    Args:
+        truth_times: when each truth holds [s].
+        truths: one for each time.
+        output_times: of the data that each output was made from [s].
+        outputs: one for each time.
+        latencies: from those data until the output is there [s].
+        score: of an output and a truth.
+        missing: the score of a truth before the first output.
+
+    Example:
+        >>> equal = lambda output, truth: float(output == truth)
+        >>> streaming_score([0, 1, 2], "aab", [0, 1, 2], "aab", latencies=0.5, score=equal)  # none, "a", "a"
+        0.3333333333333333
+    """
+    if len(truths) != len(truth_times) or len(outputs) != len(output_times) or not len(truths):
+        raise ShapeError(
+            f"there is one truth and one output for each of their times, and at least one truth, but got {len(truths)} truths at "
+            f"{len(truth_times)} times and {len(outputs)} outputs at {len(output_times)}"
+        )
+    newest = newest_available(truth_times, output_times, latencies)
+    scores = [missing if i < 0 else score(outputs[i], truth) for i, truth in zip(newest, truths, strict=True)]
+    return float(np.mean(scores))

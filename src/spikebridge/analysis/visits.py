@@ -1,0 +1,162 @@
+"""Following a run through the modules of a network, by path, without changing it.
+
+Paths are those of `named_modules`; in a hybrid network "where.lif1" is a layer of the part "where", and
+"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only show shapes, are passed over. Modules
+with modulated weights run inside `torch.vmap`; their tensors are looked at as what they are below it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.hybrid import HybridNetwork, Kernel
+from spikebridge.neurons import Stateful
+
+
+@dataclass
+class Visit:
+    """One call of a module.
+
+    Attributes:
+        path: of the module.
+        empty: the call only shows a shape.
+        num_products: products counted so far in this call.
+    """
+
+    path: str
+    module: nn.Module
+    empty: bool
+    num_products: int = 0
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    output: Any = None
+
+
+@dataclass
+class Visits:
+    """Where a run is: the calls that have begun and not ended, outermost first."""
+
+    stack: list[Visit] = field(default_factory=list)
+
+    @property
+    def shows_shapes(self) -> bool:
+        """Whether the present call stands inside one that was given an empty signal."""
+        return any(visit.empty for visit in self.stack)
+
+
+@contextmanager
+def visiting(network: nn.Module, leave: Callable[[Visit], None]) -> Iterator[Visits]:
+    """Calls `leave` whenever a module has given its output, except for empty signals.
+
+    Args:
+        network: any module; all modules in it are followed.
+        leave: is given the call with its arguments and output; what it returns is not looked at.
+
+    Example:
+        >>> paths = []
+        >>> with visiting(nn.Sequential(nn.ReLU()), lambda visit: paths.append(visit.path)):
+        ...     _ = nn.ReLU()(torch.ones(1))  # another one
+        >>> paths
+        []
+    """
+    visits = Visits()
+
+    def begin(visit_path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        signal = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
+        empty = signal is not None and signal.numel() == 0
+        visits.stack.append(Visit(visit_path, module, empty))
+
+    def end(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        counts = not visits.shows_shapes and output is not None
+        visit = visits.stack.pop()
+        if counts:
+            visit.args, visit.kwargs, visit.output = args, kwargs, output
+            leave(visit)
+
+    handles = []
+    for name, module in network.named_modules():
+        path = shown_path(network, name)
+
+        def before(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+            begin(path, module, args, kwargs)
+
+        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            end(args, kwargs, output)
+
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        # also after an error: a network tries shapes, and a call that failed has ended too
+        handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
+    try:
+        yield visits
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def shown_path(network: nn.Module, name: str) -> str:
+    """The path of a module as people write it: in a hybrid network without the word "parts".
+
+    Example:
+        >>> shown_path(nn.Sequential(), "0.weight")
+        '0.weight'
+    """
+    return name.removeprefix("parts.") if isinstance(network, HybridNetwork) else name
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is a layer by itself: a stateful one without stateful ones inside, or one without children.
+
+    Example:
+        >>> from spikebridge.neurons import IF, Sequential
+        >>> is_layer(IF()), is_layer(nn.ReLU()), is_layer(Sequential(IF()))
+        (True, True, False)
+    """
+    if isinstance(module, Stateful):
+        inside = (child for child in module.modules() if child is not module)
+        return not isinstance(module, Kernel) and not any(isinstance(child, Stateful) for child in inside)
+    return next(module.children(), None) is None
+
+
+def unwrapped(x: Tensor) -> tuple[Tensor, int]:
+    """The tensor below all `vmap`s, their axes in front, and how many those are.
+
+    Example:
+        >>> unwrapped(torch.ones(2, 3))[1]
+        0
+    """
+    functorch = torch._C._functorch
+    x = x.detach()
+    num_axes = 0
+    while functorch.is_functorch_wrapped_tensor(x):
+        axis = functorch.maybe_get_bdim(x) if functorch.is_batchedtensor(x) else -1
+        x = functorch.get_unwrapped(x)
+        if axis >= 0:
+            x = x.movedim(axis, 0)
+            num_axes += 1
+    return x.detach(), num_axes
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for a while; every module gets its own mode back.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with evaluating(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
