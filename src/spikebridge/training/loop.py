@@ -4,9 +4,11 @@
 already. Every process runs the same program on its share of each global batch, and the first one writes. A job that is
 to survive lost processes is started with a run that may be resumed, on a folder that all machines see:
 
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --nproc-per-node=2 --max-restarts=3 -m spikebridge train RECIPE --out RUN --resume --devices 2
 
 `torchrun` ends all processes when one dies and starts them again, and `--resume` goes on from the last checkpoint.
+Without the first line torchrun keeps the addresses of dead processes, and the new ones may look for them.
 
 **Exact resume.** What the numbers depend on is in the checkpoint, or a function of what is in it. On a CPU a killed
 training ends with the bits of one that was never stopped.
@@ -15,11 +17,9 @@ training ends with the bits of one that was never stopped.
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import FSDPStrategy
 from torch import nn
 
 from spikebridge.training.batches import Dataset, as_dataset
@@ -40,6 +40,9 @@ from spikebridge.training.step import Stage, take_step
 from spikebridge.training.tensorboard import TensorBoard
 from spikebridge.training.together import gathered_generators, scatter_generators
 from spikebridge.training.weights import check_fit, restore_exactly
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Validate = Callable[[nn.Module], Mapping[str, Any]]
 DEFAULTS = Settings()
@@ -108,7 +111,7 @@ def fit(
 class _Loop:
     def __init__(
         self,
-        fabric: Fabric,
+        fabric: "Fabric",
         module: nn.Module,
         phases: Sequence[Phase],
         datasets: Sequence[Dataset],
@@ -139,7 +142,7 @@ class _Loop:
         return self.history
 
     def _phase(self, phase: Phase, data: Dataset, saved: dict[str, Any] | None) -> None:
-        sharded = isinstance(self.fabric.strategy, FSDPStrategy)
+        sharded = self.settings.strategy == "fsdp"
         # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
         network = copy.deepcopy(self.module) if sharded else self.module
         with only(network, phase.train):

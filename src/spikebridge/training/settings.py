@@ -1,12 +1,19 @@
 """How and where a training runs: one seed, devices, precision. None of it says what is trained."""
 
+import atexit
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Literal
 
 from spikebridge.errors import ConfigError
+from spikebridge.training.processes import is_first_process
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Settings:
                 raise ConfigError(f"{name} should be at least {minimum}, but is {getattr(self, name)}")
 
 
-def start(settings: Settings) -> Fabric:
+def start(settings: Settings) -> "Fabric":
     """Takes the devices and joins the other processes.
 
     Under `torchrun` the processes are there; otherwise Fabric starts the others by calling the same command line again,
@@ -67,6 +74,10 @@ def start(settings: Settings) -> Fabric:
         ConfigError: devices, strategy or precision that this machine does not have, or a number of processes that is
             not the one that was started.
     """
+    # importing Fabric takes longer than importing torch; who only looks at settings need not wait
+    from lightning_fabric import Fabric
+
+    _check_environment(settings, os.environ)
     try:
         fabric = Fabric(
             accelerator=settings.accelerator,
@@ -75,15 +86,33 @@ def start(settings: Settings) -> Fabric:
             strategy=settings.strategy,
             precision=settings.precision,
         )
-        num_started = int(os.environ.get("WORLD_SIZE", "1"))
-        if num_started > 1 and num_started != settings.devices * settings.nodes:
-            raise ConfigError(
-                f"{num_started} processes were started, but devices={settings.devices} and nodes={settings.nodes} "
-                "were given; give --devices and --nodes as torchrun has them"
-            )
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+    if fabric.world_size > 1:
+        atexit.register(_leave)
     return fabric
+
+
+def _check_environment(settings: Settings, environment: Mapping[str, str]) -> None:
+    num_started = int(environment.get("WORLD_SIZE", "1"))
+    if num_started > 1 and num_started != settings.devices * settings.nodes:
+        raise ConfigError(
+            f"{num_started} processes were started, but devices={settings.devices} and nodes={settings.nodes} were "
+            "given; give --devices and --nodes as torchrun has them"
+        )
+    may_restart = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    if may_restart and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and is_first_process(environment):
+        # https://github.com/pytorch/pytorch/issues/135712
+        _log.warning(
+            "torchrun keeps the addresses of dead processes, and a restart may look for them: "
+            "start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment"
+        )
+
+
+def _leave() -> None:
+    """Leaves the other processes in order: threads of the connection that outlive the program abort it."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -5,10 +5,9 @@ With slices a step makes one move a slice.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,6 +17,9 @@ from spikebridge.neurons.state import detach
 from spikebridge.training.batches import Dataset
 from spikebridge.training.order import share
 from spikebridge.training.phase import Phase, Result
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Stage:
     scheduler: LRScheduler | None
 
 
-def take_step(fabric: Fabric, stage: Stage, indices: Tensor, where: str) -> dict[str, float]:
+def take_step(fabric: "Fabric", stage: Stage, indices: Tensor, where: str) -> dict[str, float]:
     """One step on one global batch.
 
     Args:
@@ -68,7 +70,7 @@ def take_step(fabric: Fabric, stage: Stage, indices: Tensor, where: str) -> dict
     return {name: sum(move[name] for move in moves) / len(moves) for name in moves[0]}
 
 
-def _move(fabric: Fabric, stage: Stage, result: Result, weight: float, where: str) -> dict[str, float]:
+def _move(fabric: "Fabric", stage: Stage, result: Result, weight: float, where: str) -> dict[str, float]:
     loss, metrics = _parts(result, where)
     values = _global_means(fabric, {"loss": loss, **metrics}, weight)
     if not math.isfinite(values["loss"]):
@@ -80,7 +82,7 @@ def _move(fabric: Fabric, stage: Stage, result: Result, weight: float, where: st
     )
     # a gradient scaler meets infinite gradients on purpose and leaves such a move out by itself
     if getattr(fabric.strategy.precision, "scaler", None) is None and not math.isfinite(norm):
-        raise DataError(_not_finite("the loss is finite, but its gradient is not", where))
+        raise DataError(_not_finite("the loss is finite but its gradient is not,", where))
     stage.driven.step()
     return values
 
@@ -101,7 +103,7 @@ def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
     return loss, metrics
 
 
-def _global_means(fabric: Fabric, values: dict[str, Any], weight: float) -> dict[str, float]:
+def _global_means(fabric: "Fabric", values: dict[str, Any], weight: float) -> dict[str, float]:
     """The means over the global batch; every process learns of a loss that is not finite in the same moment."""
     kind = torch.promote_types(values["loss"].dtype, torch.float32)
     numbers = [torch.as_tensor(value, device=fabric.device).detach().to(kind) for value in values.values()]

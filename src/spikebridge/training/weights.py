@@ -118,7 +118,7 @@ def _some(names: list[str]) -> str:
 
 def restore_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
-    for name, tensor in tensors_of(module).items():
+    for name, tensor in module.state_dict(keep_vars=True).items():
         if tensor.dtype != weights[name].dtype:
             tensor.data = tensor.data.to(weights[name].dtype)
     with torch.no_grad():

@@ -1,0 +1,376 @@
+"""The loop, followed by hand: w starts at 0, x = 1, y = 8, loss (w - 8)^2, learning rate 1/4: the error halves."""
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training import Bars, Batches, Lines, Phase, Progress, Run, Settings, TimeSlices, fit
+from spikebridge.training.progress import progress_for
+
+Make = Callable[..., Any]
+
+
+def test_the_error_halves_with_every_step(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    rows = fit(line, [phase(epochs=2)], data, settings=settings(batch_size=2))
+    assert line.weight.item() == 7.5  # 4 steps: 4, 6, 7, 7.5
+    assert [(row["epoch"], row["step"], row["loss"]) for row in rows] == [(1, 2, 40.0), (2, 4, 2.5)]
+
+
+def test_the_gradient_is_clipped_to_its_norm(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    fit(line, [phase(clip=2.0)], data, settings=settings())
+    assert line.weight.item() == pytest.approx(0.5)  # the gradient -16 became -2
+
+
+def test_the_scheduler_steps_once_an_epoch(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    rows = fit(line, [phase(epochs=3, scheduler=decay)], data, settings=settings(batch_size=1))
+    assert [row["lr"] for row in rows] == [0.25, 0.125, 0.0625]
+
+
+def test_an_uneven_last_batch_counts_by_its_samples(line: nn.Linear, phase: Make, settings: Make) -> None:
+    data = Batches({"x": torch.ones(3, 1), "y": torch.full((3, 1), 8.0)}, batch={"x": 0, "y": 0})
+    (row,) = fit(line, [phase()], data, settings=settings(batch_size=2))
+    assert row["loss"] == pytest.approx((2 * 64 + 16) / 3)
+
+
+def test_metrics_of_the_objective_and_of_the_validation_go_into_the_row(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, error: Make
+) -> None:
+    def objective(module: nn.Module, batch: Any) -> Any:
+        loss = error(module, batch)
+        return loss, {"root": loss.sqrt(), "one": 1}
+
+    def validate(module: nn.Module) -> dict[str, Any]:
+        assert not module.training
+        return {"weight": module.weight.sum()}
+
+    (row,) = fit(line, [phase(objective=objective)], data, settings=settings(), validate=validate)
+    assert {name: row[name] for name in ("root", "one", "validation/weight")} == {
+        "root": 8.0,
+        "one": 1.0,
+        "validation/weight": 4.0,
+    }
+
+
+def test_a_phase_trains_what_it_names_and_brings_its_own_data(data: Batches, phase: Make, settings: Make) -> None:
+    network = nn.ModuleDict({"a": nn.Linear(1, 1, bias=False), "b": nn.Linear(1, 1, bias=False)})
+    for part in network.values():
+        nn.init.zeros_(part.weight)
+    other = Batches({"x": torch.ones(1, 1), "y": torch.full((1, 1), 4.0)}, batch={"x": 0, "y": 0})
+
+    def both(module: Any, batch: Any) -> Tensor:
+        return (module["a"](batch["x"]) + module["b"](batch["x"]) - batch["y"]).square().mean()
+
+    phases = [phase(name="a", train=("a",), objective=both), phase(name="b", train=("b",), objective=both, data=other)]
+    rows = fit(network, phases, data, settings=settings())
+    assert (network["a"].weight.item(), network["b"].weight.item()) == (4.0, 0.0)
+    assert [row["phase"] for row in rows] == ["a", "b"]
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_frozen_batch_normalisation_keeps_its_statistics(phase: Make, settings: Make, error: Make) -> None:
+    network = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+    data = Batches({"x": torch.randn(4, 1) + 5, "y": torch.ones(4, 1)}, batch={"x": 0, "y": 0})
+    fit(network, [phase(train=("1",))], data, settings=settings())
+    assert network[0].running_mean.item() == 0.0
+    fit(network, [phase(train=("0",))], data, settings=settings())
+    assert network[0].running_mean.item() != 0.0
+
+
+def test_a_training_leaves_the_generators_as_they_were_and_depends_on_its_seed_alone(
+    phase: Make, settings: Make, data: Batches
+) -> None:
+    draws, before, after = True, torch.empty(0), torch.empty(0)
+
+    def trained(seed: int) -> float:
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 1, bias=False))
+        nn.init.zeros_(network[1].weight)
+        nonlocal before, after
+        before = torch.get_rng_state()
+        fit(network, [phase(epochs=3)], data, settings=settings(seed=seed, batch_size=1), validate=validate)
+        after = torch.get_rng_state()
+        return network[1].weight.item()
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        return {"noise": torch.rand(1).item()} if draws else {}
+
+    first = trained(seed=0)
+    assert torch.equal(before, after)
+    draws = False
+    assert trained(seed=0) == first
+    assert trained(seed=1) != first
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(line: nn.Linear, phase: Make, settings: Make) -> None:
+    data = Batches({"x": torch.tensor([[float("nan")]]), "y": torch.ones(1, 1)}, batch={"x": 0, "y": 0})
+    with pytest.raises(
+        DataError, match=r"the loss is nan in phase 'line', epoch 1, step 1: .*lower learning rate, clip"
+    ):
+        fit(line, [phase()], data, settings=settings())
+    assert line.weight.item() == 0.0
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    def objective(module: Any, batch: Any) -> Tensor:
+        return module.weight.abs().sqrt().sum()
+
+    with pytest.raises(DataError, match="the loss is finite but its gradient is not, in phase 'line'"):
+        fit(line, [phase(objective=objective)], data, settings=settings())
+    assert line.weight.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda module, batch: module(batch["x"]), r"must give one number, .* but gave \(4, 1\)"),
+        (lambda module, batch: 3.0, "but gave float"),
+        (lambda module, batch: torch.zeros(()), "depends on nothing that the phase trains"),
+        (lambda module, batch: (module.weight.sum(), {"loss": 1}), "a metric called 'loss'"),
+    ],
+)
+def test_an_objective_that_gives_no_loss_is_refused(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, answer: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(line, [phase(objective=answer)], data, settings=settings())
+
+
+def test_a_name_misspelt_in_the_last_phase_is_found_before_the_first_begins(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'weight'"):
+        fit(line, [phase(), phase(name="late", train=("weigth",))], data, settings=settings())
+    assert line.weight.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"devices": 0}, "devices should be at least 1"), ({"seed": -1}, "seed should be at least 0, but is -1")],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: Make, changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(**changes)
+
+
+def test_a_number_of_processes_that_was_not_started_is_refused(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match="4 processes were started, but devices=1"):
+        fit(line, [phase()], data, settings=settings())
+
+
+def test_a_torchrun_that_restarts_with_old_addresses_is_warned_of(
+    line: nn.Linear,
+    data: Batches,
+    phase: Make,
+    settings: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    fit(line, [phase()], data, settings=settings())
+    assert caplog.text == ""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    fit(line, [phase()], data, settings=settings())
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text
+
+
+def test_a_device_that_is_not_there_is_refused(line: nn.Linear, data: Batches, phase: Make) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="this machine cannot train with"):
+        fit(line, [phase()], data, settings=Settings(accelerator="cuda", quiet=True))
+
+
+class Leak(nn.Module):
+    """v = w (v + x): the gradient of the last v with respect to w shows how far back it went."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        v = torch.zeros_like(x[0]) if state is None else state
+        for x_t in x:
+            v = self.w * (v + x_t)
+        return v, v
+
+
+@pytest.mark.parametrize(("length", "last_gradient"), [(4, 10.0), (9, 10.0), (2, 7.0), (1, 4.0)])
+def test_gradients_do_not_cross_slices_and_one_slice_is_plain_back_propagation(
+    phase: Make, settings: Make, length: int, last_gradient: float
+) -> None:
+    # w = 1 and x = 1 give v = 1, 2, 3, 4; dv/dw over the last k steps is the sum of (v + x) before each: 4, 3, 2, 1
+    gradients = []
+
+    def objective(module: Any, piece: Any, state: Any) -> Any:
+        v, state = module(piece["x"], state)
+        module.w.register_hook(lambda gradient: gradients.append(gradient.item()))
+        return v.mean(), state
+
+    leak, data = Leak(), Batches({"x": torch.ones(4, 2)}, batch={"x": 1})
+    still = partial(torch.optim.SGD, lr=0.0)
+    (row,) = fit(
+        leak, [phase(objective=objective, slices=TimeSlices({"x": length}), optimizer=still)], data, settings=settings()
+    )
+    assert gradients[-1] == last_gradient
+    ends = [min(end, 4) for end in range(length, 4 + length, length)]
+    assert row["loss"] == pytest.approx(sum(ends) / len(ends))
+
+
+def test_every_slice_makes_a_step(phase: Make, settings: Make) -> None:
+    def objective(module: Any, piece: Any, state: Any) -> Any:
+        v, state = module(piece["x"], state)
+        return (v.mean(), {"v": v.mean()}), state
+
+    leak, data = Leak(), Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
+    steps = partial(torch.optim.SGD, lr=0.5)
+    fit(leak, [phase(objective=objective, slices=TimeSlices({"x": 1}), optimizer=steps)], data, settings=settings())
+    # first slice: v = 1, gradient 1, w = 1/2; second: v = 1/2 (1 + 1) = 1, gradient 2, w = -1/2
+    assert leak.w.item() == -0.5
+
+
+def test_slices_need_an_objective_with_state_and_a_time_step(phase: Make, settings: Make, error: Make) -> None:
+    leak, data = Leak(), Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
+    slices = TimeSlices({"x": 1})
+    with pytest.raises(ConfigError, match=r"must give \(loss, state\)"):
+        fit(leak, [phase(objective=lambda module, piece, state: module.w, slices=slices)], data, settings=settings())
+    empty = Batches({"x": torch.ones(0, 1)}, batch={"x": 1})
+    with pytest.raises(ConfigError, match="the batch has no time step"):
+        fit(leak, [phase(slices=slices)], empty, settings=settings())
+
+
+def test_rows_are_in_the_run_and_a_finished_training_is_not_repeated(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path, "line", settings())
+    rows = fit(line, [phase(epochs=2)], data, settings=settings(log_every=1), run=run)
+    assert [row["kind"] for row in rows] == ["step", "epoch", "step", "epoch"]
+    assert run.metrics.rows() == rows
+    assert run.environment()["device"] == "cpu"
+    fresh = nn.Linear(1, 1, bias=False)
+    again = Run.create(tmp_path, "line", settings(), resume=True)
+    assert fit(fresh, [phase(epochs=2)], data, settings=settings(log_every=1), run=again) == rows
+    assert torch.equal(fresh.weight, line.weight)
+
+
+def test_the_checkpoint_of_another_training_or_network_is_refused(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path, "line", settings())
+    fit(line, [phase()], data, settings=settings(), run=run)
+    with pytest.raises(ConfigError, match="of another training: seed is 0 there and 1 here"):
+        fit(line, [phase()], data, settings=settings(seed=1), run=run)
+    with pytest.raises(ConfigError, match="of another training: phases is"):
+        fit(line, [phase(name="other")], data, settings=settings(), run=run)
+    with pytest.raises(ConfigError, match=r"of another network: 'weight' is \(1, 1\) there and \(1, 2\)"):
+        fit(nn.Linear(2, 1, bias=False), [phase()], data, settings=settings(), run=run)
+
+
+def test_ctrl_c_writes_a_checkpoint_and_the_resumed_training_is_the_same(
+    data: Batches, phase: Make, settings: Make, tmp_path: Path, error: Make
+) -> None:
+    def make() -> nn.Module:
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 1))
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
+        return network
+
+    calls = []
+
+    def interrupted(module: nn.Module, batch: Any) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return error(module, batch)
+
+    adam = partial(torch.optim.Adam, lr=0.1)
+    whole = make()
+    rows = fit(whole, [phase(epochs=2, optimizer=adam)], data, settings=settings(batch_size=1))
+    run = Run.create(tmp_path, "line", settings())
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+        fit(
+            make(),
+            [phase(epochs=2, optimizer=adam, objective=interrupted)],
+            data,
+            settings=settings(batch_size=1),
+            run=run,
+        )
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert [file.name for file in run.checkpoint.iterdir()] == ["step-00000003.safetensors"]
+    resumed = make()
+    assert fit(resumed, [phase(epochs=2, optimizer=adam)], data, settings=settings(batch_size=1), run=run) == rows
+    assert torch.equal(resumed[1].weight, whole[1].weight)
+
+
+def test_a_network_trained_in_float64_continues_in_float64(
+    data: Batches, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    double = Batches({name: tensor.double() / 3 for name, tensor in data.tensors.items()}, data.batch)
+    run = Run.create(tmp_path, "line", settings())
+    first, again = nn.Linear(1, 1), nn.Linear(1, 1)
+    fit(first, [phase()], double, settings=settings(precision="64-true"), run=run)
+    fit(again, [phase()], double, settings=settings(precision="64-true"), run=run)
+    assert again.weight.dtype == torch.float64
+    assert torch.equal(again.weight, first.weight)
+
+
+def test_bfloat16_trains(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    fit(line, [phase()], data, settings=settings(precision="bf16-mixed"))
+    assert line.weight.item() == 4.0
+
+
+def test_tensorboard_mirrors_the_rows(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = Run.create(tmp_path, "line", settings())
+    for _ in range(2):  # the second training finds everything done and only mirrors again
+        fit(line, [phase(epochs=2)], data, settings=settings(tensorboard=True), run=run)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("line/loss")] == [(1, 64.0), (2, 16.0)]
+
+
+def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikebridge.training.tensorboard import TensorBoard
+
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[tensorboard\]'"):
+        TensorBoard(tmp_path)
+
+
+def test_progress_is_plain_lines_without_a_terminal_and_bars_on_one(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    stream = io.StringIO()
+    fit(line, [phase()], data, settings=settings(), progress=Lines(stream))
+    assert stream.getvalue() == "line 1/1  lr 0.25  loss 64\n"
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=100)
+    assert isinstance(progress_for(quiet=False, console=terminal), Bars)
+    assert isinstance(progress_for(quiet=False, console=Console(file=io.StringIO())), Lines)
+    assert type(progress_for(quiet=True, console=terminal)) is Progress
+    fit(line, [phase()], data, settings=settings(), progress=Bars(terminal))
+    assert "line 1/1  lr 0.25  loss 16" in screen.getvalue()
+
+
+def test_a_phase_is_frozen(phase: Make) -> None:
+    made: Phase = phase()
+    with pytest.raises(AttributeError):
+        made.epochs = 3  # type: ignore[misc]

@@ -1,0 +1,72 @@
+"""A killed training ends as if nothing had happened; two processes compute what one does."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikebridge.training import Run, read_weights
+from spikebridge.training.generators import kept_generators
+
+
+def start(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, made in this one."""
+    path = Path(__file__).with_name("tiny_training.py")
+    spec = importlib.util.spec_from_file_location("tiny_training", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_training"] = module
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("one") / "run"
+    num_threads = torch.get_num_threads()
+    with kept_generators():
+        module.main(str(folder), devices=1, dropout=0.0, delay=0.0)
+    torch.set_num_threads(num_threads)
+    return folder
+
+
+def assert_same_numbers(path: Path, other: Path) -> None:
+    weights, others = read_weights(path / "weights.safetensors"), read_weights(other / "weights.safetensors")
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, others[name], rtol=0, atol=1e-5)
+    rows, other_rows = Run.open(path).metrics.rows(), Run.open(other).metrics.rows()
+    assert [list(row) for row in rows] == [list(row) for row in other_rows]
+    for row, other_row in zip(rows, other_rows, strict=True):
+        assert row == pytest.approx(other_row, abs=1e-5)
+
+
+def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    done = start(str(Path(__file__).with_name("killed_often.py")), str(tmp_path), "6")
+    assert int(done.stdout.split()[1]) >= 3, done.stdout
+    for file in ("weights.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert len(Run.open(tmp_path / "killed").metrics.rows()) == 5
+
+
+def test_two_processes_started_by_the_settings_compute_what_one_does(
+    tiny: Path, one_process: Path, tmp_path: Path
+) -> None:
+    start(str(tiny), str(tmp_path / "run"), "2", "0", "0")
+    assert Run.open(tmp_path / "run").environment()["num_processes"] == 2
+    assert_same_numbers(tmp_path / "run", one_process)
+
+
+def test_a_job_under_torchrun_outlives_a_killed_process(tiny: Path, one_process: Path, tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    done = start(*torchrun, "--monitor-interval=0.1", str(tiny), str(tmp_path / "run"), "2", "0", "0", "7")
+    assert "exitcode: -9" in done.stderr, done.stderr
+    assert_same_numbers(tmp_path / "run", one_process)

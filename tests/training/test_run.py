@@ -1,0 +1,254 @@
+"""A run folder says what it is and refuses what it is not."""
+
+import enum
+import json
+import logging
+import math
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import nn
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training import Run, load_weights, save_weights
+from spikebridge.training.metrics import MetricsFile
+from spikebridge.training.plain import from_plain, to_plain
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    size: int = 3
+    tau: float = math.inf
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "a"
+    layers: tuple[Layer, ...] = (Layer(), Layer(4, 0.01))
+    pair: tuple[int, float] = (1, 2.0)
+    clip: float | None = None
+    mode: Literal["fast", "slow"] = "fast"
+    where: Path = Path("data")
+    colour: Colour = Colour.RED
+    table: dict[str, list[int]] = field(default_factory=lambda: {"a": [1]})
+    on: bool = True
+
+
+def test_a_config_comes_back_equal_through_its_file(tmp_path: Path) -> None:
+    config = Config(clip=0.5)
+    Run.create(tmp_path / "r", "digits", config)
+    assert Run.open(tmp_path / "r").config_as(Config) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nane": 1}, r"no field 'nane': did you mean 'name'\?"),
+        ({"on": "yes"}, "config.on should be bool, but is 'yes'"),
+        ({"mode": "quick"}, "config.mode should be .*fast.*, but is 'quick'"),
+        ({"pair": [1]}, "config.pair should hold 2 values, but holds 1"),
+        ({"layers": [{"size": 1}]}, r"config.layers\[0\] lacks tau; another version of Layer"),
+        ({"layers": [5]}, r"config.layers\[0\] should be the fields of Layer, but is 5"),
+        ({"clip": "much"}, "config.clip should be float | None, but is 'much'"),
+        ({"colour": "BLUE"}, "config.colour should be Colour, but is 'BLUE'"),
+    ],
+)
+def test_a_config_of_another_form_is_refused_by_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_plain(Config, {**to_plain(Config()), **change})
+
+
+def test_a_value_that_json_cannot_hold_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"config.pair\[1\] is a Tensor"):
+        to_plain(Config(pair=(1, torch.ones(1))))  # type: ignore[arg-type]
+
+
+def test_an_existing_run_needs_resume(tmp_path: Path) -> None:
+    Run.create(tmp_path, "digits", Layer())
+    with pytest.raises(ConfigError, match=r"holds a run already: .*\(--resume\) or take another folder \(--out\)"):
+        Run.create(tmp_path, "digits", Layer())
+    assert Run.create(tmp_path, "digits", Layer(), resume=True).resumed
+
+
+def test_resume_begins_a_run_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.12.tmp").write_text("half")
+    Run.create(tmp_path, "digits", Layer(), resume=True)
+    assert Run.open(tmp_path).recipe == "digits"
+
+
+def test_a_run_of_another_recipe_or_config_is_refused(tmp_path: Path) -> None:
+    Run.create(tmp_path, "digits", Layer())
+    with pytest.raises(ConfigError, match="is a run of the recipe 'digits', not of 'sensing'"):
+        Run.create(tmp_path, "sensing", Layer(), resume=True)
+    with pytest.raises(ConfigError, match=r"another config \(size\): size is 3 there and 4 here"):
+        Run.create(tmp_path, "digits", Layer(size=4), resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ConfigError, match="is not empty and not a run folder"):
+        Run.create(tmp_path, "digits", Layer(), resume=resume)
+    with pytest.raises(ConfigError, match="is a file"):
+        Run.create(tmp_path / "thesis.tex", "digits", Layer(), resume=resume)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a run folder: it has no config"):
+        Run.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("{", DataError, "missing or damaged"),
+        ("[]", DataError, "should hold an object"),
+        ("{}", ConfigError, "written by something else"),
+        ('{"format": "spikebridge run", "version": 9}', ConfigError, "version 9, but this program reads version 1"),
+        (
+            '{"format": "spikebridge run", "version": 1, "recipe": "a"}',
+            DataError,
+            "needs a recipe's name and its config",
+        ),
+    ],
+)
+def test_a_strange_config_file_is_refused(tmp_path: Path, content: str, error: type[Exception], message: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(error, match=message):
+        Run.open(tmp_path)
+
+
+def test_children_are_runs_of_their_own(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "digits", Layer())
+    child = run.child("hybrid/seed-0")
+    run.child("hybrid/seed-1")
+    child.log({"loss": 1.0})
+    assert list(run.children()) == ["hybrid/seed-0", "hybrid/seed-1"]
+    assert run.metrics.rows() == []
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run.child("hybrid/seed-0")
+    resumed = Run.create(tmp_path, "digits", Layer(), resume=True)
+    assert resumed.child("hybrid/seed-0").metrics.rows() == [{"loss": 1.0}]
+
+
+@pytest.mark.parametrize("name", ["", "../other", "/etc"])
+def test_a_child_stays_inside_its_run(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="needs a name like"):
+        Run.create(tmp_path, "digits", Layer()).child(name)
+
+
+def test_results_finish_a_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "digits", Layer())
+    with pytest.raises(DataError, match="has no results yet"):
+        run.results()
+    run.save_results({"accuracy": 0.5})
+    assert run.finished
+    assert run.results() == {"accuracy": 0.5}
+
+
+def test_the_environment_names_versions_and_what_is_given(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "digits", Layer())
+    run.save_environment(seed=7)
+    environment = run.environment()
+    assert environment["seed"] == 7
+    assert environment["torch"] == torch.__version__
+
+
+def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    run = Run.create(tmp_path / "r", "digits", Layer())
+    run.log({"loss": 1.0})
+    run.save_results({})
+    run.save_weights(nn.Linear(1, 1))
+    assert not (tmp_path / "r").exists()
+
+
+def test_weights_come_back_and_another_network_is_refused_untouched(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "digits", Layer())
+    saved, other = nn.Linear(2, 3), nn.Linear(3, 3)
+    run.save_weights(saved)
+    same = nn.Linear(2, 3)
+    run.load_weights(same)
+    assert torch.equal(same.weight, saved.weight)
+    before = other.bias.clone()
+    with pytest.raises(ConfigError, match=r"'weight' is \(3, 2\) there and \(3, 3\) in this Linear"):
+        run.load_weights(other)
+    assert torch.equal(other.bias, before)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(1, 1)}, "lacks 'bias'"),
+        ({"weight": 1, "bias": 1, "a": 1, "b": 1, "c": 1, "d": 1}, "and 1 more"),
+    ],
+)
+def test_weights_with_other_names_are_refused(tmp_path: Path, tensors: dict[str, Any], message: str) -> None:
+    save_weights(tmp_path / "w.safetensors", {name: torch.as_tensor(tensor) for name, tensor in tensors.items()})
+    with pytest.raises(ConfigError, match=message):
+        load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+
+
+def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight = network[0].weight
+    save_weights(tmp_path / "w.safetensors", network)
+    load_weights(tmp_path / "w.safetensors", network)
+
+
+def test_missing_and_damaged_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no weights at"):
+        load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+    (tmp_path / "w.safetensors").write_bytes((2**62).to_bytes(8, "little"))
+    with pytest.raises(DataError, match="are damaged"):
+        load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+
+
+def test_numbers_that_json_lacks_come_back(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "m.jsonl")
+    metrics.append({"loss": math.inf, "worst": -math.inf, "gap": math.nan, "phase": "nanny"})
+    (row,) = metrics.rows()
+    assert (row["loss"], row["worst"], row["phase"]) == (math.inf, -math.inf, "nanny")
+    assert math.isnan(row["gap"])
+    json.loads((tmp_path / "m.jsonl").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_an_unfinished_last_line_is_left_out_and_a_damaged_one_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = MetricsFile(tmp_path / "m.jsonl")
+    metrics.path.write_text('{"epoch": 1}\n{"epo')
+    with caplog.at_level(logging.WARNING):
+        assert metrics.rows() == [{"epoch": 1}]
+    assert "unfinished" in caplog.text
+    metrics.truncate(1)
+    assert metrics.path.read_text() == '{"epoch": 1}\n'
+    for damaged in ("{epoch\n", "3\n"):
+        metrics.path.write_text(damaged)
+        with pytest.raises(DataError, match="damaged at line 1"):
+            metrics.rows()
+
+
+def test_rows_that_are_gone_are_missed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="should hold 2 rows, but holds 0"):
+        MetricsFile(tmp_path / "m.jsonl").truncate(2)
+
+
+def test_reading_a_run_needs_no_torch(tmp_path: Path) -> None:
+    Run.create(tmp_path, "digits", Layer()).save_results({"accuracy": 0.5})
+    program = (
+        "import sys; from spikebridge.training.run import Run; "
+        f"print(Run.open({str(tmp_path)!r}).results()['accuracy'], 'torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["0.5", "False"]
