@@ -1,24 +1,13 @@
 """The hybrid unit, `Y = Q . F . H . W (X)`, and the network made of parts and units."""
 
 from spikebridge.hybrid.clock import Clock, Every, every
-from spikebridge.hybrid.discretizer import (
-    Bernoulli,
-    Burst,
-    Count,
-    Discretizer,
-    Fire,
-    FirstSpike,
-    FirstTime,
-    Integrate,
-    Last,
-    Phase,
-    SignedDelta,
-    Threshold,
-)
+from spikebridge.hybrid.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
+from spikebridge.hybrid.expansion import Burst, FirstSpike, Phase
 from spikebridge.hybrid.kernel import Alpha, Difference, Exponential, Kernel, Mean, Sum
 from spikebridge.hybrid.link import Modulation, Transmission
 from spikebridge.hybrid.modulation import Gain, Gate, modulable_paths
 from spikebridge.hybrid.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.reduction import Count, FirstTime, Integrate, Last
 from spikebridge.hybrid.taps import Gaussian, Taps
 from spikebridge.hybrid.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.window import Hold, Since, Sliding, Tumbling, Window

@@ -7,19 +7,25 @@ It maps the M values that each of K windows holds, `(K, M, B, *N)`, to M' values
 | `"steps"` | M: value by value | any window |
 | `"reduces"` | 1: time is integrated away | after a cut window that was kept |
 | `"expands"` | L: the spikes of one held value | after a cut window of one value |
+
+Those that work step by step are here, the others in `expansion.py` and `reduction.py`.
 """
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.axes import Windows
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.randomness import DrawState, draw_uniform, start_draws
+from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.state import State
-from spikebridge.neurons.surrogate import Arctan, Surrogate, Triangle
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class Discretizer(nn.Module):
@@ -27,8 +33,17 @@ class Discretizer(nn.Module):
 
     kind: Literal["steps", "reduces", "expands"] = "steps"
 
-    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
-        """`(K, M, B, *N)` to `(K, M', B, *N)`; `length` is the number of steps L of a window."""
+    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
+        """What M values a window become.
+
+        Args:
+            h: `(K, M, B, *N)`.
+            length: the steps L of a window.
+            state: after the windows before, None at the start of a stream.
+
+        Returns:
+            `(K, M', B, *N)` and the state.
+        """
         raise NotImplementedError
 
 
@@ -48,11 +63,11 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 class Bernoulli(Discretizer):
     """A spike with probability `h`, clipped to 0..1; the gradient goes straight through to the probability.
 
-    Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its seed
-    from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
+    Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its
+    seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
 
     Args:
-        seed: seed of a new stream in evaluation.
+        seed: seed of a new stream in evaluation, a whole number.
 
     Example:
         >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
@@ -62,9 +77,11 @@ class Bernoulli(Discretizer):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
         self.seed = seed
 
-    def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Tensor, DrawState]:
+    def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
         if state is None:
             seed = int(torch.randint(2**31, ())) if self.training else self.seed
             state = start_draws(seed, h.shape[2], h.device)
@@ -78,20 +95,28 @@ class Threshold(Discretizer):
     """A spike wherever `h` reaches the threshold, each step alone, with a surrogate gradient.
 
     Args:
-        v_threshold: where a spike is fired.
+        v_threshold: where a spike is fired: a number, or a tensor of one value a neuron.
         surrogate: derivative of the spike.
+        learn: `("v_threshold",)` to train it.
 
     Example:
         >>> Threshold(0.5)(torch.tensor([0.4, 0.5]).reshape(1, 2, 1, 1), length=2)[0].flatten().tolist()
         [0.0, 1.0]
     """
 
-    def __init__(self, v_threshold: float = 1.0, surrogate: Surrogate = Arctan()) -> None:
+    v_threshold = Quantity()
+
+    def __init__(
+        self, v_threshold: Tensor | float = 1.0, surrogate: Surrogate = ARCTAN, learn: str | Iterable[str] = ()
+    ) -> None:
         super().__init__()
-        self.v_threshold = v_threshold
+        for name in (learned := {learn} if isinstance(learn, str) else set(learn)):
+            if name != "v_threshold":
+                raise ConfigError(f"Threshold cannot learn {name!r}; {did_you_mean(name, ['v_threshold'])}")
+        Threshold.v_threshold.store(self, v_threshold, learn=bool(learned))
         self.surrogate = surrogate
 
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
         return self.surrogate(h - self.v_threshold), None
 
 
@@ -114,81 +139,9 @@ class Fire(Discretizer):
             raise ConfigError(f"Fire needs a Stateful layer, but got {type(layer).__name__}")
         self.layer = layer
 
-    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
         spikes, state = self.layer(h.flatten(0, 1), state)
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
-
-
-class FirstSpike(Discretizer):
-    """One spike, the earlier the larger the value: a value v in 0..1 fires in step `floor((1 - v) L)`, 0 in the last one.
-
-    The gradient moves the spike between neighbouring steps: its value, `sum (1 - k / L) s_k`, has slope 1 everywhere.
-
-    Example:
-        >>> spikes, _ = FirstSpike()(torch.tensor([1.0, 0.6]).reshape(1, 1, 1, 2), length=4)
-        >>> spikes[0, :, 0].T.tolist()  # 0.4 * 4 = 1.6: the second step
-        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
-    """
-
-    kind = "expands"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        value = h[:, :1].clamp(0, 1)
-        step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
-        time = ((1 - value) * length).floor().clamp(max=length - 1)
-        edge = Triangle(width=1 / length)
-        # a value that crosses the lower edge of a step moves the spike there; above the first step there is no other
-        crossed = edge(value - (length - 1 - step) / length) + (step == 0) * edge(value - 1)
-        soft = crossed.diff(dim=1, prepend=torch.zeros_like(crossed[:, :1]))
-        return straight_through((time == step).to(h.dtype), soft), None
-
-
-class Phase(Discretizer):
-    """The bits of a value in 0..1, the largest first: a spike in step k is worth `2^-(k + 1)` (J. Kim et al., 2018).
-
-    Args:
-        surrogate: derivative of each bit; None goes straight through, since every bit rises once over the whole range.
-
-    Example:
-        >>> spikes, _ = Phase()(torch.tensor([0.625]).reshape(1, 1, 1, 1), length=3)
-        >>> spikes.flatten().tolist()  # 1/2 + 1/8
-        [1.0, 0.0, 1.0]
-    """
-
-    kind = "expands"
-
-    def __init__(self, surrogate: Surrogate | None = None) -> None:
-        super().__init__()
-        self.surrogate = surrogate
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        value = rest = h[:, 0].clamp(0, 1)
-        spikes = []
-        for k in range(length):
-            worth = 2.0 ** -(k + 1)
-            hard = (rest >= worth).to(h.dtype)
-            bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
-            rest = rest - bit.detach() * worth
-            spikes.append(bit)
-        return torch.stack(spikes, dim=1), None
-
-
-class Burst(Discretizer):
-    """A burst at the start of the window: `round(v L)` spikes side by side for a value v in 0..1.
-
-    The gradient spreads over the burst's last spike: a bump as wide as one spike's worth.
-
-    Example:
-        >>> Burst()(torch.tensor([0.5]).reshape(1, 1, 1, 1), length=4)[0].flatten().tolist()
-        [1.0, 1.0, 0.0, 0.0]
-    """
-
-    kind = "expands"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        value = h[:, :1].clamp(0, 1) * length
-        step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
-        return Triangle(width=1.0)(value - step - 0.5), None
 
 
 class SignedDeltaState(NamedTuple):
@@ -198,7 +151,7 @@ class SignedDeltaState(NamedTuple):
 
 
 class SignedDelta(Discretizer):
-    """Send on change: a signed whole number of quanta, the nearest to how far the value has moved since it was last sent.
+    """Send on change: a signed whole number of quanta, the nearest to how far the value has moved since the last one.
 
     The sum of all that was sent, times the quantum, is the value to within half a quantum. The gradient goes straight
     through to the change: that of the sum is the present value's alone.
@@ -215,14 +168,14 @@ class SignedDelta(Discretizer):
 
     def __init__(self, quantum: float, limit: int | None = None) -> None:
         super().__init__()
-        if not quantum > 0:
+        if not 0 < quantum < float("inf"):
             raise ConfigError(f"SignedDelta needs quantum > 0, but got {quantum}")
         self.quantum = quantum
-        self.limit = limit
+        self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
 
     def forward(
         self, h: Windows, length: int, state: SignedDeltaState | None = None
-    ) -> tuple[Tensor, SignedDeltaState]:
+    ) -> tuple[Windows, SignedDeltaState]:
         total = h.new_zeros(h.shape[2:]) if state is None else state.total
         sent = []
         for h_t in h.flatten(0, 1).unbind(0):
@@ -234,67 +187,3 @@ class SignedDelta(Discretizer):
             total = total + sent[-1]
         spikes = torch.stack(sent).reshape(h.shape) if sent else torch.empty_like(h)
         return spikes, SignedDeltaState(total)
-
-
-class Integrate(Discretizer):
-    """The sum over a window's steps.
-
-    Example:
-        >>> Integrate()(torch.tensor([1.0, 0.5]).reshape(1, 2, 1, 1), length=2)[0].flatten().tolist()
-        [1.5]
-    """
-
-    kind = "reduces"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        return h.sum(1, keepdim=True), None
-
-
-class Last(Discretizer):
-    """The last of a window's steps.
-
-    Example:
-        >>> Last()(torch.tensor([1.0, 0.5]).reshape(1, 2, 1, 1), length=2)[0].flatten().tolist()
-        [0.5]
-    """
-
-    kind = "reduces"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        return h[:, -1:], None
-
-
-class Count(Discretizer):
-    """How many of a window's steps are not zero, whatever their sign; the gradient is that of the sum of their sizes.
-
-    Example:
-        >>> Count()(torch.tensor([1.0, 0.0, -1.0]).reshape(1, 3, 1, 1), length=3)[0].flatten().tolist()
-        [2.0]
-    """
-
-    kind = "reduces"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        count = (h != 0).to(h.dtype).sum(1, keepdim=True)
-        return straight_through(count, h.abs().sum(1, keepdim=True)), None
-
-
-class FirstTime(Discretizer):
-    """The step of a window's first spike, counted from 0; L where there is none.
-
-    As a sum over steps of "no spike yet" it has a gradient: a spike that grows earlier makes the time shorter.
-
-    Example:
-        >>> FirstTime()(torch.tensor([0.0, 1.0, 1.0]).reshape(1, 3, 1, 1), length=3)[0].flatten().tolist()
-        [1.0]
-    """
-
-    kind = "reduces"
-
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        return (1 - h).cumprod(1).sum(1, keepdim=True), None
-
-
-def describe(stage: Any) -> str:
-    """A stage's name for people, "-" where there is none."""
-    return "-" if stage is None else type(stage).__name__
