@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spikebridge.data.images import ImageSplits, LabelledImages
     from spikebridge.data.mnist import load_mnist
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
-    from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, noisy, thin
+    from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
 
 _HOMES = {
     "CheckedEvents": "events",
@@ -38,6 +38,7 @@ _HOMES = {
     "hybrid_camera": "saccades",
     "load_digits": "digits",
     "load_mnist": "mnist",
+    "lossy": "saccades",
     "make_events": "events",
     "noisy": "saccades",
     "read_nmnist": "nmnist",
@@ -67,6 +68,7 @@ __all__ = [
     "hybrid_camera",
     "load_digits",
     "load_mnist",
+    "lossy",
     "make_events",
     "noisy",
     "read_nmnist",

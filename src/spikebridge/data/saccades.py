@@ -211,7 +211,43 @@ def noisy(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator)
     """
     if not 0 <= sigma < float("inf"):
         raise ConfigError(f"noise needs a finite sigma of 0 or more, but got {sigma!r}.")
-    return frames + sigma * torch.randn(frames.shape, generator=generator, dtype=frames.dtype)
+    noise = torch.randn(frames.shape, generator=generator, dtype=frames.dtype, device=generator.device)
+    return frames + sigma * noise.to(frames.device)
+
+
+def lossy(
+    events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator
+) -> Float[Tensor, "*S"]:
+    """Events as a poor sensor gives them: some are lost, and some come from nothing.
+
+    Args:
+        events: 1 where there was an event, else 0, of any shape.
+        loss: chance of each event to be lost, 0 to 1.
+        spurious: chance of an event in each place and step without a cause, 0 to 1.
+        generator: draws both.
+
+    Returns:
+        New events of the same shape, as floats.
+
+    Raises:
+        ConfigError: a chance outside 0 to 1.
+
+    Example:
+        >>> events = torch.tensor([0, 1, 1], dtype=torch.uint8)
+        >>> lossy(events, 0.0, 0.0, torch.Generator()).tolist(), lossy(events, 1.0, 0.0, torch.Generator()).tolist()
+        ([0.0, 1.0, 1.0], [0.0, 0.0, 0.0])
+    """
+    for name, chance in (("loss", loss), ("spurious", spurious)):
+        if not 0 <= chance <= 1:
+            raise ConfigError(f"lossy needs {name} as a chance from 0 to 1, but got {chance!r}.")
+    seen = events.float()
+    if loss:
+        draws = torch.rand(events.shape, generator=generator, device=generator.device).to(events.device)
+        seen = seen * (draws >= loss)
+    if spurious:
+        draws = torch.rand(events.shape, generator=generator, device=generator.device).to(events.device)
+        seen = torch.maximum(seen, (draws < spurious).float())
+    return seen
 
 
 def thin(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Tensor, "G *S"]:

@@ -1,0 +1,175 @@
+"""What and where: the smallest hybrid network, an ANN on frames and an SNN on events, linked both ways.
+
+"What" sees a frame now and then, "where" sees events all the time. A transmission unit turns the SNN's spikes into
+numbers for the answer, a modulation unit lets what the ANN has seen set the thresholds of the SNN (R. Zhao et al.,
+Nature Communications 13:3427, 2022, Figs. 1 and 2). `KINDS` are that network with learned units, with fixed ones, with
+one link only, and its two twins of one side each.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Taps, Transmission, Tumbling, every
+from spikebridge.neurons import LIF, Sequential, Triangle
+
+KINDS = {
+    "learned": "hybrid, both units learned",
+    "fixed": "hybrid, both units fixed: mean, identity",
+    "transmission": "hybrid, the learned unit SNN -> ANN alone",
+    "modulation": "hybrid, the learned unit ANN -> SNN alone; the answer reads the SNN",
+    "ann": "ANN on frames",
+    "snn": "SNN on events",
+}
+
+
+class Answer(nn.Module):
+    """A linear read-out of all that comes in, side by side.
+
+    Args:
+        num_features: of all inputs together.
+        num_classes: answers to choose from.
+
+    Example:
+        >>> Answer(5, 10)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, num_classes)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Features `(B, N)` each to logits `(B, num_classes)`."""
+        return self.linear(torch.cat(features, -1))
+
+
+class Sensitize(nn.Module):
+    """A factor for thresholds, `2 sigmoid(-x)`: 1 for 0, lower for a feature that is seen, never negative.
+
+    Example:
+        >>> Sensitize()(torch.tensor([0.0, 100.0])).tolist()
+        [1.0, 0.0]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features to factors, value by value."""
+        return 2 * torch.sigmoid(-x)
+
+
+def what_where(
+    kind: str,
+    hidden: int,
+    *,
+    dt: float,
+    frame_period: int,
+    frame_every: int,
+    sensor: int,
+    num_classes: int = 10,
+) -> HybridNetwork:
+    """One of the networks of `KINDS`. It answers whenever a window of `frame_period` steps closes.
+
+    Args:
+        kind: a name of `KINDS`.
+        hidden: features of each side.
+        dt: base step, the time of one event step [s].
+        frame_period: base steps of a window.
+        frame_every: base steps from one frame to the next.
+        sensor: height and width of frames `(T, B, 1, H, W)` and events `(T, B, 2, H, W)`.
+        num_classes: answers to choose from.
+
+    Raises:
+        ConfigError: there is no such kind.
+
+    Example:
+        >>> network = what_where("learned", 8, dt=0.025, frame_period=3, frame_every=3, sensor=16)
+        >>> outputs, _ = network({"frames": torch.zeros(2, 1, 1, 16, 16), "events": torch.zeros(6, 1, 2, 16, 16)})
+        >>> outputs["answer"].shape
+        torch.Size([2, 1, 10])
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"there is no what/where network {kind!r}; {did_you_mean(kind, KINDS)}")
+    inputs, parts, links = {}, {}, []
+    if kind != "snn":
+        inputs["frames"] = every(frame_every * dt)
+        parts["what"] = _what(hidden, sensor)
+        links.append(Transmission("frames", "what"))
+    if kind != "ann":
+        inputs["events"] = every(dt)
+        parts["where"] = _where(hidden, sensor, dt)
+        links.append(Transmission("events", "where"))
+    if kind not in ("snn", "modulation"):
+        links.append(Transmission("what", "answer", held=True))
+    if kind != "ann":
+        links.append(Transmission("where", "answer", _transmission(kind, hidden, frame_period)))
+    if kind in ("learned", "modulation", "fixed"):
+        links.append(Modulation("what", "where.lif2.v_threshold", _modulation(kind, hidden), by="multiply"))
+    parts["answer"] = Answer(hidden * sum(link.target == "answer" for link in links), num_classes)
+    # the last window closes at the end of the recording, so all events count
+    clocks = {"answer": every(frame_period * dt, (frame_period - 1) * dt)}
+    return HybridNetwork(dt=dt, inputs=inputs, parts=parts, links=links, outputs=["answer"], clocks=clocks)
+
+
+def matched(kind: str, hidden: int, **sizes: float | int) -> HybridNetwork:
+    """The same with as many features as bring its parameters nearest to those of the learned hybrid with `hidden`.
+
+    Args:
+        kind: a name of `KINDS`.
+        hidden: features of each side of the learned hybrid.
+        sizes: the keyword arguments of `what_where`.
+
+    Example:
+        >>> sizes = dict(dt=0.025, frame_period=3, frame_every=3, sensor=16)
+        >>> goal = num_parameters(matched("learned", 32, **sizes))
+        >>> all(abs(num_parameters(matched(kind, 32, **sizes)) / goal - 1) < 0.05 for kind in KINDS)
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
+        widths = range(hidden // 2, 3 * hidden)
+        distance = {h: abs(num_parameters(what_where(kind, h, **sizes)) - goal) for h in widths}  # type: ignore[arg-type]
+    return what_where(kind, min(distance, key=distance.__getitem__), **sizes)  # type: ignore[arg-type]
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers are trained.
+
+    Example:
+        >>> num_parameters(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def _what(hidden: int, sensor: int) -> nn.Module:
+    flat = 8 * ((sensor + 1) // 2) ** 2
+    return nn.Sequential(nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU())
+
+
+def _where(hidden: int, sensor: int, dt: float) -> Sequential:
+    def lif() -> LIF:
+        return LIF(tau=0.05, dt=dt, surrogate=Triangle(1.0), learn=("tau",))
+
+    flat = 8 * ((sensor + 1) // 2) ** 2
+    conv, fc = nn.Conv2d(2, 8, 5, 2, 2), nn.Linear(flat, hidden)
+    return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
+
+
+def _transmission(kind: str, hidden: int, window: int) -> HybridUnit:
+    """Spikes of a window to numbers; a learned unit starts where the fixed one stands."""
+    if kind not in ("learned", "transmission"):
+        return HybridUnit(Tumbling(window), Mean())
+    identity = nn.Linear(hidden, hidden)
+    nn.init.eye_(identity.weight)
+    nn.init.zeros_(identity.bias)
+    return HybridUnit(Tumbling(window), Taps(window, (hidden,)), identity)
+
+
+def _modulation(kind: str, hidden: int) -> HybridUnit:
+    """Features to factors on thresholds; a learned unit starts without any effect."""
+    if kind == "fixed":
+        return HybridUnit(nonlinearity=Sensitize())
+    nothing = nn.Linear(hidden, hidden)
+    nn.init.zeros_(nothing.weight)
+    nn.init.zeros_(nothing.bias)
+    return HybridUnit(nonlinearity=nn.Sequential(nothing, Sensitize()))
