@@ -1,0 +1,49 @@
+"""What coding schemes share.
+
+A coding scheme is a designed hybrid unit (R. Zhao et al., Nature Communications 13:3427, 2022): an encoder makes spikes
+of values, a decoder makes values of spikes. Both stream, stand in a `HybridNetwork` and pass gradients as any unit. The
+encoder knows its decoder, and how far a value can be from what comes back.
+"""
+
+import torch
+from torch import Tensor
+
+from spikebridge.axes import Signal
+from spikebridge.errors import DataError, ShapeError
+from spikebridge.hybrid import HybridUnit, Stages, UnitState
+
+
+class Decoder(HybridUnit):
+    """A hybrid unit that reads values from spikes."""
+
+
+class Encoder(HybridUnit):
+    """A hybrid unit that makes spikes of values.
+
+    Raises:
+        ShapeError: the signal does not hold floats.
+        DataError: a value is not finite; it would become a silence that nobody notices.
+    """
+
+    @property
+    def bound(self) -> float:
+        """The greatest difference between a value and what the decoder reads, in units of the value."""
+        raise NotImplementedError
+
+    def decoder(self) -> Decoder:
+        """The unit that reads this encoder's spikes."""
+        raise NotImplementedError
+
+    def stages(
+        self, x: Signal, state: UnitState | None = None, *, opens: Tensor | None = None, context: Tensor | None = None
+    ) -> tuple[Stages, UnitState]:
+        name = type(self).__name__
+        if not x.is_floating_point():
+            raise ShapeError(f"{name} needs values as floats, but got {x.dtype}; use .float()")
+        if x.numel() and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
+            number = int((~x.isfinite()).sum())
+            raise DataError(
+                f"{name} needs finite values, but {number} of {x.numel()} are NaN or infinite; look for the part that "
+                "made them"
+            )
+        return super().stages(x, state, opens=opens, context=context)
