@@ -3,10 +3,11 @@
 from spikebridge.hybrid.clock import Clock, Every, every
 from spikebridge.hybrid.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
 from spikebridge.hybrid.expansion import Burst, FirstSpike, Phase
-from spikebridge.hybrid.kernel import Alpha, Difference, Exponential, Kernel, Mean, Sum
+from spikebridge.hybrid.kernel import Difference, Kernel, Mean, Sum
 from spikebridge.hybrid.link import Modulation, Transmission
 from spikebridge.hybrid.modulation import Gain, Gate, modulable_paths
 from spikebridge.hybrid.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.parametric import Alpha, Exponential
 from spikebridge.hybrid.reduction import Count, FirstTime, Integrate, Last
 from spikebridge.hybrid.taps import Gaussian, Taps
 from spikebridge.hybrid.unit import HybridUnit, Stages, UnitState

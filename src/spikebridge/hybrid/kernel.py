@@ -1,38 +1,77 @@
 """H, the kernel: convolves in time inside a window, always causal (R. Zhao et al., 2022, eq. 5).
 
-A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. Kept (`keep=True`, or in a running window) it gives one
-value a step; else it gives its last one, one a window.
+A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. Kept (`keep=True`, or in a running window) it
+gives one value a step; else it gives its last one, one a window. Kernels with time constants stand in `parametric.py`,
+those of finitely many taps in `taps.py`.
 """
 
-import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.axes import Step
+from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.window import whole_number
-from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.lif import decay_of
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.base import Stateful, refuse_unknown
+from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State, where
 
 
 class Kernel(Stateful):
     """What all kernels share. A carry's tensors have the batch first, so that single samples can restart.
 
+    Subclasses give `initial_state` and a pure `step_function` of the input, the carry and the arguments that
+    `arguments` makes of the physical quantities, once a sequence; or they give `step` itself.
+
     Args:
         keep: give out every step of a window, not only the last.
-        dt: step of the source's clock [s], for kernels with time constants.
+        dt: step of the clock that the kernel runs on [s], for kernels with time constants.
+        learn: names of the quantities that are trained.
+        quantities: a float or a tensor of one value a neuron for each declared quantity.
     """
 
-    def __init__(self, keep: bool = False, dt: float | None = None, **quantities: Any) -> None:
+    step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
+
+    def __init__(
+        self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
+    ) -> None:
         super().__init__()
-        if dt is not None and not dt > 0:
-            raise ConfigError(f"{type(self).__name__} needs dt > 0 s, but got {dt}")
+        who = type(self).__name__
+        if dt is not None and not 0 < dt < float("inf"):
+            raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt}")
         self.keep = keep
         self.dt = dt
+        learned = (learn,) if isinstance(learn, str) else tuple(learn)
+        for name in learned:
+            if name not in quantities:
+                raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
+        for name, value in quantities.items():
+            getattr(type(self), name).store(self, value, learn=name in learned)
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        """The arguments of the step function from the physical quantities, for steps like `x_t`."""
+        return quantities
+
+    def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Step, State]:
+        refuse_unknown(self, modulation)
+        quantities = {name: self._under(modulation.get(name), name, x_t.ndim) for name in self.modulable}
+        return type(self).step_function(x_t, state, **self.arguments(quantities, x_t))
+
+    def stepper(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+        """The step, with what it needs of the quantities worked out once for all steps like `x_t`."""
+        if type(self).step is not Kernel.step:
+            return self.step
+        quantities = {name: getattr(self, name) for name in self.modulable}
+        return partial(type(self).step_function, **self.arguments(quantities, x_t))
+
+    def _under(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
+        if modulation is None:
+            return getattr(self, name)
+        value = getattr(type(self), name).resolve(self, modulation, ndim + 1)
+        return value[0] if isinstance(value, Tensor) and value.ndim > ndim else value
 
     def extra_repr(self) -> str:
         texts = [f"{name}={float(torch.as_tensor(getattr(self, name)).mean()):g}" for name in self.modulable]
@@ -45,20 +84,43 @@ class SumCarry(NamedTuple):
     total: Tensor
 
 
+def sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
+    """One step of a sum.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+
+    Returns:
+        The sum, as output and as carry.
+
+    Example:
+        >>> h_t, carry = sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
+        >>> h_t.item()
+        3.0
+    """
+    total = carry.total + x_t
+    return total, SumCarry(total)
+
+
 class Sum(Kernel):
     """The sum since the window opened.
+
+    Args:
+        keep: give out every step.
 
     Example:
         >>> Sum()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
         [1.0, 3.0, 6.0]
     """
 
-    def initial_state(self, x_t: Tensor) -> SumCarry:
-        return SumCarry(torch.zeros_like(x_t))
+    step_function = staticmethod(sum_step)
 
-    def step(self, x_t: Tensor, state: SumCarry, **modulation: Any) -> tuple[Tensor, SumCarry]:
-        total = state.total + x_t
-        return total, SumCarry(total)
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> SumCarry:
+        return SumCarry(torch.zeros_like(x_t))
 
 
 class MeanCarry(NamedTuple):
@@ -68,88 +130,43 @@ class MeanCarry(NamedTuple):
     num_steps: Tensor
 
 
+def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
+    """One step of a mean.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+
+    Returns:
+        The mean with this step, and the carry.
+
+    Example:
+        >>> h_t, carry = mean_step(torch.tensor([[4.0]]), MeanCarry(torch.tensor([[2.0]]), torch.tensor([[1.0]])))
+        >>> h_t.item(), carry.num_steps.item()
+        (3.0, 2.0)
+    """
+    carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
+    return carry.total / carry.num_steps, carry
+
+
 class Mean(Kernel):
     """The mean since the window opened.
+
+    Args:
+        keep: give out every step.
 
     Example:
         >>> Mean()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
         [1.0, 1.5, 2.0]
     """
 
-    def initial_state(self, x_t: Tensor) -> MeanCarry:
+    step_function = staticmethod(mean_step)
+
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
-
-    def step(self, x_t: Tensor, state: MeanCarry, **modulation: Any) -> tuple[Tensor, MeanCarry]:
-        carry = MeanCarry(state.total + x_t, state.num_steps + 1)
-        return carry.total / carry.num_steps, carry
-
-
-class Exponential(Kernel):
-    """A leaky sum, `h = exp(-dt / tau) h + x`.
-
-    Args:
-        tau: time constant [s].
-        dt: step of the source's clock [s].
-        keep: give out every step.
-        learn: `("tau",)` to train it, stored as its logarithm.
-
-    Example:
-        >>> tau = 1 / math.log(2)  # one step halves
-        >>> Exponential(tau, dt=1.0)(torch.tensor([4.0, 0.0, 0.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [4.0, 2.0, 1.0]
-    """
-
-    tau = Quantity(positive=True)
-
-    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: Iterable[str] = ()) -> None:
-        super().__init__(keep, dt)
-        Exponential.tau.store(self, tau, learn="tau" in tuple(learn))
-
-    def initial_state(self, x_t: Tensor) -> SumCarry:
-        return SumCarry(torch.zeros_like(x_t))
-
-    def step(self, x_t: Tensor, state: SumCarry, **modulation: Any) -> tuple[Tensor, SumCarry]:
-        total = state.total * decay_of(self.tau, self.dt or 1.0) + x_t
-        return total, SumCarry(total)
-
-
-class AlphaCarry(NamedTuple):
-    """The two stages of an alpha function."""
-
-    first: Tensor
-    second: Tensor
-
-
-class Alpha(Kernel):
-    """The alpha function `(t / tau) exp(1 - t / tau)`: rises to 1 after tau, then falls.
-
-    Args:
-        tau: time of the peak [s].
-        dt: step of the source's clock [s].
-        keep: give out every step.
-        learn: `("tau",)` to train it.
-
-    Example:
-        >>> h, _ = Alpha(tau=2.0, dt=1.0)(torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(4, 1, 1))
-        >>> [round(value, 3) for value in h.flatten().tolist()]  # 0, e^.5 / 2, 1, 1.5 e^-.5
-        [0.0, 0.824, 1.0, 0.91]
-    """
-
-    tau = Quantity(positive=True)
-
-    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: Iterable[str] = ()) -> None:
-        super().__init__(keep, dt)
-        Alpha.tau.store(self, tau, learn="tau" in tuple(learn))
-
-    def initial_state(self, x_t: Tensor) -> AlphaCarry:
-        return AlphaCarry(torch.zeros_like(x_t), torch.zeros_like(x_t))
-
-    def step(self, x_t: Tensor, state: AlphaCarry, **modulation: Any) -> tuple[Tensor, AlphaCarry]:
-        dt = self.dt or 1.0
-        decay = decay_of(self.tau, dt)
-        # sum_k k decay^k x[t - k], built from sum_k decay^k x[t - k]
-        second = (state.second + state.first) * decay
-        return second * (dt * math.e / self.tau), AlphaCarry(state.first * decay + x_t, second)
 
 
 class DifferenceCarry(NamedTuple):
@@ -175,13 +192,14 @@ class Difference(Kernel):
 
     def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
         super().__init__(keep)
-        self.lag = None if lag is None else whole_number("Difference", "lag", lag)
+        self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
 
-    def initial_state(self, x_t: Tensor) -> DifferenceCarry:
+    def initial_state(self, x_t: Step) -> DifferenceCarry:
         empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
         return DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
 
-    def step(self, x_t: Tensor, state: DifferenceCarry, **modulation: Any) -> tuple[Tensor, DifferenceCarry]:
+    def step(self, x_t: Step, state: DifferenceCarry, **modulation: Modulated) -> tuple[Step, DifferenceCarry]:
+        refuse_unknown(self, modulation)
         started = state.started.reshape(-1, *[1] * x_t.ndim)
         # before the window opened its first value stands in
         last = torch.where(started, state.last, x_t.unsqueeze(1))
@@ -199,15 +217,20 @@ def run_kernel(
         steps: each `(B, *N)`, or `(K, B, *N)` for K windows at once.
         carry: from the step before, or None.
         restarts: for each step True, False, or a flag a sample `(B,)`.
+
+    Returns:
+        The values of all steps, and the carry after the last.
     """
-    values = []
+    values: list[Tensor] = []
     flags = iter(restarts) if restarts is not None else None
+    step = None
     for x_t in steps:
         restart = next(flags) if flags is not None else False
         if carry is None or restart is True:
             carry = kernel.initial_state(x_t)
         elif isinstance(restart, Tensor):
             carry = where(restart, kernel.initial_state(x_t), carry)
-        h_t, carry = kernel.step(x_t, carry)
+        step = step or kernel.stepper(x_t)
+        h_t, carry = step(x_t, carry)
         values.append(h_t)
     return values, carry

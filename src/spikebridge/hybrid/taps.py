@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.axes import Step
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import Kernel
 from spikebridge.hybrid.window import whole_number
@@ -19,23 +21,36 @@ class History(NamedTuple):
     last: Tensor
 
 
-class _FiniteResponse(Kernel):
-    """A kernel of finitely many taps, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing."""
+def taps_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, History]:
+    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing.
 
+    Args:
+        x_t: input.
+        carry: the `n - 1` steps before.
+        taps: weights of the present step, the one before, and so on: `(n,)`, `(n, *N)` or `(n, B, *N)`.
+
+    Returns:
+        The value and the steps that the next one looks back on.
+
+    Example:
+        >>> carry = History(torch.tensor([[[2.0]]]))
+        >>> h_t, carry = taps_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
+        >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
+        (4.0, 3.0)
+    """
+    last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
+    weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
+    return (last.movedim(1, 0) * weights).sum(0), History(last[:, 1:])
+
+
+class _FiniteResponse(Kernel):
+    """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
+
+    step_function = staticmethod(taps_step)
     num_taps: int
 
-    def taps(self) -> Tensor:
-        """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
-        raise NotImplementedError
-
-    def initial_state(self, x_t: Tensor) -> History:
+    def initial_state(self, x_t: Step) -> History:
         return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
-
-    def step(self, x_t: Tensor, state: History, **modulation: Any) -> tuple[Tensor, History]:
-        last = torch.cat([state.last, x_t.unsqueeze(1)], dim=1)
-        taps = self.taps().flip(0)
-        taps = taps.reshape(taps.shape[0], *[1] * (last.ndim - 1 - taps.ndim), *taps.shape[1:])
-        return (last * taps).sum(1), History(last[:, 1:])
 
 
 class Taps(_FiniteResponse):
@@ -58,8 +73,8 @@ class Taps(_FiniteResponse):
         self.num_taps = whole_number("Taps", "num_taps", num_taps)
         self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
 
-    def taps(self) -> Tensor:
-        return self.weight
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        return {"taps": self.weight}
 
 
 class Gaussian(_FiniteResponse):
@@ -68,7 +83,7 @@ class Gaussian(_FiniteResponse):
     Args:
         delay: how long ago the bell has its peak [s].
         sigma: its width [s].
-        dt: step of the source's clock [s].
+        dt: step of the clock [s].
         keep: give out every step.
         learn: which of "delay" and "sigma" to train; the number of taps stays that of the start.
 
@@ -81,21 +96,30 @@ class Gaussian(_FiniteResponse):
     delay = Quantity()
     sigma = Quantity(positive=True)
 
-    def __init__(self, delay: float, sigma: float, *, dt: float, keep: bool = False, learn: Iterable[str] = ()) -> None:
-        super().__init__(keep, dt)
-        if delay < 0:
+    def __init__(
+        self,
+        delay: Tensor | float,
+        sigma: Tensor | float,
+        *,
+        dt: float,
+        keep: bool = False,
+        learn: str | Iterable[str] = (),
+    ) -> None:
+        super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
+        self.dt: float = dt
+        if float(torch.as_tensor(delay).min()) < 0:
             raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
-        learned = tuple(learn)
-        Gaussian.delay.store(self, delay, learn="delay" in learned)
-        Gaussian.sigma.store(self, sigma, learn="sigma" in learned)
-        self.num_taps = math.ceil((delay + 4 * sigma) / dt) + 1
+        reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())
+        self.num_taps = math.ceil(reach / dt) + 1
 
     def taps(self) -> Tensor:
+        """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
         place = next(self.parameters(), torch.empty(0))
-        t = torch.arange(self.num_taps, dtype=place.dtype, device=place.device) * (self.dt or 1.0)
-        bell = torch.exp(-((t - self.delay) ** 2) / (2 * self.sigma**2))
-        return bell / bell.sum()
+        return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
 
-    def step(self, x_t: Tensor, state: History, **modulation: Any) -> tuple[Tensor, History]:
-        h_t, state = super().step(x_t, state)
-        return h_t.to(x_t.dtype), state
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        delay, sigma = (torch.as_tensor(quantities[name]).to(x_t) for name in ("delay", "sigma"))
+        t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * self.dt
+        t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
+        bell = torch.exp(-((t - delay) ** 2) / (2 * sigma**2))
+        return {"taps": bell / bell.sum(0)}

@@ -50,8 +50,8 @@ KINDS = {
     "neurons": Kind("neurons", not_files=("base", "neuron", "state", "quantity", "surrogate", "sequential")),
     "surrogates": Kind("neurons", ("surrogate",), "Surrogate"),
     "windows": Kind("hybrid", ("window",), "Window"),
-    "kernels": Kind("hybrid", ("kernel", "taps"), "Kernel"),
-    "discretizers": Kind("hybrid", ("discretizer",), "Discretizer"),
+    "kernels": Kind("hybrid", ("kernel", "parametric", "taps"), "Kernel"),
+    "discretizers": Kind("hybrid", ("discretizer", "expansion", "reduction"), "Discretizer"),
     "coding schemes": Kind("coding"),
 }
 
