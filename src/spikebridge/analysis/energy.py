@@ -2,7 +2,8 @@
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
 update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not in it, so it is a
-lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of an operation.
+lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of an
+operation.
 """
 
 import json

@@ -61,7 +61,7 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
         num_ticks = max(0, min(given))
         if num_ticks <= warmup:
             raise ConfigError(
-                f"the inputs last {num_ticks} ticks, and {warmup} of them are to warm up; give a longer stream, or fewer"
+                f"the inputs last {num_ticks} ticks, and {warmup} of them warm up; give a longer stream, or fewer"
             )
         for tick in range(num_ticks):
             now = {

@@ -1,8 +1,9 @@
 """Counting products of signals with weights where they happen: matrix products and convolutions, in any module.
 
-What is counted is what runs, below `torch.vmap` and below `nn` modules, so functional calls and modulated weights are seen
-too. A product whose signal holds nothing but small whole numbers over the whole run is fed by spikes: it costs one addition
-for each spike and each weight that the spike meets. Any other costs a multiply-accumulate for each pair of numbers.
+What is counted is what runs, below `torch.vmap` and below `nn` modules, so functional calls and modulated weights are
+seen too. A product whose signal holds nothing but small whole numbers over the whole run is fed by spikes: it costs one
+addition for each spike and each weight that the spike meets. Any other costs a multiply-accumulate for each pair of
+numbers.
 """
 
 import math
@@ -21,6 +22,7 @@ from spikebridge.analysis.visits import Visits
 MOST_SPIKES = 8
 
 aten: Any = torch.ops.aten
+# matrix products, and the argument at which their two matrices begin
 _MATRIX = {
     aten.mm: 0,
     aten.bmm: 0,
@@ -41,7 +43,7 @@ _ATTENTION = {
 
 @dataclass
 class Product:
-    """One product of a network, summed over a run: its multiply-accumulates, and its additions if it is fed by spikes."""
+    """One product of a network over a run: its multiply-accumulates, and its additions if it is fed by spikes."""
 
     macs: int = 0
     synops: int = 0

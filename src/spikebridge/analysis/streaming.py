@@ -1,7 +1,7 @@
 """Streaming accuracy: each truth is scored against the newest output that was there at its time.
 
-An output made from data up to a time is there only after the network has worked on it. Scoring it as if it were there at
-once flatters slow networks (M. Li, Y.-X. Wang, D. Ramanan, "Towards streaming perception", ECCV 2020).
+An output made from data up to a time is there only after the network has worked on it. Scoring it as if it were there
+at once flatters slow networks (M. Li, Y.-X. Wang, D. Ramanan, "Towards streaming perception", ECCV 2020).
 """
 
 from collections.abc import Callable, Sequence
@@ -77,8 +77,8 @@ def streaming_score(
     """
     if len(truths) != len(truth_times) or len(outputs) != len(output_times) or not len(truths):
         raise ShapeError(
-            f"there is one truth and one output for each of their times, and at least one truth, but got {len(truths)} truths at "
-            f"{len(truth_times)} times and {len(outputs)} outputs at {len(output_times)}"
+            f"each truth and each output needs its time, and there is at least one truth, but got {len(truths)} truths "
+            f"at {len(truth_times)} times and {len(outputs)} outputs at {len(output_times)}"
         )
     newest = newest_available(truth_times, output_times, latencies)
     scores = [missing if i < 0 else score(outputs[i], truth) for i, truth in zip(newest, truths, strict=True)]

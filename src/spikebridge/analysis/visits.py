@@ -1,8 +1,8 @@
 """Following a run through the modules of a network, by path, without changing it.
 
 Paths are those of `named_modules`; in a hybrid network "where.lif1" is a layer of the part "where", and
-"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only show shapes, are passed over. Modules
-with modulated weights run inside `torch.vmap`; their tensors are looked at as what they are below it.
+"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only show shapes, are passed over.
+Modules with modulated weights run inside `torch.vmap`; their tensors are looked at as what they are below it.
 """
 
 from collections.abc import Callable, Iterator
