@@ -2,6 +2,7 @@
 
 from spikebridge.analysis.activity import Activity, LayerActivity, recording
 from spikebridge.analysis.cost import Cost, count_cost
+from spikebridge.analysis.doctor import examine
 from spikebridge.analysis.energy import (
     Anchor,
     Energy,
@@ -12,25 +13,30 @@ from spikebridge.analysis.energy import (
     hardware_profiles,
     joules,
 )
+from spikebridge.analysis.finding import Finding
 from spikebridge.analysis.latency import StepTimes, TickLatency, architectural_latency, measure_steps
 from spikebridge.analysis.membrane import membrane_trace
 from spikebridge.analysis.operations import Operations
 from spikebridge.analysis.streaming import newest_available, streaming_score
+from spikebridge.analysis.summary import Summary, summarize
 
 __all__ = [
     "Activity",
     "Anchor",
     "Cost",
     "Energy",
+    "Finding",
     "HardwareProfile",
     "LayerActivity",
     "Operations",
     "StepTimes",
+    "Summary",
     "TickLatency",
     "anchors",
     "architectural_latency",
     "count_cost",
     "energy",
+    "examine",
     "hardware_profile",
     "hardware_profiles",
     "joules",
@@ -39,4 +45,5 @@ __all__ = [
     "newest_available",
     "recording",
     "streaming_score",
+    "summarize",
 ]

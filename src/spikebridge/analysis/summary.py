@@ -112,9 +112,8 @@ def _in_words(stage: nn.Module) -> str:
     if isinstance(stage, nn.modules.conv._ConvNd):
         return f"{name} {stage.in_channels}→{stage.out_channels}"
     if isinstance(stage, nn.Sequential):
-        first = next((child for child in stage if num_parameters(child)), None)
-        more = len(stage) - 1
-        return f"{_in_words(first)} + {more}" if first is not None and more else name
+        names = [_in_words(child) for child in stage]
+        return ", ".join(names) if len(names) < 3 else f"{names[0]} + {len(names) - 1}"
     length = getattr(stage, "length", None)
     if isinstance(length, int):
         stride = getattr(stage, "stride", length)
@@ -129,14 +128,19 @@ def _in_words(stage: nn.Module) -> str:
 
 def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[str, str]) -> Summary:
     given = inputs if isinstance(inputs, Mapping) else {}
-    rows_in = [
-        {"input": name, "shape": _shape_text(given[name].shape[2:]) if name in given else None} | _clock(network, name)
+    rows_in: list[dict[str, Any]] = [
+        dict(input=name, shape=_shape_text(given[name].shape[2:]) if name in given else None, **_clock(network, name))
         for name in network.inputs
     ]
-    parts = [
-        {"part": name, "kind": kind_of(part), "shape": shapes.get(name)}
-        | _clock(network, name)
-        | {"parameters": num_parameters(part), "output": "yes" if name in network.outputs else ""}
+    parts: list[dict[str, Any]] = [
+        {
+            "part": name,
+            "kind": kind_of(part),
+            "shape": shapes.get(name),
+            **_clock(network, name),
+            "parameters": num_parameters(part),
+            "output": "yes" if name in network.outputs else "",
+        }
         for name, part in network.parts.items()
     ]
     links = []
@@ -149,12 +153,13 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
             {
                 "link": route.name,
                 "from": link.source,
-                "to": f"{link.target}{f' ({into})' if into else ''}",
+                "to": f"{link.target} ({into})" if into else link.target,
                 "acts as": acts,
+                **{letter: stages.get(letter, "-") for letter in "WHFQ"},
+                "read": "held" if link.held else "sampled",
+                "delay": link.delay,
+                "parameters": 0 if link.unit is None else num_parameters(link.unit),
             }
-            | {letter: stages.get(letter, "-") for letter in "WHFQ"}
-            | {"read": "held" if link.held else "sampled", "delay": link.delay}
-            | {"parameters": 0 if link.unit is None else num_parameters(link.unit)}
         )
     title = (
         f"HybridNetwork, base step {network.dt * 1000:.4g} ms, {len(network.parts)} parts, {len(links)} links, "
@@ -163,7 +168,7 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
     return Summary(title, _filled(rows_in), _filled(parts), links)
 
 
-def _clock(network: HybridNetwork, name: str) -> dict[str, str]:
+def _clock(network: HybridNetwork, name: str) -> dict[str, Any]:
     clock = network.clock_of(name)
     ticks = f"{clock.period} from {clock.phase}"
     return {"clock": frequency(clock, network.dt), "ticks": ticks}
