@@ -15,29 +15,44 @@ from pathlib import Path
 import lightning_fabric  # noqa: F401 - loaded once for all attempts
 from tiny_training import main
 
+DELAY = 0.02
 
-def attempt(path: Path, patience: float | None) -> bool:
-    """One attempt in a process of its own, killed when the patience [s] is over; whether it came to its end."""
+
+def last_step(path: Path) -> int:
+    files = sorted((path / "checkpoint").glob("step-*"))
+    return int(files[-1].stem.removeprefix("step-")) if files else 0
+
+
+def begin(path: Path) -> int:
     process = os.fork()
     if process == 0:
-        main(str(path), devices=1, dropout=0.5, delay=0.02)
+        main(str(path), devices=1, dropout=0.5, delay=DELAY)
         os._exit(0)
-    if patience is not None:
-        time.sleep(patience)
-        os.kill(process, signal.SIGKILL)
+    return process
+
+
+def ended_well(process: int) -> bool:
     return os.waitpid(process, 0)[1] == 0
 
 
+def kill(path: Path, num_steps: int, patience: float) -> bool:
+    """An attempt killed some time [s] after its next checkpoints; whether it was killed before its end."""
+    goal, process = last_step(path) + num_steps, begin(path)
+    while last_step(path) < goal:
+        time.sleep(0.001)
+    time.sleep(patience)
+    os.kill(process, signal.SIGKILL)
+    return not ended_well(process)
+
+
 def kill_often(folder: Path, num_kills: int) -> None:
-    begun = time.monotonic()
-    if not attempt(folder / "whole", None):
-        sys.exit("the undisturbed training failed")
-    duration = time.monotonic() - begun
     moments = random.Random(7)
-    killed = sum(not attempt(folder / "killed", moments.uniform(0.1, 0.9) * duration) for _ in range(num_kills))
-    print("killed", killed, "at step", *sorted(file.name for file in (folder / "killed" / "checkpoint").glob("*")))
-    if not attempt(folder / "killed", None):
-        sys.exit("the resumed training failed")
+    killed = sum(
+        kill(folder / "killed", moments.randint(0, 2), moments.uniform(0, 2 * DELAY)) for _ in range(num_kills)
+    )
+    print("killed", killed, "times, at last after step", last_step(folder / "killed"))
+    if not ended_well(begin(folder / "killed")) or not ended_well(begin(folder / "whole")):
+        sys.exit("a training failed")
 
 
 if __name__ == "__main__":

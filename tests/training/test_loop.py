@@ -98,7 +98,8 @@ def test_a_training_leaves_the_generators_as_they_were_and_depends_on_its_seed_a
         nn.init.zeros_(network[1].weight)
         nonlocal before, after
         before = torch.get_rng_state()
-        fit(network, [phase(epochs=3)], data, settings=settings(seed=seed, batch_size=1), validate=validate)
+        steps = phase(epochs=3, optimizer=partial(torch.optim.SGD, lr=0.1))
+        fit(network, [steps], data, settings=settings(seed=seed, batch_size=1), validate=validate)
         after = torch.get_rng_state()
         return network[1].weight.item()
 
@@ -190,11 +191,12 @@ def test_a_torchrun_that_restarts_with_old_addresses_is_warned_of(
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text
 
 
-def test_a_device_that_is_not_there_is_refused(line: nn.Linear, data: Batches, phase: Make) -> None:
+@pytest.mark.parametrize("where", [{"accelerator": "cuda"}, {"accelerator": "cpu", "strategy": "fsdp"}])
+def test_a_device_that_is_not_there_is_refused(line: nn.Linear, data: Batches, phase: Make, where: Any) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="this machine cannot train with"):
-        fit(line, [phase()], data, settings=Settings(accelerator="cuda", quiet=True))
+        fit(line, [phase()], data, settings=Settings(**where, quiet=True))
 
 
 class Leak(nn.Module):

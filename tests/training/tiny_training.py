@@ -47,12 +47,19 @@ def on_slices(module: Any, batch: Any, state: Any) -> Any:
     return nn.functional.cross_entropy(y, batch["label"]), state
 
 
+class Slow(Batches):
+    delay = 0.0
+
+    def select(self, indices: Tensor) -> dict[str, Tensor]:
+        time.sleep(self.delay)
+        return super().select(indices)
+
+
 class OnWhole:
-    def __init__(self, delay: float, die_at: int) -> None:
-        self.delay, self.die_at, self.calls = delay, die_at, 0
+    def __init__(self, die_at: int) -> None:
+        self.die_at, self.calls = die_at, 0
 
     def __call__(self, module: Any, batch: Any) -> Any:
-        time.sleep(self.delay)
         self.calls += 1
         second = os.environ.get("RANK") == "1" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
         if second and self.calls == self.die_at:
@@ -69,11 +76,12 @@ def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0)
     network = Tiny(config, dropout)
     x = torch.randn(6, 26, 3)
     # 25 samples in batches of 8 leave a last batch of 1, which the second of two processes has nothing of
-    data = Batches({"x": x[:, :25], "label": (x.sum(dim=(0, 2)) > 0)[:25].long()}, batch={"x": 1, "label": 0})
+    data = Slow({"x": x[:, :25], "label": (x.sum(dim=(0, 2)) > 0)[:25].long()}, batch={"x": 1, "label": 0})
+    data.delay = delay
     adam = partial(torch.optim.Adam, lr=0.02)
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
     phases = [
-        Phase("whole", ("",), OnWhole(delay, die_at), 3, adam, scheduler=decay, clip=0.5),
+        Phase("whole", ("",), OnWhole(die_at), 3, adam, scheduler=decay, clip=0.5),
         Phase("slices", ("front",), on_slices, 2, adam, slices=TimeSlices({"x": 2})),
     ]
     settings = Settings(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from jaxtyping import Int
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
@@ -17,7 +18,7 @@ class Dataset(Protocol):
     def __len__(self) -> int:
         """How many samples there are."""
 
-    def select(self, indices: Tensor) -> Batch:
+    def select(self, indices: Int[Tensor, "n"]) -> Batch:
         """The samples of these numbers as one batch: tensors, nested in dicts and (named) tuples as you like."""
 
 
@@ -61,7 +62,7 @@ class Batches:
     def __len__(self) -> int:
         return next(tensor.shape[self.batch[name]] for name, tensor in self.tensors.items())
 
-    def select(self, indices: Tensor) -> dict[str, Tensor]:
+    def select(self, indices: Int[Tensor, "n"]) -> dict[str, Tensor]:
         """The samples of these numbers, in this order."""
         return {
             name: tensor.index_select(self.batch[name], indices.to(tensor.device))
@@ -91,7 +92,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def select(self, indices: Tensor) -> Batch:
+    def select(self, indices: Int[Tensor, "n"]) -> Batch:
         """The samples of these numbers, in this order."""
         return self.collate([self.dataset[index] for index in indices.tolist()])
 

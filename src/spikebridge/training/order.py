@@ -1,12 +1,13 @@
 """Which samples come when, and which process takes them: pure functions, so that a resume replays nothing."""
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from spikebridge.training.generators import derived_seed
 
 
-def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Tensor:
+def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tensor, "num_samples"]:
     """The order of the samples in one epoch, from nothing but these four numbers.
 
     Args:
@@ -29,7 +30,7 @@ def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Tensor:
     return torch.randperm(num_samples, generator=generator)
 
 
-def share(indices: Tensor, rank: int, num_processes: int) -> tuple[Tensor, float]:
+def share(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
     """One process's part of a global batch and the weight of its mean, so that the processes average to the whole.
 
     The mean over `n` samples is the average over `R` processes of `R n_r / n` times the mean over the `n_r` of process

@@ -8,11 +8,10 @@ import enum
 import math
 import types
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spikebridge.errors import ConfigError, did_you_mean
 
-C = TypeVar("C")
 _WORDS = ("inf", "-inf", "nan")
 
 
@@ -54,7 +53,7 @@ def to_plain(value: Any, where: str = "config") -> Any:
     )
 
 
-def from_plain(kind: type[C], value: Any, where: str = "config") -> C:
+def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
     """The value of a given type that `to_plain` made plain.
 
     Args:
@@ -72,11 +71,6 @@ def from_plain(kind: type[C], value: Any, where: str = "config") -> C:
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: epochs should be int, but is 'three'
     """
-    made: Any = _from_plain(kind, value, where)
-    return made
-
-
-def _from_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind):
@@ -97,7 +91,7 @@ def _from_plain(kind: Any, value: Any, where: str) -> Any:
     if (origin or kind) in (tuple, list) and isinstance(value, list):
         return _sequence(origin or kind, inner, value, where)
     if origin is dict and isinstance(value, dict):
-        return {key: _from_plain(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: from_plain(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     raise ConfigError(
         f"{where} should be {getattr(kind, '__name__', None) if origin is None else kind}, but is {value!r}"
     )
@@ -114,13 +108,13 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     missing = [name for name in fields if name not in value]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
-    return kind(**{name: _from_plain(hint, value[name], f"{where}.{name}") for name, hint in fields.items()})
+    return kind(**{name: from_plain(hint, value[name], f"{where}.{name}") for name, hint in fields.items()})
 
 
 def _first_that_fits(kind: Any, choices: tuple[Any, ...], value: Any, where: str) -> Any:
     for choice in choices:
         try:
-            return _from_plain(choice, value, where)
+            return from_plain(choice, value, where)
         except ConfigError:
             continue
     raise ConfigError(f"{where} should be {kind}, but is {value!r}")
@@ -134,5 +128,5 @@ def _sequence(kind: Any, inner: tuple[Any, ...], value: list[Any], where: str) -
     if len(inner) != len(value):
         raise ConfigError(f"{where} should hold {len(inner)} values, but holds {len(value)}")
     return kind(
-        _from_plain(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(inner, value, strict=True))
+        from_plain(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(inner, value, strict=True))
     )

@@ -127,7 +127,8 @@ class Run:
         Raises:
             ConfigError: they are not settings of that class.
         """
-        return from_plain(kind, self.config)
+        config: C = from_plain(kind, self.config)
+        return config
 
     def child(self, name: str) -> "Run":
         """A run inside this one, with metrics, results, weights and checkpoint of its own; begun or gone on with as

@@ -1,0 +1,60 @@
+"""Spreads a small network over two processes and gathers it again, as a program that a test starts.
+
+Fabric spreads networks over GPUs alone, torch itself on a CPU too: so what gathers and restores is tested here.
+"""
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from spikebridge.training.host import Host, optimizer_state, restore_optimizer, weights_of
+from spikebridge.training.tree import put_together, take_apart
+
+
+def spread(network: nn.Module) -> tuple[FullyShardedDataParallel, torch.optim.Optimizer]:
+    network[0].requires_grad_(False)
+    host = FullyShardedDataParallel(Host(network), device_id=torch.device("cpu"), use_orig_params=True)
+    return host, torch.optim.Adam([p for p in host.parameters() if p.requires_grad], lr=0.1)
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> None:
+    optimizer.zero_grad()
+    loss().backward()
+    optimizer.step()
+
+
+def main(rank: int, store: Path) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+    plain, second, x = copy.deepcopy(first), copy.deepcopy(first), torch.ones(4, 3)
+    expected = torch.optim.Adam(plain[1].parameters(), lr=0.1)
+
+    host, optimizer = spread(first)
+    step(optimizer, lambda: host(lambda network: network(x).square().mean()))
+    step(expected, lambda: plain(x).square().mean())
+    weights, state = weights_of(host, first), put_together(*take_apart(optimizer_state(host, optimizer)))
+
+    second.load_state_dict(weights)
+    host, optimizer = spread(second)
+    restore_optimizer(host, optimizer, state)
+    step(optimizer, lambda: host(lambda network: network(x).square().mean()))
+    step(expected, lambda: plain(x).square().mean())
+    torch.testing.assert_close(weights_of(host, second), dict(plain.state_dict()))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        child = os.fork()
+        main(1 if child == 0 else 0, Path(folder) / "store")
+        if child == 0:
+            os._exit(0)
+        if os.waitpid(child, 0)[1] != 0:
+            raise SystemExit("the second process failed")
