@@ -225,6 +225,11 @@ def test_a_modulation_is_a_number_a_tensor_or_an_effect(own_errors):
         LIF(dt=0.001)(torch.zeros(4, 2, 3), None, v_threshold="high")
 
 
+def test_an_effect_fits_what_the_layer_keeps():
+    with pytest.raises(ShapeError, match=r"shape \(4, 2, 5\) \(T, B, \*M\) does not fit a quantity of shape \(3,\)"):
+        LIF(dt=0.001, r=torch.ones(3))(torch.zeros(4, 2, 3), None, r=Effect(torch.ones(4, 2, 5)))
+
+
 def test_an_effect_says_how_it_acts(own_errors):
     with pytest.raises(ConfigError, match="one of add, multiply, replace, but got 'times'"):
         Effect(torch.ones(1, 1), "times")

@@ -210,8 +210,8 @@ class LIF(Neuron):
 class IF(LIF):
     """Integrate-and-fire neurons: `LIF` with `tau=inf`. The arguments are those of `LIF` without `tau`.
 
-    Without a leak `tau` and `v_leak` (here the initial membrane, no more) cannot be modulated: it would change nothing, in
-    silence. `dt` is needed for a refractory time only.
+    Without a leak `tau` and `v_leak` (here the initial membrane, no more) cannot be modulated: it would change
+    nothing, in silence. `dt` is needed for a refractory time only.
 
     Example:
         >>> spikes, state = IF(v_threshold=2.0)(torch.ones(4, 1, 1))

@@ -72,7 +72,8 @@ class Neuron(Stateful):
         refuse_timeless(self, x)
         if not x.is_floating_point():
             raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")
-        mixed = torch.is_autocast_enabled(x.device.type)
+        place = x.device.type
+        mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
         if mixed and x.element_size() < 4:
             x = x.float()  # a membrane adds up many small steps: full precision, as autocast has it for sums
         quantities = self.quantities(x.ndim, modulation)
@@ -101,7 +102,7 @@ class Neuron(Stateful):
         for t, x_t in enumerate(x.unbind(0)):
             y_t, state = step_function(x_t, state, **fixed, **{name: values[t] for name, values in varying.items()})
             outputs.append(y_t)
-        refuse_nan(self, state[0])
+        refuse_not_finite(self, state[0])
         return torch.stack(outputs), state
 
     def _check_fit(self, name: str, value: Tensor, x: Tensor, modulated: bool) -> None:
@@ -147,10 +148,11 @@ class Neuron(Stateful):
         return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
 
 
-def refuse_nan(layer: nn.Module, v: Tensor) -> None:
-    """Raises where a membrane is not a number: NaN never spikes, so it would pass in silence."""
-    if not are_hidden(v) and bool(v.isnan().any()):
+def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
+    """Raises where a membrane is NaN or infinite: the one never fires, the other always, and both in silence."""
+    # times 0 only what is not finite stays, as NaN: cheaper than isfinite
+    if not are_hidden(v) and bool((v.detach() * 0).sum() != 0):
         raise DataError(
-            f"{type(layer).__name__} met NaN in its input or parameters ({int(v.isnan().sum())} of {v.numel()} "
-            "membranes); check the data and, in training, the learning rate"
+            f"{type(layer).__name__} met NaN or infinity in its input or parameters ({int((~v.isfinite()).sum())} of "
+            f"{v.numel()} membranes); check the data and, in training, the learning rate"
         )

@@ -55,7 +55,13 @@ class Effect:
         signal = self.signal.reshape(*self.signal.shape, *[1] * (ndim - self.signal.ndim))
         if self.by == "replace":
             return signal
-        return base + signal if self.by == "add" else base * signal
+        try:
+            return base + signal if self.by == "add" else base * signal
+        except RuntimeError:
+            raise ShapeError(
+                f"a modulation of shape {tuple(self.signal.shape)} (T, B, *M) does not fit a quantity of shape "
+                f"{tuple(torch.as_tensor(base).shape)} (*N), with which *M lines up from the left"
+            ) from None
 
 
 Modulated: TypeAlias = Tensor | float | Effect | Sequence[Effect]
