@@ -1,0 +1,169 @@
+"""Random rows of layers in exact numbers: however a stream is cut, stepped or batched, it is the same to the bit.
+
+Weights, inputs and modulations are multiples of 1/4 and decays are 1/2, all in double precision, so that no sum depends
+on the order of its terms.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spikebridge.neurons import (
+    IF,
+    LIF,
+    AdaptiveLIF,
+    CubaLIF,
+    Effect,
+    Integrator,
+    Izhikevich,
+    Memoryless,
+    Neuron,
+    Recurrent,
+    Sequential,
+    select,
+)
+
+HALF = 1 / math.log(2)
+NEURONS: list[Callable[[], Neuron]] = [
+    lambda: LIF(HALF, dt=1.0),
+    lambda: LIF(HALF, dt=1.0, reset="soft", v_leak=0.25, r=0.5),
+    lambda: LIF(HALF, dt=1.0, refractory=2.0, v_reset=-0.5),
+    lambda: IF(v_threshold=1.5, reset="soft"),
+    lambda: Memoryless(v_threshold=0.5),
+    lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5),
+    lambda: CubaLIF(HALF, HALF, dt=1.0),
+    lambda: Integrator(HALF, dt=1.0, v_leak=0.25),
+    lambda: Izhikevich(dt=0.0005),
+]
+
+
+def quarters(generator: torch.Generator, *shape: int, largest: int = 4) -> Tensor:
+    return torch.randint(-4 * largest, 4 * largest + 1, shape, generator=generator).double() / 4
+
+
+def exact_linear(generator: torch.Generator, inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs).double()
+    with torch.no_grad():
+        layer.weight.copy_(quarters(generator, outputs, inputs, largest=1))
+        layer.bias.copy_(quarters(generator, outputs, largest=1))
+    return layer
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Generator]:
+    """A row of one to three layers, a signal, and the signals that modulate some of its quantities."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    num_steps, batch, width = draw(st.integers(0, 12)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    layers: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 3))):
+        neuron = draw(st.sampled_from(NEURONS))()
+        recurrent = draw(st.booleans())
+        layers += [
+            exact_linear(generator, width, width),
+            Recurrent(neuron, exact_linear(generator, width, width)) if recurrent else neuron,
+        ]
+    network = Sequential(*layers)
+    x = quarters(generator, num_steps, batch, width)
+    modulation = {}
+    for path in draw(st.lists(st.sampled_from(network.modulable_paths()), max_size=3, unique=True)):
+        name = path.rpartition(".")[2]
+        shape = (num_steps, batch) if draw(st.booleans()) else (1, batch)
+        # time constants stay, or their decays would not be exact
+        if name in ("v_threshold", "v_reset", "v_leak", "r", "jump", "weight", "bias"):
+            modulation[path] = quarters(generator, *shape)
+    return network, x, modulation, generator
+
+
+def run(network: Sequential, x: Tensor, state: Any, modulation: dict[str, Tensor], begin: int) -> tuple[Tensor, Any]:
+    """A stretch of the stream that begins at a step."""
+    here = {
+        path: Effect(signal if len(signal) == 1 else signal[begin : begin + len(x)], "add")
+        for path, signal in modulation.items()
+    }
+    return network(x, state, **here)
+
+
+def flat(state: Any) -> list[Any]:
+    return [leaf for child in state for leaf in flat(child)] if isinstance(state, tuple) else [state]
+
+
+def same(left: Any, right: Any) -> bool:
+    pairs = zip(flat(left), flat(right), strict=True)
+    return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in pairs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams(), st.data())
+def test_a_stream_cut_anywhere_is_the_whole(stream, data):
+    network, x, modulation, _ = stream
+    whole, last = run(network, x, None, modulation, 0)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=4)))
+    pieces, state = [], None
+    for begin, end in zip([0, *cuts], [*cuts, len(x)], strict=True):
+        y, state = run(network, x[begin:end], state, modulation, begin)
+        pieces.append(y)
+    assert torch.equal(torch.cat(pieces), whole)
+    assert same(state, last)
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams())
+def test_steps_are_the_whole(stream):
+    network, x, modulation, _ = stream
+    whole, last = run(network, x, None, modulation, 0)
+    state, steps = network.initial_state(x.new_zeros(x.shape[1:])), [whole[:0]]
+    for t in range(len(x)):
+        effects = {p: Effect(s if len(s) == 1 else s[t : t + 1], "add") for p, s in modulation.items()}
+        y_t, state = network.step(x[t], state, **effects)
+        steps.append(y_t.unsqueeze(0))
+    assert torch.equal(torch.cat(steps), whole)
+    assert same(state, last)
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.data())
+def test_a_sample_is_the_same_alone_and_among_others(stream, data):
+    network, x, modulation, _ = stream
+    whole, last = run(network, x, None, modulation, 0)
+    chosen = data.draw(st.lists(st.integers(0, x.shape[1] - 1), min_size=1, max_size=3))
+    some, state = run(network, x[:, chosen], None, {p: s[:, chosen] for p, s in modulation.items()}, 0)
+    assert torch.equal(some, whole[:, chosen])
+    assert same(state, select(last, chosen))
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.data())
+def test_later_inputs_and_modulations_never_change_earlier_outputs(stream, data):
+    network, x, modulation, generator = stream
+    whole, _ = run(network, x, None, modulation, 0)
+    t = data.draw(st.integers(0, len(x)))
+    later = torch.cat([x[:t], quarters(generator, len(x) - t, *x.shape[1:])])
+    changed = {
+        p: s if len(s) == 1 else torch.cat([s[:t], quarters(generator, len(s) - t, s.shape[1])])
+        for p, s in modulation.items()
+    }
+    assert torch.equal(run(network, later, None, changed, 0)[0][:t], whole[:t])
+
+
+@settings(max_examples=30, deadline=None)
+@given(streams(), st.data())
+def test_gradients_do_not_depend_on_the_cut(stream, data):
+    network, x, modulation, generator = stream
+    weights = quarters(generator, *network(x)[0].shape)
+    cut = data.draw(st.integers(0, len(x)))
+    gradients = []
+    for cuts in ([], [cut]):
+        leaf, state = x.clone().requires_grad_(), None
+        loss = 0 * leaf.sum()  # an empty stream has a gradient too
+        for begin, end in zip([0, *cuts], [*cuts, len(x)], strict=True):
+            y, state = run(network, leaf[begin:end], state, modulation, begin)
+            loss = loss + (y * weights[begin:end]).sum()
+        gradients.append(torch.autograd.grad(loss, [leaf, *network.parameters()], allow_unused=True))
+    for got, expected in zip(*gradients, strict=True):
+        if got is not None or expected is not None:
+            torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
