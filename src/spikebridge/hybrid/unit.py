@@ -1,15 +1,17 @@
 """The hybrid unit, `Y = Q . F . H . W (X)` (R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 1 and 4-6)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.discretizer import Discretizer
+from spikebridge.hybrid.form import Form, form_of
 from spikebridge.hybrid.kernel import Kernel, run_kernel
 from spikebridge.hybrid.window import Hold, Since, Window
 from spikebridge.neurons.base import Stateful
@@ -38,7 +40,10 @@ class Stages(NamedTuple):
 
 
 class HybridUnit(nn.Module):
-    """Links a network to another: window, kernel in time, nonlinearity, discretizer. Any may be left out, set or learned.
+    """Links a network to another: window, kernel in time, nonlinearity, discretizer. Any may be left out, set, learned.
+
+    It is a module like any other and keeps no state, so it also serves in a `forward` of your own:
+    `y, state = unit(x, state)`.
 
     Args:
         window: `Hold`, `Tumbling`, `Sliding`, `Since`; None is one window that never closes.
@@ -78,8 +83,8 @@ class HybridUnit(nn.Module):
                 raise ConfigError(f"a hybrid unit's {name} is a {kind.__name__}, but got {type(stage).__name__}")
         if isinstance(nonlinearity, Stateful):
             raise ConfigError(
-                f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is the "
-                "discretizer Fire(layer)"
+                f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
+                "the discretizer Fire(layer)"
             )
         if nonlinearity is not None:
             refuse_hidden_state(nonlinearity, "nonlinearity")
@@ -87,7 +92,7 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
-        self.form: Literal["cut", "running"] = _form(window, kernel, discretizer)
+        self.form: Form = form_of(window, kernel, discretizer)
 
     @property
     def kept(self) -> bool:
@@ -112,6 +117,10 @@ class HybridUnit(nn.Module):
         """The clock at which the nonlinearity acts: when windows close, or every step."""
         return self.window.clock(source) if self.window is not None and self.form == "cut" else source
 
+    def kernel_period(self, source: Clock) -> float:
+        """Base ticks from one step of the kernel to the next: those of the source, or of the steps of a held value."""
+        return source.period / (self._length if isinstance(self.window, Hold) else 1)
+
     def clock(self, source: Clock, name: str = "the unit") -> Clock:
         """The clock of the unit's output for a source's clock.
 
@@ -123,34 +132,50 @@ class HybridUnit(nn.Module):
         closes, number = self.window_clock(source), self.outputs_per_window
         if closes.period % number:
             raise ConfigError(
-                f"{name} gives {number} values every {closes.period} base ticks, which does not divide; choose a length that "
-                "divides, or a finer base step"
+                f"{name} gives {number} values every {closes.period} base ticks, which does not divide; choose a "
+                "length that divides, or a finer base step"
             )
         return Clock(closes.period // number, closes.phase)
 
     def forward(
-        self, x: Signal, state: UnitState | None = None, *, opens: Tensor | None = None, context: Tensor | None = None
-    ) -> tuple[Tensor, UnitState]:
+        self,
+        x: Signal,
+        state: UnitState | None = None,
+        *,
+        opens: Tensor | None = None,
+        context: Shaped[Tensor, "K B *C"] | None = None,
+    ) -> tuple[Float[Tensor, "T2 B *M"], UnitState]:
         """The unit on a stretch of a stream.
 
         Args:
             x: `(T, B, *N)`.
             state: from the stretch before, or None at the start.
-            opens: for `Since`: where windows open, `(T, B)` or `(T,)`.
+            opens: for `Since`: where windows open, flags `(T, B)`, or `(T,)` for all samples.
             context: a second signal for the nonlinearity, one value a window `(K, B, *C)`, or a step where it runs.
 
         Returns:
             `(T_out, B, *M)`, maybe with T_out = 0, and the state.
+
+        Raises:
+            ShapeError: a signal that is not floats `(T, B, *N)`, or what does not go with it.
+            ConfigError: flags or a context that the unit has no use for, or flags that it lacks.
         """
         stages, state = self.stages(x, state, opens=opens, context=context)
         return stages.discretizer.flatten(0, 1), state
 
     def stages(
-        self, x: Signal, state: UnitState | None = None, *, opens: Tensor | None = None, context: Tensor | None = None
+        self,
+        x: Signal,
+        state: UnitState | None = None,
+        *,
+        opens: Tensor | None = None,
+        context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """The same with what each stage gave, for tests and figures."""
-        if x.ndim < 2:
-            raise ShapeError(f"a hybrid unit needs a signal (T, B, *N), but got shape {tuple(x.shape)}")
+        if x.ndim < 2 or not x.is_floating_point():
+            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
+        _refuse_other_place(self.kernel, x)
+        _refuse_other_place(self.discretizer, x)
         w, k, q = state if state is not None else UnitState()
         windows, flags, w = self._window(x, w, opens)
         h, k = self._kernel(windows, k, flags)
@@ -158,21 +183,22 @@ class HybridUnit(nn.Module):
         y, q = self._discretizer(f, q)
         return Stages(windows, h, f, y), UnitState(w, k, q)
 
+    def collect(self, x: Signal, state: UnitState) -> UnitState:
+        """Takes in steps with which no window closes, so that nothing comes out. For the cut form."""
+        return state if self.window is None else state._replace(window=self.window.cut(x, state.window)[1])
+
     def _window(self, x: Tensor, state: State, opens: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
-        if self.form == "cut" and self.window is not None:
+        if isinstance(self.window, Since):
+            return x.unsqueeze(1), _flags(opens, x), None
+        if opens is not None:
+            raise ConfigError("opens= says where windows of Since open, but this unit has another window")
+        if self.window is None:
+            return x.unsqueeze(1), None, None
+        if self.form == "cut":
             windows, state = self.window.cut(x, state)
             return windows, None, state
-        if isinstance(self.window, Since):
-            if opens is None:
-                raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
-            if len(opens) != len(x):
-                raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
-            # plain flags for the whole batch are cheaper than a mask
-            return x.unsqueeze(1), opens.tolist() if opens.ndim == 1 else opens.unbind(0), None
-        if self.window is not None:
-            flags, state = self.window.opens(len(x), state)
-            return x.unsqueeze(1), flags, state
-        return x.unsqueeze(1), None, None
+        flags, state = self.window.opens(len(x), state)
+        return x.unsqueeze(1), flags, state
 
     def _kernel(self, windows: Tensor, carry: State, flags: Iterable[Any] | None) -> tuple[Tensor, State]:
         if self.kernel is None:
@@ -188,48 +214,48 @@ class HybridUnit(nn.Module):
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.nonlinearity is None:
+            if context is not None:
+                raise ConfigError("a context is for the nonlinearity, but this unit has none")
             return h
-        flat = h.flatten(0, 1)
+        num_windows, num_steps = h.shape[:2]
+        if self.kernel is None and isinstance(self.window, Hold):
+            h = h[:, :1]  # the steps of a held value are one value
         if context is None:
-            f = over_time(self.nonlinearity, flat)
+            f = over_time(self.nonlinearity, h.flatten(0, 1))
         else:
-            if len(context) != len(h):
-                raise ShapeError(f"the context has {len(context)} values, but the unit has {len(h)} windows")
-            spread = context.unsqueeze(1).expand(len(h), h.shape[1], *context.shape[1:])
-            f = over_time(self.nonlinearity, flat, spread.flatten(0, 1))
-        return f.reshape(*h.shape[:2], *f.shape[1:])
+            if len(context) != num_windows:
+                raise ShapeError(f"the context has {len(context)} values, but the unit has {num_windows} windows")
+            spread = context.unsqueeze(1).expand(*h.shape[:2], *context.shape[1:])
+            f = over_time(self.nonlinearity, h.flatten(0, 1), spread.flatten(0, 1))
+        return f.reshape(*h.shape[:2], *f.shape[1:]).expand(num_windows, num_steps, *f.shape[1:])
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
         return (f, None) if self.discretizer is None else self.discretizer(f, self._length, state)
 
 
-def _form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> Literal["cut", "running"]:
-    """Which of its two forms the window takes, or a `ConfigError` where the stages do not fit."""
-    kept = kernel is None or kernel.keep
-    kind = discretizer.kind if discretizer is not None else "steps"
-    if window is None or isinstance(window, Since):
-        if kind != "steps":
-            raise ConfigError(
-                f"{type(discretizer).__name__} {kind} the steps of a window, but "
-                f"{'without a window' if window is None else 'in Since'} there are none to count; use Tumbling, Sliding or Hold"
-            )
-        return "running"
-    if isinstance(window, Hold):
-        if kind == "reduces" or (not kept and kind != "expands"):
-            raise ConfigError(
-                "Hold makes steps of one value, and this unit reduces them to one again without making new ones; leave the "
-                "window out, keep the kernel (keep=True), or use a discretizer that expands (FirstSpike, Phase, Burst)"
-            )
-        return "cut"
-    if kind == "reduces":
-        return "cut"
-    if kept and kind == "expands":
-        raise ConfigError(
-            f"{type(discretizer).__name__} makes the spikes of one value a window, but the kernel keeps {window.length}; reduce "
-            "them first, for example with Mean()"
+def _flags(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
+    """For each step True, False, or a flag a sample `(B,)`."""
+    if opens is None:
+        raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
+    if len(opens) != len(x):
+        raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
+    if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
+        raise ShapeError(
+            f"opens needs flags (T, B) or (T,), T and B as in {tuple(x.shape)}, but got {opens.dtype} {tuple(opens.shape)}"
         )
-    if kept and window.overlaps:
-        raise ConfigError(
-            "overlapping windows have no kept steps: a step would be given out twice; reduce them, or use Tumbling"
-        )
-    return "running" if kept else "cut"
+    if opens.ndim == 1:
+        return opens.tolist()
+    # a step at which no sample opens a window is cheaper without a mask
+    return [row if some else False for row, some in zip(opens.unbind(0), opens.any(1).tolist(), strict=True)]
+
+
+def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:
+    """Raises where what a stage keeps has another dtype or device than its signal."""
+    if stage is None or torch.is_autocast_enabled(x.device.type):
+        return
+    for value in (*stage._parameters.values(), *stage._buffers.values()):
+        if value is not None and (value.dtype != x.dtype or value.device != x.device):
+            raise ShapeError(
+                f"{type(stage).__name__} keeps {value.dtype} on {value.device}, but its signal is {x.dtype} on "
+                f"{x.device}; move one of them with .to()"
+            )

@@ -1,7 +1,8 @@
 """W, the window: lays one network's time on the other's (R. Zhao et al., 2022, eq. 4: `X . W(t - k Ts)`).
 
-A window has one of two forms. *Cut*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`, and what is left over is state.
-*Running*: the signal stays as it is, with one flag a step that says where a window opens; the kernel restarts there.
+A window has one of two forms. *Cut*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`, and what is left over is
+state. *Running*: the signal stays as it is, with one flag a step that says where a window opens; the kernel restarts
+there.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Windows
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
 
 
@@ -38,11 +39,19 @@ class Window(nn.Module):
     overlaps: bool = False
 
     def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState | None]:
-        """Complete windows `(K, L, B, *N)` and the rest."""
+        """Cuts a stretch of a signal.
+
+        Args:
+            x: `(T, B, *N)`.
+            state: after the stretch before, None at the start.
+
+        Returns:
+            Complete windows `(K, L, B, *N)`, maybe with K = 0, and the steps of the unfinished one.
+        """
         raise ConfigError(f"{type(self).__name__} does not cut a signal: it has no windows of known length")
 
     def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState | None]:
-        """For each step whether a window opens there."""
+        """For each of `num_steps` steps whether a window opens there, and the state after them."""
         raise ConfigError(f"{type(self).__name__} has no running form")
 
     def clock(self, source: Clock) -> Clock:
@@ -103,7 +112,13 @@ class Sliding(Window):
 
     def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState]:
         if state is not None and state.buffer.shape[1]:
-            x = torch.cat([state.buffer.transpose(0, 1), x])
+            waiting = state.buffer.transpose(0, 1)
+            if waiting.shape[1:] != x.shape[1:]:
+                raise ShapeError(
+                    f"{type(self).__name__} holds steps {tuple(waiting.shape[1:])} of an unfinished window, but the "
+                    f"signal has steps {tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
+                )
+            x = torch.cat([waiting, x])
         num_windows = max(0, (len(x) - self.length) // self.stride + 1)
         used = num_windows * self.stride
         if not self.overlaps:
@@ -112,7 +127,8 @@ class Sliding(Window):
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
-        return windows, CutState(x[used:].transpose(0, 1))
+        # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
+        return windows, CutState(x[used:].clone().transpose(0, 1))
 
     def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
         position = 0 if state is None else state.position
@@ -148,9 +164,9 @@ class Tumbling(Sliding):
 class Since(Window):
     """A window that opens anew at each sample of another signal, however late it comes: a camera frame, a saccade.
 
-    The first source step at or after a trigger belongs to the new window; before any trigger the window is open from the
-    start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`. A unit
-    called by hand is given the flags: `unit(x, state, opens=...)`.
+    The first source step at or after a trigger belongs to the new window; before any trigger the window is open from
+    the start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`.
+    A unit called by hand is given the flags: `unit(x, state, opens=...)`.
 
     Args:
         trigger: name of the signal.
