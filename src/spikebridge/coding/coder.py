@@ -5,11 +5,12 @@ of values, a decoder makes values of spikes. Both stream, stand in a `HybridNetw
 encoder knows its decoder, and how far a value can be from what comes back.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
 
 from spikebridge.axes import Signal
-from spikebridge.errors import DataError, ShapeError
+from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridUnit, Stages, UnitState
 
 
@@ -21,7 +22,6 @@ class Encoder(HybridUnit):
     """A hybrid unit that makes spikes of values.
 
     Raises:
-        ShapeError: the signal does not hold floats.
         DataError: a value is not finite; it would become a silence that nobody notices.
     """
 
@@ -34,16 +34,11 @@ class Encoder(HybridUnit):
         """The unit that reads this encoder's spikes."""
         raise NotImplementedError
 
-    def stages(
-        self, x: Signal, state: UnitState | None = None, *, opens: Tensor | None = None, context: Tensor | None = None
-    ) -> tuple[Stages, UnitState]:
-        name = type(self).__name__
-        if not x.is_floating_point():
-            raise ShapeError(f"{name} needs values as floats, but got {x.dtype}; use .float()")
+    def stages(self, x: Signal, state: UnitState | None = None, **signals: Any) -> tuple[Stages, UnitState]:
         if x.numel() and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
             number = int((~x.isfinite()).sum())
             raise DataError(
-                f"{name} needs finite values, but {number} of {x.numel()} are NaN or infinite; look for the part that "
-                "made them"
+                f"{type(self).__name__} needs finite values, but {number} of {x.numel()} are NaN or infinite; look for "
+                "the part that made them"
             )
-        return super().stages(x, state, opens=opens, context=context)
+        return super().stages(x, state, **signals)

@@ -56,7 +56,7 @@ class DeltaEncoder(Encoder):
     nearest to `v - r`, which leaves at most half a quantum. It is attained where the value lies halfway between two
     multiples of the quantum. With a `limit` of m quanta a step the bound holds as long as no step, the first one from
     0 included, moves the value by more than `m quantum`: then `|v - r|` is at most `(m + 1/2) quantum`, and m quanta
-    are enough. A faster signal is followed at m quanta a step, and the bound holds again once it has been caught up with.
+    are enough. A faster signal is followed at m quanta a step; once caught up with, it is within the bound again.
 
     Args:
         quantum: the change that one spike stands for, above 0.
