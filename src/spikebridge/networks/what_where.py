@@ -23,6 +23,9 @@ KINDS = {
 }
 
 
+DRIVE = 3.5
+
+
 class Answer(nn.Module):
     """A linear read-out of all that comes in, side by side.
 
@@ -152,6 +155,10 @@ def _where(hidden: int, sensor: int, dt: float) -> Sequential:
 
     flat = 8 * ((sensor + 1) // 2) ** 2
     conv, fc = nn.Conv2d(2, 8, 5, 2, 2), nn.Linear(flat, hidden)
+    with torch.no_grad():
+        # one input in twenty is a spike, so the usual start would leave every membrane far below its threshold
+        conv.weight *= DRIVE
+        fc.weight *= DRIVE
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
