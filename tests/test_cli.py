@@ -435,6 +435,34 @@ def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pyt
     assert "did you mean 'other'?" in refused("draw", "./my.py", "--network", "othr")
 
 
+def test_the_doctor_examines_a_recipe_as_built_and_a_run_as_trained(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silenced = """
+def build(config):
+    layer = nn.Linear(2, 1)
+    nn.init.constant_(layer.bias, -100.0)
+    return {"only": nn.Sequential(layer, nn.ReLU())}
+
+
+def train(config, run):
+    network = build(config)["only"]
+    nn.init.constant_(network[0].bias, 100.0)
+    run.child("only/seed-0").save_weights(network)
+    return {}
+"""
+    (here / "my.py").write_text(RECIPE + silenced)
+    assert main(["doctor", "./my.py", "--json"]) == 1
+    finding = json.loads(capsys.readouterr().out)["findings"][0]
+    assert (finding["network"], finding["kind"]) == ("only", "dead")
+    assert main(["doctor", "./my.py"]) == 1
+    assert "remedy: " in capsys.readouterr().out
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "run"]) == 0
+    assert capsys.readouterr().out == "no findings: the networks look healthy\n"
+
+
 def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

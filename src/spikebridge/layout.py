@@ -107,11 +107,19 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def findings(found: Sequence[Any]) -> str:
-    """What the doctor found, worst news first as it came; good news when there is none."""
+def findings(found: Sequence[dict[str, Any]]) -> str:
+    """What the doctor found, as it came; good news where there is nothing.
+
+    Example:
+        >>> fault = {"network": "snn", "severity": "warning", "where": "lif", "kind": "dead", "what": "no spike"}
+        >>> print(findings([fault | {"remedy": "lower v_threshold"}]))
+        warning: snn: lif is dead: no spike
+          remedy: lower v_threshold
+    """
     if not found:
         return "no findings: the networks look healthy"
-    return "\n".join(f"{one.severity}: {one.where}: {one.what}\n  remedy: {one.remedy}" for one in found)
+    line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
+    return "\n".join(line.format(**one) for one in found)
 
 
 def _entry(entry: Listing) -> str:

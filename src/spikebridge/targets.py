@@ -1,7 +1,7 @@
 """What the words of a command mean: a run folder, a recipe, one of its networks, the settings to start from."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,17 +48,20 @@ class Target:
             raise ConfigError(f"{self.word} has no network {name!r}: {did_you_mean(name, built)}")
         return {name: built[name]}
 
-    def findings(self, name: str | None = None) -> list[Any]:
+    def findings(self, name: str | None = None) -> list[dict[str, Any]]:
         """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
-        from spikebridge.analysis.doctor import examine
+        from spikebridge.analysis import examine
 
-        inputs = self.module.example(self.settings)
+        example = self.module.example(self.settings)
         found = []
         for network_name, network in self.networks(name).items():
             trained = self._run_of(network_name)
             if trained is not None:
                 trained.load_weights(network)
-            found += examine(network, inputs)
+            found += [
+                {"network": network_name} | asdict(finding)
+                for finding in examine(network, _inputs_of(network, example))
+            ]
         return found
 
     def _run_of(self, network: str) -> Run | None:
@@ -154,6 +157,12 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def _inputs_of(network: Any, example: dict[str, Any]) -> Any:
+    """What a network takes of a recipe's example: a hybrid network names its inputs, any other takes the first one."""
+    names = getattr(network, "inputs", None)
+    return next(iter(example.values())) if names is None else {name: example[name] for name in names}
 
 
 def _numbered(stem: str, number: int) -> str:

@@ -8,7 +8,6 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,28 +30,26 @@ class Listing:
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the building blocks of one kind are exported, and which of the exported classes are meant.
+    """A kind of building block: what a folder exports that derives from these bases, directly or not.
 
     Args:
         folder: whose `__init__.py` exports them.
-        files: they stand in these files; in any file if empty.
-        base: what they all derive from, if it stands among them.
-        not_files: files of the folder that hold other things.
+        bases: class names.
+        but: what derives from them and is no building block itself.
     """
 
     folder: str
-    files: tuple[str, ...] = ()
-    base: str = ""
-    not_files: tuple[str, ...] = ()
+    bases: tuple[str, ...]
+    but: tuple[str, ...] = ()
 
 
 KINDS = {
-    "neurons": Kind("neurons", not_files=("base", "neuron", "state", "quantity", "surrogate", "sequential")),
-    "surrogates": Kind("neurons", ("surrogate",), "Surrogate"),
-    "windows": Kind("hybrid", ("window",), "Window"),
-    "kernels": Kind("hybrid", ("kernel", "parametric", "taps"), "Kernel"),
-    "discretizers": Kind("hybrid", ("discretizer", "expansion", "reduction"), "Discretizer"),
-    "coding schemes": Kind("coding"),
+    "neurons": Kind("neurons", ("Stateful",), but=("Neuron", "Sequential")),
+    "surrogates": Kind("neurons", ("Surrogate",)),
+    "windows": Kind("hybrid", ("Window",)),
+    "kernels": Kind("hybrid", ("Kernel",)),
+    "discretizers": Kind("hybrid", ("Discretizer",)),
+    "coding schemes": Kind("coding", ("Encoder", "Decoder")),
 }
 
 
@@ -85,15 +82,13 @@ def list_recipes() -> list[Listing]:
 def list_blocks(kind: str) -> list[Listing]:
     """Name and first line of every building block of a kind of `KINDS`, in the order of their export."""
     meant = KINDS[kind]
-    folder = PACKAGE / meant.folder
-    listings = []
-    for stem, name in _exports(folder):
-        if (meant.files and stem not in meant.files) or stem in meant.not_files:
-            continue
-        node = _top_level(_parse(folder / f"{stem}.py")).get(name)
-        if isinstance(node, ast.ClassDef) and name != meant.base and not _is_record(node):
-            listings.append(Listing(name, _first_line(node)))
-    return listings
+    trees = [_parse(path) for path in sorted((PACKAGE / meant.folder).glob("*.py"))]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    return [
+        Listing(name, _first_line(classes[name]))
+        for name in _exports(PACKAGE / meant.folder)
+        if name in classes and name not in meant.but and _derives(name, meant.bases, classes)
+    ]
 
 
 def load(word: str) -> ModuleType:
@@ -173,18 +168,18 @@ def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
     return bound
 
 
-def _exports(folder: Path) -> Iterator[tuple[str, str]]:
-    """File stem and name of all that a folder's `__init__.py` imports from its own files."""
-    for node in ast.walk(_parse(folder / "__init__.py")):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            stem = node.module.rsplit(".", 1)[-1]
-            if (folder / f"{stem}.py").is_file():
-                yield from ((stem, alias.name) for alias in node.names)
+def _exports(folder: Path) -> list[str]:
+    """All that a folder's `__init__.py` imports from elsewhere."""
+    nodes = ast.walk(_parse(folder / "__init__.py"))
+    return [alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
 
 
-def _is_record(node: ast.ClassDef) -> bool:
-    """Whether a class only holds values, as states do."""
-    return any(isinstance(base, ast.Name) and base.id == "NamedTuple" for base in node.bases)
+def _derives(name: str, bases: tuple[str, ...], classes: dict[str, ast.ClassDef]) -> bool:
+    """Whether a class derives from one of the bases through classes of the same folder."""
+    if name not in classes:
+        return False
+    parents = [base.id for base in classes[name].bases if isinstance(base, ast.Name)]
+    return any(parent in bases or _derives(parent, bases, classes) for parent in parents)
 
 
 def _first_line(node: ast.Module | ast.ClassDef) -> str:
