@@ -46,8 +46,8 @@ def kill(path: Path, num_steps: int, patience: float) -> bool:
 
 
 def kill_often(folder: Path) -> None:
-    # together 9 of 20 steps and at most one more a kill, so that the last kill hits the second phase and none comes late
-    moments, steps = random.Random(), (0, 1, 2, 3, 2, 1)
+    # together 13 of 20 steps and at most one more a kill: the last one hits the second phase, and none comes too late
+    moments, steps = random.Random(), (0, 1, 2, 3, 3, 4)
     killed = sum(kill(folder / "killed", num_steps, moments.uniform(0, DELAY)) for num_steps in steps)
     print("killed", killed, "times, at last after step", last_step(folder / "killed"))
     if not ended_well(begin(folder / "killed")) or not ended_well(begin(folder / "whole")):
