@@ -6,6 +6,7 @@ on the order of its terms.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,28 +55,47 @@ def exact_linear(generator: torch.Generator, inputs: int, outputs: int) -> nn.Li
     return layer
 
 
-@st.composite
-def streams(draw: st.DrawFn) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Generator]:
+@dataclass(frozen=True)
+class Plan:
+    """What a stream is made of, in plain numbers."""
+
+    seed: int
+    num_steps: int
+    batch: int
+    width: int
+    layers: list[tuple[int, bool]]  # which neuron, and whether it is recurrent
+    modulated: list[tuple[int, bool]]  # which path, and whether it changes in time
+
+
+# plain numbers alone are drawn: executed type checks draw too, which must not happen inside a strategy
+plans = st.builds(
+    Plan,
+    seed=st.integers(0, 2**31),
+    num_steps=st.integers(0, 12),
+    batch=st.integers(1, 4),
+    width=st.integers(1, 3),
+    layers=st.lists(st.tuples(st.integers(0, len(NEURONS) - 1), st.booleans()), min_size=1, max_size=3),
+    modulated=st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=3),
+)
+
+
+def build(plan: Plan) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Generator]:
     """A row of one to three layers, a signal, and the signals that modulate some of its quantities."""
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    num_steps, batch, width = draw(st.integers(0, 12)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    generator = torch.Generator().manual_seed(plan.seed)
     layers: list[nn.Module] = []
-    for _ in range(draw(st.integers(1, 3))):
-        neuron = draw(st.sampled_from(NEURONS))()
-        recurrent = draw(st.booleans())
-        layers += [
-            exact_linear(generator, width, width),
-            Recurrent(neuron, exact_linear(generator, width, width)) if recurrent else neuron,
-        ]
+    for kind, recurrent in plan.layers:
+        neuron = NEURONS[kind]()
+        back = exact_linear(generator, plan.width, plan.width)
+        layers += [exact_linear(generator, plan.width, plan.width), Recurrent(neuron, back) if recurrent else neuron]
     network = Sequential(*layers)
-    x = quarters(generator, num_steps, batch, width)
-    modulation = {}
-    for path in draw(st.lists(st.sampled_from(network.modulable_paths()), max_size=3, unique=True)):
-        name = path.rpartition(".")[2]
-        shape = (num_steps, batch) if draw(st.booleans()) else (1, batch)
-        # time constants stay, or their decays would not be exact
-        if name in ("v_threshold", "v_reset", "v_leak", "r", "jump", "weight", "bias"):
-            modulation[path] = quarters(generator, *shape)
+    x = quarters(generator, plan.num_steps, plan.batch, plan.width)
+    # time constants stay, or their decays would not be exact
+    exact = ("v_threshold", "v_reset", "v_leak", "r", "jump", "weight", "bias")
+    paths = [path for path in network.modulable_paths() if path.rpartition(".")[2] in exact]
+    modulation = {
+        paths[index % len(paths)]: quarters(generator, plan.num_steps if varies else 1, plan.batch)
+        for index, varies in plan.modulated
+    }
     return network, x, modulation, generator
 
 
@@ -98,9 +118,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(streams(), st.data())
-def test_a_stream_cut_anywhere_is_the_whole(stream, data):
-    network, x, modulation, _ = stream
+@given(plans, st.data())
+def test_a_stream_cut_anywhere_is_the_whole(plan, data):
+    network, x, modulation, _ = build(plan)
     whole, last = run(network, x, None, modulation, 0)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=4)))
     pieces, state = [], None
@@ -112,9 +132,9 @@ def test_a_stream_cut_anywhere_is_the_whole(stream, data):
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams())
-def test_steps_are_the_whole(stream):
-    network, x, modulation, _ = stream
+@given(plans)
+def test_steps_are_the_whole(plan):
+    network, x, modulation, _ = build(plan)
     whole, last = run(network, x, None, modulation, 0)
     state, steps = network.initial_state(x.new_zeros(x.shape[1:])), [whole[:0]]
     for t in range(len(x)):
@@ -126,9 +146,9 @@ def test_steps_are_the_whole(stream):
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams(), st.data())
-def test_a_sample_is_the_same_alone_and_among_others(stream, data):
-    network, x, modulation, _ = stream
+@given(plans, st.data())
+def test_a_sample_is_the_same_alone_and_among_others(plan, data):
+    network, x, modulation, _ = build(plan)
     whole, last = run(network, x, None, modulation, 0)
     chosen = data.draw(st.lists(st.integers(0, x.shape[1] - 1), min_size=1, max_size=3))
     some, state = run(network, x[:, chosen], None, {p: s[:, chosen] for p, s in modulation.items()}, 0)
@@ -137,9 +157,9 @@ def test_a_sample_is_the_same_alone_and_among_others(stream, data):
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams(), st.data())
-def test_later_inputs_and_modulations_never_change_earlier_outputs(stream, data):
-    network, x, modulation, generator = stream
+@given(plans, st.data())
+def test_later_inputs_and_modulations_never_change_earlier_outputs(plan, data):
+    network, x, modulation, generator = build(plan)
     whole, _ = run(network, x, None, modulation, 0)
     t = data.draw(st.integers(0, len(x)))
     later = torch.cat([x[:t], quarters(generator, len(x) - t, *x.shape[1:])])
@@ -151,9 +171,9 @@ def test_later_inputs_and_modulations_never_change_earlier_outputs(stream, data)
 
 
 @settings(max_examples=30, deadline=None)
-@given(streams(), st.data())
-def test_gradients_do_not_depend_on_the_cut(stream, data):
-    network, x, modulation, generator = stream
+@given(plans, st.data())
+def test_gradients_do_not_depend_on_the_cut(plan, data):
+    network, x, modulation, generator = build(plan)
     weights = quarters(generator, *network(x)[0].shape)
     cut = data.draw(st.integers(0, len(x)))
     gradients = []

@@ -64,7 +64,7 @@ class Effect:
             ) from None
 
 
-Modulated: TypeAlias = Tensor | float | Effect | Sequence[Effect]
+Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation
 
 
 class Quantity:
@@ -118,7 +118,7 @@ class Quantity:
                     f"{tuple(new.shape)}; make a new layer for another shape"
                 ) from None
 
-    def store(self, layer: nn.Module, value: Tensor | float, learn: bool) -> None:
+    def store(self, layer: nn.Module, value: Tensor | float | int, learn: bool) -> None:
         """Checks a value and puts it where the module keeps it: a parameter, a buffer, or a plain number."""
         self.check(layer, value)
         for place in (layer._parameters, layer._buffers, layer.__dict__):
@@ -152,7 +152,7 @@ class Quantity:
             raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {value!r}")
         self.check_values(layer, value)
 
-    def check_values(self, layer: nn.Module, value: Tensor | float, origin: str = "") -> None:
+    def check_values(self, layer: nn.Module, value: Tensor | float | int, origin: str = "") -> None:
         """Raises a `ConfigError` where a value is not a number, or not positive and has to be."""
         if isinstance(value, Tensor):
             if are_hidden(value) or value.numel() == 0:
