@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Taps, Transmission, Tumbling, every
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Mean, Modulation, Taps, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Sequential, Triangle
 
 KINDS = {
@@ -92,7 +92,9 @@ def what_where(
     """
     if kind not in KINDS:
         raise ConfigError(f"there is no what/where network {kind!r}; {did_you_mean(kind, KINDS)}")
-    inputs, parts, links = {}, {}, []
+    inputs: dict[str, Every] = {}
+    parts: dict[str, nn.Module] = {}
+    links: list[Transmission | Modulation] = []
     if kind != "snn":
         inputs["frames"] = every(frame_every * dt)
         parts["what"] = _what(hidden, sensor)

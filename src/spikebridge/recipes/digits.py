@@ -266,4 +266,4 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
 def report(run: Run) -> Path:
     """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
     config = run.config_as(Config)
-    return digits_report.write(run, run.results(), build(config), example(config))
+    return digits_report.write(run, build(config), example(config))
