@@ -114,11 +114,8 @@ class Neuron(Stateful):
             )
         # what the layer keeps is a value a neuron: time and batch may come from a modulation only
         shape, axes = (x.shape, "(T, B, *N)") if modulated else (x.shape[2:], "(*N)")
-        try:
-            fits = torch.broadcast_shapes(value.shape, shape) == shape
-        except RuntimeError:
-            fits = False
-        if not fits:
+        pairs = zip(reversed(value.shape), reversed(shape), strict=False)  # shapes line up from the right
+        if value.ndim > len(shape) or any(n not in (1, m) for n, m in pairs):
             hint = "; an Effect lines its axes up from the left, one value a channel too" if modulated else ""
             raise ShapeError(
                 f"{who} has {name} of shape {tuple(value.shape)}, which does not broadcast against {tuple(shape)}, the "
