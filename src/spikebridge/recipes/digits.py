@@ -58,7 +58,7 @@ class Config:
     """Standard deviation of the frames' noise (white is 1): where the ANN alone reaches about 90 % on validation."""
     thinning: int = 1
     """Only each so-many-th frame reaches the camera's output."""
-    event_loss: float = 0.5
+    event_loss: float = 0.4
     """Chance of an event to be lost: with `spurious`, where the SNN alone reaches about 90 % on validation."""
     spurious: float = 0.02
     """Chance of an event without a cause, in each pixel and step."""
