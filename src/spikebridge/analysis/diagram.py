@@ -49,7 +49,7 @@ class Box:
 
 @dataclass(eq=False)
 class Chip:
-    """A link with what stands on it; `x` and `y` are the left edge and the middle. Without a text it is only a place."""
+    """A link with what stands on it; `x` and `y` are its left edge and middle. Without a text it is only a place."""
 
     source: Box
     target: Box
@@ -134,7 +134,7 @@ def chip_of(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> Chip
 
 
 def _hears(network: HybridNetwork, part: str) -> list[str]:
-    return [source for route in network.incoming[part] for source in route.sources]
+    return [source for route in network.routes if route.link.part == part for source in route.sources]
 
 
 def _clock(network: HybridNetwork, name: str) -> str:

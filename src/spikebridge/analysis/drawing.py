@@ -6,6 +6,7 @@ The drawing is plain text with its colours as variables of CSS, so it follows a 
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
 
 from spikebridge.analysis.diagram import (
     CHIP_LINE,
@@ -98,7 +99,8 @@ def _draw_chip(chip: Chip) -> Iterator[str]:
     yield '<g class="modulation">' if chip.modulates else "<g>"
     top = chip.y - chip.height / 2
     yield (
-        f'<rect class="chip" x="{chip.x:.1f}" y="{top:.1f}" width="{chip.width:.1f}" height="{chip.height:.1f}" rx="6"/>'
+        f'<rect class="chip" x="{chip.x:.1f}" y="{top:.1f}" width="{chip.width:.1f}" height="{chip.height:.1f}" '
+        'rx="6"/>'
     )
     x, y = chip.x + 9, top + 5 + CHIP_SIZE
     if chip.heading:
@@ -125,7 +127,7 @@ def _draw_wire(wire: Wire) -> str:
 def _curves(points: list[tuple[float, float]]) -> str:
     """A curve that is level at every point; the second and the third are the ends of a chip."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
         path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
     return path

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -105,10 +106,10 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
     shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
     if not shown:
         raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
-    figure, axes = _figure(5.6, 2.8, "")
+    figure, axes = _figure(6.8, 2.8, "")
     time = np.arange(num_steps) * dt * 1000
     for i, (name, kernel) in enumerate(shown.items()):
-        answer = impulse_response(kernel, num_steps).flatten(1).numpy()
+        answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
         colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
         if answer.shape[1] > 1:
             axes.plot(time, answer, color=colour, linewidth=0.6, alpha=0.35)
@@ -179,27 +180,27 @@ def heat_map(
     return figure
 
 
-def accuracy_bars(
-    scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]", low: float | None = None
-) -> Figure:
-    """One bar a method: the mean over seeds, every seed as a point, the standard deviation as a whisker.
+def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]") -> Figure:
+    """A row a method: a bar from one standard deviation below the mean to one above, the mean, and every seed as a point.
 
     Args:
         scores: by method, one number a seed.
         value_title: of the axis.
-        low: where the axis begins; near the least score unless said.
     """
     numbers = {name: _array(values).ravel() for name, values in scores.items()}
-    least, most = min(v.min() for v in numbers.values()), max(v.max() for v in numbers.values())
-    start = least - 0.5 * (most - least) - 1e-9 if low is None else low
+    if not numbers or not all(values.size for values in numbers.values()):
+        raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
     figure, axes = _figure(6.4, 0.8 + 0.42 * len(numbers), "")
     for i, values in enumerate(numbers.values()):
         mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-        axes.barh(i, mean - start, left=start, height=0.62, color=SERIES[0], alpha=0.35)
-        axes.plot([mean - spread, mean + spread], [i, i], color=INK, linewidth=1.4)
+        axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
+        axes.plot([mean, mean], [i - 0.25, i + 0.25], color=SERIES[0], linewidth=2.4)
         axes.plot(values, np.full(len(values), i), "o", color=SERIES[0], markersize=4, markeredgecolor=PAPER)
-        axes.annotate(f"{mean:.4g}", (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
-    axes.set(xlabel=value_title, xlim=(start, most + 0.06 * (most - start)), ylim=(len(numbers) - 0.4, -0.6))
+        text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
+        axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
+    axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
+    axes.margins(x=0.06)
+    axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
     axes.set_yticks(range(len(numbers)), list(numbers))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -217,7 +218,7 @@ def accuracy_lines(
         x_title, value_title: of the axes.
     """
     places = _array(x)
-    figure, axes = _figure(6.4, 3.2, "")
+    figure, axes = _figure(7.2, 3.2, "")
     for i, (name, values) in enumerate(series.items()):
         numbers = _array(values)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
@@ -258,12 +259,11 @@ def _title(figure: Figure, title: str) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    # beside the axes, where it covers nothing
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
-def _cell(column: int, row: int, **style: Any) -> Any:
-    from matplotlib.patches import Rectangle
-
+def _cell(column: int, row: int, **style: Any) -> Rectangle:
     return Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, **style)
 
 

@@ -1,8 +1,8 @@
 """Where boxes, chips and wires of a drawing lie, so that nothing covers anything else.
 
-Inputs stand in the first column, parts in columns behind those that they hear from. A link to the next column has its chip
-between the two; one over further columns runs in a lane of its own above everything, one that leads back in a lane below.
-Wires turn up and down in channels between columns and chips, each at a place of its own.
+Inputs stand in the first column, parts in columns behind those that they hear from. A link to the next column has its
+chip between the two; one over further columns runs in a lane of its own above everything, one that leads back in a lane
+below. Wires turn up and down in channels between columns and chips, each at a place of its own.
 """
 
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _start(run: list[tuple[float, float]]) -> float:
 def _place_rows(columns: list[list[Box]], chips: list[Chip]) -> None:
     """Heights of boxes, near those that they hear from and speak to; then of chips between columns, and the ports."""
     for column in columns:
-        _stack(column, {box: (0.0, 0.0) for box in column})
+        _stack(column, dict.fromkeys(column, (0.0, 0.0)))
     for column in columns[1:]:
         _stack(column, {box: _pull(box, [c.source for c in box.arriving if c.way != "below"]) for box in column})
     for column in columns[:-1]:
@@ -130,7 +130,7 @@ def _stack(column: list[Box], pulls: dict[Box, tuple[float, float]]) -> None:
 
 
 def _place_columns(columns: list[list[Box]], chips: list[Chip]) -> tuple[dict[Chip, float], dict[Chip, float]]:
-    """Places from left to right; returns where links in lanes turn up or down after their source and before their target."""
+    """Places from left to right; where links in lanes turn up or down, after their source and before their target."""
     leaves: dict[Chip, float] = {}
     arrives: dict[Chip, float] = {}
     lanes = [chip for chip in chips if chip.way != "between"]

@@ -1,7 +1,7 @@
 """Matplotlib figures as SVG that follows a light or dark page.
 
-Figures are drawn in stand-in colours, which become CSS: ink is the colour of the surrounding text, the colours of series are
-variables with a light and a dark value.
+Figures are drawn in stand-in colours, which become CSS: ink is the colour of the text around, those of series
+are variables with a light and a dark value.
 """
 
 import re
@@ -40,12 +40,13 @@ def to_svg(figure: Figure, title: str = "") -> str:
     figure.patch.set_facecolor("none")
     out = StringIO()
     with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "spikebridge", "font.sans-serif": ["sans-serif"]}
+        {"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}
     ):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
     svg = _with_own_names(svg)
     svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
     for i, colour in enumerate(SERIES):

@@ -1,0 +1,182 @@
+"""A report as one HTML file: text, tables and pictures, readable without a network, in light and dark."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from spikebridge.errors import ConfigError
+
+_NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under the names of the first row; columns of numbers stand to the right.
+
+    Args:
+        rows: one mapping a row; a float is written with four digits, a text as it is.
+        caption: what the table shows.
+        marked: rows that stand out, by index.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    caption: str = ""
+    marked: Sequence[int] = ()
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Names, and whether the column is one of numbers."""
+        names = list(self.rows[0]) if self.rows else []
+        return [(name, _are_numbers([row.get(name) for row in self.rows])) for name in names]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows as texts."""
+        return [[cell_text(row.get(name)) for name, _ in self.columns] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG element, from `draw_network` or `to_svg`, with what it shows."""
+
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands under it: paragraphs, then tables, then pictures.
+
+    Args:
+        heading: a few words.
+        text: one paragraph or several.
+        tables: numbers.
+        pictures: SVG with captions.
+    """
+
+    heading: str
+    text: str | Sequence[str] = ()
+    tables: Sequence[Table] = field(default_factory=tuple)
+    pictures: Sequence[Picture] = field(default_factory=tuple)
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The text in paragraphs."""
+        texts = [self.text] if isinstance(self.text, str) else list(self.text)
+        return [text for text in texts if text]
+
+    @property
+    def anchor(self) -> str:
+        """The heading as an address inside the page."""
+        return re.sub(r"\W+", "-", self.heading.lower()).strip("-") or "section"
+
+
+def cell_text(value: Any) -> str:
+    """A value as a reader wants it.
+
+    Example:
+        >>> cell_text(0.123456), cell_text(12345), cell_text(1234567.8), cell_text(None), cell_text("3 ± 1")
+        ('0.1235', '12,345', '1,234,568', '–', '3 ± 1')
+    """
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(cell_text(item) for item in value)
+    return str(value)
+
+
+def write_report(
+    path: Path | str,
+    title: str,
+    sections: Sequence[Section],
+    facts: Mapping[str, Any] | None = None,
+    command: str = "",
+    lead: str = "",
+) -> Path:
+    """Writes a report, whole or not at all. It needs no other file and asks for none.
+
+    Args:
+        path: the HTML file.
+        title: of the report.
+        sections: in order.
+        facts: about the run: seed, versions, git revision.
+        command: what makes the same run again.
+        lead: the result in a sentence or two, under the title.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: two sections with one heading, or a picture that is no SVG.
+    """
+    path = Path(path)
+    html = render_report(title, sections, facts, command, lead)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(html, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def render_report(
+    title: str,
+    sections: Sequence[Section],
+    facts: Mapping[str, Any] | None = None,
+    command: str = "",
+    lead: str = "",
+) -> str:
+    """The same as text.
+
+    Example:
+        >>> html = render_report("Digits & more", [Section("Result", "x < y")])
+        >>> "Digits &amp; more" in html, "x &lt; y" in html
+        (True, True)
+    """
+    anchors = [section.anchor for section in sections]
+    for anchor in anchors:
+        if anchors.count(anchor) > 1:
+            raise ConfigError(f"two sections of the report have the address {anchor!r}; give each a heading of its own")
+    for picture in (picture for section in sections for picture in section.pictures):
+        if not picture.svg.lstrip().startswith("<svg"):
+            raise ConfigError(
+                "a picture of a report is an SVG element, from draw_network or to_svg; it begins with <svg"
+            )
+    folder = files("spikebridge.analysis")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=title,
+        lead=lead,
+        facts={name: cell_text(value) for name, value in (facts or {}).items()},
+        command=command,
+        sections=sections,
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        svg=Markup,
+    )
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    there = [value for value in values if value is not None and value != ""]
+    return bool(there) and all(
+        (isinstance(value, int | float) and not isinstance(value, bool))
+        or (isinstance(value, str) and _NUMBER.match(value) is not None)
+        for value in there
+    )
