@@ -25,6 +25,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from spikebridge.hybrid import HybridNetwork, Transmission, every
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -84,7 +86,14 @@ def report(run):
 
 
 def build(config):
-    return {"only": nn.Linear(2, 1, bias=config.use_bias), "other": nn.Linear(2, 3)}
+    hybrid = HybridNetwork(
+        dt=1.0,
+        inputs={"x": every(1.0)},
+        parts={"ann": nn.Linear(2, 3)},
+        links=[Transmission("x", "ann")],
+        outputs=["ann"],
+    )
+    return {"only": nn.Linear(2, 1, bias=config.use_bias), "other": hybrid}
 
 
 def example(config):
@@ -430,9 +439,12 @@ def test_a_run_of_another_version_of_its_recipe_is_refused(here: Path, refused: 
 
 def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["draw", "./my.py", "--network", "other", "--out", "pictures/other.svg"]) == 0
-    assert capsys.readouterr().out == "pictures/other.svg\n"
+    text = capsys.readouterr().out
+    assert "9 parameters" in text
+    assert text.endswith("\n\ndrawing: pictures/other.svg\n")
     assert "<svg" in (here / "pictures" / "other.svg").read_text()
     assert "did you mean 'other'?" in refused("draw", "./my.py", "--network", "othr")
+    assert "'only' is a Linear; only a hybrid network can be drawn" in refused("draw", "./my.py")
 
 
 def test_the_doctor_examines_a_recipe_as_built_and_a_run_as_trained(
@@ -476,7 +488,7 @@ def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
 def test_a_folder_that_cannot_be_written_is_one_line(here: Path, refused: Callable[..., str]) -> None:
     (here / "file").write_text("")
     assert "file" in refused("train", "./my.py", "--out", "file/run")
-    assert "file" in refused("draw", "./my.py", "--out", "file/only.svg")
+    assert "file" in refused("draw", "./my.py", "--network", "other", "--out", "file/other.svg")
 
 
 def test_a_closed_pipe_is_quiet() -> None:

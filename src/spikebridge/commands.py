@@ -175,14 +175,16 @@ class Draw(Command):
     """The file to write."""
 
     def answer(self) -> Answer:
-        """Builds the network and draws it."""
+        """Builds the network, sums it up and draws it."""
         target = targets.find(self.target)
-        name, network = next(iter(target.networks(self.network).items()))
+        name, network = target.hybrid_network(self.network)
+        from spikebridge.analysis import summarize
         from spikebridge.analysis.figures import draw_network
 
+        summary = str(summarize(network, target.inputs(network)))
         path = self.out or Path(f"{name}.svg")
         targets.write_text(path, draw_network(network))
-        return Answer({"network": name, "path": path}, str(path))
+        return Answer({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,20 +48,32 @@ class Target:
             raise ConfigError(f"{self.word} has no network {name!r}: {did_you_mean(name, built)}")
         return {name: built[name]}
 
+    def hybrid_network(self, name: str | None = None) -> tuple[str, Any]:
+        """Name and network: the one that is named, or the first one.
+
+        Raises:
+            ConfigError: it is no hybrid network, so it has no parts and links to draw.
+        """
+        name, network = next(iter(self.networks(name).items()))
+        if not _is_hybrid(network):
+            raise ConfigError(f"{name!r} is a {type(network).__name__}; only a hybrid network can be drawn")
+        return name, network
+
+    def inputs(self, network: Any) -> Any:
+        """What a network takes of the example: a hybrid network names its inputs, any other takes the first one."""
+        example = self.module.example(self.settings)
+        return {name: example[name] for name in network.inputs} if _is_hybrid(network) else next(iter(example.values()))
+
     def findings(self, name: str | None = None) -> list[dict[str, Any]]:
         """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
         from spikebridge.analysis import examine
 
-        example = self.module.example(self.settings)
         found = []
         for network_name, network in self.networks(name).items():
             trained = self._run_of(network_name)
             if trained is not None:
                 trained.load_weights(network)
-            found += [
-                {"network": network_name} | asdict(finding)
-                for finding in examine(network, _inputs_of(network, example))
-            ]
+            found += [{"network": network_name} | asdict(one) for one in examine(network, self.inputs(network))]
         return found
 
     def _run_of(self, network: str) -> Run | None:
@@ -159,10 +171,8 @@ def write_text(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _inputs_of(network: Any, example: dict[str, Any]) -> Any:
-    """What a network takes of a recipe's example: a hybrid network names its inputs, any other takes the first one."""
-    names = getattr(network, "inputs", None)
-    return next(iter(example.values())) if names is None else {name: example[name] for name in names}
+def _is_hybrid(network: Any) -> bool:
+    return hasattr(network, "inputs") and hasattr(network, "parts")
 
 
 def _numbered(stem: str, number: int) -> str:
