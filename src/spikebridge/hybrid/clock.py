@@ -3,6 +3,7 @@
 Users write seconds, `every(1 / 40)`; a network converts them to base ticks, here and nowhere else.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,34 +17,63 @@ class Every:
     period: float
     phase: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.period < math.inf or not 0 <= self.phase < math.inf:
+            raise ConfigError(
+                f"a clock needs a period > 0 s and a phase >= 0 s, but got a period of {self.period} s and a phase of "
+                f"{self.phase} s"
+            )
+
     def clock(self, dt: float, name: str) -> "Clock":
-        """This rhythm in base ticks of `dt` seconds; `name` is what the error speaks of.
+        """This rhythm in base ticks.
+
+        Args:
+            dt: base step [s].
+            name: what the error speaks of.
+
+        Returns:
+            The clock.
+
+        Raises:
+            ConfigError: the base step does not divide the period or the phase.
 
         Example:
             >>> every(1 / 40).clock(1 / 240, "frames")
             Clock(period=6, phase=0)
         """
-        ticks = []
-        for what, seconds in (("period", self.period), ("phase", self.phase)):
-            count = round(seconds / dt)
-            if abs(seconds / dt - count) > 1e-6 * max(1.0, count) or count < (what == "period"):
-                raise ConfigError(
-                    f"the {what} of {name!r} is {seconds:g} s, which is {seconds / dt:.6g} base steps of {dt:g} s, but must be a "
-                    f"whole number{' of at least 1' if what == 'period' else ''}; choose a base step that divides every clock"
-                )
-            ticks.append(count)
-        return Clock(*ticks)
+        return Clock(
+            _whole_ticks(self.period, dt, f"the period of {name!r}", least=1),
+            _whole_ticks(self.phase, dt, f"the phase of {name!r}", least=0),
+        )
+
+
+def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
+    count = round(seconds / dt)
+    if abs(seconds / dt - count) > 1e-6 * max(1, count) or count < least:
+        raise ConfigError(
+            f"{what} is {seconds:g} s, which is {seconds / dt:.6g} base steps of {dt:g} s, but must be a whole number"
+            f"{' of at least 1' if least else ''}; choose a base step that divides every clock"
+        )
+    return count
 
 
 def every(period: float, phase: float = 0.0) -> Every:
     """A sample every `period` seconds, the first one at `phase` seconds.
 
+    Args:
+        period: above 0 [s].
+        phase: time of the first sample, 0 or more; it may exceed the period [s].
+
+    Returns:
+        The rhythm, which a network turns into a clock of base ticks.
+
+    Raises:
+        ConfigError: a period or phase that cannot be.
+
     Example:
         >>> every(1 / 40, phase=0.1)
         Every(period=0.025, phase=0.1)
     """
-    if not period > 0 or not phase >= 0:
-        raise ConfigError(f"a clock needs a period > 0 s and a phase >= 0 s, but got {period} and {phase}")
     return Every(period, phase)
 
 
@@ -63,6 +93,10 @@ class Clock(NamedTuple):
         """How many samples there are before tick `stop`."""
         return max(0, -((self.phase - stop) // self.period))
 
+    def between(self, start: int, stop: int) -> int:
+        """How many samples there are from tick `start` to before tick `stop`."""
+        return self.count(stop) - self.count(start)
+
     def next(self, start: int) -> int:
         """The first sample's tick at or after `start`."""
         return self.phase + self.count(start) * self.period
@@ -81,7 +115,7 @@ class Clock(NamedTuple):
         return Clock(self.period, self.phase + delay % self.period)
 
     def describe(self, dt: float) -> str:
-        """A sentence for people.
+        """A sentence for people; `dt` is the base step [s].
 
         Example:
             >>> Clock(6, 5).describe(1 / 240)

@@ -1,12 +1,13 @@
 """Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022)."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeAlias, get_args
 
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit import HybridUnit
+from spikebridge.hybrid.window import Since
 from spikebridge.neurons.quantity import By
 
 
@@ -24,6 +25,13 @@ class Transmission:
         context: a signal that is the second argument of the unit's nonlinearity, held.
         initial: what is read before the first value: a number, or a tensor of the shape `*N`.
         name: of the link and its unit; "source_to_target" if None.
+
+    Raises:
+        ConfigError: a delay, unit, argument or initial value that cannot be meant.
+
+    Example:
+        >>> Transmission("events", "snn", delay=1).part
+        'snn'
     """
 
     source: str
@@ -43,6 +51,10 @@ class Transmission:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.into is not None and not self.into.isidentifier():
+            raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {self.into!r}")
+        if isinstance(self.initial, bool) or not isinstance(self.initial, float | int | Tensor):
+            raise ConfigError(f"{describe(self)} needs initial= as a number or a tensor, but got {self.initial!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +70,14 @@ class Modulation:
         delay: base ticks until a value arrives.
         context: a signal that is the second argument of the unit's nonlinearity, held.
         name: of the link and its unit; "source_to_part" if None.
+
+    Raises:
+        ConfigError: a target that is no path, or a way to act, delay or unit that cannot be meant.
+
+    Example:
+        >>> link = Modulation("ann", "snn.lif1.v_threshold")
+        >>> link.part, link.path
+        ('snn', 'lif1.v_threshold')
     """
 
     source: str
@@ -83,17 +103,42 @@ class Modulation:
         _check(self)
         if not self.path:
             raise ConfigError(
-                f"a modulation's target is a path to a quantity, for example '{self.target}.lif1.v_threshold', but got {self.target!r}"
+                f"a modulation's target is a path to a quantity, for example '{self.target}.lif1.v_threshold', but got "
+                f"{self.target!r}"
             )
         if self.by not in get_args(By):
             raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {self.by!r}")
 
 
-def _check(link: Transmission | Modulation) -> None:
-    what = f"the link {link.source!r} -> {link.target!r}"
+Link: TypeAlias = Transmission | Modulation
+
+
+def describe(link: Link) -> str:
+    """A link for people.
+
+    Example:
+        >>> describe(Transmission("events", "snn"))
+        "the link 'events' -> 'snn'"
+    """
+    return f"the link {link.source!r} -> {link.target!r}"
+
+
+def trigger_of(link: Link) -> str | None:
+    """The signal at whose samples the windows of a link's unit open, None where there is none.
+
+    Example:
+        >>> trigger_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
+        'frames'
+    """
+    return link.unit.window.trigger if link.unit is not None and isinstance(link.unit.window, Since) else None
+
+
+def _check(link: Link) -> None:
     if isinstance(link.delay, bool) or not isinstance(link.delay, int) or link.delay < 0:
-        raise ConfigError(f"{what} needs its delay as a whole number of base ticks, 0 or more, but got {link.delay!r}")
+        raise ConfigError(
+            f"{describe(link)} needs its delay as a whole number of base ticks, 0 or more, but got {link.delay!r}"
+        )
     if link.unit is not None and not isinstance(link.unit, HybridUnit):
-        raise ConfigError(f"{what} needs a HybridUnit or None, but got {type(link.unit).__name__}")
+        raise ConfigError(f"{describe(link)} needs a HybridUnit or None, but got {type(link.unit).__name__}")
     if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
-        raise ConfigError(f"{what} has the context {link.context!r}, but no nonlinearity that could take it")
+        raise ConfigError(f"{describe(link)} has the context {link.context!r}, but no nonlinearity that could take it")

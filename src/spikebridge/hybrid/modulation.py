@@ -1,10 +1,11 @@
 """Modulation: quantities of a network that another network sets (R. Zhao et al., 2022, "hybrid modulation").
 
-Threshold, time constant, leak and the like are quantities of a neuron; weights, biases and connectivity are parameters of
-any module. Gain and gate are small layers of their own, here. All are reached by path through one mechanism: a quantity is
-an argument, and an `Effect` is an argument that came from elsewhere.
+Threshold, time constant, leak and the like are quantities of a neuron; weights, biases and connectivity are parameters
+of any module. Gain and gate are small layers of their own, here. All are reached by path through one mechanism: a
+quantity is an argument, and an `Effect` is an argument that came from elsewhere.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Modulated, Quantity
+from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.state import State
 
 
@@ -22,8 +23,12 @@ class _Factor(Neuron):
     def initial_state(self, x_t: Tensor) -> State:
         return ()
 
-    def forward(self, x: Tensor, state: State = None, **modulation: Modulated) -> tuple[Tensor, State]:
-        (factor,) = self.quantities(x.ndim, modulation).values()
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        return quantities
+
+    def _run(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
+        # no memory: all steps at once
+        (factor,) = arguments.values()
         return x * factor, ()
 
 
@@ -42,7 +47,7 @@ class Gain(_Factor):
 
     gain = Quantity()
 
-    def __init__(self, gain: Tensor | float = 1.0, learn: tuple[str, ...] = ()) -> None:
+    def __init__(self, gain: Tensor | float = 1.0, learn: str | Iterable[str] = ()) -> None:
         super().__init__(None, learn, gain=gain)
 
 
@@ -61,7 +66,7 @@ class Gate(_Factor):
 
     gate = Quantity()
 
-    def __init__(self, gate: Tensor | float = 1.0, learn: tuple[str, ...] = ()) -> None:
+    def __init__(self, gate: Tensor | float = 1.0, learn: str | Iterable[str] = ()) -> None:
         super().__init__(None, learn, gate=gate)
 
 
@@ -83,7 +88,7 @@ def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
     owner: Any = part
     for name in path.split(".")[:-1]:
         if isinstance(owner, Stateful):
-            owner = owner._modules[name]
+            owner = owner._modules.get(name, owner)
     return not isinstance(owner, Stateful)
 
 

@@ -6,26 +6,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid.admission import admit, count_ticks, first_look
 from spikebridge.hybrid.clock import Clock, Every
-from spikebridge.hybrid.link import Modulation, Transmission
-from spikebridge.hybrid.modulation import check_path
-from spikebridge.hybrid.plan import Group, Link, Plan, Route, make_plan
-from spikebridge.hybrid.route import LinkState, Stretch, absorb, fire
+from spikebridge.hybrid.fitting import check_names, check_part, check_unit, ticks_of
+from spikebridge.hybrid.link import Link, describe
+from spikebridge.hybrid.plan import Plan, make_plan
+from spikebridge.hybrid.route import LinkState, Route
 from spikebridge.hybrid.shapes import find_initial_state
-from spikebridge.neurons.base import Stateful
+from spikebridge.hybrid.stretch import Stretch
+from spikebridge.hybrid.transit import split_by
+from spikebridge.hybrid.unit import HybridUnit
 from spikebridge.neurons.state import State
-from spikebridge.neurons.stateless import refuse_hidden_state
 
 
 class NetworkState(NamedTuple):
-    """All that a stream needs to go on: the next tick, the states of parts and links, and, in the empty `like` `(B, 0)`,
-    batch size, dtype and device."""
+    """All that a stream needs to go on.
+
+    Attributes:
+        ticks: the next tick.
+        like: an empty `(B, 0)`, which tells batch size, dtype and device.
+        parts: the states of the parts.
+        links: what the links remember.
+        inputs: an empty `(B, 0, *N)` for each input, by which later ones are known.
+    """
 
     ticks: int
     like: Tensor
     parts: dict[str, State]
     links: dict[str, LinkState]
+    inputs: dict[str, Tensor]
 
 
 class HybridNetwork(nn.Module):
@@ -40,10 +50,10 @@ class HybridNetwork(nn.Module):
         clocks: the clocks of parts that no sampled link tells.
 
     Raises:
-        ConfigError: clocks that do not divide or do not fit, loops without delay, names and quantities that do not exist.
+        ConfigError: clocks that do not divide or fit, loops without delay, names and quantities that do not exist.
 
     Example:
-        >>> from spikebridge.hybrid import HybridUnit, Mean, Tumbling, every
+        >>> from spikebridge.hybrid import HybridUnit, Mean, Transmission, Tumbling, every
         >>> from spikebridge.neurons import IF
         >>> network = HybridNetwork(
         ...     dt=0.001,
@@ -68,26 +78,21 @@ class HybridNetwork(nn.Module):
         clocks: Mapping[str, Every] | None = None,
     ) -> None:
         super().__init__()
-        if not dt > 0:
+        if not 0 < dt < float("inf"):
             raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {dt}")
+        check_names(parts, outputs)
         self.dt = dt
-        self.inputs = {name: rhythm.clock(dt, name) for name, rhythm in inputs.items()}
-        for name, part in parts.items():
-            refuse_hidden_state(part, name)
-        self.parts = nn.ModuleDict(dict(parts))
-        declared = {name: rhythm.clock(dt, name) for name, rhythm in (clocks or {}).items()}
-        self.plan: Plan = make_plan(self.inputs, dict(parts), declared, links, dt)
-        self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self.incoming = {part: [r for r in self.routes if r.link.part == part] for part in parts}
-        for name in outputs:
-            if name not in parts:
-                raise ConfigError(f"the output {name!r} is no part: {did_you_mean(name, parts)}")
+        self.inputs = ticks_of(inputs, dt)
         self.outputs = tuple(outputs)
-        self._loop_shapes: dict[tuple[torch.Size, ...], dict[str, torch.Size]] = {}
-        for part in parts:
-            self._check_part(part)
+        self.parts = nn.ModuleDict(dict(parts))
+        self.plan: Plan = make_plan(self.inputs, dict(parts), ticks_of(clocks or {}, dt), links, dt)
+        self.incoming = self.plan.incoming
+        self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
+        self._loop_shapes: dict[tuple[object, ...], dict[str, torch.Size]] = {}
+        for name, part in parts.items():
+            check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
         for route in self.routes:
-            self._check_unit(route)
+            check_unit(route, dt)
 
     @property
     def routes(self) -> list[Route]:
@@ -100,45 +105,27 @@ class HybridNetwork(nn.Module):
             raise ConfigError(f"there is no signal {name!r}; {did_you_mean(name, self.plan.clocks)}")
         return self.plan.clocks[name]
 
-    def _check_part(self, name: str) -> None:
-        module = self.parts[name]
-        _check_steps(module, name, self.clock_of(name).period * self.dt)
-        transmissions = [r.link for r in self.incoming[name] if isinstance(r.link, Transmission)]
-        unnamed = [link for link in transmissions if link.into is None]
-        if isinstance(module, Stateful) and len(unnamed) != 1:
-            raise ConfigError(
-                f"the stateful part {name!r} takes one signal by position, but {len(unnamed)} links bring one; name the others "
-                "with into="
-            )
-        for route in self.incoming[name]:
-            if isinstance(route.link, Modulation):
-                check_path(module, name, route.link.path)
-
-    def _check_unit(self, route: Route) -> None:
-        unit = route.link.unit
-        if unit is None:
-            return
-        what = f"the unit {route.name!r}"
-        if unit.kernel is not None:
-            _check_steps(unit.kernel, what, self.clock_of(route.link.source).period * self.dt)
-        if unit.discretizer is not None:
-            _check_steps(unit.discretizer, what, route.clock.period * self.dt)
+    def unit_of(self, route: Route) -> HybridUnit | None:
+        """The unit that stands on a link now."""
+        return None if route.link.unit is None else self.units[route.name]  # type: ignore[return-value]
 
     def initial_state(self, inputs: Mapping[str, Tensor]) -> NetworkState:
         """The state before the first tick. Shapes are found by sending empty signals through the graph once.
 
         Args:
             inputs: every input, `(T, B, *N)` with any T, also 0.
+
+        Returns:
+            The state.
+
+        Raises:
+            ConfigError: an input is missing, or a shape that comes back through a loop cannot be found.
+            ShapeError: inputs of unlike batch, dtype or device.
         """
-        for name in self.inputs:
-            if name not in inputs:
-                raise ConfigError(
-                    f"the first call needs every input, to know its shape, but {name!r} is missing; give an empty (0, B, *N) "
-                    "where it has no sample yet"
-                )
-        like = _check_inputs(self, inputs, None)
-        parts, links = find_initial_state(self, inputs)
-        return NetworkState(0, like, parts, links)
+        known = first_look(self.inputs, inputs)
+        parts, links = find_initial_state(self, {name: empty.transpose(0, 1) for name, empty in known.items()})
+        like = next(empty for empty in known.values() if empty.is_floating_point())
+        return NetworkState(0, like.new_empty((len(like), 0)), parts, links, known)
 
     def forward(
         self,
@@ -158,120 +145,64 @@ class HybridNetwork(nn.Module):
 
         Returns:
             The outputs that fired, `(K, B, *M)` each, and the state.
+
+        Raises:
+            ShapeError: an input of another stream, or with another number of samples than the ticks have.
+            DataError: an input holds values that are not finite.
+            ConfigError: a name that is no input, or a state of another network.
         """
         if state is None:
             state = self.initial_state(inputs)
-        else:
-            _check_inputs(self, inputs, state.like)
-        start = state.ticks
-        stop = start + self._count_ticks(inputs, start, ticks)
-        if not exact or stop - start <= 1:
-            return self._run(inputs, state, stop)
-        pieces: dict[str, list[Tensor]] = {}
-        for tick in range(start, stop):
-            now = {
-                name: x[clock.count(tick) - clock.count(start) : clock.count(tick + 1) - clock.count(start)]
-                for name, x in inputs.items()
-                for clock in [self.inputs[name]]
-            }
-            outputs, state = self._run(now, state, tick + 1)
-            for name, y in outputs.items():
-                pieces.setdefault(name, []).append(y)
-        return {name: torch.cat(values) for name, values in pieces.items()}, state
+        elif state.parts.keys() != self.incoming.keys() or state.links.keys() != self.plan.routes.keys():
+            raise ConfigError(
+                f"the state is of a network with the parts {list(state.parts)}, not {list(self.incoming)}"
+            )
+        admit(self.inputs, inputs, state.inputs)
+        given = {name: len(inputs[name]) if name in inputs else 0 for name in self.inputs}
+        stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
+        return self._run_by_tick(inputs, state, stop) if exact else self._run(inputs, state, stop)
 
     def step(self, inputs: Mapping[str, Tensor], state: NetworkState) -> tuple[dict[str, Tensor], NetworkState]:
-        """One tick: the inputs that fire, `(B, *N)` each, to the outputs that fired, `(B, *M)` each."""
+        """One tick.
+
+        Args:
+            inputs: those that fire at it, `(B, *N)` each.
+            state: after the tick before; `initial_state` for the first one.
+
+        Returns:
+            The outputs that fired, `(B, *M)` each, and the state.
+        """
         outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
         return {name: y[0] for name, y in outputs.items()}, state
-
-    def _count_ticks(self, inputs: Mapping[str, Tensor], start: int, ticks: int | None) -> int:
-        given = {name: len(inputs[name]) if name in inputs else 0 for name in self.inputs}
-        if ticks is None:
-            nexts = [
-                clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in self.inputs.items()
-            ]
-            ticks = max(0, min(nexts) - start)
-        elif ticks < 0:
-            raise ConfigError(f"ticks must be 0 or more, but got {ticks}")
-        for name, clock in self.inputs.items():
-            expected = clock.count(start + ticks) - clock.count(start)
-            if given[name] != expected:
-                raise ShapeError(
-                    f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(self.dt)}), but "
-                    f"{given[name]} were given"
-                )
-        return ticks
 
     def _run(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
     ) -> tuple[dict[str, Tensor], NetworkState]:
-        stretch = Stretch(self, dict(inputs), dict(state.parts), dict(state.links), state.like, state.ticks)
-        for group in self.plan.groups:
-            for route in (r for part in group.parts for r in self.incoming[part] if r not in group.internal):
-                absorb(stretch, route, state.ticks, stop)
-            if group.loop:
-                self._run_loop(stretch, group, state.ticks, stop)
-            else:
-                stretch.signals[group.parts[0]] = fire(stretch, group.parts[0], state.ticks, stop)
+        if stop == state.ticks:
+            return {}, state
+        stretch = Stretch.begin(self, inputs, state.parts, state.links, state.ticks, stop)
+        stretch.run()
         outputs = {name: y for name in self.outputs if (y := stretch.signals[name]) is not None}
-        return outputs, NetworkState(stop, state.like, stretch.parts, stretch.links)
+        return outputs, state._replace(ticks=stop, parts=stretch.parts, links=stretch.links())
 
-    def _run_loop(self, stretch: Stretch, group: Group, start: int, stop: int) -> None:
-        """Runs a loop in spans that end where a delayed link next delivers something made inside the span."""
-        late = [route for route in group.internal if route.link.delay > 0]
-        pieces: dict[str, list[Tensor]] = {part: [] for part in group.parts}
-        while start < stop:
-            end = min([stop, *(route.clock.next(start) + route.link.delay for route in late)])
-            for part in group.parts:
-                for route in self.incoming[part]:
-                    if route in group.internal and route.link.delay == 0:
-                        absorb(stretch, route, start, end)
-                y = stretch.span[part] = fire(stretch, part, start, end)
-                if y is not None:
-                    pieces[part].append(y)
-            for route in late:
-                absorb(stretch, route, start, end)
-            stretch.span.clear()
-            start = end
-        for part, values in pieces.items():
-            stretch.signals[part] = torch.cat(values) if values else None
+    def _run_by_tick(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
+    ) -> tuple[dict[str, Tensor], NetworkState]:
+        ticks = range(state.ticks, stop)
+        pieces = {
+            name: split_by(x, [self.inputs[name].between(tick, tick + 1) for tick in ticks])
+            for name, x in inputs.items()
+        }
+        given: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
+        for index, tick in enumerate(ticks):
+            now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
+            outputs, state = self._run(now, state, tick + 1)
+            for name, y in outputs.items():
+                given[name].append(y)
+        return {name: torch.cat(values) for name, values in given.items() if values}, state
 
-
-def _check_steps(module: nn.Module, name: str, period: float) -> None:
-    """Raises where a layer's own `dt` is not the period of the clock it runs on."""
-    for path, layer in module.named_modules():
-        dt = getattr(layer, "dt", None) if isinstance(layer, Stateful) else None
-        if dt is not None and abs(dt - period) > 1e-6 * period:
-            raise ConfigError(
-                f"{name!r} runs every {period:g} s, but its {type(layer).__name__}{f' at {path!r}' if path else ''} has dt={dt:g} s; "
-                f"set dt={period:g}"
-            )
-
-
-def _check_inputs(network: HybridNetwork, inputs: Mapping[str, Tensor], like: Tensor | None) -> Tensor:
-    """Raises where an input is unknown, malformed, of another batch, dtype or device, or not finite."""
-    for name, x in inputs.items():
-        if name not in network.inputs:
-            raise ConfigError(f"there is no input {name!r}; {did_you_mean(name, network.inputs)}")
-        if not isinstance(x, Tensor) or x.ndim < 2:
-            what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {what}")
-        if x.dtype == torch.bool:
-            continue
-        if not x.is_floating_point():
-            raise ShapeError(f"input {name!r} needs floats (or flags, for a trigger), but got {x.dtype}; use .float()")
-        if like is None:
-            like = x.new_empty((x.shape[1], 0))
-        if x.shape[1] != len(like):
-            raise ShapeError(f"input {name!r} has a batch of {x.shape[1]}, but the stream has {len(like)}")
-        if x.dtype != like.dtype or x.device != like.device:
-            raise ShapeError(
-                f"input {name!r} is {x.dtype} on {x.device}, but the stream is {like.dtype} on {like.device}; move it with .to()"
-            )
-        if len(x) and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
-            raise DataError(
-                f"input {name!r} has {int((~x.isfinite()).sum())} values that are not finite (NaN or infinite); mend the data first"
-            )
-    if like is None:
-        raise ConfigError("a stream needs at least one input of floats, to know its dtype")
-    return like
+    def extra_repr(self) -> str:
+        lines = [f"dt={self.dt:g}"]
+        lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
+        lines += [f"{describe(route.link)} {route.reads.describe(self.dt)}" for route in self.routes]
+        return "\n".join(lines)

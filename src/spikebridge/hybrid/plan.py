@@ -1,56 +1,25 @@
-"""The plan of a hybrid network: clocks, order and loops, worked out once when the network is built."""
+"""The plan of a hybrid network: names, clocks and order, worked out once when the network is built."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from torch import nn
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.link import Modulation, Transmission
-from spikebridge.hybrid.window import Since
-
-Link: TypeAlias = Transmission | Modulation
-
-
-@dataclass(frozen=True, eq=False)
-class Route:
-    """A link with its name and clocks worked out.
-
-    Attributes:
-        clock: of the unit's output, before the delay.
-        reads: clock of the values that a sampled target gets, after the delay.
-    """
-
-    name: str
-    link: Link
-    clock: Clock
-    reads: Clock
-
-    @property
-    def sources(self) -> list[str]:
-        """Every signal that must be there before the unit can run."""
-        unit = self.link.unit
-        trigger = unit.window.trigger if unit is not None and isinstance(unit.window, Since) else None
-        return [name for name in (self.link.source, self.link.context, trigger) if name is not None]
+from spikebridge.hybrid.link import Link, Modulation, Transmission, describe, trigger_of
+from spikebridge.hybrid.modulation import acts_on_a_parameter
+from spikebridge.hybrid.order import Group, groups_in_order
+from spikebridge.hybrid.route import Route
 
 
-@dataclass
-class Group:
-    """Parts that run together: one part, or the parts of a loop in the order in which they fire inside a tick."""
-
-    parts: list[str]
-    loop: bool
-    internal: list[Route] = field(default_factory=list)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """Clocks of all signals, routes of all links, and groups of parts in order."""
+    """Clocks of all signals, routes of all links by name and by target, and groups of parts in order."""
 
     clocks: dict[str, Clock]
     routes: dict[str, Route]
+    incoming: dict[str, list[Route]]
     groups: list[Group]
 
 
@@ -61,17 +30,47 @@ def make_plan(
     links: Sequence[Link],
     dt: float,
 ) -> Plan:
-    """Works out the plan, or raises a `ConfigError` that names the parts."""
+    """Works out the plan.
+
+    Args:
+        inputs: their clocks.
+        parts: by name.
+        declared: clocks of parts that no sampled link tells.
+        links: in the order of a part's arguments.
+        dt: base step [s], for messages.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: names that do not exist or exist twice, clocks that do not fit, a loop without delay; the message
+            names the parts.
+    """
     _check_names(inputs, parts, links)
     names = _name_links(links)
-    clocks = _find_clocks(inputs, parts, declared, names, dt)
-    routes = {}
-    for name, link in names.items():
-        out = _unit_clock(link, clocks[link.source])
-        routes[name] = Route(name, link, out, out.delayed(link.delay))
-        if not link.held and routes[name].reads != clocks[link.part]:
-            raise ConfigError(_mismatch(link, routes[name].reads, clocks[link.part], dt))
-    return Plan(clocks, routes, _order(list(parts), list(routes.values())))
+    clocks = _find_clocks(inputs, parts, declared, names)
+    routes = {name: _route(name, link, clocks, parts) for name, link in names.items()}
+    for route in routes.values():
+        if not route.link.held and route.reads != clocks[route.link.part]:
+            raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
+    incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
+    return Plan(clocks, routes, incoming, groups_in_order(list(parts), list(routes.values())))
+
+
+def _route(name: str, link: Link, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
+    source, trigger = clocks[link.source], trigger_of(link)
+    out = _unit_clock(link, source)
+    return Route(
+        name=name,
+        link=link,
+        clock=out,
+        reads=out.delayed(link.delay),
+        source=source,
+        makes=source if link.unit is None else link.unit.window_clock(source),
+        context=None if link.context is None else clocks[link.context],
+        trigger=None if trigger is None else clocks[trigger],
+        acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
+    )
 
 
 def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], links: Sequence[Link]) -> None:
@@ -80,20 +79,20 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
         raise ConfigError(f"inputs and parts need different names, but both have {sorted(both)}")
     signals = [*inputs, *parts]
     for link in links:
-        unit = link.unit
-        trigger = unit.window.trigger if unit is not None and isinstance(unit.window, Since) else None
-        for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger)):
+        if not isinstance(link, Transmission | Modulation):
+            raise ConfigError(f"a link is a Transmission or a Modulation, but got {type(link).__name__}")
+        for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if name is not None and name not in signals:
-                raise ConfigError(
-                    f"the {role} of the link {link.source!r} -> {link.target!r} is no signal: {did_you_mean(name, signals)}"
-                )
+                raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(name, signals)}")
         if link.part not in parts:
-            raise ConfigError(
-                f"the link {link.source!r} -> {link.target!r} leads to no part: {did_you_mean(link.part, parts)}"
-            )
-    for name in parts:
-        if not any(isinstance(link, Transmission) and link.part == name for link in links):
-            raise ConfigError(f"part {name!r} has no input; add a Transmission to it")
+            raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
+    for part in parts:
+        transmissions = [link for link in links if isinstance(link, Transmission) and link.part == part]
+        if not transmissions:
+            raise ConfigError(f"part {part!r} has no input; add a Transmission to it")
+        named = [link.into for link in transmissions if link.into is not None]
+        if len(set(named)) < len(named):
+            raise ConfigError(f"two links lead into the same argument of {part!r}, but got into= {sorted(named)}")
 
 
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
@@ -105,14 +104,16 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
             while name in names:
                 name = f"{link.source}_to_{link.part}_{count}"
                 count += 1
-        if name in names or "." in name:
-            raise ConfigError(f"a link needs a name of its own, without dots, but got {name!r}")
+        if name in names or "." in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(
+                f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="
+            )
         names[name] = link
     return names
 
 
 def _unit_clock(link: Link, source: Clock) -> Clock:
-    return source if link.unit is None else link.unit.clock(source, f"the unit from {link.source!r} to {link.target!r}")
+    return source if link.unit is None else link.unit.clock(source, f"the unit of {describe(link)}")
 
 
 def _find_clocks(
@@ -120,7 +121,6 @@ def _find_clocks(
     parts: Mapping[str, nn.Module],
     declared: Mapping[str, Clock],
     names: dict[str, Link],
-    dt: float,
 ) -> dict[str, Clock]:
     """Declared clocks, and for the others that of their sampled inputs, followed along the links."""
     for name in declared:
@@ -137,87 +137,30 @@ def _find_clocks(
                     break
         if not found:
             raise ConfigError(
-                f"the clock of {', '.join(map(repr, waiting))} is not known, since no sampled link tells it; declare it: "
-                f"clocks={{{waiting[0]!r}: every(...)}}"
+                f"the clock of {', '.join(map(repr, waiting))} is not known, since no sampled link tells it; declare "
+                f"it: clocks={{{waiting[0]!r}: every(...)}}"
             )
         clocks |= found
         waiting = [name for name in waiting if name not in found]
     return clocks
 
 
-def _mismatch(link: Link, comes: Clock, wanted: Clock, dt: float) -> str:
+def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
+    link, comes = route.link, route.reads
     text = (
-        f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} fires "
-        f"{wanted.describe(dt)}; "
+        f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} "
+        f"fires {wanted.describe(dt)}; "
     )
-    if comes.period < wanted.period and wanted.period % comes.period == 0:
-        return text + f"a window joins them, Tumbling({wanted.period // comes.period}), or read it held=True"
-    if comes.period > wanted.period and comes.period % wanted.period == 0:
-        return text + f"a hold joins them, Hold({comes.period // wanted.period}), or read it held=True"
-    return text + "read it held=True, or give both one clock"
-
-
-def _order(parts: list[str], routes: list[Route]) -> list[Group]:
-    """Groups in an order in which every group comes after those it hears from; loops become one group."""
-    hears: dict[str, set[str]] = {part: set() for part in parts}
-    for route in routes:
-        hears[route.link.part] |= {source for source in route.sources if source in hears}
-    groups = []
-    for members in _strong_components(hears):
-        loop = len(members) > 1 or members[0] in hears[members[0]]
-        group = Group(members, loop)
-        if loop:
-            group.internal = [r for r in routes if r.link.part in members and any(s in members for s in r.sources)]
-            group.parts = _inside_a_tick(members, group.internal)
-        groups.append(group)
-    return groups
-
-
-def _inside_a_tick(members: list[str], internal: list[Route]) -> list[str]:
-    """The order of a loop's parts inside one tick, along its links without delay."""
-    hears: dict[str, set[str]] = {part: set() for part in members}
-    for route in internal:
-        if route.link.delay == 0:
-            hears[route.link.part] |= {source for source in route.sources if source in hears}
-    order: list[str] = []
-    for component in _strong_components(hears):
-        if len(component) > 1 or component[0] in hears[component[0]]:
-            back = next(
-                r
-                for r in reversed(internal)
-                if r.link.delay == 0 and r.link.part in component and r.link.source in component
-            )
-            raise ConfigError(
-                f"the parts {' -> '.join(map(repr, [*component, component[0]]))} form a loop without a delay, so each would wait "
-                f"for the other inside one tick; give one of its links a delay, for example {back.name!r} delay=1"
-            )
-        order += component
-    return order
-
-
-def _strong_components(hears: dict[str, set[str]]) -> list[list[str]]:
-    """Tarjan's strongly connected components, every one after those it hears from, members in the order given."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    components: list[list[str]] = []
-    rank = {name: i for i, name in enumerate(hears)}
-
-    def visit(name: str) -> None:
-        index[name] = low[name] = len(index)
-        stack.append(name)
-        for other in sorted(hears[name], key=rank.__getitem__):
-            if other not in index:
-                visit(other)
-                low[name] = min(low[name], low[other])
-            elif other in stack:
-                low[name] = min(low[name], index[other])
-        if low[name] == index[name]:
-            cut = stack.index(name)
-            components.append(sorted(stack[cut:], key=rank.__getitem__))
-            del stack[cut:]
-
-    for name in hears:
-        if name not in index:
-            visit(name)
-    return components
+    phase = route.clock.phase
+    if wanted.period > comes.period and wanted.period % comes.period == 0:
+        length = wanted.period // comes.period
+        joined = Clock(wanted.period, phase + (length - 1) * comes.period).delayed(link.delay)
+        joint = f"Tumbling({length})"
+    elif comes.period > wanted.period and comes.period % wanted.period == 0:
+        joined = Clock(wanted.period, phase).delayed(link.delay)
+        joint = f"Hold({comes.period // wanted.period})"
+    else:
+        return text + "read it held=True, or give both one clock"
+    if joined == wanted:
+        return text + f"{joint} joins them; or read it held=True"
+    return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"

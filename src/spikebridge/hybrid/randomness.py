@@ -1,8 +1,8 @@
 """Explicit randomness: a number is a function of a seed, a draw index and a place.
 
-No generator is hidden anywhere, so a whole sequence, single steps and a cut stream draw the same numbers, and a sample's
-numbers do not depend on its batch mates. The hash mixes 32-bit words with multipliers below 2^31, so that no product
-leaves the 64 bits of an integer tensor.
+No generator is hidden anywhere, so a whole sequence, single steps and a cut stream draw the same numbers, and a
+sample's numbers do not depend on its batch mates. The hash mixes 32-bit words with multipliers below 2^31, so that no
+product leaves the 64 bits of an integer tensor.
 """
 
 from typing import NamedTuple

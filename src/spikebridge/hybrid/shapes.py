@@ -1,145 +1,88 @@
-"""Initial shapes: empty signals `(0, B, *N)` are sent through the graph once, so nobody writes a shape.
+"""Initial states: empty signals `(0, B, *N)` are sent through the graph once, so nobody writes a shape.
 
-In a loop a part may read what comes back to it before its shape is known. Then shapes are tried: one is right when sending
-it round the loop gives it back.
+In a loop a part may read what comes back to it before its shape is known; `loop_shapes.py` finds such shapes first.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
-from spikebridge.hybrid.link import Transmission
-from spikebridge.hybrid.plan import Group, Route
-from spikebridge.hybrid.route import LinkState, call
-from spikebridge.hybrid.window import Since
+from spikebridge.errors import ShapeError
+from spikebridge.hybrid.link import describe, trigger_of
+from spikebridge.hybrid.loop_shapes import Shapes, send, shapes_that_come_back, through
+from spikebridge.hybrid.route import LinkState, Route
 from spikebridge.neurons.state import State
 
 if TYPE_CHECKING:
     from spikebridge.hybrid.network import HybridNetwork
 
-Found = tuple[dict[str, Tensor], dict[str, State], dict[str, LinkState]]
-
 
 def find_initial_state(
     network: "HybridNetwork", inputs: Mapping[str, Tensor]
 ) -> tuple[dict[str, State], dict[str, LinkState]]:
-    """The states of all parts and links before the first tick."""
-    signals = {name: x.new_empty((0, *x.shape[1:])) for name, x in inputs.items()}
+    """The states of all parts and links before the first tick.
+
+    Args:
+        network: what will run.
+        inputs: empty signals, `(0, B, *N)`.
+
+    Returns:
+        The states of the parts, and those of the links in the order of the network.
+
+    Raises:
+        ConfigError: a shape that comes back through a loop cannot be found.
+        ShapeError: the initial value of a link does not fit what it carries.
+    """
+    known = dict(inputs)
     parts: dict[str, State] = {}
     links: dict[str, LinkState] = {}
     with _without_batch_statistics(network):
         for group in network.plan.groups:
-            new_signals, new_parts, new_links = _probe_group(network, group, signals)
-            signals |= new_signals
-            parts |= new_parts
-            links |= new_links
-    return parts, {route.name: links[route.name] for route in network.routes}
+            shapes = shapes_that_come_back(network, group, known)
+            made: dict[str, tuple[Tensor, State]] = {}
+            for part in group.parts:
+                known[part], parts[part], made_on_the_way = send(network, part, known, shapes)
+                made |= made_on_the_way
+            for route in (route for part in group.parts for route in network.incoming[part]):
+                y, unit_state = made[route.name] if route.name in made else through(network, route, known)
+                links[route.name] = _begin(route, y, unit_state, known, shapes)
+    return {name: parts[name] for name in network.incoming}, {route.name: links[route.name] for route in network.routes}
 
 
-def _probe_group(network: "HybridNetwork", group: Group, signals: dict[str, Tensor]) -> Found:
-    late = [
-        route
-        for route in group.internal
-        if route.link.delay > 0 and isinstance(route.link, Transmission) and route.link.source not in signals
-    ]
-    unknown = [route for route in late if not isinstance(route.link.initial, Tensor)]  # type: ignore[union-attr]
-    given = {r.name: r.link.initial.shape for r in late if r not in unknown}  # type: ignore[union-attr]
-    if not unknown:
-        return _probe(network, group, signals, given)
-    key = tuple(x.shape[2:] for x in signals.values())
-    if key in network._loop_shapes and all(route.name in network._loop_shapes[key] for route in unknown):
-        return _probe(network, group, signals, given | network._loop_shapes[key])
-    for shapes in product(_candidates(network, signals), repeat=len(unknown)):
-        guess = {route.name: shape for route, shape in zip(unknown, shapes, strict=True)}
-        try:
-            found = _probe(network, group, signals, given | guess)
-        except (RuntimeError, ValueError, IndexError):
-            continue
-        actual = {route.name: _through(route, found[0][route.link.source])[0].shape[2:] for route in unknown}
-        if actual == guess:
-            network._loop_shapes.setdefault(key, {}).update(guess)
-            return found
-    names = ", ".join(f"{route.link.source!r} -> {route.link.target!r}" for route in unknown)
-    raise ConfigError(
-        f"the shape that comes back through the delayed link {names} could not be found; tell it once with "
-        "Transmission(..., initial=torch.zeros(shape))"
+def _begin(route: Route, y: Tensor, unit_state: State, known: Mapping[str, Tensor], shapes: Shapes) -> LinkState:
+    """What a link remembers before the first tick, from the empty signal that it carries."""
+    context = None if route.link.context is None else known[route.link.context]
+    trigger = trigger_of(route.link)
+    # only a mask has to be remembered: a clock tells by itself where windows open
+    masked = trigger is not None and known[trigger].dtype == torch.bool
+    return LinkState(
+        unit=unit_state,
+        held=_initial_value(route, y, shapes),
+        context=None if context is None else context.new_zeros(context.shape[1:]),
+        triggered=torch.zeros(y.shape[1], dtype=torch.bool, device=y.device) if masked else None,
     )
 
 
-def _probe(
-    network: "HybridNetwork", group: Group, signals: dict[str, Tensor], guess: Mapping[str, torch.Size]
-) -> Found:
-    """Sends empty signals through a group, with shapes taken as given for links from parts that come later."""
-    known = dict(signals)
-    parts: dict[str, State] = {}
-    links: dict[str, LinkState] = {}
-    like = next(x for x in signals.values() if x.dtype != torch.bool)
-    for part in group.parts:
-        arguments: list[Tensor] = []
-        named: dict[str, Tensor] = {}
-        for route in network.incoming[part]:
-            link = route.link
-            if not isinstance(link, Transmission):
-                continue
-            if route.name in guess:
-                x = like.new_empty((0, like.shape[1], *guess[route.name]))
-            else:
-                x = _through(route, known[link.source], _context(route, known))[0]
-            if link.into is None:
-                arguments.append(x)
-            else:
-                named[link.into] = x
-        known[part], parts[part] = call(network.parts[part], arguments, named, None, {})
-    for part in group.parts:
-        for route in network.incoming[part]:
-            links[route.name] = _initial_link(route, known)
-    return {part: known[part] for part in group.parts}, parts, links
+def _initial_value(route: Route, y: Tensor, shapes: Shapes) -> Tensor | None:
+    initial = getattr(route.link, "initial", None)
+    if initial is None:
+        return None  # a modulation is absent before its first value
+    value = initial.to(y) if isinstance(initial, Tensor) else torch.tensor(initial, dtype=y.dtype, device=y.device)
+    try:
+        fits = shapes.get(route.name, y.shape[2:]) == y.shape[2:]
+        return value.expand(y.shape[1:]).clone() if fits else _refuse(route, value, y)
+    except RuntimeError:
+        return _refuse(route, value, y)
 
 
-def _initial_link(route: Route, known: dict[str, Tensor]) -> LinkState:
-    context = _context(route, known)
-    y, unit_state = _through(route, known[route.link.source], context)
-    held = None
-    if isinstance(route.link, Transmission):
-        initial = route.link.initial
-        value = initial.to(y) if isinstance(initial, Tensor) else torch.tensor(initial, dtype=y.dtype, device=y.device)
-        if y.dtype != torch.bool:
-            held = value.expand(y.shape[1:]).clone()
-    triggered = None
-    unit = route.link.unit
-    if unit is not None and isinstance(unit.window, Since):
-        trigger = known[unit.window.trigger]
-        if trigger.dtype == torch.bool:
-            triggered = torch.zeros(y.shape[1], dtype=torch.bool, device=y.device)
-    start = None if context is None else context.new_zeros(context.shape[1:])
-    return LinkState(unit_state, None, held, start, triggered)
-
-
-def _context(route: Route, known: dict[str, Tensor]) -> Tensor | None:
-    return None if route.link.context is None else known[route.link.context]
-
-
-def _through(route: Route, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, State]:
-    unit = route.link.unit
-    if unit is None:
-        return x, None
-    opens = torch.empty(0, dtype=torch.bool) if isinstance(unit.window, Since) else None
-    y, state = unit(x, None, opens=opens, context=context)
-    return y, state
-
-
-def _candidates(network: "HybridNetwork", signals: Mapping[str, Tensor]) -> list[torch.Size]:
-    """Shapes that a loop may carry: those of known signals, and the widths of linear layers."""
-    shapes = [x.shape[2:] for x in signals.values()]
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            shapes += [torch.Size([module.in_features]), torch.Size([module.out_features])]
-    return list(dict.fromkeys(shapes))
+def _refuse(route: Route, value: Tensor, y: Tensor) -> Tensor:
+    raise ShapeError(
+        f"{describe(route.link)} has an initial value of shape {tuple(value.shape)}, but carries values of shape "
+        f"{tuple(y.shape[2:])}; give it that shape"
+    )
 
 
 @contextmanager

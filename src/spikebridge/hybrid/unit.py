@@ -241,7 +241,8 @@ def _flags(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
         raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
     if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
-            f"opens needs flags (T, B) or (T,), T and B as in {tuple(x.shape)}, but got {opens.dtype} {tuple(opens.shape)}"
+            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {opens.dtype} "
+            f"{tuple(opens.shape)}"
         )
     if opens.ndim == 1:
         return opens.tolist()

@@ -1,0 +1,186 @@
+"""Shapes that come back through a loop: a part reads them before what gives them has run.
+
+Shapes are tried. One is right when sending it round the loop gives it back; one that comes back as another is a hint at
+that other.
+"""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid.firing import call
+from spikebridge.hybrid.link import Transmission, describe
+from spikebridge.hybrid.order import Group
+from spikebridge.hybrid.route import Route
+from spikebridge.neurons.state import State
+
+if TYPE_CHECKING:
+    from spikebridge.hybrid.network import HybridNetwork
+
+Shapes = dict[str, torch.Size]
+Made = dict[str, tuple[Tensor, State]]
+
+# what a module says when a signal does not fit it
+MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
+
+
+def through(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+    """An empty signal through the unit of a link, from the start of a stream."""
+    unit = network.unit_of(route)
+    if unit is None:
+        return known[route.link.source], None
+    context = None if route.link.context is None else known[route.link.context]
+    opens = None if route.trigger is None else torch.empty(0, dtype=torch.bool)
+    y, state = unit(known[route.link.source], None, opens=opens, context=context)
+    return y, state
+
+
+def send(
+    network: "HybridNetwork", part: str, known: Mapping[str, Tensor], shapes: Shapes
+) -> tuple[Tensor, State, Made]:
+    """Empty signals through the links of a part and the part itself.
+
+    Args:
+        network: where the part stands.
+        part: its name.
+        known: empty signals so far.
+        shapes: of what comes back on links whose source has not run.
+
+    Returns:
+        The empty output, the initial state, and what the links with a known source gave.
+    """
+    like = next(x for x in known.values() if x.is_floating_point())
+    signals: list[Tensor] = []
+    named: dict[str, Tensor] = {}
+    made: Made = {}
+    for route in network.incoming[part]:
+        if not isinstance(route.link, Transmission):
+            continue
+        if route.name in shapes:
+            x = like.new_empty((0, like.shape[1], *shapes[route.name]))
+        else:
+            made[route.name] = through(network, route, known)
+            x = made[route.name][0]
+        if route.into is None:
+            signals.append(x)
+        else:
+            named[route.into] = x
+    y, state = call(network.parts[part], signals, named, None, {})
+    return y, state, made
+
+
+def shapes_that_come_back(network: "HybridNetwork", group: Group, known: Mapping[str, Tensor]) -> Shapes:
+    """The shapes on the delayed links of a loop that are read before their source has run.
+
+    Args:
+        network: where the loop stands.
+        group: the loop.
+        known: empty signals from before the loop.
+
+    Returns:
+        Shapes `*N` by the names of the links; where the user gave an initial tensor, its shape.
+
+    Raises:
+        ConfigError: no shape comes back as it went.
+    """
+    late = [route for route in group.late if isinstance(route.link, Transmission)]
+    given = {
+        route.name: route.link.initial.shape
+        for route in late
+        if isinstance(route.link, Transmission) and isinstance(route.link.initial, Tensor) and route.link.initial.ndim
+    }
+    unknown = [route for route in late if route.name not in given]
+    if not unknown:
+        return given
+    key = (*group.parts, *(x.shape[2:] for x in known.values()))
+    if key not in network._loop_shapes:
+        device = next(iter(known.values())).device
+        # whatever the parts draw while shapes are tried, draws afterwards are those of a network without a loop
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            network._loop_shapes[key] = _Search(network, unknown).run(group.parts, known, given)
+    return network._loop_shapes[key]
+
+
+class _Search:
+    """Tries shapes part by part, in the order in which the parts fire."""
+
+    def __init__(self, network: "HybridNetwork", unknown: list[Route]) -> None:
+        self.network = network
+        self.unknown = unknown
+        self.came_back: list[torch.Size] = []
+        self.misfit: Exception | None = None
+
+    def run(self, parts: list[str], known: Mapping[str, Tensor], given: Shapes) -> Shapes:
+        """The first shapes that come back as they went."""
+        candidates = _candidates(self.network, known)
+        while True:
+            found = self._try(parts, known, given, candidates)
+            if found is not None:
+                return found
+            new = [shape for shape in dict.fromkeys(self.came_back) if shape not in candidates]
+            if not new:
+                break
+            candidates = [*candidates, *new]
+        raise ConfigError(
+            f"the shape that comes back through {', '.join(describe(route.link) for route in self.unknown)} could not "
+            f"be found (last tried: {self.misfit}); tell it once with Transmission(..., initial=torch.zeros(shape))"
+        ) from self.misfit
+
+    def _try(
+        self, parts: list[str], known: Mapping[str, Tensor], shapes: Shapes, candidates: list[torch.Size]
+    ) -> Shapes | None:
+        if not parts:
+            return shapes
+        part, *rest = parts
+        open_links = [
+            route
+            for route in self.network.incoming[part]
+            if route in self.unknown and any(source not in known for source in route.sources)
+        ]
+        for guess in product(candidates, repeat=len(open_links)):
+            trial = shapes | {route.name: shape for route, shape in zip(open_links, guess, strict=True)}
+            try:
+                y, _, _ = send(self.network, part, known, trial)
+                after = {**known, part: y}
+                right = all(self._comes_back(route, known, after, trial) for route in self.unknown)
+            except MISFITS as misfit:
+                self.misfit = misfit
+                continue
+            found = self._try(rest, after, trial, candidates) if right else None
+            if found is not None:
+                return found
+        return None
+
+    def _comes_back(
+        self, route: Route, before: Mapping[str, Tensor], after: Mapping[str, Tensor], trial: Shapes
+    ) -> bool:
+        """Whether a guessed shape is what its link gives, looked at once, when its source has just run."""
+        runs_now = all(s in after for s in route.sources) and any(s not in before for s in route.sources)
+        if route.name not in trial or not runs_now:
+            return True
+        shape = through(self.network, route, after)[0].shape[2:]
+        if shape != trial[route.name]:
+            self.came_back.append(shape)
+            self.misfit = self.misfit or ConfigError(f"{tuple(trial[route.name])} came back as {tuple(shape)}")
+        return shape == trial[route.name]
+
+
+def _candidates(network: "HybridNetwork", known: Mapping[str, Tensor]) -> list[torch.Size]:
+    """Shapes that a loop may carry: those of signals, what layers take and give, what is missing beside a signal."""
+    shapes = [x.shape[2:] for x in known.values()]
+    found = list(shapes)
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            widths = [shape[0] for shape in shapes if len(shape) == 1]
+            sizes = [module.out_features, module.in_features, *(module.in_features - width for width in widths)]
+            found += [torch.Size([size]) for size in sizes if size > 0]
+        elif isinstance(module, nn.modules.conv._ConvNd):
+            for shape in (shape for shape in shapes if len(shape) == len(module.kernel_size) + 1):
+                sizes = [module.out_channels, module.in_channels, module.in_channels - shape[0]]
+                found += [torch.Size([size, *shape[1:]]) for size in sizes if size > 0]
+    found += [torch.Size([1] * rank) for rank in sorted({len(shape) for shape in shapes})]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,137 @@
+"""Transit: what is on its way from a link's source to its target during a run."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.link import trigger_of
+from spikebridge.hybrid.openings import openings_by_clock, openings_by_flags
+from spikebridge.hybrid.reading import Reading
+from spikebridge.hybrid.route import LinkState, Route
+from spikebridge.hybrid.unit import HybridUnit, UnitState
+
+
+def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
+    """A signal in pieces of so many samples each, None for none.
+
+    All at once: cutting piece by piece would cost the whole length each time in the backward pass.
+
+    Example:
+        >>> [None if piece is None else piece.tolist() for piece in split_by(torch.tensor([1, 2, 3]), [2, 0, 1])]
+        [[1, 2], None, [3]]
+    """
+    if x is None:
+        return [None] * len(numbers)
+    if len(numbers) == 1:
+        return [x]
+    return [piece if len(piece) else None for piece in x.split(list(numbers))]
+
+
+@dataclass(slots=True, eq=False)
+class Transit:
+    """A link during a run. Its unit takes in what the source gave; what it makes waits until it is delivered.
+
+    Attributes:
+        route: the link with its clocks.
+        unit: what it goes through, None for nothing.
+        waiting: values on the way in pieces, oldest first, `(r, B, *N)` each.
+        begun: what the link remembered when the run began; the others are the present values.
+    """
+
+    route: Route
+    unit: HybridUnit | None
+    waiting: deque[Tensor]
+    unit_state: UnitState | None
+    held: Tensor | None
+    context: Tensor | None
+    triggered: Tensor | None
+    begun: LinkState
+    moved: bool = False
+
+    @classmethod
+    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState) -> "Transit":
+        """The transit on a link from what it remembers."""
+        waiting = deque([state.queue.transpose(0, 1)] if state.queue is not None else ())
+        return cls(route, unit, waiting, state.unit, state.held, state.context, state.triggered, state)
+
+    def take_in(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
+        """The unit runs over what the source gave.
+
+        Args:
+            signals: what every source of the link gave in these ticks, None where that is nothing.
+            start: first tick.
+            stop: the tick after the last.
+        """
+        route = self.route
+        x = signals[route.link.source]
+        if self.unit is None:
+            if x is not None:
+                self._send(x)
+            return
+        context = opens = None
+        if route.context is not None:
+            context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
+        if route.trigger is not None:
+            opens = self._openings(route.trigger, signals[str(trigger_of(route.link))], start, stop)
+        if x is None or self.unit_state is None:
+            return
+        if route.makes.between(start, stop):
+            y, self.unit_state = self.unit(x, self.unit_state, opens=opens, context=context)
+            self._send(y)
+        else:
+            self.unit_state = self.unit.collect(x, self.unit_state)
+
+    def deliver(self, start: int, stop: int) -> Tensor | None:
+        """The values that arrive from tick `start` to before `stop`, `(r, B, *N)`, or None."""
+        delay = self.route.link.delay
+        number = self.route.clock.between(start - delay, stop - delay)
+        if number == 0:
+            return None
+        self.moved = True
+        taken = []
+        while number:
+            piece = self.waiting.popleft()
+            if len(piece) > number:
+                self.waiting.extendleft(reversed(piece.split(number)))
+                piece = self.waiting.popleft()
+            taken.append(piece)
+            number -= len(piece)
+        return taken[0] if len(taken) == 1 else torch.cat(taken)
+
+    def deliver_by(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
+        """The same for each of some spans side by side, when all that the source gives in them has been taken in."""
+        delay = self.route.link.delay
+        numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
+        return split_by(self.deliver(spans[0][0], spans[-1][1]), numbers)
+
+    def end(self) -> LinkState:
+        """What the link remembers. It is copied, so that no long signal is kept alive, nor changed by its owner."""
+        queue = self.begun.queue
+        if self.moved:
+            queue = torch.cat(list(self.waiting)).transpose(0, 1) if self.waiting else None
+        held, context = (
+            now if now is None or now is before else now.clone()
+            for now, before in ((self.held, self.begun.held), (self.context, self.begun.context))
+        )
+        return LinkState(self.unit_state, queue, held, context, self.triggered)
+
+    def _send(self, values: Tensor) -> None:
+        self.moved = True
+        self.waiting.append(values)
+
+    def _read_context(self, clock: Clock, fresh: Tensor | None, start: int, stop: int) -> Tensor | None:
+        """The context when the unit makes something, `(K, B, *C)`, None if it makes nothing."""
+        ticks = self.route.makes.ticks(start, stop)
+        reading = Reading.of(self.context, fresh, [clock.between(start, tick + 1) for tick in ticks])
+        self.context = reading.newest
+        return reading.values(0, len(ticks)) if ticks else None
+
+    def _openings(self, clock: Clock, flags: Tensor | None, start: int, stop: int) -> Tensor:
+        if self.triggered is None:
+            return openings_by_clock(self.route.source, clock, start, stop)
+        opens, self.triggered = openings_by_flags(self.route.source, clock, flags, self.triggered, start, stop)
+        return opens
