@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from spikebridge.coding import (
     SynchronyEncoder,
 )
 
+in_any_time = settings(deadline=None)
 DTYPES = st.sampled_from([torch.float32, torch.float64])
 NUMBERS = st.integers(1, 40)
 UNIT = st.floats(0, 1)
@@ -48,27 +49,32 @@ def halfway(n: int) -> list[float]:
     return [(k + half) / n for k in range(n) for half in (0.5 - 1e-6, 0.5, 0.5 + 1e-6)]
 
 
+@in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), NUMBERS, DTYPES)
 def test_no_value_passes_the_bound_of_a_rate(values: list[float], n: int, dtype: torch.dtype) -> None:
     assert within(RateEncoder(n), [*values, *halfway(n)], dtype)
 
 
+@in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), NUMBERS, DTYPES)
 def test_no_value_passes_the_bound_of_latency(values: list[float], n: int, dtype: torch.dtype) -> None:
     assert within(LatencyEncoder(n), [*values, *(k / n for k in range(n + 1))], dtype)
 
 
+@in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), st.integers(1, 23), DTYPES)
 def test_no_value_passes_the_bound_of_phase(values: list[float], n: int, dtype: torch.dtype) -> None:
     encoder = PhaseEncoder(n)
     assert within(encoder, [*values, 0.0, 1.0, encoder.bound, 1 - encoder.bound], dtype)
 
 
+@in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), NUMBERS, DTYPES)
 def test_no_value_passes_the_bound_of_a_burst(values: list[float], n: int, dtype: torch.dtype) -> None:
     assert within(BurstEncoder(n), [*values, *halfway(n)], dtype)
 
 
+@in_any_time
 @given(
     st.lists(UNIT, min_size=1, max_size=20), NUMBERS, st.integers(2, 12), st.floats(-8, 8), st.floats(0.5, 8), DTYPES
 )
@@ -81,11 +87,13 @@ def test_no_value_passes_the_bound_of_a_population(
     assert within(encoder, inside, dtype, size=16.0)
 
 
+@in_any_time
 @given(st.lists(UNIT, min_size=1, max_size=20), st.integers(1, 20), st.integers(1, 4), DTYPES)
 def test_no_value_passes_the_bound_of_synchrony(values: list[float], n: int, width: int, dtype: torch.dtype) -> None:
     assert within(SynchronyEncoder(n, width), [*values, *halfway(n)], dtype)
 
 
+@in_any_time
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=30), st.floats(0.1, 5), DTYPES)
 def test_no_step_of_a_signal_passes_the_bound_of_delta(values: list[float], quantum: float, dtype: torch.dtype) -> None:
     encoder = DeltaEncoder(quantum)
@@ -94,6 +102,7 @@ def test_no_step_of_a_signal_passes_the_bound_of_delta(values: list[float], quan
     assert (again.double() - x.double()).abs().max() <= encoder.bound + 8 * 50 * torch.finfo(dtype).eps
 
 
+@in_any_time
 @given(st.lists(st.integers(-24, 24), min_size=1, max_size=30), st.integers(1, 3))
 def test_no_signal_slower_than_the_limit_passes_the_bound_of_delta(changes: list[int], limit: int) -> None:
     # eighths of a quantum, none above the limit: exact numbers, so the bound needs no tolerance

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,6 +25,8 @@ from spikebridge.coding import (
 from spikebridge.coding.saturation import saturate
 from spikebridge.errors import ConfigError, ShapeError
 
+in_any_time = settings(deadline=None)
+
 
 def code(encoder: Encoder, *values: float) -> list[list[float]]:
     """The spikes of single values, one list a value."""
@@ -38,6 +40,7 @@ def signal(*steps: float) -> Tensor:
     return torch.tensor(steps, dtype=torch.float32).reshape(-1, 1, 1)
 
 
+@in_any_time
 @given(st.integers(1, 60), st.data())
 def test_the_spikes_of_a_rate_are_as_many_as_rounded_and_as_even_as_whole_steps_allow(
     n: int, data: st.DataObject
@@ -94,6 +97,7 @@ def test_a_population_fires_around_the_value() -> None:
     assert spikes.sum(0).flatten().tolist() == [0.0, 0.0, 6.0, 2.0, 0.0]
 
 
+@in_any_time
 @given(st.floats(-2, 3), st.integers(1, 20), st.integers(2, 6))
 def test_neighbours_in_a_population_share_the_spikes(value: float, n: int, num_neurons: int) -> None:
     number = PopulationEncoder(n, num_neurons)(signal(value))[0].sum().item()
@@ -130,6 +134,7 @@ def test_the_gradient_of_a_signal_sent_on_change_is_that_of_the_value_now() -> N
     assert gradient.flatten().tolist() == pytest.approx([0.0, 0.0, 1.0])
 
 
+@in_any_time
 @given(st.floats(0, 1), st.integers(1, 8), st.integers(1, 3))
 def test_each_neuron_alone_says_nothing_in_synchrony(value: float, n: int, width: int) -> None:
     spikes, _ = SynchronyEncoder(n, width)(signal(value))
@@ -143,6 +148,7 @@ def test_synchrony_counts_spikes_that_come_near_each_other_in_part() -> None:
     assert SynchronyDecoder(4, width=2)(pair)[0].item() == (1 + 0.5 + 0 + 0) / 4
 
 
+@in_any_time
 @given(st.floats(0, 1), st.integers(1, 6), st.integers(2, 4), st.data())
 def test_late_spikes_add_their_share_to_the_bound_of_synchrony(
     value: float, n: int, width: int, data: st.DataObject

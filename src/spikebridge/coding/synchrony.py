@@ -11,13 +11,11 @@ second     1 0 0 0  0 0 1 0
 ```
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.axes import Windows
+from spikebridge.axes import Step, Windows
 from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import spread_evenly
 from spikebridge.coding.saturation import saturate
@@ -66,6 +64,22 @@ class InPhase(Discretizer):
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None
 
 
+def pulse_step(x_t: Step, carry: History) -> tuple[Step, History]:
+    """One step of `Pulse`: what came in this step and in those of the carry, added up.
+
+    Args:
+        x_t: spikes.
+        carry: the `width - 1` steps before.
+
+    Example:
+        >>> h_t, carry = pulse_step(torch.tensor([[0.0]]), History(torch.tensor([[[1.0]]])))
+        >>> h_t.item(), carry.last.item()
+        (1.0, 0.0)
+    """
+    last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
+    return last.sum(1), History(last[:, 1:])
+
+
 class Pulse(Kernel):
     """Makes every spike last `width` steps: the sum over the last steps.
 
@@ -77,16 +91,14 @@ class Pulse(Kernel):
         [1.0, 1.0, 0.0]
     """
 
+    step_function = staticmethod(pulse_step)
+
     def __init__(self, width: int) -> None:
         super().__init__(keep=True)
         self.width = whole_number("Pulse", "width", width)
 
-    def initial_state(self, x_t: Tensor) -> History:
+    def initial_state(self, x_t: Step) -> History:
         return History(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:])))
-
-    def step(self, x_t: Tensor, state: History, **modulation: Any) -> tuple[Tensor, History]:
-        last = torch.cat([state.last, x_t.unsqueeze(1)], dim=1)
-        return last.sum(1), History(last[:, 1:])
 
 
 class Coincidence(nn.Module):
