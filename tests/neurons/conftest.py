@@ -212,10 +212,3 @@ def neuron(request: pytest.FixtureRequest) -> Case:
 def quantity(request: pytest.FixtureRequest) -> tuple[Case, str]:
     """Every quantity of every neuron."""
     return request.param
-
-
-@pytest.fixture
-def own_errors(request: pytest.FixtureRequest) -> None:
-    """For tests of messages about wrong types and shapes: under the type checks its message would come first."""
-    if request.config.getoption("--jaxtyping-packages"):
-        pytest.skip("the executed type checks speak first")

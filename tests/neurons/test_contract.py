@@ -236,6 +236,16 @@ def test_no_modulation_is_the_plain_layer(case):
     assert torch.equal(layer(x, None, **absent)[0], layer(x)[0])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # those of the compiler
+def test_layers_compile_in_one_piece(cases, request):
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("executed type checks are not what is compiled")
+    (case,) = [case for case in cases if case.name == "Recurrent of Sequential"]
+    layer, x = case.build(learn=("tau", "v_threshold")), case.signal(3, 2, *N, dtype=torch.float32)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x)[0], layer(x)[0])
+
+
 def test_the_printed_layer_tells_its_numbers(case):
     text = repr(case.build(learn=list(case.quantities)))
     for name, value in case.quantities.items():

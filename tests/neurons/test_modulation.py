@@ -220,7 +220,7 @@ def test_a_modulated_time_constant_stays_above_zero(value, message):
         LIF(0.02, dt=0.001)(torch.zeros(4, 2, 3), None, tau=value)
 
 
-def test_a_modulation_is_a_number_a_tensor_or_an_effect(own_errors):
+def test_a_modulation_is_a_number_a_tensor_or_an_effect():
     with pytest.raises(ConfigError, match="a number, a tensor or an Effect for v_threshold, but got 'high'"):
         LIF(dt=0.001)(torch.zeros(4, 2, 3), None, v_threshold="high")
 
@@ -230,7 +230,7 @@ def test_an_effect_fits_what_the_layer_keeps():
         LIF(dt=0.001, r=torch.ones(3))(torch.zeros(4, 2, 3), None, r=Effect(torch.ones(4, 2, 5)))
 
 
-def test_an_effect_says_how_it_acts(own_errors):
+def test_an_effect_says_how_it_acts():
     with pytest.raises(ConfigError, match="one of add, multiply, replace, but got 'times'"):
         Effect(torch.ones(1, 1), "times")
     with pytest.raises(ShapeError, match=r"a tensor \(T, B, \*M\), but got \(3,\)"):

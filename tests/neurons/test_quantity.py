@@ -191,9 +191,7 @@ def test_a_new_layer_declares_what_can_be_modulated():
         ({"refractory": 0.0005}, "refractory time of 0.0005 s, at most half a step of 0.001 s"),
     ],
 )  # fmt: skip
-def test_an_impossible_setting_is_refused(settings, message, request):
-    if settings.get("reset") == "zero":
-        request.getfixturevalue("own_errors")
+def test_an_impossible_setting_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         LIF(**{"dt": 0.001, **settings})
 
@@ -205,7 +203,7 @@ def test_a_refractory_time_needs_a_clock():
 
 
 @pytest.mark.parametrize("value", ["high", None, True, [1.0]])
-def test_a_quantity_is_a_number_or_a_tensor(value, own_errors):
+def test_a_quantity_is_a_number_or_a_tensor(value):
     with pytest.raises(ConfigError, match="LIF needs v_threshold as a number or a tensor, but got"):
         LIF(dt=0.001, v_threshold=value)
 
@@ -227,7 +225,7 @@ def test_every_time_constant_is_above_zero(quantity):
         assert case.build(**{name: 0.0}) is not None
 
 
-def test_no_clock_is_made_up(neuron, own_errors):
+def test_no_clock_is_made_up(neuron):
     if neuron.kind.__name__ not in ("IF", "Memoryless"):
         with pytest.raises(ConfigError, match=f"{neuron.kind.__name__} .*needs dt"):
             neuron.kind(dt=None)

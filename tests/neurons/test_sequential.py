@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_is_refused(name):
         Sequential(**{name: IF()})
 
 
-def test_a_layer_is_a_module(own_errors):
+def test_a_layer_is_a_module():
     with pytest.raises(ConfigError, match="Sequential needs modules, but 'act' is a builtin_function_or_method"):
         Sequential(act=torch.relu)
 
@@ -147,7 +147,7 @@ def test_a_layer_that_gives_a_tuple_is_refused():
         Sequential(nn.GRU(4, 4), IF())(torch.zeros(3, 2, 4))
 
 
-def test_recurrent_takes_a_layer_and_a_plain_weight(own_errors):
+def test_recurrent_takes_a_layer_and_a_plain_weight():
     with pytest.raises(ConfigError, match="Recurrent needs a Stateful layer, but got Linear"):
         Recurrent(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="a plain module as its weight, but got the stateful IF"):

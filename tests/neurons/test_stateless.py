@@ -213,7 +213,7 @@ def test_a_parameter_that_is_not_there_is_refused():
         modulated(nn.Linear(4, 2), {"wight": torch.zeros(2, 4)}, torch.zeros(T, B, 4))
 
 
-def test_a_value_is_a_number_a_tensor_or_an_effect(own_errors):
+def test_a_value_is_a_number_a_tensor_or_an_effect():
     with pytest.raises(ConfigError, match="a number, a tensor or an Effect, but got 'heavy'"):
         modulated(nn.Linear(4, 2), {"weight": "heavy"}, torch.zeros(T, B, 4))
 
