@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spikebridge.errors import ConfigError
-from spikebridge.recipes import digits, digits_report
+from spikebridge.recipes import digits, digits_table
 from spikebridge.training import Run
 
 QUICK = digits.PRESETS["quick"]
@@ -105,7 +105,7 @@ def test_the_verdict_needs_two_standard_errors() -> None:
         return [{"accuracy": v, "accuracy_by_window": [v], "parameters": 1, **costs} for v in values]
 
     scores = {"learned": seeds(0.95, 0.96, 0.97), "ann": seeds(0.90, 0.91, 0.92), "snn": seeds(0.97, 0.95, 0.97)}
-    rows = {row["network"]: row for row in digits_report.compare(scores)["learned against"]}
+    rows = {row["network"]: row for row in digits_table.compare(scores)["learned against"]}
     assert rows["ann"] == {"network": "ann", "points": 5.0, "sd": 0.0, "learned is": "ahead"}
     assert rows["snn"]["learned is"] == "level"
 

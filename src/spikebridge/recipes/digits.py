@@ -34,7 +34,7 @@ from spikebridge.data.saccades import HybridRecording, Saccades, hybrid_camera, 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.what_where import KINDS, matched, num_parameters
-from spikebridge.recipes import digits_report
+from spikebridge.recipes import digits_report, digits_table
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, evaluating, fit
 
 NUM_DRAWS = 4
@@ -209,7 +209,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 child.save_weights(network)
                 child.save_results(score(network, config, scored))
             scores[name].append(child.results())
-    results = digits_report.compare(scores)
+    results = digits_table.compare(scores)
     run.save_results(results)
     return results
 
@@ -246,7 +246,7 @@ def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> di
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "parameters": num_parameters(network),
-        **digits_report.expenses(network, {name: seen[name][:, :32] for name in network.inputs}),
+        **digits_table.expenses(network, {name: seen[name][:, :32] for name in network.inputs}),
     }
 
 
@@ -260,7 +260,7 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
         network = _network(config, name)
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
-    return digits_report.compare({name: scores[name] for name in config.networks})
+    return digits_table.compare({name: scores[name] for name in config.networks})
 
 
 def report(run: Run) -> Path:

@@ -1,15 +1,15 @@
-"""What the digits recipe reports: expenses of a network, the table, who wins, and the page."""
+"""The page of the digits recipe: who wins, when, with which networks, and where in the grid of noise."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikebridge.analysis import count_cost, energy, hardware_profile, measure_steps, summarize
+from spikebridge.analysis import summarize
 from spikebridge.analysis.figures import (
     accuracy_bars,
     accuracy_lines,
@@ -24,92 +24,10 @@ from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.what_where import KINDS
 from spikebridge.training import Run
+from spikebridge.training.atomic import replacing
 
 # there in a checkout of the sources; a report made elsewhere goes without
 GRID = Path(__file__).parents[3] / "benchmarks" / "results" / "digits_grid.json"
-
-
-def expenses(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
-    """Operations and energy of one recording, and the wall time of a tick.
-
-    Args:
-        network: trained.
-        inputs: some recordings; their mean counts. The first one is streamed for the time.
-    """
-    cost = count_cost(network, inputs)
-    total = cost.total
-    one = {name: x[:, :1].repeat(8, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
-    return {
-        "macs": total.macs,
-        "synops": total.synops,
-        "updates": total.updates,
-        "energy_nj": energy(cost, hardware_profile("45nm")).total * 1e9,
-        "tick_ms": measure_steps(network, one).median * 1e3,
-    }
-
-
-def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """The table of all networks over seeds, the learned hybrid beside each other one, and accuracy over time.
-
-    Args:
-        scores: what `score` gave, a list over seeds for each network.
-    """
-    return {
-        "networks": [_row(name, seeds) for name, seeds in scores.items()],
-        "learned against": _against("learned", scores),
-        "accuracy by window": [
-            {"network": name} | {str(k + 1): value for k, value in enumerate(_by_window(seeds))}
-            for name, seeds in scores.items()
-        ],
-    }
-
-
-def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    values = [100 * score["accuracy"] for score in seeds]
-    means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
-    return {
-        "network": name,
-        "accuracy %": round(fmean(values), 2),
-        "sd": round(stdev(values), 2) if len(values) > 1 else None,
-        "seeds": len(values),
-        "parameters": int(seeds[0]["parameters"]),
-        "kMAC": round(means["macs"] / 1e3, 1),
-        "ksynop": round(means["synops"] / 1e3, 1),
-        "kupdate": round(means["updates"] / 1e3, 2),
-        "energy nJ": round(means["energy_nj"], 1),
-        "ms a tick": round(means["tick_ms"], 3),
-    }
-
-
-def _against(name: str, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Differences seed by seed; "level" where the mean lies within two standard errors."""
-    rows = []
-    for other in scores:
-        if other == name or name not in scores:
-            continue
-        pairs = zip(scores[name], scores[other], strict=True)
-        gaps = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
-        mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
-        if sd is None:
-            verdict = "one seed tells nothing"
-        elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
-            verdict = "level"
-        else:
-            verdict = "ahead" if mean > 0 else "behind"
-        rows.append(
-            {
-                "network": other,
-                "points": round(mean, 2),
-                "sd": None if sd is None else round(sd, 2),
-                "learned is": verdict,
-            }
-        )
-    return rows
-
-
-def _by_window(seeds: Sequence[Mapping[str, Any]]) -> list[float]:
-    columns = zip(*(score["accuracy_by_window"] for score in seeds), strict=True)
-    return [round(100 * fmean(column), 2) for column in columns]
 
 
 def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor]) -> Path:
@@ -124,6 +42,7 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Ten
     for name, network in networks.items():
         next(child for path, child in run.children().items() if path.startswith(f"{name}/")).load_weights(network)
     results = run.results()
+    _save_pictures(run, scores, networks)
     sections = [
         _result(results, scores),
         _time(scores, run.config),
@@ -187,12 +106,27 @@ def _lead(results: Mapping[str, Any]) -> str:
 def _result(results: Mapping[str, Any], scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
     rows = [{**row, "what it is": KINDS[row["network"]]} for row in results["networks"]]
     best = max(range(len(rows)), key=lambda i: rows[i]["accuracy %"])
-    bars = accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()})
     tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
     if results["learned against"]:
         text = "Differences seed by seed; “level” where the mean lies within two standard errors of nothing."
         tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
-    return Section("Result", _lead(results), tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every seed.")])
+    return Section("Result", _lead(results), tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
+
+
+def _bars(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    return to_svg(accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}))
+
+
+def _save_pictures(
+    run: Run, scores: Mapping[str, Sequence[Mapping[str, Any]]], networks: Mapping[str, HybridNetwork]
+) -> None:
+    """Accuracies and networks as files of their own."""
+    folder = run.path / "pictures"
+    folder.mkdir(exist_ok=True)
+    drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
+    for name, svg in drawn.items():
+        with replacing(folder / f"{name}.svg") as temporary:
+            temporary.write_text(svg, encoding="utf-8")
 
 
 def _time(scores: Mapping[str, Sequence[Mapping[str, Any]]], config: Mapping[str, Any]) -> Section:
