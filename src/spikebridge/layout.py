@@ -20,7 +20,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     names = list(rows[0])
     cells = [[value_text(row.get(name)) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
-    to_right = [isinstance(rows[0][name], int | float) for name in names]
+    to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
     for line in [names, *cells]:
         padded = [
