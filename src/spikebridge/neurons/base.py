@@ -4,7 +4,8 @@ State is an argument and a result: `y, state = layer(x, state)`. Modules hold pa
 sequence equal the whole, and a stream, truncated back-propagation and a whole sequence are one code path.
 """
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ class Stateful(nn.Module):
 
     Subclasses give `initial_state(x_t)` and `step(x_t, state, **modulation)`. Quantities that can be modulated are
     declared with `Quantity`, and are listed in `modulable`; a container lists those of its layers in `modulable_paths`.
+    Further inputs are keyword arguments of `step` with names of their own, `step(x_t, state, *, motion, **modulation)`.
     """
 
     modulable: ClassVar[tuple[str, ...]] = ()
@@ -65,7 +67,7 @@ def scan(
         x: the signal; T may be 0.
         state: from an earlier part of the stream, or None for the initial state.
         modulation: a tensor with as many axes as `x` changes in time, one with fewer does not; `Effect`s carry their
-            own time.
+            own time. What `step` takes by a name that is no quantity is a further input, `(T, B, *M)`.
 
     Returns:
         The outputs and the state after the last step.
@@ -81,20 +83,41 @@ def scan(
         [1.0, 2.0, 3.0]
     """
     refuse_timeless(layer, x)
-    if modulation:
-        refuse_unknown(layer, modulation)
+    inputs = _further_inputs(layer, x, modulation) if modulation else {}
+    effects = {name: value for name, value in modulation.items() if name not in inputs}
+    if effects:
+        refuse_unknown(layer, effects)
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
     if len(x) == 0:
-        y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state)
+        nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
+        y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)
         return y_t.new_empty((0, *y_t.shape)), state
-    varying, constant = split_in_time(modulation, len(x), x.ndim)
+    varying, constant = split_in_time(effects, len(x), x.ndim)
+    varying |= {name: value.unbind(0) for name, value in inputs.items()}
     outputs = []
     # unbind, not x[t]: indexing in the loop would add a whole zero tensor a step to the backward pass
     for t, x_t in enumerate(x.unbind(0)):
         y_t, state = layer.step(x_t, state, **constant, **{name: values[t] for name, values in varying.items()})
         outputs.append(y_t)
     return torch.stack(outputs), state
+
+
+def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What is given beside modulation: arguments of the layer's step that are no quantities, `(T, B, *M)` each."""
+    known = layer.modulable_paths()
+    others = [name for name in given if name not in known]
+    arguments = inspect.signature(layer.step).parameters if others else {}
+    taken = [n for n, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD]
+    inputs = {name: given[name] for name in others if name in taken}
+    for name, value in inputs.items():
+        if not isinstance(value, Tensor) or value.shape[:2] != x.shape[:2]:
+            got = tuple(value.shape) if isinstance(value, Tensor) else value
+            raise ShapeError(
+                f"{type(layer).__name__} needs {name} with the steps and samples of its signal, "
+                f"{tuple(x.shape[:2])}, but got {got}"
+            )
+    return inputs
 
 
 def split_in_time(
