@@ -19,7 +19,7 @@ same number of parameters to within 5 %:
 | snn | SNN on events | mean, identity | - |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -266,4 +266,15 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
 def report(run: Run) -> Path:
     """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
     config = run.config_as(Config)
-    return digits_report.write(run, build(config), example(config))
+    return digits_report.write(run, build(config), example(config), _command(config))
+
+
+def _command(config: Config) -> str:
+    """What makes the same run again: the options that differ from the defaults."""
+    words = ["spikebridge train digits"]
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if value != setting.default:
+            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+            words += [f"--{setting.name.replace('_', '-')}", *texts]
+    return " ".join(words)

@@ -30,13 +30,14 @@ from spikebridge.training.atomic import replacing
 GRID = Path(__file__).parents[3] / "benchmarks" / "results" / "digits_grid.json"
 
 
-def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor]) -> Path:
+def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str) -> Path:
     """Writes report.html into a finished run.
 
     Args:
         run: with its results.
         networks: untrained, by name; the weights of the first seed are loaded.
         inputs: a small batch for summaries and rasters.
+        command: what makes the same run again.
     """
     scores = _scores(run)
     for name, network in networks.items():
@@ -54,7 +55,6 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Ten
     facts = {name: run.config[name] for name in ("dataset", "split", "noise", "thinning", "event_loss", "epochs")}
     facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     seeds = f"{run.config['seed']} to {run.config['seed'] + run.config['num_seeds'] - 1}"
-    command = f"spikebridge report {run.path.name}"
     return write_report(
         run.path / "report.html",
         "What and where on digits",
@@ -93,9 +93,8 @@ def _lead(results: Mapping[str, Any]) -> str:
     groups: dict[str, list[str]] = {}
     for row in results["learned against"]:
         groups.setdefault(row["learned is"], []).append(f"{row['network']} ({row['points']:+.1f})")
-    told = [
-        f"{verdict} {'with' if verdict == 'level' else 'of'} {', '.join(names)}" for verdict, names in groups.items()
-    ]
+    words = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
+    told = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
     spread = rows["learned"]["sd"]
     sd = "" if spread is None else f" ± {spread:.1f}"
     if spread is None:
@@ -104,13 +103,13 @@ def _lead(results: Mapping[str, Any]) -> str:
 
 
 def _result(results: Mapping[str, Any], scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
-    rows = [{**row, "what it is": KINDS[row["network"]]} for row in results["networks"]]
+    rows = results["networks"]
     best = max(range(len(rows)), key=lambda i: rows[i]["accuracy %"])
     tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
     if results["learned against"]:
         text = "Differences seed by seed; “level” where the mean lies within two standard errors of nothing."
         tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
-    return Section("Result", _lead(results), tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
+    return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
 
 
 def _bars(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
