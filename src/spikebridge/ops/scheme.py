@@ -1,0 +1,92 @@
+"""One scheme for neurons: charge, fire, reset. What a whole-sequence path is told, and what it gives back.
+
+With `i` and `a` only where the neuron has them, each step is
+
+    i = decay_syn i + x                         (else i = x)
+    v = v_leak + decay (v - v_leak) + r i       kept for the backward pass, before the reset
+    a = decay_adaptation a
+    y = 1 where v - (v_threshold + a) >= 0      (a neuron that does not fire gives v itself)
+    v = the reset of v by y
+    a = a + jump y
+
+The pure step functions of `neurons/` define it; whatever runs the scheme gives their numbers to the bit, forward.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from torch import Tensor
+
+Value: TypeAlias = Tensor | float
+
+
+class Bump(Protocol):
+    """What stands for the derivative of the spike; `width` and the class say which one."""
+
+    @property
+    def width(self) -> float: ...
+
+    def derivative(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What kind of neuron it is. A synaptic current and an adaptation are there where the `Memory` has them.
+
+    Args:
+        surrogate: derivative of the spike; None for a neuron that does not fire.
+        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        detach_reset: no gradient through the reset.
+    """
+
+    surrogate: Bump | None
+    reset: Literal["hard", "soft"] = "hard"
+    detach_reset: bool = False
+
+    @property
+    def fires(self) -> bool:
+        return self.surrogate is not None
+
+
+class Values(NamedTuple):
+    """The numbers of a scheme. Each is a float, or a tensor in the dtype and on the device of the signal.
+
+    A tensor lines up from the right with the signal `(T, B, *N)`: `()`, `(*N)`, `(B, *N)`, or `(T, B, *N)` where each
+    axis may be 1. One with as many axes as the signal may change in time.
+    """
+
+    decay: Value
+    v_threshold: Value = 1.0
+    v_reset: Value = 0.0
+    v_leak: Value = 0.0
+    r: Value = 1.0
+    decay_syn: Value = 0.0
+    decay_adaptation: Value = 0.0
+    jump: Value = 0.0
+
+
+class Memory(NamedTuple):
+    """What a neuron remembers, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
+
+    None stands for what the neuron does not have; in gradients, for zeros or for what nobody asked for.
+    """
+
+    v: Tensor | None
+    i: Tensor | None = None
+    a: Tensor | None = None
+
+
+class Trace(NamedTuple):
+    """What a forward pass gives: the outputs, the membranes before the reset `(T, B, *N)` if kept, the last memory."""
+
+    y: Tensor
+    v: Tensor | None
+    end: Memory
+
+
+class Gradients(NamedTuple):
+    """What a backward pass gives: gradients in the shapes of what they belong to, None where they are not wanted."""
+
+    x: Tensor | None
+    start: Memory
+    values: dict[str, Tensor]
