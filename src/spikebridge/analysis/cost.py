@@ -13,10 +13,12 @@
 Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from spikebridge.analysis.operations import Operations
@@ -82,7 +84,6 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         ConfigError: a module whose products cannot be seen.
 
     Example:
-        >>> import torch
         >>> cost = count_cost(nn.Linear(4, 3), torch.full((2, 4), 0.5))
         >>> cost.total.macs, cost.total.adds
         (12.0, 3.0)
@@ -100,7 +101,12 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         if operations is not None:
             layers[visit.path] = layers.get(visit.path, Operations()) + operations
 
-    with evaluating(network), visiting(network, leave) as visits, Products(network, visits) as products:
+    with (
+        evaluating(network),
+        _attention_in_steps(),
+        visiting(network, leave) as visits,
+        Products(network, visits) as products,
+    ):
         num_samples, seconds = _run(network, inputs, dt)
     for (path, _), product in products.counts.items():
         operations = Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
@@ -110,6 +116,17 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
     layers = {path: operations.scaled(1 / num_samples) for path, operations in layers.items()}
     parts, links = _by_owner(network, layers)
     return Cost(parts, links, layers, num_samples, seconds)
+
+
+@contextmanager
+def _attention_in_steps() -> Iterator[None]:
+    """Without the fast path of attention, whose products run in one piece that nothing sees into."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, float | None]:

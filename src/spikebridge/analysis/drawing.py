@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
+from math import ceil
 
 from spikebridge.analysis.diagram import (
     CHIP_LINE,
@@ -57,14 +58,14 @@ def draw_network(network: HybridNetwork, title: str | None = None) -> str:
     legend, legend_height = _legend(placement, width)
     above = 34.0 if title else 0.0
     height = placement.bottom - placement.top + above + legend_height + 18
-    total = width + 2 * MARGIN, height + 2 * MARGIN
+    total = ceil(width + 2 * MARGIN), ceil(height + 2 * MARGIN)
     # a graph narrower than its legend stands in the middle
     left = MARGIN - placement.left + (width - placement.right + placement.left) / 2
     style = (files("spikebridge.analysis") / "drawing.css").read_text(encoding="utf-8")
     names = ", ".join(network.parts)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]:.0f} {total[1]:.0f}" '
-        f'width="{total[0]:.0f}" height="{total[1]:.0f}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
+        f'width="{total[0]}" height="{total[1]}" role="img">',
         f"<title>{escape(title or f'Hybrid network of {names}')}</title>",
         f"<style>{style}</style>",
         '<rect class="paper" width="100%" height="100%" rx="10"/>',

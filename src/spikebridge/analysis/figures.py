@@ -181,7 +181,7 @@ def heat_map(
 
 
 def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]") -> Figure:
-    """A row a method: a bar from one standard deviation below the mean to one above, the mean, and every seed as a point.
+    """A row a method: every seed as a point, the mean, and a bar of one standard deviation to both sides.
 
     Args:
         scores: by method, one number a seed.
@@ -199,6 +199,7 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
         text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
         axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
     axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
+    axes.use_sticky_edges = False  # or bars would end at the edge of the axes
     axes.margins(x=0.06)
     axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
     axes.set_yticks(range(len(numbers)), list(numbers))

@@ -39,9 +39,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     """
     figure.patch.set_facecolor("none")
     out = StringIO()
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}
-    ):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid import HybridNetwork, Kernel
-from spikebridge.neurons import Stateful
+from spikebridge.neurons import Sequential, Stateful
 
 
 @dataclass
@@ -111,13 +111,13 @@ def is_layer(module: nn.Module) -> bool:
     """Whether a module is a layer by itself: a stateful one without stateful ones inside, or one without children.
 
     Example:
-        >>> from spikebridge.neurons import IF, Sequential
+        >>> from spikebridge.neurons import IF
         >>> is_layer(IF()), is_layer(nn.ReLU()), is_layer(Sequential(IF()))
         (True, True, False)
     """
     if isinstance(module, Stateful):
         inside = (child for child in module.modules() if child is not module)
-        return not isinstance(module, Kernel) and not any(isinstance(child, Stateful) for child in inside)
+        return not isinstance(module, Kernel | Sequential) and not any(isinstance(child, Stateful) for child in inside)
     return next(module.children(), None) is None
 
 

@@ -1,0 +1,191 @@
+"""Drawings of networks: well-formed, complete, and nothing lies on anything else."""
+
+import re
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from spikebridge.analysis.diagram import Box, Chip
+from spikebridge.analysis.drawing import draw_network
+from spikebridge.analysis.placement import place, spread
+from spikebridge.hybrid import (
+    Bernoulli,
+    Exponential,
+    Hold,
+    HybridNetwork,
+    HybridUnit,
+    Mean,
+    Modulation,
+    Sliding,
+    Transmission,
+    Tumbling,
+    every,
+)
+from spikebridge.neurons import LIF, Sequential
+
+from .conftest import DT, what_where
+
+
+def layer(a: int, b: int) -> Sequential:
+    return Sequential(fc=nn.Linear(a, b), lif=LIF(dt=DT))
+
+
+def six_parts() -> HybridNetwork:
+    return HybridNetwork(
+        dt=DT,
+        inputs={"frames": every(6 * DT), "events": every(DT), "tasks": every(6 * DT, phase=5 * DT)},
+        parts={
+            "retina": layer(300, 64),
+            "vision": nn.Linear(256, 32),
+            "memory": layer(64, 32),
+            "context": nn.Linear(8, 8),
+            "fusion": nn.Bilinear(32, 64, 10),
+            "motor": layer(10, 4),
+        },
+        links=[
+            Transmission("events", "retina"),
+            Transmission("frames", "vision"),
+            Transmission("tasks", "context"),
+            Transmission("retina", "memory", HybridUnit(None, Exponential(0.02, dt=DT), nn.Linear(64, 64))),
+            Transmission("vision", "fusion"),
+            Transmission("retina", "fusion", HybridUnit(Sliding(12, 6), Mean()), held=True),
+            Transmission("fusion", "motor", HybridUnit(Hold(6), None, None, Bernoulli())),
+            Modulation("context", "memory.lif.v_threshold", HybridUnit(None, None, nn.Linear(8, 32)), by="add"),
+            Modulation("motor", "retina.lif.tau", HybridUnit(Tumbling(6), Mean()), by="replace", delay=2),
+            Modulation("memory", "retina.fc.bias", HybridUnit(Tumbling(6), Mean()), delay=1),
+        ],
+        outputs=["motor", "fusion"],
+    )
+
+
+def alone() -> HybridNetwork:
+    return HybridNetwork(
+        dt=DT,
+        inputs={"x": every(DT)},
+        parts={"snn": layer(4, 4)},
+        links=[Transmission("x", "snn"), Modulation("snn", "snn.lif.v_threshold", by="add", delay=1)],
+        outputs=["snn"],
+    )
+
+
+NETWORKS = {"what and where": what_where, "six parts": six_parts, "one part": alone}
+every_network = pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+
+
+def words(svg: str) -> list[str]:
+    texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return [text.text or "" for text in texts]
+
+
+def edges(thing: Box | Chip) -> tuple[float, float, float, float]:
+    return thing.x, thing.y - thing.height / 2, thing.x + thing.width, thing.y + thing.height / 2
+
+
+def overlap(a: Box | Chip, b: Box | Chip) -> bool:
+    (left, top, right, bottom), (l2, t2, r2, b2) = edges(a), edges(b)
+    return left < r2 and l2 < right and top < b2 and t2 < bottom
+
+
+@every_network
+def test_boxes_and_chips_cover_nothing(build: type) -> None:
+    placement = place(build())
+    things = [*placement.boxes, *placement.chips]
+    assert [(a, b) for a, b in combinations(things, 2) if overlap(a, b)] == []
+
+
+@every_network
+def test_everything_lies_inside_the_picture(build: type) -> None:
+    network = build()
+    placement = place(network)
+    for thing in [*placement.boxes, *(chip for chip in placement.chips if chip.num_lines)]:
+        left, top, right, bottom = edges(thing)
+        assert placement.left <= left and right <= placement.right
+        assert placement.top <= top and bottom <= placement.bottom
+    points = [point for wire in placement.wires for point in wire.points]
+    assert all(placement.left <= x <= placement.right and placement.top <= y <= placement.bottom for x, y in points)
+    root = ElementTree.fromstring(draw_network(network))
+    size = [float(n) for n in root.attrib["viewBox"].split()[2:]]
+    assert size[0] >= placement.right - placement.left + 40
+    assert size[1] >= placement.bottom - placement.top + 40
+
+
+@every_network
+def test_lanes_cross_no_box(build: type) -> None:
+    placement = place(build())
+    for wire in (wire for wire in placement.wires if not wire.curved):
+        for (x1, y1), (x2, y2) in zip(wire.points[1:], wire.points[2:-1], strict=False):
+            for box in placement.boxes:
+                left, top, right, bottom = edges(box)
+                crosses = min(x1, x2) < right and left < max(x1, x2) and min(y1, y2) < bottom and top < max(y1, y2)
+                assert not crosses, (wire.chip.source.name, wire.chip.target.name, box.name)
+
+
+@every_network
+def test_texts_fit_into_their_boxes(build: type) -> None:
+    placement = place(build())
+    for box in placement.boxes:
+        assert box.height >= 17 * (len(box.lines) + 1)
+        assert box.width > 7 * max(len(line) for line in box.lines)
+    for chip in placement.chips:
+        assert chip.width >= 6 * max([len(chip.heading), len(chip.foot), *(len(text) for _, text in chip.stages)])
+
+
+def test_the_drawing_names_parts_clocks_units_delays_and_quantities() -> None:
+    texts = words(draw_network(six_parts(), "Six & more"))
+    for text in (
+        "Six & more",
+        "retina",
+        "SNN · 240 Hz",
+        "40 Hz, from tick 5",
+        "19,264 parameters",
+        "Sliding(12, 6)",
+        "Bernoulli",
+        "+ lif.v_threshold",
+        "= lif.tau",
+        "× fc.bias",
+        "2 ticks later",
+        "held",
+        "modulation",
+    ):
+        assert text in texts, text
+    assert texts.count("output") == 2
+
+
+def test_modulation_is_dashed_and_has_its_own_colour() -> None:
+    svg = draw_network(what_where())
+    assert re.search(r"\.modulation \.wire \{[^}]*dasharray", svg)
+    assert svg.count('<g class="modulation"><path class="wire"') == 2  # the link, and its sign in the legend
+    assert "prefers-color-scheme: dark" in svg
+
+
+def test_names_are_text_and_no_markup() -> None:
+    network = HybridNetwork(
+        dt=1.0,
+        inputs={"a<b&c": every(1.0)},
+        parts={"<script>": nn.Identity()},
+        links=[Transmission("a<b&c", "<script>")],
+        outputs=["<script>"],
+    )
+    svg = draw_network(network, "<b>")
+    assert "<script>" not in svg
+    assert {"<script>", "a<b&c", "<b>"} <= set(words(svg))
+
+
+def test_a_drawing_asks_for_nothing_outside() -> None:
+    svg = draw_network(six_parts())
+    assert re.findall(r"https?://[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
+
+
+@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(1, 50)), max_size=8))
+def test_spread_keeps_order_and_distance(things: list[tuple[float, float]]) -> None:
+    things.sort()
+    wanted, sizes = [w for w, _ in things], [s for _, s in things]
+    middles = spread(wanted, sizes, distance=5.0)
+    for i in range(1, len(things)):
+        assert middles[i] - middles[i - 1] >= (sizes[i] + sizes[i - 1]) / 2 + 5 - 1e-6
+    if things:  # what is moved one way is moved the other way by others
+        assert sum(middles) == pytest.approx(sum(wanted), abs=1e-6)

@@ -1,0 +1,45 @@
+"""Energy by a stated model."""
+
+import pytest
+
+from spikebridge.analysis import (
+    Cost,
+    HardwareProfile,
+    Operations,
+    anchors,
+    energy,
+    hardware_profile,
+    hardware_profiles,
+    joules,
+)
+from spikebridge.errors import ConfigError
+
+
+def test_prices_are_those_of_45_nm() -> None:
+    profile = hardware_profile("45nm")
+    pico = 1e12
+    assert joules(Operations(macs=1), profile) * pico == pytest.approx(4.6)
+    assert joules(Operations(synops=1), profile) * pico == pytest.approx(0.9)
+    assert joules(Operations(adds=1), profile) * pico == pytest.approx(0.9)
+    assert joules(Operations(compares=1), profile) * pico == pytest.approx(0.9)
+    assert joules(Operations(updates=1), profile) * pico == pytest.approx(5.5)
+    assert joules(Operations(), profile) == 0
+
+
+def test_parts_and_links_add_up_and_time_makes_power() -> None:
+    cost = Cost({"ann": Operations(macs=10)}, {"unit": Operations(synops=10)}, {}, num_samples=3, seconds=0.5)
+    result = energy(cost, HardwareProfile("mine", "mine", mac=2.0, ac=1.0, source="here"))
+    assert (result.parts, result.links, result.total, result.power) == ({"ann": 20.0}, {"unit": 10.0}, 30.0, 60.0)
+    assert energy(Cost({}, {}, {}, 1, None), hardware_profile()).power is None
+
+
+def test_profiles_and_anchors_say_where_they_come_from() -> None:
+    assert all(hardware_profile(name).source for name in hardware_profiles())
+    assert all(anchor.source and anchor.unit and anchor.value > 0 for anchor in anchors())
+
+
+def test_wrong_profiles_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no hardware profile '45mn'; did you mean '45nm'"):
+        hardware_profile("45mn")
+    with pytest.raises(ConfigError, match="prices above 0 J"):
+        HardwareProfile("free", "free", mac=0.0, ac=1.0, source="")
