@@ -8,8 +8,8 @@
 | `K` | windows that a hybrid unit cut from a signal |
 | `L` | steps inside one window |
 
-A whole signal is `(T, B, *N)`, one step of it `(B, *N)`, a cut signal `(K, L, B, *N)`. A state holds tensors whose first
-axis is `B`, so that samples can be selected from any state.
+A whole signal is `(T, B, *N)`, one step of it `(B, *N)`, a cut signal `(K, L, B, *N)`. A state holds tensors whose
+first axis is `B`, so that samples can be selected from any state.
 """
 
 from typing import TypeAlias
