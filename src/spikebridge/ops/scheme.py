@@ -1,4 +1,4 @@
-"""One scheme for neurons: charge, fire, reset. What a whole-sequence path is told, and what it gives back.
+"""One scheme for neurons: charge, fire, reset. What a whole-sequence path is told, and what it gives.
 
 With `i` and `a` only where the neuron has them, each step is
 
@@ -68,10 +68,10 @@ class Values(NamedTuple):
 class Memory(NamedTuple):
     """What a neuron remembers, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
 
-    None stands for what the neuron does not have; in gradients, for zeros or for what nobody asked for.
+    None stands for what the neuron does not have.
     """
 
-    v: Tensor | None
+    v: Tensor
     i: Tensor | None = None
     a: Tensor | None = None
 
@@ -82,11 +82,3 @@ class Trace(NamedTuple):
     y: Tensor
     v: Tensor | None
     end: Memory
-
-
-class Gradients(NamedTuple):
-    """What a backward pass gives: gradients in the shapes of what they belong to, None where they are not wanted."""
-
-    x: Tensor | None
-    start: Memory
-    values: dict[str, Tensor]

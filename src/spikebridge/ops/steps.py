@@ -1,14 +1,30 @@
-"""The scheme of `scheme.py` over a whole sequence, forward and backward, in plain PyTorch.
+"""The scheme of `scheme.py` over a whole sequence, in plain PyTorch: forward here, backward in `backward.py`.
 
-Both functions are plain arithmetic outside autograd. A faster implementation has the same two signatures, and is chosen
-in `dispatch.py` where it can serve.
+Both functions are plain arithmetic outside autograd, in place, in memory taken once. A faster implementation has the
+same two signatures, and is chosen in `dispatch.py` where it can serve.
+
+Numbers are those of the step functions to the bit: a product is rounded before it is added. Where one operation does
+both, one of its factors is 0 or 1, so that fused arithmetic has nothing to leave out.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from spikebridge.ops.scheme import Gradients, Memory, Scheme, Trace, Values
+from spikebridge.ops.backward import backward_steps
+from spikebridge.ops.cutting import (
+    batch_parts,
+    each_step,
+    is_number,
+    memory_of_batch,
+    number,
+    time_blocks,
+    values_of_batch,
+)
+from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
+
+__all__ = ["backward_steps", "forward_steps"]
 
 
 def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool) -> Trace:
@@ -23,34 +39,84 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
             as those.
 
     Returns:
-        Outputs, membranes and the memory after the last step, all in memory of their own.
+        Outputs, membranes and the memory after the last step; nothing in it shares memory with what was given.
+
+    Example:
+        >>> from spikebridge.neurons import Arctan
+        >>> x, start = torch.ones(3, 1, 1), Memory(torch.zeros(1, 1))
+        >>> trace = forward_steps(Scheme(Arctan()), x, start, Values(decay=1.0, v_threshold=2.0), keep=True)
+        >>> trace.y.flatten().tolist(), trace.v.flatten().tolist(), trace.end.v.item()
+        ([0.0, 1.0, 0.0], [1.0, 2.0, 1.0], 1.0)
     """
-    raise NotImplementedError
+    values = Values(*map(number, values))
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    v = torch.empty_like(y) if keep and scheme.fires else None
+    end = Memory(*[None if m is None else m.clone(memory_format=torch.contiguous_format) for m in start])
+    for part in batch_parts(x):
+        _steps_of_part(
+            scheme,
+            x[:, part],
+            values_of_batch(values, part, x.ndim),
+            memory_of_batch(end, part),
+            y[:, part],
+            None if v is None else v[:, part],
+        )
+    return Trace(y, y if keep and not scheme.fires else v, end)
 
 
-def backward_steps(
-    scheme: Scheme,
-    x: Tensor | None,
-    v: Tensor,
-    start: Memory,
-    values: Values,
-    grad_y: Tensor | None,
-    grad_end: Memory,
-    wanted: Collection[str],
-) -> Gradients:
-    """The gradients of a sequence from those of its outputs and of its last memory.
+def _steps_of_part(scheme: Scheme, x: Tensor, values: Values, now: Memory, y: Tensor, v: Tensor | None) -> None:
+    """Writes outputs to `y`, membranes to `v` if given, and leaves in `now` the memory after the last step."""
+    # without a backward pass one row serves all steps
+    rows = y.unbind(0) if not scheme.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
+    leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
+    # a product of three is rounded from left to right on the processor; elsewhere nobody promises
+    factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
+    resets_to_zero = scheme.fires and scheme.reset == "hard" and is_number(values.v_reset, 0)
+    if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
+        _two_operations_a_step(x, factor, values.v_threshold, now.v, y, rows)
+        return
+    one, before = x.new_ones(()), now.v
+    drive, sum_ = torch.empty_like(now.v), torch.empty_like(now.v)
+    numbers = [each_step(value, x) for value in values]
+    for x_t, y_t, v_t, decay, threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump in zip(
+        x.unbind(0), y.unbind(0), rows, *numbers, strict=True
+    ):
+        current = x_t if now.i is None else now.i.mul_(decay_syn).add_(x_t)
+        if scales:
+            current = torch.mul(current, r, out=drive)
+        if factor is not None:
+            torch.addcmul(current, before, one, value=factor, out=v_t)
+        elif leaks_to_zero:
+            torch.mul(before, decay, out=v_t).add_(current)
+        else:
+            torch.sub(before, v_leak, out=v_t).mul_(decay).add_(v_leak).add_(current)
+        if not scheme.fires:
+            before = v_t
+            continue
+        if now.a is not None:
+            threshold = torch.add(now.a.mul_(decay_adaptation), threshold, out=sum_)
+        torch.ge(v_t, threshold, out=y_t)
+        torch.addcmul(v_t, y_t, threshold if scheme.reset == "soft" else v_t, value=-1, out=now.v)
+        if scheme.reset == "hard" and not resets_to_zero:
+            now.v.addcmul_(y_t, v_reset)
+        if now.a is not None:
+            now.a.addcmul_(y_t, jump)
+    if not scheme.fires:
+        now.v.copy_(before)
 
-    Args:
-        scheme: what kind of neuron.
-        x: the input, given only where "r" or "decay_syn" is wanted.
-        v: the membranes before the reset, as `forward_steps` kept them. All else is worked out again from them.
-        start: the memory before the first step.
-        values: the numbers of the scheme.
-        grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
-        grad_end: of the last memory; None for zeros.
-        wanted: names out of "x", those of `Memory` and those of `Values`; the latter only where they are tensors.
 
-    Returns:
-        What is wanted; the gradient of a value is summed to the shape of the value.
-    """
-    raise NotImplementedError
+def _two_operations_a_step(
+    x: Tensor, decay: float, v_threshold: Value, u: Tensor, y: Tensor, rows: Sequence[Tensor]
+) -> None:
+    """A leak to 0 and a reset to 0 are one product: `decay v`, times 0 where the neuron fired, else times 1."""
+    one = x.new_ones(())
+    xs, thresholds = x.unbind(0), each_step(v_threshold, x)
+    for block in time_blocks(x):
+        before, silent = u, one
+        for x_t, silent_t, v_t, threshold in zip(
+            xs[block], y[block].unbind(0), rows[block], thresholds[block], strict=True
+        ):
+            torch.addcmul(x_t, before, silent, value=decay, out=v_t)
+            before, silent = v_t, torch.lt(v_t, threshold, out=silent_t)
+        torch.mul(before, silent, out=u)
+        torch.sub(one, y[block], out=y[block])

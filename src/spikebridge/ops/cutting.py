@@ -1,0 +1,78 @@
+"""Cuts a signal into pieces that fit a processor's caches: parts of the batch, and blocks of time.
+
+Samples know nothing of each other, so each part of a batch runs through all its time alone, with its membranes near the
+processor. What needs no loop over time is done for a block of steps at once.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spikebridge.ops.scheme import Memory, Value, Values
+
+ROW = 32768  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
+
+
+def batch_parts(x: Tensor) -> list[slice]:
+    """Parts of the batch whose steps are small.
+
+    Example:
+        >>> batch_parts(torch.empty(10, 3, 30000, device="meta")) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+        True
+    """
+    batch = x.shape[1]
+    sample = max(1, x[0].numel() // max(1, batch))
+    size = max(1, ROW * torch.get_num_threads() // sample) if x.device.type in ("cpu", "meta") else max(1, batch)
+    return [slice(b, min(b + size, batch)) for b in range(0, max(1, batch), size)]
+
+
+def time_blocks(x: Tensor) -> list[slice]:
+    """Stretches of time of about as many elements as a large step."""
+    num_steps = len(x)
+    size = max(1, ROW * torch.get_num_threads() // max(1, x[0].numel()))
+    return [slice(t, min(t + size, num_steps)) for t in range(0, num_steps, size)]
+
+
+def number(value: Value) -> Value:
+    """A tensor of one number on the processor as that number, anything else as it is."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
+
+
+def is_number(value: Value, wanted: float) -> bool:
+    """Whether a value is known to be a certain number."""
+    return not isinstance(value, Tensor) and value == wanted
+
+
+def of_batch(value: Value, part: slice, ndim: int) -> Value:
+    """A value for a part of the batch of a signal with `ndim` axes."""
+    if not isinstance(value, Tensor) or value.ndim < ndim - 1:
+        return value
+    axis = value.ndim - ndim + 1
+    return value if value.shape[axis] == 1 else value.narrow(axis, part.start, part.stop - part.start)
+
+
+def values_of_batch(values: Values, part: slice, ndim: int) -> Values:
+    """All values for a part of the batch."""
+    return Values(*[of_batch(value, part, ndim) for value in values])
+
+
+def memory_of_batch(memory: Memory, part: slice) -> Memory:
+    """The memory of a part of the batch."""
+    return Memory(*[None if m is None else m[part] for m in memory])
+
+
+def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
+    """A value for each step of a signal, as tensors that need no wrapping."""
+    if not isinstance(value, Tensor):
+        return [x.new_full((), value)] * len(x)
+    if value.ndim < x.ndim:
+        return [value] * len(x)
+    return [value[0]] * len(x) if len(value) == 1 else value.unbind(0)
+
+
+def in_block(value: Value, block: slice, x: Tensor) -> Tensor:
+    """A value for a block of the steps of a signal."""
+    if not isinstance(value, Tensor):
+        return x.new_full((), value)
+    return value if value.ndim < x.ndim or len(value) == 1 else value[block]
