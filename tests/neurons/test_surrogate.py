@@ -139,6 +139,8 @@ def test_a_layer_runs_under_torch_func():
         torch.testing.assert_close(torch.func.grad(loss)(x), plain)
     each = torch.func.vmap(torch.func.grad(loss), in_dims=1, out_dims=1)(x.unsqueeze(2))
     torch.testing.assert_close(each.squeeze(2), plain)
+    over_samples = torch.func.vmap(lambda x: layer(x.unsqueeze(1))[0], in_dims=1)
+    torch.testing.assert_close(torch.func.grad(lambda x: over_samples(x).sum())(x), plain)
 
 
 def test_a_surrogate_cannot_change_and_is_compared_by_its_numbers():

@@ -52,6 +52,7 @@ class Surrogate:
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
+        # under torch.func a tensor may hide that a gradient will be asked for
         if torch.compiler.is_compiling() or x.requires_grad or torch._C._are_functorch_transforms_active():
             return _Step.apply(x, self.derivative)
         return (x >= 0).to(x.dtype)  # without a backward pass: a third of the time
