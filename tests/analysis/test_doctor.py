@@ -284,6 +284,29 @@ def test_a_modulation_that_leaves_its_target_as_it_is_is_unused(inputs: Outputs)
     assert "it leaves where.lif.v_threshold as it is" in finding.what
 
 
+def test_what_speaks_only_through_a_constant_modulation_is_not_blamed(inputs: Outputs) -> None:
+    torch.manual_seed(0)
+    gain = HybridUnit(None, None, nn.Linear(12, 1))
+    nn.init.zeros_(gain.nonlinearity.weight)
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"frames": every(6 * DT), "events": every(DT)},
+        parts={
+            "what": nn.Identity(),
+            "where": Sequential(fc=nn.Linear(6, 16), lif=LIF(tau=0.01, dt=DT, v_threshold=0.4)),
+        },
+        links=[
+            Transmission("frames", "what"),
+            Transmission("events", "where"),
+            Modulation("what", "where.lif.v_threshold", gain, by="add"),
+        ],
+        outputs=["where"],
+    ).eval()
+    assert kinds(examine(network, inputs)) == [("constant modulation", "what_to_where")]
+    nn.init.normal_(gain.nonlinearity.weight, std=0.1)
+    assert examine(network, inputs) == []
+
+
 @pytest.mark.parametrize("layers", [lambda: nn.Linear(5, 16), lambda: nn.Sequential(nn.Linear(5, 16), nn.Softplus())])
 def test_a_constant_modulation_is_found(inputs: Outputs, layers: Callable[[], nn.Module]) -> None:
     network = what_where(gain=HybridUnit(None, None, layers()))

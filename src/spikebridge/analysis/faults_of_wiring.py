@@ -55,6 +55,8 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         values = _values_of_links(network, inputs)
         constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(values.get(r.name))]
         findings += [_constant(route, values[route.name]) for route in constant]
+        # what speaks through nothing else makes no difference either, for the same reason
+        ill = ill | {route.link.source for route in constant}
         whole = run(network, inputs)
         for route in network.routes:
             if route.link.part not in useful or route in constant or ill & {route.link.part, route.link.source}:
@@ -138,8 +140,8 @@ def _is_constant(values: Tensor | None) -> bool:
 def _constant(route: Route, values: Tensor) -> Finding:
     what = f"brings {route.link.target} the same values for all samples at all times (mean {float(values.mean()):.3g})"
     remedy = (
-        "initialise the weights of its nonlinearity anew so that it hears its source, check that the source changes, "
-        "or leave the link out and set the quantity by hand"
+        "initialise the weights of its nonlinearity anew so that it hears its source (train it, where it starts at zero "
+        "on purpose), check that the source changes, or leave the link out and set the quantity by hand"
     )
     return Finding("constant modulation", route.name, what, remedy)
 

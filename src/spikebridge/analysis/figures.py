@@ -169,7 +169,7 @@ def heat_map(
         axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
         weight = "bold" if flags[r, c] else "normal"
         axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
-    for r, c in np.argwhere(flags):
+    for r, c in np.argwhere(flags).tolist():
         axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=column_title, ylabel=row_title)
     axes.set_xticks(range(len(columns)), [str(name) for name in columns])
