@@ -1,0 +1,183 @@
+"""What must hold for every network, on random ones: against a simulator, to the bit, on real numbers, for gradients."""
+
+import random
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from random_graphs import Graph, build, piece, random_graph, run_cut, run_steps, signals
+from tick_by_tick import Simulator
+from torch import Tensor
+
+TICKS = 20
+Outputs = dict[str, Tensor]
+
+
+def block(number: int, size: int = 25) -> range:
+    return range(number * size, (number + 1) * size)
+
+
+def random_cuts(seed: int) -> list[int]:
+    rng = random.Random(seed)
+    return [*sorted(rng.choices(range(TICKS + 1), k=rng.randint(1, 5))), TICKS]
+
+
+def assert_same_bits(seed: int, one: Outputs, other: Outputs) -> None:
+    assert one.keys() == other.keys(), f"graph {seed}"
+    for name in one:
+        assert torch.equal(one[name], other[name]), f"graph {seed}, {name}"
+
+
+def assert_near(seed: int, one: Outputs, other: Outputs, tolerance: float) -> None:
+    assert one.keys() == other.keys(), f"graph {seed}"
+    for name in one:
+        torch.testing.assert_close(
+            one[name],
+            other[name],
+            rtol=tolerance,
+            atol=tolerance,
+            msg=lambda text, n=name: f"graph {seed}, {n}: {text}",
+        )
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_network_gives_what_the_tick_by_tick_simulator_gives(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network, inputs = build(graph), signals(graph, TICKS)
+        outputs, state = network(inputs, ticks=TICKS)
+        assert state.ticks == TICKS
+        for sample in range(2):
+            stamped = {
+                name: dict(zip(filter(graph.inputs[name].has, range(TICKS)), x[:, sample].tolist(), strict=True))
+                for name, x in inputs.items()
+            }
+            simulator = Simulator(graph, stamped, TICKS)
+            for name, part in graph.parts.items():
+                expected = [simulator.output(name, tick)[0] for tick in range(TICKS) if part.clock.has(tick)]
+                given = outputs[name][:, sample].tolist() if name in outputs else []
+                assert given == expected, f"graph {seed}, {name}"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_whole_and_step_and_any_cut_are_equal_to_the_bit(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network, inputs = build(graph), signals(graph, TICKS)
+        whole, _ = network(inputs, ticks=TICKS)
+        assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
+        assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_stochastic_units_draw_the_same_in_whole_step_and_cut(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed, draws=True)
+        if not any(link.unit and link.unit.q == "bernoulli" for link in graph.links):
+            continue
+        network, inputs = build(graph), signals(graph, TICKS)
+        whole, _ = network(inputs, ticks=TICKS)
+        assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
+        assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_modulation_that_never_arrives_leaves_the_plain_network(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        plain = deepcopy(graph)
+        plain.links = [link for link in graph.links if link.path is None]
+        graph.links = [link if link.path is None else replace(link, held=True, delay=100) for link in graph.links]
+        inputs = signals(graph, TICKS)
+        assert_same_bits(seed, build(graph)(inputs, ticks=TICKS)[0], build(plain)(inputs, ticks=TICKS)[0])
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_sample_never_depends_on_its_batch_mates(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network, inputs = build(graph), signals(graph, TICKS, batch=3)
+        whole, _ = network(inputs, ticks=TICKS)
+        for sample in range(3):
+            alone, _ = network({name: x[:, [sample]] for name, x in inputs.items()}, ticks=TICKS)
+            assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_future_never_changes_the_past(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network = build(graph)
+        present = random.Random(seed).randint(0, TICKS)
+        inputs, others = signals(graph, TICKS), signals(graph, TICKS, seed=1)
+        for name, x in piece(graph, inputs, 0, present).items():
+            others[name] = torch.cat([x, others[name][len(x) :]])
+        one, _ = network(inputs, ticks=TICKS)
+        other, _ = network(others, ticks=TICKS)
+        for name, y in one.items():
+            past = sum(graph.parts[name].clock.has(tick) for tick in range(present))
+            assert torch.equal(y[:past], other[name][:past]), f"graph {seed}, {name}"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_on_real_numbers_whole_and_step_and_cut_are_near(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+        whole, _ = network(inputs, ticks=TICKS)
+        assert_near(seed, whole, run_steps(graph, network, inputs, TICKS), 1e-4)
+        assert_near(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)), 1e-4)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_exact_run_gives_bits_on_real_numbers_too(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+        whole, _ = network(inputs, ticks=TICKS, exact=True)
+        assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
+        assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed), exact=True))
+
+
+def gradients(graph: Graph, inputs: Outputs, cuts: list[int]) -> Outputs:
+    """What every input and parameter gets from the sum of all squares of outputs."""
+    network = build(graph)
+    leaves = {name: x.clone().requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
+    outputs = run_cut(graph, network, leaves, cuts)
+    loss = sum(((y + 1) ** 2).sum() for y in outputs.values())
+    if isinstance(loss, Tensor) and loss.requires_grad:
+        loss.backward()
+    named = {**leaves, **dict(network.named_parameters())}
+    return {name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_gradients_of_a_cut_stream_are_those_of_the_whole(number: int) -> None:
+    for seed in block(number):
+        graph = random_graph(seed)
+        inputs = signals(graph, TICKS)
+        whole = gradients(graph, inputs, [TICKS])
+        cut = gradients(graph, inputs, random_cuts(seed))
+        zero = {name: torch.zeros_like(x) for name, x in {**whole, **cut}.items()}
+        assert_near(seed, {**zero, **whole}, {**zero, **cut}, 1e-9)
+
+
+def test_the_random_graphs_have_all_that_is_promised() -> None:
+    graphs = [random_graph(seed) for seed in range(300)]
+    networks = [build(graph) for graph in graphs]
+    links = [link for graph in graphs for link in graph.links]
+    units = [link.unit for link in links if link.unit is not None]
+    loops = [len(group.parts) for network in networks for group in network.plan.groups if group.loop]
+    assert {1, 2, 3} <= set(loops)
+    assert {unit.window for unit in units} == {None, "hold", "tumbling", "sliding", "since"}
+    assert {link.by for link in links if link.path} == {"add", "multiply", "replace"}
+    assert sum(link.path is not None and link.path.endswith("weight") for link in links) > 50
+    assert sum(unit.context is not None for unit in units) > 50
+    assert sum(unit.trigger == "mask" for unit in units) > 10
+    assert sum(link.delay > 0 and not link.held for link in links) > 100
+    assert all(
+        network.clock_of(name) == part.clock
+        for g, network in zip(graphs, networks, strict=True)
+        for name, part in g.parts.items()
+    )
