@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
 from spikebridge.hybrid import HybridNetwork, Modulation
-from spikebridge.hybrid.plan import Route
+from spikebridge.hybrid.route import Route
 
 # sizes in pixels
 NAME_SIZE, TEXT_SIZE, CHIP_SIZE = 14.0, 12.0, 11.0

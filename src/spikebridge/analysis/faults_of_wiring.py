@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from spikebridge.analysis.finding import Finding, Inputs, run
 from spikebridge.analysis.visits import Visit, shown_path, visiting
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
-from spikebridge.hybrid.plan import Link, Route
+from spikebridge.hybrid.link import Link
+from spikebridge.hybrid.route import Route
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -140,8 +141,8 @@ def _is_constant(values: Tensor | None) -> bool:
 def _constant(route: Route, values: Tensor) -> Finding:
     what = f"brings {route.link.target} the same values for all samples at all times (mean {float(values.mean()):.3g})"
     remedy = (
-        "initialise the weights of its nonlinearity anew so that it hears its source (train it, where it starts at zero "
-        "on purpose), check that the source changes, or leave the link out and set the quantity by hand"
+        "initialise the weights of its nonlinearity anew so that it hears its source (train it, where it starts at "
+        "zero on purpose), check that the source changes, or leave the link out and set the quantity by hand"
     )
     return Finding("constant modulation", route.name, what, remedy)
 

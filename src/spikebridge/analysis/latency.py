@@ -17,7 +17,7 @@ from torch import Tensor
 from spikebridge.analysis.visits import evaluating
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Since
-from spikebridge.hybrid.plan import Route
+from spikebridge.hybrid.route import Route
 
 
 @dataclass(frozen=True)
