@@ -73,7 +73,7 @@ class Target:
             trained = self._run_of(network_name)
             if trained is not None:
                 trained.load_weights(network)
-            found += [{"network": network_name} | asdict(one) for one in examine(network, self.inputs(network))]
+            found += [{"network": network_name} | asdict(one) for one in examine(network.eval(), self.inputs(network))]
         return found
 
     def _run_of(self, network: str) -> Run | None:

@@ -19,6 +19,7 @@ same number of parameters to within 5 %:
 | snn | SNN on events | mean, identity | - |
 """
 
+import math
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,11 @@ class Config:
         for name in ("num_seeds", "thinning", "num_frames", "hidden", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        if not 0 <= self.noise < math.inf:
+            raise ConfigError(f"noise needs to be 0 or more, but got {self.noise}")
+        for name in ("event_loss", "spurious"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a chance from 0 to 1, but got {getattr(self, name)}")
         if self.num_steps % self.num_frames:
             raise ConfigError(f"num_frames must divide num_steps, but got {self.num_frames} and {self.num_steps}")
 
