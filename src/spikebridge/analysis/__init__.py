@@ -19,6 +19,7 @@ from spikebridge.analysis.membrane import membrane_trace
 from spikebridge.analysis.operations import Operations
 from spikebridge.analysis.streaming import newest_available, streaming_score
 from spikebridge.analysis.summary import Summary, summarize
+from spikebridge.analysis.tracking import TrackingScore, error_by_speed, score, score_by_bin, target_speed
 
 __all__ = [
     "Activity",
@@ -32,10 +33,12 @@ __all__ = [
     "StepTimes",
     "Summary",
     "TickLatency",
+    "TrackingScore",
     "anchors",
     "architectural_latency",
     "count_cost",
     "energy",
+    "error_by_speed",
     "examine",
     "hardware_profile",
     "hardware_profiles",
@@ -44,6 +47,9 @@ __all__ = [
     "membrane_trace",
     "newest_available",
     "recording",
+    "score",
+    "score_by_bin",
     "streaming_score",
     "summarize",
+    "target_speed",
 ]

@@ -1,0 +1,244 @@
+"""How well boxes follow a target: distances, overlaps, and what is made of them, over plain arrays.
+
+A box is `(x, y, w, h)`: its upper left corner and its size in pixels, real numbers. The thresholds are those of the
+tracking literature: success over overlap and precision over distance (Y. Wu, J. Lim, M.-H. Yang, IEEE TPAMI 37:1834,
+2015), precision normalised by the target's size (M. Müller et al., ECCV 2018).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike, NDArray
+
+from spikebridge.errors import ShapeError
+
+Boxes: TypeAlias = Float[np.ndarray, "N 4"]
+
+OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
+NORMALIZED_THRESHOLDS = np.linspace(0, 0.5, 51)
+
+
+class TrackingScore(NamedTuple):
+    """What a set of boxes is worth; shares and overlaps from 0 to 1.
+
+    Args:
+        num_outputs: how many boxes had a truth to be compared with.
+        mean_distance_px: mean distance between the centres.
+        precision_3px: share of boxes whose centre is less than 3 px off; 5 and 20 alike.
+        miou: mean intersection over union.
+        auc: area under the success curve, the mean over 21 overlaps of the share of boxes above.
+        normalized_precision: the mean over 51 distances, in units of the target's size, of the share of boxes below.
+        lost_share: share of boxes that do not touch their truth at all.
+    """
+
+    num_outputs: int
+    mean_distance_px: float
+    precision_3px: float
+    precision_5px: float
+    precision_20px: float
+    miou: float
+    auc: float
+    normalized_precision: float
+    lost_share: float
+
+
+class SpeedBand(NamedTuple):
+    """The error on targets between two speeds [px/s]."""
+
+    slowest: float
+    fastest: float
+    num_outputs: int
+    mean_distance_px: float
+    miou: float
+
+
+def centers(boxes: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
+    """The middle of each box, `(x + w/2, y + h/2)`.
+
+    Example:
+        >>> centers(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
+        [12.0, 23.0]
+    """
+    return boxes[..., :2] + boxes[..., 2:] / 2
+
+
+def distances(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
+    """How far each centre is from the true one [px].
+
+    Example:
+        >>> distances(np.array([[3.0, 4.0, 2.0, 2.0]]), np.array([[0.0, 0.0, 2.0, 2.0]])).tolist()
+        [5.0]
+    """
+    return np.linalg.norm(centers(boxes) - centers(truths), axis=-1)
+
+
+def overlaps(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
+    """Intersection over union of real-valued boxes; 0 where they do not touch or nothing is inside both.
+
+    Example:
+        >>> overlaps(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 2.0, 2.0]])).tolist()  # 2 of 6 pixels
+        [0.333...]
+    """
+    upper_left = np.maximum(boxes[:, :2], truths[:, :2])
+    lower_right = np.minimum(boxes[:, :2] + boxes[:, 2:], truths[:, :2] + truths[:, 2:])
+    shared = (lower_right - upper_left).clip(min=0).prod(axis=1)
+    # a negative size is no area, it must not become one when two of them are multiplied
+    union = boxes[:, 2:].clip(min=0).prod(axis=1) + truths[:, 2:].clip(min=0).prod(axis=1) - shared
+    return np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
+
+
+def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
+    """What boxes are worth against their truths. Lost boxes count; truths that are not known (NaN) are left out.
+
+    Args:
+        boxes: the tracker's, one for each truth; a tracker always gives one.
+        truths: where the target was, NaN where nobody knows.
+
+    Returns:
+        All figures; NaN where no truth is known.
+
+    Raises:
+        ShapeError: not one box for each truth, or a box with a value that is not a number.
+
+    Example:
+        >>> truths = np.array([[0.0, 0.0, 10.0, 10.0]] * 2)
+        >>> result = score(np.array([[0.0, 0.0, 10.0, 10.0], [4.0, 0.0, 10.0, 10.0]]), truths)  # overlaps 1 and 6/14
+        >>> result.mean_distance_px, result.precision_3px, round(result.miou, 3)
+        (2.0, 0.5, 0.714)
+    """
+    boxes, truths = _pairs(boxes, truths)
+    known = np.isfinite(truths).all(axis=1)
+    boxes, truths = boxes[known], truths[known]
+    if not len(boxes):
+        return TrackingScore(0, *[float("nan")] * 8)
+    distance, overlap = distances(boxes, truths), overlaps(boxes, truths)
+    offset = centers(boxes) - centers(truths)
+    normalized = np.linalg.norm(offset / truths[:, 2:], axis=1)
+    return TrackingScore(
+        num_outputs=len(boxes),
+        mean_distance_px=float(distance.mean()),
+        precision_3px=float((distance < 3).mean()),
+        precision_5px=float((distance < 5).mean()),
+        precision_20px=float((distance < 20).mean()),
+        miou=float(overlap.mean()),
+        auc=float(success_curve(overlap).mean()),
+        normalized_precision=float(precision_curve(normalized, NORMALIZED_THRESHOLDS).mean()),
+        lost_share=float((overlap == 0).mean()),
+    )
+
+
+def success_curve(overlap: Float[np.ndarray, " N"]) -> Float[np.ndarray, "21"]:
+    """Share of overlaps strictly above each of 0, 0.05, .. 1.
+
+    Example:
+        >>> success_curve(np.array([0.0, 0.12]))[:4].tolist()  # above 0, 0.05, 0.1 and 0.15
+        [0.5, 0.5, 0.5, 0.0]
+    """
+    return (overlap[:, None] > OVERLAP_THRESHOLDS).mean(axis=0)
+
+
+def precision_curve(distance: Float[np.ndarray, " N"], thresholds: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+    """Share of distances strictly below each threshold.
+
+    Example:
+        >>> precision_curve(np.array([1.0, 4.0]), np.array([1.0, 3.0, 5.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    return (distance[:, None] < thresholds).mean(axis=0)
+
+
+def score_by_bin(boxes: Boxes, truths: Boxes, bin_of_frame: ArrayLike) -> dict[int, TrackingScore]:
+    """The score of each bin between two frames by itself.
+
+    Args:
+        boxes: the tracker's.
+        truths: where the target was.
+        bin_of_frame: for each, which bin after the last frame it was, from 1.
+
+    Example:
+        >>> truths = np.zeros((3, 4)) + [0.0, 0.0, 2.0, 2.0]
+        >>> scores = score_by_bin(truths + [[0.0], [1.0], [3.0]] * np.array([1.0, 0, 0, 0]), truths, [1, 2, 2])
+        >>> {m: one.mean_distance_px for m, one in scores.items()}
+        {1: 0.0, 2: 2.0}
+    """
+    boxes, truths = _pairs(boxes, truths)
+    place = np.asarray(bin_of_frame)
+    if place.shape != (len(boxes),):
+        raise ShapeError(f"each of {len(boxes)} boxes needs its bin, but got shape {place.shape}.")
+    return {int(m): score(boxes[place == m], truths[place == m]) for m in np.unique(place)}
+
+
+def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, " N"]:
+    """How fast the target moves at each time, from where it was some steps before and after [px/s].
+
+    Args:
+        truths: where the target was at each step.
+        dt: length of a step [s].
+        reach: steps before and after; more of them let less of the labels' noise through.
+
+    Returns:
+        Speeds; NaN where a truth is not known or the ends are too near.
+
+    Example:
+        >>> truths = np.arange(5.0)[:, None] * [2.0, 0.0, 0.0, 0.0] + [0.0, 0.0, 4.0, 4.0]  # 2 px a step of 0.1 s
+        >>> target_speed(truths, dt=0.1, reach=1).round(6).tolist()
+        [nan, 20.0, 20.0, 20.0, nan]
+    """
+    if reach < 1 or not dt > 0:
+        raise ShapeError(f"a speed needs a reach of 1 step or more and dt above 0 s, but got {reach=}, {dt=}.")
+    speeds = np.full(len(truths), np.nan)
+    if len(truths) > 2 * reach:
+        middle = centers(np.asarray(truths, dtype=float))
+        way = np.linalg.norm(middle[2 * reach :] - middle[: -2 * reach], axis=1)
+        speeds[reach:-reach] = way / (2 * reach * dt)
+    return speeds
+
+
+def error_by_speed(
+    boxes: Boxes, truths: Boxes, speeds: Float[np.ndarray, " N"], edges: Sequence[float]
+) -> list[SpeedBand]:
+    """The error on slow and on fast targets.
+
+    Args:
+        boxes: the tracker's.
+        truths: where the target was.
+        speeds: of the target at each [px/s]; where it is NaN the pair is left out.
+        edges: growing speeds; band i holds `edges[i] <= speed < edges[i + 1]`.
+
+    Example:
+        >>> truths = np.array([[0.0, 0.0, 2.0, 2.0]] * 2)
+        >>> boxes = np.array([[1.0, 0.0, 2.0, 2.0], [5.0, 0.0, 2.0, 2.0]])
+        >>> bands = error_by_speed(boxes, truths, np.array([10.0, 90.0]), edges=[0, 50, 100])
+        >>> [(band.fastest, band.mean_distance_px) for band in bands]
+        [(50.0, 1.0), (100.0, 5.0)]
+    """
+    boxes, truths = _pairs(boxes, truths)
+    if len(edges) < 2 or (np.diff(edges) <= 0).any() or speeds.shape != (len(boxes),):
+        raise ShapeError(
+            f"bands need 2 or more growing edges and a speed for each of {len(boxes)} boxes, "
+            f"but got edges {list(edges)} and speeds of shape {speeds.shape}."
+        )
+    bands = []
+    for slowest, fastest in pairwise(edges):
+        inside = (speeds >= slowest) & (speeds < fastest)
+        result = score(boxes[inside], truths[inside])
+        bands.append(
+            SpeedBand(float(slowest), float(fastest), result.num_outputs, result.mean_distance_px, result.miou)
+        )
+    return bands
+
+
+def _pairs(boxes: NDArray[Any], truths: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    boxes, truths = np.asarray(boxes, dtype=np.float64), np.asarray(truths, dtype=np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != truths.shape:
+        raise ShapeError(f"boxes and truths must both be (N, 4), but got {boxes.shape} and {truths.shape}.")
+    wrong = ~np.isfinite(boxes).all(axis=1)
+    if wrong.any():
+        raise ShapeError(
+            f"a tracker always gives a box, also when it is lost, but {int(wrong.sum())} of {len(boxes)} are not "
+            f"finite, first at index {int(wrong.argmax())}. Give the last good box instead."
+        )
+    return boxes, truths
