@@ -97,6 +97,7 @@ class AdaptiveLIF(Neuron):
     v_leak = Quantity()
     r = Quantity()
     step_function = staticmethod(adaptive_lif_step)
+    follows_scheme = True
 
     def __init__(
         self,

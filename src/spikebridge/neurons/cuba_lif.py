@@ -92,6 +92,7 @@ class CubaLIF(Neuron):
     v_leak = Quantity()
     r = Quantity()
     step_function = staticmethod(cuba_lif_step)
+    follows_scheme = True
 
     def __init__(
         self,

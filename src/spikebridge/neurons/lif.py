@@ -167,6 +167,7 @@ class LIF(Neuron):
     v_leak = Quantity()
     r = Quantity()
     step_function = staticmethod(lif_step)
+    follows_scheme = True
 
     def __init__(
         self,

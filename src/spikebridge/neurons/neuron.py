@@ -12,6 +12,9 @@ from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
 from spikebridge.neurons.quantity import Modulated, are_hidden
 from spikebridge.neurons.state import State
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.ops.scheme import Memory, Scheme, Values
+from spikebridge.ops.sequence import run_sequence, serves
 
 
 class Neuron(Stateful):
@@ -28,6 +31,12 @@ class Neuron(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
+    follows_scheme: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.scheme
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step_function" in vars(cls) and "follows_scheme" not in vars(cls):
+            cls.follows_scheme = False  # what a parent says holds for the parent's step
 
     def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
         super().__init__()
@@ -91,6 +100,26 @@ class Neuron(Stateful):
         return self._run(x, state, self.arguments(quantities))
 
     def _run(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
+        y, state = (self._run_scheme if self._is_fast(x, state, arguments) else self._loop)(x, state, arguments)
+        refuse_not_finite(self, state[0])
+        return y, state
+
+    def _is_fast(self, x: Tensor, state: State, arguments: dict[str, Any]) -> bool:
+        """Whether the whole sequence can run at once: same numbers, without a loop over step functions."""
+        if not self.follows_scheme or not serves(x) or getattr(state, "wait", None) is not None:
+            return False
+        surrogate = arguments.get("surrogate", ARCTAN)
+        return type(surrogate).__call__ is Surrogate.__call__  # who makes spikes in another way has only the loop
+
+    def _run_scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
+        kind = {name: arguments[name] for name in ("surrogate", "reset", "detach_reset") if name in arguments}
+        scheme = Scheme(**kind)
+        values = Values(**{name: arguments[name] for name in Values._fields if name in arguments})
+        memory = Memory(**{name: value for name, value in state._asdict().items() if name in Memory._fields})
+        y, end = run_sequence(scheme, x, memory, values)
+        return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
+
+    def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         varying = {
             name: unbind_time(name, value, len(x))
             for name, value in arguments.items()
@@ -102,7 +131,6 @@ class Neuron(Stateful):
         for t, x_t in enumerate(x.unbind(0)):
             y_t, state = step_function(x_t, state, **fixed, **{name: values[t] for name, values in varying.items()})
             outputs.append(y_t)
-        refuse_not_finite(self, state[0])
         return torch.stack(outputs), state
 
     def _check_fit(self, name: str, value: Tensor, x: Tensor, modulated: bool) -> None:

@@ -39,7 +39,7 @@ class Scheme:
         detach_reset: no gradient through the reset.
     """
 
-    surrogate: Bump | None
+    surrogate: Bump | None = None
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
 

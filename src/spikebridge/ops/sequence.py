@@ -1,0 +1,103 @@
+"""The scheme with gradients: one autograd node a sequence, with a backward pass written by hand.
+
+It keeps one tensor a step for the backward pass, the membranes before the reset (or the input, where that has to be
+known, from which the membranes are worked out again).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from spikebridge.errors import ConfigError
+from spikebridge.ops.dispatch import backward_steps, forward_steps
+from spikebridge.ops.reference import is_reference
+from spikebridge.ops.scheme import Memory, Scheme, Values
+
+NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
+SINGLE = (torch.float32, torch.float64)
+HALF = (torch.float16, torch.bfloat16)
+
+
+def serves(x: Tensor) -> bool:
+    """Whether a signal can take a fast path: a plain tensor with values, outside transforms and `reference()`.
+
+    Example:
+        >>> serves(torch.ones(2, 1, 1)), serves(torch.ones(2, 1, 1, device="meta"))
+        (True, False)
+    """
+    # is_compiling first: what stands after it is never traced
+    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
+        return False
+    known = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
+    return known and x.dtype in (*SINGLE, *HALF)
+
+
+def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tuple[Tensor, Memory]:
+    """The outputs and the last memory of a sequence, with gradients to all that asks for them.
+
+    Args:
+        scheme: what kind of neuron.
+        x: the input `(T, B, *N)`, T >= 1. Half precision is worked out in float32 and rounded at the end.
+        start: the memory before the first step, in the dtype of the input.
+        values: the numbers of the scheme, tensors in the dtype of the input.
+
+    Returns:
+        `(T, B, *N)` and the memory.
+
+    Example:
+        >>> from spikebridge.neurons import Arctan
+        >>> x = torch.tensor([1.0, 1.0, 1.0]).reshape(3, 1, 1)
+        >>> y, end = run_sequence(Scheme(Arctan()), x, Memory(torch.zeros(1, 1)), Values(decay=1.0, v_threshold=2.0))
+        >>> y.flatten().tolist(), end.v.item()
+        ([0.0, 1.0, 0.0], 1.0)
+    """
+    dtype = x.dtype
+    if dtype in HALF:
+        x = x.float()
+        start = Memory(*[m.float() if m is not None else None for m in start])
+        values = Values(*[n.float() if isinstance(n, Tensor) else n for n in values])
+    tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        y, *end = _Sequence.apply(scheme, x, *start, *values)
+    else:
+        y, _, end = forward_steps(scheme, x, start, values, keep=False)
+    if dtype in HALF:
+        y, *end = (t.to(dtype) if t is not None else None for t in (y, *end))
+    return y, Memory(*end)
+
+
+class _Sequence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scheme: Scheme, x: Tensor, *rest: Tensor | float | None) -> tuple[Tensor | None, ...]:
+        names = ("x", *Memory._fields, *Values._fields)
+        ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
+        start, values = Memory(*rest[:3]), Values(*rest[3:])
+        ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
+        y, v, end = forward_steps(scheme, x, start, values, keep=not ctx.from_input)
+        tensors = [t if isinstance(t, Tensor) else None for t in rest]
+        ctx.save_for_backward(x if ctx.from_input else v, *tensors)
+        ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
+        ctx.scheme = scheme
+        ctx.set_materialize_grads(False)
+        return y, *end
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor | None, *grad_end: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise ConfigError(
+                "a spiking layer's fast path has no second derivative; run the forward pass inside "
+                "spikebridge.ops.reference() to get one, or leave out create_graph=True"
+            )
+        kept, *tensors = ctx.saved_tensors
+        rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
+        start, values = Memory(*rest[:3]), Values(*rest[3:])
+        x, v = (kept, None) if ctx.from_input else (None, kept)
+        if v is None:
+            v = forward_steps(ctx.scheme, kept, start, values, keep=True).v
+        ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
+        unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
+        wanted = [n for n in ctx.wanted if n not in unused]
+        grads = backward_steps(ctx.scheme, x, v, start, values, grad_y, ends, wanted)
+        return None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
