@@ -1,24 +1,215 @@
-"""The scheme of `scheme.py` in plain C, where the installation has it: float32 on a CPU.
+"""The scheme of `scheme.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
 
-`forward_steps` and `backward_steps` have the signatures of those in `steps.py`; `serves` says whether they can take a
-case. `available()` and `why_not()` speak of the library as such.
+`forward_steps` and `backward_steps` have the signatures and the numbers of those in `steps.py`; `serves` says whether
+they can take a case. The gradient of a value is summed over time first, then over columns.
 """
 
+import ctypes
+from collections.abc import Collection
+
+import torch
 from torch import Tensor
 
-from spikebridge.ops.scheme import Scheme, Values
+from spikebridge.ops.native_library import Backward, Forward, Plan, Share, library
+from spikebridge.ops.native_library import Value as CValue
+from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
+
+SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
+SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
+NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
+CHUNK = 2048  # columns; their memory stays in the nearest cache
+RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
+LEAST_COLUMNS = 64
+WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
 
 def available() -> bool:
     """Whether the native library is there and fits."""
-    return False
+    return library().steps is not None
 
 
 def why_not() -> str:
     """Why it is not, in a line; empty where it is."""
-    return "not built yet"
+    return library().why_not
 
 
-def serves(scheme: Scheme, x: Tensor, values: Values) -> bool:
-    """Whether the native steps can run this case: float32 on a CPU, with a surrogate that they know (or none)."""
-    return False
+def description() -> str:
+    """What runs, in a line, for a report on the installation."""
+    found = library()
+    if found.steps is None:
+        return f"plain PyTorch: {found.why_not}"
+    return f"native steps with {found.instructions}, on {'PyTorch threads' if found.team else 'one thread'}"
+
+
+def serves(scheme: Scheme, x: Tensor) -> bool:
+    """Whether the native steps can run this case.
+
+    That is float32 on a CPU, with a surrogate of the package or none; any reset, any shape of the values.
+    """
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and (scheme.surrogate is None or _number_of(scheme.surrogate) is not None)
+        and available()
+    )
+
+
+def _number_of(surrogate: object) -> int | None:
+    # by its full name: a class derived from it may have another derivative
+    kind = type(surrogate)
+    known = kind.__module__ == SURROGATES_ARE_OF and kind.__qualname__ in SURROGATES
+    return SURROGATES.index(kind.__qualname__) if known else None
+
+
+def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool) -> Trace:
+    """All steps of a sequence, as `steps.forward_steps`."""
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    kept = torch.empty_like(x) if keep and scheme.fires else None
+    end = Memory(*[None if m is None else _own(m) for m in start])
+    held: list[object] = []
+    job = Forward(_plan(scheme, x, values, 0, held), *map(_at, (x, y, kept, *end)))
+    _run("spikebridge_forward", job)
+    return Trace(y, y if keep and not scheme.fires else kept, end)
+
+
+def backward_steps(
+    scheme: Scheme,
+    x: Tensor | None,
+    v: Tensor,
+    start: Memory,
+    values: Values,
+    grad_y: Tensor | None,
+    grad_end: dict[str, Tensor],
+    wanted: Collection[str],
+) -> dict[str, Tensor]:
+    """The gradients of a sequence, as `steps.backward_steps`."""
+    v = v.contiguous()
+    x = None if x is None else x.contiguous()
+    start = Memory(*[None if m is None else m.contiguous() for m in start])
+    grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
+    grad_x = torch.empty_like(v) if "x" in wanted else None
+    held: list[object] = []
+    histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
+    plan = _plan(scheme, v, values, histories, held)
+    job = Backward(plan, *map(_at, (x, v, *start)))
+    if grad_y is not None:
+        _point(job.grad_y, grad_y, v, held)
+    job.grad_x = _at(grad_x)
+    job.grad_v, job.grad_i, job.grad_a = map(_at, grads.values())
+    sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
+    _run("spikebridge_backward", job)
+    results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
+    return results | {
+        name: grad for name, grad in {"x": grad_x, **grads}.items() if grad is not None and name in wanted
+    }
+
+
+def _begin(memory: Tensor | None, grad: Tensor | None) -> Tensor | None:
+    """The gradient of the last memory, in memory of its own, which becomes that of the first."""
+    if memory is None:
+        return None
+    return torch.zeros_like(memory) if grad is None else _own(grad)
+
+
+def _run(name: str, job: Forward | Backward) -> None:
+    if getattr(library().steps, name)(ctypes.byref(job)) != 0:
+        raise MemoryError("the native steps found no memory to work in")
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _at(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _plan(scheme: Scheme, x: Tensor, values: Values, histories: int, held: list[object]) -> Plan:
+    """What both directions are told. `held` keeps alive what it points to."""
+    plan = Plan(num_steps=len(x), num_columns=x[0].numel())
+    team = library().team
+    threads = min(torch.get_num_threads(), 1 + x.numel() // WORK_OF_A_THREAD) if team else 1
+    plan.num_threads, plan.team = threads, team
+    plan.chunk = _chunk(plan.num_steps, plan.num_columns, threads, histories)
+    plan.reset = _reset(scheme, values)
+    plan.through_reset = not scheme.detach_reset
+    plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
+    plan.width = 1.0 if scheme.surrogate is None else scheme.surrogate.width
+    # nothing is added where the resting value is 0 for good, and -0 is what adds nothing even to -0
+    base = -0.0 if _is_zero(values.v_leak) else values.v_leak
+    for place, value in zip(plan.values, (*values, base), strict=True):
+        _point(place, value, x, held)
+    return plan
+
+
+def _chunk(num_steps: int, num_columns: int, threads: int, histories: int) -> int:
+    """Columns that are run through all steps at once, in whole cache lines."""
+    size = min(CHUNK, -(-num_columns // threads))
+    if histories:
+        size = min(size, max(LEAST_COLUMNS, RECALLED // (num_steps * histories)))
+    return -(-size // 16) * 16
+
+
+def _reset(scheme: Scheme, values: Values) -> int:
+    if not scheme.fires:
+        return NEVER
+    if scheme.reset == "soft":
+        return BY_THRESHOLD
+    return TO_ZERO if _is_zero(values.v_reset) else TO_VALUE
+
+
+def _is_zero(value: Value) -> bool:
+    return not isinstance(value, Tensor) and value == 0
+
+
+def _point(place: CValue, value: Value, x: Tensor, held: list[object]) -> None:
+    """Lets a value of the plan point to its numbers: one for all, one a step, one a column, or one for each element."""
+    if _is_one_number(value):
+        number = ctypes.c_float(value[(0,) * value.ndim].item() if isinstance(value, Tensor) else value)
+        place.at, place.step, place.column = ctypes.addressof(number), 0, 0
+        held.append(number)
+        return
+    numbers, place.step, place.column = value, 0, 1
+    if not _varies(value, x):
+        numbers = (value[0] if value.ndim == x.ndim else value).expand(x.shape[1:])
+    elif value[0].numel() == 1:
+        place.step, place.column = 1, 0
+    else:
+        numbers, place.step = value.expand(x.shape), x[0].numel()
+    numbers = numbers.detach().contiguous()
+    place.at = numbers.data_ptr()
+    held.append(numbers)
+
+
+def _is_one_number(value: Value) -> bool:
+    return not isinstance(value, Tensor) or value.numel() == 1 or not any(value.stride())
+
+
+def _varies(value: Tensor, x: Tensor) -> bool:
+    """Whether a tensor has a number of its own for each step."""
+    return value.ndim == x.ndim and len(value) > 1
+
+
+def _share(job: Backward, name: str, value: Tensor, x: Tensor) -> Tensor:
+    """Memory for the gradient of a value, as far as the native steps sum it up."""
+    share: Share = job.shares[Values._fields.index(name)]
+    if _varies(value, x):
+        part = torch.empty(x.shape)
+        share.steps = part.data_ptr()
+    elif value.numel() > 1:
+        part = torch.empty(x.shape[1:])
+        share.columns = part.data_ptr()
+    else:
+        part = torch.empty(-(-job.plan.num_columns // job.plan.chunk), dtype=torch.float64)
+        share.chunks = part.data_ptr()
+    return part
+
+
+def _summed(part: Tensor, value: Tensor) -> Tensor:
+    """The rest of the sum, in the shape of the value."""
+    if part.dtype == torch.float64:
+        return part.sum().float().reshape(value.shape)
+    shape = value.shape if value.ndim <= part.ndim else value.shape[1:]
+    return part.sum_to_size(shape).reshape(value.shape)

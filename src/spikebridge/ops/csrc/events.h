@@ -1,0 +1,60 @@
+/* One step of a prepared network, one sample, driven by events.
+
+   A signal is a list of what is not zero, or a full array, or both. Arrays are laid out channels last: what lies at
+   channel c of row y and column x stands at (y * width + x) * channels + c. A vector is one place of many channels.
+
+   The caller (event_native.py) owns all memory and vouches for every size in here. */
+#ifndef SPIKEBRIDGE_EVENTS_H
+#define SPIKEBRIDGE_EVENTS_H
+
+#include <stdint.h>
+
+/* Goes up with every change of the structure below; the caller compares it with its own. */
+#define SPIKEBRIDGE_EVENTS_VERSION 1
+
+enum { CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE };
+
+enum { NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD };
+
+enum { P_DECAY, P_THRESHOLD, P_RESET, P_LEAK, P_R, P_DECAY_SYN, P_DECAY_ADAPTATION, P_JUMP, NUM_PARAMETERS };
+
+typedef struct {
+    int32_t y, x, c;
+} Place;
+
+typedef struct {
+    int64_t kind;
+    int64_t channels, height, width;             /* of what comes in */
+    int64_t out_channels, out_height, out_width; /* of what goes out */
+    int64_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, groups;
+    int64_t padded_width;           /* of the input of a dense convolution */
+    int64_t count_padding, divisor; /* of a mean; divisor 0 is the size of the window */
+    int64_t most_events;            /* with more of them every place is worked out */
+    int64_t reset, has_current, has_adaptation, refractory;
+    int64_t varied;      /* parameters are one a neuron, else one for all */
+    int64_t first_state; /* where its states begin in the lists of states */
+    const void *weight;  /* of a convolution [in][ky][kx backwards][out of the group], of a product [in][out] */
+    const void *bias;    /* NULL without one */
+    const void *parameters[NUM_PARAMETERS];
+    const Place *places;   /* of every input of a convolution, or of a pool whose windows overlap */
+    const int32_t *target; /* where an input goes: in a new order, or to its only window, -1 to none */
+    void *full;            /* room for all outputs */
+    void *cleared;         /* room for all outputs, zero between steps */
+    void *padded;          /* room for the input of a dense convolution with its padding, zero between steps */
+    int32_t *index;        /* room for a list of all outputs, and one more */
+    void *values;          /* the same for what stands there */
+    uint8_t *flags; /* room for a flag an output, and 8 more, zero between steps */
+} Layer;
+
+int64_t spikebridge_events_version(void);
+int64_t spikebridge_events_layer_size(void);
+
+/* The last of the layers is no layer: its channels, height and width are those of the input of the network, and its
+   rooms serve it. before and after hold the states of all neurons, y takes the outputs. Returns 0, or 1 and the number
+   of the first layer whose membranes are not finite. */
+int64_t spikebridge_events_step_float(const Layer *layers, int64_t num_layers, const float *x, int64_t channels_last,
+                                      const void *const *before, void *const *after, float *y);
+int64_t spikebridge_events_step_double(const Layer *layers, int64_t num_layers, const double *x, int64_t channels_last,
+                                       const void *const *before, void *const *after, double *y);
+
+#endif

@@ -1,0 +1,426 @@
+/* Included by events.c once for each type of number, REAL. */
+
+typedef struct {
+    int64_t size;
+    const REAL *full;     /* all of it, or NULL */
+    const int32_t *index; /* what is not zero; used where count >= 0 */
+    const REAL *values;   /* NULL where all are 1 */
+    int64_t count;        /* -1 where there is no list yet */
+    int32_t *index_room;
+    REAL *values_room;
+    REAL *cleared;
+    int spread; /* whether the list now stands in cleared */
+} NAME(Signal);
+
+/* Makes the list. */
+INLINE void NAME(list)(NAME(Signal) * s) {
+    if (s->count >= 0) return;
+    int64_t count = 0;
+    for (int64_t i = 0; i < s->size; i++) {
+        s->index_room[count] = (int32_t)i;
+        s->values_room[count] = s->full[i];
+        count += s->full[i] != 0;
+    }
+    s->index = s->index_room;
+    s->values = s->values_room;
+    s->count = count;
+}
+
+/* All of a signal as an array. */
+INLINE const REAL *NAME(array)(NAME(Signal) * s) {
+    if (s->full) return s->full;
+    for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = s->values ? s->values[k] : 1;
+    s->spread = 1;
+    return s->cleared;
+}
+
+/* Clears what `array` has written. */
+INLINE void NAME(release)(NAME(Signal) * s) {
+    if (!s->spread) return;
+    for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = 0;
+    s->spread = 0;
+}
+
+INLINE NAME(Signal) NAME(signal)(const Layer *layer, int64_t size) {
+    NAME(Signal) s = {size, NULL, NULL, NULL, -1, layer->index, (REAL *)layer->values, (REAL *)layer->cleared, 0};
+    return s;
+}
+
+/* What comes in with the channels first, as a list in our order. */
+INLINE void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
+    int64_t count = 0;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t p = 0; p < places; p++) {
+            const REAL value = x[c * places + p];
+            s->index_room[count] = (int32_t)(p * channels + c);
+            s->values_room[count] = value;
+            count += value != 0;
+        }
+    s->index = s->index_room;
+    s->values = s->values_room;
+    s->count = count;
+}
+
+INLINE void NAME(fill)(REAL *out, const REAL *bias, int64_t channels, int64_t places) {
+    if (!bias) {
+        memset(out, 0, (size_t)(channels * places) * sizeof(REAL));
+        return;
+    }
+    for (int64_t p = 0; p < places; p++)
+        for (int64_t c = 0; c < channels; c++) out[p * channels + c] = bias[c];
+}
+
+INLINE void NAME(add)(REAL *restrict out, const REAL *restrict row, REAL value, int64_t size) {
+    for (int64_t i = 0; i < size; i++) out[i] += value * row[i];
+}
+
+/* The product with a matrix: the rows of what is not zero, four at a time. */
+INLINE void NAME(multiply)(const Layer *layer, NAME(Signal) * s, REAL *restrict out) {
+    const int64_t size = layer->out_channels;
+    const REAL *weight = layer->weight;
+    NAME(list)(s);
+    NAME(fill)(out, layer->bias, size, 1);
+    int64_t k = 0;
+    for (; k + 4 <= s->count; k += 4) {
+        const REAL *restrict w0 = weight + s->index[k] * size, *restrict w1 = weight + s->index[k + 1] * size;
+        const REAL *restrict w2 = weight + s->index[k + 2] * size, *restrict w3 = weight + s->index[k + 3] * size;
+        if (s->values) {
+            const REAL a = s->values[k], b = s->values[k + 1], c = s->values[k + 2], d = s->values[k + 3];
+            for (int64_t i = 0; i < size; i++) out[i] += (a * w0[i] + b * w1[i]) + (c * w2[i] + d * w3[i]);
+        } else {
+            for (int64_t i = 0; i < size; i++) out[i] += (w0[i] + w1[i]) + (w2[i] + w3[i]);
+        }
+    }
+    for (; k < s->count; k++) NAME(add)(out, weight + s->index[k] * size, s->values ? s->values[k] : 1, size);
+}
+
+/* One event spreads over the outputs that see it; with a stride of 1 a row of them lies together. */
+INLINE void NAME(scatter)(const Layer *l, Place at, REAL value, REAL *restrict out) {
+    const int64_t wide = l->out_width, group = l->out_channels;
+    const REAL *weight = (const REAL *)l->weight + at.c * l->kernel_y * l->kernel_x * group;
+    const int64_t right = at.x + l->pad_x, left = right - (l->kernel_x - 1);
+    const int64_t from = left < 0 ? 0 : left, to = right < wide ? right + 1 : wide;
+    if (from >= to) return;
+    for (int64_t ky = 0; ky < l->kernel_y; ky++) {
+        const int64_t y = at.y + l->pad_y - ky;
+        if (y < 0 || y >= l->out_height) continue;
+        NAME(add)(out + (y * wide + from) * group, weight + (ky * l->kernel_x + from - left) * group, value,
+                  (to - from) * group);
+    }
+}
+
+/* The same with any stride, dilation and groups: output by output. */
+INLINE void NAME(scatter_apart)(const Layer *l, Place at, REAL value, REAL *restrict out) {
+    const int64_t group = l->out_channels / l->groups, first = at.c / (l->channels / l->groups) * group;
+    const REAL *weight = (const REAL *)l->weight + at.c * l->kernel_y * l->kernel_x * group;
+    for (int64_t ky = 0; ky < l->kernel_y; ky++) {
+        const int64_t y = at.y + l->pad_y - ky * l->dilation_y;
+        if (y < 0 || y % l->stride_y || y / l->stride_y >= l->out_height) continue;
+        for (int64_t kx = 0; kx < l->kernel_x; kx++) {
+            const int64_t x = at.x + l->pad_x - kx * l->dilation_x;
+            if (x < 0 || x % l->stride_x || x / l->stride_x >= l->out_width) continue;
+            NAME(add)(out + (y / l->stride_y * l->out_width + x / l->stride_x) * l->out_channels + first,
+                      weight + (ky * l->kernel_x + l->kernel_x - 1 - kx) * group, value, group);
+        }
+    }
+}
+
+#define LANES 16 /* channels that are worked out at once */
+
+/* Some outputs side by side, from input with its padding: sums stay in registers. */
+INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, int64_t wide, REAL *restrict out, int64_t channel,
+                         const int places, const int lanes) {
+    REAL sums[4 * LANES];
+    for (int p = 0; p < places; p++)
+        for (int i = 0; i < lanes; i++) sums[p * LANES + i] = out[p * l->out_channels + channel + i];
+    for (int64_t ky = 0; ky < l->kernel_y; ky++)
+        for (int64_t kx = 0; kx < l->kernel_x; kx++) {
+            const REAL *from = in + (ky * l->dilation_y * wide + kx * l->dilation_x) * l->channels;
+            for (int64_t c = 0; c < l->channels; c++) {
+                const int64_t tap = (c * l->kernel_y + ky) * l->kernel_x + l->kernel_x - 1 - kx;
+                const REAL *restrict w = (const REAL *)l->weight + tap * l->out_channels + channel;
+                for (int p = 0; p < places; p++) {
+                    const REAL value = from[p * l->stride_x * l->channels + c];
+                    for (int i = 0; i < lanes; i++) sums[p * LANES + i] += value * w[i];
+                }
+            }
+        }
+    for (int p = 0; p < places; p++)
+        for (int i = 0; i < lanes; i++) out[p * l->out_channels + channel + i] = sums[p * LANES + i];
+}
+
+INLINE void NAME(gather_row)(const Layer *l, const REAL *in, int64_t wide, REAL *out, int64_t channel,
+                             const int lanes) {
+    const int64_t step = l->stride_x * l->channels;
+    int64_t x = 0;
+    for (; x + 4 <= l->out_width; x += 4)
+        NAME(gather)(l, in + x * step, wide, out + x * l->out_channels, channel, 4, lanes);
+    for (; x < l->out_width; x++)
+        NAME(gather)(l, in + x * step, wide, out + x * l->out_channels, channel, 1, lanes);
+}
+
+/* A convolution of all places. */
+INLINE void NAME(convolve_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
+    const int64_t wide = l->padded_width;
+    const size_t row = (size_t)(l->width * l->channels) * sizeof(REAL);
+    REAL *padded = l->padded;
+    const REAL *all = NAME(array)(s);
+    for (int64_t y = 0; y < l->height; y++)
+        memcpy(padded + ((y + l->pad_y) * wide + l->pad_x) * l->channels, all + y * l->width * l->channels, row);
+    for (int64_t y = 0; y < l->out_height; y++) {
+        const REAL *in = padded + y * l->stride_y * wide * l->channels;
+        REAL *to = out + y * l->out_width * l->out_channels;
+        int64_t channel = 0;
+        for (; channel + LANES <= l->out_channels; channel += LANES) NAME(gather_row)(l, in, wide, to, channel, LANES);
+        for (; channel + 4 <= l->out_channels; channel += 4) NAME(gather_row)(l, in, wide, to, channel, 4);
+        for (; channel < l->out_channels; channel++) NAME(gather_row)(l, in, wide, to, channel, 1);
+    }
+}
+
+INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
+    NAME(list)(s);
+    NAME(fill)(out, l->bias, l->out_channels, l->out_height * l->out_width);
+    if (s->count > l->most_events) {
+        NAME(convolve_all)(l, s, out);
+        return;
+    }
+    const int apart = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups != 1;
+    for (int64_t k = 0; k < s->count; k++) {
+        const REAL value = s->values ? s->values[k] : 1;
+        if (apart)
+            NAME(scatter_apart)(l, l->places[s->index[k]], value, out);
+        else
+            NAME(scatter)(l, l->places[s->index[k]], value, out);
+    }
+}
+
+/* One window of a pool, its rows and columns from top-left, as PyTorch defines them. */
+INLINE REAL NAME(window)(const Layer *l, const REAL *all, int64_t out_y, int64_t out_x, int64_t c) {
+    const int64_t top = out_y * l->stride_y - l->pad_y, left = out_x * l->stride_x - l->pad_x;
+    const int mean = l->kind == TAKE_MEAN;
+    REAL result = 0;
+    int64_t seen = 0;
+    for (int64_t ky = 0; ky < l->kernel_y; ky++) {
+        const int64_t y = top + ky * l->dilation_y;
+        if (y < 0 || y >= l->height) continue;
+        for (int64_t kx = 0; kx < l->kernel_x; kx++) {
+            const int64_t x = left + kx * l->dilation_x;
+            if (x < 0 || x >= l->width) continue;
+            const REAL value = all[(y * l->width + x) * l->channels + c];
+            if (mean)
+                result += value;
+            else if (!seen || value > result || value != value)
+                result = value;
+            seen++;
+        }
+    }
+    if (!mean) return result;
+    if (l->divisor) return result / (REAL)l->divisor;
+    if (!l->count_padding) return result / (REAL)seen;
+    const int64_t bottom = top + l->kernel_y, edge = left + l->kernel_x;
+    const int64_t lowest = l->height + l->pad_y, last = l->width + l->pad_x;
+    return result / (REAL)(((bottom < lowest ? bottom : lowest) - top) * ((edge < last ? edge : last) - left));
+}
+
+/* Marks the windows that see a place. One with holes may be marked for nothing, which does no harm. */
+INLINE int64_t NAME(mark)(const Layer *l, Place at, int64_t count) {
+    const int64_t bottom = at.y + l->pad_y, top = bottom - (l->kernel_y - 1) * l->dilation_y;
+    const int64_t right = at.x + l->pad_x, left = right - (l->kernel_x - 1) * l->dilation_x;
+    for (int64_t y = top <= 0 ? 0 : (top + l->stride_y - 1) / l->stride_y; y < l->out_height; y++) {
+        if (y * l->stride_y > bottom) break;
+        for (int64_t x = left <= 0 ? 0 : (left + l->stride_x - 1) / l->stride_x; x < l->out_width; x++) {
+            if (x * l->stride_x > right) break;
+            const int64_t o = (y * l->out_width + x) * l->out_channels + at.c;
+            l->index[count] = (int32_t)o;
+            count += !l->flags[o];
+            l->flags[o] = 1;
+        }
+    }
+    return count;
+}
+
+/* A pool of a list: the windows that hold something. */
+INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+    int64_t marked = 0, count = 0;
+    for (int64_t k = 0; k < s->count; k++) {
+        if (!l->target) {
+            marked = NAME(mark)(l, l->places[s->index[k]], marked);
+            continue;
+        }
+        const int32_t o = l->target[s->index[k]];
+        if (o < 0 || l->flags[o]) continue;
+        l->flags[o] = 1;
+        l->index[marked++] = o;
+    }
+    out->index = l->index;
+    for (int64_t k = 0; k < marked; k++) l->flags[l->index[k]] = 0;
+    if (l->kind == TAKE_LARGEST && !s->values && l->target) { /* the largest of ones is 1: no need to look */
+        out->count = marked;
+        return;
+    }
+    const REAL *all = NAME(array)(s);
+    for (int64_t k = 0; k < marked; k++) {
+        const int32_t o = l->index[k], place = o / (int32_t)l->out_channels;
+        const int32_t wide = (int32_t)l->out_width;
+        const REAL value = NAME(window)(l, all, place / wide, place % wide, o % (int32_t)l->out_channels);
+        l->index[count] = o;
+        out->values_room[count] = value;
+        count += value != 0;
+    }
+    out->values = out->values_room;
+    out->count = count;
+}
+
+INLINE void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+    if (s->count >= 0 && s->count <= l->most_events) {
+        NAME(pool_events)(l, s, out);
+        return;
+    }
+    const REAL *all = NAME(array)(s);
+    REAL *full = l->full;
+    for (int64_t y = 0; y < l->out_height; y++)
+        for (int64_t x = 0; x < l->out_width; x++)
+            for (int64_t c = 0; c < l->out_channels; c++)
+                full[(y * l->out_width + x) * l->out_channels + c] = NAME(window)(l, all, y, x, c);
+    out->full = full;
+}
+
+INLINE void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+    if (s->count < 0) {
+        REAL *full = l->full;
+        for (int64_t i = 0; i < s->size; i++) full[l->target[i]] = s->full[i];
+        out->full = full;
+        return;
+    }
+    for (int64_t k = 0; k < s->count; k++) {
+        l->index[k] = l->target[s->index[k]];
+        out->values_room[k] = s->values ? s->values[k] : 1;
+    }
+    out->index = l->index;
+    out->values = out->values_room;
+    out->count = s->count;
+}
+
+/* The neurons from `from` to `to`: the scheme of scheme.py, operation by operation. */
+INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
+                           int64_t from, int64_t to, const int64_t reset, const int current, const int adapting,
+                           const int waiting, const int varied) {
+    const REAL *const *p = (const REAL *const *)l->parameters;
+    const REAL *restrict v_before = before[0];
+    REAL *restrict v_after = after[0];
+    const REAL *restrict m_before = current || adapting ? before[1] : NULL;
+    REAL *restrict m_after = current || adapting ? after[1] : NULL;
+    const int64_t *restrict wait_before = waiting ? before[1] : NULL;
+    int64_t *restrict wait_after = waiting ? after[1] : NULL;
+    uint8_t *restrict flags = l->flags;
+    const REAL decay_ = *p[P_DECAY], threshold_ = *p[P_THRESHOLD], reset_ = *p[P_RESET], leak_ = *p[P_LEAK];
+    const REAL r_ = *p[P_R], syn_ = *p[P_DECAY_SYN], adaptation_ = *p[P_DECAY_ADAPTATION], jump_ = *p[P_JUMP];
+    int bad = 0;
+#define OF(which, one) (varied ? p[which][j] : one)
+    for (int64_t j = from; j < to; j++) {
+        const REAL leak = OF(P_LEAK, leak_), old = v_before[j];
+        REAL i = in[j];
+        if (current) {
+            i = m_before[j] * OF(P_DECAY_SYN, syn_) + i;
+            m_after[j] = i;
+        }
+        REAL v = leak + OF(P_DECAY, decay_) * (old - leak);
+        v = v + OF(P_R, r_) * i;
+        if (waiting) v = wait_before[j] == 0 ? v : old;
+        bad |= !(v - v == 0);
+        if (reset != NO_SPIKES) {
+            REAL threshold = OF(P_THRESHOLD, threshold_), a = 0;
+            if (adapting) {
+                a = m_before[j] * OF(P_DECAY_ADAPTATION, adaptation_);
+                threshold = threshold + a;
+            }
+            int fired = v - threshold >= 0;
+            if (waiting) {
+                const int64_t wait = wait_before[j];
+                fired = fired && wait == 0;
+                wait_after[j] = fired ? l->refractory : (wait > 0 ? wait - 1 : 0);
+            }
+            flags[j] = (uint8_t)fired;
+            const REAL lower = reset == RESET_TO_VALUE ? OF(P_RESET, reset_) : v - threshold;
+            v = fired ? lower : v;
+            if (adapting) m_after[j] = a + OF(P_JUMP, jump_) * (REAL)fired;
+        }
+        v_after[j] = v;
+    }
+#undef OF
+    return bad;
+}
+
+#define RUN(reset, current, adapting, waiting)                                                        \
+    (l->varied ? NAME(fire_some)(l, in, before, after, 0, size, reset, current, adapting, waiting, 1) \
+               : NAME(fire_some)(l, in, before, after, 0, size, reset, current, adapting, waiting, 0))
+#define RUN_KIND(reset)                             \
+    (l->has_current      ? RUN(reset, 1, 0, 0)      \
+     : l->has_adaptation ? RUN(reset, 0, 1, 0)      \
+     : l->refractory     ? RUN(reset, 0, 0, 1)      \
+                         : RUN(reset, 0, 0, 0))
+
+/* A layer of neurons; returns whether a membrane is not finite. */
+INLINE int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, void *const *after, int64_t size,
+                      NAME(Signal) * out) {
+    int bad;
+    if (l->reset == NO_SPIKES) {
+        bad = RUN(NO_SPIKES, 0, 0, 0);
+        out->full = after[0];
+        return bad;
+    }
+    bad = l->reset == RESET_TO_VALUE ? RUN_KIND(RESET_TO_VALUE) : RUN_KIND(RESET_BY_THRESHOLD);
+    int64_t count = 0;
+    for (int64_t j = 0; j < size; j += 8) {
+        uint64_t eight;
+        memcpy(&eight, l->flags + j, 8);
+        if (!eight) continue;
+        const int64_t end = j + 8 < size ? j + 8 : size;
+        for (int64_t i = j; i < end; i++) {
+            l->index[count] = (int32_t)i;
+            count += l->flags[i];
+        }
+    }
+    out->index = l->index;
+    out->count = count;
+    return bad;
+}
+#undef RUN
+#undef RUN_KIND
+#undef LANES
+
+FOR_THIS_PROCESSOR
+int64_t NAME(spikebridge_events_step)(const Layer *layers, int64_t num_layers, const REAL *x, int64_t channels_last,
+                                      const void *const *before, void *const *after, REAL *y) {
+    const Layer *entry = layers + num_layers;
+    const int64_t places = entry->height * entry->width;
+    NAME(Signal) s = NAME(signal)(entry, entry->channels * places);
+    int64_t bad = 0;
+    if (channels_last)
+        s.full = x;
+    else
+        NAME(read)(&s, x, entry->channels, places);
+    for (const Layer *l = layers; l < entry; l++) {
+        const int64_t size = l->out_channels * l->out_height * l->out_width;
+        NAME(Signal) out = NAME(signal)(l, size);
+        if (l->kind == CONVOLVE) {
+            NAME(convolve)(l, &s, l->full);
+            out.full = l->full;
+        } else if (l->kind == MULTIPLY) {
+            NAME(multiply)(l, &s, l->full);
+            out.full = l->full;
+        } else if (l->kind == REORDER) {
+            NAME(reorder)(l, &s, &out);
+        } else if (l->kind == FIRE) {
+            const int64_t at = l->first_state;
+            if (NAME(fire)(l, NAME(array)(&s), before + at, after + at, size, &out) && !bad) bad = 1 + (l - layers);
+        } else {
+            NAME(pool)(l, &s, &out);
+        }
+        NAME(release)(&s);
+        s = out;
+    }
+    memcpy(y, NAME(array)(&s), (size_t)s.size * sizeof(REAL));
+    NAME(release)(&s);
+    return bad;
+}

@@ -1,0 +1,426 @@
+/* Whole sequences in chunks of columns: a chunk runs through all its steps while its memory stays near the processor. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "native.h"
+#include "step.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+enum {
+    LINE = 16,               /* floats in a cache line */
+    LARGE = 16 * 1024 * 1024 /* bytes; what is larger is written past the caches, which could not hold it anyhow */
+};
+
+int spikebridge_version(void)
+{
+    return SPIKEBRIDGE_VERSION;
+}
+
+/* A chunk of the columns of a job, and the rows of its scratch memory that are taken. */
+typedef struct {
+    const Plan *plan;
+    int64_t index, first, num_columns;
+    float *scratch;
+} Chunk;
+
+static float *take_row(Chunk *chunk)
+{
+    float *row = chunk->scratch;
+    chunk->scratch += chunk->plan->chunk;
+    return row;
+}
+
+static void write_past_caches(float *to, const float *from, int64_t n)
+{
+#if defined(__SSE2__)
+    for (; n > 0 && ((uintptr_t)to & 15) != 0; n--)
+        *to++ = *from++;
+    for (; n >= 4; n -= 4, to += 4, from += 4)
+        _mm_stream_ps(to, _mm_loadu_ps(from));
+    for (; n > 0; n--)
+        *to++ = *from++;
+#else
+    memcpy(to, from, (size_t)n * sizeof(float));
+#endif
+}
+
+static int is_large(const Plan *plan)
+{
+    return plan->num_steps * plan->num_columns * (int64_t)sizeof(float) > LARGE;
+}
+
+static float *at_step(float *matrix, const Chunk *chunk, int64_t t)
+{
+    return matrix == NULL ? NULL : matrix + t * chunk->plan->num_columns + chunk->first;
+}
+
+static const float *read_step(const float *matrix, const Chunk *chunk, int64_t t)
+{
+    return matrix == NULL ? NULL : matrix + t * chunk->plan->num_columns + chunk->first;
+}
+
+static void fill(float *row, float number, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++)
+        row[c] = number;
+}
+
+static int has_rows(const Plan *plan)
+{
+    for (int k = 0; k < NUM_VALUES; k++)
+        if (plan->values[k].column != 0)
+            return 1;
+    return 0;
+}
+
+/* A value at step t as a row: the caller's own, or its number in each column of `filled`. */
+static const float *row_at(const Value *value, const Chunk *chunk, int64_t t, float *filled)
+{
+    const float *at = value->at + t * value->step;
+    if (value->column != 0)
+        return at + chunk->first;
+    if (value->step != 0)
+        fill(filled, *at, chunk->num_columns);
+    return filled;
+}
+
+/* Rows for the numbers that do not change; NULL where a number is enough. */
+static void take_values(Chunk *chunk, int rows, float **filled)
+{
+    for (int k = 0; k < NUM_VALUES; k++) {
+        const Value *value = &chunk->plan->values[k];
+        filled[k] = rows && value->column == 0 ? take_row(chunk) : NULL;
+        if (filled[k] != NULL)
+            fill(filled[k], *value->at, chunk->num_columns);
+    }
+}
+
+static void read_values(Step *step, const Chunk *chunk, int rows, int64_t t, float **filled)
+{
+    for (int k = 0; k < NUM_VALUES; k++) {
+        const Value *value = &chunk->plan->values[k];
+        step->values[k] = rows ? row_at(value, chunk, t, filled[k]) : value->at + t * value->step;
+    }
+}
+
+static int kind(int rows, int current, int adapts, int64_t reset)
+{
+    return ((rows * 2 + current) * 2 + adapts) * 4 + (int)reset;
+}
+
+enum { FORWARD_ROWS = NUM_VALUES + 2 };
+
+static void forward_chunk(const void *data, Chunk *chunk)
+{
+    const Forward *job = data;
+    const Plan *plan = &job->plan;
+    const int rows = has_rows(plan), past = is_large(plan);
+    void (*run)(const Step *) =
+        spikebridge_rows()->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
+    const int64_t n = chunk->num_columns;
+    float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk);
+    Step step = {.num_columns = n, .v = job->v + chunk->first};
+    step.i = at_step(job->i, chunk, 0);
+    step.a = at_step(job->a, chunk, 0);
+    take_values(chunk, rows, filled);
+    for (int64_t t = 0; t < plan->num_steps; t++) {
+        float *y = at_step(job->y, chunk, t), *kept = at_step(job->kept, chunk, t);
+        read_values(&step, chunk, rows, t, filled);
+        step.x = read_step(job->x, chunk, t);
+        step.y = past ? y_row : y;
+        step.kept = past || kept == NULL ? kept_row : kept;
+        if (plan->reset == NEVER)
+            step.kept = step.y; /* the membrane is the output */
+        run(&step);
+        if (past)
+            write_past_caches(y, step.y, n);
+        if (past && kept != NULL)
+            write_past_caches(kept, step.kept, n);
+    }
+}
+
+/* The gradients of values, summed up over the steps of a chunk. */
+typedef struct {
+    const Backward *job;
+    float *totals[NUM_VALUES]; /* NULL where not wanted */
+} Sums;
+
+static void take_sums(Sums *sums, Chunk *chunk)
+{
+    for (int k = 0; k < NUM_VALUES; k++) {
+        const Share *share = &sums->job->shares[k];
+        sums->totals[k] = NULL;
+        if (share->columns != NULL) {
+            sums->totals[k] = share->columns + chunk->first;
+            fill(sums->totals[k], 0.0f, chunk->num_columns);
+        } else if (share->chunks != NULL) {
+            sums->totals[k] = take_row(chunk);
+            fill(sums->totals[k], 0.0f, chunk->num_columns);
+        }
+    }
+}
+
+/* Where step t adds to the gradient of a value; NULL where nobody wants it. */
+static float *sum_at(const Sums *sums, int k, const Chunk *chunk, int64_t t)
+{
+    float *steps = sums->job->shares[k].steps;
+    return steps == NULL ? sums->totals[k] : at_step(steps, chunk, t);
+}
+
+static void give_sums(const Sums *sums, const Chunk *chunk)
+{
+    for (int k = 0; k < NUM_VALUES; k++) {
+        if (sums->job->shares[k].chunks == NULL)
+            continue;
+        double sum = 0.0;
+        for (int64_t c = 0; c < chunk->num_columns; c++)
+            sum += sums->totals[k][c];
+        sums->job->shares[k].chunks[chunk->index] = sum;
+    }
+}
+
+/* What is remembered after each step, worked out again: from step -1, the start, on. */
+typedef struct {
+    const float *start;
+    float *rows; /* NULL where not needed */
+    int64_t width;
+} History;
+
+static const float *after(const History *history, int64_t t)
+{
+    return t < 0 ? history->start : history->rows + t * history->width;
+}
+
+typedef struct {
+    const Backward *job;
+    const Rows *use;
+    Sums sums;
+    History currents, adaptations;
+    int rows;
+    float *filled[NUM_VALUES];
+    float *late; /* room for the resting value of the step after */
+} Pass;
+
+static int wants_currents(const Backward *job)
+{
+    const Share *r = &job->shares[R], *decay = &job->shares[DECAY_SYN];
+    return job->grad_i != NULL && (r->chunks || r->columns || r->steps || decay->chunks || decay->columns || decay->steps);
+}
+
+/* Memory that depends on memory is worked out forward in time before the gradients run backward. */
+static void recall(Pass *pass, Chunk *chunk, Step *step)
+{
+    const Backward *job = pass->job;
+    const int64_t num_steps = job->plan.num_steps, width = job->plan.chunk;
+    pass->currents = (History){read_step(job->start_i, chunk, 0), NULL, width};
+    pass->adaptations = (History){read_step(job->start_a, chunk, 0), NULL, width};
+    if (wants_currents(job)) {
+        pass->currents.rows = chunk->scratch;
+        chunk->scratch += num_steps * width;
+    }
+    if (job->grad_a != NULL) {
+        pass->adaptations.rows = chunk->scratch;
+        chunk->scratch += num_steps * width;
+    }
+    if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
+        return;
+    for (int64_t t = 0; t < num_steps; t++) {
+        read_values(step, chunk, 1, t, pass->filled);
+        step->x = read_step(job->x, chunk, t);
+        step->kept = (float *)read_step(job->kept, chunk, t);
+        if (pass->currents.rows != NULL)
+            pass->use->current(step, after(&pass->currents, t - 1), (float *)after(&pass->currents, t));
+        if (pass->adaptations.rows != NULL)
+            pass->use->adaptation(step, after(&pass->adaptations, t - 1), (float *)after(&pass->adaptations, t));
+    }
+}
+
+/* The membrane before step t, which its decay multiplies, is known when step t - 1 has fired. */
+static void share_of_decay(Pass *pass, const Chunk *chunk, Step *step, const float *grad_u, int64_t t)
+{
+    const Backward *job = pass->job;
+    float *total = t < job->plan.num_steps ? sum_at(&pass->sums, DECAY, chunk, t) : NULL;
+    if (total == NULL)
+        return;
+    const Value *leak = &job->plan.values[V_LEAK];
+    step->next_leak = pass->rows ? row_at(leak, chunk, t, leak->step != 0 ? pass->late : pass->filled[V_LEAK])
+                                 : leak->at + t * leak->step;
+    if (t > 0) {
+        pass->use->left[pass->rows * 4 + (int)job->plan.reset](step);
+    } else {
+        for (int64_t c = 0; c < step->num_columns; c++)
+            step->left[c] = job->start_v[chunk->first + c] - (pass->rows ? step->next_leak[c] : *step->next_leak);
+    }
+    pass->use->add_product(total, grad_u, step->left, step->num_columns);
+}
+
+static void clear_steps(const Pass *pass, const Chunk *chunk, int64_t t)
+{
+    for (int k = 0; k < NUM_VALUES; k++)
+        if (pass->job->shares[k].steps != NULL)
+            fill(at_step(pass->job->shares[k].steps, chunk, t), 0.0f, chunk->num_columns);
+}
+
+/* Shares that need the gradients of the memory after a step. */
+static void share_of_reset(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
+{
+    float *of_reset = sum_at(&pass->sums, V_RESET, chunk, t), *of_jump = sum_at(&pass->sums, JUMP, chunk, t);
+    if (of_reset != NULL)
+        pass->use->add_product(of_reset, step->v, step->spikes, step->num_columns);
+    if (of_jump != NULL)
+        pass->use->add_product(of_jump, step->a, step->spikes, step->num_columns);
+}
+
+static void share_of_charge(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
+{
+    const Rows *use = pass->use;
+    const int64_t n = step->num_columns;
+    float *total;
+    if ((total = sum_at(&pass->sums, V_THRESHOLD, chunk, t)) != NULL)
+        use->add_row(total, step->grad_s, n);
+    if ((total = sum_at(&pass->sums, R, chunk, t)) != NULL) {
+        const float *charge = pass->currents.rows ? after(&pass->currents, t) : read_step(pass->job->x, chunk, t);
+        use->add_product(total, step->grad_u, charge, n);
+    }
+    if ((total = sum_at(&pass->sums, V_LEAK, chunk, t)) != NULL)
+        use->add_lost(total, step->grad_u, step->values[DECAY], n);
+    if ((total = sum_at(&pass->sums, DECAY_SYN, chunk, t)) != NULL)
+        use->add_product(total, step->grad_x, after(&pass->currents, t - 1), n);
+    if ((total = sum_at(&pass->sums, DECAY_ADAPTATION, chunk, t)) != NULL)
+        use->add_product(total, step->grad_low, after(&pass->adaptations, t - 1), n);
+}
+
+static int shares_anything(const Backward *job)
+{
+    for (int k = 0; k < NUM_VALUES; k++)
+        if (job->shares[k].chunks != NULL || job->shares[k].columns != NULL || job->shares[k].steps != NULL)
+            return 1;
+    return 0;
+}
+
+enum { BACKWARD_ROWS = 2 * NUM_VALUES + 12 };
+
+static void backward_chunk(const void *data, Chunk *chunk)
+{
+    const Backward *job = data;
+    const Plan *plan = &job->plan;
+    const int64_t n = chunk->num_columns;
+    const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
+    const int past = is_large(plan) && job->grad_x != NULL;
+    Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
+    pass.rows = has_rows(plan) || adapts || shares;
+    Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
+    step.through = plan->through_reset ? 1.0f : 0.0f;
+    float *grad_x_row = take_row(chunk), *grad_y_row = take_row(chunk);
+    step.spikes = take_row(chunk), step.bumps = take_row(chunk), step.left = take_row(chunk);
+    step.grad_u = take_row(chunk), step.grad_s = take_row(chunk), step.grad_low = take_row(chunk);
+    step.sum = take_row(chunk), pass.late = take_row(chunk);
+    take_values(chunk, pass.rows, pass.filled);
+    take_sums(&pass.sums, chunk);
+    recall(&pass, chunk, &step);
+    fill(grad_y_row, job->grad_y.at == NULL ? 0.0f : *job->grad_y.at, n);
+    step.v = job->grad_v + chunk->first;
+    step.i = at_step(job->grad_i, chunk, 0);
+    step.a = at_step(job->grad_a, chunk, 0);
+    void (*run)(const Step *) = pass.use->backward[kind(pass.rows, current, adapts, plan->reset)];
+    for (int64_t t = plan->num_steps - 1; t >= 0; t--) {
+        read_values(&step, chunk, pass.rows, t, pass.filled);
+        step.kept = (float *)read_step(job->kept, chunk, t);
+        step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
+        step.grad_x = past || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
+        step.threshold = step.values[V_THRESHOLD];
+        if (adapts) {
+            pass.use->threshold(&step, after(&pass.adaptations, t - 1));
+            step.threshold = step.sum;
+        }
+        if (plan->reset != NEVER)
+            pass.use->fire[pass.rows * 4 + (int)plan->surrogate](&step);
+        if (shares) {
+            clear_steps(&pass, chunk, t);
+            share_of_decay(&pass, chunk, &step, step.grad_u, t + 1);
+            share_of_reset(&pass, chunk, &step, t);
+        }
+        run(&step);
+        if (shares)
+            share_of_charge(&pass, chunk, &step, t);
+        if (past)
+            write_past_caches(at_step(job->grad_x, chunk, t), step.grad_x, n);
+    }
+    share_of_decay(&pass, chunk, &step, step.grad_u, 0);
+    give_sums(&pass.sums, chunk);
+}
+
+/* A job of any kind, shared out between threads. */
+typedef struct {
+    const void *job;
+    const Plan *plan;
+    void (*run)(const void *job, Chunk *chunk);
+    int64_t scratch, num_chunks;
+    int64_t next; /* the chunk that nobody has taken yet */
+    int failed;
+} Shared;
+
+static int64_t next_chunk(Shared *shared)
+{
+#if defined(__GNUC__)
+    return __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED);
+#else
+    return shared->next++; /* without a team there is one thread */
+#endif
+}
+
+/* One thread's part: takes chunks until none is left. */
+static void work(void *data)
+{
+    Shared *shared = data;
+    const Plan *plan = shared->plan;
+    float *memory = malloc((size_t)(shared->scratch + LINE) * sizeof(float));
+    if (memory == NULL) {
+        shared->failed = 1;
+        return;
+    }
+    float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+    for (int64_t index; (index = next_chunk(shared)) < shared->num_chunks;) {
+        const int64_t first = index * plan->chunk, left = plan->num_columns - first;
+        Chunk chunk = {plan, index, first, left < plan->chunk ? left : plan->chunk, aligned};
+        shared->run(shared->job, &chunk);
+    }
+    free(memory);
+#if defined(__SSE2__)
+    _mm_sfence(); /* what was written past the caches is there for all threads */
+#endif
+}
+
+static int share_out(Shared *shared)
+{
+    const Plan *plan = shared->plan;
+    shared->num_chunks = (plan->num_columns + plan->chunk - 1) / plan->chunk;
+#if defined(__GNUC__)
+    const int64_t most = plan->num_threads < shared->num_chunks ? plan->num_threads : shared->num_chunks;
+    if (plan->team != NULL && most > 1) {
+        plan->team(work, shared, (unsigned)most, 0);
+        return shared->failed;
+    }
+#endif
+    work(shared);
+    return shared->failed;
+}
+
+int spikebridge_forward(const Forward *job)
+{
+    Shared shared = {.job = job, .plan = &job->plan, .run = forward_chunk};
+    shared.scratch = FORWARD_ROWS * job->plan.chunk;
+    return share_out(&shared);
+}
+
+int spikebridge_backward(const Backward *job)
+{
+    Shared shared = {.job = job, .plan = &job->plan, .run = backward_chunk};
+    const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
+    shared.scratch = (BACKWARD_ROWS + histories * job->plan.num_steps) * job->plan.chunk;
+    return share_out(&shared);
+}

@@ -1,0 +1,89 @@
+/* The rows of `rows.h`, for each set of instructions that a processor may have; the widest is chosen at run time. */
+
+#include "step.h"
+
+#define FOUR(F, rows) F(rows, 0) F(rows, 1) F(rows, 2) F(rows, 3)
+#define EVERY_PAIR(F) FOUR(F, 0) FOUR(F, 1)
+#define RESETS(F, rows, current, adapts) \
+    F(rows, current, adapts, 0) F(rows, current, adapts, 1) F(rows, current, adapts, 2) F(rows, current, adapts, 3)
+#define NEURONS(F, rows) RESETS(F, rows, 0, 0) RESETS(F, rows, 0, 1) RESETS(F, rows, 1, 0) RESETS(F, rows, 1, 1)
+#define EVERY_NEURON(F) NEURONS(F, 0) NEURONS(F, 1)
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
+
+#define NAME(name) name##_plain
+#include "rows.h"
+#undef NAME
+
+#if defined(__x86_64__) && defined(__clang__)
+#define WIDE 1
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#elif defined(__x86_64__) && defined(__GNUC__)
+#define WIDE 1
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+
+#ifdef WIDE
+#define NAME(name) name##_avx2
+#include "rows.h"
+#undef NAME
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512"))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512")
+#endif
+#define NAME(name) name##_avx512
+#include "rows.h"
+#undef NAME
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+static int instructions(void)
+{
+#ifdef WIDE
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+        return 2;
+    if (__builtin_cpu_supports("avx2"))
+        return 1;
+#endif
+    return 0;
+}
+
+const Rows *spikebridge_rows(void)
+{
+#ifdef WIDE
+    const Rows *every[] = {&all_rows_plain, &all_rows_avx2, &all_rows_avx512};
+    return every[instructions()];
+#else
+    return &all_rows_plain;
+#endif
+}
+
+const char *spikebridge_instructions(void)
+{
+    const char *names[] = {"plain C", "AVX2", "AVX-512"};
+    return names[instructions()];
+}

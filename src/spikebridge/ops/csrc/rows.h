@@ -1,0 +1,248 @@
+/* One step of a chunk of columns, forward and backward. Included once for every set of instructions, with NAME() giving
+   the functions names of their own; so there is no include guard.
+
+   The order of the operations is that of the step functions of neurons/: their results are met to the bit. */
+
+/* `rows` is known to the compiler: a row of numbers, one a column, or one number for all. */
+#define READ(K)                                        \
+    const float *restrict row_##K = step->values[K]; \
+    const float one_##K = *row_##K
+#define NUMBER(K) (rows ? row_##K[c] : one_##K)
+
+INLINE void NAME(forward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
+{
+    const float *restrict x = step->x;
+    float *restrict y = step->y, *restrict kept = step->kept;
+    float *restrict v = step->v, *restrict i = step->i, *restrict a = step->a;
+    READ(DECAY);
+    READ(V_THRESHOLD);
+    READ(V_RESET);
+    READ(V_LEAK);
+    READ(R);
+    READ(DECAY_SYN);
+    READ(DECAY_ADAPTATION);
+    READ(JUMP);
+    READ(BASE);
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++) {
+        float charge = x[c];
+        if (current) {
+            charge = i[c] * NUMBER(DECAY_SYN) + charge;
+            i[c] = charge;
+        }
+        const float u = (NUMBER(BASE) + NUMBER(DECAY) * (v[c] - NUMBER(V_LEAK))) + NUMBER(R) * charge;
+        kept[c] = u;
+        if (reset == NEVER) {
+            v[c] = u;
+        } else {
+            const float low = adapts ? a[c] * NUMBER(DECAY_ADAPTATION) : 0.0f;
+            const float threshold = adapts ? NUMBER(V_THRESHOLD) + low : NUMBER(V_THRESHOLD);
+            const float spike = u - threshold >= 0.0f ? 1.0f : 0.0f;
+            y[c] = spike;
+            if (reset == TO_ZERO)
+                v[c] = u - spike * u;
+            else if (reset == TO_VALUE)
+                v[c] = u * (1.0f - spike) + spike * NUMBER(V_RESET);
+            else
+                v[c] = u - spike * threshold;
+            if (adapts)
+                a[c] = low + NUMBER(JUMP) * spike;
+        }
+    }
+}
+
+/* The spikes of a step once more, and what stands for their derivative. */
+INLINE void NAME(fire_row)(const Step *step, const int rows, const int surrogate)
+{
+    const float *restrict u = step->kept, *restrict row = step->threshold;
+    float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
+    const float one = *row, width = step->width;
+    const float height = 1.0f / width, slope = step->slope, half = width / 2.0f;
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++) {
+        const float distance = u[c] - (rows ? row[c] : one);
+        spikes[c] = distance >= 0.0f ? 1.0f : 0.0f;
+        const float size = distance < 0.0f ? -distance : distance;
+        if (surrogate == ARCTAN) {
+            const float angle = distance * slope;
+            bumps[c] = height / (1.0f + angle * angle);
+        } else if (surrogate == RECTANGLE) {
+            bumps[c] = size <= half ? height : 0.0f;
+        } else if (surrogate == TRIANGLE) {
+            const float rest = 1.0f - size * height;
+            bumps[c] = (rest < 0.0f ? 0.0f : rest) * height;
+        } else {
+            const float base = 1.0f + size * height;
+            bumps[c] = 1.0f / (base * base);
+        }
+    }
+}
+
+INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
+{
+    const float *restrict u = step->kept, *restrict grad_y = step->grad_y, *restrict thresholds = step->threshold;
+    const float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
+    float *restrict grad_x = step->grad_x, *restrict grad_u = step->grad_u, *restrict grad_s = step->grad_s;
+    float *restrict grad_v = step->v, *restrict grad_i = step->i, *restrict grad_a = step->a;
+    float *restrict grad_low = step->grad_low;
+    const float through = step->through, one_threshold = *thresholds;
+    READ(DECAY);
+    READ(V_RESET);
+    READ(R);
+    READ(DECAY_SYN);
+    READ(DECAY_ADAPTATION);
+    READ(JUMP);
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++) {
+        const float later = grad_v[c];
+        float before = grad_y[c] + later; /* the gradient of the membrane before the reset */
+        if (reset != NEVER) {
+            const float threshold = rows ? thresholds[c] : one_threshold, s = spikes[c];
+            const float jump = reset == BY_THRESHOLD ? -threshold : NUMBER(V_RESET) - u[c];
+            float of_spike = grad_y[c] + through * later * jump;
+            if (adapts)
+                of_spike += grad_a[c] * NUMBER(JUMP);
+            const float fired = of_spike * bumps[c];
+            before = reset == BY_THRESHOLD ? fired + later : fired + later * (1.0f - s);
+            const float of_threshold = reset == BY_THRESHOLD ? -fired - s * later : -fired;
+            grad_s[c] = of_threshold;
+            if (adapts) {
+                const float low = grad_a[c] + of_threshold;
+                grad_low[c] = low;
+                grad_a[c] = low * NUMBER(DECAY_ADAPTATION);
+            }
+        }
+        grad_u[c] = before;
+        grad_v[c] = before * NUMBER(DECAY);
+        float charge = before * NUMBER(R);
+        if (current) {
+            charge += grad_i[c];
+            grad_i[c] = charge * NUMBER(DECAY_SYN);
+        }
+        grad_x[c] = charge;
+    }
+}
+
+/* The membrane after the reset, over its resting value one step later: what that step's decay multiplies. */
+INLINE void NAME(left_row)(const Step *step, const int rows, const int reset)
+{
+    const float *restrict u = step->kept, *restrict thresholds = step->threshold, *restrict s = step->spikes;
+    const float *restrict leaks = step->next_leak;
+    float *restrict left = step->left;
+    const float one_threshold = *thresholds, one_leak = *leaks;
+    READ(V_RESET);
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++) {
+        float v = u[c];
+        if (reset == BY_THRESHOLD)
+            v -= s[c] * (rows ? thresholds[c] : one_threshold);
+        else if (reset != NEVER)
+            v = v * (1.0f - s[c]) + s[c] * NUMBER(V_RESET);
+        left[c] = v - (rows ? leaks[c] : one_leak);
+    }
+}
+
+#undef READ
+#undef NUMBER
+
+/* All numbers are rows in what follows. */
+
+static void NAME(threshold_row)(const Step *step, const float *restrict a)
+{
+    const float *restrict rest = step->values[V_THRESHOLD], *restrict decay = step->values[DECAY_ADAPTATION];
+    float *restrict sum = step->sum;
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++)
+        sum[c] = rest[c] + a[c] * decay[c];
+}
+
+static void NAME(adaptation_row)(const Step *step, const float *restrict a, float *restrict next)
+{
+    const float *restrict rest = step->values[V_THRESHOLD], *restrict decay = step->values[DECAY_ADAPTATION];
+    const float *restrict jump = step->values[JUMP], *restrict u = step->kept;
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++) {
+        const float low = a[c] * decay[c];
+        const float spike = u[c] - (rest[c] + low) >= 0.0f ? 1.0f : 0.0f;
+        next[c] = low + jump[c] * spike;
+    }
+}
+
+static void NAME(current_row)(const Step *step, const float *restrict i, float *restrict next)
+{
+    const float *restrict decay = step->values[DECAY_SYN], *restrict x = step->x;
+    INDEPENDENT
+    for (int64_t c = 0; c < step->num_columns; c++)
+        next[c] = i[c] * decay[c] + x[c];
+}
+
+static void NAME(add_row)(float *restrict total, const float *restrict row, int64_t num_columns)
+{
+    INDEPENDENT
+    for (int64_t c = 0; c < num_columns; c++)
+        total[c] += row[c];
+}
+
+static void NAME(add_product)(float *restrict total, const float *restrict left, const float *restrict right,
+                              int64_t num_columns)
+{
+    INDEPENDENT
+    for (int64_t c = 0; c < num_columns; c++)
+        total[c] += left[c] * right[c];
+}
+
+static void NAME(add_lost)(float *restrict total, const float *restrict row, const float *restrict decay,
+                           int64_t num_columns)
+{
+    INDEPENDENT
+    for (int64_t c = 0; c < num_columns; c++)
+        total[c] += row[c] * (1.0f - decay[c]);
+}
+
+/* Every kind of row that the compiler has to know, and tables of them. */
+
+#define FORWARD(rows, current, adapts, reset)                                                  \
+    static void NAME(forward_##rows##current##adapts##reset)(const Step *step)                 \
+    {                                                                                          \
+        NAME(forward_row)(step, rows, current, adapts, reset);                                 \
+    }
+#define BACKWARD(rows, current, adapts, reset)                                                 \
+    static void NAME(backward_##rows##current##adapts##reset)(const Step *step)                \
+    {                                                                                          \
+        NAME(backward_row)(step, rows, current, adapts, reset);                                \
+    }
+#define FIRE(rows, surrogate)                                                                  \
+    static void NAME(fire_##rows##surrogate)(const Step *step) { NAME(fire_row)(step, rows, surrogate); }
+#define LEFT(rows, reset)                                                                      \
+    static void NAME(left_##rows##reset)(const Step *step) { NAME(left_row)(step, rows, reset); }
+#define FORWARD_NAME(rows, current, adapts, reset) NAME(forward_##rows##current##adapts##reset),
+#define BACKWARD_NAME(rows, current, adapts, reset) NAME(backward_##rows##current##adapts##reset),
+#define FIRE_NAME(rows, surrogate) NAME(fire_##rows##surrogate),
+#define LEFT_NAME(rows, reset) NAME(left_##rows##reset),
+
+EVERY_NEURON(FORWARD)
+EVERY_NEURON(BACKWARD)
+EVERY_PAIR(FIRE)
+EVERY_PAIR(LEFT)
+
+static const Rows NAME(all_rows) = {
+    .forward = {EVERY_NEURON(FORWARD_NAME)},
+    .backward = {EVERY_NEURON(BACKWARD_NAME)},
+    .fire = {EVERY_PAIR(FIRE_NAME)},
+    .left = {EVERY_PAIR(LEFT_NAME)},
+    .threshold = NAME(threshold_row),
+    .adaptation = NAME(adaptation_row),
+    .current = NAME(current_row),
+    .add_row = NAME(add_row),
+    .add_product = NAME(add_product),
+    .add_lost = NAME(add_lost),
+};
+
+#undef FORWARD
+#undef BACKWARD
+#undef FIRE
+#undef LEFT
+#undef FORWARD_NAME
+#undef BACKWARD_NAME
+#undef FIRE_NAME
+#undef LEFT_NAME

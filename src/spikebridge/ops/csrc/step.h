@@ -1,0 +1,36 @@
+/* What the rows of a step work on, and the tables of them for one set of instructions. */
+#ifndef SPIKEBRIDGE_STEP_H
+#define SPIKEBRIDGE_STEP_H
+
+#include "native.h"
+
+typedef struct {
+    int64_t num_columns;
+    const float *values[NUM_VALUES]; /* a row, or one number for all columns */
+    const float *x;
+    float *y, *kept;
+    float *v, *i, *a; /* the memory, or its gradient */
+    /* backward only */
+    const float *threshold, *grad_y, *next_leak;
+    float *sum, *spikes, *bumps, *left;
+    float *grad_x, *grad_u, *grad_s, *grad_low; /* of input, membrane before the reset, threshold, decayed adaptation */
+    float width, slope, through;
+} Step;
+
+typedef struct {
+    void (*forward[32])(const Step *);  /* by rows, current, adapts, reset */
+    void (*backward[32])(const Step *);
+    void (*fire[8])(const Step *);      /* by rows, surrogate */
+    void (*left[8])(const Step *);      /* by rows, reset */
+    void (*threshold)(const Step *, const float *);
+    void (*adaptation)(const Step *, const float *, float *);
+    void (*current)(const Step *, const float *, float *);
+    void (*add_row)(float *, const float *, int64_t);
+    void (*add_product)(float *, const float *, const float *, int64_t);
+    void (*add_lost)(float *, const float *, const float *, int64_t);
+} Rows;
+
+/* The widest rows that this processor can run. */
+const Rows *spikebridge_rows(void);
+
+#endif
