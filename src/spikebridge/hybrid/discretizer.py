@@ -33,6 +33,10 @@ class Discretizer(nn.Module):
 
     kind: Literal["steps", "reduces", "expands"] = "steps"
 
+    def start(self, batch: int, device: torch.device) -> State:
+        """The state of a new stream where it has to be drawn; None where the first windows make it."""
+        return None
+
     def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
         """What M values a window become.
 
@@ -81,10 +85,13 @@ class Bernoulli(Discretizer):
             raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
         self.seed = seed
 
+    def start(self, batch: int, device: torch.device) -> DrawState:
+        seed = int(torch.randint(2**31, ())) if self.training else self.seed
+        return start_draws(seed, batch, device)
+
     def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
         if state is None:
-            seed = int(torch.randint(2**31, ())) if self.training else self.seed
-            state = start_draws(seed, h.shape[2], h.device)
+            state = self.start(h.shape[2], h.device)
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = h.clamp(0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)

@@ -16,61 +16,68 @@ from spikebridge.hybrid.firing import call
 from spikebridge.hybrid.link import Transmission, describe
 from spikebridge.hybrid.order import Group
 from spikebridge.hybrid.route import Route
+from spikebridge.hybrid.unit import UnitState
 from spikebridge.neurons.state import State
 
 if TYPE_CHECKING:
     from spikebridge.hybrid.network import HybridNetwork
 
 Shapes = dict[str, torch.Size]
-Made = dict[str, tuple[Tensor, State]]
 
 # what a module says when a signal does not fit it
 MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 
 
-def through(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor]) -> tuple[Tensor, State]:
-    """An empty signal through the unit of a link, from the start of a stream."""
+def through(
+    network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], state: UnitState | None = None
+) -> tuple[Tensor, UnitState]:
+    """An empty signal through the unit of a link.
+
+    Args:
+        network: where the link stands.
+        route: the link.
+        known: empty signals so far, `(0, B, *N)`.
+        state: of the unit; None for a new stream.
+
+    Returns:
+        The empty signal that the link carries, and the state of the unit with all its stages.
+    """
     unit = network.unit_of(route)
     if unit is None:
-        return known[route.link.source], None
+        return known[route.link.source], UnitState()
     context = None if route.link.context is None else known[route.link.context]
     opens = None if route.trigger is None else torch.empty(0, dtype=torch.bool)
-    y, state = unit(known[route.link.source], None, opens=opens, context=context)
+    y, state = unit(known[route.link.source], state, opens=opens, context=context)
     return y, state
 
 
-def send(
-    network: "HybridNetwork", part: str, known: Mapping[str, Tensor], shapes: Shapes
-) -> tuple[Tensor, State, Made]:
+def send(network: "HybridNetwork", part: str, known: Mapping[str, Tensor], shapes: Shapes) -> tuple[Tensor, State]:
     """Empty signals through the links of a part and the part itself.
 
     Args:
         network: where the part stands.
         part: its name.
-        known: empty signals so far.
+        known: empty signals so far, `(0, B, *N)`.
         shapes: of what comes back on links whose source has not run.
 
     Returns:
-        The empty output, the initial state, and what the links with a known source gave.
+        The empty output and the initial state.
     """
     like = next(x for x in known.values() if x.is_floating_point())
     signals: list[Tensor] = []
     named: dict[str, Tensor] = {}
-    made: Made = {}
     for route in network.incoming[part]:
         if not isinstance(route.link, Transmission):
             continue
         if route.name in shapes:
             x = like.new_empty((0, like.shape[1], *shapes[route.name]))
         else:
-            made[route.name] = through(network, route, known)
-            x = made[route.name][0]
+            x, _ = through(network, route, known)
         if route.into is None:
             signals.append(x)
         else:
             named[route.into] = x
-    y, state = call(network.parts[part], signals, named, None, {})
-    return y, state, made
+    return call(network.parts[part], signals, named, None, {})
 
 
 def shapes_that_come_back(network: "HybridNetwork", group: Group, known: Mapping[str, Tensor]) -> Shapes:
@@ -87,22 +94,14 @@ def shapes_that_come_back(network: "HybridNetwork", group: Group, known: Mapping
     Raises:
         ConfigError: no shape comes back as it went.
     """
-    late = [route for route in group.late if isinstance(route.link, Transmission)]
-    given = {
-        route.name: route.link.initial.shape
-        for route in late
-        if isinstance(route.link, Transmission) and isinstance(route.link.initial, Tensor) and route.link.initial.ndim
-    }
-    unknown = [route for route in late if route.name not in given]
-    if not unknown:
-        return given
-    key = (*group.parts, *(x.shape[2:] for x in known.values()))
-    if key not in network._loop_shapes:
-        device = next(iter(known.values())).device
-        # whatever the parts draw while shapes are tried, draws afterwards are those of a network without a loop
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            network._loop_shapes[key] = _Search(network, unknown).run(group.parts, known, given)
-    return network._loop_shapes[key]
+    given, unknown = {}, []
+    for route in group.late:
+        if isinstance(route.link, Transmission):
+            if isinstance(route.link.initial, Tensor) and route.link.initial.ndim:
+                given[route.name] = route.link.initial.shape
+            else:
+                unknown.append(route)
+    return _Search(network, unknown).run(group.parts, known, given) if unknown else given
 
 
 class _Search:
@@ -144,7 +143,7 @@ class _Search:
         for guess in product(candidates, repeat=len(open_links)):
             trial = shapes | {route.name: shape for route, shape in zip(open_links, guess, strict=True)}
             try:
-                y, _, _ = send(self.network, part, known, trial)
+                y, _ = send(self.network, part, known, trial)
                 after = {**known, part: y}
                 right = all(self._comes_back(route, known, after, trial) for route in self.unknown)
             except MISFITS as misfit:

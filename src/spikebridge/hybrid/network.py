@@ -13,7 +13,7 @@ from spikebridge.hybrid.fitting import check_names, check_part, check_unit, tick
 from spikebridge.hybrid.link import Link, describe
 from spikebridge.hybrid.plan import Plan, make_plan
 from spikebridge.hybrid.route import LinkState, Route
-from spikebridge.hybrid.shapes import find_initial_state
+from spikebridge.hybrid.shapes import Carried, begin, fill, find_shapes
 from spikebridge.hybrid.stretch import Stretch
 from spikebridge.hybrid.transit import split_by
 from spikebridge.hybrid.unit import HybridUnit
@@ -88,7 +88,7 @@ class HybridNetwork(nn.Module):
         self.plan: Plan = make_plan(self.inputs, dict(parts), ticks_of(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self._loop_shapes: dict[tuple[object, ...], dict[str, torch.Size]] = {}
+        self._carried: dict[tuple[object, ...], dict[str, Carried]] = {}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
         for route in self.routes:
@@ -123,9 +123,23 @@ class HybridNetwork(nn.Module):
             ShapeError: inputs of unlike batch, dtype or device.
         """
         known = first_look(self.inputs, inputs)
-        parts, links = find_initial_state(self, {name: empty.transpose(0, 1) for name, empty in known.items()})
-        like = next(empty for empty in known.values() if empty.is_floating_point())
+        state = self._begin(known, look_again=True)
+        parts, links = fill(self, _time_first(known), state.links, self._carried[self._key(known)])
+        return state._replace(parts=parts, links=links)
+
+    def _begin(self, known: dict[str, Tensor], look_again: bool = False) -> NetworkState:
+        """A state before the first tick, in which parts and units are left to begin with their first sample."""
+        key = self._key(known)
+        if look_again or key not in self._carried:
+            self._carried[key] = find_shapes(self, _time_first(known))
+        like = next(x for x in known.values() if x.is_floating_point())
+        parts, links = begin(self, like, self._carried[key])
         return NetworkState(0, like.new_empty((len(like), 0)), parts, links, known)
+
+    def _key(self, known: Mapping[str, Tensor]) -> tuple[object, ...]:
+        """What decides the shapes in the network: the inputs, and which parts and units there are."""
+        modules = (*self.parts.values(), *self.units.values())
+        return (*((x.shape[2:], x.dtype == torch.bool) for x in known.values()), *map(id, modules))
 
     def forward(
         self,
@@ -152,7 +166,7 @@ class HybridNetwork(nn.Module):
             ConfigError: a name that is no input, or a state of another network.
         """
         if state is None:
-            state = self.initial_state(inputs)
+            state = self._begin(first_look(self.inputs, inputs))
         elif state.parts.keys() != self.incoming.keys() or state.links.keys() != self.plan.routes.keys():
             raise ConfigError(
                 f"the state is of a network with the parts {list(state.parts)}, not {list(self.incoming)}"
@@ -206,3 +220,8 @@ class HybridNetwork(nn.Module):
         lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
         lines += [f"{describe(route.link)} {route.reads.describe(self.dt)}" for route in self.routes]
         return "\n".join(lines)
+
+
+def _time_first(known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Empty signals as a state keeps them, `(B, 0, *N)`, as signals `(0, B, *N)`."""
+    return {name: x.transpose(0, 1) for name, x in known.items()}

@@ -61,7 +61,7 @@ class LinkState(NamedTuple):
         triggered: whether a trigger waits for the next step of the source, `(B,)`.
     """
 
-    unit: UnitState | None = None
+    unit: UnitState = UnitState()
     queue: Tensor | None = None
     held: Tensor | None = None
     context: Tensor | None = None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.link import trigger_of
+from spikebridge.hybrid.link import describe, trigger_of
 from spikebridge.hybrid.openings import openings_by_clock, openings_by_flags
 from spikebridge.hybrid.reading import Reading
 from spikebridge.hybrid.route import LinkState, Route
@@ -45,7 +46,7 @@ class Transit:
     route: Route
     unit: HybridUnit | None
     waiting: deque[Tensor]
-    unit_state: UnitState | None
+    unit_state: UnitState
     held: Tensor | None
     context: Tensor | None
     triggered: Tensor | None
@@ -77,7 +78,7 @@ class Transit:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
         if route.trigger is not None:
             opens = self._openings(route.trigger, signals[str(trigger_of(route.link))], start, stop)
-        if x is None or self.unit_state is None:
+        if x is None:
             return
         if route.makes.between(start, stop):
             y, self.unit_state = self.unit(x, self.unit_state, opens=opens, context=context)
@@ -120,6 +121,11 @@ class Transit:
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
     def _send(self, values: Tensor) -> None:
+        if self.held is not None and values.shape[1:] != self.held.shape:
+            raise ShapeError(
+                f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(values.shape[1:])}; "
+                "begin anew with network.initial_state(inputs), which finds the shapes of a network that has changed"
+            )
         self.moved = True
         self.waiting.append(values)
 

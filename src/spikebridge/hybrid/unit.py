@@ -183,6 +183,10 @@ class HybridUnit(nn.Module):
         y, q = self._discretizer(f, q)
         return Stages(windows, h, f, y), UnitState(w, k, q)
 
+    def start(self, batch: int, device: torch.device) -> UnitState:
+        """The state of a new stream; what the first samples make is left to them."""
+        return UnitState(discretizer=None if self.discretizer is None else self.discretizer.start(batch, device))
+
     def collect(self, x: Signal, state: UnitState) -> UnitState:
         """Takes in steps with which no window closes, so that nothing comes out. For the cut form."""
         return state if self.window is None else state._replace(window=self.window.cut(x, state.window)[1])

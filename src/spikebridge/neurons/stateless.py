@@ -33,7 +33,7 @@ def over_time(
     else:
         # batch normalisation counts even a batch without rows: let it count in copies
         copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        y = functional_call(module, copies, tuple(rows), named_rows)
+        y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
     if not isinstance(y, Tensor):
         raise ShapeError(
             f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that "
