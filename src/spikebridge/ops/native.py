@@ -67,7 +67,7 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
     x = x.contiguous()
     y = torch.empty_like(x)
     kept = torch.empty_like(x) if keep and scheme.fires else None
-    end = Memory(*[None if m is None else _own(m) for m in start])
+    end = start._replace(**{name: _own(m) for name, m in start._asdict().items() if m is not None})
     held: list[object] = []
     job = Forward(_plan(scheme, x, values, 0, held), *map(_at, (x, y, kept, *end)))
     _run("spikebridge_forward", job)
@@ -83,13 +83,15 @@ def backward_steps(
     grad_y: Tensor | None,
     grad_end: dict[str, Tensor],
     wanted: Collection[str],
+    out: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
     v = v.contiguous()
     x = None if x is None else x.contiguous()
-    start = Memory(*[None if m is None else m.contiguous() for m in start])
+    start = start._replace(**{name: m.contiguous() for name, m in start._asdict().items() if m is not None})
     grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
-    grad_x = torch.empty_like(v) if "x" in wanted else None
+    fresh = torch.empty_like(v) if out is None or not out.is_contiguous() else out
+    grad_x = fresh if "x" in wanted else None
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
     plan = _plan(scheme, v, values, histories, held)
@@ -166,7 +168,7 @@ def _is_zero(value: Value) -> bool:
 
 def _point(place: CValue, value: Value, x: Tensor, held: list[object]) -> None:
     """Lets a value of the plan point to its numbers: one for all, one a step, one a column, or one for each element."""
-    if _is_one_number(value):
+    if not isinstance(value, Tensor) or value.numel() == 1 or not any(value.stride()):
         number = ctypes.c_float(value[(0,) * value.ndim].item() if isinstance(value, Tensor) else value)
         place.at, place.step, place.column = ctypes.addressof(number), 0, 0
         held.append(number)
@@ -181,10 +183,6 @@ def _point(place: CValue, value: Value, x: Tensor, held: list[object]) -> None:
     numbers = numbers.detach().contiguous()
     place.at = numbers.data_ptr()
     held.append(numbers)
-
-
-def _is_one_number(value: Value) -> bool:
-    return not isinstance(value, Tensor) or value.numel() == 1 or not any(value.stride())
 
 
 def _varies(value: Tensor, x: Tensor) -> bool:

@@ -3,30 +3,101 @@
 
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-/* without fused multiply-add, which would round a membrane in another way than PyTorch does */
-#define FOR_THIS_PROCESSOR __attribute__((target_clones("default", "avx2")))
-#else
-#define FOR_THIS_PROCESSOR
-#endif
-
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
 #endif
 
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(x) JOIN(x, REAL)
+/* The places of flags, each 0 or 1, of which there is a multiple of 64. Four are written whether they are there or not:
+   a branch for each would be guessed wrong too often. */
+INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
+    int64_t count = 0;
+    for (int64_t start = 0; start < size; start += 64) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        uint64_t bits = 0;
+        for (int part = 0; part < 8; part++) {
+            uint64_t eight;
+            memcpy(&eight, flags + start + 8 * part, 8);
+            bits |= ((eight * UINT64_C(0x0102040810204080)) >> 56) << (8 * part);
+        }
+        const int here = __builtin_popcountll(bits);
+        int32_t *to = index + count;
+        count += here;
+        for (int k = 0; k < 4; k++, bits &= bits - 1)
+            to[k] = (int32_t)start + __builtin_ctzll(bits | UINT64_C(1) << 63);
+        for (int k = 4; k < here; k++, bits &= bits - 1) to[k] = (int32_t)start + __builtin_ctzll(bits);
+#else
+        for (int64_t i = start; i < start + 64; i++) {
+            index[count] = (int32_t)i;
+            count += flags[i];
+        }
+#endif
+    }
+    return count;
+}
 
-#define REAL float
-#include "events_of_a_type.h"
-#undef REAL
+/* The steps for every kind of number and every set of instructions. */
+#define JOIN_(a, b, c) a##_##b##_##c
+#define JOIN(a, b, c) JOIN_(a, b, c)
+#define NAME(x) JOIN(x, REAL, SET)
 
-#define REAL double
-#include "events_of_a_type.h"
-#undef REAL
+#define SET plain
+#include "events_of_both.h"
+#undef SET
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define SEVERAL_SETS
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+#define SET avx2
+#include "events_of_both.h"
+#undef SET
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512"))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512")
+#endif
+#define SET avx512
+#include "events_of_both.h"
+#undef SET
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+/* The best that this processor has. */
+#if defined(SEVERAL_SETS)
+#define CHOOSE(name)                                                                                         \
+    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&                              \
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")                        \
+         ? name##_avx512                                                                                     \
+     : __builtin_cpu_supports("avx2") ? name##_avx2                                                          \
+                                      : name##_plain)
+#else
+#define CHOOSE(name) name##_plain
+#endif
+
+int64_t spikebridge_events_step_float(const Layer *layers, int64_t num_layers, const float *x, int64_t channels_last,
+                                      const void *const *before, void *const *after, float *y) {
+    return CHOOSE(step_float)(layers, num_layers, x, channels_last, before, after, y);
+}
+
+int64_t spikebridge_events_step_double(const Layer *layers, int64_t num_layers, const double *x, int64_t channels_last,
+                                       const void *const *before, void *const *after, double *y) {
+    return CHOOSE(step_double)(layers, num_layers, x, channels_last, before, after, y);
+}
 
 int64_t spikebridge_events_version(void) { return SPIKEBRIDGE_EVENTS_VERSION; }
 

@@ -41,9 +41,9 @@ typedef struct {
     void *full;            /* room for all outputs */
     void *cleared;         /* room for all outputs, zero between steps */
     void *padded;          /* room for the input of a dense convolution with its padding, zero between steps */
-    int32_t *index;        /* room for a list of all outputs, and one more */
-    void *values;          /* the same for what stands there */
-    uint8_t *flags; /* room for a flag an output, and 8 more, zero between steps */
+    int32_t *index;        /* room for a list of all outputs, and 64 more */
+    void *values;          /* the same for the values of what is listed */
+    uint8_t *flags; /* room for a flag an output, and 64 more, which stay zero */
 } Layer;
 
 int64_t spikebridge_events_version(void);

@@ -1,4 +1,4 @@
-/* Included by events.c once for each type of number, REAL. */
+/* Included by events_of_both.h once for each type of number, REAL. */
 
 typedef struct {
     int64_t size;
@@ -94,18 +94,54 @@ INLINE void NAME(multiply)(const Layer *layer, NAME(Signal) * s, REAL *restrict 
     for (; k < s->count; k++) NAME(add)(out, weight + s->index[k] * size, s->values ? s->values[k] : 1, size);
 }
 
-/* One event spreads over the outputs that see it; with a stride of 1 a row of them lies together. */
-INLINE void NAME(scatter)(const Layer *l, Place at, REAL value, REAL *restrict out) {
+/* Events of up to four channels at one place spread over the outputs that see it; with a stride of 1 a row of them lies
+   together. */
+INLINE void NAME(scatter)(const Layer *l, Place at, const REAL *const *weights, const REAL *values, const int num,
+                          REAL *restrict out) {
     const int64_t wide = l->out_width, group = l->out_channels;
-    const REAL *weight = (const REAL *)l->weight + at.c * l->kernel_y * l->kernel_x * group;
     const int64_t right = at.x + l->pad_x, left = right - (l->kernel_x - 1);
     const int64_t from = left < 0 ? 0 : left, to = right < wide ? right + 1 : wide;
     if (from >= to) return;
     for (int64_t ky = 0; ky < l->kernel_y; ky++) {
         const int64_t y = at.y + l->pad_y - ky;
         if (y < 0 || y >= l->out_height) continue;
-        NAME(add)(out + (y * wide + from) * group, weight + (ky * l->kernel_x + from - left) * group, value,
-                  (to - from) * group);
+        const int64_t offset = (ky * l->kernel_x + from - left) * group, size = (to - from) * group;
+        REAL *restrict row = out + (y * wide + from) * group;
+        const REAL *restrict a = weights[0] + offset, *restrict b = weights[num > 1] + offset;
+        if (num < 4) {
+            for (int64_t i = 0; i < size; i++)
+                row[i] += num == 1 ? values[0] * a[i] : values[0] * a[i] + values[1] * b[i];
+            continue;
+        }
+        const REAL *restrict c = weights[2] + offset, *restrict d = weights[3] + offset;
+        for (int64_t i = 0; i < size; i++)
+            row[i] += (values[0] * a[i] + values[1] * b[i]) + (values[2] * c[i] + values[3] * d[i]);
+    }
+}
+
+/* All events, those of one place together. */
+INLINE void NAME(scatter_all)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
+    const int64_t size = l->kernel_y * l->kernel_x * l->out_channels;
+    for (int64_t k = 0; k < s->count;) {
+        const Place at = l->places[s->index[k]];
+        const REAL *weights[4];
+        REAL values[4];
+        int num = 0;
+        for (; num < 4 && k + num < s->count; num++) {
+            const Place next = l->places[s->index[k + num]];
+            if (next.y != at.y || next.x != at.x) break;
+            weights[num] = (const REAL *)l->weight + next.c * size;
+            values[num] = s->values ? s->values[k + num] : 1;
+        }
+        if (num == 4) {
+            NAME(scatter)(l, at, weights, values, 4, out);
+        } else if (num >= 2) {
+            NAME(scatter)(l, at, weights, values, 2, out);
+            num = 2;
+        } else {
+            NAME(scatter)(l, at, weights, values, 1, out);
+        }
+        k += num;
     }
 }
 
@@ -185,13 +221,12 @@ INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out)
         return;
     }
     const int apart = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups != 1;
-    for (int64_t k = 0; k < s->count; k++) {
-        const REAL value = s->values ? s->values[k] : 1;
-        if (apart)
-            NAME(scatter_apart)(l, l->places[s->index[k]], value, out);
-        else
-            NAME(scatter)(l, l->places[s->index[k]], value, out);
+    if (!apart) {
+        NAME(scatter_all)(l, s, out);
+        return;
     }
+    for (int64_t k = 0; k < s->count; k++)
+        NAME(scatter_apart)(l, l->places[s->index[k]], s->values ? s->values[k] : 1, out);
 }
 
 /* One window of a pool, its rows and columns from top-left, as PyTorch defines them. */
@@ -370,17 +405,7 @@ INLINE int NAME(fire)(const Layer *l, const REAL *in, const void *const *before,
         return bad;
     }
     bad = l->reset == RESET_TO_VALUE ? RUN_KIND(RESET_TO_VALUE) : RUN_KIND(RESET_BY_THRESHOLD);
-    int64_t count = 0;
-    for (int64_t j = 0; j < size; j += 8) {
-        uint64_t eight;
-        memcpy(&eight, l->flags + j, 8);
-        if (!eight) continue;
-        const int64_t end = j + 8 < size ? j + 8 : size;
-        for (int64_t i = j; i < end; i++) {
-            l->index[count] = (int32_t)i;
-            count += l->flags[i];
-        }
-    }
+    const int64_t count = list_flags(l->flags, size, l->index);
     out->index = l->index;
     out->count = count;
     return bad;
@@ -389,9 +414,8 @@ INLINE int NAME(fire)(const Layer *l, const REAL *in, const void *const *before,
 #undef RUN_KIND
 #undef LANES
 
-FOR_THIS_PROCESSOR
-int64_t NAME(spikebridge_events_step)(const Layer *layers, int64_t num_layers, const REAL *x, int64_t channels_last,
-                                      const void *const *before, void *const *after, REAL *y) {
+static int64_t NAME(step)(const Layer *layers, int64_t num_layers, const REAL *x, int64_t channels_last,
+                          const void *const *before, void *const *after, REAL *y) {
     const Layer *entry = layers + num_layers;
     const int64_t places = entry->height * entry->width;
     NAME(Signal) s = NAME(signal)(entry, entry->channels * places);

@@ -9,9 +9,17 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#endif
 
 enum {
     LINE = 16,               /* floats in a cache line */
+    PAGE = 4096,
+    LARGE_PAGE = 2 * 1024 * 1024,
     LARGE = 16 * 1024 * 1024 /* bytes; what is larger is written past the caches, which could not hold it anyhow */
 };
 
@@ -310,7 +318,8 @@ static void backward_chunk(const void *data, Chunk *chunk)
     const Plan *plan = &job->plan;
     const int64_t n = chunk->num_columns;
     const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
-    const int past = is_large(plan) && job->grad_x != NULL;
+    /* gradients may take the place of the membranes: each row is ready before it is written */
+    const int in_place = job->grad_x == job->kept, past = is_large(plan) && job->grad_x != NULL;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
     pass.rows = has_rows(plan) || adapts || shares;
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
@@ -331,7 +340,7 @@ static void backward_chunk(const void *data, Chunk *chunk)
         read_values(&step, chunk, pass.rows, t, pass.filled);
         step.kept = (float *)read_step(job->kept, chunk, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
-        step.grad_x = past || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
+        step.grad_x = past || in_place || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
         step.threshold = step.values[V_THRESHOLD];
         if (adapts) {
             pass.use->threshold(&step, after(&pass.adaptations, t - 1));
@@ -349,6 +358,8 @@ static void backward_chunk(const void *data, Chunk *chunk)
             share_of_charge(&pass, chunk, &step, t);
         if (past)
             write_past_caches(at_step(job->grad_x, chunk, t), step.grad_x, n);
+        else if (in_place)
+            memcpy(at_step(job->grad_x, chunk, t), step.grad_x, (size_t)n * sizeof(float));
     }
     share_of_decay(&pass, chunk, &step, step.grad_u, 0);
     give_sums(&pass.sums, chunk);
@@ -410,16 +421,59 @@ static int share_out(Shared *shared)
     return shared->failed;
 }
 
+#if defined(MADV_HUGEPAGE)
+static uintptr_t down(uintptr_t address, uintptr_t page)
+{
+    return address & ~(page - 1);
+}
+
+static uintptr_t up(uintptr_t address, uintptr_t page)
+{
+    return down(address + page - 1, page);
+}
+
+static void populate(uintptr_t start, uintptr_t end)
+{
+    (void)madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+}
+#endif
+
+/* Fresh memory comes page by page as it is written, which may take longer than the steps. This asks for large pages,
+   and for the small ones at both ends all at once. It is advice: a system that knows neither changes nothing. */
+static void expect_writes(const Plan *plan, float *matrix)
+{
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t size = (uintptr_t)(plan->num_steps * plan->num_columns) * sizeof(float);
+    if (matrix == NULL || size < LARGE_PAGE)
+        return;
+    const uintptr_t start = up((uintptr_t)matrix, PAGE), end = down((uintptr_t)matrix + size, PAGE);
+    const uintptr_t first = up(start, LARGE_PAGE), last = down(end, LARGE_PAGE);
+    if (first < last) {
+        (void)madvise((void *)start, end - start, MADV_HUGEPAGE);
+        populate(start, first);
+        populate(last, end);
+    } else {
+        populate(start, end);
+    }
+#else
+    (void)plan, (void)matrix;
+#endif
+}
+
 int spikebridge_forward(const Forward *job)
 {
     Shared shared = {.job = job, .plan = &job->plan, .run = forward_chunk};
     shared.scratch = FORWARD_ROWS * job->plan.chunk;
+    expect_writes(&job->plan, job->y);
+    expect_writes(&job->plan, job->kept);
     return share_out(&shared);
 }
 
 int spikebridge_backward(const Backward *job)
 {
     Shared shared = {.job = job, .plan = &job->plan, .run = backward_chunk};
+    if (job->grad_x != job->kept)
+        expect_writes(&job->plan, job->grad_x);
     const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
     shared.scratch = (BACKWARD_ROWS + histories * job->plan.num_steps) * job->plan.chunk;
     return share_out(&shared);
