@@ -1,0 +1,234 @@
+"""A network's layers as the native step takes them: weights laid out, rooms for signals, all of them held here."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.ops.event_layers import EventLayer, arguments_of
+from spikebridge.ops.event_torch import padding_of
+from spikebridge.ops.scheme import Values
+
+CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE = range(6)
+NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD = range(3)
+# share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
+CONVOLUTION_SHARE = 0.4
+POOL_SHARE = 0.5
+
+_NUMBERS = (
+    *("kind", "channels", "height", "width", "out_channels", "out_height", "out_width"),
+    *("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x", "dilation_y", "dilation_x", "groups"),
+    *("padded_width", "count_padding", "divisor", "most_events"),
+    *("reset", "has_current", "has_adaptation", "refractory", "varied", "first_state"),
+)
+_ROOMS = ("places", "target", "full", "cleared", "padded", "index", "values", "flags")
+
+
+class Record(ctypes.Structure):
+    """`Layer` of events.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in _NUMBERS],
+        *[(name, ctypes.c_void_p) for name in ("weight", "bias")],
+        ("parameters", ctypes.c_void_p * len(Values._fields)),
+        *[(name, ctypes.c_void_p) for name in _ROOMS],
+    ]
+
+
+class Records:
+    """The records of a network for steps of one shape, in the order in which they run, and the entry at the end.
+
+    Args:
+        layers: the layers.
+        like: an empty step `(0, *N)` in the shape and dtype of those to come.
+        dense_above: share of events above which a convolution works out every place; None chooses as measured.
+    """
+
+    def __init__(self, layers: Sequence[EventLayer], like: Tensor, dense_above: float | None) -> None:
+        self.like = like
+        self.share = dense_above
+        self.held: list[Tensor] = []
+        self.records: list[Record] = []
+        self.layers: list[EventLayer | None] = []  # whose record each is
+        self.num_states = 0
+        self.turned: torch.Size | None = None  # a flattened image whose channels still come last
+        entry = self._entry(like.shape[1:])
+        for layer in layers:
+            self._add(layer)
+        if self.turned is not None:
+            self._turn_back()
+        self.array = (Record * (len(self.records) + 1))(*self.records, entry)
+
+    def _add(self, layer: EventLayer) -> None:
+        module: Any = layer.module
+        if self.turned is not None and not isinstance(module, nn.Linear):
+            self._turn_back()
+        before = self.like
+        after = before if layer.address is not None else module(before)
+        if isinstance(module, nn.Flatten):
+            channels, height, width = image_of(before)
+            self.turned = before.shape[1:] if channels > 1 and height * width > 1 else None
+        elif isinstance(module, nn.Linear):
+            self._product(layer, module, after)
+        elif isinstance(module, nn.Conv2d):
+            self._convolution(layer, module, after)
+        elif layer.address is not None:
+            self._neurons(layer, module)
+        else:
+            self._pool(layer, module, after)
+        self.like = after
+
+    def _product(self, layer: EventLayer, module: nn.Linear, after: Tensor) -> None:
+        weight = module.weight.detach()
+        if self.turned is not None:
+            weight = weight.reshape(-1, *self.turned).permute(0, 2, 3, 1).flatten(1)
+            self.turned = None
+        record = self._record(layer, MULTIPLY, after)
+        record.weight = self._hold(weight.t().contiguous())
+        record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
+
+    def _convolution(self, layer: EventLayer, module: nn.Conv2d, after: Tensor) -> None:
+        high, wide = module.kernel_size
+        weight = module.weight.detach().reshape(module.groups, -1, module.in_channels // module.groups, high, wide)
+        record = self._record(layer, CONVOLVE, after)
+        record.weight = self._hold(weight.flip(-1).permute(0, 2, 3, 4, 1).contiguous())
+        record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
+        record.kernel_y, record.kernel_x = high, wide
+        record.stride_y, record.stride_x = module.stride
+        record.pad_y, record.pad_x = padding_of(module, 0), padding_of(module, 1)
+        record.dilation_y, record.dilation_x = module.dilation
+        record.groups = module.groups
+        record.places = self._hold(places_of(self.like))
+        share = CONVOLUTION_SHARE if self.share is None else self.share
+        size = self.like.shape[1:].numel()
+        record.most_events = int(share * size) if module.groups == 1 else size
+        reach = [
+            (out - 1) * stride + (kernel - 1) * dilation + 1
+            for out, stride, kernel, dilation in zip(
+                after.shape[2:], module.stride, module.kernel_size, module.dilation, strict=True
+            )
+        ]
+        rows = max(reach[0], record.height + record.pad_y)
+        record.padded_width = max(reach[1], record.width + record.pad_x)
+        record.padded = self._hold(self.like.new_zeros(rows * record.padded_width * record.channels))
+
+    def _pool(self, layer: EventLayer, module: Any, after: Tensor) -> None:
+        largest = isinstance(module, nn.MaxPool2d)
+        record = self._record(layer, TAKE_LARGEST if largest else TAKE_MEAN, after)
+        record.kernel_y, record.kernel_x = pair(module.kernel_size)
+        record.stride_y, record.stride_x = pair(module.stride)
+        record.pad_y, record.pad_x = pair(module.padding)
+        record.dilation_y, record.dilation_x = pair(module.dilation) if largest else (1, 1)
+        if not largest:
+            record.count_padding = int(module.count_include_pad)
+            record.divisor = module.divisor_override or 0
+        record.most_events = int(POOL_SHARE * record.channels * record.height * record.width)
+        apart = record.stride_y >= record.kernel_y and record.stride_x >= record.kernel_x
+        if apart and record.dilation_y == record.dilation_x == 1:
+            record.target = self._hold(only_window(record, self.like))
+        else:
+            record.places = self._hold(places_of(self.like))
+
+    def _neurons(self, layer: EventLayer, module: Any) -> None:
+        record = self._record(layer, FIRE, self.like)
+        arguments = arguments_of(module, self.like.ndim)
+        if "surrogate" in arguments:
+            hard = arguments.get("reset", "hard") == "hard"
+            record.reset = RESET_TO_VALUE if hard else RESET_BY_THRESHOLD
+        known = {name: value for name, value in arguments.items() if name in Values._fields}
+        values = [torch.as_tensor(value, dtype=self.like.dtype) for value in Values(**known)]
+        record.varied = any(value.numel() > 1 for value in values)
+        for index, value in enumerate(values):
+            spread = value.expand(self.like.shape[1:]) if record.varied else value.reshape(())
+            record.parameters[index] = self._hold(ordered(spread))
+        state = module.initial_state(self.like)
+        fields = [name for name, value in state._asdict().items() if value is not None]
+        record.has_current, record.has_adaptation = "i" in fields, "a" in fields
+        record.refractory = arguments.get("refractory", 0)
+        record.first_state = self.num_states
+        self.num_states += len(fields)
+
+    def _turn_back(self) -> None:
+        shape = self.turned
+        self.turned = None
+        if shape is None:
+            return
+        record = self._record(None, REORDER, self.like)
+        target = torch.arange(shape.numel(), dtype=torch.int32).reshape(shape)
+        record.target = self._hold(target.permute(1, 2, 0).contiguous())
+
+    def _record(self, layer: EventLayer | None, kind: int, after: Tensor) -> Record:
+        record = Record(kind=kind)
+        record.channels, record.height, record.width = image_of(self.like)
+        record.out_channels, record.out_height, record.out_width = image_of(after)
+        self._rooms(record, record.out_channels * record.out_height * record.out_width)
+        self.records.append(record)
+        self.layers.append(layer)
+        return record
+
+    def _entry(self, shape: torch.Size) -> Record:
+        record = Record()
+        record.channels, record.height, record.width = image_of(self.like)
+        self._rooms(record, shape.numel())
+        return record
+
+    def _rooms(self, record: Record, size: int) -> None:
+        new = self.like.new_zeros
+        record.full, record.cleared = self._hold(new(size)), self._hold(new(size))
+        record.values = self._hold(new(size + 64))
+        record.index = self._hold(new(size + 64, dtype=torch.int32))
+        record.flags = self._hold(new(size + 64, dtype=torch.uint8))
+
+    def _hold(self, tensor: Tensor) -> int:
+        self.held.append(tensor)
+        return tensor.data_ptr()
+
+
+def is_image(step: Tensor) -> bool:
+    """Whether a step `(B, *N)` has channels, rows and columns."""
+    return step.ndim == 4
+
+
+def image_of(step: Tensor) -> tuple[int, int, int]:
+    """Channels, rows and columns of a step; whatever is no image is one place of many channels."""
+    if is_image(step):
+        return step.shape[1], step.shape[2], step.shape[3]
+    return step.shape[1:].numel(), 1, 1
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """A setting for both axes of an image.
+
+    Example:
+        >>> pair(2), pair((2, 3))
+        ((2, 2), (2, 3))
+    """
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def ordered(values: Tensor) -> Tensor:
+    """Values `(*N)` in the order of the native step, the channels of an image last."""
+    return (values.permute(1, 2, 0) if values.ndim == 3 else values).contiguous()
+
+
+def places_of(step: Tensor) -> Tensor:
+    """Row, column and channel of every input, in the order of the native step."""
+    channels, height, width = image_of(step)
+    y, x, c = torch.meshgrid(*[torch.arange(n, dtype=torch.int32) for n in (height, width, channels)], indexing="ij")
+    return torch.stack([y, x, c], dim=-1).contiguous()
+
+
+def only_window(record: Record, step: Tensor) -> Tensor:
+    """The output whose window holds an input, -1 where there is none, for windows that do not overlap."""
+    y, x, c = places_of(step).unbind(-1)
+    to_y, in_y = _window_along(y, record.pad_y, record.stride_y, record.kernel_y, record.out_height)
+    to_x, in_x = _window_along(x, record.pad_x, record.stride_x, record.kernel_x, record.out_width)
+    target = (to_y * record.out_width + to_x) * record.out_channels + c
+    return torch.where(in_y & in_x, target, -1).to(torch.int32).contiguous()
+
+
+def _window_along(at: Tensor, pad: int, stride: int, kernel: int, size: int) -> tuple[Tensor, Tensor]:
+    to = (at + pad).div(stride, rounding_mode="floor")
+    return to, (at + pad - to * stride < kernel) & (to < size)
