@@ -8,43 +8,65 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spikebridge.data.binning import bin_events, collate, collate_padded
+    from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.digits import load_digits
+    from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
     from spikebridge.data.event_steps import events_of_images
     from spikebridge.data.events import EVENT, CheckedEvents, check_events, make_events, slice_time
+    from spikebridge.data.fe240hz import load_fe240hz
     from spikebridge.data.files import DATA_SETS, available, data_folder
+    from spikebridge.data.image_files import ImageFiles, images_in, read_grey
     from spikebridge.data.images import ImageSplits, LabelledImages
     from spikebridge.data.mnist import load_mnist
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
+    from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
+    from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
 
 _HOMES = {
+    "BinEvents": "event_bins",
     "CheckedEvents": "events",
     "DATA_SETS": "files",
     "EVENT": "events",
+    "EventBins": "event_bins",
     "EventCamera": "event_camera",
     "HybridRecording": "saccades",
+    "ImageFiles": "image_files",
     "ImageSplits": "images",
+    "Inputs": "recording",
     "LabelledImages": "images",
     "MNIST_SACCADES": "saccades",
+    "OffsetEstimate": "offsets",
+    "Recording": "recording",
     "Saccades": "saccades",
     "available": "files",
     "bin_events": "binning",
+    "bin_sparse": "event_bins",
     "check_events": "events",
     "collate": "binning",
     "collate_padded": "binning",
+    "crop_events": "event_bins",
     "data_folder": "files",
+    "estimate_box_offset": "offsets",
+    "estimate_offset": "offsets",
     "events_of_images": "event_steps",
     "hybrid_camera": "saccades",
+    "images_in": "image_files",
     "load_digits": "digits",
+    "load_fe240hz": "fe240hz",
     "load_mnist": "mnist",
     "lossy": "saccades",
     "make_events": "events",
     "noisy": "saccades",
+    "read_boxes": "boxes",
+    "read_grey": "image_files",
     "read_nmnist": "nmnist",
     "simulate": "event_camera",
     "slice_time": "events",
+    "temporal_splits": "recording",
     "thin": "saccades",
+    "usable_boxes": "boxes",
     "write_nmnist": "nmnist",
 }
 
@@ -52,29 +74,45 @@ __all__ = [
     "DATA_SETS",
     "EVENT",
     "MNIST_SACCADES",
+    "BinEvents",
     "CheckedEvents",
+    "EventBins",
     "EventCamera",
     "HybridRecording",
+    "ImageFiles",
     "ImageSplits",
+    "Inputs",
     "LabelledImages",
+    "OffsetEstimate",
+    "Recording",
     "Saccades",
     "available",
     "bin_events",
+    "bin_sparse",
     "check_events",
     "collate",
     "collate_padded",
+    "crop_events",
     "data_folder",
+    "estimate_box_offset",
+    "estimate_offset",
     "events_of_images",
     "hybrid_camera",
+    "images_in",
     "load_digits",
+    "load_fe240hz",
     "load_mnist",
     "lossy",
     "make_events",
     "noisy",
+    "read_boxes",
+    "read_grey",
     "read_nmnist",
     "simulate",
     "slice_time",
+    "temporal_splits",
     "thin",
+    "usable_boxes",
     "write_nmnist",
 ]
 

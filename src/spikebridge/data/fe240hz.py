@@ -1,0 +1,170 @@
+"""Recordings of the FE240hz set: frames at 40 Hz, events and boxes at 240 Hz of one object, seen by a DAVIS346.
+
+| file | what it holds |
+|---|---|
+| `img/` | grey frames |
+| `events_sparse.npz` | `bin`, `x`, `y`, `p` (True is OFF) of each event; `shape`: frames, bins a frame, rows, columns |
+| `groundtruth_rect.txt` | boxes `x,y,w,h` at 240 Hz, from motion capture |
+| `groundtruth_rect40.txt` | boxes at the frames |
+
+Which bins lie between two frames, and which box of 240 Hz is that of a frame, differs from recording to recording, so
+both are found in the recording itself.
+
+Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.boxes import read_boxes, usable_boxes
+from spikebridge.data.event_bins import EventBins
+from spikebridge.data.files import find
+from spikebridge.data.image_files import ImageFiles, images_in
+from spikebridge.data.npz import read_npz
+from spikebridge.data.offsets import estimate_box_offset, estimate_offset
+from spikebridge.data.recording import Recording
+from spikebridge.errors import DataError
+
+_EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
+_BIN_RATE = 240.0
+
+
+def load_fe240hz(
+    folder: Path | None = None, event_offset: int | None = None, box_offset: int | None = None
+) -> Recording:
+    """One recording of the set.
+
+    Args:
+        folder: of the recording; without it, the sample in the folder that `SPIKEBRIDGE_DATA` names.
+        event_offset: the bins between frames k and k + 1 begin at `6 k + event_offset`; estimated without it.
+        box_offset: the box of frame k is box `6 k + box_offset` of 240 Hz; found in the files of boxes without it.
+
+    Returns:
+        The recording, its clock beginning with the first frame or the first bin, whichever is earlier. Times at which
+        nobody knows the box are counted in its summary.
+
+    Raises:
+        DataError: a file is missing or damaged, or an offset can neither be found nor was given.
+
+    Example:
+        >>> load_fe240hz(Path("/no/such/place"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: /no/such/place: expected a recording of FE240hz, but there is no such folder...
+    """
+    folder = find("fe240hz")[0].parent if folder is None else folder
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
+    frames = ImageFiles(images_in(folder / "img"))
+    events, bins_per_frame = read_sparse_events(folder / _EVENTS)
+    if (frames.height, frames.width) != (events.height, events.width):
+        raise DataError(
+            f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
+            f"and events {events.width} x {events.height}; resize or crop the frames."
+        )
+    boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+    if event_offset is None:
+        event_offset = estimate_offset(frames, events, bins_per_frame).offset
+    known = None
+    if box_offset is None:
+        known, box_offset = _frame_boxes(folder, bins_per_frame)
+    # empty bins before the first one, so that a frame that was there earlier has a time of 0 s
+    before = max(0, -event_offset)
+    events = events.delayed(before)
+    bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
+    frame_bins = np.arange(len(frames)) * bins_per_frame + event_offset + before
+    return Recording(
+        name=folder.name,
+        dt=1 / _BIN_RATE,
+        events=events,
+        frames=frames,
+        frame_times=frame_bins / _BIN_RATE,
+        frame_events=events.edges[frame_bins.clip(max=events.num_bins)],
+        frame_boxes=_joined(_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset), known, events),
+        boxes=_at(boxes, bin_box),
+    )
+
+
+def read_sparse_events(path: Path) -> tuple[EventBins, int]:
+    """The events of one recording, and how many bins lie between two frames.
+
+    Args:
+        path: the npz file; its `p` is True for OFF.
+
+    Returns:
+        Events by bin, and bins a frame.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds events that cannot be.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "events.npz"
+        >>> small = {"bin": [0, 2], "x": [5, 6], "y": [7, 8], "p": [True, False], "shape": [2, 3, 260, 346]}
+        >>> np.savez(path, **{key: np.array(value) for key, value in small.items()})
+        >>> events, bins_per_frame = read_sparse_events(path)
+        >>> events.on.tolist(), events.edges.tolist(), bins_per_frame
+        ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
+    """
+    arrays = read_npz(path, ("bin", "x", "y", "p", "shape"))
+    shape = arrays.pop("shape")
+    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > 2**24).any():
+        raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
+    num_frames, bins_per_frame, height, width = map(int, shape)
+    lengths = {key: column.shape for key, column in arrays.items()}
+    if arrays["bin"].ndim != 1 or len(set(lengths.values())) > 1:
+        raise DataError(f"{path}: expected columns of one length, but got {lengths}.")
+    bins = arrays["bin"]
+    _check_column(path, "bin", bins, num_frames * bins_per_frame)
+    _check_column(path, "x", arrays["x"], width)
+    _check_column(path, "y", arrays["y"], height)
+    _check_column(path, "p", arrays["p"], 2)
+    backward = bins[1:] < bins[:-1]
+    if backward.any():
+        raise DataError(
+            f"{path}: expected events sorted by bin, but {int(backward.sum())} are in an earlier bin than the one "
+            f"before, first at index {int(backward.argmax()) + 1}."
+        )
+    edges = np.searchsorted(bins, np.arange(num_frames * bins_per_frame + 1)).astype(np.int64)
+    x, y = (arrays[key].astype(np.uint16, copy=False) for key in ("x", "y"))
+    return EventBins(x, y, arrays["p"] == 0, edges, height, width), bins_per_frame
+
+
+def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
+    """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
+    if not (folder / _FRAME_BOXES).exists():
+        raise DataError(f"{folder}: expected {_FRAME_BOXES}, which tells the boxes of the frames. Give box_offset.")
+    known = read_boxes(folder / _FRAME_BOXES)
+    try:
+        return known, estimate_box_offset(read_boxes(folder / _BOXES), known, bins_per_frame)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _joined(
+    boxes: Float[np.ndarray, "F 4"], known: Float[np.ndarray, "N 4"] | None, events: EventBins
+) -> Float[np.ndarray, "F 4"]:
+    """The boxes of the frames, those before the first box of 240 Hz from the file of the frames."""
+    if known is None:
+        return boxes
+    known = _at(usable_boxes(known, events.height, events.width), np.arange(len(boxes)))
+    return np.where(np.isnan(boxes), known, boxes)
+
+
+def _at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:
+    """The boxes at these places, NaN outside."""
+    inside = (index >= 0) & (index < len(boxes))
+    return np.where(inside[:, None], boxes[index.clip(0, len(boxes) - 1)], np.nan)
+
+
+def _check_column(path: Path, name: str, column: NDArray, limit: int) -> None:
+    if column.dtype.kind not in "iub":
+        raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+    wrong = (column < 0) | (column >= limit)
+    if wrong.any():
+        raise DataError(
+            f"{path}, {name}: expected numbers from 0 to {limit - 1}, but {int(wrong.sum())} are not, "
+            f"first {column[wrong.argmax()]} at index {int(wrong.argmax())}."
+        )

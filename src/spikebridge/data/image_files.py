@@ -1,0 +1,141 @@
+"""Grey images from files, one at a time, so that a long recording takes the memory of one image."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from spikebridge.data.opening import opened
+from spikebridge.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
+_MOST_PIXELS = 2**26
+_EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+class ImageFiles(Sequence[np.ndarray]):
+    """Images of one size; each is read when it is asked for.
+
+    Args:
+        paths: the files, in the order of time.
+
+    Raises:
+        DataError: there is no file, or the first one cannot be read.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "grey.png"
+        >>> Image.new("L", (3, 2), 7).save(path)
+        >>> images = ImageFiles([path, path])
+        >>> len(images), images.height, images.width, int(images[1][0, 0])
+        (2, 2, 3, 7)
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise DataError("expected at least one image file, but got none.")
+        self.paths = tuple(paths)
+        self.height, self.width = read_grey(self.paths[0]).shape
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "ImageFiles": ...
+
+    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImageFiles":
+        """One image, read now; or some of them, still in their files.
+
+        Raises:
+            DataError: the file is damaged, or its image has another size than the first one.
+        """
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index])
+        image = read_grey(self.paths[index])
+        if image.shape != (self.height, self.width):
+            raise DataError(
+                f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
+                f"but got {image.shape[1]} x {image.shape[0]}."
+            )
+        return image
+
+
+def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """One image as grey levels from 0 to 255; colours are weighed as the eye does (ITU-R 601).
+
+    Args:
+        path: the file.
+
+    Returns:
+        Rows and columns of grey levels; of 16 bits the upper 8.
+
+    Raises:
+        DataError: the file is missing, damaged, of an unknown kind, or too large.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "white.png"
+        >>> Image.new("RGB", (1, 1), (255, 255, 255)).save(path)
+        >>> read_grey(path).tolist()
+        [[255]]
+    """
+    with opened(path, "an image") as file:
+        try:
+            with Image.open(file) as image:
+                _check(image, path)
+                if image.mode.startswith("I;16"):
+                    return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+                return np.array(image.convert("L"))
+        except DataError:
+            raise
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: expected an image, but it is damaged or of another kind ({error}).") from error
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9.
+
+    Args:
+        folder: where they lie.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+
+    Example:
+        >>> folder = Path(getfixture("tmp_path"))
+        >>> for name in ("10.png", "9.png", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in images_in(folder)]
+        ['9.png', '10.png']
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of images, but there is none.")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    if not paths:
+        raise DataError(f"{folder}: expected images ({', '.join(SUFFIXES)}), but there is none.")
+    return sorted(paths, key=lambda path: (_last_number(re.findall(r"\d+", path.stem)), path.name))
+
+
+def _last_number(numbers: Iterable[str]) -> int:
+    return int(list(numbers)[-1]) if numbers else -1
+
+
+def _check(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected at most {_MOST_PIXELS} pixels, but it declares {image.width} x {image.height}."
+        )
+    if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
+        raise DataError(
+            f"{path}: expected grey or colour levels of 8 or 16 bits, but the image is of mode {image.mode!r}; "
+            "save it as 8-bit grey first."
+        )

@@ -1,0 +1,187 @@
+"""A recording of a hybrid camera with one followed object: frames, events in bins, and a box at the end of each bin.
+
+The clock counts bins of `dt` seconds from 0. Bin b is `[b dt, (b + 1) dt)`, and an answer for it is stamped with its
+end. A frame acts from the first edge at or after its time; the events between the two are then not in its picture, and
+go to the first bin that the frame acts in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.event_bins import BinEvents, EventBins
+from spikebridge.errors import ConfigError, ShapeError
+
+# where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
+_SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
+_SPLITS_OF = 560
+
+
+class Inputs(TypedDict):
+    """What a tracker is given at one step. Only what is new is there.
+
+    Keys:
+        events: since the frame where there is one, else since the last step.
+        elapsed: time since the last step [s].
+        frame: grey levels 0 to 255, where one has arrived.
+        frame_age: time from the frame to the end of this step [s].
+        box: where the target is in this frame, where somebody says so: always at the first step.
+    """
+
+    events: BinEvents
+    elapsed: float
+    frame: NotRequired[NDArray[np.uint8]]
+    frame_age: NotRequired[float]
+    box: NotRequired[NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Frames, events and boxes on one clock.
+
+    Args:
+        name: what to call it.
+        dt: length of a bin [s].
+        events: all events, by bin.
+        frames: grey images of 0 to 255, read when they are asked for.
+        frame_times: when each frame was there [s], growing.
+        frame_events: for each frame the index of the first event that is not in its picture.
+        frame_boxes: where the target is in each frame; NaN where nobody knows.
+        boxes: where the target is at the end of each bin; NaN where nobody knows.
+
+    Raises:
+        ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
+
+    Example:
+        >>> from spikebridge.data.event_bins import bin_sparse
+        >>> from spikebridge.data.events import make_events
+        >>> bins = bin_sparse(make_events(t=[500, 1500], x=[0, 0], y=[0, 0], p=[1, 1]), 1, 1, dt=0.001, num_bins=2)
+        >>> recording = Recording(
+        ...     "a dot", 0.001, bins, np.zeros((1, 1, 1), np.uint8), np.array([0.0005]), np.array([0]),
+        ...     np.array([[0.0, 0, 1, 1]]), np.array([[0.0, 0, 1, 1]] * 2))
+        >>> recording.frame_bins.tolist()  # a frame in the middle of bin 0 acts from bin 1
+        [1]
+        >>> inputs = recording.inputs(1, 2)
+        >>> len(inputs["events"].x), inputs["frame_age"]  # the event at 500 us is not in the picture
+        (2, 0.0015)
+    """
+
+    name: str
+    dt: float
+    events: EventBins
+    frames: Sequence[Any] | NDArray[np.uint8]
+    frame_times: Float[np.ndarray, " F"]
+    frame_events: Int64[np.ndarray, " F"]
+    frame_boxes: Float[np.ndarray, "F 4"]
+    boxes: Float[np.ndarray, "T 4"]
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        num_frames, num_bins = len(self.frames), self.events.num_bins
+        lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
+        if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
+            raise ShapeError(
+                f"{self.name}: {num_frames} frames need as many times, event indices and boxes, and {num_bins} bins as "
+                f"many boxes, but got {lengths} and {len(self.boxes)}."
+            )
+        if not (self.dt > 0 and (np.diff(self.frame_times) > 0).all() and (self.frame_times >= 0).all()):
+            raise ShapeError(f"{self.name}: dt must be above 0 s, and frame times must be 0 s or more and grow.")
+
+    @property
+    def num_bins(self) -> int:
+        """How many bins there are."""
+        return self.events.num_bins
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+        return len(self.frames)
+
+    @cached_property
+    def frame_bins(self) -> Int64[np.ndarray, " F"]:
+        """The first bin in which each frame acts."""
+        # rounded first, so that 0.025 s of 240 Hz is bin 6 and not 7
+        return np.ceil(np.round(self.frame_times / self.dt, 6)).astype(np.int64)
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Bins without a box."""
+        return int(np.isnan(self.boxes).any(axis=1).sum())
+
+    def inputs(self, first: int, stop: int) -> Inputs:
+        """What is new in the bins from `first` up to `stop`, which is not included.
+
+        Args:
+            first: the first bin since the last step.
+            stop: the bin after the last one.
+
+        Returns:
+            The events, and the newest frame that has come, if any.
+        """
+        inputs = Inputs(events=self.events.of_bins(first, stop), elapsed=(stop - first) * self.dt)
+        bins = self.frame_bins
+        newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
+        if newest >= 0 and bins[newest] >= first:
+            inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
+            inputs["frame"] = self.frames[newest]
+            inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
+        return inputs
+
+    def thinned(self, keep_every: int) -> "Recording":
+        """The same recording with a slower camera: each `keep_every`-th frame, the first one included.
+
+        Args:
+            keep_every: 1 keeps all frames.
+
+        Raises:
+            ConfigError: `keep_every` is below 1.
+        """
+        if keep_every < 1:
+            raise ConfigError(f"thinned needs keep_every of 1 or more, but got {keep_every}.")
+        kept = slice(None, None, keep_every)
+        return replace(
+            self,
+            frames=self.frames[kept],
+            frame_times=self.frame_times[kept],
+            frame_events=self.frame_events[kept],
+            frame_boxes=self.frame_boxes[kept],
+        )
+
+    def summary(self) -> str:
+        """What is there, in one line."""
+        return (
+            f"{self.name}: {self.events.width} x {self.events.height} pixels, {self.num_frames} frames, "
+            f"{self.num_bins} bins of {1e3 * self.dt:.3f} ms, {len(self.events.x)} events, "
+            f"{self.num_unlabelled} bins and {int(np.isnan(self.frame_boxes).any(axis=1).sum())} frames without a box"
+        )
+
+
+def temporal_splits(num_frames: int) -> dict[str, range]:
+    """Frames to train on, to choose on, and to report on, one after the other, with gaps between.
+
+    Args:
+        num_frames: frames of the recording, 40 or more.
+
+    Returns:
+        Ranges of frames by the names `train`, `validation` and `test`.
+
+    Raises:
+        ConfigError: there are too few frames for three parts.
+
+    Example:
+        >>> temporal_splits(560)["test"]
+        range(340, 552)
+        >>> temporal_splits(56)
+        {'train': range(2, 28), 'validation': range(29, 33), 'test': range(34, 55)}
+    """
+    if num_frames < 40:
+        raise ConfigError(f"three parts with gaps need 40 frames or more, but got {num_frames}.")
+    return {
+        name: range(-(-first * num_frames // _SPLITS_OF), stop * num_frames // _SPLITS_OF)
+        for name, (first, stop) in _SPLITS.items()
+    }

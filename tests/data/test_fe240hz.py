@@ -1,0 +1,210 @@
+"""The loader and its offsets, on recordings made here and on the real one."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikebridge.data.event_bins import EventBins
+from spikebridge.data.event_camera import EventCamera, simulate
+from spikebridge.data.fe240hz import load_fe240hz, read_sparse_events
+from spikebridge.data.offsets import estimate_box_offset, estimate_offset
+from spikebridge.errors import DataError
+
+NUM_FRAMES, RATIO, HEIGHT, WIDTH = 30, 6, 48, 64
+
+
+def truth(j):
+    """Box j of 240 Hz: a patch that walks around."""
+    return [20 + 12 * np.sin(j / 21), 16 + 9 * np.cos(j / 17), 13 + j / 100, 11.0]
+
+
+def scene(j):
+    x, y, w, h = truth(j)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    inside = ((columns - x - w / 2) / w) ** 2 + ((rows - y - h / 2) / h) ** 2
+    return 0.3 + 0.6 * np.exp(-4 * inside) + 0.05 * np.sin(columns / 3)
+
+
+def write_recording(folder, event_offset=-3, box_offset=-5):
+    """Bins between frames k and k + 1 begin at 6 k + event_offset; the box of frame k is box 6 k + box_offset."""
+    (folder / "img").mkdir(parents=True)
+    num_bins = NUM_FRAMES * RATIO
+    for k in range(NUM_FRAMES):
+        image = (255 * scene(RATIO * k)).round().astype(np.uint8)
+        Image.fromarray(image).save(folder / "img" / f"{k + 1:05d}.png")
+    steps = np.arange(-12, num_bins + 12)
+    images = np.stack([scene(j) for j in steps])
+    # low thresholds: with high ones the events of a slow change come late, and so would the estimate
+    camera = EventCamera(threshold_mean=0.03, threshold_sd=0.0, threshold_floor=0.01)
+    events = simulate(images, (steps + 12) * 1000, camera, np.random.default_rng(0))
+    bins = events["t"] // 1000 - 12 + event_offset
+    events, bins = (a[(bins >= 0) & (bins < num_bins)] for a in (events, bins))
+    np.savez(
+        folder / "events_sparse.npz",
+        bin=bins.astype(np.uint16),
+        x=events["x"],
+        y=events["y"],
+        p=~events["p"],
+        shape=np.array([NUM_FRAMES, RATIO, HEIGHT, WIDTH]),
+    )
+    np.savetxt(folder / "groundtruth_rect.txt", [truth(j - box_offset) for j in range(num_bins)], delimiter=",")
+    np.savetxt(folder / "groundtruth_rect40.txt", [truth(RATIO * k) for k in range(NUM_FRAMES)], delimiter=",")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return write_recording(tmp_path_factory.mktemp("made") / "walk")
+
+
+@pytest.mark.parametrize(("event_offset", "box_offset"), [(-3, -5), (0, 0), (4, -2), (-7, 3)])
+def test_offsets_are_found_whatever_they_are(tmp_path, event_offset, box_offset):
+    """A recording is put on the clock so that box and events of a bin are those of the same time."""
+    recording = load_fe240hz(write_recording(tmp_path / "walk", event_offset, box_offset))
+    first = recording.frame_bins[0]
+    assert recording.frame_bins.tolist() == [first + RATIO * k for k in range(NUM_FRAMES)]
+    assert first == max(0, event_offset)
+    known = ~np.isnan(recording.boxes).any(axis=1)
+    assert known.sum() > 150
+    # the end of bin b is (b - first + 1) bins after frame 0
+    expected = np.array([truth(b - first + 1) for b in range(recording.num_bins)])
+    assert recording.boxes[known] == pytest.approx(expected[known])
+    assert recording.frame_boxes[1:-1] == pytest.approx(np.array([truth(RATIO * k) for k in range(1, NUM_FRAMES - 1)]))
+
+
+def test_brighter_pixels_are_on(made):
+    """Off is True in the file and ON is True in ours: where the frame became brighter there are ON events."""
+    recording = load_fe240hz(made)
+    change = recording.frames[11].astype(float) - recording.frames[10]
+    first, stop = recording.frame_bins[10:12]
+    on, off = recording.events.grid(int(first), int(stop), counts=True).sum(0)
+    signed = (on - off).numpy()
+    assert np.corrcoef(change.ravel(), signed.ravel())[0, 1] > 0.8
+
+
+def test_the_first_frame_has_its_box_although_the_first_fast_boxes_are_missing(made):
+    recording = load_fe240hz(made)
+    assert recording.frame_boxes[0] == pytest.approx(np.array(truth(0)))
+    assert np.isnan(recording.boxes).any(axis=1).tolist()[:5] == [True] * 4 + [False]
+    # four before the first box; at the end the boxes reach as far as the bins
+    assert "4 bins and 0 frames without a box" in recording.summary()
+
+
+def test_given_offsets_are_taken(made):
+    recording = load_fe240hz(made, event_offset=2, box_offset=-3)
+    assert recording.frame_bins[:2].tolist() == [2, 8]
+    assert recording.frame_boxes[1] == pytest.approx(np.array(truth(RATIO - 3 + 5)))
+
+
+def test_a_flat_maximum_is_told():
+    """Frames that flicker and events that have nothing to do with it."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(50, 200, (20, 32, 32)).astype(np.uint8)
+    x, y = rng.integers(0, 32, (2, 12000)).astype(np.uint16)
+    events = EventBins(x, y, rng.random(12000) < 0.5, np.arange(0, 12001, 100), 32, 32)
+    with pytest.warns(UserWarning, match=r"uncertain: its correlation is 0\.\d+.*Give event_offset if it is known"):
+        estimate = estimate_offset(frames, events, 6)
+    assert estimate.correlation < 0.1
+
+
+def test_where_nothing_moves_the_offset_must_be_given():
+    nothing = np.zeros(0, np.uint16)
+    silent = EventBins(nothing, nothing, nothing.astype(bool), np.zeros(61, np.int64), 8, 8)
+    frames = np.random.default_rng(0).integers(0, 255, (10, 8, 8)).astype(np.uint8)
+    with pytest.raises(DataError, match=r"cannot be estimated.*Give event_offset"):
+        estimate_offset(frames, silent, 6)
+
+
+def test_the_estimate_says_how_sharp_it_is(made):
+    recording = load_fe240hz(made)
+    estimate = estimate_offset(recording.frames, recording.events, RATIO)
+    curve = estimate.curve
+    assert estimate.offset == 0 and set(curve) == set(range(-12, 13))
+    assert estimate.correlation == curve[0] == max(curve.values())
+    assert estimate.sharpness == pytest.approx(curve[0] - max(curve[-3], curve[3]))
+    assert estimate.margin == pytest.approx(curve[0] - max(value for shift, value in curve.items() if shift != 0))
+
+
+def test_boxes_that_never_fit_ask_for_the_offset():
+    boxes = np.random.default_rng(0).random((120, 4))
+    with pytest.raises(DataError, match=r"but none does\. Give box_offset"):
+        estimate_box_offset(boxes, boxes[:20] + 0.1, 6)
+    assert estimate_box_offset(boxes, boxes[4::6], 6) == 4
+
+
+def test_boxes_of_a_target_that_stands_still_ask_for_the_offset():
+    with pytest.raises(DataError, match=r"but \d+ shifts do .*Give box_offset"):
+        estimate_box_offset(np.ones((120, 4)), np.ones((20, 4)), 6)
+
+
+def test_a_recording_without_boxes_of_the_frames_asks_for_the_offset(made, tmp_path):
+    folder = tmp_path / "walk"
+    shutil.copytree(made, folder)
+    (folder / "groundtruth_rect40.txt").unlink()
+    with pytest.raises(DataError, match=r"expected groundtruth_rect40\.txt, .* Give box_offset"):
+        load_fe240hz(folder)
+    assert load_fe240hz(folder, box_offset=-5).frame_boxes[1] == pytest.approx(np.array(truth(RATIO)))
+
+
+def test_frames_of_another_size_than_the_events_are_refused(made, tmp_path):
+    folder = tmp_path / "walk"
+    shutil.copytree(made, folder)
+    for path in (folder / "img").iterdir():
+        Image.fromarray(np.zeros((24, 32), np.uint8)).save(path)
+    with pytest.raises(DataError, match="frames are 32 x 24 pixels and events 64 x 48; resize or crop"):
+        load_fe240hz(folder)
+
+
+GOOD = {"bin": [0, 1], "x": [0, 1], "y": [0, 1], "p": [True, False], "shape": [1, 6, 2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bin": [1, 0]}, "sorted by bin, but 1 are in an earlier bin than the one before, first at index 1"),
+        ({"bin": [0, 6]}, "bin: expected numbers from 0 to 5, but 1 are not, first 6 at index 1"),
+        ({"x": [0, 2]}, "x: expected numbers from 0 to 1, but 1 are not, first 2 at index 1"),
+        ({"y": [0.0, 1.0]}, "y: expected whole numbers, but got float64"),
+        ({"p": [True]}, "expected columns of one length"),
+        ({"shape": [1, 6, 2]}, "expected frames, bins a frame, rows and columns"),
+        ({"shape": [1, 0, 2, 2]}, "expected frames, bins a frame, rows and columns"),
+    ],
+)
+def test_events_that_cannot_be_are_refused(tmp_path, changes, message):
+    path = tmp_path / "events_sparse.npz"
+    np.savez(path, **{key: np.array(value) for key, value in {**GOOD, **changes}.items()})
+    with pytest.raises(DataError, match=message) as caught:
+        read_sparse_events(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def real(real_set):
+    return load_fe240hz(real_set("fe240hz")[0].parent)
+
+
+def test_the_real_recording_is_read_with_its_offsets(real):
+    """560 frames, 3360 bins; bins between the frames begin at 6 k - 3, the box of frame k is box 6 k - 5."""
+    assert (real.num_frames, real.num_bins, len(real.events.x)) == (560, 3363, 13_446_607)
+    assert real.frames[0].shape == (260, 346)
+    assert real.frame_bins.tolist() == [6 * k for k in range(560)]
+    # the frame's box, and that of the end of the bin before it
+    assert np.array_equal(real.frame_boxes[1:], real.boxes[6 * np.arange(1, 560) - 1])
+    assert "4 bins and 0 frames without a box" in real.summary()
+
+
+def test_the_real_offset_stands_out(real):
+    estimate = estimate_offset(real.frames, real.events, 6)
+    # the loader has put it to 0: bin 3 of the clock was bin 0 of the file
+    assert estimate.offset == 0
+    assert estimate.correlation > 0.8 and estimate.sharpness > 0.1 and estimate.margin > 0.01
+
+
+def test_the_real_target_moves_as_fast_as_is_said(real):
+    """About 6.2 px a frame on average, and 1.35 px a bin."""
+    middle = real.boxes[:, :2] + real.boxes[:, 2:] / 2
+    at_frames = real.frame_boxes[1:, :2] + real.frame_boxes[1:, 2:] / 2
+    assert np.linalg.norm(np.diff(at_frames, axis=0), axis=1).mean() == pytest.approx(6.2, abs=0.1)
+    assert np.nanmean(np.linalg.norm(np.diff(middle, axis=0), axis=1)) == pytest.approx(1.35, abs=0.01)

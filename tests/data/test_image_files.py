@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikebridge.data.image_files import ImageFiles, images_in, read_grey
+from spikebridge.errors import DataError
+
+
+def save(path, image):
+    Image.fromarray(np.asarray(image)).save(path)
+    return path
+
+
+def test_grey_levels_are_read_as_they_are(tmp_path):
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert read_grey(save(tmp_path / "a.png", image)).tolist() == image.tolist()
+
+
+def test_of_sixteen_bits_the_upper_eight_are_read(tmp_path):
+    image = np.array([[0, 255, 256, 65535]], np.uint16)
+    assert read_grey(save(tmp_path / "a.png", image)).tolist() == [[0, 0, 1, 255]]
+
+
+def test_colours_are_weighed(tmp_path):
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
+    assert read_grey(save(tmp_path / "a.png", colours)).tolist() == [[76, 150, 29, 255]]
+
+
+def test_images_come_in_the_order_of_their_numbers(tmp_path):
+    for name in ("frame_10.png", "frame_9.png", "frame_1.PNG", "frame_2.txt", "cover.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in images_in(tmp_path)] == ["cover.png", "frame_1.PNG", "frame_9.png", "frame_10.png"]
+
+
+def test_images_are_read_when_asked_for_and_may_be_thinned(tmp_path):
+    paths = [save(tmp_path / f"{k}.png", np.full((2, 3), k, np.uint8)) for k in range(5)]
+    images = ImageFiles(paths)
+    assert [int(image[0, 0]) for image in images] == [0, 1, 2, 3, 4]
+    assert [int(image[0, 0]) for image in images[1::2]] == [1, 3]
+    assert int(images[-1][0, 0]) == 4
+    paths[3].unlink()
+    assert int(images[4][0, 0]) == 4
+    with pytest.raises(DataError, match=r"3\.png: expected an image, but there is no such file"):
+        images[3]
+
+
+def test_an_image_of_another_size_is_refused(tmp_path):
+    paths = [save(tmp_path / "0.png", np.zeros((2, 3), np.uint8)), save(tmp_path / "1.png", np.zeros((3, 2), np.uint8))]
+    with pytest.raises(DataError, match=r"1\.png: expected 3 x 2 pixels as in 0\.png, but got 2 x 3"):
+        ImageFiles(paths)[1]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_cut_image_is_refused(tmp_path, suffix):
+    path = save(tmp_path / f"a.{suffix}", np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match="expected an image, but it is damaged or of another kind"):
+        read_grey(path)
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"plain words")
+    with pytest.raises(DataError, match="damaged or of another kind"):
+        read_grey(path)
+    with pytest.raises(DataError, match="mode 'F'; save it as 8-bit grey first"):
+        read_grey(save(tmp_path / "a.tif", np.zeros((2, 2), np.float32)))
+
+
+def test_a_header_that_declares_too_much_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 10000 8000 255\n")
+    with pytest.raises(DataError, match="at most 67108864 pixels, but it declares 10000 x 8000"):
+        read_grey(path)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="expected images"):
+        images_in(tmp_path)
+    with pytest.raises(DataError, match="expected a folder of images"):
+        images_in(tmp_path / "none")
+    with pytest.raises(DataError, match="at least one image file"):
+        ImageFiles([])
