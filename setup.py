@@ -1,13 +1,14 @@
 """Builds the native part where there is a C compiler; without one the package is whole, only slower."""
 
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = "src/spikebridge/ops/csrc"
+SOURCES = Path("src/spikebridge/ops/csrc")
 # numbers are those of PyTorch to the bit: no product is fused with a sum
-FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=default"]
+FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=default"]
 
 
 class BuildLibrary(build_ext):
@@ -19,8 +20,8 @@ class BuildLibrary(build_ext):
 
 native = Extension(
     "spikebridge.ops._native",
-    sources=[f"{SOURCES}/native.c", f"{SOURCES}/rows.c"],
-    depends=[f"{SOURCES}/{name}.h" for name in ("native", "rows", "step")],
+    sources=sorted(map(str, SOURCES.glob("*.c"))),
+    depends=sorted(map(str, SOURCES.glob("*.h"))),
     extra_compile_args=[] if sys.platform == "win32" else FLAGS,
     optional=True,
 )

@@ -5,17 +5,20 @@ they can take a case. The gradient of a value is summed over time first, then ov
 """
 
 import ctypes
+import math
 from collections.abc import Collection
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from spikebridge.ops.native_library import Backward, Forward, Plan, Share, library
 from spikebridge.ops.native_library import Value as CValue
-from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
+from spikebridge.ops.scheme import Memory, Scheme, Trace, Values
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
+BASE = len(Values._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
 CHUNK = 2048  # columns; their memory stays in the nearest cache
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
@@ -37,7 +40,7 @@ def description() -> str:
     """What runs, in a line, for a report on the installation."""
     found = library()
     if found.steps is None:
-        return f"plain PyTorch: {found.why_not}"
+        return f"PyTorch alone: {found.why_not}"
     return f"native steps with {found.instructions}, on {'PyTorch threads' if found.team else 'one thread'}"
 
 
@@ -130,20 +133,40 @@ def _at(tensor: Tensor | None) -> int | None:
 
 def _plan(scheme: Scheme, x: Tensor, values: Values, histories: int, held: list[object]) -> Plan:
     """What both directions are told. `held` keeps alive what it points to."""
-    plan = Plan(num_steps=len(x), num_columns=x[0].numel())
+    threads = torch.get_num_threads()
+    tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
+    numbers = values._replace(**dict.fromkeys(tensors, math.nan))
+    plan, kept = _plan_of_numbers(scheme, numbers, len(x), x[0].numel(), histories, threads)
+    held.append(kept)
+    if tensors:
+        plan = Plan.from_buffer_copy(plan)
+        for name, value in tensors.items():
+            _point(plan.values[Values._fields.index(name)], value, x, held)
+        if "v_leak" in tensors:
+            _point(plan.values[BASE], tensors["v_leak"], x, held)
+    return plan
+
+
+@lru_cache(maxsize=256)
+def _plan_of_numbers(
+    scheme: Scheme, values: Values, num_steps: int, num_columns: int, histories: int, threads: int
+) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
+    """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
+    plan = Plan(num_steps=num_steps, num_columns=num_columns)
     team = library().team
-    threads = min(torch.get_num_threads(), 1 + x.numel() // WORK_OF_A_THREAD) if team else 1
-    plan.num_threads, plan.team = threads, team
-    plan.chunk = _chunk(plan.num_steps, plan.num_columns, threads, histories)
+    plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
+    plan.team = team
+    plan.chunk = _chunk(num_steps, num_columns, plan.num_threads, histories)
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
     plan.width = 1.0 if scheme.surrogate is None else scheme.surrogate.width
     # nothing is added where the resting value is 0 for good, and -0 is what adds nothing even to -0
-    base = -0.0 if _is_zero(values.v_leak) else values.v_leak
-    for place, value in zip(plan.values, (*values, base), strict=True):
-        _point(place, value, x, held)
-    return plan
+    base = -0.0 if values.v_leak == 0 else values.v_leak
+    numbers = (ctypes.c_float * (BASE + 1))(*map(float, (*values, base)))
+    for k, place in enumerate(plan.values):
+        place.at = ctypes.addressof(numbers) + k * ctypes.sizeof(ctypes.c_float)
+    return plan, numbers
 
 
 def _chunk(num_steps: int, num_columns: int, threads: int, histories: int) -> int:
@@ -159,28 +182,24 @@ def _reset(scheme: Scheme, values: Values) -> int:
         return NEVER
     if scheme.reset == "soft":
         return BY_THRESHOLD
-    return TO_ZERO if _is_zero(values.v_reset) else TO_VALUE
+    return TO_ZERO if values.v_reset == 0 else TO_VALUE
 
 
-def _is_zero(value: Value) -> bool:
-    return not isinstance(value, Tensor) and value == 0
-
-
-def _point(place: CValue, value: Value, x: Tensor, held: list[object]) -> None:
+def _point(place: CValue, value: Tensor, x: Tensor, held: list[object]) -> None:
     """Lets a value of the plan point to its numbers: one for all, one a step, one a column, or one for each element."""
-    if not isinstance(value, Tensor) or value.numel() == 1 or not any(value.stride()):
-        number = ctypes.c_float(value[(0,) * value.ndim].item() if isinstance(value, Tensor) else value)
+    if value.numel() == 1 or not any(value.stride()):
+        number = ctypes.c_float(value[(0,) * value.ndim].item())
         place.at, place.step, place.column = ctypes.addressof(number), 0, 0
         held.append(number)
         return
-    numbers, place.step, place.column = value, 0, 1
+    numbers, place.step, place.column = value.detach(), 0, 1
     if not _varies(value, x):
-        numbers = (value[0] if value.ndim == x.ndim else value).expand(x.shape[1:])
+        numbers = (numbers[0] if value.ndim == x.ndim else numbers).expand(x.shape[1:])
     elif value[0].numel() == 1:
         place.step, place.column = 1, 0
     else:
-        numbers, place.step = value.expand(x.shape), x[0].numel()
-    numbers = numbers.detach().contiguous()
+        numbers, place.step = numbers.expand(x.shape), x[0].numel()
+    numbers = numbers.contiguous()
     place.at = numbers.data_ptr()
     held.append(numbers)
 
