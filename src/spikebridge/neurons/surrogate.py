@@ -71,7 +71,7 @@ class Rectangle(Surrogate):
     """
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return (x.abs() <= self.width / 2).to(x.dtype) / self.width
+        return (x.abs() <= self.width / 2).to(x.dtype).div_(self.width)
 
 
 class Triangle(Surrogate):
@@ -83,7 +83,7 @@ class Triangle(Surrogate):
     """
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return (1 - x.abs() / self.width).clamp(min=0) / self.width
+        return (self.width - x.abs()).clamp_(min=0).mul_(1 / self.width**2)
 
 
 class Arctan(Surrogate):
@@ -95,7 +95,8 @@ class Arctan(Surrogate):
     """
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return 1 / self.width / (1 + (x * (math.pi / self.width)) ** 2)
+        scaled = x * (math.pi / math.sqrt(self.width))
+        return (scaled * scaled).add_(self.width).reciprocal_()
 
 
 class FastSigmoid(Surrogate):
@@ -107,7 +108,8 @@ class FastSigmoid(Surrogate):
     """
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return 1 / (1 + x.abs() / self.width) ** 2
+        root = x.abs().mul_(1 / self.width).add_(1)
+        return (root * root).reciprocal_()
 
 
 ARCTAN = Arctan()  # the neurons' default; a surrogate cannot change, so one serves all

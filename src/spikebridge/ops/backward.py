@@ -27,8 +27,9 @@ from spikebridge.ops.cutting import (
     time_blocks,
     values_of_batch,
 )
-from spikebridge.ops.retrace import memory_of_steps, retrace
+from spikebridge.ops.retrace import Path, retrace
 from spikebridge.ops.scheme import Bump, Memory, Scheme, Values
+from spikebridge.ops.shares import Shares
 
 
 def backward_steps(
@@ -40,6 +41,7 @@ def backward_steps(
     grad_y: Tensor | None,
     grad_end: dict[str, Tensor],
     wanted: Collection[str],
+    out: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The gradients of a sequence from those of its outputs and of its last memory.
 
@@ -52,6 +54,8 @@ def backward_steps(
         grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
         grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
         wanted: names out of "x", those of `Memory` and those of `Values`, the latter only where they are tensors.
+        out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
+            taken anew need not be fetched from the system page by page.
 
     Returns:
         By name what is wanted; the gradient of a value is summed to the shape of the value.
@@ -66,105 +70,112 @@ def backward_steps(
     """
     sums = {n: v.new_zeros(value.shape) for n, value in values._asdict().items() if n in wanted}
     values = Values(*map(number, values))
-    grad_x = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    starts = {n: torch.empty_like(m) for n, m in start._asdict().items() if m is not None}
+    grad_x = torch.empty(v.shape, dtype=v.dtype, device=v.device) if out is None else out
+    memories = {n: m for n, m in start._asdict().items() if m is not None}
+    carries = {n: grad_end[n].clone() if n in grad_end else torch.zeros_like(m) for n, m in memories.items()}
     for part in batch_parts(v):
-        sums_of_part = {n: of_batch(total, part, v.ndim) for n, total in sums.items()}
-        way = _WayBack(
-            scheme,
-            None if x is None else x[:, part],
-            v[:, part],
-            memory_of_batch(start, part),
-            values_of_batch(values, part, v.ndim),
+        start_of_part, values_of_part = memory_of_batch(start, part), values_of_batch(values, part, v.ndim)
+        x_of_part = None if x is None else x[:, part]
+        path = retrace(scheme, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
+        shares = Shares({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
+        _WayBack(
+            path,
             None if grad_y is None else grad_y[:, part],
-            {name: grad[part] for name, grad in grad_end.items()},
+            {name: carry[part] for name, carry in carries.items()},
             grad_x[:, part],
-            sums_of_part,
-        )
-        for name, grad in way.all_steps().items():
-            starts[name][part] = grad
-    return {n: grad for n, grad in {"x": grad_x, **starts, **sums}.items() if n in wanted}
+            shares if sums else None,
+        ).all_steps()
+    return {n: grad for n, grad in {"x": grad_x, **carries, **sums}.items() if n in wanted}
 
 
 class _WayBack:
-    """A part of a batch on its way back through time. `carry` has the gradients of the memory before what is done."""
+    """A part of a batch on its way back through time.
+
+    Args:
+        path: what the forward pass saw.
+        grad_y: the gradients of the outputs, or None.
+        carry: by name the gradients of the memory after what is still to do; written to.
+        out: where the gradients of the input go; it may be the memory of the path's membranes.
+        shares: collects the gradients of values, if any is wanted.
+    """
 
     def __init__(
-        self,
-        scheme: Scheme,
-        x: Tensor | None,
-        v: Tensor,
-        start: Memory,
-        values: Values,
-        grad_y: Tensor | None,
-        grad_end: dict[str, Tensor],
-        grad: Tensor,
-        sums: dict[str, Tensor],
+        self, path: Path, grad_y: Tensor | None, carry: dict[str, Tensor], out: Tensor, shares: Shares | None
     ) -> None:
-        self.scheme, self.x, self.v, self.start, self.values = scheme, x, v, start, values
-        self.grad_y, self.grad, self.sums = grad_y, grad, sums
-        self.carry = {
-            name: grad_end[name].clone() if name in grad_end else torch.zeros_like(memory)
-            for name, memory in start._asdict().items()
-            if memory is not None
-        }
-        self.path = retrace(scheme, x, v, start, values, with_adaptations="decay_adaptation" in sums)
+        self.path, self.grad_y, self.carry, self.out, self.shares = path, grad_y, carry, out, shares
+        self.scheme, self.values, self.v = path.scheme, path.values, path.v
+        self.blocks = time_blocks(self.v)
+        self.decays = each_step(self.values.decay, self.v)
+        self.rooms: dict[str, Tensor] = {}
 
-    def all_steps(self) -> dict[str, Tensor]:
-        """Writes the gradients of the input, adds to those of the values, and gives those of the first memory."""
-        for block in reversed(time_blocks(self.v)):
+    def all_steps(self) -> None:
+        """Writes the gradients of the input and of the memory before the first step, and collects those of values."""
+        for block in reversed(self.blocks):
             if self.scheme.surrogate is None:
                 self._sum(block)
-            elif self.start.a is None:
-                self._fire(block, self.scheme.surrogate)
-            else:
+            elif self.path.adapts:
                 self._fire_and_adapt(block, self.scheme.surrogate)
-        return self.carry
+            else:
+                self._fire(block, self.scheme.surrogate)
+
+    def _room(self, name: str, block: slice) -> Tensor:
+        """Memory for a block, the same for all blocks."""
+        if name not in self.rooms:
+            shape = (self.blocks[0].stop, *self.v.shape[1:])
+            self.rooms[name] = torch.empty(shape, dtype=self.v.dtype, device=self.v.device)
+        return self.rooms[name][: block.stop - block.start]
+
+    def _grad(self, block: slice) -> Tensor:
+        """Where the gradients of a block's membranes are worked out: at once in place, if all else is read by then."""
+        return self.out[block] if self.shares is None else self._room("grad", block)
 
     def _sum(self, block: slice) -> None:
         """Neurons that do not fire: a leaky sum, backwards."""
-        grad, last = self._outputs(block, None), self.carry["v"]
-        _leaky_sum(grad, last, each_step(self.values.decay, self.v)[block])
-        self._finish(block, self._after(block, last) if self.sums else None, None)
+        grad = self._grad(block)
+        grad.zero_() if self.grad_y is None else grad.copy_(self.grad_y[block])
+        _leaky_sum(grad, self.carry["v"], self.decays[block])
+        self._finish(block, grad)
 
     def _fire(self, block: slice, surrogate: Bump) -> None:
         """Neurons that fire: `grad_v` of each step from the one after it."""
         v, threshold = self.v[block], in_block(self.path.thresholds, block, self.v)
-        h = surrogate.derivative(v - threshold)
-        grad, last = self._outputs(block, h), self.carry["v"]
+        h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
         slope = self._slope(block, v, threshold, h)
+        effect = None if self.shares is None else self._effect(block, v, threshold, h)
+        grad = self._grad(block)
+        grad.zero_() if self.grad_y is None else torch.mul(self.grad_y[block], h, out=grad)
+        spike = None if self.shares is None else grad.clone()
         if slope is None:
-            _leaky_sum(grad, last, each_step(self.values.decay, self.v)[block])
+            _leaky_sum(grad, self.carry["v"], self.decays[block])
         else:
-            slope[:-1].mul_(in_block(self.values.decay, slice(block.start + 1, block.stop), self.v))
+            factor = 1.0 if isinstance(self.values.decay, Tensor) else self.values.decay
+            if isinstance(self.values.decay, Tensor):
+                slope[:-1].mul_(in_block(self.values.decay, slice(block.start + 1, block.stop), self.v))
             rows, slopes = grad.unbind(0), slope.unbind(0)
-            rows[-1].addcmul_(slopes[-1], last)
+            rows[-1].addcmul_(slopes[-1], self.carry["v"])
             for t in range(len(rows) - 2, -1, -1):
-                rows[t].addcmul_(slopes[t], rows[t + 1])
-        if not self.sums:
-            self._finish(block, None, None)
-            return
-        after, spike = self._after(block, last), self._spike(block, h)
-        effect = self._effect(v, threshold, h)
-        self._finish(block, after, spike if effect is None else spike.addcmul_(effect, after))
+                rows[t].addcmul_(slopes[t], rows[t + 1], value=factor)
+        self._finish(block, grad, spike, effect)
 
     def _fire_and_adapt(self, block: slice, surrogate: Bump) -> None:
         """Neurons whose threshold remembers: two gradients go back in time together."""
-        values, soft = self.values, self.scheme.reset == "soft"
         v, threshold = self.v[block], in_block(self.path.thresholds, block, self.v)
-        h = surrogate.derivative(v - threshold)
-        effect, jumps = self._effect(v, threshold, h), h * in_block(values.jump, block, self.v)
+        h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
+        effect, soft = self._effect(block, v, threshold, h), self.scheme.reset == "soft"
+        jumps = torch.mul(h, in_block(self.values.jump, block, self.v), out=self._room("distance", block))
         # a hard reset cuts what fired; a soft one takes away a threshold that has a gradient of its own
-        mask = self.path.spikes(block) if soft else self.path.silence(block)
-        spike, grad, after, after_a = self._spike(block, h), self.grad[block], torch.empty_like(h), torch.empty_like(h)
-        decays, decays_a = each_step(values.decay, self.v)[block], each_step(values.decay_adaptation, self.v)[block]
-        carry_u, carry_a = self.carry["v"], self.carry["a"]
+        mask = self._room("mask", block)
+        (torch.ge if soft else torch.lt)(v, threshold, out=mask)
+        grad, spike = self._grad(block), self._room("spike", block)
+        spike.zero_() if self.grad_y is None else torch.mul(self.grad_y[block], h, out=spike)
+        after, after_a = self._room("after", block), self._room("after_a", block)
+        rows = [tensor.unbind(0) for tensor in (spike, grad, after, after_a, mask, jumps)]
         effects = [None] * len(h) if effect is None else effect.unbind(0)
-        rows = [spike, grad, after, after_a, mask, jumps]
-        for *six, effect_t, decay, decay_a in reversed(
-            list(zip(*[row.unbind(0) for row in rows], effects, decays, decays_a, strict=True))
+        decays = self.decays[block], each_step(self.values.decay_adaptation, self.v)[block]
+        carry_u, carry_a = self.carry["v"], self.carry["a"]
+        for spike_t, grad_t, u, a, mask_t, jump_t, effect_t, decay, decay_a in zip(
+            *[column[::-1] for column in (*rows, effects, *decays)], strict=True
         ):
-            spike_t, grad_t, u, a, mask_t, jump_t = six
             spike_t.addcmul_(jump_t, a.copy_(carry_a))
             u.copy_(carry_u)
             if effect_t is not None:
@@ -177,90 +188,59 @@ class _WayBack:
                 torch.addcmul(spike_t, u, mask_t, out=grad_t)
             carry_a.mul_(decay_a)
             torch.mul(grad_t, decay, out=carry_u)
-        self._finish(block, after, spike, after_a)
+        self._finish(block, grad, spike, None, after, after_a)
 
-    def _outputs(self, block: slice, h: Tensor | None) -> Tensor:
-        """What comes from the outputs alone, where the gradients of a block will stand."""
-        grad = self.grad[block]
-        if self.grad_y is None:
-            return grad.zero_()
-        return grad.copy_(self.grad_y[block]) if h is None else torch.mul(self.grad_y[block], h, out=grad)
-
-    def _spike(self, block: slice, h: Tensor) -> Tensor:
-        """The gradients of a spike's argument that come from the outputs alone, in memory of their own."""
-        return torch.zeros_like(h) if self.grad_y is None else self.grad_y[block] * h
-
-    def _effect(self, v: Tensor, threshold: Tensor, h: Tensor) -> Tensor | None:
-        """How the membrane after the reset changes with the spike, through the surrogate."""
+    def _effect(self, block: slice, v: Tensor, threshold: Tensor, h: Tensor) -> Tensor | None:
+        """How the membrane after the reset changes with the spike, through the surrogate; None for not at all."""
         if self.scheme.detach_reset:
             return None
-        return -(threshold * h) if self.scheme.reset == "soft" else (self.values.v_reset - v) * h
+        effect = self._room("effect", block)
+        if self.scheme.reset == "soft":
+            return torch.mul(h, threshold, out=effect).neg_()
+        return torch.sub(in_block(self.values.v_reset, block, self.v), v, out=effect).mul_(h)
 
     def _slope(self, block: slice, v: Tensor, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
+        slope = self._room("slope", block)
         if self.scheme.reset == "soft":
-            return None if self.scheme.detach_reset else torch.mul(h, threshold).neg_().add_(1)
-        silent = self.path.silence(block)
+            return None if self.scheme.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
+        torch.lt(v, threshold, out=slope)
         if self.scheme.detach_reset:
-            return silent
+            return slope
         if is_number(self.values.v_reset, 0):
-            return silent.addcmul_(v, h, value=-1)
-        return silent.addcmul_(in_block(self.values.v_reset, block, self.v) - v, h)
+            return slope.addcmul_(v, h, value=-1)
+        return slope.addcmul_(in_block(self.values.v_reset, block, self.v) - v, h)
 
-    def _after(self, block: slice, last: Tensor) -> Tensor:
-        """The gradients of the membranes after the reset, from those before the reset of the steps that follow."""
-        grad = self.grad[block]
-        after = torch.empty_like(grad, memory_format=torch.contiguous_format)
-        torch.mul(grad[1:], in_block(self.values.decay, slice(block.start + 1, block.stop), self.v), out=after[:-1])
-        after[-1] = last
-        return after
-
-    def _finish(self, block: slice, after: Tensor | None, spike: Tensor | None, after_a: Tensor | None = None) -> None:
+    def _finish(
+        self,
+        block: slice,
+        grad: Tensor,
+        spike: Tensor | None = None,
+        effect: Tensor | None = None,
+        after: Tensor | None = None,
+        after_a: Tensor | None = None,
+    ) -> None:
         """From the gradients of the membranes to those of the values, the input, and what came before the block."""
-        grad, values, v = self.grad[block], self.values, self.v
-        if after is not None:
-            self._add_to_sums(block, after, spike, after_a)
-        self.carry["v"] = grad[0] * each_step(values.decay, v)[block.start]
+        values, v = self.values, self.v
+        if self.shares is not None:
+            if after is None:
+                after = self._room("after", block)
+                torch.mul(grad[1:], in_block(values.decay, slice(block.start + 1, block.stop), v), out=after[:-1])
+                after[-1] = self.carry["v"]
+            if spike is not None and effect is not None:
+                spike.addcmul_(effect, after)
+            self.shares.add(block, grad, after, spike, after_a)
+        torch.mul(grad[0], self.decays[block.start], out=self.carry["v"])
         if not is_number(values.r, 1):
             grad.mul_(in_block(values.r, block, v))
         if "i" in self.carry:
             decays = each_step(values.decay_syn, v)[block]
             _leaky_sum(grad, self.carry["i"], decays)
-            self.carry["i"] = grad[0] * decays[0]
-            if self.path.currents is not None and "decay_syn" in self.sums:
-                self._add("decay_syn", block, grad * self.path.currents[block])
-
-    def _add_to_sums(self, block: slice, after: Tensor, spike: Tensor | None, after_a: Tensor | None) -> None:
-        """Adds a block's share to the gradients of the values, each from where it stands in the equations."""
-        grad, path, values = self.grad[block], self.path, self.values
-        if "decay" in self.sums:
-            found = memory_of_steps(self.scheme, path, self.start, values, block)
-            self._add("decay", block, grad * (found - in_block(values.v_leak, block, self.v)))
-        if "v_leak" in self.sums:
-            self._add("v_leak", block, grad * (1 - in_block(values.decay, block, self.v)))
-        if "r" in self.sums:
-            drive = self.x if path.currents is None else path.currents[1:]
-            self._add("r", block, grad * drive[block])
-        if spike is None:
-            return
-        spikes = path.spikes(block)
-        if self.scheme.reset == "soft":
-            spike = torch.addcmul(spike, after, spikes)  # now all that reaches the threshold, but for the sign
-        if "v_threshold" in self.sums:
-            self._add("v_threshold", block, -spike)
-        if "v_reset" in self.sums:
-            self._add("v_reset", block, after * spikes)
-        if after_a is not None and "jump" in self.sums:
-            self._add("jump", block, after_a * spikes)
-        if after_a is not None and path.adaptations is not None:
-            self._add("decay_adaptation", block, (after_a - spike) * path.adaptations[block])
-
-    def _add(self, name: str, block: slice, share: Tensor) -> None:
-        """Adds a share `(L, B, *N)` to the gradient of a value, which has its shape and may have a time."""
-        total = self.sums[name]
-        if total.ndim == share.ndim and len(total) > 1:
-            total = total[block]
-        total.add_(share.sum_to_size(total.shape))
+            torch.mul(grad[0], decays[0], out=self.carry["i"])
+            if self.shares is not None:
+                self.shares.add_of_currents(block, grad)
+        if self.shares is not None:
+            self.out[block] = grad
 
 
 def _leaky_sum(grad: Tensor, last: Tensor, decays: Sequence[Tensor]) -> None:

@@ -13,13 +13,16 @@ class Path(NamedTuple):
     """A sequence seen again: its thresholds, and where they are asked for its currents and adaptations.
 
     Args:
-        v: membranes before the reset `(T, B, *N)`.
+        scheme, v, start, values: as given to `retrace`.
         thresholds: a value of the scheme, or with adaptation one for each step.
         currents: synaptic currents `(T + 1, B, *N)`, the first from before the first step.
         adaptations: what each step found, before its decay.
     """
 
+    scheme: Scheme
     v: Tensor
+    start: Memory
+    values: Values
     thresholds: Value
     currents: Tensor | None
     adaptations: Tensor | None
@@ -29,10 +32,22 @@ class Path(NamedTuple):
         spikes = torch.empty_like(self.v[block])
         return torch.ge(self.v[block], in_block(self.thresholds, block, self.v), out=spikes)
 
-    def silence(self, block: slice) -> Tensor:
-        """Which did not."""
-        silent = torch.empty_like(self.v[block])
-        return torch.lt(self.v[block], in_block(self.thresholds, block, self.v), out=silent)
+    @property
+    def adapts(self) -> bool:
+        """Whether the threshold remembers."""
+        return self.start.a is not None
+
+    def found(self, block: slice) -> Tensor:
+        """The membranes that a block of steps found: those after the resets of the steps before."""
+        before = slice(max(block.start - 1, 0), block.stop - 1)
+        v = self.v[before]
+        if self.scheme.fires:
+            spikes = self.spikes(before)
+            if self.scheme.reset == "soft":
+                v = v - spikes * in_block(self.thresholds, before, self.v)
+            else:
+                v = v * (1 - spikes) + spikes * in_block(self.values.v_reset, before, self.v)
+        return v if block.start > 0 else torch.cat([self.start.v.unsqueeze(0), v])
 
 
 def retrace(scheme: Scheme, x: Tensor | None, v: Tensor, start: Memory, values: Values, with_adaptations: bool) -> Path:
@@ -65,17 +80,4 @@ def retrace(scheme: Scheme, x: Tensor | None, v: Tensor, start: Memory, values: 
                 adaptations[t] = a
             torch.add(a.mul_(decay), threshold, out=row)
             a.addcmul_(torch.ge(v_t, row, out=spikes), jump)
-    return Path(v, thresholds, currents, adaptations)
-
-
-def memory_of_steps(scheme: Scheme, path: Path, start: Memory, values: Values, block: slice) -> Tensor:
-    """The membranes that a block of steps found: those after the resets of the steps before."""
-    before = slice(max(block.start - 1, 0), block.stop - 1)
-    v = path.v[before]
-    if scheme.fires:
-        spikes = path.spikes(before)
-        if scheme.reset == "soft":
-            v = v - spikes * in_block(path.thresholds, before, path.v)
-        else:
-            v = v * (1 - spikes) + spikes * in_block(values.v_reset, before, path.v)
-    return v if block.start > 0 else torch.cat([start.v.unsqueeze(0), v])
+    return Path(scheme, v, start, values, thresholds, currents, adaptations)

@@ -96,8 +96,10 @@ class _Sequence(torch.autograd.Function):
         x, v = (kept, None) if ctx.from_input else (None, kept)
         if v is None:
             v = forward_steps(ctx.scheme, kept, start, values, keep=True).v
+        # the gradient of the input takes over the memory of membranes that nobody will read again
+        out = v if ctx.scheme.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
-        grads = backward_steps(ctx.scheme, x, v, start, values, grad_y, ends, wanted)
+        grads = backward_steps(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out)
         return None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
