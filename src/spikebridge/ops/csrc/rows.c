@@ -59,17 +59,25 @@
 #endif
 #endif
 
-static int instructions(void)
+static int64_t widest = 2;
+
+void spikebridge_use_at_most(int64_t set)
 {
+    widest = set;
+}
+
+static int64_t instructions(void)
+{
+    int64_t found = 0;
 #ifdef WIDE
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        return 2;
     if (__builtin_cpu_supports("avx2"))
-        return 1;
+        found = 1;
+    if (found && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+        found = 2;
 #endif
-    return 0;
+    return found < widest ? found : widest;
 }
 
 const Rows *spikebridge_rows(void)
