@@ -1,14 +1,20 @@
-"""What a network lets in: signals that are known, whole, and those of the same stream."""
+"""What a network lets in: signals that are known, whole, finite, and of the same stream."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.route import Route
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import are_hidden
+from spikebridge.neurons.sequential import Sequential
+
+# what keeps NaN and infinity visible on the way to a membrane
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
 
 
 def first_look(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,7 +58,7 @@ def first_look(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dic
 
 
 def admit(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
-    """Raises where an input is unknown, malformed, of another stream, or not finite.
+    """Raises where an input is unknown, malformed or of another stream.
 
     Args:
         clocks: of all inputs.
@@ -68,7 +74,6 @@ def admit(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapp
             raise ShapeError(f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {what}")
         if x.shape[1] != empty.shape[0] or x.dtype != empty.dtype or x.device != empty.device:
             _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
-        _refuse_infinite(name, x)
 
 
 def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: int, ticks: int | None, dt: float) -> int:
@@ -123,7 +128,8 @@ def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: 
         )
 
 
-def _refuse_infinite(name: str, x: Tensor) -> None:
+def refuse_not_finite(name: str, x: Tensor) -> None:
+    """Raises where an input holds NaN or infinity."""
     # one sum shows whether any value is not finite; only where it is not, values are looked at one by one
     if x.dtype == torch.bool or x.numel() == 0 or are_hidden(x) or math.isfinite(float(x.detach().sum())):
         return
@@ -132,3 +138,36 @@ def _refuse_infinite(name: str, x: Tensor) -> None:
         raise DataError(
             f"input {name!r} has {number} values that are not finite (NaN or infinite); mend the data first"
         )
+
+
+def unguarded(inputs: Iterable[str], routes: Iterable[Route], parts: Mapping[str, nn.Module]) -> list[str]:
+    """Inputs in which NaN could pass unnoticed, so that the network has to look at every value.
+
+    The others lead straight to neurons: they refuse what is not finite when it shows in a membrane, which is a look at
+    one value a neuron, not at one a neuron and step.
+
+    Args:
+        inputs: their names.
+        routes: all links.
+        parts: all parts.
+
+    Returns:
+        Names of inputs.
+    """
+    straight = {route.link.source for route in routes if route.prompt and _guards(parts[route.link.part])}
+    bent = {
+        name for route in routes for name in route.sources if not (route.prompt and _guards(parts[route.link.part]))
+    }
+    return [name for name in inputs if name not in straight or name in bent]
+
+
+def _guards(part: nn.Module) -> bool:
+    """Whether nothing that is not finite passes the first neurons of a part without showing in a membrane."""
+    for layer in part if isinstance(part, Sequential) else [part]:
+        if isinstance(layer, Neuron):
+            # a neuron in its refractory time does not look at its input
+            own = type(layer).forward is Neuron.forward and type(layer)._run is Neuron._run
+            return own and not getattr(layer, "refractory", 0)
+        if type(layer) not in LINEAR:
+            return False
+    return False

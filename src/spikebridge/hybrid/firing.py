@@ -90,9 +90,10 @@ def call(
 def _read(transit: Transit, arrived: Tensor | None, ticks: list[int], start: int) -> Reading:
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
-        return Reading([transit.held], [0] * len(ticks))
+        return Reading(transit.held, None, [0] * len(ticks))
     clock, delay = transit.route.clock, transit.route.link.delay
-    reading = Reading.of(transit.held, arrived, [clock.between(start - delay, tick + 1 - delay) for tick in ticks])
+    before = clock.count(start - delay)
+    reading = Reading(transit.held, arrived, [clock.count(tick + 1 - delay) - before for tick in ticks])
     transit.held = reading.newest
     return reading
 
@@ -115,6 +116,8 @@ def _run(
     num_ticks: int,
 ) -> tuple[Tensor, State]:
     """Runs the part in segments, through each of which a modulation is there or absent, and modulated weights stay."""
+    if not effects:
+        return call(part, signals, named, state, {})
     edges = {0, num_ticks}
     for route, reading in effects:
         edges |= set(reading.changes if route.acts_on_a_parameter else (reading.appears,))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.admission import admit, count_ticks, first_look
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.hybrid.admission import admit, count_ticks, first_look, refuse_not_finite, unguarded
 from spikebridge.hybrid.clock import Clock, Every
 from spikebridge.hybrid.fitting import check_names, check_part, check_unit, ticks_of
 from spikebridge.hybrid.link import Link, describe
@@ -88,6 +88,7 @@ class HybridNetwork(nn.Module):
         self.plan: Plan = make_plan(self.inputs, dict(parts), ticks_of(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
+        self._unguarded = unguarded(self.inputs, self.routes, parts)
         self._carried: dict[tuple[object, ...], dict[str, Carried]] = {}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
@@ -107,7 +108,7 @@ class HybridNetwork(nn.Module):
 
     def unit_of(self, route: Route) -> HybridUnit | None:
         """The unit that stands on a link now."""
-        return None if route.link.unit is None else self.units[route.name]  # type: ignore[return-value]
+        return self.units._modules.get(route.name)  # type: ignore[return-value]
 
     def initial_state(self, inputs: Mapping[str, Tensor]) -> NetworkState:
         """The state before the first tick. Shapes are found by sending empty signals through the graph once.
@@ -124,22 +125,17 @@ class HybridNetwork(nn.Module):
         """
         known = first_look(self.inputs, inputs)
         state = self._begin(known, look_again=True)
-        parts, links = fill(self, _time_first(known), state.links, self._carried[self._key(known)])
+        parts, links = fill(self, _time_first(known), state.links, self._carried[_key(known)])
         return state._replace(parts=parts, links=links)
 
     def _begin(self, known: dict[str, Tensor], look_again: bool = False) -> NetworkState:
         """A state before the first tick, in which parts and units are left to begin with their first sample."""
-        key = self._key(known)
+        key = _key(known)
         if look_again or key not in self._carried:
             self._carried[key] = find_shapes(self, _time_first(known))
         like = next(x for x in known.values() if x.is_floating_point())
         parts, links = begin(self, like, self._carried[key])
         return NetworkState(0, like.new_empty((len(like), 0)), parts, links, known)
-
-    def _key(self, known: Mapping[str, Tensor]) -> tuple[object, ...]:
-        """What decides the shapes in the network: the inputs, and which parts and units there are."""
-        modules = (*self.parts.values(), *self.units.values())
-        return (*((x.shape[2:], x.dtype == torch.bool) for x in known.values()), *map(id, modules))
 
     def forward(
         self,
@@ -172,9 +168,17 @@ class HybridNetwork(nn.Module):
                 f"the state is of a network with the parts {list(state.parts)}, not {list(self.incoming)}"
             )
         admit(self.inputs, inputs, state.inputs)
+        for name in self._unguarded:
+            if name in inputs:
+                refuse_not_finite(name, inputs[name])
         given = {name: len(inputs[name]) if name in inputs else 0 for name in self.inputs}
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
-        return self._run_by_tick(inputs, state, stop) if exact else self._run(inputs, state, stop)
+        try:
+            return self._run_by_tick(inputs, state, stop) if exact else self._run(inputs, state, stop)
+        except DataError:
+            for name, x in inputs.items():
+                refuse_not_finite(name, x)
+            raise
 
     def step(self, inputs: Mapping[str, Tensor], state: NetworkState) -> tuple[dict[str, Tensor], NetworkState]:
         """One tick.
@@ -220,6 +224,11 @@ class HybridNetwork(nn.Module):
         lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
         lines += [f"{describe(route.link)} {route.reads.describe(self.dt)}" for route in self.routes]
         return "\n".join(lines)
+
+
+def _key(known: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What decides the shapes in a network."""
+    return tuple([(x.shape[2:], x.dtype == torch.bool) for x in known.values()])
 
 
 def _time_first(known: Mapping[str, Tensor]) -> dict[str, Tensor]:

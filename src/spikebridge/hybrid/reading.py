@@ -1,7 +1,7 @@
 """Held readings: at each of a part's ticks the newest value that has arrived."""
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -12,58 +12,62 @@ class Reading:
     """A held signal over some ticks.
 
     Args:
-        rows: the value held before, None where there is none, and those that arrived, oldest first, `(B, *N)` each.
+        held: the value from before, `(B, *N)`; None where there is none.
+        arrived: those that arrived, oldest first, `(r, B, *N)`, or None.
         counts: for each tick how many had arrived by then.
+
+    Example:
+        >>> reading = Reading(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
+        >>> reading.values(0, 4).flatten().tolist()
+        [0.0, 1.0, 1.0, 2.0]
     """
 
-    rows: list[Tensor | None]
+    held: Tensor | None
+    arrived: Tensor | None
     counts: list[int]
-
-    @classmethod
-    def of(cls, held: Tensor | None, arrived: Tensor | None, counts: list[int]) -> "Reading":
-        """A reading from what was held before and what arrived, `(r, B, *N)`.
-
-        Example:
-            >>> reading = Reading.of(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
-            >>> reading.values(0, 4).flatten().tolist()
-            [0.0, 1.0, 1.0, 2.0]
-        """
-        return cls([held] if arrived is None else [held, *arrived.unbind(0)], counts)
+    rows: list[Tensor | None] | None = None
 
     @property
     def newest(self) -> Tensor | None:
         """What is held afterwards."""
-        return self.rows[-1]
+        return self.held if self.arrived is None else self.arrived[-1]
 
     @property
     def appears(self) -> int:
         """The first tick at which there is a value."""
-        if self.rows[0] is not None:
+        if self.held is not None:
             return 0
         return next((i for i, count in enumerate(self.counts) if count > 0), len(self.counts))
 
     @property
     def changes(self) -> list[int]:
         """The ticks at which the value is another than at the tick before."""
-        return [i for i in range(1, len(self.counts)) if self.counts[i] != self.counts[i - 1]]
+        return [i for i, (before, now) in enumerate(pairwise(self.counts), start=1) if before != now]
 
     def values(self, a: int, b: int) -> Tensor:
         """The value at each of the ticks from `a` to before `b`, `(b - a, B, *N)`."""
-        return self._spread(self._runs(a, b))
+        counts = self.counts[a:b]
+        first, last = counts[0], counts[-1]
+        if first == last:
+            row = self._row(first)
+            return row.expand(b - a, *row.shape)
+        if self.arrived is not None and counts == list(range(first, last + 1)):
+            # one after another: a piece of the signal as it is
+            new = self.arrived[max(first - 1, 0) : last]
+            return new if first else torch.cat([self._row(0).unsqueeze(0), new])
+        runs = [(self._row(count), len(list(run))) for count, run in groupby(counts)]
+        return torch.cat([row.expand(number, *row.shape) for row, number in runs])
 
     def signal(self, a: int, b: int) -> Tensor:
         """The same, but `(1, B, *N)` where it does not change."""
-        runs = self._runs(a, b)
-        return runs[0][0].unsqueeze(0) if len(runs) == 1 else self._spread(runs)
+        same = self.counts[a] == self.counts[b - 1]
+        return self._row(self.counts[a]).unsqueeze(0) if same else self.values(a, b)
 
-    def _runs(self, a: int, b: int) -> list[tuple[Tensor, int]]:
-        """The different values in order, and for how many ticks each is read."""
-        if b - a == 1:
-            runs = [(self.rows[self.counts[a]], 1)]
-        else:
-            runs = [(self.rows[count], len(list(run))) for count, run in groupby(self.counts[a:b])]
-        return [(row, number) for row, number in runs if row is not None]
-
-    def _spread(self, runs: list[tuple[Tensor, int]]) -> Tensor:
-        pieces = [row.expand(number, *row.shape) for row, number in runs]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    def _row(self, count: int) -> Tensor:
+        if self.rows is None:
+            # unbind, not arrived[i]: indexing would cost the whole length each time in the backward pass
+            self.rows = [self.held, *(self.arrived.unbind(0) if self.arrived is not None else ())]
+        row = self.rows[count]
+        if row is None:
+            raise IndexError("nothing has arrived yet")
+        return row

@@ -1,6 +1,6 @@
 """Routes: links with their clocks, and what they remember."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,6 +22,9 @@ class Route:
         context: of the context, None without one.
         trigger: of the signal at whose samples windows open, None without one.
         acts_on_a_parameter: whether it modulates a parameter of a plain module, and not a quantity of a neuron.
+        sampled: whether the target reads one value at each of its ticks, an initial one too.
+        into: the argument of the target that a transmission becomes, None for one by position.
+        prompt: whether the target reads every value as it is, at once.
     """
 
     name: str
@@ -33,21 +36,22 @@ class Route:
     context: Clock | None = None
     trigger: Clock | None = None
     acts_on_a_parameter: bool = False
+    sampled: bool = field(init=False)
+    into: str | None = field(init=False)
+    prompt: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        link = self.link
+        sampled = isinstance(link, Transmission) and not link.held
+        into = link.into if isinstance(link, Transmission) else None
+        prompt = sampled and into is None and link.unit is None and link.delay == 0
+        for name, value in (("sampled", sampled), ("into", into), ("prompt", prompt)):
+            object.__setattr__(self, name, value)
 
     @property
     def sources(self) -> list[str]:
         """Every signal that must be there before the unit can run."""
         return [n for n in (self.link.source, self.link.context, trigger_of(self.link)) if n is not None]
-
-    @property
-    def into(self) -> str | None:
-        """The argument of the target that a transmission becomes, None for one by position."""
-        return self.link.into if isinstance(self.link, Transmission) else None
-
-    @property
-    def sampled(self) -> bool:
-        """Whether the target reads one value at each of its ticks, an initial one too."""
-        return isinstance(self.link, Transmission) and not self.link.held
 
 
 class LinkState(NamedTuple):

@@ -132,7 +132,7 @@ class Transit:
     def _read_context(self, clock: Clock, fresh: Tensor | None, start: int, stop: int) -> Tensor | None:
         """The context when the unit makes something, `(K, B, *C)`, None if it makes nothing."""
         ticks = self.route.makes.ticks(start, stop)
-        reading = Reading.of(self.context, fresh, [clock.between(start, tick + 1) for tick in ticks])
+        reading = Reading(self.context, fresh, [clock.between(start, tick + 1) for tick in ticks])
         self.context = reading.newest
         return reading.values(0, len(ticks)) if ticks else None
 
