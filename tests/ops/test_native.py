@@ -111,9 +111,7 @@ class Case:
         )
         state, outputs = self.state(**self.memory), []
         for t, x_t in enumerate(self.x.unbind(0)):
-            values = {
-                n: value[min(t, len(value) - 1)] if _in_time(value) else value for n, value in self.values.items()
-            }
+            values = {n: _at(value, t) for n, value in self.values.items()}
             y_t, state = self.step(x_t, state, **values, **settings)
             outputs.append(y_t)
         y, end = torch.stack(outputs), {n: getattr(state, n) for n in self.names}
