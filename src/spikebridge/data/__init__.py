@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
+    from spikebridge.data.event_files import EventFile, read_events, write_events
     from spikebridge.data.event_steps import events_of_images
     from spikebridge.data.events import EVENT, CheckedEvents, check_events, make_events, slice_time
     from spikebridge.data.fe240hz import load_fe240hz
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
     from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
+    from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
+    from spikebridge.data.video_clips import VideoClip, find_clips, load_clip
 
 _HOMES = {
     "BinEvents": "event_bins",
@@ -31,6 +34,7 @@ _HOMES = {
     "EVENT": "events",
     "EventBins": "event_bins",
     "EventCamera": "event_camera",
+    "EventFile": "event_files",
     "HybridRecording": "saccades",
     "ImageFiles": "image_files",
     "ImageSplits": "images",
@@ -40,6 +44,7 @@ _HOMES = {
     "OffsetEstimate": "offsets",
     "Recording": "recording",
     "Saccades": "saccades",
+    "VideoClip": "video_clips",
     "available": "files",
     "bin_events": "binning",
     "bin_sparse": "event_bins",
@@ -51,15 +56,19 @@ _HOMES = {
     "estimate_box_offset": "offsets",
     "estimate_offset": "offsets",
     "events_of_images": "event_steps",
+    "find_clips": "video_clips",
     "hybrid_camera": "saccades",
     "images_in": "image_files",
+    "load_clip": "video_clips",
     "load_digits": "digits",
     "load_fe240hz": "fe240hz",
     "load_mnist": "mnist",
+    "load_recording_folder": "recording_folder",
     "lossy": "saccades",
     "make_events": "events",
     "noisy": "saccades",
     "read_boxes": "boxes",
+    "read_events": "event_files",
     "read_grey": "image_files",
     "read_nmnist": "nmnist",
     "simulate": "event_camera",
@@ -67,6 +76,7 @@ _HOMES = {
     "temporal_splits": "recording",
     "thin": "saccades",
     "usable_boxes": "boxes",
+    "write_events": "event_files",
     "write_nmnist": "nmnist",
 }
 
@@ -78,6 +88,7 @@ __all__ = [
     "CheckedEvents",
     "EventBins",
     "EventCamera",
+    "EventFile",
     "HybridRecording",
     "ImageFiles",
     "ImageSplits",
@@ -86,6 +97,7 @@ __all__ = [
     "OffsetEstimate",
     "Recording",
     "Saccades",
+    "VideoClip",
     "available",
     "bin_events",
     "bin_sparse",
@@ -97,15 +109,19 @@ __all__ = [
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
+    "find_clips",
     "hybrid_camera",
     "images_in",
+    "load_clip",
     "load_digits",
     "load_fe240hz",
     "load_mnist",
+    "load_recording_folder",
     "lossy",
     "make_events",
     "noisy",
     "read_boxes",
+    "read_events",
     "read_grey",
     "read_nmnist",
     "simulate",
@@ -113,6 +129,7 @@ __all__ = [
     "temporal_splits",
     "thin",
     "usable_boxes",
+    "write_events",
     "write_nmnist",
 ]
 

@@ -43,6 +43,14 @@ class Availability(NamedTuple):
 
 
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_OTB = ("Biker", "Couple", "Crossing", "Football1", "MotorRolling")
+_EVENT_FILES = (
+    "faery_dvs_320x240.es",
+    "faery_color.es",
+    "faery_evt2_640x480.raw",
+    "expelliarmus_evt2_sample.raw",
+    "expelliarmus_evt3_sample.raw",
+)
 
 DATA_SETS = (
     DataSet(
@@ -82,6 +90,27 @@ DATA_SETS = (
         ),
         source="FE240hz, J. Zhang et al., ICCV 2021; sample in the repository Jee-King/AFNet on GitHub",
         licence="not stated: research use only",
+    ),
+    DataSet(
+        name="otb",
+        about="five video clips with a box in each frame (trains the part that reads frames)",
+        layouts=(tuple(f"tracking/OTB_{clip}/img" for clip in _OTB),),
+        source="OTB, Y. Wu, J. Lim, M.-H. Yang, IEEE TPAMI 2015",
+        licence="not stated: research use only",
+    ),
+    DataSet(
+        name="vot",
+        about="a video clip with a polygon in each frame (trains the part that reads frames)",
+        layouts=(("tracking/VOT15_bag/imgs", "tracking/VOT15_bag/groundtruth.txt"),),
+        source="VOT2015, M. Kristan et al., ICCV workshops 2015: votchallenge.net",
+        licence="not stated: research use only",
+    ),
+    DataSet(
+        name="event_files",
+        about="small event files of several cameras (checks the optional readers)",
+        layouts=(tuple(f"events/{name}" for name in _EVENT_FILES),),
+        source="test files of the repositories neuromorphicsystems/faery and open-neuromorphic/expelliarmus on GitHub",
+        licence="as stated there: LGPL 3 and MIT",
     ),
 )
 

@@ -20,12 +20,14 @@ _LAST_TIME = 2**23 - 1
 _MOST_BYTES = 2**27
 
 
-def read_nmnist(path: Path, repair: bool = False) -> CheckedEvents:
+def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: int = SENSOR) -> CheckedEvents:
     """The events of one `.bin` file.
 
     Args:
         path: the file.
         repair: drop events outside the sensor and sort the rest by time.
+        height: rows of the sensor, where another camera wrote the format.
+        width: columns of the sensor.
 
     Returns:
         Events, and how many had to be repaired.
@@ -52,7 +54,7 @@ def read_nmnist(path: Path, repair: bool = False) -> CheckedEvents:
     x, y, high, middle, low = records.T.astype(np.int64)
     t = (high & 0x7F) << 16 | middle << 8 | low
     try:
-        return check_events(make_events(t, x, y, high >> 7), SENSOR, SENSOR, repair)
+        return check_events(make_events(t, x, y, high >> 7), height, width, repair)
     except DataError as error:
         raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
 

@@ -215,9 +215,7 @@ def noisy(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator)
     return frames + sigma * noise.to(frames.device)
 
 
-def lossy(
-    events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator
-) -> Float[Tensor, "*S"]:
+def lossy(events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator) -> Float[Tensor, "*S"]:
     """Events as a poor sensor gives them: some are lost, and some come from nothing.
 
     Args:

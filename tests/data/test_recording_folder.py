@@ -1,0 +1,177 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikebridge.data.event_files import write_events
+from spikebridge.data.events import make_events
+from spikebridge.data.recording_folder import load_recording_folder
+from spikebridge.errors import ConfigError, DataError
+
+FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
+START = 1_000_000
+
+
+def write_folder(folder, **changes):
+    """Frames at 0 and 10 ms, an event each millisecond up to 19 ms, a box each 2 ms up to 18 ms; all from 1 s on."""
+    (folder / "frames").mkdir(parents=True)
+    for k in range(2):
+        Image.fromarray(np.full((6, 8), 10 * k, np.uint8)).save(folder / "frames" / f"{k}.png")
+    t = START + 1000 * np.arange(20)
+    write_events(folder / "events.npz", make_events(t=t, x=np.arange(20) % 8, y=t * 0, p=t % 2), 6, 8)
+    boxes = "".join(f"{START + 2000 * i},{i / 2},1,2,3\n" for i in range(10))
+    texts = {
+        "meta.json": json.dumps({"width": 8, "height": 6}),
+        "frames.csv": f"file,t_us\n0.png,{START}\n1.png,{START + 10_000}\n",
+        "boxes.csv": "t_us,x,y,w,h\n" + boxes,
+    }
+    for name, text in {**texts, **changes}.items():
+        if text is not None:
+            (folder / name).write_text(text)
+    return folder
+
+
+def test_a_folder_becomes_a_recording_on_a_clock_that_begins_with_the_first_frame(tmp_path):
+    recording = load_recording_folder(write_folder(tmp_path / "mine"), dt=0.002)
+    assert recording.name == "mine" and recording.num_bins == 10
+    assert recording.frame_bins.tolist() == [0, 5] and recording.frame_times.tolist() == [0, 0.01]
+    assert recording.events.edges.tolist() == list(range(0, 21, 2))
+    # the box at the end of bin b is the one at (b + 1) * 2 ms; there is none at 20 ms
+    assert (2 * recording.boxes[:9, 0]).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert np.isnan(recording.boxes[9]).all()
+    assert recording.frame_boxes[:, 0].tolist() == [0, 2.5]
+    assert recording.inputs(5, 6)["frame"][0, 0] == 10
+
+
+def test_no_box_is_made_up_between_two_boxes(tmp_path):
+    """Bins of 0.5 ms: only every fourth has a box at its end."""
+    recording = load_recording_folder(write_folder(tmp_path / "mine"), dt=0.0005)
+    known = ~np.isnan(recording.boxes).any(axis=1)
+    assert np.flatnonzero(known).tolist() == [3, 7, 11, 15, 19, 23, 27, 31, 35]
+    assert recording.num_unlabelled == recording.num_bins - 9
+
+
+def test_without_boxes_nothing_is_labelled(tmp_path):
+    recording = load_recording_folder(write_folder(tmp_path / "mine", **{"boxes.csv": None}))
+    assert np.isnan(recording.boxes).all() and np.isnan(recording.frame_boxes).all()
+
+
+def test_a_single_box_labels_its_frame_alone(tmp_path):
+    only = f"t_us,x,y,w,h\n{START},1,1,2,3\n"
+    recording = load_recording_folder(write_folder(tmp_path / "mine", **{"boxes.csv": only}), dt=0.002)
+    assert recording.frame_boxes[0].tolist() == [1, 1, 2, 3] and np.isnan(recording.frame_boxes[1]).all()
+    assert np.isnan(recording.boxes).all()
+
+
+def test_a_frame_between_two_edges_acts_from_the_next_with_its_own_events(tmp_path):
+    times = f"file,t_us\n0.png,{START}\n1.png,{START + 9_500}\n"
+    recording = load_recording_folder(write_folder(tmp_path / "mine", **{"frames.csv": times}), dt=0.004)
+    assert recording.frame_bins.tolist() == [0, 3]
+    inputs = recording.inputs(3, 4)
+    # events at 10 .. 15 ms
+    assert len(inputs["events"].x) == 6 and inputs["frame_age"] == pytest.approx(0.0065)
+
+
+def test_offsets_move_events_and_boxes(tmp_path):
+    meta = {"width": 8, "height": 6, "name": "lab", "event_offset_us": 2000, "box_offset_us": 4000}
+    recording = load_recording_folder(write_folder(tmp_path / "mine", **{"meta.json": json.dumps(meta)}), dt=0.002)
+    assert recording.name == "lab"
+    assert recording.events.edges[:3].tolist() == [0, 0, 2]
+    assert np.isnan(recording.frame_boxes[0]).all() and recording.boxes[1].tolist() == [0, 1, 2, 3]
+
+
+def test_a_silent_camera_is_valid(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    write_events(folder / "events.npz", make_events([], [], [], []), 6, 8)
+    assert load_recording_folder(folder).inputs(0, 1)["events"].x.tolist() == []
+
+
+def test_csv_events_are_taken_as_well(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    (folder / "events.npz").unlink()
+    (folder / "events.csv").write_text(f"t,x,y,p\n{START},3,4,1\n")
+    assert load_recording_folder(folder).events.x.tolist() == [3]
+
+
+def test_repaired_events_are_told(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    (folder / "events.npz").unlink()
+    (folder / "events.csv").write_text(f"t,x,y,p\n{START + 5},3,4,1\n{START},1,4,1\n{START},9,4,1\n")
+    with pytest.raises(DataError, match="1 outside the sensor of 8 x 6 pixels, first at index 2; 1 earlier"):
+        load_recording_folder(folder)
+    with pytest.warns(UserWarning, match="dropped 1 events outside the sensor and 0 before time 0; sorted 1"):
+        assert load_recording_folder(folder, repair=True).events.x.tolist() == [1, 3]
+
+
+def test_frames_inside_an_aedat4_file_are_taken(tmp_path):
+    pytest.importorskip("aedat")
+    (tmp_path / "meta.json").write_text(json.dumps({"width": 34, "height": 20}))
+    shutil.copy(FIXTURE, tmp_path / "events.aedat4")
+    recording = load_recording_folder(tmp_path, dt=0.0005)
+    # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
+    assert recording.frame_bins.tolist() == [0, 2] and recording.events.x.tolist() == [5, 1]
+    assert recording.frames[1][0, 0] == 250
+
+
+GOOD_META = '"width": 8, "height": 6'
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"meta.json": None}, r"meta\.json: expected a json file with width and height, but there is no such file"),
+        ({"meta.json": "{"}, r"meta\.json: expected a json file with width and height, but it is damaged"),
+        ({"meta.json": "[1]"}, "expected names and values, but found list"),
+        ({"meta.json": '{"width": 8}'}, "height: expected a number of pixels from 1 to 65536, but got None"),
+        ({"meta.json": '{"width": 8.5, "height": 6}'}, r"width: expected a whole number, but got 8\.5"),
+        ({"meta.json": f'{{{GOOD_META}, "event_ofset_us": 1}}'}, "did you mean 'event_offset_us'"),
+        ({"meta.json": '{"width": 6, "height": 8}'}, "sensor's 6 x 8 pixels .* but they are 8 x 6. Resize and crop"),
+        ({"meta.json": f'{{{GOOD_META}, "event_offset_us": 90000}}'}, "frames are from .* event_offset_us"),
+        ({"frames.csv": None}, r"frames\.csv: expected a csv file that begins with file,t_us"),
+        ({"frames.csv": "file,t_us\n"}, "expected at least one frame"),
+        ({"frames.csv": "name,t\n0.png,1\n"}, "line 1: expected 'file,t_us', but found 'name,t'"),
+        ({"frames.csv": "file,t_us\n0.png,1\n"}, "frames/ holds 2 images and frames.csv 1 times; '1.png' has no time"),
+        ({"frames.csv": "file,t_us\n0.png,1\n1.png,2\n2.png,3\n"}, "'2.png' is not there"),
+        ({"frames.csv": "file,t_us\n../0.png,1\n1.png,2\n"}, "'../0.png' is not there"),
+        ({"frames.csv": "file,t_us\n0.png,1\n1.png\n"}, "line 3: expected 2 values file,t_us, but got 1"),
+        ({"frames.csv": "file,t_us\n0.png,0.5\n1.png,2\n"}, "line 2: expected a time in whole microseconds"),
+        ({"frames.csv": "file,t_us\n0.png,5\n1.png,5\n"}, "1 do not, first at index 1: 5 us after 5 us"),
+        ({"boxes.csv": "t_us,x,y,w,h\n5,1,1,2\n"}, "line 2: expected 5 values"),
+        ({"boxes.csv": "t_us,x,y,w,h\n5,1,1,2,wide\n"}, "expected numbers t_us,x,y,w,h, but could not convert"),
+        ({"boxes.csv": "t_us,x,y,w,h\n5,1,1,0,2\n"}, "line 2: expected a first box inside the image of 8 x 6"),
+        ({"boxes.csv": "t_us,x,y,w,h\n5,1,1,2,2\n4,1,1,2,2\n"}, "1 do not, first at index 1: 4 us after 5 us"),
+        ({"boxes.csv": f"t_us,x,y,w,h\n{START},1,1,2,2\n{10**17},1,1,2,2\n"}, "Is a time damaged"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(tmp_path, changes, message):
+    folder = write_folder(tmp_path / "mine", **changes)
+    with pytest.raises(DataError, match=message) as caught:
+        load_recording_folder(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_later_boxes_that_cannot_be_are_unlabelled_and_counted(tmp_path):
+    rows = f"{START},1,1,2,2\n{START + 2000},1,1,nan,2\n{START + 4000},99,1,2,2\n{START + 6000},1,1,2,2\n"
+    folder = write_folder(tmp_path / "mine", **{"boxes.csv": "t_us,x,y,w,h\n" + rows})
+    recording = load_recording_folder(folder, dt=0.002)
+    assert np.isnan(recording.boxes).any(axis=1).tolist()[:4] == [True, True, False, True]
+    assert "9 bins and 1 frames without a box" in recording.summary()
+
+
+def test_one_file_of_events_is_expected(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    (folder / "events.csv").write_text("t,x,y,p\n")
+    with pytest.raises(DataError, match=r"but there is events\.npz, events\.csv"):
+        load_recording_folder(folder)
+    (folder / "events.csv").unlink()
+    (folder / "events.npz").unlink()
+    with pytest.raises(DataError, match=r"expected one file events with \.npz, .* but there is none"):
+        load_recording_folder(folder)
+
+
+def test_bins_that_cannot_be_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="dt = 1e-6 s or more, but got 0"):
+        load_recording_folder(tmp_path, dt=0.0)
