@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 EVERYBODY_MAY_IMPORT = {"errors", "axes"}
-# the command line opens run folders; how a run is made stays with the recipes
-COMMAND_LINE_MAY_IMPORT = {"spikebridge.training.run", "spikebridge.training.processes"}
+# the command line opens run folders, and says which fast path is there; how a run is made stays with the recipes
+COMMAND_LINE_MAY_IMPORT = {"spikebridge.training.run", "spikebridge.training.processes", "spikebridge.ops.native"}
 
 MOST_LINES = {"ops": 400}
 MOST_LINES_ELSEWHERE = 300

@@ -31,6 +31,8 @@ def examine_installation() -> dict[str, Any]:
     """
     import torch
 
+    from spikebridge.ops.native import description
+
     devices = ["cpu", *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))]
     return {
         "versions": {"spikebridge": _version("spikebridge"), "python": platform.python_version()}
@@ -42,7 +44,7 @@ def examine_installation() -> dict[str, Any]:
         },
         "devices": {"found": devices},
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
-        "fast paths": {"compiled": "none yet; everything runs on PyTorch alone"},
+        "fast paths": {"spiking layers": description()},
         "data": {"SPIKEBRIDGE_DATA": os.environ.get("SPIKEBRIDGE_DATA")},
     }
 
