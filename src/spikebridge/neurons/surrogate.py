@@ -95,8 +95,8 @@ class Arctan(Surrogate):
     """
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        scaled = x * (math.pi / math.sqrt(self.width))
-        return (scaled * scaled).add_(self.width).reciprocal_()
+        # the same, written so that one operation makes the sum: 1 / (width + pi^2 / width x^2)
+        return torch.addcmul(x.new_full((), self.width), x, x, value=math.pi**2 / self.width).reciprocal_()
 
 
 class FastSigmoid(Surrogate):

@@ -21,7 +21,6 @@ from spikebridge.ops.cutting import (
     each_step,
     in_block,
     is_number,
-    memory_of_batch,
     number,
     of_batch,
     time_blocks,
@@ -68,13 +67,13 @@ def backward_steps(
         >>> backward_steps(Scheme(Rectangle()), None, v, start, values, None, end, {"x"})["x"].flatten().tolist()
         [0.0, 0.0]
     """
-    sums = {n: v.new_zeros(value.shape) for n, value in values._asdict().items() if n in wanted}
+    sums = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
     values = Values(*map(number, values))
     grad_x = torch.empty(v.shape, dtype=v.dtype, device=v.device) if out is None else out
     memories = {n: m for n, m in start._asdict().items() if m is not None}
     carries = {n: grad_end[n].clone() if n in grad_end else torch.zeros_like(m) for n, m in memories.items()}
     for part in batch_parts(v):
-        start_of_part, values_of_part = memory_of_batch(start, part), values_of_batch(values, part, v.ndim)
+        start_of_part, values_of_part = start.of_batch(part), values_of_batch(values, part, v.ndim)
         x_of_part = None if x is None else x[:, part]
         path = retrace(scheme, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
         shares = Shares({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
@@ -141,10 +140,11 @@ class _WayBack:
         v, threshold = self.v[block], in_block(self.path.thresholds, block, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
         slope = self._slope(block, v, threshold, h)
-        effect = None if self.shares is None else self._effect(block, v, threshold, h)
+        about_spikes = self.shares is not None and self.shares.about_spikes
+        effect = self._effect(block, v, threshold, h) if about_spikes else None
         grad = self._grad(block)
         grad.zero_() if self.grad_y is None else torch.mul(self.grad_y[block], h, out=grad)
-        spike = None if self.shares is None else grad.clone()
+        spike = self._room("spike", block).copy_(grad) if about_spikes else None
         if slope is None:
             _leaky_sum(grad, self.carry["v"], self.decays[block])
         else:
@@ -223,13 +223,15 @@ class _WayBack:
         """From the gradients of the membranes to those of the values, the input, and what came before the block."""
         values, v = self.values, self.v
         if self.shares is not None:
-            if after is None:
-                after = self._room("after", block)
-                torch.mul(grad[1:], in_block(values.decay, slice(block.start + 1, block.stop), v), out=after[:-1])
-                after[-1] = self.carry["v"]
-            if spike is not None and effect is not None:
-                spike.addcmul_(effect, after)
-            self.shares.add(block, grad, after, spike, after_a)
+            self.shares.add_of_membranes(block, grad)
+            if spike is not None:
+                if after is None:
+                    after = self._room("after", block)
+                    torch.mul(grad[1:], in_block(values.decay, slice(block.start + 1, block.stop), v), out=after[:-1])
+                    after[-1] = self.carry["v"]
+                if effect is not None:
+                    spike.addcmul_(effect, after)
+                self.shares.add_of_spikes(block, after, spike, after_a)
         torch.mul(grad[0], self.decays[block.start], out=self.carry["v"])
         if not is_number(values.r, 1):
             grad.mul_(in_block(values.r, block, v))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spikebridge.ops.scheme import Memory, Value, Values
+from spikebridge.ops.scheme import Value, Values
 
 ROW = 32768  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
 
@@ -55,11 +55,6 @@ def of_batch(value: Value, part: slice, ndim: int) -> Value:
 def values_of_batch(values: Values, part: slice, ndim: int) -> Values:
     """All values for a part of the batch."""
     return Values(*[of_batch(value, part, ndim) for value in values])
-
-
-def memory_of_batch(memory: Memory, part: slice) -> Memory:
-    """The memory of a part of the batch."""
-    return Memory(*[None if m is None else m[part] for m in memory])
 
 
 def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:

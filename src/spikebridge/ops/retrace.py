@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.ops.cutting import each_step, in_block
+from spikebridge.ops.cutting import each_step, in_block, is_number
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
 
 
@@ -41,12 +41,15 @@ class Path(NamedTuple):
         """The membranes that a block of steps found: those after the resets of the steps before."""
         before = slice(max(block.start - 1, 0), block.stop - 1)
         v = self.v[before]
-        if self.scheme.fires:
-            spikes = self.spikes(before)
-            if self.scheme.reset == "soft":
-                v = v - spikes * in_block(self.thresholds, before, self.v)
+        if self.scheme.fires and self.scheme.reset == "soft":
+            v = torch.addcmul(v, self.spikes(before), in_block(self.thresholds, before, self.v), value=-1)
+        elif self.scheme.fires:
+            silent = torch.empty_like(v, memory_format=torch.contiguous_format)
+            torch.lt(v, in_block(self.thresholds, before, self.v), out=silent)
+            if is_number(self.values.v_reset, 0):
+                v = silent.mul_(v)
             else:
-                v = v * (1 - spikes) + spikes * in_block(self.values.v_reset, before, self.v)
+                v = torch.where(silent > 0, v, in_block(self.values.v_reset, before, self.v))
         return v if block.start > 0 else torch.cat([self.start.v.unsqueeze(0), v])
 
 

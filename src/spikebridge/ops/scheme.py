@@ -12,6 +12,7 @@ With `i` and `a` only where the neuron has them, each step is
 The pure step functions of `neurons/` define it; whatever runs the scheme gives their numbers to the bit, forward.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -74,6 +75,16 @@ class Memory(NamedTuple):
     v: Tensor
     i: Tensor | None = None
     a: Tensor | None = None
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Memory":
+        """The same with a function applied to what there is."""
+        return Memory(
+            function(self.v), None if self.i is None else function(self.i), None if self.a is None else function(self.a)
+        )
+
+    def of_batch(self, part: slice) -> "Memory":
+        """That of a part of the batch, in the same place."""
+        return self.each(lambda memory: memory[part])
 
 
 class Trace(NamedTuple):

@@ -56,21 +56,20 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
     dtype = x.dtype
     if dtype in HALF:
         x = x.float()
-        start = Memory(*[m.float() if m is not None else None for m in start])
+        start = start.each(Tensor.float)
         values = Values(*[n.float() if isinstance(n, Tensor) else n for n in values])
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        y, *end = _Sequence.apply(scheme, x, *start, *values)
+        y, *memories = _Sequence.apply(scheme, x, *start, *values)
+        end = Memory(*memories)
     else:
         y, _, end = forward_steps(scheme, x, start, values, keep=False)
-    if dtype in HALF:
-        y, *end = (t.to(dtype) if t is not None else None for t in (y, *end))
-    return y, Memory(*end)
+    return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scheme: Scheme, x: Tensor, *rest: Tensor | float | None) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, scheme: Scheme, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
         names = ("x", *Memory._fields, *Values._fields)
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
@@ -93,9 +92,9 @@ class _Sequence(torch.autograd.Function):
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
-        x, v = (kept, None) if ctx.from_input else (None, kept)
-        if v is None:
-            v = forward_steps(ctx.scheme, kept, start, values, keep=True).v
+        x, v = (None, kept)
+        if ctx.from_input:
+            x, v = kept, forward_steps(ctx.scheme, kept, start, values, keep=True).v
         # the gradient of the input takes over the memory of membranes that nobody will read again
         out = v if ctx.scheme.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}

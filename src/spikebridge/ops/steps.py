@@ -17,7 +17,6 @@ from spikebridge.ops.cutting import (
     batch_parts,
     each_step,
     is_number,
-    memory_of_batch,
     number,
     time_blocks,
     values_of_batch,
@@ -51,21 +50,24 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
     values = Values(*map(number, values))
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     v = torch.empty_like(y) if keep and scheme.fires else None
-    end = Memory(*[None if m is None else m.clone(memory_format=torch.contiguous_format) for m in start])
+    end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
     for part in batch_parts(x):
         _steps_of_part(
             scheme,
             x[:, part],
             values_of_batch(values, part, x.ndim),
-            memory_of_batch(end, part),
+            start.of_batch(part),
+            end.of_batch(part),
             y[:, part],
             None if v is None else v[:, part],
         )
     return Trace(y, y if keep and not scheme.fires else v, end)
 
 
-def _steps_of_part(scheme: Scheme, x: Tensor, values: Values, now: Memory, y: Tensor, v: Tensor | None) -> None:
-    """Writes outputs to `y`, membranes to `v` if given, and leaves in `now` the memory after the last step."""
+def _steps_of_part(
+    scheme: Scheme, x: Tensor, values: Values, start: Memory, now: Memory, y: Tensor, v: Tensor | None
+) -> None:
+    """Writes outputs to `y`, membranes to `v` if given, and to `now` the memory after each step."""
     # without a backward pass one row serves all steps
     rows = y.unbind(0) if not scheme.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
     leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
@@ -73,10 +75,13 @@ def _steps_of_part(scheme: Scheme, x: Tensor, values: Values, now: Memory, y: Te
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
     resets_to_zero = scheme.fires and scheme.reset == "hard" and is_number(values.v_reset, 0)
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
-        _two_operations_a_step(x, factor, values.v_threshold, now.v, y, rows)
+        _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
-    one, before = x.new_ones(()), now.v
+    one, before = x.new_ones(()), start.v
     drive, sum_ = torch.empty_like(now.v), torch.empty_like(now.v)
+    for memory, first in zip(now[1:], start[1:], strict=True):
+        if memory is not None and first is not None:
+            memory.copy_(first)
     numbers = [each_step(value, x) for value in values]
     for x_t, y_t, v_t, decay, threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump in zip(
         x.unbind(0), y.unbind(0), rows, *numbers, strict=True
@@ -101,18 +106,19 @@ def _steps_of_part(scheme: Scheme, x: Tensor, values: Values, now: Memory, y: Te
             now.v.addcmul_(y_t, v_reset)
         if now.a is not None:
             now.a.addcmul_(y_t, jump)
+        before = now.v
     if not scheme.fires:
         now.v.copy_(before)
 
 
 def _two_operations_a_step(
-    x: Tensor, decay: float, v_threshold: Value, u: Tensor, y: Tensor, rows: Sequence[Tensor]
+    x: Tensor, decay: float, v_threshold: Value, start: Tensor, u: Tensor, y: Tensor, rows: Sequence[Tensor]
 ) -> None:
     """A leak to 0 and a reset to 0 are one product: `decay v`, times 0 where the neuron fired, else times 1."""
     one = x.new_ones(())
     xs, thresholds = x.unbind(0), each_step(v_threshold, x)
+    before, silent = start, one
     for block in time_blocks(x):
-        before, silent = u, one
         for x_t, silent_t, v_t, threshold in zip(
             xs[block], y[block].unbind(0), rows[block], thresholds[block], strict=True
         ):
@@ -120,3 +126,4 @@ def _two_operations_a_step(
             before, silent = v_t, torch.lt(v_t, threshold, out=silent_t)
         torch.mul(before, silent, out=u)
         torch.sub(one, y[block], out=y[block])
+        before, silent = u, one
