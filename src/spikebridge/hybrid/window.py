@@ -111,6 +111,7 @@ class Sliding(Window):
         self.overlaps = self.stride < self.length
 
     def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState]:
+        given = x
         if state is not None and state.buffer.shape[1]:
             waiting = state.buffer.transpose(0, 1)
             if waiting.shape[1:] != x.shape[1:]:
@@ -127,8 +128,11 @@ class Sliding(Window):
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
-        # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
-        return windows, CutState(x[used:].clone().transpose(0, 1))
+        rest = x[used:]
+        if used or x is given:
+            # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
+            rest = rest.clone()
+        return windows, CutState(rest.transpose(0, 1))
 
     def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
         position = 0 if state is None else state.position
