@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, ShapeError
 
 PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
 ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in evaluation
@@ -43,6 +43,15 @@ class EventLayer:
     @property
     def name(self) -> str:
         return f"{self.path!r} ({type(self.module).__name__})"
+
+    def find(self, state: Any) -> Any:
+        """Its state in that of the network."""
+        try:
+            for index in self.address or ():
+                state = state[index]
+        except (IndexError, KeyError, TypeError):
+            raise ShapeError(f"the state holds nothing for {self.name}; give the state of the same network") from None
+        return state
 
 
 def read_layers(network: nn.Module) -> tuple[list[EventLayer], Row]:

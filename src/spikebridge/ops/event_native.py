@@ -90,17 +90,21 @@ class NativeSteps:
         held: list[Tensor] = []  # what is rearranged lives until the call is over
         with self.calling:
             for memory in self.memories:
-                old = state
-                for index in memory.address:
-                    old = old[index]
+                old = memory.layer.find(state)
+                if type(old) is not memory.kind:
+                    raise memory.misfit(old)
                 fresh: list[Tensor | None] = []
                 for tensor, expected in zip(old, memory.patterns, strict=True):
-                    if expected is None:
+                    if tensor is None and expected is None:
                         fresh.append(None)
                         continue
+                    if tensor is None or expected is None:
+                        raise memory.misfit(old)
                     pattern, shape, stride, dtype = expected
-                    if tensor.stride() != stride or tensor.dtype != dtype or tensor.shape != shape or not tensor.is_cpu:
-                        tensor = self._fitting(memory, tensor, pattern)
+                    if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
+                        raise memory.misfit(old)
+                    if tensor.stride() != stride:
+                        tensor = arranged(tensor)
                         held.append(tensor)
                     new = torch.empty_like(pattern)
                     before[k], after[k] = tensor.data_ptr(), new.data_ptr()
@@ -116,27 +120,31 @@ class NativeSteps:
             )
         return y, self.row.states(state, states)
 
-    def _fitting(self, memory: "Memories", got: Tensor, pattern: Tensor) -> Tensor:
-        """A state in the order of the native step, if it is one of such a stream."""
-        if got.shape == pattern.shape and got.dtype == pattern.dtype and got.is_cpu:
-            return arranged(got)
-        raise ShapeError(
-            f"{memory.name} got a state of {tuple(got.shape)} in {got.dtype} on {got.device}, but its steps are "
-            f"{tuple(pattern.shape)} in {pattern.dtype} on {pattern.device}; give the state of the same stream"
-        )
-
 
 class Memories:
     """What the state of a layer looks like."""
 
     def __init__(self, layer: EventLayer, state: Any) -> None:
-        self.address = layer.address or ()
-        self.name = layer.name
-        for index in self.address:
-            state = state[index]
-        self.kind = type(state)
-        patterns = [None if t is None else arranged(t.detach()) for t in state]
+        self.layer = layer
+        own = layer.find(state)
+        self.kind = type(own)
+        patterns = [None if t is None else arranged(t.detach()) for t in own]
         self.patterns = [None if t is None else (t, t.shape, t.stride(), t.dtype) for t in patterns]
+
+    def misfit(self, got: Any) -> ShapeError:
+        """What is wrong with the state of another stream or network."""
+        there = "; ".join(_describe(t) for t in got) if isinstance(got, tuple) else ""
+        own = "; ".join(_describe(None if p is None else p[0]) for p in self.patterns)
+        return ShapeError(
+            f"{self.layer.name} got a state {type(got).__name__}({there}), but its own is "
+            f"{self.kind.__name__}({own}); give the state of the same stream"
+        )
+
+
+def _describe(tensor: Any) -> str:
+    if not isinstance(tensor, Tensor):
+        return str(tensor)
+    return f"{tuple(tensor.shape)} in {tensor.dtype} on {tensor.device}"
 
 
 def arranged(step: Tensor) -> Tensor:

@@ -10,21 +10,31 @@ from torch import Tensor, nn
 
 from spikebridge.ops.event_layers import EventLayer, Row
 
-# shares of events below which rows are gathered; measured on one core of an x86-64 machine, see benchmarks/live.py
-LINEAR_SHARE = 0.1
-CONVOLUTION_SHARE = 0.02
+# where gathering rows beats the layer itself: shares of events, and products of a dense pass; measured on one core
+LINEAR_SHARE, LINEAR_PRODUCTS = 0.2, 10**5
+CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS = 0.002, 3 * 10**7
+
+
+def has_few_events(x_t: Tensor, products: int, share: float | None, measured: tuple[float, int]) -> bool:
+    """Whether events are few enough for rows: at most `share` of them, or by the share and products measured."""
+    if share is None:
+        share, least = measured
+        if products < least:
+            return False  # not worth counting
+    return int(torch.count_nonzero(x_t)) <= share * x_t.numel()
 
 
 class LinearRows:
     """A linear layer by rows of its transposed weight."""
 
-    def __init__(self, layer: nn.Linear, share: float) -> None:
+    def __init__(self, layer: nn.Linear, share: float | None) -> None:
         self.layer = layer
         self.weight = layer.weight.detach().t().contiguous()
-        self.most = int(share * layer.in_features)
+        self.share = share
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        if x_t.ndim != 2 or int(torch.count_nonzero(x_t)) > self.most:
+        measured = LINEAR_SHARE, LINEAR_PRODUCTS
+        if x_t.ndim != 2 or not has_few_events(x_t, self.weight.numel(), self.share, measured):
             return self.layer(x_t)
         events = x_t[0].nonzero()[:, 0]
         y = x_t[0].index_select(0, events) @ self.weight.index_select(0, events)
@@ -34,7 +44,7 @@ class LinearRows:
 class ConvolutionRows:
     """A convolution by scatter: an event's row of the weight for each tap, added where the tap leads."""
 
-    def __init__(self, layer: nn.Conv2d, share: float) -> None:
+    def __init__(self, layer: nn.Conv2d, share: float | None) -> None:
         self.layer = layer
         self.share = share
         groups, (high, wide) = layer.groups, layer.kernel_size
@@ -43,7 +53,8 @@ class ConvolutionRows:
         self.weight = weight.permute(0, 2, 3, 4, 1).reshape(layer.in_channels, high, wide, -1).contiguous()
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        if x_t.ndim != 4 or int(torch.count_nonzero(x_t)) > self.share * x_t.numel():
+        measured, products = (CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS), x_t[0, 0].numel() * self.weight.numel()
+        if x_t.ndim != 4 or not has_few_events(x_t, products, self.share, measured):
             return self.layer(x_t)
         layer = self.layer
         high, wide = self.layer(x_t[:0]).shape[2:]
@@ -87,27 +98,24 @@ class TorchSteps:
 
     def __init__(self, layers: list[EventLayer], row: Row, dense_above: float | None) -> None:
         self.row = row
-        self.stages: list[tuple[tuple[int, ...] | None, Any]] = []
+        self.stages: list[tuple[EventLayer, Any]] = []
         for layer in layers:
             stage: Any = layer.module
             if isinstance(stage, nn.Linear):
-                stage = LinearRows(stage, LINEAR_SHARE if dense_above is None else dense_above)
+                stage = LinearRows(stage, dense_above)
             elif isinstance(stage, nn.Conv2d):
-                stage = ConvolutionRows(stage, CONVOLUTION_SHARE if dense_above is None else dense_above)
-            self.stages.append((layer.address, stage))
+                stage = ConvolutionRows(stage, dense_above)
+            self.stages.append((layer, stage))
 
     @torch.no_grad()
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step of one sample, `(1, *N)` and the state of the network."""
         states = []
-        for address, stage in self.stages:
-            if address is None:
+        for layer, stage in self.stages:
+            if layer.address is None:
                 x_t = stage(x_t)
-                continue
-            old = state
-            for index in address:
-                old = old[index]
-            y, new = stage(x_t.unsqueeze(0), old)
-            x_t = y[0]
-            states.append(new)
+            else:
+                y, new = stage(x_t.unsqueeze(0), layer.find(state))
+                x_t = y[0]
+                states.append(new)
         return x_t, self.row.states(state, states)

@@ -42,6 +42,11 @@ INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(x) JOIN(x, REAL, SET)
 
+/* bytes of a vector; places that a dense convolution works out at once */
+#define PLACES 7
+#if defined(__GNUC__)
+#define VECTOR 16
+#endif
 #define SET plain
 #include "events_of_both.h"
 #undef SET
@@ -55,6 +60,8 @@ INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
 #pragma GCC push_options
 #pragma GCC target("avx2")
 #endif
+#undef VECTOR
+#define VECTOR 32
 #define SET avx2
 #include "events_of_both.h"
 #undef SET
@@ -67,6 +74,8 @@ INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512")
 #endif
+#undef VECTOR
+#define VECTOR 64
 #define SET avx512
 #include "events_of_both.h"
 #undef SET

@@ -161,65 +161,65 @@ INLINE void NAME(scatter_apart)(const Layer *l, Place at, REAL value, REAL *rest
     }
 }
 
-#define LANES 16 /* channels that are worked out at once */
+#if defined(VECTOR)
+typedef REAL NAME(Lanes) __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
+#define LANES ((int64_t)(VECTOR / sizeof(REAL)))
 
-/* Some outputs side by side, from input with its padding: sums stay in registers. */
-INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, int64_t wide, REAL *restrict out, int64_t channel,
-                         const int places, const int lanes) {
-    REAL sums[4 * LANES];
-    for (int p = 0; p < places; p++)
-        for (int i = 0; i < lanes; i++) sums[p * LANES + i] = out[p * l->out_channels + channel + i];
+/* Some channels of outputs side by side, from input with its padding: sums stay in registers. */
+INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, REAL *restrict out, int64_t channel,
+                         const int places) {
+    const int64_t step = l->stride_x * l->channels, taps = l->kernel_y * l->kernel_x;
+    const REAL *bias = l->bias;
+    NAME(Lanes) sums[PLACES];
+    for (int p = 0; p < places; p++) sums[p] = (NAME(Lanes)){0};
     for (int64_t ky = 0; ky < l->kernel_y; ky++)
         for (int64_t kx = 0; kx < l->kernel_x; kx++) {
-            const REAL *from = in + (ky * l->dilation_y * wide + kx * l->dilation_x) * l->channels;
-            for (int64_t c = 0; c < l->channels; c++) {
-                const int64_t tap = (c * l->kernel_y + ky) * l->kernel_x + l->kernel_x - 1 - kx;
-                const REAL *restrict w = (const REAL *)l->weight + tap * l->out_channels + channel;
-                for (int p = 0; p < places; p++) {
-                    const REAL value = from[p * l->stride_x * l->channels + c];
-                    for (int i = 0; i < lanes; i++) sums[p * LANES + i] += value * w[i];
-                }
+            const REAL *from = in + (ky * l->dilation_y * l->padded_width + kx * l->dilation_x) * l->channels;
+            const REAL *w = (const REAL *)l->weight + (ky * l->kernel_x + l->kernel_x - 1 - kx) * l->out_channels + channel;
+            for (int64_t c = 0; c < l->channels; c++, w += taps * l->out_channels) {
+                const NAME(Lanes) row = *(const NAME(Lanes) *)w;
+                for (int p = 0; p < places; p++) sums[p] += from[p * step + c] * row;
             }
         }
-    for (int p = 0; p < places; p++)
-        for (int i = 0; i < lanes; i++) out[p * l->out_channels + channel + i] = sums[p * LANES + i];
+    for (int p = 0; p < places; p++) {
+        if (bias) sums[p] += *(const NAME(Lanes) *)(bias + channel);
+        *(NAME(Lanes) *)(out + p * l->out_channels + channel) = sums[p];
+    }
 }
 
-INLINE void NAME(gather_row)(const Layer *l, const REAL *in, int64_t wide, REAL *out, int64_t channel,
-                             const int lanes) {
-    const int64_t step = l->stride_x * l->channels;
-    int64_t x = 0;
-    for (; x + 4 <= l->out_width; x += 4)
-        NAME(gather)(l, in + x * step, wide, out + x * l->out_channels, channel, 4, lanes);
-    for (; x < l->out_width; x++)
-        NAME(gather)(l, in + x * step, wide, out + x * l->out_channels, channel, 1, lanes);
-}
-
-/* A convolution of all places. */
-INLINE void NAME(convolve_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
-    const int64_t wide = l->padded_width;
+/* A convolution that works out every place, where there are channels enough to fill a vector. */
+INLINE void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
     const size_t row = (size_t)(l->width * l->channels) * sizeof(REAL);
     REAL *padded = l->padded;
     const REAL *all = NAME(array)(s);
     for (int64_t y = 0; y < l->height; y++)
-        memcpy(padded + ((y + l->pad_y) * wide + l->pad_x) * l->channels, all + y * l->width * l->channels, row);
-    for (int64_t y = 0; y < l->out_height; y++) {
-        const REAL *in = padded + y * l->stride_y * wide * l->channels;
-        REAL *to = out + y * l->out_width * l->out_channels;
-        int64_t channel = 0;
-        for (; channel + LANES <= l->out_channels; channel += LANES) NAME(gather_row)(l, in, wide, to, channel, LANES);
-        for (; channel + 4 <= l->out_channels; channel += 4) NAME(gather_row)(l, in, wide, to, channel, 4);
-        for (; channel < l->out_channels; channel++) NAME(gather_row)(l, in, wide, to, channel, 1);
+        memcpy(padded + ((y + l->pad_y) * l->padded_width + l->pad_x) * l->channels, all + y * l->width * l->channels,
+               row);
+    for (int64_t c = 0; c < l->out_channels; c += LANES) {
+        /* the last lanes may do again what others have done */
+        const int64_t channel = c + LANES <= l->out_channels ? c : l->out_channels - LANES;
+        for (int64_t y = 0; y < l->out_height; y++) {
+            const REAL *in = padded + y * l->stride_y * l->padded_width * l->channels;
+            REAL *to = out + y * l->out_width * l->out_channels;
+            const int64_t step = l->stride_x * l->channels;
+            int64_t x = 0;
+            for (; x + PLACES <= l->out_width; x += PLACES)
+                NAME(gather)(l, in + x * step, to + x * l->out_channels, channel, PLACES);
+            for (; x < l->out_width; x++) NAME(gather)(l, in + x * step, to + x * l->out_channels, channel, 1);
+        }
     }
 }
+#endif
 
 INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
     NAME(list)(s);
-    NAME(fill)(out, l->bias, l->out_channels, l->out_height * l->out_width);
-    if (s->count > l->most_events) {
-        NAME(convolve_all)(l, s, out);
+#if defined(VECTOR)
+    if (s->count > l->most_events && l->out_channels >= LANES) {
+        NAME(gather_all)(l, s, out);
         return;
     }
+#endif
+    NAME(fill)(out, l->bias, l->out_channels, l->out_height * l->out_width);
     const int apart = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups != 1;
     if (!apart) {
         NAME(scatter_all)(l, s, out);
