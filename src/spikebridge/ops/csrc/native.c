@@ -28,6 +28,12 @@ int spikebridge_version(void)
     return SPIKEBRIDGE_VERSION;
 }
 
+void spikebridge_sizes(int64_t *sizes)
+{
+    sizes[0] = sizeof(Forward);
+    sizes[1] = sizeof(Backward);
+}
+
 /* A chunk of the columns of a job, and the rows of its scratch memory that are taken. */
 typedef struct {
     const Plan *plan;

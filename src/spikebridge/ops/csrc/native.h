@@ -64,6 +64,7 @@ typedef struct {
 } Backward;
 
 int spikebridge_version(void);
+void spikebridge_sizes(int64_t *sizes); /* of Forward and Backward, to compare with the caller's */
 /* The set of instructions that this processor runs; and, for tests, the widest to use: 0 is plain C. */
 const char *spikebridge_instructions(void);
 void spikebridge_use_at_most(int64_t set);

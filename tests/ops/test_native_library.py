@@ -1,0 +1,93 @@
+"""The native library: loaded if it fits, on PyTorch's own threads, and absent without harm."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikebridge.neurons import Arctan
+from spikebridge.ops import native, native_library
+from spikebridge.ops.native_library import Library
+from spikebridge.ops.scheme import Memory, Scheme, Values
+
+needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
+
+
+def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_library, "NAME", "spikebridge.ops._never_built")
+    missing = native_library.library.__wrapped__()
+    assert missing.steps is None
+    monkeypatch.setattr(native, "library", lambda: missing)
+    assert not native.available()
+    assert native.why_not() == "the native part was not built; install again where there is a C compiler"
+    assert native.description() == f"PyTorch alone: {native.why_not()}"
+    assert not native.serves(Scheme(Arctan()), torch.ones(2, 1, 1))
+
+
+def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.so").write_bytes(b"not a library")
+    assert "cannot be loaded" in native_library.load(tmp_path / "broken.so").why_not
+
+
+@needs_library
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(native_library.library().steps._name)
+    monkeypatch.setattr(native_library, "VERSION", 0)
+    refused = native_library.load(path)
+    assert refused.steps is None
+    assert refused.why_not == "the native part is of version 1, not 0; install again"
+
+
+@needs_library
+def test_structures_have_the_sizes_of_the_library() -> None:
+    sizes = (ctypes.c_int64 * 2)()
+    native_library.library().steps.spikebridge_sizes(sizes)
+    assert list(sizes) == [ctypes.sizeof(native_library.Forward), ctypes.sizeof(native_library.Backward)]
+
+
+@needs_library
+def test_what_runs_is_said() -> None:
+    assert native.description().startswith("native steps with ")
+
+
+@needs_library
+def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, memory = torch.randn(5, 1, 9000), Memory(torch.zeros(1, 9000))
+    expected = native.forward_steps(Scheme(Arctan()), x, memory, Values(0.5), keep=False)
+    alone = native_library.library()._replace(team=None)
+    monkeypatch.setattr(native, "library", lambda: Library(*alone))
+    native._plan_of_numbers.cache_clear()
+    got = native.forward_steps(Scheme(Arctan()), x, memory, Values(0.5), keep=False)
+    native._plan_of_numbers.cache_clear()
+    assert torch.equal(got.y, expected.y)
+    assert native.description().endswith("on one thread")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+@needs_library
+def test_no_threads_are_made_beside_those_of_pytorch() -> None:
+    program = """
+import os, torch
+from spikebridge.neurons import Arctan
+from spikebridge.ops import native
+from spikebridge.ops.scheme import Memory, Scheme, Values
+torch.set_num_threads(2)
+torch.ones(2**20).mul(2.0)
+before = len(os.listdir("/proc/self/task"))
+x = torch.ones(9, 1, 2**16)
+native.forward_steps(Scheme(Arctan()), x, Memory(torch.zeros(1, 2**16)), Values(0.5), keep=False)
+print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    has_team, before, after = result.stdout.split()
+    assert (has_team, after) == ("True", before)
+    assert int(before) > 1
+
+
+def test_nothing_is_loaded_at_import() -> None:
+    program = "import spikebridge.neurons, spikebridge.ops.native_library as n; print(n.library.cache_info().currsize)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "0"
