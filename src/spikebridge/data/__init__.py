@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from spikebridge.data.image_files import ImageFiles, images_in, read_grey
     from spikebridge.data.images import ImageSplits, LabelledImages
     from spikebridge.data.mnist import load_mnist
+    from spikebridge.data.moving_objects import MovingObjects
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
     from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
+    from spikebridge.data.scene import Scene, film, scene_seeds
+    from spikebridge.data.textures import clouds
+    from spikebridge.data.turning_disk import TurningDisk
     from spikebridge.data.video_clips import VideoClip, find_clips, load_clip
 
 _HOMES = {
@@ -41,14 +45,18 @@ _HOMES = {
     "Inputs": "recording",
     "LabelledImages": "images",
     "MNIST_SACCADES": "saccades",
+    "MovingObjects": "moving_objects",
     "OffsetEstimate": "offsets",
     "Recording": "recording",
     "Saccades": "saccades",
+    "Scene": "scene",
+    "TurningDisk": "turning_disk",
     "VideoClip": "video_clips",
     "available": "files",
     "bin_events": "binning",
     "bin_sparse": "event_bins",
     "check_events": "events",
+    "clouds": "textures",
     "collate": "binning",
     "collate_padded": "binning",
     "crop_events": "event_bins",
@@ -56,6 +64,7 @@ _HOMES = {
     "estimate_box_offset": "offsets",
     "estimate_offset": "offsets",
     "events_of_images": "event_steps",
+    "film": "scene",
     "find_clips": "video_clips",
     "hybrid_camera": "saccades",
     "images_in": "image_files",
@@ -71,6 +80,7 @@ _HOMES = {
     "read_events": "event_files",
     "read_grey": "image_files",
     "read_nmnist": "nmnist",
+    "scene_seeds": "scene",
     "simulate": "event_camera",
     "slice_time": "events",
     "temporal_splits": "recording",
@@ -94,14 +104,18 @@ __all__ = [
     "ImageSplits",
     "Inputs",
     "LabelledImages",
+    "MovingObjects",
     "OffsetEstimate",
     "Recording",
     "Saccades",
+    "Scene",
+    "TurningDisk",
     "VideoClip",
     "available",
     "bin_events",
     "bin_sparse",
     "check_events",
+    "clouds",
     "collate",
     "collate_padded",
     "crop_events",
@@ -109,6 +123,7 @@ __all__ = [
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
+    "film",
     "find_clips",
     "hybrid_camera",
     "images_in",
@@ -124,6 +139,7 @@ __all__ = [
     "read_events",
     "read_grey",
     "read_nmnist",
+    "scene_seeds",
     "simulate",
     "slice_time",
     "temporal_splits",

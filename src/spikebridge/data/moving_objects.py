@@ -1,0 +1,256 @@
+"""A textured object that moves over a textured background, among others, under changing light, before a moving camera.
+
+Everything is a closed form of time, so that images and boxes are exact at any time, and one seed is one scene.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import cos, exp, log, pi, sin
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.textures import clouds, read_between, window
+from spikebridge.errors import ConfigError
+
+_SETTINGS = {  # name: lowest value
+    "size": 8.0,
+    "speed": 0.0,
+    "num_distractors": 0,
+    "scale_change": 1.0,
+    "light_change": 0.0,
+    "camera_motion": 0.0,
+    "turning": 0.0,
+}
+
+
+class Waves(NamedTuple):
+    """A smooth random number of time: a sum of sines, each with a strength, a rate [rad/s] and a phase."""
+
+    strength: Float[np.ndarray, " K"]
+    rate: Float[np.ndarray, " K"]
+    phase: Float[np.ndarray, " K"]
+
+    def at(self, t: float) -> float:
+        """The value at a time [s], within the sum of the strengths."""
+        return float((self.strength * np.sin(self.rate * t + self.phase)).sum())
+
+
+class Motion(NamedTuple):
+    """How one object moves: place, size, angle. Its way is walked at a pace that comes to rest again and again."""
+
+    x: Waves
+    y: Waves
+    log_scale: Waves
+    angle: Waves
+    pace: float  # mean, in waves' seconds a second
+    stop_rate: float  # of the stops [rad/s]
+    stop_phase: float
+
+    def walked(self, t: float) -> float:
+        """How much of the way is walked: the integral of `pace (1 - cos)`, which is 0 at every stop."""
+        return self.pace * (t - (sin(self.stop_rate * t + self.stop_phase) - sin(self.stop_phase)) / self.stop_rate)
+
+
+class _Body(NamedTuple):
+    motion: Motion
+    texture: NDArray[np.float64]
+    half: tuple[float, float]  # half axes [px] at scale 1
+    is_round: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MovingObjects:
+    """A scene with one target.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        seed: draws everything.
+        size: mean length of the target's axes [px].
+        speed: mean speed of the target [px/s], stops included.
+        num_distractors: other objects, always behind the target.
+        scale_change: largest size of an object over its smallest.
+        light_change: how far the light goes up and down, as a share.
+        camera_motion: how far the background moves to each side [px].
+        turning: how far objects turn to each side [rad].
+        texture: the target's picture, grey in [0, 1]; made without it.
+        background: what is behind, grey in [0, 1], at least as large as the image and twice the camera's motion.
+
+    Raises:
+        ConfigError: a setting cannot be meant, or the objects do not fit into the image.
+
+    Example:
+        >>> scene = MovingObjects(height=64, width=64, size=16, seed=3)
+        >>> scene.image(0.1).shape, bool((scene.image(0.1) <= 1).all())
+        ((64, 64), True)
+    """
+
+    height: int = 144
+    width: int = 144
+    seed: int = 0
+    size: float = 32.0
+    speed: float = 250.0
+    num_distractors: int = 2
+    scale_change: float = 1.5
+    light_change: float = 0.2
+    camera_motion: float = 8.0
+    turning: float = 0.5
+    texture: Float[np.ndarray, "h w"] | None = None
+    background: Float[np.ndarray, "h w"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        for name, lowest in _SETTINGS.items():
+            if not lowest <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"MovingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)!r}.")
+        if self.light_change >= 1 or min(self.height, self.width) < 2.5 * self.size * self.scale_change:
+            raise ConfigError(
+                "MovingObjects needs light_change below 1, and an image 2.5 times as large as the largest object, but "
+                f"got {self.light_change=}, {self.width} x {self.height} pixels, {self.size=}, {self.scale_change=}."
+            )
+        for name in ("texture", "background"):
+            picture = getattr(self, name)
+            if picture is not None and not (picture.size and ((picture >= 0) & (picture <= 1)).all()):
+                raise ConfigError(f"MovingObjects needs a {name} of intensities in [0, 1]; divide bytes by 255.")
+        if self.background is not None and min(np.subtract(self.background.shape, self._canvas_size)) < 0:
+            raise ConfigError(
+                f"MovingObjects needs a background of {self._canvas_size} rows and columns or more, but got "
+                f"{self.background.shape}. Enlarge it, or let the camera move less."
+            )
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """The box around the target, exact for its outline.
+
+        Args:
+            t: time [s].
+        """
+        x, y = self.center(t)
+        reach = np.array(_reach(self._target, t))
+        return np.concatenate([np.array([x, y]) - reach, 2 * reach])
+
+    def center(self, t: float) -> tuple[float, float]:
+        """The middle of the target.
+
+        Args:
+            t: time [s].
+        """
+        return self._center(self._target, t)
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """What the camera sees.
+
+        Args:
+            t: time [s].
+        """
+        camera_x, camera_y, light = self._around
+        margin = self.camera_motion + 1
+        image = window(self._canvas, margin + camera_x.at(t), margin + camera_y.at(t), self.height, self.width)
+        for body in (*self._distractors, self._target):
+            self._draw(image, body, t)
+        return (image * (1 + light.at(t)) / (1 + self.light_change)).clip(0, 1)
+
+    def _draw(self, image: NDArray[np.float64], body: _Body, t: float) -> None:
+        x, y = self._center(body, t)
+        reach = _reach(body, t)
+        left, right = max(0, int(x - reach[0]) - 1), min(self.width, int(x + reach[0]) + 2)
+        top, bottom = max(0, int(y - reach[1]) - 1), min(self.height, int(y + reach[1]) + 2)
+        if left >= right or top >= bottom:
+            return
+        rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+        angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
+        along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / scale
+        across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / scale
+        covered = (0.5 - scale * _outside(body, along, across)).clip(0, 1)
+        height, width = body.texture.shape
+        picture = read_between(
+            body.texture, (along / body.half[0] + 1) / 2 * width, (across / body.half[1] + 1) / 2 * height
+        )
+        part = image[top:bottom, left:right]
+        part += covered * (picture - part)
+
+    def _center(self, body: _Body, t: float) -> tuple[float, float]:
+        walked = body.motion.walked(t)
+        return self.width / 2 + body.motion.x.at(walked), self.height / 2 + body.motion.y.at(walked)
+
+    @property
+    def _canvas_size(self) -> tuple[int, int]:
+        margin = 2 * (int(np.ceil(self.camera_motion)) + 2)
+        return self.height + margin, self.width + margin
+
+    @cached_property
+    def _canvas(self) -> NDArray[np.float64]:
+        if self.background is not None:
+            return np.asarray(self.background, dtype=np.float64)
+        return clouds(*self._canvas_size, np.random.default_rng([self.seed, 0]))
+
+    @cached_property
+    def _around(self) -> tuple[Waves, Waves, Waves]:
+        """Motion of the camera along both axes, and the light."""
+        generator = np.random.default_rng([self.seed, 1])
+        strengths = (self.camera_motion, self.camera_motion, self.light_change)
+        x, y, light = (_waves(generator, strength, slowest=1.0, fastest=6.0) for strength in strengths)
+        return x, y, light
+
+    @cached_property
+    def _target(self) -> _Body:
+        return self._body(2, self.texture)
+
+    @cached_property
+    def _distractors(self) -> tuple[_Body, ...]:
+        return tuple(self._body(3 + i, None) for i in range(self.num_distractors))
+
+    def _body(self, number: int, texture: NDArray[np.float64] | None) -> _Body:
+        generator = np.random.default_rng([self.seed, number])
+        shape = exp(generator.uniform(-0.2, 0.2))
+        half = (self.size / 2 * shape, self.size / 2 / shape)
+        is_round = bool(generator.integers(2))
+        log_scale = _waves(generator, log(self.scale_change) / 2, slowest=1.0, fastest=4.0)
+        angle = _waves(generator, self.turning, slowest=1.0, fastest=6.0)
+        # the corner of a turned rectangle reaches farthest
+        room = np.hypot(*half) * self.scale_change**0.5 + 1
+        x = _waves(generator, self.width / 2 - room, slowest=1.0, fastest=4.0)
+        y = _waves(generator, self.height / 2 - room, slowest=1.0, fastest=4.0)
+        motion = Motion(x, y, log_scale, angle, 1.0, 2 * pi * generator.uniform(0.7, 2.0), generator.uniform(0, 2 * pi))
+        motion = motion._replace(pace=self.speed / _mean_speed(x, y))
+        if texture is None:
+            side = max(8, round(self.size))
+            texture = clouds(side, side, generator, largest=max(4, side // 2), smallest=2)
+        return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
+
+
+def _waves(generator: np.random.Generator, strength: float, slowest: float, fastest: float) -> Waves:
+    """Three sines of different rates; slow ones are stronger, and together they reach `strength` at most."""
+    rate = np.sort(generator.uniform(slowest, fastest, 3))
+    shares = (1 / rate) / (1 / rate).sum()
+    return Waves(strength * shares, rate, generator.uniform(0, 2 * pi, 3))
+
+
+def _mean_speed(x: Waves, y: Waves) -> float:
+    """Of the way that two waves make, walked at an even pace."""
+    t = np.linspace(0, 60, 6000)[:, None]
+    x_speed, y_speed = ((w.strength * w.rate * np.cos(w.rate * t + w.phase)).sum(axis=1) for w in (x, y))
+    return float(np.hypot(x_speed, y_speed).mean())
+
+
+def _reach(body: _Body, t: float) -> tuple[float, float]:
+    """How far the outline goes from the middle along both axes of the image."""
+    angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
+    c, s = abs(cos(angle)), abs(sin(angle))
+    along, across = scale * body.half[0], scale * body.half[1]
+    if body.is_round:
+        return float(np.hypot(along * c, across * s)), float(np.hypot(along * s, across * c))
+    return along * c + across * s, along * s + across * c
+
+
+def _outside(body: _Body, along: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far points are outside the outline, negative inside, before scaling [px]."""
+    a, b = body.half
+    if not body.is_round:
+        return np.maximum(abs(along) - a, abs(across) - b)
+    # the ellipse's equation over its slope: the distance, as long as that is small
+    level = np.hypot(along / a, across / b)
+    slope = np.hypot(along / a**2, across / b**2) / np.maximum(level, 1e-9)
+    return (level - 1) / np.maximum(slope, 1e-9)
