@@ -30,6 +30,7 @@ def main() -> None:
     print(digits.report(run))
     found = {**results, "environment": describe_environment(), "config": run.config}
     (ROOT / "benchmarks" / "results" / "digits_five.json").write_text(json.dumps(found, indent=1) + "\n")
+    (ROOT / "docs" / "images").mkdir(exist_ok=True)
     for picture in PICTURES:
         shutil.copy(run.path / "pictures" / picture, ROOT / "docs" / "images" / f"digits-{picture}")
 
