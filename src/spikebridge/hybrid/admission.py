@@ -120,7 +120,7 @@ def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -
 
 def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
     """Raises where a signal, here with its batch first, is not of the stream."""
-    if len(x) != batch:
+    if x.shape[0] != batch:
         raise ShapeError(f"input {name!r} has a batch of {len(x)}, but the stream has {batch}")
     if x.dtype != dtype or x.device != device:
         raise ShapeError(

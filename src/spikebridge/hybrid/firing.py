@@ -100,7 +100,7 @@ def _read(transit: Transit, arrived: Tensor | None, ticks: list[int], start: int
 
 def _with_initial(initial: Tensor | None, arrived: Tensor | None, number: int) -> Tensor | None:
     """What a sampled part reads: initial values where a delay left a gap, then what arrived."""
-    missing = number - (0 if arrived is None else len(arrived))
+    missing = number - (0 if arrived is None else arrived.shape[0])
     if missing == 0 or initial is None:
         return arrived
     gap = initial.expand(missing, *initial.shape)

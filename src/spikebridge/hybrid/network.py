@@ -135,7 +135,7 @@ class HybridNetwork(nn.Module):
             self._carried[key] = find_shapes(self, _time_first(known))
         like = next(x for x in known.values() if x.is_floating_point())
         parts, links = begin(self, like, self._carried[key])
-        return NetworkState(0, like.new_empty((len(like), 0)), parts, links, known)
+        return NetworkState(0, like.new_empty((like.shape[0], 0)), parts, links, known)
 
     def forward(
         self,
@@ -171,7 +171,7 @@ class HybridNetwork(nn.Module):
         for name in self._unguarded:
             if name in inputs:
                 refuse_not_finite(name, inputs[name])
-        given = {name: len(inputs[name]) if name in inputs else 0 for name in self.inputs}
+        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
         try:
             return self._run_by_tick(inputs, state, stop) if exact else self._run(inputs, state, stop)

@@ -28,6 +28,8 @@ class Group:
 
     def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Cuts the ticks of a loop where a delayed link next delivers something made inside a span."""
+        if not self.late:
+            return [(start, stop)]
         spans = []
         while start < stop:
             end = min([stop, *(route.makes.next(start) + route.link.delay for route in self.late)])

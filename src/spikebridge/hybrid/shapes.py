@@ -11,6 +11,7 @@ from spikebridge.errors import ShapeError
 from spikebridge.hybrid.link import describe
 from spikebridge.hybrid.loop_shapes import Shapes, send, shapes_that_come_back, through
 from spikebridge.hybrid.route import LinkState, Route
+from spikebridge.hybrid.unit import UnitState
 from spikebridge.neurons.state import State
 
 if TYPE_CHECKING:
@@ -68,14 +69,15 @@ def begin(
         The states of the parts and of the links.
     """
     links = {}
+    batch = like.shape[0]
     for route in network.routes:
         shape, flags, context, masked = carried[route.name]
         unit = network.unit_of(route)
         links[route.name] = LinkState(
-            unit=LinkState().unit if unit is None else unit.start(len(like), like.device),
+            unit=UnitState() if unit is None else unit.start(batch, like.device),
             held=_initial_value(route, like, shape, flags),
-            context=None if context is None else like.new_zeros((len(like), *context)),
-            triggered=like.new_zeros(len(like), dtype=torch.bool) if masked else None,
+            context=None if context is None else like.new_zeros((batch, *context)),
+            triggered=like.new_zeros(batch, dtype=torch.bool) if masked else None,
         )
     return dict.fromkeys(network.incoming), links
 
@@ -127,10 +129,10 @@ def _initial_value(route: Route, like: Tensor, shape: torch.Size, flags: bool) -
     if initial is None:
         return None  # a modulation is absent before its first value
     if not isinstance(initial, Tensor):
-        return like.new_full((len(like), *shape), initial, dtype=torch.bool if flags else like.dtype)
+        return like.new_full((like.shape[0], *shape), initial, dtype=torch.bool if flags else like.dtype)
     value = initial.to(device=like.device, dtype=torch.bool if flags else like.dtype)
     try:
-        return value.expand(len(like), *shape).clone()
+        return value.expand(like.shape[0], *shape).clone()
     except RuntimeError:
         raise _unfit(route, value.shape, shape) from None
 

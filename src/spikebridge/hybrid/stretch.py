@@ -46,7 +46,7 @@ class Stretch:
         stop: int,
     ) -> "Stretch":
         """A stretch from the states of parts and links."""
-        signals = {name: x if (x := inputs.get(name)) is not None and len(x) else None for name in network.inputs}
+        signals = {name: x if (x := inputs.get(name)) is not None and x.shape[0] else None for name in network.inputs}
         transits = {
             part: [Transit.begin(route, network.unit_of(route), links[route.name]) for route in routes]
             for part, routes in network.incoming.items()
@@ -56,23 +56,21 @@ class Stretch:
     def run(self) -> None:
         """Runs every group once."""
         for group in self.network.plan.groups:
-            if group.loop:
-                self._run_loop(group)
+            spans = group.spans(self.start, self.stop)
+            if len(spans) == 1:
+                self._run_span(group)
             else:
-                (part,) = group.parts
-                for transit in self.transits[part]:
-                    transit.take_in(self.signals, self.start, self.stop)
-                arrivals = [transit.deliver(self.start, self.stop) for transit in self.transits[part]]
-                self.signals[part] = self._fire(part, arrivals, self.start, self.stop)
+                self._run_spans(group, spans)
 
     def links(self) -> dict[str, LinkState]:
         """What the links remember."""
         return {transit.route.name: transit.end() for transits in self.transits.values() for transit in transits}
 
     def _fire(self, part: str, arrivals: list[Tensor | None], start: int, stop: int) -> Tensor | None:
+        network = self.network
         y, self.parts[part] = fire(
-            self.network.parts[part],
-            self.network.plan.clocks[part],
+            network.parts[part],
+            network.plan.clocks[part],
             self.transits[part],
             arrivals,
             self.parts[part],
@@ -81,9 +79,20 @@ class Stretch:
         )
         return y
 
-    def _run_loop(self, group: Group) -> None:
+    def _run_span(self, group: Group) -> None:
+        """Runs a group over all ticks at once."""
+        for part in group.parts:
+            arrivals = []
+            for transit in self.transits[part]:
+                if transit.route not in group.late:
+                    transit.take_in(self.signals, self.start, self.stop)
+                arrivals.append(transit.deliver(self.start, self.stop))
+            self.signals[part] = self._fire(part, arrivals, self.start, self.stop)
+        for transit in self._late(group):
+            transit.take_in(self.signals, self.start, self.stop)
+
+    def _run_spans(self, group: Group, spans: list[tuple[int, int]]) -> None:
         """Runs a loop in spans that end where a delayed link next delivers something made inside the span."""
-        spans = group.spans(self.start, self.stop)
         clocks = self.network.plan.clocks
         # what comes from outside is taken in whole and cut once
         beside = {
@@ -94,6 +103,7 @@ class Stretch:
             if transit.route not in group.internal:
                 transit.take_in(self.signals, self.start, self.stop)
                 outside[transit.route.name] = transit.deliver_by(spans)
+        late = self._late(group)
         pieces: dict[str, list[Tensor]] = {part: [] for part in group.parts}
         for index, (a, b) in enumerate(spans):
             now = {name: values[index] for name, values in beside.items()}
@@ -103,14 +113,18 @@ class Stretch:
                     if transit.route.name in outside:
                         arrivals.append(outside[transit.route.name][index])
                         continue
-                    if transit.route.link.delay == 0:
+                    if transit.route not in group.late:
                         transit.take_in(now, a, b)
                     arrivals.append(transit.deliver(a, b))
                 now[part] = y = self._fire(part, arrivals, a, b)
                 if y is not None:
                     pieces[part].append(y)
-            for transit in (transit for part in group.parts for transit in self.transits[part]):
-                if transit.route in group.late:
-                    transit.take_in(now, a, b)
+            for transit in late:
+                transit.take_in(now, a, b)
         for part, values in pieces.items():
-            self.signals[part] = (values[0] if len(values) == 1 else torch.cat(values)) if values else None
+            self.signals[part] = torch.cat(values) if values else None
+
+    def _late(self, group: Group) -> list[Transit]:
+        if not group.late:
+            return []
+        return [transit for part in group.parts for transit in self.transits[part] if transit.route in group.late]

@@ -29,7 +29,7 @@ def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
         return [None] * len(numbers)
     if len(numbers) == 1:
         return [x]
-    return [piece if len(piece) else None for piece in x.split(list(numbers))]
+    return [piece if piece.shape[0] else None for piece in x.split(list(numbers))]
 
 
 @dataclass(slots=True, eq=False)
@@ -96,11 +96,11 @@ class Transit:
         taken = []
         while number:
             piece = self.waiting.popleft()
-            if len(piece) > number:
+            if piece.shape[0] > number:
                 self.waiting.extendleft(reversed(piece.split(number)))
                 piece = self.waiting.popleft()
             taken.append(piece)
-            number -= len(piece)
+            number -= piece.shape[0]
         return taken[0] if len(taken) == 1 else torch.cat(taken)
 
     def deliver_by(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
