@@ -163,11 +163,9 @@ class HybridNetwork(nn.Module):
         """
         if state is None:
             state = self._begin(first_look(self.inputs, inputs))
-        elif state.parts.keys() != self.incoming.keys() or state.links.keys() != self.plan.routes.keys():
-            raise ConfigError(
-                f"the state is of a network with the parts {list(state.parts)}, not {list(self.incoming)}"
-            )
-        admit(self.inputs, inputs, state.inputs)
+        else:
+            self._refuse_other_state(state)
+            admit(self.inputs, inputs, state.inputs)
         for name in self._unguarded:
             if name in inputs:
                 refuse_not_finite(name, inputs[name])
@@ -192,6 +190,15 @@ class HybridNetwork(nn.Module):
         """
         outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
         return {name: y[0] for name, y in outputs.items()}, state
+
+    def _refuse_other_state(self, state: NetworkState) -> None:
+        for mine, theirs in (
+            (self.incoming, state.parts),
+            (self.plan.routes, state.links),
+            (self.inputs, state.inputs),
+        ):
+            if mine.keys() != theirs.keys():
+                raise ConfigError(f"the state is of another network: it tells of {list(theirs)}, not of {list(mine)}")
 
     def _run(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
