@@ -1,10 +1,13 @@
-"""The tests run twice: plainly, and with every annotation of the package executed as a check.
+"""The tests run plainly, with the fast paths off, and with every annotation of the package executed as a check.
 
-In the second job (`--jaxtyping-packages`, see the Makefile) the checker stands before the package: a wrong argument is
+`--reference` runs them on the plain step functions, `--without-native` on PyTorch alone: the numbers are the same.
+
+In the last job (`--jaxtyping-packages`, see the Makefile) the checker stands before the package: a wrong argument is
 refused in the checker's words, before the package can say its own. Tests of messages accept either there; the plain job
 holds them to the package's words.
 """
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from spikebridge.errors import SpikebridgeError
+from spikebridge.ops import reference, without_native
 
 
 class RefusedByEither:
@@ -32,6 +36,24 @@ class RefusedByEither:
         if as_expected and self._match is not None and not isinstance(error, TypeCheckError):
             self._caught.match(self._match)
         return as_expected
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reference", action="store_true", help="run the plain step functions, no fast path")
+    parser.addoption("--without-native", action="store_true", help="run fast paths in PyTorch alone")
+
+
+@pytest.fixture(autouse=True)
+def paths_under_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The fast paths, unless the command line turned them off."""
+    if request.config.getoption("reference"):
+        with reference():
+            yield
+    elif request.config.getoption("without_native"):
+        with without_native():
+            yield
+    else:
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

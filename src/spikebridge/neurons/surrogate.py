@@ -90,7 +90,7 @@ class Arctan(Surrogate):
     """`1 / (1 + (pi x / width)^2) / width` (W. Fang et al., ICCV 2021; their alpha is 2 / width).
 
     Example:
-        >>> Arctan(width=1.0).derivative(torch.tensor([0.0, 1 / math.pi])).tolist()
+        >>> [round(h, 6) for h in Arctan(width=1.0).derivative(torch.tensor([0.0, 1 / math.pi])).tolist()]
         [1.0, 0.5]
     """
 

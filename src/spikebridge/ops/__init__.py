@@ -1,5 +1,5 @@
 """Faster ways to the same numbers. `with reference():` turns them off; every test passes with and without."""
 
-from spikebridge.ops.reference import is_reference, reference
+from spikebridge.ops.reference import reference, without_native
 
-__all__ = ["is_reference", "reference"]
+__all__ = ["reference", "without_native"]

@@ -67,7 +67,7 @@ def backward_steps(
         >>> backward_steps(Scheme(Rectangle()), None, v, start, values, None, end, {"x"})["x"].flatten().tolist()
         [0.0, 0.0]
     """
-    sums = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
+    sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
     values = Values(*map(number, values))
     grad_x = torch.empty(v.shape, dtype=v.dtype, device=v.device) if out is None else out
     memories = {n: m for n, m in start._asdict().items() if m is not None}

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_reference: ContextVar[bool] = ContextVar("reference", default=False)
+_without_native: ContextVar[bool] = ContextVar("without_native", default=False)
 
 
 @contextmanager
@@ -18,13 +19,34 @@ def reference() -> Iterator[None]:
         >>> is_reference()
         False
     """
-    token = _plain.set(True)
+    token = _reference.set(True)
     try:
         yield
     finally:
-        _plain.reset(token)
+        _reference.reset(token)
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    """Inside, fast paths run in PyTorch alone, as where the installation had no compiler.
+
+    Example:
+        >>> with without_native():
+        ...     is_without_native()
+        True
+    """
+    token = _without_native.set(True)
+    try:
+        yield
+    finally:
+        _without_native.reset(token)
 
 
 def is_reference() -> bool:
     """Whether fast paths are off."""
-    return _plain.get()
+    return _reference.get()
+
+
+def is_without_native() -> bool:
+    """Whether the native library is off."""
+    return _without_native.get()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from spikebridge.errors import ConfigError
-from spikebridge.ops.dispatch import backward_steps, forward_steps
+from spikebridge.ops.dispatch import choose
 from spikebridge.ops.reference import is_reference
 from spikebridge.ops.scheme import Memory, Scheme, Values
 
@@ -63,7 +63,7 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
         y, *memories = _Sequence.apply(scheme, x, *start, *values)
         end = Memory(*memories)
     else:
-        y, _, end = forward_steps(scheme, x, start, values, keep=False)
+        y, _, end = choose(scheme, x).forward(scheme, x, start, values, keep=False)
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
@@ -74,7 +74,8 @@ class _Sequence(torch.autograd.Function):
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
-        y, v, end = forward_steps(scheme, x, start, values, keep=not ctx.from_input)
+        ctx.steps = choose(scheme, x)
+        y, v, end = ctx.steps.forward(scheme, x, start, values, keep=not ctx.from_input)
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
         ctx.save_for_backward(x if ctx.from_input else v, *tensors)
         ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
@@ -94,11 +95,11 @@ class _Sequence(torch.autograd.Function):
         start, values = Memory(*rest[:3]), Values(*rest[3:])
         x, v = (None, kept)
         if ctx.from_input:
-            x, v = kept, forward_steps(ctx.scheme, kept, start, values, keep=True).v
+            x, v = kept, ctx.steps.forward(ctx.scheme, kept, start, values, keep=True).v
         # the gradient of the input takes over the memory of membranes that nobody will read again
         out = v if ctx.scheme.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
-        grads = backward_steps(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out)
+        grads = ctx.steps.backward(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out)
         return None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
