@@ -236,6 +236,28 @@ def test_tensors_of_any_strides(kind: str) -> None:
     case.check(scheme_of(kind))
 
 
+@pytest.mark.parametrize("form", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_is_run_as_it_lies(kind: str, form: str) -> None:
+    case = Case(kind, form, (5, 3, 7))
+    case.x = case.x.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
+    for in_place in (False, True):
+        case.check(scheme_of(kind), in_place=in_place and kind != "Integrator")
+    y, _, grads = case.natively(scheme_of(kind), ["x"])
+    assert y.stride() == grads["x"].stride() == case.x.stride() == (21, 1, 3)
+
+
+def test_channels_stay_last() -> None:
+    x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
+    steps, memory = x.unflatten(0, (3, 2)), Memory(torch.zeros(2, 4, 5, 5))
+    threshold = torch.rand(4, 1, 1)
+    trace = native.forward_steps(Scheme(Arctan()), steps, memory, Values(0.5, v_threshold=threshold), keep=True)
+    plain = native.forward_steps(Scheme(Arctan()), steps.contiguous(), memory, Values(0.5, threshold), keep=True)
+    assert torch.equal(trace.y, plain.y)
+    assert torch.equal(trace.end.v, plain.end.v)
+    assert trace.y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_what_is_not_given_counts_as_zero() -> None:
     case = Case("LIF", "number", (5, 2, 3))
     memory, values = Memory(**case.memory), Values(**case.values)

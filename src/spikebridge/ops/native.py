@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from spikebridge.ops.native_layout import Layout, layout_of
 from spikebridge.ops.native_library import Backward, Forward, Plan, Share, library
 from spikebridge.ops.native_library import Value as CValue
 from spikebridge.ops.scheme import Memory, Scheme, Trace, Values
@@ -66,7 +67,11 @@ def _number_of(surrogate: object) -> int | None:
 
 
 def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool) -> Trace:
-    """All steps of a sequence, as `steps.forward_steps`."""
+    """All steps of a sequence, as `steps.forward_steps`. What comes out lies in memory as the signal does."""
+    if (layout := layout_of(x)) is not None:
+        seen = layout.seen_memory(start), layout.seen_values(values)
+        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep)
+        return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
     x = x.contiguous()
     y = torch.empty_like(x)
     kept = torch.empty_like(x) if keep and scheme.fires else None
@@ -89,6 +94,8 @@ def backward_steps(
     out: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
+    if (layout := layout_of(v)) is not None:
+        return _backward_as_it_lies(layout, scheme, x, v, start, values, grad_y, grad_end, wanted, out)
     v = v.contiguous()
     x = None if x is None else x.contiguous()
     start = start._replace(**{name: m.contiguous() for name, m in start._asdict().items() if m is not None})
@@ -109,6 +116,38 @@ def backward_steps(
     return results | {
         name: grad for name, grad in {"x": grad_x, **grads}.items() if grad is not None and name in wanted
     }
+
+
+def _backward_as_it_lies(
+    layout: Layout,
+    scheme: Scheme,
+    x: Tensor | None,
+    v: Tensor,
+    start: Memory,
+    values: Values,
+    grad_y: Tensor | None,
+    grad_end: dict[str, Tensor],
+    wanted: Collection[str],
+    out: Tensor | None,
+) -> dict[str, Tensor]:
+    """The same for a signal whose axes lie in another order."""
+    grads = backward_steps(
+        scheme,
+        None if x is None else layout.seen(x),
+        layout.seen(v),
+        layout.seen_memory(start),
+        layout.seen_values(values),
+        None if grad_y is None else layout.seen(grad_y),
+        {name: layout.seen_step(grad) for name, grad in grad_end.items()},
+        wanted,
+        None if out is None else layout.seen(out),
+    )
+    for name, grad in grads.items():
+        if name in Values._fields:
+            grads[name] = layout.given_value(grad, getattr(values, name))
+        else:
+            grads[name] = layout.given(grad) if name == "x" else layout.given_step(grad)
+    return grads
 
 
 def _begin(memory: Tensor | None, grad: Tensor | None) -> Tensor | None:

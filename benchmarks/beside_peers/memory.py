@@ -1,0 +1,33 @@
+"""E: peak memory of training as time grows, each in a process of its own."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from beside_peers.layers import every_library
+from beside_peers.works import Dense, training_step
+
+BATCH = 128
+
+
+def peak_of_training(name: str, num_steps: int) -> float:
+    """Peak memory of two training steps over what was there before, in MB."""
+    layer = nn.Identity if name == "no neurons" else every_library()[name]
+    training_step(Dense, layer, (2, 2, 784))()  # what is loaded at first use
+    run = training_step(Dense, layer, (num_steps, BATCH, 784))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def in_a_process(name: str, num_steps: int) -> float:
+    """The same, measured from outside."""
+    script = Path(__file__).parent.parent / "peers.py"
+    command = [sys.executable, str(script), "--peak-of", name, "--num-steps", str(num_steps)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(result.stdout.splitlines()[-1]))

@@ -1,0 +1,57 @@
+"""Time of works that take turns in one process, so that a busy moment of the machine does not fall on one of them."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+
+def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds: float = 20.0) -> list[dict[str, Any]]:
+    """A row for each work.
+
+    Args:
+        works: what to run, by name. Each is run once before, untimed.
+        rounds: at most, for each of them.
+        most_seconds: a slow work drops out of the rounds once it has used so much, but runs at least once.
+
+    Returns:
+        Rows with the median of wall-clock time, and of time on the processor (which the load of others disturbs less),
+        in ms; the median over the rounds of each ratio to the first work; the rounds; and the share of spikes.
+    """
+    rates = {}
+    walls: dict[str, list[float]] = {name: [] for name in works}
+    cpus: dict[str, list[float]] = {name: [] for name in works}
+    for name, run in works.items():
+        start = time.perf_counter()
+        rates[name] = float(run().mean())
+        if time.perf_counter() - start > most_seconds / 2:
+            walls[name].append(time.perf_counter() - start)  # too slow to be run again
+            cpus[name].append(walls[name][0])
+    for _ in range(rounds):
+        for name, run in works.items():
+            if sum(walls[name]) > most_seconds:
+                continue
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            walls[name].append(time.perf_counter() - wall)
+            cpus[name].append(time.process_time() - cpu)
+    first = next(iter(works))
+    return [
+        {
+            "name": name,
+            "ms": statistics.median(walls[name]) * 1e3,
+            "cpu_ms": statistics.median(cpus[name]) * 1e3,
+            "ratio": _ratio(walls[name], walls[first]),
+            "cpu_ratio": _ratio(cpus[name], cpus[first]),
+            "rounds": len(walls[name]),
+            "spike_rate": rates[name],
+        }
+        for name in works
+    ]
+
+
+def _ratio(times: list[float], first: list[float]) -> float:
+    """The median ratio of a round, over the rounds that both have."""
+    return statistics.median(a / b for a, b in zip(times, first, strict=False))

@@ -1,0 +1,87 @@
+"""The works: what is done once a round, for any library's layer. Each gives the spikes of a layer."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Work = Callable[[], Tensor]
+
+
+def layer_alone(layer: nn.Module, shape: tuple[int, ...]) -> Work:
+    """A: a layer alone, forward and backward through time, `(T, B, N)`."""
+    x = (torch.randn(shape, generator=_seeded()) * 0.5 + 0.3).requires_grad_()
+    gradient = torch.ones(shape)
+
+    def run() -> Tensor:
+        x.grad = None
+        spikes = layer(x)
+        spikes.backward(gradient)
+        return spikes
+
+    return run
+
+
+def memory_traffic(shape: tuple[int, ...]) -> Work:
+    """The floor of A: what a layer cannot but read and write (two results forward, one backward), and nothing else."""
+    x, gradient = torch.randn(shape), torch.ones(shape)
+
+    def run() -> Tensor:
+        spikes, kept = x.clone(), x.clone()
+        torch.add(kept, gradient)
+        return spikes
+
+    return run
+
+
+class Dense(nn.Module):
+    """784-1000-10 with neurons after each product; the products of all steps at once."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(784, 1000), nn.Linear(1000, 10)
+        self.first, self.second = layer(), layer()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        spikes = self.first(self.hidden(x))
+        return self.second(self.out(spikes)).mean(0), spikes
+
+
+class Convolutional(nn.Module):
+    """32C3-MP2-64C3-MP2-FC10 on 28 x 28; the convolutions of all steps at once."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.out = nn.Linear(64 * 7 * 7, 10)
+        self.first, self.second, self.third = layer(), layer(), layer()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        steps = x.shape[:2]
+        spikes = self.first(self.conv1(x.flatten(0, 1)).unflatten(0, steps))
+        y = F.max_pool2d(spikes.flatten(0, 1), 2)
+        y = F.max_pool2d(self.second(self.conv2(y).unflatten(0, steps)).flatten(0, 1), 2)
+        return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
+
+
+def training_step(network: Callable[..., nn.Module], layer: Callable[[], nn.Module], shape: tuple[int, ...]) -> Work:
+    """B and C: a training step with cross-entropy and plain gradient descent."""
+    torch.manual_seed(0)
+    model = network(layer)
+    x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3)  # so strong that fresh weights let neurons fire
+    targets = torch.randint(10, (shape[1],), generator=_seeded())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> Tensor:
+        optimizer.zero_grad()
+        y, spikes = model(x)
+        F.cross_entropy(y, targets).backward()
+        optimizer.step()
+        return spikes.detach()
+
+    return run
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,173 @@
+"""Spiking layers beside SpikingJelly, snnTorch, Norse and sinabs, in one process, taking turns.
+
+    python benchmarks/peers.py            # about ten minutes
+    python benchmarks/peers.py --quick    # a look, in about one
+
+Works: A a layer alone, forward and backward through time; B a training step of 784-1000-10 over 25 steps; C one of
+32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows. And how time grows with T, B and N. Ratios are
+medians over rounds, over the first row of a table: above 1 is slower. "native", "pytorch" and "loop" are this package's
+paths: plain C, PyTorch alone, and the step function in a loop. Writes benchmarks/results/peers.json and peers.svg.
+"""
+
+import argparse
+import json
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from beside_peers.growth import draw, grow
+from beside_peers.layers import every_library
+from beside_peers.memory import in_a_process, peak_of_training
+from beside_peers.taking_turns import take_turns
+from beside_peers.works import Convolutional, Dense, layer_alone, memory_traffic, training_step
+from spikebridge.ops import native
+
+RESULTS = Path(__file__).parent / "results"
+LAYERS = [(100, 16, 1024), (100, 16, 4096), (16, 32, 4096), (1000, 1, 1000)]
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
+    "B": (Dense, (25, 128, 784)),
+    "C": (Convolutional, (8, 32, 1, 28, 28)),
+}
+LENGTHS = [25, 100, 400]
+SLOW = {"Norse", "sinabs"}  # their time grows with the square of the steps: minutes where there are many
+
+
+def layers(quick: bool) -> list[dict[str, Any]]:
+    """A, on one thread."""
+    torch.set_num_threads(1)
+    tables = []
+    for shape in LAYERS[-2:] if quick else LAYERS:
+        makers = {n: make for n, make in every_library().items() if n not in SLOW or shape[0] * shape[1] <= 512}
+        works = {name: layer_alone(make(), shape) for name, make in makers.items()}
+        works["floor"] = memory_traffic(shape)
+        rows = take_turns(works, rounds=5 if quick else 21)
+        rows[-1]["spike_rate"] = None
+        tables.append({"shape": shape, "threads": 1, "rows": rows})
+        show(f"A  LIF {shape}, forward and backward, 1 thread", rows)
+    return tables
+
+
+def networks(quick: bool) -> list[dict[str, Any]]:
+    """B and C, on one thread and on two."""
+    tables = []
+    for name, (network, shape) in NETWORKS.items():
+        for threads in (2,) if quick else (1, 2):
+            torch.set_num_threads(threads)
+            makers = {**every_library(), "no neurons": nn.Identity}
+            works = {n: training_step(network, make, shape) for n, make in makers.items()}
+            rows = take_turns(works, rounds=3 if quick else 15)
+            rows[-1]["spike_rate"] = None
+            tables.append({"work": name, "shape": shape, "threads": threads, "rows": rows})
+            show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
+    return tables
+
+
+def memory(quick: bool) -> list[dict[str, Any]]:
+    """E, each library and length in a process of its own."""
+    lengths = LENGTHS[:1] if quick else LENGTHS
+    rows = []
+    print("\nE  peak memory of B [MB] at T = " + ", ".join(map(str, lengths)))
+    for name in [*every_library(), "no neurons"]:
+        peaks = [in_a_process(name, num_steps) for num_steps in lengths]
+        rows.append(
+            {
+                "name": name,
+                "num_steps": lengths,
+                "mb": peaks,
+                "ratio": peaks[-1] / (rows or [{"mb": peaks}])[0]["mb"][-1],
+            }
+        )
+        print(f"  {name:<14}" + "".join(f"{peak:>9.0f}" for peak in peaks) + f"{rows[-1]['ratio']:>8.2f} x")
+    return rows
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    print(f"\n{title}\n  {'':<14}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}")
+    for row in rows:
+        rate = "" if row["spike_rate"] is None else f"{row['spike_rate']:.3f}"
+        print(
+            f"  {row['name']:<14}{row['ms']:>9.2f}{row['ratio']:>8.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>8.2f}"
+            f"{row['rounds']:>8}{rate:>8}"
+        )
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions."""
+    names = ("torch", "spikingjelly", "snntorch", "norse", "sinabs")
+    model = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_before": os.getloadavg()[0],
+        "native": native.description(),
+        "versions": {name: version(name) for name in names if _installed(name)},
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except ImportError:
+        return False
+    return True
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_suffix(".json.part")
+    draft.write_text(json.dumps(results, indent=1) + "\n")
+    draft.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; results go to peers_quick.json")
+    parser.add_argument("--only", default="ABCE+", help="works to run, as in A or BC; + is growth")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if options.peak_of:
+        torch.set_num_threads(1)
+        print(json.dumps(peak_of_training(options.peak_of, options.num_steps)))
+        return
+    parts: dict[str, Callable[[bool], Any]] = {"A": layers, "BC": networks, "E": memory, "+": growth}
+    path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
+    results = json.loads(path.read_text()) if path.exists() and options.only != "ABCE+" else {}
+    results["environment"] = environment()
+    for name, run in parts.items():
+        if set(name) & set(options.only):
+            results[name] = run(options.quick)
+            write(results, path)
+
+
+def growth(quick: bool) -> dict[str, Any]:
+    """Time against T, B and N on one thread, by the fastest path."""
+    torch.set_num_threads(1)
+    name, make = next(iter(every_library().items()))
+    results = grow(make(), rounds=3 if quick else 15)
+    print(f"\ntime against size, {name}, 1 thread")
+    for axis, result in results.items():
+        print(
+            f"  {axis}: {result['sizes'][0]} to {result['sizes'][-1]}, power {result['power']:.3f}, "
+            f"line {result['ms_at_0']:.2f} ms + {result['us_each']:.2f} us each, at most {result['most_off']:.0%} off"
+        )
+    if not quick:
+        draw(results, RESULTS / "peers.svg")
+    return {"name": name, "axes": results}
+
+
+if __name__ == "__main__":
+    main()
