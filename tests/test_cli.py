@@ -395,7 +395,12 @@ def test_quiet_reaches_a_recipe_that_knows_the_word(here: Path, capsys: pytest.C
 def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     words = ["train", "./my.py", "--out", "my run", "--steps", "1000", "--pause", "0.05"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "spikebridge", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "spikebridge", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests that run in the background ignore Ctrl-C, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     ledger = here / "my run" / "ledger.txt"
     deadline = time.monotonic() + 60
