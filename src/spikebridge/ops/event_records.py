@@ -16,6 +16,7 @@ NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD = range(3)
 # share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
 CONVOLUTION_SHARE = 0.4
 POOL_SHARE = 0.5
+BLOCK = 64  # bytes of a block of channels, that of events.c
 
 _NUMBERS = (
     *("kind", "channels", "height", "width", "out_channels", "out_height", "out_width"),
@@ -31,7 +32,7 @@ class Record(ctypes.Structure):
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in _NUMBERS],
-        *[(name, ctypes.c_void_p) for name in ("weight", "bias")],
+        *[(name, ctypes.c_void_p) for name in ("weight", "blocks", "bias")],
         ("parameters", ctypes.c_void_p * len(Values._fields)),
         *[(name, ctypes.c_void_p) for name in _ROOMS],
     ]
@@ -94,6 +95,11 @@ class Records:
         weight = module.weight.detach().reshape(module.groups, -1, module.in_channels // module.groups, high, wide)
         record = self._record(layer, CONVOLVE, after)
         record.weight = self._hold(weight.flip(-1).permute(0, 2, 3, 4, 1).contiguous())
+        lanes = BLOCK // weight.element_size()
+        dense = set(module.stride) | set(module.dilation) | {module.groups} == {1}
+        if dense and (high, wide) in ((3, 3), (5, 5)) and module.out_channels % lanes == 0:
+            blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
+            record.blocks = self._hold(blocks.contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
         record.kernel_y, record.kernel_x = high, wide
         record.stride_y, record.stride_x = module.stride

@@ -5,8 +5,10 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
 #else
 #define INLINE static inline
+#define APART static
 #endif
 
 /* The places of flags, each 0 or 1, of which there is a multiple of 64. Four are written whether they are there or not:
@@ -42,9 +44,10 @@ INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define NAME(x) JOIN(x, REAL, SET)
 
-/* bytes of a vector; places that a dense convolution works out at once */
+/* bytes of a block of channels and of a vector; places that a dense convolution works out at once */
 #define PLACES 7
 #if defined(__GNUC__)
+#define BLOCK 64
 #define VECTOR 16
 #endif
 #define SET plain

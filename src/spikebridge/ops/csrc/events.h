@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structure below; the caller compares it with its own. */
-#define SPIKEBRIDGE_EVENTS_VERSION 1
+#define SPIKEBRIDGE_EVENTS_VERSION 2
 
 enum { CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE };
 
@@ -34,6 +34,7 @@ typedef struct {
     int64_t varied;      /* parameters are one a neuron, else one for all */
     int64_t first_state; /* where its states begin in the lists of states */
     const void *weight;  /* of a convolution [in][ky][kx backwards][out of the group], of a product [in][out] */
+    const void *blocks;  /* the same as [block of 64 bytes of out][in][ky][kx backwards][in the block], or NULL */
     const void *bias;    /* NULL without one */
     const void *parameters[NUM_PARAMETERS];
     const Place *places;   /* of every input of a convolution, or of a pool whose windows overlap */

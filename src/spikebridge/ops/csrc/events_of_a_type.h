@@ -13,7 +13,7 @@ typedef struct {
 } NAME(Signal);
 
 /* Makes the list. */
-INLINE void NAME(list)(NAME(Signal) * s) {
+APART void NAME(list)(NAME(Signal) * s) {
     if (s->count >= 0) return;
     int64_t count = 0;
     for (int64_t i = 0; i < s->size; i++) {
@@ -47,7 +47,7 @@ INLINE NAME(Signal) NAME(signal)(const Layer *layer, int64_t size) {
 }
 
 /* What comes in with the channels first, as a list in our order. */
-INLINE void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
+APART void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
     int64_t count = 0;
     for (int64_t c = 0; c < channels; c++)
         for (int64_t p = 0; p < places; p++) {
@@ -66,8 +66,10 @@ INLINE void NAME(fill)(REAL *out, const REAL *bias, int64_t channels, int64_t pl
         memset(out, 0, (size_t)(channels * places) * sizeof(REAL));
         return;
     }
-    for (int64_t p = 0; p < places; p++)
-        for (int64_t c = 0; c < channels; c++) out[p * channels + c] = bias[c];
+    const int64_t size = channels * places;
+    memcpy(out, bias, (size_t)channels * sizeof(REAL));
+    for (int64_t done = channels; done < size; done *= 2)
+        memcpy(out + done, out, (size_t)(done * 2 < size ? done : size - done) * sizeof(REAL));
 }
 
 INLINE void NAME(add)(REAL *restrict out, const REAL *restrict row, REAL value, int64_t size) {
@@ -75,7 +77,7 @@ INLINE void NAME(add)(REAL *restrict out, const REAL *restrict row, REAL value, 
 }
 
 /* The product with a matrix: the rows of what is not zero, four at a time. */
-INLINE void NAME(multiply)(const Layer *layer, NAME(Signal) * s, REAL *restrict out) {
+APART void NAME(multiply)(const Layer *layer, NAME(Signal) * s, REAL *restrict out) {
     const int64_t size = layer->out_channels;
     const REAL *weight = layer->weight;
     NAME(list)(s);
@@ -120,7 +122,7 @@ INLINE void NAME(scatter)(const Layer *l, Place at, const REAL *const *weights, 
 }
 
 /* All events, those of one place together. */
-INLINE void NAME(scatter_all)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
+APART void NAME(scatter_all)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
     const int64_t size = l->kernel_y * l->kernel_x * l->out_channels;
     for (int64_t k = 0; k < s->count;) {
         const Place at = l->places[s->index[k]];
@@ -188,7 +190,7 @@ INLINE void NAME(gather)(const Layer *l, const REAL *restrict in, REAL *restrict
 }
 
 /* A convolution that works out every place, where there are channels enough to fill a vector. */
-INLINE void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
+APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
     const size_t row = (size_t)(l->width * l->channels) * sizeof(REAL);
     REAL *padded = l->padded;
     const REAL *all = NAME(array)(s);
@@ -211,6 +213,61 @@ INLINE void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
 }
 #endif
 
+#if defined(VECTOR)
+typedef REAL NAME(Block) __attribute__((vector_size(BLOCK), aligned(sizeof(REAL)), may_alias));
+
+/* All events, block by block of channels: the weights of a block stay near the processor, and the taps of the events of
+   one place are summed, `tall` rows of them at once, before they are added. */
+INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int tall,
+                                 const int wide, const int ones) {
+    const int64_t lanes = BLOCK / sizeof(REAL), high = l->kernel_y, size = high * wide * lanes;
+    const int64_t group = l->out_channels, width = l->out_width, height = l->out_height, count = s->count;
+    const int32_t channels = (int32_t)l->channels, *index = s->index;
+    const Place *places = l->places;
+    const REAL *weight = l->blocks, *values = s->values;
+    for (int64_t c = 0; c < group; c += lanes, weight += channels * size)
+        for (int64_t k = 0, next; k < count; k = next) {
+            const Place at = places[index[k]];
+            const int32_t first = index[k] - at.c;
+            for (next = k + 1; next < count && (uint32_t)(index[next] - first) < (uint32_t)channels;) next++;
+            const int64_t left = at.x + l->pad_x - (wide - 1);
+            for (int64_t top = 0; top < high; top += tall) {
+                const REAL *taps = weight + top * wide * lanes;
+                NAME(Block) sums[9];
+                for (int t = 0; t < tall * wide; t++) sums[t] = (NAME(Block)){0};
+                for (int64_t j = k; j < next; j++) {
+                    const NAME(Block) *w = (const NAME(Block) *)(taps + (index[j] - first) * size);
+                    for (int t = 0; t < tall * wide; t++) {
+                        if (ones)
+                            sums[t] += w[t];
+                        else
+                            sums[t] += values[j] * w[t];
+                    }
+                }
+                for (int ky = 0; ky < tall; ky++) {
+                    const int64_t y = at.y + l->pad_y - top - ky;
+                    REAL *to = out + (y * width + left) * group + c;
+                    if (y < 0 || y >= height) continue;
+                    for (int kx = 0; kx < wide; kx++)
+                        if (left + kx >= 0 && left + kx < width)
+                            *(NAME(Block) *)(to + kx * group) += sums[ky * wide + kx];
+                }
+            }
+        }
+}
+
+/* One function each: together they would not have registers enough. */
+#define SCATTER(name, tall, wide, ones)                                  \
+    APART void NAME(name)(const Layer *l, const NAME(Signal) * s, REAL *out) { \
+        NAME(scatter_blocks)(l, s, out, tall, wide, ones);                     \
+    }
+SCATTER(scatter_3_ones, 3, 3, 1)
+SCATTER(scatter_3_values, 3, 3, 0)
+SCATTER(scatter_5_ones, 1, 5, 1)
+SCATTER(scatter_5_values, 1, 5, 0)
+#undef SCATTER
+#endif
+
 INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out) {
     NAME(list)(s);
 #if defined(VECTOR)
@@ -220,6 +277,15 @@ INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out)
     }
 #endif
     NAME(fill)(out, l->bias, l->out_channels, l->out_height * l->out_width);
+#if defined(VECTOR)
+    if (l->blocks) {
+        if (l->kernel_x == 3)
+            (s->values ? NAME(scatter_3_values) : NAME(scatter_3_ones))(l, s, out);
+        else
+            (s->values ? NAME(scatter_5_values) : NAME(scatter_5_ones))(l, s, out);
+        return;
+    }
+#endif
     const int apart = l->stride_y * l->stride_x * l->dilation_y * l->dilation_x * l->groups != 1;
     if (!apart) {
         NAME(scatter_all)(l, s, out);
@@ -306,7 +372,7 @@ INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * o
     out->count = count;
 }
 
-INLINE void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+APART void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     if (s->count >= 0 && s->count <= l->most_events) {
         NAME(pool_events)(l, s, out);
         return;
@@ -320,7 +386,7 @@ INLINE void NAME(pool)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     out->full = full;
 }
 
-INLINE void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
+APART void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     if (s->count < 0) {
         REAL *full = l->full;
         for (int64_t i = 0; i < s->size; i++) full[l->target[i]] = s->full[i];
@@ -396,7 +462,7 @@ INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *
                          : RUN(reset, 0, 0, 0))
 
 /* A layer of neurons; returns whether a membrane is not finite. */
-INLINE int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, void *const *after, int64_t size,
+APART int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, void *const *after, int64_t size,
                       NAME(Signal) * out) {
     int bad;
     if (l->reset == NO_SPIKES) {
