@@ -7,14 +7,17 @@ refused in the checker's words, before the package can say its own. Tests of mes
 holds them to the package's words.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
 from jaxtyping import TypeCheckError
 
-from spikebridge.errors import SpikebridgeError
+from spikebridge.data.files import find
+from spikebridge.errors import DataError, SpikebridgeError
 from spikebridge.ops import reference, without_native
 
 
@@ -69,3 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
         return plain(expected, *arguments, **options)
 
     pytest.raises = raises
+
+
+@pytest.fixture(scope="session")
+def real_set() -> Callable[[str], tuple[Path, ...]]:
+    """Files of a real data set by name; without them the test is skipped, or fails where the data are required."""
+
+    def look(name: str) -> tuple[Path, ...]:
+        try:
+            return find(name)
+        except DataError as error:
+            if os.environ.get("SPIKEBRIDGE_REQUIRE_DATA") == "1":
+                pytest.fail(f"SPIKEBRIDGE_REQUIRE_DATA=1, but {error}")
+            pytest.skip(str(error))
+
+    return look

@@ -14,12 +14,14 @@ from spikebridge.analysis.energy import (
     joules,
 )
 from spikebridge.analysis.finding import Finding
+from spikebridge.analysis.following import Outputs
 from spikebridge.analysis.latency import StepTimes, TickLatency, architectural_latency, measure_steps
 from spikebridge.analysis.membrane import membrane_trace
 from spikebridge.analysis.operations import Operations
 from spikebridge.analysis.streaming import newest_available, streaming_score
 from spikebridge.analysis.summary import Summary, summarize
 from spikebridge.analysis.tracking import TrackingScore, error_by_speed, score, score_by_bin, target_speed
+from spikebridge.analysis.tracking_protocols import between_frames, chained, declared_latency, streaming, thinned
 
 __all__ = [
     "Activity",
@@ -30,13 +32,17 @@ __all__ = [
     "HardwareProfile",
     "LayerActivity",
     "Operations",
+    "Outputs",
     "StepTimes",
     "Summary",
     "TickLatency",
     "TrackingScore",
     "anchors",
     "architectural_latency",
+    "between_frames",
+    "chained",
     "count_cost",
+    "declared_latency",
     "energy",
     "error_by_speed",
     "examine",
@@ -49,7 +55,9 @@ __all__ = [
     "recording",
     "score",
     "score_by_bin",
+    "streaming",
     "streaming_score",
     "summarize",
     "target_speed",
+    "thinned",
 ]

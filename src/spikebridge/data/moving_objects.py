@@ -99,7 +99,7 @@ class MovingObjects:
     camera_motion: float = 8.0
     turning: float = 0.5
     texture: Float[np.ndarray, "h w"] | None = None
-    background: Float[np.ndarray, "h w"] | None = None
+    background: Float[np.ndarray, "bh bw"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be meant."""

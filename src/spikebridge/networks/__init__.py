@@ -1,5 +1,17 @@
 """The reference networks and their parts."""
 
+from spikebridge.networks.trackers import ConstantVelocity, Hold, Kalman, fit_kalman
 from spikebridge.networks.what_where import KINDS, Answer, Sensitize, matched, num_parameters, what_where
 
-__all__ = ["KINDS", "Answer", "Sensitize", "matched", "num_parameters", "what_where"]
+__all__ = [
+    "KINDS",
+    "Answer",
+    "ConstantVelocity",
+    "Hold",
+    "Kalman",
+    "Sensitize",
+    "fit_kalman",
+    "matched",
+    "num_parameters",
+    "what_where",
+]

@@ -1,0 +1,264 @@
+"""Trackers without a network: what a network has to be better than.
+
+All of them are told boxes at frames and say where the target is at the end of each step. A state of None is a new
+start. The box keeps the size it was last told.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.recording import Inputs
+from spikebridge.errors import ConfigError, DataError
+
+# where the fit of the noise looks, around the best so far
+_AROUND = np.linspace(-1, 1, 5)
+
+
+class HoldState(NamedTuple):
+    """The box that was told last."""
+
+    box: Float[np.ndarray, "4"]
+
+
+class Hold:
+    """The target is where it was at the last told box.
+
+    Example:
+        >>> from spikebridge.data.event_bins import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> told = Inputs(events=nothing, elapsed=0.01, box=np.array([1.0, 2.0, 3.0, 4.0]))
+        >>> box, state = Hold().step(told, None)
+        >>> Hold().step(Inputs(events=nothing, elapsed=0.01), state)[0].tolist()
+        [1.0, 2.0, 3.0, 4.0]
+    """
+
+    def step(self, inputs: Inputs, state: HoldState | None) -> tuple[Float[np.ndarray, "4"], HoldState]:
+        """The box that was told last.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told.
+        """
+        if "box" in inputs:
+            state = HoldState(np.asarray(inputs["box"], dtype=np.float64))
+        if state is None:
+            raise _untold()
+        return state.box, state
+
+
+class VelocityState(NamedTuple):
+    """The last told box, the velocity of its middle [px/s], and how long ago it held [s]."""
+
+    box: Float[np.ndarray, "4"]
+    velocity: Float[np.ndarray, "2"]
+    age: float
+
+
+class ConstantVelocity:
+    """The target moves on as it did between the last two told boxes; after a single one it stands still.
+
+    Example:
+        >>> from spikebridge.data.event_bins import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> tracker, state = ConstantVelocity(), None
+        >>> for x in (0.0, 6.0):  # 6 px in a step of 1 s; a box is told at the beginning of a step
+        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(told, state)
+        >>> box.tolist()
+        [12.0, 0.0, 2.0, 2.0]
+    """
+
+    def step(self, inputs: Inputs, state: VelocityState | None) -> tuple[Float[np.ndarray, "4"], VelocityState]:
+        """The last told box, moved on.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told.
+        """
+        if "box" in inputs:
+            box, age = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
+            velocity = np.zeros(2)
+            if state is not None:
+                between = state.age + inputs["elapsed"] - age
+                velocity = (_middle(box) - _middle(state.box)) / between if between > 0 else state.velocity
+            state = VelocityState(box, velocity, age)
+        elif state is None:
+            raise _untold()
+        else:
+            state = state._replace(age=state.age + inputs["elapsed"])
+        return _moved(state.box, state.velocity * state.age), state
+
+
+class KalmanState(NamedTuple):
+    """Mean of place and velocity along both axes, their covariance (the same for both), and the size of the box."""
+
+    mean: Float[np.ndarray, "2 2"]  # place and velocity by x and y
+    covariance: Float[np.ndarray, "2 2"]
+    size: Float[np.ndarray, "2"]
+
+
+@dataclass(frozen=True)
+class Kalman:
+    """The best guess for a target whose velocity is a random walk, told boxes that are a little wrong.
+
+    Args:
+        acceleration: how fast the velocity wanders: its variance grows by this a second [px^2/s^3].
+        box_noise: standard deviation of a told box along each axis [px].
+        speed: standard deviation of the velocity along each axis before anything is known [px/s].
+
+    Source: R. E. Kalman, J. Basic Engineering 82:35 (1960); the motion is the "white acceleration" of Y. Bar-Shalom.
+
+    Raises:
+        ConfigError: a setting cannot be meant.
+
+    Example:
+        >>> from spikebridge.data.event_bins import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> tracker, state = Kalman(acceleration=0.0, box_noise=1e-6, speed=1000.0), None
+        >>> for x in (0.0, 6.0):  # without noise it is constant velocity
+        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(told, state)
+        >>> box.round(6).tolist()
+        [12.0, 0.0, 2.0, 2.0]
+    """
+
+    acceleration: float
+    box_noise: float
+    speed: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        for name, above in (("acceleration", False), ("box_noise", True), ("speed", True)):
+            value = getattr(self, name)
+            if not 0 <= value < inf or (above and value == 0):
+                raise ConfigError(f"Kalman needs {name} {'above 0' if above else 'of 0 or more'}, but got {value!r}.")
+
+    def step(self, inputs: Inputs, state: KalmanState | None) -> tuple[Float[np.ndarray, "4"], KalmanState]:
+        """The expected place of the target.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told.
+        """
+        left = inputs["elapsed"]
+        if "box" in inputs:
+            box, left = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
+            if state is None:
+                state = self._started(box)
+            else:
+                state = self._told(self._later(state, inputs["elapsed"] - left), box)
+        if state is None:
+            raise _untold()
+        state = self._later(state, left)
+        return np.concatenate([state.mean[0] - state.size / 2, state.size]), state
+
+    def surprise(self, centers: Float[np.ndarray, "F 2"], times: Float[np.ndarray, " F"]) -> float:
+        """How unlikely places are to follow each other as they do: mean negative log-likelihood of one of them.
+
+        Args:
+            centers: middles of boxes.
+            times: when they were told [s].
+        """
+        state = self._started(np.concatenate([centers[0], np.zeros(2)]))
+        total = 0.0
+        for place, dt in zip(centers[1:], np.diff(times), strict=True):
+            state = self._later(state, float(dt))
+            variance = state.covariance[0, 0] + self.box_noise**2
+            total += float(((place - state.mean[0]) ** 2).sum() / (2 * variance) + np.log(2 * np.pi * variance))
+            state = self._told(state, np.concatenate([place, np.zeros(2)]))
+        return total / (len(centers) - 1)
+
+    def _started(self, box: NDArray[np.float64]) -> KalmanState:
+        return KalmanState(
+            np.stack([_middle(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
+        )
+
+    def _later(self, state: KalmanState, dt: float) -> KalmanState:
+        """The same knowledge, some seconds later."""
+        if dt <= 0:
+            return state
+        moves = np.array([[1.0, dt], [0.0, 1.0]])
+        wanders = self.acceleration * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        return state._replace(mean=moves @ state.mean, covariance=moves @ state.covariance @ moves.T + wanders)
+
+    def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
+        """Knowledge after a box was told at this very time."""
+        gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
+        mean = state.mean + gain[:, None] * (_middle(box) - state.mean[0])
+        return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
+
+
+def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndarray, " F"]) -> Kalman:
+    """The Kalman tracker to which boxes are least surprising.
+
+    Args:
+        frame_boxes: boxes as the tracker will be told them, noise included; NaN where nobody knows.
+        frame_times: when they hold [s].
+
+    Returns:
+        The tracker.
+
+    Raises:
+        DataError: fewer than 8 boxes are known.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> times = np.arange(300) * 0.025
+        >>> places = np.cumsum(np.cumsum(rng.normal(0, 2.0, (300, 2)), axis=0) * 0.025, axis=0)
+        >>> told = np.hstack([places + rng.normal(0, 1.0, (300, 2)), np.full((300, 2), 10.0)])
+        >>> round(fit_kalman(told, times).box_noise, 1)  # 1 px of noise was put in
+        1.0
+    """
+    known = np.isfinite(frame_boxes).all(axis=1)
+    if known.sum() < 8:
+        raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {int(known.sum())}.")
+    centers, times = np.stack([_middle(box) for box in frame_boxes[known]]), frame_times[known]
+    steps = np.diff(centers, axis=0)
+    period = float(np.diff(times).mean())
+    speed = max(float(steps.std() / period), 1e-3)
+    # exponents of 10: a velocity that is new at every frame, and a tenth of a frame's way as noise
+    best = (np.log10(speed**2 / period), np.log10(max(float(steps.std()), 1e-3)) - 1)
+    for width in (2.0, 0.8, 0.3, 0.1):
+        grid = [(a, n) for a in best[0] + width * _AROUND for n in best[1] + width * _AROUND]
+        best = min(grid, key=lambda pair: Kalman(10 ** pair[0], 10 ** pair[1], speed).surprise(centers, times))
+    return Kalman(float(10 ** best[0]), float(10 ** best[1]), speed)
+
+
+def _age(inputs: Inputs) -> float:
+    """How long ago a told box held: at the frame, else at the beginning of the step."""
+    return inputs.get("frame_age", inputs["elapsed"])
+
+
+def _middle(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    return box[:2] + box[2:] / 2
+
+
+def _moved(box: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([box[:2] + by, box[2:]])
+
+
+def _untold() -> DataError:
+    return DataError("a tracker has to be told the first box: give inputs['box'] at the first step.")
