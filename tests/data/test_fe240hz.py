@@ -134,6 +134,12 @@ def test_boxes_that_never_fit_ask_for_the_offset():
     assert estimate_box_offset(boxes, boxes[4::6], 6) == 4
 
 
+def test_rounded_boxes_and_times_without_a_box_are_no_hindrance():
+    boxes = 100 * np.random.default_rng(0).random((120, 4))
+    boxes[40:70] = np.nan
+    assert estimate_box_offset(boxes, boxes[4::6].round(2), 6) == 4
+
+
 def test_boxes_of_a_target_that_stands_still_ask_for_the_offset():
     with pytest.raises(DataError, match=r"but \d+ shifts do .*Give box_offset"):
         estimate_box_offset(np.ones((120, 4)), np.ones((20, 4)), 6)

@@ -23,6 +23,7 @@ _LEAST_CORRELATION = 0.3
 _LEAST_SHARPNESS = 0.05
 _MOST_BOX_SHIFT = 60
 _LEAST_SHARE = 0.9
+_SAME = 0.006  # pixels: half the last digit of a file with two decimals, and a little
 
 
 class OffsetEstimate(NamedTuple):
@@ -122,7 +123,9 @@ def estimate_box_offset(
         inside = (index >= 0) & (index < len(boxes))
         # a handful of accidental neighbours at the far ends would prove nothing
         if 2 * inside.sum() > len(frame_boxes):
-            equal = np.isclose(boxes[index[inside]], frame_boxes[inside], rtol=0, atol=1e-6).all(axis=1)
+            equal = np.isclose(boxes[index[inside]], frame_boxes[inside], rtol=0, atol=_SAME, equal_nan=True).all(
+                axis=1
+            )
             shares[shift] = float(equal.mean())
     found = [shift for shift, share in shares.items() if share >= _LEAST_SHARE]
     if len(found) != 1:
