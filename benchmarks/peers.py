@@ -43,12 +43,11 @@ def layers(quick: bool) -> list[dict[str, Any]]:
     """A, on one thread."""
     torch.set_num_threads(1)
     tables = []
-    for shape in LAYERS[-2:] if quick else LAYERS:
+    for shape in LAYERS if quick else LAYERS:
         makers = {n: make for n, make in every_library().items() if n not in SLOW or shape[0] * shape[1] <= 512}
         works = {name: layer_alone(make(), shape) for name, make in makers.items()}
         works["floor"] = memory_traffic(shape)
         rows = take_turns(works, rounds=5 if quick else 21)
-        rows[-1]["spike_rate"] = None
         tables.append({"shape": shape, "threads": 1, "rows": rows})
         show(f"A  LIF {shape}, forward and backward, 1 thread", rows)
     return tables
@@ -62,8 +61,10 @@ def networks(quick: bool) -> list[dict[str, Any]]:
             torch.set_num_threads(threads)
             makers = {**every_library(), "no neurons": nn.Identity}
             works = {n: training_step(network, make, shape) for n, make in makers.items()}
+            if network is Convolutional:
+                for n in ("no neurons", next(iter(makers))):
+                    works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
             rows = take_turns(works, rounds=3 if quick else 15)
-            rows[-1]["spike_rate"] = None
             tables.append({"work": name, "shape": shape, "threads": threads, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
     return tables
@@ -89,11 +90,11 @@ def memory(quick: bool) -> list[dict[str, Any]]:
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
-    print(f"\n{title}\n  {'':<14}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}")
+    print(f"\n{title}\n  {'':<26}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}")
     for row in rows:
-        rate = "" if row["spike_rate"] is None else f"{row['spike_rate']:.3f}"
+        rate = "" if row["name"].startswith(("floor", "no neurons")) else f"{row['spike_rate']:.3f}"
         print(
-            f"  {row['name']:<14}{row['ms']:>9.2f}{row['ratio']:>8.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>8.2f}"
+            f"  {row['name']:<26}{row['ms']:>9.2f}{row['ratio']:>8.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>8.2f}"
             f"{row['rounds']:>8}{rate:>8}"
         )
 

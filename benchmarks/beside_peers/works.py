@@ -65,10 +65,17 @@ class Convolutional(nn.Module):
         return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
 
 
-def training_step(network: Callable[..., nn.Module], layer: Callable[[], nn.Module], shape: tuple[int, ...]) -> Work:
+def training_step(
+    network: Callable[..., nn.Module],
+    layer: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    channels_last: bool = False,
+) -> Work:
     """B and C: a training step with cross-entropy and plain gradient descent."""
     torch.manual_seed(0)
     model = network(layer)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3)  # so strong that fresh weights let neurons fire
     targets = torch.randint(10, (shape[1],), generator=_seeded())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

@@ -325,7 +325,7 @@ static void backward_chunk(const void *data, Chunk *chunk)
     const int64_t n = chunk->num_columns;
     const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
     /* gradients may take the place of the membranes: each row is ready before it is written */
-    const int in_place = job->grad_x == job->kept, past = is_large(plan) && job->grad_x != NULL;
+    const int in_place = job->grad_x == job->kept, past = is_large(plan) && job->grad_x != NULL && !in_place;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
     pass.rows = has_rows(plan) || adapts || shares;
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
