@@ -12,12 +12,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.axes import Step
+from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
-from spikebridge.neurons.state import State, where
+from spikebridge.neurons.state import State
+from spikebridge.ops.leaky_sum import leaky_sum
+from spikebridge.ops.sequence import serves
 
 
 class Kernel(Stateful):
@@ -34,6 +36,12 @@ class Kernel(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
+    is_faster: ClassVar[bool] = False  # whether `whole` and `last` are another way to the numbers of `step`
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if {"step", "step_function"} & vars(cls).keys() and "is_faster" not in vars(cls):
+            cls.is_faster = False  # what a parent says holds for the parent's step
 
     def __init__(
         self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
@@ -66,6 +74,36 @@ class Kernel(Stateful):
             return self.step
         quantities = {name: getattr(self, name) for name in self.modulable}
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
+
+    def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Signal, State]:
+        if modulation or x.ndim < 2 or len(x) == 0 or not self.runs_whole(x, state):
+            return super().forward(x, state, **modulation)
+        return self.whole(x, state if state is not None else self.initial_state(x[0]))
+
+    def runs_whole(self, x: Signal, carry: State) -> bool:
+        """Whether `whole` and `last` are faster here: same numbers, without a loop over steps."""
+        if not self.is_faster or not serves(x):
+            return False
+        kept = [*self._parameters.values(), *self._buffers.values(), *(carry if carry is not None else ())]
+        # what the loop would promote, or broadcast, is left to it
+        return all(t.device == x.device and t.dtype in (x.dtype, torch.bool) for t in kept if t is not None) and all(
+            len(t) == x.shape[1] for t in (carry if carry is not None else ())
+        )
+
+    def whole(self, x: Signal, carry: State) -> tuple[Signal, State]:
+        """Every step of a stretch without a restart, from a carry.
+
+        Here it is the loop over steps, which defines it; the package's kernels have a faster way.
+        """
+        step, values = self.stepper(x[0]), []
+        for x_t in x.unbind(0):
+            h_t, carry = step(x_t, carry)
+            values.append(h_t)
+        return torch.stack(values), carry
+
+    def last(self, x: Signal) -> Step:
+        """The last value of a window `(L, B, *N)` from its beginning to its end."""
+        return self.whole(x, self.initial_state(x[0]))[0][-1]
 
     def _under(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
         if modulation is None:
@@ -115,12 +153,20 @@ class Sum(Kernel):
     """
 
     step_function = staticmethod(sum_step)
+    is_faster = True
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
 
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
+
+    def whole(self, x: Signal, carry: SumCarry) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, carry.total)
+        return sums, SumCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        return x.sum(0)
 
 
 class MeanCarry(NamedTuple):
@@ -161,12 +207,22 @@ class Mean(Kernel):
     """
 
     step_function = staticmethod(mean_step)
+    is_faster = True
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
 
     def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
+
+    def whole(self, x: Signal, carry: MeanCarry) -> tuple[Signal, MeanCarry]:
+        sums, total = leaky_sum(x, carry.total)
+        passed = torch.arange(1, len(x) + 1, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        num_steps = carry.num_steps + passed
+        return sums / num_steps, MeanCarry(total, num_steps[-1].clone())
+
+    def last(self, x: Signal) -> Step:
+        return x.sum(0) / len(x)
 
 
 class DifferenceCarry(NamedTuple):
@@ -190,6 +246,8 @@ class Difference(Kernel):
         [0.0, 2.0, -1.0]
     """
 
+    is_faster = True
+
     def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
         super().__init__(keep)
         self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
@@ -206,31 +264,13 @@ class Difference(Kernel):
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
 
+    def whole(self, x: Signal, carry: DifferenceCarry) -> tuple[Signal, DifferenceCarry]:
+        started = carry.started.reshape(-1, *[1] * (x.ndim - 1))
+        before = torch.where(started, carry.last, x[0].unsqueeze(1)).transpose(0, 1)
+        seen = before if self.lag is None else torch.cat([before, x])
+        newest = seen[-len(before) :].transpose(0, 1)
+        # a copy: a state must not keep a long signal alive
+        return x - seen[: len(x)], DifferenceCarry(newest.clone(), torch.ones_like(carry.started))
 
-def run_kernel(
-    kernel: Kernel, steps: Iterable[Tensor], carry: State, restarts: Iterable[Any] | None = None
-) -> tuple[list[Tensor], State]:
-    """The plain loop of a kernel over steps, restarted where asked.
-
-    Args:
-        kernel: what steps.
-        steps: each `(B, *N)`, or `(K, B, *N)` for K windows at once.
-        carry: from the step before, or None.
-        restarts: for each step True, False, or a flag a sample `(B,)`.
-
-    Returns:
-        The values of all steps, and the carry after the last.
-    """
-    values: list[Tensor] = []
-    flags = iter(restarts) if restarts is not None else None
-    step = None
-    for x_t in steps:
-        restart = next(flags) if flags is not None else False
-        if carry is None or restart is True:
-            carry = kernel.initial_state(x_t)
-        elif isinstance(restart, Tensor):
-            carry = where(restart, kernel.initial_state(x_t), carry)
-        step = step or kernel.stepper(x_t)
-        h_t, carry = step(x_t, carry)
-        values.append(h_t)
-    return values, carry
+    def last(self, x: Signal) -> Step:
+        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

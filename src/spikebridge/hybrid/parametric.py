@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.axes import Step
+from spikebridge.axes import Signal, Step
 from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.ops.finite_response import finite_response
+from spikebridge.ops.leaky_sum import leaky_sum
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -50,6 +52,7 @@ class Exponential(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(exponential_step)
+    is_faster = True
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
@@ -59,6 +62,13 @@ class Exponential(Kernel):
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_of(quantities["tau"], self.dt)}
+
+    def whole(self, x: Signal, carry: SumCarry) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, carry.total, decay_of(self.tau, self.dt))
+        return sums, SumCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        return finite_response(x, powers(decay_of(self.tau, self.dt), x)[1])[0]
 
 
 class AlphaCarry(NamedTuple):
@@ -107,6 +117,7 @@ class Alpha(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(alpha_step)
+    is_faster = True
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
@@ -118,3 +129,30 @@ class Alpha(Kernel):
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         tau = quantities["tau"]
         return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
+
+    def whole(self, x: Signal, carry: AlphaCarry) -> tuple[Signal, AlphaCarry]:
+        decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
+        first, end = leaky_sum(x, carry.first, decay)
+        # second + first is a leaky sum of first, and second is what a decay leaves of it
+        before = carry.second + carry.first
+        both, _ = leaky_sum(first, before, decay)
+        second = torch.cat([before.unsqueeze(0), both[:-1]]) * decay
+        return second * rise, AlphaCarry(end, second[-1].clone())
+
+    def last(self, x: Signal) -> Step:
+        age, left = powers(decay_of(self.tau, self.dt), x)
+        return finite_response(x, age * left)[0] * (self.dt * math.e / self.tau)
+
+
+def powers(decay: Tensor | float, x: Signal) -> tuple[Tensor, Tensor]:
+    """For each step of a window, the newest first: its age `k`, and `decay^k`.
+
+    Example:
+        >>> age, left = powers(0.5, torch.zeros(3, 1))
+        >>> age.tolist(), left.tolist()
+        ([0.0, 1.0, 2.0], [1.0, 0.5, 0.25])
+    """
+    age = torch.arange(len(x), dtype=x.dtype, device=x.device)
+    if isinstance(decay, Tensor):
+        age = age.reshape(-1, *[1] * decay.ndim)
+    return age, decay**age

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.axes import Step
+from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import Kernel
 from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.ops.finite_response import finite_response
 
 
 class History(NamedTuple):
@@ -47,10 +48,25 @@ class _FiniteResponse(Kernel):
     """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
 
     step_function = staticmethod(taps_step)
+    is_faster = True
     num_taps: int
 
     def initial_state(self, x_t: Step) -> History:
         return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
+
+    def whole(self, x: Signal, carry: History) -> tuple[Signal, History]:
+        seen = torch.cat([carry.last.transpose(0, 1), x])
+        last = seen[len(x) :].transpose(0, 1)
+        # a copy: a state must not keep a long signal alive
+        return finite_response(seen, self._taps(x)), History(last.clone())
+
+    def last(self, x: Signal) -> Step:
+        inside = min(len(x), self.num_taps)
+        return finite_response(x[len(x) - inside :], self._taps(x)[:inside])[0]
+
+    def _taps(self, x: Signal) -> Tensor:
+        taps: Tensor = self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])["taps"]
+        return taps
 
 
 class Taps(_FiniteResponse):

@@ -12,7 +12,8 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.discretizer import Discretizer
 from spikebridge.hybrid.form import Form, form_of
-from spikebridge.hybrid.kernel import Kernel, run_kernel
+from spikebridge.hybrid.kernel import Kernel
+from spikebridge.hybrid.restarts import last_of_windows, run_kernel
 from spikebridge.hybrid.window import Hold, Since, Window
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
@@ -211,10 +212,11 @@ class HybridUnit(nn.Module):
             if len(windows) == 0:
                 carry = carry if carry is not None else self.kernel.initial_state(windows.new_zeros(windows.shape[2:]))
                 return windows, carry
-            values, carry = run_kernel(self.kernel, windows.squeeze(1).unbind(0), carry, flags)
-            return torch.stack(values).unsqueeze(1), carry
-        values, _ = run_kernel(self.kernel, windows.unbind(1), None)
-        return torch.stack(values, dim=1) if self.kept else values[-1].unsqueeze(1), None
+            values, carry = run_kernel(self.kernel, windows.squeeze(1), carry, flags)
+            return values.unsqueeze(1), carry
+        if not self.kept:
+            return last_of_windows(self.kernel, windows).unsqueeze(1), None
+        return run_kernel(self.kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.nonlinearity is None:

@@ -67,6 +67,15 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
+def refuse_second_derivative(what: str) -> None:
+    """Raises in a backward pass that shall be differentiated again."""
+    if torch.is_grad_enabled():
+        raise ConfigError(
+            f"{what} on its fast path has no second derivative; run the forward pass inside "
+            "spikebridge.ops.reference() to get one, or leave out create_graph=True"
+        )
+
+
 class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scheme: Scheme, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
@@ -85,11 +94,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor | None, *grad_end: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise ConfigError(
-                "a spiking layer's fast path has no second derivative; run the forward pass inside "
-                "spikebridge.ops.reference() to get one, or leave out create_graph=True"
-            )
+        refuse_second_derivative("a spiking layer")
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
         start, values = Memory(*rest[:3]), Values(*rest[3:])

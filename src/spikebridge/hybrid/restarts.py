@@ -1,0 +1,106 @@
+"""A kernel over a stretch of a stream, restarted where windows open: at once where it can be, else step by step."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from spikebridge.axes import Signal, Step, Windows
+from spikebridge.hybrid.kernel import Kernel
+from spikebridge.neurons.state import State, where
+
+Restart: TypeAlias = bool | Tensor  # for all samples or none, or a flag a sample `(B,)`
+LEAST_STRETCH = 4  # steps; below it the loop costs less
+
+
+def run_kernel(
+    kernel: Kernel, x: Signal, carry: State, restarts: Iterable[Restart] | None = None
+) -> tuple[Signal, State]:
+    """The values of a kernel at all steps, restarted where asked.
+
+    Args:
+        kernel: what steps.
+        x: `(T, B, *N)`, T >= 1.
+        carry: from the step before, or None.
+        restarts: for each step True, False, or a flag a sample `(B,)`.
+
+    Returns:
+        The values of all steps, and the carry after the last.
+
+    Example:
+        >>> from spikebridge.hybrid import Sum
+        >>> values, carry = run_kernel(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
+        >>> values.flatten().tolist(), carry.total.item()
+        ([1.0, 2.0, 1.0, 2.0], 2.0)
+    """
+    flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
+    starts = [t for t, flag in enumerate(flags) if flag is not False]
+    if not kernel.runs_whole(x, carry):
+        return _loop(kernel, x, carry, flags)
+    if period := _period(starts, flags):
+        return _windows(kernel, x, carry, starts, period)
+    if len(x) < LEAST_STRETCH * (len(starts) + 1):
+        return _loop(kernel, x, carry, flags)
+    return _stretches(kernel, x, carry, starts, flags)
+
+
+def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *N"]:
+    """The last value of each window.
+
+    Example:
+        >>> from spikebridge.hybrid import Sum
+        >>> last_of_windows(Sum(), torch.ones(2, 5, 1, 1)).flatten().tolist()
+        [5.0, 5.0]
+    """
+    steps = windows.movedim(1, 0)
+    if kernel.runs_whole(steps, None):
+        return kernel.last(steps)
+    return _loop(kernel, steps, None, [False] * len(steps))[0][-1]
+
+
+def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Restart]) -> tuple[Signal, State]:
+    step, values = kernel.stepper(x[0]), []
+    for x_t, flag in zip(x.unbind(0), flags, strict=True):
+        h_t, carry = step(x_t, _restarted(kernel, x_t, carry, flag))
+        values.append(h_t)
+    return torch.stack(values), carry
+
+
+def _restarted(kernel: Kernel, x_t: Step, carry: State, flag: Restart) -> State:
+    if carry is None or flag is True:
+        return kernel.initial_state(x_t)
+    return where(flag, kernel.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
+
+
+def _period(starts: list[int], flags: Sequence[Restart]) -> int | None:
+    """Steps from one restart of all samples to the next, if there are at least three and all equally far apart."""
+    gaps = {b - a for a, b in pairwise(starts)}
+    uniform = len(starts) > 2 and len(gaps) == 1 and all(flags[t] is True for t in starts)
+    return gaps.pop() if uniform else None
+
+
+def _windows(kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int) -> tuple[Signal, State]:
+    """Equal windows side by side: all complete ones at once, as if they were samples."""
+    head, body, tail = x.split([starts[0], starts[-1] - starts[0], len(x) - starts[-1]])
+    values = []
+    if len(head):
+        values.append(kernel.whole(head, carry if carry is not None else kernel.initial_state(head[0]))[0])
+    windows = body.unflatten(0, (-1, period)).movedim(1, 0)
+    values.append(kernel.whole(windows, kernel.initial_state(windows[0]))[0].movedim(0, 1).flatten(0, 1))
+    last, carry = kernel.whole(tail, kernel.initial_state(tail[0]))
+    return torch.cat([*values, last]), carry
+
+
+def _stretches(
+    kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Restart]
+) -> tuple[Signal, State]:
+    """From one restart to the next."""
+    begins = sorted({0, *starts})
+    values = []
+    for t, stretch in zip(begins, x.split([b - a for a, b in pairwise([*begins, len(x)])]), strict=True):
+        h, carry = kernel.whole(stretch, _restarted(kernel, stretch[0], carry, flags[t]))
+        values.append(h)
+    return torch.cat(values), carry

@@ -1,0 +1,73 @@
+"""Finite responses over a whole sequence, with gradients: a few products with the whole signal, one a tap."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.ops.cutting import batch_parts, time_blocks
+from spikebridge.ops.sequence import refuse_second_derivative
+
+
+def finite_response(signal: Float[Tensor, "S B *N"], taps: Float[Tensor, "n *M"]) -> Float[Tensor, "T B *N"]:
+    """`h[t] = sum_k taps[k] signal[n - 1 + t - k]`: the first value is that of step `n - 1`, so `T = S - n + 1`.
+
+    Args:
+        signal: with the `n - 1` steps before the first value in front.
+        taps: weights of the present step, the one before, and so on; `*M` lines up from the right with the signal.
+
+    Example:
+        >>> signal = torch.tensor([2.0, 3.0, 0.0]).reshape(3, 1, 1)
+        >>> finite_response(signal, torch.tensor([1.0, 0.5])).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
+        [4.0, 1.5]
+    """
+    response: Tensor = _FiniteResponse.apply(signal, taps)
+    return response
+
+
+class _FiniteResponse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(signal, taps)
+        num_taps = len(taps)
+        response = torch.empty(
+            (len(signal) - num_taps + 1, *signal.shape[1:]), dtype=signal.dtype, device=signal.device
+        )
+        for part in batch_parts(signal):
+            h, x = response[:, part], signal[:, part]
+            weights = _of_batch(taps, part, signal.ndim)
+            for block in time_blocks(h):
+                sums = torch.mul(_shifted(x, block, num_taps, 0), weights[0], out=h[block])
+                for k in range(1, num_taps):
+                    sums.addcmul_(_shifted(x, block, num_taps, k), weights[k])
+        return response
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_second_derivative("a kernel")
+        signal, taps = ctx.saved_tensors
+        num_taps = len(taps)
+        grad_signal = torch.zeros_like(signal) if ctx.needs_input_grad[0] else None
+        grad_taps = torch.zeros_like(taps) if ctx.needs_input_grad[1] else None
+        for part in batch_parts(signal):
+            weights, g, x = _of_batch(taps, part, signal.ndim), grad[:, part], signal[:, part]
+            sums = None if grad_taps is None else _of_batch(grad_taps, part, signal.ndim)
+            for block in time_blocks(g):
+                for k in range(num_taps):
+                    if grad_signal is not None:
+                        _shifted(grad_signal[:, part], block, num_taps, k).addcmul_(g[block], weights[k])
+                    if sums is not None:
+                        sums[k] += (g[block] * _shifted(x, block, num_taps, k)).sum_to_size(sums[k].shape)
+        return grad_signal, grad_taps
+
+
+def _shifted(signal: Tensor, block: slice, num_taps: int, k: int) -> Tensor:
+    """What tap `k` sees in a block of steps."""
+    before = num_taps - 1 - k
+    return signal[block.start + before : block.stop + before]
+
+
+def _of_batch(taps: Tensor, part: slice, ndim: int) -> Tensor:
+    """Taps `(n, *M)` for a part of the batch, which they have if they have as many axes as the signal."""
+    return taps if taps.ndim < ndim or taps.shape[1] == 1 else taps[:, part]
