@@ -1,0 +1,80 @@
+"""Clocks: seconds into ticks, and counting."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import Clock, Every, FirstSpike, Hold, HybridUnit, Sliding, Sum, Tumbling, every
+
+clocks = st.builds(Clock, st.integers(1, 12), st.integers(0, 40))
+ticks = st.integers(-20, 120)
+
+
+@given(clocks, ticks, ticks)
+def test_counting_is_counting_of_ticks(clock: Clock, start: int, stop: int) -> None:
+    samples = [clock.phase + k * clock.period for k in range(200)]
+    assert clock.count(stop) == sum(sample < stop for sample in samples)
+    assert clock.next(start) == next(sample for sample in samples if sample >= start)
+    assert clock.ticks(start, stop) == [sample for sample in samples if start <= sample < stop]
+    if start <= stop:
+        assert clock.between(start, stop) == len(clock.ticks(start, stop))
+
+
+@given(clocks, st.integers(0, 50))
+def test_a_delayed_clock_starts_with_the_initial_values_that_fill_the_gap(clock: Clock, delay: int) -> None:
+    late = clock.delayed(delay)
+    initial = delay // clock.period
+    assert late.ticks(0, 400)[initial:] == [tick + delay for tick in clock.ticks(0, 400 - delay)]
+    assert 0 <= late.phase - clock.phase < clock.period
+
+
+@given(clocks, st.integers(1, 8), st.data())
+def test_a_window_closes_with_its_last_step(clock: Clock, length: int, data: st.DataObject) -> None:
+    stride = data.draw(st.integers(1, length))
+    steps = clock.ticks(0, 300)
+    closing = steps[length - 1 :: stride]
+    assert HybridUnit(Sliding(length, stride), Sum()).clock(clock).ticks(0, 300) == closing
+    assert HybridUnit(Tumbling(length), Sum()).clock(clock).ticks(0, 300) == steps[length - 1 :: length]
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 20))
+def test_a_hold_divides_its_clock(length: int, period: int, phase: int) -> None:
+    source = Clock(length * period, phase)
+    assert HybridUnit(Hold(length)).clock(source) == Clock(period, phase)
+    assert HybridUnit(Hold(length), None, None, FirstSpike()).clock(source) == Clock(period, phase)
+    # what a window of as many steps makes of it is the old period again, one value later
+    held = HybridUnit(Hold(length)).clock(source)
+    assert HybridUnit(Tumbling(length), Sum()).clock(held) == Clock(length * period, phase + (length - 1) * period)
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "dt", "clock"),
+    [
+        (every(1 / 40), 1 / 240, Clock(6, 0)),
+        (every(0.001, phase=0.0305), 0.0005, Clock(2, 61)),
+        (every(1 / 3), 1 / 9, Clock(3, 0)),
+        (every(0.1), 0.1, Clock(1, 0)),
+    ],
+)
+def test_seconds_become_ticks(rhythm: Every, dt: float, clock: Clock) -> None:
+    assert rhythm.clock(dt, "x") == clock
+
+
+def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
+    with pytest.raises(ConfigError, match=r"the period of 'events' is 0\.00416667 s, which is 4\.16667 base steps of"):
+        every(1 / 240).clock(0.001, "events")
+    with pytest.raises(ConfigError, match=r"the phase of 'events' is 0\.0005 s, which is 0\.5 base steps"):
+        every(0.001, phase=0.0005).clock(0.001, "events")
+    with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be a whole number of at least 1"):
+        every(0.0001).clock(1000.0, "events")
+
+
+@pytest.mark.parametrize(
+    ("period", "phase"), [(0.0, 0.0), (-1.0, 0.0), (math.nan, 0.0), (math.inf, 0.0), (1.0, -1.0), (1.0, math.inf)]
+)
+def test_periods_and_phases_that_cannot_be_are_refused(period: float, phase: float) -> None:
+    with pytest.raises(ConfigError, match="a clock needs a period > 0 s and a phase >= 0 s, but got a period of"):
+        every(period, phase)
