@@ -14,13 +14,14 @@ The pure step functions of `neurons/` define it; whatever runs the scheme gives 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 Value: TypeAlias = Tensor | float
 
 
+@runtime_checkable
 class Bump(Protocol):
     """What stands for the derivative of the spike; `width` and the class say which one."""
 
