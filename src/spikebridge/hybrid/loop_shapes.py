@@ -181,5 +181,6 @@ def _candidates(network: "HybridNetwork", known: Mapping[str, Tensor]) -> list[t
             for shape in (shape for shape in shapes if len(shape) == len(module.kernel_size) + 1):
                 sizes = [module.out_channels, module.in_channels, module.in_channels - shape[0]]
                 found += [torch.Size([size, *shape[1:]]) for size in sizes if size > 0]
-    found += [torch.Size([1] * rank) for rank in sorted({len(shape) for shape in shapes})]
+    # ones fit whatever they are added to, and come back as its shape
+    found += [torch.Size([1] * rank) for rank in range(1, 5)]
     return list(dict.fromkeys(found))

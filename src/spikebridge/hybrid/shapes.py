@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid.link import describe
-from spikebridge.hybrid.loop_shapes import Shapes, send, shapes_that_come_back, through
+from spikebridge.hybrid.loop_shapes import MISFITS, Shapes, send, shapes_that_come_back, through
 from spikebridge.hybrid.route import LinkState, Route
 from spikebridge.hybrid.unit import UnitState
 from spikebridge.neurons.state import State
@@ -49,7 +49,7 @@ def find_shapes(network: "HybridNetwork", inputs: Mapping[str, Tensor]) -> dict[
         for group in network.plan.groups:
             shapes = shapes_that_come_back(network, group, known)
             for part in group.parts:
-                known[part], _ = send(network, part, known, shapes)
+                known[part] = _send_told(network, part, known, shapes)
             for route in (route for part in group.parts for route in network.incoming[part]):
                 carried[route.name] = _look(network, route, known, shapes)
     return carried
@@ -111,6 +111,19 @@ def fill(
                 _, unit = through(network, route, known, links[route.name].unit)
                 full[route.name] = links[route.name]._replace(unit=unit)
     return {part: parts[part] for part in network.incoming}, full
+
+
+def _send_told(network: "HybridNetwork", part: str, known: Mapping[str, Tensor], shapes: Shapes) -> Tensor:
+    told = {route.name: tuple(shapes[route.name]) for route in network.incoming[part] if route.name in shapes}
+    try:
+        return send(network, part, known, shapes)[0]
+    except MISFITS as misfit:
+        if not told:
+            raise
+        raise ShapeError(
+            f"part {part!r} cannot take what its links bring, initial values of the shapes {told}: {misfit}; give the "
+            "shapes *N of what comes back"
+        ) from misfit
 
 
 def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], shapes: Shapes) -> Carried:
