@@ -14,7 +14,7 @@ from spikebridge.ops.event_layers import EventLayer, Row
 from spikebridge.ops.event_records import Record, Records
 from spikebridge.ops.native_library import library
 
-VERSION = 2  # SPIKEBRIDGE_EVENTS_VERSION of events.h
+VERSION = 3  # SPIKEBRIDGE_EVENTS_VERSION of events.h
 STEPS = {torch.float32: "spikebridge_events_step_float", torch.float64: "spikebridge_events_step_double"}
 
 

@@ -14,7 +14,7 @@ from spikebridge.ops.scheme import Values
 CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE = range(6)
 NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD = range(3)
 # share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
-CONVOLUTION_SHARE = 0.4
+CONVOLUTION_SHARE, BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
 POOL_SHARE = 0.5
 BLOCK = 64  # bytes of a block of channels, that of events.c
 
@@ -95,11 +95,6 @@ class Records:
         weight = module.weight.detach().reshape(module.groups, -1, module.in_channels // module.groups, high, wide)
         record = self._record(layer, CONVOLVE, after)
         record.weight = self._hold(weight.flip(-1).permute(0, 2, 3, 4, 1).contiguous())
-        lanes = BLOCK // weight.element_size()
-        dense = set(module.stride) | set(module.dilation) | {module.groups} == {1}
-        if dense and (high, wide) in ((3, 3), (5, 5)) and module.out_channels % lanes == 0:
-            blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
-            record.blocks = self._hold(blocks.contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
         record.kernel_y, record.kernel_x = high, wide
         record.stride_y, record.stride_x = module.stride
@@ -107,7 +102,14 @@ class Records:
         record.dilation_y, record.dilation_x = module.dilation
         record.groups = module.groups
         record.places = self._hold(places_of(self.like))
-        share = CONVOLUTION_SHARE if self.share is None else self.share
+        lanes = BLOCK // weight.element_size()
+        dense = set(module.stride) | set(module.dilation) | {module.groups} == {1}
+        if dense and (high, wide) in ((3, 3), (5, 5)) and module.out_channels % lanes == 0:
+            blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
+            record.blocks = self._hold(blocks.contiguous())
+            record.target = self._hold(where_taps_lead(record))
+        measured = BLOCKS_SHARE if record.blocks else CONVOLUTION_SHARE
+        share = measured if self.share is None else self.share
         size = self.like.shape[1:].numel()
         record.most_events = int(share * size) if module.groups == 1 else size
         reach = [
@@ -134,6 +136,7 @@ class Records:
         apart = record.stride_y >= record.kernel_y and record.stride_x >= record.kernel_x
         if apart and record.dilation_y == record.dilation_x == 1:
             record.target = self._hold(only_window(record, self.like))
+            self.held[-2][record.out_channels * record.out_height * record.out_width] = 1  # the flag of no window
         else:
             record.places = self._hold(places_of(self.like))
 
@@ -169,7 +172,7 @@ class Records:
         record = Record(kind=kind)
         record.channels, record.height, record.width = image_of(self.like)
         record.out_channels, record.out_height, record.out_width = image_of(after)
-        self._rooms(record, record.out_channels * record.out_height * record.out_width)
+        self._rooms(record, record.out_channels * record.out_height * record.out_width, record.out_channels)
         self.records.append(record)
         self.layers.append(layer)
         return record
@@ -180,9 +183,9 @@ class Records:
         self._rooms(record, shape.numel())
         return record
 
-    def _rooms(self, record: Record, size: int) -> None:
+    def _rooms(self, record: Record, size: int, place: int = 0) -> None:
         new = self.like.new_zeros
-        record.full, record.cleared = self._hold(new(size)), self._hold(new(size))
+        record.full, record.cleared = self._hold(new(size + place)), self._hold(new(size))
         record.values = self._hold(new(size + 64))
         record.index = self._hold(new(size + 64, dtype=torch.int32))
         record.flags = self._hold(new(size + 64, dtype=torch.uint8))
@@ -227,14 +230,24 @@ def places_of(step: Tensor) -> Tensor:
 
 
 def only_window(record: Record, step: Tensor) -> Tensor:
-    """The output whose window holds an input, -1 where there is none, for windows that do not overlap."""
+    """The output whose window holds an input, one too many where there is none, for windows that do not overlap."""
     y, x, c = places_of(step).unbind(-1)
     to_y, in_y = _window_along(y, record.pad_y, record.stride_y, record.kernel_y, record.out_height)
     to_x, in_x = _window_along(x, record.pad_x, record.stride_x, record.kernel_x, record.out_width)
     target = (to_y * record.out_width + to_x) * record.out_channels + c
-    return torch.where(in_y & in_x, target, -1).to(torch.int32).contiguous()
+    none = record.out_channels * record.out_height * record.out_width
+    return torch.where(in_y & in_x, target, none).to(torch.int32).contiguous()
 
 
 def _window_along(at: Tensor, pad: int, stride: int, kernel: int, size: int) -> tuple[Tensor, Tensor]:
     to = (at + pad).div(stride, rounding_mode="floor")
     return to, (at + pad - to * stride < kernel) & (to < size)
+
+
+def where_taps_lead(record: Record) -> Tensor:
+    """The output place of each tap of a kernel, its columns backwards, for every place of the input."""
+    y = torch.arange(record.height)[:, None] + record.pad_y - torch.arange(record.kernel_y)
+    x = torch.arange(record.width)[:, None] + record.pad_x - torch.arange(record.kernel_x).flip(0)
+    inside = ((y >= 0) & (y < record.out_height))[:, None, :, None] & ((x >= 0) & (x < record.out_width))[None, :, None]
+    place = y[:, None, :, None] * record.out_width + x[None, :, None]
+    return torch.where(inside, place, record.out_height * record.out_width).to(torch.int32).contiguous()

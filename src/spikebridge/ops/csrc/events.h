@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structure below; the caller compares it with its own. */
-#define SPIKEBRIDGE_EVENTS_VERSION 2
+#define SPIKEBRIDGE_EVENTS_VERSION 3
 
 enum { CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE };
 
@@ -38,13 +38,15 @@ typedef struct {
     const void *bias;    /* NULL without one */
     const void *parameters[NUM_PARAMETERS];
     const Place *places;   /* of every input of a convolution, or of a pool whose windows overlap */
-    const int32_t *target; /* where an input goes: in a new order, or to its only window, -1 to none */
-    void *full;            /* room for all outputs */
+    /* Where an input goes: in a new order; to its only window; and of a convolution with blocks where each tap leads, as
+       [place][tap]. To none is to the place behind the last, and the flag of that output is always 1. */
+    const int32_t *target;
+    void *full;            /* room for all outputs and one place more */
     void *cleared;         /* room for all outputs, zero between steps */
     void *padded;          /* room for the input of a dense convolution with its padding, zero between steps */
     int32_t *index;        /* room for a list of all outputs, and 64 more */
     void *values;          /* the same for the values of what is listed */
-    uint8_t *flags; /* room for a flag an output, and 64 more, which stay zero */
+    uint8_t *flags; /* room for a flag an output, and 64 more */
 } Layer;
 
 int64_t spikebridge_events_version(void);

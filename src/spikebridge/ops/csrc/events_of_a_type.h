@@ -49,8 +49,8 @@ INLINE NAME(Signal) NAME(signal)(const Layer *layer, int64_t size) {
 /* What comes in with the channels first, as a list in our order. */
 APART void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
     int64_t count = 0;
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t p = 0; p < places; p++) {
+    for (int64_t p = 0; p < places; p++)
+        for (int64_t c = 0; c < channels; c++) {
             const REAL value = x[c * places + p];
             s->index_room[count] = (int32_t)(p * channels + c);
             s->values_room[count] = value;
@@ -216,55 +216,48 @@ APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
 #if defined(VECTOR)
 typedef REAL NAME(Block) __attribute__((vector_size(BLOCK), aligned(sizeof(REAL)), may_alias));
 
-/* All events, block by block of channels: the weights of a block stay near the processor, and the taps of the events of
-   one place are summed, `tall` rows of them at once, before they are added. */
-INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int tall,
-                                 const int wide, const int ones) {
-    const int64_t lanes = BLOCK / sizeof(REAL), high = l->kernel_y, size = high * wide * lanes;
-    const int64_t group = l->out_channels, width = l->out_width, height = l->out_height, count = s->count;
-    const int32_t channels = (int32_t)l->channels, *index = s->index;
+/* All events, block by block of channels: the weights of a block stay near the processor, and the rows of the events of
+   one place are summed before they are added. What leads to no output goes to a place behind the last: processors guess
+   branches, and events are hard to guess. */
+INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int taps,
+                                 const int ones) {
+    const int64_t lanes = BLOCK / sizeof(REAL), size = taps * lanes;
+    const int64_t group = l->out_channels, width = l->width, count = s->count;
+    const int32_t *index = s->index, *outputs = l->target;
+    const uint32_t channels = (uint32_t)l->channels;
     const Place *places = l->places;
     const REAL *weight = l->blocks, *values = s->values;
     for (int64_t c = 0; c < group; c += lanes, weight += channels * size)
-        for (int64_t k = 0, next; k < count; k = next) {
+        for (int64_t k = 0; k < count;) {
             const Place at = places[index[k]];
-            const int32_t first = index[k] - at.c;
-            for (next = k + 1; next < count && (uint32_t)(index[next] - first) < (uint32_t)channels;) next++;
-            const int64_t left = at.x + l->pad_x - (wide - 1);
-            for (int64_t top = 0; top < high; top += tall) {
-                const REAL *taps = weight + top * wide * lanes;
-                NAME(Block) sums[9];
-                for (int t = 0; t < tall * wide; t++) sums[t] = (NAME(Block)){0};
-                for (int64_t j = k; j < next; j++) {
-                    const NAME(Block) *w = (const NAME(Block) *)(taps + (index[j] - first) * size);
-                    for (int t = 0; t < tall * wide; t++) {
-                        if (ones)
-                            sums[t] += w[t];
-                        else
-                            sums[t] += values[j] * w[t];
-                    }
+            const int32_t first = index[k] - at.c, *to = outputs + (at.y * width + at.x) * taps;
+            uint32_t channel = (uint32_t)at.c;
+            NAME(Block) sums[25];
+            for (int t = 0; t < taps; t++) sums[t] = (NAME(Block)){0};
+            do {
+                const NAME(Block) *w = (const NAME(Block) *)(weight + channel * size);
+                for (int t = 0; t < taps; t++) {
+                    if (ones)
+                        sums[t] += w[t];
+                    else
+                        sums[t] += values[k] * w[t];
                 }
-                for (int ky = 0; ky < tall; ky++) {
-                    const int64_t y = at.y + l->pad_y - top - ky;
-                    REAL *to = out + (y * width + left) * group + c;
-                    if (y < 0 || y >= height) continue;
-                    for (int kx = 0; kx < wide; kx++)
-                        if (left + kx >= 0 && left + kx < width)
-                            *(NAME(Block) *)(to + kx * group) += sums[ky * wide + kx];
-                }
-            }
+                if (++k == count) break;
+                channel = (uint32_t)(index[k] - first);
+            } while (channel < channels);
+            for (int t = 0; t < taps; t++) *(NAME(Block) *)(out + to[t] * group + c) += sums[t];
         }
 }
 
 /* One function each: together they would not have registers enough. */
-#define SCATTER(name, tall, wide, ones)                                  \
+#define SCATTER(name, taps, ones)                                              \
     APART void NAME(name)(const Layer *l, const NAME(Signal) * s, REAL *out) { \
-        NAME(scatter_blocks)(l, s, out, tall, wide, ones);                     \
+        NAME(scatter_blocks)(l, s, out, taps, ones);                           \
     }
-SCATTER(scatter_3_ones, 3, 3, 1)
-SCATTER(scatter_3_values, 3, 3, 0)
-SCATTER(scatter_5_ones, 1, 5, 1)
-SCATTER(scatter_5_values, 1, 5, 0)
+SCATTER(scatter_9_ones, 9, 1)
+SCATTER(scatter_9_values, 9, 0)
+SCATTER(scatter_25_ones, 25, 1)
+SCATTER(scatter_25_values, 25, 0)
 #undef SCATTER
 #endif
 
@@ -280,9 +273,9 @@ INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out)
 #if defined(VECTOR)
     if (l->blocks) {
         if (l->kernel_x == 3)
-            (s->values ? NAME(scatter_3_values) : NAME(scatter_3_ones))(l, s, out);
+            (s->values ? NAME(scatter_9_values) : NAME(scatter_9_ones))(l, s, out);
         else
-            (s->values ? NAME(scatter_5_values) : NAME(scatter_5_ones))(l, s, out);
+            (s->values ? NAME(scatter_25_values) : NAME(scatter_25_ones))(l, s, out);
         return;
     }
 #endif
@@ -349,9 +342,9 @@ INLINE void NAME(pool_events)(const Layer *l, NAME(Signal) * s, NAME(Signal) * o
             continue;
         }
         const int32_t o = l->target[s->index[k]];
-        if (o < 0 || l->flags[o]) continue;
+        l->index[marked] = o;
+        marked += !l->flags[o];
         l->flags[o] = 1;
-        l->index[marked++] = o;
     }
     out->index = l->index;
     for (int64_t k = 0; k < marked; k++) l->flags[l->index[k]] = 0;
