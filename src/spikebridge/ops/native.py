@@ -98,14 +98,18 @@ def backward_steps(
         return _backward_as_it_lies(layout, scheme, x, v, start, values, grad_y, grad_end, wanted, out)
     v = v.contiguous()
     x = None if x is None else x.contiguous()
-    start = start._replace(**{name: m.contiguous() for name, m in start._asdict().items() if m is not None})
+    # only the share of the decay looks at the first membrane: no copy for others
+    first = [
+        m.contiguous() if m is not None and (n != "v" or "decay" in wanted) else None
+        for n, m in start._asdict().items()
+    ]
     grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
     fresh = torch.empty_like(v) if out is None or not out.is_contiguous() else out
     grad_x = fresh if "x" in wanted else None
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
     plan = _plan(scheme, v, values, histories, held)
-    job = Backward(plan, *map(_at, (x, v, *start)))
+    job = Backward(plan, *map(_at, (x, v, *first)))
     if grad_y is not None:
         _point(job.grad_y, grad_y, v, held)
     job.grad_x = _at(grad_x)
