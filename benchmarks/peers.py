@@ -163,7 +163,7 @@ def growth(quick: bool) -> dict[str, Any]:
     """Time against T, B and N on one thread, by the fastest path."""
     torch.set_num_threads(1)
     name, make = next(iter(every_library().items()))
-    results = grow(make(), rounds=3 if quick else 15)
+    results = grow(make(), rounds=2 if quick else 9)
     print(f"\ntime against size, {name}, 1 thread")
     for axis, result in results.items():
         print(

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from beside_peers.works import layer_alone
 
 SIZES = {
-    "T": [(t, 16, 512) for t in (10, 20, 50, 100, 200, 500, 1000)],
-    "B": [(100, b, 512) for b in (2, 5, 10, 20, 50, 100, 200)],
-    "N": [(100, 16, n) for n in (64, 128, 320, 640, 1280, 3200, 6400)],
+    "T": [(t, 16, 1024) for t in (20, 50, 100, 200, 500, 1000, 2000)],
+    "B": [(100, b, 2048) for b in (2, 5, 10, 20, 50, 100, 200)],
+    "N": [(100, 16, n) for n in (256, 640, 1280, 2560, 6400, 12800, 25600)],
 }
 
 
@@ -58,8 +57,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
-    torch.manual_seed(0)
-    names = {"T": "steps T (16 x 512)", "B": "samples B (100 steps x 512)", "N": "neurons N (100 steps x 16)"}
+    names = {"T": "steps T (16 x 1024)", "B": "samples B (100 steps x 2048)", "N": "neurons N (100 steps x 16)"}
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, (name, result) in zip(axes, results.items(), strict=True):
         x = np.array(result["sizes"], float)
