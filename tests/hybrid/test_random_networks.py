@@ -163,6 +163,20 @@ def test_gradients_of_a_cut_stream_are_those_of_the_whole(number: int) -> None:
         assert_near(seed, {**zero, **whole}, {**zero, **cut}, 1e-9)
 
 
+def test_a_network_runs_where_its_tensors_are() -> None:
+    # a tensor made on another device would not go together with those without values on "meta"
+    for seed in block(0):
+        graph = random_graph(seed, draws=True)
+        if any(link.unit and link.unit.trigger == "mask" for link in graph.links):
+            continue
+        network, inputs = build(graph), signals(graph, TICKS)
+        here, _ = network(inputs, ticks=TICKS)
+        there, _ = network.to("meta")({name: x.to("meta") for name, x in inputs.items()}, ticks=TICKS)
+        assert {n: (y.shape, y.device.type) for n, y in there.items()} == {
+            n: (y.shape, "meta") for n, y in here.items()
+        }
+
+
 def test_the_random_graphs_have_all_that_is_promised() -> None:
     graphs = [random_graph(seed) for seed in range(300)]
     networks = [build(graph) for graph in graphs]

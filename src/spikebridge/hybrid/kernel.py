@@ -37,6 +37,7 @@ class Kernel(Stateful):
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
     is_faster: ClassVar[bool] = False  # whether `whole` and `last` are another way to the numbers of `step`
+    forgets: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `whole` takes `goes_on`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -90,10 +91,15 @@ class Kernel(Stateful):
             len(t) == x.shape[1] for t in (carry if carry is not None else ())
         )
 
-    def whole(self, x: Signal, carry: State) -> tuple[Signal, State]:
-        """Every step of a stretch without a restart, from a carry.
+    def whole(self, x: Signal, carry: State, goes_on: Tensor | None = None) -> tuple[Signal, State]:
+        """Every step of a stretch, from a carry.
 
         Here it is the loop over steps, which defines it; the package's kernels have a faster way.
+
+        Args:
+            x: `(T, B, *N)`, T >= 1.
+            carry: from the step before.
+            goes_on: for a kernel that `forgets`, 0 at steps that restart and else 1, `(T, 1 or B, 1, ...)`.
         """
         step, values = self.stepper(x[0]), []
         for x_t in x.unbind(0):
@@ -153,7 +159,7 @@ class Sum(Kernel):
     """
 
     step_function = staticmethod(sum_step)
-    is_faster = True
+    is_faster = forgets = True
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
@@ -161,8 +167,8 @@ class Sum(Kernel):
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
 
-    def whole(self, x: Signal, carry: SumCarry) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, carry.total)
+    def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, carry.total, 1.0 if goes_on is None else goes_on)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -207,7 +213,7 @@ class Mean(Kernel):
     """
 
     step_function = staticmethod(mean_step)
-    is_faster = True
+    is_faster = forgets = True
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
@@ -215,11 +221,11 @@ class Mean(Kernel):
     def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
-    def whole(self, x: Signal, carry: MeanCarry) -> tuple[Signal, MeanCarry]:
-        sums, total = leaky_sum(x, carry.total)
-        passed = torch.arange(1, len(x) + 1, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-        num_steps = carry.num_steps + passed
-        return sums / num_steps, MeanCarry(total, num_steps[-1].clone())
+    def whole(self, x: Signal, carry: MeanCarry, goes_on: Tensor | None = None) -> tuple[Signal, MeanCarry]:
+        going_on = 1.0 if goes_on is None else goes_on
+        sums, total = leaky_sum(x, carry.total, going_on)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *carry.num_steps.shape)), carry.num_steps, going_on)
+        return sums.div_(num_steps), MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
         return x.sum(0) / len(x)
@@ -264,7 +270,7 @@ class Difference(Kernel):
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
 
-    def whole(self, x: Signal, carry: DifferenceCarry) -> tuple[Signal, DifferenceCarry]:
+    def whole(self, x: Signal, carry: DifferenceCarry, goes_on: Tensor | None = None) -> tuple[Signal, DifferenceCarry]:
         started = carry.started.reshape(-1, *[1] * (x.ndim - 1))
         before = torch.where(started, carry.last, x[0].unsqueeze(1)).transpose(0, 1)
         seen = before if self.lag is None else torch.cat([before, x])

@@ -12,7 +12,7 @@ from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import finite_response
-from spikebridge.ops.leaky_sum import leaky_sum
+from spikebridge.ops.leaky_sum import leaky_sum, sum_of_sums
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -52,7 +52,7 @@ class Exponential(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(exponential_step)
-    is_faster = True
+    is_faster = forgets = True
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
@@ -63,8 +63,9 @@ class Exponential(Kernel):
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_of(quantities["tau"], self.dt)}
 
-    def whole(self, x: Signal, carry: SumCarry) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, carry.total, decay_of(self.tau, self.dt))
+    def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
+        decay = decay_of(self.tau, self.dt)
+        sums, total = leaky_sum(x, carry.total, decay if goes_on is None else decay * goes_on)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -117,7 +118,7 @@ class Alpha(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(alpha_step)
-    is_faster = True
+    is_faster = forgets = True
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
@@ -130,14 +131,17 @@ class Alpha(Kernel):
         tau = quantities["tau"]
         return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
 
-    def whole(self, x: Signal, carry: AlphaCarry) -> tuple[Signal, AlphaCarry]:
+    def whole(self, x: Signal, carry: AlphaCarry, goes_on: Tensor | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
-        first, end = leaky_sum(x, carry.first, decay)
+        if goes_on is not None:
+            decay = decay * goes_on
         # second + first is a leaky sum of first, and second is what a decay leaves of it
         before = carry.second + carry.first
-        both, _ = leaky_sum(first, before, decay)
-        second = torch.cat([before.unsqueeze(0), both[:-1]]) * decay
-        return second * rise, AlphaCarry(end, second[-1].clone())
+        both, first, _ = sum_of_sums(x, carry.first, before, decay)
+        second = torch.cat([before.unsqueeze(0), both[:-1]])
+        second = second * decay if isinstance(decay, Tensor) else second.mul_(decay)
+        last = second[-1].clone()
+        return second * rise if isinstance(rise, Tensor) else second.mul_(rise), AlphaCarry(first, last)
 
     def last(self, x: Signal) -> Step:
         age, left = powers(decay_of(self.tau, self.dt), x)

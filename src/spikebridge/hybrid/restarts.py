@@ -38,8 +38,12 @@ def run_kernel(
     """
     flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
     starts = [t for t, flag in enumerate(flags) if flag is not False]
-    if not kernel.runs_whole(x, carry):
+    if len(x) == 1 or not kernel.runs_whole(x, carry):
         return _loop(kernel, x, carry, flags)
+    if kernel.forgets:
+        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags) if starts else None)
+        # 0 times what is not finite is not 0: only the loop can forget that
+        return (values, end) if not starts or _is_finite(end) else _loop(kernel, x, carry, flags)
     if period := _period(starts, flags):
         return _windows(kernel, x, carry, starts, period)
     if len(x) < LEAST_STRETCH * (len(starts) + 1):
@@ -73,6 +77,21 @@ def _restarted(kernel: Kernel, x_t: Step, carry: State, flag: Restart) -> State:
     if carry is None or flag is True:
         return kernel.initial_state(x_t)
     return where(flag, kernel.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
+
+
+def _goes_on(x: Signal, flags: Sequence[Restart]) -> Tensor:
+    """0 where a step restarts, else 1, beside the signal."""
+    if any(isinstance(flag, Tensor) for flag in flags):
+        none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+        rows = [flag if isinstance(flag, Tensor) else none | flag for flag in flags]
+        goes_on = ~torch.stack(rows)
+    else:
+        goes_on = torch.tensor([[flag is False] for flag in flags], device=x.device)
+    return goes_on.to(x.dtype).reshape(*goes_on.shape, *[1] * (x.ndim - 2))
+
+
+def _is_finite(carry: State) -> bool:
+    return all(bool((t.detach() * 0).sum() == 0) for t in carry)
 
 
 def _period(starts: list[int], flags: Sequence[Restart]) -> int | None:

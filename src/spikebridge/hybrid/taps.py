@@ -54,7 +54,7 @@ class _FiniteResponse(Kernel):
     def initial_state(self, x_t: Step) -> History:
         return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
 
-    def whole(self, x: Signal, carry: History) -> tuple[Signal, History]:
+    def whole(self, x: Signal, carry: History, goes_on: Tensor | None = None) -> tuple[Signal, History]:
         seen = torch.cat([carry.last.transpose(0, 1), x])
         last = seen[len(x) :].transpose(0, 1)
         # a copy: a state must not keep a long signal alive

@@ -258,7 +258,8 @@ def _flags(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
 
 def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:
     """Raises where what a stage keeps has another dtype or device than its signal."""
-    if stage is None or torch.is_autocast_enabled(x.device.type):
+    place = x.device.type
+    if stage is None or (torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)):
         return
     for value in (*stage._parameters.values(), *stage._buffers.values()):
         if value is not None and (value.dtype != x.dtype or value.device != x.device):
