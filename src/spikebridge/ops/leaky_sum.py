@@ -28,3 +28,27 @@ def leaky_sum(
     """
     sums, end = run_sequence(Scheme(), x, Memory(start), Values(decay))
     return sums, end.v
+
+
+def sum_of_sums(
+    x: Float[Tensor, "T B *N"], inner: Float[Tensor, "B *N"], outer: Float[Tensor, "B *N"], decay: Value
+) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
+    """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
+
+    Args:
+        x: the signal, T >= 1, one that `sequence.serves`.
+        inner: `f` before the first step.
+        outer: `z` before the first step.
+        decay: what is left of each after a step.
+
+    Returns:
+        `z` at all steps, and the last `f` and `z`.
+
+    Example:
+        >>> import torch
+        >>> z, *_ = sum_of_sums(torch.ones(3, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1), decay=1.0)
+        >>> z.flatten().tolist()  # of 1, 2, 3
+        [1.0, 3.0, 6.0]
+    """
+    z, end = run_sequence(Scheme(), x, Memory(outer, inner), Values(decay, decay_syn=decay))
+    return z, end.i if end.i is not None else inner, end.v

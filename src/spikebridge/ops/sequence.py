@@ -83,8 +83,11 @@ class _Sequence(torch.autograd.Function):
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
+        # a sum's gradient does not ask what the sum was, unless the decay is wanted
+        ctx.needs_membranes = (scheme.fires or "decay" in ctx.wanted) and not ctx.from_input
         ctx.steps = choose(scheme, x)
-        y, v, end = ctx.steps.forward(scheme, x, start, values, keep=not ctx.from_input)
+        y, v, end = ctx.steps.forward(scheme, x, start, values, keep=ctx.needs_membranes)
+        ctx.shape = x.shape
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
         ctx.save_for_backward(x if ctx.from_input else v, *tensors)
         ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
@@ -101,6 +104,8 @@ class _Sequence(torch.autograd.Function):
         x, v = (None, kept)
         if ctx.from_input:
             x, v = kept, ctx.steps.forward(ctx.scheme, kept, start, values, keep=True).v
+        elif not ctx.needs_membranes:
+            v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
         # the gradient of the input takes over the memory of membranes that nobody will read again
         out = v if ctx.scheme.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}

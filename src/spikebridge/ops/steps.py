@@ -77,6 +77,9 @@ def _steps_of_part(
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
         _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
+    if factor is not None and not scheme.fires and not scales and now.i is None:
+        _one_operation_a_step(x, factor, start.v, now.v, rows)
+        return
     one, before = x.new_ones(()), start.v
     drive, sum_ = torch.empty_like(now.v), torch.empty_like(now.v)
     for memory, first in zip(now[1:], start[1:], strict=True):
@@ -127,3 +130,11 @@ def _two_operations_a_step(
         torch.mul(before, silent, out=u)
         torch.sub(one, y[block], out=y[block])
         before, silent = u, one
+
+
+def _one_operation_a_step(x: Tensor, decay: float, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:
+    """A leaky sum."""
+    one, before = x.new_ones(()), start
+    for x_t, v_t in zip(x.unbind(0), rows, strict=True):
+        before = torch.addcmul(x_t, before, one, value=decay, out=v_t)
+    v.copy_(before)
