@@ -1,0 +1,152 @@
+"""What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.data.event_bins import BinEvents, Crop, crop_events
+from spikebridge.data.recording import Recording
+from spikebridge.errors import ConfigError
+
+
+class Samples(NamedTuple):
+    """Frames with the events up to the next one; B samples of T bins.
+
+    Args:
+        frames: crops, grey levels.
+        before: the frame before, cut at the same place.
+        events: of the same crops, 1 where there was any.
+        boxes: middle of the target beside the middle of the crop, and its size [px].
+        motion: of the target's middle from the frame before to this one [px].
+        truths: of the target's middle since the frame, at the end of each bin [px].
+    """
+
+    frames: Float[Tensor, "B 1 H W"]
+    before: Float[Tensor, "B 1 H W"]
+    events: Float[Tensor, "T B 2 H W"]
+    boxes: Float[Tensor, "B 4"]
+    motion: Float[Tensor, "B 2"]
+    truths: Float[Tensor, "T B 2"]
+
+
+def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.ndarray, "4"]]:
+    """A square of whole pixels around the middle of a box, and the box as seen from the square's middle.
+
+    Args:
+        box: `(x, y, w, h)` [px].
+        size: side of the square [px].
+
+    Returns:
+        Left, top, width and height of the square; and the box's middle beside the square's, and its size.
+
+    Example:
+        >>> crop, seen = crop_around(np.array([10.0, 20.0, 4.5, 6.0]), size=16)  # middle (12.25, 23)
+        >>> crop, seen.tolist()
+        ((4, 15, 16, 16), [0.25, 0.0, 4.5, 6.0])
+    """
+    middle = box[:2] + box[2:] / 2
+    left, top = np.round(middle - size / 2).astype(int).tolist()
+    return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
+
+
+def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:
+    """A crop of a frame; where it sticks out the nearest pixels are repeated.
+
+    Args:
+        frame: grey levels.
+        crop: left, top, width and height [px].
+
+    Example:
+        >>> crop_frame(np.array([[1, 2], [3, 4]], np.uint8), (-1, 1, 3, 2)).tolist()
+        [[[3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]]
+    """
+    left, top, width, height = crop
+    rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
+    columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
+    return torch.from_numpy(frame[np.ix_(rows, columns)].astype(np.float32))[None]
+
+
+def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool = False) -> Samples:
+    """One sample for each frame whose box, and that of its neighbour before, is known.
+
+    Args:
+        recording: with boxes.
+        frames: which frames; those before and after the range are used for motion and truth only.
+        size: side of a crop [px].
+        both_ways: also each interval backwards in time, where what became brighter becomes darker.
+
+    Returns:
+        The samples, backward ones last.
+
+    Raises:
+        ConfigError: no sample is left, or the frames do not come at one rate.
+
+    Example:
+        >>> from spikebridge.data.scene import film
+        >>> from spikebridge.data.turning_disk import TurningDisk
+        >>> recording = film(TurningDisk(height=64, width=64), duration=0.125, dt=0.005)
+        >>> cut_samples(recording, range(1, 4), size=48, both_ways=True).events.shape
+        torch.Size([5, 4, 2, 48, 48])
+    """
+    starts = recording.frame_bins
+    inside = [k for k in frames if 0 < k < len(starts) - 1]
+    lengths = {int(starts[k + 1] - starts[k]) for k in inside}
+    if len(lengths) != 1:
+        raise ConfigError(f"samples need frames at one rate, and at least one with neighbours, but got {lengths} bins")
+    num_bins = lengths.pop()
+    rows = [_forward(recording, k, size, num_bins) for k in inside]
+    if both_ways:
+        rows += [_backward(recording, k, size, num_bins) for k in inside if k + 2 < min(frames.stop, len(starts))]
+    known = [row for row in rows if all(bool(part.isfinite().all()) for part in row)]
+    if not known:
+        raise ConfigError("samples need boxes, but no frame has one beside a neighbour that has")
+    samples = Samples(*(torch.stack(column) for column in zip(*known, strict=True)))
+    return samples._replace(events=samples.events.transpose(0, 1), truths=samples.truths.transpose(0, 1))
+
+
+def _forward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
+    start = int(recording.frame_bins[k])
+    return _sample(recording, k, k - 1, size, _binned(recording, k, num_bins), start + np.arange(num_bins))
+
+
+def _backward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
+    start = int(recording.frame_bins[k])
+    bins = [BinEvents(events.x, events.y, ~events.on) for events in _binned(recording, k, num_bins)[::-1]]
+    # the box at the end of the bin before
+    return _sample(recording, k + 1, k + 2, size, bins, start + np.arange(num_bins)[::-1] - 1)
+
+
+def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
+    """The events after a frame, by bin; those between its time and its bin are in the first one."""
+    start = int(recording.frame_bins[k])
+    edges = recording.events.edges[start : start + num_bins + 1].copy()
+    edges[0] = recording.frame_events[k]
+    return [recording.events.between(int(a), int(b)) for a, b in pairwise(edges)]
+
+
+def _sample(
+    recording: Recording, k: int, before: int, size: int, bins: list[BinEvents], places: NDArray[np.int64]
+) -> tuple[Tensor, ...]:
+    here = recording.frame_boxes[k]
+    if not np.isfinite(here).all():
+        return (torch.tensor(torch.nan),) * 6
+    crop, box = crop_around(here, size)
+    gone = _middle(recording.boxes[places]) - _middle(here)
+    motion = _middle(here) - _middle(recording.frame_boxes[before])
+    return (
+        crop_frame(recording.frames[k], crop),
+        crop_frame(recording.frames[before], crop),
+        torch.stack([crop_events(events, crop) for events in bins]),
+        torch.tensor(box, dtype=torch.float32),
+        torch.tensor(motion, dtype=torch.float32),
+        torch.tensor(gone, dtype=torch.float32),
+    )
+
+
+def _middle(boxes: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
+    return boxes[..., :2] + boxes[..., 2:] / 2

@@ -1,0 +1,118 @@
+"""Which displacement of the target explains a change of features? The template and the change head.
+
+The target's features `T` are cut out of the frame by a soft mask. If it moves by d, the features change by `T_d - T_0`:
+`T` at the new place appears, at the old one it goes. The hybrid unit's integrated change `h` is compared with that,
+least squares, for every d.
+
+All places are displacements `(x, y)` from the target's middle in the frame, in pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.networks.sensing_pathways import STRIDE
+
+
+class Template(nn.Module):
+    """The target's features: those of the frame inside a soft ellipse, without the mean of what is around.
+
+    Args:
+        margin: added to the half axes, `0.55 w + margin` [px].
+        hardness: how fast the mask falls from 1 to 0 at its edge.
+
+    Example:
+        >>> template = Template()(torch.ones(1, 8, 48, 48), torch.tensor([[0.0, 0.0, 20.0, 30.0]]))
+        >>> template.abs().max().item() < 1e-6  # nothing stands out of a flat picture
+        True
+    """
+
+    def __init__(self, margin: float = 1.0, hardness: float = 4.0) -> None:
+        super().__init__()
+        self.margin = margin
+        self.hardness = hardness
+
+    def forward(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B C H W"]:
+        """The cut.
+
+        Args:
+            features: of the frame's crop.
+            box: middle of the target beside the middle of the crop, and its size, `(x, y, w, h)` [px].
+        """
+        mask = self.mask(features, box)
+        around = (features * (1 - mask)).sum((2, 3), keepdim=True) / (1 - mask).sum((2, 3), keepdim=True)
+        return mask * (features - around)
+
+    def mask(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 H W"]:
+        """1 on the target, 0 away from it."""
+        half = 0.55 * box[:, 2:] + self.margin
+        y, x = (cell_places(n, like=features) for n in features.shape[2:])
+        x = (x - box[:, :1]) / half[:, :1]
+        y = (y - box[:, 1:2]) / half[:, 1:]
+        away = (x.square().unsqueeze(1) + y.square().unsqueeze(2)).sqrt()
+        return torch.sigmoid(self.hardness * (1 - away)).unsqueeze(1)
+
+
+def cell_places(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
+    """Where the cells of a crop are, beside its middle [px]. A cell of stride 2 is centred on every second pixel.
+
+    Example:
+        >>> cell_places(3, like=torch.zeros(1)).tolist()  # of pixels 0, 2, 4 of six, whose middle is 2.5
+        [-2.5, -0.5, 1.5]
+    """
+    return torch.arange(num_cells, dtype=like.dtype, device=like.device) * STRIDE - (num_cells * STRIDE - 1) / 2
+
+
+class ChangeHead(nn.Module):
+    """How well each displacement explains a change of features: `<h, T_d - T_0> - g/2 |T_d - T_0|^2`.
+
+    Args:
+        reach: displacements are looked at up to so many cells.
+
+    Example:
+        >>> head = ChangeHead(reach=2)
+        >>> template = torch.zeros(1, 1, 8, 8)
+        >>> template[0, 0, 4, 3] = 1.0
+        >>> change = template.roll(1, dims=3) - template  # one cell to the right
+        >>> (head(template, change)[0] == head(template, change).max()).nonzero().tolist()  # y = 0, x = + 1 cell
+        [[4, 6]]
+    """
+
+    def __init__(self, reach: int = 16) -> None:
+        super().__init__()
+        self.reach = reach
+        self.g = nn.Parameter(torch.tensor(1.0))
+        self.log_scale = nn.Parameter(torch.tensor(-3.0))
+
+    def forward(
+        self, template: Float[Tensor, "B C H W"], change: Float[Tensor, "B C H W"] | None = None
+    ) -> Float[Tensor, "B D D"]:
+        """Log-odds of displacements from `-reach` to `reach` cells, one a pixel.
+
+        Args:
+            template: `T`, of the frame.
+            change: `h`, since the frame; nothing has changed without it.
+        """
+        if change is None:
+            change = torch.zeros_like(template)
+        side = 2 * STRIDE * self.reach + 1
+        if len(template) == 0:  # the transform of nothing is refused
+            return template.new_empty((0, side, side))
+        height, width = change.shape[-2:]
+        size = (height + self.reach, width + self.reach)  # so that nothing comes in again from the other side
+        place = torch.fft.rfft2(template, s=size)
+        seen = (torch.fft.rfft2(change, s=size) * place.conj()).sum(1)
+        own = place.abs().square().sum(1)
+        # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>): what leaves the crop still counts as moved
+        explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in (seen, own))
+        middle = self.reach
+        score = explained - self.g * (alike[:, middle, middle, None, None] - alike)
+        score = score - explained[:, middle, middle, None, None]
+        score = F.interpolate(score.unsqueeze(1), (side, side), mode="bicubic", align_corners=True).squeeze(1)
+        return score * self.log_scale.exp()
+
+    def _near(self, correlation: Float[Tensor, "B H W"]) -> Float[Tensor, "B D D"]:
+        """The correlation of shifts from `-reach` to `reach`."""
+        shift = torch.arange(-self.reach, self.reach + 1, device=correlation.device)
+        return correlation[:, shift % correlation.shape[1]][:, :, shift % correlation.shape[2]]

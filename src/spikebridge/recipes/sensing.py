@@ -1,0 +1,258 @@
+"""Tracking between frames: an ANN sees frames at 40 Hz, an SNN sees events, a hybrid unit adds the change it saw.
+
+    spikebridge train sensing                     # on the real recording where it is there, else on generated scenes
+    spikebridge train sensing --preset quick      # generated scenes, in seconds
+    spikebridge train sensing --preset ablation   # every network, three seeds
+
+The target's box is known at frames (protocol A: true boxes of the last two); where is the target at the end of each bin
+of events until the next frame? Everything is trained on the first part of a recording, chosen on the second, reported
+on the third; hold and constant velocity stand in the same harness.
+
+| network | hybrid unit SNN -> ANN | velocity prior |
+|---|---|---|
+| learned | learned leak, learned 3 x 3 map | yes |
+| fixed | plain sum, no map | yes |
+| none | none: frames alone | yes |
+| no_prior | learned leak, learned 3 x 3 map | no |
+| memoryless | learned, but membranes that forget in every bin | yes |
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
+"""
+
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_crops import Samples, cut_samples
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.recipes import sensing_report, sensing_scores
+from spikebridge.recipes.sensing_scores import Part
+from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
+
+KINDS: dict[str, dict[str, Any]] = {
+    "learned": {"unit": "learned"},
+    "fixed": {"unit": "fixed"},
+    "none": {"unit": "none"},
+    "no_prior": {"unit": "learned", "prior": False},
+    "memoryless": {"unit": "learned", "memory": False},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the sensing recipe."""
+
+    networks: tuple[str, ...] = ("learned",)
+    """Which networks to train and compare: learned, fixed, none, no_prior, memoryless."""
+    seed: int = 0
+    """The first seed: of initial weights, order of samples and augmentation."""
+    num_seeds: int = 1
+    """Trainings of each network, with seeds one after the other."""
+    recording: Literal["auto", "real", "generated"] = "auto"
+    """real is the recording of FE240hz in SPIKEBRIDGE_DATA; auto takes it where it is, else generated scenes."""
+    split: Literal["test", "validation"] = "test"
+    """What the figures are measured on; settings are chosen on validation."""
+    num_scenes: int = 12
+    """Generated scenes to train on."""
+    thinning: int = 1
+    """Only each so-many-th frame is used."""
+    crop: int = 96
+    """Side of the square around the target that the network sees [px]."""
+    reach: int = 16
+    """Displacements are looked at up to so many cells of 2 px."""
+    search: float = 10.0
+    """And no further than this from the predicted place [px]."""
+    num_features: int = 8
+    """Channels of both pathways."""
+    shake: float = 2.0
+    """In training half of the boxes are moved, by up to this standard deviation [px]."""
+    epochs: int = 5
+    """Passes over the training samples, each forwards and backwards in time."""
+    batch_size: int = 16
+    """Samples of a step."""
+    lr: float = 3e-3
+    """Learning rate of kernels; numbers of a whole channel or network learn at the rate of `lr_scalars`."""
+    lr_scalars: float = 2e-2
+    """Learning rate of time constants, gains and the like."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot be meant."""
+        for name in self.networks:
+            if name not in KINDS:
+                raise ConfigError(f"no network {name!r}; {did_you_mean(name, KINDS)}")
+        for name in ("num_seeds", "num_scenes", "thinning", "epochs", "batch_size", "lr", "lr_scalars"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        if not self.shake >= 0:
+            raise ConfigError(f"shake needs to be 0 px or more, but got {self.shake}")
+
+
+PRESETS = {
+    "quick": Config(recording="generated", num_scenes=3, epochs=2),
+    "default": Config(),
+    "three": Config(recording="real", num_seeds=3),
+    "ablation": Config(networks=tuple(KINDS), num_seeds=3),
+}
+
+
+def build(config: Config) -> dict[str, Sensing]:
+    """Every network of the comparison, untrained."""
+    return {name: _network(config, name) for name in config.networks}
+
+
+def _network(config: Config, name: str) -> Sensing:
+    sizes = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
+    return Sensing(dt=sensing_scores.DT, **sizes, **KINDS[name])  # type: ignore[arg-type]
+
+
+def _seeded(config: Config, name: str, seed: int) -> Sensing:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _network(config, name)
+
+
+def example(config: Config) -> dict[str, Tensor]:
+    """One frame and six bins of events of a generated scene."""
+    part = sensing_scores.generated("validation", 1)[0]
+    samples = cut_samples(part.recording, part.frames, config.crop)
+    return {"frames": samples.frames[None, :1], "boxes": samples.boxes[None, :1], "events": samples.events[:, :1]}
+
+
+def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
+    """Trains every network with every seed, scores them, and writes the table."""
+    data = _batches(config, sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning))
+    scored = _scored(config)
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+    # seeds outside, so that a stopped run has whole comparisons
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        for name in config.networks:
+            child = run.child(f"{name}/seed-{seed}")
+            if not child.finished:
+                network = _seeded(config, name, seed)
+                settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
+                fit(network, [_phase(config, f"{name}, seed {seed}")], data, settings=settings, run=child)
+                child.save_weights(network)
+                child.save_results(sensing_scores.score(SensingTracker(network.eval(), config.crop), scored))
+            scores[name].append(child.results())
+    results = sensing_scores.compare(scores, scored)
+    run.save_results(results)
+    return results
+
+
+def _scored(config: Config, data: Path | None = None) -> list[Part]:
+    return sensing_scores.parts(config.recording, config.split, max(1, config.num_scenes // 3), config.thinning, data)
+
+
+def _batches(config: Config, parts: list[Part]) -> Batches:
+    cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True) for part in parts]
+    axes = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1}
+    joined = {name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in axes.items()}
+    joined["events"] = joined["events"].bool()  # a quarter of the memory
+    return Batches(joined, batch=axes)
+
+
+def _phase(config: Config, name: str) -> Phase:
+    return Phase(
+        name,
+        train=WHOLE,
+        objective=partial(objective, shake=config.shake),
+        epochs=config.epochs,
+        optimizer=partial(_optimizer, lr=config.lr, lr_scalars=config.lr_scalars),
+        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
+        clip=1.0,
+    )
+
+
+def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
+    """Adam, with a higher rate for what is one number of a channel or of the whole."""
+    given = list(parameters)
+    scalars = [p for p in given if _is_scalar(p)]
+    kernels = [p for p in given if not _is_scalar(p)]
+    return torch.optim.Adam([{"params": kernels, "lr": lr}, {"params": scalars, "lr": lr_scalars}])
+
+
+def _is_scalar(parameter: Parameter) -> bool:
+    return parameter.ndim == 0 or parameter.shape[1:] == (1, 1)
+
+
+def objective(network: Sensing, batch: dict[str, Tensor], *, shake: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean distance between answer and truth, rounded off near 0, on turned samples with shaken boxes."""
+    samples = turned(Samples(**{**batch, "events": batch["events"].float()}))
+    size = len(samples.boxes)
+    noise = shake * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
+    here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
+    boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
+    start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
+    places, _ = network.follow(samples.frames, samples.events, boxes, start)
+    away = (places + here - samples.truths).square().sum(-1)
+    return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
+
+
+def turned(samples: Samples) -> Samples:
+    """Each sample as it is, mirrored, or with rows and columns swapped, at random: pictures, boxes and ways together.
+
+    Args:
+        samples: of one batch.
+    """
+    for axis, side in ((0, -1), (1, -2)):
+        chosen = torch.rand(len(samples.boxes)) < 0.5
+        sign = torch.where(chosen, -1.0, 1.0)[:, None] ** (torch.arange(2) == axis)
+        samples = Samples(
+            frames=_where(chosen, samples.frames.flip(side), samples.frames),
+            before=_where(chosen, samples.before.flip(side), samples.before),
+            events=_where(chosen, samples.events.flip(side), samples.events, 1),
+            boxes=samples.boxes * torch.cat([sign, torch.ones_like(sign)], 1),
+            motion=samples.motion * sign,
+            truths=samples.truths * sign,
+        )
+    chosen = torch.rand(len(samples.boxes)) < 0.5
+    return Samples(
+        frames=_where(chosen, samples.frames.transpose(-1, -2), samples.frames),
+        before=_where(chosen, samples.before.transpose(-1, -2), samples.before),
+        events=_where(chosen, samples.events.transpose(-1, -2), samples.events, 1),
+        boxes=_where(chosen, samples.boxes[:, [1, 0, 3, 2]], samples.boxes),
+        motion=_where(chosen, samples.motion.flip(-1), samples.motion),
+        truths=_where(chosen, samples.truths.flip(-1), samples.truths, 1),
+    )
+
+
+def _where(chosen: Tensor, yes: Tensor, no: Tensor, axis: int = 0) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (no.ndim - axis - 1)), yes, no)
+
+
+def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
+    """Scores the trained networks of a run again."""
+    config = run.config_as(Config)
+    scored = _scored(config, data)
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for path, child in run.children().items():
+        name = path.partition("/")[0]
+        network = _network(config, name).eval()
+        child.load_weights(network)
+        scores.setdefault(name, []).append(sensing_scores.score(SensingTracker(network, config.crop), scored))
+    return sensing_scores.compare({name: scores[name] for name in config.networks}, scored)
+
+
+def report(run: Run) -> Path:
+    """Writes report.html: the table beside the baselines, error by bin, the network drawn."""
+    config = run.config_as(Config)
+    return sensing_report.write(run, build(config), _command(config))
+
+
+def _command(config: Config) -> str:
+    """What makes the same run again: the options that differ from the defaults."""
+    words = ["spikebridge train sensing"]
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if value != setting.default:
+            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+            words += [f"--{setting.name.replace('_', '-')}", *texts]
+    return " ".join(words)

@@ -1,0 +1,150 @@
+"""The recordings of the sensing recipe, and what trackers are worth on them: protocols A and C beside the baselines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spikebridge.analysis.following import Outputs, Tracker
+from spikebridge.analysis.tracking_protocols import between_frames, chained
+from spikebridge.data.fe240hz import load_fe240hz
+from spikebridge.data.files import find
+from spikebridge.data.moving_objects import MovingObjects
+from spikebridge.data.recording import Recording, temporal_splits
+from spikebridge.data.scene import film, scene_seeds
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.trackers import ConstantVelocity, Hold
+
+DT = 1 / 240
+_SECONDS = 0.5
+_BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
+
+
+class Part(NamedTuple):
+    """Some frames of a recording."""
+
+    recording: Recording
+    frames: range
+
+
+def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path | None = None) -> list[Part]:
+    """The recordings of a split.
+
+    Args:
+        kind: `real`, `generated`, or `auto`: the real one where it is there.
+        split: train, validation or test.
+        num_scenes: how many generated scenes.
+        thinning: only each so-many-th frame is kept.
+        data: the folder with data sets; that of the environment without it.
+
+    Raises:
+        DataError: the real recording was asked for and is not there.
+        ConfigError: thinning leaves too few frames.
+    """
+    if kind == "generated" or (kind == "auto" and not _is_there(data)):
+        found = generated(split, num_scenes)
+    else:
+        recording = load_fe240hz(find("fe240hz", data)[0].parent)
+        found = [Part(recording, temporal_splits(recording.num_frames)[split])]
+    if thinning == 1:
+        return found
+    thinned = [
+        Part(one.recording.thinned(thinning), range(-(-one.frames.start // thinning), one.frames.stop // thinning))
+        for one in found
+    ]
+    if any(len(part.frames) < 3 for part in thinned):
+        raise ConfigError(f"a thinning of {thinning} leaves fewer than three frames; take a smaller one")
+    return thinned
+
+
+def generated(split: str, num_scenes: int) -> list[Part]:
+    """Scenes of half a second with a textured target, each of another seed.
+
+    Args:
+        split: train, validation or test.
+        num_scenes: how many.
+    """
+    scenes = []
+    for seed in scene_seeds(split, num_scenes):
+        scene = MovingObjects(seed=seed, size=26.0)
+        recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}")
+        scenes.append(Part(recording, range(1, recording.num_frames)))
+    return scenes
+
+
+def _is_there(data: Path | None) -> bool:
+    try:
+        find("fe240hz", data)
+    except DataError:
+        return False
+    return True
+
+
+def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
+    """What a tracker is worth between frames (A), on boxes shaken by 1 and 2 px, and from the first box alone (C).
+
+    Args:
+        tracker: who follows.
+        scored: on what.
+
+    Returns:
+        The figures of A with `per_bin`, and `shaken_1px`, `shaken_2px` (mean distances) and `closed_loop` (of C).
+    """
+    result = _joined([between_frames(r, tracker, frames) for r, frames in scored]).report()
+    for noise in (1, 2):
+        shaken = _joined([between_frames(r, tracker, frames, noise_px=noise) for r, frames in scored])
+        result[f"shaken_{noise}px"] = shaken.score().mean_distance_px
+    loop = _joined([chained(r, tracker, frames) for r, frames in scored]).score()
+    return {**result, "closed_loop": loop._asdict()}
+
+
+def _joined(outputs: Sequence[Outputs]) -> Outputs:
+    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
+
+
+def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[Part]) -> dict[str, Any]:
+    """The table of networks and baselines, and the error by bin.
+
+    Args:
+        scores: what `score` gave, a list over seeds for each network.
+        scored: the same recordings, for the baselines.
+    """
+    baselines = {name: [score(tracker, scored)] for name, tracker in _BASELINES.items()}
+    everyone = {**scores, **baselines}
+    reference = baselines["constant velocity"][0]
+    return {
+        "recording": ", ".join(part.recording.name for part in scored),
+        "trackers": [_row(name, seeds, reference) for name, seeds in everyone.items()],
+        "distance by bin": [
+            {"tracker": name}
+            | {
+                str(m + 1): _mean([s["per_bin"][m]["mean_distance_px"] for s in seeds])
+                for m in range(len(reference["per_bin"]))
+            }
+            for name, seeds in everyone.items()
+        ],
+    }
+
+
+def _row(name: str, seeds: Sequence[Mapping[str, Any]], reference: Mapping[str, Any]) -> dict[str, Any]:
+    distances = [one["mean_distance_px"] for one in seeds]
+    return {
+        "tracker": name,
+        "distance px": _mean(distances),
+        "sd": round(stdev(distances), 3) if len(seeds) > 1 else None,
+        "seeds": len(seeds),
+        "of constant velocity": round(fmean(distances) / reference["mean_distance_px"], 3),
+        "auc": _mean([one["auc"] for one in seeds]),
+        "within 3 px": _mean([one["precision_3px"] for one in seeds]),
+        "within 5 px": _mean([one["precision_5px"] for one in seeds]),
+        "shaken 1 px": _mean([one["shaken_1px"] for one in seeds]),
+        "shaken 2 px": _mean([one["shaken_2px"] for one in seeds]),
+        "closed loop auc": _mean([one["closed_loop"]["auc"] for one in seeds]),
+        "closed loop px": _mean([one["closed_loop"]["mean_distance_px"] for one in seeds]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(fmean(values), 3)

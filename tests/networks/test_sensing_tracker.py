@@ -1,0 +1,123 @@
+"""The sensing network as a tracker, and the crops that it sees."""
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.analysis.tracking_protocols import between_frames, chained, declared_latency, streaming
+from spikebridge.data.event_bins import BinEvents
+from spikebridge.data.recording import Inputs, Recording
+from spikebridge.data.scene import film
+from spikebridge.data.turning_disk import TurningDisk
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_crops import crop_around, cut_samples
+from spikebridge.networks.sensing_tracker import SensingTracker
+
+DT = 0.005
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+
+
+@pytest.fixture(scope="module")
+def tracker() -> SensingTracker:
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=DT, num_features=4, reach=6).eval(), crop=48)
+
+
+def test_the_tracker_says_what_the_network_says_of_the_same_samples(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    outputs = between_frames(recording, tracker, range(1, 5))
+    samples = cut_samples(recording, range(1, 5), 48)
+    with torch.no_grad():
+        start = tracker.sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
+        places, _ = tracker.sensing.follow(samples.frames, samples.events, samples.boxes, start)
+    said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
+    here = recording.frame_boxes[1:5]
+    expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
+    np.testing.assert_allclose(said, expected, atol=1e-3)
+
+
+def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    first, second = recording.frame_bins[1:3].tolist()
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    disturbed = state
+    everywhere = np.indices((64, 64)).reshape(2, -1).astype(np.uint16)
+    noise = BinEvents(everywhere[0], everywhere[1], np.ones(64 * 64, bool))
+    for b in range(1, first):
+        _, state = tracker.step(recording.inputs(b, b + 1), state)
+        _, disturbed = tracker.step({**recording.inputs(b, b + 1), "events": noise}, disturbed)
+    assert not np.array_equal(state.box, disturbed.box)
+    for b in range(first, second):
+        told = {"box": recording.frame_boxes[1]} if b == first else {}
+        box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+        other, disturbed = tracker.step({**recording.inputs(b, b + 1), **told}, disturbed)
+        assert np.array_equal(box, other)
+
+
+def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    loop = chained(recording, tracker)
+    at_once = streaming(recording, tracker, latency=declared_latency(0.0, 0.0))
+    np.testing.assert_allclose(loop.boxes, at_once.boxes)
+    slow = streaming(recording, tracker, latency=declared_latency(0.012, 0.02))
+    assert np.isfinite(slow.boxes).all()  # it takes several bins at once
+
+
+def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracker: SensingTracker) -> None:
+    boxes = between_frames(recording.thinned(2), tracker, range(1, 3)).boxes
+    assert len(boxes) == 20
+    assert np.isfinite(boxes).all()
+
+
+def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
+    nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+    told = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
+    box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
+    for _ in range(3):
+        box, state = tracker.step(told, state)
+    assert np.isfinite(box).all()
+    assert box[2:].tolist() == [10.0, 8.0]
+
+
+def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:
+    samples = cut_samples(recording, range(1, 4), 48, both_ways=True)  # the last one is backward
+    forth, back = samples.truths[:, 0], samples.truths[:, 3]
+    # the way of the whole interval, forth and back
+    torch.testing.assert_close(forth[-1], -back[-1], atol=1e-4, rtol=0)
+    # what became brighter becomes darker, last bin first
+    assert samples.events[:, 0].sum() > 0
+    counts = samples.events[:, 0].sum((2, 3)), samples.events[:, 3].flip(0).flip(1).sum((2, 3))
+    torch.testing.assert_close(*counts, rtol=0.1, atol=20)  # the two crops are not cut at the same place
+
+
+def test_a_crop_follows_the_middle_of_the_box() -> None:
+    crop, seen = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
+    assert crop[2:] == (16, 16)
+    # middle (-1, 6): the crop's middle is at left + 8, in the plane where pixel 0 begins at 0
+    np.testing.assert_allclose([crop[0] + 8 + seen[0], crop[1] + 8 + seen[1]], [-1.0, 6.0])
+    assert abs(seen[:2]).max() <= 0.5
+
+
+def test_a_start_without_frame_or_box_is_refused(recording: Recording, tracker: SensingTracker) -> None:
+    with pytest.raises(DataError, match="has no box"):
+        tracker.step(recording.inputs(0, 1), None)
+    with pytest.raises(DataError, match="has no frame"):
+        tracker.step(recording.inputs(1, 2), None)
+    with pytest.raises(DataError, match="told with the frame"):
+        tracker.step({**recording.inputs(1, 2), "box": recording.frame_boxes[0]}, None)
+
+
+def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
+    tracker = SensingTracker(Sensing(dt=DT), crop=48)
+    with pytest.raises(ConfigError, match="eval mode"):
+        tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    with pytest.raises(ConfigError, match="even number"):
+        SensingTracker(Sensing(dt=DT), crop=47)

@@ -1,0 +1,95 @@
+"""The sensing recipe end to end, at the size of its quick preset."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_crops import Samples
+from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.training import Run
+
+QUICK = sensing.PRESETS["quick"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
+    run = Run.create(tmp_path_factory.mktemp("sensing") / "run", "sensing", QUICK)
+    return run, sensing.train(QUICK, run, quiet=True)
+
+
+def test_the_network_beats_hold_and_constant_velocity(trained: tuple[Run, dict[str, Any]]) -> None:
+    rows = {row["tracker"]: row for row in trained[1]["trackers"]}
+    # the stated floor: half of hold, and better than a velocity from exact boxes
+    assert rows["learned"]["distance px"] < 0.5 * rows["hold"]["distance px"]
+    assert rows["learned"]["of constant velocity"] < 0.8
+    assert rows["learned"]["auc"] > rows["constant velocity"]["auc"]
+    assert rows["constant velocity"]["of constant velocity"] == 1.0
+
+
+def test_the_error_grows_with_the_bins_since_the_frame(trained: tuple[Run, dict[str, Any]]) -> None:
+    rows = {row["tracker"]: row for row in trained[1]["distance by bin"]}
+    assert all(row["1"] < row["6"] for row in rows.values())
+
+
+def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, results = trained
+    assert sensing.evaluate(Run.open(run.path)) == results
+
+
+def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str, Any]]) -> None:
+    page = sensing.report(trained[0]).read_text()
+    assert all(name in page for name in ("learned", "hold", "constant velocity"))
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
+    torch.manual_seed(0)
+    size, place = 9, torch.tensor([2.0, -3.0])  # beside the middle of the crop
+    picture = torch.zeros(64, 1, size, size)
+    picture[:, 0, 4 - 3, 4 + 2] = 1.0
+    boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
+    events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
+    samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1))
+    turned = sensing.turned(samples)
+    assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
+    for i in range(64):
+        x, y, w, _ = turned.boxes[i].tolist()
+        for one in (turned.frames[i, 0], turned.before[i, 0], turned.events[0, i, 0]):
+            assert one[4 + int(y), 4 + int(x)] == 1.0
+        assert (w == 5.0) == (abs(x) == 2.0)
+        assert turned.motion[i].tolist() == turned.truths[0, i].tolist() == [x, y]
+
+
+def test_the_example_fits_every_network() -> None:
+    inputs = sensing.example(QUICK)
+    for network in sensing.build(dataclasses.replace(QUICK, networks=tuple(sensing.KINDS))).values():
+        outputs, _ = network({name: inputs[name] for name in network.inputs}, ticks=6)
+        assert outputs["head"].shape == (6, 1, 65, 65)
+
+
+def test_fewer_frames_are_fewer_starts() -> None:
+    (part,) = sensing_scores.parts("generated", "validation", 1, thinning=4)
+    assert part.recording.num_frames == 5
+    with pytest.raises(ConfigError, match="fewer than three"):
+        sensing_scores.parts("generated", "validation", 1, thinning=10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"networks": ("lerned",)}, "did you mean 'learned'"), ({"epochs": 0}, "above 0"), ({"shake": -1.0}, "shake")],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(QUICK, **settings)
+
+
+def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
+    for name, preset in sensing.PRESETS.items():
+        run = Run.create(tmp_path / name, "sensing", preset)
+        assert Run.open(run.path).config_as(sensing.Config) == preset
+        json.loads((run.path / "config.json").read_text())
