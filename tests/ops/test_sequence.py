@@ -62,6 +62,7 @@ def path(request: pytest.FixtureRequest) -> Iterator[None]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the sequences that took a fast path, so that no test compares the loop with itself."""
     counted: list[int] = []
+    monkeypatch.setattr(sequence, "FEWEST_STEPS", {"native": 1, "pytorch": 1})
     choose = sequence.choose
     monkeypatch.setattr(sequence, "choose", lambda *a: counted.append(1) or choose(*a))
     return counted
@@ -337,6 +338,10 @@ def test_what_does_not_fit_the_scheme_takes_the_loop(calls: list[int]) -> None:
     assert not calls
 
 
+def test_a_step_alone_takes_the_loop_which_costs_less(path: None) -> None:
+    assert not sequence.serves(torch.ones(1, 2, N)) and sequence.serves(torch.ones(1, 2, N, dtype=torch.bfloat16))
+
+
 def test_a_surrogate_of_ones_own_has_its_derivative_taken(calls: list[int]) -> None:
     class Flat(Surrogate):
         def derivative(self, x: Tensor) -> Tensor:
@@ -357,7 +362,7 @@ def test_what_is_not_finite_is_noticed_at_the_end(name: str, bad: float, path: N
 def test_reference_holds_in_its_own_thread_alone() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    x = torch.ones(1, 1, 1)
+    x = torch.ones(9, 1, 1)
     with reference(), ThreadPoolExecutor(1) as other:
         assert not sequence.serves(x) and other.submit(sequence.serves, x).result()
     assert sequence.serves(x)

@@ -11,27 +11,31 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from spikebridge.errors import ConfigError
+from spikebridge.ops import native
 from spikebridge.ops.dispatch import choose
-from spikebridge.ops.reference import is_reference
+from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.scheme import Memory, Scheme, Values
 
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
+FEWEST_STEPS = {"native": 2, "pytorch": 4}  # of a sequence that is worth a fast path
 
 
 def serves(x: Tensor) -> bool:
-    """Whether a signal can take a fast path: a plain tensor with values, outside transforms and `reference()`.
+    """Whether a signal takes a fast path: a plain tensor of some steps, outside transforms and `reference()`.
 
     Example:
-        >>> serves(torch.ones(2, 1, 1)), serves(torch.ones(2, 1, 1, device="meta"))
+        >>> serves(torch.ones(9, 1, 1)), serves(torch.ones(9, 1, 1, device="meta"))
         (True, False)
     """
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
     known = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
-    return known and x.dtype in (*SINGLE, *HALF)
+    fewest = FEWEST_STEPS["pytorch" if is_without_native() or not native.available() else "native"]
+    # half precision is worked out in float32, however short the sequence
+    return known and (x.dtype in HALF or (x.dtype in SINGLE and len(x) >= fewest))
 
 
 def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tuple[Tensor, Memory]:

@@ -1,0 +1,233 @@
+"""Kernels over whole stretches beside the loop over their steps, in every form of a unit."""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import (
+    Alpha,
+    Difference,
+    Exponential,
+    Gaussian,
+    HybridUnit,
+    Kernel,
+    Mean,
+    Since,
+    Sliding,
+    Sum,
+    Taps,
+    Tumbling,
+    Window,
+)
+from spikebridge.hybrid.restarts import run_kernel
+from spikebridge.ops import reference, sequence, without_native
+from spikebridge.ops.finite_response import finite_response
+
+T, B, N = 29, 3, 5
+LOG2 = 0.6931471805599453
+KERNELS: dict[str, Callable[[bool], Kernel]] = {
+    "Sum": lambda keep: Sum(keep=keep),
+    "Mean": lambda keep: Mean(keep=keep),
+    "Exponential": lambda keep: Exponential(0.003, dt=0.001, keep=keep),
+    "Exponential learned": lambda keep: Exponential(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
+    "Alpha": lambda keep: Alpha(0.003, dt=0.001, keep=keep),
+    "Alpha learned": lambda keep: Alpha(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
+    "Taps": lambda keep: Taps(4, keep=keep),
+    "Taps of one": lambda keep: Taps(1, keep=keep),
+    "Taps a neuron": lambda keep: Taps(9, (N,), keep=keep),
+    "Gaussian learned": lambda keep: Gaussian(0.003, 0.001, dt=0.001, keep=keep, learn=("delay", "sigma")),
+    "Difference": lambda keep: Difference(keep=keep),
+    "Difference over a lag": lambda keep: Difference(3, keep=keep),
+}
+FORMS: dict[str, tuple[Callable[[], Window | None], bool]] = {
+    "one window": (lambda: None, True),
+    "windows of 7 kept": (lambda: Tumbling(7), True),
+    "windows of 7": (lambda: Tumbling(7), False),
+    "windows longer than all taps": (lambda: Tumbling(13), False),
+    "windows of 2": (lambda: Tumbling(2), False),
+    "overlapping windows": (lambda: Sliding(7, 2), False),
+    "since a trigger": (lambda: Since("trigger"), True),
+    "since a trigger a sample": (lambda: Since("trigger"), True),
+}
+every_kernel = pytest.mark.parametrize("name", KERNELS)
+
+
+@pytest.fixture(params=["native", "pytorch"], autouse=True)
+def _paths(request: pytest.FixtureRequest) -> Iterator[None]:
+    with nullcontext() if request.param == "native" else without_native():
+        yield
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What ran without a loop."""
+    seen: list[str] = []
+    monkeypatch.setattr(sequence, "FEWEST_STEPS", {"native": 1, "pytorch": 1})
+    for kind in (Sum, Mean, Exponential, Alpha, Taps, Gaussian, Difference):
+        for method in ("whole", "last"):
+            plain = getattr(kind, method)
+            monkeypatch.setattr(kind, method, lambda *a, _p=plain, _m=method: seen.append(_m) or _p(*a))
+    return seen
+
+
+def flags(form: str) -> Tensor | None:
+    """Windows that open at step 5, 6 and 20; the second sample's at 6 and 11."""
+    if "trigger" not in form:
+        return None
+    opens = torch.zeros(T, B, dtype=torch.bool)
+    opens[[5, 6, 20]] = True
+    if form == "since a trigger":
+        return opens[:, 0]
+    opens[:, 1] = False
+    opens[[6, 11], 1] = True
+    return opens
+
+
+def train(unit: HybridUnit, x: Tensor, opens: Tensor | None, cut: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Values of both parts of a stream, the state after them, and gradients."""
+    unit.zero_grad()
+    x = x.detach().requires_grad_()
+    first, state = unit(x[:cut], None, opens=None if opens is None else opens[:cut])
+    second, state = unit(x[cut:], state, opens=None if opens is None else opens[cut:])
+    y = torch.cat([first, second])
+    (y * torch.linspace(0.5, 1.5, y.numel(), dtype=x.dtype).reshape(y.shape)).sum().backward()
+    carry = list(state.kernel or ())
+    gradients = {"x": x.grad, **{n: p.grad for n, p in unit.named_parameters()}}
+    return [y.detach(), *[m.detach() for m in carry]], gradients
+
+
+@every_kernel
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_kernel_in_every_form(name: str, form: str, dtype: torch.dtype, calls: list[str]) -> None:
+    window, keep = FORMS[form]
+    unit = HybridUnit(window(), KERNELS[name](keep)).to(dtype)
+    x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    fast = train(unit, x, flags(form), cut=16)
+    assert calls, "no fast path was taken"
+    with reference():
+        slow = train(unit, x, flags(form), cut=16)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-5
+    for a, b in zip(fast[0], slow[0], strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+    for key, expected in slow[1].items():
+        torch.testing.assert_close(fast[1][key], expected, rtol=tolerance, atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Alpha"])
+@pytest.mark.parametrize("form", [form for form, (_, keep) in FORMS.items() if keep])
+def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
+    unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
+    x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(4))
+    fast = train(unit, x, flags(form), cut=16)[0]
+    with reference():
+        slow = train(unit, x, flags(form), cut=16)[0]
+    assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
+
+
+EXACT = {
+    "Sum": lambda keep: Sum(keep=keep),
+    "Mean": lambda keep: Mean(keep=keep),
+    "Exponential": lambda keep: Exponential(1 / LOG2, dt=1.0, keep=keep),
+    "Difference": lambda keep: Difference(3, keep=keep),
+}
+
+
+@pytest.mark.parametrize("name", [*EXACT, "Taps"])
+@pytest.mark.parametrize("window", [Tumbling(4), Tumbling(8), Sliding(4, 1)], ids=str)
+def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Window) -> None:
+    kernel = Taps(3) if name == "Taps" else EXACT[name](False)
+    if isinstance(kernel, Taps):
+        torch.nn.init.constant_(kernel.weight, 0.25)
+    unit = HybridUnit(window, kernel).double()
+    x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
+    fast, _ = unit(x)
+    with reference():
+        slow, _ = unit(x)
+    assert torch.equal(fast, slow)
+
+
+@every_kernel
+def test_a_kernel_alone_runs_over_time_too(name: str, calls: list[str]) -> None:
+    kernel, x = KERNELS[name](True), torch.randn(T, B, N)
+    first, carry = kernel(x[:11])
+    second, carry = kernel(x[11:], carry)
+    assert calls.count("whole") == 2
+    with reference():
+        values, end = kernel(x)
+    torch.testing.assert_close(torch.cat([first, second]), values, rtol=1e-5, atol=1e-5)
+    for a, b in zip(carry, end, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@every_kernel
+def test_a_state_shares_no_memory_with_a_long_signal(name: str) -> None:
+    with torch.no_grad():
+        _, carry = KERNELS[name](True)(torch.randn(200, B, N))
+    assert all(tensor.untyped_storage().nbytes() <= 20 * B * N * 4 for tensor in carry)
+
+
+@every_kernel
+@pytest.mark.parametrize("shape", [(1, 1, N), (2, 1, N), (4, 2, 3, N), (70, 1, N)], ids=str)
+def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikebridge.ops.cutting.ROW", 12)
+    kernel = KERNELS[name](True)
+    x = torch.randn(*shape[:-1], 2 * N)[..., ::2]
+    fast, _ = kernel(x)
+    with reference():
+        slow, _ = kernel(x)
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+@every_kernel
+def test_a_restart_leaves_behind_what_was_not_finite(name: str) -> None:
+    x = torch.randn(T, B, N)
+    x[2, 1, 3] = float("inf")
+    restarts = [t == 12 for t in range(T)]
+    fast, _ = run_kernel(KERNELS[name](True), x, None, restarts)
+    with reference():
+        slow, _ = run_kernel(KERNELS[name](True), x, None, restarts)
+    assert fast[12:].isfinite().all()
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> None:
+    class Doubled(Sum):
+        def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, Any]:
+            return super().step(2 * x_t, state)
+
+    y, _ = HybridUnit(Tumbling(4), Doubled())(torch.ones(4, 1, 1))
+    assert y.item() == 8.0 and not calls
+
+
+def test_transforms_and_the_reference_take_the_loop(calls: list[str]) -> None:
+    kernel, x = Exponential(0.003, dt=0.001, keep=True), torch.randn(T, B, N)
+    expected, _ = kernel(x)
+    calls.clear()
+    mapped = torch.func.vmap(lambda one: kernel(one.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)
+    with reference():
+        kernel(x)
+    assert not calls and torch.equal(mapped, expected)
+
+
+def test_second_derivatives_of_taps_are_refused() -> None:
+    x = torch.randn(8, 1, 1).requires_grad_()
+    with pytest.raises(ConfigError, match="second derivative"):
+        torch.autograd.grad(Taps(3, keep=True)(x)[0].sum(), x, create_graph=True)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 4), (3, 2, 1)], ids=str)
+def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
+    signal = torch.randn(9, 2, 4, dtype=torch.float64, requires_grad=True)
+    taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    response = finite_response(signal, taps)
+    expected = torch.stack([sum(taps[k] * signal[2 + t - k] for k in range(3)) for t in range(7)])
+    torch.testing.assert_close(response, expected)
+    weights = torch.randn_like(response)
+    for a, b in zip(*(torch.autograd.grad((r * weights).sum(), (signal, taps)) for r in (response, expected))):  # noqa: B905
+        torch.testing.assert_close(a, b)
