@@ -25,7 +25,7 @@ class NetworkState(NamedTuple):
 
     Attributes:
         ticks: the next tick.
-        like: an empty `(B, 0)`, which tells batch size, dtype and device.
+        like: an empty tensor, batch first, which tells batch size, dtype and device.
         parts: the states of the parts.
         links: what the links remember.
         inputs: an empty `(B, 0, *N)` for each input, by which later ones are known.
@@ -135,7 +135,7 @@ class HybridNetwork(nn.Module):
             self._carried[key] = find_shapes(self, _time_first(known))
         like = next(x for x in known.values() if x.is_floating_point())
         parts, links = begin(self, like, self._carried[key])
-        return NetworkState(0, like.new_empty((like.shape[0], 0)), parts, links, known)
+        return NetworkState(0, like, parts, links, known)
 
     def forward(
         self,

@@ -139,8 +139,8 @@ def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], s
 
 def _initial_value(route: Route, like: Tensor, shape: torch.Size, flags: bool) -> Tensor | None:
     initial = getattr(route.link, "initial", None)
-    if initial is None:
-        return None  # a modulation is absent before its first value
+    if initial is None or (route.sampled and route.link.delay == 0):
+        return None  # a modulation is absent before its first value, and a sampled link without delay has one at once
     if not isinstance(initial, Tensor):
         return like.new_full((like.shape[0], *shape), initial, dtype=torch.bool if flags else like.dtype)
     value = initial.to(device=like.device, dtype=torch.bool if flags else like.dtype)

@@ -128,6 +128,8 @@ class Sliding(Window):
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
+        if used == len(x):
+            return windows, CutState(x.new_empty((x.shape[1], 0, *x.shape[2:])))
         rest = x[used:]
         if used or x is given:
             # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
