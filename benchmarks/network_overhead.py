@@ -162,16 +162,20 @@ def trained(run: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
 
 
 def take_turns(ours: Callable[[], list[Tensor]], hand: Callable[[], list[Tensor]], rounds: int) -> tuple[float, float]:
-    """Median seconds of a run of the network and of the modules by hand, after a check that both give the same."""
+    """Seconds of a run by hand, and what the network adds to it: medians over rounds in which both take turns."""
     for one, other in zip(ours(), hand(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    times: tuple[list[float], list[float]] = ([], [])
+    by_hand, added = [], []
     for _ in range(rounds):
-        for run, kept in zip((ours, hand), times, strict=True):
+        times = []
+        for run in (hand, ours):
+            # the time of this process alone: others may be at work on the machine
             start = time.process_time()
             run()
-            kept.append(time.process_time() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+            times.append(time.process_time() - start)
+        by_hand.append(times[0])
+        added.append(times[1] - times[0])
+    return statistics.median(by_hand), statistics.median(added)
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
@@ -181,32 +185,36 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         frames, events = torch.randn(FRAMES, batch, 256), torch.randn(TICKS, batch, 300)
         plain, loop = build(loop=False).eval(), build(loop=True).eval()
         spans = len(next(group for group in loop.plan.groups if group.loop).spans(0, TICKS))
+        share = 0.05 if batch >= 32 else None
+        ours, hand = whole(plain, frames, events), without_a_loop(plain, frames, events)
+        rows.append(row("no loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "share", share))
         with torch.no_grad():
-            ours, hand = take_turns(whole(plain, frames, events), without_a_loop(plain, frames, events), rounds)
-            rows.append(row("no loop, forward", batch, ours, hand, "share", 0.05 if batch >= 32 else None))
-        ours, hand = take_turns(
-            trained(whole(plain, frames, events)), trained(without_a_loop(plain, frames, events)), rounds
-        )
-        rows.append(row("no loop, training", batch, ours, hand, "share", 0.05 if batch >= 32 else None))
+            rows.append(row("no loop, forward", batch, take_turns(ours, hand, rounds), "share", share))
+        ours, hand = whole(loop, frames, events), in_a_loop(loop, frames, events)
+        rows.append(row("loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "span", 3e-4, spans))
         with torch.no_grad():
-            ours, hand = take_turns(whole(loop, frames, events), in_a_loop(loop, frames, events), rounds)
-            rows.append(row("loop, forward", batch, ours, hand, "span", 3e-4, spans))
-        ours, hand = take_turns(trained(whole(loop, frames, events)), trained(in_a_loop(loop, frames, events)), rounds)
-        rows.append(row("loop, training", batch, ours, hand, "span", 3e-4, spans))
-        with torch.no_grad():
+            rows.append(row("loop, forward", batch, take_turns(ours, hand, rounds), "span", 3e-4, spans))
             for name, network in (("step, no loop", plain), ("step, loop", loop)):
-                ours, hand = take_turns(stepped(network, frames, events), tick_by_tick(network, frames, events), rounds)
-                rows.append(row(name, batch, ours, hand, "tick", 1.5e-4, TICKS))
+                ours, hand = stepped(network, frames, events), tick_by_tick(network, frames, events)
+                rows.append(row(name, batch, take_turns(ours, hand, rounds), "tick", 1.5e-4, TICKS))
     return rows
 
 
 def row(
-    what: str, batch: int, ours: float, hand: float, per: str, aim: float | None, number: int = 1
+    what: str, batch: int, times: tuple[float, float], per: str, aim: float | None, number: int = 1
 ) -> dict[str, Any]:
     """A figure with its aim: the share of what the network adds, or the seconds that it adds a span or tick."""
-    added = (ours - hand) / hand if per == "share" else (ours - hand) / number
-    times = {"network [ms]": round(1e3 * ours, 3), "by hand [ms]": round(1e3 * hand, 3)}
-    return {"what": what, "batch": batch, **times, "added": added, "per": per, "aim": aim}
+    hand, more = times
+    added = more / hand if per == "share" else more / number
+    return {
+        "what": what,
+        "batch": batch,
+        "by hand [ms]": round(1e3 * hand, 3),
+        "network [ms]": round(1e3 * (hand + more), 3),
+        "added": added,
+        "per": per,
+        "aim": aim,
+    }
 
 
 def text(value: float | None, per: str) -> str:
@@ -223,10 +231,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     rows = measure(rounds)
-    print(f"{'':20}{'batch':>6}{'network':>11}{'by hand':>11}{'added':>18}{'aim':>16}")
+    print(f"{'':20}{'batch':>6}{'by hand':>11}{'network':>11}{'added':>18}{'aim':>16}")
     for r in rows:
         print(
-            f"{r['what']:20}{r['batch']:>6}{r['network [ms]']:>8.2f} ms{r['by hand [ms]']:>8.2f} ms"
+            f"{r['what']:20}{r['batch']:>6}{r['by hand [ms]']:>8.2f} ms{r['network [ms]']:>8.2f} ms"
             f"{text(r['added'], r['per']):>18}{text(r['aim'], r['per']):>16}"
         )
     found = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}

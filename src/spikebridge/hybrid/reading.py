@@ -1,5 +1,6 @@
 """Held readings: at each of a part's ticks the newest value that has arrived."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -25,7 +26,7 @@ class Reading:
     held: Tensor | None
     arrived: Tensor | None
     counts: list[int]
-    rows: list[Tensor | None] | None = None
+    rows: Sequence[Tensor] = ()
 
     @property
     def newest(self) -> Tensor | None:
@@ -64,10 +65,12 @@ class Reading:
         return self._row(self.counts[a]).unsqueeze(0) if same else self.values(a, b)
 
     def _row(self, count: int) -> Tensor:
-        if self.rows is None:
+        if count == 0 or self.arrived is None:
+            row = self.held
+        else:
             # unbind, not arrived[i]: indexing would cost the whole length each time in the backward pass
-            self.rows = [self.held, *(self.arrived.unbind(0) if self.arrived is not None else ())]
-        row = self.rows[count]
+            self.rows = self.rows or self.arrived.unbind(0)
+            row = self.rows[count - 1]
         if row is None:
             raise IndexError("nothing has arrived yet")
         return row
