@@ -12,9 +12,11 @@ from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
 from spikebridge.neurons.quantity import Modulated, are_hidden
 from spikebridge.neurons.state import State
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.scheme import Memory, Scheme, Values
 from spikebridge.ops.sequence import run_sequence, serves
+
+KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
 
 
 class Neuron(Stateful):
@@ -100,20 +102,22 @@ class Neuron(Stateful):
         return self._run(x, state, self.arguments(quantities))
 
     def _run(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
-        y, state = (self._run_scheme if self._is_fast(x, state, arguments) else self._loop)(x, state, arguments)
+        scheme = self._scheme(x, state, arguments)
+        y, state = self._loop(x, state, arguments) if scheme is None else self._whole(scheme, x, state, arguments)
         refuse_not_finite(self, state[0])
         return y, state
 
-    def _is_fast(self, x: Tensor, state: State, arguments: dict[str, Any]) -> bool:
-        """Whether the whole sequence can run at once: same numbers, without a loop over step functions."""
-        if not self.follows_scheme or not serves(x) or getattr(state, "wait", None) is not None:
-            return False
-        surrogate = arguments.get("surrogate", ARCTAN)
-        return type(surrogate).__call__ is Surrogate.__call__  # who makes spikes in another way has only the loop
+    def _scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> Scheme | None:
+        """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
+        if not self.follows_scheme or getattr(state, "wait", None) is not None:
+            return None
+        scheme = Scheme(**{name: arguments[name] for name in KINDS if name in arguments})
+        surrogate = scheme.surrogate
+        # who makes spikes in another way has only the loop
+        plain = surrogate is None or type(surrogate).__call__ is Surrogate.__call__
+        return scheme if plain and serves(x, scheme) else None
 
-    def _run_scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
-        kind = {name: arguments[name] for name in ("surrogate", "reset", "detach_reset") if name in arguments}
-        scheme = Scheme(**kind)
+    def _whole(self, scheme: Scheme, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         values = Values(**{name: arguments[name] for name in Values._fields if name in arguments})
         memory = Memory(**{name: value for name, value in state._asdict().items() if name in Memory._fields})
         y, end = run_sequence(scheme, x, memory, values)

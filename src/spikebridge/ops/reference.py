@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 _reference: ContextVar[bool] = ContextVar("reference", default=False)
 _without_native: ContextVar[bool] = ContextVar("without_native", default=False)
 
@@ -42,6 +44,7 @@ def without_native() -> Iterator[None]:
         _without_native.reset(token)
 
 
+@torch.compiler.assume_constant_result  # a compiler asks once, while it traces
 def is_reference() -> bool:
     """Whether fast paths are off."""
     return _reference.get()

@@ -13,24 +13,30 @@ from torch.autograd import forward_ad
 from spikebridge.errors import ConfigError
 from spikebridge.ops import native
 from spikebridge.ops.dispatch import choose
+from spikebridge.ops.opaque import NEED_THE_INPUT, can_be_spelt, run_opaque
 from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.scheme import Memory, Scheme, Values
 
-NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
 FEWEST_STEPS = {"native": 2, "pytorch": 4}  # of a sequence that is worth a fast path
 
 
-def serves(x: Tensor) -> bool:
+def serves(x: Tensor, scheme: Scheme | None = None) -> bool:
     """Whether a signal takes a fast path: a plain tensor of some steps, outside transforms and `reference()`.
+
+    While a network is compiled or exported, every length of a neuron's `scheme` does: as one operator, which need not
+    unroll time.
 
     Example:
         >>> serves(torch.ones(9, 1, 1)), serves(torch.ones(9, 1, 1, device="meta"))
         (True, False)
     """
     # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
+        spelt = scheme is not None and can_be_spelt(scheme.surrogate)
+        return spelt and x.dtype in (*SINGLE, *HALF) and not is_reference()
+    if is_reference() or torch._C._are_functorch_transforms_active():
         return False
     known = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
     fewest = FEWEST_STEPS["pytorch" if is_without_native() or not native.available() else "native"]
@@ -63,7 +69,9 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
         start = start.each(Tensor.float)
         values = Values(*[n.float() if isinstance(n, Tensor) else n for n in values])
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if torch.compiler.is_compiling():
+        y, end = run_opaque(scheme, x, start, values)
+    elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         y, *memories = _Sequence.apply(scheme, x, *start, *values)
         end = Memory(*memories)
     else:

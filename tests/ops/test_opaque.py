@@ -1,0 +1,105 @@
+"""Compiled and exported networks: time is one operator, with the numbers and gradients of the layer itself."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
+from spikebridge.ops import reference
+from spikebridge.ops.opaque import can_be_spelt, sequence
+from spikebridge.ops.scheme import Values
+
+LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")
+LAYERS = {
+    "LIF": lambda: LIF(0.01, dt=0.004, learn=LEARNED),
+    "LIF, soft": lambda: LIF(0.01, dt=0.004, reset="soft", learn=LEARNED),
+    "LIF, detached": lambda: LIF(0.01, dt=0.004, detach_reset=True, surrogate=Arctan(2.0)),
+    "Memoryless": lambda: Memoryless(),
+    "CubaLIF": lambda: CubaLIF(0.01, 0.004, dt=0.004, learn=(*LEARNED, "tau_syn")),
+    "AdaptiveLIF": lambda: AdaptiveLIF(0.01, 0.03, dt=0.004, learn=(*LEARNED, "tau_adaptation", "jump")),
+    "Integrator": lambda: Integrator(0.01, dt=0.004, learn=("tau", "v_leak", "r")),
+}
+OPERATOR = torch.ops.spikebridge.sequence.default
+
+
+class Outputs(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    torch._dynamo.reset()
+
+
+def train(run: Any, layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor | None]]:
+    layer.zero_grad()
+    x = x.detach().requires_grad_()
+    y, state = run(x)
+    ((y * torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape)).sum() + state[0].square().sum()).backward()
+    return y.detach(), {"x": x.grad, **{n: p.grad for n, p in layer.named_parameters()}}
+
+
+def nodes(program: torch.export.ExportedProgram) -> list[Any]:
+    return [node.target for node in program.graph.nodes if node.op == "call_function"]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str) -> None:
+    layer, x = LAYERS[name](), torch.randn(9, 2, 5) * 0.6 + 0.4
+    spikes, gradients = train(layer, layer, x)
+    compiled, found = train(torch.compile(layer, backend="aot_eager", fullgraph=True), layer, x)
+    assert torch.equal(spikes, compiled)
+    for key, expected in gradients.items():
+        assert (expected is None) == (found[key] is None)
+        if expected is not None:
+            torch.testing.assert_close(found[key], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_time_is_not_unrolled() -> None:
+    network = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2), Integrator(0.01, dt=0.004)))
+    counts = [len(nodes(torch.export.export(network, (torch.randn(t, 2, 5),)))) for t in (3, 60)]
+    assert counts[0] == counts[1]
+
+
+def test_an_exported_network_gives_its_numbers() -> None:
+    network, x = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2))), torch.randn(9, 2, 5)
+    program = torch.export.export(network, (x,))
+    assert nodes(program).count(OPERATOR) == 1
+    assert torch.equal(program.module()(x), network(x))
+
+
+def test_the_reference_is_exported_step_by_step() -> None:
+    x = torch.randn(9, 2, 5)
+    with reference():
+        program = torch.export.export(Outputs(LIF(0.01, dt=0.004)), (x,))
+    assert OPERATOR not in nodes(program)
+    assert torch.equal(program.module()(x), LIF(0.01, dt=0.004)(x)[0])
+
+
+def test_a_surrogate_that_cannot_be_spelt_takes_the_loop() -> None:
+    class Steep(Surrogate):
+        def derivative(self, x: Tensor) -> Tensor:
+            return torch.full_like(x, 3.0)
+
+    layer, x = LIF(0.01, dt=0.004, surrogate=Steep()), torch.randn(4, 2, 5)
+    assert not can_be_spelt(Steep())
+    assert OPERATOR not in nodes(torch.export.export(Outputs(layer), (x,)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, when it loads its checks
+@pytest.mark.parametrize("with_memories", [False, True])
+def test_the_operator_is_sound(with_memories: bool) -> None:
+    x = torch.randn(6, 2, 3, requires_grad=True)
+    memories = [torch.rand(2, 3, requires_grad=True) if needed else None for needed in (True, with_memories, False)]
+    decay = torch.full((3,), 0.5, requires_grad=True)
+    tensors = [decay, *[None] * (len(Values._fields) - 1)]
+    numbers = [float("nan"), 1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0]
+    words = ("spikebridge.neurons.surrogate.Arctan", 1.0, "hard", False)
+    torch.library.opcheck(sequence, (x, *memories, *tensors, numbers, *words))
