@@ -77,6 +77,17 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
     assert np.isfinite(boxes).all()
 
 
+def test_a_box_that_has_drifted_is_pulled_back(recording: Recording, tracker: SensingTracker) -> None:
+    frame, box = recording.frames[0], recording.frame_boxes[0]
+    drifted = box + np.array([3.0, -2.0, 0.0, 0.0])
+    _, told, told_boxes = tracker._cut(frame, box)
+    _, now, boxes = tracker._cut(frame, drifted)
+    with torch.no_grad():
+        back = tracker.sensing.find_again(now, boxes, told, told_boxes)
+    # the same picture, so the way back is exact to the stride of the features
+    torch.testing.assert_close(back, torch.tensor([[-3.0, 2.0]]), atol=1.0, rtol=0)
+
+
 def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
     told = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
@@ -121,3 +132,5 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
         tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
     with pytest.raises(ConfigError, match="even number"):
         SensingTracker(Sensing(dt=DT), crop=47)
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        SensingTracker(Sensing(dt=DT), recall=2.0)

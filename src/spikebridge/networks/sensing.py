@@ -142,6 +142,28 @@ class Sensing(HybridNetwork):
         back, _ = expected_place(self.back(template(now, boxes), then - now), -motion, self.search)
         return self.trust(motion, -back)
 
+    def find_again(
+        self,
+        frames: Float[Tensor, "B 1 H W"],
+        boxes: Float[Tensor, "B 4"],
+        told: Float[Tensor, "B 1 H W"],
+        told_boxes: Float[Tensor, "B 4"],
+    ) -> Float[Tensor, "B 2"]:
+        """Where the target of an earlier frame is, beside the box that is believed now [px].
+
+        Args:
+            frames: crops around the box, grey levels 0 to 255.
+            boxes: as for `follow`.
+            told: crops of the earlier frame, around the box that was told with it.
+            told_boxes: as for `follow`.
+        """
+        if self.back is None:
+            return torch.zeros_like(boxes[:, :2])
+        now, then = self.parts["what"](torch.cat([frames, told])).chunk(2)
+        seen = self.back(self.parts["template"](then, told_boxes), now - then)
+        place, _ = expected_place(seen, torch.zeros_like(boxes[:, :2]), self.search)
+        return place + told_boxes[:, :2] - boxes[:, :2]
+
     def respond(
         self, inputs: dict[str, Tensor], state: NetworkState | None
     ) -> tuple[Float[Tensor, "T B D D"], NetworkState]:

@@ -37,6 +37,8 @@ class TrackingState(NamedTuple):
         crop: what the network sees.
         start: what was expected when the frame came.
         network: since the frame.
+        told_frame: the last frame with which a box was told.
+        told_box: that box [px].
     """
 
     box: Float[np.ndarray, "4"]
@@ -49,6 +51,8 @@ class TrackingState(NamedTuple):
     crop: Crop
     start: Start
     network: NetworkState | None
+    told_frame: NDArray[np.uint8]
+    told_box: Float[np.ndarray, "4"]
 
 
 class SensingTracker:
@@ -57,6 +61,8 @@ class SensingTracker:
     Args:
         sensing: the network, in eval mode.
         crop: side of the square that it sees around the target [px].
+        recall: at a frame without a told box, the share by which the tracker's own is pulled to where the target looks
+            as it did in the last told one; 0 lets small errors add up.
 
     Example:
         >>> from spikebridge.analysis.tracking_protocols import between_frames
@@ -68,11 +74,14 @@ class SensingTracker:
         15
     """
 
-    def __init__(self, sensing: Sensing, crop: int = 96) -> None:
+    def __init__(self, sensing: Sensing, crop: int = 96, recall: float = 0.1) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
+        if not 0 <= recall <= 1:
+            raise ConfigError(f"recall is a share from 0 to 1, but got {recall}")
         self.sensing = sensing
         self.crop = crop
+        self.recall = recall
 
     def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
         """Where the target is at the end of this step.
@@ -108,11 +117,10 @@ class SensingTracker:
         if told := "box" in inputs:
             box = np.asarray(inputs["box"], dtype=np.float64)
         elif last is not None:
-            box = _moved(last.box, last.start.motion * (before / last.period))
+            box = self._found_again(inputs["frame"], last, before)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
-        crop, seen = crop_around(box, self.crop)
-        frame, boxes = crop_frame(inputs["frame"], crop)[None], torch.tensor(seen[None], dtype=torch.float32)
+        crop, frame, boxes = self._cut(inputs["frame"], box)
         if last is None:
             start, period = self.sensing.begin(frame, boxes), self.sensing.dt
         else:
@@ -120,8 +128,23 @@ class SensingTracker:
             motion = torch.tensor((_middle(box) - _middle(last.frame_box))[None], dtype=torch.float32)
             start = self.sensing.begin(frame, boxes, crop_frame(last.frame, crop)[None], motion)
         mended = box if told else _moved(box, start.place)
-        state = TrackingState(box, 0.0, inputs["frame"], mended, box, 0.0, period, crop, start, None)
+        anchor = (inputs["frame"], box) if told or last is None else (last.told_frame, last.told_box)
+        state = TrackingState(box, 0.0, inputs["frame"], mended, box, 0.0, period, crop, start, None, *anchor)
         return state, {"frames": frame[None], "boxes": boxes[None]}
+
+    def _found_again(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
+        """The last answer, moved on to the time of a frame and pulled to where the target looks as it was told."""
+        box = _moved(last.box, last.start.motion * (seconds / last.period))
+        if self.recall == 0:
+            return box
+        _, now, boxes = self._cut(frame, box)
+        _, told, told_boxes = self._cut(last.told_frame, last.told_box)
+        return _moved(box, self.recall * self.sensing.find_again(now, boxes, told, told_boxes))
+
+    def _cut(self, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[Crop, Tensor, Tensor]:
+        """What the network sees of a frame around a box, and how it sees the box."""
+        crop, seen = crop_around(box, self.crop)
+        return crop, crop_frame(frame, crop)[None], torch.tensor(seen[None], dtype=torch.float32)
 
     def _follow(
         self, events: BinEvents, since: float, state: TrackingState, opening: dict[str, Tensor]
