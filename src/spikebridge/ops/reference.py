@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
-
 _reference: ContextVar[bool] = ContextVar("reference", default=False)
 _without_native: ContextVar[bool] = ContextVar("without_native", default=False)
 
@@ -44,10 +42,13 @@ def without_native() -> Iterator[None]:
         _without_native.reset(token)
 
 
-@torch.compiler.assume_constant_result  # a compiler asks once, while it traces
 def is_reference() -> bool:
     """Whether fast paths are off."""
     return _reference.get()
+
+
+# a compiler asks once, while it traces: torch.compiler.assume_constant_result says the same, but loads the compiler
+is_reference._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_without_native() -> bool:
