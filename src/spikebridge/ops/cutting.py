@@ -39,7 +39,7 @@ def number(value: Value) -> Value:
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
 
 
-def is_number(value: Value, wanted: float) -> bool:
+def is_number(value: Value, wanted: float | int) -> bool:
     """Whether a value is known to be a certain number."""
     return not isinstance(value, Tensor) and value == wanted
 
