@@ -123,3 +123,10 @@ def test_wrong_shapes_are_refused() -> None:
         raster([1.0, 0.0, 1.0], dt=0.001)
     with pytest.raises(ShapeError, match=r"membranes need the shape \(T, N\), but got \(2, 1, 1\)"):
         membrane_traces(torch.zeros(2, 1, 1), dt=0.001)
+
+
+def test_a_kernel_with_a_time_constant_a_channel_answers_in_every_channel() -> None:
+    kernel = Exponential(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), dt=1.0)
+    answer = impulse_response(kernel, 3)
+    assert answer.shape == (3, 2, 1, 1)
+    torch.testing.assert_close(answer[1].flatten(), torch.exp(-1 / torch.tensor([1.0, 2.0])))

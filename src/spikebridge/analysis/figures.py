@@ -130,7 +130,9 @@ def impulse_response(kernel: Kernel, num_steps: int) -> Tensor:
     """
     place = next(kernel.parameters(), torch.empty(0))
     weight = getattr(kernel, "weight", None)
-    shape = weight.shape[1:] if isinstance(weight, Tensor) else ()
+    shapes = [weight.shape[1:]] if isinstance(weight, Tensor) else []
+    shapes += [value.shape for name in kernel.modulable if isinstance(value := getattr(kernel, name), Tensor)]
+    shape = torch.broadcast_shapes(*shapes)
     pulse = torch.zeros(num_steps, 1, *shape, dtype=place.dtype, device=place.device)
     pulse[0] = 1
     with torch.no_grad():
