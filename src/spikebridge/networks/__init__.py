@@ -1,5 +1,7 @@
 """The reference networks and their parts."""
 
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, Kalman, fit_kalman
 from spikebridge.networks.what_where import KINDS, Answer, Sensitize, matched, num_parameters, what_where
 
@@ -9,6 +11,8 @@ __all__ = [
     "ConstantVelocity",
     "Hold",
     "Kalman",
+    "Sensing",
+    "SensingTracker",
     "Sensitize",
     "fit_kalman",
     "matched",
