@@ -1,5 +1,7 @@
 """Compiled and exported networks: time is one operator, with the numbers and gradients of the layer itself."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -60,6 +62,11 @@ def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str) -> None:
         assert (expected is None) == (found[key] is None)
         if expected is not None:
             torch.testing.assert_close(found[key], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_importing_loads_no_compiler() -> None:
+    program = "import sys, spikebridge.neurons, spikebridge.hybrid; print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_time_is_not_unrolled() -> None:

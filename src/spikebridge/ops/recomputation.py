@@ -1,0 +1,56 @@
+"""Less memory in training for one more forward pass: spans of time whose inner values are worked out again.
+
+Because a state is an argument and a result, the state between two spans is all that the backward pass has to be given:
+it runs each span again, the last one first (T. Chen et al., arXiv:1604.06174, 2016).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from spikebridge.errors import ConfigError
+
+
+def recompute(
+    layer: Callable[..., tuple[Tensor, Any]], x: Shaped[Tensor, "T B *N"], state: Any = None, *, span: int
+) -> tuple[Shaped[Tensor, "T B *M"], Any]:
+    """`layer(x, state)` with the same numbers and gradients, keeping for the backward pass one span of steps at a time.
+
+    Args:
+        layer: a layer or a whole network with a state: `y, state = layer(x, state)`.
+        x: the signal.
+        state: from an earlier part of the stream, or None.
+        span: steps that are worked out again together; about the root of T keeps least.
+
+    Returns:
+        Outputs and the last state.
+
+    Raises:
+        ConfigError: a span below 1, or a network in training that counts what it sees (batch normalisation): it would
+            count twice.
+
+    Example:
+        >>> from spikebridge.neurons import IF
+        >>> spikes, state = recompute(IF(v_threshold=2.0), torch.ones(4, 1, 1), span=2)
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+    if span < 1:
+        raise ConfigError(f"recompute needs a span of at least 1 step, but got {span}")
+    for path, module in layer.named_modules() if isinstance(layer, nn.Module) else ():
+        if module.training and getattr(module, "track_running_stats", False):
+            raise ConfigError(
+                f"{type(module).__name__} at {path!r} counts what it sees in training and would count each span twice; "
+                "put it in eval mode, use GroupNorm, or train without recompute"
+            )
+    if not torch.is_grad_enabled() or len(x) <= span:
+        return layer(x, state)
+    outputs = []
+    for stretch in x.split(span):
+        y, state = checkpoint(layer, stretch, state, use_reentrant=False)
+        outputs.append(y)
+    return torch.cat(outputs), state

@@ -1,0 +1,75 @@
+"""Recomputation: the same numbers and gradients from less memory."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons import LIF, CubaLIF, Integrator, Recurrent, Sequential
+from spikebridge.ops import recompute
+
+
+def network() -> Sequential:
+    torch.manual_seed(0)
+    return Sequential(
+        nn.Linear(6, 32),
+        LIF(0.01, dt=0.004, learn="tau"),
+        nn.Dropout(0.2),
+        Recurrent(CubaLIF(dt=0.004), nn.Linear(32, 32)),
+        nn.Linear(32, 3),
+        Integrator(dt=0.004),
+    )
+
+
+def train(net: Sequential, x: Tensor, span: int | None, state: Any = None) -> list[Tensor]:
+    torch.manual_seed(1)
+    net.zero_grad()
+    x = x.detach().requires_grad_()
+    y, end = net(x, state) if span is None else recompute(net, x, state, span=span)
+    (y.square().sum() + end.layers[1].v.sum()).backward()
+    return [y.detach(), x.grad, *(p.grad for p in net.parameters())]
+
+
+@pytest.mark.parametrize("span", [1, 5, 7, 20, 50])
+def test_numbers_and_gradients_are_the_same(span: int) -> None:
+    net, x = network().eval(), torch.randn(20, 2, 6)
+    with torch.no_grad():
+        _, state = net(torch.randn(3, 2, 6))
+    for a, b in zip(train(net, x, span, state), train(net, x, None, state), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_draws_are_drawn_again() -> None:
+    net, x = network().train(), torch.randn(20, 2, 6)
+    for a, b in zip(train(net, x, 5), train(net, x, 5), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def most_memory(net: Sequential, x: Tensor, span: int | None) -> int:
+    """The most bytes that were taken at once in a training step, counted as they are taken and given back."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        train(net, x, span)
+    held = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def test_less_memory_is_taken() -> None:
+    net, x = network().eval(), torch.randn(400, 8, 6)
+    train(net, x, None)
+    assert most_memory(net, x, 20) < most_memory(net, x, None) / 4
+
+
+def test_networks_that_count_and_bad_spans_are_refused() -> None:
+    counting = Sequential(nn.BatchNorm1d(6), LIF(dt=0.004))
+    x = torch.randn(20, 2, 6)
+    with pytest.raises(ConfigError, match="BatchNorm1d at '0' counts what it sees"):
+        recompute(counting, x, span=5)
+    recompute(counting.eval(), x, span=5)
+    with pytest.raises(ConfigError, match="at least 1 step, but got 0"):
+        recompute(counting, x, span=0)
