@@ -417,3 +417,24 @@ def test_a_held_integrator_of_another_clock_runs_in_mixed_precision() -> None:
         more, _ = net(signals(), state)
     assert outputs["where"].dtype == more["where"].dtype
     assert outputs["where"].isfinite().all()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_part_that_writes_into_its_input_is_refused(held: bool) -> None:
+    writer = nn.Sequential(nn.ReLU(inplace=True), nn.Identity())
+    clocks = {"b": every(0.001)} if held else None
+    net = linked(Transmission("x", "a"), Transmission("a", "b", held=held), parts=PARTS | {"b": writer}, clocks=clocks)
+    with pytest.raises(
+        ConfigError, match=r"Sequential writes into its input, which others read, too; .* inplace=False"
+    ):
+        net({"x": torch.rand(3, 1, 2)})
+    unit = HybridUnit(None, None, nn.ReLU(inplace=True))
+    with pytest.raises(ConfigError, match="ReLU writes into its input"):
+        linked(Transmission("x", "a"), Transmission("a", "b", unit))({"x": torch.rand(3, 1, 2)})
+    # inside a part, and behind a kernel, nobody else reads
+    inside = PARTS | {"b": nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))}
+    fresh = HybridUnit(None, Sum(), nn.ReLU(inplace=True))
+    outputs, _ = linked(Transmission("x", "a"), Transmission("a", "b", fresh), parts=inside)({"x": torch.ones(3, 1, 2)})
+    assert outputs["a"].eq(1).all()
+    with torch.inference_mode():
+        linked(Transmission("x", "a"), Transmission("a", "b"))({"x": torch.rand(3, 1, 2)})

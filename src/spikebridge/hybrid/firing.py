@@ -1,20 +1,19 @@
 """How a part fires: it reads its links, runs over all its ticks of a span at once, and gives its outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.hybrid.calling import call
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.link import Modulation
 from spikebridge.hybrid.reading import Reading
 from spikebridge.hybrid.route import Route
 from spikebridge.hybrid.transit import Transit
-from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State
-from spikebridge.neurons.stateless import modulated, over_time
 
 
 def fire(
@@ -65,28 +64,6 @@ def fire(
     return _run(part, signals, named, state, effects, len(ticks))
 
 
-def call(
-    part: nn.Module,
-    signals: Sequence[Tensor],
-    named: Mapping[str, Tensor],
-    state: State,
-    effects: Mapping[str, list[Effect]],
-) -> tuple[Tensor, State]:
-    """A part on its signals `(T, B, *N)`, with what modulates it by path.
-
-    Example:
-        >>> y, state = call(nn.Identity(), [torch.ones(2, 1, 3)], {}, None, {})
-        >>> y.shape
-        torch.Size([2, 1, 3])
-    """
-    if isinstance(part, Stateful):
-        y, state = part(*signals, state, **named, **effects)
-        return y, state
-    if effects:
-        return modulated(part, effects, *signals, **named), None
-    return over_time(part, *signals, **named), None
-
-
 def _read(transit: Transit, arrived: Tensor | None, ticks: list[int], start: int) -> Reading:
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
@@ -117,7 +94,7 @@ def _run(
 ) -> tuple[Tensor, State]:
     """Runs the part in segments, through each of which a modulation is there or absent, and modulated weights stay."""
     if not effects:
-        return call(part, signals, named, state, {})
+        return call(part, signals, named, state)
     edges = {0, num_ticks}
     for route, reading in effects:
         edges |= set(reading.changes if route.acts_on_a_parameter else (reading.appears,))

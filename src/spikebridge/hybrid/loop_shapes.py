@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.firing import call
+from spikebridge.hybrid.calling import call
 from spikebridge.hybrid.link import Transmission, describe
 from spikebridge.hybrid.order import Group
 from spikebridge.hybrid.route import Route
@@ -77,7 +77,7 @@ def send(network: "HybridNetwork", part: str, known: Mapping[str, Tensor], shape
             signals.append(x)
         else:
             named[route.into] = x
-    return call(network.parts[part], signals, named, None, {})
+    return call(network.parts[part], signals, named)
 
 
 def shapes_that_come_back(network: "HybridNetwork", group: Group, known: Mapping[str, Tensor]) -> Shapes:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Signal
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid.calling import call
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.discretizer import Discretizer
 from spikebridge.hybrid.form import Form, form_of
@@ -226,13 +227,14 @@ class HybridUnit(nn.Module):
         num_windows, num_steps = h.shape[:2]
         if self.kernel is None and isinstance(self.window, Hold):
             h = h[:, :1]  # the steps of a held value are one value
-        if context is None:
-            f = over_time(self.nonlinearity, h.flatten(0, 1))
-        else:
+        rows = [h.flatten(0, 1)]
+        if context is not None:
             if len(context) != num_windows:
                 raise ShapeError(f"the context has {len(context)} values, but the unit has {num_windows} windows")
             spread = context.unsqueeze(1).expand(*h.shape[:2], *context.shape[1:])
-            f = over_time(self.nonlinearity, h.flatten(0, 1), spread.flatten(0, 1))
+            rows.append(spread.flatten(0, 1))
+        # without a kernel the steps are those of the source, which others read, too
+        f = call(self.nonlinearity, rows)[0] if self.kernel is None else over_time(self.nonlinearity, *rows)
         return f.reshape(*h.shape[:2], *f.shape[1:]).expand(num_windows, num_steps, *f.shape[1:])
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
