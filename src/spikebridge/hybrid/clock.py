@@ -93,6 +93,16 @@ class Clock(NamedTuple):
         """How many samples there are before tick `stop`."""
         return max(0, -((self.phase - stop) // self.period))
 
+    def counts(self, ticks: list[int], shift: int = 0) -> list[int]:
+        """How many samples there are up to each of some ticks, these included, `shift` ticks earlier.
+
+        Example:
+            >>> Clock(period=6, phase=5).counts([4, 5, 11, 12])
+            [0, 1, 2, 2]
+        """
+        period, first = self.period, self.phase + shift
+        return [(tick - first) // period + 1 if tick >= first else 0 for tick in ticks]
+
     def between(self, start: int, stop: int) -> int:
         """How many samples there are from tick `start` to before tick `stop`."""
         return self.count(stop) - self.count(start)

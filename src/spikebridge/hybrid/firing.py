@@ -70,7 +70,7 @@ def _read(transit: Transit, arrived: Tensor | None, ticks: list[int], start: int
         return Reading(transit.held, None, [0] * len(ticks))
     clock, delay = transit.route.clock, transit.route.link.delay
     before = clock.count(start - delay)
-    reading = Reading(transit.held, arrived, [clock.count(tick + 1 - delay) - before for tick in ticks])
+    reading = Reading(transit.held, arrived, [count - before for count in clock.counts(ticks, delay)])
     transit.held = reading.newest
     return reading
 

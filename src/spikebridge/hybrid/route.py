@@ -25,6 +25,7 @@ class Route:
         sampled: whether the target reads one value at each of its ticks, an initial one too.
         into: the argument of the target that a transmission becomes, None for one by position.
         prompt: whether the target reads every value as it is, at once.
+        begins: whether the target may read an initial value.
     """
 
     name: str
@@ -39,13 +40,15 @@ class Route:
     sampled: bool = field(init=False)
     into: str | None = field(init=False)
     prompt: bool = field(init=False)
+    begins: bool = field(init=False)
 
     def __post_init__(self) -> None:
         link = self.link
         sampled = isinstance(link, Transmission) and not link.held
         into = link.into if isinstance(link, Transmission) else None
         prompt = sampled and into is None and link.unit is None and link.delay == 0
-        for name, value in (("sampled", sampled), ("into", into), ("prompt", prompt)):
+        begins = isinstance(link, Transmission) and (link.held or link.delay > 0)
+        for name, value in (("sampled", sampled), ("into", into), ("prompt", prompt), ("begins", begins)):
             object.__setattr__(self, name, value)
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ShapeError
-from spikebridge.hybrid.link import describe
+from spikebridge.hybrid.link import Transmission, describe
 from spikebridge.hybrid.loop_shapes import MISFITS, Shapes, send, shapes_that_come_back, through
 from spikebridge.hybrid.route import LinkState, Route
 from spikebridge.hybrid.unit import UnitState
@@ -75,7 +75,7 @@ def begin(
         unit = network.unit_of(route)
         links[route.name] = LinkState(
             unit=UnitState() if unit is None else unit.start(batch, like.device),
-            held=_initial_value(route, like, shape, flags),
+            held=_initial_value(route, like, shape, flags) if route.begins else None,
             context=None if context is None else like.new_zeros((batch, *context)),
             triggered=like.new_zeros(batch, dtype=torch.bool) if masked else None,
         )
@@ -137,10 +137,8 @@ def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], s
     return Carried(y.shape[2:], y.dtype == torch.bool, context, masked)
 
 
-def _initial_value(route: Route, like: Tensor, shape: torch.Size, flags: bool) -> Tensor | None:
-    initial = getattr(route.link, "initial", None)
-    if initial is None or (route.sampled and route.link.delay == 0):
-        return None  # a modulation is absent before its first value, and a sampled link without delay has one at once
+def _initial_value(route: Route, like: Tensor, shape: torch.Size, flags: bool) -> Tensor:
+    initial = route.link.initial if isinstance(route.link, Transmission) else 0.0
     if not isinstance(initial, Tensor):
         return like.new_full((like.shape[0], *shape), initial, dtype=torch.bool if flags else like.dtype)
     value = initial.to(device=like.device, dtype=torch.bool if flags else like.dtype)

@@ -114,10 +114,11 @@ class Transit:
         queue = self.begun.queue
         if self.moved:
             queue = torch.cat(list(self.waiting)).transpose(0, 1) if self.waiting else None
-        held, context = (
-            now if now is None or now is before else now.clone()
-            for now, before in ((self.held, self.begun.held), (self.context, self.begun.context))
-        )
+        held, context = self.held, self.context
+        if held is not None and held is not self.begun.held:
+            held = held.clone()
+        if context is not None and context is not self.begun.context:
+            context = context.clone()
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
     def _send(self, values: Tensor) -> None:
@@ -132,7 +133,8 @@ class Transit:
     def _read_context(self, clock: Clock, fresh: Tensor | None, start: int, stop: int) -> Tensor | None:
         """The context when the unit makes something, `(K, B, *C)`, None if it makes nothing."""
         ticks = self.route.makes.ticks(start, stop)
-        reading = Reading(self.context, fresh, [clock.between(start, tick + 1) for tick in ticks])
+        before = clock.count(start)
+        reading = Reading(self.context, fresh, [count - before for count in clock.counts(ticks)])
         self.context = reading.newest
         return reading.values(0, len(ticks)) if ticks else None
 
