@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from spikebridge.neurons import LIF, Sequential
+from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.ops import spikes_as_bytes
 from spikebridge.ops.byte_spikes import _pack
 
@@ -16,10 +16,8 @@ def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:
 
 def test_gradients_are_the_same_to_the_bit() -> None:
     torch.manual_seed(0)
-    net, x = (
-        Sequential(nn.Linear(9, 64), LIF(0.01, dt=0.004), nn.Linear(64, 5), LIF(0.01, dt=0.004)),
-        torch.randn(60, 4, 9),
-    )
+    net = Sequential(nn.Linear(9, 64), LIF(0.01, dt=0.004), nn.Linear(64, 5), Integrator(0.01, dt=0.004))
+    x = 3 * torch.randn(60, 4, 9)
     plain = gradients(net, x)
     with spikes_as_bytes():
         packed = gradients(net, x)

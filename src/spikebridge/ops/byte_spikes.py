@@ -16,7 +16,8 @@ GLANCE = 64  # numbers that are looked at first: most tensors that are no spikes
 def spikes_as_bytes() -> Iterator[None]:
     """Inside, whatever a layer keeps for the backward pass is kept as bytes if all of it is 0 or 1.
 
-    A weight that follows a spiking layer keeps its input, the spikes. This costs a look at each tensor that is kept.
+    A weight that follows a spiking layer keeps its input, the spikes. This costs a look at each tensor that is kept,
+    and it pays in deep networks: the most memory of a shallow one is taken while a layer runs, not kept between layers.
 
     Example:
         >>> weight, spikes = torch.ones(64, 1, requires_grad=True), torch.ones(64, 64)
