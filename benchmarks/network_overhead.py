@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Effect, Sequential
+from spikebridge.ops import reference
 from spikebridge.training.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "network_overhead.json"
@@ -190,6 +191,9 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         rows.append(row("no loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "share", share))
         with torch.no_grad():
             rows.append(row("no loop, forward", batch, take_turns(ours, hand, rounds), "share", share))
+        with reference(), torch.no_grad():
+            # layers that loop over time, for which the aim of a share was set
+            rows.append(row("the same, plain", batch, take_turns(ours, hand, rounds), "share", share))
         ours, hand = whole(loop, frames, events), in_a_loop(loop, frames, events)
         rows.append(row("loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "span", 3e-4, spans))
         with torch.no_grad():
