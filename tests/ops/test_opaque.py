@@ -53,7 +53,9 @@ def nodes(program: torch.export.ExportedProgram) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str) -> None:
+def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("executed type checks are not what is compiled")
     layer, x = LAYERS[name](), torch.randn(9, 2, 5) * 0.6 + 0.4
     spikes, gradients = train(layer, layer, x)
     compiled, found = train(torch.compile(layer, backend="aot_eager", fullgraph=True), layer, x)
