@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from spikebridge.cli import main
+from spikebridge.pretrained import shipped, shipped_run
 
 RECIPE = '''
 """A tiny recipe: adds numbers and calls it training."""
@@ -272,7 +273,7 @@ def test_a_broken_recipe_file_is_named_with_its_line(here: Path, refused: Callab
 def test_a_setting_that_hides_an_option_of_train_is_refused(here: Path, refused: Callable[..., str]) -> None:
     (here / "clash.py").write_text(RECIPE.replace("steps: int", "quiet: int").replace("self.steps", "self.quiet"))
     (here / "clash.py").write_text((here / "clash.py").read_text().replace("Config(steps=1)", "Config()"))
-    assert "Config has quiet, an option of `train` itself" in refused("train", "clash.py")
+    assert "Config has quiet, an option of the command itself" in refused("train", "clash.py")
 
 
 def test_a_recipe_is_copied_once_and_never_over_another_file(
@@ -419,10 +420,34 @@ def test_a_run_is_evaluated_and_reported_again(here: Path, capsys: pytest.Captur
     (here / "run" / "report.html").unlink()
     capsys.readouterr()
     assert main(["eval", "run", "--data", "digits", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"] == {"lines": 3, "data": "digits"}
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["lines"], answer["data"]) == (3, "digits")
     assert main(["report", "run"]) == 0
     assert capsys.readouterr().out == "report: run/report.html\n"
     assert (here / "run" / "report.html").exists()
+
+
+def test_a_recipe_may_have_options_of_evaluation(
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    options = '@dataclass(frozen=True)\nclass Evaluation:\n    times: int = 2\n    """How often."""\n\n\n'
+    text = RECIPE.replace("def evaluate(run, data):", options + "def evaluate(run, data, options):")
+    (here / "my.py").write_text(text.replace('{"lines":', '{"times": options.times, "lines":'))
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "run", "--times", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["times"] == 5
+    assert main(["eval", "run", "--help"]) == 0
+    assert "How often." in capsys.readouterr().out
+    assert "no option --timse: did you mean --times?" in refused("eval", "run", "--timse", "5")
+    assert "the run or recipe comes first" in refused("eval", "--times", "5")
+
+
+def test_what_is_shipped_can_be_opened() -> None:
+    for name in shipped():
+        run = shipped_run(name)
+        assert run is not None
+        assert run.results()
 
 
 def test_a_recipe_without_weights_cannot_be_evaluated(here: Path, refused: Callable[..., str]) -> None:

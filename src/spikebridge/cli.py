@@ -19,7 +19,8 @@ from typing import Any
 
 import tyro
 
-from spikebridge import commands
+from spikebridge.commands import COMMANDS
+from spikebridge.commands.command import SETTINGS, Command
 from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
 
 _BOX = "─━╭╮╰╯│┃├┤ "
@@ -73,9 +74,9 @@ def _answer(words: list[str]) -> int:
         print(f"spikebridge {spikebridge.__version__}")
         return 0
     name, rest = words[0], words[1:]
-    if name not in commands.COMMANDS:
-        raise ConfigError(f"no command {name!r}: {did_you_mean(name, commands.COMMANDS)}")
-    command = _parse(commands.COMMANDS[name], f"spikebridge {name}", rest)
+    if name not in COMMANDS:
+        raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+    command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
     if command is None:
         return 0
     # a machine reads stdout: whatever a recipe prints belongs to the person at stderr
@@ -87,7 +88,7 @@ def _answer(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<8}{_summary(command)}" for name, command in commands.COMMANDS.items()]
+    lines = [f"  {name:<8}{_summary(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: spikebridge COMMAND [OPTIONS]",
@@ -105,7 +106,7 @@ def _summary(command: type) -> str:
     return (command.__doc__ or "").split("\n", 1)[0]
 
 
-def _parse(command: type[commands.Command], program: str, words: list[str]) -> commands.Command | None:
+def _parse(command: type[Command], program: str, words: list[str]) -> Command | None:
     """The command with its options set, or None where only its help was asked for."""
     form, program, words = command.form(program, words)
     output = io.StringIO()
@@ -151,7 +152,7 @@ def _options(form: Any, prefix: str = "") -> Iterator[str]:
         name = field.name.replace("_", "-")
         value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         if dataclasses.is_dataclass(value):
-            yield from _options(value, "" if field.name == commands.SETTINGS else f"{prefix}{name}.")
+            yield from _options(value, "" if field.name == SETTINGS else f"{prefix}{name}.")
         else:
             yield f"--{prefix}{name}"
             yield f"--{prefix}no-{name}"

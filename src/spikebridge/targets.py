@@ -9,6 +9,7 @@ from typing import Any
 import tyro
 
 from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.pretrained import shipped_run
 from spikebridge.recipes import discovery
 from spikebridge.training.processes import is_first_process
 from spikebridge.training.run import Run
@@ -84,7 +85,7 @@ class Target:
 
 
 def find(word: str) -> Target:
-    """A recipe by name or file, or a run folder.
+    """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
 
     Raises:
         ConfigError: the word is none of these.
@@ -95,6 +96,9 @@ def find(word: str) -> Target:
     if word not in known and Path(word).suffix != ".py":
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
     module = discovery.load(word)
+    run = shipped_run(word)
+    if run is not None:
+        return Target(word, module, run.config_as(module.Config), run)
     return Target(word, module, module.PRESETS[default_preset(module)])
 
 
