@@ -5,7 +5,7 @@ frame, else the tracker's own answer. Late frames only lengthen the time of a st
 told last.
 """
 
-from math import floor
+from math import exp, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_motion import Start
 
+PATIENCE = 3
+"""After so many frames without confidence a target is lost."""
+
 
 class TrackingState(NamedTuple):
     """What a tracker knows.
@@ -29,6 +32,8 @@ class TrackingState(NamedTuple):
     Args:
         box: where the target is now [px].
         spread: standard deviation of its place along an axis [px].
+        confidence: chance that the place is less than 3 px off, as far as the network can tell; from 0 to 1.
+        unsure: how many frames in a row were found with low confidence.
         frame: the last frame.
         frame_box: where the target was in it.
         crop_box: what the places of the network are counted from.
@@ -43,6 +48,8 @@ class TrackingState(NamedTuple):
 
     box: Float[np.ndarray, "4"]
     spread: float
+    confidence: float
+    unsure: int
     frame: NDArray[np.uint8]
     frame_box: Float[np.ndarray, "4"]
     crop_box: Float[np.ndarray, "4"]
@@ -54,6 +61,11 @@ class TrackingState(NamedTuple):
     told_frame: NDArray[np.uint8]
     told_box: Float[np.ndarray, "4"]
 
+    @property
+    def lost(self) -> bool:
+        """Whether the target was not seen with confidence in the last three frames."""
+        return self.unsure >= PATIENCE
+
 
 class SensingTracker:
     """Follows one object with a trained network.
@@ -63,6 +75,7 @@ class SensingTracker:
         crop: side of the square that it sees around the target [px].
         recall: at a frame without a told box, the share by which the tracker's own is pulled to where the target looks
             as it did in the last told one; 0 lets small errors add up.
+        sure: a frame whose target is found with less confidence counts as one without it.
 
     Example:
         >>> from spikebridge.analysis.tracking_protocols import between_frames
@@ -74,14 +87,17 @@ class SensingTracker:
         15
     """
 
-    def __init__(self, sensing: Sensing, crop: int = 96, recall: float = 0.1) -> None:
+    def __init__(self, sensing: Sensing, crop: int = 96, recall: float = 0.1, sure: float = 0.5) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
         if not 0 <= recall <= 1:
             raise ConfigError(f"recall is a share from 0 to 1, but got {recall}")
         self.sensing = sensing
         self.crop = crop
+        if not 0 <= sure <= 1:
+            raise ConfigError(f"sure is a confidence from 0 to 1, but got {sure}")
         self.recall = recall
+        self.sure = sure
 
     def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
         """Where the target is at the end of this step.
@@ -129,7 +145,10 @@ class SensingTracker:
             start = self.sensing.begin(frame, boxes, crop_frame(last.frame, crop)[None], motion)
         mended = box if told else _moved(box, start.place)
         anchor = (inputs["frame"], box) if told or last is None else (last.told_frame, last.told_box)
-        state = TrackingState(box, 0.0, inputs["frame"], mended, box, 0.0, period, crop, start, None, *anchor)
+        unsure = 0 if told or last is None or last.confidence >= self.sure else last.unsure + 1
+        state = TrackingState(
+            box, 0.0, 1.0, unsure, inputs["frame"], mended, box, 0.0, period, crop, start, None, *anchor
+        )
         return state, {"frames": frame[None], "boxes": boxes[None]}
 
     def _found_again(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
@@ -156,7 +175,26 @@ class SensingTracker:
         response, network = self.sensing.respond({**opening, "events": seen}, state.network)
         age = state.age + since
         place, spread = self.sensing.locate(response[-1], torch.tensor([age / state.period]), state.start)
-        return state._replace(box=_moved(state.crop_box, place), spread=spread.item(), age=age, network=network)
+        return state._replace(
+            box=_moved(state.crop_box, place),
+            spread=spread.item(),
+            confidence=confidence(spread.item()),
+            age=age,
+            network=network,
+        )
+
+
+def confidence(spread: float) -> float:
+    """The chance to be less than 3 px off with a standard deviation along each axis.
+
+    Args:
+        spread: the standard deviation [px].
+
+    Example:
+        >>> round(confidence(3.0), 3), confidence(0.1)  # 1 - exp(-1/2)
+        (0.393, 1.0)
+    """
+    return 1 - exp(-9 / (2 * max(spread, 1e-3) ** 2))
 
 
 def _moved(box: NDArray[np.float64], way: Float[Tensor, "1 2"]) -> NDArray[np.float64]:
