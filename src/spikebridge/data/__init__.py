@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spikebridge.data.binning import bin_events, collate, collate_padded
     from spikebridge.data.boxes import read_boxes, usable_boxes
+    from spikebridge.data.class_splits import ClassSplits
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
@@ -23,26 +24,33 @@ if TYPE_CHECKING:
     from spikebridge.data.moving_objects import MovingObjects
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
     from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
+    from spikebridge.data.permutations import GroupedPermutations
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
     from spikebridge.data.scene import Scene, film, scene_seeds
+    from spikebridge.data.task_samples import LabelledBatch, TaskSamples
+    from spikebridge.data.task_splits import BalancedPairs, TaskPairs, TaskSplit
     from spikebridge.data.textures import clouds
     from spikebridge.data.turning_disk import TurningDisk
     from spikebridge.data.video_clips import VideoClip, find_clips, load_clip
 
 _HOMES = {
+    "BalancedPairs": "task_splits",
     "BinEvents": "event_bins",
     "CheckedEvents": "events",
+    "ClassSplits": "class_splits",
     "DATA_SETS": "files",
     "EVENT": "events",
     "EventBins": "event_bins",
     "EventCamera": "event_camera",
     "EventFile": "event_files",
+    "GroupedPermutations": "permutations",
     "HybridRecording": "saccades",
     "ImageFiles": "image_files",
     "ImageSplits": "images",
     "Inputs": "recording",
+    "LabelledBatch": "task_samples",
     "LabelledImages": "images",
     "MNIST_SACCADES": "saccades",
     "MovingObjects": "moving_objects",
@@ -50,6 +58,9 @@ _HOMES = {
     "Recording": "recording",
     "Saccades": "saccades",
     "Scene": "scene",
+    "TaskPairs": "task_splits",
+    "TaskSamples": "task_samples",
+    "TaskSplit": "task_splits",
     "TurningDisk": "turning_disk",
     "VideoClip": "video_clips",
     "available": "files",
@@ -94,21 +105,28 @@ __all__ = [
     "DATA_SETS",
     "EVENT",
     "MNIST_SACCADES",
+    "BalancedPairs",
     "BinEvents",
     "CheckedEvents",
+    "ClassSplits",
     "EventBins",
     "EventCamera",
     "EventFile",
+    "GroupedPermutations",
     "HybridRecording",
     "ImageFiles",
     "ImageSplits",
     "Inputs",
+    "LabelledBatch",
     "LabelledImages",
     "MovingObjects",
     "OffsetEstimate",
     "Recording",
     "Saccades",
     "Scene",
+    "TaskPairs",
+    "TaskSamples",
+    "TaskSplit",
     "TurningDisk",
     "VideoClip",
     "available",
