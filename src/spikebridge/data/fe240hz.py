@@ -25,7 +25,7 @@ from spikebridge.data.files import find
 from spikebridge.data.image_files import ImageFiles, images_in
 from spikebridge.data.npz import read_npz
 from spikebridge.data.offsets import estimate_box_offset, estimate_offset
-from spikebridge.data.recording import Recording
+from spikebridge.data.recording import Offsets, Recording
 from spikebridge.errors import DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
@@ -66,8 +66,10 @@ def load_fe240hz(
             f"and events {events.width} x {events.height}; resize or crop the frames."
         )
     boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+    correlation = sharpness = None
     if event_offset is None:
-        event_offset = estimate_offset(frames, events, bins_per_frame).offset
+        estimate = estimate_offset(frames, events, bins_per_frame)
+        event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
     known = None
     if box_offset is None:
         known, box_offset = _frame_boxes(folder, bins_per_frame)
@@ -85,6 +87,7 @@ def load_fe240hz(
         frame_events=events.edges[frame_bins.clip(max=events.num_bins)],
         frame_boxes=_joined(_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset), known, events),
         boxes=_at(boxes, bin_box),
+        offsets=Offsets(event_offset, box_offset, correlation, sharpness),
     )
 
 

@@ -8,7 +8,7 @@ go to the first bin that the frame acts in.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -40,6 +40,22 @@ class Inputs(TypedDict):
     box: NotRequired[NDArray[np.float64]]
 
 
+class Offsets(NamedTuple):
+    """How the parts of a recording were put on one clock.
+
+    Args:
+        events: the bins between frames k and k + 1 began at `bins_per_frame * k + events` in the files.
+        boxes: the box of frame k was box `bins_per_frame * k + boxes`.
+        correlation: of the change between frames with the events of these bins; None where the offset was given.
+        sharpness: how far the correlation falls half a frame away; None where the offset was given.
+    """
+
+    events: int
+    boxes: int
+    correlation: float | None
+    sharpness: float | None
+
+
 @dataclass(frozen=True)
 class Recording:
     """Frames, events and boxes on one clock.
@@ -53,6 +69,7 @@ class Recording:
         frame_events: for each frame the index of the first event that is not in its picture.
         frame_boxes: where the target is in each frame; NaN where nobody knows.
         boxes: where the target is at the end of each bin; NaN where nobody knows.
+        offsets: how they were put on one clock, where that had to be found.
 
     Raises:
         ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
@@ -79,6 +96,7 @@ class Recording:
     frame_events: Int64[np.ndarray, " F"]
     frame_boxes: Float[np.ndarray, "F 4"]
     boxes: Float[np.ndarray, "T 4"]
+    offsets: Offsets | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""

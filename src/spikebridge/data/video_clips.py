@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from spikebridge.data.boxes import read_boxes, usable_boxes
+from spikebridge.data.event_bins import EventBins
 from spikebridge.data.files import data_folder
 from spikebridge.data.image_files import ImageFiles, images_in
-from spikebridge.errors import DataError
+from spikebridge.data.recording import Recording
+from spikebridge.errors import ConfigError, DataError
 
 _BOX_FILES = ("groundtruth_rect.txt", "groundtruth.txt")
 _IMAGE_FOLDERS = ("img", "imgs", "color")
@@ -71,6 +73,35 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
     return VideoClip(folder.name, frames, boxes)
 
 
+def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) -> Recording:
+    """A clip as a recording of a camera that saw no events: its frames and its boxes on a clock.
+
+    Args:
+        folder: of the clip.
+        dt: length of a bin [s].
+        frame_rate: clips do not tell theirs; those of OTB and VOT have 25 to 30 frames a second [Hz].
+
+    Raises:
+        DataError: as for `load_clip`; frames after the last box are kept.
+        ConfigError: a setting cannot be meant.
+    """
+    if not (dt > 0 and 0 < frame_rate <= 1 / dt):
+        raise ConfigError(f"a clip needs bins above 0 s and at most one frame a bin, but got {dt=}, {frame_rate=}.")
+    clip = load_clip(folder, allow_unlabelled=True)
+    times = np.arange(len(clip.frames)) / frame_rate
+    num_bins = round(len(clip.frames) / frame_rate / dt)
+    nothing = np.empty(0, np.uint16)
+    events = EventBins(
+        nothing, nothing, nothing.astype(bool), np.zeros(num_bins + 1, np.int64), clip.frames.height, clip.frames.width
+    )
+    # a box holds at the end of the bin that is nearest to its frame
+    boxes = np.full((num_bins, 4), np.nan)
+    ends = np.round(times / dt).astype(np.int64) - 1
+    boxes[ends[1:]] = clip.boxes[1:]
+    none_in_the_picture = np.zeros(len(times), np.int64)
+    return Recording(clip.name, dt, events, clip.frames, times, none_in_the_picture, clip.boxes, boxes)
+
+
 def find_clips(folder: Path | None = None) -> list[Path]:
     """The folders of all clips below a folder, in the order of their names.
 
@@ -90,10 +121,16 @@ def find_clips(folder: Path | None = None) -> list[Path]:
     folder = data_folder() / "tracking" if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of clips, but there is none.")
-    return [clip for clip in sorted(folder.iterdir()) if _is_clip(clip)]
+    return [clip for clip in sorted(folder.iterdir()) if is_clip(clip)]
 
 
-def _is_clip(folder: Path) -> bool:
+def is_clip(folder: Path) -> bool:
+    """Whether a folder holds images beside a file of boxes, and no events.
+
+    Example:
+        >>> is_clip(Path(getfixture("tmp_path")))
+        False
+    """
     there = _first_there(folder, _BOX_FILES) is not None and _first_there(folder, _IMAGE_FOLDERS) is not None
     return there and not any(folder.glob("events*"))
 

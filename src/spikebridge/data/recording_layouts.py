@@ -1,0 +1,137 @@
+"""Recordings of every known layout behind one name: look at what a folder holds, and load it.
+
+| what is there | read as |
+|---|---|
+| `events_sparse.npz` | a recording of the FE240hz set |
+| `meta.json` | a user's own recording |
+| images beside a file of boxes | a video clip: frames without events |
+| other folders | those of them that are recordings; clips count where there is nothing else, or by name |
+"""
+
+from pathlib import Path
+
+from spikebridge.data.fe240hz import load_fe240hz
+from spikebridge.data.recording import Recording
+from spikebridge.data.recording_folder import load_recording_folder
+from spikebridge.data.video_clips import clip_recording, is_clip
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+
+_MOST_FOLDERS = 10_000
+_DEPTH = 3
+
+
+def load_recording(
+    path: Path,
+    name: str | None = None,
+    dt: float = 1 / 240,
+    event_offset: int | None = None,
+    box_offset: int | None = None,
+    repair: bool = False,
+) -> Recording:
+    """The recording of a folder, or of a folder in it.
+
+    Args:
+        path: the recording's own folder, or one that holds it, up to three levels above.
+        name: of the recording's folder, where there are several.
+        dt: length of a bin [s]; a recording of FE240hz brings its own.
+        event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
+        box_offset: the same for boxes.
+        repair: for a folder of one's own, see `load_recording_folder`.
+
+    Raises:
+        DataError: there is no recording, several and no name, or the files are damaged or do not fit.
+        ConfigError: the name is not there, or a setting does not go with the layout.
+
+    Example:
+        >>> load_recording(Path(getfixture("tmp_path")))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...: expected a recording (events_sparse.npz, or meta.json with frames and ...
+    """
+    folder = find_recording(path, name)
+    if (folder / "events_sparse.npz").exists():
+        _refuse(folder, "FE240hz", repair=repair)
+        recording = load_fe240hz(folder, event_offset, box_offset)
+        if abs(recording.dt - dt) > 1e-9:
+            raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
+        return recording
+    _refuse(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
+    if (folder / "meta.json").exists():
+        return load_recording_folder(folder, dt, repair)
+    return clip_recording(folder, dt)
+
+
+def find_recording(path: Path, name: str | None = None) -> Path:
+    """The folder of the one recording that is meant.
+
+    Args:
+        path: it, or a folder above it.
+        name: of the recording's folder, where there are several.
+
+    Raises:
+        DataError: there is none, or there are several and no name.
+        ConfigError: none has the name.
+    """
+    if path.is_file():
+        raise DataError(f"{path}: expected the folder of a recording, but this is a file; give the folder it lies in.")
+    if not path.is_dir():
+        raise DataError(f"{path}: expected the folder of a recording, but there is no such folder.")
+    if name is None and _kind(path) is not None:
+        return path
+    found = find_recordings(path)
+    if name is not None:
+        chosen = [folder for folder in found if folder.name == name] or ([path] if path.name == name else [])
+        if not chosen:
+            names = [folder.name for folder in found]
+            raise ConfigError(f"{path}: no recording {name!r}; {did_you_mean(name, names) if names else 'none at all'}")
+        return chosen[0]
+    # clips have no events: they are meant only where there is nothing else
+    chosen = [folder for folder in found if _kind(folder) == "events"] or found
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise DataError(
+            f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
+            "holds one, but found neither."
+        )
+    names = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
+    raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({names}); name one (--recording).")
+
+
+def find_recordings(path: Path) -> list[Path]:
+    """The folders of all recordings and clips below a folder, up to three levels, in the order of their names.
+
+    Args:
+        path: where to look.
+
+    Example:
+        >>> find_recordings(Path(getfixture("tmp_path")))
+        []
+    """
+    found: list[Path] = []
+    level = [path]
+    for _ in range(_DEPTH):
+        children = [child for folder in level for child in sorted(folder.iterdir()) if _may_be_looked_at(child)]
+        if len(children) > _MOST_FOLDERS:
+            raise DataError(f"{path}: expected a folder of recordings, but it holds over {_MOST_FOLDERS} folders.")
+        found += [child for child in children if _kind(child) is not None]
+        level = [child for child in children if _kind(child) is None]
+    return found
+
+
+def _may_be_looked_at(path: Path) -> bool:
+    # a link could lead anywhere, also back to where it is
+    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _kind(folder: Path) -> str | None:
+    if (folder / "events_sparse.npz").exists() or (folder / "meta.json").exists():
+        return "events"
+    return "clip" if is_clip(folder) else None
+
+
+def _refuse(folder: Path, layout: str, **settings: int | bool | None) -> None:
+    """Refuses settings that would be ignored."""
+    for name, value in settings.items():
+        if value is not None and value is not False:  # 0 is a value
+            raise ConfigError(f"{folder}: {name} does not go with {layout}; leave it out.")
