@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from spikebridge.data.permutations import GroupedPermutations
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
+    from spikebridge.data.recording_layouts import find_recordings, load_recording
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
     from spikebridge.data.scene import Scene, film, scene_seeds
     from spikebridge.data.task_samples import LabelledBatch, TaskSamples
     from spikebridge.data.task_splits import BalancedPairs, TaskPairs, TaskSplit
     from spikebridge.data.textures import clouds
     from spikebridge.data.turning_disk import TurningDisk
-    from spikebridge.data.video_clips import VideoClip, find_clips, load_clip
+    from spikebridge.data.video_clips import VideoClip, clip_recording, find_clips, load_clip
 
 _HOMES = {
     "BalancedPairs": "task_splits",
@@ -67,6 +68,7 @@ _HOMES = {
     "bin_events": "binning",
     "bin_sparse": "event_bins",
     "check_events": "events",
+    "clip_recording": "video_clips",
     "clouds": "textures",
     "collate": "binning",
     "collate_padded": "binning",
@@ -77,12 +79,14 @@ _HOMES = {
     "events_of_images": "event_steps",
     "film": "scene",
     "find_clips": "video_clips",
+    "find_recordings": "recording_layouts",
     "hybrid_camera": "saccades",
     "images_in": "image_files",
     "load_clip": "video_clips",
     "load_digits": "digits",
     "load_fe240hz": "fe240hz",
     "load_mnist": "mnist",
+    "load_recording": "recording_layouts",
     "load_recording_folder": "recording_folder",
     "lossy": "saccades",
     "make_events": "events",
@@ -133,6 +137,7 @@ __all__ = [
     "bin_events",
     "bin_sparse",
     "check_events",
+    "clip_recording",
     "clouds",
     "collate",
     "collate_padded",
@@ -143,12 +148,14 @@ __all__ = [
     "events_of_images",
     "film",
     "find_clips",
+    "find_recordings",
     "hybrid_camera",
     "images_in",
     "load_clip",
     "load_digits",
     "load_fe240hz",
     "load_mnist",
+    "load_recording",
     "load_recording_folder",
     "lossy",
     "make_events",
