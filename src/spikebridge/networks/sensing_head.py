@@ -97,7 +97,7 @@ class ChangeHead(nn.Module):
         if change is None:
             change = torch.zeros_like(template)
         side = 2 * STRIDE * self.reach + 1
-        if len(template) == 0:  # the transform of nothing is refused
+        if template.shape[0] == 0:  # the transform of nothing is refused; len() would fix the batch of an exported head
             return template.new_empty((0, side, side))
         height, width = change.shape[-2:]
         size = (height + self.reach, width + self.reach)  # so that nothing comes in again from the other side
