@@ -34,6 +34,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import Samples, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_report, sensing_scores
+from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_scores import Part
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
 
@@ -228,8 +229,32 @@ def _where(chosen: Tensor, yes: Tensor, no: Tensor, axis: int = 0) -> Tensor:
     return torch.where(chosen.reshape(-1, *[1] * (no.ndim - axis - 1)), yes, no)
 
 
-def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
-    """Scores the trained networks of a run again."""
+def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:
+    """A trained network of a run, ready to follow a target.
+
+    Args:
+        run: with trained weights.
+        network: its name; the first one without it.
+        seed: of its training; the first one without it.
+
+    Raises:
+        ConfigError: the run has no such network.
+    """
+    config = run.config_as(Config)
+    name = network or config.networks[0]
+    found = {path: child for path, child in run.children().items() if path.startswith(f"{name}/")}
+    chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(found), "")
+    if chosen not in found:
+        raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
+    sensing = _network(config, name).eval()
+    found[chosen].load_weights(sensing)
+    return SensingTracker(sensing, config.crop)
+
+
+def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
+    """Measures a network of a run on a recording; without options, scores all its networks again as training did."""
+    if options is not None:
+        return evaluate_recording(run, data, options, partial(tracker, run))
     config = run.config_as(Config)
     scored = _scored(config, data)
     scores: dict[str, list[dict[str, Any]]] = {}
