@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from spikebridge.analysis.following import (
     Followed,
@@ -71,7 +71,7 @@ def between_frames(
     num_frames = len(recording.frame_bins)
     frames = range(num_given - 1, num_frames) if frames is None else frames
     check_frames(frames, num_frames, num_before=num_given - 1)
-    given = _shaken(recording.frame_boxes, noise_px, seed)
+    given = shaken(recording.frame_boxes, noise_px, seed)
     parts = []
     for k in frames:
         known = {i: given[i] for i in range(k - num_given + 1, k + 1)}
@@ -121,7 +121,7 @@ def chained(
     check_frames(frames, len(recording.frame_bins))
     if every is not None and every < 1:
         raise ConfigError(f"a box every so many frames needs every of 1 or more, but got {every}.")
-    given = _shaken(recording.frame_boxes, noise_px, seed)
+    given = shaken(recording.frame_boxes, noise_px, seed)
     check_first(given, frames)
     chosen = frames[:: every or len(frames)]
     first, stop = bins_of(recording, frames)
@@ -243,10 +243,24 @@ def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
     return lambda inputs: frame if "frame" in inputs else step
 
 
-def _shaken(boxes: NDArray[np.float64], noise_px: float, seed: int) -> NDArray[np.float64]:
+def shaken(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
+    """Boxes as they are told: each moved by noise along both axes.
+
+    Args:
+        boxes: of all frames of a recording.
+        noise_px: standard deviation [px].
+        seed: draws it.
+
+    Raises:
+        ConfigError: the noise cannot be meant.
+
+    Example:
+        >>> bool((shaken(np.ones((2, 4)), 0.0, seed=0) == 1).all())
+        True
+    """
     if not 0 <= noise_px < float("inf"):
         raise ConfigError(f"noise of given boxes needs noise_px of 0 or more, but got {noise_px!r}.")
     moved = np.random.default_rng(seed).normal(0, noise_px, (len(boxes), 2)) if noise_px else 0.0
-    shaken = boxes.copy()
-    shaken[:, :2] += moved
-    return shaken
+    told = boxes.copy()
+    told[:, :2] += moved
+    return told

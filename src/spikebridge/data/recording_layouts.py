@@ -94,8 +94,8 @@ def find_recording(path: Path, name: str | None = None) -> Path:
             f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
             "holds one, but found neither."
         )
-    names = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
-    raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({names}); name one (--recording).")
+    some = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
+    raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({some}); name one (--recording).")
 
 
 def find_recordings(path: Path) -> list[Path]:

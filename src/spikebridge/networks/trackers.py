@@ -4,6 +4,7 @@ All of them are told boxes at frames and say where the target is at the end of e
 start. The box keeps the size it was last told.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -232,18 +233,37 @@ def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndar
         >>> round(fit_kalman(told, times).box_noise, 1)  # 1 px of noise was put in
         1.0
     """
-    known = np.isfinite(frame_boxes).all(axis=1)
-    if known.sum() < 8:
-        raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {int(known.sum())}.")
-    centers, times = np.stack([_middle(box) for box in frame_boxes[known]]), frame_times[known]
-    steps = np.diff(centers, axis=0)
-    period = float(np.diff(times).mean())
+    return fit_kalman_to([(frame_boxes, frame_times)])
+
+
+def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Kalman:
+    """The same for several targets, each with boxes and times of its own.
+
+    Args:
+        tracks: `(F, 4)` boxes and `(F,)` times [s] of each.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        DataError: fewer than 8 boxes are known.
+    """
+    known = [(boxes[np.isfinite(boxes).all(axis=1)], times[np.isfinite(boxes).all(axis=1)]) for boxes, times in tracks]
+    ways = [(boxes[:, :2] + boxes[:, 2:] / 2, times) for boxes, times in known if len(boxes) > 1]
+    if (num_known := sum(len(times) for _, times in ways)) < 8:
+        raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {num_known}.")
+    steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
+    period = float(np.concatenate([np.diff(times) for _, times in ways]).mean())
     speed = max(float(steps.std() / period), 1e-3)
+
+    def surprise(pair: tuple[float, float]) -> float:
+        kalman = Kalman(10 ** pair[0], 10 ** pair[1], speed)
+        return sum(kalman.surprise(centers, times) * (len(times) - 1) for centers, times in ways)
+
     # exponents of 10: a velocity that is new at every frame, and a tenth of a frame's way as noise
     best = (np.log10(speed**2 / period), np.log10(max(float(steps.std()), 1e-3)) - 1)
     for width in (2.0, 0.8, 0.3, 0.1):
-        grid = [(a, n) for a in best[0] + width * _AROUND for n in best[1] + width * _AROUND]
-        best = min(grid, key=lambda pair: Kalman(10 ** pair[0], 10 ** pair[1], speed).surprise(centers, times))
+        best = min([(a, n) for a in best[0] + width * _AROUND for n in best[1] + width * _AROUND], key=surprise)
     return Kalman(float(10 ** best[0]), float(10 ** best[1]), speed)
 
 

@@ -1,0 +1,245 @@
+"""`spikebridge eval sensing`: a trained network on any recording, in any protocol, beside any baseline.
+
+    spikebridge eval sensing --data FOLDER --protocol A --json
+    spikebridge eval RUN --protocol C --baselines hold,ann_hold,csrt --split all
+
+| protocol | what is given | further options | what comes back beside the figures |
+|---|---|---|---|
+| A | the true boxes of the last two frames | `--shake PX` | |
+| B | the true box every so many frames | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
+| C | the first box alone | | |
+| D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
+| E | as C; an answer counts once the work for it is done | `--latency` | |
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+
+from spikebridge.analysis.declared_latencies import DECLARED
+from spikebridge.analysis.following import Outputs, Tracker
+from spikebridge.analysis.tracking import error_by_speed, target_speed
+from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
+from spikebridge.data.files import VARIABLE, data_folder
+from spikebridge.data.recording import Recording, temporal_splits
+from spikebridge.data.recording_layouts import load_recording
+from spikebridge.errors import DataError
+from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.networks.opencv_trackers import OpenCVTracker
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.recipes.sensing_baselines import baseline, baseline_names
+from spikebridge.recipes.sensing_scores import Part, generated
+from spikebridge.training.run import Run
+
+# the box of frame 0 may stand in its file alone, and A needs a frame before the first
+_FIRST = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
+_NUM_SCENES = 4
+_EVERY = (1, 2, 4, 8, 16, None)
+_KEEP = (1, 2, 4, 8)
+_FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is asked of a trained network."""
+
+    protocol: Literal["A", "B", "C", "D", "E"] = "A"
+    """A between frames, B a box every so many frames, C the first box alone, D fewer frames, E with latency."""
+    baselines: str = "hold,constant_velocity"
+    """Names with commas: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt,
+    or another network of the run; none for none of them."""
+    recording: str | None = None
+    """The name of the recording's folder, where the data folder holds several."""
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto"
+    """The part of the recording; auto is the test part where the run was trained on this recording, else all of it."""
+    shake: float = 0.0
+    """Told boxes are moved along both axes by noise of this standard deviation [px]."""
+    keep_every: int = 1
+    """Only each so-many-th frame is used."""
+    every: int = 4
+    """B: a box every so many frames."""
+    latency: Literal["measured", "none", "tianjic"] = "measured"
+    """E: the work for an answer, measured here, or declared: none, or the rates of the paper's chip."""
+    network: str | None = None
+    """Which network of the run; the first one without it."""
+    weights_seed: int | None = None
+    """Which training of it; the first one without it."""
+    seed: int = 0
+    """Draws the noise of told boxes."""
+    event_offset: int | None = None
+    """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated without it."""
+    box_offset: int | None = None
+    """FE240hz: the box of frame k is the fast box 6 k + this; found without it."""
+    repair: bool = False
+    """A folder of one's own: drop events outside the sensor and sort those that jump back."""
+
+
+def evaluate_recording(
+    run: Run,
+    data: Path | None,
+    options: Evaluation,
+    load: Callable[[str | None, int | None], SensingTracker],
+) -> dict[str, Any]:
+    """All figures of a network and of baselines on one recording.
+
+    Args:
+        run: with trained weights.
+        data: the recording's folder, or one that holds it; that of the environment without it.
+        options: what is asked.
+        load: a tracker of the run by the network's name and its training's seed; the first ones without them.
+
+    Returns:
+        Figures by name, `per_bin`, `by_speed`, what they were measured on, and the same under `baselines`.
+
+    Raises:
+        ConfigError: an option cannot be meant, or does not fit the recording.
+        DataError: the recording is missing or damaged, or has no boxes to compare with.
+    """
+    tracker = load(options.network, options.weights_seed)
+    names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        split, parts = _parts(run, data, options, tracker.sensing.dt)
+    told = [str(one.message) for one in caught]
+    for text in told:
+        print(f"warning: {text}", file=sys.stderr)
+    results = _measured(parts, tracker, options, "network")
+    others = {}
+    for name in names:
+        other = baseline(name, tracker, parts, options.shake, options.seed, lambda known: load(known, None))
+        others[name] = _measured(parts, other, options, name)
+    recording, frames = parts[0]
+    return {
+        "protocol": options.protocol,
+        "recording": ", ".join(part.recording.name for part in parts),
+        "split": split,
+        "frames": [frames.start, frames.stop],
+        "frame_rate_hz": _frame_rate(recording),
+        "num_labels": results["num_outputs"],
+        "seed": options.seed,
+        "shake_px": options.shake,
+        "latency": options.latency if options.protocol == "E" else None,
+        "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
+        "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
+        "warnings": told,
+        **results,
+        "baselines": others,
+    }
+
+
+def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[Part]]:
+    """What is measured on: one recording, or generated scenes where none is named and none is there."""
+    if data is None and options.recording is None and not os.environ.get(VARIABLE):
+        scenes = generated("test", _NUM_SCENES)
+        return "generated", [_thinned(scene, options) for scene in scenes]
+    folder = data.expanduser() if data is not None else data_folder()
+    offsets = options.event_offset, options.box_offset
+    recording = load_recording(folder, options.recording, dt, *offsets, options.repair)
+    split = options.split
+    if split == "auto":
+        # frames that a network was trained on would flatter it
+        split = "test" if recording.name in _trained_on(run) else "all"
+    whole = range(_FIRST[options.protocol], recording.num_frames)
+    frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
+    part = _thinned(Part(recording, frames), options)
+    return split, [Part(part.recording, _labelled(part, options.protocol, split))]
+
+
+def _thinned(part: Part, options: Evaluation) -> Part:
+    keep = options.keep_every
+    first = 1 if options.protocol in ("A", "D") else 0
+    kept = range(max(first, -(-part.frames.start // keep)), -(-part.frames.stop // keep))
+    return Part(part.recording.thinned(keep), kept)
+
+
+def _labelled(part: Part, protocol: str, split: str) -> range:
+    """The frames without those at the beginning from which nobody can start."""
+    recording, frames = part
+    known = np.isfinite(recording.frame_boxes).all(axis=1)
+    if protocol in ("A", "D"):  # each frame needs its own box and that of the one before
+        known = known & np.concatenate([[False], known[:-1]])
+    inside = np.flatnonzero(known[frames.start : frames.stop])
+    if not len(inside) or not np.isfinite(recording.boxes).all(axis=1).any():
+        needs = "two neighbouring frames with boxes" if protocol in ("A", "D") else "a frame with a box"
+        raise DataError(f"{recording.name}: expected {needs}, and boxes to compare with, but {split} has none.")
+    return range(frames.start + int(inside[0]), frames.stop)
+
+
+def _trained_on(run: Run) -> list[str]:
+    """Names of the recordings whose first part the run was trained on."""
+    return [word.strip() for word in str(run.results().get("recording", "")).split(",")]
+
+
+def _frame_rate(recording: Recording) -> float | None:
+    if recording.num_frames < 2:
+        return None
+    return round(1 / float(np.median(np.diff(recording.frame_times))), 3)
+
+
+def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name: str) -> dict[str, Any]:
+    """The figures of one tracker; a line tells that it is done."""
+    started = perf_counter()
+    results = _figures(parts, [_asked(part, tracker, options) for part in parts])
+    if options.protocol == "B":
+        results["by_every"] = [
+            {"every": every, **_joined([_chained(part, tracker, options, every) for part in parts]).score()._asdict()}
+            for every in _EVERY
+        ]
+    if options.protocol == "D":
+        results["by_frame_rate"] = [_at_rate(parts, tracker, options, keep) for keep in _KEEP]
+    seconds = perf_counter() - started
+    print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
+    return results
+
+
+def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any]:
+    joined = _joined(outputs)
+    results = joined.report()
+    speeds = np.concatenate(
+        [
+            target_speed(part.recording.boxes, part.recording.dt)[one.bins]
+            for part, one in zip(parts, outputs, strict=True)
+        ]
+    )
+    known = speeds[np.isfinite(speeds)]
+    # fifths of the answers, from the slowest to the fastest target
+    edges = np.unique(np.quantile(known, _FIFTHS)) if len(known) else np.empty(0)
+    bands = []
+    if len(edges) > 2:
+        edges[-1] = np.nextafter(edges[-1], np.inf)
+        bands = error_by_speed(joined.boxes, joined.truths, speeds, edges.tolist())
+    return {**results, "by_speed": [band._asdict() for band in bands]}
+
+
+def _joined(outputs: Sequence[Outputs]) -> Outputs:
+    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
+
+
+def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
+    if options.protocol in ("A", "D"):
+        return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
+    if options.protocol == "E":
+        sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
+        latency = None if options.latency == "measured" else DECLARED[options.latency].of(sees_events)
+        return streaming(part.recording, tracker, part.frames, latency)
+    return _chained(part, tracker, options, options.every if options.protocol == "B" else None)
+
+
+def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | None) -> Outputs:
+    return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
+
+
+def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+    """A and C with each so-many-th frame."""
+    thinned = [_thinned(part, replace(options, keep_every=keep)) for part in parts]
+    between = _joined([_asked(part, tracker, options) for part in thinned])
+    loop = _joined([_chained(part, tracker, options, None) for part in thinned])
+    rate = _frame_rate(thinned[0].recording)
+    return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}
