@@ -1,0 +1,195 @@
+"""What keeps old tasks while new ones are learnt: one interface, and the way of doing nothing.
+
+The task loop calls, in every step and after every task:
+
+| call | when |
+|---|---|
+| `before_step` | gradients of the task's loss are there, the optimizer has not moved yet |
+| `after_step` | the optimizer has moved |
+| `end_of_task` | the task is learnt |
+
+`penalty` is what the method adds to the loss of the task, as a number to look at. All methods are elementwise: what
+they keep is one tensor of a parameter's shape for each parameter (`buffers`), and a few numbers (`scalars`). So they
+can be cut to the open weights of a sub-network and pasted back, and saved in a checkpoint as they are.
+
+Masks name the open weights of a task: `{"fc1.weight": mask}`, true where a weight may move, of the parameter's shape; a
+parameter without a mask is open. Nothing here moves a closed weight or changes what is kept of it.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from spikebridge.errors import ConfigError
+
+Parameters: TypeAlias = Mapping[str, Tensor]
+Masks: TypeAlias = Mapping[str, Tensor]
+Answer: TypeAlias = Callable[[nn.Module, Tensor], Float[Tensor, "B C"]]
+
+
+class LabelledData(Protocol):
+    """Samples with labels: a batch is a pair of inputs and labels `(B,)`."""
+
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the samples in a batch's inputs: 0 for `(B, d)`, 1 for `(T, B, d)`."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def select(self, indices: Int[Tensor, "n"]) -> Any:
+        """The samples of these numbers: `(x, labels)`."""
+
+
+def plain_answer(module: nn.Module, x: Tensor) -> Tensor:
+    """The logits `(B, C)` of a module; of one that returns a state too, without it.
+
+    Example:
+        >>> plain_answer(nn.Linear(3, 2), torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    y = module(x)
+    return y[0] if isinstance(y, tuple) else y
+
+
+def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are trained, by name.
+
+    Example:
+        >>> list(trained_parameters(nn.Linear(1, 1, bias=False)))
+        ['weight']
+    """
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def where_open(name: str, new: Tensor, old: Tensor, masks: Masks | None) -> Tensor:
+    """The new values of open weights and the old ones of closed weights.
+
+    Example:
+        >>> where_open("w", torch.ones(2), torch.zeros(2), {"w": torch.tensor([True, False])}).tolist()
+        [1.0, 0.0]
+    """
+    return new if masks is None or name not in masks else torch.where(masks[name], new, old)
+
+
+class Consolidation:
+    """No consolidation: new tasks overwrite old ones. The other methods override what they need.
+
+    Attributes:
+        buffers: by name of the quantity, then by name of the parameter, of its shape.
+        scalars: numbers by name.
+
+    Example:
+        >>> none = Consolidation()
+        >>> none.penalty({"w": torch.ones(2)}).item()
+        0.0
+    """
+
+    buffer_names: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer_names}
+        self.scalars: dict[str, float] = {}
+
+    def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
+        """Between the backward pass of the task's loss and the optimizer's step.
+
+        Args:
+            parameters: by name, with their gradients.
+            masks: open weights.
+        """
+
+    def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
+        """After the optimizer's step.
+
+        Args:
+            parameters: by name, moved.
+            optimizer: what moved them.
+            masks: open weights.
+        """
+
+    def end_of_task(
+        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, masks: Masks | None = None
+    ) -> None:
+        """After the last step of a task.
+
+        Args:
+            model: as it is now.
+            data: the task's training samples.
+            answer: gives the logits of a model on inputs, with the task's gates where there are any.
+            masks: open weights.
+        """
+
+    def penalty(self, parameters: Parameters) -> Float[Tensor, ""]:
+        """What the method adds to the loss, of the whole network; differentiable.
+
+        Args:
+            parameters: by name.
+        """
+        first = next(iter(parameters.values()), torch.zeros(()))
+        return first.new_zeros(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the method keeps, as tensors and numbers."""
+        return {"buffers": self.buffers, "scalars": self.scalars}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Takes what `state_dict` gave.
+
+        Args:
+            state: from the same method.
+            device: of the network.
+
+        Raises:
+            ConfigError: it is of another method.
+        """
+        if set(state["buffers"]) != set(self.buffer_names):
+            raise ConfigError(
+                f"{type(self).__name__} keeps {', '.join(self.buffer_names) or 'nothing'}, but the state has "
+                f"{', '.join(state['buffers']) or 'nothing'}: it is of another method"
+            )
+        self.buffers = {
+            kind: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+            for kind, tensors in state["buffers"].items()
+        }
+        self.scalars = {**state["scalars"]}
+
+    def cut(self, take: Callable[[str, Tensor], Tensor]) -> Self:
+        """The same method for a sub-network.
+
+        Args:
+            take: gives the open part of a tensor of a named parameter's shape.
+        """
+        small = copy.copy(self)
+        small.buffers = {
+            kind: {name: take(name, tensor) for name, tensor in tensors.items()}
+            for kind, tensors in self.buffers.items()
+        }
+        small.scalars = {**self.scalars}
+        return small
+
+    def paste(self, small: Self, put: Callable[[str, Tensor, Tensor], None], shapes: Parameters) -> None:
+        """Takes back what a sub-network's method keeps.
+
+        Args:
+            small: from `cut`.
+            put: writes the open part into a tensor of a named parameter's shape: `put(name, whole, part)`.
+            shapes: the parameters of the whole network.
+        """
+        for kind, tensors in small.buffers.items():
+            for name, part in tensors.items():
+                whole = self.buffers[kind].get(name)
+                if whole is None:
+                    whole = self._first(kind, shapes[name]).clone()
+                    self.buffers[kind][name] = whole
+                put(name, whole, part)
+        self.scalars = {**small.scalars}
+
+    def _first(self, kind: str, parameter: Tensor) -> Tensor:
+        """What a buffer holds before the first task."""
+        return torch.zeros_like(parameter)

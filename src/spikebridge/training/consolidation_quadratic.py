@@ -1,0 +1,113 @@
+"""Penalties that are a square in every weight, `strength / 2 (A theta^2 - 2 b theta + c)`, and the step for them.
+
+**Proximal step** (default): the optimizer moves on the task's loss alone, then `theta <- (theta + q b) / (1 + q A)`.
+That is the exact minimum of the penalty plus the squared way from where the optimizer went, so no strength can make it
+diverge. `q` is the strength times the step that the optimizer takes for a constant gradient, so that training rests
+where the gradient of loss plus penalty is 0:
+
+| optimizer | q |
+|---|---|
+| SGD | strength lr |
+| SGD with momentum beta | strength lr / (1 - beta) |
+| Adam, AdamW | strength lr / (sqrt(second moment) + eps), for each weight, with the second moment as Adam corrects it |
+
+**Explicit step**: the penalty's gradient is added to that of the loss. It diverges where lr strength A exceeds 2, with
+momentum 2 (1 + beta).
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from spikebridge.errors import ConfigError
+from spikebridge.training.consolidation import Consolidation, Masks, Parameters, where_open
+
+StepKind: TypeAlias = Literal["proximal", "explicit"]
+
+
+class QuadraticPenalty(Consolidation):
+    """A penalty that is a square in every weight. Subclasses say which.
+
+    Args:
+        strength: lambda, at least 0.
+        step: how the penalty acts.
+
+    Raises:
+        ConfigError: a strength below 0.
+    """
+
+    def __init__(self, strength: float, step: StepKind = "proximal") -> None:
+        super().__init__()
+        if not 0 <= strength < float("inf"):
+            raise ConfigError(f"{type(self).__name__} needs a strength of 0 or more, but got {strength}")
+        if step not in ("proximal", "explicit"):
+            raise ConfigError(f"step should be 'proximal' or 'explicit', but is {step!r}")
+        self.strength = strength
+        self.step = step
+
+    def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
+        if self.step != "explicit":
+            return
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                square = self.square(name)
+                if square is None:
+                    continue
+                pull = self.strength * (square[0] * parameter - square[1])
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = where_open(name, gradient + pull, gradient, masks)
+
+    def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
+        if self.step != "proximal":
+            return
+        steps = resting_steps(optimizer)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                square = self.square(name)
+                if square is None or parameter not in steps:
+                    continue
+                q = self.strength * steps[parameter]
+                nearer = (parameter + q * square[1]) / (1 + q * square[0])
+                parameter.copy_(where_open(name, nearer, parameter, masks))
+
+    def square(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """`A` and `b` of a parameter; None before the first task."""
+        raise NotImplementedError
+
+
+def resting_steps(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
+    """How far an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter.
+
+    Args:
+        optimizer: SGD (with momentum, dampening, Nesterov's too), Adam or AdamW.
+
+    Raises:
+        ConfigError: another kind of optimizer.
+
+    Example:
+        >>> w = torch.zeros(1, requires_grad=True)
+        >>> round(resting_steps(SGD([w], lr=0.1, momentum=0.9))[w], 6)
+        1.0
+    """
+    if not isinstance(optimizer, SGD | Adam | AdamW):
+        raise ConfigError(
+            f"the proximal step knows SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
+            "take one of these, or step='explicit'"
+        )
+    steps: dict[Tensor, Tensor | float] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if isinstance(optimizer, SGD):
+                damped = (1 - group["dampening"]) if group["momentum"] else 1.0
+                steps[parameter] = float(group["lr"]) * damped / (1 - group["momentum"])
+            elif parameter in optimizer.state:
+                steps[parameter] = _adams_step(optimizer.state[parameter], group)
+    return steps
+
+
+def _adams_step(state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+    second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
+    corrected = second / (1 - group["betas"][1] ** float(state["step"]))
+    return float(group["lr"]) / (corrected.sqrt() + group["eps"])

@@ -1,0 +1,119 @@
+"""What is learnt and scored, task by task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.training.consolidation import LabelledData
+from spikebridge.training.continual_opening import Opening
+from spikebridge.training.evaluation import evaluating
+from spikebridge.training.generators import kept_generators
+from spikebridge.training.metrics import Row
+
+Forward: TypeAlias = Callable[[nn.Module, Tensor, Mapping[str, Any]], Float[Tensor, "B C"]]
+Openings: TypeAlias = Callable[[int], Opening]
+
+
+class Task(NamedTuple):
+    """One task: samples to learn from, and samples to be scored on."""
+
+    train: LabelledData
+    test: LabelledData
+
+
+@dataclass(frozen=True)
+class ContinualSettings:
+    """How each task is learnt.
+
+    Args:
+        epochs: passes over a task's samples.
+        batch_size: samples of a step.
+        seed: of the order of samples and of all global generators.
+        fresh_optimizer: each task begins with an optimizer that remembers nothing; if not, its momentum is kept, and
+            its learning rate begins anew all the same.
+        checkpoint_every: steps between checkpoints inside a task; 0: at the end of a task alone.
+        test_batch_size: samples that are scored at once.
+        quiet: no progress on the screen.
+
+    Raises:
+        ConfigError: a number that cannot be meant.
+    """
+
+    epochs: int = 1
+    batch_size: int = 200
+    seed: int = 0
+    fresh_optimizer: bool = True
+    checkpoint_every: int = 0
+    test_batch_size: int = 1000
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 0, "test_batch_size": 1}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ConfigError(f"{name} should be at least {minimum}, but is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a learning gave.
+
+    Attributes:
+        accuracies: `(K + 1, K)`, R of the literature: row k after k tasks, row 0 of the untrained network.
+        seconds: of each task's steps, scoring left out; measured, so different in every run.
+        rows: as in metrics.jsonl, one a task.
+    """
+
+    accuracies: Float[Tensor, "K1 K"]
+    seconds: list[float]
+    rows: list[Row]
+
+
+def plain_forward(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
+    """The logits `(B, C)` of a module, its quantities given as arguments; of one that returns a state too, without it.
+
+    Example:
+        >>> plain_forward(nn.Linear(3, 2), torch.zeros(5, 3), {}).shape
+        torch.Size([5, 2])
+    """
+    y = module(x, **quantities)
+    return y[0] if isinstance(y, tuple) else y
+
+
+def accuracy(
+    module: nn.Module,
+    data: LabelledData,
+    opening: Opening | None = None,
+    forward: Forward = plain_forward,
+    batch_size: int = 1000,
+) -> float:
+    """The share of samples whose largest logit is that of their label; in eval mode, no trace in the generators.
+
+    Args:
+        module: the network.
+        data: samples.
+        opening: what of the network is used.
+        forward: gives logits.
+        batch_size: samples at once.
+
+    Example:
+        >>> from spikebridge.data import TaskSamples
+        >>> accuracy(nn.Identity(), TaskSamples(torch.eye(2), torch.tensor([0, 0])))
+        0.5
+    """
+    opening = opening or Opening()
+    network = opening.part_of(module)
+    quantities = opening.quantities if network is module else {}
+    place = next(module.parameters(), torch.empty(0)).device
+    hits = 0
+    with kept_generators(), evaluating(network):
+        for indices in torch.arange(len(data)).split(batch_size):
+            x, labels = data.select(indices)
+            logits = forward(network, x.to(place), quantities)
+            hits += int((logits.argmax(1) == labels.to(place)).sum())
+    return hits / len(data)
