@@ -1,12 +1,13 @@
-"""Spiking layers beside SpikingJelly, snnTorch, Norse and sinabs, in one process, taking turns.
+"""Spiking layers beside SpikingJelly, snnTorch, Norse, sinabs and Spyx, in one process, taking turns.
 
-    python benchmarks/peers.py            # about ten minutes
+    python benchmarks/peers.py            # about twenty minutes
     python benchmarks/peers.py --quick    # a look, in about one
 
 Works: A a layer alone, forward and backward through time; B a training step of 784-1000-10 over 25 steps; C one of
-32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows. And how time grows with T, B and N. Ratios are
-medians over rounds, over the first row of a table: above 1 is slower. "native", "pytorch" and "loop" are this package's
-paths: plain C, PyTorch alone, and the step function in a loop. Writes benchmarks/results/peers.json and peers.svg.
+32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows; F kernels of hybrid units, and all neurons, beside
+the loop over their steps. And how time grows with T, B and N. Ratios are medians over rounds, over the first row of a
+table: above 1 is slower. "native", "pytorch" and "loop" are this package's paths: plain C, PyTorch alone, and the step
+function in a loop. Writes benchmarks/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ import torch
 from torch import nn
 
 from beside_peers.growth import draw, grow
-from beside_peers.layers import every_library
+from beside_peers.in_jax import spyx_alone
+from beside_peers.kernels import SHAPES, kernels, neurons
+from beside_peers.layers import compiled_libraries, every_library
 from beside_peers.memory import in_a_process, peak_of_training
 from beside_peers.taking_turns import take_turns
 from beside_peers.works import Convolutional, Dense, layer_alone, memory_traffic, training_step
@@ -36,6 +40,8 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "C": (Convolutional, (8, 32, 1, 28, 28)),
 }
 LENGTHS = [25, 100, 400]
+MOST_COMPILED = 16  # steps; inductor unrolls time, and takes minutes for a hundred of them
+ALL = "ABCEF+"
 SLOW = {"Norse", "sinabs"}  # their time grows with the square of the steps: minutes where there are many
 
 
@@ -46,6 +52,11 @@ def layers(quick: bool) -> list[dict[str, Any]]:
     for shape in LAYERS[-2:] if quick else LAYERS:
         makers = {n: make for n, make in every_library().items() if n not in SLOW or shape[0] * shape[1] <= 512}
         works = {name: layer_alone(make(), shape) for name, make in makers.items()}
+        works |= {
+            n: layer_alone(make(), shape) for n, make in compiled_libraries().items() if shape[0] <= MOST_COMPILED
+        }
+        with suppress(ImportError):
+            works["Spyx, compiled"] = spyx_alone(shape)
         works["floor"] = memory_traffic(shape)
         rows = take_turns(works, rounds=5 if quick else 21)
         tables.append({"shape": shape, "threads": 1, "rows": rows})
@@ -89,19 +100,35 @@ def memory(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
+    """F, and every neuron, on one thread: how many times faster than the loop over steps."""
+    torch.set_num_threads(1)
+    tables = []
+    for shape in SHAPES[:1] if quick else SHAPES:
+        rows = {"kernels": kernels(shape, 2 if quick else 11), "neurons": neurons(shape, 2 if quick else 11)}
+        tables.append({"shape": shape, "threads": 1, **rows})
+        print(f"\nF  {shape}, times faster than the loop, 1 thread")
+        for row in [*rows["kernels"], *rows["neurons"]]:
+            words = row.get("neuron") or f"{row['kernel']}, {row['form']}{', gradients' * row['gradients']}"
+            print(f"  {words:<58}" + "".join(f"{n[6:]:>9}{v:>7.1f}" for n, v in row.items() if n.startswith("times_")))
+    return tables
+
+
 def show(title: str, rows: list[dict[str, Any]]) -> None:
-    print(f"\n{title}\n  {'':<26}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}")
+    print(
+        f"\n{title}\n  {'':<26}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}{'first s':>9}"
+    )
     for row in rows:
         rate = "" if row["name"].startswith(("floor", "no neurons")) else f"{row['spike_rate']:.3f}"
         print(
-            f"  {row['name']:<26}{row['ms']:>9.2f}{row['ratio']:>8.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>8.2f}"
-            f"{row['rounds']:>8}{rate:>8}"
+            f"  {row['name']:<26}{row['ms']:>9.2f}{row['ratio']:>9.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>9.2f}"
+            f"{row['rounds']:>9}{rate:>9}{row['first_s']:>9.2f}"
         )
 
 
 def environment() -> dict[str, Any]:
     """The machine and the versions."""
-    names = ("torch", "spikingjelly", "snntorch", "norse", "sinabs")
+    names = ("torch", "spikingjelly", "snntorch", "norse", "sinabs", "spyx", "jax")
     model = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": model[0] if model else platform.processor(),
@@ -135,7 +162,7 @@ def write(results: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; results go to peers_quick.json")
-    parser.add_argument("--only", default="ABCE+", help="works to run, as in A or BC; + is growth")
+    parser.add_argument("--only", default=ALL, help="works to run, as in A or BC; + is growth")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -145,12 +172,13 @@ def main() -> None:
         print(json.dumps(peak_of_training(options.peak_of, options.num_steps)))
         return
     path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
-    results = json.loads(path.read_text()) if path.exists() and options.only != "ABCE+" else {}
+    results = json.loads(path.read_text()) if path.exists() and options.only != ALL else {}
     results["environment"] = environment()
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),
         ("BC", "networks", networks),
         ("E", "memory", memory),
+        ("F", "beside_the_loop", beside_the_loop),
         ("+", "growth", growth),
     ]
     for letters, name, run in parts:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from shutil import which
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,19 @@ class SpikingJelly(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.layer.reset()
         return self.layer(x)
+
+
+class Compiled(nn.Module):
+    """Another layer, compiled by inductor: for one shape, when it is first run."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.layer = make()
+        self.compiled = torch.compile(self.layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes: Tensor = self.compiled(x)
+        return spikes
 
 
 class SnnTorch(nn.Module):
@@ -123,3 +137,9 @@ def every_library() -> dict[str, Callable[[], nn.Module]]:
             continue
         found[name] = layer
     return found
+
+
+def compiled_libraries() -> dict[str, Callable[[], nn.Module]]:
+    """By name what makes a compiled layer: our plain loop and SpikingJelly's; where there is no compiler, none."""
+    makers = {name: make for name, make in every_library().items() if name in ("loop", "SpikingJelly")}
+    return {f"{name}, compiled": partial(Compiled, make) for name, make in makers.items()} if which("c++") else {}

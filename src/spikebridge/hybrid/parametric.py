@@ -11,7 +11,7 @@ from spikebridge.axes import Signal, Step
 from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.ops.finite_response import finite_response
+from spikebridge.ops.finite_response import last_response
 from spikebridge.ops.leaky_sum import leaky_sum, sum_of_sums
 
 
@@ -69,7 +69,7 @@ class Exponential(Kernel):
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
-        return finite_response(x, powers(decay_of(self.tau, self.dt), x)[1])[0]
+        return last_response(x, powers(decay_of(self.tau, self.dt), x)[1])
 
 
 class AlphaCarry(NamedTuple):
@@ -145,7 +145,7 @@ class Alpha(Kernel):
 
     def last(self, x: Signal) -> Step:
         age, left = powers(decay_of(self.tau, self.dt), x)
-        return finite_response(x, age * left)[0] * (self.dt * math.e / self.tau)
+        return last_response(x, age * left) * (self.dt * math.e / self.tau)
 
 
 def powers(decay: Tensor | float, x: Signal) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import Kernel
 from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.ops.finite_response import finite_response
+from spikebridge.ops.finite_response import finite_response, last_response
 
 
 class History(NamedTuple):
@@ -62,7 +62,7 @@ class _FiniteResponse(Kernel):
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)
-        return finite_response(x[len(x) - inside :], self._taps(x)[:inside])[0]
+        return last_response(x[len(x) - inside :], self._taps(x)[:inside])
 
     def _taps(self, x: Signal) -> Tensor:
         taps: Tensor = self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])["taps"]

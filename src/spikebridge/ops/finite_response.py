@@ -26,6 +26,25 @@ def finite_response(signal: Float[Tensor, "S B *N"], taps: Float[Tensor, "n *M"]
     return response
 
 
+def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) -> Float[Tensor, "B *N"]:
+    """The one value `sum_k taps[k] signal[n - 1 - k]`: taps that all neurons share make it a product of matrices.
+
+    Args:
+        signal: as many steps as there are taps.
+        taps: weights of the last step, the one before, and so on; `*M` lines up from the right with the signal.
+
+    Example:
+        >>> last_response(torch.tensor([2.0, 3.0]).reshape(2, 1, 1), torch.tensor([1.0, 0.5])).item()  # 3 + 2 / 2
+        4.0
+    """
+    weights = taps.flip(0)
+    if taps[0].numel() == 1:
+        # windows cut from a signal have their time second in memory: no copy of them
+        steps = signal.flatten(1) if signal.is_contiguous() else signal.movedim(0, 1).flatten(2)
+        return (weights.flatten() @ steps).reshape(signal.shape[1:])
+    return (signal * weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])).sum(0)
+
+
 class _FiniteResponse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, signal: Tensor, taps: Tensor) -> Tensor:
