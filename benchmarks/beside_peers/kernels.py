@@ -1,4 +1,4 @@
-"""F: kernels of hybrid units over long time, each fast way beside the loop over its steps; and every neuron likewise."""
+"""F: kernels of hybrid units over long time, and all neurons, each fast way beside the loop over its steps."""
 
 import math
 from collections.abc import Callable
