@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikebridge.training.batches import Batches, Dataset, Samples
+    from spikebridge.training.consolidation import Consolidation
+    from spikebridge.training.consolidation_ewc import EWC, OnlineEWC
+    from spikebridge.training.consolidation_fisher import Fisher
+    from spikebridge.training.consolidation_gates import RandomGates
+    from spikebridge.training.consolidation_metaplasticity import Metaplasticity
+    from spikebridge.training.consolidation_si import SynapticIntelligence
+    from spikebridge.training.continual import learn
+    from spikebridge.training.continual_opening import Opening
+    from spikebridge.training.continual_task import ContinualSettings, Learnt, Task, accuracy
     from spikebridge.training.evaluation import evaluating
     from spikebridge.training.loop import fit
     from spikebridge.training.phase import WHOLE, Phase
@@ -18,19 +27,32 @@ if TYPE_CHECKING:
     from spikebridge.training.weights import load_weights, read_weights, save_weights
 
 __all__ = [
+    "EWC",
     "WHOLE",
     "Bars",
     "Batches",
+    "Consolidation",
+    "ContinualSettings",
     "Dataset",
+    "Fisher",
+    "Learnt",
     "Lines",
+    "Metaplasticity",
+    "OnlineEWC",
+    "Opening",
     "Phase",
     "Progress",
+    "RandomGates",
     "Run",
     "Samples",
     "Settings",
+    "SynapticIntelligence",
+    "Task",
     "TimeSlices",
+    "accuracy",
     "evaluating",
     "fit",
+    "learn",
     "load_weights",
     "read_weights",
     "save_weights",
@@ -38,6 +60,15 @@ __all__ = [
 
 _FILES = {
     "batches": ("Batches", "Dataset", "Samples"),
+    "consolidation": ("Consolidation",),
+    "consolidation_ewc": ("EWC", "OnlineEWC"),
+    "consolidation_fisher": ("Fisher",),
+    "consolidation_gates": ("RandomGates",),
+    "consolidation_metaplasticity": ("Metaplasticity",),
+    "consolidation_si": ("SynapticIntelligence",),
+    "continual": ("learn",),
+    "continual_opening": ("Opening",),
+    "continual_task": ("ContinualSettings", "Learnt", "Task", "accuracy"),
     "evaluation": ("evaluating",),
     "loop": ("fit",),
     "phase": ("WHOLE", "Phase"),

@@ -47,11 +47,9 @@ class Opening:
             ShapeError: places that do not fit its shape.
         """
         masks = {}
-        for name, places in self.places.items():
+        for name in self.places:
             if name not in parameters:
-                raise ConfigError(
-                    f"places of {name!r}, but there is no such parameter: {did_you_mean(name, parameters)}"
-                )
+                raise ConfigError(f"places of {name!r}, but no such parameter: {did_you_mean(name, parameters)}")
             parameter = parameters[name]
             mask = torch.ones(parameter.shape, dtype=torch.bool, device=parameter.device)
             for axis, open_places in enumerate(self._numbers(name, parameter)):
@@ -127,7 +125,7 @@ class Opening:
 def step_open(
     parameters: Parameters, optimizer: Optimizer, consolidation: Consolidation, masks: Masks | None = None
 ) -> None:
-    """One step after a backward pass, in which closed weights do not move: not by momentum, Adam or weight decay either.
+    """One step after a backward pass. Closed weights do not move: not by momentum, Adam or weight decay either.
 
     Args:
         parameters: by name, with the gradients of the task's loss.
