@@ -1,0 +1,180 @@
+"""The collision unit: a hybrid unit that reads from two tracks whether the objects met, and when.
+
+The window is the whole video on the 5-frame grid, the kernel the first convolutions over it, the nonlinearity the rest
+of a small residual network, the discretizer a threshold: a spike means "these two collide", at the frame it tells.
+It is trained alone, on an objective of its own (R. Zhao et al., 2022, Fig. 1e, way 2).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.axes import Signal, Step, Windows
+from spikebridge.hybrid import HybridUnit, Tumbling
+from spikebridge.hybrid.discretizer import Discretizer
+from spikebridge.hybrid.kernel import Kernel
+from spikebridge.networks.collision_inputs import FRAMES_PER_SAMPLE, NUM_CHANNELS, NUM_SAMPLES, Pairs, signals
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+
+_PEAK = 2  # samples on either side of the highest score that say when
+
+
+class Samples(NamedTuple):
+    """The last samples of a window, oldest first, `(B, T, *N)`."""
+
+    last: Tensor
+
+
+class FirstConvolutions(Kernel):
+    """A window's samples convolved in time, given out when the window closes: two-sided inside it, and still causal.
+
+    Args:
+        num_channels: of the input.
+        num_features: of the output.
+        num_samples: of a window.
+        width: samples that a feature sees.
+    """
+
+    is_faster = True
+
+    def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
+        super().__init__()
+        self.num_samples = num_samples
+        self.convolution = nn.Conv1d(num_channels, num_features, width, padding=width // 2)
+
+    def initial_state(self, x_t: Step) -> Samples:
+        return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
+
+    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Step, Samples]:
+        """The features of the samples so far, `(B, *N, F, T)` for an input `(B, *N, C)`."""
+        seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
+        return self.last(seen.movedim(1, 0)), Samples(seen)
+
+    def last(self, x: Signal) -> Step:
+        """The features of a whole window at once."""
+        rows = x.movedim(0, -1)
+        features = self.convolution(rows.flatten(0, -3))
+        return features.unflatten(0, rows.shape[:-2])
+
+
+class Residual(nn.Module):
+    """Two convolutions over time beside a shortcut.
+
+    Args:
+        num_features: in and out.
+        dilation: samples between the taps.
+        dropout: share of features that are left out in training.
+    """
+
+    def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(num_features, num_features, 3, padding=dilation, dilation=dilation)
+        self.second = nn.Conv1d(num_features, num_features, 3, padding=dilation, dilation=dilation)
+        self.norm_in = nn.GroupNorm(4, num_features)
+        self.norm_between = nn.GroupNorm(4, num_features)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B F T"]) -> Float[Tensor, "B F T"]:
+        """The input and what is added to it."""
+        h = self.first(F.gelu(self.norm_in(x)))
+        return x + self.second(self.dropout(F.gelu(self.norm_between(h))))
+
+
+class When(nn.Module):
+    """Scores of "at sample t", for every t, and of "never": a pair collides at most once.
+
+    Args:
+        num_features: of the kernel's output.
+        dropout: in training.
+    """
+
+    def __init__(self, num_features: int, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(Residual(num_features, dilation, dropout) for dilation in (1, 2, 4, 1)))
+        self.at = nn.Conv1d(num_features, 1, 1)
+        self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.GELU(), nn.Linear(num_features, 1))
+
+    def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T+1"]:
+        """The mean over the views of a pair (both orders), so that the answer is symmetric."""
+        rows = self.body(h.flatten(0, 1))
+        never = self.never(torch.cat([rows.mean(-1), rows.amax(-1)], -1))
+        scores = torch.cat([self.at(rows).squeeze(1), never], -1)
+        return scores.unflatten(0, h.shape[:2]).mean(1)
+
+
+class EventAt(Discretizer):
+    """A spike where "at some sample" beats "never" by the threshold, and the frame it is told for.
+
+    Args:
+        v_threshold: in units of log-odds; 0 is as likely as not. Below 0 fewer collisions are missed.
+        surrogate: derivative of the spike.
+    """
+
+    v_threshold: Tensor
+
+    def __init__(self, v_threshold: float = 0.0, surrogate: Surrogate = ARCTAN) -> None:
+        super().__init__()
+        self.register_buffer("v_threshold", torch.tensor(v_threshold))
+        self.surrogate = surrogate
+
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+        """From scores `(K, M, B, T + 1)` to spike and frame `(K, M, B, 2)`."""
+        spikes = self.surrogate(log_odds(h) - self.v_threshold)
+        return torch.stack([spikes, expected_frame(h)], -1), None
+
+
+def log_odds(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
+    """How much likelier a collision at some sample is than none; the last score is that of none.
+
+    Example:
+        >>> log_odds(torch.tensor([0.0, 0.0, 0.0])).exp().item()  # two against one
+        2.0
+    """
+    return scores[..., :-1].logsumexp(-1) - scores[..., -1]
+
+
+def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
+    """The frame, between samples: the expectation over the samples around the likeliest one.
+
+    Example:
+        >>> expected_frame(torch.tensor([-50.0, 0.0, 0.0, -50.0, -50.0, -50.0, 9.0])).item()  # samples 1 and 2
+        7.5
+    """
+    at = scores[..., :-1]
+    samples = torch.arange(at.shape[-1], device=at.device)
+    near = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK
+    share = at.masked_fill(~near, -torch.inf).softmax(-1)
+    return FRAMES_PER_SAMPLE * (share * samples).sum(-1)
+
+
+class CollisionUnit(HybridUnit):
+    """The learned unit, `Y = Q . F . H . W (X)`, from the tracks of pairs to collisions.
+
+    Args:
+        num_features: channels inside.
+        v_threshold: of the spike, chosen on validation videos after training.
+        dropout: in training.
+
+    Example:
+        >>> unit = CollisionUnit(num_features=8)
+        >>> y, _ = unit(torch.zeros(26, 5, 2, 31))  # five pairs, each in both orders
+        >>> y.shape  # one window; spike and frame of each pair
+        torch.Size([1, 5, 2])
+    """
+
+    def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.1) -> None:
+        super().__init__(
+            Tumbling(NUM_SAMPLES),
+            FirstConvolutions(NUM_CHANNELS, num_features),
+            When(num_features, dropout),
+            EventAt(v_threshold),
+        )
+
+    def scores(self, pairs: Pairs) -> Float[Tensor, "P T+1"]:
+        """What the nonlinearity says of each pair, before the threshold."""
+        x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)
+        stages, _ = self.stages(x)
+        return stages.nonlinearity[0, 0]
