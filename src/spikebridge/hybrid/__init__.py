@@ -5,7 +5,7 @@ from spikebridge.hybrid.discretizer import Bernoulli, Discretizer, Fire, SignedD
 from spikebridge.hybrid.expansion import Burst, FirstSpike, Phase
 from spikebridge.hybrid.kernel import Difference, Kernel, Mean, Sum
 from spikebridge.hybrid.link import Modulation, Transmission
-from spikebridge.hybrid.modulation import Gain, Gate, modulable_paths
+from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network import HybridNetwork, NetworkState
 from spikebridge.hybrid.parametric import Alpha, Exponential
 from spikebridge.hybrid.reduction import Count, FirstTime, Integrate, Last
@@ -28,6 +28,7 @@ __all__ = [
     "FirstTime",
     "Gain",
     "Gate",
+    "GateModulation",
     "Gaussian",
     "Hold",
     "HybridNetwork",
@@ -46,6 +47,7 @@ __all__ = [
     "Sum",
     "Taps",
     "Threshold",
+    "ThresholdModulation",
     "Transmission",
     "Tumbling",
     "UnitState",

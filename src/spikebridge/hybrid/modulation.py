@@ -3,17 +3,22 @@
 Threshold, time constant, leak and the like are quantities of a neuron; weights, biases and connectivity are parameters
 of any module. Gain and gate are small layers of their own, here. All are reached by path through one mechanism: a
 quantity is an argument, and an `Effect` is an argument that came from elsewhere.
+
+Two ways to silence neurons by a signal V (1 open, 0 closed) stand here: `ThresholdModulation` raises thresholds,
+`GateModulation` stops the spikes. Both only say which quantity is reached, by what, and how.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.quantity import By, Effect, Quantity
 from spikebridge.neurons.state import State
 
 
@@ -68,6 +73,83 @@ class Gate(_Factor):
 
     def __init__(self, gate: Tensor | float = 1.0, learn: str | Iterable[str] = ()) -> None:
         super().__init__(None, learn, gate=gate)
+
+
+def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B *M"]:
+    """A signal of one layer with time and batch in front: `(C,)` holds for all, `(B, C)` is per sample.
+
+    Args:
+        signal: `(C,)`, `(B, C)` or `(T, B, C)`.
+
+    Returns:
+        `(T, B, C)`, with 1 where it does not change.
+
+    Example:
+        >>> import torch
+        >>> in_time(torch.ones(5)).shape, in_time(torch.ones(2, 5)).shape
+        (torch.Size([1, 1, 5]), torch.Size([1, 2, 5]))
+    """
+    if not 1 <= signal.ndim <= 3:
+        raise ShapeError(
+            f"a layer's signal is (C,), (B, C) or (T, B, C), but got shape {tuple(signal.shape)}; flatten its neurons"
+        )
+    return signal.reshape(*[1] * (3 - signal.ndim), *signal.shape)
+
+
+@dataclass(frozen=True)
+class ThresholdModulation:
+    """Closed neurons get a higher threshold: `v_threshold + (1 - V) v_t` (R. Zhao et al., 2022, eq. 19).
+
+    Args:
+        v_t: how much higher a closed neuron's threshold is, above 0.
+
+    Example:
+        >>> import torch
+        >>> from spikebridge.neurons import IF
+        >>> effect = ThresholdModulation(2.0).effect(torch.tensor([1.0, 0.0]))
+        >>> IF(v_threshold=1.0)(torch.full((1, 1, 2), 1.5), v_threshold=effect)[0].flatten().tolist()
+        [1.0, 0.0]
+    """
+
+    v_t: float = 1.0
+    quantity: ClassVar[str] = "v_threshold"
+    by: ClassVar[By] = "add"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.v_t < float("inf"):
+            raise ConfigError(f"ThresholdModulation needs v_t > 0, but got {self.v_t}; GateModulation is its limit")
+
+    def signal(self, v: Float[Tensor, "*M"]) -> Float[Tensor, "*M"]:
+        """What is added to the thresholds."""
+        return (1 - v) * self.v_t
+
+    def effect(self, v: Float[Tensor, "*M"]) -> Effect:
+        """The effect of a layer's signal `(C,)`, `(B, C)` or `(T, B, C)` on its thresholds."""
+        return Effect(in_time(self.signal(v)), self.by)
+
+
+@dataclass(frozen=True)
+class GateModulation:
+    """Closed neurons' spikes are stopped: the limit of `ThresholdModulation` for a large `v_t`, for binary V.
+
+    A closed neuron integrates, but nobody reads it. It acts on a `Gate` behind the spiking layer.
+
+    Example:
+        >>> import torch
+        >>> Gate()(torch.ones(1, 1, 2), gate=GateModulation().effect(torch.tensor([1.0, 0.0])))[0].flatten().tolist()
+        [1.0, 0.0]
+    """
+
+    quantity: ClassVar[str] = "gate"
+    by: ClassVar[By] = "multiply"
+
+    def signal(self, v: Float[Tensor, "*M"]) -> Float[Tensor, "*M"]:
+        """What the spikes are multiplied by."""
+        return v
+
+    def effect(self, v: Float[Tensor, "*M"]) -> Effect:
+        """The effect of a layer's signal `(C,)`, `(B, C)` or `(T, B, C)` on its gate."""
+        return Effect(in_time(self.signal(v)), self.by)
 
 
 def modulable_paths(part: nn.Module) -> list[str]:

@@ -1,5 +1,11 @@
 """The reference networks and their parts."""
 
+from spikebridge.networks.modulation import Branch, BranchSettings
+from spikebridge.networks.modulation_backbone import Backbone, BinUnit, Gating, over_samples
+from spikebridge.networks.modulation_cut import cut_branch, open_places, per_sample_logits
+from spikebridge.networks.modulation_inference import GateTable, InputTable
+from spikebridge.networks.modulation_opening import DensityController, KWinners
+from spikebridge.networks.modulation_pairs import PairedPictures
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, Kalman, fit_kalman
@@ -8,14 +14,28 @@ from spikebridge.networks.what_where import KINDS, Answer, Sensitize, matched, n
 __all__ = [
     "KINDS",
     "Answer",
+    "Backbone",
+    "BinUnit",
+    "Branch",
+    "BranchSettings",
     "ConstantVelocity",
+    "DensityController",
+    "GateTable",
+    "Gating",
     "Hold",
+    "InputTable",
+    "KWinners",
     "Kalman",
+    "PairedPictures",
     "Sensing",
     "SensingTracker",
     "Sensitize",
+    "cut_branch",
     "fit_kalman",
     "matched",
     "num_parameters",
+    "open_places",
+    "over_samples",
+    "per_sample_logits",
     "what_where",
 ]

@@ -1,0 +1,136 @@
+"""Which task is this? Gates for pictures of unknown task, from a few unlabelled ones.
+
+| mode | gate at test | kept |
+|---|---|---|
+| given | looked up by the task's number: the only one that is told | one gate a task |
+| inferred | of the task whose stored gate is nearest to the drive of a few samples | one gate a task |
+| direct | of the samples' own drive | nothing |
+| per sample | direct with one sample, and trained so | nothing |
+
+A gate is never made of a batch whose tasks may be mixed: samples of one guess come from one task by what the caller
+says, one by one if he says nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from spikebridge.errors import ConfigError, ShapeError
+
+
+class Guess(NamedTuple):
+    """For each query: the nearest task, its cosine, how far the next one is behind, and whether none is near."""
+
+    task: Int64[Tensor, " Q"]
+    similarity: Float[Tensor, " Q"]
+    margin: Float[Tensor, " Q"]
+    is_new: Bool[Tensor, " Q"]
+
+
+class GateTable:
+    """Stored gates, one row a task: two bits a pair of hidden neurons and task.
+
+    Args:
+        gates: of each hidden layer, `(K, C)`.
+        new_below: a cosine under which a query is called a new task; None never says so.
+
+    Raises:
+        ShapeError: layers with other numbers of tasks.
+
+    Example:
+        >>> table = GateTable([torch.tensor([[True, False], [False, True]])], new_below=0.5)
+        >>> guess = table.infer_task([torch.tensor([[3.0, 0.1], [-1.0, -1.0]])])
+        >>> guess.task.tolist(), guess.is_new.tolist()
+        ([0, 0], [False, True])
+    """
+
+    def __init__(self, gates: Sequence[Bool[Tensor, "K C"]], new_below: float | None = None) -> None:
+        if not gates or len({len(layer) for layer in gates}) != 1:
+            raise ShapeError(f"a table needs one row a task in each layer, but got {[len(layer) for layer in gates]}")
+        self.gates = [layer.bool() for layer in gates]
+        self.new_below = new_below
+        codes = torch.cat(self.gates, 1).float()
+        self._codes = codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def num_bits(self) -> int:
+        """Memory of the table."""
+        return sum(layer.numel() for layer in self.gates)
+
+    def of_task(self, task: int) -> list[Bool[Tensor, " C"]]:
+        """The gates of a task, one a layer."""
+        return [layer[task] for layer in self.gates]
+
+    def infer_task(self, drives: Sequence[Float[Tensor, "Q C"]]) -> Guess:
+        """The task whose gate points most as the drives do; ties go to the lower number.
+
+        Args:
+            drives: of each hidden layer, one row a query: of one sample, or a mean over samples of one task.
+
+        Returns:
+            a guess a query.
+        """
+        query = torch.cat(list(drives), 1)
+        if query.shape[1] != self._codes.shape[1]:
+            raise ShapeError(f"the table has codes of {self._codes.shape[1]} neurons, but got {query.shape[1]}")
+        cosine = (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._codes.T
+        return _guess(cosine, self.new_below)
+
+
+class InputTable:
+    """Mean and variance of each task's training inputs: a Gaussian on the raw input, for networks without a unit.
+
+    Args:
+        means: `(K, d)`.
+        variances: `(K, d)`.
+
+    Example:
+        >>> table = InputTable(torch.tensor([[0.0], [4.0]]), torch.ones(2, 1))
+        >>> table.infer_task(torch.tensor([[1.0], [3.0]])).task.tolist()
+        [0, 1]
+    """
+
+    def __init__(self, means: Float[Tensor, "K d"], variances: Float[Tensor, "K d"]) -> None:
+        self.means = means
+        # pixels that never change would decide alone
+        self.variances = variances + 0.05 * variances.mean()
+
+    def infer_task(self, x: Float[Tensor, "Q d"]) -> Guess:
+        """The likeliest task of each query; similarity and margin are log-likelihoods."""
+        inverse = 1 / self.variances
+        square = (x**2) @ inverse.T - 2 * x @ (self.means * inverse).T + (self.means**2 * inverse).sum(1)
+        return _guess(-0.5 * (square + self.variances.log().sum(1)), None)
+
+
+def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q C"]:
+    """Means of so many samples each, in their order; what is left over at the end is left out.
+
+    Raises:
+        ConfigError: no sample, or more than there are.
+
+    Example:
+        >>> means_of(torch.tensor([[0.0], [2.0], [7.0]]), 2).tolist()
+        [[1.0]]
+    """
+    if not 1 <= num_samples <= len(values):
+        raise ConfigError(f"num_samples should be from 1 to {len(values)}, but is {num_samples}")
+    whole = len(values) // num_samples * num_samples
+    return values[:whole].unflatten(0, (-1, num_samples)).mean(1)
+
+
+def _guess(score: Tensor, new_below: float | None) -> Guess:
+    best, task = score.max(1)
+    # max takes any of equal ones; the lowest is wanted
+    task = (score == best[:, None]).int().argmax(1)
+    if score.shape[1] == 1:
+        margin = torch.full_like(best, torch.inf)
+    else:
+        margin = best - score.scatter(1, task[:, None], -torch.inf).amax(1)
+    is_new = torch.zeros_like(best, dtype=torch.bool) if new_below is None else best < new_below
+    return Guess(task, best, margin, is_new)

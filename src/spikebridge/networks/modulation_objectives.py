@@ -1,0 +1,100 @@
+"""What the hybrid units of the backbone are trained for: alike tasks get alike signals.
+
+All means are over pairs of samples, one of task i and one of task j, for P pairs of tasks at once.
+
+| objective | loss of a pair | where a free pair settles |
+|---|---|---|
+| `similarity` (printed) | `(S_V - S)^2 - weight S S_V` | `S_V = min(1, (1 + weight / 2) S)`: a group shares one gate |
+| `dissimilarity` (released code) | `(D - Y)^2 - weight D Y`, D = 1 - S_V, Y = 1 - S | graded gates |
+
+S is how alike two tasks are, S_V the cosine of two samples' signals.
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 14-16, its released code, and CH-HNN for bins.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Pairs: TypeAlias = Float[Tensor, "P n C"]
+"""P pairs of tasks, n samples, signals of C neurons."""
+
+
+def cosines(first: Pairs, second: Pairs) -> Float[Tensor, "P n n"]:
+    """The cosine of every sample of one task with every sample of the other.
+
+    Example:
+        >>> cosines(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[3.0, 4.0]]])).item()  # 3 / 5
+        0.6...
+    """
+    unit = [v / v.norm(dim=-1, keepdim=True).clamp(min=1e-12) for v in (first, second)]
+    return unit[0] @ unit[1].transpose(-1, -2)
+
+
+def similarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+    """`(S_V - S)^2 - weight S S_V`, the printed objective.
+
+    Example:
+        >>> similarity_loss(torch.full((1, 1, 1), 0.75), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
+        -0.3125
+    """
+    wanted = target[:, None, None]
+    return ((alike - wanted).square() - weight * wanted * alike).mean()
+
+
+def dissimilarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+    """`(D - Y)^2 - weight D Y` with D = 1 - S_V and Y = 1 - S, the released code's objective.
+
+    Example:
+        >>> dissimilarity_loss(torch.full((1, 1, 1), 0.25), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
+        -0.3125
+    """
+    return similarity_loss(1 - alike, 1 - target, weight)
+
+
+OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": similarity_loss, "dissimilarity": dissimilarity_loss}
+
+
+def floor_loss(signals: Sequence[Pairs], rho: float) -> Tensor:
+    """How far the mean opening lies below a minimum, `max(rho - mean V, 0)`, summed over layers.
+
+    Example:
+        >>> round(floor_loss([torch.full((1, 1, 4), 0.1)], rho=0.3).item(), 4)
+        0.2
+    """
+    return torch.stack([(rho - v.mean()).clamp(min=0) for v in signals]).sum()
+
+
+def bin_loss(
+    first: Sequence[Float[Tensor, "P n C b"]],
+    second: Sequence[Float[Tensor, "P n C b"]],
+    target: Float[Tensor, " P"],
+    use_weight: float = 0.05,
+) -> Tensor:
+    """All bins follow the similarity, and all bins are used: the worst layer of `mean |D_bin - Y|^4` and of uneven use.
+
+    Args:
+        first, second: softmax over b bins, one tensor a hidden layer.
+        target: S of each pair of tasks.
+        use_weight: of `max |use of a bin - 1 / b|`.
+
+    Returns:
+        the loss.
+
+    Example:
+        >>> one = [torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])]
+        >>> bin_loss(one, one, torch.tensor([1.0])).item()  # equal samples, each bin used by half of the neurons
+        0.0
+    """
+    wanted = (1 - target)[:, None, None]
+    apart, uneven = [], []
+    for a, b in zip(first, second, strict=True):
+        num_bins = a.shape[-1]
+        away = [((1 - cosines(a[..., k], b[..., k])) - wanted).pow(4).mean() for k in range(num_bins)]
+        apart.append(torch.stack(away).mean())
+        use = torch.cat([a, b]).mean((0, 1, 2))
+        uneven.append((use - 1 / num_bins).abs().max())
+    return torch.stack(apart).max() + use_weight * torch.stack(uneven).max()
