@@ -1,12 +1,12 @@
-"""Generated videos of rolling objects after CLEVRER (K. Yi et al., ICLR 2020): one seed is one video, its truth is exact.
+"""Generated videos of rolling objects after CLEVRER (K. Yi et al., ICLR 2020): one seed is one video, truth is exact.
 
 Three to six objects, no two alike in colour, material and shape, lie or roll on a table seen from above. 128 frames are
-seen, 58 more happen unseen. What happens next is the same table simulated on; what would happen without an object is the
-same table simulated without it, from the same beginnings. All objects meet as discs (`rolling_table`); shape, colour
-and gloss are drawn (`rolling_pictures`).
+seen, 58 more happen unseen. What happens next is the same table simulated on; what would happen without an object is
+the same table simulated without it, from the same beginnings. All objects meet as discs (`rolling_table`); shape,
+colour and gloss are drawn (`rolling_pictures`).
 
-A drawn video is clear, or another one is drawn: within the frames seen no touch is too soft to be seen, none is missed by
-less than a hair, none happens at the border, in the last frames, or while another one of the same object still goes on.
+A drawn video is clear, or another one is drawn: within the frames seen no touch is too soft to be seen, none is missed
+by less than a hair, none happens at the border, in the last frames, or right after another one of the same object.
 """
 
 from collections.abc import Sequence
@@ -144,7 +144,7 @@ class RollingVideo:
         return RollingVideo(self.name, self.seed, self.objects, self.starts, self.friction, self.look, removed)
 
     def scene(self) -> Scene:
-        """What is true, as a scene: a sample every 5 frames, collisions, what comes next, what would be without each."""
+        """What is true, as a scene: samples, collisions, what comes next, what would be without each object."""
         frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan

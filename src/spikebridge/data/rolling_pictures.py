@@ -1,4 +1,4 @@
-"""What the camera sees of a video of rolling objects: shape, colour and gloss from above, light, noise, a passing card."""
+"""What the camera sees of rolling objects: shape, colour and gloss from above, light, noise, a passing card."""
 
 import numpy as np
 from jaxtyping import Float, UInt8

@@ -1,8 +1,8 @@
 """A table seen from above on which discs glide, slow down, come to rest and bounce off each other (pymunk).
 
-All discs have one radius and one mass and bounce without friction, so that nothing but a centre and its velocity decides
-what happens. Lengths are in pixels, times in frames. Within a frame the engine takes `SUBSTEPS` steps of equal length;
-in each a disc first moves, then its velocity loses a share, so that after n frames of free motion it has moved
+All discs have one radius and one mass and bounce without friction, so that nothing but a centre and its velocity
+decides what happens. Lengths are in pixels, times in frames. Within a frame the engine takes `SUBSTEPS` steps of equal
+length; in each a disc first moves, then its velocity loses a share, so that after n frames of free motion it has moved
 `velocity * distance(n)`, a closed form that a fit can use.
 """
 

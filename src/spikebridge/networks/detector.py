@@ -1,4 +1,4 @@
-"""A small convolutional network that finds the objects in pictures: where their centres are, how large and what they are.
+"""A small convolutional network that finds objects in pictures: where their centres are, how large, what they are.
 
 One map says where centres are, two pairs of maps correct the place and give the size, and three groups of maps name
 colour, material and shape, all read at the peaks of the first (X. Zhou et al., "Objects as Points", 2019). Each picture

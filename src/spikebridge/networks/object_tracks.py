@@ -1,0 +1,172 @@
+"""Objects followed through a video: detections of one object joined, its colour, material and shape agreed upon.
+
+From picture to picture tracks and detections are assigned at the lowest total cost of distance and unlike attributes
+(H. W. Kuhn's Hungarian method); a track goes on at constant velocity while nothing is found. At the end tracks that
+can only be one object are joined, and all objects are named at once, no two alike.
+"""
+
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+
+from spikebridge.data.scenes import ATTRIBUTES
+from spikebridge.networks.detector import Detections
+
+_REACH = 7.0  # farther than this from where it is expected an object is another one [px]
+_REACH_LOST = 1.0  # and so much more for each frame in which nothing was found
+_FARTHEST = 30.0
+_UNLIKE = 8.0  # cost of attributes without any likeness [px]
+_FEWEST = 4  # detections of an object; fewer are taken for an error
+_TRIPLES = np.array(list(product(*(range(len(values)) for values in ATTRIBUTES.values()))))
+
+
+class Tracks(NamedTuple):
+    """Objects of a video, and where each was found."""
+
+    objects: tuple[tuple[str, str, str], ...]
+    """Colour, material and shape of each; no two alike."""
+    attribute_scores: Float[np.ndarray, "O 3"]
+    """How probable each of these is."""
+    positions: Float[np.ndarray, "F O 2"]
+    """x and y of the centres, NaN where an object was not found [px]."""
+    scores: Float[np.ndarray, "O"]
+    """Mean score of the detections of each object."""
+
+
+@dataclass
+class _Track:
+    frames: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    position: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    likeness: np.ndarray = field(default_factory=lambda: np.zeros(0))  # sum of log-probabilities
+
+    def add(self, frame: int, row: int, position: np.ndarray, logs: np.ndarray) -> None:
+        if self.frames:
+            step = (position - self.position) / (frame - self.frames[-1])
+            self.velocity = step if len(self.frames) == 1 else 0.6 * self.velocity + 0.4 * step
+        self.likeness = logs if not self.frames else self.likeness + logs
+        self.position = position
+        self.frames.append(frame)
+        self.rows.append(row)
+
+
+def track_objects(detections: Detections, num_frames: int) -> Tracks:
+    """Follows every object through a video.
+
+    Args:
+        detections: of all its pictures.
+        num_frames: how many pictures there are.
+
+    Returns:
+        The objects, in the order in which they were first found; none where too little was found.
+
+    Example:
+        >>> sure = [np.log(np.full((5, n), 0.1 / (n - 1))) for n in (8, 2, 3)]
+        >>> for logs in sure:
+        ...     logs[:, 1] = np.log(0.9)
+        >>> place = np.array([[10.0 + 2 * t, 30.0] for t in (0, 1, 2, 5, 6)])
+        >>> found = Detections(np.array([0, 1, 2, 5, 6]), place, place, np.ones(5), *sure)
+        >>> tracks = track_objects(found, 7)
+        >>> tracks.objects, np.isnan(tracks.positions[:, 0, 0]).tolist()
+        ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
+    """
+    logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
+    tracks = _join(_follow(detections, logs))
+    tracks = sorted((track for track in tracks if len(track.frames) >= _FEWEST), key=lambda track: track.frames[0])
+    positions = np.full((num_frames, len(tracks), 2), np.nan)
+    for o, track in enumerate(tracks):
+        positions[track.frames, o] = detections.position[track.rows]
+    scores = np.array([detections.score[track.rows].mean() for track in tracks])
+    objects, sure = _names(tracks)
+    return Tracks(objects, sure, positions, scores)
+
+
+def _follow(detections: Detections, logs: np.ndarray) -> list[_Track]:
+    tracks: list[_Track] = []
+    for frame in np.unique(detections.frame).tolist():
+        rows = np.flatnonzero(detections.frame == frame)
+        taken = _assign(tracks, frame, detections.position[rows], logs[rows])
+        for k, row in enumerate(rows.tolist()):
+            track = taken.get(k)
+            if track is None:
+                track = _Track()
+                tracks.append(track)
+            track.add(frame, row, detections.position[row], logs[row])
+    return tracks
+
+
+def _assign(tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray) -> dict[int, _Track]:
+    """Which track each detection continues."""
+    if not tracks:
+        return {}
+    lost = np.array([frame - track.frames[-1] for track in tracks])
+    expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
+    away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
+    known = np.stack([track.likeness / len(track.frames) for track in tracks])
+    cost = away + _UNLIKE * (1 - _alike(known, logs))
+    reach = np.minimum(_REACH + _REACH_LOST * (lost - 1), _FARTHEST)
+    impossible = away > reach[:, None]
+    chosen = linear_sum_assignment(np.where(impossible, 1e4, cost))
+    return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
+
+
+def _alike(known: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Chance that two have the same attributes, kind by kind multiplied."""
+    chance = np.ones((len(known), len(logs)))
+    first = 0
+    for values in ATTRIBUTES.values():
+        part = slice(first, first + len(values))
+        chance *= np.exp(known[:, part]) @ np.exp(logs[:, part]).T
+        first = part.stop
+    return chance
+
+
+def _join(tracks: list[_Track]) -> list[_Track]:
+    """Joins tracks that follow each other in time and look alike: no two objects of a video do."""
+    tracks = [track for track in tracks if len(track.frames) > 1]
+    joined = True
+    while joined:
+        joined = False
+        for one, other in combinations(tracks, 2):
+            first, second = sorted((one, other), key=lambda track: track.frames[0])
+            if first.frames[-1] < second.frames[0] and _best(first) == _best(second):
+                first.likeness = first.likeness + second.likeness
+                first.frames += second.frames
+                first.rows += second.rows
+                tracks.remove(second)
+                joined = True
+                break
+    return tracks
+
+
+def _best(track: _Track) -> int:
+    return int(_triple_logs(track.likeness).argmax())
+
+
+def _triple_logs(likeness: np.ndarray) -> np.ndarray:
+    """Log-probability of each triple of values."""
+    ends = np.cumsum([len(values) for values in ATTRIBUTES.values()])[:-1]
+    parts = np.split(likeness, ends)
+    return np.sum([part[_TRIPLES[:, k]] for k, part in enumerate(parts)], axis=0)
+
+
+def _names(tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
+    if not tracks:
+        return (), np.zeros((0, 3))
+    logs = np.stack([_triple_logs(track.likeness / len(track.frames)) for track in tracks])
+    weights = np.array([[len(track.frames)] for track in tracks])
+    chosen = linear_sum_assignment(-logs * weights)[1]
+    kinds = list(ATTRIBUTES.values())
+    objects = tuple((kinds[0][c], kinds[1][m], kinds[2][s]) for c, m, s in _TRIPLES[chosen].tolist())
+    ends = np.cumsum([len(values) for values in kinds])[:-1]
+    sure = []
+    for track, triple in zip(tracks, _TRIPLES[chosen], strict=True):
+        parts = np.split(track.likeness / len(track.frames), ends)
+        shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
+        sure.append([share[v] for share, v in zip(shares, triple, strict=True)])
+    return objects, np.array(sure)

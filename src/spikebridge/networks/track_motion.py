@@ -1,0 +1,257 @@
+"""The motion behind tracks: stretches of free motion between collisions, fitted with one friction for the whole video.
+
+Two objects collided where they came close and their velocities along the line of the centres turned round. Between
+collisions an object moves as on the table of `spikebridge.data.rolling_table`: place and velocity of a stretch are two
+numbers an axis, found by least squares.
+"""
+
+from itertools import combinations, pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from spikebridge.data.rolling_objects import in_view, is_gone
+from spikebridge.data.rolling_table import RADIUS, REST, distance
+
+_TURN = 0.2
+"""Velocity of parting minus velocity of meeting that makes a collision [px/frame]; the softest in view have 0.47."""
+_CLOSE = 2 * RADIUS + 3.0
+_WINDOW = 10  # frames on either side of a collision that its velocities are read from
+_LONGEST_WINDOW = 45  # where objects were hidden
+_FRICTIONS = np.linspace(0.0, 0.024, 33)
+_USUAL_FRICTION = 0.007
+
+
+class Stretch(NamedTuple):
+    """Free motion of one object from `first` to before `last`, by place and velocity at `first`."""
+
+    first: int
+    last: int
+    position: Float[np.ndarray, "2"]
+    velocity: Float[np.ndarray, "2"]
+    rest: float = np.inf
+    """Frames after `first` at which it comes to rest."""
+
+    def at(self, frame: int, friction: float) -> tuple[np.ndarray, np.ndarray]:
+        """Place [px] and velocity [px/frame] at a frame, also outside of the stretch."""
+        num_frames = frame - self.first
+        moved = float(distance(np.array(min(num_frames, self.rest)), friction))
+        left = self.velocity * np.exp(-friction * num_frames) if num_frames < self.rest else np.zeros(2)
+        return self.position + self.velocity * moved, left
+
+
+class Motion(NamedTuple):
+    """What happened on the table.
+
+    Args of the tuple: the friction [1/frame]; of each object its stretches; rows `frame, object, object` of the
+    collisions; how many frames were seen.
+    """
+
+    friction: float
+    stretches: tuple[tuple[Stretch, ...], ...]
+    collisions: tuple[tuple[int, int, int], ...]
+    num_frames: int
+
+    def at(self, number: int, frame: int, before: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Place and velocity of an object at a frame.
+
+        Args:
+            number: of the object.
+            frame: counted from 0, also after the last one seen.
+            before: as it was going to be, had it not collided at this very frame.
+        """
+        stretches = self.stretches[number]
+        last = [s for s in stretches if s.first < frame or (s.first == frame and not before)]
+        return (last[-1] if last else stretches[0]).at(frame, self.friction)
+
+    def positions(self) -> Float[np.ndarray, "F O 2"]:
+        """Where every object was in view in every frame, NaN where it was not."""
+        places = np.array([[self.at(o, f)[0] for o in range(len(self.stretches))] for f in range(self.num_frames)])
+        places = places.reshape(self.num_frames, len(self.stretches), 2)
+        return np.where(in_view(places)[..., None], places, np.nan)
+
+    def on_table(self, number: int, frame: int) -> bool:
+        """Whether an object is in view or just outside."""
+        return not is_gone(self.at(number, frame)[0])
+
+
+def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
+    """The motion behind tracks.
+
+    Args:
+        positions: of the centres, NaN where an object was not found; each object was found at least twice.
+
+    Example:
+        >>> frames = np.arange(30.0)
+        >>> rolling = np.stack([10 + frames.clip(max=15), np.full(30, 40.0)], 1)  # it stops at 25 and hands over
+        >>> lying = np.stack([39 + (frames - 15).clip(min=0), np.full(30, 40.0)], 1)
+        >>> motion = fit_motion(np.stack([rolling, lying], 1))
+        >>> motion.collisions, round(motion.friction, 3)
+        (((15, 0, 1),), 0.0)
+        >>> motion.at(1, 40)[0].round(1).tolist()
+        [64.0, 40.0]
+    """
+    friction = _USUAL_FRICTION
+    for _ in range(2):
+        collisions = _collisions(positions, friction)
+        pieces = _pieces(positions, collisions)
+        friction = _friction(pieces)
+    collisions = _collisions(positions, friction)
+    stretches = []
+    for o in range(positions.shape[1]):
+        own = [
+            (first, last, *_points(positions[:, o], first, last)) for first, last in _bounds(o, collisions, positions)
+        ]
+        stretches.append(_chain(own, friction))
+    return Motion(friction, tuple(stretches), tuple(collisions), len(positions))
+
+
+def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> tuple[Stretch, ...]:
+    """Fits every piece; one that nobody saw begins where the one before ended, and lies still."""
+    stretches: list[Stretch] = []
+    for first, last, frames, places in pieces:
+        if len(frames) >= 2:
+            position, velocity, rest, _ = _fit(frames - first, places, friction)
+        elif len(frames) == 1:
+            position, velocity, rest = places[0], np.zeros(2), 0.0
+        elif stretches:
+            position, velocity, rest = stretches[-1].at(first, friction)[0], np.zeros(2), 0.0
+        else:
+            continue
+        stretches.append(Stretch(first, last, position, velocity, rest))
+    return tuple(stretches)
+
+
+def _bounds(number: int, collisions: list[tuple[int, int, int]], positions: np.ndarray) -> list[tuple[int, int]]:
+    cuts = sorted({frame for frame, *pair in collisions if number in pair})
+    ends = [0, *cuts, len(positions)]
+    return list(pairwise(ends))
+
+
+def _points(places: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """What was seen of an object inside a stretch; the frame of a collision belongs to neither side."""
+    frames = np.arange(first + (first > 0), last)
+    frames = frames[~np.isnan(places[frames, 0])]
+    return frames, places[frames]
+
+
+def _pieces(positions: np.ndarray, collisions: list[tuple[int, int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    pieces = []
+    for o in range(positions.shape[1]):
+        for first, last in _bounds(o, collisions, positions):
+            frames, places = _points(positions[:, o], first, last)
+            if len(frames) >= 8:
+                pieces.append((frames - first, places))
+    return pieces
+
+
+def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The friction with which all pieces together fit best."""
+    moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
+    if not moving:
+        return _USUAL_FRICTION
+    errors = [sum(_fit(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
+    best = int(np.argmin(errors))
+    if 0 < best < len(errors) - 1:
+        before, here, after = errors[best - 1 : best + 2]
+        bend = before - 2 * here + after
+        shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
+        return float(_FRICTIONS[best] + shift * (_FRICTIONS[1] - _FRICTIONS[0]))
+    return float(_FRICTIONS[best])
+
+
+def _fit(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Place and velocity at frame 0 of a piece, frames until it rests, and the sum of squared errors.
+
+    Every frame is tried as the one of rest, and a speed is taken that comes to rest about then.
+    """
+    lying = places.mean(0)
+    still = (lying, np.zeros(2), 0.0, float(((places - lying) ** 2).sum()))
+    rests = np.append(np.arange(2.0, frames.max() + 1), np.inf)
+    moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
+    spread = moved - moved.mean(1, keepdims=True)
+    power = (spread**2).sum(1)
+    velocity = spread @ places / np.maximum(power, 1e-9)[:, None]
+    errors = still[3] - power * (velocity**2).sum(1)
+    speed = np.hypot(*velocity.T)
+    stops = np.log(np.maximum(speed, 1e-9) / REST) / max(friction, 1e-9)
+    slack = 4 + 0.05 / (np.maximum(speed, REST) * max(friction, 1e-9))  # a speed is known to about 0.05 px/frame
+    fits = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
+    errors[~fits | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
+    best = int(errors.argmin())
+    if not errors[best] < still[3]:
+        return still
+    rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
+    position = lying - velocity[best] * moved[best].mean()
+    return position, velocity[best], rest, float(errors[best])
+
+
+def _collisions(positions: np.ndarray, friction: float) -> list[tuple[int, int, int]]:
+    """Rows `frame, object, object`, in the order of time."""
+    filled = _filled(positions)
+    candidates = []
+    for a, b in combinations(range(positions.shape[1]), 2):
+        apart = np.linalg.norm(filled[:, a] - filled[:, b], axis=1)
+        apart[np.isnan(apart)] = np.inf
+        for frame in range(1, len(apart) - 1):
+            around = apart[max(0, frame - 3) : frame + 4]
+            if apart[frame] < _CLOSE and apart[frame] == around.min():
+                candidates.append((frame, a, b))
+    candidates.sort()
+    found: list[tuple[int, int, int]] = []
+    for k, (frame, a, b) in enumerate(candidates):
+        later = candidates[k + 1 :]
+        if _turned(positions, (frame, a, b), found, later, friction):
+            found.append((frame, a, b))
+    return found
+
+
+def _turned(
+    positions: np.ndarray,
+    candidate: tuple[int, int, int],
+    earlier: list[tuple[int, int, int]],
+    later: list[tuple[int, int, int]],
+    friction: float,
+) -> bool:
+    """Whether velocities along the line of the centres turned round, and the two were near enough to do that."""
+    frame, a, b = candidate
+    ends = []
+    for o in (a, b):
+        first = max([f for f, *pair in earlier if o in pair], default=0)
+        last = min([f for f, *pair in later if o in pair and f > frame + 2], default=len(positions))
+        before = _velocity(positions[:, o], range(frame - 1, first - 1, -1), frame, friction)
+        after = _velocity(positions[:, o], range(frame + 1, last), frame, friction)
+        if before is None or after is None:
+            return False
+        ends.append((before, after))
+    (place_a, before_a), (_, after_a) = ends[0]
+    (place_b, before_b), (_, after_b) = ends[1]
+    line = place_b - place_a
+    line = line / max(float(np.hypot(*line)), 1e-9)
+    closing, parting = (before_a - before_b) @ line, (after_b - after_a) @ line
+    return bool(closing + parting > _TURN and closing > 0.05 and parting > 0.0)
+
+
+def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Place and velocity at a frame from what was seen on one side of it; None where too little was."""
+    seen = [f for f in frames[:_LONGEST_WINDOW] if not np.isnan(places[f, 0])]
+    near = [f for f in seen if abs(f - at) <= _WINDOW]
+    chosen = np.array(sorted(near if len(near) >= 4 else seen[:4]))
+    if len(chosen) < 3:
+        return None
+    start = int(chosen[0])
+    position, velocity, rest, _ = _fit(chosen - start, places[chosen], friction)
+    return Stretch(start, at, position, velocity, rest).at(at, friction)
+
+
+def _filled(positions: np.ndarray) -> np.ndarray:
+    """Gaps between two finds filled with a straight line."""
+    filled = positions.copy()
+    for o in range(positions.shape[1]):
+        seen = np.flatnonzero(~np.isnan(positions[:, o, 0]))
+        if len(seen) > 1:
+            inner = np.arange(seen[0], seen[-1] + 1)
+            for axis in range(2):
+                filled[inner, o, axis] = np.interp(inner, seen, positions[seen, o, axis])
+    return filled
