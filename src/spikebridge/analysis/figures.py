@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from spikebridge.analysis.canvas import legend_beside, new_figure, style_axes, write_title
 from spikebridge.analysis.drawing import draw_network
 from spikebridge.analysis.svg import INK, PAPER, SERIES, to_svg
 from spikebridge.errors import ConfigError, ShapeError
@@ -42,7 +42,7 @@ def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
         title: above the figure.
     """
     values = _array(spikes, 2, "spikes", "(T, N)")
-    figure, axes = _figure(6.4, min(1.4 + 0.05 * values.shape[1], 4.0), title)
+    figure, axes = new_figure(6.4, min(1.4 + 0.05 * values.shape[1], 4.0), title)
     for sign, colour in ((1, SERIES[0]), (-1, SERIES[1])):
         steps, neurons = np.nonzero(np.sign(values) == sign)
         axes.plot(steps * dt * 1000, neurons, "|", color=colour, markersize=4.5, markeredgewidth=1.2)
@@ -75,7 +75,7 @@ def membrane_traces(
     thresholds = None if v_threshold is None else np.broadcast_to(_array(v_threshold), values.shape)
     fired = None if spikes is None else _array(spikes, 2, "spikes", "(T, N)")
     for n, axes in enumerate(rows):
-        _style(axes)
+        style_axes(axes)
         axes.plot(time, values[:, n], color=SERIES[0], linewidth=1.4)
         if thresholds is not None:
             axes.plot(time, thresholds[:, n], color=SERIES[1], linewidth=1, linestyle="--")
@@ -87,7 +87,7 @@ def membrane_traces(
             axes.plot(when, height, "|", color=INK, markersize=9, markeredgewidth=1.4)
         axes.set_ylabel(f"{n}", rotation=0, labelpad=10, va="center")
     rows[-1].set_xlabel("time [ms]")
-    _title(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -106,7 +106,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
     shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
     if not shown:
         raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
-    figure, axes = _figure(6.8, 2.8, "")
+    figure, axes = new_figure(6.8, 2.8, "")
     time = np.arange(num_steps) * dt * 1000
     for i, (name, kernel) in enumerate(shown.items()):
         answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
@@ -116,7 +116,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
         axes.plot(time, answer.mean(1), color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
     axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
     axes.set(xlabel="time since the pulse [ms]", ylabel="h")
-    _legend(axes)
+    legend_beside(axes)
     return figure
 
 
@@ -162,7 +162,7 @@ def heat_map(
     if grid.shape != (len(rows), len(columns)):
         raise ShapeError(f"a heat map of {len(rows)} rows and {len(columns)} columns got values of shape {grid.shape}")
     flags = np.zeros(grid.shape, dtype=bool) if marks is None else np.asarray(marks, dtype=bool)
-    figure, axes = _figure(1.9 + 0.72 * len(columns), 1.5 + 0.46 * len(rows), "")
+    figure, axes = new_figure(1.9 + 0.72 * len(columns), 1.5 + 0.46 * len(rows), "")
     low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
     share = (grid - low) / ((high - low) or 1.0)
     for (r, c), value in np.ndenumerate(grid):
@@ -178,7 +178,7 @@ def heat_map(
     axes.set_yticks(range(len(rows)), [str(name) for name in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _title(figure, value_title)
+    write_title(figure, value_title)
     return figure
 
 
@@ -192,7 +192,7 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
     numbers = {name: _array(values).ravel() for name, values in scores.items()}
     if not numbers or not all(values.size for values in numbers.values()):
         raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
-    figure, axes = _figure(6.4, 0.8 + 0.42 * len(numbers), "")
+    figure, axes = new_figure(6.4, 0.8 + 0.42 * len(numbers), "")
     for i, values in enumerate(numbers.values()):
         mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
         axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
@@ -221,7 +221,7 @@ def accuracy_lines(
         x_title, value_title: of the axes.
     """
     places = _array(x)
-    figure, axes = _figure(7.2, 3.2, "")
+    figure, axes = new_figure(7.2, 3.2, "")
     for i, (name, values) in enumerate(series.items()):
         numbers = _array(values)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
@@ -234,36 +234,8 @@ def accuracy_lines(
             axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
         axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
     axes.set(xlabel=x_title, ylabel=value_title)
-    _legend(axes)
+    legend_beside(axes)
     return figure
-
-
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    _style(axes)
-    _title(figure, title)
-    return figure, axes
-
-
-def _style(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-
-
-def _title(figure: Figure, title: str) -> None:
-    figure.patch.set_facecolor("none")
-    if title:
-        figure.suptitle(title, color=INK, fontsize=11)
-
-
-def _legend(axes: Axes) -> None:
-    # beside the axes, where it covers nothing
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def _cell(column: int, row: int, **style: Any) -> Rectangle:

@@ -14,6 +14,8 @@ from spikebridge.training.continual_task import Forward, Openings
 
 
 class Method(NamedTuple):
+    """How tasks are learnt: the arguments of `learn` of the same names."""
+
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
     scheduler: Callable[[Optimizer], LRScheduler] | None
     consolidation: Consolidation

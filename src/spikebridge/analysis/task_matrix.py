@@ -1,0 +1,175 @@
+"""What a network that learns task after task is worth, from the matrix R of its accuracies.
+
+`R[k, j]` is the accuracy on task j after k tasks; row 0 is the untrained network. In the formulas tasks count from 1 to
+K, as in D. Lopez-Paz, M. Ranzato, NeurIPS 2017 (ACC, BWT, FWT) and A. Chaudhry et al., ECCV 2018 (forgetting).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike, NDArray
+
+from spikebridge.errors import ShapeError
+
+NUM_EDGE = 4
+
+
+class TaskMeasures(NamedTuple):
+    """Measures of one learning; accuracies from 0 to 1, NaN where no task counts.
+
+    Plasticity and forgetting are two numbers: whether new tasks are still learnt (`just_learnt`, its first and last
+    four), and what is lost of old ones (`forgetting`). An ungated network transfers best and forgets most, so transfer
+    alone says little.
+
+    Args:
+        num_tasks: how many tasks count.
+        acc: ACC, mean over tasks at the end, `mean_j R[K, j]`.
+        bwt: BWT, what later tasks do to earlier ones, `mean_{j<K} (R[K, j] - R[j, j])`.
+        fwt: FWT, what earlier tasks do for a task not yet learnt, `mean_{j>1} (R[j-1, j] - R[0, j])`.
+        fwt_with_mate: the same over tasks of whose group an earlier one was learnt.
+        fwt_without_mate: the same over the other tasks.
+        transfer: `mean R[j-1, j]` over tasks with an earlier group mate.
+        forgetting: `mean_{j<K} (max_{j<=k<K} R[k, j] - R[K, j])`.
+        just_learnt: `mean_j R[j, j]`.
+        just_learnt_first: over the first four tasks that count.
+        just_learnt_last: over the last four.
+    """
+
+    num_tasks: int
+    acc: float
+    bwt: float
+    fwt: float
+    fwt_with_mate: float
+    fwt_without_mate: float
+    transfer: float
+    forgetting: float
+    just_learnt: float
+    just_learnt_first: float
+    just_learnt_last: float
+
+
+def task_measures(
+    accuracies: ArrayLike, group: Sequence[int] | ArrayLike | None = None, counted: ArrayLike | None = None
+) -> TaskMeasures:
+    """All measures of a matrix R.
+
+    Args:
+        accuracies: R, `(K + 1, K)`.
+        group: `(K,)`, the group of each task; None: no two tasks are alike.
+        counted: `(K,)`, truth values: tasks that count, for scores of seen and unseen tasks apart; None: all.
+
+    Raises:
+        ShapeError: R is not `(K + 1, K)` or not full, or not one group or truth value a task.
+
+    Example:
+        >>> R = [[0.1, 0.1], [0.9, 0.5], [0.7, 0.8]]
+        >>> result = task_measures(R, group=[0, 0])
+        >>> [round(value, 6) for value in (result.acc, result.bwt, result.fwt, result.transfer, result.forgetting)]
+        [0.75, -0.2, 0.4, 0.5, 0.2]
+    """
+    R = _matrix(accuracies)
+    num_tasks = R.shape[1]
+    groups = np.arange(num_tasks) if group is None else np.asarray(group)
+    marks = np.ones(num_tasks, dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
+    for name, values in (("group", groups), ("counted", marks)):
+        if values.shape != (num_tasks,):
+            raise ShapeError(f"{name} needs one value for each of {num_tasks} tasks, but has shape {values.shape}.")
+    column = np.arange(num_tasks)
+    learnt, before = R[column + 1, column], R[column, column]
+    gain = before - R[0]
+    mate = np.array([groups[j] in groups[:j] for j in column])
+    first, last = column == 0, column == num_tasks - 1
+    lost = np.array([R[j + 1 : num_tasks, j].max(initial=-np.inf) for j in column]) - R[-1]
+    edges = learnt[marks]
+    return TaskMeasures(
+        num_tasks=int(marks.sum()),
+        acc=_mean(R[-1], marks),
+        bwt=_mean(R[-1] - learnt, marks & ~last),
+        fwt=_mean(gain, marks & ~first),
+        fwt_with_mate=_mean(gain, marks & mate),
+        fwt_without_mate=_mean(gain, marks & ~mate & ~first),
+        transfer=_mean(before, marks & mate),
+        forgetting=_mean(lost, marks & ~last),
+        just_learnt=_mean(learnt, marks),
+        just_learnt_first=_mean(edges[:NUM_EDGE]),
+        just_learnt_last=_mean(edges[-NUM_EDGE:]),
+    )
+
+
+def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
+    """The mean accuracy on the tasks learnt so far, after each task (Fig. 3i).
+
+    Args:
+        accuracies: R, `(K + 1, K)`.
+
+    Example:
+        >>> accuracy_after([[0.1, 0.1], [0.9, 0.5], [0.75, 0.25]]).tolist()
+        [0.9, 0.5]
+    """
+    R = _matrix(accuracies)
+    return np.array([R[k, :k].mean() for k in range(1, len(R))])
+
+
+class Paired(NamedTuple):
+    """A difference of two methods over the same seeds: its mean, its standard deviation, the number of seeds."""
+
+    mean: float
+    sd: float
+    num_seeds: int
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired:
+    """How much better one method is than another, seed by seed.
+
+    Args:
+        first, second: a score a seed, in the same order of seeds.
+
+    Raises:
+        ShapeError: not the same number of seeds, or none.
+
+    Example:
+        >>> paired_difference([0.5, 0.75], [0.25, 0.5])
+        Paired(mean=0.25, sd=0.0, num_seeds=2)
+    """
+    if len(first) != len(second) or not len(first):
+        raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
+    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
+    return Paired(float(difference.mean()), sd, len(difference))
+
+
+def growth(values: Sequence[float]) -> float:
+    """By which share of its mean a quantity grows with each task: the slope of a straight line through it.
+
+    Args:
+        values: seconds or bytes, one a task.
+
+    Raises:
+        ShapeError: fewer than 2 tasks.
+
+    Example:
+        >>> round(growth([1.0, 2.0, 3.0]), 6)  # 1 more a task, 2 in the mean
+        0.5
+    """
+    if len(values) < 2:
+        raise ShapeError(f"growth needs 2 or more tasks, but got {len(values)}.")
+    numbers = np.asarray(values, dtype=float)
+    slope = np.polyfit(np.arange(len(numbers)), numbers, 1)[0]
+    return float(slope / numbers.mean())
+
+
+def _mean(values: NDArray[np.float64], marks: Bool[np.ndarray, " K"] | None = None) -> float:
+    chosen = values if marks is None else values[marks]
+    return float(chosen.mean()) if len(chosen) else float("nan")
+
+
+def _matrix(accuracies: Any) -> NDArray[np.float64]:
+    R = np.asarray(accuracies, dtype=np.float64)
+    if R.ndim != 2 or R.shape[0] != R.shape[1] + 1 or R.shape[1] == 0:
+        raise ShapeError(f"R needs a row for each number of tasks from 0 to K, (K + 1, K), but has shape {R.shape}.")
+    if not np.isfinite(R).all():
+        row, column = np.argwhere(~np.isfinite(R))[0].tolist()
+        raise ShapeError(f"R needs an accuracy in every place, but row {row}, column {column} has none.")
+    return R
