@@ -8,6 +8,7 @@ from spikebridge.commands.draw import Draw
 from spikebridge.commands.evaluate import Eval
 from spikebridge.commands.listing import List
 from spikebridge.commands.report import Report
+from spikebridge.commands.track import Track
 from spikebridge.commands.train import Train
 
 COMMANDS: dict[str, type[Command]] = {
@@ -19,4 +20,5 @@ COMMANDS: dict[str, type[Command]] = {
     "doctor": Doctor,
     "data": Data,
     "copy": Copy,
+    "track": Track,
 }
