@@ -70,6 +70,7 @@ class Recording:
         frame_boxes: where the target is in each frame; NaN where nobody knows.
         boxes: where the target is at the end of each bin; NaN where nobody knows.
         offsets: how they were put on one clock, where that had to be found.
+        start_us: what the files call time 0 of this clock [us].
 
     Raises:
         ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
@@ -97,6 +98,7 @@ class Recording:
     frame_boxes: Float[np.ndarray, "F 4"]
     boxes: Float[np.ndarray, "T 4"]
     offsets: Offsets | None = None
+    start_us: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""

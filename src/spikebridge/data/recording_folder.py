@@ -14,7 +14,7 @@ Frames inside `events.aedat4` are taken where there is no `frames.csv`.
 import csv
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,10 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
     box_times = box_times + meta.box_offset_us - start
     ends = [int(frame_times[-1]) - start, *events["t"][-1:].tolist(), *box_times[-1:].tolist()]
-    return _on_a_clock(
+    recording = _on_a_clock(
         folder, meta, dt, found._replace(events=events), frames, frame_times - start, boxes, box_times, max(ends)
     )
+    return replace(recording, start_us=start)
 
 
 def _on_a_clock(

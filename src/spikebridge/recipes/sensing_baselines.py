@@ -8,7 +8,7 @@
 | `ann_hold`, `ann_constant_velocity` | the network's ANN alone: finds the target at frames |
 | `events` | the network's SNN alone: follows what its events look like |
 | `decay_0` | the network itself, its membranes made to forget in every bin |
-| `kcf`, `csrt` | trackers of OpenCV on frames brightened threefold (extra `opencv`) |
+| `kcf`, `csrt` | trackers of OpenCV on brightened frames (extra `opencv`) |
 | a network of the run | one that was trained beside it, such as `none`, `fixed` or `memoryless` |
 """
 

@@ -1,0 +1,192 @@
+"""Pictures of a target being followed: boxes over frame and events, one after the other as an animation.
+
+Animations are WebP or GIF by Pillow; MP4 needs the extra `video` (PyAV).
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from importlib import import_module
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from markupsafe import escape
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from spikebridge.errors import ConfigError
+
+ANIMATIONS = (".webp", ".gif", ".mp4")
+# ON and OFF events, the colours of the first two series of figures
+_ON, _OFF = (79, 143, 240), (240, 138, 48)
+_WHITE = (255, 255, 255)
+_MOST_SIDE = 640
+
+
+class DrawnBox(NamedTuple):
+    """A box with its colour, and whether its line is thin (what is only for comparison)."""
+
+    box: Sequence[float] | NDArray[Any]
+    colour: tuple[int, int, int] = _WHITE
+    thin: bool = False
+
+
+class SeenEvents(NamedTuple):
+    """Where events were: columns, rows, and whether each was ON."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    on: Bool[np.ndarray, " N"]
+
+
+def tracking_picture(
+    frame: UInt8[np.ndarray, "H W"],
+    events: SeenEvents | None = None,
+    boxes: Sequence[DrawnBox] = (),
+    caption: str = "",
+    scale: float = 1.0,
+) -> Image.Image:
+    """One moment: the frame, brightened, events in colour over it, boxes, and a line of text.
+
+    Args:
+        frame: grey levels 0 to 255.
+        events: blue for ON, orange for OFF.
+        boxes: `x, y, w, h` in pixels of the frame.
+        caption: at the lower edge.
+        scale: of the picture; large ones are made smaller, to 640 pixels.
+
+    Example:
+        >>> picture = tracking_picture(np.zeros((20, 30), np.uint8), boxes=[DrawnBox((5, 5, 10, 8))])
+        >>> picture.size, picture.getpixel((5, 5))
+        ((30, 20), (255, 255, 255))
+    """
+    # the square root lifts what the camera saw in the dark
+    grey = np.sqrt(frame.astype(np.float32) * 255).astype(np.uint8)
+    picture = np.repeat((grey * 0.7).astype(np.uint8)[:, :, None], 3, axis=2)
+    if events is not None:
+        for colour, chosen in ((_ON, events.on), (_OFF, ~events.on)):
+            picture[events.y[chosen], events.x[chosen]] = colour
+    image = Image.fromarray(picture)
+    factor = min(scale, _MOST_SIDE / max(image.size))
+    if factor != 1:
+        size = tuple(max(1, round(side * factor)) for side in image.size)
+        image = image.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)  # type: ignore[arg-type]
+    draw = ImageDraw.Draw(image)
+    for one in boxes:
+        x, y, w, h = (float(value) * factor for value in one.box)
+        draw.rectangle((x, y, x + max(w, 0), y + max(h, 0)), outline=one.colour, width=1 if one.thin else 2)
+    if caption:
+        draw.text((5, image.height - 17), caption, fill=_WHITE, font=ImageFont.load_default(12), stroke_width=1,
+                  stroke_fill=(0, 0, 0))  # fmt: skip
+    return image
+
+
+def write_animation(path: Path, pictures: Iterable[Image.Image], seconds_each: float, suffix: str = "") -> None:
+    """Writes pictures as an endless animation.
+
+    Args:
+        path: the file; WebP and GIF keep all pictures in memory while they are written.
+        pictures: of one size, at least one.
+        seconds_each: how long each is shown [s].
+        suffix: `.webp`, `.gif` or `.mp4`, where the path has another.
+
+    Raises:
+        ConfigError: another suffix, no picture, or MP4 without its encoder.
+    """
+    suffix = check_animation(suffix or path.suffix)
+    rest = iter(pictures)
+    first = next(rest, None)
+    if first is None:
+        raise ConfigError(f"{path}: an animation needs at least one picture.")
+    if suffix == ".mp4":
+        _write_mp4(path, first, rest, seconds_each)
+        return
+    quality: dict[str, Any] = {"quality": 55, "method": 4} if suffix == ".webp" else {"optimize": True}
+    milliseconds = max(1, round(1000 * seconds_each))
+    first.save(
+        path, format=suffix[1:], save_all=True, append_images=list(rest), duration=milliseconds, loop=0, **quality
+    )
+
+
+def check_animation(suffix: str) -> str:
+    """The suffix, if such an animation can be written here.
+
+    Args:
+        suffix: of a file.
+
+    Raises:
+        ConfigError: it is none of the known ones, or its encoder is missing.
+
+    Example:
+        >>> check_animation(".WEBP")
+        '.webp'
+    """
+    if suffix.lower() not in ANIMATIONS:
+        raise ConfigError(f"an animation ends in {', '.join(ANIMATIONS)}, but got {suffix or 'no suffix'!r}.")
+    if suffix.lower() == ".mp4":
+        _encoder()
+    return suffix.lower()
+
+
+def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: str = "") -> str:
+    """The animation inside an SVG element, for a report: one file, no address outside it.
+
+    Args:
+        pictures: of one size, at least one.
+        seconds_each: how long each is shown [s].
+        title: for readers who cannot see it.
+
+    Example:
+        >>> svg = animation_svg([Image.new("RGB", (8, 4))] * 2, 0.1, title="two")
+        >>> svg[:32], "data:image/webp;base64," in svg
+        ('<svg xmlns="http://www.w3.org/20', True)
+    """
+    shown = list(pictures)
+    if not shown:
+        raise ConfigError("an animation needs at least one picture.")
+    content = BytesIO()
+    shown[0].save(
+        content,
+        format="webp",
+        save_all=True,
+        append_images=shown[1:],
+        duration=max(1, round(1000 * seconds_each)),
+        loop=0,
+        quality=45,
+        method=6,
+    )
+    width, height = shown[0].size
+    data = b64encode(content.getvalue()).decode("ascii")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-figure" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}"><title>{escape(title)}</title>'
+        f'<image width="{width}" height="{height}" href="data:image/webp;base64,{data}"/></svg>'
+    )
+
+
+def _write_mp4(path: Path, first: Image.Image, rest: Iterator[Image.Image], seconds_each: float) -> None:
+    av = _encoder()
+    # H.264 wants even sides
+    width, height = (side - side % 2 for side in first.size)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(1 / seconds_each).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "23"}
+        for picture in chain([first], rest):
+            frame = av.VideoFrame.from_image(picture.crop((0, 0, width, height)))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _encoder() -> ModuleType:
+    try:
+        return import_module("av")
+    except ImportError as error:
+        raise ConfigError(
+            "an animation in .mp4 needs an encoder: install spikebridge[video], or take .webp."
+        ) from error

@@ -1,0 +1,231 @@
+"""Following one target through a recording with a trained network: boxes, a file of them, an animation, a summary.
+
+The same in a program of your own, at the rate of the events:
+
+    tracker, state = sensing.tracker(run), None
+    for inputs in camera:  # a frame and its box come with the first step
+        box, state = tracker.step(inputs, state)
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from spikebridge.analysis.tracking import score
+from spikebridge.analysis.tracking_pictures import (
+    DrawnBox,
+    SeenEvents,
+    check_animation,
+    tracking_picture,
+    write_animation,
+)
+from spikebridge.data.boxes import usable_boxes
+from spikebridge.data.recording import Recording
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.atomic import replacing
+
+COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
+_FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
+# pictures are kept in memory while an animation is written
+_MOST_PICTURES = 500
+_SECONDS_EACH = 0.04
+
+
+class Moment(NamedTuple):
+    """Where the target is at the end of a bin, how sure the tracker is (0 to 1), and whether it lost the target."""
+
+    bin: int
+    box: Float[np.ndarray, "4"]
+    confidence: float
+    lost: bool
+
+
+def parse_box(words: str) -> Float[np.ndarray, "4"]:
+    """A box from `x,y,w,h`.
+
+    Raises:
+        ConfigError: not four numbers, or a box without area.
+
+    Example:
+        >>> parse_box("10,20,5.5,6").tolist()
+        [10.0, 20.0, 5.5, 6.0]
+    """
+    try:
+        box = np.array([float(word) for word in words.split(",")])
+    except ValueError:
+        box = np.empty(0)
+    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
+        raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
+    return box
+
+
+def first_box(recording: Recording, init: Float[np.ndarray, "4"] | None) -> tuple[int, Float[np.ndarray, "4"]]:
+    """The frame to start from and the target's box in it.
+
+    Args:
+        recording: to follow.
+        init: the box in the first frame; the recording's own first one without it.
+
+    Raises:
+        DataError: there is neither, or the box is outside the image.
+    """
+    height, width = recording.events.height, recording.events.width
+    if init is not None:
+        if np.isnan(usable_boxes(init[None], height, width)).any():
+            raise DataError(
+                f"{recording.name}: expected a first box inside the image of {width} x {height} pixels, but got "
+                f"{init.tolist()}."
+            )
+        return 0, init
+    known = np.flatnonzero(np.isfinite(recording.frame_boxes).all(axis=1))
+    if not len(known):
+        raise DataError(
+            f"{recording.name}: no frame has a box; say where the target is in the first one: --init x,y,w,h"
+        )
+    return int(known[0]), recording.frame_boxes[known[0]]
+
+
+def followed(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[Moment]:
+    """The tracker's answer at the end of each bin from a frame on.
+
+    Args:
+        recording: to follow.
+        tracker: whose state has `confidence` and `lost`.
+        frame: the first one.
+        box: of the target in it.
+
+    Raises:
+        DataError: the frame comes after the last bin.
+    """
+    first = int(recording.frame_bins[frame])
+    if first >= recording.num_bins:
+        raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
+    state = None
+    for b in range(first, recording.num_bins):
+        inputs = recording.inputs(b, b + 1)
+        if b == first:
+            inputs["box"] = box
+        answer, state = tracker.step(inputs, state)
+        yield Moment(b, answer, float(state.confidence), bool(state.lost))
+
+
+def track_recording(
+    recording: Recording,
+    tracker: Any,
+    init: Float[np.ndarray, "4"] | None = None,
+    out: Path | None = None,
+    animation: Path | None = None,
+    tell: Callable[[Moment, int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Follows a target through a recording and writes what is asked for, whole or not at all.
+
+    Args:
+        recording: to follow.
+        tracker: whose state has `confidence` and `lost`.
+        init: the box in the first frame; the recording's own first one without it.
+        out: a csv file for the boxes, in the files' own time.
+        animation: a file for a picture every few bins.
+        tell: called after each bin with the moment, the bins done and the bins a second.
+
+    Returns:
+        A summary: how many boxes, how fast, how sure, and how far off where the truth is known.
+
+    Raises:
+        DataError: no first box is known, or it is outside the image.
+        ConfigError: a file cannot be written there.
+    """
+    frame, box = first_box(recording, init)
+    _check_files(out, animation)
+    moments: list[Moment] = []
+    pictures: list[Image.Image] = []
+    first = int(recording.frame_bins[frame])
+    stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
+    started, seconds = perf_counter(), 0.0
+    with ExitStack() as stack:
+        temporary = {path: stack.enter_context(replacing(path)) for path in (out, animation) if path is not None}
+        for moment in followed(recording, tracker, frame, box):
+            # what is drawn is not the tracker's work
+            seconds += perf_counter() - started
+            moments.append(moment)
+            if animation is not None and len(moments) % stride == 0:
+                pictures.append(picture_of(recording, moment, stride))
+            if tell is not None:
+                tell(moment, len(moments), len(moments) / seconds)
+            started = perf_counter()
+        if out is not None:
+            _write_csv(temporary[out], recording, moments)
+        if animation is not None:
+            last = [] if pictures else [picture_of(recording, moments[-1], stride)]
+            write_animation(temporary[animation], pictures + last, _SECONDS_EACH, animation.suffix)
+    return _summary(recording, moments, seconds) | {"boxes": out, "animation": animation}
+
+
+def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float = 2.0) -> Image.Image:
+    """A moment as a picture: the newest frame, the events of the last bins, the box, and the true one where known.
+
+    Args:
+        recording: that is followed.
+        moment: of it.
+        num_bins: how many bins of events are shown.
+        scale: of the picture.
+    """
+    stop = moment.bin + 1
+    newest = int(np.searchsorted(recording.frame_bins, moment.bin, side="right")) - 1
+    events = SeenEvents(*recording.events.of_bins(max(0, stop - num_bins), stop))
+    truth = recording.boxes[moment.bin]
+    boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
+    boxes.append(DrawnBox(moment.box, _LOST if moment.lost else _FOUND))
+    caption = f"{stop * recording.dt:6.2f} s   confidence {moment.confidence:.2f}{'   LOST' if moment.lost else ''}"
+    return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, scale)
+
+
+def time_us(recording: Recording, bin_: int) -> int:
+    """When a bin ends, in the time of the recording's files [us]."""
+    return recording.start_us + round((bin_ + 1) * recording.dt * 1e6)
+
+
+def _check_files(*paths: Path | None) -> None:
+    for path in (path for path in paths if path is not None):
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
+        if path.is_dir():
+            raise ConfigError(f"{path}: expected the name of a file to write, but this is a folder")
+    if paths[1] is not None:
+        check_animation(paths[1].suffix)
+
+
+def _write_csv(path: Path, recording: Recording, moments: Sequence[Moment]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for moment in moments:
+            numbers = [f"{value:.3f}" for value in moment.box.tolist()]
+            writer.writerow([time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)])
+
+
+def _summary(recording: Recording, moments: Sequence[Moment], seconds: float) -> dict[str, Any]:
+    boxes = np.stack([moment.box for moment in moments])
+    truths = recording.boxes[[moment.bin for moment in moments]]
+    rate = len(moments) / seconds
+    result: dict[str, Any] = {
+        "recording": recording.name,
+        "first_t_us": time_us(recording, moments[0].bin),
+        "last_t_us": time_us(recording, moments[-1].bin),
+        "num_boxes": len(moments),
+        "boxes_per_second": round(rate, 1),
+        "of_real_time": round(rate * recording.dt, 3),
+        "mean_confidence": round(fmean(moment.confidence for moment in moments), 4),
+        "lost_share": round(fmean(moment.lost for moment in moments), 4),
+        "last_box": [round(value, 3) for value in boxes[-1].tolist()],
+    }
+    if np.isfinite(truths).all(axis=1).any():
+        result["against_truth"] = score(boxes, truths)._asdict()
+    return result
