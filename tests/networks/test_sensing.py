@@ -57,7 +57,7 @@ def test_time_constants_of_membranes_and_unit_are_learned() -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4, search=4.0), some_inputs()
+    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4, search=4.0, finder=False), some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
     places, _ = sensing.follow(frames, inputs["events"], boxes, start)

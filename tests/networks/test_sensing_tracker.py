@@ -1,5 +1,8 @@
 """The sensing network as a tracker, and the crops that it sees."""
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,15 +80,59 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
     assert np.isfinite(boxes).all()
 
 
-def test_a_box_that_has_drifted_is_pulled_back(recording: Recording, tracker: SensingTracker) -> None:
-    frame, box = recording.frames[0], recording.frame_boxes[0]
-    drifted = box + np.array([3.0, -2.0, 0.0, 0.0])
-    _, told, told_boxes = tracker._cut(frame, box)
-    _, now, boxes = tracker._cut(frame, drifted)
-    with torch.no_grad():
-        back = tracker.sensing.find_again(now, boxes, told, told_boxes)
-    # the same picture, so the way back is exact to the stride of the features
-    torch.testing.assert_close(back, torch.tensor([[-3.0, 2.0]]), atol=1.0, rtol=0)
+def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_again_it_is_not(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    doubtful = copy(tracker)
+    doubtful.sure = 1.0
+    state, lost = None, []
+    for b in range(int(recording.frame_bins[5])):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
+        assert state.sighting.unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
+        assert 0 <= state.confidence <= 1
+        lost.append(state.lost)
+    assert lost.index(True) == recording.frame_bins[3]
+    assert all(lost[recording.frame_bins[3] :])
+    b = int(recording.frame_bins[5])
+    _, state = doubtful.step({**recording.inputs(b, b + 1), "box": recording.frame_boxes[5]}, state)
+    assert not state.lost
+
+
+def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTracker) -> None:
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    holding = copy(trusting)
+    holding.hold_size = True
+    measured, held = (chained(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
+    np.testing.assert_allclose(held, np.broadcast_to(recording.frame_boxes[0, 2:], held.shape))
+    assert not np.allclose(measured[-1], held[-1])
+
+
+def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracker: SensingTracker) -> None:
+    second = int(recording.frame_bins[1])
+    for sure, renewed in ((0.0, True), (1.0, False)):
+        watcher, state = copy(tracker), None
+        watcher.sure = sure
+        for b in range(second + 1):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+            if b == 0:
+                first = state.sighting.first
+        assert state.sighting.first is first  # K_0 never changes
+        assert torch.equal(state.sighting.newest, first) is not renewed
+
+
+def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
+    events, stop = recording.events, 12
+    later = int(events.edges[stop])
+    other = np.concatenate([events.on[:later], ~events.on[later:]])
+    changed = replace(recording, events=replace(events, on=other))
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    one, two = (chained(r, trusting).boxes for r in (recording, changed))
+    assert np.array_equal(one[:stop], two[:stop])
+    assert not np.array_equal(one[stop:], two[stop:])
 
 
 def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
@@ -96,6 +143,8 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
         box, state = tracker.step(told, state)
     assert np.isfinite(box).all()
     assert box[2:].tolist() == [10.0, 8.0]
+    assert state.confidence < 0.3
+    assert state.lost
 
 
 def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:

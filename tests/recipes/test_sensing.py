@@ -10,7 +10,7 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_crops import Samples
-from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.recipes import sensing, sensing_following, sensing_scores
 from spikebridge.training import Run
 
 QUICK = sensing.PRESETS["quick"]
@@ -55,7 +55,7 @@ def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
     boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
     events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
     samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1))
-    turned = sensing.turned(samples)
+    turned = sensing_following.turned(samples)
     assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
     for i in range(64):
         x, y, w, _ = turned.boxes[i].tolist()

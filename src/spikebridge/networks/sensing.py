@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Exponential, HybridNetwork, HybridUnit, NetworkState, Since, Sum, Transmission, every
+from spikebridge.networks.sensing_finding import Finder
 from spikebridge.networks.sensing_head import ChangeHead, Template
 from spikebridge.networks.sensing_motion import Start, Trust, VelocityPrior, expected_place
 from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway
@@ -63,6 +64,7 @@ class Sensing(HybridNetwork):
         reach: displacements are looked at up to so many cells of 2 px.
         search: and no further than this from the predicted place [px].
         memory: whether the membranes of the SNN remember.
+        finder: whether the target is looked for at frames without a told box.
 
     Example:
         >>> sensing = Sensing(dt=1 / 240)
@@ -83,6 +85,7 @@ class Sensing(HybridNetwork):
         reach: int = 16,
         search: float = 10.0,
         memory: bool = True,
+        finder: bool = True,
     ) -> None:
         if unit not in get_args(UnitKind):
             raise ConfigError(f"there is no hybrid unit {unit!r}; {did_you_mean(unit, get_args(UnitKind))}")
@@ -93,6 +96,7 @@ class Sensing(HybridNetwork):
         self.prior = VelocityPrior() if prior else None
         self.back = ChangeHead(reach) if prior else None
         self.trust = Trust() if prior else None
+        self.finder = Finder() if finder else None
 
     def follow(
         self,
@@ -141,28 +145,6 @@ class Sensing(HybridNetwork):
         now, then = what(torch.cat([frames, before])).chunk(2)
         back, _ = expected_place(self.back(template(now, boxes), then - now), -motion, self.search)
         return self.trust(motion, -back)
-
-    def find_again(
-        self,
-        frames: Float[Tensor, "B 1 H W"],
-        boxes: Float[Tensor, "B 4"],
-        told: Float[Tensor, "B 1 H W"],
-        told_boxes: Float[Tensor, "B 4"],
-    ) -> Float[Tensor, "B 2"]:
-        """Where the target of an earlier frame is, beside the box that is believed now [px].
-
-        Args:
-            frames: crops around the box, grey levels 0 to 255.
-            boxes: as for `follow`.
-            told: crops of the earlier frame, around the box that was told with it.
-            told_boxes: as for `follow`.
-        """
-        if self.back is None:
-            return torch.zeros_like(boxes[:, :2])
-        now, then = self.parts["what"](torch.cat([frames, told])).chunk(2)
-        seen = self.back(self.parts["template"](then, told_boxes), now - then)
-        place, _ = expected_place(seen, torch.zeros_like(boxes[:, :2]), self.search)
-        return place + told_boxes[:, :2] - boxes[:, :2]
 
     def respond(
         self, inputs: dict[str, Tensor], state: NetworkState | None

@@ -1,8 +1,11 @@
 """The sensing network as a tracker: `box, state = tracker.step(inputs, state)` at the end of each bin of events.
 
 A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
-frame, else the tracker's own answer. Late frames only lengthen the time of a stream. The box keeps the size that was
-told last.
+frame, else the one that the finder found in it, beside the tracker's own answer. Late frames only lengthen the time of
+a stream. Between frames the box keeps its size.
+
+A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the target
+is lost, and looked for in the whole frame.
 """
 
 from math import exp, floor
@@ -20,10 +23,29 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
+from spikebridge.networks.sensing_finding import filtered
 from spikebridge.networks.sensing_motion import Start
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
+
+
+class Sighting(NamedTuple):
+    """What is known of a target from frames.
+
+    Args:
+        box: where it was in the last frame, by what was told or found [px].
+        spread: how far that may be off along an axis [px].
+        unsure: how many frames in a row it was not surely seen.
+        first: template of the frame whose box was told last, `K_0`; None without a finder.
+        newest: template of the last frame in which it was surely seen, `K_new`.
+    """
+
+    box: Float[np.ndarray, "4"]
+    spread: float
+    unsure: int
+    first: Tensor | None
+    newest: Tensor | None
 
 
 class TrackingState(NamedTuple):
@@ -32,39 +54,36 @@ class TrackingState(NamedTuple):
     Args:
         box: where the target is now [px].
         spread: standard deviation of its place along an axis [px].
-        confidence: chance that the place is less than 3 px off, as far as the network can tell; from 0 to 1.
-        unsure: how many frames in a row were found with low confidence.
+        confidence: chance that the place is less than a quarter of the target's size off, as far as the network can
+            tell; from 0 to 1.
+        sighting: of the last frame.
         frame: the last frame.
-        frame_box: where the target was in it.
-        crop_box: what the places of the network are counted from.
+        frame_box: where the target was in it, mended by what the pictures say of its motion.
+        events: since that frame.
         age: time since it [s].
         period: between the last two frames; that of one bin where there was only one [s].
         crop: what the network sees.
         start: what was expected when the frame came.
         network: since the frame.
-        told_frame: the last frame with which a box was told.
-        told_box: that box [px].
     """
 
     box: Float[np.ndarray, "4"]
     spread: float
     confidence: float
-    unsure: int
+    sighting: Sighting
     frame: NDArray[np.uint8]
     frame_box: Float[np.ndarray, "4"]
-    crop_box: Float[np.ndarray, "4"]
+    events: tuple[BinEvents, ...]
     age: float
     period: float
     crop: Crop
     start: Start
     network: NetworkState | None
-    told_frame: NDArray[np.uint8]
-    told_box: Float[np.ndarray, "4"]
 
     @property
     def lost(self) -> bool:
-        """Whether the target was not seen with confidence in the last three frames."""
-        return self.unsure >= PATIENCE
+        """Whether the target was not surely seen in the last three frames."""
+        return self.sighting.unsure >= PATIENCE
 
 
 class SensingTracker:
@@ -73,9 +92,10 @@ class SensingTracker:
     Args:
         sensing: the network, in eval mode.
         crop: side of the square that it sees around the target [px].
-        recall: at a frame without a told box, the share by which the tracker's own is pulled to where the target looks
-            as it did in the last told one; 0 lets small errors add up.
+        renewal: share of the newest template beside that of the told frame.
+        recall: share of the way from the tracker's own answer to what the finder says, at frames without a told box.
         sure: a frame whose target is found with less confidence counts as one without it.
+        hold_size: the box keeps the size that was told; else the finder measures it at every frame.
 
     Example:
         >>> from spikebridge.analysis.tracking_protocols import between_frames
@@ -87,17 +107,26 @@ class SensingTracker:
         15
     """
 
-    def __init__(self, sensing: Sensing, crop: int = 96, recall: float = 0.1, sure: float = 0.5) -> None:
+    def __init__(
+        self,
+        sensing: Sensing,
+        crop: int = 96,
+        renewal: float = 0.3,
+        recall: float = 1.0,
+        sure: float = 0.3,
+        hold_size: bool = False,
+    ) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
-        if not 0 <= recall <= 1:
-            raise ConfigError(f"recall is a share from 0 to 1, but got {recall}")
+        for name, value in (("renewal", renewal), ("recall", recall), ("sure", sure)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is a number from 0 to 1, but got {value}")
         self.sensing = sensing
         self.crop = crop
-        if not 0 <= sure <= 1:
-            raise ConfigError(f"sure is a confidence from 0 to 1, but got {sure}")
+        self.renewal = renewal
         self.recall = recall
         self.sure = sure
+        self.hold_size = hold_size
 
     def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
         """Where the target is at the end of this step.
@@ -130,40 +159,54 @@ class SensingTracker:
     def _begin(self, inputs: Inputs, last: TrackingState | None) -> tuple[TrackingState, dict[str, Tensor]]:
         """A frame has come: a new crop, and what opens a new stream."""
         before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
+        frame = inputs["frame"]
         if told := "box" in inputs:
-            box = np.asarray(inputs["box"], dtype=np.float64)
+            sighting = self._told(frame, np.asarray(inputs["box"], dtype=np.float64))
         elif last is not None:
-            box = self._found_again(inputs["frame"], last, before)
+            sighting = self._found(frame, last, before)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
-        crop, frame, boxes = self._cut(inputs["frame"], box)
+        box = sighting.box
+        crop, seen = crop_around(box, self.crop)
+        picture, boxes = crop_frame(frame, crop)[None], torch.tensor(seen[None], dtype=torch.float32)
         if last is None:
-            start, period = self.sensing.begin(frame, boxes), self.sensing.dt
+            start, period = self.sensing.begin(picture, boxes), self.sensing.dt
         else:
             period = last.age + before
             motion = torch.tensor((_middle(box) - _middle(last.frame_box))[None], dtype=torch.float32)
-            start = self.sensing.begin(frame, boxes, crop_frame(last.frame, crop)[None], motion)
+            start = self.sensing.begin(picture, boxes, crop_frame(last.frame, crop)[None], motion)
         mended = box if told else _moved(box, start.place)
-        anchor = (inputs["frame"], box) if told or last is None else (last.told_frame, last.told_box)
-        unsure = 0 if told or last is None or last.confidence >= self.sure else last.unsure + 1
-        state = TrackingState(
-            box, 0.0, 1.0, unsure, inputs["frame"], mended, box, 0.0, period, crop, start, None, *anchor
-        )
-        return state, {"frames": frame[None], "boxes": boxes[None]}
+        state = TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, period, crop, start, None)
+        return state, {"frames": picture[None], "boxes": boxes[None]}
 
-    def _found_again(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
-        """The last answer, moved on to the time of a frame and pulled to where the target looks as it was told."""
-        box = _moved(last.box, last.start.motion * (seconds / last.period))
-        if self.recall == 0:
-            return box
-        _, now, boxes = self._cut(frame, box)
-        _, told, told_boxes = self._cut(last.told_frame, last.told_box)
-        return _moved(box, self.recall * self.sensing.find_again(now, boxes, told, told_boxes))
+    def _told(self, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
+        finder = self.sensing.finder
+        if finder is None:
+            return Sighting(box, 0.0, 0, None, None)
+        template = finder.template(_whole(frame), _one(box))
+        return Sighting(box, 0.0, 0, template, template)
 
-    def _cut(self, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[Crop, Tensor, Tensor]:
-        """What the network sees of a frame around a box, and how it sees the box."""
-        crop, seen = crop_around(box, self.crop)
-        return crop, crop_frame(frame, crop)[None], torch.tensor(seen[None], dtype=torch.float32)
+    def _found(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> Sighting:
+        """Where the target is in a frame without a told box, beside the last answer moved on to the frame's time."""
+        known, finder = last.sighting, self.sensing.finder
+        believed = _inside(_moved(last.box, last.start.motion * (seconds / last.period)), frame)
+        if finder is None or known.first is None or known.newest is None:
+            return known._replace(box=believed)
+        template = filtered(known.first, known.newest, 0.0 if last.lost else self.renewal)
+        now, box = _whole(frame), _one(believed)
+        if last.lost:
+            box = finder.search(now, box, template)
+        height, width = frame.shape
+        stirred = sum(crop_events(events, (0, 0, width, height)) for events in last.events)
+        between = torch.as_tensor(stirred).clamp(max=1).expand(1, 2, height, width)
+        found = finder(now, _whole(last.frame), between, box, template)
+        spread = found.spread.item()
+        seen = _inside((box + self.recall * (found.boxes - box))[0].double().numpy(), frame)
+        if self.hold_size:
+            seen = np.concatenate([_middle(seen) - believed[2:] / 2, believed[2:]])
+        if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
+            return known._replace(box=believed, spread=spread, unsure=known.unsure + 1)
+        return Sighting(seen, spread, 0, known.first, finder.template(now, _one(seen)))
 
     def _follow(
         self, events: BinEvents, since: float, state: TrackingState, opening: dict[str, Tensor]
@@ -175,26 +218,43 @@ class SensingTracker:
         response, network = self.sensing.respond({**opening, "events": seen}, state.network)
         age = state.age + since
         place, spread = self.sensing.locate(response[-1], torch.tensor([age / state.period]), state.start)
+        box = _moved(state.sighting.box, place)
         return state._replace(
-            box=_moved(state.crop_box, place),
+            box=box,
             spread=spread.item(),
-            confidence=confidence(spread.item()),
+            confidence=confidence(float(np.hypot(spread.item(), state.sighting.spread)), box),
+            events=(*state.events, events),
             age=age,
             network=network,
         )
 
 
-def confidence(spread: float) -> float:
-    """The chance to be less than 3 px off with a standard deviation along each axis.
+def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
+    """The chance that a place is less than a quarter of its target's size off.
 
     Args:
-        spread: the standard deviation [px].
+        spread: standard deviation of the place along each axis [px].
+        box: of the target [px]; its size is the root of its area.
 
     Example:
-        >>> round(confidence(3.0), 3), confidence(0.1)  # 1 - exp(-1/2)
-        (0.393, 1.0)
+        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px off: 1 - exp(-1/2)
+        0.393
     """
-    return 1 - exp(-9 / (2 * max(spread, 1e-3) ** 2))
+    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
+
+
+def _whole(frame: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frame.astype(np.float32))[None, None]
+
+
+def _one(box: NDArray[np.float64]) -> Tensor:
+    return torch.tensor(box[None], dtype=torch.float32)
+
+
+def _inside(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The box with its middle on the frame."""
+    middle = _middle(box).clip(0, [frame.shape[1], frame.shape[0]])
+    return np.concatenate([middle - box[2:] / 2, box[2:]])
 
 
 def _moved(box: NDArray[np.float64], way: Float[Tensor, "1 2"]) -> NDArray[np.float64]:

@@ -31,12 +31,12 @@ from torch.optim import Optimizer
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import Samples, cut_samples
+from spikebridge.networks.sensing_crops import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_report, sensing_scores
+from spikebridge.recipes import sensing_finding, sensing_following, sensing_report, sensing_scores
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_scores import Part
-from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
+from spikebridge.training import Batches, Phase, Run, Settings, fit
 
 KINDS: dict[str, dict[str, Any]] = {
     "learned": {"unit": "learned"},
@@ -57,8 +57,9 @@ class Config:
     """The first seed: of initial weights, order of samples and augmentation."""
     num_seeds: int = 1
     """Trainings of each network, with seeds one after the other."""
-    recording: Literal["auto", "real", "generated"] = "auto"
-    """real is the recording of FE240hz in SPIKEBRIDGE_DATA; auto takes it where it is, else generated scenes."""
+    recording: Literal["auto", "real", "generated", "both"] = "auto"
+    """real is the recording of FE240hz in SPIKEBRIDGE_DATA; auto takes it where it is, else generated scenes; both
+    trains on both and scores the real one."""
     split: Literal["test", "validation"] = "test"
     """What the figures are measured on; settings are chosen on validation."""
     num_scenes: int = 12
@@ -83,6 +84,14 @@ class Config:
     """Learning rate of kernels; numbers of a whole channel or network learn at the rate of `lr_scalars`."""
     lr_scalars: float = 2e-2
     """Learning rate of time constants, gains and the like."""
+    finding_epochs: int = 50
+    """Passes over pairs of frames for the finder, which looks for the target at frames; 0 leaves it out."""
+    finding_lr: float = 3e-3
+    """Learning rate of the finder."""
+    finding_shake: float = 1.0
+    """How wrong the boxes are that the finder is given in training; 1 is about a sixth of the target's size."""
+    renewal: float = 0.3
+    """Share of the newest template beside the first one."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot be meant."""
@@ -92,12 +101,13 @@ class Config:
         for name in ("num_seeds", "num_scenes", "thinning", "epochs", "batch_size", "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
-        if not self.shake >= 0:
-            raise ConfigError(f"shake needs to be 0 px or more, but got {self.shake}")
+        for name in ("shake", "finding_shake", "finding_epochs"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
 
 
 PRESETS = {
-    "quick": Config(recording="generated", num_scenes=3, epochs=2),
+    "quick": Config(recording="generated", num_scenes=3, epochs=2, finding_epochs=3),
     "default": Config(),
     "three": Config(recording="real", num_seeds=3),
     "ablation": Config(networks=tuple(KINDS), num_seeds=3),
@@ -110,8 +120,13 @@ def build(config: Config) -> dict[str, Sensing]:
 
 
 def _network(config: Config, name: str) -> Sensing:
-    sizes = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
-    return Sensing(dt=sensing_scores.DT, **sizes, **KINDS[name])  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
+    return Sensing(dt=sensing_scores.DT, finder=config.finding_epochs > 0, **sizes, **KINDS[name])
+
+
+def tracker_of(config: Config, network: Sensing) -> SensingTracker:
+    """A trained network as a tracker."""
+    return SensingTracker(network.eval(), config.crop, config.renewal)
 
 
 def _seeded(config: Config, name: str, seed: int) -> Sensing:
@@ -129,7 +144,9 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
-    data = _batches(config, sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning))
+    seen = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning)
+    data = batches(config, seen)
+    pairs = sensing_finding.sightings(seen, seed=config.seed) if config.finding_epochs else None
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
@@ -139,9 +156,9 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             if not child.finished:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-                fit(network, [_phase(config, f"{name}, seed {seed}")], data, settings=settings, run=child)
+                fit(network, phases(config, network, f"{name}, seed {seed}", pairs), data, settings=settings, run=child)
                 child.save_weights(network)
-                child.save_results(sensing_scores.score(SensingTracker(network.eval(), config.crop), scored))
+                child.save_results(sensing_scores.score(tracker_of(config, network), scored))
             scores[name].append(child.results())
     results = sensing_scores.compare(scores, scored)
     run.save_results(results)
@@ -152,7 +169,8 @@ def _scored(config: Config, data: Path | None = None) -> list[Part]:
     return sensing_scores.parts(config.recording, config.split, max(1, config.num_scenes // 3), config.thinning, data)
 
 
-def _batches(config: Config, parts: list[Part]) -> Batches:
+def batches(config: Config, parts: list[Part]) -> Batches:
+    """What the pathways are trained on."""
     cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True) for part in parts]
     axes = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1}
     joined = {name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in axes.items()}
@@ -160,16 +178,36 @@ def _batches(config: Config, parts: list[Part]) -> Batches:
     return Batches(joined, batch=axes)
 
 
-def _phase(config: Config, name: str) -> Phase:
-    return Phase(
+def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:
+    """First all that follows between frames, then what finds the target in them."""
+    following = Phase(
         name,
-        train=WHOLE,
-        objective=partial(objective, shake=config.shake),
+        train=tuple(part for part, _ in network.named_children() if part != "finder"),
+        objective=partial(sensing_following.objective, shake=config.shake),
         epochs=config.epochs,
         optimizer=partial(_optimizer, lr=config.lr, lr_scalars=config.lr_scalars),
         scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
         clip=1.0,
     )
+    if pairs is None:
+        return [following]
+    finding = Phase(
+        f"{name}, finder",
+        train=("finder",),
+        objective=partial(_find, shake=config.finding_shake, a=config.renewal),
+        epochs=config.finding_epochs,
+        optimizer=partial(torch.optim.AdamW, lr=config.finding_lr, weight_decay=1e-2),
+        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.finding_epochs),
+        clip=1.0,
+        data=pairs,
+    )
+    return [following, finding]
+
+
+def _find(network: Sensing, batch: dict[str, Tensor], *, shake: float, a: float) -> tuple[Tensor, dict[str, Tensor]]:
+    if network.finder is None:
+        raise ConfigError("this network has no finder to train")
+    return sensing_finding.objective(network.finder, batch, shake=shake, a=a)
 
 
 def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
@@ -182,51 +220,6 @@ def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
 
 def _is_scalar(parameter: Parameter) -> bool:
     return parameter.ndim == 0 or parameter.shape[1:] == (1, 1)
-
-
-def objective(network: Sensing, batch: dict[str, Tensor], *, shake: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean distance between answer and truth, rounded off near 0, on turned samples with shaken boxes."""
-    samples = turned(Samples(**{**batch, "events": batch["events"].float()}))
-    size = len(samples.boxes)
-    noise = shake * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
-    here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
-    boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
-    start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
-    places, _ = network.follow(samples.frames, samples.events, boxes, start)
-    away = (places + here - samples.truths).square().sum(-1)
-    return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
-
-
-def turned(samples: Samples) -> Samples:
-    """Each sample as it is, mirrored, or with rows and columns swapped, at random: pictures, boxes and ways together.
-
-    Args:
-        samples: of one batch.
-    """
-    for axis, side in ((0, -1), (1, -2)):
-        chosen = torch.rand(len(samples.boxes)) < 0.5
-        sign = torch.where(chosen, -1.0, 1.0)[:, None] ** (torch.arange(2) == axis)
-        samples = Samples(
-            frames=_where(chosen, samples.frames.flip(side), samples.frames),
-            before=_where(chosen, samples.before.flip(side), samples.before),
-            events=_where(chosen, samples.events.flip(side), samples.events, 1),
-            boxes=samples.boxes * torch.cat([sign, torch.ones_like(sign)], 1),
-            motion=samples.motion * sign,
-            truths=samples.truths * sign,
-        )
-    chosen = torch.rand(len(samples.boxes)) < 0.5
-    return Samples(
-        frames=_where(chosen, samples.frames.transpose(-1, -2), samples.frames),
-        before=_where(chosen, samples.before.transpose(-1, -2), samples.before),
-        events=_where(chosen, samples.events.transpose(-1, -2), samples.events, 1),
-        boxes=_where(chosen, samples.boxes[:, [1, 0, 3, 2]], samples.boxes),
-        motion=_where(chosen, samples.motion.flip(-1), samples.motion),
-        truths=_where(chosen, samples.truths.flip(-1), samples.truths, 1),
-    )
-
-
-def _where(chosen: Tensor, yes: Tensor, no: Tensor, axis: int = 0) -> Tensor:
-    return torch.where(chosen.reshape(-1, *[1] * (no.ndim - axis - 1)), yes, no)
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:
@@ -246,9 +239,9 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
     chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(found), "")
     if chosen not in found:
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
-    sensing = _network(config, name).eval()
+    sensing = _network(config, name)
     found[chosen].load_weights(sensing)
-    return SensingTracker(sensing, config.crop)
+    return tracker_of(config, sensing)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
@@ -260,9 +253,9 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     scores: dict[str, list[dict[str, Any]]] = {}
     for path, child in run.children().items():
         name = path.partition("/")[0]
-        network = _network(config, name).eval()
+        network = _network(config, name)
         child.load_weights(network)
-        scores.setdefault(name, []).append(sensing_scores.score(SensingTracker(network, config.crop), scored))
+        scores.setdefault(name, []).append(sensing_scores.score(tracker_of(config, network), scored))
     return sensing_scores.compare({name: scores[name] for name in config.networks}, scored)
 
 

@@ -33,7 +33,7 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     """The recordings of a split.
 
     Args:
-        kind: `real`, `generated`, or `auto`: the real one where it is there.
+        kind: `real`, `generated`, `auto`: the real one where it is there, or `both`: made scenes too, to train on.
         split: train, validation or test.
         num_scenes: how many generated scenes.
         thinning: only each so-many-th frame is kept.
@@ -48,6 +48,8 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     else:
         recording = load_fe240hz(find("fe240hz", data)[0].parent)
         found = [Part(recording, temporal_splits(recording.num_frames)[split])]
+        if kind == "both" and split == "train":
+            found += generated(split, num_scenes)
     if thinning == 1:
         return found
     thinned = [

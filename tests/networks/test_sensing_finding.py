@@ -1,0 +1,117 @@
+"""The finder: sights at one scale, templates that find themselves, and boxes that mean what they say."""
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_finding import (
+    SIDE,
+    Finder,
+    correlation,
+    filtered,
+    sight_side,
+    sights,
+    target_mask,
+)
+from spikebridge.recipes import sensing_finding as training
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def smooth_noise(height: int, width: int) -> torch.Tensor:
+    coarse = torch.rand(1, 1, height // 8, width // 8)
+    return 255 * torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def test_a_target_fills_the_same_share_of_a_sight_whatever_its_size() -> None:
+    pictures = torch.zeros(2, 1, 120, 120)
+    pictures[0, :, 40:60, 30:50] = 1.0
+    pictures[1, :, 20:60, 50:90] = 1.0
+    small, large = sights(pictures, torch.tensor([[30.0, 40, 20, 20], [50.0, 20, 40, 40]]))
+    assert small.sum() == pytest.approx((SIDE / 2.6) ** 2, rel=0.04)
+    assert large.sum() == pytest.approx(small.sum().item(), rel=0.04)
+
+
+def test_pixel_and_cell_agree_at_both_ends_of_the_mask() -> None:
+    # features sit at pixels 0, 2, 4 ..; the middle 32 px lies between cells 15 (at 30.5) and 16 (at 32.5)
+    mask = target_mask(torch.tensor([[0.0, 0.0, 20.0, 20.0]]), 32)[0, 0]
+    assert mask[16, 16] > mask[15, 15] > mask[17, 17]
+    torch.testing.assert_close(mask, mask.T)
+
+
+def test_a_template_finds_itself_in_the_middle() -> None:
+    finder, picture = Finder().eval(), smooth_noise(96, 96)
+    box = torch.tensor([[30.0, 36.0, 24.0, 20.0]])
+    with torch.no_grad():
+        template = finder.template(picture, box)
+        fits = correlation(template, template)[0]
+    assert divmod(int(fits.argmax()), fits.shape[-1]) == (16, 16)
+    assert fits[16, 16].item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_lost_target_is_found_in_the_whole_frame() -> None:
+    finder, picture = Finder().eval(), smooth_noise(160, 200)
+    there = torch.tensor([[130.0, 90.0, 26.0, 22.0]])
+    with torch.no_grad():
+        found = finder.search(picture, torch.tensor([[10.0, 12.0, 26.0, 22.0]]), finder.template(picture, there))
+    torch.testing.assert_close(found, there, atol=3.0, rtol=0)
+
+
+def test_the_template_never_forgets_the_first_one() -> None:
+    first, newest = torch.ones(2), torch.zeros(2)
+    for _ in range(50):
+        assert filtered(first, newest, 0.3).tolist() == pytest.approx([0.7, 0.7])
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        filtered(first, newest, 1.5)
+
+
+def test_a_moved_picture_moves_the_answer() -> None:
+    finder = Finder().eval()
+    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    picture, events = smooth_noise(128, 128), torch.zeros(1, 2, 128, 128)
+    box = torch.tensor([[50.0, 50.0, 24.0, 24.0]])
+    moved = picture.roll((5, -3), (2, 3))
+    with torch.no_grad():
+        template = finder.template(picture, box)
+        one = finder(picture, picture, events, box, template).boxes
+        two = finder(moved, moved, events, box + torch.tensor([-3.0, 5.0, 0, 0]), template).boxes
+    torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
+
+
+def test_the_order_of_samples_changes_nothing_in_eval() -> None:
+    finder = Finder().eval()
+    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    pictures, events = torch.cat([smooth_noise(96, 96) for _ in range(3)]), torch.rand(3, 2, 96, 96).round()
+    boxes = torch.tensor([[30.0, 30, 20, 24], [40.0, 28, 12, 24], [20.0, 40, 30, 30]])
+    with torch.no_grad():
+        template = finder.template(pictures, boxes)
+        forth = finder(pictures, pictures, events, boxes, template).boxes
+        order = torch.tensor([2, 0, 1])
+        back = finder(pictures[order], pictures[order], events[order], boxes[order], template[order]).boxes
+    torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
+
+
+def test_mirrored_pictures_and_boxes_are_mirrored_together() -> None:
+    size, box = 32, torch.tensor([4.0, 10.0, 6.0, 3.0])
+    picture = torch.zeros(64, 1, size, size, dtype=torch.uint8)
+    picture[:, 0, 10:13, 4:10] = 200
+    batch = dict.fromkeys(training.PICTURES, picture) | {name: box.repeat(64, 1) for name in training.BOXES}
+    turned = training.mirrored({**batch, "events": picture.bool()})
+    assert len({tuple(row) for row in turned["box"].tolist()}) == 8
+    for i in range(64):
+        x, y, w, h = turned["box"][i].int().tolist()
+        for name in ("now", "told", "events"):
+            inside = turned[name][i, 0, y : y + h, x : x + w]
+            assert (inside > 0).all()
+            assert (turned[name][i] > 0).sum() == w * h
+
+
+def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
+    box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
+    torch.testing.assert_close(training.shaken(box, 0.0), box)
+    torch.testing.assert_close(sight_side(box), torch.tensor([2.6 * 12.0]))  # no smaller than 12 px
+    assert np.isfinite(training.shaken(box, 1.0).numpy()).all()
