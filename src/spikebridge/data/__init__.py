@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from spikebridge.data.binning import bin_events, collate, collate_padded
     from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.class_splits import ClassSplits
+    from spikebridge.data.digit_files import read_digit_file
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
@@ -92,6 +93,7 @@ _HOMES = {
     "make_events": "events",
     "noisy": "saccades",
     "read_boxes": "boxes",
+    "read_digit_file": "digit_files",
     "read_events": "event_files",
     "read_grey": "image_files",
     "read_nmnist": "nmnist",
@@ -161,6 +163,7 @@ __all__ = [
     "make_events",
     "noisy",
     "read_boxes",
+    "read_digit_file",
     "read_events",
     "read_grey",
     "read_nmnist",
