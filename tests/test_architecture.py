@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "networks": {"coding", "hybrid", "neurons", "ops", "data"},
     "training": {"hybrid", "neurons", "coding"},
     "analysis": {"hybrid", "neurons", "coding"},
-    "deploy": {"hybrid", "neurons", "coding"},
+    "deploy": {"hybrid", "neurons", "coding", "ops"},
     "recipes": BELOW_RECIPES,
     "pretrained": BELOW_RECIPES,
     "command line": {"recipes", "pretrained", "deploy", "analysis", "data"},

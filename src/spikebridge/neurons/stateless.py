@@ -149,8 +149,8 @@ def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, T
     everything = [*signals, *named.values()]
     if not everything:
         raise ShapeError(f"{type(module).__name__} was given no signal")
-    times = {tuple(x.shape[:2]) for x in everything}
-    if len(times) > 1 or any(x.ndim < 2 for x in everything):
+    # compared one by one: an exported network's sizes are symbols, which no set takes
+    if any(x.ndim < 2 or x.shape[:2] != everything[0].shape[:2] for x in everything):
         shapes = ", ".join(str(tuple(x.shape)) for x in everything)
         raise ShapeError(f"{type(module).__name__} needs signals (T, B, *N) of equal T and B, but got {shapes}")
     return everything[0].shape[0], everything[0].shape[1]
