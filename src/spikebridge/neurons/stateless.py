@@ -39,7 +39,7 @@ def over_time(
             f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that "
             "picks one"
         )
-    if y.ndim == 0 or len(y) != num_steps * batch:
+    if y.ndim == 0 or y.shape[0] != num_steps * batch:
         raise ShapeError(
             f"{type(module).__name__} was given {num_steps * batch} rows (T * B) and gave shape {tuple(y.shape)}; "
             "it must keep the first axis"
