@@ -23,7 +23,7 @@ _MOST_OBJECTS = 8
 
 
 @dataclass(frozen=True)
-class Config:
+class DetectorConfig:
     """Settings of the detector's training."""
 
     num_videos: int = 500
@@ -50,13 +50,13 @@ class Config:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
 
 
-PRESETS = {
-    "quick": Config(num_videos=40, num_pictures=4, num_features=16, epochs=3, num_scored=4),
-    "default": Config(),
+DETECTORS = {
+    "quick": DetectorConfig(num_videos=40, num_pictures=4, num_features=16, epochs=3, num_scored=4),
+    "default": DetectorConfig(),
 }
 
 
-def build(config: Config) -> Detector:
+def build_detector(config: DetectorConfig) -> Detector:
     """The network, untrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -105,10 +105,10 @@ def objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dic
     return detection_loss(maps, batch["truths"], batch["there"])
 
 
-def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
+def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains the detector and scores it on videos of the validation split."""
     data = samples("train", config.num_videos, config.num_pictures)
-    detector = build(config)
+    detector = build_detector(config)
     phase = Phase(
         "detector",
         train=WHOLE,
@@ -167,8 +167,8 @@ def main() -> None:
     """Trains and prints the results."""
     import tyro
 
-    def run(config: Config, out: Path) -> None:
-        print(train(config, Run.create(out, "reasoning_detector", config)))
+    def run(config: DetectorConfig, out: Path) -> None:
+        print(train_detector(config, Run.create(out, "reasoning_detector", config)))
 
     tyro.cli(run, config=(tyro.conf.OmitArgPrefixes,))
 
