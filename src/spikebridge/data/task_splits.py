@@ -109,22 +109,16 @@ class BalancedPairs:
             num_pairs: how many.
             generator: draws them.
         """
-        kind = torch.rand(num_pairs, generator=generator)
-        first = torch.randint(len(self.tasks), (num_pairs,), generator=generator)
         own = self.group[self.tasks]
         same = own[:, None] == own
-        other = same & ~torch.eye(len(own), dtype=torch.bool)
-        alone = ~other.any(1)
-        mate = _choose(torch.where(alone[:, None], same, other)[first], generator)
-        stranger = _choose(torch.where(same.all(1)[:, None], same, ~same)[first], generator)
-        if not alone.all():
-            # a mate is drawn for tasks that have one, so that the shares hold
-            with_mate = (~alone).nonzero()[:, 0]
-            wanted = (kind >= self.same_group / 2) & (kind < self.same_group)
-            paired = with_mate[torch.randint(len(with_mate), (num_pairs,), generator=generator)]
-            first = torch.where(wanted, paired, first)
-            mate = _choose(torch.where(alone[:, None], same, other)[first], generator)
-        second = torch.where(kind < self.same_group / 2, first, torch.where(kind < self.same_group, mate, stranger))
+        one_task = torch.eye(len(own), dtype=torch.bool)
+        mates, strangers = same & ~one_task, ~same if (~same).any() else same
+        kind = torch.rand(num_pairs, generator=generator)[:, None]
+        # a first task is drawn from those that have a mate, so that the shares hold whatever the groups
+        is_mate = (kind >= self.same_group / 2) & (kind < self.same_group) & mates.any()
+        first = _choose(torch.where(is_mate, mates.any(1), True), generator)
+        alike = torch.where(is_mate, mates[first], one_task[first])
+        second = _choose(torch.where(kind < self.same_group, alike, strangers[first]), generator)
         return TaskPairs(self.tasks[first], self.tasks[second])
 
     def share_in_group(self, pairs: TaskPairs) -> float:
