@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.class_splits import ClassSplits
     from spikebridge.data.digit_files import read_digit_file
+    from spikebridge.data.clevrer_questions import read_questions
+    from spikebridge.data.clevrer_scenes import read_scenes
+    from spikebridge.data.clevrer_what_if import what_if_questions
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
@@ -97,12 +100,15 @@ _HOMES = {
     "read_events": "event_files",
     "read_grey": "image_files",
     "read_nmnist": "nmnist",
+    "read_questions": "clevrer_questions",
+    "read_scenes": "clevrer_scenes",
     "scene_seeds": "scene",
     "simulate": "event_camera",
     "slice_time": "events",
     "temporal_splits": "recording",
     "thin": "saccades",
     "usable_boxes": "boxes",
+    "what_if_questions": "clevrer_what_if",
     "write_events": "event_files",
     "write_nmnist": "nmnist",
 }
@@ -167,12 +173,15 @@ __all__ = [
     "read_events",
     "read_grey",
     "read_nmnist",
+    "read_questions",
+    "read_scenes",
     "scene_seeds",
     "simulate",
     "slice_time",
     "temporal_splits",
     "thin",
     "usable_boxes",
+    "what_if_questions",
     "write_events",
     "write_nmnist",
 ]

@@ -52,6 +52,15 @@ _EVENT_FILES = (
     "expelliarmus_evt3_sample.raw",
 )
 
+_CLEVRER = (
+    "scenes_propnet.jsonl.gz",
+    "scenes_near_truth.jsonl.gz",
+    "questions_explanatory_real.jsonl.gz",
+    "questions_explanatory_train_texts.jsonl.gz",
+    "questions_descriptive_explanatory_silver.jsonl.gz",
+    "questions_counterfactual_texts.jsonl.gz",
+)
+
 DATA_SETS = (
     DataSet(
         name="digits",
@@ -103,6 +112,14 @@ DATA_SETS = (
         about="a video clip with a polygon in each frame (trains the part that reads frames)",
         layouts=(("tracking/VOT15_bag/imgs", "tracking/VOT15_bag/groundtruth.txt"),),
         source="VOT2015, M. Kristan et al., ICCV workshops 2015: votchallenge.net",
+        licence="not stated: research use only",
+    ),
+    DataSet(
+        name="clevrer",
+        about="4000 videos of colliding objects as scenes, once as perceived and once near truth, with questions",
+        layouts=(tuple(f"clevrer/{name}" for name in _CLEVRER),),
+        source="CLEVRER, K. Yi et al., ICLR 2020; parsed in IbrahimYang/Hybrid-neural-networks, azreasoners/CRCG and "
+        "xyang23/CLEVRER-Humans1.0 on GitHub",
         licence="not stated: research use only",
     ),
     DataSet(

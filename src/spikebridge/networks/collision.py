@@ -43,7 +43,7 @@ class FirstConvolutions(Kernel):
     def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
         super().__init__()
         self.num_samples = num_samples
-        self.convolution = nn.Conv1d(num_channels, num_features, width, padding=width // 2)
+        self.convolution = over_time(num_channels, num_features, width)
 
     def initial_state(self, x_t: Step) -> Samples:
         return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
@@ -56,8 +56,14 @@ class FirstConvolutions(Kernel):
     def last(self, x: Signal) -> Step:
         """The features of a whole window at once."""
         rows = x.movedim(0, -1)
-        features = self.convolution(rows.flatten(0, -3))
+        features = self.convolution(rows.flatten(0, -3).unsqueeze(2)).squeeze(2)
         return features.unflatten(0, rows.shape[:-2])
+
+
+def over_time(num_inputs: int, num_outputs: int, width: int = 3, dilation: int = 1) -> nn.Conv2d:
+    """A convolution over the last axis of `(B, F, 1, T)`: with channels last, three times as fast as `Conv1d`."""
+    padding = dilation * (width // 2)
+    return nn.Conv2d(num_inputs, num_outputs, (1, width), padding=(0, padding), dilation=(1, dilation))
 
 
 class Residual(nn.Module):
@@ -71,16 +77,16 @@ class Residual(nn.Module):
 
     def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.first = nn.Conv1d(num_features, num_features, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv1d(num_features, num_features, 3, padding=dilation, dilation=dilation)
+        self.first = over_time(num_features, num_features, dilation=dilation)
+        self.second = over_time(num_features, num_features, dilation=dilation)
         self.norm_in = nn.GroupNorm(4, num_features)
         self.norm_between = nn.GroupNorm(4, num_features)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B F T"]) -> Float[Tensor, "B F T"]:
+    def forward(self, x: Float[Tensor, "B F 1 T"]) -> Float[Tensor, "B F 1 T"]:
         """The input and what is added to it."""
-        h = self.first(F.gelu(self.norm_in(x)))
-        return x + self.second(self.dropout(F.gelu(self.norm_between(h))))
+        h = self.first(F.silu(self.norm_in(x)))
+        return x + self.second(self.dropout(F.silu(self.norm_between(h))))
 
 
 class When(nn.Module):
@@ -94,14 +100,14 @@ class When(nn.Module):
     def __init__(self, num_features: int, dropout: float) -> None:
         super().__init__()
         self.body = nn.Sequential(*(Residual(num_features, dilation, dropout) for dilation in (1, 2, 4, 1)))
-        self.at = nn.Conv1d(num_features, 1, 1)
-        self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.GELU(), nn.Linear(num_features, 1))
+        self.at = over_time(num_features, 1, width=1)
+        self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.SiLU(), nn.Linear(num_features, 1))
 
-    def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T+1"]:
+    def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T2"]:
         """The mean over the views of a pair (both orders), so that the answer is symmetric."""
-        rows = self.body(h.flatten(0, 1))
-        never = self.never(torch.cat([rows.mean(-1), rows.amax(-1)], -1))
-        scores = torch.cat([self.at(rows).squeeze(1), never], -1)
+        rows = self.body(h.flatten(0, 1).unsqueeze(2).contiguous(memory_format=torch.channels_last))
+        never = self.never(torch.cat([rows.mean(-1), rows.amax(-1)], 1).squeeze(-1))
+        scores = torch.cat([self.at(rows)[:, 0, 0], never], -1)
         return scores.unflatten(0, h.shape[:2]).mean(1)
 
 
@@ -165,7 +171,7 @@ class CollisionUnit(HybridUnit):
         torch.Size([1, 5, 2])
     """
 
-    def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.1) -> None:
+    def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__(
             Tumbling(NUM_SAMPLES),
             FirstConvolutions(NUM_CHANNELS, num_features),
@@ -173,8 +179,8 @@ class CollisionUnit(HybridUnit):
             EventAt(v_threshold),
         )
 
-    def scores(self, pairs: Pairs) -> Float[Tensor, "P T+1"]:
+    def scores(self, pairs: Pairs, orders: int = 2) -> Float[Tensor, "P T2"]:
         """What the nonlinearity says of each pair, before the threshold."""
-        x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)
+        x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds, orders)
         stages, _ = self.stages(x)
         return stages.nonlinearity[0, 0]

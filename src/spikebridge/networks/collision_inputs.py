@@ -154,7 +154,8 @@ def signals(
     visible: Float[Tensor, "T P 2"],
     third: Float[Tensor, "T P 2"],
     kinds: Float[Tensor, "P 2 5"],
-) -> Float[Tensor, "T P 2 C"]:
+    orders: int = 2,
+) -> Float[Tensor, "T P V C"]:
     """The unit's input: every pair in both orders, so that the answer cannot depend on the order.
 
     Args:
@@ -162,6 +163,7 @@ def signals(
         visible: 1 where seen.
         third: distance to the nearest other object.
         kinds: material and shape.
+        orders: 1 gives each pair in the order that it has, which is enough to train on pairs in random order.
 
     Returns:
         For each order of the pair: place, velocity, acceleration, sight, third object and kind of both, and the
@@ -183,7 +185,7 @@ def signals(
     other = own.flip(2)
     apart = places.flip(2) - places
     relative = torch.cat([apart / 20, apart.norm(dim=-1, keepdim=True) / 20, (speed.flip(2) - speed) / 5], -1)
-    return torch.cat([own, other, relative], -1).clamp(-_MOST, _MOST)
+    return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_MOST, _MOST)
 
 
 def velocity(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
