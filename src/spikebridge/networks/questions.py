@@ -1,0 +1,299 @@
+"""From a program of postfix tokens to instructions for the graph: a typed stack, then a plan for two sets.
+
+A graph holds one set of objects and one of events at a time, and one memory. The compiler reads a program as a tree of
+typed values, chooses the order in which the arguments are worked out, moves a choice to memory, and puts away what is
+no longer wanted. A program that needs two live sets of a kind is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.operators import TYPES, Operator, OperatorTable
+
+
+class Node(NamedTuple):
+    """A value in a program: the operator that gives it, its arguments, its type. A word has no operator."""
+
+    token: str
+    gives: str
+    arguments: tuple["Node", ...]
+    operator: Operator | None
+
+
+class Probe(NamedTuple):
+    """What has to hold for an answer to be certain: how many are in a set at a step.
+
+    Args:
+        step: from the first step of the train.
+        group: `object` or `event`.
+        least: fewest members.
+        most: most members.
+        collision: count collisions alone.
+    """
+
+    step: int
+    group: str
+    least: int = 1
+    most: int = 1
+    collision: bool = False
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """A compiled program.
+
+    Args:
+        names: instructions in order.
+        reads: what the answer is read from: `count`, `exist`, `match`, or a kind of attribute.
+        group: whose members are counted, `object` or `event`; both in the paper's way.
+        negated: the answer is turned round.
+        world: where it runs, `observed`, `predicted` or `supposed` (without an object).
+        removal: finds the object that a supposed world is without.
+        probes: what has to hold on the way.
+        pair: two probes that must not find the same object.
+    """
+
+    names: tuple[str, ...]
+    reads: str
+    group: str = "both"
+    negated: bool = False
+    world: Literal["observed", "predicted", "supposed"] = "observed"
+    removal: "Instructions | None" = None
+    probes: tuple[Probe, ...] = ()
+    pair: tuple[Probe, Probe] | None = None
+
+    def num_steps(self, table: OperatorTable) -> int:
+        """Steps of its spike train, with the silent one at which the answer is read."""
+        return 1 + sum(len(table.trains[name]) for name in self.names)
+
+
+def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
+    """A program as a tree of typed values.
+
+    Args:
+        tokens: postfix.
+        table: operators and attributes.
+
+    Raises:
+        ConfigError: a token is not known, takes other types than it finds, or values are left over.
+
+    Example:
+        >>> tree = parse(["objects", "red", "filter_color", "count"], OperatorTable())
+        >>> tree.gives, tree.arguments[0].token
+        ('answer', 'filter_color')
+    """
+    stack: list[Node] = []
+    for place, token in enumerate(tokens):
+        if token in table.words:
+            stack.append(Node(token, table.words[token], (), None))
+            continue
+        if token not in table.rows:
+            known = [*table.rows, *table.words]
+            raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
+        operator = table.rows[token]
+        number = len(operator.signatures[0].takes)
+        arguments = tuple(stack[len(stack) - number :]) if number <= len(stack) else tuple(stack)
+        found = tuple(node.gives for node in arguments)
+        fitting = [signature for signature in operator.signatures if signature.takes == found]
+        if not fitting:
+            wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
+            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
+        stack[len(stack) - number :] = [Node(token, fitting[0].gives, arguments, operator)]
+    if len(stack) != 1:
+        left = ", ".join(node.gives for node in stack) or "nothing"
+        raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
+    return stack[0]
+
+
+def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions:
+    """Instructions whose answer is the executor's wherever that has one.
+
+    Args:
+        tokens: a whole program, a choice's before its question's.
+        table: operators and attributes.
+
+    Raises:
+        ConfigError: the program is not well typed, or needs two live sets of a kind.
+
+    Example:
+        >>> compile_program("objects blue filter_color count".split(), OperatorTable()).names
+        ('objects', 'filter_blue', 'count')
+    """
+    tree = parse(tokens, table)
+    if tree.gives != "answer":
+        raise ConfigError(f"a program gives an answer, but this one gives {tree.gives}: {' '.join(tokens)}")
+    planner = _Planner(table)
+    negated = False
+    while tree.token == "negate":
+        tree, negated = tree.arguments[0], not negated
+        planner.after.append("negate")
+    if negated and tree.token != "belong_to":
+        raise ConfigError("negate turns round belong_to, and nothing else")
+    if tree.token == "belong_to" and tree.arguments[1].gives == "happening events":
+        return _hypothetical(tree, planner, negated)
+    argument = tree.arguments[0]
+    if tree.token == "belong_to":
+        planner.belong_to(*tree.arguments)
+        return planner.done("match", "both", negated)
+    planner.work_out(argument)
+    planner.send(tree.token)
+    group = _group(argument) or "both"
+    reads = tree.token if tree.token in ("count", "exist") else tree.token.removeprefix("query_")
+    return planner.done(reads, group, negated)
+
+
+def _hypothetical(tree: Node, planner: "_Planner", negated: bool) -> Instructions:
+    """What will happen, or would: the choice runs in a world of those events, and is right if any is left."""
+    choice, happening = tree.arguments
+    _refuse_other_pairs(choice, happening)
+    planner.work_out(choice)
+    planner.send(happening.token)
+    first, second = [probe for probe in planner.probes if probe.group == "object"][-2:]
+    world: Literal["predicted", "supposed"] = "predicted"
+    removal = None
+    if happening.token == "filter_counterfact":
+        world = "supposed"
+        finder = _Planner(planner.table)
+        finder.work_out(happening.arguments[1])
+        removal = finder.done("object", "object", False)
+    return planner.done("exist", "event", negated, world, removal, (first, second))
+
+
+def _refuse_other_pairs(choice: Node, happening: Node) -> None:
+    """Raises where a possible event is anything but the meeting of two single objects."""
+    met = choice.arguments[0]
+    objects = []
+    while met.token == "filter_collision":
+        objects.append(met.arguments[1].gives)
+        met = met.arguments[0]
+    if met.token != "all_events" or objects != ["object", "object"]:
+        raise ConfigError(
+            "what may happen is the meeting of two objects: all_events, then filter_collision twice, each behind a "
+            "single object (unique), then unique"
+        )
+    if happening.token == "filter_counterfact" and happening.arguments[0].token != "all_events":
+        raise ConfigError("filter_counterfact runs over all_events; filters belong to the choice")
+
+
+@dataclass
+class _Planner:
+    """Instructions as they are planned, and what the two sets hold."""
+
+    table: OperatorTable
+    names: list[str] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+    stale: set[str] = field(default_factory=set)
+    after: list[str] = field(default_factory=list)
+    num_steps: int = 0
+
+    def send(self, name: str) -> None:
+        self.names.append(name)
+        self.num_steps += len(self.table.trains[name])
+
+    def probe(self, group: str, least: int = 1, most: int = 1, collision: bool = False) -> None:
+        self.probes.append(Probe(self.num_steps - 1, group, least, most, collision))
+
+    def done(
+        self,
+        reads: str,
+        group: str,
+        negated: bool,
+        world: Literal["observed", "predicted", "supposed"] = "observed",
+        removal: Instructions | None = None,
+        pair: tuple[Probe, Probe] | None = None,
+    ) -> Instructions:
+        names = (*self.names, *self.after)
+        return Instructions(names, reads, group, negated, world, removal, tuple(self.probes), pair)
+
+    def work_out(self, node: Node) -> None:
+        """Sends what is needed for a set to hold a value."""
+        operator = node.operator
+        if operator is None:
+            return
+        group = _group(node)
+        self._arguments(node, operator)
+        if operator.admits and group in self.stale:
+            self.send(f"forget {group}s")
+            self.stale.discard(group)
+        self._checks_before(node)
+        name = self._instruction(node)
+        if name is not None:
+            self.send(name)
+            self.stale |= {_group(argument) for argument in node.arguments}
+            self.stale -= {group, *operator.forgets}
+        self._checks_after(node, group)
+
+    def belong_to(self, entry: Node, events: Node) -> None:
+        """A choice goes to memory; what belongs to the events stays there."""
+        self.work_out(entry)
+        group = _group(entry)
+        self.stale.add(group)
+        begin = len(self.names)
+        self.send(f"store {group}s")
+        self.work_out(events)
+        if self.names[begin + 1 : begin + 2] == ["events"]:
+            # both in one instruction, as in the paper
+            self.names[begin : begin + 2] = [f"events, storing {group}s"]
+            self._moved(begin, -len(self.table.trains[f"store {group}s"]))
+        if group == "object" and "object" in self.stale:
+            self.send("forget objects")
+        self.send("belong_to")
+
+    def _moved(self, begin: int, steps: int) -> None:
+        """Probes behind an instruction that became shorter."""
+        edge = sum(len(self.table.trains[name]) for name in self.names[:begin])
+        self.probes = [p._replace(step=p.step + steps) if p.step >= edge else p for p in self.probes]
+        self.num_steps += steps
+
+    def _arguments(self, node: Node, operator: Operator) -> None:
+        held = [a for a in node.arguments if a.operator is not None]
+        if operator.over_all:
+            if held[0].token != "events":
+                raise ConfigError(
+                    f"{node.token!r} would need two live sets of events here; it runs over all events, so put further "
+                    "filters behind it"
+                )
+            held = held[1:]
+        if len(held) == 2:
+            first, second = held
+            if _group(first) in self._writes(second):
+                first, second = second, first
+            if _group(first) in self._writes(second):
+                raise ConfigError(f"{node.token!r} would need two live sets of {_group(first)}s here, but there is one")
+            held = [first, second]
+        for argument in held:
+            self.work_out(argument)
+
+    def _writes(self, node: Node) -> set[str]:
+        """The sets that working out a value changes."""
+        if node.operator is None:
+            return set()
+        operator = node.operator
+        held = node.arguments[1:] if operator.over_all else node.arguments
+        within = set().union(*(self._writes(argument) for argument in held)) if held else set()
+        return within | {_group(node), *operator.forgets}
+
+    def _instruction(self, node: Node) -> str | None:
+        if node.token == "filter_order":
+            return node.arguments[1].token
+        if node.token.removeprefix("filter_") in self.table.attributes:
+            return f"filter_{node.arguments[1].token}"
+        return node.token if node.token in self.table.trains else None
+
+    def _checks_before(self, node: Node) -> None:
+        if node.token == "filter_order":
+            self.probe("event", least=2 if node.arguments[1].token == "second" else 1, most=10**6)
+        elif node.token == "query_collision_partner":
+            self.probe("event", collision=True)
+
+    def _checks_after(self, node: Node, group: str) -> None:
+        # of a possible event it is for the world to say whether it happens
+        singles = ("unique", "filter_start", "filter_end", "query_object", "query_collision_partner")
+        if node.token in singles and node.gives != "possible event":
+            self.probe(group)
+
+
+def _group(node: Node) -> str:
+    return TYPES.get(node.gives) or ""

@@ -1,0 +1,164 @@
+"""From trajectories and collisions to events: who enters, leaves, meets whom, and who moves when.
+
+All scenes of a batch at once, from arrays: no loop over objects or events. Velocity at a sample is the mean of the
+forward and backward differences a frame, as far as they exist; faster than `SPEED_LIMIT` is moving. An object enters at
+a sample where it is seen and was not at the one before; it leaves at the first sample without it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from spikebridge.data.scenes import NUM_OBSERVED_FRAMES, Scene
+
+EVENT_KINDS = ("start", "end", "out", "in", "collision")
+"""Kinds of event, in the order in which those of one frame stand."""
+START, END, OUT, IN, COLLISION = range(len(EVENT_KINDS))
+
+START_FRAME, END_FRAME = 0, 125
+SPEED_LIMIT = 0.1
+"""Slower than this, in units of position a frame, is still."""
+
+
+class Tracks(NamedTuple):
+    """Where the objects of a batch of scenes are, padded: S samples, O objects at most.
+
+    Args:
+        frames: `(V, S)`, padded by a frame beyond all.
+        visible: `(V, S, O)`.
+        moving: `(V, S, O)`, False where not visible.
+    """
+
+    frames: Int[np.ndarray, "V S"]
+    visible: Bool[np.ndarray, "V S O"]
+    moving: Bool[np.ndarray, "V S O"]
+
+
+class Events(NamedTuple):
+    """Events of a batch of scenes, scene after scene, each in order of time.
+
+    Args:
+        scene: `(E,)` which scene.
+        kind: `(E,)` index into `EVENT_KINDS`.
+        frame: `(E,)`.
+        objects: `(E, 2)` who takes part, -1 for nobody.
+        score: `(E,)` how sure it is, 0 to 1.
+    """
+
+    scene: Int[np.ndarray, "E"]
+    kind: Int[np.ndarray, "E"]
+    frame: Int[np.ndarray, "E"]
+    objects: Int[np.ndarray, "E 2"]
+    score: Float[np.ndarray, "E"]
+
+    def take(self, which: np.ndarray) -> "Events":
+        """Some of them."""
+        return Events(*[column[which] for column in self])
+
+
+FAR = np.int64(2**40)
+
+
+def tracks_of(scenes: Sequence[Scene]) -> Tracks:
+    """Visibility and motion of every object at every sample.
+
+    Example:
+        >>> scene = Scene.from_lists(
+        ...     1,
+        ...     objects=[["red", "metal", "cube"]],
+        ...     trajectory=[[0, [[0, 10.0, 20.0]]], [5, [[0, 10.0, 22.0]]], [10, [[0, 10.0, 22.0]]]],
+        ...     collisions=[],
+        ... )
+        >>> tracks_of([scene]).moving[0, :, 0].tolist()  # 0.4, then (0.4 + 0) / 2, then 0 a frame
+        [True, True, False]
+    """
+    num_samples = max((len(scene.frames) for scene in scenes), default=0)
+    num_objects = max((scene.num_objects for scene in scenes), default=0)
+    frames = np.full((len(scenes), num_samples), FAR)
+    positions = np.full((len(scenes), num_samples, num_objects, 2), np.nan)
+    for v, scene in enumerate(scenes):
+        frames[v, : len(scene.frames)] = scene.frames
+        positions[v, : len(scene.frames), : scene.num_objects] = scene.positions
+    visible = ~np.isnan(positions[..., 0])
+    change = np.diff(positions, axis=1) / np.diff(frames, axis=1)[:, :, None, None].clip(min=1)
+    nothing = np.full((len(scenes), min(1, num_samples), num_objects, 2), np.nan)
+    both = np.stack([np.concatenate([nothing, change], 1), np.concatenate([change, nothing], 1)])
+    exists = ~np.isnan(both)
+    velocity = np.where(exists, both, 0.0).sum(0) / exists.sum(0).clip(min=1)
+    moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > SPEED_LIMIT)
+    return Tracks(frames, visible, moving)
+
+
+def observed_events(scenes: Sequence[Scene], tracks: Tracks) -> Events:
+    """Everything that happens before the last frame, in order of time; of one frame in the order of `EVENT_KINDS`.
+
+    Args:
+        scenes: the scenes.
+        tracks: of the same scenes.
+
+    Returns:
+        Their events; objects of one kind and frame by number, collisions as they were listed.
+    """
+    seen = tracks.visible
+    parts = [_markers(len(scenes))]
+    for kind, changes, edge in (
+        (IN, seen[:, 1:] & ~seen[:, :-1], tracks.frames[:, 1:]),
+        (OUT, seen[:, :-1] & ~seen[:, 1:], tracks.frames[:, 1:]),
+    ):
+        v, s, o = np.nonzero(changes & (edge < NUM_OBSERVED_FRAMES)[:, :, None])
+        who = np.stack([o, np.full_like(o, -1)], 1)
+        parts.append(Events(v, np.full_like(v, kind), edge[v, s], who, np.ones(len(v))))
+    parts.append(collision_events([scene.collisions for scene in scenes], [scene.collision_scores for scene in scenes]))
+    return in_order(Events(*[np.concatenate(column) for column in zip(*parts, strict=True)]))
+
+
+def collision_events(
+    rows: Sequence[Int[np.ndarray, "_ 3"]], scores: Sequence[Float[np.ndarray, "_"] | None] | None = None
+) -> Events:
+    """Lists of collisions, one a scene, as events in the order given."""
+    numbers = np.array([len(listed) for listed in rows], dtype=np.int64)
+    scene = np.repeat(np.arange(len(rows)), numbers)
+    table = np.concatenate([np.zeros((0, 3), dtype=np.int64), *rows])
+    if scores is None:
+        score = np.ones(len(scene))
+    else:
+        each = zip(rows, scores, strict=True)
+        score = np.concatenate([np.zeros(0), *[np.ones(len(r)) if s is None else s for r, s in each]])
+    return Events(scene, np.full_like(scene, COLLISION), table[:, 0], table[:, 1:], score)
+
+
+def in_order(events: Events) -> Events:
+    """Scene by scene in order of time, then of kind; what is equal stays as it was listed."""
+    return events.take(np.lexsort((events.kind, events.frame, events.scene)))
+
+
+def first_of_each(events: Events, number: int) -> Events:
+    """The first events of each scene, no more than `number`; for the clips of the paper."""
+    return events.take(ranks(events.scene) < number)
+
+
+def ranks(groups: Int[np.ndarray, "E"]) -> Int[np.ndarray, "E"]:
+    """The place of each element within its group; groups lie behind each other.
+
+    Example:
+        >>> ranks(np.array([0, 0, 2, 2, 2])).tolist()
+        [0, 1, 0, 1, 2]
+    """
+    first = np.searchsorted(groups, groups, side="left")
+    return np.arange(len(groups)) - first
+
+
+def nearest_samples(tracks: Tracks, events: Events) -> Int[np.ndarray, "E"]:
+    """The sample nearest to each event's frame; the earlier one of two that are equally near."""
+    if tracks.frames.shape[1] == 0:
+        return np.zeros(len(events.scene), dtype=np.int64)
+    return np.abs(tracks.frames[events.scene] - events.frame[:, None]).argmin(1)
+
+
+def _markers(num_scenes: int) -> Events:
+    scene = np.tile(np.arange(num_scenes), 2)
+    kind = np.repeat([START, END], num_scenes)
+    nobody = np.full((2 * num_scenes, 2), -1)
+    return Events(scene, kind, np.repeat([START_FRAME, END_FRAME], num_scenes), nobody, np.ones(2 * num_scenes))
