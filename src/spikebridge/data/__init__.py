@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from spikebridge.data.binning import bin_events, collate, collate_padded
     from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.class_splits import ClassSplits
-    from spikebridge.data.digit_files import read_digit_file
     from spikebridge.data.clevrer_questions import read_questions
     from spikebridge.data.clevrer_scenes import read_scenes
     from spikebridge.data.clevrer_what_if import what_if_questions
+    from spikebridge.data.digit_files import read_digit_file
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
