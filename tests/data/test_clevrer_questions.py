@@ -145,6 +145,7 @@ def test_choices_are_the_observed_and_rolled_out_pairs_without_the_removed_objec
     ]
     assert question.answers == ("wrong", "correct")
     assert question.kind == "counterfactual"
+    assert question.choices[0].program[-4:] == ("filter_shape", "unique", "filter_collision", "unique")
     assert question.program == (
         "all_events", "objects", "red", "filter_color", "metal", "filter_material", "cube", "filter_shape", "unique",
         "filter_counterfact", "belong_to",

@@ -129,7 +129,7 @@ def _question(text: WhatIfText, scene: Scene, pairs: Iterable[tuple[int, int]]) 
     happens = {frozenset((first, second)) for _, first, second in text.collisions}
     choices = tuple(
         Choice(
-            program=("all_events", *(token for o in pair for token in (*named(scene.objects[o]), "filter_collision"))),
+            program=("all_events", *_meets(scene.objects[pair[0]]), *_meets(scene.objects[pair[1]]), "unique"),
             text=f"the {' '.join(scene.objects[pair[0]])} collides with the {' '.join(scene.objects[pair[1]])}",
             answer="correct" if frozenset(scene.objects[o] for o in pair) in happens else "wrong",
         )
@@ -137,6 +137,10 @@ def _question(text: WhatIfText, scene: Scene, pairs: Iterable[tuple[int, int]]) 
     )
     program = ("all_events", *named(text.removed), "filter_counterfact", "belong_to")
     return Question(text.video, "counterfactual", program, choices, text.text)
+
+
+def _meets(triple: Triple) -> tuple[str, ...]:
+    return (*named(triple), "filter_collision")
 
 
 def named(triple: Triple) -> tuple[str, ...]:
