@@ -38,7 +38,7 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(native_library, "VERSION", 0)
     refused = native_library.load(path)
     assert refused.steps is None
-    assert refused.why_not == "the native part is of version 1, not 0; install again"
+    assert refused.why_not == "the native part is of version 2, not 0; install again"
 
 
 @needs_library

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.ops.pooling import MaxPool2d
 
-PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
+PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, MaxPool2d, nn.AvgPool2d, nn.Flatten)
 ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in evaluation
 
 
@@ -137,7 +138,7 @@ def _why_not(module: Any) -> str:
     if hasattr(module, "initial_state"):
         return "its step is not the scheme of charge, fire and reset"
     if kind not in PLAIN:
-        names = ", ".join(plain.__name__ for plain in PLAIN)
+        names = ", ".join(dict.fromkeys(plain.__name__ for plain in PLAIN))
         return f"only neurons, {names} can (and Identity, and Dropout in evaluation)"
     if kind is nn.Conv2d and module.padding_mode != "zeros":
         return f"its padding is {module.padding_mode!r}, not zeros"

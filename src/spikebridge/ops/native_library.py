@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 1  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 2  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
 
 

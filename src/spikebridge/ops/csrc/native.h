@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 1
+#define SPIKEBRIDGE_VERSION 2
 
 /* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };

@@ -1,0 +1,113 @@
+"""Max pooling that remembers the place of each largest value in a byte, where PyTorch takes eight.
+
+Behind a spiking convolution the places are most of what pooling reads and writes. In plain C for float32 on a CPU,
+channels last, windows side by side; everything else goes to PyTorch.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from spikebridge.ops import native
+from spikebridge.ops.native_library import library
+from spikebridge.ops.reference import is_reference, is_without_native
+from spikebridge.ops.sequence import refuse_second_derivative
+
+MOST_PLACES = 255  # of a window, to be told by a byte
+WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
+CHANNELS_LAST = torch.channels_last
+
+
+class _Pool(ctypes.Structure):
+    """`Pool` of pool.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width", "size_y", "size_x")],
+        *[(name, ctypes.c_void_p) for name in ("full", "pooled", "places")],
+        ("num_threads", ctypes.c_int64),
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Float[Tensor, "B C y x"]:
+    """The largest value of each window of `size`, side by side; rows and columns left over are left out.
+
+    Args:
+        x: pictures; laid out channels last (`x.to(memory_format=torch.channels_last)`) they take the fast way.
+        size: of a window, or of both its sides.
+
+    Returns:
+        What `torch.nn.functional.max_pool2d(x, size)` gives, in the layout of `x`.
+
+    Example:
+        >>> max_pool2d(torch.arange(4.0).reshape(1, 1, 2, 2), 2).item()
+        3.0
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if not _serves(x, height, width):
+        return F.max_pool2d(x, size)
+    pooled: Tensor = _MaxPool.apply(x, height, width)
+    return pooled
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d` with windows side by side, by `max_pool2d`.
+
+    Args:
+        kernel_size: of a window, or of both its sides.
+
+    Example:
+        >>> MaxPool2d(2)(torch.arange(4.0).reshape(1, 1, 2, 2)).item()
+        3.0
+    """
+
+    def __init__(self, kernel_size: int | tuple[int, int]) -> None:
+        super().__init__(kernel_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return max_pool2d(input, self.kernel_size)
+
+
+def _serves(x: Tensor, height: int, width: int) -> bool:
+    if torch.compiler.is_compiling() or is_reference() or is_without_native():
+        return False
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    plain = type(x) in (Tensor, nn.Parameter) and x.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
+    fits = plain and 0 < height <= x.shape[2] and 0 < width <= x.shape[3] and height * width <= MOST_PLACES
+    return fits and x.numel() > 0 and x.is_contiguous(memory_format=CHANNELS_LAST) and native.available()
+
+
+def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, width: int) -> None:
+    team = library().team
+    threads = min(torch.get_num_threads(), 1 + full.numel() // WORK_OF_A_THREAD) if team else 1
+    pointers = (tensor.data_ptr() for tensor in (full, pooled, places))
+    job = _Pool(*full.shape, height, width, *pointers, threads, team)
+    getattr(library().steps, name)(ctypes.byref(job))
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
+        shape = (*x.shape[:2], x.shape[2] // height, x.shape[3] // width)
+        pooled = torch.empty(shape, memory_format=CHANNELS_LAST)
+        places = torch.empty(shape, dtype=torch.uint8, memory_format=CHANNELS_LAST)
+        _run("spikebridge_pool_forward", x, pooled, places, height, width)
+        ctx.save_for_backward(places)
+        ctx.shape, ctx.size = x.shape, (height, width)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        refuse_second_derivative("max pooling")
+        (places,) = ctx.saved_tensors
+        full = torch.empty(ctx.shape, memory_format=CHANNELS_LAST)
+        if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
+            full.zero_()  # what no window sees has no gradient
+        _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)
+        return full, None, None
