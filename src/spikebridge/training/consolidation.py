@@ -18,7 +18,7 @@ parameter without a mask is open. Nothing here moves a closed weight or changes 
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +32,7 @@ Masks: TypeAlias = Mapping[str, Tensor]
 Answer: TypeAlias = Callable[[nn.Module, Tensor], Float[Tensor, "B C"]]
 
 
+@runtime_checkable
 class LabelledData(Protocol):
     """Samples with labels: a batch is a pair of inputs and labels `(B,)`."""
 
@@ -159,7 +160,7 @@ class Consolidation:
         }
         self.scalars = {**state["scalars"]}
 
-    def cut(self, take: Callable[[str, Tensor], Tensor]) -> Self:
+    def cut(self, take: Callable[[str, Tensor], Tensor]) -> "Consolidation":
         """The same method for a sub-network.
 
         Args:
@@ -173,7 +174,7 @@ class Consolidation:
         small.scalars = {**self.scalars}
         return small
 
-    def paste(self, small: Self, put: Callable[[str, Tensor, Tensor], None], shapes: Parameters) -> None:
+    def paste(self, small: "Consolidation", put: Callable[[str, Tensor, Tensor], None], shapes: Parameters) -> None:
         """Takes back what a sub-network's method keeps.
 
         Args:
