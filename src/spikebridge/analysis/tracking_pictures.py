@@ -70,7 +70,9 @@ def tracking_picture(
     picture = np.repeat((grey * 0.7).astype(np.uint8)[:, :, None], 3, axis=2)
     if events is not None:
         for colour, chosen in ((_ON, events.on), (_OFF, ~events.on)):
-            picture[events.y[chosen], events.x[chosen]] = colour
+            # a share of the frame shines through
+            under = picture[events.y[chosen], events.x[chosen]] // 3
+            picture[events.y[chosen], events.x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
     image = Image.fromarray(picture)
     factor = min(scale, _MOST_SIDE / max(image.size))
     if factor != 1:
@@ -106,7 +108,7 @@ def write_animation(path: Path, pictures: Iterable[Image.Image], seconds_each: f
     if suffix == ".mp4":
         _write_mp4(path, first, rest, seconds_each)
         return
-    quality: dict[str, Any] = {"quality": 55, "method": 4} if suffix == ".webp" else {"optimize": True}
+    quality: dict[str, Any] = {"quality": 40, "method": 4} if suffix == ".webp" else {"optimize": True}
     milliseconds = max(1, round(1000 * seconds_each))
     first.save(
         path, format=suffix[1:], save_all=True, append_images=list(rest), duration=milliseconds, loop=0, **quality

@@ -37,6 +37,7 @@ _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
 # pictures are kept in memory while an animation is written
 _MOST_PICTURES = 500
 _SECONDS_EACH = 0.04
+_WIDE = 300
 
 
 class Moment(NamedTuple):
@@ -168,23 +169,24 @@ def track_recording(
     return _summary(recording, moments, seconds) | {"boxes": out, "animation": animation}
 
 
-def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float = 2.0) -> Image.Image:
+def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float | None = None) -> Image.Image:
     """A moment as a picture: the newest frame, the events of the last bins, the box, and the true one where known.
 
     Args:
         recording: that is followed.
         moment: of it.
         num_bins: how many bins of events are shown.
-        scale: of the picture.
+        scale: of the picture; small sensors are shown twice as large without it.
     """
     stop = moment.bin + 1
     newest = int(np.searchsorted(recording.frame_bins, moment.bin, side="right")) - 1
     events = SeenEvents(*recording.events.of_bins(max(0, stop - num_bins), stop))
+    factor = scale or (1.0 if recording.events.width >= _WIDE else 2.0)
     truth = recording.boxes[moment.bin]
     boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
     boxes.append(DrawnBox(moment.box, _LOST if moment.lost else _FOUND))
     caption = f"{stop * recording.dt:6.2f} s   confidence {moment.confidence:.2f}{'   LOST' if moment.lost else ''}"
-    return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, scale)
+    return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, factor)
 
 
 def time_us(recording: Recording, bin_: int) -> int:
