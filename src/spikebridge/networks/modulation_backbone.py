@@ -150,6 +150,11 @@ class Gating(nn.Module):
         drives = self.backbone(x)
         return drives if self.bins is None else [self.bins.score(drive) for drive in drives]
 
+    def opening_of(self, layer: int) -> Discretizer:
+        """What opens neurons of a layer, from 0."""
+        opening: Discretizer = self.opening[layer]  # type: ignore[assignment]
+        return opening
+
     def gates(
         self, drives: Sequence[Float[Tensor, "S C"]], num_samples: int | None = None
     ) -> list[Bool[Tensor, "Q C"]]:
@@ -160,8 +165,8 @@ class Gating(nn.Module):
             num_samples: in a window; None takes all as one.
         """
         gates = []
-        for drive, opening in zip(drives, self.opening, strict=True):
-            unit = over_samples(num_samples or len(drive), opening)
+        for layer, drive in enumerate(drives):
+            unit = over_samples(num_samples or len(drive), self.opening_of(layer))
             gates.append(unit(drive.detach().unsqueeze(1))[0][:, 0] > 0)
         return gates
 

@@ -1,0 +1,109 @@
+"""Learning rate and strength of every method of the modulation recipe, chosen on tuning tasks of their own.
+
+    python benchmarks/modulation_tuning.py [--dataset digits] [--methods hmn xdg_ewc]
+
+Eight tasks (two groups) of a seed that is never reported, scored on validation pictures that the reported runs never
+score on. Every way to keep something gets the same points for all its methods; the others choose among the rates. The best ACC
+counts; of strengths within .003 of it the largest is taken, because more tasks will come. A stopped search goes on
+where it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
+`spikebridge/recipes/modulation_methods.py` is copied.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikebridge.analysis.task_matrix import task_measures
+from spikebridge.networks import Gating
+from spikebridge.recipes import modulation
+from spikebridge.recipes.modulation_cell import run_cell
+from spikebridge.recipes.modulation_gates import build_gating, train_gating
+from spikebridge.recipes.modulation_methods import METHODS
+from spikebridge.training.atomic import replacing
+from spikebridge.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "modulation_tuning.json"
+SEED = 1000
+NUM_TASKS = 8
+LEVEL = 0.003
+RATES = {"snn": (0.1, 0.2), "ann": (0.03, 0.1)}
+STRENGTHS = {
+    "none": (0.0,),
+    "ewc": (30.0, 300.0, 3000.0, 30000.0),
+    "si": (0.01, 0.1, 1.0, 10.0),
+    "meta": (0.3, 3.0, 30.0),
+}
+# the others take over: units those of hmn, the wide network those of snn_ewc, gates without EWC their twin's rate
+SEARCHED = (
+    *("single", "projection", "xdg_ewc", "hmn", "group_ewc", "snn_ewc", "ann_ewc"),
+    *("xdg_si", "snn_si", "snn_meta", "gated_ann", "snn", "ann"),
+)
+
+
+def config_of(dataset: str) -> modulation.Config:
+    """The sizes of the reported runs, on validation pictures."""
+    base = modulation.PRESETS["mnist" if dataset == "mnist" else "table"]
+    return replace(base, split="validation", num_tasks=NUM_TASKS, seed=SEED)
+
+
+@lru_cache
+def units_of(config: modulation.Config, name: str) -> Gating | None:
+    """The trained units of a method, once for all points."""
+    method, units = METHODS[name], config.units
+    if not method.has_unit:
+        return None
+    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
+    gating = build_gating(method, tasks, units, SEED)
+    train_gating(gating, method, tasks, units, SEED, None, quiet=True)
+    return gating
+
+
+def score(config: modulation.Config, name: str, lr: float, strength: float) -> dict[str, Any]:
+    """ACC and the rest at one point."""
+    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
+    settings = replace(config, lr=lr, strength=strength).cell(name)
+    cell = run_cell(METHODS[name], settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
+    found = task_measures(cell.learnt.accuracies, tasks.group)
+    kept = ("acc", "just_learnt", "forgetting", "transfer")
+    return {"lr": lr, "strength": strength, **{key: round(getattr(found, key), 5) for key in kept}}
+
+
+def choose(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The best point; of those level with it the one of the largest strength."""
+    best = max(point["acc"] for point in points)
+    level = [point for point in points if point["acc"] >= best - LEVEL]
+    return max(level, key=lambda point: (point["strength"], point["acc"]))
+
+
+def main() -> None:
+    """Searches, and writes after every point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--methods", nargs="+", default=list(SEARCHED))
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    config = config_of(words.dataset)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    searched = found.setdefault(words.dataset, {})
+    for name in words.methods:
+        method = METHODS[name]
+        points = searched.setdefault(name, {"points": []})["points"]
+        done = {(point["lr"], point["strength"]) for point in points}
+        for lr in RATES[method.neuron]:
+            for strength in STRENGTHS[method.keep]:
+                if (lr, strength) not in done:
+                    points.append(score(config, name, lr, strength))
+                    print(words.dataset, name, points[-1], flush=True)
+                    searched[name]["chosen"] = choose(points)
+                    found["environment"] = describe_environment(seed=SEED)
+                    with replacing(RESULTS) as temporary:
+                        temporary.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""One method and one seed of the modulation recipe: made, trained task after task, and kept."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.modulation import Branch, BranchSettings
+from spikebridge.networks.modulation_backbone import Gating
+from spikebridge.networks.modulation_cut import cut_branch, open_places
+from spikebridge.recipes.modulation_gates import UnitSettings, build_gating, gates_of, train_gating
+from spikebridge.recipes.modulation_methods import Method, consolidation
+from spikebridge.recipes.modulation_tasks import TaskSequence
+from spikebridge.training import ContinualSettings, Learnt, Opening, Run, learn
+from spikebridge.training.generators import derived_seed
+
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """Sizes and rates of one cell.
+
+    Args:
+        units: of the backbone and its units, with the branch's sizes and opening.
+        num_plain: neurons a layer of an ungated branch.
+        branch: neurons and read-out.
+        by_open_fan_in: initial weights scaled by open neurons, not by all.
+        epochs, batch_size, lr, momentum: of each task; the rate falls to a tenth after `lr_falls` epochs.
+        strength: of what keeps old tasks.
+        num_fisher: samples of a task for the Fisher information.
+        cut: train sub-networks instead of masks.
+    """
+
+    units: UnitSettings
+    num_plain: int
+    branch: BranchSettings
+    by_open_fan_in: bool
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_falls: int
+    momentum: float
+    strength: float
+    num_fisher: int
+    cut: bool
+
+
+@dataclass
+class Cell:
+    """What a method has after all its tasks.
+
+    Attributes:
+        branch: trained.
+        gates: `(K, C)` a layer; None where nothing is closed.
+        gating: backbone and units; None without.
+        learnt: matrix R, seconds, rows.
+        notes: of the units' training.
+        snapshots: sub-networks before and after their task, where they were asked for.
+    """
+
+    branch: Branch
+    gates: list[Tensor] | None
+    gating: Gating | None
+    learnt: Learnt
+    notes: dict[str, Any]
+    snapshots: dict[str, Tensor]
+
+
+def logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
+    """The branch on pictures `(B, d)` or recordings `(T, B, d)`."""
+    y: Tensor = module(x if x.ndim == 3 else x.unsqueeze(0), **quantities)
+    return y
+
+
+def logits_by_own_gate(module: nn.Module, x: Tensor, quantities: Mapping[str, Any], *, gating: Gating) -> Tensor:
+    """The same where each sample opens neurons by itself."""
+    shown = x if x.ndim == 3 else x.unsqueeze(0)
+    with torch.no_grad():
+        gates = gating.gates(gating.drives(shown), num_samples=1)
+    if not isinstance(module, Branch):
+        raise ConfigError(f"own gates are for a Branch, but got {type(module).__name__}")
+    y: Tensor = module(shown, **module.modulation([gate.to(shown.dtype) for gate in gates]))
+    return y
+
+
+def opening_of(branch: Branch, gates: list[Tensor], cut: bool) -> Opening:
+    """What of the branch a task may use: as masks, or as a sub-network."""
+    quantities = branch.modulation([gate.float() for gate in gates])
+    return Opening(quantities, open_places(branch, gates), partial(_cut, gates=gates) if cut else None)
+
+
+def _cut(module: nn.Module, gates: list[Tensor]) -> nn.Module:
+    if not isinstance(module, Branch):
+        raise ConfigError(f"only a Branch can be cut, but got {type(module).__name__}")
+    return cut_branch(module, gates)
+
+
+def run_cell(
+    method: Method,
+    settings: CellSettings,
+    sequence: TaskSequence,
+    seed: int,
+    run: Run | None,
+    quiet: bool = False,
+    snapshots: bool = False,
+    gating: Gating | None = None,
+) -> Cell:
+    """Trains the units, makes the gates, learns all tasks; goes on where the run was stopped.
+
+    Args:
+        method: what is trained.
+        settings: sizes and rates.
+        sequence: tasks of this seed.
+        seed: of weights, batches and draws.
+        run: keeps checkpoints; None keeps nothing.
+        quiet: no progress.
+        snapshots: keep each task's sub-network as it was before and after the task.
+        gating: backbone and units that are trained already; None makes them.
+    """
+    notes: dict[str, Any] = {}
+    if method.has_unit and gating is None:
+        gating = build_gating(method, sequence, settings.units, seed)
+        child = None if run is None else run.child("units")
+        notes = train_gating(gating, method, sequence, settings.units, seed, child, quiet)
+        gating.eval()
+    gates = gates_of(method, sequence, settings.units, seed, gating)
+    branch = build_branch(method, settings, sequence, gating)
+    start(branch, settings, seed, gates)
+    if method.alone:
+        learnt = _alone(branch, settings, sequence, seed, quiet)
+        return Cell(branch, gates, gating, learnt, notes, {})
+    kept = consolidation(method, settings.strength, settings.num_fisher, seed, _chunk(branch, settings, method))
+    openings = None
+    if gates is not None and not method.per_sample:
+        every = [opening_of(branch, [layer[k] for layer in gates], settings.cut) for k in range(len(gates[0]))]
+        openings = every.__getitem__
+    taken = _Snapshots(branch, gates) if snapshots and gates is not None else None
+    learnt = learn(
+        branch,
+        sequence.tasks(),
+        optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
+        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_falls], gamma=0.1),
+        consolidation=kept,
+        openings=openings,
+        forward=partial(logits_by_own_gate, gating=gating) if method.per_sample and gating is not None else logits,
+        measure=taken,
+        settings=_loop_settings(settings, seed, quiet),
+        run=None if run is None else run.child("tasks"),
+    )
+    return Cell(branch, gates, gating, learnt, notes, {} if taken is None else taken.kept)
+
+
+def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence, gating: Gating | None) -> Branch:
+    """The branch of a method, in the size that the method asks for."""
+    num_inputs, hidden = sequence.train.inputs.shape[-1], settings.units.num_hidden
+    if method.alone:
+        first, second = (max(1, round(settings.units.rho * size)) for size in hidden)
+        hidden = first, second
+    elif method.size == "plain":
+        hidden = settings.num_plain, settings.num_plain
+    elif method.size == "wide":
+        hidden = wide_enough(num_inputs, hidden, len(sequence.learnt))
+    held = BranchSettings(**{**vars(settings.branch), "neuron": method.neuron})
+    return Branch(num_inputs, hidden, NUM_CLASSES, held)
+
+
+def wide_enough(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tuple[int, int]:
+    """The hidden layers of an ungated branch with as many numbers as HMN's branch, heads and gate table together.
+
+    Example:
+        >>> wide_enough(64, (2000, 2000), 40)
+        (2064, 2064)
+    """
+    branch = num_inputs * hidden[0] + hidden[0] * hidden[1] + hidden[1] * NUM_CLASSES
+    heads = (num_inputs + 1) * sum(hidden)
+    table = num_tasks * sum(hidden) / 32  # bits, in numbers of 32
+    linear = num_inputs + NUM_CLASSES
+    size = round((-linear + math.sqrt(linear**2 + 4 * (branch + heads + table))) / 2)
+    return size, size
+
+
+def start(branch: Branch, settings: CellSettings, seed: int, gates: list[Tensor] | None) -> Branch:
+    """Draws the initial weights; the same seed gives the same ones to every method, up to scale."""
+    fan_in = None
+    if gates is not None and settings.by_open_fan_in:
+        fan_in = float(gates[0].sum(1).float().mean()), float(gates[1].sum(1).float().mean())
+    return branch.initialise(torch.Generator().manual_seed(derived_seed(seed, 0)), fan_in)
+
+
+def _alone(branch: Branch, settings: CellSettings, sequence: TaskSequence, seed: int, quiet: bool) -> Learnt:
+    """A fresh network for each task; before its task a network has learnt nothing, so R has two values a column."""
+    num_tasks = len(sequence.learnt)
+    accuracies = torch.zeros(num_tasks + 1, num_tasks, dtype=torch.float64)
+    seconds = []
+    for k, task in enumerate(sequence.tasks()):
+        fresh = copy.deepcopy(branch)
+        found = learn(
+            fresh,
+            [task],
+            optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
+            scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_falls], gamma=0.1),
+            forward=logits,
+            settings=_loop_settings(settings, seed, quiet),
+        )
+        accuracies[: k + 1, k] = found.accuracies[0, 0]
+        accuracies[k + 1 :, k] = found.accuracies[1, 0]
+        seconds += found.seconds
+    return Learnt(accuracies, seconds, [])
+
+
+def _loop_settings(settings: CellSettings, seed: int, quiet: bool) -> ContinualSettings:
+    return ContinualSettings(settings.epochs, settings.batch_size, seed, test_batch_size=2000, quiet=quiet)
+
+
+def _chunk(branch: Branch, settings: CellSettings, method: Method) -> int:
+    """Samples at a time for the Fisher information, so that their gradients stay below about 200 MB."""
+    shares = [settings.units.rho if method.is_gated and settings.cut and not method.per_sample else 1.0] * 2
+    first, second = (size * share for size, share in zip(branch.num_hidden, shares, strict=True))
+    numbers = branch.sizes[0] * first + first * second + second * NUM_CLASSES
+    return max(1, min(64, int(5e7 / numbers)))
+
+
+class _Snapshots:
+    """Each task's sub-network before and after it was learnt, as numbers by name."""
+
+    def __init__(self, branch: Branch, gates: list[Tensor]) -> None:
+        self.gates = gates
+        self.kept: dict[str, Tensor] = {}
+        self._take(branch, 0, "before")
+
+    def __call__(self, module: nn.Module, num_learnt: int) -> dict[str, float]:
+        if isinstance(module, Branch):
+            self._take(module, num_learnt - 1, "after")
+            if num_learnt < len(self.gates[0]):
+                self._take(module, num_learnt, "before")
+        return {}
+
+    def _take(self, branch: Branch, task: int, when: str) -> None:
+        part = cut_branch(branch, [layer[task] for layer in self.gates])
+        for name, parameter in part.named_parameters():
+            self.kept[f"{when}.{task}.{name}"] = parameter.detach().clone()

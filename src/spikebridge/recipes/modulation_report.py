@@ -1,0 +1,201 @@
+"""The page of the modulation recipe: accuracy over tasks, transfer, how tasks are told apart, cost, the table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from spikebridge.analysis.figures import accuracy_lines, draw_network, to_svg
+from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.analysis.representation_figures import embedding_map, matrix_map, signals_map
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.recipes.modulation_methods import METHODS
+from spikebridge.training import Run
+
+MEASURED = (
+    "Every task shows the same pictures with their pixels in another order; tasks of a group have nearly the same "
+    "order. R[k, j] is the accuracy on task j after k tasks. ACC is the mean of the last row; “one picture” is ACC "
+    "where the gate is found from one unlabelled picture: by the unit itself, or for gates that no unit makes by a "
+    "Gaussian on the raw input. Just learnt is the mean of R[j, j], transfer the mean of R[j−1, j] over tasks with an "
+    "earlier mate of their group. Unseen are tasks that the backbone has not been trained on.",
+    "Gates, backbone and opening are made of training pictures alone. Every method is a setting of one loop with one "
+    "branch; a seed fixes orders, gates, weights and batches for all methods, so differences are paired.",
+)
+MOST_LINES = 6
+FIRST_FOR_PICTURES = ("hmn", "hmn_similarity", "projection", "xdg_ewc", "group_ewc")
+
+
+def write(run: Run, networks: Mapping[str, HybridNetwork], command: str) -> Path:
+    """Writes report.html into a finished run.
+
+    Args:
+        run: with its results and those of its cells.
+        networks: to draw.
+        command: what makes the same run again.
+    """
+    results = run.results()
+    cells = _cells(run)
+    sections = [
+        _over_tasks(results),
+        _table(results),
+        *_transfer(cells),
+        *_telling_apart(cells),
+        _cost(cells),
+        Section(
+            "The network",
+            "HMN on pictures as a graph: the ANN's units set the gates of the SNN, no task is named.",
+            pictures=[Picture(draw_network(network), "HMN") for network in networks.values()],
+        ),
+        Section("How it was measured", MEASURED),
+    ]
+    names = ("dataset", "split", "num_tasks", "num_seeds", "seed", "num_hidden", "rho", "epochs", "batch_size")
+    facts: dict[str, Any] = {name: run.config[name] for name in names}
+    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    return write_report(
+        run.path / "report.html", "Many tasks without forgetting", sections, facts, command, lead(results)
+    )
+
+
+def lead(results: Mapping[str, Any]) -> str:
+    """The result in a sentence or two.
+
+    Example:
+        >>> rows = [{"method": "hmn", "ACC": 0.96, "one picture": 0.95, "transfer": 0.8, "forgetting": 0.01},
+        ...         {"method": "single", "ACC": 0.97, "one picture": None, "transfer": 0.1, "forgetting": 0.0}]
+        >>> print(lead({"methods": rows}))
+        After all tasks HMN answers 96.0 % right, 95.0 % with the task found from one picture. The ceiling is 97.0 %.
+    """
+    rows = {row["method"]: row for row in results["methods"]}
+    if "hmn" not in rows:
+        return "Methods of continual learning side by side."
+    ours = rows["hmn"]
+    text = f"After all tasks HMN answers {100 * ours['ACC']:.1f} % right"
+    if ours["one picture"] is not None:
+        text += f", {100 * ours['one picture']:.1f} % with the task found from one picture"
+    ceiling = f" The ceiling is {100 * rows['single']['ACC']:.1f} %." if "single" in rows else ""
+    return f"{text}.{ceiling}"
+
+
+def _cells(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Results of every cell by method."""
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for path, child in run.children().items():
+        if path.count("/") == 1 and child.finished:
+            cells.setdefault(path.partition("/")[0], []).append(child.results())
+    return {name: cells[name] for name in METHODS if name in cells}
+
+
+def _over_tasks(results: Mapping[str, Any]) -> Section:
+    after: Mapping[str, Sequence[Sequence[float]]] = results["after"]
+    pictures = []
+    names = list(after)
+    for start in range(0, len(names), MOST_LINES):
+        some = names[start : start + MOST_LINES]
+        number = len(after[some[0]][0])
+        series = {name: 100 * np.array(after[name]).T for name in some}
+        figure = accuracy_lines(np.arange(1, number + 1), series, "tasks learnt", "mean accuracy so far [%]")
+        pictures.append(Picture(to_svg(figure, "accuracy against the number of tasks"), ", ".join(some)))
+    text = "Mean accuracy on all tasks learnt so far (Fig. 3i); bands are one standard deviation over seeds."
+    return Section("Accuracy against the number of tasks", text, pictures=pictures)
+
+
+def _table(results: Mapping[str, Any]) -> Section:
+    against = results.get("hmn against", [])
+    tables = [Table(results["methods"], "Accuracies from 0 to 1, means over seeds.")]
+    if against:
+        tables.append(Table(against, "HMN minus each method, seed by seed; level is within two standard errors."))
+    return Section("Methods", "", tables)
+
+
+def _transfer(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    with_curve = {name: seeds[0]["reshuffled"] for name, seeds in cells.items() if "reshuffled" in seeds[0]}
+    if not with_curve:
+        return []
+    pictures = []
+    for kind, title in (("given", "the learnt task's gate is kept"), ("inferred", "the gate is inferred")):
+        series = {name: 100 * np.array(curve[kind]) for name, curve in with_curve.items() if kind in curve}
+        if series:
+            shares = next(iter(with_curve.values()))["shares"]
+            some = dict(list(series.items())[:MOST_LINES])
+            figure = accuracy_lines(shares, some, "share of the order shuffled once more")
+            pictures.append(Picture(to_svg(figure, f"unlearnt but similar tasks, {title}"), title))
+    text = "Accuracy on tasks that were never learnt: a window of a learnt order is shuffled once more (Fig. 3f)."
+    return [Section("Unlearnt but similar", text, pictures=pictures)]
+
+
+def _telling_apart(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    shown = {name: seeds[0]["representation"] for name, seeds in cells.items() if "representation" in seeds[0]}
+    gated = [name for name in FIRST_FOR_PICTURES if name in shown and "gate similarity" in shown[name]][:2]
+    if not gated:
+        return []
+    group, pictures = shown[gated[0]]["group"], []
+    overlap = matrix_map(shown[gated[0]]["overlap"], group, "likeness of orders", (0.0, 1.0))
+    pictures.append(Picture(to_svg(overlap, "overlap of orders"), "Which tasks are alike, by construction."))
+    for name in gated:
+        found = shown[name]
+        figure = matrix_map(found["gate similarity"], group, f"likeness of gates, {name}", (0.0, 1.0))
+        pictures.append(Picture(to_svg(figure, "gate similarity"), "Cosine between gates (Fig. 3b)."))
+    for name in [*gated[:1], *(other for other in ("snn", "snn_ewc") if other in shown)][:2]:
+        figure = matrix_map(shown[name]["activity correlation"], group, f"hidden activity, {name}", (0.0, 1.0))
+        pictures.append(Picture(to_svg(figure, "activity"), "Correlation of mean hidden activity (Fig. 3c, d)."))
+    first = shown[gated[0]]
+    if "embedding" in first:
+        figure = embedding_map(first["embedding"], group, first["unseen"], f"gates of {gated[0]} in a plane")
+        pictures.append(
+            Picture(to_svg(figure, "embedding"), "Each mark is a task, a colour and shape a group (Fig. 3e).")
+        )
+    figure = signals_map(first["signals"], group, title=f"first gates of each task, {gated[0]}")
+    pictures.append(Picture(to_svg(figure, "signals"), "Open neurons of the first layer (Fig. 3h)."))
+    keys = ("correlation of gates with overlap", "silhouette")
+    rows = [
+        {"method": name, **{key: round(value[key], 3) for key in keys if value.get(key) is not None}}
+        for name, value in shown.items()
+        if any(value.get(key) is not None for key in keys)
+    ]
+    tables = [Table(rows, "One number for the maps above, first seed.")] if rows else []
+    return [Section("How tasks are told apart", "First seed.", tables, pictures)]
+
+
+def _cost(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+    rows, seconds, kept = [], {}, {}
+    for name, seeds in cells.items():
+        first, memory = seeds[0], seeds[0]["memory"]
+        cost = first.get("cost", {})
+        per_task = np.mean([seed["seconds"] for seed in seeds], 0)
+        seconds[name] = per_task
+        numbers = memory["branch"] + memory["backbone"] + memory["buffers"]
+        tasks = np.arange(1, len(per_task) + 1)
+        kept[name] = (4 * numbers + tasks * memory["table bits a task"] / 8) / 1e6
+        growth = [seed["growth of seconds"] for seed in seeds if seed["growth of seconds"] is not None]
+        rows.append(
+            {
+                "method": name,
+                "branch": memory["branch"],
+                "backbone": memory["backbone"],
+                "buffers": memory["buffers"],
+                "table bits a task": memory["table bits a task"],
+                "s a task": round(float(per_task.mean()), 3),
+                "growth a task %": round(100 * fmean(growth), 2) if growth else None,
+                "kMAC": _thousands(cost.get("macs")),
+                "ksynop": _thousands(cost.get("synops")),
+                "kMAC units": _thousands(cost.get("backbone macs")),
+                "energy nJ": None if "energy nJ" not in cost else round(cost["energy nJ"], 1),
+            }
+        )
+    pictures = []
+    for values, title in ((seconds, "seconds a task"), (kept, "memory [MB]")):
+        some = dict(list(values.items())[:MOST_LINES])
+        figure = accuracy_lines(np.arange(1, len(next(iter(some.values()))) + 1), some, "task", title)
+        pictures.append(Picture(to_svg(figure, f"{title} against tasks"), f"{title}, against the number of tasks."))
+    text = (
+        "Operations of one picture in the branch, counted; the units' products are once a task where the gate is "
+        "given, once a picture where it is inferred. Energy is of the branch, 45 nm. Seconds of a stopped and resumed "
+        "run or a busy machine are not comparable."
+    )
+    return Section("Cost and memory", text, [Table(rows, "Numbers kept, seconds, operations.")], pictures)
+
+
+def _thousands(value: float | None) -> float | None:
+    return None if value is None else round(value / 1e3, 1)
