@@ -17,6 +17,7 @@ import platform
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from beside_peers.layers import compiled_libraries, every_library
 from beside_peers.memory import in_a_process, peak_of_training
 from beside_peers.taking_turns import take_turns
 from beside_peers.works import Convolutional, Dense, layer_alone, memory_traffic, training_step
-from spikebridge.ops import native
+from spikebridge.ops import max_pool2d, native
 
 RESULTS = Path(__file__).parent / "results"
 LAYERS = [(100, 16, 1024), (100, 16, 4096), (16, 32, 4096), (1000, 1, 1000)]
@@ -73,8 +74,12 @@ def networks(quick: bool) -> list[dict[str, Any]]:
             makers = {**every_library(), "no neurons": nn.Identity}
             works = {n: training_step(network, make, shape) for n, make in makers.items()}
             if network is Convolutional:
-                for n in ("no neurons", next(iter(makers))):
-                    works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
+                ours = next(iter(makers))
+                for n in ("no neurons", "SpikingJelly", ours):
+                    if n in makers:
+                        works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
+                pooled = partial(Convolutional, pool=max_pool2d)
+                works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
             rows = take_turns(works, rounds=3 if quick else 15)
             tables.append({"work": name, "shape": shape, "threads": threads, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
@@ -116,12 +121,12 @@ def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
     print(
-        f"\n{title}\n  {'':<26}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}{'first s':>9}"
+        f"\n{title}\n  {'':<40}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}{'first s':>9}"
     )
     for row in rows:
         rate = "" if row["name"].startswith(("floor", "no neurons")) else f"{row['spike_rate']:.3f}"
         print(
-            f"  {row['name']:<26}{row['ms']:>9.2f}{row['ratio']:>9.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>9.2f}"
+            f"  {row['name']:<40}{row['ms']:>9.2f}{row['ratio']:>9.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>9.2f}"
             f"{row['rounds']:>9}{rate:>9}{row['first_s']:>9.2f}"
         )
 

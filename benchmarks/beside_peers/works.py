@@ -51,8 +51,9 @@ class Dense(nn.Module):
 class Convolutional(nn.Module):
     """32C3-MP2-64C3-MP2-FC10 on 28 x 28; the convolutions of all steps at once."""
 
-    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+    def __init__(self, layer: Callable[[], nn.Module], pool: Callable[[Tensor, int], Tensor] = F.max_pool2d) -> None:
         super().__init__()
+        self.pool = pool
         self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
         self.out = nn.Linear(64 * 7 * 7, 10)
         self.first, self.second, self.third = layer(), layer(), layer()
@@ -60,8 +61,8 @@ class Convolutional(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         steps = x.shape[:2]
         spikes = self.first(self.conv1(x.flatten(0, 1)).unflatten(0, steps))
-        y = F.max_pool2d(spikes.flatten(0, 1), 2)
-        y = F.max_pool2d(self.second(self.conv2(y).unflatten(0, steps)).flatten(0, 1), 2)
+        y = self.pool(spikes.flatten(0, 1), 2)
+        y = self.pool(self.second(self.conv2(y).unflatten(0, steps)).flatten(0, 1), 2)
         return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
 
 
