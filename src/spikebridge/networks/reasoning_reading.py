@@ -204,6 +204,8 @@ def _status(probe: Probe, size: int) -> Status:
 
 def _is_same(pair: tuple[Probe, Probe], begin: int, seat: Seat, record: Record, worlds: Worlds) -> bool:
     own = torch.as_tensor(worlds.world_of_object == seat.world, device=record.objects.device)
+    if int(own.sum()) == 2:
+        return False  # of two objects there is one pair, whatever names it
     first, second = (record.objects[begin + probe.step, :, seat.column][own] for probe in pair)
     return bool((first == second).all())
 

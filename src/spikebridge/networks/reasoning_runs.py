@@ -118,7 +118,7 @@ def run_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) -> 
     for numbers in _cut(jobs):
         batch = seat_jobs(scenes, [jobs[number] for number in numbers], setting)
         record = run_batch(batch, setting)
-        findings |= dict(zip(numbers, _read(batch, record, setting), strict=True))
+        findings |= dict(zip(numbers, read_findings(batch, record, setting), strict=True))
     return [findings[number] for number in range(len(jobs))]
 
 
@@ -180,7 +180,8 @@ def _cut(jobs: Sequence[Job]) -> list[list[int]]:
     return [[number for numbers in part for number in numbers] for part in parts]
 
 
-def _read(batch: Batch, record: Record, setting: Setting) -> list[Finding]:
+def read_findings(batch: Batch, record: Record, setting: Setting) -> list[Finding]:
+    """What every program of a batch found."""
     values = read_values(batch.programs, batch.seats, record, batch.graph)
     num_steps = [program.num_steps(setting.table) for program in batch.programs]
     statuses = read_statuses(batch.programs, batch.seats, record, batch.worlds, num_steps)

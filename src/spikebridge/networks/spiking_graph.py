@@ -5,10 +5,12 @@ logic unit, and working memory is a connection of a neuron with itself that is s
 preset that saturates, positive channels end on a branch of their own, which gives `s` once their sum reaches `s / 2`.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -48,6 +50,22 @@ class Faults:
             raise ConfigError(f"faults are shares from 0 to 1 and a noise from 0 on, but got {self}")
 
 
+def _warn_of_sums(connections: Connections, places: Places, preset: Preset) -> None:
+    """Warns where so many channels end on a neuron that they could fire it by themselves."""
+    if preset.saturates or not preset.exact or len(connections.source) == 0:
+        return
+    channels = (connections.kind == Kind.CHANNEL) & (connections.weight > 0)
+    number = np.bincount(connections.target[channels], minlength=places.num_neurons)
+    most = int(np.ceil(preset.v_threshold / preset.step)) - 1
+    worlds = len(set(places.world_of_neuron[number > most].tolist()))
+    if worlds:
+        warnings.warn(
+            f"preset {preset.name!r} is exact while at most {most} channels add up, but up to {number.max()} end on "
+            f"one neuron in {worlds} of {places.num_worlds} worlds; 'compartment' bears any number",
+            stacklevel=2,
+        )
+
+
 class Moment(NamedTuple):
     """One step of a run: membranes and spikes `(N, Q)`, of all copies."""
 
@@ -76,6 +94,7 @@ class SpikingGraph:
         faults: Faults | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        _warn_of_sums(connections, places, preset)
         self.places = places
         self.preset = preset
         self.faults = faults if faults is not None else Faults()
