@@ -49,11 +49,12 @@ class SpikingJelly(nn.Module):
 
 
 class Compiled(nn.Module):
-    """Another layer, compiled by inductor: for one shape, when it is first run."""
+    """Another layer, compiled by inductor: for one shape, when it is first run, and not taken from an earlier run."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.layer = make()
+        torch.compiler.config.force_disable_caches = True
         self.compiled = torch.compile(self.layer)
 
     def forward(self, x: Tensor) -> Tensor:
