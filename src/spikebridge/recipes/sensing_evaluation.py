@@ -30,7 +30,7 @@ from spikebridge.analysis.tracking_protocols import between_frames, chained, str
 from spikebridge.data.files import VARIABLE, data_folder
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.recording_layouts import load_recording
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing_tracker import SensingTracker
@@ -79,6 +79,14 @@ class Evaluation:
     """FE240hz: the box of frame k is the fast box 6 k + this; found without it."""
     repair: bool = False
     """A folder of one's own: drop events outside the sensor and sort those that jump back."""
+
+    def __post_init__(self) -> None:
+        """Refuses options that cannot be meant."""
+        for name in ("keep_every", "every"):
+            if not getattr(self, name) >= 1:
+                raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
+        if not 0 <= self.shake < float("inf"):
+            raise ConfigError(f"shake needs to be 0 px or more, but got {self.shake}")
 
 
 def evaluate_recording(
