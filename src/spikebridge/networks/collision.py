@@ -28,8 +28,36 @@ class Samples(NamedTuple):
     last: Tensor
 
 
-class FirstConvolutions(Kernel):
-    """A window's samples convolved in time, given out when the window closes: two-sided inside it, and still causal.
+class WholeWindow(Kernel):
+    """A window's samples side by side, given out when the window closes, `(B, *N, C, T)` for an input `(B, *N, C)`.
+
+    Args:
+        num_samples: of a window.
+
+    Example:
+        >>> WholeWindow(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
+        [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
+    """
+
+    is_faster = True
+
+    def __init__(self, num_samples: int = NUM_SAMPLES) -> None:
+        super().__init__()
+        self.num_samples = num_samples
+
+    def initial_state(self, x_t: Step) -> Samples:
+        return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
+
+    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Step, Samples]:
+        seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
+        return self.last(seen.movedim(1, 0)), Samples(seen)
+
+    def last(self, x: Signal) -> Step:
+        return x.movedim(0, -1)
+
+
+class FirstConvolutions(WholeWindow):
+    """A window's samples convolved in time when the window closes: two-sided inside it, and still causal.
 
     Args:
         num_channels: of the input.
@@ -41,20 +69,10 @@ class FirstConvolutions(Kernel):
     is_faster = True
 
     def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
-        super().__init__()
-        self.num_samples = num_samples
+        super().__init__(num_samples)
         self.convolution = over_time(num_channels, num_features, width)
 
-    def initial_state(self, x_t: Step) -> Samples:
-        return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
-
-    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Step, Samples]:
-        """The features of the samples so far, `(B, *N, F, T)` for an input `(B, *N, C)`."""
-        seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
-        return self.last(seen.movedim(1, 0)), Samples(seen)
-
     def last(self, x: Signal) -> Step:
-        """The features of a whole window at once."""
         rows = x.movedim(0, -1)
         features = self.convolution(rows.flatten(0, -3).unsqueeze(2)).squeeze(2)
         return features.unflatten(0, rows.shape[:-2])

@@ -24,7 +24,8 @@ NEAR = 28.0
 HEIGHT = 150.0
 """The second coordinate y mirrored is `HEIGHT - y`."""
 
-_FAR = 60.0
+FAR = 60.0
+"""Farther away than this no third object matters."""
 _MOST = 8.0
 
 
@@ -72,7 +73,7 @@ def candidate_pairs(scenes: Sequence[Scene]) -> Pairs:
             places[:, pairs],
             visible[:, pairs],
             _to_the_third(distance, pairs),
-            _kinds(scene)[pairs],
+            kinds(scene)[pairs],
             np.full(len(pairs), number),
             pairs,
         )
@@ -137,16 +138,28 @@ def _to_the_third(distance: Float[np.ndarray, "T O O"], pairs: Int[np.ndarray, "
     rows = np.arange(len(pairs))
     for one in range(2):
         apart[:, rows, :, pairs[:, one]] = np.inf
-    return np.minimum(apart.min(axis=-1, initial=np.inf), _FAR)
+    return np.minimum(apart.min(axis=-1, initial=np.inf), FAR)
 
 
-def _kinds(scene: Scene) -> Float[np.ndarray, "O 5"]:
+def kinds(scene: Scene) -> Float[np.ndarray, "O 5"]:
+    """Material and shape of each object, one-hot.
+
+    Example:
+        >>> kinds(Scene.from_lists(1, [["red", "rubber", "cube"]], [], [])).tolist()
+        [[0.0, 1.0, 1.0, 0.0, 0.0]]
+    """
     names = (*MATERIALS, *SHAPES)
     return np.array([[float(name in triple[1:]) for name in names] for triple in scene.objects]).reshape(-1, len(names))
 
 
 NUM_CHANNELS = 31
-"""Channels of `signals`: 13 of motion, 4 of the pair, 4 of sight and thirds, 10 of kinds."""
+"""Channels of `signals`: 13 of each object (6 of motion, sight, third, 5 of kind), 5 of the pair."""
+SCALES = {"place": 50.0, "velocity": 5.0, "acceleration": 2.0, "distance": 20.0}
+"""What a channel is divided by."""
+JOLTS = [4, 5, 17, 18]
+"""Channels of both accelerations."""
+DISTANCE = 28
+"""Channel of the distance."""
 
 
 def signals(
@@ -173,18 +186,19 @@ def signals(
     jolt = acceleration(places)
     own = torch.cat(
         [
-            (places - HEIGHT / 2) / 50,
-            speed / 5,
-            jolt / 2,
+            (places - HEIGHT / 2) / SCALES["place"],
+            speed / SCALES["velocity"],
+            jolt / SCALES["acceleration"],
             visible.unsqueeze(-1),
-            third.unsqueeze(-1) / 20,
+            third.unsqueeze(-1) / SCALES["distance"],
             kinds.expand(len(places), -1, -1, -1),
         ],
         -1,
     )
     other = own.flip(2)
     apart = places.flip(2) - places
-    relative = torch.cat([apart / 20, apart.norm(dim=-1, keepdim=True) / 20, (speed.flip(2) - speed) / 5], -1)
+    towards = torch.cat([apart, apart.norm(dim=-1, keepdim=True)], -1) / SCALES["distance"]
+    relative = torch.cat([towards, (speed.flip(2) - speed) / SCALES["velocity"]], -1)
     return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_MOST, _MOST)
 
 
