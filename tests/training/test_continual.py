@@ -308,6 +308,21 @@ def test_a_checkpoint_of_another_learning_is_refused(tasks: list[Task], tmp_path
 # ---- the rest ----
 
 
+def test_momentum_of_other_neurons_is_not_kept(tasks: list[Task]) -> None:
+    settings = ContinualSettings(fresh_optimizer=False, quiet=True)
+    with pytest.raises(ConfigError, match="momentum cannot be kept where sub-networks are cut"):
+        learnt(tasks, settings=settings, openings=partial(gated, execution="cut"))
+
+
+def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:
+    digits = load_digits().test
+    none = GroupedPermutations(64, 1, generator=torch.Generator()).samples(0, digits.images[:0], digits.labels[:0])
+    with pytest.raises(ConfigError, match="task 2 of 2 has no sample to be scored on"):
+        learnt([tasks[0], Task(tasks[1].train, none)])
+    with pytest.raises(ConfigError, match="this Identity has no parameter to train"):
+        learn(nn.Identity(), tasks, optimizer=SGD)
+
+
 def test_the_result_is_a_function_of_the_arguments_and_leaves_no_trace(tasks: list[Task]) -> None:
     state = torch.get_rng_state()
     one, branch = learnt(tasks[:1])

@@ -10,7 +10,7 @@ was killed at any moment ends with the bits of one that was never stopped.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,9 +22,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.checkpoint import load_checkpoint, save_checkpoint
-from spikebridge.training.consolidation import Consolidation
+from spikebridge.training.consolidation import Consolidation, trained_parameters
 from spikebridge.training.continual_opening import Opening
 from spikebridge.training.continual_part import Method, Part
+from spikebridge.training.continual_position import LearningPosition, learning_identity
 from spikebridge.training.continual_task import (
     ContinualSettings,
     Forward,
@@ -32,6 +33,7 @@ from spikebridge.training.continual_task import (
     Openings,
     Task,
     accuracy,
+    check_tasks,
     plain_forward,
 )
 from spikebridge.training.evaluation import evaluating, kept_modes
@@ -82,7 +84,8 @@ def learn(
             say.
 
     Raises:
-        ConfigError: no task, or a checkpoint of another learning.
+        ConfigError: no task, one without samples, nothing to train, a checkpoint of another learning, or an optimizer
+            that is to be kept although sub-networks are cut: its momentum would be of other neurons.
         DataError: a loss that is not finite, or no whole checkpoint among those of the run.
         KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written.
 
@@ -99,27 +102,14 @@ def learn(
         >>> learn(line, tasks, optimizer=sgd, settings=settings).accuracies[1].tolist()  # the other is its opposite
         [1.0, 0.0]
     """
-    if not tasks:
-        raise ConfigError("a learning needs at least one task")
+    check_tasks(tasks)
+    if not trained_parameters(module):
+        raise ConfigError(f"this {type(module).__name__} has no parameter to train")
     settings = settings or ContinualSettings()
     show = progress or progress_for(settings.quiet)
     with kept_generators(), kept_modes(module), show, Interrupt(active=run is not None) as interrupt:
         method = Method(optimizer, scheduler, consolidation or Consolidation(), openings, forward, loss, measure)
         return _Learning(module, tasks, method, settings, run, show, interrupt).run_all()
-
-
-@dataclass
-class _Position:
-    """Counters of a learning; all are in its checkpoint."""
-
-    task: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    num_rows: int = 0
-    loss_sum: float = 0.0
-    num_samples: int = 0
-    seconds: list[float] = field(default_factory=list)
 
 
 class _Learning:
@@ -136,8 +126,8 @@ class _Learning:
         self.module, self.tasks, self.method, self.settings = module, tasks, method, settings
         self.run, self.progress, self.interrupt = run, progress, interrupt
         self.device = next(module.parameters()).device
-        self.identity = _identity(tasks, method, settings)
-        self.position = _Position()
+        self.identity = learning_identity(tasks, method.consolidation, settings)
+        self.position = LearningPosition()
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
         self.rows: list[Row] = []
         self.openings: dict[int, Opening] = {}
@@ -160,7 +150,12 @@ class _Learning:
 
     def _task(self, saved: dict[str, Any] | None) -> None:
         at, task = self.position, self.tasks[self.position.task]
-        part = Part(self.module, self.opening(at.task), self.method, self.momentum)
+        opening = self.opening(at.task)
+        if opening.cut is not None and not self.settings.fresh_optimizer:
+            raise ConfigError(
+                "momentum cannot be kept where sub-networks are cut; take fresh_optimizer=True, or no cut"
+            )
+        part = Part(self.module, opening, self.method, self.momentum)
         if saved is not None and saved["optimizer"] is not None:
             part.restore(saved)
         if len(at.seconds) == at.task:
@@ -200,13 +195,11 @@ class _Learning:
             at.loss_sum, at.num_samples = at.loss_sum + value * len(indices), at.num_samples + len(indices)
             self.progress.step({"loss": value})
             if at.batch < len(batches):
-                every = self.settings.checkpoint_every
-                self._pause(part, due=every > 0 and at.step % every == 0)
+                self._pause(part, self._due())
         at.epoch, at.batch = at.epoch + 1, 0
         part.end_epoch()
         if at.epoch < self.settings.epochs:
-            every = self.settings.checkpoint_every
-            self._pause(part, due=every > 0 and at.step % every == 0)
+            self._pause(part, self._due())
 
     def _score(self, num_learnt: int) -> None:
         for number, task in enumerate(self.tasks):
@@ -239,6 +232,10 @@ class _Learning:
         self.position.num_rows += 1
         if self.run is not None:
             self.run.log(row)
+
+    def _due(self) -> bool:
+        every = self.settings.checkpoint_every
+        return every > 0 and self.position.step % every == 0
 
     def _pause(self, part: Part | None, due: bool) -> None:
         """Between two steps: a checkpoint if one is due, the end if that was asked for."""
@@ -276,7 +273,7 @@ class _Learning:
             check_fit(saved["weights"], self.module, str(self.run.checkpoint))
             restore_exactly(saved["weights"], self.module)
             self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
-            self.position = _Position(**saved["position"])
+            self.position = LearningPosition(**saved["position"])
             self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
             self.rows = self.run.metrics.rows()[: self.position.num_rows]
             restore(saved["generators"])
@@ -286,15 +283,3 @@ class _Learning:
                 seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads()
             )
         return saved
-
-
-def _identity(tasks: Sequence[Task], method: Method, settings: ContinualSettings) -> dict[str, Any]:
-    """What two learnings must have in common for one to go on with the other's checkpoint."""
-    return {
-        "seed": settings.seed,
-        "batch_size": settings.batch_size,
-        "epochs": settings.epochs,
-        "fresh_optimizer": settings.fresh_optimizer,
-        "consolidation": type(method.consolidation).__name__,
-        "num_samples": [[len(task.train), len(task.test)] for task in tasks],
-    }

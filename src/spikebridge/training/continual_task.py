@@ -1,6 +1,6 @@
 """What is learnt and scored, task by task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -117,3 +117,22 @@ def accuracy(
             logits = forward(network, x.to(place), quantities)
             hits += int((logits.argmax(1) == labels.to(place)).sum())
     return hits / len(data)
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Whether there are tasks, and samples in each.
+
+    Raises:
+        ConfigError: no task, or one without samples to learn from or to be scored on.
+
+    Example:
+        >>> check_tasks([])
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: a learning needs at least one task
+    """
+    if not tasks:
+        raise ConfigError("a learning needs at least one task")
+    for number, task in enumerate(tasks, start=1):
+        for what, data in (("learn from", task.train), ("be scored on", task.test)):
+            if len(data) == 0:
+                raise ConfigError(f"task {number} of {len(tasks)} has no sample to {what}")
