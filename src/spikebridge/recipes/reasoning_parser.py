@@ -30,7 +30,7 @@ from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, evaluatin
 class ParserConfig:
     """Settings of the parser's training."""
 
-    num_texts: int = 16000
+    num_texts: int = 9000
     """Generated texts to train on."""
     real: Literal["auto", "yes", "no"] = "auto"
     """Whether real training texts are added; auto adds them where they are."""
@@ -38,12 +38,12 @@ class ParserConfig:
     """Of each token."""
     num_layers: int = 2
     """Of encoder and decoder each."""
-    epochs: int = 6
+    epochs: int = 8
     """Passes over the texts."""
     batch_size: int = 64
     """Texts of a step."""
-    lr: float = 1.5e-3
-    """Highest learning rate of a one-cycle schedule."""
+    lr: float = 1.2e-3
+    """Learning rate at the beginning; it falls to 0 in half a cosine."""
     seed: int = 0
     """Of initial weights, texts and order."""
 
@@ -115,16 +115,14 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
     texts = drawn_texts(config.seed, config.num_texts)
     real = _real_texts(config, data)
     if real:
-        texts += 2 * texts_of(read_questions(real["train"]).questions)
+        texts += texts_of(read_questions(real["train"]).questions)
     phase = Phase(
         "parser",
         train=WHOLE,
         objective=objective,
         epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=0.01),
-        scheduler=partial(
-            torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=config.epochs + 1, pct_start=0.3
-        ),
+        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
         clip=1.0,
     )
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
