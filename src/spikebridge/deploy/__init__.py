@@ -1,0 +1,51 @@
+"""From the trained network to other machines: bundles, NIR, ONNX, and a runner that needs no torch.
+
+Names are looked up when they are first used: running a bundle needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikebridge.deploy.bundle import Bundle
+    from spikebridge.deploy.bundle_export import export
+    from spikebridge.deploy.bundle_rebuild import rebuild
+    from spikebridge.deploy.compare import Comparison, Tolerance, compare_bundle
+    from spikebridge.deploy.nir_read import NirPart, from_nir
+    from spikebridge.deploy.nir_write import to_nir, write_nir
+    from spikebridge.deploy.runner import Runner
+
+__all__ = [
+    "Bundle",
+    "Comparison",
+    "NirPart",
+    "Runner",
+    "Tolerance",
+    "compare_bundle",
+    "export",
+    "from_nir",
+    "rebuild",
+    "to_nir",
+    "write_nir",
+]
+
+_FILES = {
+    "bundle": ("Bundle",),
+    "bundle_export": ("export",),
+    "bundle_rebuild": ("rebuild",),
+    "compare": ("Comparison", "Tolerance", "compare_bundle"),
+    "nir_read": ("NirPart", "from_nir"),
+    "nir_write": ("to_nir", "write_nir"),
+    "runner": ("Runner",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{file}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

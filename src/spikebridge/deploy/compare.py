@@ -1,0 +1,233 @@
+"""Does a bundle say what the trained network said? Every level on the same sample, part by part and link by link.
+
+| level | what runs |
+|---|---|
+| trained | the network that was exported; what it gave stands in the bundle, and the others are held against it |
+| onnxruntime | each ANN part and each nonlinearity alone, on what the trained network fed it |
+| nir | each SNN part alone, read back from its file |
+| units | each hybrid unit alone, made of its numbers |
+| rebuilt | the whole network, rebuilt in torch from the bundle alone |
+| runner | the whole network without torch |
+
+Alone means that a difference is not handed on: the next part gets what the trained network gave. Further levels, such
+as an integer model, are given by those who have them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.deploy.bundle import Bundle
+from spikebridge.deploy.bundle_rebuild import rebuild
+from spikebridge.deploy.bundle_recording import refuse_silence
+from spikebridge.deploy.manifest import Manifest, Rhythm
+from spikebridge.deploy.nir_read import NirPart, from_nir
+from spikebridge.deploy.runner import Runner
+from spikebridge.deploy.runner_nir import Effects
+from spikebridge.errors import DataError, ExportError
+from spikebridge.neurons import Effect
+
+Values: TypeAlias = NDArray[Any]
+Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by name, `(K, B, *M)`
+Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # of inputs and ticks
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a level may be from the trained network.
+
+    Args:
+        values: largest difference, in parts of the largest value (of 1 where all are smaller).
+        spikes: share of spikes that may differ: near a threshold the last bit of a sum decides.
+    """
+
+    values: float = 1e-4
+    spikes: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part or link on one level.
+
+    Attributes:
+        largest: largest difference.
+        largest_value: of the trained network.
+        share: of values that differ, for spikes; None for other signals.
+        first_tick: where the first of them differs, None where none does.
+    """
+
+    level: str
+    kind: str
+    name: str
+    largest: float
+    largest_value: float
+    share: float | None
+    first_tick: int | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every level is within its tolerance."""
+        return all(row.passed for row in self.rows)
+
+
+def compare_bundle(
+    bundle: Bundle,
+    tolerance: Tolerance = Tolerance(),
+    *,
+    further: Mapping[str, tuple[Level, Tolerance]] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Runs every level.
+
+    Args:
+        bundle: an opened one.
+        tolerance: for the levels of a bundle.
+        further: other levels, each with what it is allowed.
+        progress: is told the level that runs.
+
+    Returns:
+        Differences of every part and unit on every level.
+
+    Raises:
+        ExportError: the sample leaves a layer silent or a unit without effect.
+        DataError: a file is damaged, or the sample is not of this network.
+    """
+    numbers = bundle.numbers(bundle.manifest.sample.file)
+    inputs = {name: _of(numbers, f"inputs.{name}") for name in bundle.manifest.inputs}
+    ticks = bundle.manifest.sample.ticks
+    truth: Signals = {kind: _under(numbers, kind) for kind in ("parts", "links")}
+    missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
+    if missing:
+        raise DataError(f"{bundle.path}: the sample tells nothing of part {missing[0]!r}; export the bundle anew")
+    rows: list[Row] = []
+    progress("each part and unit alone")
+    for kind, name, got in _alone(bundle, inputs, ticks, truth):
+        level = _level(bundle.manifest, kind, name)
+        rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
+    levels: dict[str, tuple[Level, Tolerance]] = {
+        "rebuilt": (lambda x, n: _rebuilt(bundle, x, n), tolerance),
+        "runner": (lambda x, n: _runner(bundle, x, n), tolerance),
+        **(further or {}),
+    }
+    for level, (run, allowed) in levels.items():
+        progress(level)
+        signals = run(inputs, ticks)
+        for kind, known in truth.items():
+            for name, wanted in known.items():
+                if name not in signals[kind]:
+                    raise ExportError(f"level {level!r} gave nothing of {kind[:-1]} {name!r}")
+                rows.append(_row(bundle.manifest, level, kind, name, wanted, signals[kind][name], allowed))
+    return Comparison(tuple(rows))
+
+
+class _ReadBack:
+    """A NIR part in torch, where the runner has one in numpy."""
+
+    def __init__(self, part: NirPart) -> None:
+        self.part = part
+
+    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
+        (x,) = reads.values()
+        modulation = {
+            f"{node}.{quantity}": [Effect(torch.from_numpy(signal).unsqueeze(0), by) for signal, by in several]  # type: ignore[arg-type]
+            for (node, quantity), several in effects.items()
+        }
+        with torch.no_grad():
+            y, state = self.part(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0), state, **modulation)
+        return y[0].numpy(), state
+
+
+def _alone(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals) -> list[tuple[str, str, Values]]:
+    """What every part and unit makes of what the trained network fed it."""
+    files = {name: record.file for name, record in bundle.manifest.parts.items() if record.format == "nir"}
+    runner = Runner(bundle, {name: _ReadBack(from_nir(bundle.read(file))) for name, file in files.items()})
+    made: Signals = {kind: {} for kind in truth}
+    gathered: dict[tuple[str, str], list[Values]] = {}
+
+    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+        if name not in truth[kind]:
+            return value
+        mine = gathered.setdefault((kind, name), [])
+        mine.append(value)
+        if len(mine) > len(truth[kind][name]):
+            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle anew")
+        return truth[kind][name][len(mine) - 1]
+
+    runner.run(inputs, ticks, listen)
+    for (kind, name), values in gathered.items():
+        made[kind][name] = np.stack(values)
+    return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
+
+
+def _rebuilt(bundle: Bundle, inputs: dict[str, Values], ticks: int) -> Signals:
+    tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
+    recorded = refuse_silence(rebuild(bundle), tensors, ticks)
+    return {"parts": _numpy(recorded.parts), "links": _numpy(recorded.links)}
+
+
+def _runner(bundle: Bundle, inputs: dict[str, Values], ticks: int) -> Signals:
+    gathered: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
+
+    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+        gathered[kind].setdefault(name, []).append(value)
+        return value
+
+    Runner(bundle).run(inputs, ticks, listen)
+    return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in gathered.items()}
+
+
+def _row(
+    manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, tolerance: Tolerance
+) -> Row:
+    if wanted.shape != got.shape:
+        raise ExportError(
+            f"level {level!r} gives {got.shape} of {kind[:-1]} {name!r}, but the network gave {wanted.shape}"
+        )
+    away = np.abs(wanted.astype(np.float64) - got)
+    largest = float(away.max()) if away.size else 0.0
+    value = float(np.abs(wanted).max()) if wanted.size else 0.0
+    spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(wanted, (0, 1)).all())
+    share = float((away > 0).mean()) if spikes and away.size else None
+    within = share <= tolerance.spikes if share is not None else largest <= tolerance.values * max(1.0, value)
+    clock = manifest.parts[name].clock if kind == "parts" else _emits(manifest, name)
+    limit = 0.0 if spikes else tolerance.values * max(1.0, value)
+    late = np.flatnonzero((away > limit).reshape(len(away), -1).any(1))
+    first = int(clock.phase + late[0] * clock.period) if late.size else None
+    return Row(level, kind[:-1], name, largest, value, share, first, bool(np.isfinite(largest)) and within)
+
+
+def _level(manifest: Manifest, kind: str, name: str) -> str:
+    if kind == "links":
+        return "units"
+    return "nir" if manifest.parts[name].format == "nir" else "onnxruntime"
+
+
+def _emits(manifest: Manifest, name: str) -> Rhythm:
+    return next(link.emits for link in manifest.links if link.name == name)
+
+
+def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _under(numbers: Mapping[str, Values], kind: str) -> dict[str, Values]:
+    return {name.partition(".")[2]: x for name, x in numbers.items() if name.startswith(f"{kind}.")}
+
+
+def _of(numbers: Mapping[str, Values], name: str) -> Values:
+    if name not in numbers:
+        raise DataError(f"the sample of the bundle lacks {name!r}; export it anew")
+    return numbers[name]

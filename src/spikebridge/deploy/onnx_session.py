@@ -1,0 +1,142 @@
+"""Running an ONNX file that may come from anywhere, by onnxruntime. No torch is needed."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.errors import DataError, ExportError
+
+OPSETS = range(13, 24)
+MOST_THREADS = 1
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
+
+
+def onnxruntime_library() -> ModuleType:
+    """The `onnxruntime` package.
+
+    Raises:
+        ExportError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ExportError(
+            "ONNX files need the package onnxruntime; install it with: pip install 'spikebridge[onnx]'"
+        ) from None
+    return onnxruntime
+
+
+class OnnxSession:
+    """An ONNX file, loaded.
+
+    Args:
+        content: the bytes of the file.
+        name: for messages.
+
+    Raises:
+        DataError: the file is damaged, of an opset that is not read, or needs another file.
+    """
+
+    def __init__(self, content: bytes, name: str) -> None:
+        runtime = onnxruntime_library()
+        self.name = name
+        check_opset(content, name)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = MOST_THREADS
+        options.log_severity_level = 4
+        try:
+            # from bytes, so that no tensor can be looked for in a file beside it
+            self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions have no common class of their own
+            raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
+        self.inputs = [value.name for value in self.session.get_inputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs, in order.
+
+        Args:
+            feed: every input by name, batch first.
+
+        Raises:
+            DataError: the file does not take these inputs.
+        """
+        if sorted(feed) != sorted(self.inputs):
+            raise DataError(f"{self.name} takes {self.inputs}, but was given {list(feed)}")
+        try:
+            return list(self.session.run(None, {name: np.ascontiguousarray(x) for name, x in feed.items()}))
+        except Exception as error:  # noqa: BLE001 - as above
+            raise DataError(f"{self.name} cannot run: {_first_line(error)}") from None
+
+
+def check_opset(content: bytes, name: str) -> None:
+    """Raises where an ONNX file is of an opset that is not read here.
+
+    The few fields that tell are read by themselves, so that a runner needs no further library.
+
+    Example:
+        >>> check_opset(bytes([8 << 3 | 2, 2, 2 << 3 | 0, 99]), "a.onnx")
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: a.onnx is of ONNX opset 99, but opsets 13 to 23 are read; ...
+    """
+    found: dict[str, int] = {}
+    for number, value in _fields(content, name):
+        if number == _OPSET_IMPORT and isinstance(value, bytes):
+            fields = dict(_fields(value, name))
+            domain, told = fields.get(_DOMAIN, b""), fields.get(_VERSION, 0)
+            if isinstance(domain, bytes) and isinstance(told, int):
+                found[domain.decode(errors="replace")] = told
+    version = found.pop("", found.pop("ai.onnx", None))
+    if version is None:
+        raise DataError(f"{name} is damaged, or no ONNX file: it names no opset")
+    if version not in OPSETS:
+        raise DataError(
+            f"{name} is of ONNX opset {version}, but opsets {OPSETS[0]} to {OPSETS[-1]} are read; export it anew, or "
+            "update spikebridge and onnxruntime"
+        )
+    if found:
+        raise DataError(f"{name} needs operators of {', '.join(sorted(found))}, which onnxruntime alone does not have")
+
+
+def _fields(content: bytes, name: str) -> list[tuple[int, int | bytes]]:
+    """The fields of one protobuf message."""
+    fields: list[tuple[int, int | bytes]] = []
+    place = 0
+    while place < len(content):
+        key, place = _varint(content, place, name)
+        value: int | bytes
+        if key & 7 == _VARINT:
+            value, place = _varint(content, place, name)
+        else:
+            if key & 7 == _BYTES:
+                length, place = _varint(content, place, name)
+            elif key & 7 in (_FIXED64, _FIXED32):
+                length = 8 if key & 7 == _FIXED64 else 4
+            else:
+                raise DataError(f"{name} is damaged, or no ONNX file")
+            if place + length > len(content):
+                raise DataError(f"{name} is damaged, or no ONNX file: it ends too early")
+            # only what tells the opset is copied
+            value = content[place : place + length] if key >> 3 in (_OPSET_IMPORT, _DOMAIN) and length < 4096 else b""
+            place += length
+        fields.append((key >> 3, value))
+    return fields
+
+
+def _varint(content: bytes, place: int, name: str) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(content) and shift < 64:
+        byte = content[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place
+    raise DataError(f"{name} is damaged, or no ONNX file: it ends too early")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
