@@ -6,7 +6,8 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Exponential, Since
-from spikebridge.networks.sensing import Sensing, additive_unit
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_graph import additive_unit
 from spikebridge.networks.sensing_head import ChangeHead, Template
 from spikebridge.networks.sensing_motion import Start, Trust, VelocityPrior, expected_place
 from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway, log_intensity

@@ -17,6 +17,7 @@ from spikebridge.networks.tracking_losses import (
     feature_change,
     feature_size,
     map_presence,
+    signed_response,
 )
 
 BOX = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
@@ -100,3 +101,25 @@ def test_what_cannot_be_meant_is_refused() -> None:
         map_presence(torch.zeros(1, 2, 2), torch.zeros(1, 2), sigma=0.0)
     with pytest.raises(ConfigError, match="cell above 0"):
         center_box(torch.zeros(1, 2), torch.zeros(1, 2), BOX, BOX, cell=0.0)
+
+
+def test_the_released_loss_is_least_squares_to_five_and_minus_five_but_for_a_constant() -> None:
+    response = torch.randn(1, 6, 7, dtype=torch.float64)
+    centers = torch.tensor([[2.0, 3.0]], dtype=torch.float64)
+    rows, columns = torch.arange(6.0)[:, None], torch.arange(7.0)[None]
+    away = ((rows - 3) ** 2 + (columns - 2) ** 2).sqrt()
+    goal = torch.where(away <= 1, 5.0, -5.0)
+    counts = (away <= 1) | (away > 2)
+    squares = 0.1 * (response[0] - goal)[counts].square().sum() - 2.5 * counts.sum()
+    torch.testing.assert_close(signed_response(response, centers), squares)
+
+
+def test_cells_between_one_and_two_from_the_target_are_left_out_of_the_released_loss() -> None:
+    response = torch.zeros(1, 5, 5, requires_grad=True)
+    signed_response(response, torch.tensor([[2.0, 2.0]])).backward()
+    expected = torch.ones(5, 5)  # beyond two cells: down
+    expected[2, 1:4] = expected[1:4, 2] = -1.0  # on the target and beside it: up
+    for row, column in ((1, 1), (1, 3), (3, 1), (3, 3), (0, 2), (4, 2), (2, 0), (2, 4)):  # root of 2, and exactly 2
+        expected[row, column] = 0.0
+    assert response.grad is not None
+    torch.testing.assert_close(response.grad[0], expected)

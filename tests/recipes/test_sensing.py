@@ -54,12 +54,12 @@ def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
     picture[:, 0, 4 - 3, 4 + 2] = 1.0
     boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
     events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
-    samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1))
+    samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
     turned = sensing_following.turned(samples)
     assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
     for i in range(64):
         x, y, w, _ = turned.boxes[i].tolist()
-        for one in (turned.frames[i, 0], turned.before[i, 0], turned.events[0, i, 0]):
+        for one in (turned.frames[i, 0], turned.before[i, 0], turned.events[0, i, 0], turned.after[i, 0]):
             assert one[4 + int(y), 4 + int(x)] == 1.0
         assert (w == 5.0) == (abs(x) == 2.0)
         assert turned.motion[i].tolist() == turned.truths[0, i].tolist() == [x, y]

@@ -2,53 +2,30 @@
 
     SF^(t + dt) = SF(t) + HU[ SNN[ events since t ] ]
 
-(R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) The sum is never formed: the head compares the change
-itself with what a moved target would change in `SF`, which is the same least squares with less to compute.
+(R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) With the change head the sum is never formed: the head
+compares the change itself with what a moved target would change in `SF`, which is the same least squares with less to
+compute. The correlation head forms it. In the kernel form the unit goes the other way (`sensing_kernel.py`).
 
 One stream of the network is one frame and the events after it: the crop moves with the target, so each frame begins a
 new stream, with membranes and unit at rest. Between frames the ANN never runs.
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import Exponential, HybridNetwork, HybridUnit, NetworkState, Since, Sum, Transmission, every
+from spikebridge.hybrid import HybridNetwork, NetworkState
+from spikebridge.networks.resnet import RESNET_STRIDE, ResNetWhat, resnet_features, resnet_where
 from spikebridge.networks.sensing_finding import Finder
+from spikebridge.networks.sensing_graph import Head, Mode, UnitKind, sensing_graph
 from spikebridge.networks.sensing_head import ChangeHead, Template
 from spikebridge.networks.sensing_motion import Start, Trust, VelocityPrior, expected_place
-from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway
+from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway, WherePathway
 
-UnitKind = Literal["learned", "fixed", "none"]
-
-# frames come when they come: each begins a stream, in which no second one follows
-_NEVER_AGAIN = 2**30
-
-
-def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1) -> HybridUnit:
-    """Events since the frame, leakily summed, mapped to a change of features: window, kernel, linear map; no spikes.
-
-    Args:
-        kind: `learned` trains the time constant and the 3 x 3 map, `fixed` is a plain sum.
-        num_features: channels.
-        dt: length of a bin [s].
-        tau: where the time constant starts [s].
-
-    Example:
-        >>> unit = additive_unit("fixed", 8, dt=1 / 240)
-        >>> change, _ = unit(torch.ones(3, 1, 8, 4, 4), opens=torch.tensor([True, False, False]))
-        >>> change[:, 0, 0, 0, 0].tolist()
-        [1.0, 2.0, 3.0]
-    """
-    if kind == "fixed":
-        return HybridUnit(Since("frames"), Sum(keep=True))
-    taus = torch.full((num_features, 1, 1), tau)
-    identity = nn.Conv2d(num_features, num_features, 3, 1, 1, bias=False)
-    nn.init.dirac_(identity.weight)
-    return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), identity)
+Size = Literal["small", "resnet"]
 
 
 class Sensing(HybridNetwork):
@@ -58,10 +35,13 @@ class Sensing(HybridNetwork):
 
     Args:
         dt: length of a bin [s].
-        unit: the hybrid unit: `learned`, `fixed` (a plain sum), or `none`: then events change nothing.
+        mode: `additive`, the unit SNN to ANN adds to the features; `kernel`, the unit ANN to SNN sets weights.
+        unit: the hybrid unit: `learned`, `fixed` (a plain sum, a bare cut), or `none`: then events change nothing.
+        head: of the additive form, `change` or `correlation`; the kernel form has the correlation.
+        size: of the pathways: `small`, stride 2, or `resnet`, the paper's, stride 8.
         prior: whether the velocity of the last two frames counts.
-        num_features: channels of both pathways.
-        reach: displacements are looked at up to so many cells of 2 px.
+        num_features: channels of both pathways; of the resnet a multiple of 16.
+        reach: displacements are looked at up to so many cells.
         search: and no further than this from the predicted place [px].
         memory: whether the membranes of the SNN remember.
         finder: whether the target is looked for at frames without a told box.
@@ -79,7 +59,10 @@ class Sensing(HybridNetwork):
         self,
         *,
         dt: float,
+        mode: Mode = "additive",
         unit: UnitKind = "learned",
+        head: Head | None = None,
+        size: Size = "small",
         prior: bool = True,
         num_features: int = 8,
         reach: int = 16,
@@ -87,14 +70,17 @@ class Sensing(HybridNetwork):
         memory: bool = True,
         finder: bool = True,
     ) -> None:
-        if unit not in get_args(UnitKind):
-            raise ConfigError(f"there is no hybrid unit {unit!r}; {did_you_mean(unit, get_args(UnitKind))}")
         if not search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {search}")
-        super().__init__(**_graph(unit, num_features, dt, reach, memory))
+        what, where, stride = _pathways(size, num_features, dt, memory)
+        sizes = {"num_features": num_features, "reach": reach, "stride": stride}
+        head = head or ("change" if mode == "additive" else "correlation")
+        super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, **sizes))
         self.search = search
+        self.stride = stride
         self.prior = VelocityPrior() if prior else None
-        self.back = ChangeHead(reach) if prior else None
+        self.back = ChangeHead(reach, stride) if prior else None
+        self.cut = Template(stride=stride)
         self.trust = Trust() if prior else None
         self.finder = Finder() if finder else None
 
@@ -141,9 +127,8 @@ class Sensing(HybridNetwork):
         still = torch.zeros_like(boxes[:, :2])
         if self.trust is None or self.back is None or before is None or motion is None:
             return Start(still, still, torch.full_like(still[:, 0], torch.inf))
-        what, template = self.parts["what"], self.parts["template"]
-        now, then = what(torch.cat([frames, before])).chunk(2)
-        back, _ = expected_place(self.back(template(now, boxes), then - now), -motion, self.search)
+        now, then = self.parts["what"](torch.cat([frames, before])).chunk(2)
+        back, _ = expected_place(self.back(self.cut(now, boxes), then - now), -motion, self.search)
         return self.trust(motion, -back)
 
     def respond(
@@ -153,6 +138,22 @@ class Sensing(HybridNetwork):
         known = {name: x for name, x in inputs.items() if name in self.inputs}
         outputs, state = self(known, state, ticks=len(inputs["events"]))
         return outputs["head"], state
+
+    def change(self, events: Float[Tensor, "T B 2 H W"]) -> Float[Tensor, "T B C H2 W2"]:
+        """What the unit adds to the features of the frame at each bin, in the additive form.
+
+        Args:
+            events: since the frame, ON and OFF.
+
+        Raises:
+            ConfigError: the network has no unit from SNN to ANN.
+        """
+        if "unit" not in self.units or "membrane" in self.parts:
+            raise ConfigError("only a network of the additive form with a unit has a change of features")
+        opens = torch.zeros(len(events), dtype=torch.bool, device=events.device)
+        opens[:1] = True
+        change: Tensor = self.units["unit"](self.parts["where"](events)[0], opens=opens)[0]
+        return change
 
     def locate(
         self, response: Float[Tensor, "B D D"], age: Float[Tensor, " B"], start: Start
@@ -173,21 +174,13 @@ class Sensing(HybridNetwork):
         return start.place + place, spread
 
 
-def _graph(unit: UnitKind, num_features: int, dt: float, reach: int, memory: bool) -> dict[str, Any]:
-    """Frames, boxes and events to a map of displacements at each bin."""
-    parts: dict[str, nn.Module] = {"what": WhatPathway(num_features), "template": Template()}
-    links = [
-        Transmission("frames", "what"),
-        Transmission("what", "template", into="features"),
-        Transmission("boxes", "template", into="box"),
-        Transmission("template", "head", held=True, into="template"),
-    ]
-    inputs = {"frames": every(_NEVER_AGAIN * dt), "boxes": every(_NEVER_AGAIN * dt)}
-    if unit != "none":
-        inputs["events"] = every(dt)
-        parts["where"] = WherePathway(num_features, dt=dt, memory=memory)
-        links.append(Transmission("events", "where"))
-        links.append(Transmission("where", "head", additive_unit(unit, num_features, dt), into="change", name="unit"))
-    parts["head"] = ChangeHead(reach)
-    clocks = {"head": every(dt)}
-    return {"dt": dt, "inputs": inputs, "parts": parts, "links": links, "outputs": ["head"], "clocks": clocks}
+def _pathways(size: Size, num_features: int, dt: float, memory: bool) -> tuple[nn.Module, nn.Module, int]:
+    """Of frames, of events, and their stride."""
+    if size == "small":
+        return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory), STRIDE
+    if size != "resnet":
+        raise ConfigError(f"there are no pathways of size {size!r}; {did_you_mean(str(size), get_args(Size))}")
+    width = num_features // 16
+    if width < 1 or resnet_features(width) != num_features or not memory:
+        raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
+    return ResNetWhat(width), resnet_where(width, dt=dt), RESNET_STRIDE

@@ -24,6 +24,7 @@ class Samples(NamedTuple):
         boxes: middle of the target beside the middle of the crop, and its size [px].
         motion: of the target's middle from the frame before to this one [px].
         truths: of the target's middle since the frame, at the end of each bin [px].
+        after: the next frame, cut at the same place.
     """
 
     frames: Float[Tensor, "B 1 H W"]
@@ -32,6 +33,7 @@ class Samples(NamedTuple):
     boxes: Float[Tensor, "B 4"]
     motion: Float[Tensor, "B 2"]
     truths: Float[Tensor, "T B 2"]
+    after: Float[Tensor, "B 1 H W"]
 
 
 def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.ndarray, "4"]]:
@@ -111,14 +113,14 @@ def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool 
 
 def _forward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
     start = int(recording.frame_bins[k])
-    return _sample(recording, k, k - 1, size, _binned(recording, k, num_bins), start + np.arange(num_bins))
+    return _sample(recording, (k - 1, k, k + 1), size, _binned(recording, k, num_bins), start + np.arange(num_bins))
 
 
 def _backward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
     start = int(recording.frame_bins[k])
     bins = [BinEvents(events.x, events.y, ~events.on) for events in _binned(recording, k, num_bins)[::-1]]
     # the box at the end of the bin before
-    return _sample(recording, k + 1, k + 2, size, bins, start + np.arange(num_bins)[::-1] - 1)
+    return _sample(recording, (k + 2, k + 1, k), size, bins, start + np.arange(num_bins)[::-1] - 1)
 
 
 def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
@@ -130,11 +132,12 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
 
 
 def _sample(
-    recording: Recording, k: int, before: int, size: int, bins: list[BinEvents], places: NDArray[np.int64]
+    recording: Recording, order: tuple[int, int, int], size: int, bins: list[BinEvents], places: NDArray[np.int64]
 ) -> tuple[Tensor, ...]:
+    before, k, after = order
     here = recording.frame_boxes[k]
     if not np.isfinite(here).all():
-        return (torch.tensor(torch.nan),) * 6
+        return (torch.tensor(torch.nan),) * len(Samples._fields)
     crop, box = crop_around(here, size)
     gone = _middle(recording.boxes[places]) - _middle(here)
     motion = _middle(here) - _middle(recording.frame_boxes[before])
@@ -145,6 +148,7 @@ def _sample(
         torch.tensor(box, dtype=torch.float32),
         torch.tensor(motion, dtype=torch.float32),
         torch.tensor(gone, dtype=torch.float32),
+        crop_frame(recording.frames[after], crop),
     )
 
 

@@ -68,14 +68,29 @@ def sights(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> F
         >>> round(seen[0, 0, 0, 1].item() - seen[0, 0, 0, 0].item(), 3)
         1.0
     """
-    height, width = pictures.shape[2:]
-    steps = (torch.arange(SIDE, dtype=boxes.dtype, device=boxes.device) + 0.5) / SIDE - 0.5
-    way = sight_side(boxes)[:, None] * steps
-    middle = boxes[:, :2] + boxes[:, 2:] / 2
-    # pixel i covers [i, i + 1); -1 and 1 are the outer edges of the picture
-    x = 2 * (middle[:, :1] + way) / width - 1
-    y = 2 * (middle[:, 1:] + way) / height - 1
-    grid = torch.stack([x[:, None, :].expand(-1, SIDE, -1), y[:, :, None].expand(-1, -1, SIDE)], -1)
+    return resampled(pictures, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+
+
+def resampled(
+    pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
+) -> Float[Tensor, "B C S S"]:
+    """Rectangles of pictures as squares of `size` pixels, bilinear.
+
+    Args:
+        pictures: pixel i covers `[i, i + 1)`.
+        middles: of the rectangles, `(x, y)` [px].
+        sides: width and height of them [px].
+        size: of what comes out.
+
+    Example:
+        >>> resampled(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
+        2.0
+    """
+    steps = (torch.arange(size, dtype=middles.dtype, device=middles.device) + 0.5) / size - 0.5
+    # -1 and 1 are the outer edges of the picture
+    x = 2 * (middles[:, :1] + sides[:, :1] * steps) / pictures.shape[3] - 1
+    y = 2 * (middles[:, 1:] + sides[:, 1:] * steps) / pictures.shape[2] - 1
+    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
@@ -135,6 +150,7 @@ class Finder(nn.Module):
             *_layer(n, n, 1, 2),
             *_layer(n, n, 1, 4),
             *_layer(n, n, 1, 2),
+            nn.Dropout2d(0.1),
         )
         # log-odds, four edges and the logarithm of the spread
         self.votes = nn.Conv2d(n, 6, 1)

@@ -21,6 +21,7 @@ class Template(nn.Module):
     Args:
         margin: added to the half axes, `0.55 w + margin` [px].
         hardness: how fast the mask falls from 1 to 0 at its edge.
+        stride: side of a cell of the features [px].
 
     Example:
         >>> template = Template()(torch.ones(1, 8, 48, 48), torch.tensor([[0.0, 0.0, 20.0, 30.0]]))
@@ -28,10 +29,11 @@ class Template(nn.Module):
         True
     """
 
-    def __init__(self, margin: float = 1.0, hardness: float = 4.0) -> None:
+    def __init__(self, margin: float = 1.0, hardness: float = 4.0, stride: int = STRIDE) -> None:
         super().__init__()
         self.margin = margin
         self.hardness = hardness
+        self.stride = stride
 
     def forward(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B C H W"]:
         """The cut.
@@ -47,21 +49,21 @@ class Template(nn.Module):
     def mask(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 H W"]:
         """1 on the target, 0 away from it."""
         half = 0.55 * box[:, 2:] + self.margin
-        y, x = (cell_places(n, like=features) for n in features.shape[2:])
+        y, x = (cell_places(n, features, self.stride) for n in features.shape[2:])
         x = (x - box[:, :1]) / half[:, :1]
         y = (y - box[:, 1:2]) / half[:, 1:]
         away = (x.square().unsqueeze(1) + y.square().unsqueeze(2)).sqrt()
         return torch.sigmoid(self.hardness * (1 - away)).unsqueeze(1)
 
 
-def cell_places(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
+def cell_places(num_cells: int, like: Tensor, stride: int = STRIDE) -> Float[Tensor, " N"]:
     """Where the cells of a crop are, beside its middle [px]. A cell of stride 2 is centred on every second pixel.
 
     Example:
         >>> cell_places(3, like=torch.zeros(1)).tolist()  # of pixels 0, 2, 4 of six, whose middle is 2.5
         [-2.5, -0.5, 1.5]
     """
-    return torch.arange(num_cells, dtype=like.dtype, device=like.device) * STRIDE - (num_cells * STRIDE - 1) / 2
+    return torch.arange(num_cells, dtype=like.dtype, device=like.device) * stride - (num_cells * stride - 1) / 2
 
 
 class ChangeHead(nn.Module):
@@ -69,6 +71,7 @@ class ChangeHead(nn.Module):
 
     Args:
         reach: displacements are looked at up to so many cells.
+        stride: side of a cell [px].
 
     Example:
         >>> head = ChangeHead(reach=2)
@@ -79,9 +82,10 @@ class ChangeHead(nn.Module):
         [[4, 6]]
     """
 
-    def __init__(self, reach: int = 16) -> None:
+    def __init__(self, reach: int = 16, stride: int = STRIDE) -> None:
         super().__init__()
         self.reach = reach
+        self.stride = stride
         self.g = nn.Parameter(torch.tensor(1.0))
         self.log_scale = nn.Parameter(torch.tensor(-3.0))
 
@@ -96,7 +100,7 @@ class ChangeHead(nn.Module):
         """
         if change is None:
             change = torch.zeros_like(template)
-        side = 2 * STRIDE * self.reach + 1
+        side = 2 * self.stride * self.reach + 1
         if template.shape[0] == 0:  # the transform of nothing is refused; len() would fix the batch of an exported head
             return template.new_empty((0, side, side))
         height, width = change.shape[-2:]

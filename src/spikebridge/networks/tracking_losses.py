@@ -4,6 +4,7 @@
 |---|---|---|
 | `anchor_presence`, `map_presence` | `L_c`: where is the target? | 9, 10 |
 | `anchor_box`, `center_box` | `L_1`: how does its box lie? | 11, 12 |
+| `signed_response` | the loss of the released code: high at the target, low elsewhere | |
 | `feature_size` | `L_R`: are the features no larger than they need to be? | 8 |
 | `feature_change` | `L_F`: is the change what the next frame shows? It needs no labels. | 13 |
 
@@ -141,6 +142,31 @@ def map_presence(
     away = (rows - centers[:, 1:]).square().unsqueeze(2) + (columns - centers[:, :1]).square().unsqueeze(1)
     wanted = (-away / (2 * sigma**2)).flatten(1).softmax(1)
     return -(wanted * response.flatten(1).log_softmax(1)).sum(1).mean()
+
+
+def signed_response(response: Float[Tensor, "B H W"], centers: Float[Tensor, "B 2"]) -> Float[Tensor, ""]:
+    """The loss of the released code: `-sum g r + 0.1 sum r^2`, over the cells where g is not 0.
+
+    `g` is 1 within one cell of the target, 0 up to two cells, -1 beyond. It is least squares to `5 g`, but for a
+    constant.
+
+    Args:
+        response: a score of each cell, `r`.
+        centers: the true place `(x, y)`, in cells; `(0, 0)` is the middle of the first one.
+
+    Returns:
+        The sum over cells, mean over the samples.
+
+    Example:
+        >>> row = torch.tensor([[[2.0, 0.0, 9.0, -3.0]]])  # the target is at the first cell; the third does not count
+        >>> round(signed_response(row, torch.zeros(1, 2)).item(), 3)  # -(2 + 0 + 3) + 0.1 (4 + 0 + 9)
+        -3.7
+    """
+    rows, columns = (torch.arange(n, dtype=response.dtype, device=response.device) for n in response.shape[1:])
+    away = (rows - centers[:, 1:]).square().unsqueeze(2) + (columns - centers[:, :1]).square().unsqueeze(1)
+    near, counts = away <= 1, (away <= 1) | (away > 4)
+    sign = torch.where(near, 1.0, -1.0).to(response.dtype)
+    return (counts * (0.1 * response.square() - sign * response)).sum((1, 2)).mean()
 
 
 def center_box(

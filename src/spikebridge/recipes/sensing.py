@@ -14,7 +14,11 @@ on the third; hold and constant velocity stand in the same harness.
 | fixed | plain sum, no map | yes |
 | none | none: frames alone | yes |
 | no_prior | learned leak, learned 3 x 3 map | no |
+| fixed_no_prior, none_no_prior | as they say | no |
 | memoryless | learned, but membranes that forget in every bin | yes |
+| correlation | learned; an 11 x 11 correlation reads the sum of features and change | yes |
+| kernel | the other way, ANN -> SNN: learned weights of the read-out, cut at the target | yes |
+| kernel_fixed, kernel_none, .._no_prior | the bare cut; none; without the prior | |
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
@@ -26,24 +30,32 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_finding, sensing_following, sensing_report, sensing_scores
+from spikebridge.recipes import sensing_finding, sensing_phases, sensing_report, sensing_scores
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
+from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
 from spikebridge.training import Batches, Phase, Run, Settings, fit
 
 KINDS: dict[str, dict[str, Any]] = {
-    "learned": {"unit": "learned"},
+    "learned": {},
     "fixed": {"unit": "fixed"},
     "none": {"unit": "none"},
-    "no_prior": {"unit": "learned", "prior": False},
-    "memoryless": {"unit": "learned", "memory": False},
+    "no_prior": {"prior": False},
+    "fixed_no_prior": {"unit": "fixed", "prior": False},
+    "none_no_prior": {"unit": "none", "prior": False},
+    "memoryless": {"memory": False},
+    "correlation": {"head": "correlation"},
+    "kernel": {"mode": "kernel"},
+    "kernel_fixed": {"mode": "kernel", "unit": "fixed"},
+    "kernel_none": {"mode": "kernel", "unit": "none"},
+    "kernel_no_prior": {"mode": "kernel", "prior": False},
+    "kernel_fixed_no_prior": {"mode": "kernel", "unit": "fixed", "prior": False},
+    "kernel_none_no_prior": {"mode": "kernel", "unit": "none", "prior": False},
 }
 
 
@@ -52,7 +64,7 @@ class Config:
     """Settings of the sensing recipe."""
 
     networks: tuple[str, ...] = ("learned",)
-    """Which networks to train and compare: learned, fixed, none, no_prior, memoryless."""
+    """Which networks to train and compare: learned, fixed, none, no_prior, memoryless, correlation, kernel, ..."""
     seed: int = 0
     """The first seed: of initial weights, order of samples and augmentation."""
     num_seeds: int = 1
@@ -76,6 +88,11 @@ class Config:
     """Channels of both pathways."""
     shake: float = 2.0
     """In training half of the boxes are moved, by up to this standard deviation [px]."""
+    schedule: Schedule = "joint"
+    """joint trains everything at once; alternate the ANN on frames, then the SNN and its unit, twice; label_free the
+    ANN on labelled frames, then the SNN and its unit without any label."""
+    size: Literal["small", "resnet"] = "small"
+    """Of the pathways: a few thousand weights, or the bottlenecks of the paper's size."""
     epochs: int = 5
     """Passes over the training samples, each forwards and backwards in time."""
     batch_size: int = 16
@@ -84,6 +101,8 @@ class Config:
     """Learning rate of kernels; numbers of a whole channel or network learn at the rate of `lr_scalars`."""
     lr_scalars: float = 2e-2
     """Learning rate of time constants, gains and the like."""
+    clips: bool = False
+    """The finder also learns from video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events."""
     finding_epochs: int = 50
     """Passes over pairs of frames for the finder, which looks for the target at frames; 0 leaves it out."""
     finding_lr: float = 3e-3
@@ -121,7 +140,8 @@ def build(config: Config) -> dict[str, Sensing]:
 
 def _network(config: Config, name: str) -> Sensing:
     sizes: dict[str, Any] = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
-    return Sensing(dt=sensing_scores.DT, finder=config.finding_epochs > 0, **sizes, **KINDS[name])
+    sizes |= {"size": config.size, "finder": config.finding_epochs > 0}
+    return Sensing(dt=sensing_scores.DT, **sizes, **KINDS[name])
 
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
@@ -146,7 +166,10 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
     seen = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning)
     data = batches(config, seen)
-    pairs = sensing_finding.sightings(seen, seed=config.seed) if config.finding_epochs else None
+    pairs = None
+    if config.finding_epochs:
+        clips = sensing_scores.clips() if config.clips else []
+        pairs = sensing_finding.sightings([*seen, *clips], seed=config.seed)
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
@@ -172,7 +195,7 @@ def _scored(config: Config, data: Path | None = None) -> list[Part]:
 def batches(config: Config, parts: list[Part]) -> Batches:
     """What the pathways are trained on."""
     cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True) for part in parts]
-    axes = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1}
+    axes = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1, "after": 0}
     joined = {name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in axes.items()}
     joined["events"] = joined["events"].bool()  # a quarter of the memory
     return Batches(joined, batch=axes)
@@ -180,46 +203,21 @@ def batches(config: Config, parts: list[Part]) -> Batches:
 
 def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:
     """First all that follows between frames, then what finds the target in them."""
-    following = Phase(
-        name,
-        train=tuple(part for part, _ in network.named_children() if part != "finder"),
-        objective=partial(sensing_following.objective, shake=config.shake),
-        epochs=config.epochs,
-        optimizer=partial(_optimizer, lr=config.lr, lr_scalars=config.lr_scalars),
-        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
-        clip=1.0,
+    rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
+    following = sensing_phases.following_phases(
+        network, name, config.schedule, epochs=config.epochs, shake=config.shake, **rates
     )
     if pairs is None:
-        return [following]
-    finding = Phase(
+        return following
+    finding = sensing_phases.finding_phase(
         f"{name}, finder",
-        train=("finder",),
-        objective=partial(_find, shake=config.finding_shake, a=config.renewal),
+        pairs,
         epochs=config.finding_epochs,
-        optimizer=partial(torch.optim.AdamW, lr=config.finding_lr, weight_decay=1e-2),
-        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.finding_epochs),
-        clip=1.0,
-        data=pairs,
+        shake=config.finding_shake,
+        renewal=config.renewal,
+        lr=config.finding_lr,
     )
-    return [following, finding]
-
-
-def _find(network: Sensing, batch: dict[str, Tensor], *, shake: float, a: float) -> tuple[Tensor, dict[str, Tensor]]:
-    if network.finder is None:
-        raise ConfigError("this network has no finder to train")
-    return sensing_finding.objective(network.finder, batch, shake=shake, a=a)
-
-
-def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
-    """Adam, with a higher rate for what is one number of a channel or of the whole."""
-    given = list(parameters)
-    scalars = [p for p in given if _is_scalar(p)]
-    kernels = [p for p in given if not _is_scalar(p)]
-    return torch.optim.Adam([{"params": kernels, "lr": lr}, {"params": scalars, "lr": lr_scalars}])
-
-
-def _is_scalar(parameter: Parameter) -> bool:
-    return parameter.ndim == 0 or parameter.shape[1:] == (1, 1)
+    return [*following, finding]
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:

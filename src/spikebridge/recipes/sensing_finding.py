@@ -5,33 +5,33 @@ samples the target is not there at all, so that the finder learns how far to tru
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.event_bins import Crop, crop_events
+from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing_crops import crop_around, crop_frame
-from spikebridge.networks.sensing_finding import SIDE, Finder, Found, filtered, sight_side, sights
+from spikebridge.networks.sensing_finding import SIDE, Finder, Found, filtered, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
 from spikebridge.training import Batches
 
 PICTURES = ("now", "before", "told", "events")
 BOXES = ("box", "box_before", "box_told")
 _ABSENT = 0.1
+_ROOM = 1.7
+_PICTURE = 112
 
 
-def sightings(parts: Sequence[tuple[Recording, range]], size: int = 160, apart: int = 60, seed: int = 0) -> Batches:
+def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 60, seed: int = 0) -> Batches:
     """Pairs of neighbouring frames with the events between them and a third frame in which the box was told.
 
     Args:
         parts: recordings with boxes, and which frames of each.
-        size: side of what is cut around a target [px].
         apart: the told frame is at most so many frames away.
         seed: draws it.
 
@@ -42,16 +42,14 @@ def sightings(parts: Sequence[tuple[Recording, range]], size: int = 160, apart: 
         ConfigError: no two neighbouring frames have boxes.
     """
     generator = np.random.default_rng(seed)
-    rows = [row for recording, frames in parts for row in _rows(recording, frames, size, apart, generator)]
+    rows = [row for recording, frames in parts for row in _rows(recording, frames, apart, generator)]
     if not rows:
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
     columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return Batches(columns, batch=dict.fromkeys(columns, 0))
 
 
-def _rows(
-    recording: Recording, frames: range, size: int, apart: int, generator: np.random.Generator
-) -> list[dict[str, Tensor]]:
+def _rows(recording: Recording, frames: range, apart: int, generator: np.random.Generator) -> list[dict[str, Tensor]]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     found = []
     for k in frames[1:]:
@@ -59,33 +57,49 @@ def _rows(
             continue
         near = [j for j in frames if known[j] and abs(j - k) <= apart]
         told = int(generator.choice(near))
-        found += [_row(recording, k, k - 1, told, size), _row(recording, k - 1, k, told, size)]
+        found += [_row(recording, k, k - 1, told), _row(recording, k - 1, k, told)]
     return found
 
 
-def _row(recording: Recording, now: int, before: int, told: int, size: int) -> dict[str, Tensor]:
-    crop, _ = crop_around(recording.frame_boxes[now], size)
-    corner = np.array([*crop[:2], 0, 0])
-    events = recording.events.between(*sorted((int(recording.frame_events[before]), int(recording.frame_events[now]))))
-    # what became brighter becomes darker backwards in time
-    picture = crop_events(events if now > before else events._replace(on=~events.on), crop)
-    told_crop, _ = crop_around(recording.frame_boxes[told], size)
-    told_box = torch.tensor((recording.frame_boxes[told] - [*told_crop[:2], 0, 0])[None], dtype=torch.float32)
-    sight = sights(crop_frame(recording.frames[told], told_crop)[None], told_box)[0]
-    scale = SIDE / sight_side(told_box)[0]
+def _row(recording: Recording, now: int, before: int, told: int) -> dict[str, Tensor]:
+    first, second = sorted((int(recording.frame_events[before]), int(recording.frame_events[now])))
+    events = recording.events.between(first, second)
+    if now < before:  # what became brighter becomes darker backwards in time
+        events = events._replace(on=~events.on)
+    here, there = recording.frame_boxes[now], recording.frame_boxes[told]
+    scale = _PICTURE / _side(here)
+    corner = here[:2] + here[2:] / 2 - _side(here) / 2
+
+    def inside(box: NDArray[np.float64]) -> Tensor:
+        moved = np.concatenate([box[:2] - corner, box[2:]])
+        return torch.tensor(scale * moved, dtype=torch.float32)
+
+    told_size = torch.tensor(there[2:] * _PICTURE / _side(there), dtype=torch.float32)
     return {
-        "now": _bytes(recording, now, crop),
-        "before": _bytes(recording, before, crop),
-        "told": sight.round().to(torch.uint8),
-        "events": picture.bool(),
-        "box": torch.tensor(recording.frame_boxes[now] - corner, dtype=torch.float32),
-        "box_before": torch.tensor(recording.frame_boxes[before] - corner, dtype=torch.float32),
-        "box_told": torch.cat([(SIDE - scale * told_box[0, 2:]) / 2, scale * told_box[0, 2:]]),
+        "now": _cut(_frame(recording, now), here),
+        "before": _cut(_frame(recording, before), here),
+        "told": _cut(_frame(recording, told), there),
+        "events": _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), here),
+        "box": inside(here),
+        "box_before": inside(recording.frame_boxes[before]),
+        "box_told": torch.cat([(_PICTURE - told_size) / 2, told_size]),
     }
 
 
-def _bytes(recording: Recording, k: int, crop: Crop) -> Tensor:
-    return crop_frame(recording.frames[k], crop).to(torch.uint8)
+def _frame(recording: Recording, k: int) -> Tensor:
+    return torch.from_numpy(recording.frames[k].astype(np.float32))[None]
+
+
+def _side(box: NDArray[np.float64]) -> float:
+    """How much is cut around a target: more than its sight, so that there is room for boxes that are wrong."""
+    return _ROOM * float(sight_side(torch.tensor(box[None])))
+
+
+def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
+    """A picture around a box, as bytes, at nearly the scale of a sight: large targets take no more memory."""
+    middle = torch.tensor((box[:2] + box[2:] / 2)[None], dtype=torch.float32)
+    sides = torch.full((1, 2), _side(box))
+    return resampled(picture[None], middle, sides, _PICTURE)[0].round().to(torch.uint8)
 
 
 def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,7 +111,7 @@ def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: floa
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
         a: share of the newest template.
     """
-    one = mirrored(batch)
+    one = relit(stretched(mirrored(batch)))
     now, absent = _without_some(one["now"])
     believed = shaken(one["box"], shake)
     template = filtered(
@@ -158,29 +172,62 @@ def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
 
 
 def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each sample as it is, mirrored, or with rows and columns swapped, its light brighter or darker, at random.
+    """Each sample as it is, mirrored, or with rows and columns swapped, at random.
 
     Args:
-        batch: square pictures, channels before rows, and boxes.
+        batch: square pictures of one size, channels before rows, and boxes.
     """
-    pictures = {name: batch[name] for name in PICTURES}  # bytes: a quarter of the work
+    pictures = {name: batch[name] for name in PICTURES}
     boxes = {name: batch[name] for name in BOXES}
-    sides: dict[str, Any] = {name: pictures["told" if name == "box_told" else "now"].shape[-1] for name in BOXES}
-    count = len(boxes["box"])
+    count, side = len(batch["box"]), batch["now"].shape[-1]
     for axis, dim in ((0, -1), (1, -2)):
         chosen = torch.rand(count) < 0.5
         pictures = {name: _either(chosen, x.flip(dim), x) for name, x in pictures.items()}
         for name, box in boxes.items():
             other = box.clone()
-            other[:, axis] = sides[name] - box[:, axis] - box[:, axis + 2]
+            other[:, axis] = side - box[:, axis] - box[:, axis + 2]
             boxes[name] = _either(chosen, other, box)
     chosen = torch.rand(count) < 0.5
     pictures = {name: _either(chosen, x.transpose(-1, -2), x) for name, x in pictures.items()}
     boxes = {name: _either(chosen, x[:, [1, 0, 3, 2]], x) for name, x in boxes.items()}
-    light = (0.7 * (2 * torch.rand(count, 1, 1, 1) - 1)).exp()
+    return {**pictures, **boxes}
+
+
+def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
+    """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: the largest change of a side, as a logarithm.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
+    stack = torch.cat([batch[name].float() for name in PICTURES], 1)
+    stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
+    pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
+    boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
+    return {**pictures, **boxes}
+
+
+def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Frames brighter, darker, of another contrast and noisy; events as shares of 1, at times none at all.
+
+    Args:
+        batch: pictures of 0 to 255.
+    """
+    count = len(batch["box"])
+    light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
+    changed = {name: 255 * (batch[name] / 255).pow(gamma) for name in ("now", "before", "told")}
+    noise = 4 * torch.rand(count, 1, 1, 1)
     for name in ("now", "before"):
-        pictures[name] = (light * pictures[name]).clamp(max=255)
-    return {**{name: x.float() for name, x in pictures.items()}, **boxes}
+        changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
+    heard = (torch.rand(count, 1, 1, 1) > _ABSENT).float()
+    pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
+    return {**batch, **pictures, "events": heard * batch["events"] / 255}
+
+
+def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
+    return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
 
 
 def edges(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:

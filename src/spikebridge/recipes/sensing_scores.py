@@ -14,6 +14,7 @@ from spikebridge.data.files import find
 from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.scene import film, scene_seeds
+from spikebridge.data.video_clips import clip_recording, find_clips
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
@@ -74,6 +75,24 @@ def generated(split: str, num_scenes: int) -> list[Part]:
         recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}")
         scenes.append(Part(recording, range(1, recording.num_frames)))
     return scenes
+
+
+def clips(data: Path | None = None) -> list[Part]:
+    """Video clips with boxes and without events, for what reads frames.
+
+    Args:
+        data: the folder with data sets; that of the environment without it.
+
+    Raises:
+        DataError: no clip is there.
+    """
+    found = find_clips(None if data is None else data / "tracking")
+    if not found:
+        raise DataError(
+            "there are no clips of OTB or VOT in the folder `tracking` of SPIKEBRIDGE_DATA; leave out clips"
+        )
+    recordings = [clip_recording(folder) for folder in found]
+    return [Part(recording, range(recording.num_frames)) for recording in recordings]
 
 
 def _is_there(data: Path | None) -> bool:

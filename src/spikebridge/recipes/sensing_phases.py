@@ -1,0 +1,117 @@
+"""The phases in which a sensing network is trained: joint, alternating, or without labels between frames; the finder.
+
+R. Zhao et al. (Nature Communications 13:3427, 2022) alternate: the ANN on its own objective, then the SNN and the
+hybrid unit while the ANN stands still. Each is a list of `Phase`; what a phase does not name is frozen.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing import Sensing
+from spikebridge.recipes import sensing_finding, sensing_following
+from spikebridge.training import Batches, Phase
+
+Schedule = Literal["joint", "alternate", "label_free"]
+ROUNDS = 2
+"""How often alternating phases come."""
+_SEES = ("what", "head", "prior", "back", "trust")
+_HEARS = ("where", "unit", "membrane")
+
+
+def following_phases(
+    network: Sensing, name: str, schedule: Schedule, *, epochs: int, shake: float, lr: float, lr_scalars: float
+) -> list[Phase]:
+    """What follows between frames.
+
+    Args:
+        network: to be trained.
+        name: begins the names of the phases.
+        schedule: `joint`, `alternate` or `label_free`.
+        epochs: in all, of each part.
+        shake: in half of the samples boxes are moved, by up to this standard deviation [px].
+        lr: learning rate of kernels.
+        lr_scalars: learning rate of what is one number of a channel or of the whole.
+
+    Raises:
+        ConfigError: phases of their own need the additive form, its change head and a unit.
+    """
+    optimizer = partial(_optimizer, lr=lr, lr_scalars=lr_scalars)
+
+    def phase(what: str, train: tuple[str, ...], objective: Any, times: int = 1) -> Phase:
+        length = max(1, epochs // times)
+        scheduler = partial(CosineAnnealingLR, T_max=length)
+        return Phase(name + what, train, objective, length, optimizer, scheduler, clip=1.0)
+
+    if schedule == "joint":
+        learns = [name for name, part in network.named_children() if next(part.parameters(), None) is not None]
+        everything = tuple(name for name in learns if name != "finder")
+        return [phase("", everything, partial(sensing_following.objective, shake=shake))]
+    if "unit" not in network.units or "template" not in network.parts:
+        raise ConfigError(
+            f"the schedule {schedule} needs the additive form with its change head and a unit; take joint"
+        )
+    sees, hears = (_there(network, names) for names in (_SEES, _HEARS))
+    on_frames = partial(sensing_following.frames_objective, shake=shake)
+    if schedule == "label_free":
+        return [phase(", frames", sees, on_frames), phase(", events", hears, sensing_following.change_objective)]
+    phases = []
+    for i in range(1, ROUNDS + 1):
+        phases.append(phase(f", frames {i}", sees, on_frames, ROUNDS))
+        # the head's own numbers belong to both
+        followed = partial(sensing_following.events_objective, shake=shake)
+        phases.append(phase(f", events {i}", (*hears, *_there(network, _SEES[1:])), followed, ROUNDS))
+    return phases
+
+
+def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renewal: float, lr: float) -> Phase:
+    """What finds the target in a frame.
+
+    Args:
+        name: of the phase.
+        pairs: of `sensing_finding.sightings`.
+        epochs: passes over them.
+        shake: how wrong the boxes are that the finder is given.
+        renewal: share of the newest template.
+        lr: learning rate.
+    """
+    return Phase(
+        name,
+        train=("finder",),
+        objective=partial(_find, shake=shake, a=renewal),
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2),
+        scheduler=partial(CosineAnnealingLR, T_max=epochs),
+        clip=1.0,
+        data=pairs,
+    )
+
+
+def _find(network: Sensing, batch: sensing_following.Batch, *, shake: float, a: float) -> sensing_following.Result:
+    if network.finder is None:
+        raise ConfigError("this network has no finder to train")
+    return sensing_finding.objective(network.finder, batch, shake=shake, a=a)
+
+
+def _there(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that the network has, as a part, a unit or a module of its own."""
+    own = {name for name, part in network.named_children() if isinstance(part, nn.Module)}
+    return tuple(name for name in names if name in network.parts or name in network.units or name in own)
+
+
+def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
+    """Adam, with a higher rate for what is one number of a channel or of the whole."""
+    given = list(parameters)
+    scalars = [p for p in given if _is_scalar(p)]
+    kernels = [p for p in given if not _is_scalar(p)]
+    return torch.optim.Adam([{"params": kernels, "lr": lr}, {"params": scalars, "lr": lr_scalars}])
+
+
+def _is_scalar(parameter: Parameter) -> bool:
+    return parameter.ndim == 0 or parameter.shape[1:] == (1, 1)
