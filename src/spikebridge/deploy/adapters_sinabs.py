@@ -1,5 +1,7 @@
 """sinabs: its layers keep their states as buffers, and take the batch before time."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class Sinabs(Adapted):
 
     def __init__(self, module: nn.Module) -> None:
         # a squeezing layer is told the batch at each call, since its own guess is fixed when it is made
-        self.squeezing: tuple[nn.Module, ...] = ()
+        self.squeezing: tuple[Any, ...] = ()
         super().__init__(module)
         self.squeezing = tuple(child for child in module.modules() if hasattr(child, "squeeze_init"))
 
