@@ -202,3 +202,12 @@ class CollisionUnit(HybridUnit):
         x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds, orders)
         stages, _ = self.stages(x)
         return stages.nonlinearity[0, 0]
+
+    def set_threshold(self, v_threshold: float) -> None:
+        """Moves the threshold of the spike.
+
+        Args:
+            v_threshold: log-odds that a collision has to reach.
+        """
+        if isinstance(self.discretizer, EventAt):
+            self.discretizer.v_threshold.fill_(v_threshold)

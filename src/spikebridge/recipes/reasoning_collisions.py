@@ -1,0 +1,198 @@
+"""Training of the collision unit and of the presence unit, each alone on an objective of its own (way 2)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.data.scene_questions import Question
+from spikebridge.data.scenes import Scene
+from spikebridge.hybrid import HybridUnit
+from spikebridge.networks.collision import CollisionUnit
+from spikebridge.networks.collision_inputs import FRAMES_PER_SAMPLE, Pairs, candidate_pairs, mirrored
+from spikebridge.networks.collision_reading import CollisionReader, read_pairs
+from spikebridge.networks.collision_rule import FixedCollisionUnit
+from spikebridge.networks.presence import PresenceUnit, track_signals
+from spikebridge.recipes.reasoning_labels import UNKNOWN, SceneSet, collision_labels, presence_labels
+from spikebridge.recipes.reasoning_scores import score
+from spikebridge.training import WHOLE, Batches, Phase
+
+THRESHOLDS = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0)
+RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.5, 1.0, 1.5, 2.0))
+
+
+def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
+    """The collision unit alone, on candidate pairs of perceived scenes with labels near truth.
+
+    Args:
+        scenes: to train on.
+        epochs: passes over the pairs.
+        lr: highest learning rate of a one-cycle schedule.
+        jitter: most standard deviation of what is added to places [px].
+    """
+    pairs = candidate_pairs(scenes.noisy)
+    when = collision_labels(pairs, scenes)
+    use = torch.nonzero(when != UNKNOWN).squeeze(1)
+    columns = {name: getattr(pairs, name)[:, use] for name in ("places", "visible", "third")}
+    data = Batches(
+        {**columns, "kinds": pairs.kinds[use], "when": when[use]},
+        batch={**dict.fromkeys(columns, 1), "kinds": 0, "when": 0},
+    )
+    return _phase("collision unit", partial(collision_objective, jitter=jitter), data, epochs, lr)
+
+
+def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
+    """The presence unit alone, on the objects of perceived scenes with labels near truth.
+
+    Args:
+        scenes: to train on.
+        epochs: passes over the objects.
+        lr: highest learning rate of a one-cycle schedule.
+    """
+    there = presence_labels(scenes)
+    known = torch.nonzero(~there.isnan().any(0)).squeeze(1)
+    tensors = {"tracks": track_signals(scenes.noisy)[:, known], "there": there[:, known]}
+    return _phase("presence unit", presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
+
+
+def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
+    return Phase(
+        name,
+        train=WHOLE,
+        objective=objective,
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.02),
+        scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=epochs + 1),
+        clip=1.0,
+        data=data,
+    )
+
+
+def collision_objective(
+    unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy over "at sample t" and "never", on mirrored and shaken pairs in random order.
+
+    A frame between two samples is shared between them, so that the expectation over samples is the frame.
+    """
+    x = _varied(batch, jitter)
+    scores = unit.scores(x, orders=1)
+    when = batch["when"]
+    loss = when_loss(scores, when)
+    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
+    return loss, {"accuracy": hits}
+
+
+def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
+    """Cross-entropy with labels that are frames, or below 0 for never.
+
+    Args:
+        scores: of each sample, and of never.
+        when: frames.
+
+    Example:
+        >>> even = torch.zeros(1, 4)  # three samples and never, all alike
+        >>> when_loss(even, torch.tensor([7.0])).exp().item(), when_loss(even, torch.tensor([-1.0])).exp().item()
+        (4.0, 4.0)
+    """
+    logs = scores.log_softmax(1)
+    at = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
+    before = at.floor().long().clamp(max=scores.shape[1] - 3)
+    share = at - before
+    rows = torch.arange(len(when))
+    told = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
+    return torch.where(when >= 0, told, -logs[:, -1]).mean()
+
+
+def _varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
+    """Pairs as they could have been as well: mirrored, in the other order, a little off."""
+    size = len(batch["when"])
+    turned, swapped = torch.rand(2, size) < 0.5
+    places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
+    places = places + jitter * torch.rand(size, 1, 1) * torch.randn_like(places)
+    none = torch.zeros(size, dtype=torch.long)
+    return Pairs(
+        places=torch.where(swapped[:, None, None], places.flip(2), places),
+        visible=torch.where(swapped[:, None], batch["visible"].flip(2), batch["visible"]),
+        third=torch.where(swapped[:, None], batch["third"].flip(2), batch["third"]),
+        kinds=torch.where(swapped[:, None, None], batch["kinds"].flip(1), batch["kinds"]),
+        scene=none,
+        objects=none,
+    )
+
+
+def presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of "in view", sample by sample."""
+    stages, _ = unit.stages(batch["tracks"])
+    scores, there = stages.nonlinearity[0, 0], batch["there"].T
+    hits = ((scores > 0) == (there > 0.5)).float().mean()
+    return F.binary_cross_entropy_with_logits(scores, there), {"accuracy": hits}
+
+
+def choose_threshold(
+    unit: CollisionUnit, presence: PresenceUnit, noisy: Sequence[Scene], questions: Sequence[Question]
+) -> dict[str, Any]:
+    """Sets the threshold at which most choices are judged rightly, and says what each would give.
+
+    Args:
+        unit: trained; its threshold is set.
+        presence: trained.
+        noisy: scenes of the validation videos.
+        questions: about them, with answers.
+
+    Returns:
+        `threshold` and the `per_option` accuracy of each one tried.
+    """
+    tried = {}
+    for value in THRESHOLDS:
+        unit.set_threshold(value)
+        tried[value] = score(CollisionReader(unit, presence)(noisy), questions)["explanatory"]["per_option"]
+    best = max(tried, key=lambda value: (tried[value], value))
+    unit.set_threshold(best)
+    return {"threshold": best, "per_option": {f"{value:g}": round(share, 5) for value, share in tried.items()}}
+
+
+def choose_rule(noisy: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
+    """The two limits of the fixed unit with which most choices are judged rightly on the same validation videos.
+
+    Args:
+        noisy: scenes of the validation videos.
+        questions: about them, with answers.
+    """
+    tried = {
+        (near, jolt): score(CollisionReader(FixedCollisionUnit(near, jolt))(noisy), questions) for near, jolt in RULES
+    }
+    near, jolt = max(tried, key=lambda rule: tried[rule]["explanatory"]["per_option"])
+    return {"near": near, "jolt": jolt}
+
+
+def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
+    """How well a unit tells who collides, and when.
+
+    Args:
+        unit: fixed or learned.
+        scenes: perceived and near truth.
+
+    Returns:
+        `recall`, `precision`, the mean `timing_frames` of the hits, and the share `late` of those off by over 2.5.
+    """
+    pairs = candidate_pairs(scenes.noisy)
+    when = collision_labels(pairs, scenes)
+    spikes, frames, _ = read_pairs(unit, pairs)
+    told, true = spikes & (when != UNKNOWN), when >= 0
+    away = (frames - when)[told & true].abs()
+    return {
+        "recall": _share(told[true]),
+        "precision": _share(true[told]),
+        "timing_frames": float(away.mean()) if len(away) else float("nan"),
+        "late": _share(away > FRAMES_PER_SAMPLE / 2),
+    }
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean()) if len(flags) else float(np.nan)
