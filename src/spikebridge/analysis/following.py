@@ -4,7 +4,7 @@ A tracker is stepped at the end of each bin, `box, state = tracker.step(inputs, 
 No event after the end of the bin is ever given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -113,6 +113,20 @@ def outputs_of(recording: Followed, boxes: Float[np.ndarray, "N 4"], first: int)
     bins = np.arange(first, first + len(boxes))
     newest = np.searchsorted(recording.frame_bins, bins, side="right") - 1
     return Outputs(boxes, recording.boxes[bins], bins, bins - recording.frame_bins[newest] + 1)
+
+
+def join_outputs(outputs: Sequence[Outputs]) -> Outputs:
+    """The answers on several recordings, or on parts of one, one after the other.
+
+    Args:
+        outputs: at least one.
+
+    Example:
+        >>> one = Outputs(np.ones((1, 4)), np.ones((1, 4)), np.array([3]), np.array([1]))
+        >>> join_outputs([one, one]).bins.tolist()
+        [3, 3]
+    """
+    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
 
 
 def bins_of(recording: Followed, frames: range) -> tuple[int, int]:

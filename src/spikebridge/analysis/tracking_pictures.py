@@ -50,6 +50,7 @@ def tracking_picture(
     boxes: Sequence[DrawnBox] = (),
     caption: str = "",
     scale: float = 1.0,
+    window: tuple[int, int, int, int] | None = None,
 ) -> Image.Image:
     """One moment: the frame, brightened, events in colour over it, boxes, and a line of text.
 
@@ -59,6 +60,7 @@ def tracking_picture(
         boxes: `x, y, w, h` in pixels of the frame.
         caption: at the lower edge.
         scale: of the picture; large ones are made smaller, to 640 pixels.
+        window: left, top, width and height of the part that is shown, inside the frame; all of it without it.
 
     Example:
         >>> picture = tracking_picture(np.zeros((20, 30), np.uint8), boxes=[DrawnBox((5, 5, 10, 8))])
@@ -66,13 +68,17 @@ def tracking_picture(
         ((30, 20), (255, 255, 255))
     """
     # the square root lifts what the camera saw in the dark
-    grey = np.sqrt(frame.astype(np.float32) * 255).astype(np.uint8)
+    left, top, width, height = window or (0, 0, frame.shape[1], frame.shape[0])
+    shown = frame[top : top + height, left : left + width]
+    grey = np.sqrt(shown.astype(np.float32) * 255).astype(np.uint8)
     picture = np.repeat((grey * 0.7).astype(np.uint8)[:, :, None], 3, axis=2)
     if events is not None:
-        for colour, chosen in ((_ON, events.on), (_OFF, ~events.on)):
+        x, y = events.x.astype(int) - left, events.y.astype(int) - top
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        for colour, chosen in ((_ON, inside & events.on), (_OFF, inside & ~events.on)):
             # a share of the frame shines through
-            under = picture[events.y[chosen], events.x[chosen]] // 3
-            picture[events.y[chosen], events.x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
+            under = picture[y[chosen], x[chosen]] // 3
+            picture[y[chosen], x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
     image = Image.fromarray(picture)
     factor = min(scale, _MOST_SIDE / max(image.size))
     if factor != 1:
@@ -80,8 +86,9 @@ def tracking_picture(
         image = image.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)  # type: ignore[arg-type]
     draw = ImageDraw.Draw(image)
     for one in boxes:
-        x, y, w, h = (float(value) * factor for value in one.box)
-        draw.rectangle((x, y, x + max(w, 0), y + max(h, 0)), outline=one.colour, width=1 if one.thin else 2)
+        x1, y1 = (float(one.box[0]) - left) * factor, (float(one.box[1]) - top) * factor
+        w, h = (max(float(side) * factor, 0) for side in one.box[2:])
+        draw.rectangle((x1, y1, x1 + w, y1 + h), outline=one.colour, width=1 if one.thin else 2)
     if caption:
         draw.text((5, image.height - 17), caption, fill=_WHITE, font=ImageFont.load_default(12), stroke_width=1,
                   stroke_fill=(0, 0, 0))  # fmt: skip

@@ -26,6 +26,7 @@ from spikebridge.analysis.following import (
     check_first,
     check_frames,
     follow,
+    join_outputs,
     outputs_of,
 )
 from spikebridge.analysis.streaming import newest_available
@@ -81,7 +82,7 @@ def between_frames(
             parts.append(outputs_of(recording, boxes[len(boxes) - (stop - first) :], first))
     if not parts:
         return outputs_of(recording, np.empty((0, 4)), 0)
-    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return join_outputs(parts)
 
 
 def chained(

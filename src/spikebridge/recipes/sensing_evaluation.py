@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spikebridge.analysis.declared_latencies import DECLARED
-from spikebridge.analysis.following import Outputs, Tracker
+from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.tracking import error_by_speed, target_speed
 from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
 from spikebridge.data.files import VARIABLE, data_folder
@@ -197,7 +197,10 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
     if options.protocol == "B":
         results["by_every"] = [
-            {"every": every, **_joined([_chained(part, tracker, options, every) for part in parts]).score()._asdict()}
+            {
+                "every": every,
+                **join_outputs([_chained(part, tracker, options, every) for part in parts]).score()._asdict(),
+            }
             for every in _EVERY
         ]
     if options.protocol == "D":
@@ -208,7 +211,7 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
 
 
 def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any]:
-    joined = _joined(outputs)
+    joined = join_outputs(outputs)
     results = joined.report()
     speeds = np.concatenate(
         [
@@ -224,10 +227,6 @@ def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any
         edges[-1] = np.nextafter(edges[-1], np.inf)
         bands = error_by_speed(joined.boxes, joined.truths, speeds, edges.tolist())
     return {**results, "by_speed": [band._asdict() for band in bands]}
-
-
-def _joined(outputs: Sequence[Outputs]) -> Outputs:
-    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
 
 
 def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
@@ -247,7 +246,7 @@ def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | Non
 def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
     """A and C with each so-many-th frame."""
     thinned = [_thinned(part, replace(options, keep_every=keep)) for part in parts]
-    between = _joined([_asked(part, tracker, options) for part in thinned])
-    loop = _joined([_chained(part, tracker, options, None) for part in thinned])
+    between = join_outputs([_asked(part, tracker, options) for part in thinned])
+    loop = join_outputs([_chained(part, tracker, options, None) for part in thinned])
     rate = _frame_rate(thinned[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

@@ -1,0 +1,200 @@
+"""What the report of the sensing recipe shows beside its table: measured once after a training, kept in figures.json.
+
+| figure | what is measured |
+|---|---|
+| error against frame rate | protocol D, question A: the same weights at each rate, on at most 60 frames a rate |
+| error against the target's speed | the paper's Fig. 2c: the ANN as if it took no time (C); the ANN and the hybrid with
+the time that they take on the paper's chip (E) |
+| cost | operations of one frame and the bins up to the next, counted; the ANN in every bin beside it |
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from spikebridge.analysis import count_cost, hardware_profile, joules
+from spikebridge.analysis.declared_latencies import DECLARED
+from spikebridge.analysis.following import Outputs, Tracker, join_outputs
+from spikebridge.analysis.operations import Operations
+from spikebridge.analysis.tracking import error_by_speed, target_speed
+from spikebridge.analysis.tracking_pictures import DrawnBox, SeenEvents, tracking_picture
+from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
+from spikebridge.data.event_bins import Crop
+from spikebridge.data.recording import Recording
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.recipes.sensing_baselines import baseline
+from spikebridge.recipes.sensing_scores import Part
+from spikebridge.training.atomic import replacing
+from spikebridge.training.run import Run
+
+_KEEP = (1, 2, 4, 8)
+_MOST_STARTS = 60
+_LEAST_STARTS = 2
+_METHODS = ("hold", "constant_velocity", "kalman", "events")
+_THIRDS = (0.0, 1 / 3, 2 / 3, 1.0)
+_TRUE, _HYBRID, _FRAMES = (255, 255, 255), (80, 220, 120), (250, 200, 60)
+_MOST_BINS, _STRIDE, _ROOM = 144, 3, 16
+
+
+def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Part]) -> dict[str, Any]:
+    """What was measured of a run, from its folder where it is there already.
+
+    Args:
+        run: a finished one.
+        name: of the network.
+        tracker: with its weights.
+        parts: what it is scored on.
+    """
+    path = run.path / "figures.json"
+    results = run.path / "results.json"
+    if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return known
+    measured = {"by frame rate": by_frame_rate(name, tracker, parts), "by speed": by_speed(tracker, parts)}
+    if run.writes:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return measured
+
+
+def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Mean distance between frames (protocol A) at each frame rate, a row a rate.
+
+    Args:
+        name: of the network.
+        tracker: with its weights; the same at each rate.
+        parts: what it is scored on.
+    """
+    others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in _METHODS}
+    rows = []
+    for keep in _KEEP:
+        thinned = [_thinned(part, keep) for part in parts]
+        starts = [(part.recording, k) for part in thinned for k in part.frames]
+        if len(starts) < _LEAST_STARTS:
+            continue
+        # evenly spread, so that every part of the recording counts
+        chosen = [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int))]
+        rate = 1 / float(np.diff(thinned[0].recording.frame_times).mean())
+        row: dict[str, Any] = {"frames a second": round(rate, 2), "starts": len(chosen)}
+        for method, one in {name: tracker, **others}.items():
+            row[method] = join_outputs([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
+        rows.append(row)
+    return rows
+
+
+def by_speed(tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Mean overlap in three bands of the target's speed, a row a band: from the first box alone, streaming.
+
+    Args:
+        tracker: with its weights.
+        parts: what it is scored on.
+    """
+    ann = baseline("ann_hold", tracker, parts, 0.0, 0, _none_of_the_run)
+    chip = DECLARED["tianjic"]
+    asked = {
+        "ANN, offline": [chained(r, ann, frames) for r, frames in parts],
+        "ANN, streaming": [streaming(r, ann, frames, chip.of(sees_events=False)) for r, frames in parts],
+        "hybrid, streaming": [streaming(r, tracker, frames, chip.of()) for r, frames in parts],
+    }
+    some = next(iter(asked.values()))
+    speeds = np.concatenate([_speeds(part.recording)[one.bins] for part, one in zip(parts, some, strict=True)])
+    known = speeds[np.isfinite(speeds)]
+    edges = np.unique(np.quantile(known, _THIRDS)) if len(known) else known
+    if len(edges) < 2:
+        return []
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    rows = [{"from px/s": round(low), "to px/s": round(high)} for low, high in pairwise(edges)]
+    for method, outputs in asked.items():
+        joined = join_outputs(outputs)
+        bands = error_by_speed(joined.boxes, joined.truths, speeds, edges.tolist())
+        for row, band in zip(rows, bands, strict=True):
+            row |= {f"{method}, IoU": round(band.miou, 3), f"{method}, px": round(band.mean_distance_px, 2)}
+    return rows
+
+
+def cost_rows(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Operations and energy of one frame and the bins up to the next, and those of the ANN in every bin.
+
+    Args:
+        network: with its weights.
+        inputs: one frame and some bins of events.
+    """
+    cost = count_cost(network, {name: x for name, x in inputs.items() if name in network.inputs})
+    everywhere = cost.parts["what"].scaled(len(inputs["events"]))
+    owners = [(name, done) for group in (cost.parts, cost.links) for name, done in group.items() if done.num_operations]
+    rows = [_cost(name, done) for name, done in [*owners, ("all", cost.total), ("the ANN in every bin", everywhere)]]
+    return [{**row, "of all": round(row["uJ"] / rows[-2]["uJ"], 2)} for row in rows]
+
+
+def moving_pictures(tracker: SensingTracker, part: Part) -> list[Image.Image]:
+    """The first 0.6 s: frames, events, and the boxes of the truth, the hybrid and its ANN alone, from the first box on.
+
+    Args:
+        tracker: with its weights.
+        part: its beginning is shown.
+    """
+    recording, frames = part
+    stop = min(int(np.searchsorted(recording.frame_bins, recording.frame_bins[frames.start] + _MOST_BINS)), frames.stop)
+    shown = range(frames.start, max(stop, frames.start + 1))
+    followed = chained(recording, tracker, shown)
+    alone = chained(recording, baseline("ann_hold", tracker, [part], 0.0, 0, _none_of_the_run), shown)
+    window = _window(recording, followed)
+    return [
+        _drawn(recording, int(followed.bins[i]), window, followed.boxes[i], alone.boxes[i], followed.truths[i])
+        for i in range(0, len(followed.bins), _STRIDE)
+    ]
+
+
+def _drawn(recording: Recording, bin_: int, window: Crop, hybrid: Any, alone: Any, truth: Any) -> Image.Image:
+    newest = max(0, int(np.searchsorted(recording.frame_bins, bin_, side="right")) - 1)
+    boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
+    boxes += [DrawnBox(alone, _FRAMES, thin=True), DrawnBox(hybrid, _HYBRID)]
+    events = SeenEvents(*recording.events.of_bins(max(0, bin_ - 1), bin_ + 1))
+    scale = max(1.0, min(4.0, 480 / window[2]))
+    caption = f"{(bin_ + 1) * recording.dt:.3f} s"
+    return tracking_picture(recording.frames[newest], events, boxes, caption, scale, window)
+
+
+def _window(recording: Recording, followed: Outputs) -> Crop:
+    """The part of the sensor in which the target and the boxes are, with some room around."""
+    seen = followed.truths[np.isfinite(followed.truths).all(axis=1)]
+    boxes = seen if len(seen) else followed.boxes
+    size = np.array([recording.events.width, recording.events.height])
+    low = (boxes[:, :2].min(axis=0) - _ROOM).clip(0, size - 1).astype(int)
+    high = np.ceil(boxes[:, :2] + boxes[:, 2:]).max(axis=0) + _ROOM
+    wide, tall = (high.clip(low + 1, size) - low).astype(int).tolist()
+    return int(low[0]), int(low[1]), wide, tall
+
+
+def _cost(name: str, done: Operations) -> dict[str, Any]:
+    return {
+        "part": name,
+        "MAC": round(done.macs),
+        "spike additions": round(done.synops),
+        "updates": round(done.updates),
+        "uJ": round(1e6 * joules(done, hardware_profile("45nm")), 3),
+    }
+
+
+def _thinned(part: Part, keep: int) -> Part:
+    kept = range(max(1, -(-part.frames.start // keep)), -(-part.frames.stop // keep))
+    return Part(part.recording.thinned(keep), kept)
+
+
+def _after(tracker: Tracker, recording: Recording, frame: int) -> Outputs:
+    return between_frames(recording, tracker, range(frame, frame + 1))
+
+
+def _speeds(recording: Recording) -> Any:
+    return target_speed(recording.boxes, recording.dt)
+
+
+def _none_of_the_run(name: str) -> Tracker:
+    raise ConfigError(f"no baseline {name!r}")
