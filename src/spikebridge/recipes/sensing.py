@@ -260,7 +260,8 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
 def report(run: Run) -> Path:
     """Writes report.html: the table beside the baselines, error by bin, the network drawn."""
     config = run.config_as(Config)
-    return sensing_report.write(run, build(config), _command(config))
+    inputs = example(config)
+    return sensing_report.write(run, build(config), _command(config), tracker(run), _scored(config), inputs)
 
 
 def _command(config: Config) -> str:
