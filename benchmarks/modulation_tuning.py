@@ -3,9 +3,9 @@
     python benchmarks/modulation_tuning.py [--dataset digits] [--methods hmn xdg_ewc]
 
 Eight tasks (two groups) of a seed that is never reported, scored on validation pictures that the reported runs never
-score on. Every way to keep something gets the same points for all its methods; the others choose among the rates. The best ACC
-counts; of strengths within .003 of it the largest is taken, because more tasks will come. A stopped search goes on
-where it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
+score on. All methods that keep old tasks in the same way get the same points; the others choose among the rates. The
+best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. A stopped search
+goes on where it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
 `spikebridge/recipes/modulation_methods.py` is copied.
 """
 

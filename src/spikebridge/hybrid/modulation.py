@@ -75,7 +75,7 @@ class Gate(_Factor):
         super().__init__(None, learn, gate=gate)
 
 
-def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B *M"]:
+def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
     """A signal of one layer with time and batch in front: `(C,)` holds for all, `(B, C)` is per sample.
 
     Args:
@@ -132,7 +132,8 @@ class ThresholdModulation:
 class GateModulation:
     """Closed neurons' spikes are stopped: the limit of `ThresholdModulation` for a large `v_t`, for binary V.
 
-    A closed neuron integrates, but nobody reads it. It acts on a `Gate` behind the spiking layer.
+    A closed neuron integrates, but nobody reads it. It acts on a `Gate` behind the spiking layer. Where V changes in
+    time the two differ: behind a gate a neuron fires unseen, under a raised threshold it keeps its charge.
 
     Example:
         >>> import torch

@@ -127,7 +127,7 @@ class Branch(nn.Module):
 
     def modulation(
         self,
-        signals: Sequence[Float[Tensor, "*M"]],
+        signals: Sequence[Float[Tensor, "..."]],
         by: ThresholdModulation | GateModulation = GATES,
     ) -> dict[str, Any]:
         """The arguments that open and close hidden neurons: `branch(x, **branch.modulation(signals))`.

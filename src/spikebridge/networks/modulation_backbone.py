@@ -78,7 +78,7 @@ class Backbone(nn.Module):
         self.centre = x.mean()
         return self
 
-    def forward(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B C"]]:
+    def forward(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
         """The drives of each hidden layer.
 
         Args:
@@ -94,12 +94,12 @@ class Backbone(nn.Module):
             raise ShapeError(f"the backbone needs recordings of {self.num_steps} steps, but got {len(x)}")
         return self.drives(mean[0])
 
-    def drives(self, mean: Float[Tensor, "B N"]) -> list[Float[Tensor, "B C"]]:
+    def drives(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
         """The same from time-means."""
         features = self.body(mean - self.centre)
         return [head(features) for head in self.heads]
 
-    def signals(self, drives: Sequence[Float[Tensor, "B C"]]) -> list[Float[Tensor, "B C"]]:
+    def signals(self, drives: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
         """V in 0..1: the sigmoid of the drives, steeper by `scale`."""
         return [torch.sigmoid(self.scale * drive) for drive in drives]
 
@@ -145,7 +145,7 @@ class Gating(nn.Module):
         self.backbone, self.bins = backbone, bins
         self.opening = nn.ModuleList(opening)
 
-    def drives(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B C"]]:
+    def drives(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
         """How much each hidden neuron is to open, for each recording."""
         drives = self.backbone(x)
         return drives if self.bins is None else [self.bins.score(drive) for drive in drives]
@@ -156,8 +156,8 @@ class Gating(nn.Module):
         return opening
 
     def gates(
-        self, drives: Sequence[Float[Tensor, "S C"]], num_samples: int | None = None
-    ) -> list[Bool[Tensor, "Q C"]]:
+        self, drives: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
+    ) -> list[Bool[Tensor, "Q _"]]:
         """Open neurons of each layer, one row for each `num_samples` samples of one task, in their order.
 
         Args:

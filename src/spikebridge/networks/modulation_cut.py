@@ -26,7 +26,7 @@ _AXES = {
 }
 
 
-def open_places(branch: Branch, gates: Sequence[Bool[Tensor, " C"]]) -> dict[str, tuple[Tensor | None, ...]]:
+def open_places(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str, tuple[Tensor | None, ...]]:
     """The open neurons along each axis of each parameter of a branch, by number; None is all.
 
     Args:
@@ -52,7 +52,7 @@ def open_places(branch: Branch, gates: Sequence[Bool[Tensor, " C"]]) -> dict[str
     return {name: tuple(numbers[layer] for layer in _AXES[name]) for name, _ in branch.named_parameters()}
 
 
-def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, " C"]]) -> Branch:
+def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
     """The open part of a branch as a branch of its own, with copies of the open weights.
 
     Args:
@@ -84,7 +84,7 @@ def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, " C"]]) -> Branch:
 
 
 def per_sample_logits(
-    branch: Branch, x: Float[Tensor, "T B N"], gates: Sequence[Bool[Tensor, "B C"]]
+    branch: Branch, x: Float[Tensor, "T B N"], gates: Sequence[Bool[Tensor, "B _"]]
 ) -> Float[Tensor, "B K"]:
     """Logits where each sample has gates of its own: samples with equal gates share one sub-network.
 

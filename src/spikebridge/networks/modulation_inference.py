@@ -47,7 +47,7 @@ class GateTable:
         ([0, 0], [False, True])
     """
 
-    def __init__(self, gates: Sequence[Bool[Tensor, "K C"]], new_below: float | None = None) -> None:
+    def __init__(self, gates: Sequence[Bool[Tensor, "K _"]], new_below: float | None = None) -> None:
         if not gates or len({len(layer) for layer in gates}) != 1:
             raise ShapeError(f"a table needs one row a task in each layer, but got {[len(layer) for layer in gates]}")
         self.gates = [layer.bool() for layer in gates]
@@ -63,11 +63,11 @@ class GateTable:
         """Memory of the table."""
         return sum(layer.numel() for layer in self.gates)
 
-    def of_task(self, task: int) -> list[Bool[Tensor, " C"]]:
+    def of_task(self, task: int) -> list[Bool[Tensor, "_"]]:
         """The gates of a task, one a layer."""
         return [layer[task] for layer in self.gates]
 
-    def infer_task(self, drives: Sequence[Float[Tensor, "Q C"]]) -> Guess:
+    def infer_task(self, drives: Sequence[Float[Tensor, "Q _"]]) -> Guess:
         """The task whose gate points most as the drives do; ties go to the lower number.
 
         Args:

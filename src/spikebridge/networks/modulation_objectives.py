@@ -58,7 +58,7 @@ def dissimilarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": similarity_loss, "dissimilarity": dissimilarity_loss}
 
 
-def floor_loss(signals: Sequence[Pairs], rho: float) -> Tensor:
+def floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) -> Tensor:
     """How far the mean opening lies below a minimum, `max(rho - mean V, 0)`, summed over layers.
 
     Example:
@@ -69,8 +69,8 @@ def floor_loss(signals: Sequence[Pairs], rho: float) -> Tensor:
 
 
 def bin_loss(
-    first: Sequence[Float[Tensor, "P n C b"]],
-    second: Sequence[Float[Tensor, "P n C b"]],
+    first: Sequence[Float[Tensor, "P n _ b"]],
+    second: Sequence[Float[Tensor, "P n _ b"]],
     target: Float[Tensor, " P"],
     use_weight: float = 0.05,
 ) -> Tensor:

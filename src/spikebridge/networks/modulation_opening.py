@@ -47,7 +47,7 @@ class KWinners(Discretizer):
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
         number = max(1, round(self.rho * h.shape[-1]))
         order = h.detach().sort(dim=-1, descending=True, stable=True).indices
-        hard = torch.zeros_like(h).scatter_(-1, order[..., :number], 1.0)
+        hard = (order.argsort(-1) < number).to(h.dtype)  # the rank of each value
         return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
 
     def extra_repr(self) -> str:
@@ -98,7 +98,7 @@ class DensityController(Discretizer):
         return f"rho={self.rho:g}"
 
 
-def opening_report(gates: Sequence[Bool[Tensor, "K C"]]) -> list[dict[str, Any]]:
+def opening_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
     """How many neurons of each layer are open, over tasks; warns where a task has fewer than 50.
 
     Args:

@@ -88,7 +88,7 @@ class Config:
     """Pictures of a task for the Fisher information."""
     hidden: tuple[int, ...] = ()
     """Sizes of the backbone's ReLU layers; empty is the released code, (512, 512) the paper."""
-    num_pairs: int = 1600
+    num_pairs: int = 800
     """Pairs of tasks that the backbone learns from, each shown six times."""
     unit_lr: float = 3e-3
     """Learning rate of the backbone and its units."""
@@ -183,8 +183,8 @@ PRESETS = {
         num_train=400,
         num_test=200,
         epochs=4,
-        num_pairs=160,
-        num_fisher=100,
+        num_pairs=96,
+        num_fisher=50,
     ),
     "default": Config(),
     "table": Config(methods=tuple(METHODS), num_tasks=40, num_seeds=4),

@@ -1,0 +1,134 @@
+"""The table of the modulation recipe: methods and seeds, each cell on its own, results merged after every cell.
+
+    python benchmarks/modulation.py [--dataset digits] [--folder RUN] [--methods hmn xdg_ewc] [--seeds 0 1]
+
+Digits: 40 tasks in 10 groups, every method, four seeds. MNIST: the six methods that decide whether learned gates are
+worth it (HMN, the fixed projection, the oracle that is told the group, XdG, and both ungated networks with EWC). A
+stopped table goes on where it was; what is there is written at once, with the number of seeds of each row. Rates and
+strengths were chosen on tasks of their own (modulation_tuning.py). Writes benchmarks/results/modulation.json.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from spikebridge.recipes import modulation, modulation_table
+from spikebridge.recipes.modulation_methods import METHODS
+from spikebridge.training import Run
+from spikebridge.training.atomic import replacing
+from spikebridge.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "modulation.json"
+SIX = ("hmn", "projection", "group_ewc", "xdg_ewc", "ann_ewc", "snn_ewc")
+CONFIGS = {
+    "digits": modulation.PRESETS["table"],
+    "mnist": replace(modulation.PRESETS["mnist"], methods=(*SIX, "single"), num_tasks=40, num_seeds=4),
+}
+# those that decide come first, the slow ones last
+FIRST = ("hmn", "projection", "single", "xdg_ewc", "group_ewc", "ann_ewc", "snn_ewc")
+LAST = ("wide_ewc", "per_sample")
+LARGE = ("matrix", "representation", "seen", "unseen")
+
+
+def cells(config: modulation.Config) -> Iterator[tuple[str, int]]:
+    """Methods and seeds in the order of their turn."""
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    others = [name for name in config.methods if name not in (*FIRST, *LAST)]
+    for names in (FIRST, others, LAST):
+        yield from ((name, seed) for seed in seeds for name in names if name in config.methods)
+
+
+def merged(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The results of all cells that are done, by method."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path, child in run.children().items():
+        if path.count("/") == 1 and child.finished:
+            found.setdefault(path.partition("/")[0], []).append(child.results())
+    return {name: sorted(found[name], key=lambda cell: cell["seed"]) for name in METHODS if name in found}
+
+
+def targets(scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The targets that the table decides, with what was measured."""
+    rows: list[dict[str, Any]] = []
+    if "hmn" not in scores:
+        return rows
+
+    def mean(name: str, key: str) -> float:
+        return fmean(cell[key] for cell in scores[name])
+
+    one = fmean(cell["modes"]["inferred"]["1"]["accuracy"] for cell in scores["hmn"])
+    if "single" in scores:
+        gap = 100 * (mean("single", "acc") - one)
+        rows.append(_target("points below the ceiling, gate from one picture", gap, 1.0, gap <= 1.0))
+    if "xdg_ewc" in scores:
+        ratio = mean("hmn", "transfer") / mean("xdg_ewc", "transfer")
+        rows.append(_target("transfer, times that of XdG at equal opening", ratio, 2.0, ratio >= 2))
+    for rival in ("projection", "group_ewc", "ann_ewc"):
+        if rival in scores:
+            gap = mean("hmn", "acc") + mean("hmn", "transfer") - mean(rival, "acc") - mean(rival, "transfer")
+            rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0))
+    slope = 100 * fmean(cell["growth of seconds"] for cell in scores["hmn"])
+    rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1))
+    drop = mean("hmn", "just_learnt_first") - mean("hmn", "just_learnt_last")
+    rows.append(_target("just learnt, first four above last four [points]", 100 * drop, 2.0, 100 * drop <= 2))
+    return rows
+
+
+def _target(figure: str, measured: float, target: float, met: bool) -> dict[str, Any]:
+    return {"figure": figure, "measured": round(measured, 4), "target": target, "met": met}
+
+
+def write(dataset: str, run: Run) -> None:
+    """Puts what is there into the results file, beside the other data sets."""
+    scores = merged(run)
+    content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    planned = run.config["num_seeds"] * len(run.config["methods"])
+    content[dataset] = {
+        "cells done": sum(map(len, scores.values())),
+        "cells planned": planned,
+        "targets": targets(scores),
+        **modulation_table.compare(scores),
+        "cells": {
+            name: [{key: value for key, value in cell.items() if key not in LARGE} for cell in seeds]
+            for name, seeds in scores.items()
+        },
+        "config": run.config,
+        "environment": describe_environment(),
+    }
+    with replacing(RESULTS) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def main() -> None:
+    """Runs what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", choices=tuple(CONFIGS), default="digits")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--methods", nargs="+")
+    parser.add_argument("--seeds", nargs="+", type=int)
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    config = CONFIGS[words.dataset]
+    run = Run.create(words.folder or Path(f"runs/modulation-{words.dataset}"), "modulation", config, resume=True)
+    shown = modulation.recordings(config)
+    for name, seed in cells(config):
+        if (words.methods and name not in words.methods) or (words.seeds and seed not in words.seeds):
+            continue
+        child = run.child(f"{name}/seed-{seed}")
+        if not child.finished:
+            found = modulation.train_one(config, name, seed, child, shown, quiet=True)
+            print(name, seed, f"ACC {found['acc']:.4f}", f"transfer {found['transfer']}", flush=True)
+        write(words.dataset, run)
+    if sum(map(len, merged(run).values())) == config.num_seeds * len(config.methods):
+        run.save_results(modulation_table.compare(merged(run)))
+        print(modulation.report(run))
+
+
+if __name__ == "__main__":
+    main()
