@@ -2,6 +2,7 @@
 
     spikebridge train sensing                     # on the real recording where it is there, else on generated scenes
     spikebridge train sensing --preset quick      # generated scenes, in seconds
+    spikebridge train sensing --preset shipped    # what comes with the package: real, generated, and clips
     spikebridge train sensing --preset ablation   # every network, three seeds
 
 The target's box is known at frames (protocol A: true boxes of the last two); where is the target at the end of each bin
@@ -23,7 +24,7 @@ on the third; hold and constant velocity stand in the same harness.
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -125,11 +126,19 @@ class Config:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
 
 
+_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=6, finding_epochs=14, finding_shake=1.5)
+
 PRESETS = {
-    "quick": Config(recording="generated", num_scenes=3, epochs=2, finding_epochs=3),
+    "quick": Config(recording="generated", num_scenes=2, epochs=3, finding_epochs=2),
     "default": Config(),
-    "three": Config(recording="real", num_seeds=3),
-    "ablation": Config(networks=tuple(KINDS), num_seeds=3),
+    "shipped": _BOTH,
+    "three": replace(_BOTH, num_seeds=3),
+    "large": replace(_BOTH, num_features=32),
+    # stride 8 and three bottlenecks, as the demonstration that the authors released; their crops have 145 px
+    "paper": replace(_BOTH, size="resnet", num_features=1024, crop=144, reach=4),
+    "ablation": Config(
+        networks=tuple(name for name in KINDS if name != "correlation"), num_seeds=3, epochs=5, finding_epochs=0
+    ),
 }
 
 
