@@ -36,7 +36,7 @@ class Fisher:
 
     labels: Literal["drawn", "all", "predicted"] = "drawn"
     num_samples: int | None = None
-    chunk_size: int = 32
+    chunk_size: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
