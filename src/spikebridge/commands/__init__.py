@@ -7,6 +7,7 @@ from spikebridge.commands.doctor import Doctor
 from spikebridge.commands.draw import Draw
 from spikebridge.commands.evaluate import Eval
 from spikebridge.commands.listing import List
+from spikebridge.commands.live import Live
 from spikebridge.commands.report import Report
 from spikebridge.commands.track import Track
 from spikebridge.commands.train import Train
@@ -20,5 +21,6 @@ COMMANDS: dict[str, type[Command]] = {
     "doctor": Doctor,
     "data": Data,
     "copy": Copy,
+    "live": Live,
     "track": Track,
 }

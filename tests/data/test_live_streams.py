@@ -1,0 +1,221 @@
+"""Live streams put into bins: lines from a pipe or socket, a camera, a recording played at its own speed."""
+
+import io
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from spikebridge.data import arriving as arriving_file
+from spikebridge.data.arriving import Arriving
+from spikebridge.data.event_lines import blocks, follow_lines, listen, take_block
+from spikebridge.data.events import make_events
+from spikebridge.data.live_camera import follow_camera, follow_device
+from spikebridge.data.played_recording import PlayedRecording
+from spikebridge.data.scene import film
+from spikebridge.data.turning_disk import TurningDisk
+from spikebridge.errors import ConfigError, DataError
+
+BOX = np.array([0.0, 0.0, 2.0, 2.0])
+
+
+def sensor(dt: float = 0.001) -> Arriving:
+    return Arriving(dt, height=4, width=6, box=BOX)
+
+
+def begun(dt: float = 0.001) -> Arriving:
+    stream = sensor(dt)
+    stream.add_frame(0, np.zeros((4, 6), np.uint8))
+    return stream
+
+
+def at(*times: int, x: int = 1) -> Any:
+    return make_events(times, [x] * len(times), [0] * len(times), [1] * len(times))
+
+
+def test_a_bin_is_complete_once_something_later_has_come() -> None:
+    stream = begun()
+    stream.add(at(10, 999))
+    assert not stream._bins
+    stream.add(at(1000))
+    assert stream.wait(0) == 1
+    inputs = stream.inputs(0, 1)
+    assert len(inputs["events"].x) == 2
+    assert (inputs["frame_age"], inputs["elapsed"]) == (0.001, 0.001)
+    assert inputs["box"] is BOX
+    stream.end()
+    assert stream.wait(1) == 2
+    assert "box" not in stream.inputs(1, 2)
+    assert stream.wait(2) is None
+
+
+def test_nothing_comes_before_the_first_frame() -> None:
+    stream = sensor()
+    stream.add(at(1, 2))
+    stream.add_frame(5000, np.zeros((4, 6), np.uint8))
+    stream.add(at(5001, 6001))
+    assert len(stream.inputs(0, 1)["events"].x) == 1
+
+
+@given(st.lists(st.integers(0, 20_000), min_size=1, max_size=40), st.integers(1, 7))
+def test_no_event_is_lost_or_doubled_however_packets_and_steps_are_cut(times: list[int], size: int) -> None:
+    stream = begun()
+    ordered = sorted(times)
+    for k in range(0, len(ordered), size):
+        stream.add(at(*ordered[k : k + size]))
+    stream.end()
+    taken, done = [], 0
+    while (complete := stream.wait(done)) is not None:
+        stop = min(complete, done + size)
+        taken.append(len(stream.inputs(done, stop)["events"].x))
+        done = stop
+    assert sum(taken) == len(times)
+    assert done == ordered[-1] // 1000 + 1
+
+
+def test_events_before_a_frame_are_in_its_picture() -> None:
+    stream = begun()
+    stream.add(at(1100, 1200))
+    stream.add_frame(1500, np.ones((4, 6), np.uint8))
+    stream.add(at(1600, 2500))
+    inputs = stream.inputs(0, 2)
+    assert inputs["frame"].max() == 1
+    assert len(inputs["events"].x) == 1
+    assert inputs["frame_age"] == pytest.approx(0.0005)
+
+
+def test_what_cannot_be_meant_is_counted_and_the_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = begun()
+    stream.add(at(10, x=6))
+    stream.add_frame(20, np.zeros((2, 2), np.uint8))
+    stream.add(at(10**15))
+    stream.add_frame(10**15, np.zeros((4, 6), np.uint8))
+    assert (stream.num_bad, len(stream._bins)) == (4, 0)
+    assert stream.why_bad == "an event off the sensor of 6 x 4 pixels"
+    stream.add(at(2500))
+    stream.add(at(100))
+    assert stream.num_late == 1
+    monkeypatch.setattr(arriving_file, "MOST_WAITING", 3)
+    stream.add(at(2600, 2700, 3100, 3200, 4100))
+    assert stream.num_dropped > 0
+    assert stream._waiting <= 3
+
+
+def test_lines_are_events_and_frames(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 6), 7, np.uint8)).save(tmp_path / "a.png")
+    stream = sensor()
+    take_block(f"frame,0,{tmp_path / 'a.png'}\n100,1,2,1\n\n200,3,3,0\n1500,5,3,1\n".encode(), stream)
+    inputs = stream.inputs(0, 1)
+    assert inputs["frame"].tolist() == [[7] * 6] * 4
+    assert [column.tolist() for column in inputs["events"]] == [[1, 3], [2, 3], [True, False]]
+    assert stream.num_bad == 0
+
+
+def test_bad_lines_are_counted_one_by_one() -> None:
+    stream = begun()
+    take_block(b"100,1,2,1\nhello\n200,1,2\n300,1,2,5\n-4,1,2,1\nframe,x,y\nframe,9\n400,1,1,1\n1500,0,0,1\n", stream)
+    assert len(stream.inputs(0, 1)["events"].x) == 2
+    assert stream.num_bad == 6
+    assert "'hello'" in stream.why_bad
+
+
+def test_lines_are_put_together_from_pieces() -> None:
+    class Pieces(io.RawIOBase):
+        def __init__(self) -> None:
+            self.left = [b"1,2,", b"3,1\n4,", b"5,6,0\n7"]
+
+        def read(self, size: int = -1) -> bytes:
+            return self.left.pop(0) if self.left else b""
+
+    assert list(blocks(Pieces())) == [b"1,2,3,1\n", b"4,5,6,0\n", b"7"]
+
+
+def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "a.png")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def send() -> None:
+        for _ in range(200):
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(f"frame,0,{tmp_path / 'a.png'}\n10,1,1,1\n1200,1,1,1\n".encode())
+                    return
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    stream = sensor()
+    with listen(port) as lines:
+        follow_lines(lines, stream).join(timeout=10)
+    sender.join(timeout=10)
+    assert stream.wait(0) == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="choose another one"):
+        listen(taken.getsockname()[1])
+
+
+def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = np.array(
+        [(1000, 1, 1, 1), (2500, 2, 2, 0)],
+        np.dtype([("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "i1")]),
+    )
+    frames = [SimpleNamespace(image=np.full((4, 6, 3), 9, np.uint8), timestamp=900)]
+    batches = [SimpleNamespace(numpy=lambda: columns)]
+    camera = SimpleNamespace(
+        isEventStreamAvailable=lambda: True,
+        isFrameStreamAvailable=lambda: True,
+        getEventResolution=lambda: (6, 4),
+        isRunning=lambda: bool(frames or batches),
+        getNextFrame=lambda: frames.pop() if frames else None,
+        getNextEventBatch=lambda: batches.pop() if batches else None,
+    )
+    package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
+    monkeypatch.setitem(sys.modules, "dv_processing", package)
+    stream = follow_camera(0.001, BOX)
+    assert stream.wait(0) is not None
+    inputs = stream.inputs(0, 1)
+    assert inputs["frame"].max() == 9
+    assert inputs["events"].x.tolist() == [1]
+
+
+def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dv_processing", None)
+    with pytest.raises(ConfigError, match=r"pip install spikebridge\[camera\]"):
+        follow_camera(0.001, BOX)
+
+    def nothing() -> None:
+        raise RuntimeError("no device")
+
+    package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=nothing)))
+    monkeypatch.setitem(sys.modules, "dv_processing", package)
+    with pytest.raises(DataError, match="no event camera answers"):
+        follow_camera(0.001, BOX)
+    blind = SimpleNamespace(isEventStreamAvailable=lambda: True, isFrameStreamAvailable=lambda: False)
+    with pytest.raises(DataError, match="has to give events and frames"):
+        follow_device(blind, 0.001, BOX)
+
+
+def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
+    recording = film(TurningDisk(height=32, width=32), duration=0.1, dt=0.005)
+    played = PlayedRecording(recording, 0, recording.frame_boxes[0], loop=True)
+    begin, done, boxes = time.perf_counter(), 0, []
+    while done < recording.num_bins + 3:
+        assert played.wait(done) > done
+        boxes.append("box" in played.inputs(done, done + 1))
+        done += 1
+    assert time.perf_counter() - begin >= done * 0.005 - 0.001
+    assert [k for k, told in enumerate(boxes) if told] == [0, recording.num_bins]
+    once = PlayedRecording(recording, 0, recording.frame_boxes[0], speed=1000)
+    assert once.wait(recording.num_bins) is None
+    with pytest.raises(ConfigError, match="speed above 0"):
+        PlayedRecording(recording, 0, recording.frame_boxes[0], speed=0)
