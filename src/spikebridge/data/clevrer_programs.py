@@ -1,6 +1,7 @@
 """The vocabulary of CLEVRER's programs: postfix tokens, and the names that the original files have for some of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from spikebridge.data.scenes import ATTRIBUTES
 from spikebridge.errors import DataError, did_you_mean
@@ -32,7 +33,7 @@ ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
 """Tokens of the original question files, and what they are called here."""
 
 
-def read_program(tokens: Sequence[str] | str, place: str, more: Sequence[str] = ()) -> tuple[str, ...]:
+def read_program(tokens: Any, place: str, more: Sequence[str] = ()) -> tuple[str, ...]:
     """A program as tokens of `TOKENS`.
 
     Args:

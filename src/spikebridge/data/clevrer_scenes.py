@@ -177,9 +177,9 @@ def _simulated(plain: Mapping[str, Any], place: str, video: int | str | None) ->
 
 def _scene(
     video: int | str,
-    objects: Sequence[Any],
-    trajectory: Sequence[Any],
-    collisions: Sequence[Any],
+    objects: Any,
+    trajectory: Any,
+    collisions: Any,
     what_if: Mapping[Any, Sequence[Any]],
     place: str,
 ) -> Scene:

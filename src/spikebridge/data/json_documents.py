@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from spikebridge.data.opening import opened
 from spikebridge.errors import DataError
@@ -62,7 +62,7 @@ def _objects(file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[st
         raise DataError(f"{path}: expected {expected}, but the file is empty.")
 
 
-def _lines(file: BinaryIO, path: str) -> Iterator[bytes]:
+def _lines(file: Any, path: str) -> Iterator[bytes]:
     number = 1
     while line := file.readline(MOST_BYTES_OF_A_LINE + 1):
         if len(line) > MOST_BYTES_OF_A_LINE and number > 1:
@@ -80,7 +80,7 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def _document(first: bytes, file: BinaryIO, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _document(first: bytes, file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
     content = first + file.read(MOST_BYTES_OF_A_DOCUMENT + 1 - len(first))
     if len(content) > MOST_BYTES_OF_A_DOCUMENT:
         raise DataError(

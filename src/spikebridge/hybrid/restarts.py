@@ -51,8 +51,8 @@ def run_kernel(
     return _stretches(kernel, x, carry, starts, flags)
 
 
-def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *N"]:
-    """The last value of each window.
+def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"]:
+    """The last value of each window, whose shape may be another than that of a sample.
 
     Example:
         >>> from spikebridge.hybrid import Sum
@@ -65,7 +65,7 @@ def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *N"
     return _loop(kernel, steps, None, [False] * len(steps))[0][-1]
 
 
-def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Restart]) -> tuple[Signal, State]:
+def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Restart]) -> tuple[Shaped[Tensor, "T B *M"], State]:
     step, values = kernel.stepper(x[0]), []
     for x_t, flag in zip(x.unbind(0), flags, strict=True):
         h_t, carry = step(x_t, _restarted(kernel, x_t, carry, flag))

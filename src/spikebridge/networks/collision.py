@@ -48,11 +48,11 @@ class WholeWindow(Kernel):
     def initial_state(self, x_t: Step) -> Samples:
         return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Step, Samples]:
+    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Float[Tensor, "B *M"], Samples]:
         seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
         return self.last(seen.movedim(1, 0)), Samples(seen)
 
-    def last(self, x: Signal) -> Step:
+    def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         return x.movedim(0, -1)
 
 
@@ -72,7 +72,7 @@ class FirstConvolutions(WholeWindow):
         super().__init__(num_samples)
         self.convolution = over_time(num_channels, num_features, width)
 
-    def last(self, x: Signal) -> Step:
+    def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         rows = x.movedim(0, -1)
         features = self.convolution(rows.flatten(0, -3).unsqueeze(2)).squeeze(2)
         return features.unflatten(0, rows.shape[:-2])
@@ -144,7 +144,7 @@ class EventAt(Discretizer):
         self.register_buffer("v_threshold", torch.tensor(v_threshold))
         self.surrogate = surrogate
 
-    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K M B *N2"], None]:
         """From scores `(K, M, B, T + 1)` to spike and frame `(K, M, B, 2)`."""
         spikes = self.surrogate(log_odds(h) - self.v_threshold)
         return torch.stack([spikes, expected_frame(h)], -1), None
