@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.deploy.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle_draft import Draft, Progress, rhythm
@@ -18,11 +18,13 @@ from spikebridge.deploy.bundle_recording import Sample, refuse_silence
 from spikebridge.deploy.manifest import InputRecord, Manifest, SampleRecord
 from spikebridge.deploy.manifest_text import write_manifest
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Transmission, every
+
+SIGNAL = "signal"
 
 
 def export(
-    network: HybridNetwork,
+    network: HybridNetwork | HybridUnit,
     inputs: Mapping[str, Tensor],
     path: Path | str,
     *,
@@ -33,7 +35,7 @@ def export(
     """Writes a network as a bundle.
 
     Args:
-        network: the trained one; it is left as it is.
+        network: the trained one; it is left as it is. A hybrid unit alone becomes a network of one link.
         inputs: a small input on which every layer spikes and every unit acts, `(T, B, *N)` each.
         path: the folder to make.
         ticks: base ticks of the input; None means the most for which every input has exactly the samples given.
@@ -49,6 +51,8 @@ def export(
     target = Path(path)
     if target.exists():
         raise ExportError(f"{target} is there already; name another folder or remove it first")
+    if isinstance(network, HybridUnit):
+        network, inputs = _around(network), {SIGNAL: next(iter(inputs.values()))}
     if not isinstance(network, HybridNetwork):
         raise ExportError(f"a bundle holds a HybridNetwork, but got a {type(network).__name__}")
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -64,6 +68,14 @@ def export(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Bundle.open(target)
+
+
+def _around(unit: HybridUnit) -> HybridNetwork:
+    """A unit between an input and an output; its step is that of its kernel, else it counts in seconds."""
+    dt = getattr(unit.kernel, "dt", None) or 1.0
+    links = [Transmission(SIGNAL, "output", unit, name="unit")]
+    parts = {"output": nn.Identity()}
+    return HybridNetwork(dt=dt, inputs={SIGNAL: every(dt)}, parts=parts, links=links, outputs=["output"])
 
 
 def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None) -> Sample:

@@ -7,14 +7,15 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.bundle import file_name
 from spikebridge.deploy.bundle_draft import Draft, rhythm
+from spikebridge.deploy.bundle_functions import DiscretizerFunction, KernelFunction, check_function
 from spikebridge.deploy.bundle_parts import node_of_path
 from spikebridge.deploy.bundle_recording import Sample
-from spikebridge.deploy.bundle_stages import stage_record
-from spikebridge.deploy.manifest import LinkRecord, UnitRecord
+from spikebridge.deploy.bundle_stages import FUNCTION, is_known, stage_record
+from spikebridge.deploy.manifest import LinkRecord, Setting, StageRecord, UnitRecord
 from spikebridge.deploy.nir_write import to_nir
 from spikebridge.deploy.onnx_write import write_onnx
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Kernel, Modulation, Transmission
 from spikebridge.hybrid.discretizer import Fire
 from spikebridge.hybrid.route import Route
 
@@ -70,11 +71,13 @@ def _unit(
         module = getattr(unit, stage)
         if isinstance(module, Fire):
             stages["fires"] = _fire(draft, network, route, unit, module, sample)
+        elif module is not None and stage != "window" and not is_known(module):
+            stages |= _function(draft, route, unit, sample, stage)
         elif module is not None:
             stages[stage], own = stage_record(module, f"the {stage} of link {route.name!r}")
             tensors |= {f"{stage}.{name}": value for name, value in own.items()}
     if unit.nonlinearity is not None and not isinstance(unit.nonlinearity, nn.Identity):
-        signals = {"value": _after(route, unit, sample, "kernel")[0]}
+        signals = {"value": _after(route, unit, sample, "kernel").flatten(0, 1)[0]}
         if route.link.context is not None:
             signals["context"] = sample.signal(route.link.context)[0]
         content = write_onnx(unit.nonlinearity, signals, name=f"the nonlinearity of link {route.name!r}")
@@ -82,9 +85,27 @@ def _unit(
     return UnitRecord(**stages)
 
 
+def _function(draft: Draft, route: Route, unit: HybridUnit, sample: Sample, stage: str) -> dict[str, Any]:
+    """A stage that is not known by name, as a function of one window."""
+    where = f"the {stage} of link {route.name!r}"
+    values = _after(route, unit, sample, "window" if stage == "kernel" else "nonlinearity")
+    check_function(unit, stage, values, where)
+    settings: dict[str, Setting]
+    function: nn.Module
+    if isinstance(unit.kernel, Kernel) and stage == "kernel":
+        function, settings = KernelFunction(unit.kernel), {"keep": False}
+    else:
+        discretizer: Any = unit.discretizer
+        length = unit.window.length or 1 if unit.window is not None else 1
+        function, settings = DiscretizerFunction(discretizer, length), {"kind": discretizer.kind}
+    content = write_onnx(function, {"value": values[0].movedim(0, 1)}, name=where)
+    file = draft.save(f"ann/{file_name(route.name)}.{stage}.onnx", content)
+    return {stage: StageRecord(FUNCTION, settings), f"{stage}_function": file}
+
+
 def _fire(draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, fire: Fire, sample: Sample) -> str:
     try:
-        x = _after(route, unit, sample, "nonlinearity")
+        x = _after(route, unit, sample, "nonlinearity").flatten(0, 1)
         written = to_nir(fire.layer, x, dt=route.clock.period * network.dt)
     except ExportError as reason:
         raise ExportError(f"the layer of Fire in link {route.name!r}: {reason}") from None
@@ -92,7 +113,7 @@ def _fire(draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, 
 
 
 def _after(route: Route, unit: HybridUnit, sample: Sample, stage: str) -> Tensor:
-    """What a stage of a unit gives on the sample, `(K, B, *N)`."""
+    """What a stage of a unit gives on the sample, `(K, M, B, *N)`."""
     x = sample.signal(route.link.source)
     opens = torch.zeros(len(x), dtype=torch.bool) if route.trigger is not None else None
     context = None
@@ -102,7 +123,7 @@ def _after(route: Route, unit: HybridUnit, sample: Sample, stage: str) -> Tensor
         context = context.expand(number, *context.shape[1:])
     with torch.no_grad():
         stages, _ = unit.stages(x, None, opens=opens, context=context)
-    values: Tensor = getattr(stages, stage).flatten(0, 1)
+    values: Tensor = getattr(stages, stage)
     if not len(values):
         raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
     return values

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Step
 from spikebridge.deploy.bundle import Bundle
-from spikebridge.deploy.bundle_stages import stage_of
+from spikebridge.deploy.bundle_functions import FunctionDiscretizer, FunctionKernel
+from spikebridge.deploy.bundle_stages import FUNCTION, stage_of
 from spikebridge.deploy.manifest import LinkRecord, Manifest, Rhythm
 from spikebridge.deploy.nir_read import from_nir
 from spikebridge.deploy.onnx_session import OnnxSession
@@ -153,15 +154,27 @@ def _unit(bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor]) -> Hy
     for stage in ("window", "kernel", "discretizer"):
         own = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
         words = getattr(record, stage)
-        stages.append(None if words is None else stage_of(words, own))
+        named = words is not None and words.name != FUNCTION
+        stages.append(stage_of(words, own) if named else None)
     window, kernel, discretizer = stages
+    if record.kernel_function is not None:
+        function = _function(bundle, record.kernel_function)
+        length = getattr(window, "length", None) or 1
+        kernel = FunctionKernel(function, length, function.session.num_axes - 2)
+    if record.discretizer_function is not None and record.discretizer is not None:
+        function = _function(bundle, record.discretizer_function)
+        discretizer = FunctionDiscretizer(function, record.discretizer.settings.get("kind"))
     if record.fires is not None:
         discretizer = Fire(from_nir(bundle.read(record.fires)))
     nonlinearity = None
     if record.nonlinearity is not None:
-        session = OnnxSession(bundle.read(record.nonlinearity), f"{bundle.path / record.nonlinearity}")
-        nonlinearity = OnnxModule(session, session.inputs)
+        nonlinearity = _function(bundle, record.nonlinearity)
     return HybridUnit(window, kernel, nonlinearity, discretizer)
+
+
+def _function(bundle: Bundle, file: str) -> OnnxModule:
+    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+    return OnnxModule(session, session.inputs)
 
 
 def _check_clocks(network: HybridNetwork, manifest: Manifest) -> None:

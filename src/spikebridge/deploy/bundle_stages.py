@@ -58,6 +58,14 @@ ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
+FUNCTION = "Function"
+
+
+def is_known(stage: nn.Module) -> bool:
+    """Whether a stage can be held by name and numbers."""
+    return type(stage) in ARGUMENTS
+
+
 def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
     """A window, kernel or discretizer in words, and its tensors.
 

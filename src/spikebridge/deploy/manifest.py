@@ -91,7 +91,10 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A window, kernel or discretizer: its class and settings; its tensors stand in the file of the unit's numbers."""
+    """A window, kernel or discretizer: its class and settings; its tensors stand in the file of the link's numbers.
+
+    One that this package does not know by name is a `Function`, an ONNX file of its own.
+    """
 
     name: str
     settings: dict[str, Setting]
@@ -99,10 +102,14 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """A hybrid unit by its stages; `nonlinearity` is an ONNX file, `numbers` a file of tensors named `stage.quantity`.
+    """A hybrid unit by its stages.
 
     Attributes:
+        nonlinearity: an ONNX file, from `value` (and `context`) to `output`.
         fires: NIR file of the layer of a `Fire` discretizer.
+        kernel_function: ONNX file of a kernel named `Function`: the steps of a window `(B, L, *N)` to one value.
+        discretizer_function: ONNX file of a discretizer named `Function`: the values of a window `(B, M, *N)` to
+            those it gives out, `(B, M2, *N2)`.
     """
 
     window: StageRecord | None = None
@@ -110,6 +117,8 @@ class UnitRecord:
     nonlinearity: str | None = None
     discretizer: StageRecord | None = None
     fires: str | None = None
+    kernel_function: str | None = None
+    discretizer_function: str | None = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,8 @@ class Manifest:
         for link in self.links:
             names.append(link.numbers)
             if link.unit is not None:
-                names += [link.unit.nonlinearity, link.unit.fires]
+                unit = link.unit
+                names += [unit.nonlinearity, unit.fires, unit.kernel_function, unit.discretizer_function]
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> Rhythm:

@@ -55,6 +55,7 @@ class OnnxSession:
             raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
+        self.num_axes = len(self.session.get_inputs()[0].shape) if self.inputs else 0
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """All outputs, in order.

@@ -172,6 +172,7 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
                 dynamo=True,
                 verbose=False,
                 external_data=False,
+                custom_translation_table=_translations(),
             )
         except Exception as error:  # noqa: BLE001 - whatever the exporter meets, the user hears which part and why
             raise ExportError(f"{name} cannot be written as ONNX: {_reason(error)}") from None
@@ -180,12 +181,26 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
     return content
 
 
+def _translations() -> dict[Any, Any]:
+    """Operators that torch's exporter lacks."""
+    from onnxscript import opset18 as op
+
+    def sort_stable(self, stable=True, dim=-1, descending=False):  # type: ignore[no-untyped-def]
+        # of equal values TopK gives the one of the lower index first
+        number = op.Reshape(op.Gather(op.Shape(self), op.Constant(value_int=dim), axis=0), op.Constant(value_ints=[1]))
+        return op.TopK(self, number, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: sort_stable}
+
+
 def _two(x: Tensor) -> Tensor:
     """The first samples of a batch, two at least."""
     return torch.cat([x[:2], x[:1]]) if len(x) > 1 else x.repeat(2, *[1] * (x.ndim - 1))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = str(error)
     if "specialized it to be a constant" in text:
         return "its code fixes the size of the batch, as len(x) of a tensor does; x.shape[0] leaves it free"

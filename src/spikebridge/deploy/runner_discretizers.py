@@ -14,32 +14,45 @@ Values: TypeAlias = NDArray[np.float32]
 Given: TypeAlias = tuple[list[Values], Any]
 Make: TypeAlias = Callable[[Sequence[Values], int, Any], Given]  # values, steps of a window, state
 
+Function: TypeAlias = Callable[[Values], Values]  # of a whole window, batch first
+
 _WORD = 0xFFFFFFFF
 REDUCING = ("Integrate", "Last", "Count", "FirstTime")
 EXPANDING = ("FirstSpike", "Phase", "Burst")
 
 
-def discretizer_of(stage: StageRecord, numbers: Mapping[str, Values], layer: NirRunner | None) -> Make:
+def kind_of(stage: StageRecord | None) -> str:
+    """What a discretizer does to the number of values: "steps", "reduces" or "expands".
+
+    Example:
+        >>> kind_of(StageRecord("Count", {})), kind_of(None)
+        ('reduces', 'steps')
+    """
+    if stage is None:
+        return "steps"
+    told = stage.settings.get("kind", "steps")
+    return "reduces" if stage.name in REDUCING else "expands" if stage.name in EXPANDING else str(told)
+
+
+def discretizer_of(stage: StageRecord, numbers: Mapping[str, Values], function: Function | None = None) -> Make:
     """What a discretizer does with the values of a window.
 
     Args:
         stage: the discretizer in words.
         numbers: its tensors.
-        layer: of `Fire`.
+        function: of one named `Function`, `(B, M, *N)` to `(B, M2, *N2)`.
 
     Raises:
         DataError: there is no such discretizer.
 
     Example:
-        >>> count = discretizer_of(StageRecord("Count", {}), {}, None)
+        >>> count = discretizer_of(StageRecord("Count", {}), {})
         >>> values = [np.array([[1.0]], np.float32), np.array([[0.0]], np.float32)]
         >>> count(values, 2, None)[0][0].item()
         1.0
     """
-    if stage.name == "Fire":
-        if layer is None:
-            raise DataError("a unit fires, but the bundle has no file for its layer")
-        return _fire(layer)
+    if function is not None:
+        return _as_function(function)
     if stage.name not in _DISCRETIZERS:
         raise DataError(f"there is no discretizer {stage.name!r} here; known are {', '.join(DISCRETIZERS)}")
     return _DISCRETIZERS[stage.name]({**stage.settings, **numbers})
@@ -85,13 +98,23 @@ def _threshold(q: Mapping[str, Any]) -> Make:
     return lambda values, length, state: ([(h - q["v_threshold"] >= 0).astype(np.float32) for h in values], None)
 
 
-def _fire(layer: NirRunner) -> Make:
+def fire_of(layer: NirRunner) -> Make:
+    """A spiking layer makes the spikes."""
+
     def make(values: Sequence[Values], length: int, state: Any) -> Given:
         spikes = []
         for h in values:
             y, state = layer.step(h, state)
             spikes.append(y)
         return spikes, state
+
+    return make
+
+
+def _as_function(function: Function) -> Make:
+    def make(values: Sequence[Values], length: int, state: Any) -> Given:
+        given = function(np.stack(values, axis=1))
+        return [given[:, k] for k in range(given.shape[1])], None
 
     return make
 
@@ -156,4 +179,4 @@ _DISCRETIZERS: dict[str, Callable[[Mapping[str, Any]], Make]] = {
     "Phase": _phase,
     "Burst": _burst,
 }
-DISCRETIZERS = (*_DISCRETIZERS, "Fire")
+DISCRETIZERS = tuple(_DISCRETIZERS)

@@ -10,6 +10,7 @@ from spikebridge.deploy.bundle import Bundle
 from spikebridge.deploy.manifest import LinkRecord, trigger_of
 from spikebridge.deploy.nir_graph import read_graph
 from spikebridge.deploy.onnx_session import OnnxSession
+from spikebridge.deploy.runner_discretizers import Function
 from spikebridge.deploy.runner_nir import NirRunner
 from spikebridge.deploy.runner_units import Nonlinearity, UnitRunner, UnitState
 from spikebridge.errors import DataError
@@ -64,7 +65,9 @@ class LinkRunner:
         self.unit = None
         if link.unit is not None:
             fires = None if link.unit.fires is None else NirRunner(read_graph(bundle.read(link.unit.fires)))
-            self.unit = UnitRunner(link.unit, numbers, _nonlinearity(bundle, link), fires)
+            files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
+            functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
+            self.unit = UnitRunner(link.unit, numbers, _nonlinearity(bundle, link), fires, functions)
 
     def start(self, batch: int) -> LinkState:
         """What the link remembers before the first tick."""
@@ -147,6 +150,16 @@ def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:
     def apply(h: Values, context: Values | None) -> Values:
         feed = {"value": h} if context is None else {"value": h, "context": context}
         y: Values = session.run(feed)[0]
+        return y
+
+    return apply
+
+
+def _of_window(bundle: Bundle, file: str) -> Function:
+    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+
+    def apply(values: Values) -> Values:
+        y: Values = session.run({"value": values})[0]
         return y
 
     return apply

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.manifest import StageRecord, UnitRecord
-from spikebridge.deploy.runner_discretizers import EXPANDING, REDUCING, discretizer_of
+from spikebridge.deploy.runner_discretizers import Function, discretizer_of, fire_of, kind_of
 from spikebridge.deploy.runner_kernels import kernel_of, restart
 from spikebridge.deploy.runner_nir import NirRunner
 from spikebridge.errors import DataError
@@ -38,6 +38,7 @@ class UnitRunner:
         numbers: its tensors, named `stage.quantity`.
         nonlinearity: F, None for the identity.
         fires: the layer of a `Fire` discretizer.
+        functions: of stages named `Function`: "kernel", "discretizer".
 
     Raises:
         DataError: a stage that is not known, or settings that cannot be.
@@ -56,24 +57,29 @@ class UnitRunner:
         numbers: Mapping[str, Values],
         nonlinearity: Nonlinearity | None = None,
         fires: NirRunner | None = None,
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
         window = record.window
         self.kind = window.name if window is not None else None
         self.length, self.stride = _sizes(window)
         self.kept = record.kernel is None or bool(record.kernel.settings.get("keep"))
+        own = dict(functions or {})
+        self.of_window = own.get("kernel")
         self.kernel = None
-        if record.kernel is not None:
+        if record.kernel is not None and self.of_window is None:
             self.kernel = kernel_of(record.kernel, _of("kernel", numbers))
         self.nonlinearity = nonlinearity
         discretizer = record.discretizer
         self.make = None
-        if discretizer is not None:
-            self.make = discretizer_of(discretizer, _of("discretizer", numbers), fires)
-        reduces = discretizer is not None and discretizer.name in REDUCING
-        expands = discretizer is not None and discretizer.name in EXPANDING
+        if fires is not None:
+            self.make = fire_of(fires)
+        elif discretizer is not None:
+            self.make = discretizer_of(discretizer, _of("discretizer", numbers), own.get("discretizer"))
+        reduces, expands = (kind_of(discretizer) == kind for kind in ("reduces", "expands"))
         tumbles = self.kind in ("Tumbling", "Sliding")
         self.running = self.kind in (None, "Since") or (tumbles and self.kept and not reduces and not expands)
-        if (self.running and (reduces or expands)) or (self.kind == "Hold" and (reduces or not (self.kept or expands))):
+        holds = self.kind == "Hold" and (reduces or not (self.kept or expands))
+        if holds or (self.running and (reduces or expands or self.of_window is not None)):
             raise DataError(f"the stages of a unit do not follow each other: {record}")
 
     def push(
@@ -119,7 +125,9 @@ class UnitRunner:
 
     def _close(self, steps: list[Values], state: UnitState, context: Values | None) -> tuple[list[Values], UnitState]:
         """A whole window."""
-        if self.kernel is None:
+        if self.of_window is not None:
+            values = [self._apply(self.of_window(np.stack(steps, axis=1)), context)]
+        elif self.kernel is None:
             # the steps of a held value are one value
             alike = self.kind == "Hold"
             values = [self._apply(x, context) for x in (steps[:1] if alike else steps)]
