@@ -74,6 +74,7 @@ class Scene:
         trajectory: Sequence[Sequence[Any]],
         collisions: Sequence[Sequence[int]],
         what_if: Mapping[int | str, Sequence[Sequence[int]]] | None = None,
+        attributes: Mapping[str, Sequence[str]] = ATTRIBUTES,
     ) -> "Scene":
         """A checked scene from nested lists, as they stand in a scene file.
 
@@ -83,11 +84,12 @@ class Scene:
             trajectory: `[frame, [[object, x, y], ...]]` each, in any order.
             collisions: `[frame, object, object]` each, in any order; frames from 128 on are predictions.
             what_if: `{removed object: collisions}`.
+            attributes: kinds of attribute and their values.
 
         Raises:
             DataError: a value is not known, an object is not listed, a coordinate is not finite, and the like.
         """
-        triples = _triples(video, objects)
+        triples = _triples(video, objects, attributes)
         frames, positions = _positions(video, trajectory, len(triples))
         seen = _collisions(video, collisions, len(triples))
         observed = seen[:, 0] < NUM_OBSERVED_FRAMES
@@ -115,12 +117,14 @@ class Scene:
         return replace(self, collisions=rows, collision_scores=scores)
 
 
-def _triples(video: int | str, objects: Sequence[Sequence[str]]) -> tuple[tuple[str, str, str], ...]:
+def _triples(
+    video: int | str, objects: Sequence[Sequence[str]], attributes: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, str, str], ...]:
     triples: list[tuple[str, str, str]] = []
     for i, named in enumerate(objects):
         if len(named) != 3:
             raise DataError(f"video {video}, object {i}: expected [colour, material, shape], but got {list(named)}")
-        for word, (kind, values) in zip(named, ATTRIBUTES.items(), strict=True):
+        for word, (kind, values) in zip(named, attributes.items(), strict=True):
             if word not in values:
                 raise DataError(
                     f"video {video}, object {i}: unknown {kind} {word!r}; {did_you_mean(str(word), values)}"

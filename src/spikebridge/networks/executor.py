@@ -143,7 +143,7 @@ class Executor:
         frames = self.tracks.frames[0]
         if frame is None:
             return np.flatnonzero(frames < NUM_OBSERVED_FRAMES)
-        return np.abs(frames - frame).argmin(keepdims=True) if len(frames) else np.zeros(0, dtype=np.int64)
+        return np.abs(frames - frame).argmin(keepdims=True)
 
     def _filter_before(self, events: list[Happening], event: Happening) -> list[Happening]:
         return [e for e in events if e.frame < event.frame]

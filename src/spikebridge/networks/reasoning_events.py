@@ -23,7 +23,7 @@ SPEED_LIMIT = 0.1
 
 
 class Tracks(NamedTuple):
-    """Where the objects of a batch of scenes are, padded: S samples, O objects at most.
+    """Where the objects of a batch of scenes are, padded: S samples (at least one), O objects at most.
 
     Args:
         frames: `(V, S)`, padded by a frame beyond all.
@@ -74,7 +74,7 @@ def tracks_of(scenes: Sequence[Scene]) -> Tracks:
         >>> tracks_of([scene]).moving[0, :, 0].tolist()  # 0.4, then (0.4 + 0) / 2, then 0 a frame
         [True, True, False]
     """
-    num_samples = max((len(scene.frames) for scene in scenes), default=0)
+    num_samples = max((len(scene.frames) for scene in scenes), default=0) or 1
     num_objects = max((scene.num_objects for scene in scenes), default=0)
     frames = np.full((len(scenes), num_samples), FAR)
     positions = np.full((len(scenes), num_samples, num_objects, 2), np.nan)
@@ -83,7 +83,7 @@ def tracks_of(scenes: Sequence[Scene]) -> Tracks:
         positions[v, : len(scene.frames), : scene.num_objects] = scene.positions
     visible = ~np.isnan(positions[..., 0])
     change = np.diff(positions, axis=1) / np.diff(frames, axis=1)[:, :, None, None].clip(min=1)
-    nothing = np.full((len(scenes), min(1, num_samples), num_objects, 2), np.nan)
+    nothing = np.full((len(scenes), 1, num_objects, 2), np.nan)
     both = np.stack([np.concatenate([nothing, change], 1), np.concatenate([change, nothing], 1)])
     exists = ~np.isnan(both)
     velocity = np.where(exists, both, 0.0).sum(0) / exists.sum(0).clip(min=1)
@@ -152,8 +152,6 @@ def ranks(groups: Int[np.ndarray, "E"]) -> Int[np.ndarray, "E"]:
 
 def nearest_samples(tracks: Tracks, events: Events) -> Int[np.ndarray, "E"]:
     """The sample nearest to each event's frame; the earlier one of two that are equally near."""
-    if tracks.frames.shape[1] == 0:
-        return np.zeros(len(events.scene), dtype=np.int64)
     return np.abs(tracks.frames[events.scene] - events.frame[:, None]).argmin(1)
 
 
