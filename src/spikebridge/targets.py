@@ -77,6 +77,28 @@ class Target:
             found += [{"network": network_name} | asdict(one) for one in examine(network.eval(), self.inputs(network))]
         return found
 
+    def trained_network(self, name: str | None = None) -> tuple[str, Any, Run]:
+        """Name, network with its trained weights, and the run that trained it: the one that is named, or the first one.
+
+        A recipe that keeps its weights in a way of its own says so in `trained(run)`, networks by name.
+
+        Raises:
+            ConfigError: only a recipe was named, or nothing was trained under that name.
+        """
+        run = self.trained_run()
+        if hasattr(self.module, "trained"):
+            networks = self.module.trained(run)
+            if name is not None and name not in networks:
+                raise ConfigError(f"{self.word} has no trained network {name!r}: {did_you_mean(name, networks)}")
+            name, network = next((n, m) for n, m in networks.items() if name in (None, n))
+            return name, network, self._run_of(name) or run
+        name, network = next(iter(self.networks(name).items()))
+        trained = self._run_of(name) or (run if (run.path / "weights.safetensors").exists() else None)
+        if trained is None:
+            raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
+        trained.load_weights(network)
+        return name, network, trained
+
     def _run_of(self, network: str) -> Run | None:
         """The run that trained a network: the inner run of its name, or the first one under it (a seed)."""
         inner = self.run.children() if self.run is not None else {}
