@@ -183,7 +183,9 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
 
 def _translations() -> dict[Any, Any]:
     """Operators that torch's exporter lacks."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18
 
     def sort_stable(self, stable=True, dim=-1, descending=False):  # type: ignore[no-untyped-def]
         # of equal values TopK gives the one of the lower index first
