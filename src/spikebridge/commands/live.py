@@ -41,8 +41,11 @@ class Live(Command):
 
     def answer(self) -> Answer:
         """Steps at every bin; the last line is the summary."""
+        import torch
+
         from spikebridge.deploy.streaming import Live as Stream
 
+        torch.set_num_threads(1)  # one sample at a time: threads cost more than they bring
         target = targets.find(self.network)
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} follows nothing; `live` takes the recipe `sensing` or a run of it")
