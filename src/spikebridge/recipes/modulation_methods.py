@@ -72,7 +72,27 @@ METHODS = {
 }
 
 # (learning rate, strength) a method, chosen on tuning tasks of their own: benchmarks/results/modulation_tuning.json
-TUNED: dict[str, dict[str, tuple[float, float]]] = {"digits": {}, "mnist": {}}
+TUNED: dict[str, dict[str, tuple[float, float]]] = {
+    "digits": {
+        "single": (0.2, 0.0),
+        "hmn": (0.1, 300.0),
+        "projection": (0.2, 30000.0),
+        "xdg_ewc": (0.2, 300.0),
+        "group_ewc": (0.2, 300.0),
+        "snn_ewc": (0.1, 300.0),
+    },
+}
+# these take over what was found for another one
+LIKE = {
+    "hmn_similarity": "hmn",
+    "hmn_bins": "hmn",
+    "untrained": "hmn",
+    "per_sample": "hmn",
+    "hmn_no_ewc": "hmn",
+    "xdg": "xdg_ewc",
+    "group": "group_ewc",
+    "wide_ewc": "snn_ewc",
+}
 UNTUNED = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
 
 
@@ -80,8 +100,10 @@ def tuned(dataset: str, name: str) -> tuple[float, float]:
     """Learning rate and strength of a method: those chosen for the data set, else those of digits."""
     method = METHODS[name]
     for known in (TUNED.get(dataset, {}), TUNED["digits"]):
-        if name in known:
-            return known[name]
+        for one in (name, LIKE.get(name, name)):
+            if one in known:
+                lr, strength = known[one]
+                return lr, strength if method.keep != "none" else 0.0
     lr, strength = UNTUNED[method.keep]
     return (0.05 if method.neuron == "ann" else lr), strength
 
