@@ -36,11 +36,13 @@ from spikebridge.training.run import Run
 
 _KEEP = (1, 2, 4, 8)
 _MOST_STARTS = 60
-_LEAST_STARTS = 2
+_LEAST_STARTS = 4
+# a second or two of film tells nothing about frame rates
+_LEAST_FRAMES = 60
 _METHODS = ("hold", "constant_velocity", "kalman", "events")
 _THIRDS = (0.0, 1 / 3, 2 / 3, 1.0)
 _TRUE, _HYBRID, _FRAMES = (255, 255, 255), (80, 220, 120), (250, 200, 60)
-_MOST_BINS, _STRIDE, _ROOM = 144, 3, 16
+_MOST_BINS, _STRIDE, _ROOM = 96, 2, 16
 
 
 def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Part]) -> dict[str, Any]:
@@ -57,7 +59,11 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Part])
     if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return known
-    measured = {"by frame rate": by_frame_rate(name, tracker, parts), "by speed": by_speed(tracker, parts)}
+    enough = sum(len(part.frames) for part in parts) >= _LEAST_FRAMES
+    measured = {
+        "by frame rate": by_frame_rate(name, tracker, parts) if enough else [],
+        "by speed": by_speed(tracker, parts) if enough else [],
+    }
     if run.writes:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
@@ -134,7 +140,7 @@ def cost_rows(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[dict
 
 
 def moving_pictures(tracker: SensingTracker, part: Part) -> list[Image.Image]:
-    """The first 0.6 s: frames, events, and the boxes of the truth, the hybrid and its ANN alone, from the first box on.
+    """The first 0.4 s: frames, events, and the boxes of the truth, the hybrid and its ANN alone, from the first box on.
 
     Args:
         tracker: with its weights.

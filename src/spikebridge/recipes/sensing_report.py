@@ -133,11 +133,11 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
 def _seen(tracker: SensingTracker, part: Part) -> Section:
     caption = (
         "White, thin: the truth. Green: the hybrid. Yellow, thin: its ANN alone, which waits for the next frame. Blue "
-        "and orange: ON and OFF events of the last two bins. Slowed down four times; the first box alone was given."
+        "and orange: ON and OFF events of the last two bins. Slowed down five times; the first box alone was given."
     )
     title = f"Boxes on {part.recording.name}"
     return Section(
-        "What it looks like", "", (), [Picture(animation_svg(moving_pictures(tracker, part), 0.05, title), caption)]
+        "What it looks like", "", (), [Picture(animation_svg(moving_pictures(tracker, part), 0.04, title), caption)]
     )
 
 
