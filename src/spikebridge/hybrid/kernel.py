@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.axes import Signal, Step
@@ -64,7 +65,7 @@ class Kernel(Stateful):
         """The arguments of the step function from the physical quantities, for steps like `x_t`."""
         return quantities
 
-    def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Step, State]:
+    def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
         refuse_unknown(self, modulation)
         quantities = {name: self._under(modulation.get(name), name, x_t.ndim) for name in self.modulable}
         return type(self).step_function(x_t, state, **self.arguments(quantities, x_t))
@@ -76,7 +77,7 @@ class Kernel(Stateful):
         quantities = {name: getattr(self, name) for name in self.modulable}
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
-    def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Signal, State]:
+    def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
         if modulation or x.ndim < 2 or len(x) == 0 or not self.runs_whole(x, state):
             return super().forward(x, state, **modulation)
         return self.whole(x, state if state is not None else self.initial_state(x[0]))
@@ -91,7 +92,7 @@ class Kernel(Stateful):
             len(t) == x.shape[1] for t in (carry if carry is not None else ())
         )
 
-    def whole(self, x: Signal, carry: State, goes_on: Tensor | None = None) -> tuple[Signal, State]:
+    def whole(self, x: Signal, carry: State, goes_on: Tensor | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
         """Every step of a stretch, from a carry.
 
         Here it is the loop over steps, which defines it; the package's kernels have a faster way.

@@ -18,7 +18,7 @@ LEAST_STRETCH = 4  # steps; below it the loop costs less
 
 def run_kernel(
     kernel: Kernel, x: Signal, carry: State, restarts: Iterable[Restart] | None = None
-) -> tuple[Signal, State]:
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """The values of a kernel at all steps, restarted where asked.
 
     Args:
@@ -101,7 +101,9 @@ def _period(starts: list[int], flags: Sequence[Restart]) -> int | None:
     return gaps.pop() if uniform else None
 
 
-def _windows(kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int) -> tuple[Signal, State]:
+def _windows(
+    kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """Equal windows side by side: all complete ones at once, as if they were samples."""
     head, body, tail = x.split([starts[0], starts[-1] - starts[0], len(x) - starts[-1]])
     values = []
@@ -115,7 +117,7 @@ def _windows(kernel: Kernel, x: Signal, carry: State, starts: list[int], period:
 
 def _stretches(
     kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Restart]
-) -> tuple[Signal, State]:
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """From one restart to the next."""
     begins = sorted({0, *starts})
     values = []

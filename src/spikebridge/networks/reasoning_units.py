@@ -50,7 +50,7 @@ class Delays(Kernel):
     def initial_state(self, x_t: Step) -> DelaysCarry:
         return DelaysCarry(x_t.new_zeros((x_t.shape[0], self.length - 1, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: DelaysCarry, **modulation: Modulated) -> tuple[Step, DelaysCarry]:
+    def step(self, x_t: Step, state: DelaysCarry, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], DelaysCarry]:
         seen = torch.cat([x_t.unsqueeze(1), state.last], 1)
         return seen.flatten(1), DelaysCarry(seen[:, :-1])
 
@@ -151,7 +151,9 @@ class VisibleMean(Kernel):
     def initial_state(self, x_t: Step) -> VisibleMeanCarry:
         return VisibleMeanCarry(torch.zeros_like(x_t))
 
-    def step(self, x_t: Step, state: VisibleMeanCarry, **modulation: Modulated) -> tuple[Step, VisibleMeanCarry]:
+    def step(
+        self, x_t: Step, state: VisibleMeanCarry, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "B *M"], VisibleMeanCarry]:
         total = state.total + x_t * x_t[:, -1:]
         return total[:, :-1] / total[:, -1:].clamp(min=1), VisibleMeanCarry(total)
 
