@@ -91,7 +91,7 @@ class Config:
 
 
 PRESETS = {
-    "quick": Config(scenes="generated", num_videos=40, num_features=16, epochs=12, batch_size=32, size="quick"),
+    "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32, size="quick"),
     "default": Config(),
     "three": Config(scenes="real", num_seeds=3),
     "paper": Config(parts=("collisions", "detector", "parser"), scenes="real", num_seeds=3),
@@ -105,7 +105,7 @@ def build(config: Config) -> dict[str, CollisionUnit]:
 
 def example(config: Config) -> dict[str, Tensor]:
     """The tracks of candidate pairs of a generated scene."""
-    pairs = candidate_pairs(generated_split(4).train.noisy)
+    pairs = candidate_pairs(generated_split(1).train.noisy)
     return {"collisions": signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)}
 
 

@@ -1,6 +1,7 @@
 """Perceived scenes beside the same scenes near truth, and the labels that the one takes from the other."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
     return Split(both.take(set(order[num_validation:])), both.take(set(order[:num_validation])), both.take(asked))
 
 
+@lru_cache(maxsize=2)  # drawing takes longer than training on a few
 def generated_split(num_videos: int) -> Split:
     """Generated videos: their scenes, and the same as a poor detector would have seen them.
 
