@@ -20,6 +20,8 @@ _REACH = 7.0  # farther than this from where it is expected an object is another
 _REACH_LOST = 1.0  # and so much more for each frame in which nothing was found
 _FARTHEST = 30.0
 _UNLIKE = 8.0  # cost of attributes without any likeness [px]
+_LEAST_ALIKE = 0.05
+_LEAST_SCORE = 0.6  # mean score of an object; objects of videos with little light have 0.74 and more
 _FEWEST = 4  # detections of an object; fewer are taken for an error
 _TRIPLES = np.array(list(product(*(range(len(values)) for values in ATTRIBUTES.values()))))
 
@@ -76,14 +78,15 @@ def track_objects(detections: Detections, num_frames: int) -> Tracks:
         ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
     """
     logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
-    tracks = _join(_follow(detections, logs))
+    sure = [track for track in _follow(detections, logs) if detections.score[track.rows].mean() >= _LEAST_SCORE]
+    tracks = _join(sure)
     tracks = sorted((track for track in tracks if len(track.frames) >= _FEWEST), key=lambda track: track.frames[0])
     positions = np.full((num_frames, len(tracks), 2), np.nan)
     for o, track in enumerate(tracks):
         positions[track.frames, o] = detections.position[track.rows]
     scores = np.array([detections.score[track.rows].mean() for track in tracks])
-    objects, sure = _names(tracks)
-    return Tracks(objects, sure, positions, scores)
+    objects, attribute_scores = _names(tracks)
+    return Tracks(objects, attribute_scores, positions, scores)
 
 
 def _follow(detections: Detections, logs: np.ndarray) -> list[_Track]:
@@ -108,9 +111,11 @@ def _assign(tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.nd
     expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
     away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
     known = np.stack([track.likeness / len(track.frames) for track in tracks])
-    cost = away + _UNLIKE * (1 - _alike(known, logs))
+    alike = _alike(known, logs)
+    cost = away + _UNLIKE * (1 - alike)
     reach = np.minimum(_REACH + _REACH_LOST * (lost - 1), _FARTHEST)
-    impossible = away > reach[:, None]
+    # in the next picture the place says enough; later on another object may have come there
+    impossible = (away > reach[:, None]) | ((alike < _LEAST_ALIKE) & (lost[:, None] > 2))
     chosen = linear_sum_assignment(np.where(impossible, 1e4, cost))
     return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
 

@@ -17,10 +17,13 @@ from spikebridge.data.rolling_table import RADIUS, REST, distance
 _TURN = 0.2
 """Velocity of parting minus velocity of meeting that makes a collision [px/frame]; the softest in view have 0.47."""
 _CLOSE = 2 * RADIUS + 3.0
+_CLOSE_HIDDEN = 2 * RADIUS + 6.0
 _WINDOW = 10  # frames on either side of a collision that its velocities are read from
 _LONGEST_WINDOW = 45  # where objects were hidden
 _FRICTIONS = np.linspace(0.0, 0.024, 33)
-_USUAL_FRICTION = 0.007
+_BEGINNINGS = (0.007, 0.012, 0.003)  # what the friction is looked for from
+_LEAST_FRICTION = 0.001
+_FEW = 5  # frames in which a stretch was hardly seen
 
 
 class Stretch(NamedTuple):
@@ -92,22 +95,57 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
         >>> motion.at(1, 40)[0].round(1).tolist()
         [64.0, 40.0]
     """
-    friction = _USUAL_FRICTION
-    for _ in range(2):
-        collisions = _collisions(positions, friction)
-        pieces = _pieces(positions, collisions)
-        friction = _friction(pieces)
+    for begin in _BEGINNINGS:
+        friction = begin
+        for _ in range(2):
+            friction = _friction(_pieces(positions, _collisions(positions, friction)))
+        if friction > _LEAST_FRICTION:
+            break
     collisions = _collisions(positions, friction)
     stretches = []
+    weights = []
     for o in range(positions.shape[1]):
         own = [
             (first, last, *_points(positions[:, o], first, last)) for first, last in _bounds(o, collisions, positions)
         ]
         stretches.append(_chain(own, friction))
-    return Motion(friction, tuple(stretches), tuple(collisions), len(positions))
+        weights.append([len(frames) for _, _, frames, _ in own])
+    _balance(stretches, weights, collisions, friction)
+    return Motion(friction, tuple(map(tuple, stretches)), tuple(collisions), len(positions))
 
 
-def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> tuple[Stretch, ...]:
+def _balance(
+    stretches: list[list[Stretch]], weights: list[list[int]], collisions: list[tuple[int, int, int]], friction: float
+) -> None:
+    """Gives a stretch that was hardly seen the velocity that keeps the momentum of its collision."""
+    for frame, a, b in collisions:
+        cut = {o: next(k for k, s in enumerate(stretches[o]) if s.first == frame) for o in (a, b)}
+        sides = [(o, k) for o in (a, b) for k in (cut[o] - 1, cut[o])]
+        weak = [(o, k) for o, k in sides if weights[o][k] < _FEW]
+        if len(weak) != 1:
+            continue
+        o, k = weak[0]
+        other = b if o == a else a
+        after = k == cut[o]
+        same = stretches[o][cut[o] - 1 if after else cut[o]]
+        place, velocity = same.at(frame, friction)
+        push = (
+            stretches[other][cut[other]].at(frame, friction)[1]
+            - stretches[other][cut[other] - 1].at(frame, friction)[1]
+        )
+        wanted = velocity - push if after else velocity + push
+        begin = stretches[o][k].first
+        if after:
+            stretches[o][k] = stretches[o][k]._replace(position=place, velocity=wanted, rest=np.inf)
+        else:
+            back = frame - begin
+            position = place - wanted * float(distance(np.array(back), friction)) * np.exp(friction * back)
+            stretches[o][k] = stretches[o][k]._replace(
+                position=position, velocity=wanted * np.exp(friction * back), rest=np.inf
+            )
+
+
+def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> list[Stretch]:
     """Fits every piece; one that nobody saw begins where the one before ended, and lies still."""
     stretches: list[Stretch] = []
     for first, last, frames, places in pieces:
@@ -120,7 +158,7 @@ def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: floa
         else:
             continue
         stretches.append(Stretch(first, last, position, velocity, rest))
-    return tuple(stretches)
+    return stretches
 
 
 def _bounds(number: int, collisions: list[tuple[int, int, int]], positions: np.ndarray) -> list[tuple[int, int]]:
@@ -150,7 +188,7 @@ def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """The friction with which all pieces together fit best."""
     moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
     if not moving:
-        return _USUAL_FRICTION
+        return _BEGINNINGS[0]
     errors = [sum(_fit(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
     best = int(np.argmin(errors))
     if 0 < best < len(errors) - 1:
@@ -189,14 +227,16 @@ def _fit(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.nd
 
 def _collisions(positions: np.ndarray, friction: float) -> list[tuple[int, int, int]]:
     """Rows `frame, object, object`, in the order of time."""
-    filled = _filled(positions)
+    filled = _filled(positions, friction)
+    hidden = np.isnan(positions[..., 0])
     candidates = []
     for a, b in combinations(range(positions.shape[1]), 2):
         apart = np.linalg.norm(filled[:, a] - filled[:, b], axis=1)
         apart[np.isnan(apart)] = np.inf
         for frame in range(1, len(apart) - 1):
             around = apart[max(0, frame - 3) : frame + 4]
-            if apart[frame] < _CLOSE and apart[frame] == around.min():
+            close = _CLOSE_HIDDEN if hidden[frame, [a, b]].any() else _CLOSE
+            if apart[frame] < close and apart[frame] == around.min():
                 candidates.append((frame, a, b))
     candidates.sort()
     found: list[tuple[int, int, int]] = []
@@ -214,22 +254,28 @@ def _turned(
     later: list[tuple[int, int, int]],
     friction: float,
 ) -> bool:
-    """Whether velocities along the line of the centres turned round, and the two were near enough to do that."""
+    """Whether velocities along the line of the centres turned round, as far as they were seen."""
     frame, a, b = candidate
     ends = []
     for o in (a, b):
         first = max([f for f, *pair in earlier if o in pair], default=0)
         last = min([f for f, *pair in later if o in pair and f > frame + 2], default=len(positions))
         before = _velocity(positions[:, o], range(frame - 1, first - 1, -1), frame, friction)
-        after = _velocity(positions[:, o], range(frame + 1, last), frame, friction)
-        if before is None or after is None:
-            return False
-        ends.append((before, after))
-    (place_a, before_a), (_, after_a) = ends[0]
-    (place_b, before_b), (_, after_b) = ends[1]
-    line = place_b - place_a
+        ends.append((before, _velocity(positions[:, o], range(frame + 1, last), frame, friction)))
+    places = [before[0] if before is not None else after[0] if after is not None else None for before, after in ends]
+    if places[0] is None or places[1] is None:
+        return False
+    line = places[1] - places[0]
     line = line / max(float(np.hypot(*line)), 1e-9)
-    closing, parting = (before_a - before_b) @ line, (after_b - after_a) @ line
+    pushed = []  # away from the other one, of what was seen on both sides of the collision
+    for sign, (before, after) in zip((-1, 1), ends, strict=True):
+        if before is not None and after is not None:
+            pushed.append(float((after[1] - before[1]) @ (sign * line)))
+    if len(pushed) < 2:
+        alone = all(abs(f - frame) > _WINDOW for f, *pair in earlier if {a, b} & set(pair))
+        return alone and len(pushed) == 1 and pushed[0] > _TURN / 2
+    (before_a, after_a), (before_b, after_b) = ends
+    closing, parting = (before_a[1] - before_b[1]) @ line, (after_b[1] - after_a[1]) @ line
     return bool(closing + parting > _TURN and closing > 0.05 and parting > 0.0)
 
 
@@ -237,7 +283,7 @@ def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> tu
     """Place and velocity at a frame from what was seen on one side of it; None where too little was."""
     seen = [f for f in frames[:_LONGEST_WINDOW] if not np.isnan(places[f, 0])]
     near = [f for f in seen if abs(f - at) <= _WINDOW]
-    chosen = np.array(sorted(near if len(near) >= 4 else seen[:4]))
+    chosen = np.array(sorted(near if len(near) >= 6 else seen[:6]))
     if len(chosen) < 3:
         return None
     start = int(chosen[0])
@@ -245,13 +291,28 @@ def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> tu
     return Stretch(start, at, position, velocity, rest).at(at, friction)
 
 
-def _filled(positions: np.ndarray) -> np.ndarray:
-    """Gaps between two finds filled with a straight line."""
+def _filled(positions: np.ndarray, friction: float) -> np.ndarray:
+    """Gaps between two finds filled: gone on from before and come from after, with one turn where both fit best."""
     filled = positions.copy()
     for o in range(positions.shape[1]):
         seen = np.flatnonzero(~np.isnan(positions[:, o, 0]))
-        if len(seen) > 1:
-            inner = np.arange(seen[0], seen[-1] + 1)
-            for axis in range(2):
-                filled[inner, o, axis] = np.interp(inner, seen, positions[seen, o, axis])
+        for last, first in pairwise(seen.tolist()):
+            if first - last < 2:
+                continue
+            frames = np.arange(last + 1, first)
+            onward = _carried_on(positions[:, o], range(last, -1, -1), frames, friction)
+            back = _carried_on(positions[:, o], range(first, len(positions)), frames, friction)
+            turn = int(np.linalg.norm(onward - back, axis=1).argmin())
+            filled[frames, o] = np.where((np.arange(len(frames)) <= turn)[:, None], onward, back)
     return filled
+
+
+def _carried_on(places: np.ndarray, side: range, frames: np.ndarray, friction: float) -> np.ndarray:
+    """Where an object was at frames, judged by what was seen next to them on one side."""
+    chosen = np.array(sorted(f for f in side[:_WINDOW] if not np.isnan(places[f, 0])))
+    if len(chosen) < 3:
+        return np.repeat(places[side[0]][None], len(frames), axis=0)
+    start = int(chosen[0])
+    position, velocity, rest, _ = _fit(chosen - start, places[chosen], friction)
+    stretch = Stretch(start, start, position, velocity, rest)
+    return np.stack([stretch.at(int(f), friction)[0] for f in frames])
