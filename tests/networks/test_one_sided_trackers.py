@@ -1,0 +1,145 @@
+"""Trackers that see frames alone or events alone."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.analysis.tracking_protocols import between_frames, chained
+from spikebridge.data.event_bins import BinEvents
+from spikebridge.data.moving_objects import MovingObjects
+from spikebridge.data.scene import film
+from spikebridge.data.turning_disk import TurningDisk
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.event_tracker import EventTracker
+from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.networks.opencv_trackers import OpenCVTracker
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.networks.trackers import ConstantVelocity, Hold, fit_kalman, fit_kalman_to
+
+NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return film(TurningDisk(height=64, width=64), duration=0.2, dt=1 / 240)
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=1 / 240, reach=8).eval(), crop=48)
+
+
+def without_events(recording):
+    nothing = replace(recording.events, x=NOTHING.x, y=NOTHING.y, on=NOTHING.on, edges=0 * recording.events.edges)
+    return replace(recording, events=nothing, frame_events=0 * recording.frame_events)
+
+
+@pytest.mark.parametrize("between", ["hold", "constant_velocity"])
+def test_a_tracker_of_frames_never_sees_an_event(recording, seeing, between):
+    tracker = FrameTracker(seeing, between)
+    assert np.array_equal(chained(recording, tracker).boxes, chained(without_events(recording), tracker).boxes)
+
+
+def test_from_true_boxes_a_tracker_of_frames_is_hold_or_constant_velocity(recording, seeing):
+    for between, plain in (("hold", Hold()), ("constant_velocity", ConstantVelocity())):
+        found, expected = (between_frames(recording, one) for one in (FrameTracker(seeing, between), plain))
+        assert np.array_equal(found.boxes, expected.boxes)
+
+
+def test_between_frames_it_holds_what_it_found(recording, seeing):
+    boxes = chained(recording, FrameTracker(seeing)).boxes.reshape(-1, 6, 4)
+    assert (boxes == boxes[:, :1]).all()
+    # and it looks again at each frame
+    assert len(np.unique(boxes[:, 0, 0])) > 4
+
+
+def test_its_state_tells_confidence_and_loss(recording, seeing):
+    inputs = recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}
+    _, state = FrameTracker(seeing).step(inputs, None)
+    assert 0 <= state.confidence <= 1 and state.lost is False
+
+
+def test_a_tracker_of_events_never_sees_a_frame(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    dark = replace(recording, frames=0 * recording.frames)
+    assert np.array_equal(chained(recording, tracker).boxes, chained(dark, tracker).boxes)
+
+
+def test_events_alone_follow_a_target_that_moves():
+    """An untrained SNN sees smoothed ON minus OFF events: enough to be nearer than who stands still."""
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
+    found, held = (between_frames(scene, one).score().mean_distance_px for one in (tracker, Hold()))
+    assert found < 0.8 * held
+
+
+def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    quiet = without_events(recording)
+    assert (chained(quiet, tracker).boxes == quiet.frame_boxes[0]).all()
+
+
+def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
+    boxes = np.array([[10.0, 10, 8, 8]])
+    tracker = EventTracker(seeing.sensing, crop=16, search=4.0)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": boxes[0]}, None)
+    crops = {state.crop}
+    for b in range(1, 40):
+        _, state = tracker.step(recording.inputs(b, b + 1), state)
+        crops.add(state.crop)
+        assert np.abs(state.box[:2] - state.crop_box[:2]).max() <= 4.0
+    assert all(crop[2:] == (16, 16) for crop in crops)
+
+
+def test_what_cannot_be_followed_is_refused(recording, seeing):
+    step = recording.inputs(1, 2)
+    for tracker in (FrameTracker(seeing), EventTracker(seeing.sensing, crop=48)):
+        with pytest.raises(DataError, match=r"starts with a frame and a box|has to be told the first box"):
+            tracker.step(step, None)
+    with pytest.raises(ConfigError, match="needs a network with an SNN"):
+        EventTracker(Sensing(dt=1 / 240, unit="none"))
+    with pytest.raises(ConfigError, match="even crop of 16 px or more"):
+        EventTracker(seeing.sensing, crop=15)
+
+
+@pytest.mark.parametrize("kind", ["kcf", "csrt"])
+def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind):
+    pytest.importorskip("cv2")
+    slow = film(TurningDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
+    boxes = chained(slow, OpenCVTracker(kind)).boxes
+    assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
+    assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
+    assert np.abs(boxes[::6, :2] - slow.frame_boxes[:, :2]).max() < 4
+
+
+def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
+    pytest.importorskip("cv2")
+    inputs = {"events": NOTHING, "elapsed": 0.01, "frame_age": 0.01, "frame": np.zeros((40, 50), np.uint8)}
+    box = np.array([-6.0, 36.5, 12.0, 9.0])
+    told, state = OpenCVTracker("csrt").step(inputs | {"box": box}, None)
+    assert np.array_equal(told, box) and not state.lost
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match=r"install spikebridge\[opencv\]"):
+        OpenCVTracker("kcf")
+    with pytest.raises(ConfigError, match="did you mean 'csrt'"):
+        OpenCVTracker("csr")
+
+
+def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_them():
+    rng = np.random.default_rng(0)
+    times = np.arange(60) * 0.025
+    walks = [np.cumsum(np.cumsum(rng.normal(0, 2.0, (60, 2)), axis=0) * 0.025, axis=0) + start for start in (0, 900)]
+    tracks = [(np.hstack([walk + rng.normal(0, 0.5, walk.shape), np.full((60, 2), 9.0)]), times) for walk in walks]
+    both = fit_kalman_to(tracks)
+    assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(*tracks[0]).speed
+    with pytest.raises(DataError, match="8 known boxes or more, but got 6"):
+        fit_kalman_to([(boxes[:3], times[:3]) for boxes, times in tracks])
