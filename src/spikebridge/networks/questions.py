@@ -14,12 +14,23 @@ from spikebridge.networks.operators import TYPES, Operator, OperatorTable
 
 
 class Node(NamedTuple):
-    """A value in a program: the operator that gives it, its arguments, its type. A word has no operator."""
+    """A value in a program: the operator that gives it, its arguments, its type. A word has no operator.
+
+    Args:
+        token: its last word.
+        gives: its type.
+        arguments: in order.
+        operator: that gives it.
+        group: the set that holds it, `object`, `event` or none.
+        writes: the sets that working it out changes.
+    """
 
     token: str
     gives: str
-    arguments: tuple["Node", ...]
-    operator: Operator | None
+    arguments: tuple["Node", ...] = ()
+    operator: Operator | None = None
+    group: str = ""
+    writes: frozenset[str] = frozenset()
 
 
 class Probe(NamedTuple):
@@ -87,7 +98,7 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
     stack: list[Node] = []
     for place, token in enumerate(tokens):
         if token in table.words:
-            stack.append(Node(token, table.words[token], (), None))
+            stack.append(Node(token, table.words[token]))
             continue
         if token not in table.rows:
             known = [*table.rows, *table.words]
@@ -100,7 +111,10 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
         if not fitting:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
             raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
-        stack[len(stack) - number :] = [Node(token, fitting[0].gives, arguments, operator)]
+        group = TYPES[fitting[0].gives] or ""
+        within = (node.writes for node in (arguments[1:] if operator.over_all else arguments))
+        writes = frozenset((group, *operator.forgets)).union(*within)
+        stack[len(stack) - number :] = [Node(token, fitting[0].gives, arguments, operator, group, writes)]
     if len(stack) != 1:
         left = ", ".join(node.gives for node in stack) or "nothing"
         raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
@@ -139,7 +153,7 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
         return planner.done("match", "both", negated)
     planner.work_out(argument)
     planner.send(tree.token)
-    group = _group(argument) or "both"
+    group = argument.group or "both"
     reads = tree.token if tree.token in ("count", "exist") else tree.token.removeprefix("query_")
     return planner.done(reads, group, negated)
 
@@ -212,7 +226,7 @@ class _Planner:
         operator = node.operator
         if operator is None:
             return
-        group = _group(node)
+        group = node.group
         self._arguments(node, operator)
         if operator.admits and group in self.stale:
             self.send(f"forget {group}s")
@@ -221,14 +235,14 @@ class _Planner:
         name = self._instruction(node)
         if name is not None:
             self.send(name)
-            self.stale |= {_group(argument) for argument in node.arguments}
+            self.stale |= {argument.group for argument in node.arguments}
             self.stale -= {group, *operator.forgets}
         self._checks_after(node, group)
 
     def belong_to(self, entry: Node, events: Node) -> None:
         """A choice goes to memory; what belongs to the events stays there."""
         self.work_out(entry)
-        group = _group(entry)
+        group = entry.group
         self.stale.add(group)
         begin = len(self.names)
         self.send(f"store {group}s")
@@ -258,22 +272,13 @@ class _Planner:
             held = held[1:]
         if len(held) == 2:
             first, second = held
-            if _group(first) in self._writes(second):
+            if first.group in second.writes:
                 first, second = second, first
-            if _group(first) in self._writes(second):
-                raise ConfigError(f"{node.token!r} would need two live sets of {_group(first)}s here, but there is one")
+            if first.group in second.writes:
+                raise ConfigError(f"{node.token!r} would need two live sets of {first.group}s here, but there is one")
             held = [first, second]
         for argument in held:
             self.work_out(argument)
-
-    def _writes(self, node: Node) -> set[str]:
-        """The sets that working out a value changes."""
-        if node.operator is None:
-            return set()
-        operator = node.operator
-        held = node.arguments[1:] if operator.over_all else node.arguments
-        within = set().union(*(self._writes(argument) for argument in held)) if held else set()
-        return within | {_group(node), *operator.forgets}
 
     def _instruction(self, node: Node) -> str | None:
         if node.token == "filter_order":
@@ -293,7 +298,3 @@ class _Planner:
         singles = ("unique", "filter_start", "filter_end", "query_object", "query_collision_partner")
         if node.token in singles and node.gives != "possible event":
             self.probe(group)
-
-
-def _group(node: Node) -> str:
-    return TYPES.get(node.gives) or ""

@@ -100,10 +100,13 @@ class SpikingGraph:
         self.faults = faults if faults is not None else Faults()
         self.num_neurons = places.num_neurons
         self._generator = torch.Generator(device).manual_seed(self.faults.seed)
-        copies, device = preset.copies, torch.device(device)
-        block = torch.as_tensor(places.world_of_neuron, device=device).repeat(copies)
-        source, target, weight, kind = self._expanded(connections, device)
-        self.num_connections = len(source)
+        device = torch.device(device)
+        # copies whose connections are all alike get the same sum, that of the mean over the copies before them
+        self.is_alike = preset.copies > 1 and self.faults.weight_noise == 0
+        summed = 1 if self.is_alike else preset.copies
+        block = torch.as_tensor(places.world_of_neuron, device=device).repeat(summed)
+        source, target, weight, kind = self._expanded(connections, summed, device)
+        self.num_connections = len(connections.source) * preset.copies**2
         on_branch = (
             (kind == Kind.CHANNEL) & (weight > 0) if preset.saturates else torch.zeros_like(source, dtype=torch.bool)
         )
@@ -115,12 +118,12 @@ class SpikingGraph:
         at = on_branch
         self.branch = graph_sums(Weights(source[at], target[at], weight[at], block), path) if preset.saturates else None
         self.v_threshold, self.decay = self._quantities(device)
-        lost = torch.rand(len(block), generator=self._generator, device=device) < self.faults.lost
+        lost = torch.rand(len(self.v_threshold), generator=self._generator, device=device) < self.faults.lost
         self.alive = (~lost).float().unsqueeze(1) if self.faults.lost > 0 else None
 
-    def _expanded(self, connections: Connections, device: torch.device) -> tuple[Tensor, ...]:
+    def _expanded(self, connections: Connections, copies: int, device: torch.device) -> tuple[Tensor, ...]:
         """Each connection from every copy to every copy, its weight shared out."""
-        copies, number = self.preset.copies, self.num_neurons
+        number = self.num_neurons
         source, target = (torch.as_tensor(a, device=device) for a in (connections.source, connections.target))
         weight = torch.as_tensor(connections.weight, dtype=torch.float32, device=device) / copies
         kind = torch.as_tensor(connections.kind, device=device)
@@ -187,9 +190,12 @@ class SpikingGraph:
         return GraphState(moment.v.T, moment.spikes.T)
 
     def _charge(self, x: Tensor, v: Tensor, spikes: Tensor) -> Tensor:
-        charge = self.soma(spikes)
+        sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.is_alike else spikes
+        charge = self.soma(sent)
         if self.branch is not None:
-            charge += self.preset.step * (self.branch(spikes) >= self.preset.step / 2)
+            charge += self.preset.step * (self.branch(sent) >= self.preset.step / 2)
+        if self.is_alike:
+            charge = charge.repeat(self.preset.copies, 1)
         if self.decay is not None:
             # below zero nothing is carried on, or inhibition would pile up
             charge += self.decay * v.clamp(min=0) * (1 - spikes)
