@@ -6,6 +6,7 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import (
+    SCALES,
     SIDE,
     Finder,
     correlation,
@@ -80,6 +81,21 @@ def test_a_moved_picture_moves_the_answer() -> None:
         one = finder(picture, picture, events, box, template).boxes
         two = finder(moved, moved, events, box + torch.tensor([-3.0, 5.0, 0, 0]), template).boxes
     torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
+
+
+def test_several_sizes_agree_on_their_mean() -> None:
+    finder = Finder().eval()
+    torch.nn.init.normal_(finder.votes.weight, std=0.3)
+    picture, events = smooth_noise(96, 96), torch.zeros(1, 2, 96, 96)
+    box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
+    with torch.no_grad():
+        template = finder.template(picture, box)
+        found = finder.agreed(picture, picture, events, box, template)
+        alone = [
+            finder(picture, picture, events, torch.tensor([[42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s]]), template).boxes
+            for s in SCALES
+        ]
+    torch.testing.assert_close(found.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
 
 
 def test_the_order_of_samples_changes_nothing_in_eval() -> None:

@@ -27,6 +27,8 @@ CONTEXT = 2.6
 """Side of a sight, in sides of a square target."""
 SMALLEST = 12.0
 """Smaller targets are looked at as if they had this side [px]."""
+SCALES = (0.87, 1.0, 1.15)
+"""Of the believed size, when several are asked."""
 _CELL = 2 * STRIDE
 
 
@@ -192,6 +194,31 @@ class Finder(nn.Module):
         alike = correlation(seen, template).unsqueeze(1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, mask, stirred, alike], 1)))
         return _counted(votes, boxes)
+
+    def agreed(
+        self,
+        now: Float[Tensor, "1 1 H W"],
+        before: Float[Tensor, "1 1 H W"],
+        events: Float[Tensor, "1 2 H W"],
+        box: Float[Tensor, "1 4"],
+        template: Float[Tensor, "1 C N N"],
+    ) -> Found:
+        """The mean of what is found when the target is believed smaller, as large, and larger than it is: in a closed
+        loop a wrong size would else confirm itself.
+
+        Args:
+            now: as for `forward`, and so on; one sample.
+            before: the frame before.
+            events: between the two.
+            box: where the target is believed to be.
+            template: `K`.
+        """
+        scales = torch.tensor(SCALES, dtype=box.dtype, device=box.device)[:, None]
+        sizes = scales * box[:, 2:]
+        boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
+        several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events))
+        found = self(*several, boxes, template.expand(len(boxes), -1, -1, -1))
+        return Found(*(part.mean(0, keepdim=True) for part in found))
 
     def search(
         self, picture: Float[Tensor, "1 1 H W"], box: Float[Tensor, "1 4"], template: Float[Tensor, "1 C N N"]

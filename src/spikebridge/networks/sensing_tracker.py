@@ -199,7 +199,7 @@ class SensingTracker:
         height, width = frame.shape
         stirred = sum(crop_events(events, (0, 0, width, height)) for events in last.events)
         between = torch.as_tensor(stirred).clamp(max=1).expand(1, 2, height, width)
-        found = finder(now, _whole(last.frame), between, box, template)
+        found = finder.agreed(now, _whole(last.frame), between, box, template)
         spread = found.spread.item()
         seen = _inside((box + self.recall * (found.boxes - box))[0].double().numpy(), frame)
         if self.hold_size:
