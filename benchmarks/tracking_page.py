@@ -1,0 +1,148 @@
+"""The tables of docs/explanation/tracking.md, made from benchmarks/results/sensing.json and tracking_baselines.json.
+
+python benchmarks/tracking_page.py           # writes the page
+python benchmarks/tracking_page.py --check   # exit code 1 where the page says something else than the results
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "explanation" / "tracking.md"
+BEGIN, END = "<!-- {name}: made by benchmarks/tracking_page.py -->", "<!-- end of {name} -->"
+MISSING = "Not measured yet."
+WORDS = {"network": "**hybrid**", "ann_hold": "its ANN, held", "ann_constant_velocity": "its ANN, constant velocity"}
+WORDS |= {"events": "its SNN alone", "decay_0": "its membranes forgetting", "kcf": "KCF", "csrt": "CSRT"}
+SHOWN = ("A", "A, shaken by 1 px", "A, shaken by 2 px", "A at 20 Hz", "A at 10 Hz", "A at 5 Hz")
+
+
+def targets(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """What was aimed at, and what came out."""
+    rows = [
+        (row["figure"], _number(row["measured"]), row["target"], {True: "yes", False: "no", None: "-"}[row["met"]])
+        for row in sensing.get("targets", [])
+    ]
+    return _table(("figure", "measured", "target", "met"), rows)
+
+
+def seeds(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Three seeds of the shipped settings beside hold and constant velocity."""
+    rows = [
+        (
+            row["tracker"],
+            f"{row['distance px']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else ""),
+            *(_number(row[name]) for name in ("auc", "within 3 px", "shaken 1 px", "shaken 2 px", "closed loop auc")),
+        )
+        for row in _cell(sensing, "main").get("trackers", [])
+    ]
+    return _table(("tracker", "distance px", "AUC", "within 3 px", "shaken 1 px", "shaken 2 px", "C: AUC"), rows)
+
+
+def between(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Mean distance of every method in every form of A."""
+    answers = {name: one for name, one in beside.get("answers", {}).items() if name in SHOWN}
+    methods = list(next(iter(answers.values()), {}))
+    rows = [
+        (_spoken(method), *(_number(answers[name][method]["mean_distance_px"]) for name in answers))
+        for method in methods
+    ]
+    return _table(("mean distance [px]", *answers), rows)
+
+
+def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """The first box alone, without and with the time that answers take."""
+    answers = beside.get("answers", {})
+    plain, late = answers.get("C", {}), answers.get("E at the chip's rates", {})
+    rows = [
+        (
+            _spoken(method),
+            *(_number(one[figure]) for figure in ("auc", "mean_distance_px", "precision_20px")),
+            _number(late.get(method, {}).get("auc")),
+        )
+        for method, one in plain.items()
+    ]
+    return _table(("from the first box alone", "AUC", "distance px", "within 20 px", "AUC, streaming"), rows)
+
+
+def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Unit, form, prior and memory, at equal training and seeds."""
+    rows = [
+        (
+            row["tracker"],
+            f"{row['distance px']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else ""),
+            _number(row["of constant velocity"]),
+            _number(row["shaken 2 px"]),
+        )
+        for row in _cell(sensing, "ablation").get("trackers", [])
+    ]
+    return _table(("network", "distance px", "of constant velocity", "shaken 2 px"), rows)
+
+
+BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
+    "targets": targets,
+    "seeds": seeds,
+    "between": between,
+    "closed": closed,
+    "ablation": ablation,
+}
+
+
+def filled(page: str, sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """The page with every block made anew."""
+    for name, block in BLOCKS.items():
+        begin, end = BEGIN.format(name=name), END.format(name=name)
+        between_marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        if not between_marks.search(page):
+            raise SystemExit(f"{PAGE.name} has no block {name}")
+        text = f"{begin}\n\n{block(sensing, beside)}\n\n{end}"
+        page = between_marks.sub(lambda _, text=text: text, page)
+    return page
+
+
+def _cell(sensing: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = sensing.get("cells", {}).get(name, {})
+    return found
+
+
+def _spoken(name: str) -> str:
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    if not rows:
+        return MISSING
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = RESULTS / name
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def main() -> int:
+    """Writes or checks the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    page = PAGE.read_text(encoding="utf-8")
+    new = filled(page, _read("sensing.json"), _read("tracking_baselines.json"))
+    if check:
+        return int(new != page)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
