@@ -1,11 +1,14 @@
 """The reference networks and their parts."""
 
+from spikebridge.networks.event_tracker import EventTracker
+from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.modulation import Branch, BranchSettings
 from spikebridge.networks.modulation_backbone import Backbone, BinUnit, Gating, over_samples
 from spikebridge.networks.modulation_cut import cut_branch, open_places, per_sample_logits
 from spikebridge.networks.modulation_inference import GateTable, InputTable
 from spikebridge.networks.modulation_opening import DensityController, KWinners
 from spikebridge.networks.modulation_pairs import PairedPictures
+from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, Kalman, fit_kalman
@@ -21,11 +24,14 @@ __all__ = [
     "ConstantVelocity",
     "DensityController",
     "GateTable",
+    "EventTracker",
+    "FrameTracker",
     "Gating",
     "Hold",
     "InputTable",
     "KWinners",
     "Kalman",
+    "OpenCVTracker",
     "PairedPictures",
     "Sensing",
     "SensingTracker",
