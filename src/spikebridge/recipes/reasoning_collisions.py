@@ -80,7 +80,7 @@ def collision_objective(
 
     A frame between two samples is shared between them, so that the expectation over samples is the frame.
     """
-    x = _varied(batch, jitter)
+    x = varied(batch, jitter)
     scores = unit.scores(x, orders=1)
     when = batch["when"]
     loss = when_loss(scores, when)
@@ -109,8 +109,13 @@ def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor
     return torch.where(when >= 0, told, -logs[:, -1]).mean()
 
 
-def _varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
-    """Pairs as they could have been as well: mirrored, in the other order, a little off."""
+def varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
+    """Pairs as they could have been as well: mirrored, in the other order, a little off, at random.
+
+    Args:
+        batch: `places`, `visible`, `third`, `kinds` as in `Pairs`, and `when`.
+        jitter: most standard deviation of what is added to places [px].
+    """
     size = len(batch["when"])
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
