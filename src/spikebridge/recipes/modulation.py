@@ -12,7 +12,7 @@ to find the gate. Every rival is a setting of the same loop (`modulation_methods
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 3 and eqs. 14-19.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +96,8 @@ class Config:
     """Slope of the units' sigmoid."""
     execution: Literal["cut", "full"] = "cut"
     """Train sub-networks of open neurons, or the whole branch with masks; the numbers are the same."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the tasks are learnt; scores are worked out on the CPU."""
     snapshots: bool = False
     """Keep HMN's sub-networks before and after each task, so that transfer can be measured on other pictures later."""
 
@@ -152,6 +154,7 @@ class Config:
             strength=strength if self.strength is None else self.strength,
             num_fisher=self.num_fisher,
             cut=self.execution == "cut",
+            device=self.device,
         )
 
 
@@ -171,6 +174,7 @@ PAPER = Config(
     batch_size=200,
     lr=0.05,
     strength=5000.0,
+    device="cuda",
 )
 PRESETS = {
     "quick": Config(
@@ -286,15 +290,4 @@ def recordings_for(config: Config, data: Path | None) -> tuple[Pictures, Picture
 def report(run: Run) -> Path:
     """Writes report.html: accuracy over tasks, transfer, representation, cost, table of methods."""
     config = run.config_as(Config)
-    return modulation_report.write(run, build(config), _command(config))
-
-
-def _command(config: Config) -> str:
-    """What makes the same run again: the options that differ from the defaults."""
-    words = ["spikebridge train modulation"]
-    for setting in fields(config):
-        value = getattr(config, setting.name)
-        if value != setting.default:
-            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
-            words += [f"--{setting.name.replace('_', '-')}", *texts]
-    return " ".join(words)
+    return modulation_report.write(run, build(config), modulation_report.command(config))

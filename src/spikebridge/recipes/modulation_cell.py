@@ -36,6 +36,7 @@ class CellSettings:
         strength: of what keeps old tasks.
         num_fisher: samples of a task for the Fisher information.
         cut: train sub-networks instead of masks.
+        device: where tasks are learnt.
     """
 
     units: UnitSettings
@@ -50,6 +51,7 @@ class CellSettings:
     strength: float
     num_fisher: int
     cut: bool
+    device: str = "cpu"
 
 
 @dataclass
@@ -132,14 +134,17 @@ def run_cell(
         gating.eval()
     gates = gates_of(method, sequence, settings.units, seed, gating)
     branch = build_branch(method, settings, sequence, gating)
-    start(branch, settings, seed, gates)
+    start(branch, settings, seed, gates).to(settings.device)
+    if gating is not None:
+        gating.to(settings.device)
     if method.alone:
         learnt = _alone(branch, settings, sequence, seed, quiet)
-        return Cell(branch, gates, gating, learnt, notes, {})
+        return Cell(branch.cpu(), gates, gating, learnt, notes, {})
     kept = consolidation(method, settings.strength, settings.num_fisher, seed, _chunk(branch, settings, method))
     openings = None
     if gates is not None and not method.per_sample:
-        every = [opening_of(branch, [layer[k] for layer in gates], settings.cut) for k in range(len(gates[0]))]
+        rows = [[layer[k].to(settings.device) for layer in gates] for k in range(len(gates[0]))]
+        every = [opening_of(branch, row, settings.cut) for row in rows]
         openings = every.__getitem__
     taken = _Snapshots(branch, gates) if snapshots and gates is not None else None
     learnt = learn(
@@ -154,7 +159,9 @@ def run_cell(
         settings=_loop_settings(settings, seed, quiet),
         run=None if run is None else run.child("tasks"),
     )
-    return Cell(branch, gates, gating, learnt, notes, {} if taken is None else taken.kept)
+    if gating is not None:
+        gating.cpu()
+    return Cell(branch.cpu(), gates, gating, learnt, notes, {} if taken is None else taken.kept)
 
 
 def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence, gating: Gating | None) -> Branch:
@@ -245,4 +252,4 @@ class _Snapshots:
     def _take(self, branch: Branch, task: int, when: str) -> None:
         part = cut_branch(branch, [layer[task] for layer in self.gates])
         for name, parameter in part.named_parameters():
-            self.kept[f"{when}.{task}.{name}"] = parameter.detach().clone()
+            self.kept[f"{when}.{task}.{name}"] = parameter.detach().cpu().clone()

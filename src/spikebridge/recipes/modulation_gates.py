@@ -134,8 +134,8 @@ def task_drives(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> li
     rows = []
     with torch.no_grad():
         for task in sequence.learnt:
-            shown = sequence.train.in_order(sequence.orders.permutations[task])
-            parts = [gating.drives(part) for part in shown.split(chunk, 1)]
+            shown = sequence.train.parts_in_order(sequence.orders.permutations[task], chunk)
+            parts = [gating.drives(part) for part in shown]
             rows.append([torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)])
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 

@@ -1,6 +1,7 @@
 """The page of the modulation recipe: accuracy over tasks, transfer, how tasks are told apart, cost, the table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -56,6 +57,21 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], command: str) -> Path
     return write_report(
         run.path / "report.html", "Many tasks without forgetting", sections, facts, command, lead(results)
     )
+
+
+def command(config: Any) -> str:
+    """What makes the same run again: the options that differ from the defaults.
+
+    Args:
+        config: a dataclass of settings.
+    """
+    words = ["spikebridge train modulation"]
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if value != setting.default:
+            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+            words += [f"--{setting.name.replace('_', '-')}", *texts]
+    return " ".join(words)
 
 
 def lead(results: Mapping[str, Any]) -> str:

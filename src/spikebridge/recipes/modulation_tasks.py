@@ -1,5 +1,6 @@
 """The tasks of the modulation recipe: one data set, its features in another order for each task."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -33,7 +34,7 @@ class Pictures(NamedTuple):
     @property
     def means(self) -> Tensor:
         """Means over time `(N, d)`."""
-        return self.inputs.float().mean(0) if self.batch_axis else self.inputs
+        return self.inputs.sum(0, dtype=torch.float32) / self.num_steps if self.batch_axis else self.inputs
 
     def first(self, number: int | None) -> "Pictures":
         """Only so many of them."""
@@ -45,6 +46,12 @@ class Pictures(NamedTuple):
         """All recordings as a task sees them, `(T, N, d)` with T = 1 for pictures."""
         shown = self.inputs.index_select(-1, order).float()
         return shown if self.batch_axis else shown.unsqueeze(0)
+
+    def parts_in_order(self, order: Tensor, size: int) -> Iterator[Tensor]:
+        """The same in parts of so many recordings: events as floats would not fit in memory at once."""
+        for start in range(0, len(self.labels), size):
+            some = self.inputs.narrow(self.batch_axis, start, min(size, len(self.labels) - start))
+            yield Pictures(some, self.labels, self.batch_axis).in_order(order)
 
 
 class TaskSequence(NamedTuple):
