@@ -1,5 +1,6 @@
 """The commands of `spikebridge`, one file each; a new one is a file and a line here."""
 
+from spikebridge.commands.ask import Ask
 from spikebridge.commands.command import Command
 from spikebridge.commands.compare import Compare
 from spikebridge.commands.copy import Copy
@@ -29,4 +30,5 @@ COMMANDS: dict[str, type[Command]] = {
     "run": RunBundle,
     "live": Live,
     "track": Track,
+    "ask": Ask,
 }

@@ -73,7 +73,7 @@ class _Asker:
 
     def ask(self, num_each: int) -> list[Question]:
         makers = (self._descriptive, self._explanatory, self._predictive, self._counterfactual)
-        questions = []
+        questions: list[Question] = []
         for make in makers:
             found: dict[tuple[str, ...], Question] = {}
             for _ in range(_TRIES):

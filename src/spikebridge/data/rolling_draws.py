@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from spikebridge.data.rolling_objects import HEIGHT, WIDTH, Card, Look, Ranges, RollingVideo, Start, in_view
-from spikebridge.data.rolling_table import RADIUS
+from spikebridge.data.rolling_table import RADIUS, Touch
 from spikebridge.data.scenes import COLORS, MATERIALS, NUM_OBSERVED_FRAMES, SHAPES
 
 SOFTEST = 0.25
@@ -102,8 +102,8 @@ def fault(video: RollingVideo) -> str | None:
     return _near(seen, touches) or _borderline(seen) or _hidden(video)
 
 
-def _near(seen: np.ndarray, touches: list) -> str | None:
-    met = {(touch.first, touch.second): [] for touch in touches}
+def _near(seen: np.ndarray, touches: list[Touch]) -> str | None:
+    met: dict[tuple[int, int], list[int]] = {(touch.first, touch.second): [] for touch in touches}
     for touch in touches:
         met[touch.first, touch.second].append(touch.frame)
     for i, j in combinations(range(seen.shape[1]), 2):

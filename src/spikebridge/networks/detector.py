@@ -90,7 +90,8 @@ class Detector(nn.Module):
         )
         self.blocks = nn.Sequential(_Block(num_features, 1), _Block(num_features, 2))
         self.heads = nn.Conv2d(num_features, sum(_SIZES), 1)
-        nn.init.constant_(self.heads.bias[:1], -4.0)  # centres are rare
+        with torch.no_grad():
+            self.heads.state_dict()["bias"][0] = -4.0  # centres are rare
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Maps:
         """Maps of pictures.

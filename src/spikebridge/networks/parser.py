@@ -5,7 +5,7 @@ in place of values (`parser_words`); at each step it may only write what the typ
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -49,7 +49,8 @@ class Parser(nn.Module):
         self.wrote = nn.Embedding(len(self.words.outputs), num_features)
         self.read_place = nn.Parameter(0.02 * torch.randn(LONGEST_TEXT + 1, 1, num_features))
         self.write_place = nn.Parameter(0.02 * torch.randn(LONGEST_PROGRAM + 1, 1, num_features))
-        sizes = {"d_model": num_features, "nhead": 4, "dim_feedforward": 2 * num_features, "norm_first": True}
+        inner = 2 * num_features
+        sizes: dict[str, Any] = {"d_model": num_features, "nhead": 4, "dim_feedforward": inner, "norm_first": True}
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**sizes), num_layers, nn.LayerNorm(num_features), enable_nested_tensor=False
         )

@@ -99,7 +99,9 @@ class Words:
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", text.lower())
         if not 0 < len(words) < LONGEST_TEXT:
             raise DataError(f"expected a text of 1 to {LONGEST_TEXT - 1} words, but got {len(words)}: {text!r:.80}")
-        tokens, slots, unknown = [MARKS[kind]], {}, []
+        tokens: list[str] = [MARKS[kind]]
+        slots: dict[str, str] = {}
+        unknown: list[str] = []
         for word in (_SPELLINGS.get(word, word) for word in words):
             value = word if word in self.kinds else word.removesuffix("s")
             if value in self.kinds:

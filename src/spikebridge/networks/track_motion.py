@@ -262,19 +262,19 @@ def _turned(
         last = min([f for f, *pair in later if o in pair and f > frame + 2], default=len(positions))
         before = _velocity(positions[:, o], range(frame - 1, first - 1, -1), frame, friction)
         ends.append((before, _velocity(positions[:, o], range(frame + 1, last), frame, friction)))
-    places = [before[0] if before is not None else after[0] if after is not None else None for before, after in ends]
-    if places[0] is None or places[1] is None:
+    seen = [before if before is not None else after for before, after in ends]
+    if seen[0] is None or seen[1] is None:
         return False
-    line = places[1] - places[0]
+    line = seen[1][0] - seen[0][0]
     line = line / max(float(np.hypot(*line)), 1e-9)
     pushed = []  # away from the other one, of what was seen on both sides of the collision
     for sign, (before, after) in zip((-1, 1), ends, strict=True):
         if before is not None and after is not None:
             pushed.append(float((after[1] - before[1]) @ (sign * line)))
-    if len(pushed) < 2:
+    (before_a, after_a), (before_b, after_b) = ends
+    if before_a is None or after_a is None or before_b is None or after_b is None:
         alone = all(abs(f - frame) > _WINDOW for f, *pair in earlier if {a, b} & set(pair))
         return alone and len(pushed) == 1 and pushed[0] > _TURN / 2
-    (before_a, after_a), (before_b, after_b) = ends
     closing, parting = (before_a[1] - before_b[1]) @ line, (after_b[1] - after_a[1]) @ line
     return bool(closing + parting > _TURN and closing > 0.05 and parting > 0.0)
 

@@ -1,0 +1,155 @@
+"""From a video or scene and a question in words to an answer with its reasons: detector, parser and graph together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spikebridge.data.clevrer_scenes import read_scenes
+from spikebridge.data.rolling_files import VIDEO_SUFFIXES, read_video
+from spikebridge.data.scene_questions import Question
+from spikebridge.data.scenes import Scene
+from spikebridge.errors import DataError, did_you_mean
+from spikebridge.networks.detector import Detector
+from spikebridge.networks.parser import Parser, read_question
+from spikebridge.networks.reasoning import Answer, answer
+from spikebridge.networks.scene_perception import perceive
+from spikebridge.networks.tracing import Explanation, explain
+from spikebridge.pretrained import shipped_run
+from spikebridge.recipes.reasoning_parser import ParserConfig, build_parser
+from spikebridge.recipes.reasoning_perception import DetectorConfig, build_detector
+from spikebridge.training import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a question is about: a scene, and the pictures it was perceived from, if there are any."""
+
+    scene: Scene
+    pictures: UInt8[np.ndarray, "F H W 3"] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A question with its answers, one a choice, or a single one."""
+
+    question: Question
+    answers: tuple[Answer, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, for machines."""
+        said = [
+            {"value": a.value, "status": a.status, "confidence": a.confidence, "margin": a.margin} for a in self.answers
+        ]
+        common = {"question": self.question.text, "kind": self.question.kind, "program": list(self.question.program)}
+        if self.question.kind == "descriptive":
+            return {**common, "answer": said[0]}
+        choices = [{"choice": c.text, **one} for c, one in zip(self.question.choices, said, strict=True)]
+        return {**common, "choices": choices}
+
+    def text(self) -> str:
+        """Words, for people."""
+        if self.question.kind == "descriptive":
+            return _line(self.answers[0])
+        width = max(len(choice.text) for choice in self.question.choices)
+        pairs = zip(self.question.choices, self.answers, strict=True)
+        return "\n".join(f"{choice.text:<{width}}  {_line(one)}" for choice, one in pairs)
+
+
+def _line(answer: Answer) -> str:
+    value = "no answer" if answer.value is None else answer.value
+    return f"{value}  ({answer.status}, confidence {answer.confidence:.2f})"
+
+
+@lru_cache(maxsize=1)
+def shipped_detector() -> Detector:
+    """The detector that comes with the package.
+
+    Raises:
+        DataError: the package came without it.
+    """
+    run = _shipped("reasoning_detector")
+    detector = build_detector(run.config_as(DetectorConfig)).eval()
+    run.load_weights(detector)
+    return detector
+
+
+@lru_cache(maxsize=1)
+def shipped_parser() -> Parser:
+    """The parser that comes with the package.
+
+    Raises:
+        DataError: the package came without it.
+    """
+    run = _shipped("reasoning_parser")
+    parser = build_parser(run.config_as(ParserConfig)).eval()
+    run.load_weights(parser)
+    return parser
+
+
+def _shipped(name: str) -> Run:
+    run = shipped_run(name)
+    if run is None:
+        raise DataError(
+            f"the package came without the weights {name}; python -m spikebridge.recipes.{_TRAINED_BY[name]} makes them"
+        )
+    return run
+
+
+_TRAINED_BY = {"reasoning_detector": "reasoning_perception", "reasoning_parser": "reasoning_parser"}
+
+
+def look(path: Path, video: str | None = None, detector: Detector | None = None) -> Seen:
+    """What is in a file: a video, or scenes of which one is chosen.
+
+    Args:
+        path: a video (`.npz`, `.webp`, `.gif`, `.mp4`, a folder of pictures), or a file of scenes.
+        video: which scene of a file with several.
+        detector: finds the objects of a video; None takes the shipped one.
+
+    Raises:
+        DataError: nothing is there, or a video that the detector does not know.
+    """
+    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        shown = read_video(path)
+        found = perceive(
+            detector if detector is not None else shipped_detector(), shown.pictures, path.stem, shown.rate
+        )
+        return Seen(found.scene, shown.pictures)
+    return Seen(_chosen(read_scenes(path), video, path))
+
+
+def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
+    names = [str(scene.video) for scene in scenes]
+    if video is None:
+        if len(scenes) > 1:
+            raise DataError(f"{path} holds {len(scenes)} scenes; say which one (--video {names[0]})")
+        return scenes[0]
+    if video not in names:
+        raise DataError(f"{path} holds no scene of video {video}; {did_you_mean(video, names[:50])}")
+    return scenes[names.index(video)]
+
+
+def reply(seen: Seen, text: str, choices: Sequence[str] = (), parser: Parser | None = None) -> Reply:
+    """Answers a question in words.
+
+    Args:
+        seen: what it is about.
+        text: the question.
+        choices: of an explanatory, predictive or counterfactual one.
+        parser: reads the words; None takes the shipped one.
+
+    Raises:
+        DataError: unknown words, or choices where there should be none, or none where there should be some.
+    """
+    question = read_question(parser if parser is not None else shipped_parser(), seen.scene.video, text, choices)
+    return Reply(question, answer(seen.scene, [question])[0])
+
+
+def reasons(seen: Seen, question: Question) -> list[Explanation]:
+    """Of each whole program of a question what fired, and why."""
+    return [explain(seen.scene, program) for program in question.programs]
