@@ -107,7 +107,7 @@ class ChangeHead(nn.Module):
         size = (height + self.reach, width + self.reach)  # so that nothing comes in again from the other side
         place = torch.fft.rfft2(template, s=size)
         seen = (torch.fft.rfft2(change, s=size) * place.conj()).sum(1)
-        own = place.abs().square().sum(1)
+        own = torch.view_as_real(place).square().sum((1, -1))
         # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>): what leaves the crop still counts as moved
         explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in (seen, own))
         middle = self.reach

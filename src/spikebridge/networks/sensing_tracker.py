@@ -196,9 +196,8 @@ class SensingTracker:
         now, box = _whole(frame), _one(believed)
         if last.lost:
             box = finder.search(now, box, template)
-        height, width = frame.shape
-        stirred = sum(crop_events(events, (0, 0, width, height)) for events in last.events)
-        between = torch.as_tensor(stirred).clamp(max=1).expand(1, 2, height, width)
+        stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
+        between = crop_events(stirred, (0, 0, frame.shape[1], frame.shape[0]))[None]
         found = finder.agreed(now, _whole(last.frame), between, box, template)
         spread = found.spread.item()
         seen = _inside((box + self.recall * (found.boxes - box))[0].double().numpy(), frame)
