@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from spikebridge import pretrained
+from spikebridge.data import load_mnist
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import modulation, modulation_cell, modulation_table
 from spikebridge.recipes.modulation_gates import build_gating, gates_of, train_gating
@@ -231,3 +234,21 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
     for name, preset in modulation.PRESETS.items():
         run = Run.create(tmp_path / name, "modulation", preset)
         assert Run.open(run.path).config_as(modulation.Config) == preset
+
+
+def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
+    real_set: Callable[[str], tuple[Path, ...]], tmp_path: Path
+) -> None:
+    real_set("mnist")
+    digits = load_mnist().test
+    path = tmp_path / "others.npz"
+    pictures = (digits.images[:100] * 255).round().byte().numpy()
+    np.savez(path, images=pictures, labels=digits.labels[:100].numpy())
+    options = modulation.Evaluation(direct_samples=20, per_sample_pictures=2)
+    found = modulation.evaluate(Run.open(Path(pretrained.__file__).parent / "modulation"), path, options)
+    assert found["num_tasks"] == 40
+    assert found["bwt_and_fwd_of"] == "these pictures"
+    assert found["acc"] > 0.85
+    assert found["modes"]["inferred"] > found["acc"] - 0.02
+    assert found["fwd"] > 0.75
+    assert found["opening"] == pytest.approx(0.1)
