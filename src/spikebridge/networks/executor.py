@@ -11,7 +11,7 @@ import numpy as np
 
 from spikebridge.data.scenes import NUM_OBSERVED_FRAMES, Scene
 from spikebridge.networks.operators import OperatorTable
-from spikebridge.networks.questions import parse
+from spikebridge.networks.program_tree import parse
 from spikebridge.networks.reasoning_causes import causes_of, without_object
 from spikebridge.networks.reasoning_events import EVENT_KINDS, observed_events, tracks_of
 

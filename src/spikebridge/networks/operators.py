@@ -188,6 +188,11 @@ class OperatorTable:
         return {**values, **dict.fromkeys(ORDERS, "order")}
 
     @cached_property
+    def blank_train(self) -> Steps:
+        """The train of a filter whose word is still a blank: as long as that of any word."""
+        return ((), ())
+
+    @cached_property
     def trains(self) -> dict[str, Steps]:
         """Every instruction, and its spike train."""
         trains = {token: row.steps for token, row in self.rows.items() if row.steps}

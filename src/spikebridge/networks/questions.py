@@ -6,31 +6,12 @@ no longer wanted. A program that needs two live sets of a kind is refused.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.networks.operators import TYPES, Operator, OperatorTable
-
-
-class Node(NamedTuple):
-    """A value in a program: the operator that gives it, its arguments, its type. A word has no operator.
-
-    Args:
-        token: its last word.
-        gives: its type.
-        arguments: in order.
-        operator: that gives it.
-        group: the set that holds it, `object`, `event` or none.
-        writes: the sets that working it out changes.
-    """
-
-    token: str
-    gives: str
-    arguments: tuple["Node", ...] = ()
-    operator: Operator | None = None
-    group: str = ""
-    writes: frozenset[str] = frozenset()
+from spikebridge.errors import ConfigError
+from spikebridge.networks.operators import Operator, OperatorTable
+from spikebridge.networks.program_tree import BLANK, Node, parse
 
 
 class Probe(NamedTuple):
@@ -75,50 +56,17 @@ class Instructions:
     probes: tuple[Probe, ...] = ()
     pair: tuple[Probe, Probe] | None = None
 
+    def filled(self, words: Sequence[str]) -> "Instructions":
+        """The same with words in place of blanks."""
+        names = tuple(
+            BLANK.sub(lambda blank: words[int(blank[1])], name) if "{" in name else name for name in self.names
+        )
+        removal = None if self.removal is None else self.removal.filled(words)
+        return replace(self, names=names, removal=removal)
+
     def num_steps(self, table: OperatorTable) -> int:
         """Steps of its spike train, with the silent one at which the answer is read."""
         return 1 + sum(len(table.trains[name]) for name in self.names)
-
-
-def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
-    """A program as a tree of typed values.
-
-    Args:
-        tokens: postfix.
-        table: operators and attributes.
-
-    Raises:
-        ConfigError: a token is not known, takes other types than it finds, or values are left over.
-
-    Example:
-        >>> tree = parse(["objects", "red", "filter_color", "count"], OperatorTable())
-        >>> tree.gives, tree.arguments[0].token
-        ('answer', 'filter_color')
-    """
-    stack: list[Node] = []
-    for place, token in enumerate(tokens):
-        if token in table.words:
-            stack.append(Node(token, table.words[token]))
-            continue
-        if token not in table.rows:
-            known = [*table.rows, *table.words]
-            raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
-        operator = table.rows[token]
-        number = len(operator.signatures[0].takes)
-        arguments = tuple(stack[len(stack) - number :]) if number <= len(stack) else tuple(stack)
-        found = tuple(node.gives for node in arguments)
-        fitting = [signature for signature in operator.signatures if signature.takes == found]
-        if not fitting:
-            wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
-            raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
-        group = TYPES[fitting[0].gives] or ""
-        within = (node.writes for node in (arguments[1:] if operator.over_all else arguments))
-        writes = frozenset((group, *operator.forgets)).union(*within)
-        stack[len(stack) - number :] = [Node(token, fitting[0].gives, arguments, operator, group, writes)]
-    if len(stack) != 1:
-        left = ", ".join(node.gives for node in stack) or "nothing"
-        raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
-    return stack[0]
 
 
 def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions:
@@ -204,7 +152,7 @@ class _Planner:
 
     def send(self, name: str) -> None:
         self.names.append(name)
-        self.num_steps += len(self.table.trains[name])
+        self.num_steps += len(self.table.trains.get(name, self.table.blank_train))
 
     def probe(self, group: str, least: int = 1, most: int = 1, collision: bool = False) -> None:
         self.probes.append(Probe(self.num_steps - 1, group, least, most, collision))
@@ -257,7 +205,8 @@ class _Planner:
 
     def _moved(self, begin: int, steps: int) -> None:
         """Probes behind an instruction that became shorter."""
-        edge = sum(len(self.table.trains[name]) for name in self.names[:begin])
+        trains = self.table.trains
+        edge = sum(len(trains.get(name, self.table.blank_train)) for name in self.names[:begin])
         self.probes = [p._replace(step=p.step + steps) if p.step >= edge else p for p in self.probes]
         self.num_steps += steps
 

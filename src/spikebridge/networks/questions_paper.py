@@ -7,7 +7,8 @@ frame moves to the front; a motion filter without a time looks at all events. R.
 from collections.abc import Sequence
 
 from spikebridge.networks.operators import ORDERS, OperatorTable
-from spikebridge.networks.questions import Instructions, parse
+from spikebridge.networks.program_tree import parse
+from spikebridge.networks.questions import Instructions
 
 
 def compile_as_published(tokens: Sequence[str], table: OperatorTable) -> Instructions:

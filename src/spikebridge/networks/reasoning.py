@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from spikebridge.data.scene_questions import Question
 from spikebridge.data.scenes import Scene
-from spikebridge.errors import DataError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.operators import OperatorTable
+from spikebridge.networks.program_tree import with_blanks
 from spikebridge.networks.questions import Instructions, compile_program
 from spikebridge.networks.questions_paper import compile_as_published
 from spikebridge.networks.reasoning_reading import Answer, Status
@@ -132,17 +133,21 @@ def _said(finding: Finding, abstain: bool) -> Answer:
 
 
 class _Programs:
-    """Each program is compiled once."""
+    """Programs that differ in their words alone are compiled once."""
 
     def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+        self.table = setting.table
+        self.compiler = compile_program if setting.preset.exact else compile_as_published
         self.known: dict[tuple[str, ...], Instructions] = {}
 
     def compiled(self, tokens: tuple[str, ...]) -> Instructions:
-        if tokens not in self.known:
-            compiler = compile_program if self.setting.preset.exact else compile_as_published
-            self.known[tokens] = compiler(tokens, self.setting.table)
-        return self.known[tokens]
+        blank, words = with_blanks(tokens, self.table)
+        if blank not in self.known:
+            try:
+                self.known[blank] = self.compiler(blank, self.table)
+            except ConfigError:
+                return self.compiler(tokens, self.table)  # which says it in the words that were given
+        return self.known[blank].filled(words)
 
 
 def _numbers(scenes: Sequence[Scene]) -> dict[int | str, int]:

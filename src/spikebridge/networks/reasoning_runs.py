@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -197,6 +196,6 @@ def read_findings(batch: Batch, record: Record, setting: Setting) -> list[Findin
             status = "conflict"
         if status == "ok" and value is None:
             status = "empty"
-        less = np.clip(margin / known, 0, 1) if known > 0 else 1.0
+        less = min(max(margin / known, 0.0), 1.0) if known > 0 else 1.0
         findings.append(Finding(value, status, float(sure[number] * less), margin, found[number]))
     return findings

@@ -115,12 +115,17 @@ def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit:
     lookup: OperatorLookup = unit.nonlinearity  # type: ignore[assignment]
     lengths = [program.num_steps(table) for program in programs]
     longest = max(lengths, default=1)
-    begins = torch.zeros(longest, len(programs), 1)
+    steps, columns, numbers = [], [], []
+    lasts = {name: len(train) for name, train in table.trains.items()}
     for p, program in enumerate(programs):
         step = longest - lengths[p]
         for name in program.names:
-            begins[step, p] = lookup.numbers[name]
-            step += len(table.trains[name])
+            steps.append(step)
+            columns.append(p)
+            numbers.append(lookup.numbers[name])
+            step += lasts[name]
+    begins = torch.zeros(longest, len(programs), 1)
+    begins[steps, columns, 0] = torch.tensor(numbers, dtype=begins.dtype)
     with torch.no_grad():
         return unit(begins)[0]
 
