@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from spikebridge.recipes import modulation, modulation_table
+from spikebridge.recipes import modulation, modulation_scores, modulation_table
 from spikebridge.recipes.modulation_methods import METHODS
 from spikebridge.training import Run
 from spikebridge.training.atomic import replacing
@@ -73,7 +73,7 @@ def targets(scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         if rival in scores:
             gap = mean("hmn", "acc") + mean("hmn", "transfer") - mean(rival, "acc") - mean(rival, "transfer")
             rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0))
-    slope = 100 * fmean(cell["growth of seconds"] for cell in scores["hmn"])
+    slope = 100 * fmean(modulation_scores.steady_growth(cell["seconds"]) for cell in scores["hmn"])
     rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1))
     drop = mean("hmn", "just_learnt_first") - mean("hmn", "just_learnt_last")
     rows.append(_target("just learnt, first four above last four [points]", 100 * drop, 2.0, 100 * drop <= 2))

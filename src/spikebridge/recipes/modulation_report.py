@@ -68,9 +68,12 @@ def command(config: Any) -> str:
     words = ["spikebridge train modulation"]
     for setting in fields(config):
         value = getattr(config, setting.name)
-        if value != setting.default:
+        option = setting.name.replace("_", "-")
+        if isinstance(value, bool) and value != setting.default:
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value != setting.default:
             texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
-            words += [f"--{setting.name.replace('_', '-')}", *texts]
+            words += [f"--{option}", *texts]
     return " ".join(words)
 
 
@@ -170,7 +173,7 @@ def _telling_apart(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sec
         for name, value in shown.items()
         if any(value.get(key) is not None for key in keys)
     ]
-    tables = [Table(rows, "One number for the maps above, first seed.")] if rows else []
+    tables = [Table(rows, "One number for the maps below, first seed.")] if rows else []
     return [Section("How tasks are told apart", "First seed.", tables, pictures)]
 
 
@@ -204,7 +207,10 @@ def _cost(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
     for values, title in ((seconds, "seconds a task"), (kept, "memory [MB]")):
         some = dict(list(values.items())[:MOST_LINES])
         figure = accuracy_lines(np.arange(1, len(next(iter(some.values()))) + 1), some, "task", title)
-        pictures.append(Picture(to_svg(figure, f"{title} against tasks"), f"{title}, against the number of tasks."))
+        figure.axes[0].set_ylim(bottom=0)
+        pictures.append(
+            Picture(to_svg(figure, f"{title} against tasks"), f"{title.capitalize()}, against the number of tasks.")
+        )
     text = (
         "Operations of one picture in the branch, counted; the units' products are once a task where the gate is "
         "given, once a picture where it is inferred. Energy is of the branch, 45 nm. Seconds of a stopped and resumed "
