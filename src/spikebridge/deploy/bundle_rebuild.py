@@ -1,6 +1,7 @@
 """A hybrid network from its bundle alone: parts read back from NIR and ONNX, units made of their numbers."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,15 +81,29 @@ class OnnxStepPart(Stateful):
         self.initial = initial
         self.signal = signal
         self.into = dict(into or {})
+        # its further inputs are arguments, as those of any part
+        self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
 
     def initial_state(self, x_t: Step) -> State:
         return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
 
-    def step(self, x_t: Step, state: State, **named: Any) -> tuple[Tensor, State]:
+    def _step(self, x_t: Step, state: State, **named: Any) -> tuple[Tensor, State]:
         feed = {self.signal: x_t, **{self.into[name]: x for name, x in named.items()}}
         feed |= {f"state.{i}": t for i, t in enumerate(state)}
         y, *after = self.session.run({name: x.detach().numpy() for name, x in feed.items()})
         return torch.from_numpy(y), tuple(torch.from_numpy(t) for t in after)
+
+
+def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """A function whose further arguments have names."""
+
+    def function(x_t: Tensor, state: State, **named: Any) -> Any:
+        return method(x_t, state, **named)
+
+    own = list(inspect.signature(method).parameters.values())[:2]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    return function
 
 
 def rebuild(bundle: Bundle) -> HybridNetwork:
@@ -142,7 +157,8 @@ def _link(bundle: Bundle, link: LinkRecord) -> Link:
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
-    initial = tensors["initial"] if link.initial is None else link.initial
+    # with its shape, so that no loop has to look for it
+    initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
     return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
 from spikebridge.hybrid.route import Route
+from spikebridge.hybrid.shapes import find_shapes
 from spikebridge.neurons.neuron import Neuron
 
 
@@ -41,9 +42,9 @@ class Sample:
     ticks: int
 
     def signal(self, name: str) -> Tensor:
-        """An input or a part, `(K, B, *M)`."""
+        """An input or a part, `(K, B, *M)`, one value at least."""
         if name in self.inputs:
-            return self.inputs[name]
+            return _something(self.inputs[name])
         y = self.recorded.parts.get(name)
         if y is None or not len(y):
             raise ExportError(f"part {name!r} never fires on the sample; give a longer one")
@@ -51,7 +52,13 @@ class Sample:
 
     def carried(self, route: Route) -> Tensor:
         """What a link carries, `(K, B, *M)`, one value at least."""
-        return self.recorded.links.get(route.name, self.signal(route.link.source))
+        values = self.recorded.links.get(route.name)
+        return self.signal(route.link.source) if values is None else _something(values)
+
+
+def _something(values: Tensor) -> Tensor:
+    """The signal, or one value of zeros where it has none."""
+    return values if len(values) else values.new_zeros((1, *values.shape[1:]))
 
 
 def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
@@ -77,7 +84,9 @@ def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | No
         >>> list(recorded.parts), recorded.links["snn_to_ann"].flatten().tolist()
         (['snn', 'ann'], [2.0, 2.0])
     """
-    made: dict[str, list[Tensor]] = {name: [] for name in network.units}
+    empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
+    carried, batch = find_shapes(network, empty), next(iter(inputs.values())).shape[1]
+    made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}
 
     def hear(name: str) -> Any:
         return lambda unit, arguments, result: made[name].append(result[0].detach())
@@ -90,7 +99,7 @@ def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | No
         finally:
             for handle in handles:
                 handle.remove()
-    return Recording(parts, {name: torch.cat(pieces) for name, pieces in made.items() if pieces})
+    return Recording(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
 
 
 def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
@@ -123,9 +132,8 @@ def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: 
     for route in network.routes:
         if route.name in network.units:
             neutral = {"multiply": 1.0, "add": 0.0}.get(route.link.by) if isinstance(route.link, Modulation) else 0.0
-            values = recorded.links.get(route.name)
-            idle = values is None or (neutral is not None and bool(values.eq(neutral).all()))
-            if values is None or not values.numel() or idle:
+            values = recorded.links[route.name]
+            if not values.numel() or (neutral is not None and bool(values.eq(neutral).all())):
                 raise ExportError(
                     f"the unit of link {route.name!r} has no effect on the sample, so a comparison would say nothing; "
                     "give a longer sample, or train the network"

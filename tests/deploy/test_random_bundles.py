@@ -1,0 +1,44 @@
+"""Random networks of the core, as bundles: every level says the same, whatever the clocks, windows, loops and delays."""
+
+from pathlib import Path
+
+import pytest
+from pretend_onnx import pretend
+from random_graphs import build, random_graph, signals
+
+from spikebridge.deploy import Bundle, bundle_export, compare, compare_bundle, export
+from spikebridge.deploy.bundle_recording import record
+from spikebridge.errors import ExportError
+
+TICKS = 20
+REFUSED = ("modulates", "could not be modulated", "never fires", "closes no window", "NIR has no quantity")
+
+
+def as_bundle(seed: int, path: Path) -> Bundle | None:
+    """A random network's bundle, None for one that holds what a bundle cannot."""
+    graph = random_graph(seed)
+    network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+    try:
+        return export(network, inputs, path / str(seed), ticks=TICKS)
+    except ExportError as reason:
+        assert any(word in str(reason) for word in REFUSED), f"graph {seed}: {reason}"
+        return None
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_rebuilt_and_run_without_torch_a_random_network_says_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch)
+    # most random networks are silent somewhere
+    monkeypatch.setattr(bundle_export, "refuse_silence", record)
+    monkeypatch.setattr(compare, "refuse_silence", record)
+    compared = 0
+    for seed in range(20 * number, 20 * number + 20):
+        bundle = as_bundle(seed, tmp_path)
+        if bundle is None:
+            continue
+        comparison = compare_bundle(bundle)
+        assert comparison.passed, f"graph {seed}: {[row for row in comparison.rows if not row.passed]}"
+        compared += 1
+    assert compared >= 5
