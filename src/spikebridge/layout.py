@@ -69,12 +69,15 @@ def results(values: dict[str, Any]) -> str:
 def facts(values: dict[str, Any], indent: str = "") -> str:
     """Names and values in two columns; a value that has names of its own is indented under its name.
 
+    A list of rows is left out: inside of a value it is for machines.
+
     Example:
         >>> print(facts({"python": "3.11", "extras": {"docs": False}}))
         python  3.11
         extras
           docs  no
     """
+    values = {name: value for name, value in values.items() if not _is_table(value)}
     plain = [name for name, value in values.items() if not isinstance(value, dict)]
     width = max((len(name) for name in plain), default=0)
     lines = []
