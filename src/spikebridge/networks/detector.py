@@ -143,13 +143,21 @@ def detection_loss(
     num = there.sum().clamp(min=1)
     losses = {"centre": -(hit + miss) / num}
     picture, which = there.nonzero(as_tuple=True)
-    at = (picture, slice(None), row[picture, which], column[picture, which])
-    middle = torch.stack([column, row], -1)[picture, which] + 0.5
-    losses["place"] = (maps.place[at] - (cells[picture, which] - middle)).abs().sum() / num
-    losses["size"] = (maps.size[at] - truths[picture, which, 2:4] / STRIDE).abs().sum() / num
+    # the cells beside the centre's learn the same, for the peak may be there
+    beside = torch.tensor([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)])
+    at_row, at_column = (row[picture, which, None] + beside[:, 0]), (column[picture, which, None] + beside[:, 1])
+    inside = (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
+    share = (inside * torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125]))[inside] / num
+    at_row, at_column = at_row[inside], at_column[inside]
+    number = torch.arange(len(picture))[:, None].expand_as(inside)[inside]
+    at = (picture[number], slice(None), at_row, at_column)
+    place = cells[picture, which][number] - torch.stack([at_column, at_row], -1) - 0.5
+    losses["place"] = ((maps.place[at] - place).abs().sum(1) * share).sum()
+    size = truths[picture, which, 2:4][number] / STRIDE
+    losses["size"] = ((maps.size[at] - size).abs().sum(1) * share).sum()
     for k, name in enumerate(ATTRIBUTES):
-        wanted = truths[picture, which, 4 + k].long()
-        losses[name] = F.cross_entropy(getattr(maps, name)[at], wanted, reduction="sum") / num
+        wanted = truths[picture, which, 4 + k].long()[number]
+        losses[name] = (F.cross_entropy(getattr(maps, name)[at], wanted, reduction="none") * share).sum()
     weights = {"place": 2.0, "size": 0.2}
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
 

@@ -21,7 +21,9 @@ _REACH_LOST = 1.0  # and so much more for each frame in which nothing was found
 _FARTHEST = 30.0
 _UNLIKE = 8.0  # cost of attributes without any likeness [px]
 _LEAST_ALIKE = 0.05
-_LEAST_SCORE = 0.6  # mean score of an object; objects of videos with little light have 0.74 and more
+_LEAST_SCORE = 0.6  # mean score of an object that moves; what lies where four cells meet shares its score with them,
+_LEAST_SHARE = 0.7  # but it is found in at least this share of the pictures
+_SOME = 12  # and in so many
 _FEWEST = 4  # detections of an object; fewer are taken for an error
 _TRIPLES = np.array(list(product(*(range(len(values)) for values in ATTRIBUTES.values()))))
 
@@ -78,8 +80,7 @@ def track_objects(detections: Detections, num_frames: int) -> Tracks:
         ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
     """
     logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
-    sure = [track for track in _follow(detections, logs) if detections.score[track.rows].mean() >= _LEAST_SCORE]
-    tracks = _join(sure)
+    tracks = _join([track for track in _follow(detections, logs) if _is_sure(track, detections.score)])
     tracks = sorted((track for track in tracks if len(track.frames) >= _FEWEST), key=lambda track: track.frames[0])
     positions = np.full((num_frames, len(tracks), 2), np.nan)
     for o, track in enumerate(tracks):
@@ -87,6 +88,12 @@ def track_objects(detections: Detections, num_frames: int) -> Tracks:
     scores = np.array([detections.score[track.rows].mean() for track in tracks])
     objects, attribute_scores = _names(tracks)
     return Tracks(objects, attribute_scores, positions, scores)
+
+
+def _is_sure(track: _Track, scores: np.ndarray) -> bool:
+    number = len(track.frames)
+    share = number / (track.frames[-1] - track.frames[0] + 1)
+    return bool(scores[track.rows].mean() >= _LEAST_SCORE) or (number >= _SOME and share >= _LEAST_SHARE)
 
 
 def _follow(detections: Detections, logs: np.ndarray) -> list[_Track]:

@@ -206,7 +206,7 @@ def _fit(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.nd
     """
     lying = places.mean(0)
     still = (lying, np.zeros(2), 0.0, float(((places - lying) ** 2).sum()))
-    rests = np.append(np.arange(2.0, frames.max() + 1), np.inf)
+    rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)  # at least two frames show the rest
     moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
     spread = moved - moved.mean(1, keepdims=True)
     power = (spread**2).sum(1)
