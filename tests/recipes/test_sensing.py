@@ -72,6 +72,18 @@ def test_the_example_fits_every_network() -> None:
         assert outputs["head"].shape == (6, 1, 65, 65)
 
 
+@pytest.mark.parametrize(("preset", "least"), [("large", 50_000), ("paper", 4_000_000)])
+def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
+    config = sensing.PRESETS[preset]
+    network = sensing.build(config)["learned"].eval()
+    assert sum(p.numel() for p in network.parameters()) > least
+    frames, events = torch.rand(1, 1, 1, config.crop, config.crop), torch.ones(1, 1, 2, config.crop, config.crop)
+    with torch.no_grad():
+        inputs = {"frames": 255 * frames, "boxes": torch.tensor([[[0.0, 0.0, 30.0, 30.0]]]), "events": events}
+        response, _ = network.respond(inputs, None)
+    assert response.isfinite().all()
+
+
 def test_fewer_frames_are_fewer_starts() -> None:
     (part,) = sensing_scores.parts("generated", "validation", 1, thinning=4)
     assert part.recording.num_frames == 5

@@ -73,7 +73,8 @@ class Sensing(HybridNetwork):
         if not search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {search}")
         what, where, stride = _pathways(size, num_features, dt, memory)
-        sizes = {"num_features": num_features, "reach": reach, "stride": stride}
+        # a thousand channels have enough to mix in one cell
+        sizes = {"num_features": num_features, "reach": reach, "stride": stride, "side": 3 if size == "small" else 1}
         head = head or ("change" if mode == "additive" else "correlation")
         super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, **sizes))
         self.search = search

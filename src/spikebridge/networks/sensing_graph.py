@@ -27,14 +27,15 @@ Head = Literal["change", "correlation"]
 _NEVER_AGAIN = 2**30
 
 
-def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1) -> HybridUnit:
+def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3) -> HybridUnit:
     """Events since the frame, leakily summed, mapped to a change of features: window, kernel, linear map; no spikes.
 
     Args:
-        kind: `learned` trains the time constant and the 3 x 3 map, `fixed` is a plain sum.
+        kind: `learned` trains the time constant and the map, `fixed` is a plain sum.
         num_features: channels.
         dt: length of a bin [s].
         tau: where the time constant starts [s].
+        side: of the map, 3 or 1 [cells].
 
     Example:
         >>> unit = additive_unit("fixed", 8, dt=1 / 240)
@@ -45,7 +46,7 @@ def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1
     if kind == "fixed":
         return HybridUnit(Since("frames"), Sum(keep=True))
     taus = torch.full((num_features, 1, 1), tau)
-    identity = nn.Conv2d(num_features, num_features, 3, 1, 1, bias=False)
+    identity = nn.Conv2d(num_features, num_features, side, 1, side // 2, bias=False)
     nn.init.dirac_(identity.weight)
     return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), identity)
 
@@ -61,6 +62,7 @@ def sensing_graph(
     dt: float,
     reach: int,
     stride: int = STRIDE,
+    side: int = 3,
 ) -> dict[str, Any]:
     """Frames, boxes and events to a map of displacements at each bin: the arguments of a `HybridNetwork`.
 
@@ -74,6 +76,7 @@ def sensing_graph(
         dt: length of a bin [s].
         reach: of the head [cells].
         stride: of both pathways [px].
+        side: of the additive unit's map [cells].
 
     Raises:
         ConfigError: a mode, unit or head that there is not, or the change head in the kernel form.
@@ -111,9 +114,8 @@ def sensing_graph(
         parts["where"] = where
         links.append(Transmission("events", "where"))
         if mode == "additive":
-            links.append(
-                Transmission("where", "head", additive_unit(unit, num_features, dt), into="change", name="unit")
-            )
+            adds = additive_unit(unit, num_features, dt, side=side)
+            links.append(Transmission("where", "head", adds, into="change", name="unit"))
         else:
             parts["membrane"] = Integrator(torch.full((num_features, 1, 1), 0.013), dt=dt, learn=("tau",))
             links += [Transmission("where", "membrane"), Transmission("membrane", "head", into="change")]
