@@ -126,6 +126,16 @@ def test_mirrored_pictures_and_boxes_are_mirrored_together() -> None:
             assert (turned[name][i] > 0).sum() == w * h
 
 
+def test_coarser_pictures_keep_their_size_and_their_light() -> None:
+    picture = smooth_noise(112, 112)
+    batch = dict.fromkeys(training.PICTURES, picture)
+    found = [training.coarser(batch)["now"] for _ in range(16)]
+    changed = [x for x in found if not torch.equal(x, picture)]
+    assert 0 < len(changed) < 16
+    assert all(x.shape == picture.shape for x in found)
+    assert all(x.mean() == pytest.approx(picture.mean().item(), rel=0.02) for x in changed)
+
+
 def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
     box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
     torch.testing.assert_close(training.shaken(box, 0.0), box)

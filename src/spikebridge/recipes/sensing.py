@@ -126,7 +126,7 @@ class Config:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
 
 
-_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=6, finding_epochs=14, finding_shake=1.5)
+_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=8, finding_epochs=22, finding_shake=1.2)
 
 PRESETS = {
     "quick": Config(recording="generated", num_scenes=2, epochs=3, finding_epochs=2),

@@ -111,7 +111,7 @@ def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: floa
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
         a: share of the newest template.
     """
-    one = relit(stretched(mirrored(batch)))
+    one = relit(coarser(stretched(mirrored(batch))))
     now, absent = _without_some(one["now"])
     believed = shaken(one["box"], shake)
     template = filtered(
@@ -207,6 +207,25 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
     boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
     return {**pictures, **boxes}
+
+
+def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
+    """Half of the batches as if the target were small, so that fewer pixels show it.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: how many times fewer pixels along a side.
+    """
+    side = batch["now"].shape[-1]
+    few = round(side * most ** -max(0.0, 2 * torch.rand(()).item() - 1))
+    if few == side:
+        return batch
+
+    def seen(x: Tensor) -> Tensor:
+        small = F.interpolate(x, (few, few), mode="bilinear", align_corners=False)
+        return F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+
+    return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
 
 
 def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
