@@ -78,7 +78,7 @@ def test_evaluating_again_gives_the_accuracies_of_the_run(trained: tuple[Run, di
     run, results = trained
     found = modulation.evaluate(Run.open(run.path))
     assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
-    assert set(found["modes"]) == {"given", "inferred", "direct", "per_sample"}
+    assert set(found["modes"]) == {"given", "inferred", "direct", "per_sample", "two_nearest"}
     assert found["num_tasks"] == QUICK.num_tasks
     # weights are kept in half precision
     assert found["acc"] == pytest.approx(rows(results)["hmn"]["ACC"], abs=0.01)

@@ -76,11 +76,14 @@ class GateTable:
         Returns:
             a guess a query.
         """
+        return _guess(self.cosines(drives), self.new_below)
+
+    def cosines(self, drives: Sequence[Float[Tensor, "Q _"]]) -> Float[Tensor, "Q K"]:
+        """How near each query is to each task's gate."""
         query = torch.cat(list(drives), 1)
         if query.shape[1] != self._codes.shape[1]:
             raise ShapeError(f"the table has codes of {self._codes.shape[1]} neurons, but got {query.shape[1]}")
-        cosine = (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._codes.T
-        return _guess(cosine, self.new_below)
+        return (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._codes.T
 
 
 class InputTable:

@@ -260,8 +260,7 @@ def train_one(
     method, settings = METHODS[name], config.cell(name)
     tasks = tasks_of(config, seed, *shown)
     cell = run_cell(method, settings, tasks, seed, run, quiet, config.snapshots and name == "hmn")
-    if seed == config.seed:
-        modulation_evaluation.save_cell(cell, tasks, run)
+    modulation_evaluation.save_cell(cell, tasks, run)
     run.save_results(modulation_scores.score(cell, method, settings, tasks, seed, in_full=seed == config.seed))
     return run.results()
 

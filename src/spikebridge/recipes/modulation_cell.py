@@ -174,7 +174,9 @@ def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence,
         hidden = settings.num_plain, settings.num_plain
     elif method.size == "wide":
         hidden = wide_enough(num_inputs, hidden, len(sequence.learnt))
-    held = BranchSettings(**{**vars(settings.branch), "neuron": method.neuron})
+    # an ANN's logits are not summed over steps, so they need no factor
+    own = {"neuron": "ann", "logit_scale": 1.0} if method.neuron == "ann" else {}
+    held = BranchSettings(**{**vars(settings.branch), **own})
     return Branch(num_inputs, hidden, NUM_CLASSES, held)
 
 

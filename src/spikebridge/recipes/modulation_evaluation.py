@@ -188,6 +188,7 @@ def evaluate_cell(
             "inferred": inferred.accuracy,
             "direct": modes.direct(direct),
             "per_sample": Modes(branch, gates, few, gating).direct(1),
+            "two_nearest": modes.two_nearest(),
         },
         "right_task": inferred.task,
         "right_group": inferred.group,

@@ -14,6 +14,8 @@ from spikebridge.networks.modulation_cut import cut_branch, per_sample_logits
 from spikebridge.networks.modulation_inference import GateTable, Guess, InputTable, means_of
 from spikebridge.recipes.modulation_tasks import TaskSequence
 
+SHARPNESS = 100.0  # of the weights of the two nearest gates, chosen on tuning tasks
+
 
 @dataclass(frozen=True)
 class Found:
@@ -56,6 +58,30 @@ class Modes:
         gating = self._need_gating()
         known = table or GateTable(self.gates)
         return self._by_guess(num_samples, lambda x: [*gating.drives(x)], known.infer_task)
+
+    def two_nearest(self, sharpness: float = SHARPNESS) -> float:
+        """One unlabelled picture, but the answers of the two nearest gates, weighted by how near they are.
+
+        Args:
+            sharpness: of the weights, a softmax of the cosines times this.
+        """
+        gating, table, labels = self._need_gating(), GateTable(self.gates), self.sequence.test.labels
+        if len(table) < 2:
+            return self.inferred().accuracy
+        scores = []
+        for k in range(len(self.parts)):
+            x = self.shown(k)
+            with torch.no_grad():
+                cosines, nearest = table.cosines(gating.drives(x)).topk(2, 1)
+                weights = torch.softmax(sharpness * cosines, 1)
+                answer = torch.zeros(len(labels), self.branch.sizes[3])
+                for place in (0, 1):
+                    for task in nearest[:, place].unique().tolist():
+                        chosen = (nearest[:, place] == task).nonzero()[:, 0]
+                        chances = self.parts[task](x[:, chosen]).softmax(1)
+                        answer[chosen] += weights[chosen, place, None] * chances
+            scores.append((answer.argmax(1) == labels).float().mean())
+        return float(torch.stack(scores).mean())
 
     def by_input(self, table: InputTable, num_samples: int = 1) -> Found:
         """The task of the likeliest Gaussian on the raw input: for gates that no unit makes."""

@@ -107,6 +107,7 @@ def _modes(modes: Modes, method: Method, sequence: TaskSequence) -> dict[str, An
     found["by input"] = {str(n): modes.by_input(table, n).row for n in few[:1]}
     if method.has_unit:
         found["inferred"] = {str(n): modes.inferred(n).row for n in few}
+        found["two nearest"] = modes.two_nearest()
         # single pictures hardly share a gate, so the whole branch runs for each: the first ones of a task are enough
         some = sequence._replace(test=sequence.test.first(min(NUM_SINGLE, len(sequence.test.labels))))
         single = Modes(modes.branch, modes.gates, some, modes.gating).direct(1)

@@ -44,6 +44,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ACC": _mean([seed["acc"] for seed in seeds]),
         "sd": _spread([seed["acc"] for seed in seeds]),
         "one picture": _mean([value for seed in seeds if (value := inferred(seed)) is not None]),
+        "two nearest": _mean([seed["modes"]["two nearest"] for seed in seeds if "two nearest" in seed["modes"]]),
         "just learnt": _mean([seed["just_learnt"] for seed in seeds]),
         "forgetting": _mean([seed["forgetting"] for seed in seeds]),
         "transfer": _mean([seed["transfer"] for seed in seeds if seed["transfer"] is not None]),
