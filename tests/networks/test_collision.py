@@ -243,8 +243,10 @@ def test_the_presence_unit_spikes_for_each_object_at_each_sample() -> None:
     spikes, _ = unit(track_signals(scenes))
     assert spikes.shape == (1, 3, 26)
     assert set(spikes.unique().tolist()) <= {0.0, 1.0}
-    read = read_presence(unit, scenes)
+    read = read_presence(unit, scenes, doubt=0.0)
     for scene, columns in zip(read, (spikes[0, :2], spikes[0, 2:]), strict=True):
         for o, column in enumerate(columns):
             if column.any():
                 assert scene.visible[:, o].tolist() == (column > 0.5).tolist()
+    sure = read_presence(unit, scenes, doubt=1e6)  # nothing goes against what was seen
+    assert all((one.visible == scene.visible).all() for one, scene in zip(sure, scenes, strict=True))

@@ -36,7 +36,7 @@ class PeakNearby(nn.Module):
         first = h[:, 0]
         change = first[:, JOLTS].unflatten(1, (2, 2)).norm(dim=2).amax(1) * SCALES["acceleration"]
         distance = first[:, DISTANCE] * SCALES["distance"]
-        passed = (change / self.jolt).clamp(max=8) - 1
+        passed = (change / self.jolt).clamp(max=100) - 1
         scores = torch.where(distance < self.near, _SURE * passed, -_SURE * 2)
         return torch.cat([scores, torch.zeros_like(scores[:, :1])], 1)
 
