@@ -16,6 +16,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import modulation, modulation_cell, modulation_table
 from spikebridge.recipes.modulation_gates import build_gating, gates_of, train_gating
 from spikebridge.recipes.modulation_methods import METHODS, consolidation, tuned
+from spikebridge.recipes.modulation_modes import Modes
 from spikebridge.recipes.modulation_tasks import Pictures
 from spikebridge.training import Run
 
@@ -252,3 +253,13 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
     assert found["modes"]["inferred"] > found["acc"] - 0.02
     assert found["fwd"] > 0.75
     assert found["opening"] == pytest.approx(0.1)
+
+
+def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None:
+    tasks = modulation.tasks_of(TINY, 0, *modulation.recordings(TINY))
+    cell = modulation_cell.run_cell(METHODS["projection"], TINY.cell("projection"), tasks, 0, None, quiet=True)
+    modes = Modes(cell.branch, cell.gates or [], tasks, cell.gating)
+    assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.inferred().accuracy)
+    assert modes.inferred(num_samples=20).task >= modes.inferred().task
+    with pytest.raises(ConfigError, match="gates that units make"):
+        Modes(cell.branch, cell.gates or [], tasks, None).inferred()

@@ -80,6 +80,8 @@ TUNED: dict[str, dict[str, tuple[float, float]]] = {
         "xdg_ewc": (0.2, 300.0),
         "group_ewc": (0.2, 300.0),
         "snn_ewc": (0.1, 300.0),
+        "ann_ewc": (0.1, 300.0),
+        "xdg_si": (0.2, 10.0),
     },
 }
 # these take over what was found for another one
