@@ -4,6 +4,8 @@ What comes next, and what would be without an object, is simulated again from sl
 at which everything was still as it was seen. A pair of objects that does not always do the same is doubtful.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from spikebridge.data.rolling_objects import NUM_FRAMES, RollingVideo, Start, is_gone, run
@@ -15,7 +17,9 @@ PLACE = 0.25
 """Standard deviation of other places [px]."""
 PACE = 0.015
 """Standard deviation of other velocities [px/frame]."""
-NUM_TRIES = 6
+NUM_TRIES = 10
+HORIZON = 5
+"""What happens so many frames before the end of time, or would so soon after it, is doubtful too."""
 
 
 def doubtful_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
@@ -38,12 +42,14 @@ def doubtful_pairs(video: RollingVideo, removed: int | None = None) -> frozenset
     world = video if removed is None else video.without(removed)
     after = max(first, NUM_OBSERVED_FRAMES - 1) if removed is None else first
     usual = _pairs(world.touches, after)
+    horizons = (NUM_FRAMES - HORIZON, NUM_FRAMES + HORIZON)
     generator = np.random.default_rng([video.seed, 17, 0 if removed is None else removed + 1])
     doubtful: set[Pair] = set()
     for _ in range(NUM_TRIES):
         starts = [_shaken(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
-        touches = run(starts, video.friction, removed, first)[1]
-        doubtful |= usual ^ _pairs(touches, after)
+        touches = run(starts, video.friction, removed, first, horizons[1])[1]
+        for horizon in horizons:
+            doubtful |= usual ^ _pairs([touch for touch in touches if touch.frame < horizon], after)
     return frozenset(doubtful)
 
 
@@ -55,7 +61,7 @@ def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
     return min([last, *own])
 
 
-def _pairs(touches: tuple[Touch, ...], after: int) -> set[Pair]:
+def _pairs(touches: Sequence[Touch], after: int) -> set[Pair]:
     return {(touch.first, touch.second) for touch in touches if touch.frame > after}
 
 
@@ -67,7 +73,7 @@ def _shaken(start: Start, number: int, frame: int, positions: np.ndarray, genera
         place, when = positions[frame, number], frame
         velocity = place - positions[frame - 1, number]
         if np.isnan(place).any() or np.isnan(velocity).any() or is_gone(place):
-            return Start(NUM_FRAMES, start.position, start.velocity)
+            return Start(NUM_FRAMES + HORIZON, start.position, start.velocity)
     place = place + PLACE * generator.standard_normal(2)
     if velocity.any():
         velocity = velocity + PACE * generator.standard_normal(2)

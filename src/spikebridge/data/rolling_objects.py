@@ -181,7 +181,11 @@ def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
 
 
 def run(
-    starts: Sequence[Start], friction: float, removed: int | None = None, first: int = 0
+    starts: Sequence[Start],
+    friction: float,
+    removed: int | None = None,
+    first: int = 0,
+    num_frames: int = NUM_FRAMES,
 ) -> tuple[Float[np.ndarray, "F O 2"], tuple[Touch, ...]]:
     """Simulates the table over all frames.
 
@@ -190,14 +194,15 @@ def run(
         friction: decay of velocities [1/frame].
         removed: an object that never comes.
         first: the frame to begin with; what starts before it is not there.
+        num_frames: where to stop.
 
     Returns:
         Positions, NaN where an object is not on the table, and the touches in view.
     """
     table = Table(friction, first)
-    positions = np.full((NUM_FRAMES, len(starts), 2), np.nan)
+    positions = np.full((num_frames, len(starts), 2), np.nan)
     touches: list[Touch] = []
-    for frame in range(first, NUM_FRAMES):
+    for frame in range(first, num_frames):
         if frame > first:
             touches += table.step()
         for i, start in enumerate(starts):

@@ -1,5 +1,8 @@
 """What the camera sees of rolling objects: shape, colour and gloss from above, light, noise, a passing card."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -7,7 +10,9 @@ from spikebridge.data.rolling_objects import CUBE, HEIGHT, WIDTH, RollingVideo
 from spikebridge.data.rolling_table import RADIUS
 from spikebridge.data.scenes import NUM_OBSERVED_FRAMES
 
-PAINT: dict[str, tuple[float, float, float]] = {
+Paint: TypeAlias = tuple[float, float, float]
+
+PAINT: dict[str, Paint] = {
     "gray": (0.40, 0.40, 0.40),
     "red": (0.72, 0.12, 0.12),
     "blue": (0.15, 0.28, 0.80),
@@ -23,12 +28,15 @@ _GLOSS = {"metal": 0.75, "rubber": 0.08}
 _CARD_SHADE = 0.30
 
 
-def pictures(video: RollingVideo, frames: np.ndarray | None = None) -> UInt8[np.ndarray, "F 96 144 3"]:
+def pictures(
+    video: RollingVideo, frames: np.ndarray | None = None, paint: Mapping[str, Paint] = PAINT
+) -> UInt8[np.ndarray, "F 96 144 3"]:
     """Pictures of a video, each with noise of its own.
 
     Args:
         video: what to look at.
         frames: which; without it, all 128 that are seen.
+        paint: red, green and blue of each colour in full light.
 
     Returns:
         Red, green and blue from 0 to 255.
@@ -45,7 +53,7 @@ def pictures(video: RollingVideo, frames: np.ndarray | None = None) -> UInt8[np.
     image = np.repeat(table.astype(np.float32)[None, :, :, None], len(chosen), axis=0) * np.ones(3, np.float32)
     for where, frame in zip(image, chosen, strict=True):
         for i in np.flatnonzero(~np.isnan(video.positions[frame, :, 0])):
-            _draw(where, video, int(i), video.positions[frame, i])
+            _draw(where, video, int(i), video.positions[frame, i], paint)
         _hide(where, video, int(frame))
     image *= video.look.brightness
     if video.look.noise > 0:
@@ -55,7 +63,7 @@ def pictures(video: RollingVideo, frames: np.ndarray | None = None) -> UInt8[np.
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray) -> None:
+def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, paint: Mapping[str, Paint]) -> None:
     x, y = centre
     reach = RADIUS * 1.4 + 3
     left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
@@ -69,7 +77,7 @@ def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarra
     shadow = np.clip(1.3 - np.hypot(across - 0.3, down - 0.3), 0, 1)
     part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
     covered, shade, shine = SHAPES_SEEN[shape](across, down, video.look.angles[number])
-    lit = np.array(PAINT[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
+    lit = np.array(paint[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
     if material == "metal":
         lit = 0.85 * lit + 0.08
     part += covered[..., None] * (lit - part)

@@ -55,8 +55,8 @@ class Table:
         >>> touches = [touch for _ in range(12) for touch in table.step()]
         >>> touches[0].frame, round(touches[0].closing, 3)  # they are 24.5 px apart, and touch at 14 px
         (11, 1.0)
-        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # all but a part of the speed goes over
-        [0.05, 0.95]
+        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and rests
+        [0.0, 0.95]
     """
 
     def __init__(self, friction: float, frame: int = 0) -> None:

@@ -5,6 +5,7 @@ colour, material and shape, all read at the peaks of the first (X. Zhou et al., 
 is divided by its mean first, so that the light does not matter.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ from spikebridge.errors import ShapeError
 
 STRIDE = 4
 """Pixels from one cell of the maps to the next."""
-_SIZES = (1, 2, 2, *(len(values) for values in ATTRIBUTES.values()))
 
 
 class Maps(NamedTuple):
@@ -71,6 +71,7 @@ class Detector(nn.Module):
 
     Args:
         num_features: channels inside.
+        attributes: kinds of attribute and their values; None for `ATTRIBUTES`.
 
     Example:
         >>> maps = Detector(8)(torch.rand(2, 3, 96, 144))
@@ -78,8 +79,10 @@ class Detector(nn.Module):
         (torch.Size([2, 24, 36]), torch.Size([2, 8, 24, 36]))
     """
 
-    def __init__(self, num_features: int = 40) -> None:
+    def __init__(self, num_features: int = 40, attributes: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__()
+        self.attributes = dict(ATTRIBUTES if attributes is None else attributes)
+        self._sizes = (1, 2, 2, *(len(values) for values in self.attributes.values()))
         self.stem = nn.Sequential(
             nn.Conv2d(3, num_features // 2, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(num_features // 2),
@@ -89,7 +92,7 @@ class Detector(nn.Module):
             nn.ReLU(),
         )
         self.blocks = nn.Sequential(_Block(num_features, 1), _Block(num_features, 2))
-        self.heads = nn.Conv2d(num_features, sum(_SIZES), 1)
+        self.heads = nn.Conv2d(num_features, sum(self._sizes), 1)
         with torch.no_grad():
             self.heads.state_dict()["bias"][0] = -4.0  # centres are rare
 
@@ -102,15 +105,27 @@ class Detector(nn.Module):
         Raises:
             ShapeError: no three colours, or sides that are no multiples of 4.
         """
+        maps = self.heads(self.features(pictures))
+        centre, *others = maps.split(self._sizes, dim=1)
+        return Maps(centre[:, 0], *others)
+
+    def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """What the maps are read from.
+
+        Args:
+            pictures: as in `forward`.
+
+        Raises:
+            ShapeError: as in `forward`.
+        """
         if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] % STRIDE or pictures.shape[3] % STRIDE:
             raise ShapeError(
                 f"Detector needs pictures (B, 3, H, W) with sides that are multiples of {STRIDE}, but got "
                 f"{tuple(pictures.shape)}"
             )
         light = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
-        maps = self.heads(self.blocks(self.stem(pictures / light - 1)))
-        centre, *others = maps.split(_SIZES, dim=1)
-        return Maps(centre[:, 0], *others)
+        features: Tensor = self.blocks(self.stem(pictures / light - 1))
+        return features
 
 
 def detection_loss(
@@ -143,21 +158,13 @@ def detection_loss(
     num = there.sum().clamp(min=1)
     losses = {"centre": -(hit + miss) / num}
     picture, which = there.nonzero(as_tuple=True)
-    # the cells beside the centre's learn the same, for the peak may be there
-    beside = torch.tensor([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)])
-    at_row, at_column = (row[picture, which, None] + beside[:, 0]), (column[picture, which, None] + beside[:, 1])
-    inside = (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
-    share = (inside * torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125]))[inside] / num
-    at_row, at_column = at_row[inside], at_column[inside]
-    number = torch.arange(len(picture))[:, None].expand_as(inside)[inside]
-    at = (picture[number], slice(None), at_row, at_column)
-    place = cells[picture, which][number] - torch.stack([at_column, at_row], -1) - 0.5
-    losses["place"] = ((maps.place[at] - place).abs().sum(1) * share).sum()
-    size = truths[picture, which, 2:4][number] / STRIDE
-    losses["size"] = ((maps.size[at] - size).abs().sum(1) * share).sum()
+    at = (picture, slice(None), row[picture, which], column[picture, which])
+    middle = torch.stack([column, row], -1)[picture, which] + 0.5
+    losses["place"] = (maps.place[at] - (cells[picture, which] - middle)).abs().sum() / num
+    losses["size"] = (maps.size[at] - truths[picture, which, 2:4] / STRIDE).abs().sum() / num
     for k, name in enumerate(ATTRIBUTES):
-        wanted = truths[picture, which, 4 + k].long()[number]
-        losses[name] = (F.cross_entropy(getattr(maps, name)[at], wanted, reduction="none") * share).sum()
+        wanted = truths[picture, which, 4 + k].long()
+        losses[name] = F.cross_entropy(getattr(maps, name)[at], wanted, reduction="sum") / num
     weights = {"place": 2.0, "size": 0.2}
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
 

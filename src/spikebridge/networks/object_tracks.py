@@ -5,6 +5,7 @@ From picture to picture tracks and detections are assigned at the lowest total c
 can only be one object are joined, and all objects are named at once, no two alike.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import NamedTuple
@@ -25,7 +26,6 @@ _LEAST_SCORE = 0.6  # mean score of an object that moves; what lies where four c
 _LEAST_SHARE = 0.7  # but it is found in at least this share of the pictures
 _SOME = 12  # and in so many
 _FEWEST = 4  # detections of an object; fewer are taken for an error
-_TRIPLES = np.array(list(product(*(range(len(values)) for values in ATTRIBUTES.values()))))
 
 
 class Tracks(NamedTuple):
@@ -59,12 +59,15 @@ class _Track:
         self.rows.append(row)
 
 
-def track_objects(detections: Detections, num_frames: int) -> Tracks:
+def track_objects(
+    detections: Detections, num_frames: int, attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
+) -> Tracks:
     """Follows every object through a video.
 
     Args:
         detections: of all its pictures.
         num_frames: how many pictures there are.
+        attributes: kinds of attribute and their values.
 
     Returns:
         The objects, in the order in which they were first found; none where too little was found.
@@ -80,13 +83,15 @@ def track_objects(detections: Detections, num_frames: int) -> Tracks:
         ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
     """
     logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
-    tracks = _join([track for track in _follow(detections, logs) if _is_sure(track, detections.score)])
+    names = _Names(attributes)
+    found = _follow(detections, logs, names)
+    tracks = _join([track for track in found if _is_sure(track, detections.score)], names)
     tracks = sorted((track for track in tracks if len(track.frames) >= _FEWEST), key=lambda track: track.frames[0])
     positions = np.full((num_frames, len(tracks), 2), np.nan)
     for o, track in enumerate(tracks):
         positions[track.frames, o] = detections.position[track.rows]
     scores = np.array([detections.score[track.rows].mean() for track in tracks])
-    objects, attribute_scores = _names(tracks)
+    objects, attribute_scores = names.given(tracks)
     return Tracks(objects, attribute_scores, positions, scores)
 
 
@@ -96,11 +101,11 @@ def _is_sure(track: _Track, scores: np.ndarray) -> bool:
     return bool(scores[track.rows].mean() >= _LEAST_SCORE) or (number >= _SOME and share >= _LEAST_SHARE)
 
 
-def _follow(detections: Detections, logs: np.ndarray) -> list[_Track]:
+def _follow(detections: Detections, logs: np.ndarray, names: "_Names") -> list[_Track]:
     tracks: list[_Track] = []
     for frame in np.unique(detections.frame).tolist():
         rows = np.flatnonzero(detections.frame == frame)
-        taken = _assign(tracks, frame, detections.position[rows], logs[rows])
+        taken = _assign(tracks, frame, detections.position[rows], logs[rows], names)
         for k, row in enumerate(rows.tolist()):
             track = taken.get(k)
             if track is None:
@@ -110,7 +115,9 @@ def _follow(detections: Detections, logs: np.ndarray) -> list[_Track]:
     return tracks
 
 
-def _assign(tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray) -> dict[int, _Track]:
+def _assign(
+    tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray, names: "_Names"
+) -> dict[int, _Track]:
     """Which track each detection continues."""
     if not tracks:
         return {}
@@ -118,7 +125,7 @@ def _assign(tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.nd
     expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
     away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
     known = np.stack([track.likeness / len(track.frames) for track in tracks])
-    alike = _alike(known, logs)
+    alike = names.alike(known, logs)
     cost = away + _UNLIKE * (1 - alike)
     reach = np.minimum(_REACH + _REACH_LOST * (lost - 1), _FARTHEST)
     # in the next picture the place says enough; later on another object may have come there
@@ -127,18 +134,7 @@ def _assign(tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.nd
     return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
 
 
-def _alike(known: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """Chance that two have the same attributes, kind by kind multiplied."""
-    chance = np.ones((len(known), len(logs)))
-    first = 0
-    for values in ATTRIBUTES.values():
-        part = slice(first, first + len(values))
-        chance *= np.exp(known[:, part]) @ np.exp(logs[:, part]).T
-        first = part.stop
-    return chance
-
-
-def _join(tracks: list[_Track]) -> list[_Track]:
+def _join(tracks: list[_Track], names: "_Names") -> list[_Track]:
     """Joins tracks that follow each other in time and look alike: no two objects of a video do."""
     tracks = [track for track in tracks if len(track.frames) > 1]
     joined = True
@@ -146,7 +142,7 @@ def _join(tracks: list[_Track]) -> list[_Track]:
         joined = False
         for one, other in combinations(tracks, 2):
             first, second = sorted((one, other), key=lambda track: track.frames[0])
-            if first.frames[-1] < second.frames[0] and _best(first) == _best(second):
+            if first.frames[-1] < second.frames[0] and names.best(first) == names.best(second):
                 first.likeness = first.likeness + second.likeness
                 first.frames += second.frames
                 first.rows += second.rows
@@ -156,29 +152,41 @@ def _join(tracks: list[_Track]) -> list[_Track]:
     return tracks
 
 
-def _best(track: _Track) -> int:
-    return int(_triple_logs(track.likeness).argmax())
+class _Names:
+    """What objects may be called: one value of each kind."""
 
+    def __init__(self, attributes: Mapping[str, tuple[str, ...]]) -> None:
+        self.kinds = list(attributes.values())
+        sizes = [len(values) for values in self.kinds]
+        self.ends = np.cumsum(sizes)[:-1]
+        self.triples = np.array(list(product(*(range(size) for size in sizes))))
 
-def _triple_logs(likeness: np.ndarray) -> np.ndarray:
-    """Log-probability of each triple of values."""
-    ends = np.cumsum([len(values) for values in ATTRIBUTES.values()])[:-1]
-    parts = np.split(likeness, ends)
-    return np.sum([part[_TRIPLES[:, k]] for k, part in enumerate(parts)], axis=0)
+    def alike(self, known: np.ndarray, logs: np.ndarray) -> np.ndarray:
+        """Chance that two have the same attributes, kind by kind multiplied."""
+        chance = np.ones((len(known), len(logs)))
+        for one, other in zip(np.split(known, self.ends, 1), np.split(logs, self.ends, 1), strict=True):
+            chance *= np.exp(one) @ np.exp(other).T
+        return chance
 
+    def best(self, track: _Track) -> int:
+        """The number of the likeliest triple."""
+        return int(self.triple_logs(track.likeness).argmax())
 
-def _names(tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
-    if not tracks:
-        return (), np.zeros((0, 3))
-    logs = np.stack([_triple_logs(track.likeness / len(track.frames)) for track in tracks])
-    weights = np.array([[len(track.frames)] for track in tracks])
-    chosen = linear_sum_assignment(-logs * weights)[1]
-    kinds = list(ATTRIBUTES.values())
-    objects = tuple((kinds[0][c], kinds[1][m], kinds[2][s]) for c, m, s in _TRIPLES[chosen].tolist())
-    ends = np.cumsum([len(values) for values in kinds])[:-1]
-    sure = []
-    for track, triple in zip(tracks, _TRIPLES[chosen], strict=True):
-        parts = np.split(track.likeness / len(track.frames), ends)
-        shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
-        sure.append([share[v] for share, v in zip(shares, triple, strict=True)])
-    return objects, np.array(sure)
+    def triple_logs(self, likeness: np.ndarray) -> np.ndarray:
+        """Log-probability of each triple of values."""
+        parts = np.split(likeness, self.ends)
+        return np.sum([part[self.triples[:, k]] for k, part in enumerate(parts)], axis=0)
+
+    def given(self, tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
+        """Names of all tracks, no two alike, and how probable each value is."""
+        if not tracks:
+            return (), np.zeros((0, 3))
+        logs = np.stack([self.triple_logs(track.likeness) for track in tracks])
+        chosen = self.triples[linear_sum_assignment(-logs)[1]]
+        objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in chosen.tolist())
+        sure = []
+        for track, triple in zip(tracks, chosen, strict=True):
+            parts = np.split(track.likeness / len(track.frames), self.ends)
+            shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
+            sure.append([share[v] for share, v in zip(shares, triple, strict=True)])
+        return objects, np.array(sure)

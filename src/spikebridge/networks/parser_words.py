@@ -119,11 +119,10 @@ class Words:
             DataError: a word is not known; none is guessed away.
         """
         if text.unknown:
-            known = [*_READS.split(), *self.kinds]
-            raise DataError(
-                f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; "
-                f"{did_you_mean(text.unknown[0], known)}"
-            )
+            near = did_you_mean(text.unknown[0], [*_READS.split(), *self.kinds]).partition(" Known")[0]
+            if near.startswith("Known"):
+                near = "ask with words such as color, enter, collide, responsible, next, removed"
+            raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {near}")
 
     def write(self, program: Sequence[str], text: Text) -> tuple[str, ...]:
         """A program with slots for the values that a text names: what the parser learns to write.

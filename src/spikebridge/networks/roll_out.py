@@ -24,7 +24,7 @@ def roll_out(motion: Motion, removed: int | None = None, num_frames: int = NUM_F
         Rows `frame, object, object`, in the order of time.
 
     Example:
-        >>> from spikebridge.networks.track_motion import Stretch
+        >>> from spikebridge.networks.free_motion import Stretch
         >>> def on_row(first, last, x, speed):
         ...     return Stretch(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
         >>> chain = (  # a ball hits a second one, which then is on its way to a third

@@ -52,7 +52,7 @@ def perceive(
         DataError: the video is outside of what the detector knows; the message says why.
     """
     check_pictures(pictures.shape, rate)
-    tracks = track_objects(detect(detector, pictures), len(pictures))
+    tracks = track_objects(detect(detector, pictures), len(pictures), detector.attributes)
     check_tracks(tracks)
     motion = fit_motion(tracks.positions)
     frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)

@@ -1,47 +1,23 @@
 """The motion behind tracks: stretches of free motion between collisions, fitted with one friction for the whole video.
 
-Two objects collided where they came close and their velocities along the line of the centres turned round. Between
-collisions an object moves as on the table of `spikebridge.data.rolling_table`: place and velocity of a stretch are two
-numbers an axis, found by least squares.
+Where a stretch was hardly seen, the velocity that keeps the momentum of its collision is taken.
 """
 
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from spikebridge.data.rolling_objects import in_view, is_gone
-from spikebridge.data.rolling_table import RADIUS, REST, distance
+from spikebridge.data.rolling_table import distance
+from spikebridge.networks.free_motion import Stretch, fit_stretch
+from spikebridge.networks.track_collisions import Collision, find_collisions
 
-_TURN = 0.2
-"""Velocity of parting minus velocity of meeting that makes a collision [px/frame]; the softest in view have 0.47."""
-_CLOSE = 2 * RADIUS + 3.0
-_CLOSE_HIDDEN = 2 * RADIUS + 6.0
-_WINDOW = 10  # frames on either side of a collision that its velocities are read from
-_LONGEST_WINDOW = 45  # where objects were hidden
 _FRICTIONS = np.linspace(0.0, 0.024, 33)
 _BEGINNINGS = (0.007, 0.012, 0.003)  # what the friction is looked for from
 _LEAST_FRICTION = 0.001
 _FEW = 5  # frames in which a stretch was hardly seen
-
-
-class Stretch(NamedTuple):
-    """Free motion of one object from `first` to before `last`, by place and velocity at `first`."""
-
-    first: int
-    last: int
-    position: Float[np.ndarray, "2"]
-    velocity: Float[np.ndarray, "2"]
-    rest: float = np.inf
-    """Frames after `first` at which it comes to rest."""
-
-    def at(self, frame: int, friction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Place [px] and velocity [px/frame] at a frame, also outside of the stretch."""
-        num_frames = frame - self.first
-        moved = float(distance(np.array(min(num_frames, self.rest)), friction))
-        left = self.velocity * np.exp(-friction * num_frames) if num_frames < self.rest else np.zeros(2)
-        return self.position + self.velocity * moved, left
 
 
 class Motion(NamedTuple):
@@ -98,10 +74,10 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
     for begin in _BEGINNINGS:
         friction = begin
         for _ in range(2):
-            friction = _friction(_pieces(positions, _collisions(positions, friction)))
+            friction = _friction(_pieces(positions, find_collisions(positions, friction)))
         if friction > _LEAST_FRICTION:
             break
-    collisions = _collisions(positions, friction)
+    collisions = find_collisions(positions, friction)
     stretches = []
     weights = []
     for o in range(positions.shape[1]):
@@ -115,7 +91,7 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
 
 
 def _balance(
-    stretches: list[list[Stretch]], weights: list[list[int]], collisions: list[tuple[int, int, int]], friction: float
+    stretches: list[list[Stretch]], weights: list[list[int]], collisions: list[Collision], friction: float
 ) -> None:
     """Gives a stretch that was hardly seen the velocity that keeps the momentum of its collision."""
     for frame, a, b in collisions:
@@ -150,7 +126,7 @@ def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: floa
     stretches: list[Stretch] = []
     for first, last, frames, places in pieces:
         if len(frames) >= 2:
-            position, velocity, rest, _ = _fit(frames - first, places, friction)
+            position, velocity, rest, _ = fit_stretch(frames - first, places, friction)
         elif len(frames) == 1:
             position, velocity, rest = places[0], np.zeros(2), 0.0
         elif stretches:
@@ -161,7 +137,7 @@ def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: floa
     return stretches
 
 
-def _bounds(number: int, collisions: list[tuple[int, int, int]], positions: np.ndarray) -> list[tuple[int, int]]:
+def _bounds(number: int, collisions: list[Collision], positions: np.ndarray) -> list[tuple[int, int]]:
     cuts = sorted({frame for frame, *pair in collisions if number in pair})
     ends = [0, *cuts, len(positions)]
     return list(pairwise(ends))
@@ -174,7 +150,7 @@ def _points(places: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.n
     return frames, places[frames]
 
 
-def _pieces(positions: np.ndarray, collisions: list[tuple[int, int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _pieces(positions: np.ndarray, collisions: list[Collision]) -> list[tuple[np.ndarray, np.ndarray]]:
     pieces = []
     for o in range(positions.shape[1]):
         for first, last in _bounds(o, collisions, positions):
@@ -189,7 +165,7 @@ def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
     moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
     if not moving:
         return _BEGINNINGS[0]
-    errors = [sum(_fit(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
+    errors = [sum(fit_stretch(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
     best = int(np.argmin(errors))
     if 0 < best < len(errors) - 1:
         before, here, after = errors[best - 1 : best + 2]
@@ -197,122 +173,3 @@ def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
         shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
         return float(_FRICTIONS[best] + shift * (_FRICTIONS[1] - _FRICTIONS[0]))
     return float(_FRICTIONS[best])
-
-
-def _fit(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Place and velocity at frame 0 of a piece, frames until it rests, and the sum of squared errors.
-
-    Every frame is tried as the one of rest, and a speed is taken that comes to rest about then.
-    """
-    lying = places.mean(0)
-    still = (lying, np.zeros(2), 0.0, float(((places - lying) ** 2).sum()))
-    rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)  # at least two frames show the rest
-    moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
-    spread = moved - moved.mean(1, keepdims=True)
-    power = (spread**2).sum(1)
-    velocity = spread @ places / np.maximum(power, 1e-9)[:, None]
-    errors = still[3] - power * (velocity**2).sum(1)
-    speed = np.hypot(*velocity.T)
-    stops = np.log(np.maximum(speed, 1e-9) / REST) / max(friction, 1e-9)
-    slack = 4 + 0.05 / (np.maximum(speed, REST) * max(friction, 1e-9))  # a speed is known to about 0.05 px/frame
-    fits = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
-    errors[~fits | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
-    best = int(errors.argmin())
-    if not errors[best] < still[3]:
-        return still
-    rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
-    position = lying - velocity[best] * moved[best].mean()
-    return position, velocity[best], rest, float(errors[best])
-
-
-def _collisions(positions: np.ndarray, friction: float) -> list[tuple[int, int, int]]:
-    """Rows `frame, object, object`, in the order of time."""
-    filled = _filled(positions, friction)
-    hidden = np.isnan(positions[..., 0])
-    candidates = []
-    for a, b in combinations(range(positions.shape[1]), 2):
-        apart = np.linalg.norm(filled[:, a] - filled[:, b], axis=1)
-        apart[np.isnan(apart)] = np.inf
-        for frame in range(1, len(apart) - 1):
-            around = apart[max(0, frame - 3) : frame + 4]
-            close = _CLOSE_HIDDEN if hidden[frame, [a, b]].any() else _CLOSE
-            if apart[frame] < close and apart[frame] == around.min():
-                candidates.append((frame, a, b))
-    candidates.sort()
-    found: list[tuple[int, int, int]] = []
-    for k, (frame, a, b) in enumerate(candidates):
-        later = candidates[k + 1 :]
-        if _turned(positions, (frame, a, b), found, later, friction):
-            found.append((frame, a, b))
-    return found
-
-
-def _turned(
-    positions: np.ndarray,
-    candidate: tuple[int, int, int],
-    earlier: list[tuple[int, int, int]],
-    later: list[tuple[int, int, int]],
-    friction: float,
-) -> bool:
-    """Whether velocities along the line of the centres turned round, as far as they were seen."""
-    frame, a, b = candidate
-    ends = []
-    for o in (a, b):
-        first = max([f for f, *pair in earlier if o in pair], default=0)
-        last = min([f for f, *pair in later if o in pair and f > frame + 2], default=len(positions))
-        before = _velocity(positions[:, o], range(frame - 1, first - 1, -1), frame, friction)
-        ends.append((before, _velocity(positions[:, o], range(frame + 1, last), frame, friction)))
-    seen = [before if before is not None else after for before, after in ends]
-    if seen[0] is None or seen[1] is None:
-        return False
-    line = seen[1][0] - seen[0][0]
-    line = line / max(float(np.hypot(*line)), 1e-9)
-    pushed = []  # away from the other one, of what was seen on both sides of the collision
-    for sign, (before, after) in zip((-1, 1), ends, strict=True):
-        if before is not None and after is not None:
-            pushed.append(float((after[1] - before[1]) @ (sign * line)))
-    (before_a, after_a), (before_b, after_b) = ends
-    if before_a is None or after_a is None or before_b is None or after_b is None:
-        alone = all(abs(f - frame) > _WINDOW for f, *pair in earlier if {a, b} & set(pair))
-        return alone and len(pushed) == 1 and pushed[0] > _TURN / 2
-    closing, parting = (before_a[1] - before_b[1]) @ line, (after_b[1] - after_a[1]) @ line
-    return bool(closing + parting > _TURN and closing > 0.05 and parting > 0.0)
-
-
-def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Place and velocity at a frame from what was seen on one side of it; None where too little was."""
-    seen = [f for f in frames[:_LONGEST_WINDOW] if not np.isnan(places[f, 0])]
-    near = [f for f in seen if abs(f - at) <= _WINDOW]
-    chosen = np.array(sorted(near if len(near) >= 6 else seen[:6]))
-    if len(chosen) < 3:
-        return None
-    start = int(chosen[0])
-    position, velocity, rest, _ = _fit(chosen - start, places[chosen], friction)
-    return Stretch(start, at, position, velocity, rest).at(at, friction)
-
-
-def _filled(positions: np.ndarray, friction: float) -> np.ndarray:
-    """Gaps between two finds filled: gone on from before and come from after, with one turn where both fit best."""
-    filled = positions.copy()
-    for o in range(positions.shape[1]):
-        seen = np.flatnonzero(~np.isnan(positions[:, o, 0]))
-        for last, first in pairwise(seen.tolist()):
-            if first - last < 2:
-                continue
-            frames = np.arange(last + 1, first)
-            onward = _carried_on(positions[:, o], range(last, -1, -1), frames, friction)
-            back = _carried_on(positions[:, o], range(first, len(positions)), frames, friction)
-            turn = int(np.linalg.norm(onward - back, axis=1).argmin())
-            filled[frames, o] = np.where((np.arange(len(frames)) <= turn)[:, None], onward, back)
-    return filled
-
-
-def _carried_on(places: np.ndarray, side: range, frames: np.ndarray, friction: float) -> np.ndarray:
-    """Where an object was at frames, judged by what was seen next to them on one side."""
-    chosen = np.array(sorted(f for f in side[:_WINDOW] if not np.isnan(places[f, 0])))
-    if len(chosen) < 3:
-        return np.repeat(places[side[0]][None], len(frames), axis=0)
-    start = int(chosen[0])
-    position, velocity, rest, _ = _fit(chosen - start, places[chosen], friction)
-    stretch = Stretch(start, start, position, velocity, rest)
-    return np.stack([stretch.at(int(f), friction)[0] for f in frames])

@@ -127,7 +127,7 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
     names = [str(scene.video) for scene in scenes]
     if video is None:
         if len(scenes) > 1:
-            raise DataError(f"{path} holds {len(scenes)} scenes; say which one (--video {names[0]})")
+            raise DataError(f"{path} holds {len(scenes)} scenes; say which one, such as {names[0]} (--video)")
         return scenes[0]
     if video not in names:
         raise DataError(f"{path} holds no scene of video {video}; {did_you_mean(video, names[:50])}")

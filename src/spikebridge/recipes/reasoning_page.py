@@ -35,7 +35,8 @@ def explained_page(seen: Seen, reply: Reply) -> str:
     sections = [(choice.text, said, as_html(explanation, choice.text)) for choice, said, explanation in judged]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(question=reply.question, frames=frames, sections=sections)
+    opened = next((k for k, said in enumerate(reply.answers) if said.value == "correct"), 0)
+    return template.render(question=reply.question, frames=frames, sections=sections, opened=opened)
 
 
 def picture_strip(seen: Seen) -> list[tuple[str, str]]:

@@ -1,0 +1,56 @@
+"""From pixels and words to answers: 500 generated test videos, 200 with light, noise, friction and speeds outside.
+
+    python benchmarks/reasoning_videos.py
+
+Test videos 0 to 499, and outside ones 1000 to 1199: nothing was chosen on any of them.
+Two questions of each kind are asked about a video, where there is something to ask. Choices that hang by a thread
+(`spikebridge.data.rolling_doubts`) are left out; a third row asks them, too.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from spikebridge.data.rolling_objects import INSIDE, OUTSIDE
+from spikebridge.data.scene_questions import KINDS
+from spikebridge.recipes.reasoning_answers import shipped_detector, shipped_parser
+from spikebridge.recipes.reasoning_videos import score_videos
+from spikebridge.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "reasoning_videos.json"
+ROWS: dict[str, dict[str, Any]] = {
+    "test": {"split": "test", "numbers": range(500), "ranges": INSIDE},
+    "outside": {"split": "outside", "numbers": range(1000, 1200), "ranges": OUTSIDE},
+    "test_with_doubtful_choices": {"split": "test", "numbers": range(500, 600), "ranges": INSIDE, "doubts": False},
+}
+
+
+def measure(share: float) -> dict[str, Any]:
+    """The three rows, over this share of their videos."""
+    rows = {}
+    for name, row in ROWS.items():
+        numbers = row["numbers"][: max(1, round(share * len(row["numbers"])))]
+        start = time.perf_counter()
+        tally = score_videos(**{**row, "numbers": numbers}, detector=shipped_detector(), parser=shipped_parser())
+        seconds = (time.perf_counter() - start) / len(numbers)
+        rows[name] = {**tally.results(), "seconds_a_video": seconds}
+        print(name, json.dumps(rows[name], indent=1), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", type=float, default=1.0, help="of the videos, for a look")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    rows = measure(given.share)
+    targets = dict.fromkeys(KINDS, 0.95)
+    document = {"targets_per_question": targets, "rows": rows, "environment": describe_environment()}
+    given.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
