@@ -179,7 +179,9 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = seat_jobs(scenes, jobs, setting)
-        runs.append(torch.stack([moment.spikes for moment in batch.graph.run(stimuli_of(batch, setting))]))
+        runs.append(
+            torch.stack([moment.spikes for moment in batch.graph.run(stimuli_of(batch, setting), batch.columns)])
+        )
     assert runs[0].any()
     assert torch.equal(runs[0], runs[1])
 
@@ -213,10 +215,10 @@ def test_a_stream_cut_anywhere_is_the_whole() -> None:
     setting = Setting()
     batch = seat_jobs([meeting_scene()], [Job(World(0), explain(meeting_scene(), PARTNER).program)], setting)
     stimuli = stimuli_of(batch, setting)
-    whole = [moment.spikes for moment in batch.graph.run(stimuli)]
+    whole = [moment.spikes for moment in batch.graph.run(stimuli, 1)]
     for cut in (1, 9, 20):
-        first = list(batch.graph.run(stimuli[:cut]))
-        rest = list(batch.graph.run(stimuli[cut:], batch.graph.state_of(first[-1])))
+        first = list(batch.graph.run(stimuli[:cut], 1))
+        rest = list(batch.graph.run(stimuli[cut:], 1, batch.graph.state_of(first[-1])))
         assert all(torch.equal(a, b.spikes) for a, b in zip(whole, [*first, *rest], strict=True))
 
 

@@ -182,6 +182,16 @@ class OperatorTable:
         return rows
 
     @cached_property
+    def results(self) -> dict[tuple[str, tuple[str, ...]], str]:
+        """What an operator gives, by its token and the types that it takes."""
+        return {(token, sign.takes): sign.gives for token, row in self.rows.items() for sign in row.signatures}
+
+    @cached_property
+    def numbers_of_arguments(self) -> dict[str, int]:
+        """How many arguments an operator takes, by its token."""
+        return {token: len(row.signatures[0].takes) for token, row in self.rows.items()}
+
+    @cached_property
     def words(self) -> dict[str, str]:
         """Every word that is an argument, and its type."""
         values = {value: kind for kind, values in self.attributes.items() for value in values}

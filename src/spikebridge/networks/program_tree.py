@@ -66,28 +66,33 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
     """
     stack: list[Node] = []
     for place, token in enumerate(tokens):
-        kind = table.words.get(token)
-        if kind is None and (blank := BLANK.fullmatch(token)):
-            kind = blank[2]
-        if kind is not None:
-            stack.append(Node(token, kind))
+        operator = table.rows.get(token)
+        if operator is None:
+            stack.append(Node(token, _type_of(token, place, table)))
             continue
-        if token not in table.rows:
-            known = [*table.rows, *table.words]
-            raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
-        operator = table.rows[token]
-        number = len(operator.signatures[0].takes)
-        arguments = tuple(stack[len(stack) - number :]) if number <= len(stack) else tuple(stack)
-        found = tuple(node.gives for node in arguments)
-        fitting = [signature for signature in operator.signatures if signature.takes == found]
-        if not fitting:
+        begin = max(len(stack) - table.numbers_of_arguments[token], 0)
+        arguments = tuple(stack[begin:])
+        found = tuple([node.gives for node in arguments])
+        gives = table.results.get((token, found))
+        if gives is None:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
             raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
-        group = TYPES[fitting[0].gives] or ""
-        within = (node.writes for node in (arguments[1:] if operator.over_all else arguments))
-        writes = frozenset((group, *operator.forgets)).union(*within)
-        stack[len(stack) - number :] = [Node(token, fitting[0].gives, arguments, operator, group, writes)]
+        group = TYPES[gives] or ""
+        within = arguments[1:] if operator.over_all else arguments
+        writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in within])
+        stack[begin:] = [Node(token, gives, arguments, operator, group, writes)]
     if len(stack) != 1:
         left = ", ".join(node.gives for node in stack) or "nothing"
         raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
     return stack[0]
+
+
+def _type_of(token: str, place: int, table: OperatorTable) -> str:
+    """The type of a word, or of a blank."""
+    if token in table.words:
+        return table.words[token]
+    blank = BLANK.fullmatch(token)
+    if blank is None:
+        known = [*table.rows, *table.words]
+        raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
+    return blank[2]

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from spikebridge.data.scenes import Scene
 from spikebridge.hybrid.unit import HybridUnit
@@ -24,7 +23,7 @@ from spikebridge.networks.reasoning_reading import (
 )
 from spikebridge.networks.reasoning_units import program_spikes, program_unit, stimulus_sizes
 from spikebridge.networks.reasoning_worlds import World, Worlds, build_worlds
-from spikebridge.networks.spiking_graph import Faults, SpikingGraph
+from spikebridge.networks.spiking_graph import Faults, SpikingGraph, Stimulus
 from spikebridge.networks.spiking_graph_neurons import Layout
 from spikebridge.networks.spiking_graph_presets import PRESETS, Preset
 from spikebridge.networks.spiking_graph_wiring import places_of, wire
@@ -144,24 +143,32 @@ def seat_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) ->
     return Batch(worlds, graph, tuple(seats), tuple(job.program for job in jobs))
 
 
-def stimuli_of(batch: Batch, setting: Setting) -> list[Tensor]:
-    """For each step what arrives at the shared neurons of all worlds, `(G * W, Q)`."""
+def stimuli_of(batch: Batch, setting: Setting) -> list[Stimulus]:
+    """For each step what arrives at the shared neurons of all worlds."""
     number_of = {program: number for number, program in enumerate(dict.fromkeys(batch.programs))}
     spikes = program_spikes(list(number_of), setting.table, setting.unit)
     sizes = stimulus_sizes(setting.layout, setting.preset.drive)
-    # one more program, of silence, sits where a world has fewer programs than others
-    trains = torch.cat([spikes, spikes[:, :1] * 0], 1).transpose(1, 2) * sizes[:, None]
-    sits = torch.full((len(batch.worlds.worlds), batch.columns), len(number_of))
-    at = torch.tensor(batch.seats)
-    sits[at[:, 0], at[:, 1]] = torch.tensor([number_of[program] for program in batch.programs])
-    trains, sits = trains.to(setting.device), sits.to(setting.device)
-    return [train[:, sits].flatten(0, 1) for train in trains.unbind(0)]
+    program, step, neuron = spikes.transpose(0, 1).nonzero(as_tuple=True)
+    number = torch.bincount(program, minlength=len(number_of))
+    # every seat takes the spikes of its program
+    runs = torch.tensor([number_of[ran] for ran in batch.programs])
+    seat = torch.repeat_interleave(number[runs])
+    begin = number[runs].cumsum(0) - number[runs]
+    of = (number.cumsum(0) - number)[runs][seat] + torch.arange(len(seat)) - begin[seat]
+    order = torch.argsort(step[of], stable=True)
+    seat, of = seat[order], of[order]
+    world, column = torch.tensor(batch.seats)[seat].unbind(1)
+    at = neuron[of] * len(batch.worlds.worlds) + world
+    cuts = torch.bincount(step[of], minlength=len(spikes)).tolist()
+    device = setting.device
+    parts = (part.to(device).split(cuts) for part in (at, column, sizes[neuron[of]]))
+    return [Stimulus(*pieces) for pieces in zip(*parts, strict=True)]
 
 
 def run_batch(batch: Batch, setting: Setting) -> Record:
     """Runs all programs of a batch from rest."""
     recorder = Recorder(batch.graph, setting.measures_margins)
-    for moment in batch.graph.run(stimuli_of(batch, setting)):
+    for moment in batch.graph.run(stimuli_of(batch, setting), batch.columns):
         recorder.take(moment)
     return recorder.record()
 

@@ -9,6 +9,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -115,19 +116,13 @@ def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit:
     lookup: OperatorLookup = unit.nonlinearity  # type: ignore[assignment]
     lengths = [program.num_steps(table) for program in programs]
     longest = max(lengths, default=1)
-    steps, columns, numbers = [], [], []
     lasts = {name: len(train) for name, train in table.trains.items()}
+    begins = np.zeros((len(programs), longest, 1), dtype=np.float32)
     for p, program in enumerate(programs):
-        step = longest - lengths[p]
-        for name in program.names:
-            steps.append(step)
-            columns.append(p)
-            numbers.append(lookup.numbers[name])
-            step += lasts[name]
-    begins = torch.zeros(longest, len(programs), 1)
-    begins[steps, columns, 0] = torch.tensor(numbers, dtype=begins.dtype)
+        steps = np.cumsum([longest - lengths[p], *[lasts[name] for name in program.names[:-1]]])
+        begins[p, steps, 0] = [lookup.numbers[name] for name in program.names]
     with torch.no_grad():
-        return unit(begins)[0]
+        return unit(torch.from_numpy(begins).transpose(0, 1))[0]
 
 
 def stimulus_sizes(layout: Layout, drive: float) -> Float[Tensor, "G"]:

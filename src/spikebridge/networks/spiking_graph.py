@@ -37,15 +37,19 @@ class Faults:
         weight_noise: spread of each weight, as a share of it.
         lost: share of neurons that never fire.
         deleted: share of spikes that do not arrive.
+        bits: bits of a weight, with its sign, on a grid up to the largest weight; None rounds nothing.
         seed: of all draws.
     """
 
     weight_noise: float = 0.0
     lost: float = 0.0
     deleted: float = 0.0
+    bits: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.bits is not None and self.bits < 2:
+            raise ConfigError(f"a weight with a sign needs at least 2 bits, but got {self.bits}")
         if not self.weight_noise >= 0 or not 0 <= self.lost <= 1 or not 0 <= self.deleted <= 1:
             raise ConfigError(f"faults are shares from 0 to 1 and a noise from 0 on, but got {self}")
 
@@ -64,6 +68,25 @@ def _warn_of_sums(connections: Connections, places: Places, preset: Preset) -> N
             f"one neuron in {worlds} of {places.num_worlds} worlds; 'compartment' bears any number",
             stacklevel=2,
         )
+
+
+class Stimulus(NamedTuple):
+    """What arrives from outside at one step, as a list.
+
+    Args:
+        neuron: `(S,)`.
+        column: `(S,)`.
+        size: `(S,)`.
+    """
+
+    neuron: Int[Tensor, "S"]
+    column: Int[Tensor, "S"]
+    size: Float[Tensor, "S"]
+
+    def spread(self, columns: int) -> "Stimulus":
+        """The same for every one of so many columns, from a stimulus of a single one."""
+        column = torch.arange(columns, device=self.neuron.device).repeat_interleave(len(self.neuron))
+        return Stimulus(self.neuron.repeat(columns), column, self.size.repeat(columns))
 
 
 class Moment(NamedTuple):
@@ -110,6 +133,9 @@ class SpikingGraph:
         on_branch = (
             (kind == Kind.CHANNEL) & (weight > 0) if preset.saturates else torch.zeros_like(source, dtype=torch.bool)
         )
+        if self.faults.bits is not None:
+            grid = weight.abs().max() / (2 ** (self.faults.bits - 1) - 1)
+            weight = (weight / grid).round() * grid
         if self.faults.weight_noise > 0:
             drawn = torch.randn(weight.shape, generator=self._generator, device=device)
             weight = weight * (1 + self.faults.weight_noise * drawn)
@@ -155,27 +181,30 @@ class SpikingGraph:
 
     def run(
         self,
-        stimuli: Sequence[Float[Tensor, "G Q"]],
+        stimuli: Sequence[Stimulus],
+        columns: int,
         state: GraphState | None = None,
         silenced: Bool[Tensor, "N Q"] | None = None,
     ) -> Iterator[Moment]:
         """The graph step by step.
 
         Args:
-            stimuli: for each step what arrives at the first G neurons, from outside.
+            stimuli: for each step what arrives from outside.
+            columns: how many runs side by side.
             state: after the steps before; None begins at rest.
             silenced: neurons that never fire, by column.
 
         Yields:
             Membranes and spikes of every step. The state after the last is `state_of(moment)`.
         """
-        columns = stimuli[0].shape[1] if len(stimuli) else 0
         state = state if state is not None else self.start(columns)
         v, spikes = state.v.T.contiguous(), state.spikes.T.contiguous()
+        # as wide as the membranes: comparing is twice as fast
+        threshold = self.v_threshold.expand_as(v).contiguous()
         spared = None if silenced is None else (~silenced).float().repeat(self.preset.copies, 1)
-        for x in stimuli:
-            v = self._charge(x, v, spikes)
-            spikes = (v >= self.v_threshold).to(v.dtype)
+        for stimulus in stimuli:
+            v = self._charge(stimulus, v, spikes)
+            spikes = (v >= threshold).to(v.dtype)
             if self.alive is not None:
                 spikes *= self.alive
             if spared is not None:
@@ -189,18 +218,19 @@ class SpikingGraph:
         """The state after a step, batch first, for the steps that follow."""
         return GraphState(moment.v.T, moment.spikes.T)
 
-    def _charge(self, x: Tensor, v: Tensor, spikes: Tensor) -> Tensor:
+    def _charge(self, stimulus: Stimulus, v: Tensor, spikes: Tensor) -> Tensor:
         sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.is_alike else spikes
         charge = self.soma(sent)
         if self.branch is not None:
-            charge += self.preset.step * (self.branch(sent) >= self.preset.step / 2)
+            charge.add_(self.branch(sent) >= self.preset.step / 2, alpha=self.preset.step)
         if self.is_alike:
             charge = charge.repeat(self.preset.copies, 1)
         if self.decay is not None:
             # below zero nothing is carried on, or inhibition would pile up
             charge += self.decay * v.clamp(min=0) * (1 - spikes)
-        by_copy = charge.view(self.preset.copies, self.num_neurons, -1)
-        by_copy[:, : len(x)] += x
+        # each neuron of a column is named once, so that nothing is lost
+        by_copy = charge.view(self.preset.copies, -1)
+        by_copy[:, stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.size
         return charge
 
     def majority(self, spikes: Float[Tensor, "M Q"]) -> Bool[Tensor, "N Q"]:

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spikebridge.data.scenes import Scene
 from spikebridge.errors import ConfigError
@@ -57,7 +56,7 @@ class Explanation:
         self._stimuli = stimuli_of(self._batch, setting)
         recorder = Recorder(self._batch.graph, setting.measures_margins)
         spikes = []
-        for moment in self._batch.graph.run(self._stimuli):
+        for moment in self._batch.graph.run(self._stimuli, columns=1):
             recorder.take(moment)
             spikes.append(self._batch.graph.majority(moment.spikes)[:, 0].cpu())
         self._fired = torch.stack(spikes).numpy()
@@ -139,7 +138,8 @@ class Explanation:
         seats = tuple(Seat(0, column) for column in range(len(places)))
         batch = Batch(self._batch.worlds, self._batch.graph, seats, (self.program,) * len(places))
         recorder = Recorder(batch.graph, self.setting.measures_margins)
-        for moment in batch.graph.run([x.expand(-1, len(places)) for x in self._stimuli], silenced=silenced):
+        stimuli = [stimulus.spread(len(places)) for stimulus in self._stimuli]
+        for moment in batch.graph.run(stimuli, len(places), silenced=silenced):
             recorder.take(moment)
         findings = read_findings(batch, recorder.record(), self.setting) if places else []
         return [Answer(f.value, f.status, f.confidence, f.margin) for f in findings]
@@ -153,8 +153,8 @@ class Explanation:
     @cached_property
     def _stimulated(self) -> np.ndarray:
         stimulated = np.zeros(self._fired.shape, dtype=bool)
-        arriving: Tensor = torch.stack(self._stimuli)[:, :, 0].cpu()
-        stimulated[:, : arriving.shape[1]] = arriving.numpy() > 0
+        for step, stimulus in enumerate(self._stimuli):
+            stimulated[step, stimulus.neuron.cpu()] = True
         return stimulated
 
     @property
