@@ -6,6 +6,7 @@ and the graph need no weights for it: a word in a table, and a neuron with its c
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def learn_value(detector: Detector, kind: str, value: str, look: Look, known: Se
     state = dict(detector.state_dict())
     weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
     rows, offsets = weight[first:last], bias[first:last]
-    new, old = _features(detector, [look]), _features(detector, known)
+    new, old = _features(detector, [look], STRIDE**2), _features(detector, known)
     seen = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     wanted = (seen @ rows.T + offsets).amax(1) + _MARGIN * sign
@@ -92,15 +93,19 @@ def _rows(detector: Detector, kind: str) -> tuple[int, int]:
     return first, first + len(detector.attributes[kind])
 
 
-def _features(detector: Detector, looks: Sequence[Look]) -> Tensor:
-    """What the detector has at the cells of objects, and beside them."""
+def _features(detector: Detector, looks: Sequence[Look], num_shifts: int = 1) -> Tensor:
+    """What the detector has at the cells of objects, and beside them; pictures are shifted by 0 to 3 px both ways."""
     found = []
     for picture, points in looks:
-        features = detector.features(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)[0]
-        height, width = features.shape[1:]
-        for x, y in (points / STRIDE).tolist():
-            for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
-                row, column = int(y) + down, int(x) + right
-                if 0 <= row < height and 0 <= column < width:
-                    found.append(features[:, row, column])
+        for down, right in list(product(range(STRIDE), repeat=2))[:num_shifts]:
+            moved = np.roll(picture, (down, right), axis=(0, 1))
+            features = detector.features(torch.from_numpy(moved).permute(2, 0, 1)[None].float() / 255)[0]
+            for x, y in ((points + np.array([right, down])) / STRIDE).tolist():
+                found += _beside(features, x, y)
     return torch.stack(found) if found else torch.zeros(0, detector.heads.in_channels)
+
+
+def _beside(features: Tensor, x: float, y: float) -> list[Tensor]:
+    height, width = features.shape[1:]
+    cells = [(int(y) + down, int(x) + right) for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    return [features[:, row, column] for row, column in cells if 0 <= row < height and 0 <= column < width]

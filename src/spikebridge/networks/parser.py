@@ -4,6 +4,7 @@ Encoder and decoder are transformers of two layers (A. Vaswani et al., NeurIPS 2
 in place of values (`parser_words`); at each step it may only write what the types allow (`parser_grammar`).
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spikebridge.data.scene_questions import Choice, Question
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.parser_grammar import Grammar
 from spikebridge.networks.parser_words import LONGEST_TEXT, Text, Words
 
@@ -79,6 +80,27 @@ class Parser(nn.Module):
             inside, understood, tgt_mask=future, memory_key_padding_mask=(texts == 0).T, tgt_is_causal=True
         )
         return self.output(hidden)
+
+    def with_words(self, words: Words) -> "Parser":
+        """The same network with other values of attributes: slots stand for them, so no weight is new.
+
+        Args:
+            words: with the same kinds of attribute.
+
+        Raises:
+            ConfigError: other kinds; they would need other slots.
+        """
+        if tuple(words.attributes) != tuple(self.words.attributes):
+            raise ConfigError(
+                f"the parser knows values of {', '.join(self.words.attributes)}, but got {', '.join(words.attributes)}"
+            )
+        other = copy.copy(self)
+        other.words, other.grammar = words, Grammar(words)
+        return other
+
+    def question(self, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
+        """A question and its choices in words as programs; see `read_question`."""
+        return read_question(self, video, text, choices)
 
     def encode(self, texts: Sequence[Text]) -> Int[Tensor, "T B"]:
         """Texts as numbers, filled up with 0."""
