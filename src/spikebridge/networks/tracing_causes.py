@@ -92,7 +92,7 @@ def reasons_of(
         grounds = []
         for c in walk.needed(step, neuron):
             source = int(connections.source[c])
-            before = step - 1 if source == neuron else walk.let_in(step - 1, source, stimulated)
+            before = walk.let_in(step - 1, source, stimulated)
             fact, score = None, 1.0
             if connections.written[c]:
                 fact = fact_words(names[source], names[neuron], *words)

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from spikebridge.networks.tracing import Explanation
-from spikebridge.networks.tracing_causes import Reason
+from spikebridge.networks.tracing_causes import Ground, Reason
 
 SCHEMA_VERSION = 1
 """Of the JSON; it changes when a field is renamed or goes."""
@@ -106,8 +106,15 @@ def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple
         raster=_raster(explanation),
         sets=[(step, _sets(explanation, step.objects, step.events)) for step in explanation.steps],
         reason_words=_reason_words,
+        facts=facts_of(explanation),
         frames=frames,
     )
+
+
+def facts_of(explanation: Explanation) -> list[Ground]:
+    """The perceived facts that an answer rests on, each once, those nearest to the answer first."""
+    grounds = [ground for reason in explanation.cause_chain for ground in reason.grounds if ground.fact]
+    return list({ground.fact: ground for ground in grounds}.values())
 
 
 def removed_words(explanation: Explanation) -> str:
