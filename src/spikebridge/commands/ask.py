@@ -27,11 +27,12 @@ class Ask(Command):
 
     def answer(self) -> Answer:
         """Looks, reads the question, and answers."""
+        from spikebridge.pretrained.reasoning import shipped_detector, shipped_parser
         from spikebridge.recipes.reasoning_answers import look, reply
         from spikebridge.recipes.reasoning_page import explained_page
 
-        seen = look(self.seen.expanduser(), self.video)
-        said = reply(seen, self.question, self.choices)
+        seen = look(self.seen.expanduser(), shipped_detector(), self.video)
+        said = reply(seen, shipped_parser(), self.question, self.choices)
         data = {"video": seen.scene.video, **said.plain()}
         text = said.text()
         if self.explain is not None:

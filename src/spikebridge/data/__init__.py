@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.recording_layouts import find_recordings, load_recording
+    from spikebridge.data.rolling_files import read_video, write_video
+    from spikebridge.data.rolling_objects import RollingVideo, draw_video
+    from spikebridge.data.rolling_table import RollingTable
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
     from spikebridge.data.scene import Scene, film, scene_seeds
     from spikebridge.data.task_samples import LabelledBatch, TaskSamples
@@ -61,6 +64,8 @@ _HOMES = {
     "MovingObjects": "moving_objects",
     "OffsetEstimate": "offsets",
     "Recording": "recording",
+    "RollingTable": "rolling_table",
+    "RollingVideo": "rolling_objects",
     "Saccades": "saccades",
     "Scene": "scene",
     "TaskPairs": "task_splits",
@@ -78,6 +83,7 @@ _HOMES = {
     "collate_padded": "binning",
     "crop_events": "event_bins",
     "data_folder": "files",
+    "draw_video": "rolling_objects",
     "estimate_box_offset": "offsets",
     "estimate_offset": "offsets",
     "events_of_images": "event_steps",
@@ -102,6 +108,7 @@ _HOMES = {
     "read_nmnist": "nmnist",
     "read_questions": "clevrer_questions",
     "read_scenes": "clevrer_scenes",
+    "read_video": "rolling_files",
     "scene_seeds": "scene",
     "simulate": "event_camera",
     "slice_time": "events",
@@ -111,6 +118,7 @@ _HOMES = {
     "what_if_questions": "clevrer_what_if",
     "write_events": "event_files",
     "write_nmnist": "nmnist",
+    "write_video": "rolling_files",
 }
 
 __all__ = [
@@ -134,6 +142,8 @@ __all__ = [
     "MovingObjects",
     "OffsetEstimate",
     "Recording",
+    "RollingTable",
+    "RollingVideo",
     "Saccades",
     "Scene",
     "TaskPairs",
@@ -151,6 +161,7 @@ __all__ = [
     "collate_padded",
     "crop_events",
     "data_folder",
+    "draw_video",
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
@@ -175,6 +186,7 @@ __all__ = [
     "read_nmnist",
     "read_questions",
     "read_scenes",
+    "read_video",
     "scene_seeds",
     "simulate",
     "slice_time",
@@ -184,6 +196,7 @@ __all__ = [
     "what_if_questions",
     "write_events",
     "write_nmnist",
+    "write_video",
 ]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
-from spikebridge.data.rolling_table import RADIUS, Table, Touch
+from spikebridge.data.rolling_table import RADIUS, RollingTable, Touch
 from spikebridge.data.scenes import COLORS, MATERIALS, NUM_OBSERVED_FRAMES, SHAPES, Scene
 from spikebridge.errors import ConfigError, did_you_mean
 
@@ -199,7 +199,7 @@ def run(
     Returns:
         Positions, NaN where an object is not on the table, and the touches in view.
     """
-    table = Table(friction, first)
+    table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
     touches: list[Touch] = []
     for frame in range(first, num_frames):

@@ -38,7 +38,7 @@ class Touch(NamedTuple):
     closing: float
 
 
-class Table:
+class RollingTable:
     """Discs by number, and a clock that counts frames.
 
     Args:
@@ -49,7 +49,7 @@ class Table:
         ConfigError: pymunk is not installed, or the friction is below 0.
 
     Example:
-        >>> table = Table(friction=0.0)
+        >>> table = RollingTable(friction=0.0)
         >>> table.put(0, (20.0, 50.0), (1.0, 0.0))
         >>> table.put(1, (44.5, 50.0), (0.0, 0.0))
         >>> touches = [touch for _ in range(12) for touch in table.step()]

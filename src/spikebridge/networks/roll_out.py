@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from spikebridge.data.rolling_objects import NUM_FRAMES, in_view, is_gone
-from spikebridge.data.rolling_table import Table, Touch
+from spikebridge.data.rolling_table import RollingTable, Touch
 from spikebridge.networks.track_motion import Motion
 
 
@@ -51,7 +51,7 @@ class _World:
     def __init__(self, motion: Motion, removed: int | None) -> None:
         self.motion = motion
         self.removed = removed
-        self.table = Table(motion.friction)
+        self.table = RollingTable(motion.friction)
         self.recorded = {o for o in range(len(motion.stretches)) if o != removed and motion.stretches[o]}
 
     def step(self, frame: int) -> list[tuple[int, int, int]]:

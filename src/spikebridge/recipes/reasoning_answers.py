@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,6 @@ from spikebridge.networks.parser import Parser, read_question
 from spikebridge.networks.reasoning import Answer, answer
 from spikebridge.networks.scene_perception import perceive
 from spikebridge.networks.tracing import Explanation, explain
-from spikebridge.pretrained import shipped_run
-from spikebridge.recipes.reasoning_parser import ParserConfig, build_parser
-from spikebridge.recipes.reasoning_perception import DetectorConfig, build_detector
-from spikebridge.training import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,60 +60,20 @@ def _line(answer: Answer) -> str:
     return f"{value}  ({answer.status}, confidence {answer.confidence:.2f})"
 
 
-@lru_cache(maxsize=1)
-def shipped_detector() -> Detector:
-    """The detector that comes with the package.
-
-    Raises:
-        DataError: the package came without it.
-    """
-    run = _shipped("reasoning_detector")
-    detector = build_detector(run.config_as(DetectorConfig)).eval()
-    run.load_weights(detector)
-    return detector
-
-
-@lru_cache(maxsize=1)
-def shipped_parser() -> Parser:
-    """The parser that comes with the package.
-
-    Raises:
-        DataError: the package came without it.
-    """
-    run = _shipped("reasoning_parser")
-    parser = build_parser(run.config_as(ParserConfig)).eval()
-    run.load_weights(parser)
-    return parser
-
-
-def _shipped(name: str) -> Run:
-    run = shipped_run(name)
-    if run is None:
-        raise DataError(
-            f"the package came without the weights {name}; python -m spikebridge.recipes.{_TRAINED_BY[name]} makes them"
-        )
-    return run
-
-
-_TRAINED_BY = {"reasoning_detector": "reasoning_perception", "reasoning_parser": "reasoning_parser"}
-
-
-def look(path: Path, video: str | None = None, detector: Detector | None = None) -> Seen:
+def look(path: Path, detector: Detector, video: str | None = None) -> Seen:
     """What is in a file: a video, or scenes of which one is chosen.
 
     Args:
         path: a video (`.npz`, `.webp`, `.gif`, `.mp4`, a folder of pictures), or a file of scenes.
+        detector: finds the objects of a video, in eval mode.
         video: which scene of a file with several.
-        detector: finds the objects of a video; None takes the shipped one.
 
     Raises:
         DataError: nothing is there, or a video that the detector does not know.
     """
     if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
         shown = read_video(path)
-        found = perceive(
-            detector if detector is not None else shipped_detector(), shown.pictures, path.stem, shown.rate
-        )
+        found = perceive(detector, shown.pictures, path.stem, shown.rate)
         return Seen(found.scene, shown.pictures)
     return Seen(_chosen(read_scenes(path), video, path))
 
@@ -134,19 +89,19 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
     return scenes[names.index(video)]
 
 
-def reply(seen: Seen, text: str, choices: Sequence[str] = (), parser: Parser | None = None) -> Reply:
+def reply(seen: Seen, parser: Parser, text: str, choices: Sequence[str] = ()) -> Reply:
     """Answers a question in words.
 
     Args:
         seen: what it is about.
+        parser: reads the words, in eval mode.
         text: the question.
         choices: of an explanatory, predictive or counterfactual one.
-        parser: reads the words; None takes the shipped one.
 
     Raises:
         DataError: unknown words, or choices where there should be none, or none where there should be some.
     """
-    question = read_question(parser if parser is not None else shipped_parser(), seen.scene.video, text, choices)
+    question = read_question(parser, seen.scene.video, text, choices)
     return Reply(question, answer(seen.scene, [question])[0])
 
 

@@ -1,0 +1,52 @@
+"""The detector and the question parser that come with the package, ready to use."""
+
+from functools import lru_cache
+from typing import Any
+
+from spikebridge.errors import DataError
+from spikebridge.networks.detector import Detector
+from spikebridge.networks.parser import Parser
+from spikebridge.pretrained import shipped_run
+from spikebridge.training.run import Run
+
+
+@lru_cache(maxsize=1)
+def shipped_detector() -> Detector:
+    """The detector of rolling objects, in eval mode.
+
+    Raises:
+        DataError: the package came without it.
+    """
+    run = _shipped("reasoning_detector", "reasoning_perception")
+    detector = Detector(_number(run, "num_features")).eval()
+    run.load_weights(detector)
+    return detector
+
+
+@lru_cache(maxsize=1)
+def shipped_parser() -> Parser:
+    """The parser of questions, in eval mode.
+
+    Raises:
+        DataError: the package came without it.
+    """
+    run = _shipped("reasoning_parser", "reasoning_parser")
+    parser = Parser(_number(run, "num_features"), _number(run, "num_layers")).eval()
+    run.load_weights(parser)
+    return parser
+
+
+def _shipped(name: str, recipe: str) -> Run:
+    run = shipped_run(name)
+    if run is None:
+        raise DataError(
+            f"the package came without the weights {name}; python -m spikebridge.recipes.{recipe} makes them"
+        )
+    return run
+
+
+def _number(run: Run, name: str) -> int:
+    value: Any = run.config.get(name)
+    if not isinstance(value, int):
+        raise DataError(f"{run.path / 'config.json'} is damaged: it needs a whole number {name}, but has {value!r}")
+    return value
