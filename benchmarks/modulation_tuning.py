@@ -5,7 +5,8 @@
 Eight tasks (two groups) of a seed that is never reported, scored on validation pictures that the reported runs never
 score on. All methods that keep old tasks in the same way get the same points; the others choose among the rates. The
 best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. A stopped search
-goes on where it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
+goes on where it was. Eight tasks favour strengths at which ungated networks forget twenty, so `--long` chooses the
+strength of such a rival anew on twenty tasks, at its rate of the short search. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
 `spikebridge/recipes/modulation_methods.py` is copied.
 """
 
@@ -31,7 +32,8 @@ RESULTS = Path(__file__).parent / "results" / "modulation_tuning.json"
 SEED = 1000
 NUM_TASKS = 8
 LEVEL = 0.003
-RATES = {"snn": (0.1, 0.2), "ann": (0.03, 0.1)}
+LONG = 20
+RATES = {"snn": (0.1, 0.2), "ann": (0.03, 0.1, 0.2)}
 STRENGTHS = {
     "none": (0.0,),
     "ewc": (30.0, 300.0, 3000.0, 30000.0),
@@ -85,16 +87,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--methods", nargs="+", default=list(SEARCHED))
+    parser.add_argument("--long", action="store_true")
     words = parser.parse_args()
     torch.set_num_threads(1)
     config = config_of(words.dataset)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    searched = found.setdefault(words.dataset, {})
+    short = found.setdefault(words.dataset, {})
+    searched = found.setdefault(f"{words.dataset}, {LONG} tasks", {}) if words.long else short
+    config = replace(config, num_tasks=LONG) if words.long else config
     for name in words.methods:
         method = METHODS[name]
         points = searched.setdefault(name, {"points": []})["points"]
         done = {(point["lr"], point["strength"]) for point in points}
-        for lr in RATES[method.neuron]:
+        rates = (short[name]["chosen"]["lr"],) if words.long else RATES[method.neuron]
+        for lr in rates:
             for strength in STRENGTHS[method.keep]:
                 if (lr, strength) not in done:
                     points.append(score(config, name, lr, strength))
