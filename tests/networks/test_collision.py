@@ -45,6 +45,11 @@ def rolls(until: float = 60.0, y: float = 9.0) -> list[Any]:
     return [(min(5.0 * t, until), y) for t in range(26)]
 
 
+def pushed(x: float = 70.0, y: float = 9.0) -> list[Any]:
+    """Lies until sample 12, and then rolls on."""
+    return [(x + 5.0 * max(t - 12, 0), y) for t in range(26)]
+
+
 def lies(x: float = 70.0, y: float = 9.0) -> list[Any]:
     return [(x, y)] * 26
 
@@ -169,14 +174,14 @@ def test_mirroring_twice_changes_nothing_and_once_keeps_distances(seed: int) -> 
     torch.testing.assert_close(there[..., DISTANCE], back[..., DISTANCE])
 
 
-def test_the_rule_tells_a_stop_beside_another_object_and_nothing_else() -> None:
+def test_the_rule_tells_a_push_of_one_by_the_other_and_nothing_else() -> None:
     rule = FixedCollisionUnit()
-    near, far = scene_of(rolls(), lies()), scene_of(rolls(), lies(82.0))
-    smooth = scene_of(rolls(150.0), lies(70.0, 30.0))
-    for scene, expected in ((near, [[60, 0, 1]]), (far, []), (smooth, [])):
+    push, apart = scene_of(rolls(), pushed()), scene_of(rolls(), pushed(82.0))
+    stop, smooth = scene_of(rolls(), lies()), scene_of(rolls(150.0), lies(70.0, 20.0))
+    for scene, expected in ((push, [[60, 0, 1]]), (apart, []), (stop, []), (smooth, [])):
         assert CollisionReader(rule)([scene])[0].collisions.tolist() == expected
     # a farther reach takes the second one in
-    assert len(CollisionReader(FixedCollisionUnit(near=25.0))([far])[0].collisions) == 1
+    assert len(CollisionReader(FixedCollisionUnit(near=25.0))([apart])[0].collisions) == 1
 
 
 @pytest.mark.parametrize(("near", "jolt"), [(0.0, 1.0), (20.0, -1.0)])
@@ -186,7 +191,7 @@ def test_a_rule_without_limits_is_refused(near: float, jolt: float) -> None:
 
 
 def test_reading_replaces_what_was_seen_and_keeps_what_is_foreseen() -> None:
-    scene = scene_of(rolls(), lies(), collisions=[[5, 0, 1], [150, 0, 1]], what_if={"0": []})
+    scene = scene_of(rolls(), pushed(), collisions=[[5, 0, 1], [150, 0, 1]], what_if={"0": []})
     (read,) = CollisionReader(FixedCollisionUnit())([scene])
     assert read.collisions.tolist() == [[60, 0, 1]]
     assert read.predicted.tolist() == [[150, 0, 1]]
@@ -195,10 +200,22 @@ def test_reading_replaces_what_was_seen_and_keeps_what_is_foreseen() -> None:
     assert scene.collisions.tolist() == [[5, 0, 1]]  # the given one is left alone
 
 
+class AtSample3(torch.nn.Module):
+    """Says of every pair that it collides at frame 15."""
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        scores = torch.full((len(h), 27), -50.0)
+        scores[:, 3], scores[:, -1] = 50.0, 0.0
+        return scores
+
+
 def test_a_collision_is_not_told_before_both_are_in_view() -> None:
-    late: list[Any] = [None] * 14 + lies()[14:]
-    (read,) = CollisionReader(FixedCollisionUnit())([scene_of(rolls(), late)])
-    assert read.collisions.tolist() == [[70, 0, 1]]
+    unit = FixedCollisionUnit()
+    unit.nonlinearity = AtSample3()
+    late: list[Any] = [None] * 13 + lies()[13:]
+    early, later = CollisionReader(unit)([scene_of(rolls(), lies()), scene_of(rolls(), late)])
+    assert early.collisions.tolist() == [[15, 0, 1]]
+    assert later.collisions.tolist() == [[65, 0, 1]]
 
 
 def test_scenes_without_pairs_are_read_too() -> None:

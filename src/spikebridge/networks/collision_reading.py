@@ -29,7 +29,8 @@ class CollisionReader:
     Example:
         >>> from spikebridge.networks.collision_rule import FixedCollisionUnit
         >>> objects = [["red", "metal", "cube"], ["blue", "rubber", "sphere"]]
-        >>> track = [[5 * t, [[0, min(5.0 * t, 60.0), 9.0], [1, 70.0, 9.0]]] for t in range(26)]
+        >>> push = [[5.0 * min(t, 12), 70.0 + 5.0 * max(t - 12, 0)] for t in range(26)]
+        >>> track = [[5 * t, [[0, push[t][0], 9.0], [1, push[t][1], 9.0]]] for t in range(26)]
         >>> (scene,) = CollisionReader(FixedCollisionUnit())([Scene.from_lists(1, objects, track, [[99, 0, 1]])])
         >>> scene.collisions.tolist()
         [[60, 0, 1]]

@@ -1,7 +1,7 @@
 """The fixed collision unit: the same interface as the learned one, set by hand.
 
-Two objects collide where a velocity changes at its peak while they are near each other. It has no parameter that is
-trained; two limits are chosen.
+Two objects collide where both their velocities change most while they are near each other. It has no parameter that is
+trained; two limits are chosen. That both have to change keeps out jolts that a third object gave.
 """
 
 import torch
@@ -21,7 +21,7 @@ class PeakNearby(nn.Module):
 
     Args:
         near: largest distance of two objects that can touch.
-        jolt: smallest change of a velocity [1/sample] that counts.
+        jolt: smallest change of both velocities [px/sample] that counts.
     """
 
     def __init__(self, near: float, jolt: float) -> None:
@@ -34,7 +34,7 @@ class PeakNearby(nn.Module):
     def forward(self, h: Float[Tensor, "B V C T"]) -> Float[Tensor, "B T2"]:
         """From the window of a pair; both orders have the same jolts and the same distance."""
         first = h[:, 0]
-        change = first[:, JOLTS].unflatten(1, (2, 2)).norm(dim=2).amax(1) * SCALES["acceleration"]
+        change = first[:, JOLTS].unflatten(1, (2, 2)).norm(dim=2).amin(1) * SCALES["acceleration"]
         distance = first[:, DISTANCE] * SCALES["distance"]
         passed = (change / self.jolt).clamp(max=100) - 1
         scores = torch.where(distance < self.near, _SURE * passed, -_SURE * 2)
@@ -46,17 +46,18 @@ class FixedCollisionUnit(HybridUnit):
 
     Args:
         near: largest distance of two objects that can touch.
-        jolt: smallest change of a velocity [1/sample] that counts.
+        jolt: smallest change of both velocities [px/sample] that counts.
 
     Example:
         >>> from spikebridge.networks.collision_inputs import signals
-        >>> x = torch.cat([torch.arange(0.0, 60, 5), torch.full((14,), 60.0)])  # 5 a sample, and stopped at sample 12
-        >>> places = torch.stack([torch.stack([x, 0 * x], -1), torch.stack([0 * x + 70, 0 * x], -1)], 1)
+        >>> t = torch.arange(26.0)
+        >>> x = torch.stack([(5 * t).clamp(max=60), 70 + 5 * (t - 12).clamp(min=0)], 1)  # a push at sample 12
+        >>> places = torch.stack([x, torch.zeros_like(x)], -1)
         >>> nobody = torch.full((26, 1, 2), 60.0)
         >>> signal = signals(places.unsqueeze(1), torch.ones(26, 1, 2), nobody, torch.zeros(1, 2, 5))
         >>> FixedCollisionUnit()(signal)[0].tolist()
         [[[1.0, 60.0]]]
     """
 
-    def __init__(self, near: float = 20.0, jolt: float = 1.0) -> None:
+    def __init__(self, near: float = 20.0, jolt: float = 0.6) -> None:
         super().__init__(Tumbling(NUM_SAMPLES), WholeWindow(), PeakNearby(near, jolt), EventAt(0.0))

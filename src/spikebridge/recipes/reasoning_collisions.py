@@ -23,7 +23,7 @@ from spikebridge.recipes.reasoning_scores import score
 from spikebridge.training import WHOLE, Batches, Phase
 
 THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0)
-RULES = tuple((near, jolt) for near in (16.0, 20.0, 24.0) for jolt in (0.5, 1.0, 1.5, 2.5))
+RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
 
 
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
