@@ -1,5 +1,8 @@
 """The reference networks and their parts."""
 
+from spikebridge.networks.collision import CollisionUnit
+from spikebridge.networks.collision_reading import CollisionReader
+from spikebridge.networks.collision_rule import FixedCollisionUnit
 from spikebridge.networks.event_tracker import EventTracker
 from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.modulation import Branch, BranchSettings
@@ -9,6 +12,7 @@ from spikebridge.networks.modulation_inference import GateTable, InputTable
 from spikebridge.networks.modulation_opening import DensityController, KWinners
 from spikebridge.networks.modulation_pairs import PairedPictures
 from spikebridge.networks.opencv_trackers import OpenCVTracker
+from spikebridge.networks.presence import PresenceUnit
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, Kalman, fit_kalman
@@ -21,9 +25,12 @@ __all__ = [
     "BinUnit",
     "Branch",
     "BranchSettings",
+    "CollisionReader",
+    "CollisionUnit",
     "ConstantVelocity",
     "DensityController",
     "EventTracker",
+    "FixedCollisionUnit",
     "FrameTracker",
     "GateTable",
     "Gating",
@@ -33,6 +40,7 @@ __all__ = [
     "Kalman",
     "OpenCVTracker",
     "PairedPictures",
+    "PresenceUnit",
     "Sensing",
     "SensingTracker",
     "Sensitize",
