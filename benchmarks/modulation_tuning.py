@@ -4,10 +4,10 @@
 
 Eight tasks (two groups) of a seed that is never reported, scored on validation pictures that the reported runs never
 score on. All methods that keep old tasks in the same way get the same points; the others choose among the rates. The
-best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. A stopped search
-goes on where it was. Eight tasks favour strengths at which ungated networks forget twenty, so `--long` chooses the
-strength of such a rival anew on twenty tasks, at its rate of the short search. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` in
-`spikebridge/recipes/modulation_methods.py` is copied.
+best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. Eight tasks favour
+strengths at which ungated networks forget twenty, so `--long` chooses the strength of such a rival anew on twenty
+tasks, at its rate of the short search. A stopped search goes on where it was. Writes
+benchmarks/results/modulation_tuning.json, from which `TUNED` in `spikebridge/recipes/modulation_methods.py` is copied.
 """
 
 import argparse
