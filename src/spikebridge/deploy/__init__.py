@@ -11,20 +11,32 @@ if TYPE_CHECKING:
     from spikebridge.deploy.bundle_export import export
     from spikebridge.deploy.bundle_rebuild import rebuild
     from spikebridge.deploy.compare import Comparison, Tolerance, compare_bundle
+    from spikebridge.deploy.integer import IntegerModel
     from spikebridge.deploy.nir_read import NirPart, from_nir
     from spikebridge.deploy.nir_write import to_nir, write_nir
+    from spikebridge.deploy.quantize_config import Quantization, Region
+    from spikebridge.deploy.quantize_network import quantize
+    from spikebridge.deploy.quantize_record import integer_model
+    from spikebridge.deploy.quantize_report import memory, saturation
     from spikebridge.deploy.runner import Runner
 
 __all__ = [
     "Bundle",
     "Comparison",
+    "IntegerModel",
     "NirPart",
+    "Quantization",
+    "Region",
     "Runner",
     "Tolerance",
     "compare_bundle",
     "export",
     "from_nir",
+    "integer_model",
+    "memory",
+    "quantize",
     "rebuild",
+    "saturation",
     "to_nir",
     "write_nir",
 ]
@@ -34,8 +46,13 @@ _FILES = {
     "bundle_export": ("export",),
     "bundle_rebuild": ("rebuild",),
     "compare": ("Comparison", "Tolerance", "compare_bundle"),
+    "integer": ("IntegerModel",),
     "nir_read": ("NirPart", "from_nir"),
     "nir_write": ("to_nir", "write_nir"),
+    "quantize_config": ("Quantization", "Region"),
+    "quantize_network": ("quantize",),
+    "quantize_record": ("integer_model",),
+    "quantize_report": ("memory", "saturation"),
     "runner": ("Runner",),
 }
 

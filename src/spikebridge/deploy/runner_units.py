@@ -61,7 +61,7 @@ class UnitRunner:
     ) -> None:
         window = record.window
         self.kind = window.name if window is not None else None
-        self.length, self.stride = _sizes(window)
+        self.length, self.stride = window_sizes(window)
         self.kept = record.kernel is None or bool(record.kernel.settings.get("keep"))
         own = dict(functions or {})
         self.of_window = own.get("kernel")
@@ -149,7 +149,12 @@ class UnitRunner:
         return (values, None) if self.make is None else self.make(values, self.length, state.discretizer)
 
 
-def _sizes(window: StageRecord | None) -> tuple[int, int]:
+def window_sizes(window: StageRecord | None) -> tuple[int, int]:
+    """Length and stride of a window.
+
+    Raises:
+        DataError: a window that is not known, or cannot be.
+    """
     if window is None or window.name == "Since":
         return 1, 1
     if window.name not in WINDOWS:

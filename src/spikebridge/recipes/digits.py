@@ -172,15 +172,13 @@ def _senses(config: Config, frames: Tensor, events: Tensor, generator: torch.Gen
 
 def _answers(network: HybridNetwork, config: Config, seen: dict[str, Tensor]) -> Tensor:
     """The answers `(K, B, 10)` of a recording, one a window."""
-    inputs = {name: seen[name] for name in network.inputs}
-    return network(inputs, ticks=config.num_steps)[0]["answer"]
+    return network({name: seen[name] for name in network.inputs}, ticks=config.num_steps)[0]["answer"]
 
 
 def example(config: Config) -> dict[str, Tensor]:
     """A small batch of both inputs, made of the embedded digits."""
     digits = load_digits().validation.select(torch.arange(8))
-    size = 8 if config.dataset == "digits" else 28
-    images = F.interpolate(digits.images.unsqueeze(1), size, mode="bilinear").squeeze(1)
+    images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
     generator = torch.Generator().manual_seed(0)
     seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
     return _senses(config, seen.frames, seen.events, generator)
@@ -239,21 +237,37 @@ def _settings(config: Config, seed: int, quiet: bool) -> Settings:
 
 def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
     """Accuracy after each window over `NUM_DRAWS` draws of the noise, and what one recording costs."""
-    generator = torch.Generator().manual_seed(1000)
-    hits = []
-    with evaluating(network):
-        for _ in range(NUM_DRAWS):
-            seen = _senses(config, scored.frames, scored.events, generator)
-            answers = _answers(network, config, seen)
-            so_far = answers.cumsum(0).argmax(-1)
-            hits.append((so_far == scored.labels).float().mean(1))
-    by_window = torch.stack(hits).mean(0).tolist()
+    by_window = accuracy_by_window(network, config, scored)
+    seen = _senses(config, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "parameters": num_parameters(network),
-        **digits_table.expenses(network, {name: seen[name][:, :32] for name in network.inputs}),
+        **digits_table.expenses(network, {name: seen[name] for name in network.inputs}),
     }
+
+
+def accuracy_by_window(network: HybridNetwork, config: Config, scored: HybridRecording) -> list[float]:
+    """Accuracy of the mean of the answers so far, over `NUM_DRAWS` draws of the noise."""
+    generator = torch.Generator().manual_seed(1000)
+    hits = []
+    with evaluating(network):
+        for _ in range(NUM_DRAWS):
+            answers = _answers(network, config, _senses(config, scored.frames, scored.events, generator))
+            hits.append((answers.cumsum(0).argmax(-1) == scored.labels).float().mean(1))
+    return torch.stack(hits).mean(0).tolist()
+
+
+def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
+    """What the networks see of training samples, to choose scales of whole numbers on."""
+    training, _ = recordings(config, data)
+    some = slice(num_samples)
+    return _senses(config, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000))
+
+
+def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
+    """The figure that quantisation may cost."""
+    return {"accuracy": accuracy_by_window(network, config, recordings(config, data)[1])[-1]}
 
 
 def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:

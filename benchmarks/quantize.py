@@ -1,0 +1,138 @@
+"""What whole numbers cost: accuracy on digits, distance on sensing, before and after quantisation.
+
+    spikebridge train digits --preset five --out runs/digits-five
+    python benchmarks/quantize.py --digits runs/digits-five [--sensing RUN_OR_RECIPE]
+
+Scales are chosen on training samples; the test split is only scored. Writes benchmarks/results/quantize.json after each
+network, and goes on where it was stopped. With `--aware`, four-bit weights are trained on for one epoch.
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from spikebridge.deploy import Quantization, Region, integer_model, memory, quantize, saturation
+from spikebridge.recipes import digits
+from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
+from spikebridge.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "quantize.json"
+CONFIGS = {
+    "int8": Region(),
+    "int8 power of two": Region(power_of_two=True),
+    "int4 weights": Region(weights=4),
+}
+NUM_CALIBRATION = 128
+
+
+def main() -> None:
+    """Measures, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--digits", type=Path, default=Path("runs/digits-five"))
+    parser.add_argument("--sensing", default=None)
+    parser.add_argument("--aware", action="store_true")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    known = json.loads(options.results.read_text()) if options.results.exists() else {"digits": [], "sensing": []}
+    if options.sensing is not None:
+        known["sensing"] = sensing_rows(options.sensing)
+        write(options.results, known)
+    run = Run.open(options.digits)
+    # the learned hybrid first, in all widths; the others in the usual ones
+    jobs = [("learned", name) for name in CONFIGS]
+    jobs += [(network, "int8") for network in run.config["networks"] if network != "learned"]
+    jobs += [("learned", "int4 weights, trained on")] if options.aware else []
+    for network, name in jobs:
+        if any((row["network"], row["numbers"]) == (network, name) for row in known["digits"]):
+            continue
+        known["digits"].append(digits_row(run, network, name))
+        write(options.results, known)
+
+
+def write(path: Path, known: dict[str, Any]) -> None:
+    """What is known so far."""
+    path.write_text(json.dumps({**known, "environment": describe_environment()}, indent=1) + "\n")
+
+
+def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:
+    """One network, all its seeds."""
+    config = run.config_as(digits.Config)
+    rows = []
+    for path, child in run.children().items():
+        if not path.startswith(f"{name}/"):
+            continue
+        network = digits.build(config)[name]
+        child.load_weights(network)
+        network.eval()
+        inputs = {key: x for key, x in digits.calibration(config, NUM_CALIBRATION).items() if key in network.inputs}
+        aware = numbers.endswith("trained on")
+        region = CONFIGS[numbers.partition(",")[0]]
+        whole = quantize(network, inputs, Quantization((region,)))
+        if aware:
+            train_on(whole, config)
+        rows.append({"seed": path, **compared(network, whole, config, inputs)})
+        print(name, numbers, rows[-1], flush=True)
+    losses = [100 * (row["before"] - row["after"]) for row in rows]
+    spread = stdev(losses) if len(losses) > 1 else None
+    return {"network": name, "numbers": numbers, "loss_points": fmean(losses), "sd": spread, "seeds": rows}
+
+
+def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Accuracy, memory, clipping, and whether numpy gives the same bits."""
+    some = {key: x[:, :8] for key, x in inputs.items()}
+    model = integer_model(whole, some)
+    with torch.no_grad():
+        wanted = whole(some)[0]["answer"].numpy()
+    given = model.real(model.run(model.enter({key: x.numpy() for key, x in some.items()})))["answer"]
+    most = saturation(whole, inputs)[0]
+    return {
+        "before": digits.measure(network, config)["accuracy"],
+        "after": digits.measure(whole, config)["accuracy"],
+        "same_bits": bool(np.array_equal(wanted, given)),
+        "most_clipped": [most.path, most.share],
+        "memory": vars(memory(network, whole, model, some)),
+    }
+
+
+def train_on(whole: Any, config: Any) -> None:
+    """One epoch with whole numbers inside, on the recipe's own objective."""
+    training, _ = digits.recordings(config)
+    tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
+    data = Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0})
+    optimizer = partial(torch.optim.AdamW, lr=config.lr / 10, weight_decay=0.01)
+    phase = Phase(
+        "whole numbers", WHOLE, partial(digits.objective, config=config), epochs=1, optimizer=optimizer, clip=1.0
+    )
+    fit(whole, [phase], data, settings=Settings(seed=0, batch_size=config.batch_size, accelerator="cpu", quiet=True))
+
+
+def sensing_rows(word: str) -> list[dict[str, Any]]:
+    """The trained networks of a sensing run: protocol A before and after."""
+    from spikebridge import targets
+    from spikebridge.recipes import sensing
+    from spikebridge.recipes.sensing_quantization import REGIONS, calibration, measure
+
+    run = targets.find(word).trained_run()
+    config = run.config_as(sensing.Config)
+    rows = []
+    for path, child in run.children().items():
+        network = sensing.build(config)[path.partition("/")[0]]
+        child.load_weights(network)
+        network.eval()
+        inputs = calibration(config, 32)
+        whole = quantize(network, inputs, Quantization(tuple(Region(path) for path in REGIONS)))
+        before, after = measure(network, config), measure(whole, config)
+        rows.append({"network": path, "before": before, "after": after})
+        rows[-1]["loss_px"] = after["mean_distance_px"] - before["mean_distance_px"]
+        print(rows[-1], flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""How a network is quantised: one frozen object a region, and which region a layer belongs to."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from spikebridge.errors import ConfigError, did_you_mean
+
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True)
+class Region:
+    """Widths of the whole numbers in a part of a network.
+
+    Args:
+        path: a part, a unit (`units.LINK`) or a layer in one of them, with all that is below; `*` stands for any text.
+        weights: bits of a weight, one scale an output channel.
+        activations: bits of a signal between layers.
+        membranes: bits of what remembers: membranes, sums of kernels.
+        power_of_two: every scale is a power of two, so that a change of scale is a shift. Weights, decays and means
+            over another number of steps are still multiplied.
+
+    Raises:
+        ConfigError: widths that cannot be.
+
+    Example:
+        >>> Region("where").holds("where.fc1"), Region("where").holds("what"), Region("*.lif2").holds("where.lif2")
+        (True, False, True)
+    """
+
+    path: str = EVERYTHING
+    weights: int = 8
+    activations: int = 8
+    membranes: int = 16
+    power_of_two: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("weights", 2, 8), ("activations", 2, 8), ("membranes", 16, 28)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ConfigError(f"a region needs {name} of {least} to {most} bits, but got {value!r}")
+        if not self.path:
+            raise ConfigError("a region needs the path of a part, a unit or a layer, or '*'")
+
+    def holds(self, path: str) -> bool:
+        """Whether a layer belongs to this region."""
+        return fnmatchcase(path, self.path) or fnmatchcase(path, f"{self.path}.*")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Regions of a network. What no region holds stays as it is; where several hold a layer, the last one counts.
+
+    Args:
+        regions: in order.
+
+    Example:
+        >>> plan = Quantization((Region(), Region("where", membranes=24)))
+        >>> plan.region("where.lif1").membranes, plan.region("what").membranes
+        (24, 16)
+    """
+
+    regions: tuple[Region, ...] = (Region(),)
+
+    def __post_init__(self) -> None:
+        if not self.regions:
+            raise ConfigError("a quantisation needs one region at least, such as Region('*')")
+
+    def region(self, path: str) -> Region | None:
+        """The region of a layer, None where it is not quantised."""
+        return next((region for region in reversed(self.regions) if region.holds(path)), None)
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Refuses regions that hold no layer.
+
+        Args:
+            paths: of all parts, units and layers.
+
+        Raises:
+            ConfigError: a region names nothing; the message says what there is.
+        """
+        known = list(paths)
+        for region in self.regions:
+            if not any(region.holds(path) for path in known):
+                raise ConfigError(
+                    f"the region {region.path!r} names no layer of this network; {did_you_mean(region.path, known)}"
+                )
+
+
+def regions_of(paths: Sequence[str], region: Region) -> Quantization:
+    """One set of widths for several paths; for everything where there are none.
+
+    Example:
+        >>> [region.path for region in regions_of(["what", "where"], Region(membranes=20)).regions]
+        ['what', 'where']
+    """
+    return Quantization(tuple(replace(region, path=path) for path in paths or [EVERYTHING]))

@@ -1,0 +1,226 @@
+"""From a quantised network to the integer model: every grid, multiplier and table written down."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.deploy.bundle_draft import rhythm
+from spikebridge.deploy.integer import IntegerModel
+from spikebridge.deploy.integer_program import OperationRecord, ProgramRecord
+from spikebridge.deploy.integer_records import (
+    GridRecord,
+    IntegerInputRecord,
+    IntegerLinkRecord,
+    IntegerPartRecord,
+    IntegerRecord,
+)
+from spikebridge.deploy.integer_units import IntegerUnitRecord
+from spikebridge.deploy.manifest import StageRecord
+from spikebridge.deploy.quantize_grid import Grid
+from spikebridge.deploy.quantize_program import Program
+from spikebridge.deploy.quantize_units import QuantizedUnit
+from spikebridge.deploy.quantize_wires import argument_of, program_of
+from spikebridge.errors import ExportError
+from spikebridge.hybrid import HybridNetwork, Modulation, Sliding, Transmission, Window
+from spikebridge.hybrid.link import trigger_of
+from spikebridge.hybrid.route import Route
+
+
+def integer_model(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> IntegerModel:
+    """The integer model of a quantised network: the same bits, in numpy.
+
+    Args:
+        network: of `quantize`, trained further or not.
+        inputs: signals that show its shapes, `(T, B, *N)` each; T may be 0.
+
+    Raises:
+        ExportError: the network is not quantised.
+
+    Example:
+        >>> from spikebridge.deploy.quantize_network import quantize
+        >>> from spikebridge.neurons import IF
+        >>> signal = {"signal": torch.ones(3, 1, 1)}
+        >>> model = integer_model(quantize(IF(v_threshold=2.0), signal), signal)
+        >>> model.run({"signal": np.ones((3, 1, 1), int)})["network"].flatten().tolist()
+        [0, 1, 0]
+    """
+    with torch.no_grad():
+        return _Writer(network.eval(), inputs).model()
+
+
+class _Writer:
+    def __init__(self, network: HybridNetwork, inputs: Mapping[str, Tensor]) -> None:
+        self.network = network
+        self.programs = {n: p for n, part in network.parts.items() if (p := program_of(part)) is not None}
+        self.units = {n: unit for n, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
+        if not self.programs and not self.units:
+            raise ExportError("the network is not quantised; quantize(network, inputs) makes a copy that is")
+        self.state = network.initial_state(inputs)
+        self.numbers: dict[str, NDArray[Any]] = {}
+        self.inputs: dict[str, IntegerInputRecord] = {}
+
+    def model(self) -> IntegerModel:
+        network = self.network
+        outputs = {n: float(self.programs[n].out.scale) for n in network.outputs if n in self.programs}
+        links = []
+        for route in network.routes:
+            inside = route.link.part in self.programs
+            if not inside and route.name not in self.units:
+                continue
+            links.append(self._link(route, inside))
+            unit = self.units.get(route.name)
+            if not inside and unit is not None:
+                out = self._grid_in(route) if unit.out is None else unit.out.grid
+                outputs[f"links.{route.name}"] = out.scale
+        parts = {
+            name: IntegerPartRecord(rhythm(network.clock_of(name)), self._program(f"parts/{name}", program))
+            for name, program in self.programs.items()
+        }
+        record = IntegerRecord(
+            dt=network.dt,
+            inputs=self.inputs,
+            parts=parts,
+            links=tuple(links),
+            order=tuple(p for group in network.plan.groups for p in group.parts if p in self.programs),
+            outputs=outputs,
+            left_out=tuple(name for name in network.parts if name not in self.programs),
+        )
+        return IntegerModel(record, self.numbers)
+
+    def _link(self, route: Route, inside: bool) -> IntegerLinkRecord:
+        link, unit = route.link, self.units.get(route.name)
+        outer = route.link.unit is not None and unit is None  # a unit that stays real: what it gives comes in
+        grid = self._grid_in(route)
+        source = self._enter(route.name, route.clock, grid) if outer else self._source(link.source, grid)
+        held = self.state.links[route.name]
+        prefix = f"links/{route.name}/link"
+        if route.begins and held.held is not None and isinstance(link, Transmission):
+            self.numbers[f"{prefix}/initial"] = (
+                _entered(held.held[0], self._grid_out(route))
+                if inside
+                else (np.zeros(tuple(held.held.shape[1:]), np.int64))
+            )
+        context = trigger = None
+        if unit is not None:
+            if link.context is not None and unit.program is not None:
+                context_grid = unit.program._entry(unit.program.inputs[1]).grid
+                context = self._source(link.context, context_grid)
+                if held.context is not None:
+                    self.numbers[f"{prefix}/context"] = np.zeros(tuple(held.context.shape[1:]), np.int64)
+            name = trigger_of(link)
+            trigger = None if name is None else self._trigger(name, masked=held.triggered is not None)
+        node, _, quantity = link.path.rpartition(".") if isinstance(link, Modulation) else ("", "", "")
+        return IntegerLinkRecord(
+            name=route.name,
+            kind="modulation" if isinstance(link, Modulation) else "transmission",
+            source=source,
+            target=link.part if inside else None,
+            emits=rhythm(route.clock),
+            held=link.held,
+            delay=link.delay,
+            argument=argument_of(self.network, route) if inside and isinstance(link, Transmission) else None,
+            neuron=(node or "neuron") if quantity else None,
+            quantity=quantity or None,
+            by=link.by if isinstance(link, Modulation) else "multiply",
+            context=context,
+            trigger=trigger,
+            unit=None if unit is None else self._unit(f"links/{route.name}", unit),
+        )
+
+    def _grid_in(self, route: Route) -> Grid:
+        """The grid of what the link's unit takes, or of what the link brings where it has none."""
+        unit = self.units.get(route.name)
+        if unit is not None:
+            if unit.whole_kernel is not None:
+                return unit.whole_kernel.entry.grid
+            if unit.program is not None:
+                return unit.program._entry("#0").grid
+            if unit.whole_discretizer is not None:
+                return unit.whole_discretizer.entry.grid
+        return self._grid_out(route)
+
+    def _grid_out(self, route: Route) -> Grid:
+        """The grid of what the target reads."""
+        program, link = self.programs.get(route.link.part), route.link
+        if program is None:
+            raise ExportError(f"the link {route.name!r} passes on what is not quantised")
+        if isinstance(link, Modulation):
+            node, _, quantity = link.path.rpartition(".")
+            mates = [
+                r
+                for r in self.network.incoming[link.part]
+                if isinstance(r.link, Modulation) and r.link.path == link.path
+            ]
+            return program.neurons[node or "neuron"].effects[quantity][mates.index(route)].grid
+        return program._entry(argument_of(self.network, route)).grid
+
+    def _source(self, name: str, grid: Grid) -> str:
+        return name if name in self.programs else self._enter(name, self.network.clock_of(name), grid)
+
+    def _enter(self, name: str, clock: Any, grid: Grid | None) -> str:
+        known = self.inputs.get(name)
+        if known is None or (known.grid is None and grid is not None):
+            told = None if grid is None else GridRecord(grid.scale, grid.low, grid.high)
+            self.inputs[name] = IntegerInputRecord(rhythm(clock), told)
+        return name
+
+    def _trigger(self, name: str, masked: bool) -> str:
+        if name in self.programs or name in self.inputs:
+            return name
+        grid = None if masked else Grid(1.0, 0, 1)  # only when it comes counts
+        return self._enter(name, self.network.clock_of(name), grid)
+
+    def _unit(self, prefix: str, unit: QuantizedUnit) -> IntegerUnitRecord:
+        kernel = discretizer = program = None
+        if unit.whole_kernel is not None:
+            kernel = self._stage(f"{prefix}/kernel", unit.whole_kernel.record())
+        if unit.program is not None:
+            program = self._program(f"{prefix}/nonlinearity:", unit.program, glue="")
+        if unit.whole_discretizer is not None:
+            discretizer = self._stage(f"{prefix}/discretizer", unit.whole_discretizer.record())
+        return IntegerUnitRecord(_window(unit.window), kernel, program, discretizer)
+
+    def _stage(self, prefix: str, record: Any) -> StageRecord:
+        self._keep(prefix, record.numbers)
+        return StageRecord(record.operation, record.settings)
+
+    def _program(self, prefix: str, program: Program, glue: str = "/") -> ProgramRecord:
+        operations = []
+        for step, record in program.records():
+            self._keep(f"{prefix}{glue}{step.name}", record.numbers)
+            operations.append(OperationRecord(step.name, record.operation, step.sources, record.settings))
+        return ProgramRecord(program.inputs, tuple(operations), program.output)
+
+    def _keep(self, prefix: str, numbers: Mapping[str, Tensor]) -> None:
+        for name, q in numbers.items():
+            # a shift has 6 bits, a multiplier, threshold or decay 28 at most
+            kind = torch.int8 if "shift" in name else torch.int32 if q.dtype == torch.int64 else q.dtype
+            self.numbers[f"{prefix}/{name}"] = q.detach().to(kind).numpy().copy()
+
+
+def _entered(x: Tensor, grid: Grid) -> NDArray[np.int64]:
+    q = torch.floor(x.double() / grid.scale + 0.5).clamp(grid.low, grid.high)
+    return q.numpy().astype(np.int64)
+
+
+def _window(window: Window | None) -> StageRecord | None:
+    if window is None:
+        return None
+    settings: dict[str, Any] = {}
+    if isinstance(window, Sliding):
+        settings = {"length": window.length, "stride": window.stride}
+    elif window.length is not None:
+        settings = {"length": window.length}
+    elif (trigger := getattr(window, "trigger", None)) is not None:
+        settings = {"trigger": trigger}
+    return StageRecord(type(window).__name__, settings)
+
+
+def without_numbers(record: IntegerRecord) -> IntegerRecord:
+    """The words alone, without the file that they were read with."""
+    return dataclasses.replace(record, numbers=None)
