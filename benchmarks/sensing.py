@@ -1,7 +1,7 @@
 """The sensing network on the real recording: every protocol beside the baselines, ablation, cost, and the targets.
 
     python benchmarks/sensing.py --out RUNS                       # every cell, or what is missing of them
-    python benchmarks/sensing.py --out RUNS --cells main targets  # some of them
+    python benchmarks/sensing.py --out RUNS --cells main cost     # some of them
 
 Each cell is a run folder of its own and goes on where it was stopped; after each, results/sensing.json is written from
 all that is finished. It needs the recording of FE240hz (and clips of OTB and VOT) in SPIKEBRIDGE_DATA. Settings were
@@ -14,7 +14,8 @@ chosen on the validation frames.
 | left_out | on the real recording alone; measured on generated scenes | 1 |
 | ten_hertz | on every fourth frame | 3 |
 | ablation | unit none, fixed, learned x additive, kernel x prior, memory | 3 |
-| cost | nothing: operations, energy, time and memory of the network of `main` | |
+| protocols | nothing: B, D and E, and a Kalman filter, of the first network of `main` | |
+| cost | nothing: operations, energy, time and memory of that network | |
 """
 
 import argparse
@@ -64,8 +65,9 @@ def asked(run: Run, **options: Any) -> dict[str, Any]:
     return {"options": options, **figures(found), "baselines": {k: figures(v) for k, v in found["baselines"].items()}}
 
 
-def protocols(run: Run, config: Config) -> dict[str, Any]:
+def protocols(out: Path) -> dict[str, Any]:
     """A beside a filter too, B, D and E."""
+    run = Run.open(out / "main")
     return {
         "A": asked(run, protocol="A"),
         "A shaken 1 px": asked(run, protocol="A", shake=1.0),
@@ -94,7 +96,7 @@ def nothing_more(run: Run, config: Config) -> dict[str, Any]:
 
 
 MORE: dict[str, Callable[[Run, Config], dict[str, Any]]] = {
-    "main": protocols,
+    "main": nothing_more,
     "generated": on_real,
     "left_out": on_generated,
     "ten_hertz": nothing_more,
@@ -112,14 +114,14 @@ def trained(name: str, out: Path) -> dict[str, Any]:
     config, path = CONFIGS[name], out / name
     run = Run.create(path, "sensing", config, resume=True)
     results = run.results() if run.finished else sensing.train(config, run)
-    kept = path / "protocols.json"
+    kept = path / "more.json"
     if not kept.exists():
         found = MORE[name](run, config)
         with replacing(kept) as temporary:
             temporary.write_text(json.dumps(found))
     child = next(iter(run.children().values()))
     made = {"config": run.config, "environment": child.environment()}
-    return {**made, **results, "protocols": json.loads(kept.read_text())}
+    return {**made, **results, **json.loads(kept.read_text())}
 
 
 def cost(out: Path) -> dict[str, Any]:
@@ -169,11 +171,14 @@ def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[st
     }
 
 
+MEASURED = {"protocols": protocols, "cost": cost}
+
+
 def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
     """Each target with its measured figure and whether it is met; None where it was not measured."""
     ours, slow = (_row(cells, name, "learned") for name in ("main", "ten_hertz"))
     velocity = _row(cells, "main", "constant velocity")
-    alone = cells.get("generated", {}).get("protocols", {}).get("A")
+    alone = cells.get("generated", {}).get("A")
     spent = cells.get("cost", {})
 
     def shaken(noise: str) -> float | None:
@@ -219,11 +224,13 @@ def main() -> None:
     """Trains and measures what is missing, and writes the figures after each cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cells", nargs="+", choices=[*CONFIGS, "cost"], default=[*CONFIGS, "cost"])
+    everything = [*CONFIGS, *MEASURED]
+    parser.add_argument("--cells", nargs="+", choices=everything, default=everything)
     arguments = parser.parse_args()
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
-        cells = {**written, name: cost(arguments.out) if name == "cost" else trained(name, arguments.out)}
+        found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out)
+        cells = {**written, name: found}
         with replacing(RESULTS) as temporary:
             content = {"targets": beside_targets(cells), "cells": cells}
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
