@@ -51,7 +51,7 @@ class DetectorConfig:
 
 
 DETECTORS = {
-    "quick": DetectorConfig(num_videos=40, num_pictures=4, num_features=16, epochs=3, num_scored=4),
+    "quick": DetectorConfig(num_videos=12, num_pictures=4, num_features=8, epochs=2, num_scored=1),
     "default": DetectorConfig(),
 }
 
