@@ -55,6 +55,15 @@ def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tra
     assert rows["what"]["MAC"] == (25 + 25 + 72) * 8 * 24 * 24
 
 
+def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypatch):
+    monkeypatch.setattr(sensing_figures, "_MOST_STARTS", 4)
+    monkeypatch.setattr(sensing_figures, "_KEEP", (1,))
+    frames_alone = SensingTracker(Sensing(dt=1 / 240, reach=8, unit="none").eval(), crop=48)
+    (row,) = by_frame_rate("frames", frames_alone, [part])
+    assert list(row) == ["frames a second", "starts", "frames", "hold", "constant_velocity", "kalman"]
+    assert cost_rows(frames_alone.sensing, {}) == []
+
+
 def test_the_moving_pictures_show_the_window_in_which_the_target_is(part, tracker):
     pictures = moving_pictures(tracker, part)
     assert len(pictures) == 27  # 54 bins, every second one

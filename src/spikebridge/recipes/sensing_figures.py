@@ -78,7 +78,8 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> 
         tracker: with its weights; the same at each rate.
         parts: what it is scored on.
     """
-    others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in _METHODS}
+    methods = _METHODS if "where" in tracker.sensing.parts else _METHODS[:-1]
+    others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in methods}
     rows = []
     for keep in _KEEP:
         thinned = [_thinned(part, keep) for part in parts]
@@ -131,7 +132,12 @@ def cost_rows(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[dict
     Args:
         network: with its weights.
         inputs: one frame and some bins of events.
+
+    Returns:
+        Rows; none for a network that sees no events.
     """
+    if "events" not in network.inputs:
+        return []
     cost = count_cost(network, {name: x for name, x in inputs.items() if name in network.inputs})
     everywhere = cost.parts["what"].scaled(len(inputs["events"]))
     owners = [(name, done) for group in (cost.parts, cost.links) for name, done in group.items() if done.num_operations]

@@ -73,7 +73,7 @@ def write(
         ),
         *_speeds(measured["by speed"]),
         _seen(tracker, scored[0]),
-        Section("Cost", _COST, [Table(cost_rows(networks[first], inputs))]),
+        *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),
         Section(
             "The networks",
@@ -139,6 +139,10 @@ def _seen(tracker: SensingTracker, part: Part) -> Section:
     return Section(
         "What it looks like", "", (), [Picture(animation_svg(moving_pictures(tracker, part), 0.04, title), caption)]
     )
+
+
+def _cost(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
+    return [Section("Cost", _COST, [Table(rows)])] if rows else []
 
 
 def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> list[Section]:
