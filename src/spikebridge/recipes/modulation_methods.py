@@ -79,8 +79,8 @@ TUNED: dict[str, dict[str, tuple[float, float]]] = {
         "projection": (0.2, 30000.0),
         "xdg_ewc": (0.2, 300.0),
         "group_ewc": (0.2, 300.0),
-        "snn_ewc": (0.1, 300.0),
-        "ann_ewc": (0.1, 300.0),
+        "snn_ewc": (0.1, 30.0),
+        "ann_ewc": (0.2, 30.0),
         "xdg_si": (0.2, 10.0),
     },
 }
@@ -93,6 +93,8 @@ LIKE = {
     "hmn_no_ewc": "hmn",
     "xdg": "xdg_ewc",
     "group": "group_ewc",
+    "ann": "ann_ewc",
+    "snn": "snn_ewc",
     "wide_ewc": "snn_ewc",
 }
 UNTUNED = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
