@@ -192,7 +192,7 @@ PRESETS = {
     ),
     "default": Config(),
     "table": Config(methods=tuple(METHODS), num_tasks=40, num_seeds=4),
-    "mnist": Config(methods=FOUR, dataset="mnist", num_hidden=1000, num_plain=400, epochs=2, batch_size=64),
+    "mnist": Config(methods=FOUR, dataset="mnist", num_hidden=1000, num_plain=400, epochs=3, batch_size=64),
     # what comes with the package: HMN alone, 40 tasks, with what its evaluation on other pictures needs
     "shipped": Config(
         methods=("hmn",),
