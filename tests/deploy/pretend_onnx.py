@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy import bundle_links, bundle_parts, bundle_rebuild, runner_links, runner_parts
+from spikebridge.deploy.onnx_session import OnnxSession
 from spikebridge.deploy.onnx_write import _like, tensors_of
 from spikebridge.neurons import Stateful
 
@@ -24,7 +25,7 @@ def pretend(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "OnnxSession", _Session)
 
 
-class _Session:
+class _Session(OnnxSession):
     def __init__(self, content: bytes, name: str) -> None:
         self.name = name
         self.inputs, self.function = _kept[content]

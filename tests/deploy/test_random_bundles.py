@@ -1,4 +1,4 @@
-"""Random networks of the core, as bundles: every level says the same, whatever the clocks, windows, loops and delays."""
+"""Random networks of the core, as bundles: every level says the same, whatever clocks, windows, loops and delays."""
 
 from pathlib import Path
 

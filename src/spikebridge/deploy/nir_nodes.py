@@ -51,7 +51,7 @@ class Membrane:
         share = -np.expm1(-self.dt / floats(tau))
         if not (share > 0).all():
             raise ExportError(f"{who} has time constants with and without end; NIR's LIF leaks, its IF does not")
-        return (floats(tau) if self.integration == "exact" else self.dt / share), 1 / share
+        return floats(tau if self.integration == "exact" else self.dt / share), floats(1 / share)
 
 
 class SumPool2d(nn.Module):

@@ -50,8 +50,8 @@ class Step:
         if not (tau > 0).all():
             raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
         if self.way == "exact":
-            return tau, -np.expm1(-self.dt / tau)
-        share = self.dt / tau
+            return tau, floats(-np.expm1(-self.dt / tau))
+        share = floats(self.dt / tau)
         if (share > 1).any():
             raise DataError(f"{who} has a time constant of {tau.min()} s, shorter than the Euler step of {self.dt} s")
         with np.errstate(divide="ignore"):

@@ -46,11 +46,11 @@ class NirPart(Stateful):
     def initial_state(self, x_t: Step) -> NirState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Step, state: NirState, **modulation: Any) -> tuple[Step, NirState]:
+    def step(self, x_t: Step, state: NirState, **modulation: Any) -> tuple[Tensor, NirState]:
         y, state = self._pass(x_t.unsqueeze(0), state, self._by_node(modulation))
         return y[0], state
 
-    def forward(self, x: Signal, state: NirState | None = None, **modulation: Any) -> tuple[Signal, NirState]:
+    def forward(self, x: Signal, state: NirState | None = None, **modulation: Any) -> tuple[Tensor, NirState]:
         refuse_timeless(self, x)
         effects = self._by_node(modulation)
         if state is None:
@@ -60,7 +60,7 @@ class NirPart(Stateful):
             return scan(self, x, state, **modulation)
         return self._pass(x, state, effects)
 
-    def _pass(self, x: Signal, state: NirState, effects: dict[str, dict[str, Any]]) -> tuple[Signal, NirState]:
+    def _pass(self, x: Signal, state: NirState, effects: dict[str, dict[str, Any]]) -> tuple[Tensor, NirState]:
         signals = {self.graph.input: x}
         before = dict(zip(self.late, state.late, strict=False))
         states = []

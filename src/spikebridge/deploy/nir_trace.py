@@ -73,8 +73,10 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
         ([('fc', ('input',)), ('fire', ('fc',))], ('fire',))
     """
     wires = _Wires(part, x, entry, prefix)
+    # a state is found by sending nothing through the layers, which must not be taken for the step
+    state = part.initial_state(x[0]) if isinstance(part, Stateful) else None
     with torch.no_grad(), wires:
-        y = part(x, None)[0] if isinstance(part, Stateful) else over_time(part, x)
+        y = part(x, state)[0] if isinstance(part, Stateful) else over_time(part, x)
     output = _told(wires.value_of(y, "its output").value)
     visits: list[Visit] = []
     ends: dict[str, Value] = {}

@@ -1,7 +1,7 @@
 """Parts of a bundle that run without torch: an ONNX function, an ONNX step, a NIR graph."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from spikebridge.errors import DataError
 Values: TypeAlias = NDArray[np.float32]
 
 
+@runtime_checkable
 class PartRunner(Protocol):
     """What runs a part: one tick."""
 
