@@ -149,7 +149,8 @@ def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
     """
     if friction < 1e-9:
         return np.asarray(num_frames, dtype=np.float64)
-    return -np.expm1(-friction * num_frames) / (-np.expm1(-friction / SUBSTEPS) * SUBSTEPS)
+    share = -np.expm1(-friction / SUBSTEPS) * SUBSTEPS
+    return np.asarray(-np.expm1(-friction * num_frames) / share)
 
 
 def frames_to_rest(speed: float, friction: float) -> float:
