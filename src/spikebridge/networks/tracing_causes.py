@@ -127,7 +127,7 @@ class _Walk:
 
     def _only_holds(self, step: int, neuron: int) -> bool:
         needed = self.needed(step, neuron)
-        return len(needed) == 1 and self.connections.source[needed[0]] == neuron
+        return len(needed) == 1 and bool(self.connections.source[needed[0]] == neuron)
 
     def _active(self, step: int, neuron: int) -> np.ndarray:
         if step == 0:
