@@ -28,6 +28,7 @@ from spikebridge.networks.sensing_motion import Start
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
+_MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
 
 
 class Sighting(NamedTuple):
@@ -222,7 +223,7 @@ class SensingTracker:
             box=box,
             spread=spread.item(),
             confidence=confidence(float(np.hypot(spread.item(), state.sighting.spread)), box),
-            events=(*state.events, events),
+            events=(*state.events, events)[-_MOST_STEPS:],
             age=age,
             network=network,
         )
