@@ -16,9 +16,10 @@ from typing import Any
 from spikebridge.data.rolling_objects import INSIDE, OUTSIDE
 from spikebridge.data.scene_questions import KINDS
 from spikebridge.pretrained.reasoning import shipped_detector, shipped_parser
-from spikebridge.recipes.reasoning_videos import score_videos
+from spikebridge.recipes.reasoning_videos import Tally, score_videos
 from spikebridge.training.environment import describe_environment
 
+PART = 20
 RESULTS = Path(__file__).parent / "results" / "reasoning_videos.json"
 ROWS: dict[str, dict[str, Any]] = {
     "test": {"split": "test", "numbers": range(500), "ranges": INSIDE},
@@ -27,26 +28,43 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(share: float) -> dict[str, Any]:
-    """The three rows, over this share of their videos."""
+def measure(share: float, parts: Path | None) -> dict[str, Any]:
+    """The three rows, over this share of their videos; with a folder of parts a stopped run goes on."""
     rows = {}
     for name, row in ROWS.items():
         numbers = row["numbers"][: max(1, round(share * len(row["numbers"])))]
-        start = time.perf_counter()
-        tally = score_videos(**{**row, "numbers": numbers}, detector=shipped_detector(), parser=shipped_parser())
-        seconds = (time.perf_counter() - start) / len(numbers)
-        rows[name] = {**tally.results(), "seconds_a_video": seconds}
+        tally, seconds = Tally(), 0.0
+        for first in range(0, len(numbers), PART):
+            part = _part({**row, "numbers": numbers[first : first + PART]}, parts, f"{name}-{first}")
+            tally.add(part["tally"])
+            seconds += part["seconds"]
+        rows[name] = {**tally.results(), "seconds_a_video": seconds / len(numbers)}
         print(name, json.dumps(rows[name], indent=1), flush=True)
     return rows
+
+
+def _part(row: dict[str, Any], parts: Path | None, name: str) -> dict[str, Any]:
+    file = None if parts is None else parts / f"{name}-{len(row['numbers'])}.json"
+    if file is not None and file.exists():
+        part: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return part
+    start = time.process_time()
+    tally = score_videos(**row, detector=shipped_detector(), parser=shipped_parser())
+    part = {"tally": tally.plain(), "seconds": time.process_time() - start}
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(part), encoding="utf-8")
+    return part
 
 
 def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0, help="of the videos, for a look")
+    parser.add_argument("--parts", type=Path, default=None, help="a folder by which a stopped run goes on")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    rows = measure(given.share)
+    rows = measure(given.share, given.parts)
     targets = dict.fromkeys(KINDS, 0.95)
     document = {"targets_per_question": targets, "rows": rows, "environment": describe_environment()}
     given.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,7 @@
 """The whole chain on generated videos: pixels and words in, answers out, scored against what is true."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,9 @@ class Tally:
         num_videos: looked at.
     """
 
-    graph: dict[str, list[list[bool]]] = field(default_factory=lambda: defaultdict(list))
-    executor: dict[str, list[list[bool]]] = field(default_factory=lambda: defaultdict(list))
-    guess: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    graph: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    executor: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    guess: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     misread: int = 0
     refused: int = 0
     num_videos: int = 0
@@ -44,6 +43,19 @@ class Tally:
         """Shares by kind of question, with the 95 % interval of Wilson."""
         kinds = {kind: self._of(kind) for kind in KINDS if self.graph[kind]}
         return {"num_videos": self.num_videos, "refused": self.refused, "misread": self.misread, **kinds}
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain values; `add` takes them back."""
+        return asdict(self)
+
+    def add(self, plain: dict[str, Any]) -> None:
+        """Adds what another tally gave as plain values."""
+        for name in ("graph", "executor", "guess"):
+            for kind, values in plain[name].items():
+                getattr(self, name)[kind] += values
+        self.misread += plain["misread"]
+        self.refused += plain["refused"]
+        self.num_videos += plain["num_videos"]
 
     def _of(self, kind: str) -> dict[str, Any]:
         whole = [all(options) for options in self.graph[kind]]
