@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikebridge.analysis.visits import Visits
+from spikebridge.hybrid import HybridUnit, Kernel
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
 MOST_SPIKES = 8
@@ -69,7 +70,9 @@ class Products(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         kind = func.overloadpacket
-        if self.visits.stack and not self.visits.shows_shapes:
+        # a kernel is counted by its step, whether or not it ran as a product
+        in_a_kernel = self.visits.stack and isinstance(self.visits.stack[-1].module, HybridUnit | Kernel)
+        if self.visits.stack and not in_a_kernel and not self.visits.shows_shapes:
             if kind in _MATRIX:
                 self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
             elif kind is aten.convolution:
