@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spikebridge.data.arriving import Arriving
     from spikebridge.data.binning import bin_events, collate, collate_padded
     from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.class_splits import ClassSplits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
     from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
     from spikebridge.data.permutations import GroupedPermutations
+    from spikebridge.data.played_recording import PlayedRecording
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.recording_layouts import find_recordings, load_recording
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from spikebridge.data.video_clips import VideoClip, clip_recording, find_clips, load_clip
 
 _HOMES = {
+    "Arriving": "arriving",
     "BalancedPairs": "task_splits",
     "BinEvents": "event_bins",
     "CheckedEvents": "events",
@@ -63,6 +66,7 @@ _HOMES = {
     "MNIST_SACCADES": "saccades",
     "MovingObjects": "moving_objects",
     "OffsetEstimate": "offsets",
+    "PlayedRecording": "played_recording",
     "Recording": "recording",
     "RollingTable": "rolling_table",
     "RollingVideo": "rolling_objects",
@@ -125,6 +129,7 @@ __all__ = [
     "DATA_SETS",
     "EVENT",
     "MNIST_SACCADES",
+    "Arriving",
     "BalancedPairs",
     "BinEvents",
     "CheckedEvents",
@@ -141,6 +146,7 @@ __all__ = [
     "LabelledImages",
     "MovingObjects",
     "OffsetEstimate",
+    "PlayedRecording",
     "Recording",
     "RollingTable",
     "RollingVideo",

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikebridge.deploy.adapters import Adapted, adapt
     from spikebridge.deploy.bundle import Bundle
     from spikebridge.deploy.bundle_export import export
     from spikebridge.deploy.bundle_rebuild import rebuild
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
     from spikebridge.deploy.quantize_record import integer_model
     from spikebridge.deploy.quantize_report import memory, saturation
     from spikebridge.deploy.runner import Runner
+    from spikebridge.deploy.streaming import Live
 
 __all__ = [
+    "Adapted",
     "Bundle",
     "Comparison",
     "IntegerModel",
+    "Live",
     "NirPart",
     "Quantization",
     "Region",
     "Runner",
     "Tolerance",
+    "adapt",
     "compare_bundle",
     "export",
     "from_nir",
@@ -42,6 +47,7 @@ __all__ = [
 ]
 
 _FILES = {
+    "adapters": ("Adapted", "adapt"),
     "bundle": ("Bundle",),
     "bundle_export": ("export",),
     "bundle_rebuild": ("rebuild",),
@@ -54,6 +60,7 @@ _FILES = {
     "quantize_record": ("integer_model",),
     "quantize_report": ("memory", "saturation"),
     "runner": ("Runner",),
+    "streaming": ("Live",),
 }
 
 
