@@ -17,7 +17,7 @@ from spikebridge.recipes.reasoning_answers import Seen, look, reply
 from spikebridge.recipes.reasoning_page import explained_page
 from spikebridge.recipes.reasoning_parser import PARSERS, train_parser
 from spikebridge.recipes.reasoning_perception import DETECTORS, train_detector
-from spikebridge.recipes.reasoning_videos import score_videos, wilson
+from spikebridge.recipes.reasoning_videos import Tally, score_videos, wilson
 from spikebridge.training import Run
 
 WHY = "What is responsible for the collision between the green object and the cyan object?"
@@ -37,7 +37,11 @@ def seen(video: Path) -> Seen:
 
 
 def test_pixels_and_words_are_answered_far_above_guessing() -> None:
-    results = score_videos("validation", range(40, 44), shipped_detector(), shipped_parser()).results()
+    tally = score_videos("validation", range(40, 44), shipped_detector(), shipped_parser())
+    results = tally.results()
+    kept = Tally()
+    kept.add(json.loads(json.dumps(tally.plain())))
+    assert kept.results() == results
     assert results["misread"] == results["refused"] == 0
     for kind in ("descriptive", "explanatory", "counterfactual"):
         # the stated floor: 80 % of whole questions, where guessing has 5 to 40 %
