@@ -1,0 +1,322 @@
+"""The integer model says what the fake-quantised network says, to the bit; and what quantisation refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spikebridge.deploy import IntegerModel, Quantization, Region, integer_model, quantize, saturation
+from spikebridge.errors import ConfigError, DataError, ExportError
+from spikebridge.hybrid import (
+    Alpha,
+    Bernoulli,
+    Burst,
+    Count,
+    Difference,
+    Discretizer,
+    Exponential,
+    Fire,
+    FirstSpike,
+    FirstTime,
+    Gaussian,
+    Hold,
+    HybridNetwork,
+    HybridUnit,
+    Integrate,
+    Kernel,
+    Last,
+    Mean,
+    Modulation,
+    Phase,
+    SignedDelta,
+    Since,
+    Sliding,
+    Sum,
+    Taps,
+    Threshold,
+    Transmission,
+    Tumbling,
+    every,
+)
+from spikebridge.neurons import IF, LIF, CubaLIF, Integrator, Memoryless, Sequential
+from spikebridge.training import WHOLE, Batches, Settings, fit
+from spikebridge.training import Phase as Training
+
+SETTINGS = settings(max_examples=25, deadline=None)
+WIDTHS = [Region(), Region(power_of_two=True, membranes=28), Region(weights=4, activations=6, membranes=20)]
+
+
+def same_bits(network: Any, inputs: dict[str, torch.Tensor], region: Region = WIDTHS[0]) -> HybridNetwork:
+    """Checks the integer model against the quantised network on other inputs than the calibrated ones."""
+    whole = quantize(network, inputs, Quantization((region,)))
+    assert_same(whole, {name: 1.5 * x.flip(0) for name, x in inputs.items()})
+    return whole
+
+
+def assert_same(whole: HybridNetwork, inputs: dict[str, torch.Tensor]) -> None:
+    model = integer_model(whole, inputs)
+    with torch.no_grad():
+        wanted, _ = whole(inputs)
+    made = model.run(model.enter({name: x.numpy() for name, x in inputs.items()}))
+    assert all(y.dtype.kind == "i" for y in made.values())
+    for name, y in model.real(made).items():
+        assert np.array_equal(y, wanted[name].numpy()), name
+
+
+def spiking(kind: int, reset: int) -> nn.Module:
+    how: Any = ("hard", "soft")[reset]
+    layers = [
+        lambda: LIF(0.01, dt=0.001, reset=how, learn=("tau", "v_threshold")),
+        lambda: IF(v_threshold=0.7, reset=how, v_reset=-0.1),
+        lambda: LIF(torch.tensor([0.005]), dt=0.001, v_leak=0.2, reset=how, refractory=0.002, r=0.5),
+        lambda: Memoryless(v_threshold=0.3),
+    ]
+    return layers[kind]()
+
+
+def pictures(kind: int, pool: int) -> nn.Sequential:
+    pools = [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(3, 2, 1)]
+    size = (4, 4, 1, 4)[pool]
+    norm = [nn.BatchNorm2d(2)] if kind else []
+    conv = nn.Conv2d(1, 2, 3, stride=1 + kind, padding=1, bias=not kind)
+    size = size if not kind or pool == 2 else 2
+    return nn.Sequential(
+        conv, *norm, (nn.ReLU(), nn.Tanh())[kind], pools[pool], nn.Flatten(), nn.Linear(2 * size**2, 3)
+    )
+
+
+@SETTINGS
+@given(
+    seed=st.integers(0, 10**6),
+    neuron=st.integers(0, 3),
+    reset=st.integers(0, 1),
+    kind=st.integers(0, 1),
+    pool=st.integers(0, 3),
+    window=st.integers(1, 4),
+    period=st.integers(1, 3),
+    delay=st.integers(0, 2),
+    by=st.sampled_from(["multiply", "add", "replace"]),
+    width=st.integers(0, 2),
+)
+def test_random_networks_give_the_same_bits(
+    seed: int, neuron: int, reset: int, kind: int, pool: int, window: int, period: int, delay: int, by: Any, width: int
+) -> None:
+    torch.manual_seed(seed)
+    ann = pictures(kind, pool).eval()
+    snn = Sequential(fc=nn.Linear(2, 3), fire=spiking(neuron, reset), out=nn.Linear(3, 3), again=spiking(0, reset))
+    unit = HybridUnit(Tumbling(window), Taps(window, (3,)), nn.Linear(3, 4))
+    network = HybridNetwork(
+        dt=0.001,
+        inputs={"frames": every(0.001 * period), "events": every(0.001)},
+        parts={"ann": ann, "snn": snn, "sum": Integrator(0.01, dt=0.001 * window)},
+        links=[
+            Transmission("frames", "ann"),
+            Transmission("events", "snn"),
+            Modulation("ann", "snn.again.v_threshold", HybridUnit(nonlinearity=nn.Sigmoid()), by=by, delay=delay),
+            Transmission("snn", "sum", unit),
+        ],
+        outputs=["ann", "snn", "sum"],
+    )
+    inputs = {"frames": torch.randn(12 // period, 2, 1, 8, 8), "events": torch.randn(12, 2, 2) * 2}
+    same_bits(network.eval(), inputs, WIDTHS[width])
+
+
+def tau() -> dict[str, Any]:
+    return {"tau": torch.tensor([0.002, 0.004]), "dt": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("window", "kernel", "discretizer"),
+    [
+        (Tumbling(3), Sum(), None),
+        (Tumbling(3), Mean(), Threshold(0.2)),
+        (Sliding(4, 2), Exponential(**tau()), Bernoulli(seed=3)),
+        (Tumbling(2), Mean(keep=True), SignedDelta(0.25)),
+        (None, Alpha(keep=True, **tau()), Fire(IF(reset="soft"))),
+        (Tumbling(4), Difference(lag=2, keep=True), Integrate()),
+        (Tumbling(4), Difference(), None),
+        (None, Gaussian(0.002, 0.001, dt=0.001, keep=True), Fire(Integrator(0.01, dt=0.001))),
+        (Tumbling(3), None, Count()),
+        (Tumbling(3), None, Last()),
+        (Tumbling(3), None, FirstTime()),
+        (Tumbling(2), Sum(), FirstSpike()),
+        (Tumbling(2), Mean(), Phase()),
+        (Hold(3), None, Burst()),
+        (Hold(3), Exponential(0.002, dt=0.001, keep=True), None),
+        (Since("clock"), Sum(keep=True), None),
+    ],
+)
+def test_every_stage_of_a_unit_gives_the_same_bits(window: Any, kernel: Kernel, discretizer: Discretizer) -> None:
+    torch.manual_seed(1)
+    period = 0.001 * (3 if isinstance(window, Hold) else 1)
+    network = HybridNetwork(
+        dt=0.001,
+        inputs={"x": every(period), "clock": every(0.004, 0.001)},
+        parts={"y": nn.Identity(), "z": nn.Identity()},
+        links=[
+            Transmission("clock", "z"),
+            Transmission("x", "y", HybridUnit(window, kernel, nn.Linear(2, 2), discretizer)),
+        ],
+        outputs=["y", "z"],
+    )
+    same_bits(network, {"x": torch.rand(8 if period > 0.001 else 24, 2, 2), "clock": torch.ones(6, 2, 1)})
+
+
+class Branches(nn.Module):
+    """Two branches, side by side and added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.read = nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(4, 2)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor, more: torch.Tensor | None = None) -> torch.Tensor:
+        left, right = self.left(a), 0.5 * self.right(b)
+        return self.read(torch.cat([torch.relu(left + right), right], -1))
+
+
+def test_sums_and_signals_side_by_side_give_the_same_bits() -> None:
+    network = HybridNetwork(
+        dt=1.0,
+        inputs={"a": every(1.0), "b": every(2.0)},
+        parts={"both": Branches()},
+        links=[Transmission("a", "both"), Transmission("b", "both", held=True, into="b", delay=3, initial=0.4)],
+        outputs=["both"],
+    )
+    same_bits(network, {"a": torch.randn(8, 2, 3), "b": torch.randn(4, 2, 2)})
+
+
+def test_a_stream_in_steps_gives_the_same_bits() -> None:
+    snn, x = Sequential(fc=nn.Linear(2, 3), fire=LIF(0.01, dt=0.001)), torch.rand(6, 2, 2) * 4
+    whole = quantize(snn, {"signal": x})
+    model = integer_model(whole, {"signal": x})
+    entered, state = model.enter({"signal": x.numpy()}), model.start(batch=2)
+    rows = []
+    for x_t in entered["signal"]:
+        outputs, state = model.step({"signal": x_t}, state)
+        rows.append(outputs["network"])
+    assert np.array_equal(np.stack(rows), model.run(entered)["network"])
+    halves = [whole({"signal": x[:2]})]
+    halves.append(whole({"signal": x[2:]}, halves[0][1]))
+    assert torch.equal(torch.cat([y["network"] for y, _ in halves]), whole({"signal": x})[0]["network"])
+
+
+def test_membranes_by_hand() -> None:
+    # weights 127 and 1 int8; two steps of 1/2 reach the threshold of 1, three of 1/4 do not
+    snn = Sequential(fc=nn.Linear(1, 1, bias=False), fire=IF(reset="soft"))
+    nn.init.constant_(snn[0].weight, 0.5)
+    x = torch.tensor([1.0, 1.0, 0.5, 0.5, 1.0]).reshape(5, 1, 1)
+    assert quantize(snn, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [0, 1, 0, 0, 1]
+
+
+def test_training_goes_on_with_whole_numbers() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 64, 2)
+    labels = (x.sum((0, 2)) > 0).long()
+    part = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    whole = quantize(part, {"signal": x}, Quantization((Region(weights=3, activations=4),)))
+
+    def loss(network: nn.Module, batch: Any) -> torch.Tensor:
+        return nn.functional.cross_entropy(network({"signal": batch["x"]})[0]["network"].mean(0), batch["y"])
+
+    data = Batches({"x": x, "y": labels}, batch={"x": 1, "y": 0})
+    phase = Training("aware", WHOLE, loss, epochs=5, optimizer=lambda p: torch.optim.Adam(p, lr=0.05))
+    rows = fit(whole, [phase], data, settings=Settings(batch_size=32, accelerator="cpu", quiet=True))
+    assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
+    assert_same(whole.eval(), {"signal": x})
+
+
+def test_gradients_of_whole_numbers_are_those_of_real_ones_nearly() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(3, 2), torch.randn(4, 5, 3)
+    whole = quantize(layer, {"signal": x})
+    layer(x).sum().backward()
+    whole({"signal": x})[0]["network"].sum().backward()
+    gradient = dict(whole.named_parameters())["parts.network.program.operations./layer.layer.weight"].grad
+    assert gradient is not None and layer.weight.grad is not None
+    assert torch.allclose(gradient, layer.weight.grad, rtol=0.02, atol=0.1)
+
+
+def test_saturation_names_the_signal_that_was_clipped() -> None:
+    x = torch.rand(4, 2, 3) + 0.1
+    whole = quantize(nn.Sequential(nn.Linear(3, 2)), {"signal": x})
+    assert all(row.share < 0.1 for row in saturation(whole, {"signal": x}))
+    worst = saturation(whole, {"signal": 100 * x})[0]
+    assert worst.path == "network:input #0" and worst.share == 1.0
+
+
+def test_scales_are_powers_of_two_where_asked() -> None:
+    x = torch.randn(6, 2, 3)
+    snn = Sequential(fc=nn.Linear(3, 2), fire=LIF(0.01, dt=0.001))
+    model = integer_model(quantize(snn, {"signal": x}, Quantization((Region(power_of_two=True),))), {"signal": x})
+    multipliers = [q for name, q in model.numbers.items() if "multiplier" in name]
+    assert multipliers and all(bool((q & (q - 1) == 0).all()) for q in multipliers)
+
+
+def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
+    x = torch.rand(4, 2, 3)
+    model = integer_model(quantize(nn.Linear(3, 2), {"signal": x}), {"signal": x})
+    model.save(tmp_path / "model")
+    read = IntegerModel.open(tmp_path / "model")
+    entered = model.enter({"signal": x.numpy()})
+    assert np.array_equal(read.run(entered)["network"], model.run(entered)["network"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    with pytest.raises(ExportError, match="is there already"):
+        model.save(tmp_path / "model")
+    numbers = tmp_path / "model" / "integer.safetensors"
+    numbers.write_bytes(numbers.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="SHA-256"):
+        IntegerModel.open(tmp_path / "model")
+    (tmp_path / "model" / "integer.json").write_text("{}")
+    with pytest.raises(DataError, match="not of an integer model"):
+        IntegerModel.open(tmp_path / "model")
+    with pytest.raises(DataError, match="spikebridge quantize"):
+        IntegerModel.open(tmp_path)
+
+
+def test_a_region_that_names_no_layer_is_refused() -> None:
+    plan = Quantization((Region("netwrok"),))
+    with pytest.raises(ConfigError, match=r"'netwrok' names no layer of this network; did you mean 'network'\?"):
+        quantize(nn.Linear(1, 1), {"signal": torch.ones(1, 1, 1)}, plan)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (Sequential(fc=nn.Linear(2, 2), slow=CubaLIF(0.01, 0.01, dt=0.001)), r"'network.slow' is a CubaLIF"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Softmax(-1)), r"'network.1' is a Softmax"),
+        (nn.Sequential(nn.LayerNorm(2)), r"'network.0' is a LayerNorm"),
+        (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(2)), "network.1 is a batch normalisation that does not follow"),
+    ],
+    ids=["neuron", "softmax", "norm", "batch norm"],
+)
+def test_what_has_no_integer_form_is_refused_by_path(part: Any, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        quantize(part.eval(), {"signal": torch.ones(2, 1, 2)}, dt=0.001)
+
+
+def test_widths_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match="weights of 2 to 8 bits, but got 9"):
+        Region(weights=9)
+    with pytest.raises(ConfigError, match="membranes of 16 to 28 bits"):
+        Region(membranes=32)
+
+
+def test_parts_outside_a_region_stay_real() -> None:
+    x = torch.rand(4, 2, 3)
+    network = HybridNetwork(
+        dt=1.0,
+        inputs={"x": every(1.0)},
+        parts={"a": nn.Linear(3, 2), "b": nn.Softmax(-1)},
+        links=[Transmission("x", "a"), Transmission("a", "b", HybridUnit(Tumbling(2), Sum()))],
+        outputs=["b"],
+    )
+    whole = quantize(network, {"x": x}, Quantization((Region("a"), Region("units.*"))))
+    model = integer_model(whole, {"x": x})
+    assert model.record.left_out == ("b",)
+    made = model.real(model.run(model.enter({"x": x.numpy()})))
+    assert torch.equal(torch.from_numpy(made["links.a_to_b"]).softmax(-1), whole({"x": x})[0]["b"])
