@@ -84,12 +84,27 @@ def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("network", "distance px", "of constant velocity", "shaken 2 px"), rows)
 
 
+def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Trained on one kind of recording, measured on another."""
+    rows = []
+    cell = _cell(sensing, "generated")
+    for protocol, one in ((name, cell[name]) for name in ("A", "C") if name in cell):
+        others = (one["baselines"][name]["mean_distance_px"] for name in ("hold", "constant_velocity"))
+        rows.append((f"generated, real, {protocol}", _number(one["mean_distance_px"]), *map(_number, others)))
+    found = {row["tracker"]: row for row in _cell(sensing, "left_out").get("trackers", [])}
+    if found:
+        names = ("learned", "hold", "constant velocity")
+        rows.append(("real, generated, A", *(_number(found[name]["distance px"]) for name in names)))
+    return _table(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
+
+
 BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "targets": targets,
     "seeds": seeds,
     "between": between,
     "closed": closed,
     "ablation": ablation,
+    "elsewhere": elsewhere,
 }
 
 
