@@ -211,8 +211,11 @@ class HybridUnit(nn.Module):
             return windows, None
         if self.form == "running":
             if len(windows) == 0:
-                carry = carry if carry is not None else self.kernel.initial_state(windows.new_zeros(windows.shape[2:]))
-                return windows, carry
+                nothing = windows.new_zeros(windows.shape[2:])
+                begin = self.kernel.initial_state(nothing)
+                # what comes out may have other channels than what goes in
+                h_t, _ = self.kernel.step(nothing, begin)
+                return windows.new_empty((0, 1, *h_t.shape)), carry if carry is not None else begin
             values, carry = run_kernel(self.kernel, windows.squeeze(1), carry, flags)
             return values.unsqueeze(1), carry
         if not self.kept:

@@ -88,8 +88,8 @@ class Recorder:
         self.objects.append(fired[self.objects_at].clone())
         self.events.append(fired[self.events_at].clone())
         if self.measures:
-            margins = self.graph.margins(moment.v)
-            self.least = margins if self.least is None else torch.minimum(self.least, margins)
+            distance = self.graph.distance(moment.v)
+            self.least = distance if self.least is None else torch.minimum(self.least, distance)
         self.last = moment
 
     def record(self) -> Record:
@@ -102,7 +102,7 @@ class Recorder:
         spikes = self.graph.majority(self.last.spikes)[:number].reshape(shape)
         membranes = self.graph.mean_membrane(self.last.v)[:number].reshape(shape) / preset.step
         known = torch.full(shape[1:], preset.margin / preset.step)
-        least = known if self.least is None else self.least
+        least = known if self.least is None else self.graph.least_of_worlds(self.least)
         return Record(torch.stack(self.objects), torch.stack(self.events), spikes, membranes, least)
 
 

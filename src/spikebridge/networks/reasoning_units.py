@@ -105,6 +105,20 @@ def program_unit(table: OperatorTable, layout: Layout) -> HybridUnit:
     return HybridUnit(None, Delays(lookup.length), lookup, Fire(Memoryless(v_threshold=1.0)))
 
 
+def program_begins(
+    programs: Sequence[Instructions], table: OperatorTable, lookup: OperatorLookup
+) -> Float[Tensor, "T P 1"]:
+    """The numbers of instructions at the steps at which they begin, with silence in front of short programs."""
+    lasts = {name: len(train) for name, train in table.trains.items()}
+    lengths = [program.num_steps(table) for program in programs]
+    longest = max(lengths, default=1)
+    begins = np.zeros((len(programs), longest, 1), dtype=np.float32)
+    for p, program in enumerate(programs):
+        steps = np.cumsum([longest - lengths[p], *[lasts[name] for name in program.names[:-1]]])
+        begins[p, steps, 0] = [lookup.numbers[name] for name in program.names]
+    return torch.from_numpy(begins).transpose(0, 1)
+
+
 def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit: HybridUnit) -> Float[Tensor, "T P G"]:
     """The spike trains of programs, with silence in front, so that all answers stand at the last step.
 
@@ -114,15 +128,8 @@ def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit:
         unit: from `program_unit`.
     """
     lookup: OperatorLookup = unit.nonlinearity  # type: ignore[assignment]
-    lengths = [program.num_steps(table) for program in programs]
-    longest = max(lengths, default=1)
-    lasts = {name: len(train) for name, train in table.trains.items()}
-    begins = np.zeros((len(programs), longest, 1), dtype=np.float32)
-    for p, program in enumerate(programs):
-        steps = np.cumsum([longest - lengths[p], *[lasts[name] for name in program.names[:-1]]])
-        begins[p, steps, 0] = [lookup.numbers[name] for name in program.names]
     with torch.no_grad():
-        return unit(torch.from_numpy(begins).transpose(0, 1))[0]
+        return unit(program_begins(programs, table, lookup))[0]
 
 
 def stimulus_sizes(layout: Layout, drive: float) -> Float[Tensor, "G"]:
@@ -154,8 +161,8 @@ class VisibleMean(Kernel):
     def step(
         self, x_t: Step, state: VisibleMeanCarry, **modulation: Modulated
     ) -> tuple[Float[Tensor, "B *M"], VisibleMeanCarry]:
-        total = state.total + x_t * x_t[:, -1:]
-        return total[:, :-1] / total[:, -1:].clamp(min=1), VisibleMeanCarry(total)
+        total = state.total + x_t * x_t[..., -1:]
+        return total[..., :-1] / total[..., -1:].clamp(min=1), VisibleMeanCarry(total)
 
 
 class ChooseValues(nn.Module):
@@ -171,7 +178,7 @@ class ChooseValues(nn.Module):
         self.sizes = [len(values) for values in attributes.values()]
         self.step = step
 
-    def forward(self, scores: Float[Tensor, "O V"]) -> Float[Tensor, "O V"]:
+    def forward(self, scores: Float[Tensor, "*O V"]) -> Float[Tensor, "*O V"]:
         """Mean scores to connections."""
         parts = [nn.functional.one_hot(part.argmax(-1), part.shape[-1]) for part in scores.split(self.sizes, -1)]
         return self.step * torch.cat(parts, -1).to(scores.dtype)

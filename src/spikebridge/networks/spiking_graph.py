@@ -243,9 +243,13 @@ class SpikingGraph:
         """The membrane of a concept: the mean over its copies."""
         return v.view(self.preset.copies, self.num_neurons, -1).mean(0)
 
-    def margins(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "W Q"]:
-        """For each world and column the smallest distance of a membrane from its threshold, in steps `s`."""
-        distance = self.mean_membrane((v - self.v_threshold).abs() / self.preset.step)
-        world: Int[Tensor, "N"] = torch.as_tensor(self.places.world_of_neuron, device=v.device)
+    def distance(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "M Q"]:
+        """How far each membrane is from its threshold, in steps `s`."""
+        return ((v - self.v_threshold) / self.preset.step).abs_()
+
+    def least_of_worlds(self, distance: Float[Tensor, "M Q"]) -> Float[Tensor, "W Q"]:
+        """The smallest distance in each world and column, over all copies."""
+        world: Int[Tensor, "N"] = torch.as_tensor(self.places.world_of_neuron, device=distance.device)
+        at = world.repeat(self.preset.copies)[:, None].expand_as(distance)
         least = distance.new_full((self.places.num_worlds, distance.shape[1]), float("inf"))
-        return least.scatter_reduce_(0, world[:, None].expand_as(distance), distance, "amin")
+        return least.scatter_reduce_(0, at, distance, "amin")
