@@ -42,6 +42,9 @@ class IntoWeights(nn.Module):
         num_neurons: of the graph.
     """
 
+    objects: Tensor
+    values: Tensor
+
     def __init__(self, objects: Tensor, values: Tensor, num_neurons: int) -> None:
         super().__init__()
         self.num_neurons = num_neurons
@@ -63,6 +66,8 @@ class Sized(nn.Module):
         sizes: `(G,)`.
         num_neurons: of the graph.
     """
+
+    sizes: Tensor
 
     def __init__(self, sizes: Tensor, num_neurons: int) -> None:
         super().__init__()
