@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from spikebridge.cli import main
+from spikebridge.commands import COMMANDS
 from spikebridge.pretrained import shipped, shipped_run
 
 RECIPE = '''
@@ -526,3 +527,8 @@ def test_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert done.stderr == ""
     assert done.returncode in (0, 141)
+
+
+def test_the_reference_lists_every_command() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "reference" / "command-line.md").read_text()
+    assert [name for name in COMMANDS if f"| `{name}" not in page] == []
