@@ -1,0 +1,315 @@
+"""Bundles: what is in the folder, what is refused at export, and what a damaged or hostile one is answered with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_networks import DT, edited, small_inputs, small_network, spiking_network
+from torch import Tensor, nn
+
+from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, rebuild
+from spikebridge.deploy.onnx_session import OnnxSession
+from spikebridge.deploy.onnx_write import write_onnx, write_onnx_step
+from spikebridge.deploy.runner_file import read_arrays, run_bundle, write_arrays
+from spikebridge.errors import DataError, ExportError, ShapeError
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every
+from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
+
+Copied = Callable[[], Path]
+
+
+def test_a_bundle_is_the_folder_that_its_page_says(small: Bundle) -> None:
+    names = sorted(path.relative_to(small.path).as_posix() for path in small.path.rglob("*") if path.is_file())
+    assert names == [
+        "ann/ann.onnx",
+        "ann/ann_to_snn.unit.onnx",
+        "ann/answer.onnx",
+        "ann/snn_to_answer.unit.onnx",
+        "manifest.json",
+        "sample/sample.safetensors",
+        "snn/snn.nir",
+        "units/snn_to_answer.safetensors",
+    ]
+    plain = json.loads((small.path / "manifest.json").read_text())
+    assert (plain["schema"], plain["version"], plain["dt"], plain["card"]) == ("spikebridge bundle", 1, DT, {"seed": 0})
+    assert plain["parts"]["snn"]["notes"] == ["lif: reset is soft (minus the threshold); NIR has no field for it"]
+    assert plain["links"][3]["emits"] == {"period": 4, "phase": 3}
+    assert set(plain["files"]) == set(names) - {"manifest.json"}
+
+
+def test_every_level_of_a_bundle_agrees_with_the_trained_network(small: Bundle) -> None:
+    comparison = compare_bundle(small)
+    assert comparison.passed
+    levels = {(row.level, row.name) for row in comparison.rows}
+    assert {("onnxruntime", "ann"), ("nir", "snn"), ("units", "snn_to_answer"), ("rebuilt", "answer")} <= levels
+    assert ("runner", "answer") in levels
+    assert next(row.share for row in comparison.rows if row.name == "snn") == 0.0
+
+
+def test_a_further_level_is_held_against_the_same_network(small: Bundle) -> None:
+    def wrong(inputs: dict[str, Any], ticks: int) -> dict[str, dict[str, Any]]:
+        numbers = small.numbers(small.manifest.sample.file)
+        kinds = {
+            kind: {n.partition(".")[2]: x.copy() for n, x in numbers.items() if n.startswith(kind)}
+            for kind in ("parts", "links")
+        }
+        kinds["parts"]["snn"][5, 0, 0] = 1 - kinds["parts"]["snn"][5, 0, 0]
+        return kinds
+
+    comparison = compare_bundle(small, further={"integer": (wrong, Tolerance(spikes=0.0))})
+    (row,) = [row for row in comparison.rows if not row.passed]
+    assert (row.level, row.name, row.first_tick) == ("integer", "snn", 5)
+    assert row.share == pytest.approx(1 / (24 * 3 * 5))
+
+
+def test_a_part_that_says_something_else_is_found(small: Bundle) -> None:
+    runner = Runner(small)
+    inputs = {name: x.numpy() for name, x in small_inputs().items()}
+    with torch.no_grad():
+        wanted = small_network()(small_inputs())[0]["answer"].numpy()
+    np.testing.assert_allclose(runner.run(inputs)["answer"], wanted, atol=1e-5)
+    with torch.no_grad():
+        rebuilt = rebuild(small)(small_inputs())[0]["answer"].numpy()
+    np.testing.assert_allclose(rebuilt, wanted, atol=1e-5)
+
+
+def test_a_runner_goes_on_from_its_state(spiking: Bundle) -> None:
+    runner, x = Runner(spiking), np.random.default_rng(0).random((12, 2, 3), np.float32)
+    whole, state, given = runner.run({"events": x})["second"], runner.start(2), []
+    for x_t in x:
+        outputs, state = runner.step({"events": x_t}, state)
+        given += list(outputs.values())
+    np.testing.assert_array_equal(np.stack(given), whole)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "'events' is missing"),
+        ({"event": np.zeros((2, 1, 3))}, "'events' is missing"),
+        ({"events": np.zeros((2, 1, 4))}, r"needs a step \(1, 3\)"),
+        ({"events": np.zeros(3)}, "needs a signal"),
+        ({"events": np.full((2, 1, 3), np.nan)}, "not finite"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(spiking: Bundle, inputs: Any, words: str) -> None:
+    with pytest.raises((ShapeError, DataError), match=words):
+        Runner(spiking).run(inputs)
+
+
+def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> None:
+    for kind in (".npz", ".safetensors"):
+        write_arrays(tmp_path / f"x{kind}", {"events": np.ones((4, 1, 3), np.float32)})
+        ran = run_bundle(spiking, tmp_path / f"x{kind}")
+        assert (ran.ticks, ran.outputs["second"].shape) == (4, (2, 1, 4))
+    with pytest.raises(DataError, match=r"should end in \.npz"):
+        read_arrays(tmp_path / "manifest.json") if (tmp_path / "manifest.json").touch() is None else None
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:40])
+    with pytest.raises(DataError, match="damaged"):
+        read_arrays(tmp_path / "cut.npz")
+
+
+def escape(name: str) -> Callable[[dict[str, Any]], None]:
+    def change(plain: dict[str, Any]) -> None:
+        plain["files"][name] = plain["files"].pop("snn/first.nir")
+        plain["parts"]["first"]["file"] = name
+
+    return change
+
+
+def swap(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(plain: dict[str, Any]) -> None:
+        inner: Any = plain
+        for key in keys[:-1]:
+            inner = inner[int(key)] if isinstance(inner, list) else inner[key]
+        inner[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (escape("../first.nir"), "leads out of the bundle"),
+        (escape("/etc/passwd"), "leads out of the bundle"),
+        (escape("snn/lost.nir"), "is missing"),
+        (swap("version", value=2), "of version 2, but this program reads version 1"),
+        (swap("schema", value="other"), "not the manifest of a spikebridge bundle"),
+        (swap("files", "snn/first.nir", "sha256", value="0" * 64), "its SHA-256 is not"),
+        (swap("files", "snn/first.nir", "size", value=1 << 40), "but the manifest says 1099511627776"),
+        (swap("inputs", "events", "shape", value=[1 << 20, 1 << 20]), "numbers, more than"),
+        (swap("parts", "first", "clock", "period", value=0), "a clock has a period"),
+        (swap("parts", "first", "shape", value="all"), r"manifest\.parts\.first\.shape should be"),
+        (swap("dt", value=-1.0), "dt is a time above 0 s"),
+        (swap("order", value=["first"]), "order names"),
+        (swap("outputs", value=["nobody"]), "'nobody', which is not there"),
+        (swap("links", "0", "source", value="nobody"), "the source of link"),
+        (swap("surprise", value=1), "unknown field 'surprise'"),
+        (lambda plain: plain.pop("links"), "lacks links"),
+    ],
+)
+def test_a_manifest_that_was_written_into_is_refused_in_one_line(copied: Copied, change: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        Bundle.open(edited(copied(), change))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (swap("links", "1", "unit", "window", "settings", value={"length": 1 << 40}), "cannot be"),
+        (swap("links", "1", "unit", "kernel", "name", value="Magic"), "there is no kernel 'Magic'"),
+        (swap("links", "1", "emits", value={"period": 1, "phase": 0}), "clocks do not fit|has nothing to deliver"),
+        (swap("links", "2", "quantity", value="weight"), "which the NIR graph does not have"),
+        (swap("links", "1", "shape", value=[7]), "but the manifest says"),
+    ],
+)
+def test_a_bundle_whose_pieces_do_not_fit_is_refused_when_it_runs(copied: Copied, change: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        run_bundle(Bundle.open(edited(copied(), change)))
+
+
+def test_a_rebuilt_network_refuses_what_does_not_fit(copied: Copied) -> None:
+    with pytest.raises(DataError, match=r"emits .* but its unit has"):
+        rebuild(Bundle.open(edited(copied(), swap("links", "1", "emits", value={"period": 2, "phase": 0}))))
+
+
+def test_damaged_files_are_refused(copied: Copied) -> None:
+    for damage in (lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1])):
+        path = copied()
+        file = path / "snn" / "first.nir"
+        file.write_bytes(damage(file.read_bytes()))
+        with pytest.raises(DataError, match=r"first\.nir"):
+            Bundle.open(path)
+    (path / "manifest.json").write_text("{" * 100_000)
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        Bundle.open(path)
+
+
+def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> None:
+    path = copied()
+    file = path / "snn" / "first.nir"
+    (tmp_path / "elsewhere.nir").write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(tmp_path / "elsewhere.nir")
+    with pytest.raises(DataError, match="leads out of the bundle"):
+        Bundle.open(path)
+
+
+def events(value: float = 1.0) -> dict[str, Tensor]:
+    return {"events": torch.full((12, 2, 3), value)}
+
+
+def test_a_folder_that_is_there_is_left_alone_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ExportError, match="is there already"):
+        export(spiking_network(), events(), tmp_path / "taken")
+    with pytest.raises(ExportError, match=r"the layer 'parts\.part' never spikes on the sample"):
+        export(one_part(IF()), events(0.0), tmp_path / "silent")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def one_part(part: nn.Module, *more: Any) -> HybridNetwork:
+    links = [Transmission("events", "part"), *more]
+    return HybridNetwork(dt=DT, inputs={"events": every(DT)}, parts={"part": part}, links=links, outputs=["part"])
+
+
+def test_weights_that_change_while_the_network_runs_are_refused_with_their_path(tmp_path: Path) -> None:
+    unit = HybridUnit(None, None, nn.Unflatten(-1, (1, 3)))
+    network = one_part(nn.Linear(3, 1), Modulation("events", "part.weight", unit, name="writes"))
+    with pytest.raises(ExportError, match=r"'writes' modulates part\.weight, weights that change"):
+        export(network, events(2.0), tmp_path / "b")
+
+
+def test_a_modulated_part_that_nir_cannot_hold_is_refused(tmp_path: Path) -> None:
+    part = Sequential(lif=AdaptiveLIF(dt=DT, v_threshold=0.5))
+    network = one_part(part, Modulation("events", "part.lif.jump", by="add"))
+    with pytest.raises(ExportError, match=r"part 'part' cannot be exported: 'lif' is a AdaptiveLIF"):
+        export(network, events(), tmp_path / "b")
+
+
+def test_a_kernel_with_a_name_of_its_own_that_gives_every_step_is_refused(tmp_path: Path) -> None:
+    class Other(Sum):
+        pass
+
+    network = one_part(nn.Identity())
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"events": every(DT)},
+        parts={"part": nn.Identity()},
+        links=[Transmission("events", "part", HybridUnit(None, Other(keep=True)), name="link")],
+        outputs=["part"],
+    )
+    with pytest.raises(ExportError, match="the kernel of link 'link' is a Other"):
+        export(network, events(), tmp_path / "b")
+
+
+def test_a_spiking_part_that_nir_cannot_hold_becomes_an_onnx_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    part = Sequential(fc=nn.Linear(3, 2), lif=AdaptiveLIF(dt=DT, v_threshold=0.1), out=LIF(dt=DT, v_threshold=0.2))
+    with torch.no_grad():
+        part[0].weight.abs_()
+    bundle = export(one_part(part), events(), tmp_path / "b")
+    record = bundle.manifest.parts["part"]
+    assert (record.side, record.format, record.file) == ("snn", "onnx", "snn/part.onnx")
+    assert record.notes == ("an ONNX step, not NIR: 'lif' is a AdaptiveLIF, for which NIR has no node",)
+    assert compare_bundle(bundle).passed
+
+
+def test_numbers_of_another_precision_and_foreign_networks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="float64; a bundle holds float32"):
+        export(one_part(nn.Linear(3, 1).double()), events(), tmp_path / "b")
+    with pytest.raises(ExportError, match="holds a HybridNetwork, but got a Linear"):
+        export(nn.Linear(3, 1), events(), tmp_path / "b")  # type: ignore[arg-type]
+
+
+class FixesTheBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * len(x)
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("module", "words"), [(FixesTheBatch(), "fixes the size of the batch"), (Branches(), "depends on the values")]
+)
+def test_modules_that_onnx_cannot_hold_are_refused_with_the_reason(module: nn.Module, words: str) -> None:
+    with pytest.raises(ExportError, match=f"part 'x' cannot be written as ONNX: .*{words}"):
+        write_onnx(module, {"x": torch.ones(2, 3)}, name="part 'x'")
+
+
+def test_an_onnx_file_takes_any_batch_and_a_step_passes_its_state() -> None:
+    part = Izhikevich(dt=DT)
+    content, initial = write_onnx_step(part, {"x": torch.zeros(1, 2)})
+    session = OnnxSession(content, "step.onnx")
+    x, state = 40 * torch.rand(5, 4, 2), [t.repeat(4, 1).numpy() for t in initial]
+    given = []
+    for x_t in x.numpy():
+        y_t, *state = session.run({"x": x_t, **{f"state.{i}": t for i, t in enumerate(state)}})
+        given.append(y_t)
+    np.testing.assert_allclose(np.stack(given), part(x)[0].numpy())
+    with pytest.raises(DataError, match=r"takes \['x', 'state"):
+        session.run({"x": x[0].numpy()})
+    for cut in (content[:50], content[:-60], b"", b"\xff" * 9):
+        with pytest.raises(DataError, match=r"step\.onnx"):
+            OnnxSession(cut, "step.onnx")
+
+
+def test_an_onnx_file_of_another_opset_is_refused() -> None:
+    import onnx
+
+    model = onnx.load_model_from_string(write_onnx(nn.Identity(), {"x": torch.ones(1, 3)}))
+    model.opset_import[0].version = 7
+    with pytest.raises(DataError, match=r"of ONNX opset 7, but opsets 13 to 23"):
+        OnnxSession(model.SerializeToString(), "old.onnx")
+    model.opset_import[0].version = 20
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    with pytest.raises(DataError, match=r"needs operators of com\.example"):
+        OnnxSession(model.SerializeToString(), "own.onnx")
