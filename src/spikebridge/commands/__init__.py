@@ -11,6 +11,7 @@ from spikebridge.commands.evaluate import Eval
 from spikebridge.commands.export import Export
 from spikebridge.commands.listing import List
 from spikebridge.commands.live import Live
+from spikebridge.commands.quantize import Quantize
 from spikebridge.commands.report import Report
 from spikebridge.commands.run import RunBundle
 from spikebridge.commands.track import Track
@@ -31,4 +32,5 @@ COMMANDS: dict[str, type[Command]] = {
     "live": Live,
     "track": Track,
     "ask": Ask,
+    "quantize": Quantize,
 }

@@ -36,11 +36,14 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_finding, sensing_phases, sensing_report, sensing_scores
+from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_report, sensing_scores
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
 from spikebridge.training import Batches, Phase, Run, Settings, fit
+
+REGIONS = sensing_quantization.REGIONS
+calibration, measure = sensing_quantization.calibration, sensing_quantization.measure
 
 KINDS: dict[str, dict[str, Any]] = {
     "learned": {},

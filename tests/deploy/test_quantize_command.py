@@ -1,0 +1,56 @@
+"""`spikebridge quantize`: a run becomes integer models, or one line says why not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikebridge.cli import main
+from spikebridge.deploy import IntegerModel
+from spikebridge.recipes import digits
+from spikebridge.training import Run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = digits.Config(networks=("learned",), num_seeds=1, hidden=4, num_train=32)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run = Run.create(folder, "digits", config)
+    torch.manual_seed(0)
+    run.child("learned/seed-0").save_weights(digits.build(config)["learned"])
+    return folder
+
+
+def test_a_run_becomes_integer_models(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(digits, "measure", lambda network, config, data: {"accuracy": 0.5})
+    out = tmp_path / "model"
+    assert main(["quantize", str(run_folder), "--out", str(out), "--calibrate", "8", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["networks"]
+    assert row["network"] == "learned/seed-0" and row["accuracy after"] == 0.5
+    assert row["bytes after"] < row["bytes"] / 2 and row["state bytes after"] == row["state bytes"] / 2
+    assert row["energy nJ after"] < row["energy nJ"] / 4
+    model = IntegerModel.open(out / "learned-seed-0")
+    assert set(model.record.inputs) == {"frames", "events"} and model.record.left_out == ()
+    assert json.loads((out / "quantization.json").read_text())["region"]["membranes"] == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--membranes", "40"], "membranes of 16 to 28 bits, but got 40"),
+        (["--regions", "wehre"], "did you mean 'where'"),
+        (["--network", "lerned"], "has no trained network 'lerned'"),
+        (["--calibrate", "0"], "1 sample at least"),
+    ],
+    ids=["width", "region", "network", "calibration"],
+)
+def test_what_cannot_be_meant_is_one_line(
+    options: list[str], line: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quantize", str(run_folder), "--out", str(tmp_path / "model"), *options]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert line in said[-1] and "Traceback" not in "".join(said)
+    assert list(tmp_path.iterdir()) == []
