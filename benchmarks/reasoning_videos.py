@@ -15,7 +15,7 @@ from typing import Any
 
 from spikebridge.data.rolling_objects import INSIDE, OUTSIDE
 from spikebridge.data.scene_questions import KINDS
-from spikebridge.pretrained.reasoning import shipped_detector, shipped_parser
+from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.recipes.reasoning_videos import Tally, score_videos
 from spikebridge.training.environment import describe_environment
 

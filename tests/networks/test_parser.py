@@ -18,7 +18,7 @@ from spikebridge.networks.parser import Parser, kind_of, read_question
 from spikebridge.networks.parser_grammar import Grammar
 from spikebridge.networks.parser_words import MARKS, Words
 from spikebridge.networks.questions import parse
-from spikebridge.pretrained.reasoning import shipped_parser
+from spikebridge.pretrained.perception import shipped_parser
 from spikebridge.recipes.reasoning_parser import drawn_texts, texts_of
 
 WORDS = Words()

@@ -15,7 +15,7 @@ from spikebridge.networks.object_tracks import Tracks, track_objects
 from spikebridge.networks.roll_out import roll_out
 from spikebridge.networks.scene_perception import check_pictures, check_tracks, perceive
 from spikebridge.networks.track_motion import fit_motion
-from spikebridge.pretrained.reasoning import shipped_detector
+from spikebridge.pretrained.perception import shipped_detector
 
 NUMBERS = range(30, 36)
 

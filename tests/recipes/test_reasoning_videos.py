@@ -12,7 +12,7 @@ from spikebridge.cli import main
 from spikebridge.data.rolling_files import write_video
 from spikebridge.data.rolling_objects import draw_video
 from spikebridge.data.rolling_pictures import pictures
-from spikebridge.pretrained.reasoning import shipped_detector, shipped_parser
+from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.recipes.reasoning_answers import Seen, look, reply
 from spikebridge.recipes.reasoning_page import explained_page
 from spikebridge.recipes.reasoning_parser import PARSERS, train_parser

@@ -27,7 +27,7 @@ class Ask(Command):
 
     def answer(self) -> Answer:
         """Looks, reads the question, and answers."""
-        from spikebridge.pretrained.reasoning import shipped_detector, shipped_parser
+        from spikebridge.pretrained.perception import shipped_detector, shipped_parser
         from spikebridge.recipes.reasoning_answers import look, reply
         from spikebridge.recipes.reasoning_page import explained_page
 
