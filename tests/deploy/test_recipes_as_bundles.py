@@ -1,0 +1,95 @@
+"""All four recipes as bundles, and the commands: export, compare, run. Weights are quick ones: drawn, not trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spikebridge.cli import main
+from spikebridge.deploy import Bundle, compare_bundle, export
+from spikebridge.recipes import digits, modulation, reasoning, sensing
+from spikebridge.training import Run
+
+
+def stirred(network: nn.Module, by: float = 0.05) -> nn.Module:
+    """Untrained units have no effect; these have."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += by * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+def compared(network: Any, example: dict[str, Any], path: Path) -> Bundle:
+    names = getattr(network, "inputs", example)
+    bundle = export(network, {name: example[name] for name in names}, path)
+    comparison = compare_bundle(bundle)
+    assert comparison.passed, [row for row in comparison.rows if not row.passed]
+    return bundle
+
+
+@pytest.mark.parametrize("name", ["fixed", "snn", "ann"])
+def test_networks_of_the_digits_recipe(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = digits.PRESETS["quick"]
+    compared(stirred(digits.build(config)[name]), digits.example(config), tmp_path / "b")
+
+
+def test_the_sensing_network_with_its_skip_and_windows_since_a_frame(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = sensing.PRESETS["quick"]
+    bundle = compared(next(iter(sensing.build(config).values())), sensing.example(config), tmp_path / "b")
+    # what stands beside the graph is named, not left out in silence
+    assert "trust" in bundle.manifest.left_out
+
+
+def test_the_modulation_network_with_its_k_winners(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = modulation.PRESETS["quick"]
+    bundle = compared(modulation.build(config)["hmn"], modulation.example(config), tmp_path / "b")
+    unit = next(link.unit for link in bundle.manifest.links if link.name == "unit1")
+    assert unit is not None
+    assert unit.discretizer_function == "ann/unit1.discretizer.onnx"
+
+
+def test_the_collision_unit_of_the_reasoning_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = reasoning.PRESETS["quick"]
+    unit = reasoning.build(config)["collisions"]
+    unit.set_threshold(-9.0)
+    compared(unit, reasoning.example(config), tmp_path / "b")
+
+
+def test_a_run_goes_from_export_to_compare_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    config = digits.PRESETS["quick"]
+    run = Run.create(tmp_path / "run", "digits", config)
+    run.child("learned/seed-0").save_weights(stirred(digits.build(config)["learned"]))
+
+    assert main(["export", "run", "--out", "b", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["network"], told["passed"], told["left_out"]) == ("learned", True, [])
+    assert main(["compare", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] is True
+    assert main(["run", "b", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ticks"], told["outputs"][0]["output"]) == (12, "answer")
+
+    assert main(["compare", "b", "--tolerance", "1e-12"]) == 1
+    assert "NOT within tolerance" in capsys.readouterr().out
+    for words, message in (
+        (["export", "run", "--out", "b"], "is there already"),
+        (["export", "run", "--network", "snn", "--out", "c"], "no weights of 'snn'"),
+        (["compare", "run"], "is no bundle"),
+        (["run", "b", "--input", "lost.npz"], "there is no recording"),
+    ):
+        assert main(words) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message in error
+    assert not (tmp_path / "c").exists()
