@@ -71,17 +71,17 @@ class Ablated(CollisionUnit):
     def __init__(self, channels: list[int], orders: int = 2) -> None:
         super().__init__()
         self.register_buffer(
-            "kept", torch.ones(NUM_CHANNELS).index_fill(0, torch.tensor(channels, dtype=torch.long), 0)
+            "shown", torch.ones(NUM_CHANNELS).index_fill(0, torch.tensor(channels, dtype=torch.long), 0)
         )
         self.orders = orders
 
     def stages(self, x: Tensor, *arguments: Any, **options: Any) -> Any:
         """What is not to be seen is set to 0."""
-        return super().stages(x[:, :, : self.orders] * self.kept, *arguments, **options)
+        return super().stages(x[:, :, : self.orders] * self.shown, *arguments, **options)
 
 
 class TwoHeads(nn.Module):
-    """ "Collide" and "when" as two numbers, written as scores of samples around the one moment, and of never."""
+    """Collide and when as two numbers, written as scores of samples around the one moment, and of never."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
