@@ -11,7 +11,7 @@ from spikebridge import layout, targets
 from spikebridge.commands.command import Answer, Command, DataFolder, Flag, RunOrRecipe
 from spikebridge.commands.draw import OneNetwork
 
-ModelFolder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="")]
+ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
 Bits = Annotated[int, arg(metavar="BITS")]
 Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 
@@ -22,7 +22,7 @@ class Quantize(Command):
 
     target: RunOrRecipe
     """A run folder, or a recipe's name for the weights that come with the package."""
-    out: ModelFolder
+    out: ModelFolder = None
     """The folder to make."""
     network: OneNetwork = None
     """Which of the recipe's networks."""
@@ -47,11 +47,12 @@ class Quantize(Command):
         from spikebridge.recipes.quantization import quantize_run
 
         target = targets.find(self.target)
+        out = self.out or Path(f"{Path(self.target).stem}.integer")
         region = Region("*", self.weights, self.activations, self.membranes, self.power_of_two)
         results = quantize_run(
             target.module,
             target.trained_run(),
-            self.out,
+            out,
             region,
             paths=self.regions,
             network=self.network,
@@ -59,4 +60,4 @@ class Quantize(Command):
             data=self.data,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
-        return Answer({"out": self.out, **results}, f"{layout.results(results)}\n\n{self.out}")
+        return Answer({"out": out, **results}, f"{layout.results(results)}\n\n{out}")

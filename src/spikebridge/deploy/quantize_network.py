@@ -34,7 +34,7 @@ DEFAULT = Quantization()
 
 
 def quantize(
-    network: HybridNetwork | HybridUnit | Stateful,
+    network: nn.Module,
     inputs: Mapping[str, Tensor],
     config: Quantization = DEFAULT,
     *,
