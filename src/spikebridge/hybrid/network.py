@@ -23,7 +23,7 @@ from spikebridge.neurons.state import State
 class NetworkState(NamedTuple):
     """All that a stream needs to go on.
 
-    Attributes:
+    Args:
         ticks: the next tick.
         like: an empty tensor, batch first, which tells batch size, dtype and device.
         parts: the states of the parts.
