@@ -10,6 +10,7 @@ from torch import nn
 
 from spikebridge.cli import main
 from spikebridge.deploy import Bundle, compare_bundle, export
+from spikebridge.pretrained import shipped_run
 from spikebridge.recipes import digits, modulation, reasoning, sensing
 from spikebridge.training import Run
 
@@ -61,6 +62,14 @@ def test_the_collision_unit_of_the_reasoning_network(tmp_path: Path) -> None:
     unit = reasoning.build(config)["collisions"]
     unit.set_threshold(-9.0)
     compared(unit, reasoning.example(config), tmp_path / "b")
+
+
+@pytest.mark.parametrize("recipe", [modulation, reasoning])
+def test_shipped_weights_go_into_a_bundle(recipe: Any, tmp_path: Path) -> None:
+    run = shipped_run(recipe.__name__.rpartition(".")[2])
+    assert run is not None
+    (network,) = recipe.trained(run).values()
+    compared(network, recipe.example(run.config_as(recipe.Config)), tmp_path / "b")
 
 
 def test_a_run_goes_from_export_to_compare_to_run(

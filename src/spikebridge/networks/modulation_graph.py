@@ -107,7 +107,22 @@ def hybrid_modulation_network(
         >>> outputs["answer"].shape
         torch.Size([1, 3, 10])
     """
-    backbone = Backbone(num_inputs, num_hidden, hidden=hidden)
-    return as_hybrid_network(
-        Branch(num_inputs, num_hidden, settings=settings), Gating(backbone, [KWinners(rho) for _ in num_hidden])
-    )
+    return as_hybrid_network(*branch_and_gating(num_inputs, num_hidden, rho, hidden, settings))
+
+
+def branch_and_gating(
+    num_inputs: int,
+    num_hidden: tuple[int, int],
+    rho: float,
+    hidden: Sequence[int] = (),
+    settings: BranchSettings = DEFAULT,
+) -> tuple[Branch, Gating]:
+    """What `as_hybrid_network` joins, untrained; the arguments are those of `hybrid_modulation_network`.
+
+    Example:
+        >>> branch, gating = branch_and_gating(4, (6, 6), rho=0.5)
+        >>> len(gating.backbone.heads)
+        2
+    """
+    gating = Gating(Backbone(num_inputs, num_hidden, hidden=hidden), [KWinners(rho) for _ in num_hidden])
+    return Branch(num_inputs, num_hidden, settings=settings), gating

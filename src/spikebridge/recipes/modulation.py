@@ -21,8 +21,9 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.modulation import DEFAULT, ORIGINAL, BranchSettings
-from spikebridge.networks.modulation_graph import hybrid_modulation_network
+from spikebridge.networks.modulation import DEFAULT, ORIGINAL, Branch, BranchSettings
+from spikebridge.networks.modulation_backbone import Gating
+from spikebridge.networks.modulation_graph import as_hybrid_network, branch_and_gating
 from spikebridge.recipes import modulation_evaluation, modulation_report, modulation_scores, modulation_table
 from spikebridge.recipes.modulation_cell import CellSettings, build_branch, run_cell
 from spikebridge.recipes.modulation_evaluation import Evaluation
@@ -211,15 +212,19 @@ PRESETS = {
 
 def build(config: Config) -> dict[str, HybridNetwork]:
     """HMN as a hybrid network, untrained: each picture opens its own neurons."""
-    return {
-        "hmn": hybrid_modulation_network(
-            FEATURES[config.dataset],
-            config.units.num_hidden,
-            config.rho,
-            config.hidden,
-            settings=config.branch_settings,
-        )
-    }
+    return {"hmn": as_hybrid_network(*_parts(config))}
+
+
+def trained(run: Run) -> dict[str, HybridNetwork]:
+    """The same with the weights of a run."""
+    branch, gating = _parts(run.config_as(Config))
+    modulation_evaluation.load_networks(modulation_evaluation.chosen(run, "hmn")[1], branch, gating)
+    return {"hmn": as_hybrid_network(branch, gating)}
+
+
+def _parts(config: Config) -> tuple[Branch, Gating]:
+    features, hidden = FEATURES[config.dataset], config.units.num_hidden
+    return branch_and_gating(features, hidden, config.rho, config.hidden, config.branch_settings)
 
 
 def example(config: Config) -> dict[str, Tensor]:

@@ -117,6 +117,22 @@ def chosen(run: Run, method: str) -> tuple[str, Run]:
     return method, kept[method]
 
 
+def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:
+    """Puts trained weights into branch and gating, and gives everything that was written beside them.
+
+    Raises:
+        DataError: weights of another network.
+    """
+    weights = read_weights(run.path / WEIGHTS)
+    try:
+        branch.load_state_dict(_named(weights, "branch"))
+        if gating is not None:
+            gating.load_state_dict(_named(weights, "gating"))
+    except RuntimeError as error:
+        raise DataError(f"{run.path / WEIGHTS} is of another network: {error}") from error
+    return weights
+
+
 def load_cell(
     run: Run, branch: Branch, gating: Gating | None, sequence: TaskSequence
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -128,11 +144,8 @@ def load_cell(
     Raises:
         DataError: weights of another network.
     """
-    weights = read_weights(run.path / WEIGHTS)
+    weights = load_networks(run, branch, gating)
     try:
-        branch.load_state_dict(_named(weights, "branch"))
-        if gating is not None:
-            gating.load_state_dict(_named(weights, "gating"))
         gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
         sequence.orders.permutations[sequence.learnt] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.collision import CollisionUnit
 from spikebridge.networks.collision_inputs import candidate_pairs, signals
 from spikebridge.networks.presence import PresenceUnit
-from spikebridge.recipes import reasoning_comparison, reasoning_evaluation, reasoning_report
+from spikebridge.recipes import reasoning_comparison, reasoning_evaluation, reasoning_report, reasoning_units
 from spikebridge.recipes.reasoning_collisions import (
     choose_rule,
     choose_threshold,
@@ -101,6 +102,11 @@ PRESETS = {
 def build(config: Config) -> dict[str, CollisionUnit]:
     """The collision unit, untrained."""
     return {"collisions": _seeded(config, config.seed)[0]}
+
+
+def trained(run: Run) -> dict[str, HybridUnit]:
+    """The trained collision unit of the best seed on validation videos."""
+    return {"collisions": reasoning_units.learned_reader(run).unit}
 
 
 def example(config: Config) -> dict[str, Tensor]:
