@@ -59,23 +59,24 @@ def targets(scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     if "hmn" not in scores:
         return rows
 
-    def mean(name: str, key: str) -> float:
-        return fmean(cell[key] for cell in scores[name])
+    def both(rival: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """HMN and a rival over the seeds that both have."""
+        theirs = {cell["seed"]: cell for cell in scores.get(rival, ())}
+        return [(ours, theirs[ours["seed"]]) for ours in scores["hmn"] if ours["seed"] in theirs]
 
-    one = fmean(cell["modes"]["inferred"]["1"]["accuracy"] for cell in scores["hmn"])
-    if "single" in scores:
-        gap = 100 * (mean("single", "acc") - one)
+    if pairs := both("single"):
+        gap = 100 * fmean(their["acc"] - our["modes"]["inferred"]["1"]["accuracy"] for our, their in pairs)
         rows.append(_target("points below the ceiling, gate from one picture", gap, 1.0, gap <= 1.0))
-    if "xdg_ewc" in scores:
-        ratio = mean("hmn", "transfer") / mean("xdg_ewc", "transfer")
+    if pairs := both("xdg_ewc"):
+        ratio = fmean(our["transfer"] for our, _ in pairs) / fmean(their["transfer"] for _, their in pairs)
         rows.append(_target("transfer, times that of XdG at equal opening", ratio, 2.0, ratio >= 2))
     for rival in ("projection", "group_ewc", "ann_ewc"):
-        if rival in scores:
-            gap = mean("hmn", "acc") + mean("hmn", "transfer") - mean(rival, "acc") - mean(rival, "transfer")
+        if pairs := both(rival):
+            gap = fmean(our["acc"] + our["transfer"] - their["acc"] - their["transfer"] for our, their in pairs)
             rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0))
     slope = 100 * fmean(modulation_scores.steady_growth(cell["seconds"]) for cell in scores["hmn"])
     rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1))
-    drop = mean("hmn", "just_learnt_first") - mean("hmn", "just_learnt_last")
+    drop = fmean(cell["just_learnt_first"] - cell["just_learnt_last"] for cell in scores["hmn"])
     rows.append(_target("just learnt, first four above last four [points]", 100 * drop, 2.0, 100 * drop <= 2))
     return rows
 
