@@ -34,14 +34,14 @@ demo: $(INSTALLED) ## train the hybrid network and its twins on digits; ends wit
 test: check test-plain test-types ## everything that must hold, in under ten minutes
 
 test-plain: $(INSTALLED) $(ORACLES)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-# the same tests with every annotation executed as a check (those that only read sources are left out); an int is a
-# float there, as Python's own typing says
-READS_SOURCES := tests/test_architecture.py tests/test_public_names.py tests/test_speed_page.py
+# the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
+# out is what only reads sources, or starts processes of its own, where nothing is checked
+UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_speed_page.py tests/training/test_resume.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests $(READS_SOURCES:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
 
 check: $(INSTALLED) ## style and types
 	$(BIN)/ruff check .
