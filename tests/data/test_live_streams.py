@@ -39,7 +39,7 @@ def begun(dt: float = 0.001) -> Arriving:
 
 
 def at(*times: int, x: int = 1) -> Any:
-    return make_events(times, [x] * len(times), [0] * len(times), [1] * len(times))
+    return make_events(list(times), [x] * len(times), [0] * len(times), [1] * len(times))
 
 
 def test_a_bin_is_complete_once_something_later_has_come() -> None:

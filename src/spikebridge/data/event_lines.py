@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,10 @@ from spikebridge.errors import ConfigError, DataError, ShapeError
 BLOCK = 2**18  # bytes that are read at most at once
 MOST_OF_A_LINE = 4096
 _FRAME = b"frame,"
+Stream: TypeAlias = io.IOBase | BinaryIO
 
 
-def follow_lines(stream: BinaryIO, arriving: Arriving) -> threading.Thread:
+def follow_lines(stream: Stream, arriving: Arriving) -> threading.Thread:
     """Starts a thread that reads lines into `arriving` until the stream ends.
 
     Args:
@@ -50,7 +51,7 @@ def follow_lines(stream: BinaryIO, arriving: Arriving) -> threading.Thread:
     return thread
 
 
-def listen(port: int) -> BinaryIO:
+def listen(port: int) -> io.BufferedReader:
     """Waits for one sender on a port of this machine, and gives what it sends.
 
     Args:
@@ -69,7 +70,7 @@ def listen(port: int) -> BinaryIO:
         return connection.makefile("rb")
 
 
-def blocks(stream: BinaryIO) -> Iterator[bytes]:
+def blocks(stream: Stream) -> Iterator[bytes]:
     """Whole lines of a stream, as many at once as have arrived; a line without an end is cut.
 
     Example:
@@ -77,7 +78,8 @@ def blocks(stream: BinaryIO) -> Iterator[bytes]:
         [b'1,2,3,1\\n', b'5,6']
     """
     left = b""
-    read = getattr(stream, "read1", stream.read)
+    source: Any = stream
+    read = getattr(source, "read1", source.read)  # what has arrived, without waiting for more
     while block := read(BLOCK):
         whole, newline, rest = (left + block).rpartition(b"\n")
         if newline:

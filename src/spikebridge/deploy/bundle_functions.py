@@ -23,7 +23,7 @@ class KernelFunction(nn.Module):
         super().__init__()
         self.kernel = kernel
 
-    def forward(self, steps: Float[Tensor, "B L *N"]) -> Step:
+    def forward(self, steps: Float[Tensor, "B L *N"]) -> Float[Tensor, "B *N2"]:
         """The last value."""
         return self.kernel.last(steps.transpose(0, 1))
 
@@ -105,7 +105,7 @@ class FunctionKernel(Kernel):
         steps = torch.cat([state.steps[:, 1:], x_t.unsqueeze(1)], 1)
         return self.function(steps), WindowSteps(steps)
 
-    def last(self, x: Signal) -> Step:
+    def last(self, x: Signal) -> Float[Tensor, "B *N2"]:
         # windows side by side, where there are several, are as samples
         lead = x.shape[1 : x.ndim - self.num_axes]
         rows: Tensor = self.function(x.movedim(0, len(lead)).flatten(0, len(lead) - 1))

@@ -144,8 +144,8 @@ def _misfit(base: Tensor, value: Tensor, num_steps: int, batch: int | None) -> s
     )
 
 
-def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[int, int]:
-    """The steps and samples that all signals share."""
+def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[Any, Any]:
+    """The steps and samples that all signals share: whole numbers, or symbols while a network is exported."""
     everything = [*signals, *named.values()]
     if not everything:
         raise ShapeError(f"{type(module).__name__} was given no signal")
