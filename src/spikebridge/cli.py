@@ -88,7 +88,8 @@ def _answer(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<8}{_summary(command)}" for name, command in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {_summary(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: spikebridge COMMAND [OPTIONS]",
