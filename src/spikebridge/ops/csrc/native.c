@@ -5,6 +5,7 @@
 
 #include "native.h"
 #include "step.h"
+#include "team.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -381,15 +382,6 @@ typedef struct {
     int failed;
 } Shared;
 
-static int64_t next_chunk(Shared *shared)
-{
-#if defined(__GNUC__)
-    return __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED);
-#else
-    return shared->next++; /* without a team there is one thread */
-#endif
-}
-
 /* One thread's part: takes chunks until none is left. */
 static void work(void *data)
 {
@@ -401,7 +393,7 @@ static void work(void *data)
         return;
     }
     float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-    for (int64_t index; (index = next_chunk(shared)) < shared->num_chunks;) {
+    for (int64_t index; (index = take_next(&shared->next)) < shared->num_chunks;) {
         const int64_t first = index * plan->chunk, left = plan->num_columns - first;
         Chunk chunk = {plan, index, first, left < plan->chunk ? left : plan->chunk, aligned};
         shared->run(shared->job, &chunk);

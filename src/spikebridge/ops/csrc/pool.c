@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "pool.h"
+#include "team.h"
 
 /* One source for several sets of instructions, chosen when the library is loaded, where the loader can do that. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
@@ -62,19 +63,10 @@ typedef struct {
     int64_t next;
 } Shared;
 
-static int64_t next_picture(Shared *shared)
-{
-#if defined(__GNUC__)
-    return __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED);
-#else
-    return shared->next++; /* without a team there is one thread */
-#endif
-}
-
 static void work(void *data)
 {
     Shared *shared = data;
-    for (int64_t picture; (picture = next_picture(shared)) < shared->job->num_pictures;)
+    for (int64_t picture; (picture = take_next(&shared->next)) < shared->job->num_pictures;)
         shared->run(shared->job, picture);
 }
 
