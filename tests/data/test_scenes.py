@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spikebridge.data.event_camera import EventCamera
 from spikebridge.data.moving_objects import MovingObjects
-from spikebridge.data.scene import Scene, film, scene_seeds
+from spikebridge.data.scene import Stimulus, film, scene_seeds
 from spikebridge.data.textures import clouds, read_between, window
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError
@@ -126,7 +126,7 @@ def test_a_background_of_ones_own_is_used():
 
 @pytest.mark.parametrize("scene", [TurningDisk(**SMALL), MovingObjects(**SMALL, size=16)], ids=["disk", "objects"])
 def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
-    assert isinstance(scene, Scene)
+    assert isinstance(scene, Stimulus)
     recording = film(scene, duration=0.03, dt=0.001, frame_rate=300.0, name="made")
     assert recording.num_bins == 30 and recording.num_frames == 9
     assert recording.boxes[9] == pytest.approx(scene.box(0.01))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spikebridge.data.rolling_objects import RollingVideo, draw_video
     from spikebridge.data.rolling_table import RollingTable
     from spikebridge.data.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
-    from spikebridge.data.scene import Scene, film, scene_seeds
+    from spikebridge.data.scene import Stimulus, film, scene_seeds
     from spikebridge.data.task_samples import LabelledBatch, TaskSamples
     from spikebridge.data.task_splits import BalancedPairs, TaskPairs, TaskSplit
     from spikebridge.data.textures import clouds
@@ -71,7 +71,7 @@ _HOMES = {
     "RollingTable": "rolling_table",
     "RollingVideo": "rolling_objects",
     "Saccades": "saccades",
-    "Scene": "scene",
+    "Stimulus": "scene",
     "TaskPairs": "task_splits",
     "TaskSamples": "task_samples",
     "TaskSplit": "task_splits",
@@ -151,7 +151,7 @@ __all__ = [
     "RollingTable",
     "RollingVideo",
     "Saccades",
-    "Scene",
+    "Stimulus",
     "TaskPairs",
     "TaskSamples",
     "TaskSplit",

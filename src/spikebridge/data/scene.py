@@ -21,8 +21,8 @@ _SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
 @runtime_checkable
-class Scene(Protocol):
-    """Something to look at, at any time."""
+class Stimulus(Protocol):
+    """What a camera looks at, at any time; `data.scenes.Scene` is what happened in a video, in words."""
 
     @property
     def height(self) -> int:
@@ -40,7 +40,7 @@ class Scene(Protocol):
 
 
 def film(
-    scene: Scene,
+    scene: Stimulus,
     duration: float,
     dt: float = 0.001,
     frame_rate: float = 40.0,
@@ -127,7 +127,7 @@ def scene_seeds(split: str, num_scenes: int) -> list[int]:
     return [_SPLITS[split] + len(_SPLITS) * i for i in range(num_scenes)]
 
 
-def _frame(scene: Scene, t: float, exposure: float, image_interval: float) -> np.ndarray:
+def _frame(scene: Stimulus, t: float, exposure: float, image_interval: float) -> np.ndarray:
     num_images = ceil(round(exposure / image_interval, 6)) + 1
     seen = sum(scene.image(moment) for moment in np.linspace(t - exposure, t, num_images)) / num_images
     return np.round(255 * np.asarray(seen)).astype(np.uint8)
