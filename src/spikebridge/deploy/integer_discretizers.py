@@ -11,7 +11,7 @@ from spikebridge.deploy.runner_discretizers import whole_draws
 from spikebridge.errors import DataError
 
 Given: TypeAlias = tuple[list[Whole], Any]
-Make: TypeAlias = Callable[[Sequence[Whole], Any], Given]  # values of a window, state
+Make: TypeAlias = Callable[[Sequence[Whole], int, Any], Given]  # values, steps of a window, state
 REDUCING = ("Integrate", "Last", "Count", "FirstTime")
 EXPANDING = ("Spikes",)
 
@@ -29,7 +29,7 @@ def discretizer_of(name: str, settings: Mapping[str, Any], numbers: dict[str, An
 
     Example:
         >>> make = discretizer_of("Threshold", {}, {"v_threshold": np.array(5)})
-        >>> [y.item() for y in make([np.array([[4]]), np.array([[5]])], None)[0]]
+        >>> [y.item() for y in make([np.array([[4]]), np.array([[5]])], 2, None)[0]]
         [0, 1]
     """
     if name not in _DISCRETIZERS:
@@ -38,13 +38,13 @@ def discretizer_of(name: str, settings: Mapping[str, Any], numbers: dict[str, An
 
 
 def _threshold(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
-    return lambda values, state: ([(h >= numbers["v_threshold"]).astype(np.int64) for h in values], None)
+    return lambda values, length, state: ([(h >= numbers["v_threshold"]).astype(np.int64) for h in values], None)
 
 
 def _fire(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     neuron, out = IntegerNeuron(settings, numbers), ratio(numbers, "out.")
 
-    def make(values: Sequence[Whole], state: Any) -> Given:
+    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
         given = []
         for h in values:
             y, state = neuron.step([h], state, {})
@@ -57,7 +57,7 @@ def _fire(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _spikes(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     entries = numbers["entries"].astype(np.int64)
 
-    def make(values: Sequence[Whole], state: Any) -> Given:
+    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
         rows = entries[values[0] - settings["low"]]
         return [rows[..., k] for k in range(rows.shape[-1])], None
 
@@ -67,7 +67,7 @@ def _spikes(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _bernoulli(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     entries = numbers["entries"].astype(np.int64)
 
-    def make(values: Sequence[Whole], state: Any) -> Given:
+    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
         index, given = state or 0, []
         for h in values:
             drawn = whole_draws(settings["seed"], len(h), index, h.shape[1:])
@@ -81,7 +81,7 @@ def _bernoulli(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _signed_delta(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     by, limit = ratio(numbers), settings["limit"]
 
-    def make(values: Sequence[Whole], state: Any) -> Given:
+    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
         total, sent = np.zeros_like(values[0]) if state is None else state, []
         for h in values:
             sent.append(np.clip(rescale(h, *by) - total, -limit, limit))
@@ -97,7 +97,7 @@ def _integrate(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 
 
 def _reducing(reduce: Callable[[Whole], Whole]) -> Make:
-    return lambda values, state: ([reduce(np.stack(values))], None)
+    return lambda values, length, state: ([reduce(np.stack(values))], None)
 
 
 _DISCRETIZERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Make]] = {

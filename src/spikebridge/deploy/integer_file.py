@@ -20,7 +20,7 @@ from spikebridge.deploy.manifest_text import record
 from spikebridge.errors import DataError, ExportError
 
 WORDS, NUMBERS = "integer.json", "integer.safetensors"
-SCHEMA, VERSION = "spikebridge integer model", 1
+SCHEMA, VERSION = "spikebridge integer model", 2
 MOST_BYTES = 16 << 20  # of the words
 
 

@@ -23,8 +23,8 @@ class IntegerKernel:
     Example:
         >>> numbers = {"out.multiplier": np.array(1), "out.shift": np.array(0)}
         >>> kernel = IntegerKernel("Sum", {"high": 100, "low_out": -9, "high_out": 9, "keep": False}, numbers)
-        >>> h, carry = kernel.step(np.array([[7]]), None)
-        >>> kernel.step(np.array([[1]]), carry)[0].item()
+        >>> h, carry = kernel(np.array([[7]]), None)
+        >>> kernel(np.array([[1]]), carry)[0].item()
         8
     """
 
@@ -32,14 +32,14 @@ class IntegerKernel:
         if name not in _STEPS:
             raise DataError(f"there is no integer kernel {name!r}; known are {', '.join(_STEPS)}")
         self.begins, self.follows = _STEPS[name]
-        self.settings, self.numbers = settings, numbers
+        self.settings, self.numbers, self.keep = settings, numbers, bool(settings["keep"])
         self.high, self.low_out, self.high_out = (settings[key] for key in ("high", "low_out", "high_out"))
 
     def begin(self, x: Whole) -> Carry:
         """The carry at the start of a window, for steps like this one."""
         return self.begins(self, x)
 
-    def step(self, x: Whole, carry: Carry | None) -> tuple[Whole, Carry]:
+    def __call__(self, x: Whole, carry: Carry | None) -> tuple[Whole, Carry]:
         """One step of a window; None begins it."""
         q, carry = self.follows(self, x, self.begin(x) if carry is None else carry)
         return np.clip(q, self.low_out, self.high_out), carry

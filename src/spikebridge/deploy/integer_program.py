@@ -1,17 +1,18 @@
 """Programs of the integer model: layers in the order in which they run. No floats, and no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from spikebridge.deploy.integer_arithmetic import Whole
 from spikebridge.deploy.integer_layers import LAYERS, layer_of
-from spikebridge.deploy.integer_neurons import Effects, IntegerNeuron
+from spikebridge.deploy.integer_neurons import QUANTITIES, IntegerNeuron
 from spikebridge.deploy.manifest import Setting
 from spikebridge.errors import DataError, did_you_mean
 
 NEURON = "neuron"
 States: TypeAlias = dict[str, Any]
+Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Whole, str]]]  # by neuron and quantity: signals and how
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class ProgramRecord:
         if self.output not in known:
             raise DataError(f"a program gives {self.output!r}, which it does not make")
 
+    def modulable(self) -> list[tuple[str, str]]:
+        """Neurons and their quantities that can be modulated."""
+        return [(one.name, q) for one in self.operations if one.operation == NEURON for q in QUANTITIES]
+
 
 class IntegerProgram:
     """A part, or the nonlinearity of a unit.
@@ -68,20 +73,21 @@ class IntegerProgram:
             except KeyError as missing:
                 raise DataError(f"operation {one.name!r} lacks {missing}") from None
 
-    def run(self, signals: Mapping[str, Whole], states: States, effects: Mapping[str, Effects]) -> tuple[Whole, States]:
+    def step(self, reads: Mapping[str, Whole], effects: Effects, state: States | None) -> tuple[Whole, States]:
         """One step.
 
         Args:
-            signals: by input, `(B, *N)`.
-            states: of neurons by name; empty at the start.
+            reads: by input, `(B, *N)`.
             effects: of modulations, by neuron and quantity.
+            state: of neurons by name; None at the start.
         """
-        values = dict(signals)
+        values, states = dict(reads), state or {}
         after: States = {}
         for one in self.record.operations:
             given, layer = [values[source] for source in one.sources], self.layers[one.name]
             if isinstance(layer, IntegerNeuron):
-                values[one.name], after[one.name] = layer.step(given, states.get(one.name), effects.get(one.name, {}))
+                own = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
+                values[one.name], after[one.name] = layer.step(given, states.get(one.name), own)
             else:
                 values[one.name] = layer(given)
         return values[self.record.output], after

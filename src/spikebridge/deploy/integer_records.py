@@ -34,10 +34,11 @@ class IntegerInputRecord:
 
 @dataclass(frozen=True)
 class IntegerPartRecord:
-    """A part and its clock."""
+    """A part, its clock, and the scale of what it gives."""
 
     clock: Rhythm
     program: ProgramRecord
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ class IntegerLinkRecord:
 
     Attributes:
         target: a part, None where what comes out leaves the integer model.
+        takes: the whole numbers that come into it.
+        gives: those that it brings.
+        takes_beside: those of the context.
         argument: of the target's program, for a transmission.
-        neuron, quantity: what a modulation acts on.
+        node, quantity: what a modulation acts on, a neuron of the target's program and its quantity.
         trigger: signal at whose samples windows of `Since` open.
     """
 
@@ -57,9 +61,12 @@ class IntegerLinkRecord:
     target: str | None
     emits: Rhythm
     held: bool
+    takes: GridRecord
+    gives: GridRecord
+    takes_beside: GridRecord | None = None
     delay: int = 0
     argument: str | None = None
-    neuron: str | None = None
+    node: str | None = None
     quantity: str | None = None
     by: Literal["add", "multiply", "replace"] = "multiply"
     context: str | None = None
@@ -73,7 +80,7 @@ class IntegerRecord:
 
     Attributes:
         order: parts in the order in which they fire.
-        outputs: the scale of each signal that comes out: parts, and `links.NAME`.
+        outputs: parts whose signals come out; what leaves by a unit comes out as `links.NAME`.
         left_out: parts of the network that stay real.
         numbers: the file of whole numbers.
     """
@@ -83,7 +90,7 @@ class IntegerRecord:
     parts: dict[str, IntegerPartRecord]
     links: tuple[IntegerLinkRecord, ...]
     order: tuple[str, ...]
-    outputs: dict[str, float]
+    outputs: tuple[str, ...]
     left_out: tuple[str, ...]
     numbers: FileRecord | None = None
 
@@ -104,9 +111,28 @@ class IntegerRecord:
                 raise DataError(f"link {link.name!r} leads to {link.target!r}; {did_you_mean(link.target, self.parts)}")
             if not link.delay and any(place[name] >= place[link.target] for name in sources if name in place):
                 raise DataError(f"{link.target!r} comes before what link {link.name!r} brings it in the same tick")
+        for name, part in self.parts.items():
+            self._check_program(name, part.program)
+        if len({link.name for link in self.links}) < len(self.links):
+            raise DataError("two links have one name")
         for name in self.outputs:
-            if name not in self.parts and name.removeprefix("links.") not in {link.name for link in self.links}:
-                raise DataError(f"the output {name!r} is neither a part nor a link")
+            if name not in self.parts:
+                raise DataError(f"the output {name!r} is no part; {did_you_mean(name, self.parts)}")
+
+    def _check_program(self, name: str, program: ProgramRecord) -> None:
+        """Refuses a part whose program is not fed by its links."""
+        links = self.incoming(name)
+        brought = [link.argument for link in links if link.kind == "transmission"]
+        if sorted(map(str, brought)) != sorted(program.inputs):
+            raise DataError(f"part {name!r} takes {list(program.inputs)}, but its links bring {brought}")
+        for link in links:
+            if link.kind == "modulation" and (link.node, link.quantity) not in program.modulable():
+                raise DataError(f"link {link.name!r} modulates {link.node}.{link.quantity}, which is not in {name!r}")
+
+    def scale(self, name: str) -> float:
+        """Of one whole number of a part, or of what a link gives (`links.NAME`)."""
+        known = {f"links.{link.name}": link.gives.scale for link in self.links}
+        return known[name] if name in known else self.parts[name].scale
 
     def clock(self, signal: str) -> Rhythm:
         """Of an input or a part."""

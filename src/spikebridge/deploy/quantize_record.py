@@ -66,19 +66,15 @@ class _Writer:
 
     def model(self) -> IntegerModel:
         network = self.network
-        outputs = {n: float(self.programs[n].out.scale) for n in network.outputs if n in self.programs}
-        links = []
-        for route in network.routes:
-            inside = route.link.part in self.programs
-            if not inside and route.name not in self.units:
-                continue
-            links.append(self._link(route, inside))
-            unit = self.units.get(route.name)
-            if not inside and unit is not None:
-                out = self._grid_in(route) if unit.out is None else unit.out.grid
-                outputs[f"links.{route.name}"] = out.scale
+        links = [
+            self._link(route, inside)
+            for route in network.routes
+            if (inside := route.link.part in self.programs) or route.name in self.units
+        ]
         parts = {
-            name: IntegerPartRecord(rhythm(network.clock_of(name)), self._program(f"parts/{name}", program))
+            name: IntegerPartRecord(
+                rhythm(network.clock_of(name)), self._program(f"parts/{name}", program), float(program.out.scale)
+            )
             for name, program in self.programs.items()
         }
         record = IntegerRecord(
@@ -87,7 +83,7 @@ class _Writer:
             parts=parts,
             links=tuple(links),
             order=tuple(p for group in network.plan.groups for p in group.parts if p in self.programs),
-            outputs=outputs,
+            outputs=tuple(name for name in network.outputs if name in self.programs),
             left_out=tuple(name for name in network.parts if name not in self.programs),
         )
         return IntegerModel(record, self.numbers)
@@ -105,11 +101,12 @@ class _Writer:
                 if inside
                 else (np.zeros(tuple(held.held.shape[1:]), np.int64))
             )
-        context = trigger = None
+        gives = self._grid_out(route) if inside else unit.out.grid if unit is not None and unit.out else grid
+        context = beside = trigger = None
         if unit is not None:
             if link.context is not None and unit.program is not None:
-                context_grid = unit.program._entry(unit.program.inputs[1]).grid
-                context = self._source(link.context, context_grid)
+                beside = unit.program._entry(unit.program.inputs[1]).grid
+                context = self._source(link.context, beside)
                 if held.context is not None:
                     self.numbers[f"{prefix}/context"] = np.zeros(tuple(held.context.shape[1:]), np.int64)
             name = trigger_of(link)
@@ -122,9 +119,12 @@ class _Writer:
             target=link.part if inside else None,
             emits=rhythm(route.clock),
             held=link.held,
+            takes=GridRecord(*grid),
+            gives=GridRecord(*gives),
+            takes_beside=None if beside is None else GridRecord(*beside),
             delay=link.delay,
             argument=argument_of(self.network, route) if inside and isinstance(link, Transmission) else None,
-            neuron=(node or "neuron") if quantity else None,
+            node=(node or "neuron") if quantity else None,
             quantity=quantity or None,
             by=link.by if isinstance(link, Modulation) else "multiply",
             context=context,
@@ -165,7 +165,7 @@ class _Writer:
     def _enter(self, name: str, clock: Any, grid: Grid | None) -> str:
         known = self.inputs.get(name)
         if known is None or (known.grid is None and grid is not None):
-            told = None if grid is None else GridRecord(grid.scale, grid.low, grid.high)
+            told = None if grid is None else GridRecord(*grid)
             self.inputs[name] = IntegerInputRecord(rhythm(clock), told)
         return name
 

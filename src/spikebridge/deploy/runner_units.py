@@ -1,10 +1,13 @@
 """A hybrid unit in numpy: window, kernel, nonlinearity, discretizer, one step of its source at a time.
 
-No torch is needed. `Y = Q . F . H . W (X)` (R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 1 and 4-6).
+No torch is needed. `Y = Q . F . H . W (X)` (R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 1 and 4-6). The
+order of steps stands here once; whether the stages compute with real numbers (`real_unit`) or with whole ones
+(`integer_units.py`) is theirs to know.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +18,9 @@ from spikebridge.deploy.runner_kernels import kernel_of, restart
 from spikebridge.deploy.runner_nir import NirRunner
 from spikebridge.errors import DataError
 
-Values: TypeAlias = NDArray[np.float32]
+Values: TypeAlias = NDArray[Any]
 Nonlinearity: TypeAlias = Callable[[Values, Values | None], Values]  # of a value and the context
+Make: TypeAlias = Callable[[Sequence[Any], int, Any], tuple[list[Any], Any]]  # values, steps of a window, state
 MOST_STEPS = 1 << 20
 WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
 
@@ -30,57 +34,68 @@ class UnitState(NamedTuple):
     discretizer: Any = None
 
 
+class KernelSteps(Protocol):
+    """A kernel, one step at a time."""
+
+    def begin(self, x: Values, /) -> Any:
+        """The carry at the start of a window, for steps like this one."""
+
+    def __call__(self, x: Values, carry: Any, /) -> tuple[Values, Any]:
+        """One step; a carry of None begins a window."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of a unit behind its window; None for one that is not there.
+
+    Attributes:
+        kernel: step by step.
+        kept: whether every step of a window is given on, or its last one alone.
+        of_window: a kernel that takes a window as a whole, `(B, L, *N)`.
+        nonlinearity: of one value and the context.
+        make: the discretizer.
+        kind: of the discretizer: "steps", "reduces" or "expands".
+    """
+
+    kernel: KernelSteps | None = None
+    kept: bool = True
+    of_window: Function | None = None
+    nonlinearity: Nonlinearity | None = None
+    make: Make | None = None
+    kind: str = "steps"
+
+
 class UnitRunner:
     """A unit that runs without torch: `values, state = unit.push(x, state)`.
 
     Args:
-        record: the unit in words.
-        numbers: its tensors, named `stage.quantity`.
-        nonlinearity: F, None for the identity.
-        fires: the layer of a `Fire` discretizer.
-        functions: of stages named `Function`: "kernel", "discretizer".
+        window: in words, None where each step stands for itself.
+        stages: what follows it.
 
     Raises:
-        DataError: a stage that is not known, or settings that cannot be.
+        DataError: stages that do not follow each other, or a window that cannot be.
 
     Example:
-        >>> mean = UnitRecord(StageRecord("Tumbling", {"length": 2}), StageRecord("Mean", {"keep": False}))
-        >>> unit = UnitRunner(mean, {})
-        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitState())
-        >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
-        (0, 2.0)
+        >>> unit = UnitRunner(StageRecord("Tumbling", {"length": 2}), Stages())
+        >>> values, state = unit.push(np.array([[1.0]]), UnitState())
+        >>> [value.item() for value in values]
+        [1.0]
     """
 
-    def __init__(
-        self,
-        record: UnitRecord,
-        numbers: Mapping[str, Values],
-        nonlinearity: Nonlinearity | None = None,
-        fires: NirRunner | None = None,
-        functions: Mapping[str, Function] | None = None,
-    ) -> None:
-        window = record.window
+    def __init__(self, window: StageRecord | None, stages: Stages) -> None:
         self.kind = window.name if window is not None else None
         self.length, self.stride = window_sizes(window)
-        self.kept = record.kernel is None or bool(record.kernel.settings.get("keep"))
-        own = dict(functions or {})
-        self.of_window = own.get("kernel")
-        self.kernel = None
-        if record.kernel is not None and self.of_window is None:
-            self.kernel = kernel_of(record.kernel, _of("kernel", numbers))
-        self.nonlinearity = nonlinearity
-        discretizer = record.discretizer
-        self.make = None
-        if fires is not None:
-            self.make = fire_of(fires)
-        elif discretizer is not None:
-            self.make = discretizer_of(discretizer, _of("discretizer", numbers), own.get("discretizer"))
-        reduces, expands = (kind_of(discretizer) == kind for kind in ("reduces", "expands"))
+        self.stages = stages
+        changes = stages.kind != "steps"
         tumbles = self.kind in ("Tumbling", "Sliding")
-        self.running = self.kind in (None, "Since") or (tumbles and self.kept and not reduces and not expands)
-        holds = self.kind == "Hold" and (reduces or not (self.kept or expands))
-        if holds or (self.running and (reduces or expands or self.of_window is not None)):
-            raise DataError(f"the stages of a unit do not follow each other: {record}")
+        self.running = self.kind in (None, "Since") or (tumbles and stages.kept and not changes)
+        holds = self.kind == "Hold" and (stages.kind == "reduces" or not (stages.kept or stages.kind == "expands"))
+        if holds or (self.running and (changes or stages.of_window is not None)):
+            gives = "every step" if stages.kept else "its last step"
+            raise DataError(
+                f"the stages of a unit do not follow each other: {window}, a kernel that gives {gives} of it, a "
+                f"discretizer of kind {stages.kind!r}"
+            )
 
     def push(
         self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
@@ -110,24 +125,25 @@ class UnitRunner:
         self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitState]:
         """The kernel goes on, and gives one value."""
-        position = state.position
+        position, kernel = state.position, self.stages.kernel
         if self.kind in ("Tumbling", "Sliding"):
             opens, position = position == 0, (position + 1) % self.length
         h, carry = x, state.carry
-        if self.kernel is not None:
+        if kernel is not None:
             if isinstance(opens, np.ndarray):
-                carry = restart(carry, self.kernel.begin(x), opens)
+                carry = restart(carry, kernel.begin(x), opens)
             elif opens:
                 carry = None
-            h, carry = self.kernel(x, carry)
+            h, carry = kernel(x, carry)
         values, drawn = self._discretize([self._apply(h, context)], state)
         return values, UnitState(state.waiting, position, carry, drawn)
 
     def _close(self, steps: list[Values], state: UnitState, context: Values | None) -> tuple[list[Values], UnitState]:
         """A whole window."""
-        if self.of_window is not None:
-            values = [self._apply(self.of_window(np.stack(steps, axis=1)), context)]
-        elif self.kernel is None:
+        kernel = self.stages.kernel
+        if self.stages.of_window is not None:
+            values = [self._apply(self.stages.of_window(np.stack(steps, axis=1)), context)]
+        elif kernel is None:
             # the steps of a held value are one value
             alike = self.kind == "Hold"
             values = [self._apply(x, context) for x in (steps[:1] if alike else steps)]
@@ -135,18 +151,67 @@ class UnitRunner:
         else:
             carry, kept = None, []
             for x in steps:
-                h, carry = self.kernel(x, carry)
+                h, carry = kernel(x, carry)
                 kept.append(h)
-            values = [self._apply(h, context) for h in (kept if self.kept else kept[-1:])]
+            values = [self._apply(h, context) for h in (kept if self.stages.kept else kept[-1:])]
         values, drawn = self._discretize(values, state)
         return values, state._replace(discretizer=drawn)
 
     def _apply(self, h: Values, context: Values | None) -> Values:
-        h = h.astype(np.float32, copy=False)
-        return h if self.nonlinearity is None else self.nonlinearity(h, context)
+        return h if self.stages.nonlinearity is None else self.stages.nonlinearity(h, context)
 
     def _discretize(self, values: list[Values], state: UnitState) -> tuple[list[Values], Any]:
-        return (values, None) if self.make is None else self.make(values, self.length, state.discretizer)
+        make = self.stages.make
+        return (values, None) if make is None else make(values, self.length, state.discretizer)
+
+
+def real_unit(
+    record: UnitRecord,
+    numbers: Mapping[str, Values],
+    nonlinearity: Nonlinearity | None = None,
+    fires: NirRunner | None = None,
+    functions: Mapping[str, Function] | None = None,
+) -> UnitRunner:
+    """A unit of real numbers.
+
+    Args:
+        record: the unit in words.
+        numbers: its tensors, named `stage.quantity`.
+        nonlinearity: F, None for the identity.
+        fires: the layer of a `Fire` discretizer.
+        functions: of stages named `Function`: "kernel", "discretizer".
+
+    Raises:
+        DataError: a stage that is not known, or settings that cannot be.
+
+    Example:
+        >>> mean = UnitRecord(StageRecord("Tumbling", {"length": 2}), StageRecord("Mean", {"keep": False}))
+        >>> unit = real_unit(mean, {})
+        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitState())
+        >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
+        (0, 2.0)
+    """
+    kernel, discretizer, own = record.kernel, record.discretizer, dict(functions or {})
+    steps = None if kernel is None or "kernel" in own else kernel_of(kernel, _of("kernel", numbers))
+    make = None
+    if fires is not None:
+        make = fire_of(fires)
+    elif discretizer is not None:
+        make = discretizer_of(discretizer, _of("discretizer", numbers), own.get("discretizer"))
+    stages = Stages(
+        kernel=steps,
+        kept=kernel is None or bool(kernel.settings.get("keep")),
+        of_window=own.get("kernel"),
+        nonlinearity=_single(nonlinearity or (lambda h, context: h)),
+        make=make,
+        kind=kind_of(discretizer),
+    )
+    return UnitRunner(record.window, stages)
+
+
+def _single(nonlinearity: Nonlinearity) -> Nonlinearity:
+    """A nonlinearity that takes numbers of 32 bits, whatever a kernel gives."""
+    return lambda h, context: nonlinearity(h.astype(np.float32, copy=False), context)
 
 
 def window_sizes(window: StageRecord | None) -> tuple[int, int]:
