@@ -124,6 +124,11 @@ def find(word: str) -> Target:
     return Target(word, module, module.PRESETS[default_preset(module)])
 
 
+def is_bundle(word: str) -> bool:
+    """Whether a word names the folder of a bundle."""
+    return (Path(word) / "manifest.json").is_file()
+
+
 def find_run(path: Path) -> Target:
     """A run folder with its recipe and settings.
 

@@ -1,6 +1,7 @@
 """All four recipes as bundles, and the commands: export, compare, run. Weights are quick ones: drawn, not trained."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from spikebridge.analysis.bundle_drawing import draw_bundle
 from spikebridge.cli import main
 from spikebridge.deploy import Bundle, compare_bundle, export
 from spikebridge.pretrained import shipped_run
 from spikebridge.recipes import digits, modulation, reasoning, sensing
 from spikebridge.training import Run
+
+PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "images"
 
 
 def stirred(network: nn.Module, by: float = 0.05) -> nn.Module:
@@ -43,6 +47,7 @@ def test_the_sensing_network_with_its_skip_and_windows_since_a_frame(tmp_path: P
     torch.manual_seed(0)
     config = sensing.PRESETS["quick"]
     bundle = compared(next(iter(sensing.build(config).values())), sensing.example(config), tmp_path / "b")
+    assert draw_bundle(asdict(bundle.manifest)) == (PICTURES / "sensing-bundle.svg").read_text()
     # what stands beside the graph is named, not left out in silence
     assert "trust" in bundle.manifest.left_out
 
@@ -90,12 +95,17 @@ def test_a_run_goes_from_export_to_compare_to_run(
     told = json.loads(capsys.readouterr().out)
     assert (told["ticks"], told["outputs"][0]["output"]) == (12, "answer")
 
+    assert main(["draw", "b", "--out", "b.svg"]) == 0
+    assert "snn/where.nir" in capsys.readouterr().out
+    assert Path("b.svg").read_text() == (PICTURES / "digits-bundle.svg").read_text(), "spikebridge draw BUNDLE"
+
     assert main(["compare", "b", "--tolerance", "1e-12"]) == 1
     assert "NOT within tolerance" in capsys.readouterr().out
     for words, message in (
         (["export", "run", "--out", "b"], "is there already"),
         (["export", "run", "--network", "snn", "--out", "c"], "no weights of 'snn'"),
         (["compare", "run"], "is no bundle"),
+        (["draw", "b", "--network", "snn"], "holds one network; leave --network out"),
         (["run", "b", "--input", "lost.npz"], "there is no recording"),
     ):
         assert main(words) == 2

@@ -8,7 +8,7 @@ from spikebridge.hybrid import HybridNetwork, Modulation
 from spikebridge.hybrid.route import Route
 
 # sizes in pixels
-NAME_SIZE, TEXT_SIZE, CHIP_SIZE = 14.0, 12.0, 11.0
+NAME_SIZE, TEXT_SIZE, CHIP_SIZE, FILE_SIZE = 14.0, 12.0, 11.0, 11.0
 LINE, CHIP_LINE = 17.0, 15.0
 PORT_DISTANCE = 18.0
 TAG = 15.0
@@ -20,12 +20,13 @@ _SIGNS = {"multiply": "×", "add": "+", "replace": "="}
 
 @dataclass(eq=False)
 class Box:
-    """An input or a part. `x` and `y` are its left edge and its middle."""
+    """An input or a part, with the file that holds it, if any. `x` and `y` are its left edge and its middle."""
 
     name: str
     kind: Literal["input", "ANN", "SNN"]
     lines: list[str]
     column: int
+    file: str = ""
     x: float = 0.0
     y: float = 0.0
     width: float = 0.0
@@ -36,9 +37,10 @@ class Box:
     def measure(self) -> None:
         """Width and height from the texts and from the links that need a place at its sides."""
         texts = [text_width(line, TEXT_SIZE) for line in self.lines]
-        self.width = max([text_width(self.name, NAME_SIZE, bold=True), *texts]) + 32
+        self.width = max([text_width(self.name, NAME_SIZE, bold=True), *texts, file_width(self.file)]) + 32
         num_ports = max(len(self.leaving), len(self.arriving))
-        self.height = max(LINE * (len(self.lines) + 1) + 20, num_ports * PORT_DISTANCE + 14)
+        num_lines = len(self.lines) + 1 + bool(self.file)
+        self.height = max(LINE * num_lines + 20, num_ports * PORT_DISTANCE + 14)
 
     def port(self, chip: "Chip", side: Literal["left", "right"]) -> tuple[float, float]:
         """Where a link leaves or arrives."""
@@ -49,7 +51,10 @@ class Box:
 
 @dataclass(eq=False)
 class Chip:
-    """A link with what stands on it; `x` and `y` are its left edge and middle. Without a text it is only a place."""
+    """A link with what stands on it; `x` and `y` are its left edge and middle. Without a text it is only a place.
+
+    Where its stages are files of a bundle, those are `files`, by letter; "" is the file of their numbers.
+    """
 
     source: Box
     target: Box
@@ -57,6 +62,7 @@ class Chip:
     heading: str
     stages: list[tuple[str, str]]
     foot: str
+    files: list[tuple[str, str]] = field(default_factory=list)
     x: float = 0.0
     y: float = 0.0
 
@@ -67,15 +73,22 @@ class Chip:
         return "between" if span == 1 else "above" if span > 1 else "below"
 
     @property
+    def is_cut(self) -> bool:
+        """Whether it leads from a part in a file to one in a file of the other side."""
+        in_files = bool(self.source.file and self.target.file)
+        return in_files and self.source.kind != self.target.kind
+
+    @property
     def num_lines(self) -> int:
         """Lines of text."""
-        return bool(self.heading) + len(self.stages) + bool(self.foot)
+        return bool(self.heading) + len(self.stages) + len(self.files) + bool(self.foot)
 
     @property
     def width(self) -> float:
         """From the longest text."""
         texts = [text_width(self.heading, CHIP_SIZE, bold=True), text_width(self.foot, CHIP_SIZE)]
         texts += [TAG + text_width(words, CHIP_SIZE) for _, words in self.stages]
+        texts += [(TAG if letter else 0) + file_width(name) for letter, name in self.files]
         return max(texts) + 18 if self.num_lines else 0.0
 
     @property
@@ -94,6 +107,11 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     shares = {**dict.fromkeys("iljtfrI.,:;|!' ()[]", 0.38), **dict.fromkeys("mwMW@%→×=+", 0.95)}
     width = sum(shares.get(letter, 0.7 if letter.isupper() else 0.61) for letter in text)
     return size * width * (1.1 if bold else 1.0)
+
+
+def file_width(name: str) -> float:
+    """The same for the name of a file, which is written in letters of one width."""
+    return 0.62 * FILE_SIZE * len(name)
 
 
 def boxes_of(network: HybridNetwork) -> dict[str, Box]:

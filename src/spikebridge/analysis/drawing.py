@@ -27,6 +27,7 @@ ARROW = 8.0
 TURN = 8.0
 LEGEND_LINE = 22.0
 LEAST_WIDTH = 460.0
+CUT = 12.0  # from a box to the sign that its wire goes to the other side
 
 
 def draw_network(network: HybridNetwork, title: str | None = None) -> str:
@@ -53,7 +54,17 @@ def draw_network(network: HybridNetwork, title: str | None = None) -> str:
         >>> svg.startswith("<svg"), "1 kHz" in svg
         (True, True)
     """
-    placement = place(network)
+    return draw_placement(place(network), title, f"Hybrid network of {', '.join(network.parts)}")
+
+
+def draw_placement(placement: Placement, title: str | None, description: str) -> str:
+    """A picture of boxes, chips and wires that have their places.
+
+    Args:
+        placement: what is drawn.
+        title: above the picture.
+        description: for readers who cannot see it, where there is no title.
+    """
     width = max(placement.right - placement.left, LEAST_WIDTH - 2 * MARGIN)
     legend, legend_height = _legend(placement, width)
     above = 34.0 if title else 0.0
@@ -62,11 +73,10 @@ def draw_network(network: HybridNetwork, title: str | None = None) -> str:
     # a graph narrower than its legend stands in the middle
     left = MARGIN - placement.left + (width - placement.right + placement.left) / 2
     style = (files("spikebridge.analysis") / "drawing.css").read_text(encoding="utf-8")
-    names = ", ".join(network.parts)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
         f'width="{total[0]}" height="{total[1]}" role="img">',
-        f"<title>{escape(title or f'Hybrid network of {names}')}</title>",
+        f"<title>{escape(title or description)}</title>",
         f"<style>{style}</style>",
         '<rect class="paper" width="100%" height="100%" rx="10"/>',
         *([_text(MARGIN, MARGIN + 14, title, "title")] if title else []),
@@ -90,10 +100,12 @@ def _draw_box(box: Box) -> Iterator[str]:
         f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{min(radius, 24):.1f}"/>'
     )
     middle = box.x + box.width / 2
-    y = box.y - LINE * len(box.lines) / 2 + 5
+    y = box.y - LINE * (len(box.lines) + bool(box.file)) / 2 + 5
     yield _text(middle, y, box.name, "name", "middle")
     for i, line in enumerate(box.lines, start=1):
         yield _text(middle, y + LINE * i, line, "line", "middle")
+    if box.file:
+        yield _text(middle, y + LINE * (len(box.lines) + 1), box.file, "file", "middle")
 
 
 def _draw_chip(chip: Chip) -> Iterator[str]:
@@ -107,9 +119,12 @@ def _draw_chip(chip: Chip) -> Iterator[str]:
     if chip.heading:
         yield _text(x, y, chip.heading, "heading")
         y += CHIP_LINE
-    for letter, words in chip.stages:
-        yield _text(x, y, letter, "tag")
-        yield _text(x + TAG, y, words, "stage")
+    stages = [(letter, words, "stage") for letter, words in chip.stages]
+    stages += [(letter, name, "file") for letter, name in chip.files]
+    # in the order in which they act; the numbers of all of them come last
+    for letter, words, style in sorted(stages, key=lambda stage: "WHFQ".find(stage[0]) if stage[0] else len("WHFQ")):
+        yield from [_text(x, y, letter, "tag")] if letter else []
+        yield _text(x + (TAG if letter else 0), y, words, style)
         y += CHIP_LINE
     if chip.foot:
         yield _text(x, y, chip.foot, "foot")
@@ -122,7 +137,15 @@ def _draw_wire(wire: Wire) -> str:
     path = _curves(points) if wire.curved else _corners(points)
     head = f"M{x:.1f} {y:.1f}l{-ARROW} {-ARROW / 2}v{ARROW}z"
     group = '<g class="modulation">' if wire.chip.modulates else "<g>"
-    return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/></g>'
+    (x, y), cut = wire.points[0], ""
+    if wire.chip.is_cut:
+        cut = f'<path class="cut" d="{_cut(x + CUT, y)}"/>'
+    return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
+
+
+def _cut(x: float, y: float) -> str:
+    """Two strokes across a wire."""
+    return f"M{x - 4:.1f} {y + 6:.1f}l4 -12M{x:.1f} {y + 6:.1f}l4 -12"
 
 
 def _curves(points: list[tuple[float, float]]) -> str:
@@ -154,11 +177,12 @@ def _toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[fl
 def _legend(placement: Placement, width: float) -> tuple[list[str], float]:
     """Signs that occur, with their words, in as many lines as they need; and the height of those."""
     kinds = {box.kind for box in placement.boxes}
-    letters = {letter for chip in placement.chips for letter, _ in chip.stages}
+    letters = {letter for chip in placement.chips for letter, _ in [*chip.stages, *chip.files]}
     words = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
     entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
     entries += [("transmission", "transmission")]
     entries += [("modulation", "modulation")] if any(chip.modulates for chip in placement.chips) else []
+    entries += [("cut", "from one side to the other")] if any(chip.is_cut for chip in placement.chips) else []
     entries += [(letter, words[letter]) for letter in "WHFQ" if letter in letters]
     parts = []
     x, y = 0.0, 14.0
@@ -178,7 +202,8 @@ def _sign(sign: str, x: float, y: float) -> str:
     if sign in ("ann", "snn"):
         return f'<rect class="box {sign}" x="{x:.1f}" y="{y - 11:.1f}" width="26" height="14" rx="4"/>'
     group = '<g class="modulation">' if sign == "modulation" else "<g>"
-    return f'{group}<path class="wire" d="M{x:.1f} {y - 4:.1f}h26"/></g>'
+    cut = f'<path class="cut" d="{_cut(x + 13, y - 4)}"/>' if sign == "cut" else ""
+    return f'{group}<path class="wire" d="M{x:.1f} {y - 4:.1f}h26"/>{cut}</g>'
 
 
 def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> str:

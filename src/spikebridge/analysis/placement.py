@@ -43,21 +43,25 @@ class Placement:
 def place(network: HybridNetwork) -> Placement:
     """The places of everything in a drawing of a network."""
     boxes = boxes_of(network)
-    chips = [chip_of(network, route, boxes) for route in network.routes]
-    columns: list[list[Box]] = [[] for _ in range(1 + max(box.column for box in boxes.values()))]
-    for box in boxes.values():
+    return place_graph(list(boxes.values()), [chip_of(network, route, boxes) for route in network.routes])
+
+
+def place_graph(boxes: list[Box], chips: list[Chip]) -> Placement:
+    """The same for boxes in columns and the chips between them."""
+    columns: list[list[Box]] = [[] for _ in range(1 + max(box.column for box in boxes))]
+    for box in boxes:
         columns[box.column].append(box)
         box.leaving = [chip for chip in chips if chip.source is box]
         box.arriving = [chip for chip in chips if chip.target is box]
         box.measure()
     _place_rows(columns, chips)
     leaves, arrives = _place_columns(columns, chips)
-    _place_lanes(list(boxes.values()), chips, leaves, arrives)
+    _place_lanes(boxes, chips, leaves, arrives)
     busy = {chip.source.column for chip in chips if chip.way == "between" and chip.num_lines}
     wires = [_wire(chip, leaves.get(chip), arrives.get(chip), busy) for chip in chips]
-    placement = Placement(list(boxes.values()), chips, wires)
+    placement = Placement(boxes, chips, wires)
     corners = [point for wire in wires for point in wire.points]
-    things: list[Box | Chip] = [*boxes.values(), *chips]
+    things: list[Box | Chip] = [*boxes, *chips]
     placement.left = min([thing.x for thing in things] + [x for x, _ in corners])
     placement.right = max([thing.x + thing.width for thing in things] + [x for x, _ in corners])
     placement.top = min(thing.y - thing.height / 2 for thing in things)

@@ -11,6 +11,7 @@ from spikebridge.analysis.visits import Visit, evaluating, is_layer, visiting
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.neurons import Integrator, Stateful
 
+_NEVER_AGAIN = 2**20  # ticks
 Inputs = Tensor | Mapping[str, Tensor]
 
 
@@ -95,12 +96,14 @@ def stages_of(unit: HybridUnit | None) -> dict[str, str]:
 
 
 def frequency(clock: Clock, dt: float) -> str:
-    """A clock in Hz.
+    """A clock in Hz; one that is so slow that it never comes again is "once".
 
     Example:
-        >>> frequency(Clock(6, 0), 1 / 240), frequency(Clock(1, 0), 1 / 1500)
-        ('40 Hz', '1.5 kHz')
+        >>> frequency(Clock(6, 0), 1 / 240), frequency(Clock(1, 0), 1 / 1500), frequency(Clock(2**30, 0), 0.001)
+        ('40 Hz', '1.5 kHz', 'once')
     """
+    if clock.period >= _NEVER_AGAIN:
+        return "once"
     hertz = 1 / (clock.period * dt)
     return f"{hertz / 1000:.4g} kHz" if hertz >= 1000 else f"{hertz:.4g} Hz"
 

@@ -1,0 +1,36 @@
+"""Drawings of bundles: every file has its place, and what goes from one side to the other is marked."""
+
+from dataclasses import asdict
+from itertools import combinations
+from xml.etree import ElementTree
+
+from spikebridge.analysis.bundle_drawing import _boxes, _chip, draw_bundle
+from spikebridge.analysis.placement import place_graph
+from spikebridge.deploy import Bundle
+
+
+def test_every_file_but_the_sample_stands_in_the_picture(small: Bundle, spiking: Bundle) -> None:
+    for bundle in (small, spiking):
+        svg = draw_bundle(asdict(bundle.manifest), "Cut & drawn")
+        texts = [text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+        steps = {part.initial for part in bundle.manifest.parts.values()}  # the state of a step lies beside it
+        drawn = {name for name in bundle.manifest.files if not name.startswith("sample/")} - steps
+        assert drawn <= set(texts)
+        assert {*bundle.manifest.inputs, *bundle.manifest.parts, "Cut & drawn"} <= set(texts)
+
+
+def test_links_between_the_sides_are_marked_and_no_others(small: Bundle) -> None:
+    manifest = small.manifest
+    sides = {name: part.side for name, part in manifest.parts.items()}
+    between = [link for link in manifest.links if {sides.get(link.source), sides[link.target]} == {"ann", "snn"}]
+    assert between
+    assert draw_bundle(asdict(manifest)).count('class="cut"') == len(between) + 1  # and the sign in the legend
+
+
+def test_nothing_covers_anything(small: Bundle) -> None:
+    manifest = asdict(small.manifest)
+    boxes = _boxes(manifest)
+    placement = place_graph(list(boxes.values()), [_chip(link, boxes) for link in manifest["links"]])
+    for a, b in combinations([*placement.boxes, *placement.chips], 2):
+        apart = a.x + a.width <= b.x or b.x + b.width <= a.x
+        assert apart or abs(a.y - b.y) >= (a.height + b.height) / 2 - 1e-9
