@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,53 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
     boxes = between_frames(recording.thinned(2), tracker, range(1, 3)).boxes
     assert len(boxes) == 20
     assert np.isfinite(boxes).all()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"mode": "kernel"}, {"head": "correlation"}, {"unit": "none"}],
+    ids=["additive", "kernel", "sum", "none"],
+)
+def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    sensing = Sensing(dt=DT, num_features=4, reach=4, **form).eval()
+    frame = {"frames": 255 * torch.rand(1, 1, 1, 32, 32), "boxes": torch.tensor([[[1.0, 0.0, 9.0, 9.0]]])}
+    first, second = (torch.rand(2, 3, 1, 2, 32, 32) < 0.2).float().unbind(0)
+    with torch.no_grad():
+        _, state = sensing.respond({**frame, "events": first}, None)
+        again, _ = sensing.respond({"events": second}, sensing.renewed(state))
+        anew, _ = sensing.respond({**frame, "events": second}, None)
+        without, _ = sensing.respond({"events": second}, state)
+    assert torch.equal(again, anew)
+    assert "events" not in sensing.inputs or not torch.equal(without, anew)
+
+
+def test_where_frames_are_late_streams_begin_anew_without_the_ann(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    runs: list[int] = []
+    known = tracker.sensing.parts["what"].register_forward_hook(lambda *_: runs.append(0))
+    state, begun = None, []
+    for b in range(20):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        begun.append(round(state.stream.age / DT))
+    known.remove()
+    assert begun == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
+    assert len(runs) == 1
+
+
+def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, tracker: SensingTracker) -> None:
+    state, boxes = None, []
+    for b in range(11):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        boxes.append(box[:2])
+    assert state is not None
+    np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
+    rest = boxes[9] - state.sighting.box[:2] - state.stream.moved
+    np.testing.assert_allclose(state.stream.start.place[0].numpy(), rest, atol=1e-4)
+    assert np.abs(rest).max() <= 0.5
 
 
 def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_again_it_is_not(
@@ -183,3 +231,5 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
         SensingTracker(Sensing(dt=DT), crop=47)
     with pytest.raises(ConfigError, match="from 0 to 1"):
         SensingTracker(Sensing(dt=DT), recall=2.0)
+    with pytest.raises(ConfigError, match="longer than 0"):
+        SensingTracker(Sensing(dt=DT), longest=0.0)

@@ -26,6 +26,8 @@ from spikebridge.networks.sensing_motion import Start, Trust, VelocityPrior, exp
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway, WherePathway
 
 Size = Literal["small", "resnet"]
+# parts that remember events
+_OF_EVENTS = ("where", "membrane")
 
 
 class Sensing(HybridNetwork):
@@ -139,6 +141,22 @@ class Sensing(HybridNetwork):
         known = {name: x for name, x in inputs.items() if name in self.inputs}
         outputs, state = self(known, state, ticks=len(inputs["events"]))
         return outputs["head"], state
+
+    def renewed(self, state: NetworkState) -> NetworkState:
+        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
+
+        Args:
+            state: of `respond`.
+        """
+        batch, device = state.like.shape[0], state.like.device
+        parts = {name: None if name in _OF_EVENTS else known for name, known in state.parts.items()}
+        links = {
+            route.name: state.links[route.name]._replace(unit=unit.start(batch, device))
+            if route.link.source in _OF_EVENTS and (unit := self.unit_of(route)) is not None
+            else state.links[route.name]
+            for route in self.routes
+        }
+        return state._replace(parts=parts, links=links)
 
     def change(self, events: Float[Tensor, "T B 2 H W"]) -> Float[Tensor, "T B C H2 W2"]:
         """What the unit adds to the features of the frame at each bin, in the additive form.

@@ -1,15 +1,15 @@
 """The sensing network as a tracker: `box, state = tracker.step(inputs, state)` at the end of each bin of events.
 
 A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
-frame, else the one that the finder found in it, beside the tracker's own answer. Late frames only lengthen the time of
-a stream. Between frames the box keeps its size.
+frame, else the one that the finder found in it, beside the tracker's own answer. Where the next frame is late, events
+begin a new stream around the tracker's own answer: the crop has moved, and the target's features, still those of its
+frame, with it. Between frames the box keeps its size.
 
 A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the target
 is lost, and looked for in the whole frame.
 """
 
 from math import exp, floor
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,71 +20,14 @@ from torch import Tensor
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_finding import filtered
 from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_states import Sighting, Stream, TrackingState
 
-PATIENCE = 3
-"""After so many frames without confidence a target is lost."""
+_WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
 _MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
-
-
-class Sighting(NamedTuple):
-    """What is known of a target from frames.
-
-    Args:
-        box: where it was in the last frame, by what was told or found [px].
-        spread: how far that may be off along an axis [px].
-        unsure: how many frames in a row it was not surely seen.
-        first: template of the frame whose box was told last, `K_0`; None without a finder.
-        newest: template of the last frame in which it was surely seen, `K_new`.
-    """
-
-    box: Float[np.ndarray, "4"]
-    spread: float
-    unsure: int
-    first: Tensor | None
-    newest: Tensor | None
-
-
-class TrackingState(NamedTuple):
-    """What a tracker knows.
-
-    Args:
-        box: where the target is now [px].
-        spread: standard deviation of its place along an axis [px].
-        confidence: chance that the place is less than a quarter of the target's size off, as far as the network can
-            tell; from 0 to 1.
-        sighting: of the last frame.
-        frame: the last frame.
-        frame_box: where the target was in it, mended by what the pictures say of its motion.
-        events: since that frame.
-        age: time since it [s].
-        period: between the last two frames; that of one bin where there was only one [s].
-        crop: what the network sees.
-        start: what was expected when the frame came.
-        network: since the frame.
-    """
-
-    box: Float[np.ndarray, "4"]
-    spread: float
-    confidence: float
-    sighting: Sighting
-    frame: NDArray[np.uint8]
-    frame_box: Float[np.ndarray, "4"]
-    events: tuple[BinEvents, ...]
-    age: float
-    period: float
-    crop: Crop
-    start: Start
-    network: NetworkState | None
-
-    @property
-    def lost(self) -> bool:
-        """Whether the target was not surely seen in the last three frames."""
-        return self.sighting.unsure >= PATIENCE
 
 
 class SensingTracker:
@@ -97,6 +40,7 @@ class SensingTracker:
         recall: share of the way from the tracker's own answer to what the finder says, at frames without a told box.
         sure: a frame whose target is found with less confidence counts as one without it.
         hold_size: the box keeps the size that was told; else the finder measures it at every frame.
+        longest: no stream of events is longer, however late the next frame is [s].
 
     Example:
         >>> from spikebridge.analysis.tracking_protocols import between_frames
@@ -116,6 +60,7 @@ class SensingTracker:
         recall: float = 1.0,
         sure: float = 0.3,
         hold_size: bool = False,
+        longest: float = 0.025,
     ) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
@@ -128,6 +73,9 @@ class SensingTracker:
         self.recall = recall
         self.sure = sure
         self.hold_size = hold_size
+        if not longest > 0:
+            raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
+        self.longest = longest
 
     def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
         """Where the target is at the end of this step.
@@ -173,12 +121,29 @@ class SensingTracker:
         if last is None:
             start, period = self.sensing.begin(picture, boxes), self.sensing.dt
         else:
-            period = last.age + before
-            motion = torch.tensor((_middle(box) - _middle(last.frame_box))[None], dtype=torch.float32)
-            start = self.sensing.begin(picture, boxes, crop_frame(last.frame, crop)[None], motion)
+            start, period = self._expected(picture, boxes, _middle(box) - _middle(last.frame_box), crop, last, before)
         mended = box if told else _moved(box, start.place)
-        state = TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, period, crop, start, None)
+        stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
+        state = TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, None)
         return state, {"frames": picture[None], "boxes": boxes[None]}
+
+    def _expected(
+        self,
+        picture: Tensor,
+        boxes: Tensor,
+        motion: NDArray[np.float64],
+        crop: Crop,
+        last: TrackingState,
+        before: float,
+    ) -> tuple[Start, float]:
+        """What the last two frames say of the motion, and the time in which it happens."""
+        period = last.age + before
+        way = torch.tensor(motion[None], dtype=torch.float32)
+        if period < 1.5 * self.longest:
+            return self.sensing.begin(picture, boxes, crop_frame(last.frame, crop)[None], way), period
+        # pictures so far apart tell nothing of the way, and a velocity so old is known the less
+        ago = period / self.longest
+        return Start(torch.zeros_like(way), way / ago, torch.full((1,), _WANDERS * (ago - 1) ** 0.5)), self.longest
 
     def _told(self, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
         finder = self.sensing.finder
@@ -190,7 +155,7 @@ class SensingTracker:
     def _found(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> Sighting:
         """Where the target is in a frame without a told box, beside the last answer moved on to the frame's time."""
         known, finder = last.sighting, self.sensing.finder
-        believed = _inside(_moved(last.box, last.start.motion * (seconds / last.period)), frame)
+        believed = _inside(_moved(last.box, last.stream.start.motion * (seconds / last.stream.period)), frame)
         if finder is None or known.first is None or known.newest is None:
             return known._replace(box=believed)
         template = filtered(known.first, known.newest, 0.0 if last.lost else self.renewal)
@@ -212,21 +177,37 @@ class SensingTracker:
         self, events: BinEvents, since: float, state: TrackingState, opening: dict[str, Tensor]
     ) -> TrackingState:
         """The events of one step, which is several bins long where a busy tracker could not take each."""
+        if not opening and state.stream.age > self.longest - self.sensing.dt / 2:
+            state = self._renewed(state)
         num_ticks = max(1, floor(since / self.sensing.dt + 1e-6))
         seen = torch.zeros((num_ticks, 1, 2, self.crop, self.crop))
         seen[-1, 0] = crop_events(events, state.crop)
         response, network = self.sensing.respond({**opening, "events": seen}, state.network)
-        age = state.age + since
-        place, spread = self.sensing.locate(response[-1], torch.tensor([age / state.period]), state.start)
-        box = _moved(state.sighting.box, place)
+        stream = state.stream._replace(age=state.stream.age + since)
+        age = torch.tensor([stream.age / stream.period])
+        place, spread = self.sensing.locate(response[-1], age, stream.start)
+        box = _moved(state.sighting.box, place + torch.from_numpy(stream.moved)[None])
         return state._replace(
             box=box,
             spread=spread.item(),
             confidence=confidence(float(np.hypot(spread.item(), state.sighting.spread)), box),
             events=(*state.events, events)[-_MOST_STEPS:],
-            age=age,
+            age=state.age + since,
+            stream=stream,
             network=network,
         )
+
+    def _renewed(self, state: TrackingState) -> TrackingState:
+        """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
+        gone = _middle(state.box) - _middle(state.sighting.box)
+        moved = np.round(gone)
+        rest, way = (torch.tensor(x[None], dtype=torch.float32) for x in (gone - moved, gone - state.stream.gone))
+        left, top = (moved - state.stream.moved).astype(int).tolist()
+        crop = (state.crop[0] + left, state.crop[1] + top, self.crop, self.crop)
+        start = Start(rest, way, torch.tensor([state.spread], dtype=torch.float32))
+        stream = Stream(start, state.stream.age, 0.0, gone, moved)
+        network = None if state.network is None else self.sensing.renewed(state.network)
+        return state._replace(stream=stream, crop=crop, network=network)
 
 
 def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
