@@ -1,7 +1,7 @@
 """A drawing of a bundle: the network cut into its ANN side and its SNN side, each part with the file that holds it."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from spikebridge.analysis.diagram import Box, Chip
 from spikebridge.analysis.drawing import draw_placement
@@ -51,7 +51,7 @@ def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
         for name, one in manifest["inputs"].items()
     }
     for name, part in manifest["parts"].items():
-        kind = "SNN" if part["side"] == "snn" else "ANN"
+        kind: Literal["ANN", "SNN"] = "SNN" if part["side"] == "snn" else "ANN"
         lines = [f"{kind} · {_rate(part, manifest)}", _shape(part["shape"], "spikes" if part["spikes"] else "values")]
         lines += ["output"] if name in manifest["outputs"] else []
         boxes[name] = Box(name, kind, lines, columns[name], part["file"])
