@@ -5,7 +5,7 @@
 All are trained on the same real videos without a real question, with the same seeds, epochs and rates; their thresholds
 are chosen on the same 400 validation videos, and they answer the same 442 real questions. Beside them stand the rule,
 the collisions baked into the scenes, and near truth. Entrances and exits are those of the scenes everywhere, and the
-full unit has fewer videos and epochs than the shipped one, so that a row differs from `full` in what its name says alone.
+full unit has fewer videos and epochs than the shipped one: a row differs from `full` in what its name says alone.
 
 | row | differs from `full` in |
 |---|---|

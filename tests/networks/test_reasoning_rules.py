@@ -1,5 +1,7 @@
 """From trajectories to events and worlds, worked by hand; the units that write connections."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,12 @@ def test_speed_is_the_mean_of_the_differences_that_exist_and_above_a_tenth_is_mo
     places: list[float | None], moving: list[bool]
 ) -> None:
     assert tracks_of([scene_of([[x] for x in places])]).moving[0, :, 0].tolist() == moving
+
+
+def test_where_a_scene_says_who_moves_speeds_are_not_asked_and_who_is_not_seen_does_not_move() -> None:
+    told = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
+    both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), told])
+    assert both.moving[:, :, 0].tolist() == [[True, True, True], [False, True, False]]
 
 
 def test_an_event_between_samples_takes_the_nearest_one() -> None:

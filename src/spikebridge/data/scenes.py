@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from spikebridge.errors import DataError, did_you_mean
 
@@ -42,6 +42,7 @@ class Scene:
         what_if: for each removed object the collisions `(R, 3)` without it, from the first frame on.
         attribute_scores: `(O, 3)` how sure each value of `objects` is, 0 to 1; None where it was told.
         collision_scores: `(C,)` how sure each observed collision is; None where it was told.
+        moving: `(S, O)` who moves at each sample, as a unit read it; None where positions tell.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -65,6 +66,7 @@ class Scene:
     what_if: Mapping[int, Int[np.ndarray, "_ 3"]] = field(default_factory=dict)
     attribute_scores: Float[np.ndarray, "O 3"] | None = None
     collision_scores: Float[np.ndarray, "C"] | None = None
+    moving: Bool[np.ndarray, "S O"] | None = None
 
     @classmethod
     def from_lists(

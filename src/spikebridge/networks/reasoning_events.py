@@ -1,8 +1,9 @@
 """From trajectories and collisions to events: who enters, leaves, meets whom, and who moves when.
 
 All scenes of a batch at once, from arrays: no loop over objects or events. Velocity at a sample is the mean of the
-forward and backward differences a frame, as far as they exist; faster than `SPEED_LIMIT` is moving. An object enters at
-a sample where it is seen and was not at the one before; it leaves at the first sample without it.
+forward and backward differences a frame, as far as they exist; faster than `SPEED_LIMIT` is moving, if the scene does
+not say itself who moves. An object enters at a sample where it is seen and was not at the one before; it leaves at the
+first sample without it.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ FAR = np.int64(2**40)
 
 
 def tracks_of(scenes: Sequence[Scene]) -> Tracks:
-    """Visibility and motion of every object at every sample.
+    """Visibility and motion of every object at every sample. Where a scene says who moves, that counts.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -88,6 +89,10 @@ def tracks_of(scenes: Sequence[Scene]) -> Tracks:
     exists = ~np.isnan(both)
     velocity = np.where(exists, both, 0.0).sum(0) / exists.sum(0).clip(min=1)
     moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > SPEED_LIMIT)
+    for v, scene in enumerate(scenes):
+        if scene.moving is not None:
+            seen = (v, slice(len(scene.frames)), slice(scene.num_objects))
+            moving[seen] = visible[seen] & scene.moving
     return Tracks(frames, visible, moving)
 
 
