@@ -14,7 +14,7 @@ from spikebridge.deploy import Bundle, export
 
 # the modules beside the tests, and the random networks, can be imported by their names
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "hybrid")]
-from small_networks import small_inputs, small_network, spiking_network
+from small_networks import small_inputs, small_network, spiking_network, with_integers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +39,14 @@ def spiking(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of `spiking_network`, which has no ONNX."""
     events = torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(3))
     return export(spiking_network(), {"events": events}, tmp_path_factory.mktemp("bundles") / "spiking")
+
+
+@pytest.fixture(scope="session")
+def whole(small: Bundle, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    """The small bundle with everything in whole numbers too."""
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+    return with_integers(small, tmp_path_factory.mktemp("whole") / "bundle")
 
 
 @pytest.fixture

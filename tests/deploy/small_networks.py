@@ -1,6 +1,7 @@
 """Small networks to export, and what a manifest becomes when somebody writes into it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikebridge.deploy import Bundle, Quantization, add_integers, quantize
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Sum, Taps, Transmission, Tumbling, every
 from spikebridge.neurons import IF, LIF, Sequential
 
@@ -40,6 +42,13 @@ def small_inputs(ticks: int = 24, batch: int = 3) -> dict[str, Tensor]:
     make = torch.Generator().manual_seed(1)
     frames = torch.rand(ticks // 4, batch, 3, generator=make)
     return {"frames": frames, "events": torch.rand(ticks, batch, 6, generator=make)}
+
+
+def with_integers(bundle: Bundle, folder: Path, plan: Quantization | None = None) -> Bundle:
+    """A copy of the small bundle with its integer model."""
+    shutil.copytree(bundle.path, folder)
+    network = small_network()
+    return add_integers(Bundle.open(folder), network, quantize(network, small_inputs(), plan or Quantization()))
 
 
 def spiking_network() -> HybridNetwork:

@@ -38,6 +38,8 @@ def test_a_run_becomes_integer_models(
     assert row["network"] == "learned/seed-0" and row["accuracy after"] == 0.5
     assert row["bytes after"] < row["bytes"] / 2 and row["state bytes after"] == row["state bytes"] / 2
     assert row["energy nJ after"] < row["energy nJ"] / 4
+    # each is counted for itself: changes of scale come to what there was
+    assert row["operations after"] > row["operations"] and row["synaptic operations after"] != 0
     model = IntegerModel.open(out / "learned-seed-0")
     assert set(model.record.inputs) == {"frames", "events"} and model.record.left_out == ()
     assert json.loads((out / "quantization.json").read_text())["region"]["membranes"] == 16
@@ -50,8 +52,9 @@ def test_a_run_becomes_integer_models(
         (["--regions", "wehre"], "did you mean 'where'"),
         (["--network", "lerned"], "has no trained network 'lerned'"),
         (["--calibrate", "0"], "1 sample at least"),
+        (["--bundle", "nowhere"], "nowhere is no bundle"),
     ],
-    ids=["width", "region", "network", "calibration"],
+    ids=["width", "region", "network", "calibration", "bundle"],
 )
 def test_what_cannot_be_meant_is_one_line(
     options: list[str], line: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -39,6 +39,20 @@ def python(packages: Path, code: str, *words: str) -> subprocess.CompletedProces
     )
 
 
+def test_whole_numbers_need_numpy_and_safetensors_alone(whole: Bundle, packages: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from spikebridge.cli import main
+code = main(["run", sys.argv[1], "--integers", "--out", sys.argv[2]])
+assert not {"torch", "onnxruntime", "nir"} & set(sys.modules), set(sys.modules)
+sys.exit(code)
+"""
+    done = python(packages, code, str(whole.path), str(tmp_path / "out.npz"))
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "out.npz") as given:
+        assert np.array_equal(given["answer"], whole.numbers("integers/sample.safetensors")["parts.answer"])
+
+
 def test_the_command_runs_a_bundle_without_torch(small: Bundle, packages: Path, tmp_path: Path) -> None:
     code = """
 import importlib.util, sys

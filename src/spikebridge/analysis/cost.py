@@ -9,6 +9,7 @@
 | a gain or a gate | one multiply-accumulate a value |
 | a unit's kernel | one multiply-accumulate a value and step; one for every tap where all steps are kept |
 | a unit's discretizer | one comparison a value, the larger number of those that go in and come out |
+| a layer of another kind | what its `counted` says |
 
 Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
 """
@@ -16,7 +17,7 @@ Activation functions, pooling, normalisation and additions of signals are not co
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,14 @@ from spikebridge.hybrid.discretizer import Fire
 from spikebridge.neurons import Stateful
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A layer that says itself what it does beside products, such as one of whole numbers."""
+
+    def counted(self, output: Any) -> dict[str, float]:
+        """Numbers of operations by their kind (`Operations`) in the call that gave this output."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,8 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
 def _operations_of(visit: Visit) -> Operations | None:
     """What a module did beside its products."""
     module, output = visit.module, visit.output
+    if isinstance(module, Counted):
+        return Operations(**module.counted(output))
     y = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(y, Tensor):
         return None

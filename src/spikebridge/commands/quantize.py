@@ -12,6 +12,7 @@ from spikebridge.commands.command import Answer, Command, DataFolder, Flag, RunO
 from spikebridge.commands.draw import OneNetwork
 
 ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
+IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
 Bits = Annotated[int, arg(metavar="BITS")]
 Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 
@@ -23,7 +24,7 @@ class Quantize(Command):
     target: RunOrRecipe
     """A run folder, or a recipe's name for the weights that come with the package."""
     out: ModelFolder = None
-    """The folder to make."""
+    """The folder to make; with --bundle only where it is named."""
     network: OneNetwork = None
     """Which of the recipe's networks."""
     regions: Paths = ()
@@ -38,6 +39,8 @@ class Quantize(Command):
     """Every change of scale is a shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
     """Training samples on which scales are chosen."""
+    bundle: IntoBundle = None
+    """Write the integer model into this bundle of one of the networks, and quantise that one alone."""
     data: DataFolder = None
     """The folder with data sets."""
 
@@ -47,7 +50,9 @@ class Quantize(Command):
         from spikebridge.recipes.quantization import quantize_run
 
         target = targets.find(self.target)
-        out = self.out or Path(f"{Path(self.target).stem}.integer")
+        out = self.out
+        if out is None and self.bundle is None:
+            out = Path(f"{Path(self.target).stem}.integer")
         region = Region("*", self.weights, self.activations, self.membranes, self.power_of_two)
         results = quantize_run(
             target.module,
@@ -58,6 +63,9 @@ class Quantize(Command):
             network=self.network,
             num_calibration=self.calibrate,
             data=self.data,
+            bundle=self.bundle,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
-        return Answer({"out": out, **results}, f"{layout.results(results)}\n\n{out}")
+        made = {"out": out, "bundle": self.bundle}
+        paths = "\n".join(str(path) for path in made.values() if path is not None)
+        return Answer({**made, **results}, f"{layout.results(results)}\n\n{paths}")

@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from spikebridge import layout
-from spikebridge.commands.command import Answer, Command
+from spikebridge.commands.command import Answer, Command, Flag
 from spikebridge.commands.compare import BundlePath
 
 InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
@@ -25,13 +25,16 @@ class RunBundle(Command):
     """An .npz or .safetensors file with an array (T, B, ...) for each input."""
     out: OutputFile = None
     """Write all outputs to this .npz or .safetensors file."""
+    integers: Flag = False
+    """Compute with whole numbers what was quantised (`quantize --bundle`)."""
 
     def answer(self) -> Answer:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
         from spikebridge.deploy.bundle import Bundle
         from spikebridge.deploy.runner_file import run_bundle, write_arrays
 
-        ran = run_bundle(Bundle.open(self.bundle), self.input, progress=lambda line: print(line, file=sys.stderr))
+        bundle = Bundle.open(self.bundle)
+        ran = run_bundle(bundle, self.input, lambda line: print(line, file=sys.stderr), integers=self.integers)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
         outputs = [

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from spikebridge.deploy.adapters import Adapted, adapt
     from spikebridge.deploy.bundle import Bundle
     from spikebridge.deploy.bundle_export import export
+    from spikebridge.deploy.bundle_integers import add_integers
     from spikebridge.deploy.bundle_rebuild import rebuild
     from spikebridge.deploy.compare import Comparison, Tolerance, compare_bundle
     from spikebridge.deploy.integer import IntegerModel
+    from spikebridge.deploy.integer_bundle import integer_runner
     from spikebridge.deploy.nir_read import NirPart, from_nir
     from spikebridge.deploy.nir_write import to_nir, write_nir
     from spikebridge.deploy.quantize_config import Quantization, Region
@@ -34,10 +36,12 @@ __all__ = [
     "Runner",
     "Tolerance",
     "adapt",
+    "add_integers",
     "compare_bundle",
     "export",
     "from_nir",
     "integer_model",
+    "integer_runner",
     "memory",
     "quantize",
     "rebuild",
@@ -50,9 +54,11 @@ _FILES = {
     "adapters": ("Adapted", "adapt"),
     "bundle": ("Bundle",),
     "bundle_export": ("export",),
+    "bundle_integers": ("add_integers",),
     "bundle_rebuild": ("rebuild",),
     "compare": ("Comparison", "Tolerance", "compare_bundle"),
     "integer": ("IntegerModel",),
+    "integer_bundle": ("integer_runner",),
     "nir_read": ("NirPart", "from_nir"),
     "nir_write": ("to_nir", "write_nir"),
     "quantize_config": ("Quantization", "Region"),

@@ -8,9 +8,11 @@
 | units | each hybrid unit alone, made of its numbers |
 | rebuilt | the whole network, rebuilt in torch from the bundle alone |
 | runner | the whole network without torch |
+| integers | the integer model, where the bundle has one: the same bits as the quantised network |
+| quantised | what the quantised network gave, beside the trained one: a difference that is stated, not judged |
 
-Alone means that a difference is not handed on: the next part gets what the trained network gave. Further levels, such
-as an integer model, are given by those who have them.
+Alone means that a difference is not handed on: the next part gets what the trained network gave. Further levels are
+given by those who have them.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from torch import Tensor
 from spikebridge.deploy.bundle import Bundle
 from spikebridge.deploy.bundle_rebuild import rebuild
 from spikebridge.deploy.bundle_recording import refuse_silence
+from spikebridge.deploy.integer_bundle import Signals, integer_signals
 from spikebridge.deploy.manifest import Manifest, Rhythm
 from spikebridge.deploy.nir_read import NirPart, from_nir
 from spikebridge.deploy.runner import Runner
@@ -33,7 +36,6 @@ from spikebridge.errors import DataError, ExportError
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
-Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by name, `(K, B, *M)`
 Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # of inputs and ticks
 
 
@@ -50,6 +52,9 @@ class Tolerance:
     spikes: float = 1e-3
 
 
+EXACT = Tolerance(0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Row:
     """One part or link on one level.
@@ -59,6 +64,7 @@ class Row:
         largest_value: of the trained network.
         share: of values that differ, for spikes; None for other signals.
         first_tick: where the first of them differs, None where none does.
+        passed: whether it is within the tolerance; None where the difference is only stated.
     """
 
     level: str
@@ -68,7 +74,7 @@ class Row:
     largest_value: float
     share: float | None
     first_tick: int | None
-    passed: bool
+    passed: bool | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether every level is within its tolerance."""
-        return all(row.passed for row in self.rows)
+        return all(row.passed is not False for row in self.rows)
 
 
 def compare_bundle(
@@ -132,6 +138,9 @@ def compare_bundle(
                 if name not in signals[kind]:
                     raise ExportError(f"level {level!r} gave nothing of {kind[:-1]} {name!r}")
                 rows.append(_row(bundle.manifest, level, kind, name, wanted, signals[kind][name], allowed))
+    if bundle.manifest.integers is not None:
+        progress("integers")
+        rows += _integers(bundle, inputs, ticks, truth)
     return Comparison(tuple(rows))
 
 
@@ -191,9 +200,26 @@ def _runner(bundle: Bundle, inputs: dict[str, Values], ticks: int) -> Signals:
     return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in gathered.items()}
 
 
+def _integers(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals) -> list[Row]:
+    """The integer model beside the quantised network, and that beside the trained one."""
+    manifest = bundle.manifest
+    numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
+    known: Signals = {kind: _under(numbers, kind) for kind in truth}
+    rows = []
+    for kind, made in integer_signals(bundle, inputs, known, ticks).items():
+        for name, y in made.items():
+            rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, EXACT))
+    for kind, trained in truth.items():
+        for name, wanted in trained.items():
+            if len(wanted):
+                rows.append(_row(manifest, "quantised", kind, name, wanted, _of(known[kind], name), None))
+    return rows
+
+
 def _row(
-    manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, tolerance: Tolerance
+    manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, allowed: Tolerance | None
 ) -> Row:
+    tolerance = allowed or EXACT
     if wanted.shape != got.shape:
         raise ExportError(
             f"level {level!r} gives {got.shape} of {kind[:-1]} {name!r}, but the network gave {wanted.shape}"
@@ -208,7 +234,8 @@ def _row(
     limit = 0.0 if spikes else tolerance.values * max(1.0, value)
     late = np.flatnonzero((away > limit).reshape(len(away), -1).any(1))
     first = int(clock.phase + late[0] * clock.period) if late.size else None
-    return Row(level, kind[:-1], name, largest, value, share, first, bool(np.isfinite(largest)) and within)
+    passed = None if allowed is None else bool(np.isfinite(largest)) and within
+    return Row(level, kind[:-1], name, largest, value, share, first, passed)
 
 
 def _level(manifest: Manifest, kind: str, name: str) -> str:

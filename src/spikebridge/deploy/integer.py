@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.integer_arithmetic import Whole
+from spikebridge.deploy.integer_arithmetic import MOST_SHIFT, Whole
 from spikebridge.deploy.integer_program import IntegerProgram
 from spikebridge.deploy.integer_records import GridRecord, IntegerInputRecord, IntegerLinkRecord, IntegerRecord
 from spikebridge.deploy.integer_units import integer_unit
@@ -41,7 +41,9 @@ class IntegerModel(TickRunner):
         for name, q in numbers.items():
             if q.dtype.kind not in "iu":
                 raise DataError(f"the integer model holds {name!r} of {q.dtype}, which are no whole numbers")
-        with _fitting("its numbers"):
+            if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
+                raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
+        with fitting("its numbers"):
             super().__init__(
                 record,
                 {n: IntegerProgram(p.program, _below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
@@ -97,7 +99,7 @@ class IntegerModel(TickRunner):
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
     ) -> tuple[dict[str, Whole], RunnerState]:
-        with _fitting("what came in"):
+        with fitting("what came in"):
             return super().step(inputs, state, listen)
 
     def _input(self, name: str) -> IntegerInputRecord:
@@ -119,8 +121,15 @@ def whole(name: str, x: Values, grid: GridRecord) -> Whole:
 
 
 @contextmanager
-def _fitting(what: str) -> Iterator[None]:
-    """What numpy says where numbers from a file do not fit each other, as one line."""
+def fitting(what: str) -> Iterator[None]:
+    """What numpy says where numbers of an integer model do not fit each other, as one line.
+
+    Example:
+        >>> with fitting("what came in"):
+        ...     np.ones(2) @ np.ones(3)
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: the integer model cannot run, what came in does not fit: ...
+    """
     try:
         yield
     except SpikebridgeError:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Whole: TypeAlias = NDArray[np.int64]
+MOST_SHIFT = 46
 FRACTION = 15  # bits of a decay behind the point
 
 

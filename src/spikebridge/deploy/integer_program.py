@@ -42,6 +42,8 @@ class ProgramRecord:
                 raise DataError(
                     f"there is no operation {record.operation!r}; {did_you_mean(record.operation, known_operations)}"
                 )
+            if not record.sources:
+                raise DataError(f"operation {record.name!r} takes no signal")
             for source in record.sources:
                 if source not in known:
                     raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")

@@ -9,6 +9,8 @@ from spikebridge.deploy.integer_units import IntegerUnitRecord
 from spikebridge.deploy.manifest import FileRecord, Rhythm
 from spikebridge.errors import DataError, did_you_mean
 
+MOST = 1 << 30
+
 
 @dataclass(frozen=True)
 class GridRecord:
@@ -20,8 +22,8 @@ class GridRecord:
 
     def __post_init__(self) -> None:
         """Refuses what no grid can be."""
-        if not 0 < self.scale < math.inf or not self.low <= self.high:
-            raise DataError(f"a grid needs a scale above 0 and low <= high, but got {self}")
+        if not 0 < self.scale < math.inf or not -MOST <= self.low <= self.high <= MOST:
+            raise DataError(f"a grid needs a scale above 0 and low <= high below 2^30, but got {self}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class IntegerPartRecord:
     clock: Rhythm
     program: ProgramRecord
     scale: float
+
+    def __post_init__(self) -> None:
+        """Refuses what no scale can be."""
+        if not 0 < self.scale < math.inf:
+            raise DataError(f"a part needs a scale above 0, but got {self.scale}")
 
 
 @dataclass(frozen=True)

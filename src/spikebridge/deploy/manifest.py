@@ -174,6 +174,15 @@ class SampleRecord:
 
 
 @dataclass(frozen=True)
+class IntegersRecord:
+    """The integer model: its folder, its two files, and what the quantised network gave on the sample."""
+
+    folder: str
+    files: tuple[str, ...]
+    sample: str
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """Size in bytes and SHA-256 of a file."""
 
@@ -188,6 +197,7 @@ class Manifest:
     Attributes:
         left_out: modules of the network that are no part and no unit of its graph, and so not in the bundle.
         card: the model card: data, figures, seed, versions.
+        integers: the same network in whole numbers, where it was quantised.
     """
 
     dt: float
@@ -200,6 +210,7 @@ class Manifest:
     files: dict[str, FileRecord]
     left_out: tuple[str, ...]
     card: dict[str, Any]
+    integers: IntegersRecord | None = None
 
     def __post_init__(self) -> None:
         """Refuses names that lead nowhere."""
@@ -233,6 +244,8 @@ class Manifest:
     def named_files(self) -> list[str]:
         """Every file that something in the bundle needs."""
         names: list[str | None] = [self.sample.file]
+        if self.integers is not None:
+            names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
         for part in self.parts.values():
             names += [part.file, part.initial]
         for link in self.links:

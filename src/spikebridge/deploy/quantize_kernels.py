@@ -74,6 +74,7 @@ class WholeKernel(Kernel):
         if type(kernel) not in (Sum, Mean, Exponential, Alpha, Difference, Taps, Gaussian):
             raise ExportError(f"{path!r} is a {type(kernel).__name__}, a kernel that has no integer form")
         self.kernel, self.region, self.path = kernel, region, path
+        self.num_taps = getattr(kernel, "num_taps", 1)
         self.entry, self.out = Quantizer.of(region), Quantizer.of(region)
         self.sums = Quantizer(region.membranes)
         self.most = 0.0

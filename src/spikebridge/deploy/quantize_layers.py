@@ -71,6 +71,10 @@ class Product(nn.Module):
         y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         return Value(y, scale)
 
+    def counted(self, output: Value) -> dict[str, float]:
+        """A bias is added once a value; products are seen where they happen."""
+        return {"adds": 0 if self._folded()[1] is None else output.x.numel()}
+
     def whole(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Whole weights and bias, and the scale of a sum, one a channel."""
         weight, bias = self._folded()
@@ -117,11 +121,12 @@ class Narrow(nn.Module):
     Args:
         quantizer: of what comes out.
         axis: along which signals stand side by side; None adds them up.
+        num_signals: that are added up.
     """
 
-    def __init__(self, quantizer: Quantizer, axis: int | None = None) -> None:
+    def __init__(self, quantizer: Quantizer, axis: int | None = None, num_signals: int = 1) -> None:
         super().__init__()
-        self.quantizer, self.axis = quantizer, axis
+        self.quantizer, self.axis, self.num_signals = quantizer, axis, num_signals
 
     def forward(self, values: list[Value]) -> Value:
         if values[0].scale is None:
@@ -140,6 +145,10 @@ class Narrow(nn.Module):
         grid = self.quantizer.grid
         settings: Settings = {"low": grid.low, "high": grid.high, "axis": self.axis}
         return Record("narrow", settings, numbers, self.quantizer.scale)
+
+    def counted(self, output: Value) -> dict[str, float]:
+        """Each value that comes in changes its scale, and is added up."""
+        return rescales(output.x.numel() * self.num_signals, self.quantizer.power_of_two)
 
     def _joined(self, xs: list[Tensor]) -> Tensor:
         if self.axis is not None:
@@ -239,6 +248,11 @@ class Plain(nn.Module):
         names |= {nn.AdaptiveAvgPool2d: "sum"}
         name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
         return Record(name, settings, {}, scales[0] / self.window)
+
+
+def rescales(number: int, power_of_two: bool) -> dict[str, float]:
+    """Changes of scale as operations: a product and a shift, or a shift alone, which is no dearer than an addition."""
+    return {"adds" if power_of_two else "macs": number}
 
 
 def ratio_numbers(ratio: Tensor) -> Numbers:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.quantize_arithmetic import FRACTION, double, leak_towards, rescale, snap, up_to_power_of_two
 from spikebridge.deploy.quantize_config import Region
 from spikebridge.deploy.quantize_grid import Grid, Quantizer
-from spikebridge.deploy.quantize_layers import Numbers, Record, Settings, Value, ratio_numbers
+from spikebridge.deploy.quantize_layers import Numbers, Record, Settings, Value, ratio_numbers, rescales
 from spikebridge.errors import ExportError
 from spikebridge.neurons import LIF, PLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
@@ -47,6 +47,7 @@ class WholeNeuron(nn.Module):
                 f"{', '.join(kind.__name__ for kind in KNOWN)}"
             )
         self.layer, self.region, self.path = layer, region, path
+        self.num_currents = 1
         self.most = 0.0
         self.membranes = Quantizer(region.membranes)
         self.effects: dict[str, list[Quantizer]] = {}
@@ -78,6 +79,7 @@ class WholeNeuron(nn.Module):
         self, values: Sequence[Value], batch: int, state: Any, effects: Mapping[str, list[Effect]]
     ) -> tuple[Value, Any]:
         """Rows `(T * B, *N)` of currents that add up."""
+        self.num_currents = len(values)
         if values[0].scale is None:
             return self._watch(_added([value.x for value in values]), batch, state, effects)
         quantities = self.whole()
@@ -102,6 +104,11 @@ class WholeNeuron(nn.Module):
         decay = torch.zeros(()) if isinstance(self.layer, Memoryless) else self._decay()
         bounded = {name: self._bounded(snap(self._quantity(name) / self.scale)) for name in MODULABLE}
         return {**bounded, "decay": snap(double(decay) * 2**FRACTION)}
+
+    def counted(self, output: tuple[Value, Any]) -> dict[str, float]:
+        """One update a neuron and step, and its currents brought into the membrane's scale."""
+        number = output[0].x.numel()
+        return {"updates": number, **rescales(number * self.num_currents, self.region.power_of_two)}
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
         """The integer operation."""

@@ -163,7 +163,8 @@ class Program(nn.Module):
         if module is None:
             region = self.region(sources[0] if sources[0] not in self.inputs else "")
             quantizer = Quantizer.of(region, set(sources) <= self._positive)
-            self._append(name, sources, Narrow(quantizer, node.axis if node.kind == "cat" else None), quantizer)
+            added = Narrow(quantizer, None, len(sources)) if node.kind == "sum" else Narrow(quantizer, node.axis)
+            self._append(name, sources, added, quantizer)
             return
         if isinstance(module, Neuron):
             own = WholeNeuron(module, self.region(name), path)

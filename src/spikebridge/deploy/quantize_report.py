@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikebridge.deploy.integer import IntegerModel
 from spikebridge.deploy.quantize_grid import Quantizer
@@ -92,9 +92,9 @@ def memory(
         model: of `integer_model`.
         inputs: signals that show its shapes.
     """
-    parts = [name for name, part in quantized.parts.items() if program_of(part) is not None]
-    units = [name for name, unit in quantized.units.items() if isinstance(unit, QuantizedUnit)]
-    modules: list[nn.Module] = [*(before.parts[name] for name in parts), *(before.units[name] for name in units)]
+    paths = quantized_paths(quantized)
+    parts = [path for path in paths if path in before.parts]
+    modules = [before.parts[path] if path in before.parts else before.get_submodule(path) for path in paths]
     parameters = sum(p.numel() for module in modules for p in module.parameters())
     one = {name: x[:, :1] for name, x in inputs.items()}
     state, whole = before.initial_state(one), quantized.initial_state(one)
@@ -106,6 +106,12 @@ def memory(
             pairs = zip(program.neurons.values(), whole.parts[name].neurons, strict=True)
             bits += sum(neuron.region.membranes * _numbers(mine) for neuron, mine in pairs)
     return Memory(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
+
+
+def quantized_paths(network: HybridNetwork) -> list[str]:
+    """The parts (`NAME`) and units (`units.LINK`) of a network that are quantised."""
+    parts = [name for name, part in network.parts.items() if program_of(part) is not None]
+    return parts + [f"units.{name}" for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)]
 
 
 def quantizers(network: HybridNetwork) -> dict[str, Quantizer]:

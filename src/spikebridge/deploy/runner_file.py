@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from spikebridge.deploy.bundle import Bundle
+from spikebridge.deploy.integer_bundle import integer_runner
 from spikebridge.deploy.runner import Runner
 from spikebridge.errors import DataError
 
@@ -43,20 +44,27 @@ class Ran:
         return self.ticks / self.seconds if self.seconds > 0 else float("inf")
 
 
-def run_bundle(bundle: Bundle, file: Path | None = None, progress: Callable[[str], None] = lambda line: None) -> Ran:
+def run_bundle(
+    bundle: Bundle,
+    file: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+    *,
+    integers: bool = False,
+) -> Ran:
     """Runs a bundle on a recording, or on its own sample.
 
     Args:
         bundle: an opened one.
         file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
         progress: is told how far it is, once a second.
+        integers: whether what was quantised computes with whole numbers.
 
     Raises:
         DataError: the recording is missing or damaged.
         ShapeError: it does not fit the bundle.
     """
     begun = time.perf_counter()
-    runner = Runner(bundle)
+    runner = integer_runner(bundle) if integers else Runner(bundle)
     if file is None:
         numbers = bundle.numbers(bundle.manifest.sample.file)
         inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
