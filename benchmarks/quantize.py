@@ -1,4 +1,4 @@
-"""What whole numbers cost: accuracy on digits, distance on sensing, before and after quantisation.
+"""What whole numbers cost: accuracy, memory, operations and energy on digits, distance on sensing, before and after.
 
     spikebridge train digits --preset five --out runs/digits-five
     python benchmarks/quantize.py --digits runs/digits-five [--sensing RUN_OR_RECIPE]
@@ -19,6 +19,7 @@ import torch
 
 from spikebridge.deploy import Quantization, Region, integer_model, memory, quantize, saturation
 from spikebridge.recipes import digits
+from spikebridge.recipes.quantization import expenses
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
 from spikebridge.training.environment import describe_environment
 
@@ -27,7 +28,9 @@ CONFIGS = {
     "int8": Region(),
     "int8 power of two": Region(power_of_two=True),
     "int4 weights": Region(weights=4),
+    "int4 weights power of two": Region(weights=4, power_of_two=True),
 }
+AWARE = "int4 weights, trained on"
 NUM_CALIBRATION = 128
 
 
@@ -47,7 +50,7 @@ def main() -> None:
     # the learned hybrid first, in all widths; the others in the usual ones
     jobs = [("learned", name) for name in CONFIGS]
     jobs += [(network, "int8") for network in run.config["networks"] if network != "learned"]
-    jobs += [("learned", "int4 weights, trained on")] if options.aware else []
+    jobs += [("learned", AWARE)] if options.aware else []
     for network, name in jobs:
         if any((row["network"], row["numbers"]) == (network, name) for row in known["digits"]):
             continue
@@ -90,13 +93,14 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
     with torch.no_grad():
         wanted = whole(some)[0]["answer"].numpy()
     given = model.real(model.run(model.enter({key: x.numpy() for key, x in some.items()})))["answer"]
-    most = saturation(whole, inputs)[0]
+    clipped = [[one.path, one.share] for one in saturation(whole, inputs) if one.share > 0]
     return {
         "before": digits.measure(network, config)["accuracy"],
         "after": digits.measure(whole, config)["accuracy"],
         "same_bits": bool(np.array_equal(wanted, given)),
-        "most_clipped": [most.path, most.share],
+        "clipped": clipped,
         "memory": vars(memory(network, whole, model, some)),
+        "expenses": expenses(network, whole, some),
     }
 
 
@@ -128,7 +132,11 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
         inputs = calibration(config, 32)
         whole = quantize(network, inputs, Quantization(tuple(Region(path) for path in REGIONS)))
         before, after = measure(network, config), measure(whole, config)
+        some = {name: x[:, :8] for name, x in inputs.items()}
+        model = integer_model(whole, some)
         rows.append({"network": path, "before": before, "after": after})
+        rows[-1] |= {"clipped": [[one.path, one.share] for one in saturation(whole, some) if one.share > 0]}
+        rows[-1] |= {"memory": vars(memory(network, whole, model, some)), "expenses": expenses(network, whole, some)}
         rows[-1]["loss_px"] = after["mean_distance_px"] - before["mean_distance_px"]
         print(rows[-1], flush=True)
     return rows
