@@ -1,16 +1,18 @@
 """The table of the modulation recipe: methods and seeds, each cell on its own, results merged after every cell.
 
-    python benchmarks/modulation.py [--dataset digits] [--folder RUN] [--methods hmn xdg_ewc] [--seeds 0 1]
+    python benchmarks/modulation.py [--dataset digits] [--folder RUN] [--methods hmn xdg_ewc] [--seeds 0 1] [--rescore]
 
-Digits: 40 tasks in 10 groups, every method, four seeds. MNIST: the six methods that decide whether learned gates are
-worth it (HMN, the fixed projection, the oracle that is told the group, XdG, and both ungated networks with EWC). A
-stopped table goes on where it was; what is there is written at once, with the number of seeds of each row. Rates and
-strengths were chosen on tasks of their own (modulation_tuning.py). Writes benchmarks/results/modulation.json.
+Digits: 40 tasks in 10 groups, every method, four seeds. MNIST: the methods that decide whether learned gates are worth
+it, HMN with and without shared gates beside what is known to be strong: the fixed projection (no training), the oracle
+that is told the group (most transfer), XdG (most accuracy), both ungated networks with EWC (no gates), and the ceiling.
+A stopped table goes on where it was; what is there is written at once, with the number of seeds of each row.
+`--rescore` finds the tasks of trained networks again, where the ways to find them have changed. Rates and strengths
+were chosen on tasks of their own (modulation_tuning.py). Writes benchmarks/results/modulation.json.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -18,20 +20,25 @@ from typing import Any
 
 import torch
 
-from spikebridge.recipes import modulation, modulation_scores, modulation_table
+from spikebridge.recipes import modulation, modulation_evaluation, modulation_scores, modulation_table
+from spikebridge.recipes.modulation_cell import build_branch
+from spikebridge.recipes.modulation_gates import build_gating, code_table
 from spikebridge.recipes.modulation_methods import METHODS
+from spikebridge.recipes.modulation_modes import Modes
+from spikebridge.recipes.modulation_tasks import Pictures
 from spikebridge.training import Run
 from spikebridge.training.atomic import replacing
 from spikebridge.training.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation.json"
-SIX = ("hmn", "projection", "group_ewc", "xdg_ewc", "ann_ewc", "snn_ewc")
+SIX = ("hmn_shared", "projection", "group_ewc", "xdg_ewc", "ann_ewc", "snn_ewc")
+OURS = ("hmn", "hmn_shared")
 CONFIGS = {
     "digits": modulation.PRESETS["table"],
-    "mnist": replace(modulation.PRESETS["mnist"], methods=(*SIX, "single"), num_tasks=40, num_seeds=4),
+    "mnist": replace(modulation.PRESETS["mnist"], methods=(*SIX, "hmn", "single"), num_tasks=40, num_seeds=4),
 }
 # those that decide come first, the slow ones last
-FIRST = ("hmn", "projection", "single", "xdg_ewc", "group_ewc", "ann_ewc", "snn_ewc")
+FIRST = ("hmn", "hmn_shared", "projection", "projection_shared", "single", "xdg_ewc", "group_ewc", "ann_ewc", "snn_ewc")
 LAST = ("wide_ewc", "per_sample")
 LARGE = ("matrix", "representation", "seen", "unseen")
 
@@ -53,36 +60,55 @@ def merged(run: Run) -> dict[str, list[dict[str, Any]]]:
     return {name: sorted(found[name], key=lambda cell: cell["seed"]) for name in METHODS if name in found}
 
 
-def targets(scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The targets that the table decides, with what was measured."""
-    rows: list[dict[str, Any]] = []
-    if "hmn" not in scores:
-        return rows
+def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The targets that the table decides, with what was measured of a method over the seeds that both sides have."""
+    if name not in scores:
+        return []
 
     def both(rival: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """HMN and a rival over the seeds that both have."""
         theirs = {cell["seed"]: cell for cell in scores.get(rival, ())}
-        return [(ours, theirs[ours["seed"]]) for ours in scores["hmn"] if ours["seed"] in theirs]
+        return [(ours, theirs[ours["seed"]]) for ours in scores[name] if ours["seed"] in theirs]
 
+    rows: list[dict[str, Any]] = []
     if pairs := both("single"):
         gap = 100 * fmean(their["acc"] - our["modes"]["inferred"]["1"]["accuracy"] for our, their in pairs)
-        rows.append(_target("points below the ceiling, gate from one picture", gap, 1.0, gap <= 1.0))
+        rows.append(_target("points below the ceiling, task from one picture", gap, 1.0, gap <= 1.0, pairs))
     if pairs := both("xdg_ewc"):
         ratio = fmean(our["transfer"] for our, _ in pairs) / fmean(their["transfer"] for _, their in pairs)
-        rows.append(_target("transfer, times that of XdG at equal opening", ratio, 2.0, ratio >= 2))
-    for rival in ("projection", "group_ewc", "ann_ewc"):
+        rows.append(_target("transfer, times that of XdG at equal opening", ratio, 2.0, ratio >= 2, pairs))
+    for rival in ("projection", "projection_shared", "group_ewc", "ann_ewc"):
         if pairs := both(rival):
             gap = fmean(our["acc"] + our["transfer"] - their["acc"] - their["transfer"] for our, their in pairs)
-            rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0))
-    slope = 100 * fmean(modulation_scores.steady_growth(cell["seconds"]) for cell in scores["hmn"])
-    rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1))
-    drop = fmean(cell["just_learnt_first"] - cell["just_learnt_last"] for cell in scores["hmn"])
-    rows.append(_target("just learnt, first four above last four [points]", 100 * drop, 2.0, 100 * drop <= 2))
+            rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0, pairs))
+    cells = scores[name]
+    slope = 100 * fmean(modulation_scores.steady_growth(cell["seconds"]) for cell in cells)
+    rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1, cells))
+    drop = 100 * fmean(cell["just_learnt_first"] - cell["just_learnt_last"] for cell in cells)
+    rows.append(_target("just learnt, first four above last four [points]", drop, 2.0, drop <= 2, cells))
     return rows
 
 
-def _target(figure: str, measured: float, target: float, met: bool) -> dict[str, Any]:
-    return {"figure": figure, "measured": round(measured, 4), "target": target, "met": met}
+def _target(figure: str, measured: float, target: float, met: bool, of: Sized) -> dict[str, Any]:
+    return {"figure": figure, "measured": round(measured, 4), "target": target, "met": met, "seeds": len(of)}
+
+
+def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[Pictures, Pictures]) -> None:
+    """Finds the tasks of a trained network again; everything else of its results stays."""
+    method, results = METHODS[name], child.results()
+    seed, settings = results["seed"], config.cell(name)
+    tasks = modulation.tasks_of(config, seed, *shown)
+    gating = build_gating(method, tasks, settings.units, seed) if method.has_unit else None
+    branch = build_branch(method, settings, tasks, gating)
+    weights = modulation_evaluation.load_networks(child, branch, gating)
+    gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
+    codes = None if gating is None else code_table(gating.eval(), tasks)
+    modes = Modes(branch, gates, tasks, gating, codes)
+    results["modes"] = {"given": results["modes"]["given"], **modulation_scores.score_modes(modes, method, seed)}
+    if codes is not None:
+        results["memory"]["numbers a task"] = codes.num_numbers // len(codes)
+    if "reshuffled" in results:
+        results["reshuffled"] = modulation_scores.reshuffled(modes, method)
+    child.save_results(results)
 
 
 def write(dataset: str, run: Run) -> None:
@@ -93,7 +119,7 @@ def write(dataset: str, run: Run) -> None:
     content[dataset] = {
         "cells done": sum(map(len, scores.values())),
         "cells planned": planned,
-        "targets": targets(scores),
+        "targets": {name: targets(name, scores) for name in OURS},
         **modulation_table.compare(scores),
         "cells": {
             name: [{key: value for key, value in cell.items() if key not in LARGE} for cell in seeds]
@@ -113,6 +139,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--rescore", action="store_true")
     words = parser.parse_args()
     torch.set_num_threads(1)
     config = CONFIGS[words.dataset]
@@ -122,7 +149,10 @@ def main() -> None:
         if (words.methods and name not in words.methods) or (words.seeds and seed not in words.seeds):
             continue
         child = run.child(f"{name}/seed-{seed}")
-        if not child.finished:
+        if words.rescore:
+            if child.finished and METHODS[name].is_gated and not METHODS[name].per_sample:
+                rescore(config, name, child, shown)
+        elif not child.finished:
             found = modulation.train_one(config, name, seed, child, shown, quiet=True)
             print(name, seed, f"ACC {found['acc']:.4f}", f"transfer {found['transfer']}", flush=True)
         write(words.dataset, run)

@@ -1,6 +1,7 @@
 """Backbone, units, opening, objectives and the search for the task."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from spikebridge.networks import (
     DensityController,
     GateTable,
     Gating,
+    GaussianTable,
     KWinners,
     PairedPictures,
     over_samples,
@@ -24,6 +26,7 @@ from spikebridge.networks import (
 from spikebridge.networks.modulation_inference import means_of
 from spikebridge.networks.modulation_objectives import OBJECTIVES, bin_loss, cosines, floor_loss
 from spikebridge.networks.modulation_opening import opening_report
+from spikebridge.networks.modulation_sharing import take_over
 
 
 def drives(*shape: int, seed: int = 0) -> Tensor:
@@ -171,6 +174,59 @@ def test_a_table_has_one_bit_a_neuron_and_task() -> None:
         GateTable([torch.ones(2, 3).bool(), torch.ones(1, 3).bool()])
     with pytest.raises(ShapeError, match="8 neurons"):
         table().infer_task([torch.ones(1, 3)])
+
+
+def test_how_numbers_vary_together_tells_tasks_of_one_mean_apart() -> None:
+    draw = torch.Generator().manual_seed(0)
+    first = torch.randn(4000, 3, generator=draw) @ torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.4, 0.0], [0.0, 0.0, 1.0]])
+    second = first * torch.tensor([1.0, -1.0, 1.0])  # the same variances, the other correlation
+    found = GaussianTable.fit([first[:2000], second[:2000]])
+    right = [(found.infer_task(x[2000:]).task == k).float().mean().item() for k, x in enumerate((first, second))]
+    assert min(right) > 0.75
+    # samples of one task together, and memory that does not depend on how many samples there were
+    assert found.infer_task(first[2000:], num_samples=10).task.tolist() == [0] * 200
+    assert (len(found), found.num_numbers) == (2, 2 * (3 + 6))
+
+
+def test_likelihoods_are_those_of_the_normal_distribution() -> None:
+    covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+    mean, x = torch.tensor([1.0, -1.0]), torch.tensor([[0.0, 0.0], [2.0, 1.0]])
+    exact = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
+    found = GaussianTable(mean[None], covariance[None]).likelihoods(x)[:, 0]
+    assert torch.allclose(found - exact, torch.full((2,), math.log(2 * math.pi)), atol=1e-5)
+
+
+def test_numbers_that_never_change_do_not_decide_alone() -> None:
+    values = torch.cat([drives(200, 2), torch.zeros(200, 1)], 1)
+    guess = GaussianTable.fit([values, values + torch.tensor([5.0, 5.0, 0.0])]).infer_task(torch.zeros(1, 3))
+    assert guess.task.tolist() == [0]
+    with pytest.raises(ShapeError, match="of 3 numbers, but got 2"):
+        GaussianTable.fit([values]).infer_task(torch.zeros(1, 2))
+    with pytest.raises(ShapeError, match="do not go with"):
+        GaussianTable(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+@given(st.floats(0, 1), st.integers(0, 2**16))
+@settings(max_examples=30, deadline=None)
+def test_sharing_keeps_the_opening_and_takes_over_the_share(share: float, seed: int) -> None:
+    values = drives(1, 40, seed=seed)
+    drive = torch.cat([values, values + 0.3 * drives(2, 40, seed=seed + 1)])  # three alike tasks
+    own = KWinners(0.25)(drive[None, None], 1)[0][0, 0].bool()
+    (gates,) = take_over([own], [drive], share, near=0.0)
+    assert gates.sum(1).tolist() == [10, 10, 10]
+    assert torch.equal(gates[0], own[0])
+    assert int((gates[1] & gates[0]).sum()) >= round(10 * share)
+
+
+def test_a_task_that_is_near_to_none_keeps_its_own_gate() -> None:
+    drive = torch.tensor([[3.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 2.0], [0.0, 1.0, 3.0, 2.0]])
+    own = KWinners(0.5)(drive[None, None], 1)[0][0, 0].bool()
+    (gates,) = take_over([own], [drive], share=1.0)
+    assert gates.int().tolist() == [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    # no later task is looked at
+    assert torch.equal(take_over([own[:2]], [drive[:2]], share=1.0)[0], gates[:2])
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        take_over([own], [drive], share=1.5)
 
 
 def test_queries_are_means_of_neighbours_alone() -> None:

@@ -79,7 +79,7 @@ def test_evaluating_again_gives_the_accuracies_of_the_run(trained: tuple[Run, di
     run, results = trained
     found = modulation.evaluate(Run.open(run.path))
     assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
-    assert set(found["modes"]) == {"given", "inferred", "direct", "per_sample", "two_nearest"}
+    assert set(found["modes"]) == {"given", "inferred", "nearest_gate", "direct", "per_sample", "two_nearest"}
     assert found["num_tasks"] == QUICK.num_tasks
     # weights are kept in half precision
     assert found["acc"] == pytest.approx(rows(results)["hmn"]["ACC"], abs=0.01)
@@ -127,6 +127,10 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
         config, "hmn", 0, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
     )
     assert numbers(again) == numbers(whole)
+    # sub-networks taken before the kill are there too, and their files are gone
+    kept = [(tmp_path / name / "weights_snapshots.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert kept[0] == kept[1]
+    assert not list(tmp_path.rglob("snapshots"))
 
 
 def test_snapshots_give_transfer_on_other_pictures_without_training(tmp_path: Path) -> None:
@@ -139,7 +143,7 @@ def test_snapshots_give_transfer_on_other_pictures_without_training(tmp_path: Pa
         assert found[key] == pytest.approx(own[name], abs=0.03)
 
 
-@pytest.mark.parametrize("name", ["hmn", "projection", "hmn_bins", "xdg_ewc", "group_ewc"])
+@pytest.mark.parametrize("name", ["hmn", "hmn_shared", "projection", "hmn_bins", "xdg_ewc", "group_ewc"])
 def test_gates_come_from_training_pictures_alone(name: str) -> None:
     method, units = METHODS[name], TINY.units
     train, test = modulation.recordings(TINY)
@@ -258,8 +262,10 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
 def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None:
     tasks = modulation.tasks_of(TINY, 0, *modulation.recordings(TINY))
     cell = modulation_cell.run_cell(METHODS["projection"], TINY.cell("projection"), tasks, 0, None, quiet=True)
-    modes = Modes(cell.branch, cell.gates or [], tasks, cell.gating)
-    assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.inferred().accuracy)
-    assert modes.inferred(num_samples=20).task >= modes.inferred().task
+    modes = Modes(cell.branch, cell.gates or [], tasks, cell.gating, cell.codes)
+    assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.nearest_gate().accuracy)
+    assert modes.nearest_gate(num_samples=20).task >= modes.nearest_gate().task
     with pytest.raises(ConfigError, match="gates that units make"):
         Modes(cell.branch, cell.gates or [], tasks, None).inferred()
+    with pytest.raises(ConfigError, match="table of Gaussians"):
+        Modes(cell.branch, cell.gates or [], tasks, cell.gating).inferred()

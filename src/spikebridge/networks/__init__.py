@@ -8,7 +8,7 @@ from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.modulation import Branch, BranchSettings
 from spikebridge.networks.modulation_backbone import Backbone, BinUnit, Gating, over_samples
 from spikebridge.networks.modulation_cut import cut_branch, open_places, per_sample_logits
-from spikebridge.networks.modulation_inference import GateTable, InputTable
+from spikebridge.networks.modulation_inference import GateTable, GaussianTable, few_drives
 from spikebridge.networks.modulation_opening import DensityController, KWinners
 from spikebridge.networks.modulation_pairs import PairedPictures
 from spikebridge.networks.opencv_trackers import OpenCVTracker
@@ -34,8 +34,8 @@ __all__ = [
     "FrameTracker",
     "GateTable",
     "Gating",
+    "GaussianTable",
     "Hold",
-    "InputTable",
     "KWinners",
     "Kalman",
     "OpenCVTracker",
@@ -45,6 +45,7 @@ __all__ = [
     "SensingTracker",
     "Sensitize",
     "cut_branch",
+    "few_drives",
     "fit_kalman",
     "matched",
     "num_parameters",

@@ -3,7 +3,8 @@
 | mode | gate at test | kept |
 |---|---|---|
 | given | looked up by the task's number: the only one that is told | one gate a task |
-| inferred | of the task whose stored gate is nearest to the drive of a few samples | one gate a task |
+| inferred | of the task whose Gaussian on a few neurons' drives is the likeliest | one gate and one Gaussian a task |
+| nearest gate | of the task whose stored gate is nearest to the drive of a few samples | one gate a task |
 | direct | of the samples' own drive | nothing |
 | per sample | direct with one sample, and trained so | nothing |
 
@@ -86,29 +87,87 @@ class GateTable:
         return (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._codes.T
 
 
-class InputTable:
-    """Mean and variance of each task's training inputs: a Gaussian on the raw input, for networks without a unit.
+class GaussianTable:
+    """A Gaussian of each task on a few numbers of a recording, with its whole covariance; of fixed size a task.
+
+    Mates of a group have nearly the same mean, so the nearest mean or gate confuses them. What tells them apart is how
+    numbers vary together, and that shows in a single recording.
 
     Args:
-        means: `(K, d)`.
-        variances: `(K, d)`.
+        means: `(K, r)`.
+        covariances: `(K, r, r)`, positive definite.
+
+    Raises:
+        ShapeError: shapes that do not fit.
 
     Example:
-        >>> table = InputTable(torch.tensor([[0.0], [4.0]]), torch.ones(2, 1))
-        >>> table.infer_task(torch.tensor([[1.0], [3.0]])).task.tolist()
+        >>> alike, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
+        >>> table = GaussianTable(torch.zeros(2, 2), torch.stack([alike, opposite]))  # one mean for both tasks
+        >>> table.infer_task(torch.tensor([[2.0, 1.5], [-1.0, 1.0]])).task.tolist()
         [0, 1]
     """
 
-    def __init__(self, means: Float[Tensor, "K d"], variances: Float[Tensor, "K d"]) -> None:
-        self.means = means
-        # pixels that never change would decide alone
-        self.variances = variances + 0.05 * variances.mean()
+    def __init__(self, means: Float[Tensor, "K r"], covariances: Float[Tensor, "K r r"]) -> None:
+        if covariances.shape != (*means.shape, means.shape[-1]):
+            raise ShapeError(f"means of {tuple(means.shape)} do not go with covariances of {tuple(covariances.shape)}")
+        self.means, self.covariances = means, covariances
+        self._roots = torch.linalg.cholesky(covariances)
 
-    def infer_task(self, x: Float[Tensor, "Q d"]) -> Guess:
-        """The likeliest task of each query; similarity and margin are log-likelihoods."""
-        inverse = 1 / self.variances
-        square = (x**2) @ inverse.T - 2 * x @ (self.means * inverse).T + (self.means**2 * inverse).sum(1)
-        return _guess(-0.5 * (square + self.variances.log().sum(1)), None)
+    @classmethod
+    def fit(cls, samples: Sequence[Float[Tensor, "S r"]], ridge: float = 0.01) -> "GaussianTable":
+        """Mean and covariance of each task's training recordings.
+
+        Args:
+            samples: of each task.
+            ridge: added to every variance, as a share of their mean: numbers that hang together would decide alone.
+        """
+        means, covariances = [], []
+        for values in samples:
+            spread = torch.cov(values.T).reshape(values.shape[1], values.shape[1])
+            floor = (ridge * spread.diagonal().mean()).clamp(min=1e-12)
+            means.append(values.mean(0))
+            covariances.append(spread + floor * torch.eye(len(spread)))
+        return cls(torch.stack(means), torch.stack(covariances))
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    @property
+    def num_numbers(self) -> int:
+        """Memory of the table: of each task a mean and half of a symmetric matrix."""
+        kept = self.means.shape[1]
+        return len(self) * kept * (kept + 3) // 2
+
+    def likelihoods(self, x: Float[Tensor, "Q r"]) -> Float[Tensor, "Q K"]:
+        """The log-likelihood of each query under each task, up to a constant."""
+        if x.shape[-1] != self.means.shape[1]:
+            raise ShapeError(f"the table has Gaussians of {self.means.shape[1]} numbers, but got {x.shape[-1]}")
+        columns = []
+        for mean, root in zip(self.means, self._roots, strict=True):
+            away = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
+            columns.append(-0.5 * away.square().sum(0) - root.diagonal().log().sum())
+        return torch.stack(columns, 1)
+
+    def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> Guess:
+        """The likeliest task of each `num_samples` recordings of one task, in their order.
+
+        Similarity and margin are log-likelihoods a recording.
+        """
+        return _guess(means_of(self.likelihoods(x), num_samples), None)
+
+
+def few_drives(drives: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
+    """The drives of the first neurons of each layer, as many of each: what a Gaussian of a task is kept of.
+
+    Args:
+        drives: of each hidden layer.
+        number: of neurons in all; of a smaller layer all are taken.
+
+    Example:
+        >>> few_drives([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]])], number=4).tolist()
+        [[1.0, 2.0, 4.0, 5.0]]
+    """
+    return torch.cat([layer[:, : max(1, number // len(drives))] for layer in drives], 1)
 
 
 def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q C"]:

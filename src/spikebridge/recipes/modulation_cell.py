@@ -14,8 +14,10 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation import Branch, BranchSettings
 from spikebridge.networks.modulation_backbone import Gating
 from spikebridge.networks.modulation_cut import cut_branch, open_places
-from spikebridge.recipes.modulation_gates import UnitSettings, build_gating, gates_of, train_gating
+from spikebridge.networks.modulation_inference import GaussianTable
+from spikebridge.recipes.modulation_gates import UnitSettings, build_gating, code_table, gates_of, train_gating
 from spikebridge.recipes.modulation_methods import Method, consolidation
+from spikebridge.recipes.modulation_snapshots import Snapshots
 from spikebridge.recipes.modulation_tasks import TaskSequence
 from spikebridge.training import ContinualSettings, Learnt, Opening, Run, learn
 from spikebridge.training.generators import derived_seed
@@ -62,6 +64,7 @@ class Cell:
         branch: trained.
         gates: `(K, C)` a layer; None where nothing is closed.
         gating: backbone and units; None without.
+        codes: a Gaussian of each task on a few drives, by which a task is found again; None without units.
         learnt: matrix R, seconds, rows.
         notes: of the units' training.
         snapshots: sub-networks before and after their task, where they were asked for.
@@ -70,9 +73,10 @@ class Cell:
     branch: Branch
     gates: list[Tensor] | None
     gating: Gating | None
+    codes: GaussianTable | None
     learnt: Learnt
     notes: dict[str, Any]
-    snapshots: dict[str, Tensor]
+    snapshots: Snapshots | None
 
 
 def logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
@@ -133,20 +137,24 @@ def run_cell(
         notes = train_gating(gating, method, sequence, settings.units, seed, child, quiet)
         gating.eval()
     gates = gates_of(method, sequence, settings.units, seed, gating)
+    codes = None if gating is None else code_table(gating, sequence)
     branch = build_branch(method, settings, sequence, gating)
     start(branch, settings, seed, gates).to(settings.device)
     if gating is not None:
         gating.to(settings.device)
     if method.alone:
         learnt = _alone(branch, settings, sequence, seed, quiet)
-        return Cell(branch.cpu(), gates, gating, learnt, notes, {})
+        return Cell(branch.cpu(), gates, gating, codes, learnt, notes, None)
     kept = consolidation(method, settings.strength, settings.num_fisher, seed, _chunk(branch, settings, method))
     openings = None
     if gates is not None and not method.per_sample:
         rows = [[layer[k].to(settings.device) for layer in gates] for k in range(len(gates[0]))]
         every = [opening_of(branch, row, settings.cut) for row in rows]
         openings = every.__getitem__
-    taken = _Snapshots(branch, gates) if snapshots and gates is not None else None
+    tasks = None if run is None else run.child("tasks")
+    taken = None
+    if snapshots and gates is not None:
+        taken = Snapshots(branch, gates, None if tasks is None else tasks.path / "snapshots")
     learnt = learn(
         branch,
         sequence.tasks(),
@@ -157,11 +165,11 @@ def run_cell(
         forward=partial(logits_by_own_gate, gating=gating) if method.per_sample and gating is not None else logits,
         measure=taken,
         settings=_loop_settings(settings, seed, quiet),
-        run=None if run is None else run.child("tasks"),
+        run=tasks,
     )
     if gating is not None:
         gating.cpu()
-    return Cell(branch.cpu(), gates, gating, learnt, notes, {} if taken is None else taken.kept)
+    return Cell(branch.cpu(), gates, gating, codes, learnt, notes, taken)
 
 
 def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence, gating: Gating | None) -> Branch:
@@ -234,24 +242,3 @@ def _chunk(branch: Branch, settings: CellSettings, method: Method) -> int:
     first, second = (size * share for size, share in zip(branch.num_hidden, shares, strict=True))
     numbers = branch.sizes[0] * first + first * second + second * NUM_CLASSES
     return max(1, min(64, int(5e7 / numbers)))
-
-
-class _Snapshots:
-    """Each task's sub-network before and after it was learnt, as numbers by name."""
-
-    def __init__(self, branch: Branch, gates: list[Tensor]) -> None:
-        self.gates = gates
-        self.kept: dict[str, Tensor] = {}
-        self._take(branch, 0, "before")
-
-    def __call__(self, module: nn.Module, num_learnt: int) -> dict[str, float]:
-        if isinstance(module, Branch):
-            self._take(module, num_learnt - 1, "after")
-            if num_learnt < len(self.gates[0]):
-                self._take(module, num_learnt, "before")
-        return {}
-
-    def _take(self, branch: Branch, task: int, when: str) -> None:
-        part = cut_branch(branch, [layer[task] for layer in self.gates])
-        for name, parameter in part.named_parameters():
-            self.kept[f"{when}.{task}.{name}"] = parameter.detach().cpu().clone()

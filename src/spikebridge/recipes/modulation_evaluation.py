@@ -14,10 +14,12 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.modulation import Branch
 from spikebridge.networks.modulation_backbone import Gating
 from spikebridge.networks.modulation_cut import cut_branch
+from spikebridge.networks.modulation_inference import GaussianTable
 from spikebridge.networks.modulation_opening import opening_report
 from spikebridge.recipes.modulation_cell import Cell, CellSettings, start
 from spikebridge.recipes.modulation_methods import METHODS
 from spikebridge.recipes.modulation_modes import Modes
+from spikebridge.recipes.modulation_snapshots import packed, unpacked
 from spikebridge.recipes.modulation_tasks import Pictures, TaskSequence
 from spikebridge.training import Run, read_weights, save_weights
 
@@ -32,7 +34,7 @@ class Evaluation:
     method: str = "hmn"
     """Which of the run's methods; one whose gates units make."""
     num_samples: int = 1
-    """Unlabelled pictures of one task from which its stored gate is inferred."""
+    """Unlabelled pictures of one task from which it is inferred."""
     direct_samples: int = 20
     """Unlabelled pictures of one task of which its gate is made directly, without a table."""
     per_sample_pictures: int = 500
@@ -56,49 +58,19 @@ def pictures_of_file(path: Path, num_features: int) -> Pictures:
 
 
 def save_cell(cell: Cell, sequence: TaskSequence, run: Run) -> None:
-    """Writes what an evaluation needs: weights in half precision, gates, orders, snapshots as bytes."""
+    """Writes what an evaluation needs: weights in half precision, gates, Gaussians, orders, snapshots as bytes."""
     weights = {f"branch.{name}": value.half() for name, value in cell.branch.state_dict().items()}
     if cell.gating is not None:
         weights |= {f"gating.{name}": value.half() for name, value in cell.gating.state_dict().items()}
     if cell.gates is not None:
         weights |= {f"gates.{n}": layer.to(torch.uint8) for n, layer in enumerate(cell.gates)}
+    if cell.codes is not None:
+        weights |= {"codes.means": cell.codes.means, "codes.covariances": cell.codes.covariances}
     weights["orders"] = sequence.orders.permutations[sequence.learnt].to(torch.int16)
     run.save_weights(weights)
-    if cell.snapshots and cell.gates is not None and run.writes:
-        save_weights(run.path / SNAPSHOTS, packed(cell.snapshots, cell.branch, cell.gates))
-
-
-def packed(snapshots: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
-    """Snapshots as bytes: how far each weight is from where it ended, in 127ths of the tensor's largest way.
-
-    Args:
-        snapshots: `before.TASK.NAME` and `after.TASK.NAME`.
-        branch: as it ended.
-        gates: `(K, C)` a layer.
-    """
-    found = {}
-    for key, (now, value) in _with_end(snapshots, branch, gates).items():
-        way = value - now
-        step = way.abs().max().clamp(min=1e-12) / 127
-        found[key] = (way / step).round().to(torch.int8)
-        found[f"{key}.step"] = step.reshape(1)
-    return found
-
-
-def unpacked(bytes_: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
-    """Snapshots from their bytes."""
-    ways = {key: value * bytes_[f"{key}.step"] for key, value in bytes_.items() if not key.endswith(".step")}
-    return {key: now + way for key, (now, way) in _with_end(ways, branch, gates).items()}
-
-
-def _with_end(values: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    parts = [dict(_part(branch, gates, k).named_parameters()) for k in range(len(gates[0]))]
-    ends = {key: parts[int(key.split(".")[1])][key.split(".", 2)[2]].detach() for key in values}
-    return {key: (ends[key], values[key]) for key in values}
-
-
-def _part(branch: Branch, gates: list[Tensor], task: int) -> Branch:
-    return cut_branch(branch, [layer[task] for layer in gates])
+    if cell.snapshots is not None and cell.gates is not None and run.writes:
+        save_weights(run.path / SNAPSHOTS, packed(cell.snapshots.taken, cell.branch, cell.gates))
+        cell.snapshots.forget()
 
 
 def chosen(run: Run, method: str) -> tuple[str, Run]:
@@ -115,6 +87,10 @@ def chosen(run: Run, method: str) -> tuple[str, Run]:
     if method not in kept:
         raise ConfigError(f"the run has no weights of {method!r} to evaluate; it has {', '.join(kept) or 'none'}")
     return method, kept[method]
+
+
+def _part(branch: Branch, gates: list[Tensor], task: int) -> Branch:
+    return cut_branch(branch, [layer[task] for layer in gates])
 
 
 def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:
@@ -135,11 +111,11 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
 
 def load_cell(
     run: Run, branch: Branch, gating: Gating | None, sequence: TaskSequence
-) -> tuple[list[Tensor], dict[str, Tensor]]:
+) -> tuple[list[Tensor], GaussianTable | None, dict[str, Tensor]]:
     """Puts what `save_cell` wrote into place.
 
     Returns:
-        the gates `(K, C)` a layer, and the snapshots, if there are any.
+        the gates `(K, C)` a layer, the Gaussian of each task, and the snapshots, if there are any.
 
     Raises:
         DataError: weights of another network.
@@ -147,12 +123,15 @@ def load_cell(
     weights = load_networks(run, branch, gating)
     try:
         gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
+        codes = None
+        if "codes.means" in weights:
+            codes = GaussianTable(weights["codes.means"], weights["codes.covariances"])
         sequence.orders.permutations[sequence.learnt] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{run.path / WEIGHTS} is of another network: {error}") from error
     if not (run.path / SNAPSHOTS).is_file():
-        return gates, {}
-    return gates, unpacked(read_weights(run.path / SNAPSHOTS), branch, gates)
+        return gates, codes, {}
+    return gates, codes, unpacked(read_weights(run.path / SNAPSHOTS), branch, gates)
 
 
 def _named(weights: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
@@ -184,12 +163,12 @@ def evaluate_cell(
     """
     if gating is None:
         raise ConfigError("only methods whose gates units make can be evaluated without being told the task")
-    gates, snapshots = load_cell(run, branch, gating.eval(), sequence)
-    modes = Modes(branch, gates, sequence, gating)
+    gates, codes, snapshots = load_cell(run, branch, gating.eval(), sequence)
+    modes = Modes(branch, gates, sequence, gating, codes)
     number = len(sequence.test.labels)
     samples, direct = min(options.num_samples, number), min(options.direct_samples, number)
     few = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
-    inferred = modes.inferred(samples)
+    inferred = modes.nearest_gate(samples) if codes is None else modes.inferred(samples)
     given = modes.given()
     opening = opening_report(gates)
     return {
@@ -201,6 +180,7 @@ def evaluate_cell(
             "inferred": inferred.accuracy,
             "direct": modes.direct(direct),
             "per_sample": Modes(branch, gates, few, gating).direct(1),
+            "nearest_gate": modes.nearest_gate(samples).accuracy,
             "two_nearest": modes.two_nearest(),
         },
         "right_task": inferred.task,

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation_backbone import Backbone, BinUnit, Gating
+from spikebridge.networks.modulation_inference import GaussianTable, few_drives
 from spikebridge.networks.modulation_objectives import OBJECTIVES, bin_loss, cosines, floor_loss
 from spikebridge.networks.modulation_opening import KWinners
 from spikebridge.networks.modulation_pairs import PairBatch, PairedPictures
+from spikebridge.networks.modulation_sharing import take_over
 from spikebridge.recipes.modulation_methods import Method
 from spikebridge.recipes.modulation_tasks import TaskSequence
 from spikebridge.training import WHOLE, Phase, RandomGates, Run, Settings, fit
@@ -140,6 +142,24 @@ def task_drives(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> li
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
+def code_table(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> GaussianTable:
+    """What tells the tasks to learn apart: of each a Gaussian on a few drives of its training pictures."""
+    samples = []
+    with torch.no_grad():
+        for task in sequence.learnt:
+            shown = sequence.train.parts_in_order(sequence.orders.permutations[task], chunk)
+            samples.append(torch.cat([few_drives(gating.drives(part)) for part in shown]))
+    return GaussianTable.fit(samples)
+
+
+def input_reader(sequence: TaskSequence, seed: int, number: int = 64) -> Gating:
+    """A fixed random projection of the input to a few numbers, for methods whose gates no unit makes."""
+    train = sequence.train
+    backbone = Backbone(train.inputs.shape[-1], (number // 2, number // 2), train.num_steps)
+    backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1))).fit_centre(train.means.unsqueeze(0))
+    return Gating(backbone, [KWinners(1.0), KWinners(1.0)])
+
+
 def gates_of(
     method: Method, sequence: TaskSequence, settings: UnitSettings, seed: int, gating: Gating | None
 ) -> list[Tensor] | None:
@@ -150,7 +170,9 @@ def gates_of(
     if not method.is_gated:
         return None
     if gating is not None:
-        return gating.gates(task_drives(gating, sequence), num_samples=1)
+        drives = task_drives(gating, sequence)
+        own = gating.gates(drives, num_samples=1)
+        return take_over(own, drives, method.shares) if method.shares else own
     draw = RandomGates(settings.num_hidden, settings.rho, derived_seed(seed, 3))
     numbers = sequence.group if method.gates == "group" else sequence.learnt
     rows = [draw(number) for number in numbers]

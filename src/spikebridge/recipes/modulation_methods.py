@@ -24,6 +24,7 @@ class Method:
             backbone and gate table.
         alone: a fresh network for each task, of as many neurons as a task opens: the ceiling.
         per_sample: each sample opens neurons by itself, in training too.
+        shares: of its open neurons, what a task takes over from the nearest task before it, if one is near.
     """
 
     about: str
@@ -33,6 +34,7 @@ class Method:
     size: Literal["gated", "plain", "wide"] = "plain"
     alone: bool = False
     per_sample: bool = False
+    shares: float = 0.0
 
     @property
     def has_unit(self) -> bool:
@@ -45,12 +47,20 @@ class Method:
         return self.gates != "none"
 
 
+SHARES = 1.0  # chosen on tuning tasks
+
 METHODS = {
     "hmn": Method("learned unit (dissimilarity), EWC", "dissimilarity", "ewc", size="gated"),
+    "hmn_shared": Method(
+        "learned unit, alike tasks share a gate, EWC", "dissimilarity", "ewc", size="gated", shares=SHARES
+    ),
     "hmn_similarity": Method("learned unit (similarity), EWC", "similarity", "ewc", size="gated"),
     "hmn_bins": Method("learned unit of bins, EWC", "bins", "ewc", size="gated"),
     "hmn_no_ewc": Method("learned unit (dissimilarity), nothing kept", "dissimilarity", size="gated"),
     "projection": Method("fixed random projection, EWC", "projection", "ewc", size="gated"),
+    "projection_shared": Method(
+        "fixed random projection, alike tasks share a gate, EWC", "projection", "ewc", size="gated", shares=SHARES
+    ),
     "untrained": Method("untrained backbone, EWC", "untrained", "ewc", size="gated"),
     "xdg": Method("XdG: a random gate a task", "random", size="gated"),
     "xdg_ewc": Method("XdG, EWC", "random", "ewc", size="gated"),

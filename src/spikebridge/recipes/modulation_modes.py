@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation import Branch
 from spikebridge.networks.modulation_backbone import Gating
 from spikebridge.networks.modulation_cut import cut_branch, per_sample_logits
-from spikebridge.networks.modulation_inference import GateTable, Guess, InputTable, means_of
+from spikebridge.networks.modulation_inference import GateTable, GaussianTable, Guess, few_drives, means_of
 from spikebridge.recipes.modulation_tasks import TaskSequence
 
+Way: TypeAlias = Literal["given", "inferred", "nearest gate"]
 SHARPNESS = 100.0  # of the weights of the two nearest gates, chosen on tuning tasks
 
 
@@ -39,10 +40,19 @@ class Modes:
         gates: of all tasks, `(K, C)` a layer.
         sequence: tasks.
         gating: backbone and units; None for gates that no unit makes.
+        codes: a Gaussian of each task on a few drives, for `inferred`.
     """
 
-    def __init__(self, branch: Branch, gates: Sequence[Tensor], sequence: TaskSequence, gating: Gating | None) -> None:
+    def __init__(
+        self,
+        branch: Branch,
+        gates: Sequence[Tensor],
+        sequence: TaskSequence,
+        gating: Gating | None,
+        codes: GaussianTable | None = None,
+    ) -> None:
         self.branch, self.gates, self.sequence, self.gating = branch.eval(), list(gates), sequence, gating
+        self.codes = codes
         self.parts = [cut_branch(branch, [layer[k] for layer in gates]) for k in range(len(gates[0]))]
 
     def given(self) -> float:
@@ -53,11 +63,22 @@ class Modes:
         """Accuracy of a sub-network on the test pictures of a task."""
         return float(self._hits(part, self.shown(task)).mean())
 
-    def inferred(self, num_samples: int = 1, table: GateTable | None = None) -> Found:
-        """The stored gate nearest to the drive of so many unlabelled samples of one task."""
+    def inferred(self, num_samples: int = 1) -> Found:
+        """The task that the drives of so many unlabelled samples of one task are likeliest of."""
+        gating, codes = self._need_gating(), self._need_codes()
+        return self._by_guess(lambda x: codes.infer_task(few_drives(gating.drives(x)), num_samples), num_samples)
+
+    def nearest_gate(self, num_samples: int = 1, table: GateTable | None = None) -> Found:
+        """The stored gate nearest to the mean drive of so many unlabelled samples of one task."""
         gating = self._need_gating()
         known = table or GateTable(self.gates)
-        return self._by_guess(num_samples, lambda x: [*gating.drives(x)], known.infer_task)
+        return self._by_guess(
+            lambda x: known.infer_task([means_of(drive, num_samples) for drive in gating.drives(x)]), num_samples
+        )
+
+    def by_input(self, reads: Gating, table: GaussianTable, num_samples: int = 1) -> Found:
+        """As `inferred`, by a fixed random projection of the input: for gates that no unit makes."""
+        return self._by_guess(lambda x: table.infer_task(few_drives(reads.drives(x)), num_samples), num_samples)
 
     def two_nearest(self, sharpness: float = SHARPNESS) -> float:
         """One unlabelled picture, but the answers of the two nearest gates, weighted by how near they are.
@@ -67,7 +88,7 @@ class Modes:
         """
         gating, table, labels = self._need_gating(), GateTable(self.gates), self.sequence.test.labels
         if len(table) < 2:
-            return self.inferred().accuracy
+            return self.nearest_gate().accuracy
         scores = []
         for k in range(len(self.parts)):
             x = self.shown(k)
@@ -82,10 +103,6 @@ class Modes:
                         answer[chosen] += weights[chosen, place, None] * chances
             scores.append((answer.argmax(1) == labels).float().mean())
         return float(torch.stack(scores).mean())
-
-    def by_input(self, table: InputTable, num_samples: int = 1) -> Found:
-        """The task of the likeliest Gaussian on the raw input: for gates that no unit makes."""
-        return self._by_guess(num_samples, lambda x: [x.mean(0)], lambda means: table.infer_task(means[0]))
 
     def direct(self, num_samples: int = 1) -> float:
         """Gates of so many samples' own drive; no table."""
@@ -106,15 +123,25 @@ class Modes:
             scores.append((logits.argmax(1) == self.sequence.test.labels[:used]).float().mean())
         return float(torch.stack(scores).mean())
 
-    def reshuffled(self, task: int, share: float, inferred: bool) -> float:
-        """Accuracy on a task that nobody has learnt: a window of a learnt order, shuffled once more."""
+    def reshuffled(self, task: int, share: float, way: Way) -> float:
+        """Accuracy on a task that nobody has learnt: a window of a learnt order, shuffled once more.
+
+        Args:
+            task: the learnt one.
+            share: of its order.
+            way: how the gate is found for each picture.
+        """
         draw = torch.Generator().manual_seed(1 + task)
         order = self.sequence.orders.reshuffled(self.sequence.learnt[task], share, draw)
         x = self.sequence.test.in_order(order)
-        if not inferred:
+        if way == "given":
             return float(self._hits(self.parts[task], x).mean())
         with torch.no_grad():
-            guess = GateTable(self.gates).infer_task(self._need_gating().drives(x))
+            drives = self._need_gating().drives(x)
+            near = way == "nearest gate"
+            guess = (
+                GateTable(self.gates).infer_task(drives) if near else self._need_codes().infer_task(few_drives(drives))
+            )
         return float(self._hits_by_guess(x, guess.task).mean())
 
     def shown(self, task: int) -> Tensor:
@@ -138,6 +165,11 @@ class Modes:
             raise ConfigError("only gates that units make can be found from pictures")
         return self.gating
 
+    def _need_codes(self) -> GaussianTable:
+        if self.codes is None:
+            raise ConfigError("inferring the task needs a table of Gaussians; give codes=code_table(gating, sequence)")
+        return self.codes
+
     def _hits(self, part: Branch, x: Tensor) -> Tensor:
         with torch.no_grad():
             return (part(x).argmax(1) == self.sequence.test.labels).float()
@@ -151,18 +183,13 @@ class Modes:
                 hits[chosen] = (answer == self.sequence.test.labels[chosen]).float()
         return hits
 
-    def _by_guess(
-        self,
-        num_samples: int,
-        look: Callable[[Tensor], list[Tensor]],
-        infer: Callable[[list[Tensor]], Guess],
-    ) -> Found:
+    def _by_guess(self, look: Callable[[Tensor], Guess], num_samples: int) -> Found:
         group = torch.tensor(self.sequence.group)
         rows: list[Any] = []
         for k in range(len(self.parts)):
             x = self.shown(k)
             with torch.no_grad():
-                guess = infer([means_of(values, num_samples) for values in look(x)]).task
+                guess = look(x).task
             each = guess.repeat_interleave(num_samples)
             hits = self._hits_by_guess(x[:, : len(each)], each)
             rows.append([hits.mean(), (guess == k).float().mean(), (group[guess] == group[k]).float().mean()])
@@ -185,11 +212,3 @@ def hidden_rates(branch: Branch, x: Tensor) -> list[Tensor]:
         for watch in watches:
             watch.remove()
     return found
-
-
-def input_table(sequence: TaskSequence) -> InputTable:
-    """Mean and variance of each task's training pictures."""
-    means = sequence.train.means
-    mean, variance = means.mean(0), means.var(0)
-    orders = sequence.orders.permutations[sequence.learnt]
-    return InputTable(mean[orders], variance[orders])

@@ -21,8 +21,9 @@ from spikebridge.analysis.task_matrix import TaskMeasures, accuracy_after, task_
 from spikebridge.networks.modulation import Branch
 from spikebridge.networks.modulation_opening import opening_report
 from spikebridge.recipes.modulation_cell import Cell, CellSettings
+from spikebridge.recipes.modulation_gates import code_table, input_reader
 from spikebridge.recipes.modulation_methods import Method
-from spikebridge.recipes.modulation_modes import Modes, hidden_rates, input_table
+from spikebridge.recipes.modulation_modes import Modes, Way, hidden_rates
 from spikebridge.recipes.modulation_tasks import TaskSequence
 
 FEW = (1, 5, 20)
@@ -65,14 +66,14 @@ def score(
     }
     if method.alone:
         return found
-    modes = None if cell.gates is None else Modes(cell.branch, cell.gates, sequence, cell.gating)
+    modes = None if cell.gates is None else Modes(cell.branch, cell.gates, sequence, cell.gating, cell.codes)
     if modes is not None and cell.gates is not None:
         found["opening"] = opening_report([layer.bool() for layer in cell.gates])
-        found["modes"] |= _modes(modes, method, sequence)
+        found["modes"] |= score_modes(modes, method, seed)
     if in_full:
         found["cost"] = cost(cell, sequence, modes)
         if modes is not None and not method.per_sample:
-            found["reshuffled"] = _reshuffled(modes, method)
+            found["reshuffled"] = reshuffled(modes, method)
         found["representation"] = representation(cell, sequence, modes)
     return found
 
@@ -98,33 +99,37 @@ def steady_growth(values: Sequence[float]) -> float:
     return median(slopes) / median(values)
 
 
-def _modes(modes: Modes, method: Method, sequence: TaskSequence) -> dict[str, Any]:
+def score_modes(modes: Modes, method: Method, seed: int) -> dict[str, Any]:
+    """Accuracy without being told the task, in every way that the method allows."""
+    sequence = modes.sequence
     if method.per_sample:
         return {"per_sample": modes.direct(1)}
     few = [number for number in FEW if number <= len(sequence.test.labels)]
-    found: dict[str, Any] = {}
-    table = input_table(sequence)
-    found["by input"] = {str(n): modes.by_input(table, n).row for n in few[:1]}
-    if method.has_unit:
-        found["inferred"] = {str(n): modes.inferred(n).row for n in few}
-        found["two nearest"] = modes.two_nearest()
-        # single pictures hardly share a gate, so the whole branch runs for each: the first ones of a task are enough
-        some = sequence._replace(test=sequence.test.first(min(NUM_SINGLE, len(sequence.test.labels))))
-        single = Modes(modes.branch, modes.gates, some, modes.gating).direct(1)
-        found["direct"] = {"1": single, str(few[-1]): modes.direct(few[-1])}
-    return found
+    if not method.has_unit:
+        reads = input_reader(sequence, seed)
+        return {"by input": {"1": modes.by_input(reads, code_table(reads, sequence)).row}}
+    # single pictures hardly share a gate, so the whole branch runs for each: the first ones of a task are enough
+    some = sequence._replace(test=sequence.test.first(min(NUM_SINGLE, len(sequence.test.labels))))
+    single = Modes(modes.branch, modes.gates, some, modes.gating).direct(1)
+    return {
+        "inferred": {str(n): modes.inferred(n).row for n in few},
+        "nearest gate": {str(n): modes.nearest_gate(n).row for n in few},
+        "two nearest": modes.two_nearest(),
+        "direct": {"1": single, str(few[-1]): modes.direct(few[-1])},
+    }
 
 
-def _reshuffled(modes: Modes, method: Method) -> dict[str, Any]:
+def reshuffled(modes: Modes, method: Method) -> dict[str, Any]:
+    """Accuracy on tasks that nobody has learnt, over the share of an order that is shuffled once more (Fig. 3f)."""
     number = len(modes.parts)
-    kinds = {"given": False, "inferred": True} if method.has_unit else {"given": False}
+    kinds: tuple[Way, ...] = ("given", "inferred", "nearest gate") if method.has_unit else ("given",)
     curves: dict[str, Any] = {"shares": list(RESHUFFLED_SHARES)}
-    for name, inferred in kinds.items():
+    for way in kinds:
         by_task = reshuffled_accuracy(
-            lambda task, share, inferred=inferred: modes.reshuffled(task, share, inferred),  # type: ignore[misc]
+            lambda task, share, way=way: modes.reshuffled(task, share, way),  # type: ignore[misc]
             number,
         )
-        curves[name] = _rounded(by_task.mean(1))
+        curves[way] = _rounded(by_task.mean(1))
     return curves
 
 
@@ -161,12 +166,15 @@ def memory(cell: Cell, method: Method, sequence: TaskSequence) -> dict[str, Any]
     """Numbers that a method keeps, and bits of its gate table; only the table grows with the tasks."""
     branch = sum(parameter.numel() for parameter in cell.branch.parameters())
     gating = 0 if cell.gating is None else sum(parameter.numel() for parameter in cell.gating.parameters())
+    bits = [layer.shape[1] for layer in cell.gates or ()]
     copies = len(sequence.learnt) if method.alone else 1
     return {
         "branch": branch * copies,
         "backbone": gating,
         "buffers": BUFFERS[method.keep] * branch,
-        "table bits a task": 0 if cell.gates is None else sum(layer.shape[1] for layer in cell.gates),
+        # where gates are shared, a task's own one is kept too: by it the next task is known
+        "table bits a task": (2 if method.shares else 1) * sum(bits),
+        "numbers a task": 0 if cell.codes is None else cell.codes.num_numbers // len(cell.codes),
     }
 
 
