@@ -6,8 +6,10 @@ Eight tasks (two groups) of a seed that is never reported, scored on validation 
 score on. All methods that keep old tasks in the same way get the same points; the others choose among the rates. The
 best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. Eight tasks favour
 strengths at which ungated networks forget twenty, so `--long` chooses the strength of such a rival anew on twenty
-tasks, at its rate of the short search. A stopped search goes on where it was. Writes
-benchmarks/results/modulation_tuning.json, from which `TUNED` in `spikebridge/recipes/modulation_methods.py` is copied.
+tasks, at its rate of the short search. Shared gates have one more setting, the share, which `--long` searches too: the
+best sum of ACC and transfer counts, for the oracle that they are held against as well. A stopped search goes on where
+it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARES` in
+`spikebridge/recipes/modulation_methods.py` are copied.
 """
 
 import argparse
@@ -40,6 +42,10 @@ STRENGTHS = {
     "si": (0.01, 0.1, 1.0, 10.0),
     "meta": (0.3, 3.0, 30.0),
 }
+# the two that are to win accuracy and transfer together, with their rate
+BOTH = {"hmn_shared": 0.2, "group_ewc": 0.2}
+BOTH_STRENGTHS = (30.0, 100.0, 300.0)
+TAKEN = (0.9, 1.0)
 # the others take over: units those of hmn, the wide network those of snn_ewc, gates without EWC their twin's rate
 SEARCHED = (
     *("single", "projection", "xdg_ewc", "hmn", "group_ewc", "snn_ewc", "ann_ewc"),
@@ -65,18 +71,32 @@ def units_of(config: modulation.Config, name: str) -> Gating | None:
     return gating
 
 
-def score(config: modulation.Config, name: str, lr: float, strength: float) -> dict[str, Any]:
+def score(config: modulation.Config, name: str, lr: float, strength: float, share: float | None) -> dict[str, Any]:
     """ACC and the rest at one point."""
     tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
     settings = replace(config, lr=lr, strength=strength).cell(name)
-    cell = run_cell(METHODS[name], settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
+    method = METHODS[name] if share is None else replace(METHODS[name], shares=share)
+    cell = run_cell(method, settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
     found = task_measures(cell.learnt.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "forgetting", "transfer")
-    return {"lr": lr, "strength": strength, **{key: round(getattr(found, key), 5) for key in kept}}
+    point = {"lr": lr, "strength": strength, **({} if share is None else {"share": share})}
+    return {**point, **{key: round(getattr(found, key), 5) for key in kept}}
 
 
-def choose(points: list[dict[str, Any]]) -> dict[str, Any]:
+def points_of(name: str, long: bool, short: dict[str, Any]) -> list[tuple[float, float, float | None]]:
+    """Rates, strengths and shares to try."""
+    method = METHODS[name]
+    if long and name in BOTH:
+        shares = TAKEN if method.shares else (None,)
+        return [(BOTH[name], strength, share) for share in shares for strength in BOTH_STRENGTHS]
+    rates = (short[name]["chosen"]["lr"],) if long else RATES[method.neuron]
+    return [(lr, strength, None) for lr in rates for strength in STRENGTHS[method.keep]]
+
+
+def choose(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
     """The best point; of those level with it the one of the largest strength."""
+    if name in BOTH:
+        return max(points, key=lambda point: point["acc"] + point["transfer"])
     best = max(point["acc"] for point in points)
     level = [point for point in points if point["acc"] >= best - LEVEL]
     return max(level, key=lambda point: (point["strength"], point["acc"]))
@@ -96,19 +116,16 @@ def main() -> None:
     searched = found.setdefault(f"{words.dataset}, {LONG} tasks", {}) if words.long else short
     config = replace(config, num_tasks=LONG) if words.long else config
     for name in words.methods:
-        method = METHODS[name]
         points = searched.setdefault(name, {"points": []})["points"]
-        done = {(point["lr"], point["strength"]) for point in points}
-        rates = (short[name]["chosen"]["lr"],) if words.long else RATES[method.neuron]
-        for lr in rates:
-            for strength in STRENGTHS[method.keep]:
-                if (lr, strength) not in done:
-                    points.append(score(config, name, lr, strength))
-                    print(words.dataset, name, points[-1], flush=True)
-                    searched[name]["chosen"] = choose(points)
-                    found["environment"] = describe_environment(seed=SEED)
-                    with replacing(RESULTS) as temporary:
-                        temporary.write_text(json.dumps(found, indent=1) + "\n")
+        done = {(point["lr"], point["strength"], point.get("share")) for point in points}
+        for lr, strength, share in points_of(name, words.long, short):
+            if (lr, strength, share) not in done:
+                points.append(score(config, name, lr, strength, share))
+                print(words.dataset, name, points[-1], flush=True)
+                searched[name]["chosen"] = choose(name if words.long else "", points)
+                found["environment"] = describe_environment(seed=SEED)
+                with replacing(RESULTS) as temporary:
+                    temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
