@@ -146,7 +146,7 @@ def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[Te
         >>> crop_events(events, crop=(5, 6, 1, 2)).tolist()
         [[[0.0], [1.0]], [[0.0], [0.0]]]
     """
-    return _lay_out(events, np.zeros(len(events.x), np.int64), 1, crop, counts)[0]
+    return _lay_out(events, None, 1, crop, counts)[0]
 
 
 def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int, start: int = 0) -> EventBins:
@@ -178,14 +178,19 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
     return EventBins(x, y, on, (edges - edges[0]).astype(np.int64), height, width)
 
 
-def _lay_out(events: BinEvents, step: Int64[np.ndarray, " N"], num_steps: int, crop: Crop, counts: bool) -> Tensor:
+def _lay_out(
+    events: BinEvents, step: Int64[np.ndarray, " N"] | None, num_steps: int, crop: Crop, counts: bool
+) -> Tensor:
     left, top, width, height = crop
     if width < 1 or height < 1:
         raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
-    x, y = events.x.astype(np.int64) - left, events.y.astype(np.int64) - top
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    channel = np.where(events.on[inside], 0, 1)
-    place = ((step[inside] * 2 + channel) * height + y[inside]) * width + x[inside]
+    x, y = events.x.astype(np.int32) - left, events.y.astype(np.int32) - top
+    # without a sign what is left of the crop, or above it, is far beyond its other side
+    inside = np.flatnonzero((x.view(np.uint32) < width) & (y.view(np.uint32) < height))
+    place = y[inside].astype(np.int64) * width + x[inside]
+    place += np.where(events.on[inside], 0, height * width)
+    if step is not None:
+        place += step[inside] * (2 * height * width)
     size = num_steps * 2 * height * width
     if counts:
         grid = np.bincount(place, minlength=size).astype(np.float32)

@@ -1,6 +1,6 @@
 """What a sensing tracker knows: of the target in frames, of the stream of events since, and both together."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.event_bins import BinEvents, Crop
-from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_ready import Ready
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
@@ -66,7 +66,8 @@ class TrackingState(NamedTuple):
         age: time since it [s].
         stream: what was known when the stream of events began.
         crop: what the network sees.
-        network: since the stream began.
+        ready: the network, as it was when the tracker began.
+        network: its state since the stream began.
     """
 
     box: Float[np.ndarray, "4"]
@@ -79,7 +80,8 @@ class TrackingState(NamedTuple):
     age: float
     stream: Stream
     crop: Crop
-    network: NetworkState | None
+    ready: Ready
+    network: Any
 
     @property
     def lost(self) -> bool:

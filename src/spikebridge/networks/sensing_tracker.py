@@ -5,11 +5,13 @@ frame, else the one that the finder found in it, beside the tracker's own answer
 begin a new stream around the tracker's own answer: the crop has moved, and the target's features, still those of its
 frame, with it. Between frames the box keeps its size.
 
+The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
+
 A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the target
 is lost, and looked for in the whole frame.
 """
 
-from math import exp, floor
+from math import exp, floor, hypot
 
 import numpy as np
 import torch
@@ -17,13 +19,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.event_bins import BinEvents, Crop, crop_events
+from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
-from spikebridge.networks.sensing_finding import filtered
+from spikebridge.networks.sensing_finding import Finder, filtered
 from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_ready import made_ready
 from spikebridge.networks.sensing_states import Sighting, Stream, TrackingState
 
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
@@ -95,71 +98,54 @@ class SensingTracker:
             raise ConfigError("a tracker needs its network in eval mode; call .eval()")
         if "box" in inputs and "frame" not in inputs:
             raise DataError("a box is told with the frame that it is in, but this step has no frame.")
-        with torch.no_grad():
+        with torch.inference_mode():
             if "frame" in inputs:
-                begun, opening = self._begin(inputs, state)
-                state = self._follow(inputs["events"], inputs["frame_age"], begun, opening)
+                state = self._follow(inputs["events"], inputs["frame_age"], self._begin(inputs, state))
             elif state is not None:
-                state = self._follow(inputs["events"], inputs["elapsed"], state, {})
+                state = self._follow(inputs["events"], inputs["elapsed"], state)
             else:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
         return state.box, state
 
-    def _begin(self, inputs: Inputs, last: TrackingState | None) -> tuple[TrackingState, dict[str, Tensor]]:
-        """A frame has come: a new crop, and what opens a new stream."""
+    def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
+        """A frame has come: a new crop, and a new stream."""
+        ready = made_ready(self.sensing, self.crop) if last is None else last.ready
         before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
         frame = inputs["frame"]
         if told := "box" in inputs:
-            sighting = self._told(frame, np.asarray(inputs["box"], dtype=np.float64))
+            sighting = _told(ready.finder, frame, np.asarray(inputs["box"], dtype=np.float64))
         elif last is not None:
             sighting = self._found(frame, last, before)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         box = sighting.box
         crop, seen = crop_around(box, self.crop)
-        picture, boxes = crop_frame(frame, crop)[None], torch.tensor(seen[None], dtype=torch.float32)
+        picture, boxes = crop_frame(frame, crop)[None], _row(seen)
         if last is None:
-            start, period = self.sensing.begin(picture, boxes), self.sensing.dt
+            period = self.sensing.dt
+            start, network = ready.network.open(picture, boxes)
+        elif (period := last.age + before) < 1.5 * self.longest:
+            earlier = crop_frame(last.frame, crop)[None]
+            start, network = ready.network.open(picture, boxes, earlier, _row(_middle(box) - _middle(last.frame_box)))
         else:
-            start, period = self._expected(picture, boxes, _middle(box) - _middle(last.frame_box), crop, last, before)
-        mended = box if told else _moved(box, start.place)
+            # pictures so far apart tell nothing of the way, and a velocity so old is known the less
+            ago, period = period / self.longest, self.longest
+            way = _row((_middle(box) - _middle(last.frame_box)) / ago)
+            start = Start(torch.zeros_like(way), way, torch.full((1,), _WANDERS * (ago - 1) ** 0.5))
+            _, network = ready.network.open(picture, boxes, start=start)
+        mended = box if told else _moved(box, _numbers(start.place))
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
-        state = TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, None)
-        return state, {"frames": picture[None], "boxes": boxes[None]}
-
-    def _expected(
-        self,
-        picture: Tensor,
-        boxes: Tensor,
-        motion: NDArray[np.float64],
-        crop: Crop,
-        last: TrackingState,
-        before: float,
-    ) -> tuple[Start, float]:
-        """What the last two frames say of the motion, and the time in which it happens."""
-        period = last.age + before
-        way = torch.tensor(motion[None], dtype=torch.float32)
-        if period < 1.5 * self.longest:
-            return self.sensing.begin(picture, boxes, crop_frame(last.frame, crop)[None], way), period
-        # pictures so far apart tell nothing of the way, and a velocity so old is known the less
-        ago = period / self.longest
-        return Start(torch.zeros_like(way), way / ago, torch.full((1,), _WANDERS * (ago - 1) ** 0.5)), self.longest
-
-    def _told(self, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
-        finder = self.sensing.finder
-        if finder is None:
-            return Sighting(box, 0.0, 0, None, None)
-        template = finder.template(_whole(frame), _one(box))
-        return Sighting(box, 0.0, 0, template, template)
+        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, ready, network)
 
     def _found(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> Sighting:
         """Where the target is in a frame without a told box, beside the last answer moved on to the frame's time."""
-        known, finder = last.sighting, self.sensing.finder
-        believed = _inside(_moved(last.box, last.stream.start.motion * (seconds / last.stream.period)), frame)
+        known, finder = last.sighting, last.ready.finder
+        motion = _numbers(last.stream.start.motion)
+        believed = _inside(_moved(last.box, motion * (seconds / last.stream.period)), frame)
         if finder is None or known.first is None or known.newest is None:
             return known._replace(box=believed)
         template = filtered(known.first, known.newest, 0.0 if last.lost else self.renewal)
-        now, box = _whole(frame), _one(believed)
+        now, box = _whole(frame), _row(believed)
         if last.lost:
             box = finder.search(now, box, template)
         stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
@@ -171,26 +157,22 @@ class SensingTracker:
             seen = np.concatenate([_middle(seen) - believed[2:] / 2, believed[2:]])
         if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
             return known._replace(box=believed, spread=spread, unsure=known.unsure + 1)
-        return Sighting(seen, spread, 0, known.first, finder.template(now, _one(seen)))
+        return Sighting(seen, spread, 0, known.first, finder.template(now, _row(seen)))
 
-    def _follow(
-        self, events: BinEvents, since: float, state: TrackingState, opening: dict[str, Tensor]
-    ) -> TrackingState:
+    def _follow(self, events: BinEvents, since: float, state: TrackingState) -> TrackingState:
         """The events of one step, which is several bins long where a busy tracker could not take each."""
-        if not opening and state.stream.age > self.longest - self.sensing.dt / 2:
+        if state.stream.age > max(0.0, self.longest - self.sensing.dt / 2):
             state = self._renewed(state)
-        num_ticks = max(1, floor(since / self.sensing.dt + 1e-6))
-        seen = torch.zeros((num_ticks, 1, 2, self.crop, self.crop))
-        seen[-1, 0] = crop_events(events, state.crop)
-        response, network = self.sensing.respond({**opening, "events": seen}, state.network)
+        run, network = state.ready.network, state.network
+        for _ in range(floor(since / self.sensing.dt + 1e-6) - 1):
+            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop), network)
         stream = state.stream._replace(age=state.stream.age + since)
-        age = torch.tensor([stream.age / stream.period])
-        place, spread = self.sensing.locate(response[-1], age, stream.start)
-        box = _moved(state.sighting.box, place + torch.from_numpy(stream.moved)[None])
+        place, spread, network = run(crop_events(events, state.crop)[None], network, stream.age / stream.period)
+        box = _moved(state.sighting.box, place + stream.moved)
         return state._replace(
             box=box,
-            spread=spread.item(),
-            confidence=confidence(float(np.hypot(spread.item(), state.sighting.spread)), box),
+            spread=spread,
+            confidence=confidence(hypot(spread, state.sighting.spread), box),
             events=(*state.events, events)[-_MOST_STEPS:],
             age=state.age + since,
             stream=stream,
@@ -201,12 +183,12 @@ class SensingTracker:
         """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
         gone = _middle(state.box) - _middle(state.sighting.box)
         moved = np.round(gone)
-        rest, way = (torch.tensor(x[None], dtype=torch.float32) for x in (gone - moved, gone - state.stream.gone))
+        rest, way = _row(gone - moved), _row(gone - state.stream.gone)
         left, top = (moved - state.stream.moved).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.crop, self.crop)
         start = Start(rest, way, torch.tensor([state.spread], dtype=torch.float32))
         stream = Stream(start, state.stream.age, 0.0, gone, moved)
-        network = None if state.network is None else self.sensing.renewed(state.network)
+        network = state.ready.network.renewed(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
 
 
@@ -224,12 +206,23 @@ def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
     return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
+def _told(finder: Finder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
+    if finder is None:
+        return Sighting(box, 0.0, 0, None, None)
+    template = finder.template(_whole(frame), _row(box))
+    return Sighting(box, 0.0, 0, template, template)
+
+
 def _whole(frame: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(frame.astype(np.float32))[None, None]
 
 
-def _one(box: NDArray[np.float64]) -> Tensor:
-    return torch.tensor(box[None], dtype=torch.float32)
+def _row(numbers: NDArray[np.float64]) -> Tensor:
+    return torch.tensor(numbers[None], dtype=torch.float32)
+
+
+def _numbers(row: Float[Tensor, "1 N"]) -> NDArray[np.float64]:
+    return row[0].double().numpy()
 
 
 def _inside(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -238,8 +231,8 @@ def _inside(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> NDArray[np.fl
     return np.concatenate([middle - box[2:] / 2, box[2:]])
 
 
-def _moved(box: NDArray[np.float64], way: Float[Tensor, "1 2"]) -> NDArray[np.float64]:
-    return np.concatenate([box[:2] + way[0].double().numpy(), box[2:]])
+def _moved(box: NDArray[np.float64], way: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([box[:2] + way, box[2:]])
 
 
 def _middle(box: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,289 @@
+"""The sensing network made ready to run: what is linear behind the spikes meets the template once a frame.
+
+    h = F u,    <h, T_d> = <F u, T_d> = <u, (F' T)_d>
+
+`u` is the leaky sum of what the SNN gave, `F` the unit's map, `F'` its adjoint, `T_d` the template moved by d.
+`Sensing` maps `u` in every bin; here `F'` maps the template when a frame comes, and a bin is left with the convolutions
+of its events and spikes, the leak, and one correlation. Weights are prepared, too: a batch norm becomes part of its
+convolution, and convolutions of the same input run as one.
+
+The answers are those of `Sensing` to rounding, but for a margin: `Sensing` cuts `h` off at the edge of the crop, and
+the fold knows half of F more of it. That counts only where the moved template reaches the edge.
+
+The convolution behind the spikes stays in the bin: folded as well (`spikebridge.ops.folded_response`) each spike would
+add a number to every displacement for each time constant of the unit, many more than the weights that it meets now.
+"""
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from spikebridge.hybrid import Exponential, Kernel, Sum
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_head import ChangeHead
+from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway, log_intensity
+from spikebridge.networks.sensing_reading import Expected, ReadyHead
+from spikebridge.neurons import LIF
+from spikebridge.neurons.lif import LIFState, lif_step
+
+
+class Opened(NamedTuple):
+    """What a frame opens, and holds until the next one.
+
+    Args:
+        kernel: spectrum of the mapped template, conjugate, its displacements from `-reach` on.
+        lacking: how much less than at its place the template is like itself at each displacement, below 0.
+    """
+
+    kernel: Complex[Tensor, "C N M"]
+    lacking: Float[np.ndarray, "K K"]
+
+
+class FoldedState(NamedTuple):
+    """What the frame opened, what was expected since, the membranes, and the carry of the leaky sum."""
+
+    opened: Opened
+    expected: Expected
+    membranes: LIFState
+    carry: Any
+
+
+def is_foldable(sensing: Sensing) -> bool:
+    """Whether a network is of the form that can be folded: small pathways, change head, and a unit with a linear map.
+
+    Example:
+        >>> is_foldable(Sensing(dt=1 / 240)), is_foldable(Sensing(dt=1 / 240, unit="none"))
+        (True, False)
+    """
+    kinds = {"what": WhatPathway, "where": WherePathway, "head": ChangeHead}
+    if set(sensing.units) != {"unit"} or any(type(sensing.parts[name]) is not kinds[name] for name in kinds):
+        return False
+    unit = sensing.units["unit"]
+    return type(unit.kernel) in (Exponential, Sum) and unit.discretizer is None and _is_linear_map(unit.nonlinearity)
+
+
+class JoinedWhat(nn.Module):
+    """`WhatPathway` with one convolution of the frame instead of two and a batch norm.
+
+    Args:
+        what: in eval mode.
+
+    Example:
+        >>> what, frames = WhatPathway(4).eval(), 255 * torch.rand(1, 1, 16, 16)
+        >>> torch.allclose(JoinedWhat(what)(frames), what(frames), atol=1e-5)
+        True
+    """
+
+    def __init__(self, what: WhatPathway) -> None:
+        super().__init__()
+        first, norm, _, last = list[Any](what.bent)
+        self.first = _joined(what.straight, fuse_conv_bn_eval(first, norm))
+        self.last = deepcopy(last)
+        self.requires_grad_(False)
+
+    def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """Grey levels 0 to 255 to features."""
+        straight, bent = self.first(log_intensity(frames)).chunk(2, 1)
+        features: Tensor = self.last(bent.relu())
+        return features + straight
+
+
+class FoldedSensing(nn.Module):
+    """A trained network, ready to follow one target.
+
+    Args:
+        sensing: in eval mode, of a form for which `is_foldable`. Its weights are read once.
+        crop: side of the square that it sees [px].
+
+    Example:
+        >>> folded = FoldedSensing(Sensing(dt=1 / 240).eval(), crop=96)
+        >>> frame, box = 255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]])
+        >>> start, state = folded.open(frame, box)
+        >>> place, spread, state = folded(torch.zeros(1, 2, 96, 96), state, age=1.0)
+        >>> place.shape
+        (2,)
+    """
+
+    mapping: Tensor | None
+    first_shift: Tensor
+
+    def __init__(self, sensing: Sensing, crop: int) -> None:
+        super().__init__()
+        where: Any = sensing.parts["where"]
+        unit: Any = sensing.units["unit"]
+        head: Any = sensing.parts["head"]
+        what: Any = sensing.parts["what"]
+        spiking = where.spiking
+        self.what = JoinedWhat(what)
+        self.cut = deepcopy(sensing.cut)
+        self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
+        self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
+        self.trust = deepcopy(sensing.trust)
+        self.requires_grad_(False)
+        self.search = sensing.search
+        # as in the head, so that nothing comes in again from the other side
+        self.side = -(-crop // sensing.stride) + head.reach
+        self.head = ReadyHead(head, sensing.prior)
+        self.back = None if sensing.back is None else ReadyHead(sensing.back)
+        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
+        self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
+        self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
+
+    def open(
+        self,
+        frame: Float[Tensor, "1 1 H W"],
+        box: Float[Tensor, "1 4"],
+        before: Float[Tensor, "1 1 H W"] | None = None,
+        motion: Float[Tensor, "1 2"] | None = None,
+        start: Start | None = None,
+    ) -> tuple[Start, FoldedState]:
+        """A frame has come: what is expected, and the template, mapped.
+
+        Args:
+            frame: a crop, grey levels 0 to 255.
+            box: middle of the target beside the middle of the crop, and its size `(x, y, w, h)` [px].
+            before: the frame before, cut at the same place; None where there was none.
+            motion: how far the box went between the two [px].
+            start: what is expected, where that is known already.
+        """
+        features = self.what(frame if before is None else torch.cat([frame, before]))
+        spectrum = self._spectrum(self.cut(features[:1], box)[0])
+        own = torch.view_as_real(spectrum).square().sum((0, -1)) * self.first_shift
+        template = spectrum.conj() * self.first_shift
+        lacking = self.head.lacking(own)
+        if start is None:
+            start = self._start(features, box, motion, template, lacking)
+        kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
+        return start, self._new(Opened(kernel, lacking), start, features)
+
+    def renewed(self, state: FoldedState, start: Start) -> FoldedState:
+        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
+
+        Args:
+            state: of the old one.
+            start: what is expected of the new one.
+        """
+        return self._new(state.opened, start, state.membranes.v)
+
+    def forward(
+        self, events: Float[Tensor, "1 2 H W"], state: FoldedState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, FoldedState]:
+        """Where the target is at the end of a bin, and the standard deviation of that.
+
+        Args:
+            events: of the bin, ON and OFF.
+            state: since the frame.
+            age: time since then, in parts of the time in which the target goes as far as `start.motion`.
+
+        Returns:
+            The displacement from the middle of the box [px], its spread [px], and the state.
+        """
+        total, state = self._sum(events, state)
+        seen = (self._spectrum(total) * state.opened.kernel).sum(0)
+        place, spread = self.head.answer(seen, state.opened.lacking, state.expected, age, self.search)
+        return place, spread, state
+
+    def take_in(self, events: Float[Tensor, "1 2 H W"], state: FoldedState) -> FoldedState:
+        """A bin that needs no answer."""
+        return self._sum(events, state)[1]
+
+    def _start(
+        self, features: Tensor, box: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
+    ) -> Start:
+        still = torch.zeros_like(box[:, :2])
+        if self.trust is None or self.back is None or motion is None or len(features) == 1:
+            return Start(still, still, torch.full_like(still[:, 0], torch.inf))
+        seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
+        backwards = Expected(np.zeros(2), -motion[0].double().numpy(), 0.0)
+        came, _ = self.back.answer(seen, lacking, backwards, 1.0, self.search)
+        start: Start = self.trust(motion, -torch.tensor(came[None], dtype=box.dtype))
+        return start
+
+    def _new(self, opened: Opened, start: Start, like: Tensor) -> FoldedState:
+        place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
+        nothing = like.new_zeros((1, *like.shape[1:]))
+        expected = Expected(place, motion, float(start.spread))
+        return FoldedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
+
+    def _sum(self, events: Tensor, state: FoldedState) -> tuple[Float[Tensor, "C H2 W2"], FoldedState]:
+        straight, current = self.events(events).chunk(2, 1)
+        spikes, membranes = self.membranes(current, state.membranes)
+        total, carry = self.leak(self.out(spikes) + straight, state.carry)
+        return total[0], FoldedState(state.opened, state.expected, membranes, carry)
+
+    def _spectrum(self, maps: Float[Tensor, "*S H2 W2"]) -> Complex[Tensor, "*S N M"]:
+        # rows first: those that only make room are never transformed
+        return torch.fft.fft(torch.fft.rfft(maps, self.side), self.side, -2)
+
+    def _adjoint(self, weight: Float[Tensor, "O C K K"]) -> Complex[Tensor, "O C N M"]:
+        """By what the unit's map multiplies the spectrum of a signal, and so its adjoint the conjugate template's."""
+        reach = weight.shape[-1] // 2
+        room = F.pad(weight, (0, self.side - weight.shape[-1]) * 2).roll((-reach, -reach), (-2, -1))
+        return self._spectrum(room).conj().resolve_conj()
+
+    def _shift(self, reach: int) -> Complex[Tensor, "N M"]:
+        """The spectrum that puts the displacement `-reach` first."""
+        place = torch.zeros(self.side, self.side)
+        place[reach, reach] = 1.0
+        return self._spectrum(place)
+
+
+class _Membranes(nn.Module):
+    """One step of a layer of neurons, with its arguments worked out once."""
+
+    def __init__(self, lif: LIF) -> None:
+        super().__init__()
+        self.at_rest = deepcopy(lif).requires_grad_(False).initial_state
+        with torch.no_grad():
+            self.arguments = lif.arguments(lif.quantities(5, {}))
+
+    def forward(self, current: Float[Tensor, "1 C H W"], state: LIFState) -> tuple[Tensor, LIFState]:
+        return lif_step(current, state, **self.arguments)
+
+    def counted(self, output: tuple[Tensor, LIFState]) -> dict[str, float]:
+        """An update a neuron."""
+        return {"updates": output[0].numel()}
+
+
+class _Leak(nn.Module):
+    """One step of the unit's kernel, with its arguments worked out once."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        kernel = deepcopy(kernel).requires_grad_(False)
+        self.at_rest = kernel.initial_state
+        self.step = kernel.stepper(torch.empty(1))
+
+    def forward(self, change: Float[Tensor, "1 C H W"], carry: Any) -> tuple[Tensor, Any]:
+        return self.step(change, carry)
+
+    def counted(self, output: tuple[Tensor, Any]) -> dict[str, float]:
+        """A multiply-accumulate a value."""
+        return {"macs": output[0].numel()}
+
+
+def _is_linear_map(module: nn.Module | None) -> bool:
+    if module is None:
+        return True
+    if type(module) is not nn.Conv2d or module.bias is not None or module.padding_mode != "zeros":
+        return False
+    sides = module.kernel_size
+    plain = module.stride == module.dilation == (1, 1) and module.groups == 1
+    return plain and all(n % 2 for n in sides) and module.padding == tuple(n // 2 for n in sides)
+
+
+def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Two convolutions of the same input as one, their channels one after the other."""
+    both = deepcopy(first)
+    both.out_channels += second.out_channels
+    biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in (first, second)]
+    both.weight = nn.Parameter(torch.cat([first.weight, second.weight]).detach())
+    both.bias = nn.Parameter(torch.cat(biases).detach())
+    return both

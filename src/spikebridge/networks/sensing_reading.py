@@ -1,0 +1,105 @@
+"""The change head and the prior, ready to answer at one sample: only what the search needs is worked out."""
+
+from math import ceil, exp, floor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.networks.sensing_head import ChangeHead
+from spikebridge.networks.sensing_motion import VelocityPrior
+
+
+class Expected(NamedTuple):
+    """What was expected when a stream began, as numbers; see `Start`."""
+
+    place: Float[np.ndarray, "2"]
+    motion: Float[np.ndarray, "2"]
+    spread: float
+
+
+class ReadyHead:
+    """A `ChangeHead` that is given spectra, and its answer with a prior. Weights are read once.
+
+    Args:
+        head: that it answers for.
+        prior: of the place; without it all places near the expected one are alike.
+
+    Example:
+        >>> head = ReadyHead(ChangeHead(reach=2))
+        >>> head.between.shape, head.between[4].tolist()  # a pixel on a cell reads that cell alone
+        ((9, 5), [0.0, 0.0, 1.0, 0.0, 0.0])
+    """
+
+    def __init__(self, head: ChangeHead, prior: VelocityPrior | None = None) -> None:
+        self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
+        num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
+        # the head's interpolation as a matrix
+        each = torch.eye(num_cells)[None, None]
+        rows = F.interpolate(each, (num_pixels, num_cells), mode="bicubic", align_corners=True)[0, 0]
+        self.between: NDArray[np.float64] = rows.double().numpy()
+        steps = np.arange(num_pixels, dtype=np.float64) - num_pixels // 2
+        self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
+        # of its variance: at the beginning, and what it has grown by at age 1
+        logs = () if prior is None else (prior.log_start, prior.log_growth)
+        self.prior = None if prior is None else tuple(exp(2 * log.item()) for log in logs)
+
+    def lacking(self, own: Complex[Tensor, "N M"]) -> Float[np.ndarray, "K K"]:
+        """How much less than at its place the template is like itself at each displacement, below 0.
+
+        Args:
+            own: spectrum of the correlation of the template with itself, its displacements from `-reach` on.
+        """
+        alike = self._cells(own)
+        return alike - alike[self.reach, self.reach]
+
+    def answer(
+        self,
+        seen: Complex[Tensor, "N M"],
+        lacking: Float[np.ndarray, "K K"],
+        expected: Expected,
+        age: float,
+        search: float,
+    ) -> tuple[Float[np.ndarray, "2"], float]:
+        """The mean place near the predicted one, and its standard deviation along an axis [px].
+
+        Args:
+            seen: spectrum of the correlation of the change with the template, its displacements from `-reach` on.
+            lacking: of the template.
+            expected: of the stream.
+            age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
+            search: how far from the prediction is looked, along each axis [px].
+        """
+        middle = expected.motion * age
+        (left, right), (top, bottom) = (self._window(float(place), search) for place in middle)
+        # a constant counts for nothing, so the place that was never left need not have 0
+        score = self.scale * (self._cells(seen) + self.g * lacking)
+        odds = self.between[top:bottom] @ score @ self.between[left:right].T
+        if self.prior is not None:
+            start, growth = self.prior
+            twice = 2 * (start + growth * age**2 + (expected.spread * age) ** 2)
+            away = (self.powers[1, :, None] - middle[::-1]) ** 2 / twice
+            odds -= away[top:bottom, :1] + away[left:right, 1]
+        share = np.exp(odds - odds.max())
+        # rows for 1, y, y^2 and columns for 1, x, x^2
+        moments = self.powers[:, top:bottom] @ share @ self.powers[:, left:right].T
+        x, y, second = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
+        x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
+        variance = (second - x * x - y * y) / 2
+        return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
+
+    def _cells(self, spectrum: Tensor) -> NDArray[np.float64]:
+        """The correlation at shifts from `-reach` to `reach` cells."""
+        number = 2 * self.reach + 1
+        rows = torch.fft.ifft(spectrum, dim=-2)[:number]
+        return torch.fft.irfft(rows, spectrum.shape[-2])[:, :number].double().numpy()
+
+    def _window(self, middle: float, search: float) -> tuple[int, int]:
+        """First and last but one index of the pixels that are no further than `search` from a place."""
+        half = self.powers.shape[1] // 2
+        middle = min(max(middle, -half), half)
+        return max(ceil(middle - search), -half) + half, min(floor(middle + search), half) + half + 1

@@ -1,0 +1,133 @@
+"""A trained sensing network as a tracker runs it, at one sample: folded where its form allows it, else as it is.
+
+Both give the same: `start, state = network.open(frame, box, ...)` when a frame comes, and after each bin of events
+`place, spread, state = network(events, state, age)`.
+"""
+
+from copy import deepcopy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from spikebridge.hybrid import NetworkState
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_finding import Finder
+from spikebridge.networks.sensing_folded import FoldedSensing, JoinedWhat, is_foldable
+from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_pathways import WhatPathway
+
+
+class PlainState(NamedTuple):
+    """What opens a stream until it has begun, what was expected, and the network's own state."""
+
+    opening: dict[str, Tensor]
+    start: Start
+    network: NetworkState | None
+
+
+class PlainSensing(nn.Module):
+    """A network of any form, stepped as it is.
+
+    Args:
+        sensing: in eval mode.
+
+    Example:
+        >>> plain = PlainSensing(Sensing(dt=1 / 240, unit="none").eval())
+        >>> start, state = plain.open(255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]]))
+        >>> place, spread, state = plain(torch.zeros(1, 2, 96, 96), state, age=1.0)
+        >>> bool(abs(place).max() < 0.1)  # nothing moves it
+        True
+    """
+
+    def __init__(self, sensing: Sensing) -> None:
+        super().__init__()
+        self.sensing = sensing
+
+    @torch.no_grad()
+    def open(
+        self,
+        frame: Float[Tensor, "1 1 H W"],
+        box: Float[Tensor, "1 4"],
+        before: Float[Tensor, "1 1 H W"] | None = None,
+        motion: Float[Tensor, "1 2"] | None = None,
+        start: Start | None = None,
+    ) -> tuple[Start, PlainState]:
+        """See `FoldedSensing.open`."""
+        if start is None:
+            start = self.sensing.begin(frame, box, before, motion)
+        return start, PlainState({"frames": frame[None], "boxes": box[None]}, start, None)
+
+    @torch.no_grad()
+    def renewed(self, state: PlainState, start: Start) -> PlainState:
+        """See `FoldedSensing.renewed`."""
+        network = None if state.network is None else self.sensing.renewed(state.network)
+        return PlainState(state.opening, start, network)
+
+    @torch.no_grad()
+    def forward(
+        self, events: Float[Tensor, "1 2 H W"], state: PlainState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, PlainState]:
+        """See `FoldedSensing.forward`."""
+        response, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
+        place, spread = self.sensing.locate(response[-1], torch.tensor([age], dtype=events.dtype), state.start)
+        return place[0].double().numpy(), float(spread), PlainState({}, state.start, network)
+
+    @torch.no_grad()
+    def take_in(self, events: Float[Tensor, "1 2 H W"], state: PlainState) -> PlainState:
+        """A bin that needs no answer."""
+        _, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
+        return PlainState({}, state.start, network)
+
+
+class Ready(NamedTuple):
+    """What a tracker runs: the network between frames, and what looks for the target in them."""
+
+    network: FoldedSensing | PlainSensing
+    finder: Finder | None
+
+
+def made_ready(sensing: Sensing, crop: int) -> Ready:
+    """The network as a tracker runs it.
+
+    Args:
+        sensing: in eval mode; its weights are read now.
+        crop: side of the square that it sees [px].
+    """
+    network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(sensing)
+    return Ready(network, None if sensing.finder is None else ready_finder(sensing.finder))
+
+
+def ready_finder(finder: Finder) -> Finder:
+    """A copy whose batch norms are part of the convolutions before them; later changes of the weights are not seen.
+
+    Args:
+        finder: in eval mode.
+
+    Example:
+        >>> finder = ready_finder(Finder().eval())
+        >>> any(isinstance(module, nn.BatchNorm2d) for module in finder.modules())
+        False
+    """
+    ready = deepcopy(finder).requires_grad_(False)
+    if type(ready.what) is WhatPathway:
+        ready.add_module("what", JoinedWhat(ready.what))
+    for module in list(ready.modules()):
+        if isinstance(module, nn.Sequential):
+            _fuse(module)
+    for module in ready.modules():
+        if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster by a third
+            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
+    return ready
+
+
+def _fuse(layers: nn.Sequential) -> None:
+    """Convolution and batch norm to one, in place."""
+    for i in reversed(range(len(layers) - 1)):
+        conv, norm = layers[i], layers[i + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i] = fuse_conv_bn_eval(conv, norm)
+            del layers[i + 1]
