@@ -2,6 +2,7 @@
 
     python benchmarks/sensing.py --out RUNS                       # every cell, or what is missing of them
     python benchmarks/sensing.py --out RUNS --cells main cost     # some of them
+    python benchmarks/sensing.py --out RUNS --finders RUN         # with the finders of another run
 
 Each cell is a run folder of its own and goes on where it was stopped; after each, results/sensing.json is written from
 all that is finished. It needs the recording of FE240hz (and clips of OTB and VOT) in SPIKEBRIDGE_DATA. Settings were
@@ -9,11 +10,11 @@ chosen on the validation frames.
 
 | cell | what it trains | seeds |
 |---|---|---|
-| main | the network that is shipped, on the real recording, generated scenes and clips | 3 |
+| main | the networks that are shipped, on the real recording, generated scenes and clips | 3 |
 | generated | on generated scenes alone; measured on the real recording | 1 |
 | left_out | on the real recording alone; measured on generated scenes | 1 |
-| ten_hertz | on every fourth frame | 3 |
 | ablation | unit none, fixed, learned x additive, kernel x prior, memory | 3 |
+| ten_hertz | nothing: A on every fourth frame, of the networks of `main` | |
 | protocols | nothing: B, D and E, and a Kalman filter, of the first network of `main` | |
 | cost | nothing: operations, energy, time and memory of that network | |
 """
@@ -24,7 +25,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from time import thread_time
 from typing import Any
 
@@ -44,9 +45,6 @@ CONFIGS = {
     "main": sensing.PRESETS["three"],
     "generated": Config(recording="generated", num_scenes=24, epochs=4, finding_epochs=0),
     "left_out": Config(recording="real", finding_epochs=0),
-    "ten_hertz": Config(
-        recording="real", thinning=4, crop=160, reach=32, search=30.0, epochs=12, finding_epochs=0, num_seeds=3
-    ),
     "ablation": replace(sensing.PRESETS["ablation"], recording="real"),
 }
 FIGURES = ("mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "lost_share")
@@ -78,6 +76,15 @@ def protocols(out: Path) -> dict[str, Any]:
     }
 
 
+def ten_hertz(out: Path) -> dict[str, Any]:
+    """A on every fourth frame, each network of `main` beside the baselines."""
+    run = Run.open(out / "main")
+    found = [asked(run, protocol="A", keep_every=4, weights_seed=seed) for seed in seeds(run.config_as(Config))]
+    distances = [one["mean_distance_px"] for one in found]
+    row = {"tracker": "learned", "distance px": round(fmean(distances), 3), "sd": round(stdev(distances), 3)}
+    return {"trackers": [row], "seeds": found}
+
+
 def on_real(run: Run, config: Config) -> dict[str, Any]:
     """A on a recording of a kind that no training has seen."""
     return {"A": asked(run, protocol="A")}
@@ -99,7 +106,6 @@ MORE: dict[str, Callable[[Run, Config], dict[str, Any]]] = {
     "main": nothing_more,
     "generated": on_real,
     "left_out": on_generated,
-    "ten_hertz": nothing_more,
     "ablation": nothing_more,
 }
 
@@ -109,9 +115,11 @@ def seeds(config: Config) -> range:
     return range(config.seed, config.seed + config.num_seeds)
 
 
-def trained(name: str, out: Path) -> dict[str, Any]:
+def trained(name: str, out: Path, finders: str) -> dict[str, Any]:
     """One cell, trained and measured, or what it was found to be before."""
     config, path = CONFIGS[name], out / name
+    if config.finding_epochs:
+        config = replace(config, finders=finders)
     run = Run.create(path, "sensing", config, resume=True)
     results = run.results() if run.finished else sensing.train(config, run)
     kept = path / "more.json"
@@ -174,7 +182,7 @@ def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[st
     }
 
 
-MEASURED = {"protocols": protocols, "cost": cost}
+MEASURED = {"protocols": protocols, "ten_hertz": ten_hertz, "cost": cost}
 
 
 def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
@@ -229,10 +237,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     everything = [*CONFIGS, *MEASURED]
     parser.add_argument("--cells", nargs="+", choices=everything, default=everything)
+    parser.add_argument("--finders", default="")
     arguments = parser.parse_args()
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
-        found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out)
+        found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out, arguments.finders)
         cells = {**written, name: found}
         with replacing(RESULTS) as temporary:
             content = {"targets": beside_targets(cells), "cells": cells}

@@ -80,6 +80,8 @@ class Config:
     """What the figures are measured on; settings are chosen on validation."""
     num_scenes: int = 12
     """Generated scenes to train on."""
+    following_scenes: int = 2
+    """With both, the pathways learn from so many of them; more take from the real recording. The finder sees all."""
     thinning: int = 1
     """Only each so-many-th frame is used."""
     crop: int = 96
@@ -113,8 +115,12 @@ class Config:
     """Learning rate of the finder."""
     finding_shake: float = 1.0
     """How wrong the boxes are that the finder is given in training; 1 is about a sixth of the target's size."""
+    finders: str = ""
+    """A run whose finders are taken, seed by seed, instead of training them."""
     renewal: float = 0.3
     """Share of the newest template beside the first one."""
+    recall: float = 0.7
+    """Share of the way from the tracker's own answer to what the finder says of a frame."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot be meant."""
@@ -124,7 +130,7 @@ class Config:
         for name in ("num_seeds", "num_scenes", "thinning", "epochs", "batch_size", "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
-        for name in ("shake", "finding_shake", "finding_epochs"):
+        for name in ("shake", "finding_shake", "finding_epochs", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
 
@@ -158,7 +164,7 @@ def _network(config: Config, name: str) -> Sensing:
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
     """A trained network as a tracker."""
-    return SensingTracker(network.eval(), config.crop, config.renewal)
+    return SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
 
 
 def _seeded(config: Config, name: str, seed: int) -> Sensing:
@@ -177,9 +183,9 @@ def example(config: Config) -> dict[str, Tensor]:
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
     seen = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning)
-    data = batches(config, seen)
+    data = batches(config, seen[: 1 + config.following_scenes] if config.recording == "both" else seen)
     pairs = None
-    if config.finding_epochs:
+    if config.finding_epochs and not config.finders:
         clips = sensing_scores.clips() if config.clips else []
         pairs = sensing_finding.sightings([*seen, *clips], seed=config.seed)
     scored = _scored(config)
@@ -191,9 +197,10 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             if not child.finished:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
+                taken = sensing_phases.take_finder(network, Path(config.finders), child) if config.finders else {}
                 fit(network, phases(config, network, f"{name}, seed {seed}", pairs), data, settings=settings, run=child)
                 child.save_weights(network)
-                child.save_results(sensing_scores.score(tracker_of(config, network), scored))
+                child.save_results({**sensing_scores.score(tracker_of(config, network), scored), **taken})
             scores[name].append(child.results())
     results = sensing_scores.compare(scores, scored)
     run.save_results(results)

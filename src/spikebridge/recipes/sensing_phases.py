@@ -4,7 +4,9 @@ R. Zhao et al. (Nature Communications 13:3427, 2022) alternate: the ANN on its o
 hybrid unit while the ANN stands still. Each is a list of `Phase`; what a phase does not name is frozen.
 """
 
+from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,10 +15,10 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.recipes import sensing_finding, sensing_following
-from spikebridge.training import Batches, Phase
+from spikebridge.training import Batches, Phase, Run
 
 Schedule = Literal["joint", "alternate", "label_free"]
 ROUNDS = 2
@@ -91,6 +93,30 @@ def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renew
         clip=1.0,
         data=pairs,
     )
+
+
+def take_finder(network: Sensing, path: Path, child: Run) -> dict[str, Any]:
+    """Gives a network the finder that was trained in another run, of the same network and seed.
+
+    Args:
+        network: gets it.
+        path: of the run.
+        child: the training that it is for, such as `learned/seed-0`.
+
+    Returns:
+        Where it is from: `finder`, the settings and the environment of its own training.
+
+    Raises:
+        ConfigError: the run has no such training, or one of another network.
+    """
+    name = "/".join(child.path.parts[-2:])
+    known = Run.open(path).children()
+    if name not in known or network.finder is None:
+        raise ConfigError(f"no finder can be taken from {path}: {did_you_mean(name, known)}")
+    other = deepcopy(network)
+    known[name].load_weights(other)
+    network.finder = other.finder
+    return {"finder": {"config": known[name].config, "environment": known[name].environment()}}
 
 
 def _find(network: Sensing, batch: sensing_following.Batch, *, shake: float, a: float) -> sensing_following.Result:

@@ -37,6 +37,6 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
 def measure(network: Sensing, config: Any, data: Path | None = None) -> dict[str, float]:
     """The figure that quantisation may cost: the mean distance of protocol A, over recordings [px]."""
     scored = sensing_scores.parts(config.recording, config.split, max(1, config.num_scenes // 3), config.thinning, data)
-    tracker = SensingTracker(network.eval(), config.crop, config.renewal)
+    tracker = SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
     distances = [between_frames(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
     return {"mean_distance_px": fmean(distances)}
