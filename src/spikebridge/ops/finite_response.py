@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.ops.cutting import batch_parts, time_blocks
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.sequence import refuse_second_derivative
 
 
@@ -50,9 +51,7 @@ class _FiniteResponse(torch.autograd.Function):
     def forward(ctx: Any, signal: Tensor, taps: Tensor) -> Tensor:
         ctx.save_for_backward(signal, taps)
         num_taps = len(taps)
-        response = torch.empty(
-            (len(signal) - num_taps + 1, *signal.shape[1:]), dtype=signal.dtype, device=signal.device
-        )
+        response = room_for((len(signal) - num_taps + 1, *signal.shape[1:]), signal)
         for part in batch_parts(signal):
             h, x = response[:, part], signal[:, part]
             weights = _of_batch(taps, part, signal.ndim)
@@ -67,7 +66,7 @@ class _FiniteResponse(torch.autograd.Function):
         refuse_second_derivative("a kernel")
         signal, taps = ctx.saved_tensors
         num_taps = len(taps)
-        grad_signal = torch.zeros_like(signal) if ctx.needs_input_grad[0] else None
+        grad_signal = room_for(signal.shape, signal).zero_() if ctx.needs_input_grad[0] else None
         grad_taps = torch.zeros_like(taps) if ctx.needs_input_grad[1] else None
         for part in batch_parts(signal):
             weights, g, x = _of_batch(taps, part, signal.ndim), grad[:, part], signal[:, part]
