@@ -201,6 +201,8 @@ def test_the_original_settings_are_those_of_the_released_code() -> None:
         False,
         "rate",
     )
+    # the backbone of the released script is the unit alone
+    assert modulation.PRESETS["paper_wide"].hidden == ()
 
 
 def test_every_method_has_a_rate_and_something_that_keeps() -> None:
