@@ -39,8 +39,9 @@ class Track(Command):
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
+        from spikebridge.data.boxes import parse_box
         from spikebridge.data.recording_layouts import find_recording, load_recording
-        from spikebridge.recipes.sensing_tracking import parse_box, track_recording
+        from spikebridge.recipes.sensing_tracking import track_recording
         from spikebridge.recipes.tracking_progress import telling
 
         init = None if self.init is None else parse_box(self.init)
