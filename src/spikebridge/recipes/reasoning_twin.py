@@ -29,7 +29,7 @@ _AT_ONCE = 512
 class TwinConfig:
     """Settings of the twin."""
 
-    num_videos: int = 600
+    num_videos: int = 300
     """Generated videos to learn from, with their true scenes."""
     first_video: int = 20000
     """Number of the first of them; the detector learned from lower ones."""
@@ -39,7 +39,7 @@ class TwinConfig:
     """Of a token."""
     num_layers: int = 3
     """Of the transformer."""
-    epochs: int = 10
+    epochs: int = 8
     """Passes over all programs."""
     batch_size: int = 128
     """Programs of a step."""
