@@ -256,7 +256,8 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
     assert found["num_tasks"] == 40
     assert found["bwt_and_fwd_of"] == "these pictures"
     assert found["acc"] > 0.85
-    assert found["modes"]["inferred"] > found["acc"] - 0.02
+    assert found["modes"]["inferred"] > found["acc"] - 0.005
+    assert found["right_task"] > 0.98
     assert found["fwd"] > 0.75
     assert found["opening"] == pytest.approx(0.1)
 
