@@ -362,6 +362,15 @@ def test_what_has_no_integer_form_is_refused_by_path(part: Any, reason: str) -> 
         quantize(part.eval(), {"signal": torch.ones(2, 1, 2)}, dt=0.001)
 
 
+def test_a_layer_of_two_signals_is_refused_by_path() -> None:
+    links = [Transmission("a", "both"), Transmission("a", "both", into="input2")]
+    network = HybridNetwork(
+        dt=1.0, inputs={"a": every(1.0)}, parts={"both": nn.Bilinear(2, 2, 1)}, links=links, outputs=["both"]
+    )
+    with pytest.raises(ExportError, match="'both' is a Bilinear, a layer of 2 signals, which has no integer form"):
+        quantize(network, {"a": torch.ones(2, 1, 2)})
+
+
 def test_widths_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="weights of 2 to 8 bits, but got 9"):
         Region(weights=9)

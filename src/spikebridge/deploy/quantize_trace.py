@@ -163,6 +163,11 @@ class _Symbols:
     def __init__(self, part: nn.Module, num_signals: int, named: list[str], where: str) -> None:
         self.where = where
         self.alone = next(part.children(), None) is None
+        if self.alone and (num_signals != 1 or named):
+            raise ExportError(
+                f"{where!r} is a {type(part).__name__}, a layer of {num_signals + len(named)} signals, which has no "
+                "integer form"
+            )
         self.root = nn.Sequential(part) if self.alone else part
         bound = inspect.signature(self.root.forward).bind(
             *(f"#{i}" for i in range(num_signals)), **{name: name for name in named}
