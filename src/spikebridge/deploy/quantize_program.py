@@ -97,7 +97,7 @@ class Program(nn.Module):
     def width_of(self, name: str) -> int:
         """Bits of what an operation remembers."""
         operation = self.operations[_key(name)]
-        return operation.region.membranes if isinstance(operation, WholeLayer) else self.region("").activations
+        return operation.region.membranes if isinstance(operation, WholeLayer) else self._near(name).activations
 
     def settle(self) -> None:
         """Chooses every grid but those of the inputs, which come from elsewhere."""
@@ -211,7 +211,7 @@ class Program(nn.Module):
         module, name = node.module, node.name
         path = f"{self.path}.{name}"
         if node.kind == "previous":
-            quantizer = Quantizer.of(self.region(""))
+            quantizer = Quantizer.of(self._near(name))
             self._append(name, sources, Previous(node.shape, quantizer), quantizer)
             return
         if module is None:
