@@ -93,7 +93,7 @@ TUNED: dict[str, dict[str, tuple[float, float]]] = {
         "snn_ewc": (0.1, 30.0),
         "ann_ewc": (0.2, 30.0),
         "xdg_si": (0.2, 10.0),
-        "snn_si": (0.2, 1.0),
+        "snn_si": (0.2, 0.1),
         "snn_meta": (0.1, 30.0),
         "gated_ann": (0.2, 3000.0),
     },
