@@ -17,7 +17,7 @@ class Track(Command):
     """Follow one object through a recording of frames and events."""
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
-    """The recording's folder: your own (meta.json, frames, events), one of FE240hz, or a clip."""
+    """A folder of your own (meta.json, frames, events), one of FE240hz, a clip, or a file .aedat4."""
     init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
         None
     )

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.data.camera_formats import read_aedat4
 from spikebridge.data.event_bins import bin_sparse
-from spikebridge.data.event_files import read_events
+from spikebridge.data.event_files import EventFile, read_events
 from spikebridge.data.recording import Recording
-from spikebridge.data.recording_folder import MOST_BINS, check_overlap, read_frames
+from spikebridge.data.recording_folder import MOST_BINS, check_growing, check_overlap, read_frames
 from spikebridge.errors import DataError
 
 
@@ -46,6 +47,46 @@ def load_events(
     if frames is not None:
         pictures, times = read_frames(frames, path)
         check_overlap(path, times, found.events["t"])
+    return _on_a_clock(path, found, pictures, times, dt)
+
+
+def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
+    """The recording of one `.aedat4` file, which holds events and frames; its clock begins with the first frame.
+
+    Args:
+        path: the file.
+        dt: length of a bin [s].
+        repair: drop events outside the sensor or before time 0, and sort the rest by time.
+
+    Returns:
+        The recording, without boxes.
+
+    Raises:
+        DataError: the file is missing, damaged, without frames, or its frames and events do not fit.
+        ConfigError: the package `aedat` is not installed.
+
+    Example:
+        >>> load_camera_file(Path("/no/such/place.aedat4"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
+    """
+    found = read_events(path, repair=repair)
+    held = read_aedat4(path)
+    if not len(held.frames):
+        raise DataError(f"{path}: expected frames beside the events, but there are none.")
+    size = held.frames.shape[1:]
+    if size != (found.height, found.width):
+        raise DataError(
+            f"{path}: expected frames of the sensor's {found.width} x {found.height} pixels, but they are {size[1]} x "
+            f"{size[0]}."
+        )
+    check_growing(path, held.frame_times)
+    check_overlap(path, held.frame_times, found.events["t"])
+    return _on_a_clock(path, found, held.frames, held.frame_times, dt)
+
+
+def _on_a_clock(path: Path, found: EventFile, pictures: Any, times: NDArray[np.int64], dt: float) -> Recording:
     start = int(times[0]) if len(times) else int(found.events["t"][0])
     events = found.events[found.events["t"] >= start].copy()
     events["t"] -= start

@@ -178,7 +178,7 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[n
         frames, times, names = found.frames, found.frame_times, ["frame"] * len(found.frames)
         if not names:
             raise DataError(f"{folder}: expected frames.csv, or frames in {events_path.name}, but there are none.")
-        _check_growing(events_path, times)
+        check_growing(events_path, times)
         return frames, times
     rows = _table(path, ("file", "t_us"))
     times = np.array([_whole(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
@@ -193,7 +193,7 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[n
             f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
             f"images and frames.csv {len(names)} times; {first}."
         )
-    _check_growing(path, times)
+    check_growing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
 
@@ -207,7 +207,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
         boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
-    _check_growing(path, times)
+    check_growing(path, times)
     usable = usable_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
@@ -239,7 +239,8 @@ def _whole(word: str, where: str) -> int:
     return int(word)
 
 
-def _check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+    """Times that stand still or jump back are a mistake."""
     backward = np.diff(times) <= 0
     if backward.any():
         index = int(backward.argmax()) + 1
