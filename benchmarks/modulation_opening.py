@@ -2,7 +2,7 @@
 
     python benchmarks/modulation_opening.py [--openings 0.1 0.2]
 
-Digits, 20 tasks in 5 groups, C = 1000, two seeds; rates and strengths are those of opening .10. Random gates overlap by
+Digits, 12 tasks in 3 groups, C = 1000, two seeds; rates and strengths are those of opening .10. Random gates overlap by
 chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. A stopped run goes on where
 it was. Writes benchmarks/results/modulation_opening.json.
 """
@@ -34,7 +34,7 @@ SEEDS = (0, 1)
 
 def score(rho: float, seed: int) -> list[dict[str, Any]]:
     """All methods at one opening and seed; the learned ones with the same units."""
-    config = replace(modulation.Config(), num_tasks=20, num_hidden=1000, rho=rho)
+    config = replace(modulation.Config(), num_tasks=12, num_hidden=1000, rho=rho)
     tasks = modulation.tasks_of(config, seed, *modulation.recordings(config))
     units = build_gating(METHODS["hmn"], tasks, config.units, seed)
     train_gating(units, METHODS["hmn"], tasks, config.units, seed, None, quiet=True)
@@ -79,7 +79,7 @@ def main() -> None:
             if (rho, seed) in done:
                 continue
             cells += score(rho, seed)
-            content = {"num_tasks": 20, "num_hidden": 1000, "rows": table(cells), "cells": cells}
+            content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(cells), "cells": cells}
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 

@@ -6,9 +6,10 @@ Eight tasks (two groups) of a seed that is never reported, scored on validation 
 score on. All methods that keep old tasks in the same way get the same points; the others choose among the rates. The
 best ACC counts; of strengths within .003 of it the largest is taken, because more tasks will come. Eight tasks favour
 strengths at which ungated networks forget twenty, so `--long` chooses the strength of such a rival anew on twenty
-tasks, at its rate of the short search. Shared gates have one more setting, the share, which `--long` searches too: the
-best sum of ACC and transfer counts, for the oracle that they are held against as well. A stopped search goes on where
-it was. Writes benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARES` in
+tasks, at its rate of the short search. Shared gates have one more setting, the share, which `--long` searches too: of
+the points within a point of the best ACC the best sum of ACC and transfer counts (of strengths within .006 of it the
+largest), for the oracle that they are held against as well. A stopped search goes on where it was. Writes
+benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARES` in
 `spikebridge/recipes/modulation_methods.py` are copied.
 """
 
@@ -95,9 +96,12 @@ def points_of(name: str, long: bool, short: dict[str, Any]) -> list[tuple[float,
 
 def choose(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
     """The best point; of those level with it the one of the largest strength."""
-    if name in BOTH:
-        return max(points, key=lambda point: point["acc"] + point["transfer"])
     best = max(point["acc"] for point in points)
+    if name in BOTH:
+        near = [point for point in points if point["acc"] >= best - 0.01]
+        both = max(point["acc"] + point["transfer"] for point in near)
+        level = [point for point in near if point["acc"] + point["transfer"] >= both - 2 * LEVEL]
+        return max(level, key=lambda point: (point["strength"], point["acc"]))
     level = [point for point in points if point["acc"] >= best - LEVEL]
     return max(level, key=lambda point: (point["strength"], point["acc"]))
 

@@ -129,6 +129,56 @@ def is_bundle(word: str) -> bool:
     return (Path(word) / "manifest.json").is_file()
 
 
+def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
+    """How a live stream is stepped through a run's network, a tracker or a bundle, and what is wanted of the stream.
+
+    Args:
+        word: a run folder, a recipe with shipped weights, or the folder of a bundle.
+        network: which of the recipe's networks; the first one without it.
+
+    Returns:
+        `output, state = step(inputs, state)`, and a `data.live_sources.Wanted`.
+
+    Raises:
+        ConfigError: the word is none of these, or the network takes no events.
+    """
+    from spikebridge.data.live_sources import Wanted
+
+    if is_bundle(word):
+        if network is not None:
+            raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+        from spikebridge.deploy.bundle import Bundle
+        from spikebridge.deploy.streaming_network import bundle_steps
+
+        steps = bundle_steps(Bundle.open(Path(word)))
+    else:
+        import torch
+
+        torch.set_num_threads(1)  # one sample at a time: threads cost more than they bring
+        target = find(word)
+        if hasattr(target.module, "tracker"):
+            tracker = target.module.tracker(target.trained_run(), network)
+            return _following(tracker), Wanted(tracker.sensing.dt, follows=True)
+        from spikebridge.deploy.streaming_torch import network_steps
+
+        name, trained, _ = target.trained_network(network)
+        inputs = target.inputs(trained)
+        steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
+    intake = steps.intake
+    return steps, Wanted(intake.bin, sensor=intake.sensor, frame=intake.frame, counts=intake.counts)
+
+
+def _following(tracker: Any) -> Any:
+    """Steps of a tracker, with its answer as plain values."""
+
+    def step(inputs: Any, state: Any) -> tuple[dict[str, Any], Any]:
+        box, state = tracker.step(inputs, state)
+        sure = {"confidence": round(float(state.confidence), 4), "lost": bool(state.lost)}
+        return {"box": [round(float(value), 3) for value in box], **sure}, state
+
+    return step
+
+
 def find_run(path: Path) -> Target:
     """A run folder with its recipe and settings.
 

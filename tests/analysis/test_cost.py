@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikebridge.analysis import Operations, count_cost
+from spikebridge.analysis import Operations, count_cost, count_run
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
     Count,
@@ -255,3 +255,24 @@ def test_what_cannot_be_counted_is_refused(network: HybridNetwork) -> None:
         _ = count_cost(nn.Linear(2, 2), values(3, 2)).per_second
     with pytest.raises(ShapeError, match="a mean over samples"):
         count_cost(nn.Linear(2, 2), values(0, 2))
+
+
+def test_a_fourier_transform_and_a_complex_product_by_hand() -> None:
+    x, weight = values(2, 8, 16), torch.ones(8, 9, dtype=torch.complex64)
+
+    class Filtered(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.irfft2(torch.fft.rfft2(x) * weight)
+
+    # 128 real values there and back, 1.5 log2(128) each; four for each of 72 complex products
+    assert count_cost(Filtered(), x).total == Operations(macs=2 * 1.5 * 128 * 7 + 4 * 72)
+
+
+def test_a_run_of_ones_own_counts_what_is_between_modules_too() -> None:
+    fc = nn.Linear(4, 3, bias=False)
+
+    def run() -> int:
+        with torch.inference_mode():  # operators come in one piece here
+            return len(fc(values(2, 4)) @ torch.ones(3, 5))
+
+    assert count_run(fc, run).total == Operations(macs=12 + 15)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spikebridge.data import arriving as arriving_file
-from spikebridge.data.arriving import Arriving
-from spikebridge.data.event_lines import blocks, follow_lines, listen, take_block
+from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
+from spikebridge.data.event_lines import blocks, follow_lines, follow_port, take_block
 from spikebridge.data.events import make_events
-from spikebridge.data.live_camera import follow_camera, follow_device
+from spikebridge.data.live_camera import follow_device, open_camera, sensor_of
 from spikebridge.data.played_recording import PlayedRecording
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
@@ -156,12 +156,61 @@ def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
     sender = threading.Thread(target=send)
     sender.start()
     stream = sensor()
-    with listen(port) as lines:
-        follow_lines(lines, stream).join(timeout=10)
+    follow_port(port, stream).join(timeout=10)
     sender.join(timeout=10)
     assert stream.wait(0) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="choose another one"):
-        listen(taken.getsockname()[1])
+        follow_port(taken.getsockname()[1], stream)
+
+
+def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise ConnectionResetError("reset by the sender")
+
+    stream = begun()
+    follow_lines(Broken(), stream).join(timeout=10)
+    assert stream.wait(0) == 1  # the open bin with the frame
+    stream.inputs(0, 1)
+    assert stream.wait(1) is None
+    assert (stream.num_bad, stream.why_bad) == (1, "the stream broke off (reset by the sender)")
+
+
+def test_who_waits_may_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arriving_file, "PATIENCE", 0.001)
+    assert begun().wait(0) == 0
+
+
+def test_a_network_without_frames_begins_with_the_first_event() -> None:
+    stream = Arriving(0.001, 4, 6, frames=FramesOf(wanted=False))
+    stream.add_frame(0, np.zeros((9, 9), np.uint8))  # of no use, and no fault
+    stream.add(at(5000, 5999, 6000))
+    assert stream.wait(0) == 1
+    assert len(stream.inputs(0, 1)["events"].x) == 2
+    assert stream.num_bad == 0
+
+
+def test_frames_of_another_source_act_in_the_bin_of_their_time_and_delay_no_event() -> None:
+    stream = Arriving(0.001, 4, 6, frames=FramesOf(size=(1, 1), apart=True, hold_events=False))
+    feed = FrameFeed(stream)
+    stream.add(at(0))  # before the first frame
+    feed.add_frame(1000, np.array([[1]], np.uint8))
+    feed.add_frame(10**15, np.array([[9]], np.uint8))  # a damaged time holds nothing up
+    feed.add_frame(3500, np.array([[2]], np.uint8))
+    feed.add_frame(3600, np.zeros((4, 6), np.uint8))
+    feed.add(at(1))
+    feed.end()
+    stream.add(at(900, 1100, 2100, 3100, 4100))
+    stream.add_frame(1200, np.array([[3]], np.uint8))  # late: into the open bin
+    stream.add(at(5200))
+    frames = []
+    for bin_ in range(4):
+        inputs = stream.inputs(bin_, bin_ + 1)
+        assert len(inputs["events"].x) == 1
+        frames.append(inputs["frame"].item() if "frame" in inputs else None)
+    assert frames == [1, None, 2, 3]
+    assert (stream.num_bad, stream.num_late) == (2, 0)
+    assert stream.why_bad == "a frame of 6 x 4 pixels"
 
 
 def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +230,11 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
     )
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
-    stream = follow_camera(0.001, BOX)
-    assert stream.wait(0) is not None
+    device = open_camera()
+    stream = Arriving(0.001, *sensor_of(device), BOX)
+    follow_device(device, stream)
+    while not stream.wait(0):
+        pass
     inputs = stream.inputs(0, 1)
     assert inputs["frame"].max() == 9
     assert inputs["events"].x.tolist() == [1]
@@ -191,7 +243,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dv_processing", None)
     with pytest.raises(ConfigError, match=r"pip install spikebridge\[camera\]"):
-        follow_camera(0.001, BOX)
+        open_camera()
 
     def nothing() -> None:
         raise RuntimeError("no device")
@@ -199,10 +251,13 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=nothing)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     with pytest.raises(DataError, match="no event camera answers"):
-        follow_camera(0.001, BOX)
+        open_camera()
     blind = SimpleNamespace(isEventStreamAvailable=lambda: True, isFrameStreamAvailable=lambda: False)
     with pytest.raises(DataError, match="has to give events and frames"):
-        follow_device(blind, 0.001, BOX)
+        follow_device(blind, sensor())
+    deaf = SimpleNamespace(isEventStreamAvailable=lambda: False)
+    with pytest.raises(DataError, match="gives no events"):
+        sensor_of(deaf)
 
 
 def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:

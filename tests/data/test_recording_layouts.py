@@ -1,6 +1,7 @@
 """Which folder is meant, and how it is read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_one_of_several_has_to_be_named(tmp_path):
 
 def test_what_is_no_recording_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="this is a file; give the folder"):
+    with pytest.raises(DataError, match="this is another file; give the folder"):
         find_recording(tmp_path / "file")
     with pytest.raises(DataError, match="there is no such folder"):
         find_recording(tmp_path / "nowhere")
@@ -106,3 +107,30 @@ def test_a_clip_is_a_recording_without_events(tmp_path):
 def test_a_clip_faster_than_the_bins_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="at most one frame a bin"):
         clip_recording(clip(tmp_path / "biker"), dt=0.1)
+
+
+FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
+
+
+def test_a_cameras_file_is_a_recording(tmp_path):
+    pytest.importorskip("aedat")
+    recording = load_recording(FIXTURE, dt=0.0005)
+    # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
+    assert recording.frame_bins.tolist() == [0, 2] and recording.events.x.tolist() == [5, 1]
+    assert (recording.name, recording.start_us) == ("dv.aedat4", 1500)
+    assert recording.num_unlabelled == recording.num_bins
+
+
+def test_a_file_that_is_no_recording_is_refused(tmp_path):
+    words = tmp_path / "notes.txt"
+    words.write_text("nothing")
+    with pytest.raises(DataError, match=r"or an \.aedat4 file, but this is another file"):
+        load_recording(words)
+    with pytest.raises(ConfigError, match="a file is one recording; leave out its name, 'mine'"):
+        load_recording(FIXTURE, name="mine")
+    with pytest.raises(ConfigError, match="box_offset does not go with this layout"):
+        load_recording(FIXTURE, box_offset=1)
+    cut = tmp_path / "cut.aedat4"
+    cut.write_bytes(b"#!AER-DAT2.0\r\n")
+    with pytest.raises(DataError, match=r"byte 0: expected b'#!AER-DAT4\.0'"):
+        load_recording(cut)

@@ -23,6 +23,8 @@ from spikebridge.hybrid import (
     Fire,
     FirstSpike,
     FirstTime,
+    Gain,
+    Gate,
     Gaussian,
     Hold,
     HybridNetwork,
@@ -43,7 +45,18 @@ from spikebridge.hybrid import (
     Tumbling,
     every,
 )
-from spikebridge.neurons import IF, LIF, CubaLIF, Integrator, Memoryless, Sequential
+from spikebridge.neurons import (
+    IF,
+    LIF,
+    AdaptiveLIF,
+    CubaLIF,
+    Integrator,
+    Izhikevich,
+    Memoryless,
+    Recurrent,
+    Sequential,
+    Stateful,
+)
 from spikebridge.training import WHOLE, Batches, Settings, fit
 from spikebridge.training import Phase as Training
 
@@ -75,6 +88,9 @@ def spiking(kind: int, reset: int) -> nn.Module:
         lambda: IF(v_threshold=0.7, reset=how, v_reset=-0.1),
         lambda: LIF(torch.tensor([0.005]), dt=0.001, v_leak=0.2, reset=how, refractory=0.002, r=0.5),
         lambda: Memoryless(v_threshold=0.3),
+        lambda: CubaLIF(torch.tensor([0.01, 0.02, 0.005]), 0.004, dt=0.001, reset=how, r=-0.7, v_leak=0.1),
+        lambda: AdaptiveLIF(0.01, 0.03, dt=0.001, jump=0.3, reset=how, v_threshold=0.4),
+        lambda: Recurrent(LIF(0.01, dt=0.001, reset=how), nn.Linear(3, 3)),
     ]
     return layers[kind]()
 
@@ -93,7 +109,7 @@ def pictures(kind: int, pool: int) -> nn.Sequential:
 @SETTINGS
 @given(
     seed=st.integers(0, 10**6),
-    neuron=st.integers(0, 3),
+    neuron=st.integers(0, 6),
     reset=st.integers(0, 1),
     kind=st.integers(0, 1),
     pool=st.integers(0, 3),
@@ -108,7 +124,8 @@ def test_random_networks_give_the_same_bits(
 ) -> None:
     torch.manual_seed(seed)
     ann = pictures(kind, pool).eval()
-    snn = Sequential(fc=nn.Linear(2, 3), fire=spiking(neuron, reset), out=nn.Linear(3, 3), again=spiking(0, reset))
+    first = {"fc": nn.Linear(2, 3), "gain": Gain(torch.tensor([0.5, 1.0, -2.0])), "fire": spiking(neuron, reset)}
+    snn = Sequential(**first, gate=Gate(), out=nn.Linear(3, 3), again=spiking((0, 4, 5)[kind + reset], reset))
     unit = HybridUnit(Tumbling(window), Taps(window, (3,)), nn.Linear(3, 4))
     network = HybridNetwork(
         dt=0.001,
@@ -118,6 +135,7 @@ def test_random_networks_give_the_same_bits(
             Transmission("frames", "ann"),
             Transmission("events", "snn"),
             Modulation("ann", "snn.again.v_threshold", HybridUnit(nonlinearity=nn.Sigmoid()), by=by, delay=delay),
+            Modulation("ann", "snn.gate.gate", HybridUnit(nonlinearity=nn.Sigmoid())),
             Transmission("snn", "sum", unit),
         ],
         outputs=["ann", "snn", "sum"],
@@ -190,8 +208,38 @@ def test_sums_and_signals_side_by_side_give_the_same_bits() -> None:
     same_bits(network, {"a": torch.randn(8, 2, 3), "b": torch.randn(4, 2, 2)})
 
 
-def test_a_stream_in_steps_gives_the_same_bits() -> None:
-    snn, x = Sequential(fc=nn.Linear(2, 3), fire=LIF(0.01, dt=0.001)), torch.rand(6, 2, 2) * 4
+class Skip(Stateful):
+    """A recurrent layer and a way around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = Sequential(map=nn.Linear(2, 3), fire=CubaLIF(0.01, 0.01, dt=0.001), read=nn.Linear(3, 2))
+        self.echo = Recurrent(inner, nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)))
+
+    def initial_state(self, x_t: torch.Tensor) -> Any:
+        return self.echo.initial_state(x_t)
+
+    def step(self, x_t: torch.Tensor, state: Any, **modulation: Any) -> Any:
+        y, state = self(x_t[None], state)
+        return y[0], state
+
+    def forward(self, x: torch.Tensor, state: Any = None, **modulation: Any) -> Any:
+        y, state = self.echo(x, state)
+        return y + x, state
+
+
+@pytest.mark.parametrize(
+    "snn",
+    [
+        Sequential(fc=nn.Linear(2, 3), fire=LIF(0.01, dt=0.001)),
+        Recurrent(AdaptiveLIF(0.01, 0.03, dt=0.001), nn.Linear(2, 2)),
+        Sequential(around=Skip(), last=CubaLIF(0.01, 0.002, dt=0.001)),
+    ],
+    ids=["forward", "recurrent", "around"],
+)
+def test_a_stream_in_steps_gives_the_same_bits(snn: Stateful) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(6, 2, 2) * 4
     whole = quantize(snn, {"signal": x})
     model = integer_model(whole, {"signal": x})
     entered, state = model.enter({"signal": x.numpy()}), model.start(batch=2)
@@ -211,6 +259,21 @@ def test_membranes_by_hand() -> None:
     nn.init.constant_(snn[0].weight, 0.5)
     x = torch.tensor([1.0, 1.0, 0.5, 0.5, 1.0]).reshape(5, 1, 1)
     assert quantize(snn, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [0, 1, 0, 0, 1]
+
+
+def test_currents_and_adapting_thresholds_by_hand() -> None:
+    # currents 1, 2, 3 charge membranes to 1, 3 and, after the reset, 3; thresholds are 1, then 2, then 3
+    x = torch.ones(6, 1, 1)
+    cuba = CubaLIF(tau=float("inf"), tau_syn=float("inf"), dt=0.001, v_threshold=3.0)
+    assert quantize(cuba, {"signal": x})({"signal": x[:3]})[0]["network"].flatten().tolist() == [0, 1, 1]
+    adaptive = AdaptiveLIF(tau=float("inf"), tau_adaptation=float("inf"), dt=0.001, jump=1.0)
+    assert quantize(adaptive, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [1, 0, 1, 0, 0, 1]
+
+
+def test_a_closed_gate_stops_what_an_open_one_lets_through() -> None:
+    part = Sequential(fire=IF(), gate=Gate(torch.tensor([1.0, 0.0])))
+    x = torch.ones(2, 1, 2)
+    assert quantize(part, {"signal": x})({"signal": x})[0]["network"].tolist() == [[[1, 0]], [[1, 0]]]
 
 
 def test_training_goes_on_with_whole_numbers() -> None:
@@ -287,7 +350,7 @@ def test_a_region_that_names_no_layer_is_refused() -> None:
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (Sequential(fc=nn.Linear(2, 2), slow=CubaLIF(0.01, 0.01, dt=0.001)), r"'network.slow' is a CubaLIF"),
+        (Sequential(fc=nn.Linear(2, 2), odd=Izhikevich(dt=0.001)), r"'network.odd' is a Izhikevich, which has no"),
         (nn.Sequential(nn.Linear(2, 2), nn.Softmax(-1)), r"'network.1' is a Softmax"),
         (nn.Sequential(nn.LayerNorm(2)), r"'network.0' is a LayerNorm"),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(2)), "network.1 is a batch normalisation that does not follow"),
@@ -297,6 +360,15 @@ def test_a_region_that_names_no_layer_is_refused() -> None:
 def test_what_has_no_integer_form_is_refused_by_path(part: Any, reason: str) -> None:
     with pytest.raises(ExportError, match=reason):
         quantize(part.eval(), {"signal": torch.ones(2, 1, 2)}, dt=0.001)
+
+
+def test_a_layer_of_two_signals_is_refused_by_path() -> None:
+    links = [Transmission("a", "both"), Transmission("a", "both", into="input2")]
+    network = HybridNetwork(
+        dt=1.0, inputs={"a": every(1.0)}, parts={"both": nn.Bilinear(2, 2, 1)}, links=links, outputs=["both"]
+    )
+    with pytest.raises(ExportError, match="'both' is a Bilinear, a layer of 2 signals, which has no integer form"):
+        quantize(network, {"a": torch.ones(2, 1, 2)})
 
 
 def test_widths_that_cannot_be_are_refused() -> None:

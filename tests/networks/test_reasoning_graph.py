@@ -279,6 +279,25 @@ def test_the_causal_option_keeps_what_the_removed_object_had_no_part_in() -> Non
     assert Executor(scene, causal=True).run(program.split()).value == "correct"
 
 
+def test_a_world_without_an_object_is_built_once_for_all_choices_of_all_questions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[World] = []
+
+    def recorded(scenes: list[Scene], worlds: list[World], *arguments: object, **options: object) -> object:
+        built.extend(worlds)
+        return build_worlds(scenes, worlds, *arguments, **options)
+
+    monkeypatch.setattr("spikebridge.networks.reasoning_runs.build_worlds", recorded)
+    scene = meeting_scene(what_if={0: np.array([[30, 1, 2]])})
+    one = "objects {} filter_color unique filter_collision"
+    pair = f"all_events {one} {one} unique"
+    choices = tuple(Choice(tuple(pair.format(*two).split())) for two in (("red", "green"), ("green", "red")))
+    without = ("all_events", "objects", "blue", "filter_color", "unique", "filter_counterfact", "belong_to")
+    answer([scene], [Question(scene.video, "counterfactual", (*without, *more), choices) for more in ((), ("negate",))])
+    assert sorted(str(world.supposed) for world in built) == ["0", "observed"]
+
+
 def test_a_choice_is_judged_one_by_one_and_questions_find_their_video() -> None:
     choices = tuple(Choice(tuple(f"objects {color} filter_color unique".split())) for color in ("red", "green", "blue"))
     question = "events events objects green filter_color unique filter_collision unique filter_ancestor belong_to"

@@ -130,6 +130,22 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Exponential learned", "Alpha", "Alpha learned"])
+@pytest.mark.parametrize("form", ["windows of 7 kept", "since a trigger", "since a trigger a sample"])
+def test_large_steps_in_pytorch_begin_anew_where_they_should(
+    name: str, form: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikebridge.ops.leaky_sum.SMALL_STEP", 0)
+    unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
+    x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(6))
+    with without_native(), torch.set_grad_enabled(training):
+        fast = train(unit, x, flags(form), cut=16) if training else unit(x, opens=flags(form))[0]
+    with reference(), torch.set_grad_enabled(training):
+        slow = train(unit, x, flags(form), cut=16) if training else unit(x, opens=flags(form))[0]
+    torch.testing.assert_close(fast, slow, rtol=2e-5, atol=2e-4)
+
+
 EXACT = {
     "Sum": lambda keep: Sum(keep=keep),
     "Mean": lambda keep: Mean(keep=keep),

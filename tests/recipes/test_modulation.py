@@ -201,6 +201,8 @@ def test_the_original_settings_are_those_of_the_released_code() -> None:
         False,
         "rate",
     )
+    # the backbone of the released script is the unit alone
+    assert modulation.PRESETS["paper_wide"].hidden == ()
 
 
 def test_every_method_has_a_rate_and_something_that_keeps() -> None:
@@ -254,7 +256,8 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
     assert found["num_tasks"] == 40
     assert found["bwt_and_fwd_of"] == "these pictures"
     assert found["acc"] > 0.85
-    assert found["modes"]["inferred"] > found["acc"] - 0.02
+    assert found["modes"]["inferred"] > found["acc"] - 0.005
+    assert found["right_task"] > 0.98
     assert found["fwd"] > 0.75
     assert found["opening"] == pytest.approx(0.1)
 

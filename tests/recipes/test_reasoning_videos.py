@@ -15,8 +15,6 @@ from spikebridge.data.rolling_pictures import pictures
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.recipes.reasoning_answers import Seen, look, reply
 from spikebridge.recipes.reasoning_page import explained_page
-from spikebridge.recipes.reasoning_parser import PARSERS, train_parser
-from spikebridge.recipes.reasoning_perception import DETECTORS, train_detector
 from spikebridge.recipes.reasoning_videos import Tally, score_videos, wilson
 from spikebridge.training import Run
 
@@ -124,12 +122,17 @@ def test_a_question_with_one_answer_has_a_page_of_its_own(seen: Seen) -> None:
     assert "frame 0: the video begins" in page
 
 
-def test_the_parts_are_trained_at_quick_size(tmp_path: Path) -> None:
-    detector = DETECTORS["quick"]
-    results = train_detector(detector, Run.create(tmp_path / "detector", "reasoning_detector", detector), quiet=True)
-    assert 0 <= results["recall"] <= 1
-    parser = PARSERS["quick"]
-    told = train_parser(parser, Run.create(tmp_path / "parser", "reasoning_parser", parser), quiet=True)
-    assert set(told) == {"num_parameters", "generated"}
-    rows = Run.open(tmp_path / "parser").metrics.rows()
+def test_the_recipe_trains_detector_and_parser_at_quick_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    words = ["train", "reasoning", "--preset", "quick", "--parts", "detector", "parser", "--out", out, "--quiet"]
+    assert run(words, capsys)[0] == 0
+    trained = Run.open(Path(out))
+    results = trained.results()
+    assert 0 <= results["detector"]["recall"] <= 1
+    assert set(results["parser"]) == {"num_parameters", "generated"}
+    rows = trained.children()["parser"].metrics.rows()
     assert rows[-1]["loss"] < rows[0]["loss"]
+    page = (Path(out) / "report.html").read_text()
+    assert "The detector" in page and "The parser" in page

@@ -1,7 +1,7 @@
 """Looking at networks: activity, cost, energy, latency, health, summaries, figures and reports."""
 
 from spikebridge.analysis.activity import Activity, LayerActivity, recording
-from spikebridge.analysis.cost import Cost, count_cost
+from spikebridge.analysis.cost import Cost, count_cost, count_run
 from spikebridge.analysis.doctor import examine
 from spikebridge.analysis.energy import (
     Anchor,
@@ -42,6 +42,7 @@ __all__ = [
     "between_frames",
     "chained",
     "count_cost",
+    "count_run",
     "declared_latency",
     "energy",
     "error_by_speed",

@@ -4,6 +4,7 @@
 |---|---|
 | a layer fed by real values | multiply-accumulates: every pair of numbers that meet, zeros at borders too |
 | a layer fed by spikes | synaptic operations: every spike times the weights that it meets, exact at borders |
+| a Fourier transform of n values | `3 n log2 n` multiply-accumulates, half of it where the values are real |
 | a bias | one addition for every value that its layer gives |
 | a layer of neurons | one update a neuron and step |
 | a gain or a gate | one multiply-accumulate a value |
@@ -14,7 +15,7 @@
 Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -100,6 +101,33 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         >>> cost.total.macs, cost.total.synops
         (0.0, 6.0)
     """
+    return _counted(network, lambda: _run(network, inputs, dt))
+
+
+def count_run(network: nn.Module, run: Callable[[], int]) -> Cost:
+    """Counts what modules do while a program of your own runs them, and the products that it makes between them.
+
+    Args:
+        network: the modules; those of several things together in an `nn.ModuleDict`.
+        run: calls them as it likes; it returns the number of samples over which the mean is taken.
+
+    Raises:
+        ConfigError: a module whose products cannot be seen.
+
+    Example:
+        >>> twice = nn.Linear(4, 3, bias=False)
+        >>> cost = count_run(twice, lambda: len(twice(twice.weight.T @ twice(torch.full((4,), 0.5)))))
+        >>> cost.total.scaled(3).macs  # 12 in each call, and 12 between them; the mean of three values
+        36.0
+    """
+
+    def counted() -> tuple[int, None]:
+        return run(), None
+
+    return _counted(network, counted, alone=True)
+
+
+def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], alone: bool = False) -> Cost:
     for path, module in network.named_modules():
         if isinstance(module, nn.RNNBase):
             raise ConfigError(f"the products of {type(module).__name__} at {path!r} cannot be counted; use its cell")
@@ -116,7 +144,9 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         visiting(network, leave) as visits,
         Products(network, visits) as products,
     ):
-        num_samples, seconds = _run(network, inputs, dt)
+        if alone:
+            visits.stack.append(Visit("", network, empty=False))
+        num_samples, seconds = run()
     for (path, _), product in products.counts.items():
         operations = Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
         layers[path] = layers.get(path, Operations()) + operations

@@ -3,7 +3,8 @@
 What is counted is what runs, below `torch.vmap` and below `nn` modules, so functional calls and modulated weights are
 seen too. A product whose signal holds nothing but small whole numbers over the whole run is fed by spikes: it costs one
 addition for each spike and each weight that the spike meets. Any other costs a multiply-accumulate for each pair of
-numbers.
+numbers. A product of complex numbers is four of real ones. A Fourier transform counts as radix two does it: six
+multiply-accumulates for two complex values that meet, `3 n log2 n` in all, and half of it for real values.
 """
 
 import math
@@ -34,6 +35,7 @@ _MATRIX = {
     aten.addbmm: 1,
     aten.addmv: 1,
 }
+_TRANSFORMS = {aten._fft_r2c, aten._fft_c2r, aten._fft_c2c}
 _ATTENTION = {
     aten._scaled_dot_product_flash_attention_for_cpu,
     aten._scaled_dot_product_flash_attention,
@@ -68,6 +70,11 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        # without gradients operators made of others come in one piece
+        with self:
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
         result = func(*args, **(kwargs or {}))
         kind = func.overloadpacket
         # a kernel is counted by its step, whether or not it ran as a product
@@ -77,6 +84,10 @@ class Products(TorchDispatchMode):
                 self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
             elif kind is aten.convolution:
                 self._add(*_convolution(args, result))
+            elif kind in _TRANSFORMS:
+                self._add(_transform(args, result), None)
+            elif kind is aten.mul and all(isinstance(x, Tensor) and x.is_complex() and x.ndim for x in args[:2]):
+                self._add(4 * result.numel(), None)
             elif kind in _ATTENTION:
                 query, key, value = args[:3]
                 self._add(query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1]), None)
@@ -88,7 +99,8 @@ class Products(TorchDispatchMode):
         num_columns = b.shape[-1] if b.ndim > 1 else 1
         signal, fan_out = (b, num_rows) if _storages([a]) & self._weights else (a, num_columns)
         spikes = count_spikes(signal)
-        return signal.numel() * fan_out, None if spikes is None else spikes * fan_out
+        real = 4 if signal.is_complex() else 1
+        return signal.numel() * fan_out * real, None if spikes is None else spikes * fan_out
 
     def _add(self, macs: int, synops: int | None) -> None:
         visit = self.visits.stack[-1]
@@ -108,6 +120,8 @@ def count_spikes(x: Tensor) -> int | None:
     """
     if not x.numel():
         return 0
+    if x.is_complex():
+        return None
     sizes = x.abs()
     if float(sizes.max()) > MOST_SPIKES or not bool((x == x.round()).all()):
         return None
@@ -131,6 +145,13 @@ def _convolution(args: tuple[Any, ...], result: Tensor) -> tuple[int, int | None
         reached = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3](spikes, ones, None, stride, padding, dilation)
         fan_out = weight.shape[0] // groups
     return macs, round(float(reached.sum())) * fan_out
+
+
+def _transform(args: tuple[Any, ...], result: Tensor) -> int:
+    x, dims = args[:2]
+    whole = x if x.numel() >= result.numel() else result  # of real values one side is only half there
+    points = math.prod(whole.shape[d] for d in dims)
+    return round((3.0 if x.is_complex() and result.is_complex() else 1.5) * whole.numel() * math.log2(max(points, 1)))
 
 
 def _storages(tensors: Iterable[Tensor]) -> set[int]:

@@ -17,7 +17,7 @@ class Track(Command):
     """Follow one object through a recording of frames and events."""
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
-    """The recording's folder: your own (meta.json, frames, events), one of FE240hz, or a clip."""
+    """A folder of your own (meta.json, frames, events), one of FE240hz, a clip, or a file .aedat4."""
     init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
         None
     )
@@ -39,8 +39,9 @@ class Track(Command):
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
+        from spikebridge.data.boxes import parse_box
         from spikebridge.data.recording_layouts import find_recording, load_recording
-        from spikebridge.recipes.sensing_tracking import parse_box, track_recording
+        from spikebridge.recipes.sensing_tracking import track_recording
         from spikebridge.recipes.tracking_progress import telling
 
         init = None if self.init is None else parse_box(self.init)

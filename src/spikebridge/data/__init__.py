@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spikebridge.data.arriving import Arriving
+    from spikebridge.data.arriving import Arriving, FrameFeed
     from spikebridge.data.binning import bin_events, collate, collate_padded
     from spikebridge.data.boxes import read_boxes, usable_boxes
     from spikebridge.data.class_splits import ClassSplits
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
     from spikebridge.data.event_files import EventFile, read_events, write_events
+    from spikebridge.data.event_grids import EventGrids
+    from spikebridge.data.event_recording import load_events
     from spikebridge.data.event_steps import events_of_images
     from spikebridge.data.events import EVENT, CheckedEvents, check_events, make_events, slice_time
     from spikebridge.data.fe240hz import load_fe240hz
     from spikebridge.data.files import DATA_SETS, available, data_folder
     from spikebridge.data.image_files import ImageFiles, images_in, read_grey
     from spikebridge.data.images import ImageSplits, LabelledImages
+    from spikebridge.data.live_sources import LiveSource, Wanted
     from spikebridge.data.mnist import load_mnist
     from spikebridge.data.moving_objects import MovingObjects
     from spikebridge.data.nmnist import read_nmnist, write_nmnist
@@ -56,6 +59,11 @@ _HOMES = {
     "EventBins": "event_bins",
     "EventCamera": "event_camera",
     "EventFile": "event_files",
+    "EventGrids": "event_grids",
+    "FrameFeed": "arriving",
+    "LiveSource": "live_sources",
+    "Wanted": "live_sources",
+    "load_events": "event_recording",
     "GroupedPermutations": "permutations",
     "HybridRecording": "saccades",
     "ImageFiles": "image_files",
@@ -137,6 +145,8 @@ __all__ = [
     "EventBins",
     "EventCamera",
     "EventFile",
+    "EventGrids",
+    "FrameFeed",
     "GroupedPermutations",
     "HybridRecording",
     "ImageFiles",
@@ -144,6 +154,7 @@ __all__ = [
     "Inputs",
     "LabelledBatch",
     "LabelledImages",
+    "LiveSource",
     "MovingObjects",
     "OffsetEstimate",
     "PlayedRecording",
@@ -157,6 +168,7 @@ __all__ = [
     "TaskSplit",
     "TurningDisk",
     "VideoClip",
+    "Wanted",
     "available",
     "bin_events",
     "bin_sparse",
@@ -178,6 +190,7 @@ __all__ = [
     "images_in",
     "load_clip",
     "load_digits",
+    "load_events",
     "load_fe240hz",
     "load_mnist",
     "load_recording",

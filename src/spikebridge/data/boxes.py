@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spikebridge.data.opening import opened
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 
 _MOST_BYTES = 2**28
 _SEPARATOR = re.compile(r"[,;\s]+")
@@ -87,3 +87,22 @@ def _from(row: list[float], origin: float) -> list[float]:
 def _bounding(polygon: list[float]) -> list[float]:
     x, y = polygon[::2], polygon[1::2]
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def parse_box(words: str) -> Float[np.ndarray, "4"]:
+    """A box from `x,y,w,h`.
+
+    Raises:
+        ConfigError: not four numbers, or a box without area.
+
+    Example:
+        >>> parse_box("10,20,5.5,6").tolist()
+        [10.0, 20.0, 5.5, 6.0]
+    """
+    try:
+        box = np.array([float(word) for word in words.split(",")])
+    except ValueError:
+        box = np.empty(0)
+    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
+        raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
+    return box

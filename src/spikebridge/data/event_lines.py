@@ -11,14 +11,14 @@ A line that is neither is counted, and the stream goes on.
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.data.arriving import Arriving
+from spikebridge.data.arriving import Arriving, FrameFeed
 from spikebridge.data.events import Events, make_events
 from spikebridge.data.image_files import ImageFiles
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -27,47 +27,59 @@ BLOCK = 2**18  # bytes that are read at most at once
 MOST_OF_A_LINE = 4096
 _FRAME = b"frame,"
 Stream: TypeAlias = io.IOBase | BinaryIO
+Feed: TypeAlias = Arriving | FrameFeed
 
 
-def follow_lines(stream: Stream, arriving: Arriving) -> threading.Thread:
-    """Starts a thread that reads lines into `arriving` until the stream ends.
+def follow_lines(stream: Stream, feed: Feed) -> threading.Thread:
+    """Starts a thread that reads lines into a stream until they end.
 
     Args:
         stream: with `read1`, or a raw one with `read`.
-        arriving: is ended with the stream.
+        feed: is ended with the lines.
     """
+    return _in_background(lambda: _read(stream, feed))
 
-    def read() -> None:
-        try:
-            for block in blocks(stream):
-                take_block(block, arriving)
-        except OSError as error:
-            arriving.bad(1, f"the stream broke off ({error})")
-        finally:
-            arriving.end()
 
+def follow_port(port: int, feed: Feed) -> threading.Thread:
+    """Starts a thread that waits for one sender on a port of this machine and reads its lines.
+
+    Args:
+        port: 1 to 65535; other machines cannot reach it.
+        feed: is ended when the sender closes.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"a port is a number from 1 to 65535, but got {port}")
+    try:
+        server = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise ConfigError(f"port {port} of this machine cannot be had ({error}); choose another one") from error
+
+    def listen() -> None:
+        with server:
+            connection, _ = server.accept()
+        with connection, connection.makefile("rb") as lines:
+            _read(lines, feed)
+
+    return _in_background(listen)
+
+
+def _in_background(read: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=read, name="event lines", daemon=True)
     thread.start()
     return thread
 
 
-def listen(port: int) -> io.BufferedReader:
-    """Waits for one sender on a port of this machine, and gives what it sends.
-
-    Args:
-        port: 1 to 65535; other machines cannot reach it.
-
-    Raises:
-        ConfigError: the port cannot be had.
-    """
+def _read(stream: Stream, feed: Feed) -> None:
     try:
-        server = socket.create_server(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"port {port} of this machine cannot be had ({error}); choose another one") from error
-    with server:
-        connection, _ = server.accept()
-    with connection:  # the file keeps it open
-        return connection.makefile("rb")
+        for block in blocks(stream):
+            take_block(block, feed)
+    except OSError as error:
+        feed.bad(1, f"the stream broke off ({error})")
+    finally:
+        feed.end()
 
 
 def blocks(stream: Stream) -> Iterator[bytes]:
@@ -91,33 +103,33 @@ def blocks(stream: Stream) -> Iterator[bytes]:
         yield left
 
 
-def take_block(block: bytes, arriving: Arriving) -> None:
+def take_block(block: bytes, feed: Feed) -> None:
     """Puts the lines of a block into a stream, those without a frame among them at once.
 
     Args:
         block: whole lines.
-        arriving: where they go.
+        feed: where they go.
     """
     events: list[bytes] = []
     for line in block.splitlines():
         if line.startswith(_FRAME):
-            _take_events(events, arriving)
+            _take_events(events, feed)
             events = []
-            _take_frame(line, arriving)
+            _take_frame(line, feed)
         elif line.strip():
             events.append(line)
-    _take_events(events, arriving)
+    _take_events(events, feed)
 
 
-def _take_events(lines: list[bytes], arriving: Arriving) -> None:
+def _take_events(lines: list[bytes], feed: Feed) -> None:
     if not lines:
         return
     try:
-        arriving.add(_events(lines))
+        feed.add(_events(lines))
     except (ValueError, OverflowError, UnicodeDecodeError, DataError, ShapeError):
-        good = [events for line in lines if len(events := _one(line, arriving))]
+        good = [events for line in lines if len(events := _one(line, feed))]
         if good:
-            arriving.add(np.concatenate(good))
+            feed.add(np.concatenate(good))
 
 
 def _events(lines: list[bytes]) -> Events:
@@ -127,21 +139,21 @@ def _events(lines: list[bytes]) -> Events:
     return make_events(*table.T)
 
 
-def _one(line: bytes, arriving: Arriving) -> Events:
+def _one(line: bytes, feed: Feed) -> Events:
     try:
         return _events([line])
     except (ValueError, OverflowError, UnicodeDecodeError, DataError, ShapeError):
         words = line[:60].decode("ascii", errors="replace")
-        arriving.bad(1, f"the line {words!r}, which is neither t,x,y,p nor frame,t,PATH")
+        feed.bad(1, f"the line {words!r}, which is neither t,x,y,p nor frame,t,PATH")
         return make_events([], [], [], [])
 
 
-def _take_frame(line: bytes, arriving: Arriving) -> None:
+def _take_frame(line: bytes, feed: Feed) -> None:
     _, time, path = line.split(b",", 2) if line.count(b",") >= 2 else (b"", b"", b"")
     try:
-        arriving.add_frame(int(time), read_frame(Path(path.decode().strip())))
+        feed.add_frame(int(time), read_frame(Path(path.decode().strip())))
     except (ValueError, OSError) as error:
-        arriving.bad(1, f"the frame {path.decode(errors='replace')!r} ({error})")
+        feed.bad(1, f"the frame {path.decode(errors='replace')!r} ({error})")
 
 
 def read_frame(path: Path) -> NDArray[np.uint8]:

@@ -14,10 +14,11 @@ class PlayedRecording:
 
     Args:
         recording: to play.
-        frame: the first frame.
-        box: of the target in it.
+        frame: the first frame; None begins with the first bin.
+        box: of the target in it, for who follows one.
         loop: begin again after the end, until somebody stops.
         speed: 2 plays twice as fast.
+        hold_events: give a frame with the events since it; else every event once, in the bin of its time.
 
     Raises:
         DataError: there is no bin after the frame.
@@ -33,16 +34,23 @@ class PlayedRecording:
     """
 
     def __init__(
-        self, recording: Recording, frame: int, box: Float[np.ndarray, "4"], loop: bool = False, speed: float = 1.0
+        self,
+        recording: Recording,
+        frame: int | None,
+        box: Float[np.ndarray, "4"] | None = None,
+        loop: bool = False,
+        speed: float = 1.0,
+        hold_events: bool = True,
     ) -> None:
-        if not speed > 0:
+        if not 0 < speed < float("inf"):
             raise ConfigError(f"a recording is played at a speed above 0, but got {speed}")
         self.recording = recording
-        self.first = int(recording.frame_bins[frame])
+        self.first = 0 if frame is None else int(recording.frame_bins[frame])
         self.length = recording.num_bins - self.first
         if self.length < 1:
             raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
         self.box = box
+        self.hold_events = hold_events
         self.loop = loop
         self.dt = recording.dt / speed
         self.began: float | None = None
@@ -68,7 +76,8 @@ class PlayedRecording:
     def inputs(self, first: int, stop: int) -> Inputs:
         """What is new in these bins of one round; the first ones bring the box."""
         begin = first % self.length
-        inputs = self.recording.inputs(self.first + begin, self.first + begin + stop - first)
-        if begin == 0:
+        begun = self.first + begin
+        inputs = self.recording.inputs(begun, begun + stop - first, self.hold_events)
+        if begin == 0 and self.box is not None:
             inputs["box"] = self.box
         return inputs

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
+from spikebridge.data.boxes import usable_boxes
 from spikebridge.data.event_bins import BinEvents, EventBins
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
 _SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
@@ -128,17 +129,42 @@ class Recording:
         # rounded first, so that 0.025 s of 240 Hz is bin 6 and not 7
         return np.ceil(np.round(self.frame_times / self.dt, 6)).astype(np.int64)
 
+    def first_box(self, init: Float[np.ndarray, "4"] | None = None) -> tuple[int, Float[np.ndarray, "4"]]:
+        """The frame to start from and the target's box in it.
+
+        Args:
+            init: the box in the first frame; the recording's own first one without it.
+
+        Raises:
+            DataError: there is neither, or the box is outside the image.
+        """
+        height, width = self.events.height, self.events.width
+        if init is not None:
+            if np.isnan(usable_boxes(init[None], height, width)).any():
+                raise DataError(
+                    f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
+                    f"{init.tolist()}."
+                )
+            return 0, init
+        known = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
+        if not len(known):
+            raise DataError(
+                f"{self.name}: no frame has a box; say where the target is in the first one: --init x,y,w,h"
+            )
+        return int(known[0]), self.frame_boxes[known[0]]
+
     @property
     def num_unlabelled(self) -> int:
         """Bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
-    def inputs(self, first: int, stop: int) -> Inputs:
+    def inputs(self, first: int, stop: int, hold_events: bool = True) -> Inputs:
         """What is new in the bins from `first` up to `stop`, which is not included.
 
         Args:
             first: the first bin since the last step.
             stop: the bin after the last one.
+            hold_events: give a frame with the events since it; else every event once, in the bin of its time.
 
         Returns:
             The events, and the newest frame that has come, if any.
@@ -147,7 +173,8 @@ class Recording:
         bins = self.frame_bins
         newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
         if newest >= 0 and bins[newest] >= first:
-            inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
+            if hold_events:
+                inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
             inputs["frame"] = self.frames[newest]
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
         return inputs

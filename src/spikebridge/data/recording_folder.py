@@ -31,7 +31,7 @@ from spikebridge.data.opening import opened
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
-_MOST_BINS = 2**22
+MOST_BINS = 2**22
 _MOST_BYTES = 2**27
 
 
@@ -70,7 +70,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
         raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
     meta = _read_meta(folder)
     events_path = _events_path(folder)
-    frames, frame_times = _read_frames(folder, events_path)
+    frames, frame_times = read_frames(folder, events_path)
     size = frames.shape[1:] if isinstance(frames, np.ndarray) else (frames.height, frames.width)
     if size != (meta.height, meta.width):
         raise DataError(
@@ -80,7 +80,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
     found = read_events(events_path, meta.height, meta.width, repair)
     _tell_repairs(events_path, found)
     times = found.events["t"] + meta.event_offset_us
-    _check_overlap(folder, frame_times, times)
+    check_overlap(folder, frame_times, times)
     start = int(frame_times[0])
     events = found.events.copy()
     events["t"] = times - start
@@ -105,10 +105,10 @@ def _on_a_clock(
     end: int,
 ) -> Recording:
     num_bins = int(end / (dt * 1e6)) + 1
-    if num_bins > _MOST_BINS:
+    if num_bins > MOST_BINS:
         raise DataError(
             f"{folder}: the last time is {end} us after the first frame, which needs {num_bins} bins of {dt} s; at "
-            f"most {_MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
+            f"most {MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
         )
     events = found.events[found.events["t"] >= 0]
     bins = bin_sparse(events, meta.height, meta.width, dt, num_bins)
@@ -166,14 +166,19 @@ def _tell_repairs(path: Path, found: EventFile) -> None:
         )
 
 
-def _read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[np.uint8], Int64[np.ndarray, " F"]]:
+def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[np.uint8], Int64[np.ndarray, " F"]]:
+    """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
+
+    Raises:
+        DataError: a time or an image is missing, or times do not grow.
+    """
     path = folder / "frames.csv"
     if not path.exists() and events_path.suffix == ".aedat4":
         found = read_aedat4(events_path)
         frames, times, names = found.frames, found.frame_times, ["frame"] * len(found.frames)
         if not names:
             raise DataError(f"{folder}: expected frames.csv, or frames in {events_path.name}, but there are none.")
-        _check_growing(events_path, times)
+        check_growing(events_path, times)
         return frames, times
     rows = _table(path, ("file", "t_us"))
     times = np.array([_whole(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
@@ -188,7 +193,7 @@ def _read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[
             f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
             f"images and frames.csv {len(names)} times; {first}."
         )
-    _check_growing(path, times)
+    check_growing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
 
@@ -202,7 +207,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
         boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
-    _check_growing(path, times)
+    check_growing(path, times)
     usable = usable_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
@@ -234,7 +239,8 @@ def _whole(word: str, where: str) -> int:
     return int(word)
 
 
-def _check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+    """Times that stand still or jump back are a mistake."""
     backward = np.diff(times) <= 0
     if backward.any():
         index = int(backward.argmax()) + 1
@@ -244,7 +250,7 @@ def _check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
         )
 
 
-def _check_overlap(folder: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
+def check_overlap(folder: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
     """A silent camera is valid; one that saw another time than the frames is a mistake."""
     if len(event_times) and (event_times[-1] < frame_times[0] or event_times[0] > frame_times[-1]):
         raise DataError(

@@ -4,12 +4,14 @@
 |---|---|
 | `events_sparse.npz` | a recording of the FE240hz set |
 | `meta.json` | a user's own recording |
+| a file `.aedat4` instead of a folder | events and frames of a camera |
 | images beside a file of boxes | a video clip: frames without events |
 | other folders | those of them that are recordings; clips count where there is nothing else, or by name |
 """
 
 from pathlib import Path
 
+from spikebridge.data.event_recording import load_camera_file
 from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.data.recording import Recording
 from spikebridge.data.recording_folder import load_recording_folder
@@ -28,10 +30,10 @@ def load_recording(
     box_offset: int | None = None,
     repair: bool = False,
 ) -> Recording:
-    """The recording of a folder, or of a folder in it.
+    """The recording of a folder, of a folder in it, or of a camera's file.
 
     Args:
-        path: the recording's own folder, or one that holds it, up to three levels above.
+        path: the recording's own folder, one that holds it, up to three levels above, or an `.aedat4` file.
         name: of the recording's folder, where there are several.
         dt: length of a bin [s]; a recording of FE240hz brings its own.
         event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
@@ -56,13 +58,15 @@ def load_recording(
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
     _refuse(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
+    if folder.is_file():
+        return load_camera_file(folder, dt, repair)
     if (folder / "meta.json").exists():
         return load_recording_folder(folder, dt, repair)
     return clip_recording(folder, dt)
 
 
 def find_recording(path: Path, name: str | None = None) -> Path:
-    """The folder of the one recording that is meant.
+    """The folder, or the camera's file, of the one recording that is meant.
 
     Args:
         path: it, or a folder above it.
@@ -73,7 +77,14 @@ def find_recording(path: Path, name: str | None = None) -> Path:
         ConfigError: none has the name.
     """
     if path.is_file():
-        raise DataError(f"{path}: expected the folder of a recording, but this is a file; give the folder it lies in.")
+        if path.suffix != ".aedat4":
+            raise DataError(
+                f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
+                "folder it lies in."
+            )
+        if name is not None:
+            raise ConfigError(f"{path}: a file is one recording; leave out its name, {name!r}.")
+        return path
     if not path.is_dir():
         raise DataError(f"{path}: expected the folder of a recording, but there is no such folder.")
     if name is None and _kind(path) is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spikebridge.deploy.quantize_report import memory, saturation
     from spikebridge.deploy.runner import Runner
     from spikebridge.deploy.streaming import Live
+    from spikebridge.deploy.target import target_level
 
 __all__ = [
     "Adapted",
@@ -46,6 +47,7 @@ __all__ = [
     "quantize",
     "rebuild",
     "saturation",
+    "target_level",
     "to_nir",
     "write_nir",
 ]
@@ -67,6 +69,7 @@ _FILES = {
     "quantize_report": ("memory", "saturation"),
     "runner": ("Runner",),
     "streaming": ("Live",),
+    "target": ("target_level",),
 }
 
 

@@ -1,5 +1,6 @@
 """Arithmetic of an integer machine: products, shifts, clamps. No floats, and no torch."""
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +34,6 @@ def leak_towards(v: Whole, rest: Whole | int, decay: Whole) -> Whole:
     return left
 
 
-def ratio(numbers: dict[str, Any], before: str = "", after: str = "") -> tuple[Whole, Whole]:
+def ratio(numbers: Mapping[str, Any], before: str = "", after: str = "") -> tuple[Whole, Whole]:
     """Multiplier and shift among the whole numbers of an operation."""
     return numbers[f"{before}multiplier{after}"].astype(np.int64), numbers[f"{before}shift{after}"].astype(np.int64)

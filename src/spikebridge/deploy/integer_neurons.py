@@ -1,20 +1,23 @@
 """Neurons of the integer model, one step at a time. No floats, and no torch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from spikebridge.deploy.integer_arithmetic import Whole, leak_towards, ratio, rescale
 
-Effects = Mapping[str, Sequence[tuple[Whole, str]]]  # by quantity: the signals that act on it, and how
+QUANTITIES = ("v_threshold", "v_reset", "v_leak")
+Effects: TypeAlias = Mapping[str, Sequence[tuple[Whole, str]]]  # by quantity: the signals that act on it, and how
 
 
 class MembraneState(NamedTuple):
-    """Membranes after the reset, and refractory steps left."""
+    """Membranes after the reset, refractory steps left, currents, and what spikes have added to the thresholds."""
 
     v: Whole
-    wait: Whole | None
+    wait: Whole | None = None
+    i: Whole | None = None
+    a: Whole | None = None
 
 
 class IntegerNeuron:
@@ -46,39 +49,83 @@ class IntegerNeuron:
         """One step, `(B, *N)`."""
         moved = [rescale(x, *by) for x, by in zip(currents, self.ratios, strict=True)]
         came = sum(moved[1:], moved[0])
-        v_threshold, v_reset, v_leak = (self._under(n, effects.get(n, ()), came) for n in QUANTITIES)
+        threshold, v_reset, v_leak = (under(self.numbers, n, effects, came, self.high) for n in QUANTITIES)
         if state is None:
-            rest = np.zeros_like(came) + self.numbers["v_leak"]
-            state = MembraneState(rest, np.zeros_like(came) if self.refractory else None)
+            state = self._start(came)
+        i = state.i
+        if i is not None:
+            i = came = self._bounded(leak_towards(i, 0, self.numbers["decay_syn"]) + came)
         v = self._bounded(leak_towards(state.v, v_leak, self.numbers["decay"]) + came)
         if not self.spikes:
-            return v, MembraneState(v, None)
-        active = None
-        if state.wait is not None:
-            active = state.wait == 0
-            v = np.where(active, v, state.v)
-        spikes = (v >= v_threshold).astype(np.int64)
-        wait = state.wait
-        if active is not None and wait is not None:
-            spikes = spikes * active
+            return v, MembraneState(v)
+        a, wait = state.a, state.wait
+        if a is not None:
+            a = leak_towards(a, 0, self.numbers["decay_adaptation"])
+            threshold = threshold + a
+        if wait is not None:
+            v = np.where(wait == 0, v, state.v)
+        spikes = (v >= threshold).astype(np.int64)
+        if wait is not None:
+            spikes = spikes * (wait == 0)
             wait = np.where(spikes > 0, self.refractory, np.maximum(wait - 1, 0))
-        v = self._bounded(v - spikes * v_threshold) if self.reset == "soft" else v * (1 - spikes) + spikes * v_reset
-        return spikes, MembraneState(v, wait)
+        if a is not None:
+            a = self._bounded(a + self.numbers["jump"] * spikes)
+        v = self._bounded(v - spikes * threshold) if self.reset == "soft" else v * (1 - spikes) + spikes * v_reset
+        return spikes, MembraneState(v, wait, i, a)
 
-    def _under(self, name: str, effects: Sequence[tuple[Whole, str]], x: Whole) -> Whole:
-        base = self.numbers[name]
-        for i, (signal, by) in enumerate(effects):
-            q = signal.reshape(*signal.shape, *[1] * (x.ndim - signal.ndim))
-            if by == "multiply":
-                base = rescale(base * q, *ratio(self.numbers, f"{name}.multiply_{i}."))
-            else:
-                moved = rescale(q, *ratio(self.numbers, f"{name}.add_{i}."))
-                base = moved if by == "replace" else base + moved
-            base = np.clip(base, -self.high, self.high + 1)
-        return base
+    def _start(self, like: Whole) -> MembraneState:
+        zeros = np.zeros_like(like)
+        return MembraneState(
+            v=zeros + self.numbers["v_leak"],
+            wait=zeros if self.refractory else None,
+            i=zeros if "decay_syn" in self.numbers else None,
+            a=zeros if "decay_adaptation" in self.numbers else None,
+        )
 
     def _bounded(self, v: Whole) -> Whole:
         return np.clip(v, -self.high, self.high)
 
 
-QUANTITIES = ("v_threshold", "v_reset", "v_leak")
+class IntegerFactor:
+    """A gain or a gate.
+
+    Args:
+        settings: the name of its quantity, the largest factor.
+        numbers: the factor, and how what acts on it comes into its scale.
+
+    Example:
+        >>> gate = IntegerFactor({"quantity": "gate", "high": 100}, {"gate": np.array(2)})
+        >>> gate.step([np.array([[3]])], None, {})[0].item()
+        6
+    """
+
+    def __init__(self, settings: Mapping[str, Any], numbers: dict[str, Any]) -> None:
+        self.name, self.high = settings["quantity"], settings["high"]
+        self.numbers = {name: np.asarray(value, np.int64) for name, value in numbers.items()}
+
+    def step(self, given: Sequence[Whole], state: None, effects: Effects) -> tuple[Whole, None]:
+        """One step, `(B, *N)`."""
+        (x,) = given
+        return x * under(self.numbers, self.name, effects, x, self.high), None
+
+
+def under(numbers: Mapping[str, Whole], name: str, effects: Effects, x: Whole, high: int) -> Whole:
+    """A quantity under what acts on it.
+
+    Args:
+        numbers: of the layer.
+        name: of the quantity.
+        effects: by quantity.
+        x: a signal of the layer's, `(B, *N)`.
+        high: the largest whole number.
+    """
+    base = numbers[name]
+    for i, (signal, by) in enumerate(effects.get(name, ())):
+        q = signal.reshape(*signal.shape, *[1] * (x.ndim - signal.ndim))
+        if by == "multiply":
+            base = rescale(base * q, *ratio(numbers, f"{name}.multiply_{i}."))
+        else:
+            moved = rescale(q, *ratio(numbers, f"{name}.add_{i}."))
+            base = moved if by == "replace" else base + moved
+        base = np.clip(base, -high, high + 1)
+    return base

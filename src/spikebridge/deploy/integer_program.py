@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from spikebridge.deploy.integer_arithmetic import Whole
 from spikebridge.deploy.integer_layers import LAYERS, layer_of
-from spikebridge.deploy.integer_neurons import QUANTITIES, IntegerNeuron
-from spikebridge.deploy.manifest import Setting
+from spikebridge.deploy.integer_neurons import QUANTITIES, IntegerFactor, IntegerNeuron
+from spikebridge.deploy.manifest import Setting, check_shape
 from spikebridge.errors import DataError, did_you_mean
 
-NEURON = "neuron"
+NEURON, FACTOR, PREVIOUS = "neuron", "factor", "previous"
+MODULABLE = {NEURON: IntegerNeuron, FACTOR: IntegerFactor}
 States: TypeAlias = dict[str, Any]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Whole, str]]]  # by neuron and quantity: signals and how
 
@@ -35,25 +38,27 @@ class ProgramRecord:
 
     def __post_init__(self) -> None:
         """Refuses programs that cannot run."""
-        known = set(self.inputs)
+        known, all_names = set(self.inputs), {record.name for record in self.operations}
+        operations = (*LAYERS, *MODULABLE, PREVIOUS)
         for record in self.operations:
-            if record.operation not in (*LAYERS, NEURON):
-                known_operations = (*LAYERS, NEURON)
+            if record.operation not in operations:
                 raise DataError(
-                    f"there is no operation {record.operation!r}; {did_you_mean(record.operation, known_operations)}"
+                    f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}"
                 )
             if not record.sources:
                 raise DataError(f"operation {record.name!r} takes no signal")
             for source in record.sources:
-                if source not in known:
+                # what was given one tick ago may come from anywhere
+                if source not in (all_names if record.operation == PREVIOUS else known):
                     raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
             known.add(record.name)
         if self.output not in known:
             raise DataError(f"a program gives {self.output!r}, which it does not make")
 
     def modulable(self) -> list[tuple[str, str]]:
-        """Neurons and their quantities that can be modulated."""
-        return [(one.name, q) for one in self.operations if one.operation == NEURON for q in QUANTITIES]
+        """Layers and their quantities that can be modulated."""
+        found = [(one.name, q) for one in self.operations if one.operation == NEURON for q in QUANTITIES]
+        return found + [(o.name, str(o.settings.get("quantity"))) for o in self.operations if o.operation == FACTOR]
 
 
 class IntegerProgram:
@@ -70,8 +75,10 @@ class IntegerProgram:
         for one in record.operations:
             try:
                 own = numbers.get(one.name, {})
-                made = IntegerNeuron(one.settings, own) if one.operation == NEURON else None
-                self.layers[one.name] = made or layer_of(one.operation, one.settings, own)
+                if one.operation in MODULABLE:
+                    self.layers[one.name] = MODULABLE[one.operation](one.settings, own)
+                elif one.operation != PREVIOUS:
+                    self.layers[one.name] = layer_of(one.operation, one.settings, own)
             except KeyError as missing:
                 raise DataError(f"operation {one.name!r} lacks {missing}") from None
 
@@ -86,10 +93,22 @@ class IntegerProgram:
         values, states = dict(reads), state or {}
         after: States = {}
         for one in self.record.operations:
+            if one.operation == PREVIOUS:
+                values[one.name] = states.get(one.name, _nothing(one.settings, reads))
+                continue
             given, layer = [values[source] for source in one.sources], self.layers[one.name]
-            if isinstance(layer, IntegerNeuron):
+            if isinstance(layer, IntegerNeuron | IntegerFactor):
                 own = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
                 values[one.name], after[one.name] = layer.step(given, states.get(one.name), own)
             else:
                 values[one.name] = layer(given)
+        after |= {o.name: values[o.sources[0]] for o in self.record.operations if o.operation == PREVIOUS}
         return values[self.record.output], after
+
+
+def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Whole]) -> Whole:
+    """What was given before the first tick."""
+    sizes = [settings[f"axis_{i}"] for i in range(len(settings))]
+    shape = tuple(size for size in sizes if isinstance(size, int))
+    check_shape(shape)
+    return np.zeros((len(next(iter(reads.values()))), *shape), np.int64)

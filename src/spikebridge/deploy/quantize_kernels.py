@@ -18,7 +18,7 @@ from spikebridge.deploy.quantize_arithmetic import (
 from spikebridge.deploy.quantize_config import Region
 from spikebridge.deploy.quantize_grid import Grid, Quantizer
 from spikebridge.deploy.quantize_layers import Numbers, Record, Settings, ratio_numbers
-from spikebridge.deploy.quantize_neurons import HEADROOM
+from spikebridge.deploy.quantize_modulated import HEADROOM
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Alpha, Difference, Exponential, Gaussian, Kernel, Mean, Sum, Taps
 from spikebridge.hybrid.discretizer import straight_through

@@ -206,50 +206,6 @@ class Table(nn.Module):
         return next((p.dtype for p in self.function.parameters()), torch.float32)
 
 
-class Plain(nn.Module):
-    """What leaves whole numbers whole: rectifying, flattening, the largest or the sum of several.
-
-    Args:
-        layer: `ReLU`, `Flatten`, `Identity`, a pooling.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.window = 1  # values that a mean is taken over
-
-    def forward(self, values: list[Value]) -> Value:
-        (value,) = values
-        layer: Any = self.layer
-        if isinstance(layer, nn.AdaptiveAvgPool2d):
-            self.window = value.x.shape[-1] * value.x.shape[-2]
-            y = value.x.sum((-2, -1), keepdim=True) if value.scale is not None else layer(value.x)
-        elif isinstance(layer, nn.AvgPool2d):
-            rows, columns = _pair(layer.kernel_size)
-            self.window = rows * columns
-            if value.scale is None:
-                y = layer(value.x)
-            else:
-                y = F.avg_pool2d(value.x, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
-        else:
-            y = layer(value.x)
-        return Value(y, None if value.scale is None else value.scale / self.window)
-
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
-        """The integer operation."""
-        layer: Any = self.layer
-        settings: Settings = {}
-        if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
-            for name in ("kernel_size", "stride", "padding"):
-                settings |= {f"{name}_{axis}": n for axis, n in enumerate(_pair(getattr(layer, name)))}
-        if isinstance(layer, nn.Flatten):
-            settings = {"start": layer.start_dim, "end": layer.end_dim}
-        names = {nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"}
-        names |= {nn.AdaptiveAvgPool2d: "sum"}
-        name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
-        return Record(name, settings, {}, scales[0] / self.window)
-
-
 def rescales(number: int, power_of_two: bool) -> dict[str, float]:
     """Changes of scale as operations: a product and a shift, or a shift alone, which is no dearer than an addition."""
     return {"adds" if power_of_two else "macs": number}
@@ -259,7 +215,3 @@ def ratio_numbers(ratio: Tensor) -> Numbers:
     """A ratio of scales as whole numbers."""
     multiplier, shift = dyadic(ratio)
     return {"multiplier": multiplier, "shift": shift}
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])

@@ -146,7 +146,10 @@ def _part(network: HybridNetwork, name: str, config: Quantization, wires: Wires)
             raise ExportError(f"{paths.count(path)} links modulate {name}.{path}; an integer model takes one")
     for route in network.incoming[name]:
         if isinstance(route.link, Modulation) and route.link.path not in quantized.modulable_paths():
-            raise ExportError(f"the link {route.name!r} modulates {route.link.target}, which has no integer form")
+            raise ExportError(
+                f"the link {route.name!r} modulates {route.link.target}, which has no integer form; "
+                "thresholds, resets and rests of neurons, gains and gates have one"
+            )
     return quantized
 
 

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.quantize_program import Program, modulable
 from spikebridge.errors import ShapeError
-from spikebridge.neurons import Effect, Stateful
+from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 
 
 class PartState(NamedTuple):
-    """The state of every layer of neurons, in the order in which they run."""
+    """The state of every layer that remembers, in the order in which they run."""
 
-    neurons: tuple[Any, ...]
+    layers: tuple[Any, ...]
 
 
 class QuantizedModule(nn.Module):
@@ -47,10 +47,10 @@ class QuantizedPart(Stateful):
     def __init__(self, program: Program, part: Stateful) -> None:
         super().__init__()
         self.program = program
-        self.alone = isinstance(part, Neuron)
+        self.alone = isinstance(part, Neuron | Recurrent)
 
     def modulable_paths(self) -> list[str]:
-        paths = modulable(self.program.neurons)
+        paths = modulable(self.program.layers)
         return [path.removeprefix("neuron.") for path in paths] if self.alone else paths
 
     def initial_state(self, x_t: Tensor) -> PartState:
@@ -63,11 +63,11 @@ class QuantizedPart(Stateful):
     def forward(
         self, x: Shaped[Tensor, "T B ..."], state: Any = None, **modulation: Any
     ) -> tuple[Shaped[Tensor, "T B ..."], PartState]:
-        neurons = list(self.program.neurons)
-        states = dict(zip(neurons, state.neurons, strict=True)) if state is not None else {}
+        names = self.program.remembering
+        states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
         rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
         y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])
-        return y, PartState(tuple(after[name] for name in neurons))
+        return y, PartState(tuple(after[name] for name in names))
 
     def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
         found: dict[str, dict[str, Sequence[Effect]]] = {}
@@ -80,5 +80,5 @@ class QuantizedPart(Stateful):
             if any(len(effect.signal) not in (1, num_steps) for effect in effects):
                 raise ShapeError(f"modulation of {path} needs 1 or {num_steps} steps in time")
             name, _, quantity = path.rpartition(".")
-            found.setdefault(name or "neuron", {})[quantity] = effects
+            found.setdefault(self.program.layer_at(name), {})[quantity] = effects
         return found

@@ -3,14 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantize_config import Quantization, Region
+from spikebridge.deploy.quantize_factors import WholeFactor
 from spikebridge.deploy.quantize_grid import Grid, Quantizer
-from spikebridge.deploy.quantize_layers import Narrow, Plain, Product, Record, Table, Value
-from spikebridge.deploy.quantize_neurons import MODULABLE, WholeNeuron
+from spikebridge.deploy.quantize_layers import Narrow, Product, Record, Table, Value
+from spikebridge.deploy.quantize_modulated import WholeLayer, effects_at, in_time
+from spikebridge.deploy.quantize_neurons import WholeNeuron
+from spikebridge.deploy.quantize_plain import Plain, Previous, plain_layer, refuse_odd
 from spikebridge.deploy.quantize_trace import Function, Node, Wiring, acts_alone
 from spikebridge.errors import ExportError
+from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import Effect
 from spikebridge.neurons.neuron import Neuron
 
@@ -48,6 +53,7 @@ class Program(nn.Module):
         self.entries = nn.ModuleDict({_key(name): Quantizer.of(first) for name in wiring.inputs})
         self.narrow |= {name: self._entry(name) for name in wiring.inputs}
         self._positive: set[str] = set()
+        self._awaited = {node.sources[0]: node.name for node in wiring.nodes if node.kind == "previous"}
         users = [source for node in wiring.nodes for source in node.sources] + [wiring.output]
         folded: dict[str, str] = {}
         for node in wiring.nodes:
@@ -56,6 +62,8 @@ class Program(nn.Module):
                 folded[node.name] = self._fold(node, sources[0], users)
             else:
                 self._add(node, sources)
+            if node.name in self._awaited:
+                self._feed_back(node.name)
         self.output = self._narrowed(folded.get(wiring.output, wiring.output), first)
 
     @property
@@ -67,22 +75,37 @@ class Program(nn.Module):
         return out
 
     @property
-    def neurons(self) -> dict[str, WholeNeuron]:
-        """Its neurons by path in the part."""
+    def layers(self) -> dict[str, WholeLayer]:
+        """Its neurons, gains and gates by path in the part."""
         found = {step.name: self.operations[_key(step.name)] for step in self.steps}
-        return {name: neuron for name, neuron in found.items() if isinstance(neuron, WholeNeuron)}
+        return {name: layer for name, layer in found.items() if isinstance(layer, WholeLayer)}
+
+    @property
+    def remembering(self) -> list[str]:
+        """The names of all operations that have a state, in order."""
+        kinds = WholeLayer | Previous
+        return [step.name for step in self.steps if isinstance(self.operations[_key(step.name)], kinds)]
+
+    def layer_at(self, node: str) -> str:
+        """The name of the layer that a path of modulation leads to; of a layer alone it is "neuron"."""
+        return next(name for name in (node, f"neuron.{node}", "neuron") if name in self.layers)
 
     def entry_of(self, signal: Quantizer) -> str | None:
         """The name of the input whose grid this is, None for one of the program's own."""
         return next((name for name in self.inputs if self._entry(name) is signal), None)
+
+    def width_of(self, name: str) -> int:
+        """Bits of what an operation remembers."""
+        operation = self.operations[_key(name)]
+        return operation.region.membranes if isinstance(operation, WholeLayer) else self._near(name).activations
 
     def settle(self) -> None:
         """Chooses every grid but those of the inputs, which come from elsewhere."""
         for quantizer in self.narrow.values():
             if quantizer is not None and self.entry_of(quantizer) is None:
                 quantizer.settle()
-        for neuron in self.neurons.values():
-            neuron.settle()
+        for layer in self.layers.values():
+            layer.settle()
 
     def begin(self) -> None:
         """From watching to whole numbers; every grid is known."""
@@ -99,33 +122,60 @@ class Program(nn.Module):
         states: Mapping[str, Any],
         effects: Mapping[str, Mapping[str, Sequence[Effect]]],
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Rows `(T * B, *N)` of real values in and out; states and effects by neuron."""
+        """Rows `(T * B, *N)` of real values in and out; states and effects by layer."""
+        number = len(next(iter(signals.values()))) // max(batch, 1)
+        if not self._awaited or number < 2:  # nothing comes back, or only once
+            return self._run(signals, batch, states, effects)
+        after, rows = dict(states), []
+        timed = {name: in_time(x, batch) for name, x in signals.items()}
+        for t in range(number):
+            now = {name: effects_at(several, t) for name, several in effects.items()}
+            y, after = self._run({name: x[t] for name, x in timed.items()}, batch, after, now)
+            rows.append(y)
+        return torch.cat(rows), after
+
+    def _run(
+        self,
+        signals: Mapping[str, Tensor],
+        batch: int,
+        states: Mapping[str, Any],
+        effects: Mapping[str, Mapping[str, Sequence[Effect]]],
+    ) -> tuple[Tensor, dict[str, Any]]:
         values: dict[str, Value] = {}
+        like = next(iter(signals.values()))
         for name, x in signals.items():
             entry = self._entry(name)
             values[name] = Value(x) if self.observing else Value(entry.enter(x), entry.scale)
         after: dict[str, Any] = {}
         for step in self.steps:
-            operation = self.operations[_key(step.name)]
+            operation: Any = self.operations[_key(step.name)]
+            if isinstance(operation, Previous):
+                held = states.get(step.name)
+                held = operation.start(like, batch, whole=not self.observing) if held is None else held
+                values[step.name] = Value(held[: len(like)], None if self.observing else operation.quantizer.scale)
+                after[step.name] = held
+                continue
             given = [values[source] for source in step.sources]
-            if isinstance(operation, WholeNeuron):
+            if isinstance(operation, WholeLayer):
                 y, after[step.name] = operation(given, batch, states.get(step.name), effects.get(step.name, {}))
             else:
                 y = operation(given)
             values[step.name] = y
+        for step in self.steps:
+            if isinstance(self.operations[_key(step.name)], Previous) and len(like):
+                after[step.name] = values[step.sources[0]].x
         result = values[self.output]
-        like = next(iter(signals.values()))
         return (result.x if result.scale is None else (result.x * result.scale).to(like.dtype)), after
 
     def records(self) -> list[tuple[Step, Record]]:
         """Every operation with its whole numbers."""
         scales = {name: self._entry(name).scale for name in self.inputs}
-        found = []
+        found, one = [], torch.ones((), dtype=torch.float64)  # of what comes back, which knows its scale itself
         for step in self.steps:
             operation: Any = self.operations[_key(step.name)]
             quantizers = [self.narrow[source] for source in step.sources]
             bounds = [(q.grid.low, q.grid.high) if q is not None else (0, 0) for q in quantizers]
-            record: Record = operation.record([scales[source] for source in step.sources], bounds)
+            record: Record = operation.record([scales.get(source, one) for source in step.sources], bounds)
             scales[step.name] = record.scale
             found.append((step, record))
         return found
@@ -160,11 +210,19 @@ class Program(nn.Module):
     def _add(self, node: Node, sources: tuple[str, ...]) -> None:
         module, name = node.module, node.name
         path = f"{self.path}.{name}"
+        if node.kind == "previous":
+            quantizer = Quantizer.of(self._near(name))
+            self._append(name, sources, Previous(node.shape, quantizer), quantizer)
+            return
         if module is None:
             region = self.region(sources[0] if sources[0] not in self.inputs else "")
             quantizer = Quantizer.of(region, set(sources) <= self._positive)
             added = Narrow(quantizer, None, len(sources)) if node.kind == "sum" else Narrow(quantizer, node.axis)
             self._append(name, sources, added, quantizer)
+            return
+        if isinstance(module, Gain | Gate):
+            region = self._near(name)
+            self._append(name, (self._narrowed(sources[0], region),), WholeFactor(module, region, path), None)
             return
         if isinstance(module, Neuron):
             own = WholeNeuron(module, self.region(name), path)
@@ -173,11 +231,11 @@ class Program(nn.Module):
             self._append(name, sources, own, out if own.spikes else None)
             return
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-            _refuse_odd(module, path)
+            refuse_odd(module, path)
             region = self.region(name)
             self._append(name, (self._narrowed(sources[0], region),), Product(module, region, None, path), None)
             return
-        plain = _plain(module, path)
+        plain = plain_layer(module, path)
         if plain is not None:
             flattens = isinstance(plain, nn.Flatten)
             source = self._narrowed(sources[0], self._near(sources[0])) if flattens else sources[0]
@@ -192,6 +250,15 @@ class Program(nn.Module):
         region = self._near(name)
         quantizer = Quantizer.of(region)
         self._append(name, (self._narrowed(sources[0], region),), Table(module, quantizer), quantizer)
+
+    def _feed_back(self, name: str) -> None:
+        """What a layer gives is few bits wide, and known to the operation that brings it back."""
+        place = next(i for i, step in enumerate(self.steps) if step.name == self._awaited[name])
+        source = self._narrowed(name, self._near(name))
+        quantizer, previous = self.narrow[source], self.operations[_key(self._awaited[name])]
+        if quantizer is not None and isinstance(previous, Previous):
+            previous.quantizer = self.narrow[self._awaited[name]] = quantizer
+        self.steps[place] = Step(self._awaited[name], (source,))
 
     def _near(self, name: str) -> Region:
         """The region of what has no weights of its own: that of the part, where no closer one is told."""
@@ -211,9 +278,9 @@ class Program(nn.Module):
         return source
 
 
-def modulable(neurons: Mapping[str, WholeNeuron]) -> list[str]:
+def modulable(layers: Mapping[str, WholeLayer]) -> list[str]:
     """Paths of the quantities that can be modulated in whole numbers."""
-    return [f"{path}.{q}" for path, n in neurons.items() for q in MODULABLE if q in n.layer.modulable]
+    return [f"{path}.{q}" for path, one in layers.items() for q in one.modulable if q in one.layer.modulable]
 
 
 def _first_region(wiring: Wiring, program: Program) -> Region:
@@ -223,47 +290,6 @@ def _first_region(wiring: Wiring, program: Program) -> Region:
         if found is not None:
             return found
     return program.region("")
-
-
-def _refuse_odd(layer: Any, path: str) -> None:
-    if isinstance(layer, nn.Conv1d | nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
-        raise ExportError(
-            f"{path!r} pads with {layer.padding_mode!r} by {layer.padding!r}; only zeros by a number can be"
-        )
-
-
-def _plain(module: nn.Module, path: str) -> nn.Module | None:
-    """A layer that leaves whole numbers whole, None for another."""
-    known: Any = module
-    if isinstance(module, Function):
-        name = module.function if isinstance(module.function, str) else module.function.__name__
-        if name == "relu":
-            return nn.ReLU()
-        if name == "flatten":
-            start = module.args[1] if len(module.args) > 1 else module.named.get("start_dim", 0)
-            return nn.Flatten(start)
-        return None
-    if isinstance(module, nn.ReLU):
-        return nn.ReLU()
-    if isinstance(module, nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
-        return nn.Identity()
-    if isinstance(module, nn.MaxPool2d):
-        if known.ceil_mode or known.return_indices or known.dilation not in (1, (1, 1)):
-            raise ExportError(f"{path!r} pools with ceil_mode, indices or dilation, which has no integer form")
-        return module
-    if isinstance(module, nn.AvgPool2d):
-        if (
-            known.ceil_mode
-            or known.divisor_override
-            or (known.padding not in (0, (0, 0)) and not known.count_include_pad)
-        ):
-            raise ExportError(f"{path!r} takes means over uneven numbers of values, which has no integer form")
-        return module
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        if known.output_size not in (1, (1, 1)):
-            raise ExportError(f"{path!r} pools to {known.output_size}; only pooling to one value has an integer form")
-        return module
-    return module if isinstance(module, nn.Flatten) else None
 
 
 def _key(name: str) -> str:

@@ -124,7 +124,7 @@ class _Writer:
             takes_beside=None if beside is None else GridRecord(*beside),
             delay=link.delay,
             argument=argument_of(self.network, route) if inside and isinstance(link, Transmission) else None,
-            node=(node or "neuron") if quantity else None,
+            node=self.programs[link.part].layer_at(node) if quantity and inside else None,
             quantity=quantity or None,
             by=link.by if isinstance(link, Modulation) else "multiply",
             context=context,
@@ -156,7 +156,7 @@ class _Writer:
                 for r in self.network.incoming[link.part]
                 if isinstance(r.link, Modulation) and r.link.path == link.path
             ]
-            return program.neurons[node or "neuron"].effects[quantity][mates.index(route)].grid
+            return program.layers[program.layer_at(node)].effects[quantity][mates.index(route)].grid
         return program._entry(argument_of(self.network, route)).grid
 
     def _source(self, name: str, grid: Grid) -> str:

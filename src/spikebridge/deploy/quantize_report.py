@@ -102,9 +102,9 @@ def memory(
     bits = 0
     for name in parts:
         program = program_of(quantized.parts[name])
-        if program is not None and program.neurons:
-            pairs = zip(program.neurons.values(), whole.parts[name].neurons, strict=True)
-            bits += sum(neuron.region.membranes * _numbers(mine) for neuron, mine in pairs)
+        if program is not None and program.remembering:
+            states = zip(program.remembering, whole.parts[name].layers, strict=True)
+            bits += sum(program.width_of(path) * _numbers(mine) for path, mine in states)
     return Memory(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
 
 

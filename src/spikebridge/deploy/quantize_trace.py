@@ -3,15 +3,16 @@
 import inspect
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
 from spikebridge.deploy import nir_trace
+from spikebridge.deploy.nir_trace import Visit
 from spikebridge.errors import ExportError
-from spikebridge.neurons import Stateful
+from spikebridge.neurons import Recurrent, Stateful
 
 ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
 
@@ -22,16 +23,18 @@ class Node:
 
     Attributes:
         name: of the layer in its part.
-        kind: a layer, a sum of signals, or signals side by side.
+        kind: a layer, a sum of signals, signals side by side, or what a later node gave one tick ago.
         sources: names of inputs or nodes.
         axis: along which signals stand side by side.
+        shape: of one sample, of what was given one tick ago.
     """
 
     name: str
-    kind: Literal["layer", "sum", "cat"]
+    kind: Literal["layer", "sum", "cat", "previous"]
     sources: tuple[str, ...]
     module: nn.Module | None = None
     axis: int | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,43 @@ def _stateful(part: Stateful, signals: Sequence[Tensor], named: Mapping[str, Ten
         nodes.append(Node(name, "sum", sources))
         return (name,)
 
-    for visit in visits:
+    for visit in _in_order(part, visits, where):
+        if isinstance(visit, Node):
+            nodes.append(visit)
+            continue
         sources = visit.sources
         if not isinstance(visit.module, Stateful):
             sources = added(sources, f"{visit.name}:sum")
         nodes.append(Node(visit.name, "layer", sources, visit.module))
     (last,) = added(output, "sum")
     return Wiring(("#0",), tuple(nodes), last)
+
+
+def _in_order(part: Stateful, visits: Sequence[Visit], where: str) -> list[Visit | Node]:
+    """Visits as they can run: the weight of a recurrent layer first, on what the layer gave one tick ago."""
+    ordered: list[Visit | Node] = list(visits)
+    for path, module in part.named_modules():
+        if not isinstance(module, Recurrent):
+            continue
+        name = path or "neuron"
+        back = [v for v in ordered if isinstance(v, Visit) and _below(v.name, f"{name}.weight")]
+        inside = [v for v in ordered if isinstance(v, Visit) and _below(v.name, f"{name}.layer")]
+        outer = {source for v in back for source in v.sources} - {v.name for v in back}
+        given = [v for v in inside if v.name in outer]
+        if not back or len(given) != len(outer) or len(given) != 1:
+            raise ExportError(
+                f"{where}.{name} feeds back what is not the output of one layer, which has no integer form"
+            )
+        before = Node(f"{name}:previous", "previous", (given[0].name,), shape=given[0].given)
+        renamed = [replace(v, sources=tuple(before.name if s in outer else s for s in v.sources)) for v in back]
+        first = ordered.index(inside[0])
+        rest = [v for v in ordered[first:] if v not in back]
+        ordered = [*ordered[:first], before, *renamed, *rest]
+    return ordered
+
+
+def _below(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
 
 
 class _Layers(fx.Tracer):
@@ -130,6 +163,11 @@ class _Symbols:
     def __init__(self, part: nn.Module, num_signals: int, named: list[str], where: str) -> None:
         self.where = where
         self.alone = next(part.children(), None) is None
+        if self.alone and (num_signals != 1 or named):
+            raise ExportError(
+                f"{where!r} is a {type(part).__name__}, a layer of {num_signals + len(named)} signals, which has no "
+                "integer form"
+            )
         self.root = nn.Sequential(part) if self.alone else part
         bound = inspect.signature(self.root.forward).bind(
             *(f"#{i}" for i in range(num_signals)), **{name: name for name in named}

@@ -97,10 +97,10 @@ class Wires:
                 continue
             if isinstance(route.link, Modulation):
                 node, _, quantity = route.link.path.rpartition(".")
-                neuron = program.neurons[node or "neuron"]
-                quantizer = Quantizer.of(neuron.region)
-                quantizer.take(self.link_grid(route, neuron.region))
-                neuron.effects.setdefault(quantity, []).append(quantizer)
+                layer = program.layers[program.layer_at(node)]
+                quantizer = Quantizer.of(layer.region)
+                quantizer.take(self.link_grid(route, layer.region))
+                layer.effects.setdefault(quantity, []).append(quantizer)
             else:
                 entry = program._entry(argument_of(network, route))
                 entry.take(self.link_grid(route, _region_of(entry)))

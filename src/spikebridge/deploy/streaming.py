@@ -29,7 +29,10 @@ class Source(Protocol):
     dt: float
 
     def wait(self, done: int) -> int | None:
-        """Waits until a bin after the first `done` is complete; how many are by then, or None at the end."""
+        """Waits until a bin after the first `done` is complete; how many are by then, or None at the end.
+
+        Where nothing comes for a while it gives `done` itself, so that the caller may look at the clock.
+        """
 
     def ready_at(self, bin_: int) -> float:
         """When a bin was complete, by `time.perf_counter` [s]."""
@@ -103,7 +106,7 @@ class Live:
         seconds: stop after so long; None goes on to the end.
 
     Raises:
-        ConfigError: `most_behind` is below 1.
+        ConfigError: `most_behind` is below 1, or the time is none.
     """
 
     source: Source
@@ -114,6 +117,8 @@ class Live:
     def __post_init__(self) -> None:
         if self.most_behind < 1:
             raise ConfigError(f"most_behind needs to be 1 bin or more, but got {self.most_behind}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"seconds needs to be above 0, but got {self.seconds}")
         self.latency = Latency()
         self.num_bins = self.num_steps = self.num_skipped = 0
         self.working = 0.0
@@ -123,6 +128,10 @@ class Live:
         state: Any = None
         self.started = perf_counter()
         while (complete := self.source.wait(self.num_bins)) is not None:
+            if complete == self.num_bins:
+                if self._is_late():
+                    return
+                continue
             first = self.num_bins
             waiting = complete - first
             stop = first + 1 if waiting <= self.most_behind else complete
@@ -142,8 +151,11 @@ class Live:
                 self.num_steps += 1
                 self.num_skipped += stop - first - 1
                 yield answer
-            if self.seconds is not None and perf_counter() - self.started >= self.seconds:
+            if self._is_late():
                 return
+
+    def _is_late(self) -> bool:
+        return self.seconds is not None and perf_counter() - (self.started or 0.0) >= self.seconds
 
     def summary(self) -> dict[str, Any]:
         """How it went so far: bins, steps, skipped bins, latencies [ms], and the share of time spent working."""

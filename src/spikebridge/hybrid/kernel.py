@@ -169,7 +169,7 @@ class Sum(Kernel):
         return SumCarry(torch.zeros_like(x_t))
 
     def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, carry.total, 1.0 if goes_on is None else goes_on)
+        sums, total = leaky_sum(x, carry.total, 1.0, goes_on)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -223,9 +223,8 @@ class Mean(Kernel):
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
     def whole(self, x: Signal, carry: MeanCarry, goes_on: Tensor | None = None) -> tuple[Signal, MeanCarry]:
-        going_on = 1.0 if goes_on is None else goes_on
-        sums, total = leaky_sum(x, carry.total, going_on)
-        num_steps, passed = leaky_sum(x.new_ones((len(x), *carry.num_steps.shape)), carry.num_steps, going_on)
+        sums, total = leaky_sum(x, carry.total, 1.0, goes_on)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *carry.num_steps.shape)), carry.num_steps, 1.0, goes_on)
         return sums.div_(num_steps), MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:

@@ -12,7 +12,7 @@ from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import last_response
-from spikebridge.ops.leaky_sum import leaky_sum, sum_of_sums
+from spikebridge.ops.leaky_sum import leaky_sum, one_step_late, sum_of_sums
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -64,8 +64,7 @@ class Exponential(Kernel):
         return {"decay": decay_of(quantities["tau"], self.dt)}
 
     def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
-        decay = decay_of(self.tau, self.dt)
-        sums, total = leaky_sum(x, carry.total, decay if goes_on is None else decay * goes_on)
+        sums, total = leaky_sum(x, carry.total, decay_of(self.tau, self.dt), goes_on)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -133,15 +132,17 @@ class Alpha(Kernel):
 
     def whole(self, x: Signal, carry: AlphaCarry, goes_on: Tensor | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
-        if goes_on is not None:
-            decay = decay * goes_on
         # second + first is a leaky sum of first, and second is what a decay leaves of it
         before = carry.second + carry.first
-        both, first, _ = sum_of_sums(x, carry.first, before, decay)
+        both, first, _ = sum_of_sums(x, carry.first, before, decay, goes_on)
+        if goes_on is not None:
+            decay = decay * goes_on
+        if not isinstance(rise, Tensor):
+            late, last = one_step_late(both, before, decay, rise)
+            return late, AlphaCarry(first, last)
         second = torch.cat([before.unsqueeze(0), both[:-1]])
-        second = second * decay if isinstance(decay, Tensor) else second.mul_(decay)
-        last = second[-1].clone()
-        return second * rise if isinstance(rise, Tensor) else second.mul_(rise), AlphaCarry(first, last)
+        second = second * decay
+        return second * rise, AlphaCarry(first, second[-1].clone())
 
     def last(self, x: Signal) -> Step:
         age, left = powers(decay_of(self.tau, self.dt), x)

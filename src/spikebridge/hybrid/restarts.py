@@ -11,6 +11,7 @@ from torch import Tensor
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.hybrid.kernel import Kernel
 from spikebridge.neurons.state import State, where
+from spikebridge.ops.leaky_sum import prefers_windows
 
 Restart: TypeAlias = bool | Tensor  # for all samples or none, or a flag a sample `(B,)`
 LEAST_STRETCH = 4  # steps; below it the loop costs less
@@ -40,11 +41,12 @@ def run_kernel(
     starts = [t for t, flag in enumerate(flags) if flag is not False]
     if len(x) == 1 or not kernel.runs_whole(x, carry):
         return _loop(kernel, x, carry, flags)
-    if kernel.forgets:
+    period = _period(starts, flags)
+    if kernel.forgets and not (period and prefers_windows(x)):
         values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags) if starts else None)
         # 0 times what is not finite is not 0: only the loop can forget that
         return (values, end) if not starts or _is_finite(end) else _loop(kernel, x, carry, flags)
-    if period := _period(starts, flags):
+    if period:
         return _windows(kernel, x, carry, starts, period)
     if len(x) < LEAST_STRETCH * (len(starts) + 1):
         return _loop(kernel, x, carry, flags)

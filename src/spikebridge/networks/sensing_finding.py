@@ -177,7 +177,7 @@ class Finder(nn.Module):
         before: Float[Tensor, "B 1 H W"],
         events: Float[Tensor, "B 2 H W"],
         boxes: Float[Tensor, "B 4"],
-        template: Float[Tensor, "B C N N"],
+        template: Float[Tensor, "#B C N N"],
     ) -> Found:
         """Where the target is.
 
@@ -186,7 +186,7 @@ class Finder(nn.Module):
             before: the frame before.
             events: between the two, ON and OFF, 1 where there was any.
             boxes: where the target is believed to be in the new frame.
-            template: `K`.
+            template: `K` of each sample, or one for all.
         """
         seen, last = self.what(torch.cat([sights(now, boxes), sights(before, boxes)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
@@ -217,7 +217,7 @@ class Finder(nn.Module):
         sizes = scales * box[:, 2:]
         boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
         several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events))
-        found = self(*several, boxes, template.expand(len(boxes), -1, -1, -1))
+        found = self(*several, boxes, template)
         return Found(*(part.mean(0, keepdim=True) for part in found))
 
     def search(
@@ -244,17 +244,17 @@ class Finder(nn.Module):
         return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
 
 
-def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "B C N N"]) -> Float[Tensor, "B N N"]:
+def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:
     """How well a template fits at each cell: 1 where it finds itself.
 
     Args:
         features: of a sight.
-        template: of a sight of the same size, its target in the middle.
+        template: of a sight of the same size, its target in the middle; one for all features will do.
     """
     return _shifted(features, template) / (template.square().sum((1, 2, 3)) + 1e-6)[:, None, None]
 
 
-def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "B C N N"]) -> Float[Tensor, "B H W"]:
+def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B H W"]:
     """`sum_d T(d) . f(x + d)` with d from the template's middle, for every x."""
     height, width = features.shape[2:]
     num_cells = template.shape[-1]

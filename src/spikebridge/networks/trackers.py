@@ -7,7 +7,7 @@ start. The box keeps the size it was last told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -58,6 +58,54 @@ class Hold:
         return state.box, state
 
 
+class BoxTracker:
+    """A tracker that moves told boxes on. A box holds at its frame: time goes by up to it, then to the step's end.
+
+    Subclasses say what a first box starts, what time changes, what a further box adds, and where the target then is.
+    """
+
+    def step(self, inputs: Inputs, state: Any) -> tuple[Float[np.ndarray, "4"], Any]:
+        """Where the target is expected at the end of this step.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told.
+        """
+        left = inputs["elapsed"]
+        if "box" in inputs:
+            box, left = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
+            if state is None:
+                state = self._started(box)
+            else:
+                state = self._told(self._later(state, inputs["elapsed"] - left), box)
+        if state is None:
+            raise _untold()
+        state = self._later(state, left)
+        return self._box(state), state
+
+    def _started(self, box: NDArray[np.float64]) -> Any:
+        """What is known from a first box."""
+        raise NotImplementedError
+
+    def _later(self, state: Any, dt: float) -> Any:
+        """The same knowledge, some seconds later; nothing changes in no time or less."""
+        raise NotImplementedError
+
+    def _told(self, state: Any, box: NDArray[np.float64]) -> Any:
+        """Knowledge after a further box was told at this very time."""
+        raise NotImplementedError
+
+    def _box(self, state: Any) -> NDArray[np.float64]:
+        """Where the target is expected now."""
+        raise NotImplementedError
+
+
 class VelocityState(NamedTuple):
     """The last told box, the velocity of its middle [px/s], and how long ago it held [s]."""
 
@@ -66,7 +114,7 @@ class VelocityState(NamedTuple):
     age: float
 
 
-class ConstantVelocity:
+class ConstantVelocity(BoxTracker):
     """The target moves on as it did between the last two told boxes; after a single one it stands still.
 
     Example:
@@ -80,31 +128,19 @@ class ConstantVelocity:
         [12.0, 0.0, 2.0, 2.0]
     """
 
-    def step(self, inputs: Inputs, state: VelocityState | None) -> tuple[Float[np.ndarray, "4"], VelocityState]:
-        """The last told box, moved on.
+    def _started(self, box: NDArray[np.float64]) -> VelocityState:
+        return VelocityState(box, np.zeros(2), 0.0)
 
-        Args:
-            inputs: with a `box` at the first step.
-            state: what is known; None at first.
+    def _later(self, state: VelocityState, dt: float) -> VelocityState:
+        return state._replace(age=state.age + dt)
 
-        Returns:
-            The box, and what is known now.
+    def _told(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
+        known = state.age > 0
+        velocity = (_middle(box) - _middle(state.box)) / state.age if known else state.velocity
+        return VelocityState(box, velocity, 0.0)
 
-        Raises:
-            DataError: no box was ever told.
-        """
-        if "box" in inputs:
-            box, age = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
-            velocity = np.zeros(2)
-            if state is not None:
-                between = state.age + inputs["elapsed"] - age
-                velocity = (_middle(box) - _middle(state.box)) / between if between > 0 else state.velocity
-            state = VelocityState(box, velocity, age)
-        elif state is None:
-            raise _untold()
-        else:
-            state = state._replace(age=state.age + inputs["elapsed"])
-        return _moved(state.box, state.velocity * state.age), state
+    def _box(self, state: VelocityState) -> NDArray[np.float64]:
+        return _moved(state.box, state.velocity * state.age)
 
 
 class KalmanState(NamedTuple):
@@ -116,7 +152,7 @@ class KalmanState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kalman:
+class Kalman(BoxTracker):
     """The best guess for a target whose velocity is a random walk, told boxes that are a little wrong.
 
     Args:
@@ -151,31 +187,6 @@ class Kalman:
             if not 0 <= value < inf or (above and value == 0):
                 raise ConfigError(f"Kalman needs {name} {'above 0' if above else 'of 0 or more'}, but got {value!r}.")
 
-    def step(self, inputs: Inputs, state: KalmanState | None) -> tuple[Float[np.ndarray, "4"], KalmanState]:
-        """The expected place of the target.
-
-        Args:
-            inputs: with a `box` at the first step.
-            state: what is known; None at first.
-
-        Returns:
-            The box, and what is known now.
-
-        Raises:
-            DataError: no box was ever told.
-        """
-        left = inputs["elapsed"]
-        if "box" in inputs:
-            box, left = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
-            if state is None:
-                state = self._started(box)
-            else:
-                state = self._told(self._later(state, inputs["elapsed"] - left), box)
-        if state is None:
-            raise _untold()
-        state = self._later(state, left)
-        return np.concatenate([state.mean[0] - state.size / 2, state.size]), state
-
     def surprise(self, centers: Float[np.ndarray, "F 2"], times: Float[np.ndarray, " F"]) -> float:
         """How unlikely places are to follow each other as they do: mean negative log-likelihood of one of them.
 
@@ -198,7 +209,6 @@ class Kalman:
         )
 
     def _later(self, state: KalmanState, dt: float) -> KalmanState:
-        """The same knowledge, some seconds later."""
         if dt <= 0:
             return state
         moves = np.array([[1.0, dt], [0.0, 1.0]])
@@ -206,10 +216,12 @@ class Kalman:
         return state._replace(mean=moves @ state.mean, covariance=moves @ state.covariance @ moves.T + wanders)
 
     def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
-        """Knowledge after a box was told at this very time."""
         gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
         mean = state.mean + gain[:, None] * (_middle(box) - state.mean[0])
         return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
+
+    def _box(self, state: KalmanState) -> NDArray[np.float64]:
+        return np.concatenate([state.mean[0] - state.size / 2, state.size])
 
 
 def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndarray, " F"]) -> Kalman:

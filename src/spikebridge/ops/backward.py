@@ -27,6 +27,7 @@ from spikebridge.ops.cutting import (
     values_of_batch,
 )
 from spikebridge.ops.retrace import Path, retrace
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Bump, Memory, Scheme, Values
 from spikebridge.ops.shares import Shares
 
@@ -69,7 +70,7 @@ def backward_steps(
     """
     sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
     values = Values(*map(number, values))
-    grad_x = torch.empty(v.shape, dtype=v.dtype, device=v.device) if out is None else out
+    grad_x = room_for(v.shape, v) if out is None else out
     memories = {n: m for n, m in start._asdict().items() if m is not None}
     carries = {n: grad_end[n].clone() if n in grad_end else torch.zeros_like(m) for n, m in memories.items()}
     for part in batch_parts(v):

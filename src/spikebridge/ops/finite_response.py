@@ -7,7 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.ops.cutting import batch_parts, time_blocks
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.sequence import refuse_second_derivative
+
+PART = 2**18  # numbers
 
 
 def finite_response(signal: Float[Tensor, "S B *N"], taps: Float[Tensor, "n *M"]) -> Float[Tensor, "T B *N"]:
@@ -42,7 +45,43 @@ def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) 
         # windows cut from a signal have their time second in memory: no copy of them
         steps = signal.flatten(1) if signal.is_contiguous() else signal.movedim(0, 1).flatten(2)
         return (weights.flatten() @ steps).reshape(signal.shape[1:])
-    return (signal * weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])).sum(0)
+    weights = weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])
+    response: Tensor = _LastResponse.apply(signal, weights)
+    return response
+
+
+class _LastResponse(torch.autograd.Function):
+    """The sum over time of a product that is never there as a whole: a part of the batch at once."""
+
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(signal, weights)
+        response = torch.empty(signal.shape[1:], dtype=signal.dtype, device=signal.device)
+        for part in _small_parts(signal):
+            torch.sum(signal[:, part] * _of_batch(weights, part, signal.ndim), 0, out=response[part])
+        return response
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_second_derivative("a kernel")
+        signal, weights = ctx.saved_tensors
+        grad_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
+        grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
+        for part in _small_parts(signal):
+            w, g = _of_batch(weights, part, signal.ndim), grad[part]
+            if grad_signal is not None:
+                torch.mul(w, g, out=grad_signal[:, part])
+            if grad_weights is not None:
+                sums = _of_batch(grad_weights, part, signal.ndim)
+                sums += (signal[:, part] * g).sum_to_size(sums.shape)
+        return grad_signal, grad_weights
+
+
+def _small_parts(signal: Tensor) -> list[slice]:
+    """Parts of the batch of which all steps stay near a processor."""
+    batch, size = signal.shape[1], signal.numel()
+    step = max(1, batch * PART // max(1, size)) if signal.device.type == "cpu" else max(1, batch)
+    return [slice(b, min(b + step, batch)) for b in range(0, batch, step)]
 
 
 class _FiniteResponse(torch.autograd.Function):
@@ -50,9 +89,7 @@ class _FiniteResponse(torch.autograd.Function):
     def forward(ctx: Any, signal: Tensor, taps: Tensor) -> Tensor:
         ctx.save_for_backward(signal, taps)
         num_taps = len(taps)
-        response = torch.empty(
-            (len(signal) - num_taps + 1, *signal.shape[1:]), dtype=signal.dtype, device=signal.device
-        )
+        response = room_for((len(signal) - num_taps + 1, *signal.shape[1:]), signal)
         for part in batch_parts(signal):
             h, x = response[:, part], signal[:, part]
             weights = _of_batch(taps, part, signal.ndim)
@@ -67,7 +104,7 @@ class _FiniteResponse(torch.autograd.Function):
         refuse_second_derivative("a kernel")
         signal, taps = ctx.saved_tensors
         num_taps = len(taps)
-        grad_signal = torch.zeros_like(signal) if ctx.needs_input_grad[0] else None
+        grad_signal = room_for(signal.shape, signal).zero_() if ctx.needs_input_grad[0] else None
         grad_taps = torch.zeros_like(taps) if ctx.needs_input_grad[1] else None
         for part in batch_parts(signal):
             weights, g, x = _of_batch(taps, part, signal.ndim), grad[:, part], signal[:, part]

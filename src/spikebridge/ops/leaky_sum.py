@@ -1,14 +1,27 @@
 """Leaky sums over a whole sequence, with gradients: the scheme of a neuron that never fires."""
 
+from contextlib import nullcontext
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.ops.cutting import in_block, time_blocks
+from spikebridge.ops.dispatch import IN_PYTORCH, choose
+from spikebridge.ops.reference import without_native
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
-from spikebridge.ops.sequence import run_sequence
+from spikebridge.ops.sequence import SINGLE, refuse_second_derivative, run_sequence
+
+SMALL_STEP = 4096  # numbers
 
 
 def leaky_sum(
-    x: Float[Tensor, "T B *N"], start: Float[Tensor, "B *N"], decay: Value = 1.0
+    x: Float[Tensor, "T B *N"],
+    start: Float[Tensor, "B *N"],
+    decay: Value = 1.0,
+    goes_on: Float[Tensor, "T #B ..."] | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, to the bit as step by step.
 
@@ -16,6 +29,7 @@ def leaky_sum(
         x: the signal, T >= 1, one that `sequence.serves`.
         start: the sum before the first step.
         decay: what is left of it after a step, 0 to 1.
+        goes_on: 0 at steps that begin anew and else 1; None where none does.
 
     Returns:
         The sums, and the last one in memory of its own.
@@ -26,12 +40,22 @@ def leaky_sum(
         >>> sums.flatten().tolist(), last.item()
         ([1.0, 1.5, 1.75], 1.75)
     """
-    sums, end = run_sequence(Scheme(), x, Memory(start), Values(decay))
+    if goes_on is not None and _is_plain(x, start, decay):
+        sums = _sum_of_stretches(x, start, decay, goes_on)
+        return sums, sums[-1].clone()
+    # in C a decay of its own for every step and neuron would be spread over the batch first
+    spread = goes_on is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
+    with without_native() if spread else nullcontext():
+        sums, end = run_sequence(Scheme(), x, Memory(start), Values(_left(decay, goes_on)))
     return sums, end.v
 
 
 def sum_of_sums(
-    x: Float[Tensor, "T B *N"], inner: Float[Tensor, "B *N"], outer: Float[Tensor, "B *N"], decay: Value
+    x: Float[Tensor, "T B *N"],
+    inner: Float[Tensor, "B *N"],
+    outer: Float[Tensor, "B *N"],
+    decay: Value,
+    goes_on: Float[Tensor, "T #B ..."] | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
     """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
 
@@ -40,6 +64,7 @@ def sum_of_sums(
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
+        goes_on: 0 at steps that begin anew and else 1; None where none does.
 
     Returns:
         `z` at all steps, and the last `f` and `z`.
@@ -50,5 +75,104 @@ def sum_of_sums(
         >>> z.flatten().tolist()  # of 1, 2, 3
         [1.0, 3.0, 6.0]
     """
-    z, end = run_sequence(Scheme(), x, Memory(outer, inner), Values(decay, decay_syn=decay))
+    if goes_on is not None and _is_plain(x, inner, decay):
+        f = _sum_of_stretches(x, inner, decay, goes_on)
+        z = _sum_of_stretches(f, outer, decay, goes_on)
+        return z, f[-1].clone(), z[-1].clone()
+    left = _left(decay, goes_on)
+    z, end = run_sequence(Scheme(), x, Memory(outer, inner), Values(left, decay_syn=left))
     return z, end.i if end.i is not None else inner, end.v
+
+
+def one_step_late(
+    sums: Float[Tensor, "T B *N"], before: Float[Tensor, "B *N"], decay: Value, factor: float
+) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
+    """`decay factor sums[t - 1]`, and the last of `decay sums[t - 1]`.
+
+    Args:
+        sums: at all steps.
+        before: the one before the first step.
+        decay: a number, or a tensor without gradient, which may have a time.
+        factor: for all steps.
+
+    Example:
+        >>> sums, before = torch.tensor([4.0, 6.0]).reshape(2, 1, 1), torch.tensor([[2.0]])
+        >>> y, last = one_step_late(sums, before, decay=0.5, factor=10.0)
+        >>> y.flatten().tolist(), last.item()
+        ([10.0, 20.0], 2.0)
+    """
+    late: tuple[Tensor, Tensor] = _OneStepLate.apply(sums, before, decay, factor)
+    return late
+
+
+def prefers_windows(x: Tensor) -> bool:
+    """Whether equal windows had better run side by side than one after the other.
+
+    That is in PyTorch alone, with steps so small that an operation costs more than its numbers.
+    """
+    return x[0].numel() <= SMALL_STEP and choose(Scheme(), x) is IN_PYTORCH
+
+
+def _left(decay: Value, goes_on: Tensor | None) -> Value:
+    return decay if goes_on is None else decay * goes_on
+
+
+def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
+    """Whether a sum that begins anew runs in PyTorch alone and without gradients: few operations a step are enough."""
+    wants = any(isinstance(t, Tensor) and t.requires_grad for t in (x, start, decay)) and torch.is_grad_enabled()
+    if wants or x.dtype not in SINGLE or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return choose(Scheme(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
+
+
+def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -> Tensor:
+    sums, before, left = room_for(x.shape, x), start, torch.empty_like(start)
+    factor, decays = (1.0, decay) if isinstance(decay, Tensor) else (decay, None)
+    for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), goes_on.unbind(0), strict=True):
+        if decays is not None:
+            before = torch.mul(before, decays, out=left)
+        # the flag is 0 or 1, so that nothing is lost where product and sum are one operation
+        before = torch.addcmul(x_t, before, flag, value=factor, out=row)
+    return sums
+
+
+class _OneStepLate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, before: Tensor, decay: Value, factor: float) -> tuple[Tensor, Tensor]:
+        ctx.decay, ctx.factor, ctx.shape = decay, factor, sums.shape
+        ctx.set_materialize_grads(False)
+        y = room_for(sums.shape, sums)
+        torch.mul(before, _at(decay, 0, sums), out=y[0]).mul_(factor)
+        for block in time_blocks(sums):
+            late = slice(max(block.start, 1), block.stop)
+            found = sums[late.start - 1 : late.stop - 1]
+            torch.mul(found, in_block(decay, late, sums), out=y[late]).mul_(factor)
+        return y, (sums[-2] if len(sums) > 1 else before) * _at(decay, len(sums) - 1, sums)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("a kernel")
+        some = grad if grad is not None else grad_last
+        if some is None:
+            return None, None, None, None
+        grad_sums, decay = room_for(ctx.shape, some), ctx.decay
+        before = some.new_zeros(ctx.shape[1:])
+        if grad is None:
+            grad_sums.zero_()
+        else:
+            for block in time_blocks(grad):
+                late = slice(max(block.start, 1), block.stop)
+                found = grad_sums[late.start - 1 : late.stop - 1]
+                torch.mul(grad[late], in_block(decay, late, grad), out=found).mul_(ctx.factor)
+            grad_sums[-1] = 0
+            before = grad[0] * _at(decay, 0, grad_sums) * ctx.factor
+        if grad_last is not None:
+            place = grad_sums[-2] if len(grad_sums) > 1 else before
+            place += grad_last * _at(decay, len(grad_sums) - 1, grad_sums)
+        return grad_sums, before, None, None
+
+
+def _at(decay: Value, t: int, x: Tensor) -> Tensor:
+    """A decay at one step."""
+    row = in_block(decay, slice(t, t + 1), x)
+    return row[0] if row.ndim == x.ndim else row

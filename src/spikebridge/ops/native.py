@@ -15,15 +15,17 @@ from torch import Tensor
 from spikebridge.ops.native_layout import Layout, layout_of
 from spikebridge.ops.native_library import Backward, Forward, Plan, Share, library
 from spikebridge.ops.native_library import Value as CValue
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Trace, Values
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
 BASE = len(Values._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
-CHUNK = 2048  # columns; their memory stays in the nearest cache
+CHUNK, CHUNK_BACKWARD = 1024, 512  # columns; what a step of them reads and writes stays in the nearest cache
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
 LEAST_COLUMNS = 64
+LINE = 16  # numbers in a cache line
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
 
@@ -73,11 +75,11 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
         y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep)
         return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
     x = x.contiguous()
-    y = torch.empty_like(x)
-    kept = torch.empty_like(x) if keep and scheme.fires else None
+    y = room_for(x.shape, x)
+    kept = room_for(x.shape, x) if keep and scheme.fires else None
     end = start._replace(**{name: _own(m) for name, m in start._asdict().items() if m is not None})
     held: list[object] = []
-    job = Forward(_plan(scheme, x, values, 0, held), *map(_at, (x, y, kept, *end)))
+    job = Forward(_plan(scheme, x, values, CHUNK, held), *map(_at, (x, y, kept, *end)))
     _run("spikebridge_forward", job)
     return Trace(y, y if keep and not scheme.fires else kept, end)
 
@@ -104,11 +106,15 @@ def backward_steps(
         for n, m in start._asdict().items()
     ]
     grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
-    fresh = torch.empty_like(v) if out is None or not out.is_contiguous() else out
-    grad_x = fresh if "x" in wanted else None
+    grad_x = None
+    if "x" in wanted:
+        grad_x = out if out is not None and out.is_contiguous() else room_for(v.shape, v)
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
-    plan = _plan(scheme, v, values, histories, held)
+    chunk = CHUNK_BACKWARD
+    if histories:
+        chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
+    plan = _plan(scheme, v, values, chunk, held)
     job = Backward(plan, *map(_at, (x, v, *first)))
     if grad_y is not None:
         _point(job.grad_y, grad_y, v, held)
@@ -174,12 +180,12 @@ def _at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _plan(scheme: Scheme, x: Tensor, values: Values, histories: int, held: list[object]) -> Plan:
-    """What both directions are told. `held` keeps alive what it points to."""
+def _plan(scheme: Scheme, x: Tensor, values: Values, chunk: int, held: list[object]) -> Plan:
+    """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
-    plan, kept = _plan_of_numbers(scheme, numbers, len(x), x[0].numel(), histories, threads)
+    plan, kept = _plan_of_numbers(scheme, numbers, len(x), x[0].numel(), chunk, threads)
     held.append(kept)
     if tensors:
         plan = Plan.from_buffer_copy(plan)
@@ -192,14 +198,14 @@ def _plan(scheme: Scheme, x: Tensor, values: Values, histories: int, held: list[
 
 @lru_cache(maxsize=256)
 def _plan_of_numbers(
-    scheme: Scheme, values: Values, num_steps: int, num_columns: int, histories: int, threads: int
+    scheme: Scheme, values: Values, num_steps: int, num_columns: int, chunk: int, threads: int
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
     plan = Plan(num_steps=num_steps, num_columns=num_columns)
     team = library().team
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
     plan.team = team
-    plan.chunk = _chunk(num_steps, num_columns, plan.num_threads, histories)
+    plan.chunk = -(-min(chunk, -(-num_columns // plan.num_threads)) // LINE) * LINE
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
@@ -210,14 +216,6 @@ def _plan_of_numbers(
     for k, place in enumerate(plan.values):
         place.at = ctypes.addressof(numbers) + k * ctypes.sizeof(ctypes.c_float)
     return plan, numbers
-
-
-def _chunk(num_steps: int, num_columns: int, threads: int, histories: int) -> int:
-    """Columns that are run through all steps at once, in whole cache lines."""
-    size = min(CHUNK, -(-num_columns // threads))
-    if histories:
-        size = min(size, max(LEAST_COLUMNS, RECALLED // (num_steps * histories)))
-    return -(-size // 16) * 16
 
 
 def _reset(scheme: Scheme, values: Values) -> int:

@@ -21,6 +21,7 @@ from spikebridge.ops.cutting import (
     time_blocks,
     values_of_batch,
 )
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
 
 __all__ = ["backward_steps", "forward_steps"]
@@ -48,8 +49,8 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
         ([0.0, 1.0, 0.0], [1.0, 2.0, 1.0], 1.0)
     """
     values = Values(*map(number, values))
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    v = torch.empty_like(y) if keep and scheme.fires else None
+    y = room_for(x.shape, x)
+    v = room_for(x.shape, x) if keep and scheme.fires else None
     end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
     for part in batch_parts(x):
         _steps_of_part(

@@ -111,7 +111,7 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
 
 def load_cell(
     run: Run, branch: Branch, gating: Gating | None, sequence: TaskSequence
-) -> tuple[list[Tensor], GaussianTable | None, dict[str, Tensor]]:
+) -> tuple[list[Tensor], GaussianTable, dict[str, Tensor]]:
     """Puts what `save_cell` wrote into place.
 
     Returns:
@@ -123,9 +123,7 @@ def load_cell(
     weights = load_networks(run, branch, gating)
     try:
         gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
-        codes = None
-        if "codes.means" in weights:
-            codes = GaussianTable(weights["codes.means"], weights["codes.covariances"])
+        codes = GaussianTable(weights["codes.means"], weights["codes.covariances"])
         sequence.orders.permutations[sequence.learnt] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{run.path / WEIGHTS} is of another network: {error}") from error
@@ -168,7 +166,7 @@ def evaluate_cell(
     number = len(sequence.test.labels)
     samples, direct = min(options.num_samples, number), min(options.direct_samples, number)
     few = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
-    inferred = modes.nearest_gate(samples) if codes is None else modes.inferred(samples)
+    inferred = modes.inferred(samples)
     given = modes.given()
     opening = opening_report(gates)
     return {

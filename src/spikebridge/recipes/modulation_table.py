@@ -25,7 +25,7 @@ def compare(scores: Scores) -> dict[str, Any]:
 
 
 def inferred(seed: Mapping[str, Any]) -> float | None:
-    """ACC with the task found from one unlabelled picture: by the unit, else by a Gaussian on the raw input."""
+    """ACC with the task found from one unlabelled picture: by the unit, else by projections of the raw input."""
     modes = seed["modes"]
     if "per_sample" in modes:
         return float(modes["per_sample"])
@@ -44,6 +44,9 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ACC": _mean([seed["acc"] for seed in seeds]),
         "sd": _spread([seed["acc"] for seed in seeds]),
         "one picture": _mean([value for seed in seeds if (value := inferred(seed)) is not None]),
+        "nearest gate": _mean(
+            [seed["modes"]["nearest gate"]["1"]["accuracy"] for seed in seeds if "nearest gate" in seed["modes"]]
+        ),
         "two nearest": _mean([seed["modes"]["two nearest"] for seed in seeds if "two nearest" in seed["modes"]]),
         "just learnt": _mean([seed["just_learnt"] for seed in seeds]),
         "forgetting": _mean([seed["forgetting"] for seed in seeds]),

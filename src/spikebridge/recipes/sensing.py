@@ -36,7 +36,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_report, sensing_scores
+from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_scores
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
@@ -278,6 +278,8 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
 
 def report(run: Run) -> Path:
     """Writes report.html: the table beside the baselines, error by bin, the network drawn."""
+    from spikebridge.recipes import sensing_report  # figures are slow to load, and no tracker needs them
+
     config = run.config_as(Config)
     inputs = example(config)
     return sensing_report.write(run, build(config), _command(config), tracker(run), _scored(config), inputs)

@@ -27,7 +27,6 @@ from spikebridge.analysis.tracking_pictures import (
     tracking_picture,
     write_animation,
 )
-from spikebridge.data.boxes import usable_boxes
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.atomic import replacing
@@ -47,51 +46,6 @@ class Moment(NamedTuple):
     box: Float[np.ndarray, "4"]
     confidence: float
     lost: bool
-
-
-def parse_box(words: str) -> Float[np.ndarray, "4"]:
-    """A box from `x,y,w,h`.
-
-    Raises:
-        ConfigError: not four numbers, or a box without area.
-
-    Example:
-        >>> parse_box("10,20,5.5,6").tolist()
-        [10.0, 20.0, 5.5, 6.0]
-    """
-    try:
-        box = np.array([float(word) for word in words.split(",")])
-    except ValueError:
-        box = np.empty(0)
-    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
-        raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
-    return box
-
-
-def first_box(recording: Recording, init: Float[np.ndarray, "4"] | None) -> tuple[int, Float[np.ndarray, "4"]]:
-    """The frame to start from and the target's box in it.
-
-    Args:
-        recording: to follow.
-        init: the box in the first frame; the recording's own first one without it.
-
-    Raises:
-        DataError: there is neither, or the box is outside the image.
-    """
-    height, width = recording.events.height, recording.events.width
-    if init is not None:
-        if np.isnan(usable_boxes(init[None], height, width)).any():
-            raise DataError(
-                f"{recording.name}: expected a first box inside the image of {width} x {height} pixels, but got "
-                f"{init.tolist()}."
-            )
-        return 0, init
-    known = np.flatnonzero(np.isfinite(recording.frame_boxes).all(axis=1))
-    if not len(known):
-        raise DataError(
-            f"{recording.name}: no frame has a box; say where the target is in the first one: --init x,y,w,h"
-        )
-    return int(known[0]), recording.frame_boxes[known[0]]
 
 
 def followed(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[Moment]:
@@ -143,7 +97,7 @@ def track_recording(
         DataError: no first box is known, or it is outside the image.
         ConfigError: a file cannot be written there.
     """
-    frame, box = first_box(recording, init)
+    frame, box = recording.first_box(init)
     _check_files(out, animation)
     moments: list[Moment] = []
     pictures: list[Image.Image] = []

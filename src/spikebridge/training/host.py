@@ -1,23 +1,16 @@
 """The network as the strategy sees it: one module whose forward does whatever is to be done with the network."""
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
 
 from spikebridge.training.weights import tensors_of
 
 T = TypeVar("T")
-_FULL = StateDictOptions(full_state_dict=True)
 
 
 class Host(nn.Module):
@@ -45,16 +38,18 @@ def weights_of(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     sharded = _sharded(host)
     if sharded is None:
         return tensors_of(network)
-    weights: dict[str, Any] = get_model_state_dict(sharded, options=_FULL)
+    checkpoint, full = _whole()
+    weights: dict[str, Any] = checkpoint.get_model_state_dict(sharded, options=full)
     return {name.removeprefix("network."): tensor for name, tensor in weights.items()}
 
 
 def optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The whole state of an optimizer; all processes must call this, as it may be spread over them."""
     sharded = _sharded(host)
-    return (
-        optimizer.state_dict() if sharded is None else dict(get_optimizer_state_dict(sharded, optimizer, options=_FULL))
-    )
+    if sharded is None:
+        return optimizer.state_dict()
+    checkpoint, full = _whole()
+    return dict(checkpoint.get_optimizer_state_dict(sharded, optimizer, options=full))
 
 
 def restore_optimizer(host: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -63,10 +58,19 @@ def restore_optimizer(host: nn.Module, optimizer: Optimizer, state: dict[str, An
     if sharded is None:
         optimizer.load_state_dict(state)
     else:
-        set_optimizer_state_dict(sharded, optimizer, state, options=_FULL)
+        checkpoint, full = _whole()
+        checkpoint.set_optimizer_state_dict(sharded, optimizer, state, options=full)
+
+
+def _whole() -> tuple[Any, Any]:
+    """The functions for states that are spread over processes, and the option to gather them; half a second to load."""
+    checkpoint = import_module("torch.distributed.checkpoint.state_dict")
+    return checkpoint, checkpoint.StateDictOptions(full_state_dict=True)
 
 
 def _sharded(host: nn.Module) -> nn.Module | None:
-    if not torch.distributed.is_available():
+    # where nobody has loaded it no module is of its class
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
         return None
-    return next((module for module in host.modules() if isinstance(module, FullyShardedDataParallel)), None)
+    return next((module for module in host.modules() if isinstance(module, fsdp.FullyShardedDataParallel)), None)

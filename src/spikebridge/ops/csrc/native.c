@@ -10,18 +10,10 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#endif
 
 enum {
-    LINE = 16,               /* floats in a cache line */
-    PAGE = 4096,
-    LARGE_PAGE = 2 * 1024 * 1024,
-    LARGE = 16 * 1024 * 1024 /* bytes; what is larger is written past the caches, which could not hold it anyhow */
+    LINE = 16,              /* floats in a cache line */
+    LARGE = 8 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
 };
 
 int spikebridge_version(void)
@@ -76,6 +68,17 @@ static float *at_step(float *matrix, const Chunk *chunk, int64_t t)
 static const float *read_step(const float *matrix, const Chunk *chunk, int64_t t)
 {
     return matrix == NULL ? NULL : matrix + t * chunk->plan->num_columns + chunk->first;
+}
+
+/* Asks for a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
+static void fetch(const float *row, int64_t n)
+{
+#if defined(__GNUC__)
+    for (int64_t c = 0; c < n; c += LINE)
+        __builtin_prefetch(row + c);
+#else
+    (void)row, (void)n;
+#endif
 }
 
 static void fill(float *row, float number, int64_t n)
@@ -146,6 +149,8 @@ static void forward_chunk(const void *data, Chunk *chunk)
         float *y = at_step(job->y, chunk, t), *kept = at_step(job->kept, chunk, t);
         read_values(&step, chunk, rows, t, filled);
         step.x = read_step(job->x, chunk, t);
+        if (t + 1 < plan->num_steps)
+            fetch(read_step(job->x, chunk, t + 1), n);
         step.y = past ? y_row : y;
         step.kept = past || kept == NULL ? kept_row : kept;
         if (plan->reset == NEVER)
@@ -325,8 +330,8 @@ static void backward_chunk(const void *data, Chunk *chunk)
     const Plan *plan = &job->plan;
     const int64_t n = chunk->num_columns;
     const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
-    /* gradients may take the place of the membranes: each row is ready before it is written */
-    const int in_place = job->grad_x == job->kept, past = is_large(plan) && job->grad_x != NULL && !in_place;
+    /* gradients that take the place of the membranes stand in the caches already */
+    const int past = is_large(plan) && job->grad_x != NULL && job->grad_x != job->kept;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
     pass.rows = has_rows(plan) || adapts || shares;
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
@@ -347,7 +352,12 @@ static void backward_chunk(const void *data, Chunk *chunk)
         read_values(&step, chunk, pass.rows, t, pass.filled);
         step.kept = (float *)read_step(job->kept, chunk, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
-        step.grad_x = past || in_place || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
+        if (t > 0) {
+            fetch(read_step(job->kept, chunk, t - 1), n);
+            if (job->grad_y.at != NULL && job->grad_y.column != 0 && job->grad_y.step != 0)
+                fetch(job->grad_y.at + (t - 1) * job->grad_y.step + chunk->first, n);
+        }
+        step.grad_x = past || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
         step.threshold = step.values[V_THRESHOLD];
         if (adapts) {
             pass.use->threshold(&step, after(&pass.adaptations, t - 1));
@@ -365,8 +375,6 @@ static void backward_chunk(const void *data, Chunk *chunk)
             share_of_charge(&pass, chunk, &step, t);
         if (past)
             write_past_caches(at_step(job->grad_x, chunk, t), step.grad_x, n);
-        else if (in_place)
-            memcpy(at_step(job->grad_x, chunk, t), step.grad_x, (size_t)n * sizeof(float));
     }
     share_of_decay(&pass, chunk, &step, step.grad_u, 0);
     give_sums(&pass.sums, chunk);
@@ -419,59 +427,16 @@ static int share_out(Shared *shared)
     return shared->failed;
 }
 
-#if defined(MADV_HUGEPAGE)
-static uintptr_t down(uintptr_t address, uintptr_t page)
-{
-    return address & ~(page - 1);
-}
-
-static uintptr_t up(uintptr_t address, uintptr_t page)
-{
-    return down(address + page - 1, page);
-}
-
-static void populate(uintptr_t start, uintptr_t end)
-{
-    (void)madvise((void *)start, end - start, MADV_POPULATE_WRITE);
-}
-#endif
-
-/* Fresh memory comes page by page as it is written, which may take longer than the steps. This asks for large pages,
-   and for the small ones at both ends all at once. It is advice: a system that knows neither changes nothing. */
-static void expect_writes(const Plan *plan, float *matrix)
-{
-#if defined(MADV_HUGEPAGE)
-    const uintptr_t size = (uintptr_t)(plan->num_steps * plan->num_columns) * sizeof(float);
-    if (matrix == NULL || size < LARGE_PAGE)
-        return;
-    const uintptr_t start = up((uintptr_t)matrix, PAGE), end = down((uintptr_t)matrix + size, PAGE);
-    const uintptr_t first = up(start, LARGE_PAGE), last = down(end, LARGE_PAGE);
-    if (first < last) {
-        (void)madvise((void *)start, end - start, MADV_HUGEPAGE);
-        populate(start, first);
-        populate(last, end);
-    } else {
-        populate(start, end);
-    }
-#else
-    (void)plan, (void)matrix;
-#endif
-}
-
 int spikebridge_forward(const Forward *job)
 {
     Shared shared = {.job = job, .plan = &job->plan, .run = forward_chunk};
     shared.scratch = FORWARD_ROWS * job->plan.chunk;
-    expect_writes(&job->plan, job->y);
-    expect_writes(&job->plan, job->kept);
     return share_out(&shared);
 }
 
 int spikebridge_backward(const Backward *job)
 {
     Shared shared = {.job = job, .plan = &job->plan, .run = backward_chunk};
-    if (job->grad_x != job->kept)
-        expect_writes(&job->plan, job->grad_x);
     const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
     shared.scratch = (BACKWARD_ROWS + histories * job->plan.num_steps) * job->plan.chunk;
     return share_out(&shared);

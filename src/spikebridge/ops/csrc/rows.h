@@ -80,9 +80,11 @@ INLINE void NAME(fire_row)(const Step *step, const int rows, const int surrogate
 
 INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
 {
-    const float *restrict u = step->kept, *restrict grad_y = step->grad_y, *restrict thresholds = step->threshold;
+    const float *u = step->kept;
+    float *grad_x = step->grad_x; /* may be in the place of u */
+    const float *restrict grad_y = step->grad_y, *restrict thresholds = step->threshold;
     const float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
-    float *restrict grad_x = step->grad_x, *restrict grad_u = step->grad_u, *restrict grad_s = step->grad_s;
+    float *restrict grad_u = step->grad_u, *restrict grad_s = step->grad_s;
     float *restrict grad_v = step->v, *restrict grad_i = step->i, *restrict grad_a = step->a;
     float *restrict grad_low = step->grad_low;
     const float through = step->through, one_threshold = *thresholds;

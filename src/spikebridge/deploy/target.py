@@ -1,0 +1,46 @@
+"""A further target: some parts of a bundle run elsewhere, the rest here, and everything is compared.
+
+A target is a class with `step` (`runner_parts.PartRunner`), made from the part's file; it may call a chip, a simulator
+or a program. What it cannot hold it refuses when it is made.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.bundle import Bundle
+from spikebridge.deploy.runner import Runner
+from spikebridge.deploy.runner_parts import PartRunner
+from spikebridge.errors import ConfigError, did_you_mean
+
+Values: TypeAlias = NDArray[Any]
+Level: TypeAlias = Callable[[dict[str, Values], int], dict[str, dict[str, Values]]]
+
+
+def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> Level:
+    """A level for `compare_bundle`: the whole bundle with some parts on another target.
+
+    Args:
+        bundle: an opened one.
+        parts: what runs them, by the name of the part; the others run as in the bundle.
+
+    Raises:
+        ConfigError: the bundle has no such part.
+    """
+    for name in parts:
+        if name not in bundle.manifest.parts:
+            raise ConfigError(f"{bundle.path} has no part {name!r}; {did_you_mean(name, bundle.manifest.parts)}")
+
+    def run(inputs: dict[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
+        heard: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
+
+        def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+            heard[kind].setdefault(name, []).append(value)
+            return value
+
+        Runner(bundle, parts).run(inputs, ticks, listen)
+        return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in heard.items()}
+
+    return run

@@ -1,0 +1,234 @@
+"""Networks and bundles on a stream of events: however the bins are taken, the answers are those of the whole."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spikebridge.cli import main
+from spikebridge.data.event_files import write_events
+from spikebridge.data.events import make_events
+from spikebridge.deploy import Bundle, export
+from spikebridge.deploy.manifest import InputRecord, Rhythm
+from spikebridge.deploy.streaming_network import NetworkSteps, bundle_steps, intake_of
+from spikebridge.deploy.streaming_torch import network_steps
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
+from spikebridge.neurons import LIF, Sequential
+from spikebridge.recipes import digits
+from spikebridge.training import Run
+
+DT = 0.001
+NUM_BINS, NUM_TICKS = 11, 22  # a bin is two ticks
+
+
+class Bin(NamedTuple):
+    """A bin with or without a frame."""
+
+    events: Any
+    frame: Any
+
+
+def snn() -> Sequential:
+    return Sequential(flat=nn.Flatten(), fc=nn.Linear(24, 5), lif=LIF(tau=0.01, dt=2 * DT, v_threshold=0.3))
+
+
+def seeing() -> HybridNetwork:
+    """Events at every second tick from tick 1, frames at every third."""
+    torch.manual_seed(0)
+    return HybridNetwork(
+        dt=DT,
+        inputs={"events": every(2 * DT, phase=DT), "frames": every(3 * DT)},
+        parts={"where": snn(), "what": nn.Flatten(), "answer": nn.Bilinear(5, 2, 3)},
+        links=[
+            Transmission("events", "where"),
+            Transmission("frames", "what"),
+            Transmission("where", "answer", HybridUnit(Tumbling(3), Mean())),
+            Transmission("what", "answer", held=True),
+        ],
+        outputs=["answer"],
+    )
+
+
+def stream() -> list[Bin]:
+    numbers = np.random.default_rng(0)
+    events = (numbers.random((NUM_BINS, 2, 3, 4)) < 0.4).astype(np.float32)
+    frames = {k: numbers.random((1, 2)).astype(np.float32) for k in (0, 4, 5, 9)}
+    return [Bin(events[k], frames.get(k)) for k in range(NUM_BINS)]
+
+
+def example() -> dict[str, torch.Tensor]:
+    return {"events": torch.ones(1, 2, 2, 3, 4), "frames": torch.ones(1, 2, 1, 2)}
+
+
+def taken(steps: NetworkSteps, bins: list[Bin], *sizes: int) -> list[Any]:
+    """The newest answers, of so many bins at a time."""
+    state, answers, done = None, [], 0
+    for size in sizes:
+        outputs, state = steps(bins[done : done + size], state)
+        answers.append(outputs)
+        done += size
+    return answers
+
+
+def test_the_network_gets_every_bin_and_holds_the_newest_frame() -> None:
+    network, bins = seeing(), stream()
+    # by hand: tick t of the frames' clock, 0, 3, 6, .., lies in the bin that ends at the next odd tick
+    newest = [0, 0, 0, 0, 4, 5, 5, 5, 5, 9, 9]
+    held = [bins[newest[tick // 2]].frame for tick in range(0, NUM_TICKS, 3)]
+    whole, _ = network(
+        {
+            "events": torch.from_numpy(np.stack([one.events for one in bins])[:, None]),
+            "frames": torch.from_numpy(np.stack(held)[:, None]),
+        },
+        ticks=NUM_TICKS,
+    )
+    one_by_one = taken(network_steps(network, example()), bins, *[1] * NUM_BINS)
+    answers = [one["answer"] for one in one_by_one if one]
+    assert np.allclose(answers, whole["answer"][:, 0].detach(), atol=1e-6)
+    assert [bool(one) for one in one_by_one] == [k % 3 == 2 for k in range(NUM_BINS)]
+
+
+@pytest.mark.parametrize("sizes", [(11,), (1, 10), (3, 1, 5, 2), (7, 4)])
+def test_bins_that_wait_are_caught_up_with_exactly(sizes: tuple[int, ...]) -> None:
+    steps, bins = network_steps(seeing(), example()), stream()
+    slow = taken(steps, bins, *[1] * NUM_BINS)
+    last = next(one for one in reversed(slow) if one)
+    quick = next(one for one in reversed(taken(steps, bins, *sizes)) if one)
+    assert np.allclose(quick["answer"], last["answer"], atol=1e-6)
+    assert steps.num_unseen == 0
+
+
+def test_of_too_many_the_oldest_are_passed_over_but_their_frame_is_kept() -> None:
+    steps, bins = network_steps(seeing(), example()), stream()
+    steps.most_together = 1
+    _, state = steps(bins, None)
+    assert (steps.num_unseen, state.tick) == (NUM_BINS - 1, 2)
+    assert np.array_equal(state.frame, bins[9].frame)
+
+
+def test_layers_alone_take_events_at_the_step_of_their_neurons() -> None:
+    torch.manual_seed(0)
+    layers, bins = snn(), stream()
+    steps = network_steps(layers, {"any": torch.ones(1, 1, 2, 3, 4)})
+    assert (steps.intake.bin, steps.intake.sensor, steps.intake.frame) == (2 * DT, (3, 4), None)
+    whole, _ = layers(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
+    assert np.array_equal(taken(steps, bins, 4, 7)[-1]["network"], whole[-1, 0].detach())
+    with pytest.raises(ConfigError, match="neurons of one step, but those of Flatten are none"):
+        network_steps(nn.Flatten(), {"any": torch.ones(1, 1, 2, 3, 4)})
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    torch.manual_seed(0)
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"seen": every(2 * DT, phase=DT)},
+        parts={"where": snn()},
+        links=[Transmission("seen", "where")],
+        outputs=["where"],
+    )
+    return export(network, {"seen": torch.rand(9, 1, 2, 3, 4)}, tmp_path_factory.mktemp("live") / "bundle")
+
+
+def test_a_bundle_is_stepped_without_torch_to_the_same_spikes(bundle: Bundle) -> None:
+    steps, bins = bundle_steps(bundle), stream()
+    assert (steps.intake.events, steps.intake.counts) == ("seen", True)
+    torch.manual_seed(0)
+    whole, _ = snn()(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
+    for sizes in ((1,) * NUM_BINS, (2, 5, 4)):
+        assert np.array_equal(taken(steps, bins, *sizes)[-1]["where"], whole[-1, 0].detach())
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [{"x": (4,)}, {"x": (2, 3, 4), "y": (2, 3, 4)}, {"x": (2, 3, 4), "y": (7,)}, {"y": (1, 3, 4)}],
+)
+def test_a_network_that_takes_something_else_is_refused_with_what_it_takes(shapes: dict[str, Any]) -> None:
+    records = {name: InputRecord(Rhythm(1, 0), shape) for name, shape in shapes.items()}
+    name, shape = next(iter(shapes.items()))
+    with pytest.raises(ConfigError, match=r"a live stream brings events \(2, H, W\)") as refusal:
+        intake_of(records, DT, {key: np.zeros(3) for key in records})
+    assert f"{name} {shape}" in str(refusal.value)
+
+
+def test_the_first_bin_has_to_have_a_frame() -> None:
+    with pytest.raises(ConfigError, match="its first bin has none"):
+        network_steps(seeing(), example())([stream()[1]], None)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run of digits and a third of a second of events."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    config = digits.PRESETS["quick"]
+    made = Run.create(tmp_path / "run", "digits", config)
+    made.child("snn/seed-0").save_weights(digits.build(config)["snn"])
+    numbers = np.random.default_rng(0)
+    columns = [np.sort(numbers.integers(0, 300_000, 400)), *numbers.integers(0, 16, (2, 400)), np.ones(400, np.int64)]
+    write_events(tmp_path / "events.npz", make_events(*columns), 16, 16)
+    return "run"
+
+
+def test_a_trained_network_of_events_is_run_live(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["live", run, "--network", "snn", "--events", "events.npz"]
+    assert main([*words, "--most-behind", "1000"]) == 0
+    told = capsys.readouterr()
+    *lines, last = (json.loads(line) for line in told.out.splitlines())
+    # an answer at every third of twelve bins
+    assert [(line["bin"], len(line["outputs"]["answer"])) for line in lines] == [(2, 10), (5, 10), (8, 10), (11, 10)]
+    assert last["summary"]["num_bins"] == 12
+    assert "latency_99_ms" in told.err
+    assert main([*words, "--speed", "1000", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_unseen"] == 0
+
+
+def test_what_cannot_be_run_live_is_one_line(
+    run: str, bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, message in (
+        ([str(bundle.path)], "where the events come from: --events SOURCE"),
+        ([str(bundle.path), "--evnts", "events.npz"], "did you mean --events?"),
+        ([run, "--network", "sn", "--events", "events.npz"], "did you mean 'snn'?"),
+        (["digits", "--events", "events.npz"], "has no trained weights"),
+        (["modulation", "--events", "events.npz"], "this network takes pictures (784,)"),
+        ([str(bundle.path), "--network", "a", "--events", "-"], "leave --network out"),
+        ([str(bundle.path), "--events", "-", "--seconds", "0"], "seconds needs to be above 0"),
+        ([str(bundle.path), "--events", "-"], "brought nothing to step with"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+        assert main(["live", *words]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1
+        assert message in error[0]
+
+
+def test_ctrl_c_ends_a_stream_with_its_summary(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        dt = 2 * DT
+
+        def wait(self, done: int) -> int | None:
+            if done:
+                raise KeyboardInterrupt
+            return 1
+
+        def ready_at(self, bin_: int) -> float:
+            return 0.0
+
+        def begins_anew(self, bin_: int) -> bool:
+            return bin_ == 0
+
+        def inputs(self, first: int, stop: int) -> list[Bin]:
+            return stream()[:1]
+
+    monkeypatch.setattr("spikebridge.data.live_sources.LiveSource.open", lambda self, wanted: Stopped())
+    assert main(["live", str(bundle.path), "--events", "-"]) == 130
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["num_steps"] == 1
