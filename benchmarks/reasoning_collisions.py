@@ -47,7 +47,6 @@ from spikebridge.networks.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pai
 from spikebridge.networks.collision_reading import CollisionReader
 from spikebridge.networks.collision_rule import FixedCollisionUnit
 from spikebridge.recipes.reasoning_collisions import (
-    THRESHOLDS,
     choose_rule,
     collision_objective,
     collision_phase,
@@ -57,6 +56,7 @@ from spikebridge.recipes.reasoning_collisions import (
 )
 from spikebridge.recipes.reasoning_labels import SceneSet, Split, cause_questions, real_split
 from spikebridge.recipes.reasoning_scores import score
+from spikebridge.recipes.reasoning_thresholds import THRESHOLDS
 from spikebridge.training import Settings, fit
 from spikebridge.training.environment import describe_environment
 
