@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -37,13 +37,14 @@ from spikebridge.recipes.reasoning_calibration import calibration
 from spikebridge.recipes.reasoning_folds import train_folds
 from spikebridge.recipes.reasoning_labels import SceneSet
 from spikebridge.recipes.reasoning_scores import execute, score, score_executor, tally
-from spikebridge.recipes.reasoning_units import best_seed, fixed_reader, learned_reader, seeds_of
+from spikebridge.recipes.reasoning_thresholds import threshold_kind
+from spikebridge.recipes.reasoning_units import best_seed, chosen_of, fixed_reader, learned_reader, seeds_of
 from spikebridge.training import Run
 from spikebridge.training.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_accuracy.json"
 NUM_FOLDS, FOLD_EPOCHS = 2, 15
-Sets = Mapping[str, list[Question]]
+SETS = ("real explanatory", "silver descriptive", "silver explanatory", "silver counterfactual")
 
 
 def question_sets(paths: Mapping[str, Path], scenes: SceneSet, most: int | None) -> dict[str, list[Question]]:
@@ -114,6 +115,8 @@ def budget(read: Sequence[Scene], near: Sequence[Scene], questions: Sequence[Que
         repaired = [repair(one, true) for one, true in zip(read, near, strict=True)]
         shares = next(iter(score(repaired, questions, causal=causal).values()))
         rows[name] = {what: round(shares[what], 5) for what in ("per_option", "per_question")}
+        if "subtypes" in shares:
+            rows[name] |= {kind: round(one["per_option"], 5) for kind, one in shares["subtypes"].items()}
     return rows
 
 
@@ -138,22 +141,22 @@ def sureness(read: Sequence[Scene], questions: Sequence[Question], causal: bool)
     }
 
 
-def measure(run: Run, folds: Path, most: int | None, say: Callable[..., None]) -> dict[str, Any]:
-    """Everything, set by set."""
+def measure(run: Run, folds: Path, most: int | None, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything, set by set, as it comes."""
     paths = {path.name: path for path in find("clevrer")}
     near_of = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     noisy = [one for one in read_scenes(paths["scenes_propnet.jsonl.gz"]) if one.video in near_of]
     scenes = SceneSet(noisy, [near_of[one.video] for one in noisy])
-    sets = question_sets(paths, scenes, most)
+    sets = {name: asked for name, asked in question_sets(paths, scenes, most).items() if name in names}
     best = best_seed(run)
-    threshold = float(run.children()[f"collisions/seed-{best}"].results()["threshold"])
+    thresholds = chosen_of(run, best)["thresholds"]
     fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
-    crossed = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, v_threshold=threshold, quiet=True)
-    result: dict[str, Any] = {}
+    crossed = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
     for name, questions in sets.items():
         begun = time.perf_counter()
         some = asked_about(scenes, questions)
         real, causal = name == "real explanatory", name == "silver counterfactual"
+        crossed.set_threshold(thresholds[threshold_kind(questions[0].kind)])
         read = learned_reader(run)(some.noisy) if real else crossed(some.noisy)
         found: dict[str, Any] = {
             "num_questions": len(questions),
@@ -169,11 +172,12 @@ def measure(run: Run, folds: Path, most: int | None, say: Callable[..., None]) -
         found["error budget, learned"] = budget(read, some.near, questions, causal)
         found["confidence, baked"] = sureness(some.noisy, questions, causal)
         found["confidence, learned"] = sureness(read, questions, causal)
-        result[name] = found
-        shown = found["noisy scenes, learned units"]["compartment"]
-        say(name, f"{shown['per_option']:.4f} {shown['per_question']:.4f}", f"{time.perf_counter() - begun:.0f} s")
-    units = {"best_seed": best, "threshold": threshold, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
-    return {"sets": result, "units": units}
+        found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
+        found["environment"] = describe_environment()
+        shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
+        seconds = time.perf_counter() - begun
+        print(name, f"{shown['per_option']:.4f} {shown['per_question']:.4f}", f"{seconds:.0f} s", flush=True)
+        yield name, found
 
 
 def main() -> None:
@@ -181,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=None, help="of the reasoning recipe; else the shipped one")
     parser.add_argument("--folds", type=Path, default=Path("runs/reasoning_folds"))
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="the others stay as they were measured")
     parser.add_argument("--most", type=int, default=None, help="questions of each set, for a look")
     options = parser.parse_args()
     run = Run.open(options.run) if options.run is not None else shipped_run("reasoning")
@@ -188,9 +193,13 @@ def main() -> None:
         parser.error("no run is shipped; name one with --run")
     # `scaled` says where more channels add up than it is exact for; the figures show what that costs
     warnings.filterwarnings("ignore", message="preset 'scaled'")
-    found = measure(run, options.folds, options.most, lambda *words: print(*words, flush=True))
-    if options.most is None:
-        RESULTS.write_text(json.dumps({**found, "environment": describe_environment()}, indent=2) + "\n")
+    sets = json.loads(RESULTS.read_text())["sets"] if RESULTS.exists() else {}
+    for name, found in measure(run, options.folds, options.most, options.sets):
+        if options.most is None:
+            sets[name] = found
+            RESULTS.write_text(
+                json.dumps({"sets": {name: sets[name] for name in SETS if name in sets}}, indent=2) + "\n"
+            )
 
 
 if __name__ == "__main__":

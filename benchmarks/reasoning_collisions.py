@@ -1,11 +1,12 @@
 """Fixed against learned collision units, and what each choice in the learned one is worth.
 
-    python benchmarks/reasoning_collisions.py --epochs 10 --videos 1500 --seeds 3
+    python benchmarks/reasoning_collisions.py --epochs 10 --videos 1500 --seeds 3 [--rows "two heads" ...]
 
 All are trained on the same real videos without a real question, with the same seeds, epochs and rates; their thresholds
 are chosen on the same 400 validation videos, and they answer the same 442 real questions. Beside them stand the rule,
 the collisions baked into the scenes, and near truth. Entrances and exits are those of the scenes everywhere, and the
-full unit has fewer videos and epochs than the shipped one: a row differs from `full` in what its name says alone.
+full unit has fewer videos and epochs than the shipped one: a row differs from `full` in what its name says alone. Rows
+that are not asked for stay as they were measured.
 
 | row | differs from `full` in |
 |---|---|
@@ -47,7 +48,6 @@ from spikebridge.networks.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pai
 from spikebridge.networks.collision_reading import CollisionReader
 from spikebridge.networks.collision_rule import FixedCollisionUnit
 from spikebridge.recipes.reasoning_collisions import (
-    THRESHOLDS,
     choose_rule,
     collision_objective,
     collision_phase,
@@ -57,6 +57,7 @@ from spikebridge.recipes.reasoning_collisions import (
 )
 from spikebridge.recipes.reasoning_labels import SceneSet, Split, cause_questions, real_split
 from spikebridge.recipes.reasoning_scores import score
+from spikebridge.recipes.reasoning_thresholds import THRESHOLDS
 from spikebridge.training import Settings, fit
 from spikebridge.training.environment import describe_environment
 
@@ -190,12 +191,16 @@ def main() -> None:
     path = next(path for path in find("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
     real = read_questions(path).questions
     rule = choose_rule(split.validation.noisy, asked)
+    how = {"epochs": options.epochs, "videos": len(train.noisy)}
     rows: dict[str, Any] = {
         "baked": answers(split.test.noisy, real),
         "near truth": answers(split.test.near, real),
         "fixed": {**rule, **figures(FixedCollisionUnit(**rule), split, real)},
     }
-    print(rows, flush=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"how": how, "rows": {}}
+    if known["how"] != how:
+        parser.error(f"{RESULTS} was measured with {known['how']}; move it away, or give the same")
+    rows |= {name: known["rows"][name] for name in ROWS if name in known["rows"]}
     for name in options.rows:
         found = []
         for seed in range(options.seeds):
@@ -206,8 +211,8 @@ def main() -> None:
                   "sd": round(stdev(one[key] for one in found), 5) if len(found) > 1 else None}
             for key in found[0]
         }  # fmt: skip
-        print(name, {key: value["mean"] for key, value in rows[name].items()}, flush=True)
-        how = {"epochs": options.epochs, "videos": len(train.noisy), "seeds": options.seeds}
+        rows[name] |= {"seeds": options.seeds, "git_revision": describe_environment()["git_revision"]}
+        print(name, rows[name], flush=True)
         RESULTS.write_text(
             json.dumps({"how": how, "rows": rows, "environment": describe_environment()}, indent=2) + "\n"
         )

@@ -26,6 +26,7 @@ from spikebridge.networks.collision_inputs import (
 from spikebridge.networks.collision_reading import CollisionReader, read_pairs
 from spikebridge.networks.collision_rule import FixedCollisionUnit
 from spikebridge.networks.presence import PresenceUnit, read_presence, track_signals, with_presence
+from spikebridge.networks.reasoning_events import tracks_of
 from spikebridge.ops import reference
 
 OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["gray", "metal", "cylinder"]]
@@ -253,17 +254,25 @@ def test_presence_leaves_other_samples_and_unseen_objects_alone() -> None:
     np.testing.assert_array_equal(nobody.positions, scene.positions)
 
 
+def test_who_moves_is_as_the_presence_unit_told() -> None:
+    moving = np.zeros((26, 1), dtype=bool)
+    moving[3] = True
+    scene = with_presence(scene_of(rolls()), np.ones((26, 1), dtype=bool), moving)
+    assert tracks_of([scene]).moving[0, :, 0].tolist() == moving[:, 0].tolist()
+
+
 def test_the_presence_unit_spikes_for_each_object_at_each_sample() -> None:
     torch.manual_seed(0)
     unit = PresenceUnit(8).eval()
     scenes = [scene_of(rolls(), lies()), scene_of(lies())]
     spikes, _ = unit(track_signals(scenes))
-    assert spikes.shape == (1, 3, 26)
+    assert spikes.shape == (1, 3, 2, 26)
     assert set(spikes.unique().tolist()) <= {0.0, 1.0}
     read = read_presence(unit, scenes, doubt=0.0)
     for scene, columns in zip(read, (spikes[0, :2], spikes[0, 2:]), strict=True):
-        for o, column in enumerate(columns):
-            if column.any():
-                assert scene.visible[:, o].tolist() == (column > 0.5).tolist()
+        for o, (there, moves) in enumerate(columns > 0.5):
+            if there.any():
+                assert scene.visible[:, o].tolist() == there.tolist()
+            assert scene.moving is not None and scene.moving[:, o].tolist() == moves.tolist()
     sure = read_presence(unit, scenes, doubt=1e6)  # nothing goes against what was seen
     assert all((one.visible == scene.visible).all() for one, scene in zip(sure, scenes, strict=True))

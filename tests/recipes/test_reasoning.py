@@ -178,11 +178,14 @@ def test_labels_match_objects_by_their_values_and_take_the_first_collision() -> 
     assert collision_labels(pairs, apart).tolist() == [UNKNOWN, NEVER, UNKNOWN]
 
 
-def test_presence_labels_say_where_an_object_truly_is() -> None:
-    there = presence_labels(true_and_perceived())
+def test_presence_labels_say_where_an_object_truly_is_and_of_one_in_view_whether_it_moves() -> None:
+    there, moves = presence_labels(true_and_perceived()).unbind(-1)
     assert there[:3, 0].tolist() == [0.0, 1.0, 1.0]
     assert there[:, 1].isnan().all()
     assert there[:, 2].tolist() == [1.0] * 26
+    assert moves[0, 0].isnan()
+    assert moves[1:, 0].tolist() == [0.0] * 25
+    assert moves[:, 1].isnan().all()
 
 
 def test_a_frame_between_samples_is_shared_by_both() -> None:
@@ -237,7 +240,7 @@ def test_the_example_fits_the_unit() -> None:
     assert y.shape == (1, x.shape[1], 2)
 
 
-def test_no_video_with_a_real_question_is_trained_or_chosen_on(tmp_path: Path) -> None:
+def test_no_video_with_a_real_question_is_trained_on_and_none_with_a_silver_one_is_chosen_on(tmp_path: Path) -> None:
     (tmp_path / "clevrer").mkdir()
     videos = range(10)
     content = {
@@ -245,15 +248,16 @@ def test_no_video_with_a_real_question_is_trained_or_chosen_on(tmp_path: Path) -
         "scenes_near_truth": [scene_line(video) for video in reversed(videos)],
         "questions_explanatory_real": [{**WHY, "video": 3}, {**WHY, "video": 8}],
         "questions_explanatory_train_texts": [],
-        "questions_descriptive_explanatory_silver": [],
+        "questions_descriptive_explanatory_silver": [{**COUNT, "video": video} for video in range(0, 10, 2)],
         "questions_counterfactual_texts": [],
     }
     for name, rows in content.items():
         with gzip.open(tmp_path / "clevrer" / f"{name}.jsonl.gz", "wt") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-    split = real_split(num_validation=2, seed=0, data=tmp_path)
+    split = real_split(num_validation=4, seed=0, data=tmp_path)
     named = [[scene.video for scene in part.noisy] for part in split]
     assert named == [[scene.video for scene in part.near] for part in split]
     assert named[2] == [3, 8]
-    assert [len(part) for part in named] == [6, 2, 2]
-    assert sorted(video for part in named for video in part) == list(videos)
+    train, validation, _ = named
+    assert validation and all(video % 2 for video in validation)
+    assert len(train) == 4 and not {*train, 3, 8} & {*validation}

@@ -56,6 +56,49 @@ def ask_about(
     return _Asker(video, judge, np.random.default_rng([video.seed, seed, 5]), doubts).ask(num_each)
 
 
+def refer_to(scene: Scene, number: int, generator: Generator) -> Reference:
+    """A reference that only one object of a scene answers to.
+
+    Args:
+        scene: with objects.
+        number: of the object.
+        generator: draws which values are named.
+    """
+    objects = scene.objects
+    for size in (1, 1, 2, 2, 3):
+        named = set(generator.permutation(3)[:size].tolist())
+        values = [value if k in named else None for k, value in enumerate(objects[number])]
+        fits = [o for o in objects if all(v is None or v == w for v, w in zip(values, o, strict=True))]
+        if len(fits) == 1:
+            return Reference(*values)
+    return Reference(*objects[number])
+
+
+def descriptive_question(scene: Scene, generator: Generator) -> Question:
+    """A question about what was seen, not yet answered; its references are to objects of the scene.
+
+    Args:
+        scene: with objects.
+        generator: draws it.
+
+    Example:
+        >>> scene = Scene.from_lists(1, [["red", "metal", "cube"]], [], [])
+        >>> descriptive_question(scene, np.random.default_rng(0)).kind
+        'descriptive'
+    """
+
+    def refer_set() -> Reference:
+        named = generator.random(3) < (0.35, 0.3, 0.35)
+        values = scene.objects[int(generator.integers(len(scene.objects)))]
+        return Reference(*(value if is_named else None for value, is_named in zip(values, named, strict=True)))
+
+    def refer_one() -> Reference:
+        return refer_to(scene, int(generator.integers(len(scene.objects))), generator)
+
+    subtype, phrase = descriptive(generator, refer_set, refer_one)
+    return Question(scene.video, "descriptive", phrase.program, text=phrase.text, subtype=subtype)
+
+
 @dataclass(eq=False)
 class _Asker:
     video: RollingVideo
@@ -96,29 +139,10 @@ class _Asker:
         return replace(question, choices=tuple(choices[:MOST_CHOICES]))
 
     def _refer(self, number: int) -> Reference:
-        """A reference that only one object answers to."""
-        objects = self.scene.objects
-        for size in (1, 1, 2, 2, 3):
-            named = set(self.generator.permutation(3)[:size].tolist())
-            values = [value if k in named else None for k, value in enumerate(objects[number])]
-            fits = [o for o in objects if all(v is None or v == w for v, w in zip(values, o, strict=True))]
-            if len(fits) == 1:
-                return Reference(*values)
-        return Reference(*objects[number])
-
-    def _refer_set(self) -> Reference:
-        """A reference to any number of objects."""
-        named = self.generator.random(3) < (0.35, 0.3, 0.35)
-        values = self.scene.objects[int(self.generator.integers(len(self.scene.objects)))]
-        return Reference(*(value if is_named else None for value, is_named in zip(values, named, strict=True)))
+        return refer_to(self.scene, number, self.generator)
 
     def _descriptive(self) -> Question | None:
-        def refer_one() -> Reference:
-            return self._refer(int(self.generator.integers(len(self.scene.objects))))
-
-        subtype, phrase = descriptive(self.generator, self._refer_set, refer_one)
-        question = Question(self.video.name, "descriptive", phrase.program, text=phrase.text, subtype=subtype)
-        return self._judged(question)
+        return self._judged(descriptive_question(self.scene, self.generator))
 
     def _explanatory(self) -> Question | None:
         effect = self._event(("meeting", "meeting", "filter_out"))

@@ -1,7 +1,8 @@
-"""The presence unit: a hybrid unit that reads from an object's track when it was really in view.
+"""The presence unit: a hybrid unit that reads from an object's track when it was really in view, and when it moved.
 
-A detector misses objects at the border and behind others. Where the unit spikes the object is there, seen or not;
-entrances and exits follow from that. It is trained alone, on an objective of its own, as the collision unit is.
+A detector misses objects at the border and behind others, and places that are a little off make a still object move.
+One spike says that the object is there, seen or not; entrances and exits follow from that. The other says that it
+moves. The unit is trained alone, on an objective of its own, as the collision unit is.
 """
 
 from collections.abc import Sequence
@@ -27,15 +28,17 @@ from spikebridge.networks.collision_inputs import (
     velocity,
 )
 
-_NUM_CHANNELS = 13
+_NUM_CHANNELS = 16
 _SEEN = 6  # the channel of sight
+_STILL = 0.5
+"""Slower than this is still [px/sample]: the scale of the channels of slow motion."""
 
 DOUBT = 3.0
 """Chosen on validation videos: with 0 more wrong entrances go, but true ones go with them, and those cost more."""
 
 
 class Present(nn.Module):
-    """How likely the object is there at each sample, as log-odds.
+    """How likely the object is there, and moves, at each sample, as log-odds.
 
     Args:
         num_features: of the kernel's output.
@@ -44,23 +47,23 @@ class Present(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.body = nn.Sequential(*(Residual(num_features, dilation, 0.0) for dilation in (1, 2, 4)))
-        self.at = over_time(num_features, 1, width=1)
+        self.at = over_time(num_features, 2, width=1)
 
-    def forward(self, h: Float[Tensor, "B F T"]) -> Float[Tensor, "B T"]:
+    def forward(self, h: Float[Tensor, "B F T"]) -> Float[Tensor, "B 2 T"]:
         """Of each object at each sample."""
-        return self.at(self.body(h.unsqueeze(2).contiguous(memory_format=torch.channels_last)))[:, 0, 0]
+        return self.at(self.body(h.unsqueeze(2).contiguous(memory_format=torch.channels_last)))[:, :, 0]
 
 
 class PresenceUnit(HybridUnit):
-    """From the tracks of objects to spikes where they are in view.
+    """From the tracks of objects to spikes where they are in view, and where they move.
 
     Args:
         num_features: channels inside.
 
     Example:
-        >>> y, _ = PresenceUnit(num_features=8)(torch.zeros(26, 3, 13))  # three objects
-        >>> y.shape  # one window; a spike or none at each of its samples
-        torch.Size([1, 3, 26])
+        >>> y, _ = PresenceUnit(num_features=8)(torch.zeros(26, 3, 16))  # three objects
+        >>> y.shape  # one window; in view and moving, a spike or none at each of its samples
+        torch.Size([1, 3, 2, 26])
     """
 
     def __init__(self, num_features: int = 24) -> None:
@@ -72,13 +75,15 @@ class PresenceUnit(HybridUnit):
 def track_signals(scenes: Sequence[Scene]) -> Float[Tensor, "T O C"]:
     """The unit's input: place, velocity, acceleration, sight, distance to the nearest other and kind of each object.
 
+    Velocity stands there twice more, on the scale at which motion ends, and as the logarithm of the speed.
+
     Args:
         scenes: whose objects stand one after the other.
 
     Example:
         >>> scene = Scene.from_lists(1, [["red", "metal", "cube"]], [[0, [[0, 75.0, 75.0]]]], [])
         >>> track_signals([scene]).shape
-        torch.Size([26, 1, 13])
+        torch.Size([26, 1, 16])
     """
     rows = []
     for scene in scenes:
@@ -87,20 +92,23 @@ def track_signals(scenes: Sequence[Scene]) -> Float[Tensor, "T O C"]:
         apart[:, range(scene.num_objects), range(scene.num_objects)] = np.inf
         nearest = np.minimum(apart.min(axis=-1, initial=np.inf), FAR)
         track = torch.from_numpy(places)
+        pace = velocity(track)
         channels = (
             (track - HEIGHT / 2) / SCALES["place"],
-            velocity(track) / SCALES["velocity"],
+            pace / SCALES["velocity"],
             acceleration(track) / SCALES["acceleration"],
             torch.from_numpy(visible).unsqueeze(-1),
             torch.from_numpy(nearest).unsqueeze(-1) / SCALES["distance"],
             torch.from_numpy(kinds(scene)).expand(NUM_SAMPLES, -1, -1),
+            pace / _STILL,
+            (pace.norm(dim=-1, keepdim=True) + 0.02).log(),
         )
         rows.append(torch.cat(channels, -1).clamp(-8, 8).float())
     return torch.cat(rows, 1) if rows else torch.zeros(NUM_SAMPLES, 0, _NUM_CHANNELS)
 
 
-def with_presence(scene: Scene, there: np.ndarray) -> Scene:
-    """The scene with its objects placed where they are there, and nowhere else.
+def with_presence(scene: Scene, there: np.ndarray, moving: np.ndarray | None = None) -> Scene:
+    """The scene with its objects placed where they are there, and nowhere else, and moving when they do.
 
     Gaps are filled; before the first and after the last time that it was seen, an object goes on straight. A scene
     whose samples do not lie on the grid is left as it is, and so is an object that would not be anywhere.
@@ -108,6 +116,7 @@ def with_presence(scene: Scene, there: np.ndarray) -> Scene:
     Args:
         scene: on the grid.
         there: `(T, O)` whether each object is in view.
+        moving: `(T, O)` whether it moves; None leaves that to its places.
 
     Example:
         >>> track = [[5 * t, [[0, 9.0, 2.0 * t]]] for t in range(26)]
@@ -126,7 +135,7 @@ def with_presence(scene: Scene, there: np.ndarray) -> Scene:
             for axis in range(2):
                 positions[:, o, axis] = _straight_on(seen, scene.positions[seen, o, axis])
             positions[~there[:, o], o] = np.nan
-    return replace(scene, positions=positions)
+    return replace(scene, positions=positions, moving=moving)
 
 
 def _straight_on(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -141,7 +150,7 @@ def _straight_on(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], doubt: float = DOUBT) -> list[Scene]:
-    """The scenes with entrances and exits as the unit reads them.
+    """The scenes with entrances, exits and motion as the unit reads them.
 
     Args:
         unit: trained.
@@ -153,6 +162,8 @@ def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], doubt: float = DO
     tracks = track_signals(scenes)
     with torch.no_grad():
         stages, _ = unit.stages(tracks)
-    there = (stages.nonlinearity[0, 0].T + doubt * (2 * tracks[:, :, _SEEN] - 1) > 0).numpy()
-    parts = np.split(there, np.cumsum([scene.num_objects for scene in scenes])[:-1], axis=1)
-    return [with_presence(scene, there) for scene, there in zip(scenes, parts, strict=True)]
+    in_view, moves = stages.nonlinearity[0, 0].permute(1, 2, 0)
+    there = (in_view + doubt * (2 * tracks[:, :, _SEEN] - 1) > 0).numpy()
+    cuts = np.cumsum([scene.num_objects for scene in scenes])[:-1]
+    parts = zip(scenes, np.split(there, cuts, axis=1), np.split((moves > 0).numpy(), cuts, axis=1), strict=True)
+    return [with_presence(scene, seen, moving) for scene, seen, moving in parts]

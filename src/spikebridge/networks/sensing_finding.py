@@ -27,8 +27,8 @@ CONTEXT = 2.6
 """Side of a sight, in sides of a square target."""
 SMALLEST = 12.0
 """Smaller targets are looked at as if they had this side [px]."""
-SCALES = (0.87, 1.0, 1.15)
-"""Of the believed size, when several are asked."""
+SCALES = (0.87, 1.15)
+"""Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
 _CELL = 2 * STRIDE
 
 
@@ -203,8 +203,8 @@ class Finder(nn.Module):
         box: Float[Tensor, "1 4"],
         template: Float[Tensor, "1 C N N"],
     ) -> Found:
-        """The mean of what is found when the target is believed smaller, as large, and larger than it is: in a closed
-        loop a wrong size would else confirm itself.
+        """The mean of what is found when the target is believed smaller and larger than it is: in a closed loop a
+        wrong size would else confirm itself.
 
         Args:
             now: as for `forward`, and so on; one sample.

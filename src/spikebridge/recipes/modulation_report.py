@@ -223,7 +223,9 @@ def _cost(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
         figure = accuracy_lines(np.arange(1, len(next(iter(some.values()))) + 1), some, "task", title)
         figure.axes[0].set_ylim(bottom=0)
         pictures.append(
-            Picture(to_svg(figure, f"{title} against tasks"), f"{title.capitalize()}, against the number of tasks.")
+            Picture(
+                to_svg(figure, f"{title} against tasks"), f"{title[0].upper()}{title[1:]}, against the number of tasks."
+            )
         )
     text = (
         "Operations of one picture in the branch, counted; the units' products are once a task where the gate is "

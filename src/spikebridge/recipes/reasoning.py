@@ -5,9 +5,9 @@
     spikebridge train reasoning --parts collisions detector parser
     spikebridge eval reasoning --scenes scenes.jsonl.gz --questions questions.jsonl.gz --collisions learned --json
 
-Nothing is learned inside the graph. What is learned are hybrid units that read collisions, entrances and exits from
-trajectories, each alone on an objective of its own, and, on request, the detector of generated videos and the parser of
-questions. The same questions are answered from scenes whose collisions come from
+Nothing is learned inside the graph. What is learned are hybrid units that read collisions, entrances, exits and motion
+from trajectories, each alone on an objective of its own, and, on request, the detector of generated videos and the
+parser of questions. The same questions are answered from scenes whose collisions come from
 
 | collisions | from |
 |---|---|
@@ -32,17 +32,12 @@ from spikebridge.networks.collision import CollisionUnit
 from spikebridge.networks.collision_inputs import candidate_pairs, signals
 from spikebridge.networks.presence import PresenceUnit
 from spikebridge.recipes import reasoning_comparison, reasoning_evaluation, reasoning_report, reasoning_units
-from spikebridge.recipes.reasoning_collisions import (
-    choose_rule,
-    choose_threshold,
-    collision_phase,
-    detection_scores,
-    presence_phase,
-)
+from spikebridge.recipes.reasoning_collisions import choose_rule, collision_phase, detection_scores, presence_phase
 from spikebridge.recipes.reasoning_evaluation import Evaluation as Evaluation
 from spikebridge.recipes.reasoning_labels import Split, cause_questions, generated_split, is_there, real_split
 from spikebridge.recipes.reasoning_parser import PARSERS, train_parser
 from spikebridge.recipes.reasoning_perception import DETECTORS, train_detector
+from spikebridge.recipes.reasoning_thresholds import choose_thresholds
 from spikebridge.training import Run, Settings, fit
 
 Part = Literal["collisions", "detector", "parser"]
@@ -53,7 +48,7 @@ class Config:
     """Settings of the reasoning recipe."""
 
     parts: tuple[Part, ...] = ("collisions",)
-    """What to train: units for collisions, entrances and exits; detector of generated videos; parser of questions."""
+    """What to train: units for collisions, presence and motion; detector of generated videos; parser of questions."""
     scenes: Literal["auto", "real", "generated"] = "auto"
     """real are those of CLEVRER in SPIKEBRIDGE_DATA; auto takes them where they are, else generated ones."""
     num_videos: int = 400
@@ -140,10 +135,9 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
 
 def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     split = _split(config)
-    asked = cause_questions(split.validation.near)
     child = run.child("rule")
     if not child.finished:
-        child.save_results(choose_rule(split.validation.noisy, asked))
+        child.save_results(choose_rule(split.validation.noisy, cause_questions(split.validation.near)))
     for seed in range(config.seed, config.seed + config.num_seeds):
         unit, presence = _seeded(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
@@ -158,8 +152,12 @@ def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         if not child.finished:
             phase = collision_phase(split.train, config.epochs, config.lr, config.jitter)
             fit(unit, [phase], None, settings=settings, run=child)
-            chosen = choose_threshold(unit.eval(), presence.eval(), split.validation.noisy, asked)
             child.save_weights(unit)
+            child.save_results({})
+        child.load_weights(unit)
+        child = run.child(f"thresholds/seed-{seed}")
+        if not child.finished:
+            chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
             child.save_results({**chosen, **detection_scores(unit, split.validation)})
     return reasoning_comparison.compare(run, split, _is_real(config))
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from spikebridge.data.scenes import Scene
+from spikebridge.networks.presence import with_presence
+from spikebridge.networks.reasoning_events import tracks_of
 
 Repair = Callable[[Scene, Scene], Scene]
 
@@ -32,7 +34,7 @@ def truth_in(noisy: Scene, near: Scene) -> Scene:
     rows = near.collisions
     rows = rows[(index[rows[:, 1:]] >= 0).all(1)] if len(rows) else rows
     rows = np.concatenate([rows[:, :1], index[rows[:, 1:]]], 1) if len(rows) else rows
-    return replace(noisy, frames=near.frames, positions=positions, collisions=rows, collision_scores=None)
+    return replace(noisy, frames=near.frames, positions=positions, collisions=rows, collision_scores=None, moving=None)
 
 
 def _first_frames(scene: Scene) -> dict[frozenset[int], int]:
@@ -73,7 +75,22 @@ def collisions_true(noisy: Scene, near: Scene) -> Scene:
 def presence_true(noisy: Scene, near: Scene) -> Scene:
     """With true entrances and exits, and true places."""
     true = truth_in(noisy, near)
-    return replace(noisy, frames=true.frames, positions=true.positions)
+    return replace(noisy, frames=true.frames, positions=true.positions, moving=None)
+
+
+def seen_true(noisy: Scene, near: Scene) -> Scene:
+    """With true entrances and exits; places and motion as perceived."""
+    true = truth_in(noisy, near)
+    return with_presence(noisy, true.visible, noisy.moving) if np.array_equal(true.frames, noisy.frames) else noisy
+
+
+def motion_true(noisy: Scene, near: Scene) -> Scene:
+    """With true motion of what was perceived."""
+    true = truth_in(noisy, near)
+    if not np.array_equal(true.frames, noisy.frames):
+        return noisy
+    perceived, known = tracks_of([noisy]).moving[0], true.visible
+    return replace(noisy, moving=np.where(known, tracks_of([true]).moving[0], perceived))
 
 
 def both_true(noisy: Scene, near: Scene) -> Scene:
@@ -102,6 +119,8 @@ REPAIRS: dict[str, Repair] = {
     "false collisions removed": false_removed,
     "true timing": timing_true,
     "true collisions": collisions_true,
+    "true entrances and exits": seen_true,
+    "true motion": motion_true,
     "true entrances, exits and places": presence_true,
     "true collisions, entrances, exits and places": both_true,
     "all true": all_true,

@@ -22,7 +22,6 @@ from spikebridge.recipes.reasoning_labels import UNKNOWN, SceneSet, collision_la
 from spikebridge.recipes.reasoning_scores import score
 from spikebridge.training import WHOLE, Batches, Phase
 
-THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0)
 RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
 
 
@@ -55,7 +54,7 @@ def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
         lr: highest learning rate of a one-cycle schedule.
     """
     there = presence_labels(scenes)
-    known = torch.nonzero(~there.isnan().any(0)).squeeze(1)
+    known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
     tensors = {"tracks": track_signals(scenes.noisy)[:, known], "there": there[:, known]}
     return _phase("presence unit", presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
 
@@ -132,34 +131,13 @@ def varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
 
 
 def presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of "in view", sample by sample."""
+    """Cross-entropy of "in view" and of "moves", sample by sample, as far as each is known."""
     stages, _ = unit.stages(batch["tracks"])
-    scores, there = stages.nonlinearity[0, 0], batch["there"].T
-    hits = ((scores > 0) == (there > 0.5)).float().mean()
-    return F.binary_cross_entropy_with_logits(scores, there), {"accuracy": hits}
-
-
-def choose_threshold(
-    unit: CollisionUnit, presence: PresenceUnit, noisy: Sequence[Scene], questions: Sequence[Question]
-) -> dict[str, Any]:
-    """Sets the threshold at which most choices are judged rightly, and says what each would give.
-
-    Args:
-        unit: trained; its threshold is set.
-        presence: trained.
-        noisy: scenes of the validation videos.
-        questions: about them, with answers.
-
-    Returns:
-        `threshold` and the `per_option` accuracy of each one tried.
-    """
-    tried = {}
-    for value in THRESHOLDS:
-        unit.set_threshold(value)
-        tried[value] = score(CollisionReader(unit, presence)(noisy), questions)["explanatory"]["per_option"]
-    best = max(tried, key=lambda value: (tried[value], value))
-    unit.set_threshold(best)
-    return {"threshold": best, "per_option": {f"{value:g}": round(share, 5) for value, share in tried.items()}}
+    scores, true = stages.nonlinearity[0, 0], batch["there"].permute(1, 2, 0)
+    known = ~true.isnan()
+    loss = F.binary_cross_entropy_with_logits(scores, true.nan_to_num(), weight=known.float(), reduction="none")
+    hits = ((scores > 0) == (true > 0.5))[known].float().mean()
+    return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
 
 
 def choose_rule(noisy: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:

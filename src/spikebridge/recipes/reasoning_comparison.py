@@ -12,7 +12,7 @@ from spikebridge.data.scenes import Scene
 from spikebridge.recipes.reasoning_collisions import detection_scores
 from spikebridge.recipes.reasoning_labels import Split, cause_questions
 from spikebridge.recipes.reasoning_scores import score, score_executor
-from spikebridge.recipes.reasoning_units import best_seed, fixed_reader, learned_reader, seeds_of
+from spikebridge.recipes.reasoning_units import best_seed, chosen_of, fixed_reader, learned_reader, seeds_of
 from spikebridge.training import Run
 
 
@@ -40,18 +40,14 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
     mean = {name: fmean(one[name] for one in detected.values()) for name in next(iter(detected.values()))}
     rows.append(_row("learned", [reader(noisy) for reader in readers.values()], questions, mean))
     rows.append(_row("near truth", [near], questions))
-    children = run.children()
     return {
         "questions": f"{len(questions)} {'real' if real else 'generated'} explanatory questions",
         "best_seed": best_seed(run),
         "collisions": rows,
         "units": [
-            {
-                "seed": seed,
-                **{name: value for name, value in children[f"collisions/seed-{seed}"].results().items()
-                   if not isinstance(value, dict)},
-            }
-            for seed in readers
+            {"seed": seed, **{f"threshold, {kind}": at for kind, at in chosen["thresholds"].items()},
+             **{name: value for name, value in chosen.items() if not isinstance(value, dict)}}
+            for seed, chosen in ((seed, chosen_of(run, seed)) for seed in readers)
         ],
     }  # fmt: skip
 

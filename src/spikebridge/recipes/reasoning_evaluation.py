@@ -9,7 +9,7 @@ from typing import Any, Literal
 from spikebridge.data.clevrer_questions import read_questions
 from spikebridge.data.clevrer_scenes import read_scenes
 from spikebridge.data.clevrer_what_if import what_if_questions
-from spikebridge.data.scene_questions import Question
+from spikebridge.data.scene_questions import KINDS, Question
 from spikebridge.data.scenes import Scene
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.spiking_graph_presets import PRESETS
@@ -68,9 +68,14 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
     asked = {question.video for question in questions}
     scenes = [scene for scene in scenes if scene.video in asked]
     read = time.perf_counter()
-    scenes = read_anew(run, scenes, options.collisions)
-    exact = {name: options.causal and name != PUBLISHED for name in options.presets}
-    presets = {name: score(scenes, questions, name, causal) for name, causal in exact.items()}
+    presets: dict[str, Any] = {name: {} for name in options.presets}
+    executor: dict[str, Any] = {}
+    for kind in KINDS:
+        some = [question for question in questions if question.kind == kind]
+        seen = read_anew(run, scenes, options.collisions, kind) if some else []
+        for name, scores in presets.items():
+            scores |= score(seen, some, name, options.causal and name != PUBLISHED)
+        executor |= score_executor(seen, some, options.causal)
     answered = time.perf_counter()
     return {
         "collisions": options.collisions,
@@ -78,7 +83,7 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
         **about,
         "seconds": {"reading": round(read - start, 2), "answering": round(answered - read, 2)},
         "presets": presets,
-        "executor": score_executor(scenes, questions, options.causal),
+        "executor": executor,
     }
 
 
@@ -110,14 +115,15 @@ def read_asked(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Que
     return questions, {"num_texts_without_choices": texts - len(made)} if texts else {}
 
 
-def read_anew(run: Run, scenes: Sequence[Scene], collisions: str) -> list[Scene]:
+def read_anew(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
     """The scenes with the collisions that were asked for.
 
     Args:
         run: whose units read them.
         scenes: with trajectories.
         collisions: `baked`, `learned` or `rule`.
+        kind: of the questions: how sure a learned collision has to be depends on it.
     """
     if collisions == "learned":
-        return learned_reader(run)(scenes)
+        return learned_reader(run, kind=kind)(scenes)
     return fixed_reader(run)(scenes) if collisions == "rule" else list(scenes)

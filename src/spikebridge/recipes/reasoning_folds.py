@@ -25,6 +25,16 @@ class CrossFitReader:
         self.readers = readers
         self.fold_of = fold_of
 
+    def set_threshold(self, v_threshold: float) -> None:
+        """Moves the threshold of all collision units.
+
+        Args:
+            v_threshold: log-odds that a collision has to reach, chosen elsewhere on validation videos.
+        """
+        for reader in self.readers:
+            if isinstance(reader.unit, CollisionUnit):
+                reader.unit.set_threshold(v_threshold)
+
     def __call__(self, scenes: Sequence[Scene]) -> list[Scene]:
         """The same scenes, in order, with collisions, entrances and exits read anew.
 
@@ -58,7 +68,6 @@ def train_folds(
     lr: float = 3e-3,
     jitter: float = 0.3,
     batch_size: int = 256,
-    v_threshold: float = -2.0,
     quiet: bool = False,
 ) -> CrossFitReader:
     """Trains units for each fold, or takes those that the run has already.
@@ -72,7 +81,6 @@ def train_folds(
         lr: highest learning rate.
         jitter: most standard deviation of what is added to places [px].
         batch_size: pairs, or objects, of a step.
-        v_threshold: of the collision units, chosen elsewhere on validation videos.
         quiet: no progress.
     """
     fold_of = folds([scene.video for scene in scenes.noisy], num_folds)
@@ -95,6 +103,5 @@ def train_folds(
             child.save_weights(unit)
             child.save_results({"num_videos": len(others.noisy)})
         child.load_weights(unit)
-        unit.set_threshold(v_threshold)
         readers.append(CollisionReader(unit.eval(), presence.eval()))
     return CrossFitReader(readers, fold_of)

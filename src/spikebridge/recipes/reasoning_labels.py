@@ -20,6 +20,7 @@ from spikebridge.data.scenes import Scene
 from spikebridge.errors import DataError
 from spikebridge.networks.collision_inputs import NUM_SAMPLES, Pairs
 from spikebridge.networks.reasoning import answer
+from spikebridge.networks.reasoning_events import tracks_of
 
 NEVER, UNKNOWN = -1.0, -2.0
 """Labels of a pair that does not collide, and of one with an object that the true scene does not have."""
@@ -49,7 +50,7 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
     """The 4000 real videos: those with a real question are for the report alone.
 
     Args:
-        num_validation: videos to choose settings on.
+        num_validation: videos to choose settings on; of these, the ones with a silver question are left out.
         seed: of the draw of these.
         data: the folder with data sets; that of the environment without it.
     """
@@ -57,10 +58,16 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
     near = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     noisy = [s for s in read_scenes(paths["scenes_propnet.jsonl.gz"]) if s.video in near]
     both = SceneSet(noisy, [near[scene.video] for scene in noisy])
-    asked = {question.video for question in read_questions(paths["questions_explanatory_real.jsonl.gz"]).questions}
+    asked = _asked_about(paths["questions_explanatory_real.jsonl.gz"])
+    silver = _asked_about(paths["questions_descriptive_explanatory_silver.jsonl.gz"])
     free = [scene.video for scene in noisy if scene.video not in asked]
     order = [free[i] for i in np.random.default_rng(seed).permutation(len(free))]
-    return Split(both.take(set(order[num_validation:])), both.take(set(order[:num_validation])), both.take(asked))
+    chosen_on = set(order[:num_validation]) - silver
+    return Split(both.take(set(order[num_validation:])), both.take(chosen_on), both.take(asked))
+
+
+def _asked_about(path: Path) -> set[int | str]:
+    return {question.video for question in read_questions(path).questions}
 
 
 @lru_cache(maxsize=2)  # drawing takes longer than training on a few
@@ -117,20 +124,24 @@ def collision_labels(pairs: Pairs, scenes: SceneSet) -> Float[Tensor, "P"]:
     return torch.tensor(labels)
 
 
-def presence_labels(scenes: SceneSet) -> Float[Tensor, "T O"]:
-    """1 where an object is truly in view, 0 where not, NaN for objects that the true scene does not have.
+def presence_labels(scenes: SceneSet) -> Float[Tensor, "T O 2"]:
+    """Whether an object is truly in view, and whether it moves: 1 or 0, NaN where the true scene does not say.
+
+    It says nothing of objects that it does not have, nor of the motion of those that are not in view.
 
     Args:
         scenes: on the grid.
     """
     columns = []
     for noisy, near in zip(*scenes, strict=True):
+        there, moving = near.visible, tracks_of([near]).moving[0]
+        both = np.stack([there, np.where(there, moving, np.nan)], -1).astype(np.float32)
         for triple in noisy.objects:
             if triple in near.objects and len(near.frames) == NUM_SAMPLES:
-                columns.append(near.visible[:, near.objects.index(triple)].astype(np.float32))
+                columns.append(both[:, near.objects.index(triple)])
             else:
-                columns.append(np.full(NUM_SAMPLES, np.nan, dtype=np.float32))
-    return torch.from_numpy(np.stack(columns, 1)) if columns else torch.zeros(NUM_SAMPLES, 0)
+                columns.append(np.full((NUM_SAMPLES, 2), np.nan, dtype=np.float32))
+    return torch.from_numpy(np.stack(columns, 1)) if columns else torch.zeros(NUM_SAMPLES, 0, 2)
 
 
 def cause_questions(near: Sequence[Scene], seed: int = 0, most_choices: int = 4) -> list[Question]:

@@ -11,9 +11,9 @@ MEASURED = (
     "Each option of an explanatory question is judged correct or wrong by the spiking graph (preset `compartment`); a "
     "question counts where all its options are right. The executor runs the same programs on lists; where it refuses, "
     "it counts as wrong. Only the source of the collisions differs between rows; the learned units also read entrances "
-    "and exits anew.",
-    "No unit was trained or chosen on a video that is asked about. The threshold of the learned unit and the limits of "
-    "the rule were chosen on validation videos, by made questions with answers near truth.",
+    "and exits anew, and who moves.",
+    "No unit was trained or chosen on a video that is asked about. The thresholds of the learned unit and the limits "
+    "of the rule were chosen on validation videos, by made questions with answers near truth.",
 )
 
 
@@ -63,9 +63,10 @@ def lead(results: Mapping[str, Any]) -> str:
 
 def _thresholds(run: Run) -> list[dict[str, Any]]:
     return [
-        {"seed": name.rpartition("-")[2], **child.results()["per_option"]}
+        {"seed": name.rpartition("-")[2], "questions": kind, **tried}
         for name, child in run.children().items()
-        if name.startswith("collisions/")
+        if name.startswith("thresholds/")
+        for kind, tried in child.results()["tried"].items()
     ]
 
 

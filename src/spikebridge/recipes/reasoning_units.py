@@ -1,10 +1,13 @@
 """The trained units of a run, put together to what reads scenes anew."""
 
+from typing import Any
+
 from spikebridge.errors import ConfigError
 from spikebridge.networks.collision import CollisionUnit
 from spikebridge.networks.collision_reading import CollisionReader
 from spikebridge.networks.collision_rule import FixedCollisionUnit
 from spikebridge.networks.presence import PresenceUnit
+from spikebridge.recipes.reasoning_thresholds import threshold_kind
 from spikebridge.training import Run
 
 
@@ -17,7 +20,7 @@ def seeds_of(run: Run) -> list[int]:
     Raises:
         ConfigError: none was.
     """
-    names = [name for name, child in run.children().items() if name.startswith("collisions/seed-") and child.finished]
+    names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
         raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
     return sorted(int(name.rpartition("-")[2]) for name in names)
@@ -25,17 +28,22 @@ def seeds_of(run: Run) -> list[int]:
 
 def best_seed(run: Run) -> int:
     """The seed whose units judge most choices of the validation videos rightly; of equals the first."""
-    children = run.children()
-    judged = {seed: children[f"collisions/seed-{seed}"].results()["per_option"].values() for seed in seeds_of(run)}
+    judged = {seed: chosen_of(run, seed)["tried"]["explanatory"].values() for seed in seeds_of(run)}
     return max(judged, key=lambda seed: max(judged[seed]))
 
 
-def learned_reader(run: Run, seed: int | None = None) -> CollisionReader:
+def chosen_of(run: Run, seed: int) -> dict[str, Any]:
+    """What was chosen for the units of a seed on validation videos, and how they did there."""
+    return run.children()[f"thresholds/seed-{seed}"].results()
+
+
+def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory") -> CollisionReader:
     """What reads scenes with the trained units.
 
     Args:
         run: of the reasoning recipe.
         seed: of the units; None takes the best one on validation videos.
+        kind: of the questions that the scenes are read for.
     """
     chosen = best_seed(run) if seed is None else seed
     num_features = int(run.config["num_features"])
@@ -43,6 +51,7 @@ def learned_reader(run: Run, seed: int | None = None) -> CollisionReader:
     children = run.children()
     children[f"collisions/seed-{chosen}"].load_weights(unit)
     children[f"presence/seed-{chosen}"].load_weights(presence)
+    unit.set_threshold(chosen_of(run, chosen)["thresholds"][threshold_kind(kind)])
     return CollisionReader(unit.eval(), presence.eval())
 
 
