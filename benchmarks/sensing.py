@@ -15,6 +15,7 @@ chosen on the validation frames.
 | left_out | on the real recording alone; measured on generated scenes | 1 |
 | ablation | unit none, fixed, learned x additive, kernel x prior, memory | 3 |
 | ten_hertz | nothing: A on every fourth frame, of the networks of `main` | |
+| closed_loop | nothing: C, of the networks of `main` | |
 | protocols | nothing: B, D and E, and a Kalman filter, of the first network of `main` | |
 | cost | nothing: operations, energy, time and memory of that network | |
 """
@@ -76,13 +77,24 @@ def protocols(out: Path) -> dict[str, Any]:
     }
 
 
-def ten_hertz(out: Path) -> dict[str, Any]:
-    """A on every fourth frame, each network of `main` beside the baselines."""
+def of_seeds(out: Path, **options: Any) -> dict[str, Any]:
+    """A question put to each network of `main`, and the mean of the answers."""
     run = Run.open(out / "main")
-    found = [asked(run, protocol="A", keep_every=4, weights_seed=seed) for seed in seeds(run.config_as(Config))]
-    distances = [one["mean_distance_px"] for one in found]
-    row = {"tracker": "learned", "distance px": round(fmean(distances), 3), "sd": round(stdev(distances), 3)}
+    found = [asked(run, **options, weights_seed=seed) for seed in seeds(run.config_as(Config))]
+    distances, shares = ([one[name] for one in found] for name in ("mean_distance_px", "auc"))
+    row: dict[str, Any] = {"tracker": "learned", "distance px": round(fmean(distances), 3)}
+    row |= {"sd": round(stdev(distances), 3), "auc": round(fmean(shares), 3), "sd of auc": round(stdev(shares), 3)}
     return {"trackers": [row], "seeds": found}
+
+
+def ten_hertz(out: Path) -> dict[str, Any]:
+    """A on every fourth frame."""
+    return of_seeds(out, protocol="A", keep_every=4)
+
+
+def closed_loop(out: Path) -> dict[str, Any]:
+    """C."""
+    return of_seeds(out, protocol="C")
 
 
 def on_real(run: Run, config: Config) -> dict[str, Any]:
@@ -182,12 +194,12 @@ def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[st
     }
 
 
-MEASURED = {"protocols": protocols, "ten_hertz": ten_hertz, "cost": cost}
+MEASURED = {"protocols": protocols, "ten_hertz": ten_hertz, "closed_loop": closed_loop, "cost": cost}
 
 
 def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
     """Each target with its measured figure and whether it is met; None where it was not measured."""
-    ours, slow = (_row(cells, name, "learned") for name in ("main", "ten_hertz"))
+    ours, slow, loop = (_row(cells, name, "learned") for name in ("main", "ten_hertz", "closed_loop"))
     velocity = _row(cells, "main", "constant velocity")
     alone = cells.get("generated", {}).get("A")
     spent = cells.get("cost", {})
@@ -201,7 +213,7 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
         ("A: AUC", ours.get("auc"), "at least", 0.88),
         ("A shaken 1 px: of constant velocity", shaken("shaken 1 px"), "at most", 0.62),
         ("A shaken 2 px: of constant velocity", shaken("shaken 2 px"), "at most", 0.55),
-        ("C: AUC", ours.get("closed loop auc"), "at least", 0.60),
+        ("C: AUC", loop.get("auc"), "at least", 0.60),
         ("D: A at 10 Hz, mean distance [px]", slow.get("distance px"), "at most", 4.0),
         (
             "trained on generated scenes alone: of hold",
