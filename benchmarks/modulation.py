@@ -5,7 +5,8 @@
 Digits: 40 tasks in 10 groups, every method, four seeds. MNIST, 20 tasks in 5 groups: the methods that decide whether
 learned gates are worth it, HMN with and without shared gates beside what is known to be strong: the fixed projection
 (no training), the oracle that is told the group (most transfer), XdG (most accuracy), both ungated networks with EWC
-(no gates), and the ceiling. Small, digits, 12 tasks, C = 600: the two that train the whole branch for every picture and
+(no gates), and the ceiling. Open20: digits with C = 1000, 20 % open, so that as many neurons are open as in the first
+table. Small, digits, 12 tasks, C = 600: the two that train the whole branch for every picture and
 take 15 times as long at C = 2000, beside those they are held against.
 A stopped table goes on where it was; what is there is written at once, with the number of seeds of each row.
 `--rescore` finds the tasks of trained networks again, where the ways to find them have changed. Rates and strengths
@@ -38,6 +39,12 @@ OURS = ("hmn", "hmn_shared")
 CONFIGS = {
     "digits": modulation.PRESETS["table"],
     "mnist": replace(modulation.PRESETS["mnist"], methods=(*SIX, "hmn", "single"), num_tasks=20, num_seeds=4),
+    "open20": replace(
+        modulation.PRESETS["table"],
+        methods=("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single"),
+        num_hidden=1000,
+        rho=0.2,
+    ),
     "small": replace(
         modulation.Config(),
         methods=("hmn", "per_sample", "snn_ewc", "wide_ewc", "single"),

@@ -45,7 +45,7 @@ def main() -> None:
     known = json.loads(options.results.read_text()) if options.results.exists() else {"digits": [], "sensing": []}
     if options.sensing is not None:
         known["sensing"] = sensing_rows(options.sensing)
-        write(options.results, known)
+        write(options.results, known, "sensing")
     run = Run.open(options.digits)
     # the learned hybrid first, in all widths; the others in the usual ones
     jobs = [("learned", name) for name in CONFIGS]
@@ -55,12 +55,13 @@ def main() -> None:
         if any((row["network"], row["numbers"]) == (network, name) for row in known["digits"]):
             continue
         known["digits"].append(digits_row(run, network, name))
-        write(options.results, known)
+        write(options.results, known, "digits")
 
 
-def write(path: Path, known: dict[str, Any]) -> None:
-    """What is known so far."""
-    path.write_text(json.dumps({**known, "environment": describe_environment()}, indent=1) + "\n")
+def write(path: Path, known: dict[str, Any], table: str) -> None:
+    """What is known so far, and where this table was measured."""
+    known["environment"] = {**known.get("environment", {}), table: describe_environment()}
+    path.write_text(json.dumps(known, indent=1) + "\n")
 
 
 def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:

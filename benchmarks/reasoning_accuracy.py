@@ -141,8 +141,10 @@ def sureness(read: Sequence[Scene], questions: Sequence[Question], causal: bool)
     }
 
 
-def measure(run: Run, folds: Path, most: int | None, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Everything, set by set, as it comes."""
+def measure(
+    run: Run, folds: Path, most: int | None, names: Sequence[str], of_units: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything, or what depends on the learned units alone, set by set, as it comes."""
     paths = {path.name: path for path in find("clevrer")}
     near_of = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     noisy = [one for one in read_scenes(paths["scenes_propnet.jsonl.gz"]) if one.video in near_of]
@@ -158,20 +160,19 @@ def measure(run: Run, folds: Path, most: int | None, names: Sequence[str]) -> It
         real, causal = name == "real explanatory", name == "silver counterfactual"
         crossed.set_threshold(thresholds[threshold_kind(questions[0].kind)])
         read = learned_reader(run)(some.noisy) if real else crossed(some.noisy)
-        found: dict[str, Any] = {
-            "num_questions": len(questions),
-            "noisy scenes": everyone(some.noisy, questions),
-            "noisy scenes, rule": everyone(fixed_reader(run)(some.noisy), questions),
-            "noisy scenes, learned units": everyone(read, questions),
-        }
+        found: dict[str, Any] = {"num_questions": len(questions)}
+        found["noisy scenes, learned units"] = everyone(read, questions)
         if real:
             found["noisy scenes, learned units, every seed"] = over_seeds(run, some, questions)
-        if not causal:  # near truth has no roll-outs
-            found["near-truth scenes"] = everyone(some.near, questions)
-        found["error budget, baked"] = budget(some.noisy, some.near, questions, causal)
         found["error budget, learned"] = budget(read, some.near, questions, causal)
-        found["confidence, baked"] = sureness(some.noisy, questions, causal)
         found["confidence, learned"] = sureness(read, questions, causal)
+        if not of_units:
+            found["noisy scenes"] = everyone(some.noisy, questions)
+            found["noisy scenes, rule"] = everyone(fixed_reader(run)(some.noisy), questions)
+            if not causal:  # near truth has no roll-outs
+                found["near-truth scenes"] = everyone(some.near, questions)
+            found["error budget, baked"] = budget(some.noisy, some.near, questions, causal)
+            found["confidence, baked"] = sureness(some.noisy, questions, causal)
         found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
         found["environment"] = describe_environment()
         shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=None, help="of the reasoning recipe; else the shipped one")
     parser.add_argument("--folds", type=Path, default=Path("runs/reasoning_folds"))
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="the others stay as they were measured")
+    parser.add_argument("--of-units", action="store_true", help="only what depends on the learned units")
     parser.add_argument("--most", type=int, default=None, help="questions of each set, for a look")
     options = parser.parse_args()
     run = Run.open(options.run) if options.run is not None else shipped_run("reasoning")
@@ -194,9 +196,9 @@ def main() -> None:
     # `scaled` says where more channels add up than it is exact for; the figures show what that costs
     warnings.filterwarnings("ignore", message="preset 'scaled'")
     sets = json.loads(RESULTS.read_text())["sets"] if RESULTS.exists() else {}
-    for name, found in measure(run, options.folds, options.most, options.sets):
+    for name, found in measure(run, options.folds, options.most, options.sets, options.of_units):
         if options.most is None:
-            sets[name] = found
+            sets[name] = {**sets.get(name, {}), **found} if options.of_units else found
             RESULTS.write_text(
                 json.dumps({"sets": {name: sets[name] for name in SETS if name in sets}}, indent=2) + "\n"
             )

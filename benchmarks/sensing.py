@@ -32,9 +32,12 @@ from typing import Any
 
 import torch
 
-from spikebridge.analysis.cost import count_cost
-from spikebridge.analysis.energy import energy, hardware_profile
+from spikebridge.analysis.cost import Cost, count_cost, count_run
+from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.analysis.following import bins_of
+from spikebridge.analysis.operations import Operations
+from spikebridge.data.recording import Recording
+from spikebridge.networks.sensing_ready import made_ready
 from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.recipes.sensing import Config, Evaluation
 from spikebridge.training import Run
@@ -48,6 +51,8 @@ CONFIGS = {
     "left_out": Config(recording="real", finding_epochs=0),
     "ablation": replace(sensing.PRESETS["ablation"], recording="real"),
 }
+NUM_COUNTED = 21  # frames over which operations are counted
+OPENS = ("frames", "boxes", "before", "motion")
 FIGURES = ("mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "lost_share")
 
 
@@ -146,29 +151,93 @@ def trained(name: str, out: Path, finders: str) -> dict[str, Any]:
 
 def cost(out: Path) -> dict[str, Any]:
     """Operations and energy of a frame and the bins after it, time of a step, and memory over a recording's length."""
-    run = Run.open(out / "main")
-    tracker = sensing.tracker(run)
+    tracker = sensing.tracker(Run.open(out / "main"))
     part = sensing_scores.parts("real", "test", 1)[0]
     timed = times(tracker, part)  # first, while nothing else is in memory
-    samples = sensing.cut_samples(part.recording, range(340, 380), tracker.crop)
-    inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
-    counted = count_cost(tracker.sensing, inputs)
-    num_bins = len(samples.events)
-    ann = count_cost(tracker.sensing.parts["what"], samples.frames)
+    counted = {}
+    for keep in (1, 4):
+        recording = part.recording.thinned(keep)
+        frames = range(-(-part.frames.start // keep), part.frames.start // keep + NUM_COUNTED)
+        num_bins = int(recording.frame_bins[frames.start + 1] - recording.frame_bins[frames.start])
+        followed = following_cost(tracker, recording, frames)
+        counted[f"{num_bins} bins"] = {
+            "told boxes": between_cost(tracker, recording, frames, num_bins),
+            "closed loop": saved(part_of(followed, "finder").scaled(num_bins), followed.total),
+            "unfolded, told boxes": plain_cost(tracker, recording, frames),
+        }
+    return {**counted, **timed, "threads": torch.get_num_threads()}
+
+
+def saved(everywhere: Operations, ours: Operations) -> dict[str, Any]:
+    """What a frame and the bins up to the next one take, beside an ANN that sees a frame at every bin."""
     profile = hardware_profile("45nm")
-    joules, of_ann = energy(counted, profile).total, energy(ann, profile).total * num_bins
-    operations = sum(vars(counted.total).values())
     return {
-        "rows": counted.rows(),
-        "bins": num_bins,
-        "operations": operations,
-        "operations of the ANN at every bin": sum(vars(ann.total).values()) * num_bins,
-        "operations saved": sum(vars(ann.total).values()) * num_bins / operations,
-        "joules": joules,
-        "energy saved": of_ann / joules,
-        **timed,
-        "threads": torch.get_num_threads(),
+        "ours": vars(ours),
+        "ANN in every bin": vars(everywhere),
+        "operations saved": everywhere.num_operations / ours.num_operations,
+        "uJ": 1e6 * joules(ours, profile),
+        "energy saved": joules(everywhere, profile) / joules(ours, profile),
     }
+
+
+def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> Cost:
+    """All that runs in a closed loop, a frame and the bins up to the next one."""
+    first, stop = bins_of(recording, frames)
+    begin = int(recording.frame_bins[frames.start + 1])
+    state: Any = None
+    for b in range(first, begin):
+        inputs = recording.inputs(b, b + 1)
+        if state is None:
+            inputs["box"] = recording.frame_boxes[frames.start]
+        _, state = tracker.step(inputs, state)
+
+    def run() -> int:
+        now = state
+        for b in range(begin, stop):
+            _, now = tracker.step(recording.inputs(b, b + 1), now)
+        return len(frames) - 1
+
+    return count_run(torch.nn.ModuleDict(state.ready._asdict()), run)
+
+
+def part_of(cost: Cost, name: str) -> Operations:
+    """What one of the modules did that were counted together."""
+    return sum((done for path, done in cost.layers.items() if path.split(".")[0] == name), Operations())
+
+
+def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
+    """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
+    samples = sensing.cut_samples(recording, frames, tracker.crop)
+    network = made_ready(tracker.sensing, tracker.crop).network
+
+    def each(run: Callable[[int, Any], None]) -> Cost:
+        def all_of_them() -> int:
+            for i in range(len(samples.frames)):
+                one = samples._replace(**{name: getattr(samples, name)[i : i + 1] for name in OPENS})
+                run(i, network.open(one.frames, one.boxes, one.before, one.motion)[1])
+            return len(samples.frames)
+
+        return count_run(network, all_of_them)
+
+    def bins(number: int) -> Callable[[int, Any], None]:
+        def run(i: int, state: Any) -> None:
+            for m, events in enumerate(samples.events[:number, i : i + 1]):
+                _, _, state = network(events, state, (m + 1) / num_bins)
+
+        return run
+
+    frame, one, ours = (each(bins(number)) for number in (0, 1, num_bins))
+    # what a bin takes beside its layers is the correlation, which an ANN needs as well
+    reading = Operations(macs=one.layers[""].macs - frame.layers[""].macs)
+    ann = count_cost(tracker.sensing.parts["what"], samples.frames).total
+    return saved((ann + reading).scaled(num_bins), ours.total)
+
+
+def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> dict[str, Any]:
+    """Rows of the network as it is trained, a frame and the bins after it."""
+    samples = sensing.cut_samples(recording, frames, tracker.crop)
+    inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
+    return {"rows": count_cost(tracker.sensing, inputs).rows()}
 
 
 def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[str, float]:
@@ -221,8 +290,7 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
             "at most",
             0.5,
         ),
-        ("operations saved at 6 bins", spent.get("operations saved"), "at least", 3.0),
-        ("energy saved at 6 bins", spent.get("energy saved"), "at least", 4.0),
+        *saved_rows(spent),
         ("ms a bin", spent.get("ms a bin"), "at most", 1.5),
         ("ms a frame and bin", spent.get("ms a frame and bin"), "at most", 4.0),
         ("MB resident", spent.get("MB resident"), "at most", 500.0),
@@ -235,6 +303,17 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
             "met": None if measured is None else bool(measured <= limit if side == "at most" else measured >= limit),
         }
         for figure, measured, side, limit in rows
+    ]
+
+
+def saved_rows(spent: dict[str, Any]) -> list[tuple[str, float | None, str, float]]:
+    """Targets of operations and energy: for the tracker as it runs, and where boxes are told."""
+    limits = (("6 bins", 3.0, 4.0), ("24 bins", 7.0, 12.0))
+    return [
+        (f"{figure} at {bins}, {loop}", spent.get(bins, {}).get(loop, {}).get(figure), "at least", limit)
+        for loop in ("closed loop", "told boxes")
+        for bins, *least in limits
+        for figure, limit in zip(("operations saved", "energy saved"), least, strict=True)
     ]
 
 

@@ -16,6 +16,8 @@ RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "explanation" / "speed.md"
 BEGIN, END = "<!-- {name}: made by benchmarks/speed_page.py -->", "<!-- end of {name} -->"
 
+LINEAR = {"dense product": "F.linear", "events, one native call": "events", "events, PyTorch": "PyTorch"}
+
 
 def machine(peers: dict[str, Any]) -> str:
     """The machine and the versions, in a sentence."""
@@ -79,6 +81,15 @@ def live(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def linear(results: dict[str, Any]) -> str:
+    """One linear layer of 1000 x 1000 by events, beside the dense product."""
+    rows = results["linear"]
+    lines = [_head("a linear layer, 1000 x 1000 [us]", *(f"{row['share']:.0%} of inputs" for row in rows))]
+    lines += [_line(name, *(f"{row[key]:.0f}" for row in rows)) for name, key in LINEAR.items()]
+    lines.append(_line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+    return "\n".join(lines)
+
+
 def growth(peers: dict[str, Any]) -> str:
     """How time grows with each size."""
     lines = [_head("time of the fastest path", "from", "to", "power of the size", "farthest from a straight line")]
@@ -112,6 +123,7 @@ def written(page: str) -> str:
         "layers": lambda: layers(peers),
         "networks": lambda: networks(peers),
         "live": lambda: live(stream),
+        "linear": lambda: linear(stream),
         "memory": lambda: memory(peers),
         "kernels": lambda: kernels(peers),
         "growth": lambda: growth(peers),

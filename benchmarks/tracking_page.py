@@ -98,6 +98,19 @@ def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
+def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Operations and energy of a frame and the bins after it, beside an ANN that sees a frame at every bin."""
+    rows = []
+    for bins in ("6 bins", "24 bins"):
+        for loop in ("closed loop", "told boxes"):
+            one = _cell(sensing, "cost").get(bins, {}).get(loop)
+            if one is not None:
+                millions = (f"{sum(one[who].values()) / 1e6:.1f}" for who in ("ours", "ANN in every bin"))
+                saved = (f"{one[figure]:.2f} x" for figure in ("operations saved", "energy saved"))
+                rows.append((f"{loop}, {bins}", *millions, *saved))
+    return _table(("a frame and its bins", "operations [M]", "ANN in every bin [M]", "saved", "energy saved"), rows)
+
+
 BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "targets": targets,
     "seeds": seeds,
@@ -105,6 +118,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "closed": closed,
     "ablation": ablation,
     "elsewhere": elsewhere,
+    "cost": cost,
 }
 
 

@@ -129,6 +129,7 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: plain["parts"]["ann"].update(scale=-1.0), "a part needs a scale above 0"),
         (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 0.0, "low": 0, "high": 1}), "a grid needs a"),
         (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}), "a grid needs"),
+        (lambda plain: operation(plain)["settings"].update(padding_0=2**40), "padding_0 of 1099511627776; 0 to 1024"),
         (lambda plain: plain.update(left_out=3), "integer.json.left_out should be"),
     ],
 )

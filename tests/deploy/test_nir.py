@@ -320,9 +320,9 @@ def content(change: Any = None) -> bytes:
     return file.getvalue()
 
 
-def unknown_node(h5: h5py.File) -> None:
+def unknown_node(h5: h5py.File, kind: str = "Wormhole") -> None:
     del h5["node/nodes/n0/type"]
-    h5["node/nodes/n0"].create_dataset("type", data="Wormhole", dtype=h5py.string_dtype())
+    h5["node/nodes/n0"].create_dataset("type", data=kind, dtype=h5py.string_dtype())
 
 
 def link_outside(h5: h5py.File) -> None:
@@ -348,6 +348,7 @@ def without_weight(h5: h5py.File) -> None:
     ("file", "words"),
     [
         (lambda: content(unknown_node), "the node 'n0' is a 'Wormhole', which is not known"),
+        (lambda: content(lambda h5: unknown_node(h5, "ReLU")), "the node 'n0' is a 'ReLU', which is not known"),
         (lambda: content(link_outside), "weight is a link to elsewhere"),
         (lambda: content(huge_array), "declares .* bytes in a file of"),
         (lambda: content(raw_outside), "keeps its values in another file"),

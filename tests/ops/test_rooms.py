@@ -51,6 +51,7 @@ def test_dtype_shape_and_order_are_those_asked_for() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         room = room_for(LARGE, like(dtype))
         assert room.shape == LARGE and room.dtype == dtype and room.is_contiguous()
+        assert room.data_ptr() % 64 == 0 and room.storage_offset() == 0
         assert room.untyped_storage().nbytes() == math.prod(LARGE) * room.element_size()
 
 
@@ -71,7 +72,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "MOST_IDLE", 5 * LEAST)
     lent = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(4)]
     del lent
-    assert sum(map(len, rooms._idle)) == 4 * LEAST
+    assert sum(room.capacity for room in rooms._idle) == 4 * LEAST
     too_large = room_for((6 * LEAST,), like(torch.uint8))
     del too_large
     assert not rooms._idle

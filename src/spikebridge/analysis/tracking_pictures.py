@@ -167,7 +167,7 @@ def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: s
         duration=max(1, round(1000 * seconds_each)),
         loop=0,
         quality=45,
-        method=6,
+        method=4,
     )
     width, height = shown[0].size
     data = b64encode(content.getvalue()).decode("ascii")

@@ -83,6 +83,9 @@ def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals
     """
     model = integers_of(bundle)
     brought = {**known["links"], **known["parts"], **inputs}
+    missing = [name for name in model.record.inputs if name not in brought]
+    if missing:
+        raise DataError(f"{bundle.path}: the sample of the integer model tells nothing of {missing[0]!r}")
     gathered: Signals = {"parts": {}, "links": {}}
     rows: dict[tuple[str, str], list[Values]] = {}
 

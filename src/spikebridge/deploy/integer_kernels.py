@@ -31,6 +31,9 @@ class IntegerKernel:
     def __init__(self, name: str, settings: Mapping[str, Any], numbers: dict[str, Any]) -> None:
         if name not in _STEPS:
             raise DataError(f"there is no integer kernel {name!r}; known are {', '.join(_STEPS)}")
+        lag = settings.get("lag") or 1
+        if not isinstance(lag, int) or not 1 <= lag <= MOST_STEPS:
+            raise DataError(f"an integer kernel has a lag of {lag!r} steps; 1 to {MOST_STEPS} can be")
         self.begins, self.follows = _STEPS[name]
         self.settings, self.numbers, self.keep = settings, numbers, bool(settings["keep"])
         self.high, self.low_out, self.high_out = (settings[key] for key in ("high", "low_out", "high_out"))

@@ -14,6 +14,8 @@ from spikebridge.errors import DataError, did_you_mean
 
 NEURON, FACTOR, PREVIOUS = "neuron", "factor", "previous"
 MODULABLE = {NEURON: IntegerNeuron, FACTOR: IntegerFactor}
+SIZES = ("kernel_size", "stride", "padding", "dilation")
+MOST_SIZE = 1 << 10
 States: TypeAlias = dict[str, Any]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Whole, str]]]  # by neuron and quantity: signals and how
 
@@ -45,6 +47,9 @@ class ProgramRecord:
                 raise DataError(
                     f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}"
                 )
+            for name, size in record.settings.items():
+                if name.startswith(SIZES) and not (isinstance(size, int) and 0 <= size <= MOST_SIZE):
+                    raise DataError(f"operation {record.name!r} has a {name} of {size!r}; 0 to {MOST_SIZE} can be")
             if not record.sources:
                 raise DataError(f"operation {record.name!r} takes no signal")
             for source in record.sources:

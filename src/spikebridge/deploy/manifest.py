@@ -263,7 +263,7 @@ class Manifest:
         """The shape of one value of an input or a part."""
         return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
 
-    def incoming(self, part: str) -> list[LinkRecord]:
+    def incoming(self, part: str | None) -> list[LinkRecord]:
         """The links that lead to a part, in order."""
         return [link for link in self.links if link.target == part]
 

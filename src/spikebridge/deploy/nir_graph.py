@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from spikebridge.deploy.nir_file import open_graph
-from spikebridge.deploy.nir_quantities import Array, Integration, Made, Reset, Step, quantities_of
+from spikebridge.deploy.nir_quantities import Array, Made, Reading, Reset, Step, quantities_of
 from spikebridge.deploy.nir_shapes import check_shapes
 from spikebridge.errors import ConfigError, DataError
 
@@ -61,7 +61,7 @@ class Graph:
 
 
 def read_graph(
-    source: Any, *, dt: float | None = None, integration: Integration | None = None, reset: Reset | None = None
+    source: Any, *, dt: float | None = None, integration: Reading | None = None, reset: Reset | None = None
 ) -> Graph:
     """A NIR graph, from a file or from memory.
 
@@ -83,8 +83,8 @@ def read_graph(
     if not 0 < step < np.inf:
         raise ConfigError(f"a step is a time above 0 s, but got dt={step}")
     way = integration or told.get("integration", "exact")
-    if way not in get_args(Integration):
-        raise ConfigError(f"a step is integrated 'exact' or by 'euler', but got {way!r}")
+    if way not in get_args(Reading):
+        raise ConfigError(f"a step is integrated 'exact', by 'euler' or 'unscaled', but got {way!r}")
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     _flatten(graph, "", nodes, edges)

@@ -6,9 +6,9 @@ NIR (J. E. Pedersen et al., Nature Communications 15:8122, 2024) describes conti
     v = v_leak + decay (v - v_leak) + (1 - decay) r I,    decay = exp(-dt / tau)
 
 and ours adds `r x` unscaled, so `r_ours = r_nir (1 - decay)`. A simulator that steps by Euler has the same with
-`decay = 1 - dt / tau`. `IF` has no leak: `r_ours = r_nir dt`. `CubaLIF` is integrated current first, then membrane,
-each exactly: `i_ours = i_nir / (w_in (1 - decay_syn))`. NIR fires at `v > v_threshold`, this package at
-`v >= v_threshold`.
+`decay = 1 - dt / tau`; Spyx has that decay, but adds x as it is, whatever its files say of r. `IF` has no leak:
+`r_ours = r_nir dt`. `CubaLIF` is integrated current first, then membrane, each exactly:
+`i_ours = i_nir / (w_in (1 - decay_syn))`. NIR fires at `v > v_threshold`, this package at `v >= v_threshold`.
 
 A soft reset, a refractory time and an initial membrane have no field in NIR; they stand in a node's metadata.
 """
@@ -24,6 +24,7 @@ from spikebridge.deploy.nir_file import refused
 from spikebridge.errors import DataError
 
 Integration: TypeAlias = Literal["exact", "euler"]
+Reading: TypeAlias = Literal["exact", "euler", "unscaled"]
 Reset: TypeAlias = Literal["hard", "soft"]
 Array: TypeAlias = NDArray[Any]
 Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]
@@ -33,10 +34,10 @@ MOST_STEPS = 1 << 20
 
 @dataclass(frozen=True)
 class Step:
-    """How a membrane gets over one step of `dt` seconds."""
+    """How a membrane gets over one step of `dt` seconds; "unscaled" leaks as by Euler and adds its input as it is."""
 
     dt: float
-    way: Integration = "exact"
+    way: Reading = "exact"
 
     def leaking(self, tau: Any, who: str) -> tuple[Array, Array]:
         """The time constant with which an exact step leaks as much, and the share of its drive that a membrane takes.
@@ -58,6 +59,18 @@ class Step:
             # all gone in one step: a time constant so short that nothing is left
             exact = np.where(share < 1, -self.dt / np.log1p(-np.minimum(share, 1)), self.dt * 1e-3)
         return exact, share
+
+    def taken(self, r: Any, *shares: Array | float) -> Array:
+        """How much of its input a membrane takes in a step.
+
+        Example:
+            >>> float(Step(1.0).taken(2.0, 0.25)), float(Step(1.0, "unscaled").taken(2.0, 0.25))
+            (0.5, 1.0)
+        """
+        whole = np.ones_like(floats(r)) if self.way == "unscaled" else floats(r)
+        for share in () if self.way == "unscaled" else shares:
+            whole = whole * share
+        return whole
 
 
 def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Made:
@@ -195,9 +208,9 @@ def _leaky(node: Any, step: Step) -> dict[str, Array]:
     """Membranes with a leak (LI, LIF) and without (I, IF)."""
     if not hasattr(node, "tau"):
         r = floats(node.r)
-        return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": r * step.dt}
+        return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}
     tau, share = step.leaking(node.tau, type(node).__name__)
-    return {"tau": tau, "v_leak": floats(node.v_leak), "r": floats(node.r) * share}
+    return {"tau": tau, "v_leak": floats(node.v_leak), "r": step.taken(node.r, share)}
 
 
 def _integrator(node: Any, step: Step) -> Made:
@@ -212,7 +225,7 @@ def _cuba(node: Any, step: Step) -> Made:
     kind = type(node).__name__
     tau, share = step.leaking(node.tau_mem, kind)
     tau_syn, share_syn = step.leaking(node.tau_syn, kind)
-    r = floats(node.r) * share * floats(node.w_in) * share_syn
+    r = step.taken(node.r, share, floats(node.w_in), share_syn)
     numbers = {"tau": tau, "tau_syn": tau_syn, "v_leak": floats(node.v_leak), "r": r}
     return kind, {**numbers, **(_threshold(node) if kind == "CubaLIF" else {})}, {}
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal, Step
 from spikebridge.deploy.nir_graph import Graph, Node, read_graph
 from spikebridge.deploy.nir_nodes import SumPool2d
-from spikebridge.deploy.nir_quantities import Array, Integration, Reset, uniform
+from spikebridge.deploy.nir_quantities import Array, Reading, Reset, uniform
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memoryless, Sequential, Stateful, scan
@@ -100,14 +100,15 @@ class NirPart(Stateful):
 
 
 def from_nir(
-    source: Any, *, dt: float | None = None, integration: Integration | None = None, reset: Reset | None = None
+    source: Any, *, dt: float | None = None, integration: Reading | None = None, reset: Reset | None = None
 ) -> NirPart:
     """A NIR graph as a part of a network.
 
     Args:
         source: a path, the bytes of a file, or a `nir.NIRGraph`.
         dt: step of the clock that it shall run on [s]; None takes the one that files of this package name.
-        integration: "exact", or "euler" for graphs of libraries that step by Euler, so that membranes are as theirs.
+        integration: "exact", or "euler" for graphs of libraries that step by Euler, so that membranes are as theirs;
+            "unscaled" for Spyx, which adds its input as it is.
         reset: "hard" or "soft", where the file does not say and the library that wrote it has soft resets.
 
     Raises:

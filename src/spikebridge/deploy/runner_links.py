@@ -1,7 +1,7 @@
 """Links in numpy: what a unit made waits until its stamp, then is read sampled or held. No torch is needed."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class LinkState(NamedTuple):
     triggered: NDArray[np.bool_] | None
 
 
+@runtime_checkable
 class LinkWords(Protocol):
     """What the rules of time ask of a link, whatever numbers it carries."""
 
@@ -55,6 +56,7 @@ class LinkWords(Protocol):
     def delay(self) -> int: ...
 
 
+@runtime_checkable
 class Unit(Protocol):
     """What makes values of a signal, step by step."""
 

@@ -5,12 +5,11 @@ clock. They are written once more here, so that this and the core check each oth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.manifest import Rhythm
 from spikebridge.deploy.runner_links import LinkRunner, LinkState
 from spikebridge.errors import ShapeError, did_you_mean
 
@@ -27,13 +26,7 @@ class RunnerState(NamedTuple):
     links: dict[str, LinkState]
 
 
-class Timed(Protocol):
-    """What has a clock."""
-
-    @property
-    def clock(self) -> Rhythm: ...
-
-
+@runtime_checkable
 class Graph(Protocol):
     """What a runner asks of a network in words."""
 

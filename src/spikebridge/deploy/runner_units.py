@@ -7,7 +7,7 @@ order of steps stands here once; whether the stages compute with real numbers (`
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class UnitState(NamedTuple):
     discretizer: Any = None
 
 
+@runtime_checkable
 class KernelSteps(Protocol):
     """A kernel, one step at a time."""
 

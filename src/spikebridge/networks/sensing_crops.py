@@ -68,9 +68,13 @@ def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:
         [[[3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]]
     """
     left, top, width, height = crop
-    rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
-    columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
-    return torch.from_numpy(frame[np.ix_(rows, columns)].astype(np.float32))[None]
+    if 0 <= left <= frame.shape[1] - width and 0 <= top <= frame.shape[0] - height:
+        inside = frame[top : top + height, left : left + width]
+    else:
+        rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
+        columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
+        inside = frame[np.ix_(rows, columns)]
+    return torch.from_numpy(inside.astype(np.float32))[None]
 
 
 def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool = False) -> Samples:

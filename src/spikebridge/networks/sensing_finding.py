@@ -11,6 +11,7 @@ does no lasting harm (the complementary filter of DashNet, Z. Yang et al., arXiv
 Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -88,12 +89,16 @@ def resampled(
         >>> resampled(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
         2.0
     """
+    grid = _grid(pictures, middles, sides, size)
+    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+
+
+def _grid(pictures: Tensor, middles: Tensor, sides: Tensor, size: int) -> Float[Tensor, "B S S 2"]:
     steps = (torch.arange(size, dtype=middles.dtype, device=middles.device) + 0.5) / size - 0.5
     # -1 and 1 are the outer edges of the picture
     x = 2 * (middles[:, :1] + sides[:, :1] * steps) / pictures.shape[3] - 1
     y = 2 * (middles[:, 1:] + sides[:, 1:] * steps) / pictures.shape[2] - 1
-    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
-    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    return torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
 
 
 def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B 1 N N"]:
@@ -188,9 +193,11 @@ class Finder(nn.Module):
             boxes: where the target is believed to be in the new frame.
             template: `K` of each sample, or one for all.
         """
-        seen, last = self.what(torch.cat([sights(now, boxes), sights(before, boxes)])).chunk(2)
+        grid = _grid(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+        look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
+        seen, last = self.what(torch.cat([look(now), look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        stirred = F.avg_pool2d(sights(events, boxes), STRIDE)
+        stirred = F.avg_pool2d(look(events), STRIDE)
         alike = correlation(seen, template).unsqueeze(1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, mask, stirred, alike], 1)))
         return _counted(votes, boxes)

@@ -3,6 +3,7 @@
 from spikebridge.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState, adaptive_lif_step
 from spikebridge.neurons.base import Stateful, scan
 from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
 from spikebridge.neurons.lif import IF, LIF, LIFState, lif_step
@@ -26,6 +27,8 @@ __all__ = [
     "CubaLIFState",
     "Effect",
     "FastSigmoid",
+    "FiringNeuron",
+    "FiringSettings",
     "Integrator",
     "IntegratorState",
     "Izhikevich",

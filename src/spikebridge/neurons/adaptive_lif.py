@@ -4,14 +4,14 @@ NIR has no node for it.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.lif import Reset, check_reset, decay_of, leak, reset_membrane
-from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
+from spikebridge.neurons.lif import decay_of, leak, reset_membrane
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
@@ -72,7 +72,7 @@ def adaptive_lif_step(
     return spikes, AdaptiveLIFState(v, a + jump * spikes)
 
 
-class AdaptiveLIF(Neuron):
+class AdaptiveLIF(FiringNeuron):
     """A layer of LIF neurons with adaptive thresholds.
 
     Args:
@@ -89,13 +89,8 @@ class AdaptiveLIF(Neuron):
         [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
 
-    tau = Quantity(positive=True)
     tau_adaptation = Quantity(positive=True)
     jump = Quantity()
-    v_threshold = Quantity()
-    v_reset = Quantity()
-    v_leak = Quantity()
-    r = Quantity()
     step_function = staticmethod(adaptive_lif_step)
     follows_scheme = True
 
@@ -106,31 +101,15 @@ class AdaptiveLIF(Neuron):
         *,
         dt: float,
         jump: Tensor | float = 0.2,
-        v_threshold: Tensor | float = 1.0,
-        v_reset: Tensor | float = 0.0,
-        v_leak: Tensor | float = 0.0,
-        r: Tensor | float = 1.0,
-        reset: Reset = "hard",
-        surrogate: Surrogate = ARCTAN,
-        detach_reset: bool = False,
         learn: str | Iterable[str] = (),
+        **settings: Unpack[FiringSettings],
     ) -> None:
-        quantities = {"jump": jump, "v_threshold": v_threshold, "v_reset": v_reset, "v_leak": v_leak, "r": r}
-        super().__init__(dt, learn, tau=tau, tau_adaptation=tau_adaptation, **quantities)
-        self.reset = check_reset(self, reset)
-        self.surrogate = surrogate
-        self.detach_reset = detach_reset
+        super().__init__(tau, dt, learn, {"tau_adaptation": tau_adaptation, "jump": jump}, **settings)
 
     def initial_state(self, x_t: Tensor) -> AdaptiveLIFState:
         return AdaptiveLIFState(v=torch.zeros_like(x_t) + self.v_leak, a=torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")
-        return {
-            **quantities,
-            "decay": decay_of(tau, self.dt),
-            "decay_adaptation": decay_of(tau_adaptation, self.dt),
-            "reset": self.reset,
-            "surrogate": self.surrogate,
-            "detach_reset": self.detach_reset,
-        }
+        decays = {"decay": decay_of(tau, self.dt), "decay_adaptation": decay_of(tau_adaptation, self.dt)}
+        return {**super().arguments(quantities), **decays}

@@ -5,14 +5,14 @@ twice.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.lif import Reset, check_reset, decay_of, leak, reset_membrane
-from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
+from spikebridge.neurons.lif import decay_of, leak, reset_membrane
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
@@ -69,7 +69,7 @@ def cuba_lif_step(
     return spikes, CubaLIFState(v, i)
 
 
-class CubaLIF(Neuron):
+class CubaLIF(FiringNeuron):
     """A layer of LIF neurons with synaptic currents.
 
     Args:
@@ -85,12 +85,7 @@ class CubaLIF(Neuron):
         [0.0, 1.0, 1.0]
     """
 
-    tau = Quantity(positive=True)
     tau_syn = Quantity(positive=True)
-    v_threshold = Quantity()
-    v_reset = Quantity()
-    v_leak = Quantity()
-    r = Quantity()
     step_function = staticmethod(cuba_lif_step)
     follows_scheme = True
 
@@ -100,32 +95,15 @@ class CubaLIF(Neuron):
         tau_syn: Tensor | float = 0.005,
         *,
         dt: float,
-        v_threshold: Tensor | float = 1.0,
-        v_reset: Tensor | float = 0.0,
-        v_leak: Tensor | float = 0.0,
-        r: Tensor | float = 1.0,
-        reset: Reset = "hard",
-        surrogate: Surrogate = ARCTAN,
-        detach_reset: bool = False,
         learn: str | Iterable[str] = (),
+        **settings: Unpack[FiringSettings],
     ) -> None:
-        super().__init__(
-            dt, learn, tau=tau, tau_syn=tau_syn, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r
-        )
-        self.reset = check_reset(self, reset)
-        self.surrogate = surrogate
-        self.detach_reset = detach_reset
+        super().__init__(tau, dt, learn, {"tau_syn": tau_syn}, **settings)
 
     def initial_state(self, x_t: Tensor) -> CubaLIFState:
         return CubaLIFState(v=torch.zeros_like(x_t) + self.v_leak, i=torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")
-        return {
-            **quantities,
-            "decay": decay_of(tau, self.dt),
-            "decay_syn": decay_of(tau_syn, self.dt),
-            "reset": self.reset,
-            "surrogate": self.surrogate,
-            "detach_reset": self.detach_reset,
-        }
+        decays = {"decay": decay_of(tau, self.dt), "decay_syn": decay_of(tau_syn, self.dt)}
+        return {**super().arguments(quantities), **decays}

@@ -6,18 +6,16 @@ with the input constant over a step its exact solution scales the input by `1 - 
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
-
-Reset: TypeAlias = Literal["hard", "soft"]
 
 
 class LIFState(NamedTuple):
@@ -117,13 +115,6 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
-def check_reset(layer: Neuron, reset: Reset) -> Reset:
-    """The kind of reset, if there is such a one."""
-    if reset not in get_args(Reset):
-        raise ConfigError(f"{type(layer).__name__} needs reset='hard' or 'soft', but got {reset!r}")
-    return reset
-
-
 def whole_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
     """A refractory time in steps, rounded."""
     who = type(layer).__name__
@@ -138,7 +129,7 @@ def whole_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
     return round(refractory / dt)
 
 
-class LIF(Neuron):
+class LIF(FiringNeuron):
     """A layer of leaky integrate-and-fire neurons.
 
     Args:
@@ -161,11 +152,6 @@ class LIF(Neuron):
         [0.0, 1.0, 0.0, 1.0]
     """
 
-    tau = Quantity(positive=True)
-    v_threshold = Quantity()
-    v_reset = Quantity()
-    v_leak = Quantity()
-    r = Quantity()
     step_function = staticmethod(lif_step)
     follows_scheme = True
 
@@ -174,21 +160,12 @@ class LIF(Neuron):
         tau: Tensor | float = 0.02,
         *,
         dt: float | None,
-        v_threshold: Tensor | float = 1.0,
-        v_reset: Tensor | float = 0.0,
-        v_leak: Tensor | float = 0.0,
-        r: Tensor | float = 1.0,
-        reset: Reset = "hard",
         refractory: float = 0.0,
-        surrogate: Surrogate = ARCTAN,
-        detach_reset: bool = False,
         learn: str | Iterable[str] = (),
+        **settings: Unpack[FiringSettings],
     ) -> None:
-        super().__init__(dt, learn, tau=tau, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
-        self.reset = check_reset(self, reset)
+        super().__init__(tau, dt, learn, {}, **settings)
         self.refractory = whole_steps(self, refractory, dt)
-        self.surrogate = surrogate
-        self.detach_reset = detach_reset
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(
@@ -198,14 +175,8 @@ class LIF(Neuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau = quantities.pop("tau")
-        return {
-            **quantities,
-            "decay": decay_of(tau, self.dt),
-            "reset": self.reset,
-            "refractory": self.refractory,
-            "surrogate": self.surrogate,
-            "detach_reset": self.detach_reset,
-        }
+        decay = decay_of(tau, self.dt)
+        return {**super().arguments(quantities), "decay": decay, "refractory": self.refractory}
 
 
 class IF(LIF):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikebridge.ops.scheme import Value, Values
 
-ROW = 32768  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
+ROW = 65536  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
 
 
 def batch_parts(x: Tensor) -> list[slice]:

@@ -66,7 +66,7 @@ class EventDriven:
             DataError: a membrane is not finite.
         """
         plan = self._plans.get((x_t.shape, x_t.dtype))
-        if plan is None or is_reference() or x_t.device.type != "cpu" or state is None or x_t.requires_grad:
+        if plan is None or is_reference() or not x_t.is_cpu or state is None or x_t.requires_grad:
             return self._first_step(x_t, state)
         self.weights.check()
         return plan.step(x_t, state)

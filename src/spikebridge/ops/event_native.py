@@ -118,7 +118,7 @@ class NativeSteps:
                 f"{layer.name if layer else 'a layer'} met NaN or infinity in its input or parameters; check the data "
                 "and the weights"
             )
-        return y, self.row.states(state, states)
+        return y, self.row.states(state, states) if states else state
 
 
 class Memories:

@@ -4,6 +4,7 @@ Large memory that is taken anew comes from the system page by page, each of them
 what a layer does with it. Training asks for the same sizes again and again: a few rooms wait for the next time.
 """
 
+import itertools
 import math
 import mmap
 import sys
@@ -17,8 +18,26 @@ from torch import Tensor
 LEAST = 2**20  # bytes; what is smaller is had without the system
 MOST_IDLE = 2**28  # bytes of rooms that wait; the oldest go first
 SLACK = 1.25  # a room larger than this times what is asked for waits for another
+PAGE, LINE = 4096, 64  # bytes that a processor's caches treat as one
 
-_idle: list[mmap.mmap] = []
+_numbers = itertools.count()
+
+
+class Room(mmap.mmap):
+    """Memory from the system, of which the first `shift` bytes stay unused.
+
+    Rooms begin at a page, and caches hold only a few lines that lie equally far from one: so each has another shift.
+    """
+
+    shift: int
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that it can lend."""
+        return len(self) - PAGE
+
+
+_idle: list[Room] = []
 
 
 def room_for(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -37,26 +56,27 @@ def room_for(shape: Sequence[int], like: Tensor) -> Tensor:
     room = _take(size)
     lent = memoryview(room)  # the tensor keeps it alive, and nobody else
     weakref.finalize(lent, _give_back, room).atexit = False
-    storage = torch.frombuffer(lent, dtype=like.dtype, count=count).untyped_storage()
+    storage = torch.frombuffer(lent, dtype=like.dtype, count=count, offset=room.shift).untyped_storage()
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     # no view of another tensor: who gets it may write into it and be differentiated
     return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape, strides)
 
 
-def _take(size: int) -> mmap.mmap:
+def _take(size: int) -> Room:
     """The smallest room that fits, or a new one."""
     for room in sorted(_idle, key=len):
-        if size <= len(room) <= SLACK * size:
+        if size <= room.capacity <= SLACK * size:
             with suppress(ValueError):  # another thread was faster
                 _idle.remove(room)
                 return room
-    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room = Room(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room.shift = 5 * LINE * next(_numbers) % PAGE
     with suppress(OSError):  # a system without large pages
         room.madvise(mmap.MADV_HUGEPAGE)
     return room
 
 
-def _give_back(room: mmap.mmap) -> None:
+def _give_back(room: Room) -> None:
     _idle.append(room)
     while sum(map(len, _idle)) > MOST_IDLE:
         with suppress(IndexError):

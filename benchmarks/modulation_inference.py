@@ -1,0 +1,105 @@
+"""From one unlabelled picture, which task is it? Ways to find it, compared on tuning tasks.
+
+    python benchmarks/modulation_inference.py
+
+Digits, 40 tasks of a seed that is never reported, validation pictures; no branch is trained. Every way sees the unit's
+drives alone, and training pictures alone make its table. Writes benchmarks/results/modulation_inference.json.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikebridge.networks import GateTable, GaussianTable, few_drives
+from spikebridge.recipes import modulation
+from spikebridge.recipes.modulation_gates import build_gating, gates_of, train_gating
+from spikebridge.recipes.modulation_methods import METHODS
+from spikebridge.training.atomic import replacing
+from spikebridge.training.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "modulation_inference.json"
+SEED = 1000
+UNITS = ("hmn", "projection")
+NEURONS = (16, 32, 64, 128)
+
+
+def nearest_mean(table: list[Tensor], x: Tensor) -> Tensor:
+    """The task whose mean drive points most as a picture's."""
+    means = torch.stack([values.mean(0) for values in table])
+    return (torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(means).T).argmax(1)
+
+
+def diagonal(table: list[Tensor], x: Tensor) -> Tensor:
+    """The likeliest task by means and variances alone."""
+    found = GaussianTable.fit(table)
+    alone = torch.stack([covariance.diagonal().diag() for covariance in found.covariances])
+    return GaussianTable(found.means, alone).infer_task(x).task
+
+
+def shared(table: list[Tensor], x: Tensor) -> Tensor:
+    """The likeliest task by means, with the mean covariance of all tasks."""
+    found = GaussianTable.fit(table)
+    whole = found.covariances.mean(0, keepdim=True).expand_as(found.covariances)
+    return GaussianTable(found.means, whole).infer_task(x).task
+
+
+def whole(table: list[Tensor], x: Tensor) -> Tensor:
+    """The likeliest task by means and whole covariances."""
+    return GaussianTable.fit(table).infer_task(x).task
+
+
+Way = Callable[[list[Tensor], Tensor], Tensor]
+WAYS: dict[str, Way] = {"nearest mean": nearest_mean, "variances": diagonal, "one covariance": shared}
+
+
+def rows_of(name: str) -> Iterator[dict[str, Any]]:
+    """One row a way, for the units of a method."""
+    config = replace(modulation.PRESETS["table"], split="validation", seed=SEED)
+    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
+    method = METHODS[name]
+    gating = build_gating(method, tasks, config.units, SEED)
+    train_gating(gating, method, tasks, config.units, SEED, None, quiet=True)
+    gates = gates_of(method, tasks, config.units, SEED, gating.eval()) or []
+    truth = torch.arange(len(tasks.learnt)).repeat_interleave(len(tasks.test.labels))
+    group = torch.tensor(tasks.group)
+    shown: list[list[list[Tensor]]] = []
+    with torch.no_grad():
+        for pictures in (tasks.train, tasks.test):
+            orders = [tasks.orders.permutations[task] for task in tasks.learnt]
+            shown.append([[d[:, :64].clone() for d in gating.drives(pictures.in_order(o))] for o in orders])
+        everything = [gating.drives(tasks.test.in_order(o)) for o in orders]
+
+    def row(way: str, neurons: int, task: Tensor) -> dict[str, Any]:
+        right = (task == truth).float().mean().item(), (group[task] == group[truth]).float().mean().item()
+        return {"units": name, "way": way, "neurons": neurons, "task": round(right[0], 4), "group": round(right[1], 4)}
+
+    nearest = [GateTable(gates).infer_task(drives).task for drives in everything]
+    yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
+    for number in NEURONS:
+        table = [few_drives(drives, number) for drives in shown[0]]
+        x = torch.cat([few_drives(drives, number) for drives in shown[1]])
+        for way, find in (*WAYS.items(), ("whole covariances", whole)):
+            if number == 64 or way == "whole covariances":
+                yield row(way, number, find(table, x))
+
+
+def main() -> None:
+    """Compares, prints, writes."""
+    torch.set_num_threads(1)
+    rows = []
+    for name in UNITS:
+        for row in rows_of(name):
+            print(row, flush=True)
+            rows.append(row)
+    content = {"num_tasks": 40, "seed": SEED, "rows": rows, "environment": describe_environment(seed=SEED)}
+    with replacing(RESULTS) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What neurons that fire at a threshold and are reset have in common, whatever drives them."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+
+Reset: TypeAlias = Literal["hard", "soft"]
+
+
+class FiringSettings(TypedDict, total=False):
+    """What every firing neuron can be told."""
+
+    v_threshold: Tensor | float
+    v_reset: Tensor | float
+    v_leak: Tensor | float
+    r: Tensor | float
+    reset: Reset
+    surrogate: Surrogate
+    detach_reset: bool
+
+
+class FiringNeuron(Neuron):
+    """A layer of neurons that fire at a threshold.
+
+    Args:
+        tau: membrane time constant [s].
+        dt: step of the layer's clock [s].
+        learn: quantities that are trained.
+        own: further quantities of the subclass.
+        v_threshold: where a spike is fired.
+        v_reset: membrane after a hard reset.
+        v_leak: membrane at rest, also the initial one.
+        r: membrane a unit of input.
+        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        surrogate: derivative of the spike.
+        detach_reset: no gradient through the reset.
+    """
+
+    tau = Quantity(positive=True)
+    v_threshold = Quantity()
+    v_reset = Quantity()
+    v_leak = Quantity()
+    r = Quantity()
+
+    def __init__(
+        self,
+        tau: Tensor | float,
+        dt: float | None,
+        learn: str | Iterable[str],
+        own: dict[str, Tensor | float],
+        *,
+        v_threshold: Tensor | float = 1.0,
+        v_reset: Tensor | float = 0.0,
+        v_leak: Tensor | float = 0.0,
+        r: Tensor | float = 1.0,
+        reset: Reset = "hard",
+        surrogate: Surrogate = ARCTAN,
+        detach_reset: bool = False,
+    ) -> None:
+        super().__init__(dt, learn, tau=tau, **own, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
+        if reset not in get_args(Reset):
+            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+        self.reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
+        kinds = {"reset": self.reset, "surrogate": self.surrogate, "detach_reset": self.detach_reset}
+        return {**quantities, **kinds}
