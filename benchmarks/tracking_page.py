@@ -55,6 +55,18 @@ def between(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("mean distance [px]", *answers), rows)
 
 
+def rates(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Error against frame rate: A, and C of the hybrid, of the first seed."""
+    found = _cell(sensing, "protocols").get("D", {})
+    methods = {"**hybrid**": found, **found.get("baselines", {})}
+    asked = {name: one["by_frame_rate"] for name, one in methods.items() if "by_frame_rate" in one}
+    if not asked:
+        return MISSING
+    rows = [(_spoken(name), *(_number(row["mean_distance_px"]) for row in answers)) for name, answers in asked.items()]
+    rows.append(("hybrid, C: AUC", *(_number(row["closed_loop"]["auc"]) for row in asked["**hybrid**"])))
+    return _table(("mean distance [px]", *(f"{row['frame_rate_hz']:.0f} Hz" for row in asked["**hybrid**"])), rows)
+
+
 def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """The first box alone, without and with the time that answers take."""
     answers = beside.get("answers", {})
@@ -115,6 +127,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "targets": targets,
     "seeds": seeds,
     "between": between,
+    "rates": rates,
     "closed": closed,
     "ablation": ablation,
     "elsewhere": elsewhere,
