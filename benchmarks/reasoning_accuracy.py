@@ -174,7 +174,7 @@ def measure(
             found["error budget, baked"] = budget(some.noisy, some.near, questions, causal)
             found["confidence, baked"] = sureness(some.noisy, questions, causal)
         found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
-        found["environment"] = describe_environment()
+        found["environment, learned units" if of_units else "environment"] = describe_environment()
         shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
         seconds = time.perf_counter() - begun
         print(name, f"{shown['per_option']:.4f} {shown['per_question']:.4f}", f"{seconds:.0f} s", flush=True)

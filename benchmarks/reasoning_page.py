@@ -1,0 +1,203 @@
+"""The tables of docs/explanation/reasoning.md and its figures, made from the results of the reasoning benchmarks.
+
+python benchmarks/reasoning_page.py           # writes the page, and the figures into docs/images
+python benchmarks/reasoning_page.py --check   # exit code 1 where the page says something else than the results
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "explanation" / "reasoning.md"
+IMAGES = HERE.parent / "docs" / "images"
+BEGIN, END = "<!-- {name}: made by benchmarks/reasoning_page.py -->", "<!-- end of {name} -->"
+ASKED = {"compartment": "graph", "executor": "executor", "executor + guess": "executor + guess",
+         "executor, clips": "executor with the clip at 20 events"}  # fmt: skip
+
+
+def accuracy(results: Mapping[str, Any]) -> str:
+    """A row a set of questions, a column a source of perception; per option / per question."""
+    sources = {
+        "as perceived": "noisy scenes",
+        "rule": "noisy scenes, rule",
+        "learned units": "noisy scenes, learned units",
+        "near truth": "near-truth scenes",
+    }
+    lines = [_head("questions, per option / per question [%]", *sources, "executor, learned units")]
+    for name, found in results["sets"].items():
+        what_if = name == "silver counterfactual"
+        graph, plain = ("compartment, causal", "executor, causal") if what_if else ("compartment", "executor")
+        cells = [_both(found[source][graph]) if source in found else "-" for source in sources.values()]
+        lines.append(_line(name, *cells, _both(found["noisy scenes, learned units"][plain])))
+    return "\n".join(lines)
+
+
+def budget(results: Mapping[str, Any]) -> str:
+    """Silver descriptive questions with one part at a time from near truth, in all and by subtype."""
+    rows = results["sets"]["silver descriptive"]["error budget, learned"]
+    kinds = [kind for kind in next(iter(rows.values())) if not kind.startswith("per_")]
+    lines = [_head("from near truth [%]", "all", *(kind.removeprefix("query_") for kind in kinds))]
+    lines += [
+        _line(name, *(f"{100 * row[kind]:.2f}" for kind in ("per_option", *kinds) if kind in row))
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def collisions(results: Mapping[str, Any]) -> str:
+    """What each choice in the collision unit is worth."""
+    shown = ("per_option", "per_question", "recall", "precision")
+    names = ("per option", "per question", "recall", "precision", "timing [frames]")
+    lines = [_head("collisions [%]", *names)]
+    for name, row in results["rows"].items():
+        cells = [_percent(row[key]) if key in row else "-" for key in shown]
+        late = row.get("timing_frames")
+        lines.append(_line(name, *cells, "-" if late is None else f"{_mean(late):.2f}"))
+    return "\n".join(lines)
+
+
+def speed(results: Mapping[str, Any]) -> str:
+    """Milliseconds a program, building included, and how often the engine is faster."""
+    rows = results["beside_one_at_a_time"]
+    ways = list(rows[0]["ms_a_program"])
+    lines = [_head("ms a program", *(row["scenes"] for row in rows))]
+    lines += [_line(way, *(f"{row['ms_a_program'][way]:.3f}" for row in rows)) for way in ways]
+    for name, key in (
+        ("one at a time / engine, both by the project's own building", "engine_over_arrays"),
+        ("one at a time as published / engine, both `paper`", "paper_engine_over_loops"),
+        ("one at a time as published / engine in `compartment`", "engine_over_loops"),
+    ):
+        lines.append(_line(name, *(f"{row[key]:.1f} x" for row in rows)))
+    return "\n".join(lines)
+
+
+def faults(results: Mapping[str, Any]) -> str:
+    """What is left of the clean share of right options under faults of the graph."""
+    rows = results["faults"]["rows"]
+    graphs = list(dict.fromkeys(row["graph"] for row in rows))
+    kinds = list(dict.fromkeys(row["fault"] for row in rows))
+    share = {(row["graph"], row["fault"]): row for row in rows}
+    lines = [_head("options right [%], share of clean", *graphs)]
+    for kind in kinds:
+        cells = [share[graph, kind] for graph in graphs]
+        left = [f" ({row['percent_of_clean']:.0f} %)" if "percent_of_clean" in row else "" for row in cells]
+        lines.append(_line(kind, *(f"{row['per_option']:.1f}{more}" for row, more in zip(cells, left, strict=True))))
+    return "\n".join(lines)
+
+
+def draw() -> None:
+    """The figures of parallelism and of wrong events, beside the executor."""
+    from spikebridge.analysis.figures import accuracy_lines, to_svg
+
+    many, wrong = _results("reasoning_parallelism"), _results("reasoning_robustness")
+    rows = many["growth_with_the_scene"]["rows"]
+    figures = {}
+    size = accuracy_lines(
+        [row["connections"] for row in rows],
+        {name: [row[key] for row in rows] for name, key in (
+            ("graph: run", "run_ms"), ("graph: build", "build_ms"), ("executor", "executor_ms"))},
+        "connections of the graph (2 objects, 4 events to 128, 256)", "16 programs [ms]",
+    )  # fmt: skip
+    size.axes[0].set(xscale="log", yscale="log")
+    figures["reasoning-parallelism"] = (size, "Time of 16 programs against the size of the scene; 21 steps always")
+    batch = many["growth_with_the_batch"]
+    for key, number, each, title in (
+        ("queries_about_one_video", "queries", "ms_a_query", "Time of a query against queries in the batch"),
+        ("videos_with_building", "videos", "ms_a_video", "Time of a video, building included, against videos"),
+    ):
+        found = batch[key]
+        figure = accuracy_lines(
+            [row[number] for row in found], {"graph": [row[each] for row in found]}, f"{number} in a batch", "each [ms]"
+        )
+        figure.axes[0].set(xscale="log", yscale="log")
+        figures[f"reasoning-{number}"] = (figure, title)
+    swept = [row for row in wrong["rule"]["rows"] if isinstance(row["rule"], dict) and row["rule"]["near"] == 20.0]
+    rule = _against([row["rule"]["jolt"] for row in swept], swept, "change of both velocities that counts [px/sample]")
+    rule.axes[0].set(xscale="log")
+    figures["reasoning-wrong-events"] = (rule, "Collisions by the rule, from invented ones to missed ones")
+    errors = wrong["errors"]["rows"]
+    for kind in ("collisions missed", "collisions added"):
+        found = [errors[0], *(row for row in errors if row["error"] == kind)]
+        places = [100 * row.get("size", 0) for row in found]
+        figures[f"reasoning-{kind.replace(' ', '-')}"] = (_against(places, found, f"{kind} [%]"), kind.capitalize())
+    for name, (figure, title) in figures.items():
+        (IMAGES / f"{name}.svg").write_text(to_svg(figure, title))
+
+
+def _against(x: Sequence[float], rows: Sequence[Mapping[str, Any]], title: str) -> Any:
+    from spikebridge.analysis.figures import accuracy_lines
+
+    series = {name: [row[who]["per_option"] for row in rows] for who, name in ASKED.items()}
+    return accuracy_lines(x, series, title, "options right [%]")
+
+
+def _both(shares: Mapping[str, float]) -> str:
+    if shares["per_option"] == shares["per_question"]:
+        return f"{100 * shares['per_option']:.2f}"
+    return f"{100 * shares['per_option']:.2f} / {100 * shares['per_question']:.2f}"
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, dict) else value)
+
+
+def _percent(value: Any) -> str:
+    if isinstance(value, dict) and value["sd"] is not None:
+        return f"{100 * value['mean']:.2f} ± {100 * value['sd']:.2f}"
+    return f"{100 * _mean(value):.2f}"
+
+
+def _head(*cells: str) -> str:
+    return "\n".join([_line(*cells), "|" + "---|" * len(cells)])
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
+    "accuracy": (accuracy, "reasoning_accuracy"),
+    "budget": (budget, "reasoning_accuracy"),
+    "collisions": (collisions, "reasoning_collisions"),
+    "speed": (speed, "reasoning_parallelism"),
+    "faults": (faults, "reasoning_robustness"),
+}
+
+
+def written(page: str) -> str:
+    """The page with every table as the results have it."""
+    for name, (make, results) in MAKERS.items():
+        begin, end = BEGIN.format(name=name), END.format(name=name)
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = f"{before}{begin}\n\n{make(_results(results))}\n\n{end}{after}"
+    return page
+
+
+def main() -> int:
+    """Writes the page and the figures, or checks the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    page = PAGE.read_text()
+    new = written(page)
+    if check:
+        return int(new != page)
+    draw()
+    draft = PAGE.with_suffix(".md.part")
+    draft.write_text(new)
+    draft.replace(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
