@@ -103,7 +103,7 @@ def draw() -> None:
             ("graph: run", "run_ms"), ("graph: build", "build_ms"), ("executor", "executor_ms"))},
         "connections of the graph (2 objects, 4 events to 128, 256)", "16 programs [ms]",
     )  # fmt: skip
-    size.axes[0].set(xscale="log", yscale="log")
+    _on_logarithms(size, x=(1e3, 1e4, 1e5), y=(0.5, 1, 2, 5, 10, 20))
     figures["reasoning-parallelism"] = (size, "Time of 16 programs against the size of the scene; 21 steps always")
     batch = many["growth_with_the_batch"]
     for key, number, each, title in (
@@ -114,11 +114,11 @@ def draw() -> None:
         figure = accuracy_lines(
             [row[number] for row in found], {"graph": [row[each] for row in found]}, f"{number} in a batch", "each [ms]"
         )
-        figure.axes[0].set(xscale="log", yscale="log")
+        _on_logarithms(figure, x=[row[number] for row in found], y=(0.05, 0.1, 0.2, 0.5, 1, 2, 4))
         figures[f"reasoning-{number}"] = (figure, title)
     swept = [row for row in wrong["rule"]["rows"] if isinstance(row["rule"], dict) and row["rule"]["near"] == 20.0]
     rule = _against([row["rule"]["jolt"] for row in swept], swept, "change of both velocities that counts [px/sample]")
-    rule.axes[0].set(xscale="log")
+    _on_logarithms(rule, x=[row["rule"]["jolt"] for row in swept])
     figures["reasoning-wrong-events"] = (rule, "Collisions by the rule, from invented ones to missed ones")
     errors = wrong["errors"]["rows"]
     for kind in ("collisions missed", "collisions added"):
@@ -134,6 +134,18 @@ def _against(x: Sequence[float], rows: Sequence[Mapping[str, Any]], title: str) 
 
     series = {name: [row[who]["per_option"] for row in rows] for who, name in ASKED.items()}
     return accuracy_lines(x, series, title, "options right [%]")
+
+
+def _on_logarithms(figure: Any, x: Sequence[float], y: Sequence[float] = ()) -> None:
+    axes = figure.axes[0]
+    axes.set_xscale("log")
+    axes.set_xticks(x, [f"{value:,g}" for value in x])
+    if y:
+        low, high = axes.get_ylim()
+        axes.set_yscale("log")
+        inside = [value for value in y if low <= value <= high]
+        axes.set_yticks(inside, [f"{value:g}" for value in inside])
+    axes.minorticks_off()
 
 
 def _both(shares: Mapping[str, float]) -> str:
