@@ -26,7 +26,8 @@ from spikebridge.hybrid import (
 )
 from spikebridge.hybrid.restarts import run_kernel
 from spikebridge.ops import reference, sequence, without_native
-from spikebridge.ops.finite_response import finite_response
+from spikebridge.ops.finite_response import finite_response, last_response
+from spikebridge.ops.leaky_sum import one_step_late
 
 T, B, N = 29, 3, 5
 LOG2 = 0.6931471805599453
@@ -247,3 +248,28 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
     weights = torch.randn_like(response)
     for a, b in zip(*(torch.autograd.grad((r * weights).sum(), (signal, taps)) for r in (response, expected))):  # noqa: B905
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 6])
+@pytest.mark.parametrize("in_time", [False, True])
+def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikebridge.ops.cutting.ROW", 16)
+    sums = torch.randn(num_steps, 2, 4, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    decay = torch.rand(num_steps, 1, 1, dtype=torch.float64) if in_time else 0.5
+    expected = torch.cat([before.unsqueeze(0), sums[:-1]]) * decay
+    y, last = one_step_late(sums, before, decay, 3.0)
+    torch.testing.assert_close(y, 3 * expected)
+    torch.testing.assert_close(last, expected[-1])
+    assert torch.autograd.gradcheck(lambda *t: one_step_late(*t, decay, 3.0), (sums, before))
+    assert torch.autograd.gradcheck(lambda *t: one_step_late(*t, decay, 3.0)[1], (sums, before))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4), (5, 3, 1)], ids=str)
+def test_a_last_response_by_its_formula(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikebridge.ops.finite_response.PART", 24)
+    signal = torch.randn(3, 5, 4, dtype=torch.float64).movedim(1, 0).requires_grad_()
+    taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    weights = taps if taps.ndim == 3 else taps.unsqueeze(1)
+    torch.testing.assert_close(last_response(signal, taps), (weights.flip(0) * signal).sum(0))
+    assert torch.autograd.gradcheck(last_response, (signal, taps))
