@@ -18,7 +18,7 @@ from torch import Tensor
 LEAST = 2**20  # bytes; what is smaller is had without the system
 MOST_IDLE = 2**28  # bytes of rooms that wait; the oldest go first
 SLACK = 1.25  # a room larger than this times what is asked for waits for another
-PAGE, LINE = 4096, 64  # bytes that a processor's caches treat as one
+PAGE, LINE = 4096, 64  # bytes, the system's and the caches'
 
 _numbers = itertools.count()
 
