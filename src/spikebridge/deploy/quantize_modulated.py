@@ -102,6 +102,7 @@ def in_time(rows: Tensor, batch: int) -> Tensor:
     """Rows `(T * B, *N)` as a signal; T may be 0.
 
     Example:
+        >>> import torch
         >>> in_time(torch.zeros(6, 5), batch=2).shape
         torch.Size([3, 2, 5])
     """

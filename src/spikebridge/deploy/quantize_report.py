@@ -63,8 +63,8 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
         ticks: base ticks; None means the most for which every input has exactly the samples given.
 
     Example:
+        >>> from torch import nn
         >>> from spikebridge.deploy.quantize_network import quantize
-        >>> from spikebridge.neurons import IF
         >>> quantized = quantize(nn.Sequential(nn.Linear(1, 1)), {"signal": torch.rand(9, 1, 1)})
         >>> saturation(quantized, {"signal": 9 + torch.rand(9, 1, 1)})[0].share
         1.0
