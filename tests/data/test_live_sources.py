@@ -80,6 +80,13 @@ def test_a_tracker_takes_single_events_and_is_told_the_box(files: Path) -> None:
         LiveSource("events.npz", "seen").open(TRACKER)
 
 
+def test_a_file_of_a_camera_brings_its_own_frames() -> None:
+    pytest.importorskip("aedat")
+    fixture = str(Path(__file__).parent / "fixtures" / "dv.aedat4")
+    source = LiveSource(fixture, box=np.array([0.0, 0.0, 3.0, 3.0])).open(TRACKER)
+    assert "frame" in source.inputs(0, 1)
+
+
 def test_lines_of_standard_input_fill_a_network(files: Path) -> None:
     lines = io.BytesIO(b"frame,0,seen/frames/a.png\n10,1,0,1\nnoise\n1500,2,3,0\n")
     source = LiveSource("-", lines=lines).open(SEEING)
@@ -126,7 +133,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         (LiveSource("events.npz", sensor=(3, 3)), NETWORK, "leave --sensor out"),
         (LiveSource("events.npz"), SEEING, "--frames names their folder"),
         (LiveSource("events.npz", "-"), SEEING, "its frames are a folder, not '-'"),
-        (LiveSource("events.npz"), Wanted(dt=0.001, sensor=(9, 9)), "expected a sensor of height 9, but the file says 4"),
+        (LiveSource("events.npz"), Wanted(dt=0.001, sensor=(9, 9)), "a sensor of height 9, but the file says 4"),
         (LiveSource("events.npz", "seen"), Wanted(0.001, sensor=(4, 6), frame=(8, 8)), "frames of 3 x 2 pixels, but"),
         (LiveSource("events.npz", "lost"), SEEING, "there is no such file"),
         (LiveSource("events.npz", speed=0.0), NETWORK, "speed above 0"),

@@ -2,8 +2,8 @@
 
 | word | source |
 |---|---|
-| a folder | a recording with its frames, played at its own speed |
-| a file | events (`.npz`, `.csv`, `.aedat4`, ...), played; its frames are a folder: `frames.csv` and `frames/` |
+| a folder, a file `.aedat4` | a recording with its frames, played at its own speed |
+| another file | events (`.npz`, `.csv`, `.bin`, ...), played; its frames are a folder: `frames.csv` and `frames/` |
 | `-` | lines of standard input |
 | `tcp:PORT` | lines of a sender on this machine |
 | `camera` | the first event camera that answers |
@@ -14,7 +14,7 @@ Frames come with the events, or from a source of their own.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,8 +22,8 @@ from jaxtyping import Float
 from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
 from spikebridge.data.event_files import EVENT_SUFFIXES
 from spikebridge.data.event_grids import EventGrids
-from spikebridge.data.event_lines import follow_lines, follow_port
-from spikebridge.data.event_recording import load_events
+from spikebridge.data.event_lines import Stream, follow_lines, follow_port
+from spikebridge.data.event_recording import load_camera_file, load_events
 from spikebridge.data.live_camera import follow_device, open_camera, sensor_of
 from spikebridge.data.played_recording import PlayedRecording
 from spikebridge.data.recording import Recording
@@ -79,7 +79,7 @@ class LiveSource:
     sensor: Size | None = None
     loop: bool = False
     speed: float = 1.0
-    lines: BinaryIO | None = None
+    lines: Stream | None = None
     tell: Callable[[str], None] = lambda line: None
 
     def open(self, wanted: Wanted) -> PlayedRecording | Arriving | EventGrids:
@@ -126,7 +126,7 @@ class LiveSource:
             return load_recording(path, dt=wanted.dt)
         frames = None if self.frames is None else Path(self.frames).expanduser()
         if wanted.frames and frames is None and path.suffix == ".aedat4":
-            frames = path.parent
+            return load_camera_file(path, wanted.dt)
         height, width = self.sensor or wanted.sensor or (None, None)
         return load_events(path, wanted.dt, height, width, frames)
 

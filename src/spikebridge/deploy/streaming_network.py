@@ -8,7 +8,7 @@ counted.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Values = NDArray[Any]
 TOGETHER, ONE_BY_ONE = 64, 8
 
 
+@runtime_checkable
 class Bin(Protocol):
     """A bin of a stream: events as ON and OFF images `(2, H, W)`, and a frame `(h, w)` from 0 to 1 if one has come."""
 
