@@ -94,7 +94,7 @@ def guessed(scenes: Sequence[Scene], questions: Sequence[Question]) -> float | N
 
 def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dict[str, Any]:
     """The learned units of every seed: mean and spread of each preset."""
-    found = {}
+    found: dict[str, Any] = {}
     readings = {seed: learned_reader(run, seed)(scenes.noisy) for seed in seeds_of(run)}
     for name in PRESETS:
         by_seed = [score(read, questions, name)["explanatory"] for read in readings.values()]

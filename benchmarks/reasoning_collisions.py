@@ -71,6 +71,8 @@ KINDS = [c + OWN * o for o in (0, 1) for c in range(8, 13)]
 class Ablated(CollisionUnit):
     """The collision unit without some of its inputs, or with the first order of a pair alone."""
 
+    shown: Tensor
+
     def __init__(self, channels: list[int], orders: int = 2) -> None:
         super().__init__()
         self.register_buffer(
