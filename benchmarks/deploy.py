@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=[], help="run folders, every network of which is measured")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    table: dict[str, Any] = {}
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    table: dict[str, Any] = known.get("networks", {})  # rows of other runs stay, each with its revision
+    environment = describe_environment()
     for word in [*shipped(), *options.runs]:
         try:
             names = list(targets.find(word).networks())
@@ -75,9 +77,9 @@ def main() -> None:
                     row = measured(word, name, Path(folder))
                 except SpikebridgeError as reason:
                     row = {"refused": str(reason)}
-            table[f"{Path(word).name}/{name}"] = row
+            table[f"{Path(word).name}/{name}"] = {**row, "git_revision": environment["git_revision"]}
             print(json.dumps({f"{Path(word).name}/{name}": row}, indent=2))
-    results = {"networks": table, "machine": platform.processor() or platform.machine(), **describe_environment()}
+    results = {"networks": table, "machine": platform.processor() or platform.machine(), **environment}
     options.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
