@@ -229,6 +229,7 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
         def inputs(self, first: int, stop: int) -> list[Bin]:
             return stream()[:1]
 
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr("spikebridge.data.live_sources.LiveSource.open", lambda self, wanted: Stopped())
     assert main(["live", str(bundle.path), "--events", "-"]) == 130
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["num_steps"] == 1

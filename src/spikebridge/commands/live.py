@@ -60,7 +60,7 @@ class Live(Command):
             None if self.sensor is None else parse_size(self.sensor),
             self.loop,
             self.speed,
-            sys.stdin.buffer,
+            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
             _tell,
         ).open(wanted)
         stream = Stream(source, step, self.most_behind, self.seconds)
