@@ -10,7 +10,7 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_crops import Samples
-from spikebridge.recipes import sensing, sensing_following, sensing_scores
+from spikebridge.recipes import sensing, sensing_following, sensing_phases, sensing_scores
 from spikebridge.training import Run
 
 QUICK = sensing.PRESETS["quick"]
@@ -41,6 +41,24 @@ def test_the_error_grows_with_the_bins_since_the_frame(trained: tuple[Run, dict[
 def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, Any]]) -> None:
     run, results = trained
     assert sensing.evaluate(Run.open(run.path)) == results
+
+
+def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = trained
+    (child,) = run.children().values()
+    torch.manual_seed(7)
+    network, known = (sensing.build(SMALL)["learned"] for _ in range(2))
+    child.load_weights(known)
+    pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
+    taken = sensing_phases.take_finder(network, run.path, child)
+    assert network.finder is not None and known.finder is not None
+    for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    after = [p for name, p in network.named_parameters() if not name.startswith("finder.")]
+    assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
+    assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
+    with pytest.raises(ConfigError, match="no finder can be taken"):
+        sensing_phases.take_finder(network, child.path, child)
 
 
 def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str, Any]]) -> None:
