@@ -11,6 +11,7 @@ import torch
 from small_networks import DT, edited, small_inputs, small_network, spiking_network
 from torch import Tensor, nn
 
+from spikebridge.cli import main
 from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, rebuild
 from spikebridge.deploy.onnx_session import OnnxSession
 from spikebridge.deploy.onnx_write import write_onnx, write_onnx_step
@@ -111,6 +112,18 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
     (tmp_path / "cut.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:40])
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
+    write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
+    with pytest.raises(DataError, match="holds no sample"):
+        run_bundle(spiking, tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(("name", "words"), [("x.txt", "should end in"), ("missing/x.npz", "there is no folder")])
+def test_a_destination_that_cannot_be_written_is_refused_before_the_run(
+    tmp_path: Path, spiking: Bundle, name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(spiking.path), "--out", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "\n" not in said
 
 
 def escape(name: str) -> Callable[[dict[str, Any]], None]:

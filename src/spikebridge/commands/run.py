@@ -31,8 +31,10 @@ class RunBundle(Command):
     def answer(self) -> Answer:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
         from spikebridge.deploy.bundle import Bundle
-        from spikebridge.deploy.runner_file import run_bundle, write_arrays
+        from spikebridge.deploy.runner_file import check_destination, run_bundle, write_arrays
 
+        if self.out is not None:
+            check_destination(self.out)
         bundle = Bundle.open(self.bundle)
         ran = run_bundle(bundle, self.input, lambda line: print(line, file=sys.stderr), integers=self.integers)
         if self.out is not None:

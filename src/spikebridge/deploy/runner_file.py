@@ -60,7 +60,7 @@ def run_bundle(
         integers: whether what was quantised computes with whole numbers.
 
     Raises:
-        DataError: the recording is missing or damaged.
+        DataError: the recording is missing, damaged or empty.
         ShapeError: it does not fit the bundle.
     """
     begun = time.perf_counter()
@@ -72,6 +72,8 @@ def run_bundle(
     else:
         inputs = read_arrays(file)
         ticks = runner.count_ticks(inputs)
+        if ticks == 0:
+            raise DataError(f"{file} holds no sample of any input; a recording needs at least one")
     started = told = time.perf_counter()
 
     def listen(kind: str, name: str, tick: int, value: Values) -> Values:
@@ -111,14 +113,25 @@ def read_arrays(file: Path) -> dict[str, Values]:
         raise DataError(f"{file} is damaged: {error}") from None
 
 
+def check_destination(file: Path) -> None:
+    """Refuses a file that `write_arrays` could not write, before there is anything to write.
+
+    Raises:
+        DataError: the name ends in neither .npz nor .safetensors, or its folder is not there.
+    """
+    if file.suffix not in (".npz", ".safetensors"):
+        raise DataError(f"{file} should end in .npz or .safetensors")
+    if not file.parent.is_dir():
+        raise DataError(f"there is no folder {file.parent} to write {file.name} into")
+
+
 def write_arrays(file: Path, arrays: dict[str, Values]) -> None:
     """Writes arrays as `.npz` or `.safetensors`, whole or not at all.
 
     Raises:
-        DataError: the name ends in something else.
+        DataError: the name ends in something else, or its folder is not there.
     """
-    if file.suffix not in (".npz", ".safetensors"):
-        raise DataError(f"{file} should end in .npz or .safetensors")
+    check_destination(file)
     draft = file.with_name(f".{file.stem}.tmp{file.suffix}")
     try:
         if file.suffix == ".npz":
