@@ -61,6 +61,26 @@ def collisions(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def twins(results: Mapping[str, Any]) -> str:
+    """The hybrid, the ANN alone and the executor alone, and what they cost."""
+    kinds = ("descriptive", "explanatory", "predictive", "counterfactual")
+    lines = [_head("per option / per question [%]", *kinds, "ms a program", "energy of a program [nJ]")]
+    cost = results["cost of a program"]
+    for where in ("from true scenes", "from pixels"):
+        for who in ("hybrid", "ANN only", "executor only"):
+            row = results[where][who]
+            spent = f"{cost[who]['energy nJ']:,.0f}" if who in cost else "-"
+            cells = [_both(row[kind]) if kind in row else "-" for kind in kinds]
+            lines.append(_line(f"{who}, {where}", *cells, f"{row['ms_a_program']:.2f}", spent))
+    numbers = (results["from true scenes"]["num_videos"], results["from pixels"]["num_videos"])
+    twin = results["twin"]
+    lines.append(
+        f"\n{numbers[0]} test videos from true scenes, {numbers[1]} from pixels; the ANN learned from "
+        f"{twin['num_videos']} videos in {twin['process_minutes_with_drawing']:.1f} minutes of one core, one seed."
+    )
+    return "\n".join(lines)
+
+
 def speed(results: Mapping[str, Any]) -> str:
     """Milliseconds a program, building included, and how often the engine is faster."""
     rows = results["beside_one_at_a_time"]
@@ -180,6 +200,7 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
     "accuracy": (accuracy, "reasoning_accuracy"),
     "budget": (budget, "reasoning_accuracy"),
     "collisions": (collisions, "reasoning_collisions"),
+    "twins": (twins, "reasoning_twins"),
     "speed": (speed, "reasoning_parallelism"),
     "faults": (faults, "reasoning_robustness"),
 }
