@@ -114,7 +114,7 @@ def compare_bundle(
     numbers = bundle.numbers(bundle.manifest.sample.file)
     inputs = {name: _of(numbers, f"inputs.{name}") for name in bundle.manifest.inputs}
     ticks = bundle.manifest.sample.ticks
-    truth: Signals = {kind: _under(numbers, kind) for kind in ("parts", "links")}
+    truth = _told(bundle.manifest, numbers)
     missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
     if missing:
         raise DataError(f"{bundle.path}: the sample tells nothing of part {missing[0]!r}; export the bundle anew")
@@ -204,7 +204,7 @@ def _integers(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Sign
     """The integer model beside the quantised network, and that beside the trained one."""
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    known: Signals = {kind: _under(numbers, kind) for kind in truth}
+    known = _told(manifest, numbers)
     rows = []
     for kind, made in integer_signals(bundle, inputs, known, ticks).items():
         for name, y in made.items():
@@ -252,8 +252,13 @@ def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _under(numbers: Mapping[str, Values], kind: str) -> dict[str, Values]:
-    return {name.partition(".")[2]: x for name, x in numbers.items() if name.startswith(f"{kind}.")}
+def _told(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
+    """What a sample tells of parts and links, in the manifest's order."""
+    names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
+    return {
+        kind: {name: numbers[f"{kind}.{name}"] for name in known if f"{kind}.{name}" in numbers}
+        for kind, known in names.items()
+    }
 
 
 def _of(numbers: Mapping[str, Values], name: str) -> Values:
