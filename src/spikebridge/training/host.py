@@ -20,6 +20,7 @@ class Host(nn.Module):
     forward, the objective may call any part of the network, in any order, and gradients are still averaged.
 
     Example:
+        >>> import torch
         >>> host = Host(nn.Linear(1, 1, bias=False))
         >>> host(lambda network, x: network.weight.shape + x.shape, torch.zeros(5))
         torch.Size([1, 1, 5])
