@@ -20,6 +20,16 @@ ASKED = {"compartment": "graph", "executor": "executor", "executor + guess": "ex
          "executor, clips": "executor with the clip at 20 events"}  # fmt: skip
 
 
+def targets(results: Mapping[str, Any]) -> str:
+    """What was aimed at, and whether it was reached."""
+    lines = [_head("figure [%, or times]", "measured", "target", "met")]
+    for row in results["targets"]:
+        spread = f" ± {row['sd']} ({row['seeds']} seeds)" if "sd" in row else ""
+        verdict = {True: "yes", False: "no", None: "-"}[row["met"]]
+        lines.append(_line(row["figure"], f"{row['measured']}{spread}", row["target"], verdict))
+    return "\n".join(lines)
+
+
 def accuracy(results: Mapping[str, Any]) -> str:
     """A row a set of questions, a column a source of perception; per option / per question."""
     sources = {
@@ -197,6 +207,7 @@ def _results(name: str) -> Any:
 
 
 MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
+    "targets": (targets, "reasoning_targets"),
     "accuracy": (accuracy, "reasoning_accuracy"),
     "budget": (budget, "reasoning_accuracy"),
     "collisions": (collisions, "reasoning_collisions"),

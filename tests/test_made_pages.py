@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("script", ["speed_page.py", "tracking_page.py", "quantise_page.py", "reasoning_page.py"])
+@pytest.mark.parametrize(
+    "script", ["speed_page.py", "tracking_page.py", "quantise_page.py", "reasoning_page.py", "reasoning_targets.py"]
+)
 def test_the_tables_are_those_of_the_results(script: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / script), "--check"]
     assert subprocess.run(command, check=False).returncode == 0, f"python benchmarks/{script} writes them again"
