@@ -37,9 +37,9 @@ test-plain: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
-# out is what only reads sources, whole trainings of recipes, and what starts processes of its own
+# out is what only reads sources, whole recipes and question sets, and what starts processes of its own
 UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_made_pages.py tests/recipes \
-	tests/training/test_resume.py
+	tests/training/test_resume.py tests/deploy/test_recipes_as_bundles.py tests/networks/test_reasoning_real.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
