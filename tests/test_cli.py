@@ -8,13 +8,16 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from spikebridge.cli import main
 from spikebridge.commands import COMMANDS
+from spikebridge.commands.command import Answer, Command
 from spikebridge.pretrained import shipped, shipped_run
 
 RECIPE = '''
@@ -532,3 +535,24 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_the_reference_lists_every_command() -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "reference" / "command-line.md").read_text()
     assert [name for name in COMMANDS if f"| `{name}" not in page] == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grumble(Command):
+    """Warns and goes on."""
+
+    def answer(self) -> Answer:
+        """Warns."""
+        warnings.warn("two lines\nof one thought", stacklevel=1)
+        return Answer({}, "done")
+
+
+def test_a_warning_is_one_line_without_a_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(COMMANDS, "grumble", Grumble)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["grumble"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("done\n", "spikebridge: warning: two lines of one thought\n")

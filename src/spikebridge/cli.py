@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
     try:
-        return _answer([word for word in words if word != "--debug"])
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _warn
+            return _answer([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = _explain(failure)
         print("spikebridge: " + " ".join(message.split()), file=sys.stderr)
         return code
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning is one line, too."""
+    print(f"spikebridge: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _explain(failure: BaseException) -> tuple[str, int]:
