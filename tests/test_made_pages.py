@@ -10,7 +10,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
-    "script", ["speed_page.py", "tracking_page.py", "quantise_page.py", "reasoning_page.py", "reasoning_targets.py"]
+    "script",
+    [
+        "speed_page.py",
+        "tracking_page.py",
+        "modulation_page.py",
+        "quantise_page.py",
+        "reasoning_page.py",
+        "reasoning_targets.py",
+    ],
 )
 def test_the_tables_are_those_of_the_results(script: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / script), "--check"]
