@@ -4,18 +4,17 @@ python benchmarks/quantise_page.py           # writes the page
 python benchmarks/quantise_page.py --check   # exit code 1 where the page says something else than the results
 """
 
-import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from made_page import DOCS, table, write_or_check
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quantize.json"
-PAGE = HERE.parent / "docs" / "how-to" / "quantise.md"
-BEGIN, END = "<!-- {name}: made by benchmarks/quantise_page.py -->", "<!-- end of {name} -->"
+PAGE = DOCS / "how-to" / "quantise.md"
 Row = dict[str, Any]
 
 
@@ -30,7 +29,7 @@ def digits(results: Row) -> str:
         accuracy = (f"{before:.2f}", f"{after:.2f}", f"{loss:.2f}{spread}")
         rows.append((row["network"], row["numbers"], *accuracy, *_costs(seeds), _clipped(seeds)))
     head = ("network", "numbers", "before %", "after %", "loss, points", "kB", "operations", "nJ", "most clipped")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def sensing(results: Row) -> str:
@@ -40,19 +39,7 @@ def sensing(results: Row) -> str:
         before, after = (row[when]["mean_distance_px"] for when in ("before", "after"))
         figures = (f"{before:.3f}", f"{after:.3f}", f"{row['loss_px']:+.3f}")
         rows.append((row["network"], *figures, *_costs([row]), _clipped([row])))
-    return _table(("network", "before px", "after px", "loss px", "kB", "operations", "nJ", "most clipped"), rows)
-
-
-def filled(page: str, results: Row) -> str:
-    """The page with every table made anew."""
-    for block in (digits, sensing):
-        begin, end = BEGIN.format(name=block.__name__), END.format(name=block.__name__)
-        between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not between.search(page):
-            raise SystemExit(f"{PAGE.name} has no table {block.__name__}")
-        text = f"{begin}\n\n{block(results)}\n\n{end}"
-        page = between.sub(lambda _, text=text: text, page)
-    return page
+    return table(("network", "before px", "after px", "loss px", "kB", "operations", "nJ", "most clipped"), rows)
 
 
 def _costs(seeds: list[Row]) -> tuple[str, str, str]:
@@ -79,22 +66,11 @@ def _clipped(seeds: list[Row]) -> str:
     return f"`{path}` {100 * share:.2f} %" if path else "none"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main() -> int:
     """Writes or checks the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    page = PAGE.read_text(encoding="utf-8")
-    new = filled(page, json.loads(RESULTS.read_text(encoding="utf-8")))
-    if check:
-        return int(new != page)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    tables = {block.__name__: block(results) for block in (digits, sensing)}
+    return write_or_check(PAGE, tables, Path(__file__), __doc__)
 
 
 if __name__ == "__main__":

@@ -4,29 +4,29 @@ python benchmarks/reasoning_page.py           # writes the page, and the figures
 python benchmarks/reasoning_page.py --check   # exit code 1 where the page says something else than the results
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from made_page import DOCS, head, line, write_or_check
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "explanation" / "reasoning.md"
-IMAGES = HERE.parent / "docs" / "images"
-BEGIN, END = "<!-- {name}: made by benchmarks/reasoning_page.py -->", "<!-- end of {name} -->"
+PAGE = DOCS / "explanation" / "reasoning.md"
+IMAGES = DOCS / "images"
 ASKED = {"compartment": "graph", "executor": "executor", "executor + guess": "executor + guess",
          "executor, clips": "executor with the clip at 20 events"}  # fmt: skip
 
 
 def targets(results: Mapping[str, Any]) -> str:
     """What was aimed at, and whether it was reached."""
-    lines = [_head("figure [%, or times]", "measured", "target", "met")]
+    lines = [head("figure [%, or times]", "measured", "target", "met")]
     for row in results["targets"]:
         spread = f" ± {row['sd']} ({row['seeds']} seeds)" if "sd" in row else ""
         verdict = {True: "yes", False: "no", None: "-"}[row["met"]]
-        lines.append(_line(row["figure"], f"{row['measured']}{spread}", row["target"], verdict))
+        lines.append(line(row["figure"], f"{row['measured']}{spread}", row["target"], verdict))
     return "\n".join(lines)
 
 
@@ -38,12 +38,12 @@ def accuracy(results: Mapping[str, Any]) -> str:
         "learned units": "noisy scenes, learned units",
         "near truth": "near-truth scenes",
     }
-    lines = [_head("questions, per option / per question [%]", *sources, "executor, learned units")]
+    lines = [head("questions, per option / per question [%]", *sources, "executor, learned units")]
     for name, found in results["sets"].items():
         what_if = name == "silver counterfactual"
         graph, plain = ("compartment, causal", "executor, causal") if what_if else ("compartment", "executor")
         cells = [_both(found[source][graph]) if source in found else "-" for source in sources.values()]
-        lines.append(_line(name, *cells, _both(found["noisy scenes, learned units"][plain])))
+        lines.append(line(name, *cells, _both(found["noisy scenes, learned units"][plain])))
     return "\n".join(lines)
 
 
@@ -51,9 +51,9 @@ def budget(results: Mapping[str, Any]) -> str:
     """Silver descriptive questions with one part at a time from near truth, in all and by subtype."""
     rows = results["sets"]["silver descriptive"]["error budget, learned"]
     kinds = [kind for kind in next(iter(rows.values())) if not kind.startswith("per_")]
-    lines = [_head("from near truth [%]", "all", *(kind.removeprefix("query_") for kind in kinds))]
+    lines = [head("from near truth [%]", "all", *(kind.removeprefix("query_") for kind in kinds))]
     lines += [
-        _line(name, *(f"{100 * row[kind]:.2f}" for kind in ("per_option", *kinds) if kind in row))
+        line(name, *(f"{100 * row[kind]:.2f}" for kind in ("per_option", *kinds) if kind in row))
         for name, row in rows.items()
     ]
     return "\n".join(lines)
@@ -63,25 +63,25 @@ def collisions(results: Mapping[str, Any]) -> str:
     """What each choice in the collision unit is worth."""
     shown = ("per_option", "per_question", "recall", "precision")
     names = ("per option", "per question", "recall", "precision", "timing [frames]")
-    lines = [_head("collisions [%]", *names)]
+    lines = [head("collisions [%]", *names)]
     for name, row in results["rows"].items():
         cells = [_percent(row[key]) if key in row else "-" for key in shown]
         late = row.get("timing_frames")
-        lines.append(_line(name, *cells, "-" if late is None else f"{_mean(late):.2f}"))
+        lines.append(line(name, *cells, "-" if late is None else f"{_mean(late):.2f}"))
     return "\n".join(lines)
 
 
 def twins(results: Mapping[str, Any]) -> str:
     """The hybrid, the ANN alone and the executor alone, and what they cost."""
     kinds = ("descriptive", "explanatory", "predictive", "counterfactual")
-    lines = [_head("per option / per question [%]", *kinds, "ms a program", "energy of a program [nJ]")]
+    lines = [head("per option / per question [%]", *kinds, "ms a program", "energy of a program [nJ]")]
     cost = results["cost of a program"]
     for where in ("from true scenes", "from pixels"):
         for who in ("hybrid", "ANN only", "executor only"):
             row = results[where][who]
             spent = f"{cost[who]['energy nJ']:,.0f}" if who in cost else "-"
             cells = [_both(row[kind]) if kind in row else "-" for kind in kinds]
-            lines.append(_line(f"{who}, {where}", *cells, f"{row['ms_a_program']:.2f}", spent))
+            lines.append(line(f"{who}, {where}", *cells, f"{row['ms_a_program']:.2f}", spent))
     numbers = (results["from true scenes"]["num_videos"], results["from pixels"]["num_videos"])
     twin = results["twin"]
     lines.append(
@@ -95,14 +95,14 @@ def speed(results: Mapping[str, Any]) -> str:
     """Milliseconds a program, building included, and how often the engine is faster."""
     rows = results["beside_one_at_a_time"]
     ways = list(rows[0]["ms_a_program"])
-    lines = [_head("ms a program", *(row["scenes"] for row in rows))]
-    lines += [_line(way, *(f"{row['ms_a_program'][way]:.3f}" for row in rows)) for way in ways]
+    lines = [head("ms a program", *(row["scenes"] for row in rows))]
+    lines += [line(way, *(f"{row['ms_a_program'][way]:.3f}" for row in rows)) for way in ways]
     for name, key in (
         ("one at a time / engine, both by the project's own building", "engine_over_arrays"),
         ("one at a time as published / engine, both `paper`", "paper_engine_over_loops"),
         ("one at a time as published / engine in `compartment`", "engine_over_loops"),
     ):
-        lines.append(_line(name, *(f"{row[key]:.1f} x" for row in rows)))
+        lines.append(line(name, *(f"{row[key]:.1f} x" for row in rows)))
     return "\n".join(lines)
 
 
@@ -112,11 +112,11 @@ def faults(results: Mapping[str, Any]) -> str:
     graphs = list(dict.fromkeys(row["graph"] for row in rows))
     kinds = list(dict.fromkeys(row["fault"] for row in rows))
     share = {(row["graph"], row["fault"]): row for row in rows}
-    lines = [_head("options right [%], share of clean", *graphs)]
+    lines = [head("options right [%], share of clean", *graphs)]
     for kind in kinds:
         cells = [share[graph, kind] for graph in graphs]
         left = [f" ({row['percent_of_clean']:.0f} %)" if "percent_of_clean" in row else "" for row in cells]
-        lines.append(_line(kind, *(f"{row['per_option']:.1f}{more}" for row, more in zip(cells, left, strict=True))))
+        lines.append(line(kind, *(f"{row['per_option']:.1f}{more}" for row, more in zip(cells, left, strict=True))))
     return "\n".join(lines)
 
 
@@ -194,14 +194,6 @@ def _percent(value: Any) -> str:
     return f"{100 * _mean(value):.2f}"
 
 
-def _head(*cells: str) -> str:
-    return "\n".join([_line(*cells), "|" + "---|" * len(cells)])
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _results(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
@@ -217,30 +209,10 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
 }
 
 
-def written(page: str) -> str:
-    """The page with every table as the results have it."""
-    for name, (make, results) in MAKERS.items():
-        begin, end = BEGIN.format(name=name), END.format(name=name)
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        page = f"{before}{begin}\n\n{make(_results(results))}\n\n{end}{after}"
-    return page
-
-
 def main() -> int:
     """Writes the page and the figures, or checks the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    page = PAGE.read_text()
-    new = written(page)
-    if check:
-        return int(new != page)
-    draw()
-    draft = PAGE.with_suffix(".md.part")
-    draft.write_text(new)
-    draft.replace(PAGE)
-    return 0
+    tables = {name: make(_results(results)) for name, (make, results) in MAKERS.items()}
+    return write_or_check(PAGE, tables, Path(__file__), __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,16 @@ python benchmarks/speed_page.py           # writes the page
 python benchmarks/speed_page.py --check   # exit code 1 where the page says something else than the results
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from made_page import DOCS, head, line, write_or_check
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "explanation" / "speed.md"
-BEGIN, END = "<!-- {name}: made by benchmarks/speed_page.py -->", "<!-- end of {name} -->"
+PAGE = DOCS / "explanation" / "speed.md"
 
 LINEAR = {"dense product": "F.linear", "events, one native call": "events", "events, PyTorch": "PyTorch"}
 
@@ -30,10 +29,10 @@ def layers(peers: dict[str, Any]) -> str:
     """A: a row a library, a column a shape."""
     tables = peers["layers"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
-    lines = [_head("A: LIF, forward and backward", *(f"({', '.join(map(str, table['shape']))})" for table in tables))]
+    lines = [head("A: LIF, forward and backward", *(f"({', '.join(map(str, table['shape']))})" for table in tables))]
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
-        lines.append(_line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in found)))
+        lines.append(line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in found)))
     return "\n".join(lines)
 
 
@@ -41,18 +40,18 @@ def networks(peers: dict[str, Any]) -> str:
     """B and C: a row a library, a column a work and number of threads."""
     tables = peers["networks"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
-    lines = [_head("training step", *(f"{table['work']}, {table['threads']} thread(s)" for table in tables))]
+    lines = [head("training step", *(f"{table['work']}, {table['threads']} thread(s)" for table in tables))]
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
-        lines.append(_line(name, *("-" if row is None else _ratio(row) for row in found)))
+        lines.append(line(name, *("-" if row is None else _ratio(row) for row in found)))
     return "\n".join(lines)
 
 
 def memory(peers: dict[str, Any]) -> str:
     """E: peak memory of B."""
     rows = peers["memory"]
-    lines = [_head("E: peak memory of B [MB]", *(f"T = {steps}" for steps in rows[0]["num_steps"]), "over the first")]
-    lines += [_line(row["name"], *(f"{mb:.0f}" for mb in row["mb"]), f"{row['ratio']:.2f}") for row in rows]
+    lines = [head("E: peak memory of B [MB]", *(f"T = {steps}" for steps in rows[0]["num_steps"]), "over the first")]
+    lines += [line(row["name"], *(f"{mb:.0f}" for mb in row["mb"]), f"{row['ratio']:.2f}") for row in rows]
     return "\n".join(lines)
 
 
@@ -61,11 +60,11 @@ def kernels(peers: dict[str, Any]) -> str:
     blocks = []
     for table in peers["beside_the_loop"]:
         shape = f"({', '.join(map(str, table['shape']))})"
-        lines = [_head(f"F: times faster than its loop, {shape}", "native", "PyTorch", "no faster than a copy")]
+        lines = [head(f"F: times faster than its loop, {shape}", "native", "PyTorch", "no faster than a copy")]
         for row in [*table["neurons"], *table["kernels"]]:
             words = row.get("neuron") or f"{row['kernel']}, {row['form']}{', with gradients' * row['gradients']}"
             ratios = (row.get(f"times_{name}") for name in ("native", "pytorch", "floor"))
-            lines.append(_line(words, *("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)))
+            lines.append(line(words, *("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -74,37 +73,29 @@ def live(results: dict[str, Any]) -> str:
     """D: microseconds of a step."""
     tables = results["live"]
     names = [row["name"] for row in tables[0]["rows"]]
-    lines = [_head("D: a step of a live stream [us]", *(f"{table['share']:.0%} of pixels" for table in tables))]
+    lines = [head("D: a step of a live stream [us]", *(f"{table['share']:.0%} of pixels" for table in tables))]
     for number, name in enumerate(names):
         rows = [table["rows"][number] for table in tables]
-        lines.append(_line(name, *(f"{row['us_a_step']:.0f} ({row['over_ours']:.1f} x)" for row in rows)))
+        lines.append(line(name, *(f"{row['us_a_step']:.0f} ({row['over_ours']:.1f} x)" for row in rows)))
     return "\n".join(lines)
 
 
 def linear(results: dict[str, Any]) -> str:
     """One linear layer of 1000 x 1000 by events, beside the dense product."""
     rows = results["linear"]
-    lines = [_head("a linear layer, 1000 x 1000 [us]", *(f"{row['share']:.0%} of inputs" for row in rows))]
-    lines += [_line(name, *(f"{row[key]:.0f}" for row in rows)) for name, key in LINEAR.items()]
-    lines.append(_line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+    lines = [head("a linear layer, 1000 x 1000 [us]", *(f"{row['share']:.0%} of inputs" for row in rows))]
+    lines += [line(name, *(f"{row[key]:.0f}" for row in rows)) for name, key in LINEAR.items()]
+    lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
     return "\n".join(lines)
 
 
 def growth(peers: dict[str, Any]) -> str:
     """How time grows with each size."""
-    lines = [_head("time of the fastest path", "from", "to", "power of the size", "farthest from a straight line")]
+    lines = [head("time of the fastest path", "from", "to", "power of the size", "farthest from a straight line")]
     for axis, result in peers["growth"]["axes"].items():
         ends = (str(result["sizes"][0]), str(result["sizes"][-1]))
-        lines.append(_line(axis, *ends, f"{result['power']:.2f}", f"{result['most_off']:.0%}"))
+        lines.append(line(axis, *ends, f"{result['power']:.2f}", f"{result['most_off']:.0%}"))
     return "\n".join(lines)
-
-
-def _head(*cells: str) -> str:
-    return "\n".join([_line(*cells), "|" + "---|" * len(cells)])
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _ratio(row: dict[str, Any]) -> str:
@@ -115,39 +106,20 @@ def _compiled(row: dict[str, Any]) -> str:
     return f" (after {row['first_s']:.1f} s)" if "compiled" in row["name"] else ""
 
 
-def written(page: str) -> str:
-    """The page with every table as the results have it."""
-    peers, stream = (json.loads((RESULTS / name).read_text()) for name in ("peers.json", "live.json"))
-    makers: dict[str, Callable[[], str]] = {
-        "machine": lambda: machine(peers),
-        "layers": lambda: layers(peers),
-        "networks": lambda: networks(peers),
-        "live": lambda: live(stream),
-        "linear": lambda: linear(stream),
-        "memory": lambda: memory(peers),
-        "kernels": lambda: kernels(peers),
-        "growth": lambda: growth(peers),
-    }
-    for name, make in makers.items():
-        begin, end = BEGIN.format(name=name), END.format(name=name)
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        page = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
-    return page
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    page = PAGE.read_text()
-    new = written(page)
-    if check:
-        return int(new != page)
-    draft = PAGE.with_suffix(".md.part")
-    draft.write_text(new)
-    draft.replace(PAGE)
-    return 0
+    """Writes or checks the page."""
+    peers, stream = (json.loads((RESULTS / name).read_text()) for name in ("peers.json", "live.json"))
+    tables = {
+        "machine": machine(peers),
+        "layers": layers(peers),
+        "networks": networks(peers),
+        "live": live(stream),
+        "linear": linear(stream),
+        "memory": memory(peers),
+        "kernels": kernels(peers),
+        "growth": growth(peers),
+    }
+    return write_or_check(PAGE, tables, Path(__file__), __doc__)
 
 
 if __name__ == "__main__":

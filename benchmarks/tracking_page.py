@@ -4,18 +4,17 @@ python benchmarks/tracking_page.py           # writes the page
 python benchmarks/tracking_page.py --check   # exit code 1 where the page says something else than the results
 """
 
-import argparse
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from made_page import DOCS, table, write_or_check
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "explanation" / "tracking.md"
-BEGIN, END = "<!-- {name}: made by benchmarks/tracking_page.py -->", "<!-- end of {name} -->"
+PAGE = DOCS / "explanation" / "tracking.md"
 MISSING = "Not measured yet."
 WORDS = {"network": "**hybrid**", "ann_hold": "its ANN, held", "ann_constant_velocity": "its ANN, constant velocity"}
 WORDS |= {"events": "its SNN alone", "decay_0": "its membranes forgetting", "kcf": "KCF", "csrt": "CSRT"}
@@ -135,18 +134,6 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
 }
 
 
-def filled(page: str, sensing: dict[str, Any], beside: dict[str, Any]) -> str:
-    """The page with every block made anew."""
-    for name, block in BLOCKS.items():
-        begin, end = BEGIN.format(name=name), END.format(name=name)
-        between_marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not between_marks.search(page):
-            raise SystemExit(f"{PAGE.name} has no block {name}")
-        text = f"{begin}\n\n{block(sensing, beside)}\n\n{end}"
-        page = between_marks.sub(lambda _, text=text: text, page)
-    return page
-
-
 def _cell(sensing: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = sensing.get("cells", {}).get(name, {})
     return found
@@ -161,10 +148,7 @@ def _number(value: float | None) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    if not rows:
-        return MISSING
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(head, rows) if rows else MISSING
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -175,15 +159,8 @@ def _read(name: str) -> dict[str, Any]:
 
 def main() -> int:
     """Writes or checks the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    page = PAGE.read_text(encoding="utf-8")
-    new = filled(page, _read("sensing.json"), _read("tracking_baselines.json"))
-    if check:
-        return int(new != page)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    results = _read("sensing.json"), _read("tracking_baselines.json")
+    return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""What the scripts share that make the tables of a page from results: marks, rows, and writing or checking the page."""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def line(*cells: str) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def head(*cells: str) -> str:
+    """The first two lines of a table."""
+    return "\n".join([line(*cells), "|" + "---|" * len(cells)])
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A whole table."""
+    return "\n".join([head(*titles), *(line(*row) for row in rows)])
+
+
+def filled(page: str, tables: Mapping[str, str], script: str) -> str:
+    """The page with every table between its marks."""
+    for name, text in tables.items():
+        begin, end = f"<!-- {name}: made by benchmarks/{script} -->", f"<!-- end of {name} -->"
+        between_marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        if not between_marks.search(page):
+            raise SystemExit(f"the page has no block {name}")
+        made = f"{begin}\n\n{text}\n\n{end}"
+        page = between_marks.sub(lambda _, made=made: made, page)
+    return page
+
+
+def write_or_check(
+    page: Path, tables: Mapping[str, str], script: Path, told: str, draw: Callable[[], None] | None = None
+) -> int:
+    """Writes the page, and what is drawn beside it; with --check writes nothing, and says whether it would.
+
+    Args:
+        page: the page.
+        tables: the text between each pair of marks.
+        script: the script that makes them.
+        told: what its --help says.
+        draw: makes the figures of the page.
+
+    Returns:
+        The exit code: 1 where the page says something else than the results.
+    """
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    old = page.read_text(encoding="utf-8")
+    new = filled(old, tables, script.name)
+    if check:
+        return int(new != old)
+    if draw is not None:
+        draw()
+    draft = page.with_suffix(".md.part")
+    draft.write_text(new, encoding="utf-8")
+    draft.replace(page)
+    return 0
