@@ -49,7 +49,7 @@ CONFIGS = {
         modulation.Config(),
         methods=("hmn", "per_sample", "snn_ewc", "wide_ewc", "single"),
         num_tasks=12,
-        num_seeds=2,
+        num_seeds=4,
         num_hidden=600,
     ),
 }
