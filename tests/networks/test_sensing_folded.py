@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_finding import Finder
 from spikebridge.networks.sensing_folded import FoldedSensing, is_foldable
 from spikebridge.networks.sensing_motion import Start
-from spikebridge.networks.sensing_ready import PlainSensing, made_ready, ready_finder
+from spikebridge.networks.sensing_ready import PlainSensing, made_ready
 
 DT, SIDE = 1 / 240, 64
 
@@ -100,18 +99,3 @@ def test_only_a_linear_unit_can_be_folded() -> None:
     assert is_foldable(sensing)
     sensing.units["unit"].nonlinearity = torch.nn.Sequential(sensing.units["unit"].nonlinearity, torch.nn.Tanh())
     assert not is_foldable(sensing)
-
-
-def test_a_ready_finder_finds_the_same() -> None:
-    torch.manual_seed(0)
-    finder = Finder()
-    frame, before = 255 * torch.rand(2, 1, 1, 90, 90)
-    events, box = (torch.rand(1, 2, 90, 90) < 0.1).float(), torch.tensor([[30.0, 35.0, 20.0, 16.0]])
-    for _ in range(3):  # so that batch norms have seen something
-        finder(frame, before, events, box, finder.template(frame, box))
-    finder.eval()
-    found, expected = (
-        one.agreed(frame, before, events, box, one.template(frame, box)) for one in (ready_finder(finder), finder)
-    )
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)

@@ -137,6 +137,7 @@ def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_ag
     for b in range(int(recording.frame_bins[5])):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
+        state = doubtful.settled(state)
         assert state.sighting.unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
         assert 0 <= state.confidence <= 1
         lost.append(state.lost)
@@ -166,9 +167,32 @@ def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracke
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
             if b == 0:
-                first = state.sighting.first
+                first, newest = state.sighting.first, state.sighting.newest
+        state = watcher.settled(state)
         assert state.sighting.first is first  # K_0 never changes
-        assert torch.equal(state.sighting.newest, first) is not renewed
+        assert (state.sighting.newest is newest) is not renewed
+
+
+def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, tracker: SensingTracker) -> None:
+    trusting, state, boxes = copy(tracker), None, []
+    trusting.sure, second = 0.0, int(recording.frame_bins[1])
+    for b in range(second + 2):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = trusting.step({**recording.inputs(b, b + 1), **told}, state)
+        assert (state.doubt is not None) is (b == second)
+        boxes.append(box)
+        if b == second:
+            believed, settled = state.sighting.box, trusting.settled(state)
+            assert trusting.settled(settled) is settled
+    np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
+    np.testing.assert_allclose(boxes[second + 1][2:], settled.sighting.box[2:])
+
+    # what the target has gone since the frame goes along
+    def middle(one: np.ndarray) -> np.ndarray:
+        return one[:2] + one[2:] / 2
+
+    corrected = middle(settled.sighting.box) - middle(believed)
+    np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
 
 
 def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
@@ -189,6 +213,7 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
     for _ in range(3):
         box, state = tracker.step(told, state)
+    state = tracker.settled(state)
     assert np.isfinite(box).all()
     assert box[2:].tolist() == [10.0, 8.0]
     assert state.confidence < 0.3

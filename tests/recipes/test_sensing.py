@@ -50,7 +50,7 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
     network, known = (sensing.build(SMALL)["learned"] for _ in range(2))
     child.load_weights(known)
     pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
-    taken = sensing_phases.take_finder(network, run.path, child)
+    taken = sensing_phases.take_part(network, "finder", run.path, child)
     assert network.finder is not None and known.finder is not None
     for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
         assert torch.equal(mine, theirs)
@@ -58,7 +58,27 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
     assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
     assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
     with pytest.raises(ConfigError, match="no finder can be taken"):
-        sensing_phases.take_finder(network, child.path, child)
+        sensing_phases.take_part(network, "finder", child.path, child)
+    assert set(sensing_phases.take_part(network, "pathways", run.path, child)) == {"pathways"}
+    for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(ConfigError, match="another network"):
+        other = sensing.build(dataclasses.replace(SMALL, num_features=8))["learned"]
+        sensing_phases.take_part(other, "pathways", run.path, child)
+
+
+def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, results = trained
+    config = dataclasses.replace(SMALL, pathways=str(run.path))
+    again = sensing.train(config, Run.create(tmp_path / "again", "sensing", config), quiet=True)
+    figures = ("distance px", "shaken 1 px")
+    assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
+    (child,) = Run.open(tmp_path / "again").children().values()
+    assert set(child.results()["pathways"]) == {"config", "environment"}
+    with pytest.raises(ConfigError, match="only the finders"):
+        dataclasses.replace(SMALL, pathways="a", finders="b")
 
 
 def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str, Any]]) -> None:

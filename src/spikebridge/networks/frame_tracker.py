@@ -77,7 +77,7 @@ class FrameTracker:
             return box, state._replace(box=box, between=between, age=state.age + inputs["elapsed"])
         # the ANN looks where the target is expected, and time went by although it saw no events
         expecting = state.found._replace(box=state.box, age=state.age) if state is not None else None
-        _, found = self.tracker.step({**inputs, "events": _NOTHING}, expecting)
+        found = self.tracker.settled(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
         told: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
         box, between = self.between.step(told, state.between if state is not None else None)
         return box, FrameState(box, found, between, inputs["frame_age"])

@@ -21,16 +21,12 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
+from spikebridge.networks.sensing_sights import SIDE, cell_steps, grid_around, sight_side, sights, target_mask
 
-SIDE = 64
-"""Side of a sight [its own px]."""
-CONTEXT = 2.6
-"""Side of a sight, in sides of a square target."""
-SMALLEST = 12.0
-"""Smaller targets are looked at as if they had this side [px]."""
 SCALES = (0.87, 1.15)
 """Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
-_CELL = 2 * STRIDE
+CELL = 2 * STRIDE
+"""Side of a cell in which an untrained spread is measured [px of a sight]."""
 
 
 class Found(NamedTuple):
@@ -39,80 +35,12 @@ class Found(NamedTuple):
     Args:
         boxes: where the target is, and its size.
         spread: how far the middle may be off along an axis [px].
-        odds: log-odds of the cells of the sight; cell (i, j) looks at the place `(4 j + 0.5, 4 i + 0.5)` of its 64 px.
+        odds: log-odds of the cells of the sight; cell (i, j) looks at the place `(8 j + 0.5, 8 i + 0.5)` of its 64 px.
     """
 
     boxes: Float[Tensor, "B 4"]
     spread: Float[Tensor, " B"]
     odds: Float[Tensor, "B N N"]
-
-
-def sight_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
-    """How much of a picture is seen around a box: the side of the square [px].
-
-    Example:
-        >>> sight_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item()  # 2.6 times the root of 400
-        52.0
-    """
-    return CONTEXT * boxes[:, 2:].prod(1).clamp(min=0).sqrt().clamp(min=SMALLEST)
-
-
-def sights(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C S S"]:
-    """Pictures around boxes, all at one scale; where they stick out the nearest pixels are repeated.
-
-    Args:
-        pictures: frames, or events laid out.
-        boxes: what is in the middle of each sight.
-
-    Example:
-        >>> box = torch.tensor([[20.0, 20.0, 64 / 2.6, 64 / 2.6]])  # a sight of 64 px: nothing is scaled
-        >>> picture = torch.arange(100.0).expand(1, 1, 100, 100)
-        >>> seen = sights(picture, box)
-        >>> round(seen[0, 0, 0, 1].item() - seen[0, 0, 0, 0].item(), 3)
-        1.0
-    """
-    return resampled(pictures, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
-
-
-def resampled(
-    pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
-) -> Float[Tensor, "B C S S"]:
-    """Rectangles of pictures as squares of `size` pixels, bilinear.
-
-    Args:
-        pictures: pixel i covers `[i, i + 1)`.
-        middles: of the rectangles, `(x, y)` [px].
-        sides: width and height of them [px].
-        size: of what comes out.
-
-    Example:
-        >>> resampled(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
-        2.0
-    """
-    grid = _grid(pictures, middles, sides, size)
-    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-
-
-def _grid(pictures: Tensor, middles: Tensor, sides: Tensor, size: int) -> Float[Tensor, "B S S 2"]:
-    steps = (torch.arange(size, dtype=middles.dtype, device=middles.device) + 0.5) / size - 0.5
-    # -1 and 1 are the outer edges of the picture
-    x = 2 * (middles[:, :1] + sides[:, :1] * steps) / pictures.shape[3] - 1
-    y = 2 * (middles[:, 1:] + sides[:, 1:] * steps) / pictures.shape[2] - 1
-    return torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
-
-
-def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B 1 N N"]:
-    """A soft ellipse in the middle of a sight: 1 on the target, 0 away from it.
-
-    Args:
-        boxes: of the sight; only their shape counts.
-        num_cells: along each side.
-    """
-    half = 0.55 * boxes[:, 2:] / sight_side(boxes)[:, None]
-    steps = _places(num_cells, like=boxes)
-    x, y = steps / half[:, :1], steps / half[:, 1:]
-    away = (x.square()[:, None, :] + y.square()[:, :, None]).sqrt()
-    return torch.sigmoid(4 * (1 - away)).unsqueeze(1)
 
 
 def filtered(first: Tensor, newest: Tensor, a: float) -> Tensor:
@@ -137,30 +65,31 @@ class Finder(nn.Module):
 
     Args:
         num_features: channels of the ANN's features.
-        num_hidden: channels of what compares them.
+        num_hidden: channels of what compares them; twice as many where cells are twice as large.
 
     Example:
         >>> finder = Finder().eval()
         >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
         >>> found = finder(frames, frames, torch.zeros(1, 2, 90, 90), box, finder.template(frames, box))
         >>> found.boxes.shape, found.odds.shape
-        (torch.Size([1, 4]), torch.Size([1, 16, 16]))
+        (torch.Size([1, 4]), torch.Size([1, 8, 8]))
     """
 
-    def __init__(self, num_features: int = 8, num_hidden: int = 24) -> None:
+    def __init__(self, num_features: int = 8, num_hidden: int = 32) -> None:
         super().__init__()
         self.what = WhatPathway(num_features)
         n = num_hidden
         self.body = nn.Sequential(
-            *_layer(2 * num_features + 4, n, 1, 1),
-            *_layer(n, n, 2, 1),
-            *_layer(n, n, 1, 2),
-            *_layer(n, n, 1, 4),
-            *_layer(n, n, 1, 2),
-            nn.Dropout2d(0.1),
+            *_layer(2 * num_features + 4, n, 2),
+            *_layer(n, n, 1),
+            *_layer(n, 2 * n, 2),
+            *_layer(2 * n, 2 * n, 1),
+            *_layer(2 * n, 2 * n, 1),
+            *_layer(2 * n, 2 * n, 1),
+            nn.Dropout2d(0.15),
         )
         # log-odds, four edges and the logarithm of the spread
-        self.votes = nn.Conv2d(n, 6, 1)
+        self.votes = nn.Conv2d(2 * n, 6, 1)
         with torch.no_grad():
             self.votes.weight[1:] = 0
 
@@ -193,7 +122,7 @@ class Finder(nn.Module):
             boxes: where the target is believed to be in the new frame.
             template: `K` of each sample, or one for all.
         """
-        grid = _grid(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+        grid = grid_around(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
         seen, last = self.what(torch.cat([look(now), look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
@@ -237,18 +166,35 @@ class Finder(nn.Module):
             box: of the size that is looked for.
             template: `K`.
         """
-        scale = SIDE / float(sight_side(box))
-        size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
-        features = self.what(F.interpolate(picture, size, mode="bilinear", align_corners=False))
-        mask = target_mask(box, template.shape[-1])
-        energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
-        fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
-        row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
-        # the template's middle is the edge between two cells
-        cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
-        whole = torch.tensor([[fits.shape[-1], fits.shape[-2]]], dtype=box.dtype, device=box.device)
-        extent = torch.tensor([[picture.shape[-1], picture.shape[-2]]], dtype=box.dtype, device=box.device)
-        return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
+        return best_fit(self.what, picture, box, template)
+
+
+def best_fit(
+    what: nn.Module,
+    picture: Float[Tensor, "1 1 H W"],
+    box: Float[Tensor, "1 4"],
+    template: Float[Tensor, "1 C N N"],
+) -> Float[Tensor, "1 4"]:
+    """Where in a whole frame a template fits best.
+
+    Args:
+        what: reads the frame.
+        picture: grey levels 0 to 255.
+        box: of the size that is looked for.
+        template: of a sight.
+    """
+    scale = SIDE / float(sight_side(box))
+    size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
+    features = what(F.interpolate(picture, size, mode="bilinear", align_corners=False))
+    mask = target_mask(box, template.shape[-1])
+    energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
+    fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
+    row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
+    # the template's middle is the edge between two cells
+    cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
+    whole = torch.tensor([[fits.shape[-1], fits.shape[-2]]], dtype=box.dtype, device=box.device)
+    extent = torch.tensor([[picture.shape[-1], picture.shape[-2]]], dtype=box.dtype, device=box.device)
+    return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
 
 
 def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:
@@ -276,23 +222,17 @@ def _counted(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Fo
     num_cells = votes.shape[-1]
     odds, shifts, log_spread = votes[:, 0], votes[:, 1:5], votes[:, 5]
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
-    steps = _places(num_cells, like=votes)
+    steps = cell_steps(num_cells, like=votes)
     x, y = steps.expand(num_cells, num_cells), steps.unsqueeze(1).expand(num_cells, num_cells)
     # an untrained finder gives a quarter of the sight to each side of a cell
     edges = torch.stack([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts
     left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * sight_side(boxes)[:, None]).unbind(1)
     size = torch.stack([right - left, bottom - top], 1).clamp(min=2.0)
     middle = boxes[:, :2] + boxes[:, 2:] / 2 + torch.stack([left + right, top + bottom], 1) / 2
-    spread = (share * log_spread).sum((1, 2)).exp() * sight_side(boxes) / _CELL
+    spread = (share * log_spread).sum((1, 2)).exp() * sight_side(boxes) / CELL
     return Found(torch.cat([middle - size / 2, size], 1), spread, odds)
 
 
-def _places(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
-    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel."""
-    stride = SIDE // num_cells
-    return (torch.arange(num_cells, dtype=like.dtype, device=like.device) * stride + 0.5) / SIDE - 0.5
-
-
-def _layer(num_in: int, num_out: int, stride: int, dilation: int) -> list[nn.Module]:
-    conv = nn.Conv2d(num_in, num_out, 3, stride, dilation, dilation, bias=False)
+def _layer(num_in: int, num_out: int, stride: int) -> list[nn.Module]:
+    conv = nn.Conv2d(num_in, num_out, 3, stride, 1, bias=False)
     return [conv, nn.BatchNorm2d(num_out), nn.ReLU()]

@@ -4,21 +4,18 @@ Both give the same: `start, state = network.open(frame, box, ...)` when a frame 
 `place, spread, state = network(events, state, age)`.
 """
 
-from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_finding import Finder
-from spikebridge.networks.sensing_folded import FoldedSensing, JoinedWhat, is_foldable
+from spikebridge.networks.sensing_folded import FoldedSensing, is_foldable
+from spikebridge.networks.sensing_looking import ReadyFinder
 from spikebridge.networks.sensing_motion import Start
-from spikebridge.networks.sensing_pathways import WhatPathway
 
 
 class PlainState(NamedTuple):
@@ -87,7 +84,7 @@ class Ready(NamedTuple):
     """What a tracker runs: the network between frames, and what looks for the target in them."""
 
     network: FoldedSensing | PlainSensing
-    finder: Finder | None
+    finder: ReadyFinder | None
 
 
 def made_ready(sensing: Sensing, crop: int) -> Ready:
@@ -98,36 +95,4 @@ def made_ready(sensing: Sensing, crop: int) -> Ready:
         crop: side of the square that it sees [px].
     """
     network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(sensing)
-    return Ready(network, None if sensing.finder is None else ready_finder(sensing.finder))
-
-
-def ready_finder(finder: Finder) -> Finder:
-    """A copy whose batch norms are part of the convolutions before them; later changes of the weights are not seen.
-
-    Args:
-        finder: in eval mode.
-
-    Example:
-        >>> finder = ready_finder(Finder().eval())
-        >>> any(isinstance(module, nn.BatchNorm2d) for module in finder.modules())
-        False
-    """
-    ready = deepcopy(finder).requires_grad_(False)
-    if type(ready.what) is WhatPathway:
-        ready.add_module("what", JoinedWhat(ready.what))
-    for module in list(ready.modules()):
-        if isinstance(module, nn.Sequential):
-            _fuse(module)
-    for module in ready.modules():
-        if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster by a third
-            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
-    return ready
-
-
-def _fuse(layers: nn.Sequential) -> None:
-    """Convolution and batch norm to one, in place."""
-    for i in reversed(range(len(layers) - 1)):
-        conv, norm = layers[i], layers[i + 1]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[i] = fuse_conv_bn_eval(conv, norm)
-            del layers[i + 1]
+    return Ready(network, None if sensing.finder is None else ReadyFinder(sensing.finder))

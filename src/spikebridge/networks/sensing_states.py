@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.event_bins import BinEvents, Crop
+from spikebridge.networks.sensing_looking import Sight
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_ready import Ready
 
@@ -23,14 +24,28 @@ class Sighting(NamedTuple):
         spread: how far that may be off along an axis [px].
         unsure: how many frames in a row it was not surely seen.
         first: template of the frame whose box was told last, `K_0`; None without a finder.
-        newest: template of the last frame in which it was surely seen, `K_new`.
+        newest: what was seen around it in the last frame in which it was surely seen, of which `K_new` is made.
     """
 
     box: Float[np.ndarray, "4"]
     spread: float
     unsure: int
     first: Tensor | None
-    newest: Tensor | None
+    newest: Sight | None
+
+
+class Doubt(NamedTuple):
+    """A frame that nobody has looked for the target in yet.
+
+    Args:
+        box: where the target is believed to be in it [px].
+        before: the frame before.
+        events: between the two.
+    """
+
+    box: Float[np.ndarray, "4"]
+    before: NDArray[np.uint8]
+    events: BinEvents
 
 
 class Stream(NamedTuple):
@@ -68,6 +83,7 @@ class TrackingState(NamedTuple):
         crop: what the network sees.
         ready: the network, as it was when the tracker began.
         network: its state since the stream began.
+        doubt: what the finder has still to look at.
     """
 
     box: Float[np.ndarray, "4"]
@@ -82,6 +98,7 @@ class TrackingState(NamedTuple):
     crop: Crop
     ready: Ready
     network: Any
+    doubt: Doubt | None = None
 
     @property
     def lost(self) -> bool:

@@ -1,9 +1,10 @@
 """The sensing network as a tracker: `box, state = tracker.step(inputs, state)` at the end of each bin of events.
 
 A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
-frame, else the one that the finder found in it, beside the tracker's own answer. Where the next frame is late, events
-begin a new stream around the tracker's own answer: the crop has moved, and the target's features, still those of its
-frame, with it. Between frames the box keeps its size.
+frame, else the tracker's own answer. In the next step the finder looks for the target in that frame, so that no step
+has all of the work, and the answer moves to what it says. Where the next frame is late, events begin a new stream
+around the tracker's own answer: the crop has moved, and the target's features, still those of its frame, with it.
+Between frames the box keeps its size.
 
 The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
 
@@ -24,10 +25,10 @@ from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
-from spikebridge.networks.sensing_finding import Finder, filtered
+from spikebridge.networks.sensing_looking import ReadyFinder
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_ready import made_ready
-from spikebridge.networks.sensing_states import Sighting, Stream, TrackingState
+from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState
 
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
 _MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
@@ -40,7 +41,7 @@ class SensingTracker:
         sensing: the network, in eval mode.
         crop: side of the square that it sees around the target [px].
         renewal: share of the newest template beside that of the told frame.
-        recall: share of the way from the tracker's own answer to what the finder says, at frames without a told box.
+        recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box.
         sure: a frame whose target is found with less confidence counts as one without it.
         hold_size: the box keeps the size that was told; else the finder measures it at every frame.
         longest: no stream of events is longer, however late the next frame is [s].
@@ -99,6 +100,8 @@ class SensingTracker:
         if "box" in inputs and "frame" not in inputs:
             raise DataError("a box is told with the frame that it is in, but this step has no frame.")
         with torch.inference_mode():
+            if state is not None:
+                state = self.settled(state)
             if "frame" in inputs:
                 state = self._follow(inputs["events"], inputs["frame_age"], self._begin(inputs, state))
             elif state is not None:
@@ -112,10 +115,13 @@ class SensingTracker:
         ready = made_ready(self.sensing, self.crop) if last is None else last.ready
         before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
         frame = inputs["frame"]
+        doubt = None
         if told := "box" in inputs:
             sighting = _told(ready.finder, frame, np.asarray(inputs["box"], dtype=np.float64))
         elif last is not None:
-            sighting = self._found(frame, last, before)
+            sighting = last.sighting._replace(box=self._believed(frame, last, before))
+            stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
+            doubt = Doubt(sighting.box, last.frame, stirred)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         box = sighting.box
@@ -135,29 +141,41 @@ class SensingTracker:
             _, network = ready.network.open(picture, boxes, start=start)
         mended = box if told else _moved(box, _numbers(start.place))
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
-        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, ready, network)
+        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, ready, network, doubt)
 
-    def _found(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> Sighting:
-        """Where the target is in a frame without a told box, beside the last answer moved on to the frame's time."""
-        known, finder = last.sighting, last.ready.finder
+    def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
+        """Where the target is in a new frame by the last answer, moved on to the frame's time."""
         motion = _numbers(last.stream.start.motion)
-        believed = _inside(_moved(last.box, motion * (seconds / last.stream.period)), frame)
+        return _inside(_moved(last.box, motion * (seconds / last.stream.period)), frame)
+
+    def settled(self, state: TrackingState) -> TrackingState:
+        """What is known once the finder has looked at the last frame; a step does so for the frame of the step before.
+
+        Args:
+            state: of a step.
+        """
+        with torch.inference_mode():
+            return state if state.doubt is None else self._looked(state, state.doubt)
+
+    def _looked(self, state: TrackingState, doubt: Doubt) -> TrackingState:
+        """What the finder says of the last frame, beside the place where the target was believed to be."""
+        known, finder, frame, box = state.sighting, state.ready.finder, state.frame, doubt.box
         if finder is None or known.first is None or known.newest is None:
-            return known._replace(box=believed)
-        template = filtered(known.first, known.newest, 0.0 if last.lost else self.renewal)
-        now, box = _whole(frame), _row(believed)
-        if last.lost:
-            box = finder.search(now, box, template)
-        stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-        between = crop_events(stirred, (0, 0, frame.shape[1], frame.shape[0]))[None]
-        found = finder.agreed(now, _whole(last.frame), between, box, template)
-        spread = found.spread.item()
-        seen = _inside((box + self.recall * (found.boxes - box))[0].double().numpy(), frame)
+            return state._replace(doubt=None)
+        around = finder.search(frame, box, known.first) if state.lost else box
+        renewal = 0.0 if state.lost else self.renewal
+        found, spread = finder.look(frame, doubt.before, doubt.events, around, known.first, known.newest, renewal)
+        seen = _inside(around + self.recall * (found - around), frame)
         if self.hold_size:
-            seen = np.concatenate([_middle(seen) - believed[2:] / 2, believed[2:]])
+            seen = _placed(_middle(seen), box[2:])
         if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
-            return known._replace(box=believed, spread=spread, unsure=known.unsure + 1)
-        return Sighting(seen, spread, 0, known.first, finder.template(now, _row(seen)))
+            return state._replace(sighting=known._replace(spread=spread, unsure=known.unsure + 1), doubt=None)
+        sighting = Sighting(seen, spread, 0, known.first, finder.sight(frame, seen))
+        # what has moved since then goes along
+        here, mended = (
+            _placed(_middle(seen) + _middle(one) - _middle(box), seen[2:]) for one in (state.box, state.frame_box)
+        )
+        return state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
 
     def _follow(self, events: BinEvents, since: float, state: TrackingState) -> TrackingState:
         """The events of one step, which is several bins long where a busy tracker could not take each."""
@@ -206,15 +224,11 @@ def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
     return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
-def _told(finder: Finder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
+def _told(finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
     if finder is None:
         return Sighting(box, 0.0, 0, None, None)
-    template = finder.template(_whole(frame), _row(box))
-    return Sighting(box, 0.0, 0, template, template)
-
-
-def _whole(frame: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(frame.astype(np.float32))[None, None]
+    sight = finder.sight(frame, box)
+    return Sighting(box, 0.0, 0, finder.template(sight), sight)
 
 
 def _row(numbers: NDArray[np.float64]) -> Tensor:
@@ -227,8 +241,11 @@ def _numbers(row: Float[Tensor, "1 N"]) -> NDArray[np.float64]:
 
 def _inside(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The box with its middle on the frame."""
-    middle = _middle(box).clip(0, [frame.shape[1], frame.shape[0]])
-    return np.concatenate([middle - box[2:] / 2, box[2:]])
+    return _placed(_middle(box).clip(0, [frame.shape[1], frame.shape[0]]), box[2:])
+
+
+def _placed(middle: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([middle - size / 2, size])
 
 
 def _moved(box: NDArray[np.float64], way: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -117,9 +117,11 @@ class Config:
     """How wrong the boxes are that the finder is given in training; 1 is about a sixth of the target's size."""
     finders: str = ""
     """A run whose finders are taken, seed by seed, instead of training them."""
+    pathways: str = ""
+    """A run of which all but the finders is taken, seed by seed, instead of training it."""
     renewal: float = 0.3
     """Share of the newest template beside the first one."""
-    recall: float = 0.7
+    recall: float = 0.5
     """Share of the way from the tracker's own answer to what the finder says of a frame."""
 
     def __post_init__(self) -> None:
@@ -130,12 +132,14 @@ class Config:
         for name in ("num_seeds", "num_scenes", "thinning", "epochs", "batch_size", "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        if self.pathways and (self.finders or not self.finding_epochs):
+            raise ConfigError("with pathways of another run only the finders are trained: leave out finders, or train")
         for name in ("shake", "finding_shake", "finding_epochs", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
 
 
-_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=8, finding_epochs=22, finding_shake=1.2)
+_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=8, finding_epochs=18, finding_shake=1.2)
 
 PRESETS = {
     "quick": Config(recording="generated", num_scenes=2, epochs=3, finding_epochs=2),
@@ -197,7 +201,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             if not child.finished:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-                taken = sensing_phases.take_finder(network, Path(config.finders), child) if config.finders else {}
+                taken = sensing_phases.take_parts(network, config.finders, config.pathways, child)
                 fit(network, phases(config, network, f"{name}, seed {seed}", pairs), data, settings=settings, run=child)
                 child.save_weights(network)
                 child.save_results({**sensing_scores.score(tracker_of(config, network), scored), **taken})
@@ -223,9 +227,8 @@ def batches(config: Config, parts: list[Part]) -> Batches:
 def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:
     """First all that follows between frames, then what finds the target in them."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
-    following = sensing_phases.following_phases(
-        network, name, config.schedule, epochs=config.epochs, shake=config.shake, **rates
-    )
+    settings: dict[str, Any] = {"epochs": config.epochs, "shake": config.shake, **rates}
+    following = [] if config.pathways else sensing_phases.following_phases(network, name, config.schedule, **settings)
     if pairs is None:
         return following
     finding = sensing_phases.finding_phase(

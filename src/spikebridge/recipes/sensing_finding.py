@@ -1,7 +1,10 @@
 """Training the finder: pictures of a target beside the box that a tracker might believe, wrong in place and size.
 
-In a closed loop a tracker sees its own mistakes. So each believed box is moved and stretched at random, and in some
-samples the target is not there at all, so that the finder learns how far to trust itself.
+In a closed loop a tracker sees its own mistakes. So each believed box is moved and stretched at random, in one sample
+of five by far, and in some samples the target is not there at all, so that the finder learns how far to trust itself.
+
+Pictures are kept finer than a sight: made coarser first they would be less sharp than what a tracker sees, and a finder
+takes a sharper picture for one of a smaller target.
 """
 
 from collections.abc import Sequence
@@ -16,27 +19,34 @@ from torch import Tensor
 from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing_finding import SIDE, Finder, Found, filtered, resampled, sight_side
+from spikebridge.networks.sensing_finding import Finder, Found, filtered
+from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
 from spikebridge.training import Batches
 
 PICTURES = ("now", "before", "told", "events")
 BOXES = ("box", "box_before", "box_told")
 _ABSENT = 0.1
+_FAR = 0.2
+_COARSE = 0.3
 _ROOM = 1.7
-_PICTURE = 112
+_PICTURE = 144
+_GAPS = (1, 2)
 
 
-def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 60, seed: int = 0) -> Batches:
-    """Pairs of neighbouring frames with the events between them and a third frame in which the box was told.
+def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, seed: int = 0) -> Batches:
+    """Pairs of frames with the events between them and a third frame in which the box was told.
+
+    Of a recording with events all pairs of neighbours, and of frames with one between them, forwards and backwards in
+    time; of a clip, which has none, neighbours in one direction, so that clips do not outweigh the others.
 
     Args:
         parts: recordings with boxes, and which frames of each.
         apart: the told frame is at most so many frames away.
-        seed: draws it.
+        seed: draws it, and the directions.
 
     Returns:
-        Pictures of bytes and boxes `(x, y, w, h)` inside them; each pair forwards and backwards in time.
+        Pictures of bytes and boxes `(x, y, w, h)` inside them.
 
     Raises:
         ConfigError: no two neighbouring frames have boxes.
@@ -45,19 +55,23 @@ def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 60, seed: i
     rows = [row for recording, frames in parts for row in _rows(recording, frames, apart, generator)]
     if not rows:
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
-    columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    # each row goes as soon as it is stacked: all of them twice would take a lot of memory
+    columns = {name: torch.stack([row.pop(name) for row in rows]) for name in list(rows[0])}
     return Batches(columns, batch=dict.fromkeys(columns, 0))
 
 
 def _rows(recording: Recording, frames: range, apart: int, generator: np.random.Generator) -> list[dict[str, Tensor]]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
+    silent = not len(recording.events.x)
     found = []
-    for k in frames[1:]:
-        if not (known[k - 1] and known[k]):
-            continue
-        near = [j for j in frames if known[j] and abs(j - k) <= apart]
-        told = int(generator.choice(near))
-        found += [_row(recording, k, k - 1, told), _row(recording, k - 1, k, told)]
+    for gap in (1,) if silent else _GAPS:
+        for k in frames[gap:]:
+            if not (known[k - gap] and known[k]):
+                continue
+            near = [j for j in frames if known[j] and abs(j - k) <= apart]
+            pairs = [(k, k - gap), (k - gap, k)]
+            for now, before in [pairs[generator.integers(2)]] if silent else pairs:
+                found.append(_row(recording, now, before, int(generator.choice(near))))
     return found
 
 
@@ -157,17 +171,18 @@ def _without_some(now: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
-    """Boxes as a tracker might believe them: moved and stretched, some little, some much.
+    """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
 
     Args:
         boxes: true ones.
         shake: 0 leaves them as they are.
     """
-    much = 1.5 * shake * torch.rand(len(boxes), 1)
+    count = len(boxes)
+    much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
     size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
-    middle = _middle(boxes) + torch.randn(len(boxes), 2) * (0.12 * much * size + min(1.0, shake))
-    stretch = 0.12 * much * (torch.randn(len(boxes), 1) + torch.randn(len(boxes), 2))
-    sizes = boxes[:, 2:] * stretch.exp()
+    middle = _middle(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
+    stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
+    sizes = boxes[:, 2:] * stretch.clamp(-1, 1).exp()
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
@@ -210,20 +225,21 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
 
 
 def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
-    """Half of the batches as if the target were small, so that fewer pixels show it.
+    """Some samples as if the target were small, so that fewer pixels show it.
+
+    Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
 
     Args:
         batch: square pictures of one size, and boxes.
         most: how many times fewer pixels along a side.
     """
-    side = batch["now"].shape[-1]
-    few = round(side * most ** -max(0.0, 2 * torch.rand(()).item() - 1))
-    if few == side:
-        return batch
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    few = round(side * most ** -torch.rand(()).item())
+    chosen = torch.rand(count) < _COARSE
 
     def seen(x: Tensor) -> Tensor:
         small = F.interpolate(x, (few, few), mode="bilinear", align_corners=False)
-        return F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+        return _either(chosen, F.interpolate(small, (side, side), mode="bilinear", align_corners=False), x)
 
     return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
 

@@ -4,7 +4,6 @@ R. Zhao et al. (Nature Communications 13:3427, 2022) alternate: the ANN on its o
 hybrid unit while the ANN stands still. Each is a list of `Phase`; what a phase does not name is frozen.
 """
 
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +18,10 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.recipes import sensing_finding, sensing_following
 from spikebridge.training import Batches, Phase, Run
+from spikebridge.training.weights import check_fit, read_weights
 
 Schedule = Literal["joint", "alternate", "label_free"]
+Part = Literal["finder", "pathways"]
 ROUNDS = 2
 """How often alternating phases come."""
 _SEES = ("what", "head", "prior", "back", "trust")
@@ -95,28 +96,51 @@ def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renew
     )
 
 
-def take_finder(network: Sensing, path: Path, child: Run) -> dict[str, Any]:
-    """Gives a network the finder that was trained in another run, of the same network and seed.
+def take_parts(network: Sensing, finders: str, pathways: str, child: Run) -> dict[str, Any]:
+    """See `take_part`.
+
+    Args:
+        network: gets them.
+        finders: a run whose finder is taken; none if empty.
+        pathways: the same for all the rest.
+        child: the training that they are for.
+    """
+    sources: dict[Part, str] = {"finder": finders, "pathways": pathways}
+    taken: dict[str, Any] = {}
+    for part, path in sources.items():
+        if path:
+            taken |= take_part(network, part, Path(path), child)
+    return taken
+
+
+def take_part(network: Sensing, part: Part, path: Path, child: Run) -> dict[str, Any]:
+    """Gives a network a part that was trained in another run, of the same network and seed.
 
     Args:
         network: gets it.
+        part: its finder, or its pathways, which are all the rest.
         path: of the run.
         child: the training that it is for, such as `learned/seed-0`.
 
     Returns:
-        Where it is from: `finder`, the settings and the environment of its own training.
+        Where it is from, by the part's name: the settings and the environment of its own training.
 
     Raises:
         ConfigError: the run has no such training, or one of another network.
     """
     name = "/".join(child.path.parts[-2:])
     known = Run.open(path).children()
-    if name not in known or network.finder is None:
-        raise ConfigError(f"no finder can be taken from {path}: {did_you_mean(name, known)}")
-    other = deepcopy(network)
-    known[name].load_weights(other)
-    network.finder = other.finder
-    return {"finder": {"config": known[name].config, "environment": known[name].environment()}}
+    own = network.state_dict()
+    mine = {key for key in own if key.startswith("finder.") == (part == "finder")}
+    if name not in known or not mine:
+        raise ConfigError(f"no {part} can be taken from {path}: {did_you_mean(name, known)}")
+    weights = read_weights(known[name].path / "weights.safetensors")
+    if missing := sorted(mine - weights.keys()):
+        raise ConfigError(f"no {part} can be taken from {path}: {missing[0]!r} is not there")
+    merged = {**own, **{key: weights[key] for key in mine}}
+    check_fit(merged, network, str(path))
+    network.load_state_dict(merged)
+    return {part: {"config": known[name].config, "environment": known[name].environment()}}
 
 
 def _find(network: Sensing, batch: sensing_following.Batch, *, shake: float, a: float) -> sensing_following.Result:

@@ -1,0 +1,217 @@
+"""A trained finder ready to look at one target: the pictures around it are cut out first, and all sights read at once.
+
+The answers are those of `Finder` to rounding. What is a few numbers of one target is worked out beside the network.
+"""
+
+from copy import deepcopy
+from math import ceil, exp, floor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from spikebridge.data.event_bins import BinEvents, Crop, crop_events
+from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered
+from spikebridge.networks.sensing_folded import JoinedWhat
+from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
+from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST
+
+Box = Float[np.ndarray, "4"]
+_CELLS = SIDE // STRIDE
+_PLACES = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+
+
+class Sight(NamedTuple):
+    """What is seen around a box: what a template is made of, once it is needed.
+
+    Args:
+        picture: grey levels.
+        mask: 1 on the target, 0 away from it.
+    """
+
+    picture: Float[Tensor, "1 1 S S"]
+    mask: Float[Tensor, "1 1 N N"]
+
+
+class ReadyFinder(nn.Module):
+    """A trained finder; later changes of its weights are not seen.
+
+    Args:
+        finder: in eval mode.
+
+    Example:
+        >>> finder, frame = ReadyFinder(Finder().eval()), np.zeros((90, 90), np.uint8)
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> box = np.array([30.0, 40.0, 20.0, 16.0])
+        >>> sight = finder.sight(frame, box)
+        >>> found, spread = finder.look(frame, frame, nothing, box, finder.template(sight), sight, a=0.3)
+        >>> found.shape
+        (4,)
+    """
+
+    def __init__(self, finder: Finder) -> None:
+        super().__init__()
+        own = deepcopy(finder).requires_grad_(False)
+        self.what = JoinedWhat(own.what) if type(own.what) is WhatPathway else own.what
+        self.body = _fused(own.body)
+        self.votes = own.votes
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster by a third
+                module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
+
+    def sight(self, frame: NDArray[np.uint8], box: Box) -> Sight:
+        """What is seen around a box.
+
+        Args:
+            frame: grey levels.
+            box: of the target [px].
+        """
+        crop = _around(frame, box, 1.0)
+        return Sight(_looks(_cut(frame, crop), crop, box, (1.0,)), _masks(box, (1.0,)))
+
+    def template(self, sight: Sight) -> Float[Tensor, "1 C N N"]:
+        """The target's features, without the mean of what is around.
+
+        Args:
+            sight: of the target.
+        """
+        return _template(self.what(sight.picture), sight.mask)
+
+    def look(
+        self,
+        now: NDArray[np.uint8],
+        before: NDArray[np.uint8],
+        events: BinEvents,
+        box: Box,
+        first: Float[Tensor, "1 C N N"],
+        newest: Sight,
+        a: float,
+    ) -> tuple[Box, float]:
+        """Where the target is, the mean of what is found when it is believed smaller and larger; see `Finder.agreed`.
+
+        Args:
+            now: the new frame, grey levels.
+            before: the frame before.
+            events: between the two.
+            box: where the target is believed to be in the new frame [px].
+            first: template of the first frame.
+            newest: where the target was surely seen last.
+            a: share of the newest template.
+
+        Returns:
+            The box, and how far its middle may be off along an axis [px].
+        """
+        crop = _around(now, box, max(SCALES))
+        pictures = torch.cat([_cut(now, crop), _cut(before, crop), crop_events(events, crop)[None]], 1)
+        looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
+        frames = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
+        features = self.what(torch.cat([frames, newest.picture]))
+        both = features[:-1].unflatten(0, (number, 2))
+        seen, change = both[:, 0], both[:, 0] - both[:, 1]
+        template = filtered(first, _template(features[-1:], newest.mask), a)
+        alike = correlation(seen, template).unsqueeze(1)
+        stirred = F.avg_pool2d(looks[:, 2:], STRIDE)
+        votes = self.votes(self.body(torch.cat([seen, change, _masks(box, SCALES), stirred, alike], 1)))
+        found = [_counted(one, box, scale) for one, scale in zip(votes.double().numpy(), SCALES, strict=True)]
+        boxes, spreads = zip(*found, strict=True)
+        return np.mean(boxes, 0), float(np.mean(spreads))
+
+    def search(self, frame: NDArray[np.uint8], box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
+        """Where in the whole frame the template fits best; see `Finder.search`.
+
+        Args:
+            frame: grey levels.
+            box: of the size that is looked for [px].
+            template: of the target.
+        """
+        picture = _cut(frame, (0, 0, frame.shape[1], frame.shape[0]))
+        there = best_fit(self.what, picture, torch.tensor(box[None], dtype=torch.float32), template)
+        return there[0].double().numpy()
+
+
+def _fused(layers: nn.Sequential) -> nn.Sequential:
+    """Convolutions with the batch norms behind them, in eval mode."""
+    fused: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            fused[-1] = fuse_conv_bn_eval(fused[-1], layer)  # type: ignore[type-var]
+        elif isinstance(layer, nn.ReLU):
+            fused.append(nn.ReLU(inplace=True))
+        elif not isinstance(layer, nn.Dropout2d):
+            fused.append(layer)
+    return nn.Sequential(*fused)
+
+
+def _template(features: Float[Tensor, "1 C N N"], mask: Float[Tensor, "1 1 N N"]) -> Float[Tensor, "1 C N N"]:
+    rest = 1 - mask
+    around = (features * rest).sum((2, 3), keepdim=True) / rest.sum()
+    return mask * (features - around)
+
+
+def _side(box: Box, scale: float) -> float:
+    """See `sight_side`."""
+    return CONTEXT * max(scale * max(float(box[2] * box[3]), 0.0) ** 0.5, SMALLEST)
+
+
+def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
+    """The pixels of a frame that a sight needs: left, top, width and height."""
+    half = _side(box, scale) / 2 + 1
+    height, width = frame.shape
+    x, y = (box[:2] + box[2:] / 2).tolist()
+    left, top = min(max(floor(x - half), 0), width - 1), min(max(floor(y - half), 0), height - 1)
+    return left, top, min(max(ceil(x + half), left + 1), width) - left, min(max(ceil(y + half), top + 1), height) - top
+
+
+def _cut(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 1 H W"]:
+    left, top, width, height = crop
+    inside = frame[top : top + height, left : left + width]
+    return torch.from_numpy(inside.astype(np.float32))[None, None]
+
+
+def _looks(
+    pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
+) -> Float[Tensor, "K C S S"]:
+    """See `sights`: pictures of a crop, as they are seen when the target is believed of several sizes."""
+    left, top, width, height = crop
+    x, y = box[:2] + box[2:] / 2 - (left, top)
+    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _PLACES
+    grid = np.empty((len(scales), SIDE, SIDE, 2), np.float32)
+    # -1 and 1 are the outer edges of the picture
+    grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
+    grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
+    several = pictures.expand(len(scales), -1, -1, -1)
+    return F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
+
+
+def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
+    """See `target_mask`."""
+    half = np.array([0.55 * scale * box[2:] / _side(box, scale) for scale in scales])
+    x, y = (_seen_places(_CELLS) / half[:, axis, None] for axis in (0, 1))
+    away = np.hypot(x[:, None, :], y[:, :, None])
+    mask = 1 / (1 + np.exp(np.minimum(4 * (away - 1), 80.0)))
+    return torch.from_numpy(mask.astype(np.float32))[:, None]
+
+
+def _counted(votes: Float[np.ndarray, "6 N N"], box: Box, scale: float) -> tuple[Box, float]:
+    """See `Finder.forward`: the mean over cells of the boxes that they vote for, and its spread."""
+    share = np.exp(votes[0] - votes[0].max())
+    share /= share.sum()
+    places = _seen_places(votes.shape[-1])
+    x, y = share.sum(0) @ places, share.sum(1) @ places
+    shifts = votes[1:].reshape(5, -1) @ share.ravel()
+    side = _side(box, scale)
+    # an untrained finder gives a quarter of the sight to each side of a cell
+    edges = side * (np.array([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts[:4])
+    size = np.maximum(edges[2:] - edges[:2], 2.0)
+    middle = box[:2] + box[2:] / 2 + (edges[:2] + edges[2:]) / 2
+    return np.concatenate([middle - size / 2, size]), exp(shifts[4]) * side / CELL
+
+
+def _seen_places(num_cells: int) -> Float[np.ndarray, " N"]:
+    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel."""
+    return (np.arange(num_cells) * (SIDE // num_cells) + 0.5) / SIDE - 0.5
