@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/tracking.md, made from benchmarks/results/sensing.json and tracking_baselines.json.
+"""The tables of docs/explanation/tracking.md, made from three files of benchmarks/results: sensing, baselines, loops.
 
 python benchmarks/tracking_page.py           # writes the page
 python benchmarks/tracking_page.py --check   # exit code 1 where the page says something else than the results
@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from made_page import DOCS, table, write_or_check
@@ -18,6 +19,7 @@ PAGE = DOCS / "explanation" / "tracking.md"
 MISSING = "Not measured yet."
 WORDS = {"network": "**hybrid**", "ann_hold": "its ANN, held", "ann_constant_velocity": "its ANN, constant velocity"}
 WORDS |= {"events": "its SNN alone", "decay_0": "its membranes forgetting", "kcf": "KCF", "csrt": "CSRT"}
+WAYS = ("as it is", "backwards", "as it is, mirrored", "backwards, mirrored")
 SHOWN = ("A", "A, shaken by 1 px", "A, shaken by 2 px", "A at 20 Hz", "A at 10 Hz", "A at 5 Hz")
 
 
@@ -109,6 +111,30 @@ def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
+def unseen(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """A on recordings that no training has seen, offsets found."""
+    found = _cell(sensing, "unseen").get("seeds", [])
+    rows = []
+    for piece in dict.fromkeys(one["piece"] for one in found):
+        ours = [one for one in found if one["piece"] == piece]
+        distances = [one["mean_distance_px"] for one in ours]
+        others = (ours[0]["baselines"][name]["mean_distance_px"] for name in ("hold", "constant_velocity"))
+        offsets = f"{ours[0]['offsets']['events']}, {ours[0]['offsets']['boxes']}"
+        rows.append((piece, offsets, f"{fmean(distances):.3f} ± {stdev(distances):.3f}", *map(_number, others)))
+    return _table(("recording", "offsets found", "hybrid px", "hold px", "constant velocity px"), rows)
+
+
+def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Closed loops from many starts on the validation part."""
+    rows = [
+        tuple(str(row[name]) for name in ("training", "recall", "auc"))
+        + tuple(_number(row[name]) for name in WAYS)
+        + (f"{row['loops that lost it']} of {row['loops']}",)
+        for row in beside.get("loops", {}).get("rows", [])
+    ]
+    return _table(("training", "recall", "AUC", *WAYS, "loops that lost it"), rows)
+
+
 def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Operations and energy of a frame and the bins after it, beside an ANN that sees a frame at every bin."""
     rows = []
@@ -130,6 +156,8 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "closed": closed,
     "ablation": ablation,
     "elsewhere": elsewhere,
+    "unseen": unseen,
+    "loops": loops,
     "cost": cost,
 }
 
@@ -159,7 +187,7 @@ def _read(name: str) -> dict[str, Any]:
 
 def main() -> int:
     """Writes or checks the page."""
-    results = _read("sensing.json"), _read("tracking_baselines.json")
+    results = _read("sensing.json"), _read("tracking_baselines.json") | {"loops": _read("closed_loops.json")}
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 
 

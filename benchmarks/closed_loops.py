@@ -1,0 +1,131 @@
+"""Closed loops from many starts on the validation part of the real recording: what tells one finder from another.
+
+    python benchmarks/closed_loops.py                                # the shipped weights; results/closed_loops.json
+    python benchmarks/closed_loops.py --run RUN --recalls 0.3 0.5    # others, and other settings
+
+A single loop from the first box to the last one is won or lost by one frame, so it says little. Here the part, which no
+training has seen, is followed from every fifth frame to its end: as it is, backwards in time, mirrored, and both. It
+needs the recording of FE240hz in SPIKEBRIDGE_DATA.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from spikebridge.analysis.following import Outputs, join_outputs
+from spikebridge.analysis.tracking_protocols import chained
+from spikebridge.data.event_bins import EventBins
+from spikebridge.data.recording import Recording, temporal_splits
+from spikebridge.pretrained import shipped_run
+from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.training import Run
+from spikebridge.training.atomic import replacing
+
+RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
+APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end
+
+
+def cut(recording: Recording, frames: range) -> Recording:
+    """Some frames, and the events and boxes from the first of them to the last."""
+    first, last = (int(recording.frame_bins[k]) for k in (frames.start, frames.stop - 1))
+    events = recording.events
+    before, after = (int(events.edges[edge]) for edge in (first, last))
+    x, y, on = events.between(before, after)
+    chosen = slice(frames.start, frames.stop)
+    return Recording(
+        "validation",
+        recording.dt,
+        EventBins(x, y, on, events.edges[first : last + 1] - before, events.height, events.width),
+        np.stack([recording.frames[k] for k in frames]),
+        (recording.frame_bins[chosen] - first) * recording.dt,
+        (recording.frame_events[chosen] - before).clip(max=after - before),
+        recording.frame_boxes[chosen],
+        recording.boxes[first:last],
+    )
+
+
+def mirrored(recording: Recording) -> Recording:
+    """Left and right turned round."""
+    events, width = recording.events, recording.events.width
+
+    def turned(boxes: np.ndarray) -> np.ndarray:
+        return np.column_stack([width - boxes[:, 0] - boxes[:, 2], boxes[:, 1:]])
+
+    return replace(
+        recording,
+        events=replace(events, x=(width - 1 - events.x).astype(np.uint16)),
+        frames=np.ascontiguousarray(np.asarray(recording.frames)[:, :, ::-1]),
+        frame_boxes=turned(recording.frame_boxes),
+        boxes=turned(recording.boxes),
+    )
+
+
+def backwards(recording: Recording) -> Recording:
+    """The last frame first; what became brighter becomes darker. It has to end with a frame, as `cut` leaves it."""
+    events, number = recording.events, len(recording.events.x)
+    x, y, on = (np.ascontiguousarray(column[::-1]) for column in (events.x, events.y, ~events.on))
+    return replace(
+        recording,
+        events=replace(events, x=x, y=y, on=on, edges=number - events.edges[::-1]),
+        frames=np.asarray(recording.frames)[::-1],
+        frame_times=(recording.num_bins - recording.frame_bins[::-1]) * recording.dt,
+        frame_events=number - recording.frame_events[::-1],
+        frame_boxes=recording.frame_boxes[::-1],
+        # a box holds at the end of its bin, which is the beginning of the next one
+        boxes=np.concatenate([recording.boxes[-2::-1], recording.frame_boxes[:1]]),
+    )
+
+
+def loops(recording: Recording, tracker: sensing.SensingTracker) -> list[Outputs]:
+    """From every start to the end."""
+    starts = range(0, recording.num_frames - LEAST, APART)
+    return [chained(recording, tracker, range(start, recording.num_frames)) for start in starts]
+
+
+def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
+    """AUC of every seed and way to look at the part, and how many of its loops lost the target."""
+    recording, _ = sensing_scores.parts("real", "train", 1)[0]
+    plain = cut(recording, temporal_splits(recording.num_frames)["validation"])
+    ways = {"as it is": plain, "backwards": backwards(plain)}
+    ways |= {f"{name}, mirrored": mirrored(way) for name, way in ways.items()}
+    rows = []
+    for path in run.children():
+        tracker = sensing.tracker(run, *_named(path))
+        for recall in recalls or [tracker.recall]:
+            tracker.recall = recall
+            found = {name: loops(way, tracker) for name, way in ways.items()}
+            every = [one.score() for outputs in found.values() for one in outputs]
+            shares = {name: round(join_outputs(outputs).score().auc, 3) for name, outputs in found.items()}
+            row = {"training": path, "recall": recall, "auc": round(fmean(shares.values()), 3), **shares}
+            rows.append({**row, "loops": len(every), "loops that lost it": sum(one.lost_share > 0 for one in every)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _named(path: str) -> tuple[str, int]:
+    network, _, seed = path.partition("/seed-")
+    return network, int(seed)
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--recalls", nargs="+", type=float, default=[])
+    arguments = parser.parse_args()
+    run = Run.open(arguments.run) if arguments.run is not None else shipped_run("sensing")
+    if run is None:
+        raise SystemExit("no weights are shipped: name a run (--run)")
+    rows = measured(run, arguments.recalls)
+    with replacing(RESULTS) as temporary:
+        content = {"config": run.config, "environment": run.environment(), "rows": rows}
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
