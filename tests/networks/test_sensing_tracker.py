@@ -16,6 +16,7 @@ from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, cut_samples
+from spikebridge.networks.sensing_looking import ReadyFinder
 from spikebridge.networks.sensing_tracker import SensingTracker
 
 DT = 0.005
@@ -193,6 +194,26 @@ def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, 
 
     corrected = middle(settled.sighting.box) - middle(believed)
     np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
+
+
+def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
+    monkeypatch.setattr(ReadyFinder, "search", lambda *_: elsewhere)
+    monkeypatch.setattr(ReadyFinder, "look", lambda *given, **_: (given[4], 1.0 if given[4] is elsewhere else 2.0))
+    watcher, ends = copy(tracker), []
+    # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
+    for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):
+        watcher.doubtful, watcher.convinced, state = doubtful, convinced, None
+        for b in range(int(recording.frame_bins[1]) + 1):
+            told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+        ends.append(watcher.settled(state).sighting)
+    assert np.abs(ends[0].box - elsewhere).max() > 5
+    np.testing.assert_allclose(ends[1].box, ends[0].box)
+    np.testing.assert_allclose(ends[2].box, elsewhere)
+    assert [one.spread for one in ends] == [2.0, 2.0, 1.0]
 
 
 def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:

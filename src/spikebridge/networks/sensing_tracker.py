@@ -8,10 +8,12 @@ Between frames the box keeps its size.
 
 The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
 
-A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the target
-is lost, and looked for in the whole frame.
+Where the finder is in doubt the target is looked for in the whole frame, too, and what is surely found there counts.
+A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the
+target is lost, and looked for in the whole frame alone.
 """
 
+from functools import partial
 from math import exp, floor, hypot
 
 import numpy as np
@@ -25,7 +27,7 @@ from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
-from spikebridge.networks.sensing_looking import ReadyFinder
+from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_ready import made_ready
 from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState
@@ -43,6 +45,8 @@ class SensingTracker:
         renewal: share of the newest template beside that of the told frame.
         recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box.
         sure: a frame whose target is found with less confidence counts as one without it.
+        doubtful: with less confidence the target is looked for in the whole frame, too.
+        convinced: what is found there counts with more confidence than this.
         hold_size: the box keeps the size that was told; else the finder measures it at every frame.
         longest: no stream of events is longer, however late the next frame is [s].
 
@@ -63,12 +67,15 @@ class SensingTracker:
         renewal: float = 0.3,
         recall: float = 1.0,
         sure: float = 0.3,
+        doubtful: float = 0.5,
+        convinced: float = 0.8,
         hold_size: bool = False,
         longest: float = 0.025,
     ) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
-        for name, value in (("renewal", renewal), ("recall", recall), ("sure", sure)):
+        shares = {"renewal": renewal, "recall": recall, "sure": sure, "doubtful": doubtful, "convinced": convinced}
+        for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is a number from 0 to 1, but got {value}")
         self.sensing = sensing
@@ -76,6 +83,8 @@ class SensingTracker:
         self.renewal = renewal
         self.recall = recall
         self.sure = sure
+        self.doubtful = doubtful
+        self.convinced = convinced
         self.hold_size = hold_size
         if not longest > 0:
             raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
@@ -162,9 +171,7 @@ class SensingTracker:
         known, finder, frame, box = state.sighting, state.ready.finder, state.frame, doubt.box
         if finder is None or known.first is None or known.newest is None:
             return state._replace(doubt=None)
-        around = finder.search(frame, box, known.first) if state.lost else box
-        renewal = 0.0 if state.lost else self.renewal
-        found, spread = finder.look(frame, doubt.before, doubt.events, around, known.first, known.newest, renewal)
+        around, found, spread = self._found(state, doubt, finder, known.first, known.newest)
         seen = _inside(around + self.recall * (found - around), frame)
         if self.hold_size:
             seen = _placed(_middle(seen), box[2:])
@@ -176,6 +183,21 @@ class SensingTracker:
             _placed(_middle(seen) + _middle(one) - _middle(box), seen[2:]) for one in (state.box, state.frame_box)
         )
         return state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
+
+    def _found(
+        self, state: TrackingState, doubt: Doubt, finder: ReadyFinder, first: Tensor, newest: Sight
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Around which box the target is, its own box, and how far that may be off."""
+        a = 0.0 if state.lost else self.renewal
+        look = partial(finder.look, state.frame, doubt.before, doubt.events, first=first, newest=newest, a=a)
+        around = finder.search(state.frame, doubt.box, first) if state.lost else doubt.box
+        found, spread = look(around)
+        if not state.lost and confidence(spread, found) < self.doubtful:
+            there = finder.search(state.frame, doubt.box, first)
+            other, off = look(there)
+            if confidence(off, other) > self.convinced:
+                return there, other, off
+        return around, found, spread
 
     def _follow(self, events: BinEvents, since: float, state: TrackingState) -> TrackingState:
         """The events of one step, which is several bins long where a busy tracker could not take each."""
