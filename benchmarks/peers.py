@@ -142,7 +142,6 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": os.getloadavg()[0],
         "native": native.description(),
-        "revision": git_revision(Path(__file__).parent),
         "versions": {name: version(name) for name in names if _installed(name)},
     }
 
@@ -191,6 +190,7 @@ def main() -> None:
     for letters, name, run in parts:
         if set(letters) & set(options.only):
             results[name] = run(options.quick)
+            results["revisions"] = {**results.get("revisions", {}), name: git_revision(Path(__file__).parent)}
             write(results, path)
 
 
