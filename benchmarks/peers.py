@@ -33,6 +33,7 @@ from beside_peers.memory import in_a_process, peak_of_training
 from beside_peers.taking_turns import take_turns
 from beside_peers.works import Convolutional, Dense, layer_alone, memory_traffic, training_step
 from spikebridge.ops import max_pool2d, native
+from spikebridge.training.environment import git_revision
 
 RESULTS = Path(__file__).parent / "results"
 LAYERS = [(100, 16, 1024), (100, 16, 4096), (16, 32, 4096), (1000, 1, 1000)]
@@ -189,6 +190,7 @@ def main() -> None:
     for letters, name, run in parts:
         if set(letters) & set(options.only):
             results[name] = run(options.quick)
+            results["revisions"] = {**results.get("revisions", {}), name: git_revision(Path(__file__).parent)}
             write(results, path)
 
 

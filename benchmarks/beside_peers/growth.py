@@ -25,6 +25,7 @@ def grow(layer: nn.Module, rounds: int) -> dict[str, Any]:
         times: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
         for _ in range(rounds + 1):
             for shape, run in works.items():
+                run()  # as in training, where a size comes again and again
                 start = time.process_time()
                 run()
                 times[shape].append(time.process_time() - start)

@@ -27,7 +27,7 @@ from spikebridge.hybrid import (
 from spikebridge.hybrid.restarts import run_kernel
 from spikebridge.ops import reference, sequence, without_native
 from spikebridge.ops.finite_response import finite_response, last_response
-from spikebridge.ops.leaky_sum import one_step_late
+from spikebridge.ops.leaky_sum import last_sum, one_step_late
 
 T, B, N = 29, 3, 5
 LOG2 = 0.6931471805599453
@@ -213,6 +213,34 @@ def test_a_restart_leaves_behind_what_was_not_finite(name: str) -> None:
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("decay", [1.0, 0.5, "one", "neuron"])
+@pytest.mark.parametrize("shape", [(1, 2, 3), (7, 3, 5), (40, 2, 70), (300, 1, 1)], ids=str)
+@pytest.mark.parametrize("lies", ["dense", "windows", "overlapping", "other order"])
+def test_a_last_sum_keeps_nothing_and_loses_nothing(decay: float | str, shape: tuple[int, ...], lies: str) -> None:
+    num_steps, batch, neurons = shape
+    signal = torch.randn(num_steps + batch, batch, neurons, generator=torch.Generator().manual_seed(7))
+    signal.requires_grad_()
+    x = signal[:num_steps]
+    if lies == "windows":
+        x = signal.transpose(0, 1)[:, :num_steps].contiguous().transpose(0, 1)
+    elif lies == "overlapping":
+        x = signal[:, 0].unfold(0, num_steps, 1).movedim(-1, 0)[:, :batch]
+    elif lies == "other order":
+        x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    learned = {"one": torch.tensor(0.7), "neuron": torch.linspace(0.1, 0.9, neurons)}
+    left = learned[decay].requires_grad_() if isinstance(decay, str) else decay
+    wanted = [signal, left] if isinstance(left, Tensor) else [signal]
+    weights = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(8))
+    expected = torch.zeros(x.shape[1:])
+    for x_t in x.unbind(0):
+        expected = expected * left + x_t
+    last = last_sum(x, left)
+    torch.testing.assert_close(last, expected, rtol=1e-5, atol=1e-5)
+    fast, slow = (torch.autograd.grad((v * weights).sum(), wanted, retain_graph=True) for v in (last, expected))
+    for a, b in zip(fast, slow, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> None:
     class Doubled(Sum):
         def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, Any]:
@@ -242,7 +270,7 @@ def test_second_derivatives_of_taps_are_refused() -> None:
 def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
     signal = torch.randn(9, 2, 4, dtype=torch.float64, requires_grad=True)
     taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    response = finite_response(signal, taps)
+    response = finite_response(signal[2:], taps, signal[:2])
     expected = torch.stack([sum(taps[k] * signal[2 + t - k] for k in range(3)) for t in range(7)])
     torch.testing.assert_close(response, expected)
     weights = torch.randn_like(response)

@@ -14,6 +14,7 @@ from spikebridge.neurons import (
     Arctan,
     CubaLIFState,
     FastSigmoid,
+    Integrator,
     IntegratorState,
     LIFState,
     Rectangle,
@@ -256,6 +257,37 @@ def test_channels_stay_last() -> None:
     assert torch.equal(trace.y, plain.y)
     assert torch.equal(trace.end.v, plain.end.v)
     assert trace.y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", SHAPES)
+def test_windows_run_side_by_side_where_they_lie(kind: str, form: str) -> None:
+    case = Case(kind, form, (5, 3, 70))
+    windows = case.x.detach().transpose(0, 1).contiguous()  # time inside of what counts as the batch
+    case.x = windows.transpose(0, 1).requires_grad_()
+    for in_place in (False, True):
+        case.check(scheme_of(kind), in_place=in_place and kind != "Integrator")
+    y, _, grads = case.natively(scheme_of(kind), ["x"])
+    assert y.stride() == grads["x"].stride() == case.x.stride() == (70, 350, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_lie_apart_or_overlap_are_read_where_they_are(kind: str, threads: int) -> None:
+    case = Case(kind, "neuron", (6, 4, 50))
+    signal = case.x.detach().clone()
+    for x in (signal[:, ::2], signal[:5].unfold(0, 3, 1).movedim(-1, 0)[:, :, 0], signal[:, :1].expand(6, 4, 50)):
+        case.x = x.requires_grad_()
+        case.grad_y = torch.randn(x.shape)
+        case.memory = {n: m.detach()[:1].expand(x.shape[1:]).clone().requires_grad_() for n, m in case.memory.items()}
+        case.grad_end = {n: torch.randn(x.shape[1:]) for n in case.memory}
+        case.check(scheme_of(kind))
+
+
+def test_outputs_in_another_order_may_be_written_into() -> None:
+    x = torch.randn(4, 2, 3, 8, 8).transpose(-1, -3).requires_grad_()
+    y, _ = Integrator(0.01, dt=0.01)(x)
+    y.mul_(2).sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()
 
 
 def test_what_is_not_given_counts_as_zero() -> None:

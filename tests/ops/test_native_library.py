@@ -35,17 +35,20 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
 @needs_library
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(native_library.library().steps._name)
+    own = native_library.VERSION
     monkeypatch.setattr(native_library, "VERSION", 0)
     refused = native_library.load(path)
     assert refused.steps is None
-    assert refused.why_not == "the native part is of version 2, not 0; install again"
+    assert refused.why_not == f"the native part is of version {own}, not 0; install again"
 
 
 @needs_library
 def test_structures_have_the_sizes_of_the_library() -> None:
-    sizes = (ctypes.c_int64 * 2)()
+    sizes = (ctypes.c_int64 * 3)()
     native_library.library().steps.spikebridge_sizes(sizes)
-    assert list(sizes) == [ctypes.sizeof(native_library.Forward), ctypes.sizeof(native_library.Backward)]
+    assert list(sizes) == [
+        ctypes.sizeof(kind) for kind in (native_library.Forward, native_library.Backward, native_library.Respond)
+    ]
 
 
 @needs_library

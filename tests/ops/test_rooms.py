@@ -21,7 +21,7 @@ LARGE = (9, 4, 8192)  # more than LEAST in float32
 
 @pytest.fixture(autouse=True)
 def _no_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "_idle", [])
+    monkeypatch.setattr(rooms, "_rooms", rooms._Rooms())
 
 
 def like(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -62,26 +62,50 @@ def test_an_output_may_be_written_into_before_the_backward_pass() -> None:
     assert x.grad is not None and x.grad[0, 0, 0].item() == LARGE[0] / 2
 
 
+def waiting() -> int:
+    return sum(length * len(some) for length, some in rooms._rooms.idle.items())
+
+
 def test_a_room_serves_what_is_a_little_smaller_and_nothing_much_smaller() -> None:
-    place = room_for((5 * LEAST,), like(torch.uint8)).data_ptr()
-    assert room_for((LEAST,), like(torch.uint8)).data_ptr() != place
-    assert room_for((4 * LEAST,), like(torch.uint8)).data_ptr() == place
+    place = room_for((18 * LEAST,), like(torch.uint8)).data_ptr()
+    assert room_for((16 * LEAST,), like(torch.uint8)).data_ptr() != place
+    assert room_for((17 * LEAST,), like(torch.uint8)).data_ptr() == place
 
 
-def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MOST_IDLE", 5 * LEAST)
-    lent = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(4)]
+@pytest.mark.parametrize("size", [LEAST, LEAST + 1, 10**6, 2**20 + 4096, 123_456_789])
+def test_a_room_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
+    assert size <= rooms._length_for(size) <= 1.25 * size
+
+
+def test_what_waits_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MOST_IDLE", 8 * LEAST)
+    for size in (4, 2, 1, 2, 4):
+        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del del_me
+    assert {length // LEAST: len(some) for length, some in rooms._rooms.idle.items()} == {4: 1, 2: 1, 1: 1}
+    for size in (1, 8):
+        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del del_me
+    assert {length // LEAST for length in rooms._rooms.idle} == {8}
+
+
+def test_as_much_waits_as_was_once_needed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MOST_IDLE", LEAST)
+    lent = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    places = {tensor.data_ptr() for tensor in lent}
     del lent
-    assert sum(room.capacity for room in rooms._idle) == 4 * LEAST
-    too_large = room_for((6 * LEAST,), like(torch.uint8))
-    del too_large
-    assert not rooms._idle
+    assert waiting() == 6 * LEAST
+    again = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    assert {tensor.data_ptr() for tensor in again} == places and waiting() == 0
+    monkeypatch.setattr(rooms, "_allowed", lambda: 2 * LEAST)
+    del again
+    assert waiting() == 2 * LEAST
 
 
 def test_small_and_other_places_take_ordinary_memory() -> None:
     assert room_for((3,), like()).untyped_storage().resizable()
     assert room_for(LARGE, torch.zeros(1, device="meta")).is_meta
-    assert not rooms._idle
+    assert waiting() == 0
 
 
 def test_a_copy_has_memory_of_its_own() -> None:

@@ -19,7 +19,7 @@ from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.leaky_sum import leaky_sum
+from spikebridge.ops.leaky_sum import last_sum, leaky_sum
 from spikebridge.ops.sequence import serves
 
 
@@ -173,7 +173,7 @@ class Sum(Kernel):
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
-        return x.sum(0)
+        return last_sum(x)
 
 
 class MeanCarry(NamedTuple):
@@ -228,7 +228,7 @@ class Mean(Kernel):
         return sums.div_(num_steps), MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
-        return x.sum(0) / len(x)
+        return last_sum(x) / len(x)
 
 
 class DifferenceCarry(NamedTuple):

@@ -11,8 +11,8 @@ from spikebridge.axes import Signal, Step
 from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.ops.finite_response import last_response
-from spikebridge.ops.leaky_sum import leaky_sum, one_step_late, sum_of_sums
+from spikebridge.ops.finite_response import last_response, powers
+from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late, sum_of_sums
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -68,7 +68,7 @@ class Exponential(Kernel):
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
-        return last_response(x, powers(decay_of(self.tau, self.dt), x)[1])
+        return last_sum(x, decay_of(self.tau, self.dt))
 
 
 class AlphaCarry(NamedTuple):
@@ -147,17 +147,3 @@ class Alpha(Kernel):
     def last(self, x: Signal) -> Step:
         age, left = powers(decay_of(self.tau, self.dt), x)
         return last_response(x, age * left) * (self.dt * math.e / self.tau)
-
-
-def powers(decay: Tensor | float, x: Signal) -> tuple[Tensor, Tensor]:
-    """For each step of a window, the newest first: its age `k`, and `decay^k`.
-
-    Example:
-        >>> age, left = powers(0.5, torch.zeros(3, 1))
-        >>> age.tolist(), left.tolist()
-        ([0.0, 1.0, 2.0], [1.0, 0.5, 0.25])
-    """
-    age = torch.arange(len(x), dtype=x.dtype, device=x.device)
-    if isinstance(decay, Tensor):
-        age = age.reshape(-1, *[1] * decay.ndim)
-    return age, decay**age

@@ -107,14 +107,24 @@ def _windows(
     kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int
 ) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """Equal windows side by side: all complete ones at once, as if they were samples."""
-    head, body, tail = x.split([starts[0], starts[-1] - starts[0], len(x) - starts[-1]])
+    ends_whole = len(x) - starts[-1] == period
+    body_ends = len(x) if ends_whole else starts[-1]
     values = []
-    if len(head):
+    if starts[0]:
+        head = x[: starts[0]]
         values.append(kernel.whole(head, carry if carry is not None else kernel.initial_state(head[0]))[0])
+    body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
     windows = body.unflatten(0, (-1, period)).movedim(1, 0)
-    values.append(kernel.whole(windows, kernel.initial_state(windows[0]))[0].movedim(0, 1).flatten(0, 1))
-    last, carry = kernel.whole(tail, kernel.initial_state(tail[0]))
-    return torch.cat([*values, last]), carry
+    kept, ends = kernel.whole(windows, kernel.initial_state(windows[0]))
+    values.append(kept.movedim(0, 1).flatten(0, 1))
+    if ends_whole and kernel.forgets:
+        # a carry that forgets is one of numbers side by side: that of the last window is a part of that of all
+        carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
+    else:
+        tail = x[starts[-1] :]
+        last, carry = kernel.whole(tail, kernel.initial_state(tail[0]))
+        values += [] if ends_whole else [last]
+    return values[0] if len(values) == 1 else torch.cat(values), carry
 
 
 def _stretches(

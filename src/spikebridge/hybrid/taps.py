@@ -55,10 +55,10 @@ class _FiniteResponse(Kernel):
         return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
 
     def whole(self, x: Signal, carry: History, goes_on: Tensor | None = None) -> tuple[Signal, History]:
-        seen = torch.cat([carry.last.transpose(0, 1), x])
-        last = seen[len(x) :].transpose(0, 1)
+        before = carry.last.transpose(0, 1)
+        newest = torch.cat([before, x[-self.num_taps :]])[-len(before) :] if len(before) else before
         # a copy: a state must not keep a long signal alive
-        return finite_response(seen, self._taps(x)), History(last.clone())
+        return finite_response(x, self._taps(x), before), History(newest.transpose(0, 1).clone())
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)

@@ -123,7 +123,9 @@ class Sliding(Window):
         num_windows = max(0, (len(x) - self.length) // self.stride + 1)
         used = num_windows * self.stride
         if not self.overlaps:
-            windows = x[:used].reshape(num_windows, self.length, *x.shape[1:])
+            # a slice of all would cost the backward pass a copy
+            whole = x if used == len(x) else x[:used]
+            windows = whole.reshape(num_windows, self.length, *x.shape[1:])
         elif num_windows:
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:

@@ -12,11 +12,13 @@ so `grad_v` is a linear recurrence, one operation a step where nothing adapts; a
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikebridge.ops.cutting import (
+    as_tensor,
     batch_parts,
     each_step,
     in_block,
@@ -88,6 +90,15 @@ def backward_steps(
     return {n: grad for n, grad in {"x": grad_x, **carries, **sums}.items() if n in wanted}
 
 
+class _Block(NamedTuple):
+    """Some steps: which ones, their membranes before the reset, the gradients of their outputs, where theirs go."""
+
+    steps: slice
+    v: Tensor
+    grad_y: Tensor | None
+    out: Tensor
+
+
 class _WayBack:
     """A part of a batch on its way back through time.
 
@@ -102,11 +113,18 @@ class _WayBack:
     def __init__(
         self, path: Path, grad_y: Tensor | None, carry: dict[str, Tensor], out: Tensor, shares: Shares | None
     ) -> None:
-        self.path, self.grad_y, self.carry, self.out, self.shares = path, grad_y, carry, out, shares
+        self.path, self.carry, self.out, self.shares = path, carry, out, shares
         self.scheme, self.values, self.v = path.scheme, path.values, path.v
-        self.blocks = time_blocks(self.v)
+        self.threshold = as_tensor(path.thresholds, self.v)
         self.decays = each_step(self.values.decay, self.v)
         self.rooms: dict[str, Tensor] = {}
+        steps = time_blocks(self.v)
+        self.size = steps[0].stop
+        grads = [None] * len(steps) if grad_y is None else grad_y.split(self.size)
+        pieces = zip(steps, self.v.split(self.size), grads, out.split(self.size), strict=True)
+        self.blocks = [_Block(*piece) for piece in pieces]
+        # where gradients of membranes stay in `out` as they are, the block before finds those of its next step there
+        self.is_bare = shares is None and is_number(self.values.r, 1) and "i" not in carry and "a" not in carry
 
     def all_steps(self) -> None:
         """Writes the gradients of the input and of the memory before the first step, and collects those of values."""
@@ -118,61 +136,77 @@ class _WayBack:
             else:
                 self._fire(block, self.scheme.surrogate)
 
-    def _room(self, name: str, block: slice) -> Tensor:
+    def _room(self, name: str, block: _Block) -> Tensor:
         """Memory for a block, the same for all blocks."""
         if name not in self.rooms:
-            shape = (self.blocks[0].stop, *self.v.shape[1:])
+            shape = (self.size, *self.v.shape[1:])
             self.rooms[name] = torch.empty(shape, dtype=self.v.dtype, device=self.v.device)
-        return self.rooms[name][: block.stop - block.start]
+        room = self.rooms[name]
+        return room if len(block.v) == self.size else room[: len(block.v)]
 
-    def _grad(self, block: slice) -> Tensor:
+    def _grad(self, block: _Block) -> Tensor:
         """Where the gradients of a block's membranes are worked out: at once in place, if all else is read by then."""
-        return self.out[block] if self.shares is None else self._room("grad", block)
+        return block.out if self.shares is None else self._room("grad", block)
 
-    def _sum(self, block: slice) -> None:
+    def _sum(self, block: _Block) -> None:
         """Neurons that do not fire: a leaky sum, backwards."""
         grad = self._grad(block)
-        grad.zero_() if self.grad_y is None else grad.copy_(self.grad_y[block])
-        _leaky_sum(grad, self.carry["v"], self.decays[block])
+        grad.zero_() if block.grad_y is None else grad.copy_(block.grad_y)
+        self._add_later(block, grad)
         self._finish(block, grad)
 
-    def _fire(self, block: slice, surrogate: Bump) -> None:
+    def _fire(self, block: _Block, surrogate: Bump) -> None:
         """Neurons that fire: `grad_v` of each step from the one after it."""
-        v, threshold = self.v[block], in_block(self.path.thresholds, block, self.v)
+        v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
-        slope = self._slope(block, v, threshold, h)
+        slope = self._slope(block, threshold, h)
         about_spikes = self.shares is not None and self.shares.about_spikes
-        effect = self._effect(block, v, threshold, h) if about_spikes else None
+        effect = self._effect(block, threshold, h) if about_spikes else None
         grad = self._grad(block)
-        grad.zero_() if self.grad_y is None else torch.mul(self.grad_y[block], h, out=grad)
+        grad.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=grad)
         spike = self._room("spike", block).copy_(grad) if about_spikes else None
-        if slope is None:
-            _leaky_sum(grad, self.carry["v"], self.decays[block])
-        else:
-            factor = 1.0 if isinstance(self.values.decay, Tensor) else self.values.decay
-            if isinstance(self.values.decay, Tensor):
-                slope[:-1].mul_(in_block(self.values.decay, slice(block.start + 1, block.stop), self.v))
-            rows, slopes = grad.unbind(0), slope.unbind(0)
-            rows[-1].addcmul_(slopes[-1], self.carry["v"])
-            for t in range(len(rows) - 2, -1, -1):
-                rows[t].addcmul_(slopes[t], rows[t + 1], value=factor)
+        self._add_later(block, grad, slope)
         self._finish(block, grad, spike, effect)
 
-    def _fire_and_adapt(self, block: slice, surrogate: Bump) -> None:
+    def _add_later(self, block: _Block, grad: Tensor, slope: Tensor | None = None) -> None:
+        """Adds to the gradient of each step what is left, by decay and slope, of that of the step after it."""
+        after = slice(block.steps.start + 1, block.steps.stop + 1)
+        carried = after.stop > len(self.v) or not self.is_bare  # the last one's is in the carry, its decay done
+        decay, factor = self.values.decay, 1.0
+        if slope is None:
+            factors: Sequence[Tensor] = self.decays[after]
+        else:
+            inside = slope[:-1] if carried else slope
+            if isinstance(decay, Tensor):
+                inside.mul_(in_block(decay, slice(after.start, after.start + len(inside)), self.v))
+            else:
+                factor = decay
+            factors = slope.unbind(0)
+        rows = grad.unbind(0)
+        if not carried:
+            rows[-1].addcmul_(factors[-1], self.out[block.steps.stop], value=factor)
+        elif slope is None:
+            rows[-1].add_(self.carry["v"])
+        else:
+            rows[-1].addcmul_(factors[-1], self.carry["v"])
+        for t in range(len(rows) - 2, -1, -1):
+            rows[t].addcmul_(factors[t], rows[t + 1], value=factor)
+
+    def _fire_and_adapt(self, block: _Block, surrogate: Bump) -> None:
         """Neurons whose threshold remembers: two gradients go back in time together."""
-        v, threshold = self.v[block], in_block(self.path.thresholds, block, self.v)
+        v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
-        effect, soft = self._effect(block, v, threshold, h), self.scheme.reset == "soft"
-        jumps = torch.mul(h, in_block(self.values.jump, block, self.v), out=self._room("distance", block))
+        effect, soft = self._effect(block, threshold, h), self.scheme.reset == "soft"
+        jumps = torch.mul(h, in_block(self.values.jump, block.steps, self.v), out=self._room("distance", block))
         # a hard reset cuts what fired; a soft one takes away a threshold that has a gradient of its own
         mask = self._room("mask", block)
         (torch.ge if soft else torch.lt)(v, threshold, out=mask)
         grad, spike = self._grad(block), self._room("spike", block)
-        spike.zero_() if self.grad_y is None else torch.mul(self.grad_y[block], h, out=spike)
+        spike.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=spike)
         after, after_a = self._room("after", block), self._room("after_a", block)
         rows = [tensor.unbind(0) for tensor in (spike, grad, after, after_a, mask, jumps)]
         effects = [None] * len(h) if effect is None else effect.unbind(0)
-        decays = self.decays[block], each_step(self.values.decay_adaptation, self.v)[block]
+        decays = self.decays[block.steps], each_step(self.values.decay_adaptation, self.v)[block.steps]
         carry_u, carry_a = self.carry["v"], self.carry["a"]
         for spike_t, grad_t, u, a, mask_t, jump_t, effect_t, decay, decay_a in zip(
             *[column[::-1] for column in (*rows, effects, *decays)], strict=True
@@ -191,18 +225,18 @@ class _WayBack:
             torch.mul(grad_t, decay, out=carry_u)
         self._finish(block, grad, spike, None, after, after_a)
 
-    def _effect(self, block: slice, v: Tensor, threshold: Tensor, h: Tensor) -> Tensor | None:
+    def _effect(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the spike, through the surrogate; None for not at all."""
         if self.scheme.detach_reset:
             return None
         effect = self._room("effect", block)
         if self.scheme.reset == "soft":
             return torch.mul(h, threshold, out=effect).neg_()
-        return torch.sub(in_block(self.values.v_reset, block, self.v), v, out=effect).mul_(h)
+        return torch.sub(in_block(self.values.v_reset, block.steps, self.v), block.v, out=effect).mul_(h)
 
-    def _slope(self, block: slice, v: Tensor, threshold: Tensor, h: Tensor) -> Tensor | None:
+    def _slope(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
-        slope = self._room("slope", block)
+        v, slope = block.v, self._room("distance", block)  # which nobody needs any more
         if self.scheme.reset == "soft":
             return None if self.scheme.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
         torch.lt(v, threshold, out=slope)
@@ -210,11 +244,11 @@ class _WayBack:
             return slope
         if is_number(self.values.v_reset, 0):
             return slope.addcmul_(v, h, value=-1)
-        return slope.addcmul_(in_block(self.values.v_reset, block, self.v) - v, h)
+        return slope.addcmul_(in_block(self.values.v_reset, block.steps, self.v) - v, h)
 
     def _finish(
         self,
-        block: slice,
+        block: _Block,
         grad: Tensor,
         spike: Tensor | None = None,
         effect: Tensor | None = None,
@@ -222,28 +256,29 @@ class _WayBack:
         after_a: Tensor | None = None,
     ) -> None:
         """From the gradients of the membranes to those of the values, the input, and what came before the block."""
-        values, v = self.values, self.v
+        values, v, steps = self.values, self.v, block.steps
         if self.shares is not None:
-            self.shares.add_of_membranes(block, grad)
+            self.shares.add_of_membranes(steps, grad)
             if spike is not None:
                 if after is None:
                     after = self._room("after", block)
-                    torch.mul(grad[1:], in_block(values.decay, slice(block.start + 1, block.stop), v), out=after[:-1])
+                    torch.mul(grad[1:], in_block(values.decay, slice(steps.start + 1, steps.stop), v), out=after[:-1])
                     after[-1] = self.carry["v"]
                 if effect is not None:
                     spike.addcmul_(effect, after)
-                self.shares.add_of_spikes(block, after, spike, after_a)
-        torch.mul(grad[0], self.decays[block.start], out=self.carry["v"])
+                self.shares.add_of_spikes(steps, after, spike, after_a)
+        if steps.start == 0 or not self.is_bare:
+            torch.mul(grad[0], self.decays[steps.start], out=self.carry["v"])
         if not is_number(values.r, 1):
-            grad.mul_(in_block(values.r, block, v))
+            grad.mul_(in_block(values.r, steps, v))
         if "i" in self.carry:
-            decays = each_step(values.decay_syn, v)[block]
+            decays = each_step(values.decay_syn, v)[steps]
             _leaky_sum(grad, self.carry["i"], decays)
             torch.mul(grad[0], decays[0], out=self.carry["i"])
             if self.shares is not None:
-                self.shares.add_of_currents(block, grad)
+                self.shares.add_of_currents(steps, grad)
         if self.shares is not None:
-            self.out[block] = grad
+            block.out.copy_(grad)
 
 
 def _leaky_sum(grad: Tensor, last: Tensor, decays: Sequence[Tensor]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from spikebridge.ops.scheme import Value, Values
 
 ROW = 65536  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
+BLOCK = 65536  # elements of a block of steps for one thread: some of them fit the second cache
 
 
 def batch_parts(x: Tensor) -> list[slice]:
@@ -28,9 +29,9 @@ def batch_parts(x: Tensor) -> list[slice]:
 
 
 def time_blocks(x: Tensor) -> list[slice]:
-    """Stretches of time of about as many elements as a large step."""
+    """Stretches of time that stay near the processor while a few operations go over them."""
     num_steps = len(x)
-    size = max(1, ROW * torch.get_num_threads() // max(1, x[0].numel()))
+    size = max(1, BLOCK * torch.get_num_threads() // max(1, x[0].numel()))
     return [slice(t, min(t + size, num_steps)) for t in range(0, num_steps, size)]
 
 
@@ -66,8 +67,12 @@ def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
     return [value[0]] * len(x) if len(value) == 1 else value.unbind(0)
 
 
+def as_tensor(value: Value, x: Tensor) -> Tensor:
+    """A value as a tensor beside a signal."""
+    return value if isinstance(value, Tensor) else x.new_full((), value)
+
+
 def in_block(value: Value, block: slice, x: Tensor) -> Tensor:
     """A value for a block of the steps of a signal."""
-    if not isinstance(value, Tensor):
-        return x.new_full((), value)
+    value = as_tensor(value, x)
     return value if value.ndim < x.ndim or len(value) == 1 else value[block]

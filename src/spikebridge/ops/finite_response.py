@@ -6,26 +6,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.ops import native
 from spikebridge.ops.cutting import batch_parts, time_blocks
-from spikebridge.ops.rooms import room_for
+from spikebridge.ops.dispatch import IN_C, choose
+from spikebridge.ops.native_layout import groups_of
+from spikebridge.ops.scheme import Scheme
 from spikebridge.ops.sequence import refuse_second_derivative
 
 PART = 2**18  # numbers
 
 
-def finite_response(signal: Float[Tensor, "S B *N"], taps: Float[Tensor, "n *M"]) -> Float[Tensor, "T B *N"]:
-    """`h[t] = sum_k taps[k] signal[n - 1 + t - k]`: the first value is that of step `n - 1`, so `T = S - n + 1`.
+def finite_response(
+    x: Float[Tensor, "T B *N"], taps: Float[Tensor, "n *M"], before: Float[Tensor, "m B *N"]
+) -> Float[Tensor, "T B *N"]:
+    """`h[t] = sum_k taps[k] x[t - k]`.
 
     Args:
-        signal: with the `n - 1` steps before the first value in front.
+        x: the signal.
         taps: weights of the present step, the one before, and so on; `*M` lines up from the right with the signal.
+        before: the `n - 1` steps before the first, oldest first.
 
     Example:
-        >>> signal = torch.tensor([2.0, 3.0, 0.0]).reshape(3, 1, 1)
-        >>> finite_response(signal, torch.tensor([1.0, 0.5])).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
+        >>> x, before = torch.tensor([3.0, 0.0]).reshape(2, 1, 1), torch.tensor([[[2.0]]])
+        >>> finite_response(x, torch.tensor([1.0, 0.5]), before).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
         [4.0, 1.5]
     """
-    response: Tensor = _FiniteResponse.apply(signal, taps)
+    response: Tensor = _FiniteResponse.apply(x, taps, before)
     return response
 
 
@@ -48,6 +54,20 @@ def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) 
     weights = weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])
     response: Tensor = _LastResponse.apply(signal, weights)
     return response
+
+
+def powers(decay: Tensor | float, x: Float[Tensor, "T B *N"]) -> tuple[Tensor, Tensor]:
+    """For each step of a signal, the newest first: its age `k`, and `decay^k`.
+
+    Example:
+        >>> age, left = powers(0.5, torch.zeros(3, 1, 1))
+        >>> age.tolist(), left.tolist()
+        ([0.0, 1.0, 2.0], [1.0, 0.5, 0.25])
+    """
+    age = torch.arange(len(x), dtype=x.dtype, device=x.device)
+    if isinstance(decay, Tensor):
+        age = age.reshape(-1, *[1] * decay.ndim)
+    return age, decay**age
 
 
 class _LastResponse(torch.autograd.Function):
@@ -86,42 +106,60 @@ def _small_parts(signal: Tensor) -> list[slice]:
 
 class _FiniteResponse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, signal: Tensor, taps: Tensor) -> Tensor:
+    def forward(ctx: Any, new: Tensor, taps: Tensor, before: Tensor) -> Tensor:
+        groups = groups_of(new)
+        signal = groups.room_for(new, new, len(before) + len(new))
+        signal[: len(before)], signal[len(before) :] = before, new
         ctx.save_for_backward(signal, taps)
-        num_taps = len(taps)
-        response = room_for((len(signal) - num_taps + 1, *signal.shape[1:]), signal)
-        for part in batch_parts(signal):
-            h, x = response[:, part], signal[:, part]
-            weights = _of_batch(taps, part, signal.ndim)
-            for block in time_blocks(h):
-                sums = torch.mul(_shifted(x, block, num_taps, 0), weights[0], out=h[block])
-                for k in range(1, num_taps):
-                    sums.addcmul_(_shifted(x, block, num_taps, k), weights[k])
+        response = groups.room_for(new, new)
+        _respond(signal, taps, len(taps) - 1, response)
         return response
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
         signal, taps = ctx.saved_tensors
-        num_taps = len(taps)
-        grad_signal = room_for(signal.shape, signal).zero_() if ctx.needs_input_grad[0] else None
-        grad_taps = torch.zeros_like(taps) if ctx.needs_input_grad[1] else None
-        for part in batch_parts(signal):
-            weights, g, x = _of_batch(taps, part, signal.ndim), grad[:, part], signal[:, part]
-            sums = None if grad_taps is None else _of_batch(grad_taps, part, signal.ndim)
-            for block in time_blocks(g):
-                for k in range(num_taps):
-                    if grad_signal is not None:
-                        _shifted(grad_signal[:, part], block, num_taps, k).addcmul_(g[block], weights[k])
-                    if sums is not None:
-                        sums[k] += (g[block] * _shifted(x, block, num_taps, k)).sum_to_size(sums[k].shape)
-        return grad_signal, grad_taps
+        num_before, grad_taps = len(taps) - 1, None
+        if ctx.needs_input_grad[1]:
+            grad_taps = torch.zeros_like(taps)
+            for part in batch_parts(signal):
+                _add_shares(_of_batch(grad_taps, part, signal.ndim), signal[:, part], grad[:, part])
+        if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[2]):
+            return None, grad_taps, None
+        grad_signal = groups_of(grad).room_for(grad, grad, len(signal))
+        # backwards in time the taps look ahead: a signal with nothing behind it, read from the other end
+        _respond(grad, taps.flip(0), 0, grad_signal)
+        return grad_signal[num_before:], grad_taps, grad_signal[:num_before]
 
 
-def _shifted(signal: Tensor, block: slice, num_taps: int, k: int) -> Tensor:
-    """What tap `k` sees in a block of steps."""
-    before = num_taps - 1 - k
-    return signal[block.start + before : block.stop + before]
+def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
+    """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
+    if choose(Scheme(), x) is IN_C:
+        native.respond(x, taps, offset, y)
+        return
+    num_taps = len(taps)
+    for part in batch_parts(y):
+        weights, given, sums = _of_batch(taps, part, y.ndim), x[:, part], y[:, part]
+        for block in time_blocks(sums):
+            sums[block] = 0
+            for k in range(num_taps):
+                seen = slice(max(0, block.start + offset - k), min(len(x), block.stop + offset - k))
+                if seen.start < seen.stop:
+                    there = sums[seen.start - offset + k : seen.stop - offset + k]
+                    there.addcmul_(given[seen], weights[k])
+
+
+def _add_shares(sums: Tensor, signal: Tensor, grad: Tensor) -> None:
+    """Adds the gradients of taps: the product of that of the response with what each of them saw."""
+    num_before = len(sums) - 1
+    for block in time_blocks(grad):
+        g = grad[block]
+        for k in range(len(sums)):
+            seen = signal[block.start + num_before - k : block.stop + num_before - k]
+            if sums[k].numel() == 1 and g.is_contiguous() and seen.is_contiguous():
+                sums[k] += torch.dot(g.flatten(), seen.flatten())
+            else:
+                sums[k] += (g * seen).sum_to_size(sums[k].shape)
 
 
 def _of_batch(taps: Tensor, part: slice, ndim: int) -> Tensor:

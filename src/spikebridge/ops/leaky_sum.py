@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.cutting import in_block, time_blocks
+from spikebridge.ops import native
+from spikebridge.ops.cutting import in_block, is_number, time_blocks
 from spikebridge.ops.dispatch import IN_PYTORCH, choose
+from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
@@ -48,6 +50,26 @@ def leaky_sum(
     with without_native() if spread else nullcontext():
         sums, end = run_sequence(Scheme(), x, Memory(start), Values(_left(decay, goes_on)))
     return sums, end.v
+
+
+def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B *N"]:
+    """The leaky sum of a signal after its last step, from nothing before the first: no other is ever in memory.
+
+    Args:
+        x: the signal, T >= 1, one that `sequence.serves`.
+        decay: what is left of the sum after a step; a number, or a tensor `()` or `(*N)`.
+
+    Example:
+        >>> import torch
+        >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
+        1.75
+    """
+    if choose(Scheme(), x) is IN_PYTORCH:
+        return x.sum(0) if is_number(decay, 1) else last_response(x, powers(decay, x)[1])
+    if not _wants_gradients(x, decay):
+        return native.last_sum(x, decay)
+    last: Tensor = _LastSum.apply(x, decay)
+    return last
 
 
 def sum_of_sums(
@@ -108,9 +130,9 @@ def one_step_late(
 def prefers_windows(x: Tensor) -> bool:
     """Whether equal windows had better run side by side than one after the other.
 
-    That is in PyTorch alone, with steps so small that an operation costs more than its numbers.
+    That is natively, and in PyTorch alone where steps are so small that an operation costs more than its numbers.
     """
-    return x[0].numel() <= SMALL_STEP and choose(Scheme(), x) is IN_PYTORCH
+    return x[0].numel() <= SMALL_STEP or choose(Scheme(), x) is not IN_PYTORCH
 
 
 def _left(decay: Value, goes_on: Tensor | None) -> Value:
@@ -119,10 +141,15 @@ def _left(decay: Value, goes_on: Tensor | None) -> Value:
 
 def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
     """Whether a sum that begins anew runs in PyTorch alone and without gradients: few operations a step are enough."""
-    wants = any(isinstance(t, Tensor) and t.requires_grad for t in (x, start, decay)) and torch.is_grad_enabled()
-    if wants or x.dtype not in SINGLE or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.dtype not in SINGLE or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    if _wants_gradients(x, start, decay):
         return False
     return choose(Scheme(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
+
+
+def _wants_gradients(*values: Value) -> bool:
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -> Tensor:
@@ -134,6 +161,28 @@ def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -
         # the flag is 0 or 1, so that nothing is lost where product and sum are one operation
         before = torch.addcmul(x_t, before, flag, value=factor, out=row)
     return sums
+
+
+class _LastSum(torch.autograd.Function):
+    """In plain C; what the backward pass needs of the sums on the way is worked out again, a few columns at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, decay: Value) -> Tensor:
+        tensor, learned = isinstance(decay, Tensor), ctx.needs_input_grad[1]
+        ctx.save_for_backward(x if learned else None, decay if tensor else None)
+        ctx.decay = None if tensor else decay
+        ctx.shape = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+        return native.last_sum(x, decay)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_second_derivative("a kernel")
+        x, decay = ctx.saved_tensors
+        values = Values(ctx.decay if decay is None else decay)
+        wanted = [n for n, needed in zip(("x", "decay"), ctx.needs_input_grad, strict=True) if needed]
+        start = Memory(torch.zeros_like(grad))
+        grads = native.backward_steps(Scheme(), x, ctx.shape, start, values, None, {"v": grad}, wanted)
+        return grads.get("x"), grads.get("decay")
 
 
 class _OneStepLate(torch.autograd.Function):

@@ -12,17 +12,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native_layout import Layout, layout_of
-from spikebridge.ops.native_library import Backward, Forward, Plan, Share, library
+from spikebridge.ops.native_layout import Groups, Layout, groups_of, layout_of
+from spikebridge.ops.native_library import Backward, Forward, Plan, Respond, Share, Signal, library
 from spikebridge.ops.native_library import Value as CValue
-from spikebridge.ops.rooms import room_for
-from spikebridge.ops.scheme import Memory, Scheme, Trace, Values
+from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
 BASE = len(Values._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
-CHUNK, CHUNK_BACKWARD = 1024, 512  # columns; what a step of them reads and writes stays in the nearest cache
+CHUNK = 512  # columns; what a step of them reads and writes stays in the nearest cache
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
 LEAST_COLUMNS = 64
 LINE = 16  # numbers in a cache line
@@ -74,14 +73,35 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
         seen = layout.seen_memory(start), layout.seen_values(values)
         y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep)
         return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
-    x = x.contiguous()
-    y = room_for(x.shape, x)
-    kept = room_for(x.shape, x) if keep and scheme.fires else None
+    groups = groups_of(x)
+    x = groups.dense(x)
+    y = groups.room_for(x, x)
+    kept = groups.room_for(x, x) if keep and scheme.fires else None
     end = start._replace(**{name: _own(m) for name, m in start._asdict().items() if m is not None})
-    held: list[object] = []
-    job = Forward(_plan(scheme, x, values, CHUNK, held), *map(_at, (x, y, kept, *end)))
-    _run("spikebridge_forward", job)
+    _run_forward(scheme, groups, x, (y, kept), end, values)
     return Trace(y, y if keep and not scheme.fires else kept, end)
+
+
+def last_sum(x: Tensor, decay: Value) -> Tensor:
+    """The leaky sum of a sequence after its last step, from nothing, without those on the way."""
+    groups, last = groups_of(x), x.new_zeros(x.shape[1:])
+    _run_forward(Scheme(), groups, groups.dense(x), (None, None), Memory(last), Values(decay))
+    return last
+
+
+def _run_forward(
+    scheme: Scheme,
+    groups: Groups,
+    x: Tensor,
+    results: tuple[Tensor | None, Tensor | None],
+    memory: Memory,
+    values: Values,
+) -> None:
+    """Writes outputs and membranes where there is room for them, and memory in place."""
+    held: list[object] = []
+    plan = _plan(scheme, groups, x, values, CHUNK, held)
+    signals = [_signal(signal, groups) for signal in (x, *results)]
+    _run("spikebridge_forward", Forward(plan, *signals, *map(_at, memory)))
 
 
 def backward_steps(
@@ -98,8 +118,9 @@ def backward_steps(
     """The gradients of a sequence, as `steps.backward_steps`."""
     if (layout := layout_of(v)) is not None:
         return _backward_as_it_lies(layout, scheme, x, v, start, values, grad_y, grad_end, wanted, out)
-    v = v.contiguous()
-    x = None if x is None else x.contiguous()
+    groups = groups_of(v)
+    v = groups.dense(v)
+    x = None if x is None else groups.dense(x)
     # only the share of the decay looks at the first membrane: no copy for others
     first = [
         m.contiguous() if m is not None and (n != "v" or "decay" in wanted) else None
@@ -108,17 +129,18 @@ def backward_steps(
     grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
     grad_x = None
     if "x" in wanted:
-        grad_x = out if out is not None and out.is_contiguous() else room_for(v.shape, v)
+        grad_x = out if out is not None and groups.dense(out) is out else groups.room_for(v, start.v)
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
-    chunk = CHUNK_BACKWARD
+    histories += v.is_meta and "decay" in wanted
+    chunk = CHUNK
     if histories:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
-    plan = _plan(scheme, v, values, chunk, held)
-    job = Backward(plan, *map(_at, (x, v, *first)))
+    plan = _plan(scheme, groups, v, values, chunk, held)
+    job = Backward(plan, _signal(x, groups), _signal(v, groups), *map(_at, first))
     if grad_y is not None:
-        _point(job.grad_y, grad_y, v, held)
-    job.grad_x = _at(grad_x)
+        _point_to_rows(job.grad_y, grad_y, groups, held)
+    job.grad_x = _signal(grad_x, groups)
     job.grad_v, job.grad_i, job.grad_a = map(_at, grads.values())
     sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
     _run("spikebridge_backward", job)
@@ -167,7 +189,31 @@ def _begin(memory: Tensor | None, grad: Tensor | None) -> Tensor | None:
     return torch.zeros_like(memory) if grad is None else _own(grad)
 
 
-def _run(name: str, job: Forward | Backward) -> None:
+def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
+    """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`.
+
+    Args:
+        x: `(S, B, *N)`.
+        taps: `(n, *M)`, `*M` lines up from the right with the signal.
+        offset: which step of `x` the first tap of the first value looks at.
+        y: `(T, B, *N)`, dense, or with time inside of the batch.
+    """
+    held: list[object] = []
+    groups = groups_of(y)
+    x = groups.dense(x)
+    job = Respond(_plan(Scheme(), groups, y, Values(0.0), CHUNK, held), _signal(x, groups), _signal(y, groups))
+    job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
+    if taps[0].numel() == 1:
+        numbers, job.taps.step = taps.detach().contiguous(), 1
+    else:
+        lined_up = taps.detach().reshape(len(taps), *[1] * (x.ndim - taps.ndim), *taps.shape[1:])
+        numbers = lined_up.expand(len(taps), *x.shape[1:]).contiguous()
+        job.taps.step, job.taps.group, job.taps.column = x[0].numel(), groups.num_columns, 1
+    job.taps.at = numbers.data_ptr()
+    _run("spikebridge_respond", job)
+
+
+def _run(name: str, job: Forward | Backward | Respond) -> None:
     if getattr(library().steps, name)(ctypes.byref(job)) != 0:
         raise MemoryError("the native steps found no memory to work in")
 
@@ -180,32 +226,37 @@ def _at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _plan(scheme: Scheme, x: Tensor, values: Values, chunk: int, held: list[object]) -> Plan:
+def _signal(tensor: Tensor | None, groups: Groups) -> Signal:
+    """Where a signal stands whose rows are dense; nowhere if there is none, or none but its shape."""
+    return Signal() if tensor is None or tensor.is_meta else Signal(tensor.data_ptr(), *groups.strides(tensor))
+
+
+def _plan(scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int, held: list[object]) -> Plan:
     """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
-    plan, kept = _plan_of_numbers(scheme, numbers, len(x), x[0].numel(), chunk, threads)
+    plan, kept = _plan_of_numbers(scheme, numbers, len(x), groups, chunk, threads)
     held.append(kept)
     if tensors:
         plan = Plan.from_buffer_copy(plan)
         for name, value in tensors.items():
-            _point(plan.values[Values._fields.index(name)], value, x, held)
+            _point(plan.values[Values._fields.index(name)], value, x, groups, held)
         if "v_leak" in tensors:
-            _point(plan.values[BASE], tensors["v_leak"], x, held)
+            _point(plan.values[BASE], tensors["v_leak"], x, groups, held)
     return plan
 
 
 @lru_cache(maxsize=256)
 def _plan_of_numbers(
-    scheme: Scheme, values: Values, num_steps: int, num_columns: int, chunk: int, threads: int
+    scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
-    plan = Plan(num_steps=num_steps, num_columns=num_columns)
-    team = library().team
+    plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
+    team, num_columns = library().team, groups.number * groups.num_columns
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
     plan.team = team
-    plan.chunk = -(-min(chunk, -(-num_columns // plan.num_threads)) // LINE) * LINE
+    plan.chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
@@ -226,23 +277,45 @@ def _reset(scheme: Scheme, values: Values) -> int:
     return TO_ZERO if values.v_reset == 0 else TO_VALUE
 
 
-def _point(place: CValue, value: Tensor, x: Tensor, held: list[object]) -> None:
+def _point(place: CValue, value: Tensor, x: Tensor, groups: Groups, held: list[object]) -> None:
     """Lets a value of the plan point to its numbers: one for all, one a step, one a column, or one for each element."""
-    if value.numel() == 1 or not any(value.stride()):
-        number = ctypes.c_float(value[(0,) * value.ndim].item())
-        place.at, place.step, place.column = ctypes.addressof(number), 0, 0
-        held.append(number)
+    value = value.detach()
+    if _point_to_number(place, value, held):
         return
-    numbers, place.step, place.column = value.detach(), 0, 1
-    if not _varies(value, x):
-        numbers = (numbers[0] if value.ndim == x.ndim else numbers).expand(x.shape[1:])
-    elif value[0].numel() == 1:
-        place.step, place.column = 1, 0
+    varies = _varies(value, x)
+    if varies and value[0].numel() == 1:
+        numbers = value.contiguous()
+        place.step = 1
+    elif varies:
+        numbers = value.expand(x.shape).contiguous()
+        place.step, place.group, place.column = x[0].numel(), groups.num_columns, 1
     else:
-        numbers, place.step = numbers.expand(x.shape), x[0].numel()
-    numbers = numbers.contiguous()
+        row = value[0] if value.ndim == x.ndim else value
+        for_groups = row.ndim == x.ndim - 1 and len(row) > 1  # else those of one group are those of all
+        numbers = row.expand(x.shape[1:] if for_groups or groups.number == 1 else (1, *x.shape[2:])).contiguous()
+        place.step, place.group, place.column = 0, groups.num_columns if for_groups else 0, 1
     place.at = numbers.data_ptr()
     held.append(numbers)
+
+
+def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:
+    """The same for what is one number, if it is."""
+    if value.numel() > 1 and any(value.stride()):
+        return False
+    number = ctypes.c_float(value[(0,) * value.ndim].item())
+    place.at, place.step, place.group, place.column = ctypes.addressof(number), 0, 0, 0
+    held.append(number)
+    return True
+
+
+def _point_to_rows(place: CValue, signal: Tensor, groups: Groups, held: list[object]) -> None:
+    """Lets a value of the plan point to a signal where it lies."""
+    if _point_to_number(place, signal, held):
+        return
+    rows = groups.dense(signal)
+    place.at, place.column = rows.data_ptr(), 1
+    place.step, place.group = groups.strides(rows)
+    held.append(rows)
 
 
 def _varies(value: Tensor, x: Tensor) -> bool:
@@ -260,7 +333,8 @@ def _share(job: Backward, name: str, value: Tensor, x: Tensor) -> Tensor:
         part = torch.empty(x.shape[1:])
         share.columns = part.data_ptr()
     else:
-        part = torch.empty(-(-job.plan.num_columns // job.plan.chunk), dtype=torch.float64)
+        num_chunks = job.plan.num_groups * -(-job.plan.num_columns // job.plan.chunk)
+        part = torch.empty(num_chunks, dtype=torch.float64)
         share.chunks = part.data_ptr()
     return part
 

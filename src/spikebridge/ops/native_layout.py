@@ -1,14 +1,19 @@
-"""Signals whose axes lie in memory in another order, as images with the channels last: seen in the order of memory.
+"""How signals lie in memory, so that the native steps run them there: nothing is copied.
 
-To the native steps a step is a row of columns, in any order. So a dense signal is run as it lies, and what comes out
-lies as it did: nothing is copied, and the layers around keep the layout that they like.
+To the native steps a step is a row of columns, in any order: a dense signal whose axes lie in another order, as images
+with the channels last, is seen in the order of memory, and what comes out lies as it did. Or it is some rows, groups,
+which may lie anywhere: windows of a signal, side by side as if they were samples.
 """
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Values
+
+FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
 
 
 class Layout(NamedTuple):
@@ -28,7 +33,7 @@ class Layout(NamedTuple):
 
     def given(self, signal: Tensor) -> Tensor:
         """A signal from the order of memory back in its own."""
-        return signal.permute(self.back)
+        return standing_alone(signal.permute(self.back))
 
     def seen_step(self, step: Tensor) -> Tensor:
         """A step `(B, *N)` in the order of memory."""
@@ -36,7 +41,7 @@ class Layout(NamedTuple):
 
     def given_step(self, step: Tensor) -> Tensor:
         """A step back in its own order."""
-        return step.unsqueeze(0).permute(self.back)[0]
+        return standing_alone(step.unsqueeze(0).permute(self.back)[0])
 
     def seen_memory(self, memory: Memory) -> Memory:
         """Memory in the order of memory."""
@@ -63,7 +68,6 @@ def layout_of(signal: Tensor) -> Layout | None:
     """The order in which a dense signal lies, if it is not its own and time is first in it.
 
     Example:
-        >>> import torch
         >>> image = torch.zeros(5, 3, 8, 8).to(memory_format=torch.channels_last)
         >>> layout_of(image.unflatten(0, (5, 1))).axes
         (0, 1, 3, 4, 2)
@@ -75,3 +79,57 @@ def layout_of(signal: Tensor) -> Layout | None:
     if not signal.permute(axes).is_contiguous():
         return None
     return Layout(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
+
+
+class Groups(NamedTuple):
+    """How many rows a step has, of how many columns each."""
+
+    number: int
+    num_columns: int
+
+    def dense(self, signal: Tensor) -> Tensor:
+        """A signal whose rows are dense: itself, or a copy."""
+        return signal if _is_dense(signal, 1 if self.number == 1 else 2) else signal.contiguous()
+
+    def strides(self, signal: Tensor) -> tuple[int, int]:
+        """Numbers from a step to the next, and from a group to the next, of a signal whose rows are dense."""
+        return signal.stride(0), signal.stride(1) if self.number > 1 else 0
+
+    def room_for(self, signal: Tensor, like: Tensor, num_steps: int | None = None) -> Tensor:
+        """Memory for steps like those of a signal, with time inside of the groups where it is so in the signal."""
+        num_steps = len(signal) if num_steps is None else num_steps
+        if self.number > 1 and signal.stride(1) > signal.stride(0):
+            return standing_alone(room_for((signal.shape[1], num_steps, *signal.shape[2:]), like).transpose(0, 1))
+        return room_for((num_steps, *signal.shape[1:]), like)
+
+
+def standing_alone(view: Tensor) -> Tensor:
+    """The memory of a view as a tensor of its own: who gets it may write into it and be differentiated."""
+    own = torch.empty(0, dtype=view.dtype)
+    return own.set_(view.untyped_storage(), view.storage_offset(), view.shape, view.stride())
+
+
+def groups_of(signal: Tensor) -> Groups:
+    """One group where a signal lies dense, or had better be copied, else one a sample.
+
+    Example:
+        >>> windows = torch.zeros(40, 2, 50).unflatten(0, (4, 10)).movedim(1, 0)
+        >>> groups_of(windows)
+        Groups(number=4, num_columns=100)
+    """
+    num_columns = signal.shape[2:].numel()
+    if num_columns < FEWEST_COLUMNS or _is_dense(signal, 1) or not _is_dense(signal, 2):
+        return Groups(1, signal.shape[1:].numel())
+    return Groups(signal.shape[1], num_columns)
+
+
+def _is_dense(signal: Tensor, first: int) -> bool:
+    """Whether the axes from the given one on lie dense, in their order."""
+    if signal.is_contiguous():
+        return True
+    expected = 1
+    for size, stride in zip(reversed(signal.shape[first:]), reversed(signal.stride()[first:]), strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True

@@ -13,14 +13,20 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 2  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 3  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
+
+
+class Signal(ctypes.Structure):
+    """`Signal` of native.h."""
+
+    _fields_ = [("at", ctypes.c_void_p), ("step", ctypes.c_int64), ("group", ctypes.c_int64)]
 
 
 class Value(ctypes.Structure):
     """`Value` of native.h."""
 
-    _fields_ = [("at", ctypes.c_void_p), ("step", ctypes.c_int64), ("column", ctypes.c_int64)]
+    _fields_ = [("at", ctypes.c_void_p), *[(name, ctypes.c_int64) for name in ("step", "group", "column")]]
 
 
 class Share(ctypes.Structure):
@@ -33,8 +39,8 @@ class Plan(ctypes.Structure):
     """`Plan` of native.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_steps", "num_columns", "chunk", "reset", "surrogate")],
-        ("through_reset", ctypes.c_int64),
+        *[(name, ctypes.c_int64) for name in ("num_steps", "num_groups", "num_columns", "chunk", "reset")],
+        *[(name, ctypes.c_int64) for name in ("surrogate", "through_reset")],
         ("width", ctypes.c_float),
         ("num_threads", ctypes.c_int64),
         ("team", ctypes.c_void_p),
@@ -45,7 +51,11 @@ class Plan(ctypes.Structure):
 class Forward(ctypes.Structure):
     """`Forward` of native.h."""
 
-    _fields_ = [("plan", Plan), *[(name, ctypes.c_void_p) for name in ("x", "y", "kept", "v", "i", "a")]]
+    _fields_ = [
+        ("plan", Plan),
+        *[(name, Signal) for name in ("x", "y", "kept")],
+        *[(name, ctypes.c_void_p) for name in ("v", "i", "a")],
+    ]
 
 
 class Backward(ctypes.Structure):
@@ -53,10 +63,23 @@ class Backward(ctypes.Structure):
 
     _fields_ = [
         ("plan", Plan),
-        *[(name, ctypes.c_void_p) for name in ("x", "kept", "start_v", "start_i", "start_a")],
+        *[(name, Signal) for name in ("x", "kept")],
+        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a")],
         ("grad_y", Value),
-        *[(name, ctypes.c_void_p) for name in ("grad_x", "grad_v", "grad_i", "grad_a")],
+        ("grad_x", Signal),
+        *[(name, ctypes.c_void_p) for name in ("grad_v", "grad_i", "grad_a")],
         ("shares", Share * NUM_VALUES),
+    ]
+
+
+class Respond(ctypes.Structure):
+    """`Respond` of native.h."""
+
+    _fields_ = [
+        ("plan", Plan),
+        *[(name, Signal) for name in ("x", "y")],
+        *[(name, ctypes.c_int64) for name in ("num_given", "offset", "num_taps")],
+        ("taps", Value),
     ]
 
 

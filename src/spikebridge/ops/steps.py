@@ -120,17 +120,20 @@ def _two_operations_a_step(
 ) -> None:
     """A leak to 0 and a reset to 0 are one product: `decay v`, times 0 where the neuron fired, else times 1."""
     one = x.new_ones(())
-    xs, thresholds = x.unbind(0), each_step(v_threshold, x)
-    before, silent = start, one
+    xs, thresholds, silences = x.unbind(0), each_step(v_threshold, x), y.unbind(0)
+    before, silent, done = start, one, 0
     for block in time_blocks(x):
         for x_t, silent_t, v_t, threshold in zip(
-            xs[block], y[block].unbind(0), rows[block], thresholds[block], strict=True
+            xs[block], silences[block], rows[block], thresholds[block], strict=True
         ):
             torch.addcmul(x_t, before, silent, value=decay, out=v_t)
             before, silent = v_t, torch.lt(v_t, threshold, out=silent_t)
-        torch.mul(before, silent, out=u)
-        torch.sub(one, y[block], out=y[block])
-        before, silent = u, one
+        # all but the last, which the next step has to know, become spikes
+        late = silences[done] if block.stop - done == 2 else y[done : block.stop - 1]
+        torch.sub(one, late, out=late)
+        done = block.stop - 1
+    torch.mul(before, silent, out=u)
+    torch.sub(one, silent, out=silent)
 
 
 def _one_operation_a_step(x: Tensor, decay: float, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:

@@ -19,7 +19,7 @@ on the third; hold and constant velocity stand in the same harness.
 | memoryless | learned, but membranes that forget in every bin | yes |
 | correlation | learned; an 11 x 11 correlation reads the sum of features and change | yes |
 | kernel | the other way, ANN -> SNN: learned weights of the read-out, cut at the target | yes |
-| kernel_fixed, kernel_none, .._no_prior | the bare cut; none; without the prior | |
+| kernel_fixed, kernel_none, .._no_prior | the bare cut; none (with neither there is only hold); without the prior | |
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
@@ -59,7 +59,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "kernel_none": {"mode": "kernel", "unit": "none"},
     "kernel_no_prior": {"mode": "kernel", "prior": False},
     "kernel_fixed_no_prior": {"mode": "kernel", "unit": "fixed", "prior": False},
-    "kernel_none_no_prior": {"mode": "kernel", "unit": "none", "prior": False},
 }
 
 

@@ -13,7 +13,7 @@
 
 enum {
     LINE = 16,              /* floats in a cache line */
-    LARGE = 8 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
+    LARGE = 4 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
 };
 
 int spikebridge_version(void)
@@ -25,12 +25,13 @@ void spikebridge_sizes(int64_t *sizes)
 {
     sizes[0] = sizeof(Forward);
     sizes[1] = sizeof(Backward);
+    sizes[2] = sizeof(Respond);
 }
 
-/* A chunk of the columns of a job, and the rows of its scratch memory that are taken. */
+/* A chunk of the columns of a group, and the rows of its scratch memory that are taken. */
 typedef struct {
     const Plan *plan;
-    int64_t index, first, num_columns;
+    int64_t index, group, first, num_columns;
     float *scratch;
 } Chunk;
 
@@ -57,17 +58,29 @@ static void write_past_caches(float *to, const float *from, int64_t n)
 
 static int is_large(const Plan *plan)
 {
-    return plan->num_steps * plan->num_columns * (int64_t)sizeof(float) > LARGE;
+    return plan->num_steps * plan->num_groups * plan->num_columns * (int64_t)sizeof(float) > LARGE;
 }
 
-static float *at_step(float *matrix, const Chunk *chunk, int64_t t)
+/* Where the row of a chunk stands at step t of a signal. */
+static float *row_of(const Signal *signal, const Chunk *chunk, int64_t t)
 {
-    return matrix == NULL ? NULL : matrix + t * chunk->plan->num_columns + chunk->first;
+    return signal->at == NULL ? NULL : signal->at + t * signal->step + chunk->group * signal->group + chunk->first;
 }
 
-static const float *read_step(const float *matrix, const Chunk *chunk, int64_t t)
+/* The same in dense memory, which has one step. */
+static int64_t place(const Chunk *chunk)
 {
-    return matrix == NULL ? NULL : matrix + t * chunk->plan->num_columns + chunk->first;
+    return chunk->group * chunk->plan->num_columns + chunk->first;
+}
+
+static float *in_memory(float *memory, const Chunk *chunk)
+{
+    return memory == NULL ? NULL : memory + place(chunk);
+}
+
+static float *in_dense(float *steps, const Chunk *chunk, int64_t t)
+{
+    return steps + t * chunk->plan->num_groups * chunk->plan->num_columns + place(chunk);
 }
 
 /* Asks for a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
@@ -95,12 +108,14 @@ static int has_rows(const Plan *plan)
     return 0;
 }
 
-/* A value at step t as a row: the caller's own, or its number in each column of `filled`. */
+/* A value at step t as a row: the caller's own, or its number in each column of `filled`; or, without that, the number. */
 static const float *row_at(const Value *value, const Chunk *chunk, int64_t t, float *filled)
 {
-    const float *at = value->at + t * value->step;
+    const float *at = value->at + t * value->step + chunk->group * value->group;
     if (value->column != 0)
         return at + chunk->first;
+    if (filled == NULL)
+        return at;
     if (value->step != 0)
         fill(filled, *at, chunk->num_columns);
     return filled;
@@ -141,22 +156,22 @@ static void forward_chunk(const void *data, Chunk *chunk)
         spikebridge_rows()->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
     const int64_t n = chunk->num_columns;
     float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk);
-    Step step = {.num_columns = n, .v = job->v + chunk->first};
-    step.i = at_step(job->i, chunk, 0);
-    step.a = at_step(job->a, chunk, 0);
+    Step step = {.num_columns = n, .v = in_memory(job->v, chunk)};
+    step.i = in_memory(job->i, chunk);
+    step.a = in_memory(job->a, chunk);
     take_values(chunk, rows, filled);
     for (int64_t t = 0; t < plan->num_steps; t++) {
-        float *y = at_step(job->y, chunk, t), *kept = at_step(job->kept, chunk, t);
+        float *y = row_of(&job->y, chunk, t), *kept = row_of(&job->kept, chunk, t);
         read_values(&step, chunk, rows, t, filled);
-        step.x = read_step(job->x, chunk, t);
+        step.x = row_of(&job->x, chunk, t);
         if (t + 1 < plan->num_steps)
-            fetch(read_step(job->x, chunk, t + 1), n);
-        step.y = past ? y_row : y;
+            fetch(row_of(&job->x, chunk, t + 1), n);
+        step.y = past || y == NULL ? y_row : y;
         step.kept = past || kept == NULL ? kept_row : kept;
         if (plan->reset == NEVER)
             step.kept = step.y; /* the membrane is the output */
         run(&step);
-        if (past)
+        if (past && y != NULL)
             write_past_caches(y, step.y, n);
         if (past && kept != NULL)
             write_past_caches(kept, step.kept, n);
@@ -175,7 +190,7 @@ static void take_sums(Sums *sums, Chunk *chunk)
         const Share *share = &sums->job->shares[k];
         sums->totals[k] = NULL;
         if (share->columns != NULL) {
-            sums->totals[k] = share->columns + chunk->first;
+            sums->totals[k] = in_memory(share->columns, chunk);
             fill(sums->totals[k], 0.0f, chunk->num_columns);
         } else if (share->chunks != NULL) {
             sums->totals[k] = take_row(chunk);
@@ -188,7 +203,7 @@ static void take_sums(Sums *sums, Chunk *chunk)
 static float *sum_at(const Sums *sums, int k, const Chunk *chunk, int64_t t)
 {
     float *steps = sums->job->shares[k].steps;
-    return steps == NULL ? sums->totals[k] : at_step(steps, chunk, t);
+    return steps == NULL ? sums->totals[k] : in_dense(steps, chunk, t);
 }
 
 static void give_sums(const Sums *sums, const Chunk *chunk)
@@ -219,43 +234,64 @@ typedef struct {
     const Backward *job;
     const Rows *use;
     Sums sums;
-    History currents, adaptations;
+    History currents, adaptations, membranes;
     int rows;
     float *filled[NUM_VALUES];
     float *late; /* room for the resting value of the step after */
 } Pass;
 
+static int wants(const Backward *job, int k)
+{
+    const Share *share = &job->shares[k];
+    return share->chunks != NULL || share->columns != NULL || share->steps != NULL;
+}
+
 static int wants_currents(const Backward *job)
 {
-    const Share *r = &job->shares[R], *decay = &job->shares[DECAY_SYN];
-    return job->grad_i != NULL && (r->chunks || r->columns || r->steps || decay->chunks || decay->columns || decay->steps);
+    return job->grad_i != NULL && (wants(job, R) || wants(job, DECAY_SYN));
+}
+
+static int lacks_membranes(const Backward *job)
+{
+    return job->kept.at == NULL && wants(job, DECAY);
+}
+
+/* Rows for all steps of a chunk, where they are needed. */
+static History take_history(const float *start, Chunk *chunk, int needed)
+{
+    History history = {in_memory((float *)start, chunk), NULL, chunk->plan->chunk};
+    if (needed) {
+        history.rows = chunk->scratch;
+        chunk->scratch += chunk->plan->num_steps * history.width;
+    }
+    return history;
 }
 
 /* Memory that depends on memory is worked out forward in time before the gradients run backward. */
 static void recall(Pass *pass, Chunk *chunk, Step *step)
 {
     const Backward *job = pass->job;
-    const int64_t num_steps = job->plan.num_steps, width = job->plan.chunk;
-    pass->currents = (History){read_step(job->start_i, chunk, 0), NULL, width};
-    pass->adaptations = (History){read_step(job->start_a, chunk, 0), NULL, width};
-    if (wants_currents(job)) {
-        pass->currents.rows = chunk->scratch;
-        chunk->scratch += num_steps * width;
-    }
-    if (job->grad_a != NULL) {
-        pass->adaptations.rows = chunk->scratch;
-        chunk->scratch += num_steps * width;
-    }
-    if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
+    float *membrane = take_row(chunk);
+    pass->currents = take_history(job->start_i, chunk, wants_currents(job));
+    pass->adaptations = take_history(job->start_a, chunk, job->grad_a != NULL);
+    pass->membranes = take_history(job->start_v, chunk, lacks_membranes(job));
+    if (pass->membranes.rows != NULL)
+        memcpy(membrane, pass->membranes.start, (size_t)chunk->num_columns * sizeof(float));
+    else if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
         return;
-    for (int64_t t = 0; t < num_steps; t++) {
+    for (int64_t t = 0; t < job->plan.num_steps; t++) {
         read_values(step, chunk, 1, t, pass->filled);
-        step->x = read_step(job->x, chunk, t);
-        step->kept = (float *)read_step(job->kept, chunk, t);
+        step->x = row_of(&job->x, chunk, t);
+        step->kept = row_of(&job->kept, chunk, t);
         if (pass->currents.rows != NULL)
             pass->use->current(step, after(&pass->currents, t - 1), (float *)after(&pass->currents, t));
         if (pass->adaptations.rows != NULL)
             pass->use->adaptation(step, after(&pass->adaptations, t - 1), (float *)after(&pass->adaptations, t));
+        if (pass->membranes.rows != NULL) {
+            step->v = membrane;
+            step->kept = step->y = (float *)after(&pass->membranes, t);
+            pass->use->forward[kind(1, 0, 0, NEVER)](step);
+        }
     }
 }
 
@@ -272,8 +308,9 @@ static void share_of_decay(Pass *pass, const Chunk *chunk, Step *step, const flo
     if (t > 0) {
         pass->use->left[pass->rows * 4 + (int)job->plan.reset](step);
     } else {
+        const float *start = job->start_v + place(chunk);
         for (int64_t c = 0; c < step->num_columns; c++)
-            step->left[c] = job->start_v[chunk->first + c] - (pass->rows ? step->next_leak[c] : *step->next_leak);
+            step->left[c] = start[c] - (pass->rows ? step->next_leak[c] : *step->next_leak);
     }
     pass->use->add_product(total, grad_u, step->left, step->num_columns);
 }
@@ -282,7 +319,7 @@ static void clear_steps(const Pass *pass, const Chunk *chunk, int64_t t)
 {
     for (int k = 0; k < NUM_VALUES; k++)
         if (pass->job->shares[k].steps != NULL)
-            fill(at_step(pass->job->shares[k].steps, chunk, t), 0.0f, chunk->num_columns);
+            fill(in_dense(pass->job->shares[k].steps, chunk, t), 0.0f, chunk->num_columns);
 }
 
 /* Shares that need the gradients of the memory after a step. */
@@ -303,7 +340,7 @@ static void share_of_charge(const Pass *pass, const Chunk *chunk, const Step *st
     if ((total = sum_at(&pass->sums, V_THRESHOLD, chunk, t)) != NULL)
         use->add_row(total, step->grad_s, n);
     if ((total = sum_at(&pass->sums, R, chunk, t)) != NULL) {
-        const float *charge = pass->currents.rows ? after(&pass->currents, t) : read_step(pass->job->x, chunk, t);
+        const float *charge = pass->currents.rows ? after(&pass->currents, t) : row_of(&pass->job->x, chunk, t);
         use->add_product(total, step->grad_u, charge, n);
     }
     if ((total = sum_at(&pass->sums, V_LEAK, chunk, t)) != NULL)
@@ -317,12 +354,12 @@ static void share_of_charge(const Pass *pass, const Chunk *chunk, const Step *st
 static int shares_anything(const Backward *job)
 {
     for (int k = 0; k < NUM_VALUES; k++)
-        if (job->shares[k].chunks != NULL || job->shares[k].columns != NULL || job->shares[k].steps != NULL)
+        if (wants(job, k))
             return 1;
     return 0;
 }
 
-enum { BACKWARD_ROWS = 2 * NUM_VALUES + 12 };
+enum { BACKWARD_ROWS = 2 * NUM_VALUES + 13 };
 
 static void backward_chunk(const void *data, Chunk *chunk)
 {
@@ -331,7 +368,7 @@ static void backward_chunk(const void *data, Chunk *chunk)
     const int64_t n = chunk->num_columns;
     const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
     /* gradients that take the place of the membranes stand in the caches already */
-    const int past = is_large(plan) && job->grad_x != NULL && job->grad_x != job->kept;
+    const int past = is_large(plan) && job->grad_x.at != NULL && job->grad_x.at != job->kept.at;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
     pass.rows = has_rows(plan) || adapts || shares;
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
@@ -344,20 +381,21 @@ static void backward_chunk(const void *data, Chunk *chunk)
     take_sums(&pass.sums, chunk);
     recall(&pass, chunk, &step);
     fill(grad_y_row, job->grad_y.at == NULL ? 0.0f : *job->grad_y.at, n);
-    step.v = job->grad_v + chunk->first;
-    step.i = at_step(job->grad_i, chunk, 0);
-    step.a = at_step(job->grad_a, chunk, 0);
+    step.v = in_memory(job->grad_v, chunk);
+    step.i = in_memory(job->grad_i, chunk);
+    step.a = in_memory(job->grad_a, chunk);
     void (*run)(const Step *) = pass.use->backward[kind(pass.rows, current, adapts, plan->reset)];
     for (int64_t t = plan->num_steps - 1; t >= 0; t--) {
         read_values(&step, chunk, pass.rows, t, pass.filled);
-        step.kept = (float *)read_step(job->kept, chunk, t);
+        step.kept = pass.membranes.rows == NULL ? row_of(&job->kept, chunk, t) : (float *)after(&pass.membranes, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
         if (t > 0) {
-            fetch(read_step(job->kept, chunk, t - 1), n);
+            if (job->kept.at != NULL && (plan->reset != NEVER || wants(job, DECAY)))
+                fetch(row_of(&job->kept, chunk, t - 1), n);
             if (job->grad_y.at != NULL && job->grad_y.column != 0 && job->grad_y.step != 0)
-                fetch(job->grad_y.at + (t - 1) * job->grad_y.step + chunk->first, n);
+                fetch(row_at(&job->grad_y, chunk, t - 1, NULL), n);
         }
-        step.grad_x = past || job->grad_x == NULL ? grad_x_row : at_step(job->grad_x, chunk, t);
+        step.grad_x = past || job->grad_x.at == NULL ? grad_x_row : row_of(&job->grad_x, chunk, t);
         step.threshold = step.values[V_THRESHOLD];
         if (adapts) {
             pass.use->threshold(&step, after(&pass.adaptations, t - 1));
@@ -374,10 +412,43 @@ static void backward_chunk(const void *data, Chunk *chunk)
         if (shares)
             share_of_charge(&pass, chunk, &step, t);
         if (past)
-            write_past_caches(at_step(job->grad_x, chunk, t), step.grad_x, n);
+            write_past_caches(row_of(&job->grad_x, chunk, t), step.grad_x, n);
     }
     share_of_decay(&pass, chunk, &step, step.grad_u, 0);
     give_sums(&pass.sums, chunk);
+}
+
+enum { RESPOND_ROWS = 2 };
+
+static void respond_chunk(const void *data, Chunk *chunk)
+{
+    const Respond *job = data;
+    const Plan *plan = &job->plan;
+    const int past = is_large(plan), rows = job->taps.column != 0;
+    void (*add)(float *, const float *const *, const float *const *, int64_t) = spikebridge_rows()->add_taps[rows];
+    const int64_t n = chunk->num_columns;
+    float *y_row = take_row(chunk), *zeros = take_row(chunk);
+    fill(zeros, 0.0f, n);
+    for (int64_t t = 0; t < plan->num_steps; t++) {
+        const int64_t now = t + job->offset;
+        float *y = past ? y_row : row_of(&job->y, chunk, t);
+        if (now + 1 < job->num_given)
+            fetch(row_of(&job->x, chunk, now + 1), n);
+        fill(y, 0.0f, n);
+        const int64_t first = now < job->num_given ? 0 : now - job->num_given + 1;
+        const int64_t end = now < job->num_taps ? now + 1 : job->num_taps;
+        for (int64_t k = first; k < end; k += 4) {
+            const float *given[4], *taps[4];
+            for (int64_t j = 0; j < 4; j++) {
+                const int there = k + j < end;
+                given[j] = there ? row_of(&job->x, chunk, now - k - j) : zeros;
+                taps[j] = there ? row_at(&job->taps, chunk, k + j, NULL) : zeros;
+            }
+            add(y, given, taps, n);
+        }
+        if (past)
+            write_past_caches(row_of(&job->y, chunk, t), y, n);
+    }
 }
 
 /* A job of any kind, shared out between threads. */
@@ -389,6 +460,11 @@ typedef struct {
     int64_t next; /* the chunk that nobody has taken yet */
     int failed;
 } Shared;
+
+static int64_t chunks_of_group(const Plan *plan)
+{
+    return (plan->num_columns + plan->chunk - 1) / plan->chunk;
+}
 
 /* One thread's part: takes chunks until none is left. */
 static void work(void *data)
@@ -402,8 +478,9 @@ static void work(void *data)
     }
     float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
     for (int64_t index; (index = take_next(&shared->next)) < shared->num_chunks;) {
-        const int64_t first = index * plan->chunk, left = plan->num_columns - first;
-        Chunk chunk = {plan, index, first, left < plan->chunk ? left : plan->chunk, aligned};
+        const int64_t of_group = chunks_of_group(plan), group = index / of_group;
+        const int64_t first = index % of_group * plan->chunk, left = plan->num_columns - first;
+        Chunk chunk = {plan, index, group, first, left < plan->chunk ? left : plan->chunk, aligned};
         shared->run(shared->job, &chunk);
     }
     free(memory);
@@ -415,7 +492,7 @@ static void work(void *data)
 static int share_out(Shared *shared)
 {
     const Plan *plan = shared->plan;
-    shared->num_chunks = (plan->num_columns + plan->chunk - 1) / plan->chunk;
+    shared->num_chunks = plan->num_groups * chunks_of_group(plan);
 #if defined(__GNUC__)
     const int64_t most = plan->num_threads < shared->num_chunks ? plan->num_threads : shared->num_chunks;
     if (plan->team != NULL && most > 1) {
@@ -437,7 +514,14 @@ int spikebridge_forward(const Forward *job)
 int spikebridge_backward(const Backward *job)
 {
     Shared shared = {.job = job, .plan = &job->plan, .run = backward_chunk};
-    const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
+    const int64_t histories = wants_currents(job) + (job->grad_a != NULL) + lacks_membranes(job);
     shared.scratch = (BACKWARD_ROWS + histories * job->plan.num_steps) * job->plan.chunk;
+    return share_out(&shared);
+}
+
+int spikebridge_respond(const Respond *job)
+{
+    Shared shared = {.job = job, .plan = &job->plan, .run = respond_chunk};
+    shared.scratch = RESPOND_ROWS * job->plan.chunk;
     return share_out(&shared);
 }

@@ -201,6 +201,28 @@ static void NAME(add_lost)(float *restrict total, const float *restrict row, con
         total[c] += row[c] * (1.0f - decay[c]);
 }
 
+INLINE void NAME(taps_row)(float *restrict total, const float *const *given, const float *const *taps,
+                           int64_t num_columns, const int rows)
+{
+    const float *restrict x0 = given[0], *restrict x1 = given[1], *restrict x2 = given[2], *restrict x3 = given[3];
+    const float *restrict w0 = taps[0], *restrict w1 = taps[1], *restrict w2 = taps[2], *restrict w3 = taps[3];
+    const float a = *w0, b = *w1, e = *w2, d = *w3;
+    INDEPENDENT
+    for (int64_t c = 0; c < num_columns; c++)
+        total[c] += rows ? (w0[c] * x0[c] + w1[c] * x1[c]) + (w2[c] * x2[c] + w3[c] * x3[c])
+                         : (a * x0[c] + b * x1[c]) + (e * x2[c] + d * x3[c]);
+}
+
+static void NAME(taps_numbers)(float *total, const float *const *given, const float *const *taps, int64_t num_columns)
+{
+    NAME(taps_row)(total, given, taps, num_columns, 0);
+}
+
+static void NAME(taps_rows)(float *total, const float *const *given, const float *const *taps, int64_t num_columns)
+{
+    NAME(taps_row)(total, given, taps, num_columns, 1);
+}
+
 /* Every kind of row that the compiler has to know, and tables of them. */
 
 #define FORWARD(rows, current, adapts, reset)                                                  \
@@ -238,6 +260,7 @@ static const Rows NAME(all_rows) = {
     .add_row = NAME(add_row),
     .add_product = NAME(add_product),
     .add_lost = NAME(add_lost),
+    .add_taps = {NAME(taps_numbers), NAME(taps_rows)},
 };
 
 #undef FORWARD

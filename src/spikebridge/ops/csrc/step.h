@@ -28,6 +28,8 @@ typedef struct {
     void (*add_row)(float *, const float *, int64_t);
     void (*add_product)(float *, const float *, const float *, int64_t);
     void (*add_lost)(float *, const float *, const float *, int64_t);
+    /* adds four products of a row with a number, or with a row */
+    void (*add_taps[2])(float *, const float *const *, const float *const *, int64_t);
 } Rows;
 
 /* The widest rows that this processor can run. */
