@@ -11,6 +11,7 @@ from spikebridge.ops import native
 from spikebridge.ops.cutting import in_block, is_number, time_blocks
 from spikebridge.ops.dispatch import IN_PYTORCH, choose
 from spikebridge.ops.finite_response import last_response, powers
+from spikebridge.ops.native_layout import groups_of
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
@@ -64,9 +65,13 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
         1.75
     """
-    if choose(Scheme(), x) is IN_PYTORCH:
-        return x.sum(0) if is_number(decay, 1) else last_response(x, powers(decay, x)[1])
-    if not _wants_gradients(x, decay):
+    if is_number(decay, 1):
+        return x.sum(0)
+    learns = _wants_gradients(x, decay)
+    # a number's gradient is one product, which PyTorch begins sooner than the native steps
+    if choose(Scheme(), x) is IN_PYTORCH or (learns and not isinstance(decay, Tensor)):
+        return last_response(x, powers(decay, x)[1])
+    if not learns:
         return native.last_sum(x, decay)
     last: Tensor = _LastSum.apply(x, decay)
     return last
@@ -167,10 +172,8 @@ class _LastSum(torch.autograd.Function):
     """In plain C; what the backward pass needs of the sums on the way is worked out again, a few columns at a time."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Value) -> Tensor:
-        tensor, learned = isinstance(decay, Tensor), ctx.needs_input_grad[1]
-        ctx.save_for_backward(x if learned else None, decay if tensor else None)
-        ctx.decay = None if tensor else decay
+    def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, decay)
         ctx.shape = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
         return native.last_sum(x, decay)
 
@@ -178,9 +181,8 @@ class _LastSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         refuse_second_derivative("a kernel")
         x, decay = ctx.saved_tensors
-        values = Values(ctx.decay if decay is None else decay)
         wanted = [n for n, needed in zip(("x", "decay"), ctx.needs_input_grad, strict=True) if needed]
-        start = Memory(torch.zeros_like(grad))
+        start, values = Memory(torch.zeros_like(grad)), Values(decay)
         grads = native.backward_steps(Scheme(), x, ctx.shape, start, values, None, {"v": grad}, wanted)
         return grads.get("x"), grads.get("decay")
 
@@ -190,7 +192,7 @@ class _OneStepLate(torch.autograd.Function):
     def forward(ctx: Any, sums: Tensor, before: Tensor, decay: Value, factor: float) -> tuple[Tensor, Tensor]:
         ctx.decay, ctx.factor, ctx.shape = decay, factor, sums.shape
         ctx.set_materialize_grads(False)
-        y = room_for(sums.shape, sums)
+        y = groups_of(sums).room_for(sums, sums)
         torch.mul(before, _at(decay, 0, sums), out=y[0]).mul_(factor)
         for block in time_blocks(sums):
             late = slice(max(block.start, 1), block.stop)
@@ -204,7 +206,8 @@ class _OneStepLate(torch.autograd.Function):
         some = grad if grad is not None else grad_last
         if some is None:
             return None, None, None, None
-        grad_sums, decay = room_for(ctx.shape, some), ctx.decay
+        decay = ctx.decay
+        grad_sums = room_for(ctx.shape, some) if grad is None else groups_of(grad).room_for(grad, grad)
         before = some.new_zeros(ctx.shape[1:])
         if grad is None:
             grad_sums.zero_()
