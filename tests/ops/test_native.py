@@ -26,7 +26,7 @@ from spikebridge.neurons import (
     lif_step,
 )
 from spikebridge.ops import native, native_library
-from spikebridge.ops.scheme import Memory, Scheme, Values
+from spikebridge.ops.scheme import Memory, Question, Scheme, Values
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -132,9 +132,8 @@ class Case:
         with torch.no_grad():
             trace = native.forward_steps(scheme, self.x, memory, values, keep=True)
             out = trace.v if in_place else None
-            grads = native.backward_steps(
-                scheme, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out
-            )
+            question = Question(scheme, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out)
+            grads = native.backward_steps(question)
         return trace.y, {n: getattr(trace.end, n) for n in self.names}, grads
 
     def check(self, scheme: Scheme, in_place: bool = False) -> None:
@@ -295,7 +294,8 @@ def test_what_is_not_given_counts_as_zero() -> None:
     memory, values = Memory(**case.memory), Values(**case.values)
     with torch.no_grad():
         trace = native.forward_steps(scheme_of("LIF"), case.x, memory, values, keep=True)
-        grads = native.backward_steps(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
+        question = Question(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
+        grads = native.backward_steps(question)
     assert grads["x"].tolist() == torch.zeros(5, 2, 3).tolist()
     assert grads["v"].tolist() == torch.zeros(2, 3).tolist()
 

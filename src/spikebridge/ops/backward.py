@@ -11,7 +11,7 @@ With `u` the membrane and `a` the adaptation after a step, `th` the threshold in
 so `grad_v` is a linear recurrence, one operation a step where nothing adapts; all else is done for blocks of steps.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,46 +30,24 @@ from spikebridge.ops.cutting import (
 )
 from spikebridge.ops.retrace import Path, retrace
 from spikebridge.ops.rooms import room_for
-from spikebridge.ops.scheme import Bump, Memory, Scheme, Values
+from spikebridge.ops.scheme import Bump, Question, Values
 from spikebridge.ops.shares import Shares
 
 
-def backward_steps(
-    scheme: Scheme,
-    x: Tensor | None,
-    v: Tensor,
-    start: Memory,
-    values: Values,
-    grad_y: Tensor | None,
-    grad_end: dict[str, Tensor],
-    wanted: Collection[str],
-    out: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The gradients of a sequence from those of its outputs and of its last memory.
-
-    Args:
-        scheme: what kind of neuron.
-        x: the input, given only where "r" or "decay_syn" is wanted.
-        v: the membranes before the reset, as `forward_steps` kept them. All else is worked out again from them.
-        start: the memory before the first step.
-        values: the numbers of the scheme.
-        grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
-        grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
-        wanted: names out of "x", those of `Memory` and those of `Values`, the latter only where they are tensors.
-        out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
-            taken anew need not be fetched from the system page by page.
-
-    Returns:
-        By name what is wanted; the gradient of a value is summed to the shape of the value.
+def backward_steps(question: Question) -> dict[str, Tensor]:
+    """The gradients of a sequence, by name what is wanted; that of a value is summed to the shape of the value.
 
     Example:
         >>> from spikebridge.neurons import Rectangle
+        >>> from spikebridge.ops.scheme import Memory, Scheme
         >>> v, start = torch.tensor([0.5, 3.0]).reshape(2, 1, 1), Memory(torch.zeros(1, 1))
         >>> values = Values(decay=0.5, v_threshold=1.0)
         >>> end = {"v": torch.ones(1, 1)}  # the last step fired: its membrane is 0, whatever came
-        >>> backward_steps(Scheme(Rectangle()), None, v, start, values, None, end, {"x"})["x"].flatten().tolist()
+        >>> question = Question(Scheme(Rectangle()), None, v, start, values, None, end, {"x"})
+        >>> backward_steps(question)["x"].flatten().tolist()
         [0.0, 0.0]
     """
+    scheme, x, v, start, values, grad_y, grad_end, wanted, out = question
     sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
     values = Values(*map(number, values))
     grad_x = room_for(v.shape, v) if out is None else out

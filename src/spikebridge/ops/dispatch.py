@@ -7,14 +7,14 @@ from torch import Tensor
 
 from spikebridge.ops import native, steps
 from spikebridge.ops.reference import is_without_native
-from spikebridge.ops.scheme import Scheme, Trace
+from spikebridge.ops.scheme import Question, Scheme, Trace
 
 
 class Steps(NamedTuple):
     """An implementation, with the signatures of `steps.py`."""
 
     forward: Callable[..., Trace]
-    backward: Callable[..., dict[str, Tensor]]
+    backward: Callable[[Question], dict[str, Tensor]]
 
 
 IN_PYTORCH = Steps(steps.forward_steps, steps.backward_steps)

@@ -14,7 +14,7 @@ from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.native_layout import groups_of
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.rooms import room_for
-from spikebridge.ops.scheme import Memory, Scheme, Value, Values
+from spikebridge.ops.scheme import Memory, Question, Scheme, Value, Values
 from spikebridge.ops.sequence import SINGLE, refuse_second_derivative, run_sequence
 
 SMALL_STEP = 4096  # numbers
@@ -183,7 +183,8 @@ class _LastSum(torch.autograd.Function):
         x, decay = ctx.saved_tensors
         wanted = [n for n, needed in zip(("x", "decay"), ctx.needs_input_grad, strict=True) if needed]
         start, values = Memory(torch.zeros_like(grad)), Values(decay)
-        grads = native.backward_steps(Scheme(), x, ctx.shape, start, values, None, {"v": grad}, wanted)
+        question = Question(Scheme(), x, ctx.shape, start, values, None, {"v": grad}, wanted)
+        grads = native.backward_steps(question)
         return grads.get("x"), grads.get("decay")
 
 

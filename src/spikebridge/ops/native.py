@@ -6,16 +6,15 @@ they can take a case. The gradient of a value is summed over time first, then ov
 
 import ctypes
 import math
-from collections.abc import Collection
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native_layout import Groups, Layout, groups_of, layout_of
+from spikebridge.ops.native_layout import Groups, groups_of, layout_of
 from spikebridge.ops.native_library import Backward, Forward, Plan, Respond, Share, Signal, library
 from spikebridge.ops.native_library import Value as CValue
-from spikebridge.ops.scheme import Memory, Scheme, Trace, Value, Values
+from spikebridge.ops.scheme import Memory, Question, Scheme, Trace, Value, Values
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
@@ -104,20 +103,11 @@ def _run_forward(
     _run("spikebridge_forward", Forward(plan, *signals, *map(_at, memory)))
 
 
-def backward_steps(
-    scheme: Scheme,
-    x: Tensor | None,
-    v: Tensor,
-    start: Memory,
-    values: Values,
-    grad_y: Tensor | None,
-    grad_end: dict[str, Tensor],
-    wanted: Collection[str],
-    out: Tensor | None = None,
-) -> dict[str, Tensor]:
+def backward_steps(question: Question) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
-    if (layout := layout_of(v)) is not None:
-        return _backward_as_it_lies(layout, scheme, x, v, start, values, grad_y, grad_end, wanted, out)
+    if (layout := layout_of(question.v)) is not None:
+        return layout.given_gradients(backward_steps(layout.seen_question(question)), question.values)
+    scheme, x, v, start, values, grad_y, grad_end, wanted, out = question
     groups = groups_of(v)
     v = groups.dense(v)
     x = None if x is None else groups.dense(x)
@@ -148,38 +138,6 @@ def backward_steps(
     return results | {
         name: grad for name, grad in {"x": grad_x, **grads}.items() if grad is not None and name in wanted
     }
-
-
-def _backward_as_it_lies(
-    layout: Layout,
-    scheme: Scheme,
-    x: Tensor | None,
-    v: Tensor,
-    start: Memory,
-    values: Values,
-    grad_y: Tensor | None,
-    grad_end: dict[str, Tensor],
-    wanted: Collection[str],
-    out: Tensor | None,
-) -> dict[str, Tensor]:
-    """The same for a signal whose axes lie in another order."""
-    grads = backward_steps(
-        scheme,
-        None if x is None else layout.seen(x),
-        layout.seen(v),
-        layout.seen_memory(start),
-        layout.seen_values(values),
-        None if grad_y is None else layout.seen(grad_y),
-        {name: layout.seen_step(grad) for name, grad in grad_end.items()},
-        wanted,
-        None if out is None else layout.seen(out),
-    )
-    for name, grad in grads.items():
-        if name in Values._fields:
-            grads[name] = layout.given_value(grad, getattr(values, name))
-        else:
-            grads[name] = layout.given(grad) if name == "x" else layout.given_step(grad)
-    return grads
 
 
 def _begin(memory: Tensor | None, grad: Tensor | None) -> Tensor | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.rooms import room_for
-from spikebridge.ops.scheme import Memory, Values
+from spikebridge.ops.scheme import Memory, Question, Values
 
 FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
 
@@ -59,6 +59,28 @@ class Layout(NamedTuple):
     def given_value(self, grad: Tensor, value: Tensor) -> Tensor:
         """The gradient of a value back in its shape."""
         return (self.given(grad) if value.ndim > 0 else grad).reshape(value.shape)
+
+    def seen_question(self, question: Question) -> Question:
+        """All that a backward pass is told, in the order of memory."""
+        return question._replace(
+            x=None if question.x is None else self.seen(question.x),
+            v=self.seen(question.v),
+            start=self.seen_memory(question.start),
+            values=self.seen_values(question.values),
+            grad_y=None if question.grad_y is None else self.seen(question.grad_y),
+            grad_end={name: self.seen_step(grad) for name, grad in question.grad_end.items()},
+            out=None if question.out is None else self.seen(question.out),
+        )
+
+    def given_gradients(self, grads: dict[str, Tensor], values: Values) -> dict[str, Tensor]:
+        """What a backward pass gave, back in its own order."""
+        given = {}
+        for name, grad in grads.items():
+            if name in Values._fields:
+                given[name] = self.given_value(grad, getattr(values, name))
+            else:
+                given[name] = self.given(grad) if name == "x" else self.given_step(grad)
+        return given
 
     def _with_all_axes(self, value: Tensor) -> Tensor:
         return value.reshape(*[1] * (len(self.axes) - value.ndim), *value.shape)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.dispatch import choose
-from spikebridge.ops.scheme import Bump, Memory, Scheme, Values
+from spikebridge.ops.scheme import Bump, Memory, Question, Scheme, Values
 
 NAMES = ("x", *Memory._fields, *Values._fields)
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
@@ -125,7 +125,7 @@ def sequence_backward(
     start, names = Memory(v, i, a), wanted.split()
     ends = zip(Memory._fields, start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
-    grads = choose(scheme, kept).backward(scheme, x, kept, start, values, grad_y, grad_end, names)
+    grads = choose(scheme, kept).backward(Question(scheme, x, kept, start, values, grad_y, grad_end, names))
     return [grads[name].contiguous() for name in names]
 
 

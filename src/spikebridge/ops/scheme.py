@@ -12,7 +12,7 @@ With `i` and `a` only where the neuron has them, each step is
 The pure step functions of `neurons/` define it; whatever runs the scheme gives their numbers to the bit, forward.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -94,3 +94,30 @@ class Trace(NamedTuple):
     y: Tensor
     v: Tensor | None
     end: Memory
+
+
+class Question(NamedTuple):
+    """What a backward pass is asked: the gradients of a sequence from those of its outputs and of its last memory.
+
+    Args:
+        scheme: what kind of neuron.
+        x: the input, given only where "r" or "decay_syn" is wanted.
+        v: the membranes before the reset, as the forward pass kept them. All else is worked out again from them.
+        start: the memory before the first step.
+        values: the numbers of the scheme.
+        grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
+        grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
+        wanted: names out of "x", those of `Memory` and those of `Values`, the latter only where they are tensors.
+        out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
+            taken anew need not be fetched from the system page by page.
+    """
+
+    scheme: Scheme
+    x: Tensor | None
+    v: Tensor
+    start: Memory
+    values: Values
+    grad_y: Tensor | None
+    grad_end: dict[str, Tensor]
+    wanted: Collection[str]
+    out: Tensor | None = None

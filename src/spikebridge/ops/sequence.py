@@ -15,7 +15,7 @@ from spikebridge.ops import native
 from spikebridge.ops.dispatch import choose
 from spikebridge.ops.opaque import NEED_THE_INPUT, can_be_spelt, run_opaque
 from spikebridge.ops.reference import is_reference, is_without_native
-from spikebridge.ops.scheme import Memory, Scheme, Values
+from spikebridge.ops.scheme import Memory, Question, Scheme, Values
 
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
@@ -123,5 +123,5 @@ class _Sequence(torch.autograd.Function):
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
-        grads = ctx.steps.backward(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out)
+        grads = ctx.steps.backward(Question(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out))
         return None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
