@@ -108,7 +108,7 @@ class Config:
     """Learning rate of time constants, gains and the like."""
     clips: bool = False
     """The finder also learns from video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events."""
-    finding_epochs: int = 20
+    finding_epochs: int = 10
     """Passes over pairs of frames for the finder, which looks for the target at frames; 0 leaves it out."""
     finding_lr: float = 3e-3
     """Learning rate of the finder."""
