@@ -85,16 +85,19 @@ def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 
 def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Unit, form, prior and memory, at equal training and seeds."""
+    found = _cell(sensing, "ablation")
+    rare = {row["tracker"]: f"{row['distance px']:.2f} ± {row['sd']:.2f}" for row in found.get("at 10 Hz", [])}
     rows = [
         (
             row["tracker"],
             f"{row['distance px']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else ""),
             _number(row["of constant velocity"]),
             _number(row["shaken 2 px"]),
+            rare.get(row["tracker"], "-"),
         )
-        for row in _cell(sensing, "ablation").get("trackers", [])
+        for row in found.get("trackers", [])
     ]
-    return _table(("network", "distance px", "of constant velocity", "shaken 2 px"), rows)
+    return _table(("network", "distance px", "of constant velocity", "shaken 2 px", "10 Hz, px"), rows)
 
 
 def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
