@@ -1,4 +1,4 @@
-"""The tables of methods in docs/explanation/modulation.md, made from benchmarks/results/modulation.json.
+"""The tables of docs/explanation/modulation.md, made from benchmarks/results: modulation, its opening and its branch.
 
 python benchmarks/modulation_page.py           # writes the page
 python benchmarks/modulation_page.py --check   # exit code 1 where the page says something else than the results
@@ -6,16 +6,17 @@ python benchmarks/modulation_page.py --check   # exit code 1 where the page says
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from made_page import DOCS, table, write_or_check
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "modulation.json"
+RESULTS = HERE / "results"
 PAGE = DOCS / "explanation" / "modulation.md"
 TABLES = ("digits", "mnist", "open20", "small")
+BRANCHES = {"default": "-", "original": "`original` (rate read-out, no leak, no bias, T = 10; lr .05, lambda 5000)"}
 SHOWN = ("one picture", "just learnt", "forgetting", "transfer")
 # in the order of the page
 METHODS = {
@@ -57,14 +58,44 @@ def methods(results: Mapping[str, Any]) -> str:
     return table(("method", "seeds", "ACC", *SHOWN), lines)
 
 
+def openings(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row an opening: learned gates, plain and shared, beside random ones and the oracle's."""
+    both = ("hmn", "hmn_shared", "xdg_ewc", "group_ewc")
+    titles = ("opening", "seeds", "HMN: ACC, transfer", "shared gates", "XdG, EWC", "oracle, EWC")
+    lines = [
+        (
+            _share(row["opening"]),
+            str(row["seeds"]),
+            *(f"{_share(row[f'{name} ACC'])}, {_share(row[f'{name} transfer'])}" for name in both),
+            f"{row['hmn transfer over xdg_ewc']:.1f} times",
+            _share(row["hmn_shared ACC + transfer above group_ewc"]),
+        )
+        for row in rows
+    ]
+    return table((*titles, "transfer, HMN over XdG", "ACC + transfer, shared over oracle"), lines)
+
+
+def branches(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row a part of the branch that differs from `default`."""
+    shown = ("acc", "just_learnt_first", "just_learnt_last", "transfer")
+    lines = [
+        (BRANCHES.get(row["row"], row["row"]), str(row["seeds"]), *(_share(row[k]) for k in shown)) for row in rows
+    ]
+    return table(("differs from `default` in", "seeds", "ACC", "just learnt, first 4", "last 4", "transfer"), lines)
+
+
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def main() -> int:
     """Writes or checks the page."""
-    results = json.loads(RESULTS.read_text())
-    return write_or_check(PAGE, {name: methods(results[name]) for name in TABLES}, Path(__file__), __doc__)
+    results, opening, branch = (
+        json.loads((RESULTS / f"modulation{part}.json").read_text()) for part in ("", "_opening", "_branch")
+    )
+    tables = {name: methods(results[name]) for name in TABLES}
+    tables |= {"opening": openings(opening["rows"]), "branch": branches(branch["rows"])}
+    return write_or_check(PAGE, tables, Path(__file__), __doc__)
 
 
 if __name__ == "__main__":
