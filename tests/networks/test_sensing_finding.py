@@ -8,8 +8,7 @@ from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import SCALES, Finder, correlation, filtered
 from spikebridge.networks.sensing_looking import ReadyFinder
-from spikebridge.networks.sensing_sights import SIDE, sight_side, sights, target_mask
-from spikebridge.recipes import sensing_finding as training
+from spikebridge.networks.sensing_sights import SIDE, sights, target_mask
 
 
 @pytest.fixture(autouse=True)
@@ -103,45 +102,6 @@ def test_the_order_of_samples_changes_nothing_in_eval() -> None:
         order = torch.tensor([2, 0, 1])
         back = finder(pictures[order], pictures[order], events[order], boxes[order], template[order]).boxes
     torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
-
-
-def test_mirrored_pictures_and_boxes_are_mirrored_together() -> None:
-    size, box = 32, torch.tensor([4.0, 10.0, 6.0, 3.0])
-    picture = torch.zeros(64, 1, size, size, dtype=torch.uint8)
-    picture[:, 0, 10:13, 4:10] = 200
-    batch = dict.fromkeys(training.PICTURES, picture) | {name: box.repeat(64, 1) for name in training.BOXES}
-    turned = training.mirrored({**batch, "events": picture.bool()})
-    assert len({tuple(row) for row in turned["box"].tolist()}) == 8
-    for i in range(64):
-        x, y, w, h = turned["box"][i].int().tolist()
-        for name in ("now", "told", "events"):
-            inside = turned[name][i, 0, y : y + h, x : x + w]
-            assert (inside > 0).all()
-            assert (turned[name][i] > 0).sum() == w * h
-
-
-def test_some_pictures_of_a_batch_are_coarser_and_keep_their_light() -> None:
-    picture = smooth_noise(112, 112).expand(64, -1, -1, -1)
-    batch = dict.fromkeys(training.PICTURES, picture) | {"box": torch.zeros(64, 4)}
-    found = training.coarser(batch)["now"]
-    same = (found == picture).flatten(1).all(1)
-    assert 32 < same.sum() < 60
-    assert found.shape == picture.shape
-    torch.testing.assert_close(found.mean((1, 2, 3)), picture.mean((1, 2, 3)), rtol=0.02, atol=0)
-
-
-def test_one_believed_box_in_five_is_far_off() -> None:
-    truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
-    stretch = (training.shaken(truth, 1.0)[:, 2:] / 20).log().abs().max(1).values
-    assert 0.02 < (stretch > 0.5).float().mean() < 0.2
-    assert stretch.max() <= 1.0 + 1e-5
-
-
-def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
-    box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
-    torch.testing.assert_close(training.shaken(box, 0.0), box)
-    torch.testing.assert_close(sight_side(box), torch.tensor([2.6 * 12.0]))  # no smaller than 12 px
-    assert np.isfinite(training.shaken(box, 1.0).numpy()).all()
 
 
 CORNERS = [[30.0, 35.0, 20.0, 16.0], [-3.0, -4.0, 20.0, 30.0], [95.0, 70.0, 30.0, 40.0], [20.0, 20.0, 4.0, 5.0]]

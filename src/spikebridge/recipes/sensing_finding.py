@@ -1,7 +1,8 @@
 """Training the finder: pictures of a target beside the box that a tracker might believe, wrong in place and size.
 
-In a closed loop a tracker sees its own mistakes. So each believed box is moved and stretched at random, in one sample
-of five by far, and in some samples the target is not there at all, so that the finder learns how far to trust itself.
+In a closed loop a tracker sees its own mistakes, and they last. So each believed box is moved and stretched at random,
+in one sample of five by far, and the newest template is cut out as wrongly; and in some samples the target is not there
+at all, so that the finder learns how far to trust itself.
 
 Pictures are kept finer than a sight: made coarser first they would be less sharp than what a tracker sees, and a finder
 takes a sharper picture for one of a smaller target.
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,13 +22,20 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import Finder, Found, filtered
 from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
+from spikebridge.recipes.sensing_changes import (
+    abroad,
+    coarser,
+    drifted,
+    edges,
+    middles,
+    mirrored,
+    relit,
+    shaken,
+    stretched,
+)
 from spikebridge.training import Batches
 
-PICTURES = ("now", "before", "told", "events")
-BOXES = ("box", "box_before", "box_told")
 _ABSENT = 0.1
-_FAR = 0.2
-_COARSE = 0.3
 _ROOM = 1.7
 _PICTURE = 144
 _GAPS = (1, 2)
@@ -125,12 +132,12 @@ def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: floa
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
         a: share of the newest template.
     """
-    one = relit(coarser(stretched(mirrored(batch))))
+    one = relit(coarser(stretched(abroad(mirrored(batch)))))
     now, absent = _without_some(one["now"])
     believed = shaken(one["box"], shake)
     template = filtered(
         finder.template(one["told"], one["box_told"]),
-        finder.template(one["before"], shaken(one["box_before"], 0.3 * shake)),
+        finder.template(one["before"], shaken(drifted(one["box_before"], one["box"], believed), 0.3 * shake)),
         a,
     )
     found = finder(now, one["before"], one["events"], believed, template)
@@ -138,7 +145,7 @@ def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: floa
     side = sight_side(believed)
     away = (edges(found.boxes) - edges(one["box"])) / side[:, None] * 2
     overlap = box_overlap(found.boxes, one["box"])
-    off = _middle(found.boxes) - _middle(one["box"])
+    off = middles(found.boxes) - middles(one["box"])
     place = 10 * F.smooth_l1_loss(away, torch.zeros_like(away), beta=0.05, reduction="none").mean(1) + 1 - overlap
     loss = (
         (there * place).mean()
@@ -151,7 +158,7 @@ def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: floa
 def _presence(found: Found, believed: Tensor, truth: Tensor, there: Tensor) -> Tensor:
     """Cross-entropy of the odds, of the samples in which there is a target."""
     side = sight_side(believed)[:, None]
-    inside = (_middle(truth) - _middle(believed)) / side * SIDE + SIDE / 2
+    inside = (middles(truth) - middles(believed)) / side * SIDE + SIDE / 2
     cells = (inside - 0.5) / (SIDE / found.odds.shape[-1])
     chosen = there > 0
     return map_presence(found.odds[chosen], cells[chosen]) if chosen.any() else found.odds.sum() * 0
@@ -168,116 +175,3 @@ def _without_some(now: Tensor) -> tuple[Tensor, Tensor]:
     """In some samples the picture is that of another one."""
     absent = torch.rand(len(now)) < _ABSENT
     return torch.where(absent[:, None, None, None], now.roll(1, 0), now), absent
-
-
-def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
-    """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
-
-    Args:
-        boxes: true ones.
-        shake: 0 leaves them as they are.
-    """
-    count = len(boxes)
-    much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
-    size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
-    middle = _middle(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
-    stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
-    sizes = boxes[:, 2:] * stretch.clamp(-1, 1).exp()
-    return torch.cat([middle - sizes / 2, sizes], 1)
-
-
-def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each sample as it is, mirrored, or with rows and columns swapped, at random.
-
-    Args:
-        batch: square pictures of one size, channels before rows, and boxes.
-    """
-    pictures = {name: batch[name] for name in PICTURES}
-    boxes = {name: batch[name] for name in BOXES}
-    count, side = len(batch["box"]), batch["now"].shape[-1]
-    for axis, dim in ((0, -1), (1, -2)):
-        chosen = torch.rand(count) < 0.5
-        pictures = {name: _either(chosen, x.flip(dim), x) for name, x in pictures.items()}
-        for name, box in boxes.items():
-            other = box.clone()
-            other[:, axis] = side - box[:, axis] - box[:, axis + 2]
-            boxes[name] = _either(chosen, other, box)
-    chosen = torch.rand(count) < 0.5
-    pictures = {name: _either(chosen, x.transpose(-1, -2), x) for name, x in pictures.items()}
-    boxes = {name: _either(chosen, x[:, [1, 0, 3, 2]], x) for name, x in boxes.items()}
-    return {**pictures, **boxes}
-
-
-def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
-    """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
-
-    Args:
-        batch: square pictures of one size, and boxes.
-        most: the largest change of a side, as a logarithm.
-    """
-    count, side = len(batch["box"]), batch["now"].shape[-1]
-    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
-    stack = torch.cat([batch[name].float() for name in PICTURES], 1)
-    stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
-    pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
-    boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
-    return {**pictures, **boxes}
-
-
-def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
-    """Some samples as if the target were small, so that fewer pixels show it.
-
-    Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
-
-    Args:
-        batch: square pictures of one size, and boxes.
-        most: how many times fewer pixels along a side.
-    """
-    count, side = len(batch["box"]), batch["now"].shape[-1]
-    few = round(side * most ** -torch.rand(()).item())
-    chosen = torch.rand(count) < _COARSE
-
-    def seen(x: Tensor) -> Tensor:
-        small = F.interpolate(x, (few, few), mode="bilinear", align_corners=False)
-        return _either(chosen, F.interpolate(small, (side, side), mode="bilinear", align_corners=False), x)
-
-    return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
-
-
-def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Frames brighter, darker, of another contrast and noisy; events as shares of 1, at times none at all.
-
-    Args:
-        batch: pictures of 0 to 255.
-    """
-    count = len(batch["box"])
-    light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
-    changed = {name: 255 * (batch[name] / 255).pow(gamma) for name in ("now", "before", "told")}
-    noise = 4 * torch.rand(count, 1, 1, 1)
-    for name in ("now", "before"):
-        changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
-    heard = (torch.rand(count, 1, 1, 1) > _ABSENT).float()
-    pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
-    return {**batch, **pictures, "events": heard * batch["events"] / 255}
-
-
-def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
-    return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
-
-
-def edges(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
-    """Left, top, right and bottom.
-
-    Example:
-        >>> edges(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
-        [[1.0, 2.0, 4.0, 6.0]]
-    """
-    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-
-
-def _middle(boxes: Tensor) -> Tensor:
-    return boxes[:, :2] + boxes[:, 2:] / 2
-
-
-def _either(chosen: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(chosen.reshape(-1, *[1] * (no.ndim - 1)), yes, no)

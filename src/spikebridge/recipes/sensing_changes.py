@@ -1,0 +1,199 @@
+"""Pictures of a target and boxes around it, changed at random: what a finder has to cope with, and a recording lacks.
+
+A sample has the pictures `now`, `before`, `told` and `events`, `(B, C, S, S)` with channels before rows, and the boxes
+of its target in the first three, `(x, y, w, h)` in pixels of them.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.networks.sensing_sights import resampled
+
+PICTURES = ("now", "before", "told", "events")
+BOXES = ("box", "box_before", "box_told")
+_FAR = 0.2
+_ABROAD = 0.4
+_COARSE = 0.3
+_SILENT = 0.1
+
+
+def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
+    """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
+
+    Args:
+        boxes: true ones.
+        shake: 0 leaves them as they are.
+    """
+    count = len(boxes)
+    much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
+    size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
+    middle = middles(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
+    stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
+    sizes = boxes[:, 2:] * stretch.clamp(-1, 1).exp()
+    return torch.cat([middle - sizes / 2, sizes], 1)
+
+
+def drifted(
+    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"]
+) -> Float[Tensor, "B 4"]:
+    """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
+
+    With errors of their own the newest template would always show the target, and a finder would learn to trust it; in
+    a closed loop it shows what the tracker took for the target.
+
+    Args:
+        before: true boxes of the frame before.
+        boxes: true ones of the new frame.
+        believed: what a tracker takes them for.
+
+    Example:
+        >>> box, believed = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
+        >>> 0 <= drifted(box, box, believed)[0, 0] <= 4
+        tensor(True)
+    """
+    share = torch.rand(len(boxes), 1)
+    size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
+    middle = middles(before) + share * (middles(believed) - middles(boxes)) / size * earlier
+    sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
+    return torch.cat([middle - sizes / 2, sizes], 1)
+
+
+def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each sample as it is, mirrored, or with rows and columns swapped, at random.
+
+    Args:
+        batch: square pictures of one size, channels before rows, and boxes.
+    """
+    pictures = {name: batch[name] for name in PICTURES}
+    boxes = {name: batch[name] for name in BOXES}
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    for axis, dim in ((0, -1), (1, -2)):
+        chosen = torch.rand(count) < 0.5
+        pictures = {name: _either(chosen, x.flip(dim), x) for name, x in pictures.items()}
+        for name, box in boxes.items():
+            other = box.clone()
+            other[:, axis] = side - box[:, axis] - box[:, axis + 2]
+            boxes[name] = _either(chosen, other, box)
+    chosen = torch.rand(count) < 0.5
+    pictures = {name: _either(chosen, x.transpose(-1, -2), x) for name, x in pictures.items()}
+    boxes = {name: _either(chosen, x[:, [1, 0, 3, 2]], x) for name, x in boxes.items()}
+    return {**pictures, **boxes}
+
+
+def abroad(batch: dict[str, Tensor], share: float = _ABROAD) -> dict[str, Tensor]:
+    """Some targets before what is around another one of the batch, which itself stands beside them.
+
+    A target that is always seen in its own room is told by the room; and the likeliest thing to take for it is another
+    target.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        share: of the samples.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    other, chosen = torch.randperm(count), torch.rand(count) < share
+    # the other target comes to stand one to two sizes away; where the picture ends it goes on from the other edge
+    angle, far = 2 * torch.pi * torch.rand(count), side * (0.2 + 0.3 * torch.rand(count))
+    columns, rows = (
+        (torch.arange(side) + (far * way).round().long()[:, None]) % side for way in (angle.cos(), angle.sin())
+    )
+    outline = 2 ** (1 + 2 * torch.rand(count, 1)), 1 + 0.2 * torch.rand(count, 1)
+    here, then = (_covered(batch[name], side, *outline) for name in ("box", "box_before"))
+    masks = {"now": here, "before": then, "events": torch.maximum(here, then)}
+    pictures = {}
+    for name, mask in masks.items():
+        own = batch[name].float()
+        around = own[other[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        pictures[name] = _either(chosen, around + mask * (own - around), own)
+    return {**batch, **pictures}
+
+
+def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Tensor, "B 1 S S"]:
+    """1 on targets: ellipses at a power of 2, nearly the boxes themselves at 8; a little wider than these."""
+    half = boxes[:, 2:] / 2
+    x, y = (((torch.arange(side) + 0.5 - boxes[:, i : i + 1]) / half[:, i : i + 1] - 1).abs() / wide for i in (0, 1))
+    away = ((x**power)[:, None, :] + (y**power)[:, :, None]) ** (1 / power)[:, :, None]
+    return torch.sigmoid(8 * (1 - away)).unsqueeze(1)
+
+
+def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
+    """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: the largest change of a side, as a logarithm.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
+    stack = torch.cat([batch[name].float() for name in PICTURES], 1)
+    stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
+    pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
+    boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
+    return {**pictures, **boxes}
+
+
+def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
+    """Some samples as if the target were small, so that fewer pixels show it.
+
+    Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: how many times fewer pixels along a side.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    few = round(side * most ** -torch.rand(()).item())
+    chosen = torch.rand(count) < _COARSE
+
+    def seen(x: Tensor) -> Tensor:
+        small = F.interpolate(x, (few, few), mode="bilinear", align_corners=False)
+        return _either(chosen, F.interpolate(small, (side, side), mode="bilinear", align_corners=False), x)
+
+    return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
+
+
+def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Frames brighter, darker, of another contrast and noisy; events as shares of 1, at times none at all.
+
+    Args:
+        batch: pictures of 0 to 255.
+    """
+    count = len(batch["box"])
+    light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
+    changed = {name: 255 * (batch[name] / 255).pow(gamma) for name in ("now", "before", "told")}
+    noise = 4 * torch.rand(count, 1, 1, 1)
+    for name in ("now", "before"):
+        changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
+    heard = (torch.rand(count, 1, 1, 1) > _SILENT).float()
+    pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
+    return {**batch, **pictures, "events": heard * batch["events"] / 255}
+
+
+def edges(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
+    """Left, top, right and bottom.
+
+    Example:
+        >>> edges(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        [[1.0, 2.0, 4.0, 6.0]]
+    """
+    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+
+
+def middles(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
+    """Of boxes.
+
+    Example:
+        >>> middles(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        [[2.5, 4.0]]
+    """
+    return boxes[:, :2] + boxes[:, 2:] / 2
+
+
+def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
+    return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
+
+
+def _either(chosen: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
