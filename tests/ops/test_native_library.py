@@ -44,10 +44,11 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @needs_library
 def test_structures_have_the_sizes_of_the_library() -> None:
-    sizes = (ctypes.c_int64 * 3)()
+    sizes = (ctypes.c_int64 * 4)()
     native_library.library().steps.spikebridge_sizes(sizes)
     assert list(sizes) == [
-        ctypes.sizeof(kind) for kind in (native_library.Forward, native_library.Backward, native_library.Respond)
+        ctypes.sizeof(kind)
+        for kind in (native_library.Forward, native_library.Backward, native_library.Respond, native_library.LeakySum)
     ]
 
 

@@ -19,7 +19,9 @@ from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
+from spikebridge.ops.change import change, steps_before
 from spikebridge.ops.leaky_sum import last_sum, leaky_sum
+from spikebridge.ops.one_pass import means_of, runs_in_one_pass
 from spikebridge.ops.sequence import serves
 
 
@@ -223,6 +225,9 @@ class Mean(Kernel):
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
     def whole(self, x: Signal, carry: MeanCarry, goes_on: Tensor | None = None) -> tuple[Signal, MeanCarry]:
+        if goes_on is None and runs_in_one_pass(x, carry.num_steps):
+            means, total = means_of(x, carry.total, carry.num_steps)
+            return means, MeanCarry(total, carry.num_steps + len(x))
         sums, total = leaky_sum(x, carry.total, 1.0, goes_on)
         num_steps, passed = leaky_sum(x.new_ones((len(x), *carry.num_steps.shape)), carry.num_steps, 1.0, goes_on)
         return sums.div_(num_steps), MeanCarry(total, passed)
@@ -271,12 +276,15 @@ class Difference(Kernel):
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
 
     def whole(self, x: Signal, carry: DifferenceCarry, goes_on: Tensor | None = None) -> tuple[Signal, DifferenceCarry]:
-        started = carry.started.reshape(-1, *[1] * (x.ndim - 1))
-        before = torch.where(started, carry.last, x[0].unsqueeze(1)).transpose(0, 1)
-        seen = before if self.lag is None else torch.cat([before, x])
-        newest = seen[-len(before) :].transpose(0, 1)
+        last = carry.last.transpose(0, 1)
+        values = change(x, last, carry.started, self.lag)
+        if self.lag is not None and self.lag <= len(x):
+            newest = x[-self.lag :]
+        else:
+            before = steps_before(x[0], last, carry.started)
+            newest = before if self.lag is None else torch.cat([before, x])[-self.lag :]
         # a copy: a state must not keep a long signal alive
-        return x - seen[: len(x)], DifferenceCarry(newest.clone(), torch.ones_like(carry.started))
+        return values, DifferenceCarry(newest.transpose(0, 1).clone(), torch.ones_like(carry.started))
 
     def last(self, x: Signal) -> Step:
         return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

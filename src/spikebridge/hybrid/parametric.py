@@ -13,6 +13,7 @@ from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late, sum_of_sums
+from spikebridge.ops.one_pass import alphas_of, runs_in_one_pass
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -132,6 +133,9 @@ class Alpha(Kernel):
 
     def whole(self, x: Signal, carry: AlphaCarry, goes_on: Tensor | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
+        if goes_on is None and runs_in_one_pass(x, decay, rise):
+            values, first, second = alphas_of(x, carry.first, carry.second, decay, rise)
+            return values, AlphaCarry(first, second)
         # second + first is a leaky sum of first, and second is what a decay leaves of it
         before = carry.second + carry.first
         both, first, _ = sum_of_sums(x, carry.first, before, decay, goes_on)

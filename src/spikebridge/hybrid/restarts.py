@@ -38,14 +38,16 @@ def run_kernel(
         ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
     flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
-    starts = [t for t, flag in enumerate(flags) if flag is not False]
+    starts = [] if restarts is None else [t for t, flag in enumerate(flags) if flag is not False]
     if len(x) == 1 or not kernel.runs_whole(x, carry):
         return _loop(kernel, x, carry, flags)
+    if not starts:
+        return kernel.whole(x, carry if carry is not None else kernel.initial_state(x[0]))
     period = _period(starts, flags)
     if kernel.forgets and not (period and prefers_windows(x)):
-        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags) if starts else None)
+        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags))
         # 0 times what is not finite is not 0: only the loop can forget that
-        return (values, end) if not starts or _is_finite(end) else _loop(kernel, x, carry, flags)
+        return (values, end) if _is_finite(end) else _loop(kernel, x, carry, flags)
     if period:
         return _windows(kernel, x, carry, starts, period)
     if len(x) < LEAST_STRETCH * (len(starts) + 1):

@@ -263,11 +263,13 @@ def _flags(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
 
 def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:
     """Raises where what a stage keeps has another dtype or device than its signal."""
-    place = x.device.type
-    if stage is None or (torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)):
+    if stage is None:
         return
     for value in (*stage._parameters.values(), *stage._buffers.values()):
         if value is not None and (value.dtype != x.dtype or value.device != x.device):
+            place = x.device.type
+            if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
+                return
             raise ShapeError(
                 f"{type(stage).__name__} keeps {value.dtype} on {value.device}, but its signal is {x.dtype} on "
                 f"{x.device}; move one of them with .to()"

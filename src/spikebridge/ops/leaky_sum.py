@@ -7,17 +7,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops import native
+from spikebridge.ops import native_sums
 from spikebridge.ops.cutting import in_block, is_number, time_blocks
 from spikebridge.ops.dispatch import IN_PYTORCH, choose
 from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.native_layout import groups_of
+from spikebridge.ops.one_pass import last_of_sums, runs_in_one_pass, sums_of, wants_gradients
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.rooms import room_for
-from spikebridge.ops.scheme import Memory, Question, Scheme, Value, Values
+from spikebridge.ops.scheme import Memory, Scheme, Value, Values
 from spikebridge.ops.sequence import SINGLE, refuse_second_derivative, run_sequence
 
 SMALL_STEP = 4096  # numbers
+SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
 
 
 def leaky_sum(
@@ -46,6 +48,8 @@ def leaky_sum(
     if goes_on is not None and _is_plain(x, start, decay):
         sums = _sum_of_stretches(x, start, decay, goes_on)
         return sums, sums[-1].clone()
+    if goes_on is None and runs_in_one_pass(x, decay):
+        return sums_of(x, start, decay)
     # in C a decay of its own for every step and neuron would be spread over the batch first
     spread = goes_on is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
@@ -65,16 +69,13 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
         1.75
     """
-    if is_number(decay, 1):
+    native = native_sums.serves(x, decay)
+    if is_number(decay, 1) and (not native or x.numel() < SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
-    learns = _wants_gradients(x, decay)
     # a number's gradient is one product, which PyTorch begins sooner than the native steps
-    if choose(Scheme(), x) is IN_PYTORCH or (learns and not isinstance(decay, Tensor)):
+    if not native or (wants_gradients(x) and not isinstance(decay, Tensor)):
         return last_response(x, powers(decay, x)[1])
-    if not learns:
-        return native.last_sum(x, decay)
-    last: Tensor = _LastSum.apply(x, decay)
-    return last
+    return last_of_sums(x, decay)
 
 
 def sum_of_sums(
@@ -148,13 +149,9 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
     """Whether a sum that begins anew runs in PyTorch alone and without gradients: few operations a step are enough."""
     if x.dtype not in SINGLE or x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    if _wants_gradients(x, start, decay):
+    if wants_gradients(x, start, decay):
         return False
     return choose(Scheme(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
-
-
-def _wants_gradients(*values: Value) -> bool:
-    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -> Tensor:
@@ -166,26 +163,6 @@ def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -
         # the flag is 0 or 1, so that nothing is lost where product and sum are one operation
         before = torch.addcmul(x_t, before, flag, value=factor, out=row)
     return sums
-
-
-class _LastSum(torch.autograd.Function):
-    """In plain C; what the backward pass needs of the sums on the way is worked out again, a few columns at a time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, decay)
-        ctx.shape = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
-        return native.last_sum(x, decay)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        refuse_second_derivative("a kernel")
-        x, decay = ctx.saved_tensors
-        wanted = [n for n, needed in zip(("x", "decay"), ctx.needs_input_grad, strict=True) if needed]
-        start, values = Memory(torch.zeros_like(grad)), Values(decay)
-        question = Question(Scheme(), x, ctx.shape, start, values, None, {"v": grad}, wanted)
-        grads = native.backward_steps(question)
-        return grads.get("x"), grads.get("decay")
 
 
 class _OneStepLate(torch.autograd.Function):

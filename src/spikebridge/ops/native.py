@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.native_layout import Groups, groups_of, layout_of
-from spikebridge.ops.native_library import Backward, Forward, Plan, Respond, Share, Signal, library
+from spikebridge.ops.native_library import Backward, Forward, LeakySum, Plan, Respond, Share, Signal, library
 from spikebridge.ops.native_library import Value as CValue
 from spikebridge.ops.scheme import Memory, Question, Scheme, Trace, Value, Values
 
@@ -77,30 +77,11 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
     y = groups.room_for(x, x)
     kept = groups.room_for(x, x) if keep and scheme.fires else None
     end = start._replace(**{name: _own(m) for name, m in start._asdict().items() if m is not None})
-    _run_forward(scheme, groups, x, (y, kept), end, values)
-    return Trace(y, y if keep and not scheme.fires else kept, end)
-
-
-def last_sum(x: Tensor, decay: Value) -> Tensor:
-    """The leaky sum of a sequence after its last step, from nothing, without those on the way."""
-    groups, last = groups_of(x), x.new_zeros(x.shape[1:])
-    _run_forward(Scheme(), groups, groups.dense(x), (None, None), Memory(last), Values(decay))
-    return last
-
-
-def _run_forward(
-    scheme: Scheme,
-    groups: Groups,
-    x: Tensor,
-    results: tuple[Tensor | None, Tensor | None],
-    memory: Memory,
-    values: Values,
-) -> None:
-    """Writes outputs and membranes where there is room for them, and memory in place."""
     held: list[object] = []
     plan = _plan(scheme, groups, x, values, CHUNK, held)
-    signals = [_signal(signal, groups) for signal in (x, *results)]
-    _run("spikebridge_forward", Forward(plan, *signals, *map(_at, memory)))
+    signals = [_signal(signal, groups) for signal in (x, y, kept)]
+    run("spikebridge_forward", Forward(plan, *signals, *map(_at, end)))
+    return Trace(y, y if keep and not scheme.fires else kept, end)
 
 
 def backward_steps(question: Question) -> dict[str, Tensor]:
@@ -122,7 +103,6 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
         grad_x = out if out is not None and groups.dense(out) is out else groups.room_for(v, start.v)
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
-    histories += v.is_meta and "decay" in wanted
     chunk = CHUNK
     if histories:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
@@ -133,7 +113,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
     job.grad_x = _signal(grad_x, groups)
     job.grad_v, job.grad_i, job.grad_a = map(_at, grads.values())
     sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
-    _run("spikebridge_backward", job)
+    run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
     return results | {
         name: grad for name, grad in {"x": grad_x, **grads}.items() if grad is not None and name in wanted
@@ -156,10 +136,9 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
         offset: which step of `x` the first tap of the first value looks at.
         y: `(T, B, *N)`, dense, or with time inside of the batch.
     """
-    held: list[object] = []
     groups = groups_of(y)
     x = groups.dense(x)
-    job = Respond(_plan(Scheme(), groups, y, Values(0.0), CHUNK, held), _signal(x, groups), _signal(y, groups))
+    job = Respond(plan_of(len(y), groups, CHUNK), _signal(x, groups), _signal(y, groups))
     job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
     if taps[0].numel() == 1:
         numbers, job.taps.step = taps.detach().contiguous(), 1
@@ -168,10 +147,11 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
         numbers = lined_up.expand(len(taps), *x.shape[1:]).contiguous()
         job.taps.step, job.taps.group, job.taps.column = x[0].numel(), groups.num_columns, 1
     job.taps.at = numbers.data_ptr()
-    _run("spikebridge_respond", job)
+    run("spikebridge_respond", job)
 
 
-def _run(name: str, job: Forward | Backward | Respond) -> None:
+def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
+    """Runs a job, on as many threads as its plan says."""
     if getattr(library().steps, name)(ctypes.byref(job)) != 0:
         raise MemoryError("the native steps found no memory to work in")
 
@@ -185,8 +165,8 @@ def _at(tensor: Tensor | None) -> int | None:
 
 
 def _signal(tensor: Tensor | None, groups: Groups) -> Signal:
-    """Where a signal stands whose rows are dense; nowhere if there is none, or none but its shape."""
-    return Signal() if tensor is None or tensor.is_meta else Signal(tensor.data_ptr(), *groups.strides(tensor))
+    """Where a signal stands whose rows are dense; nowhere if there is none."""
+    return Signal() if tensor is None else Signal(tensor.data_ptr(), *groups.strides(tensor))
 
 
 def _plan(scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int, held: list[object]) -> Plan:
@@ -199,9 +179,20 @@ def _plan(scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int,
     if tensors:
         plan = Plan.from_buffer_copy(plan)
         for name, value in tensors.items():
-            _point(plan.values[Values._fields.index(name)], value, x, groups, held)
+            point(plan.values[Values._fields.index(name)], value, x, groups, held)
         if "v_leak" in tensors:
-            _point(plan.values[BASE], tensors["v_leak"], x, groups, held)
+            point(plan.values[BASE], tensors["v_leak"], x, groups, held)
+    return plan
+
+
+def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int | None = None) -> Plan:
+    """The plan for a signal, as yet without a neuron."""
+    plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
+    team, num_columns = library().team, groups.number * groups.num_columns
+    threads = torch.get_num_threads() if threads is None else threads
+    plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
+    plan.team = team
+    plan.chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
     return plan
 
 
@@ -210,11 +201,7 @@ def _plan_of_numbers(
     scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
-    plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
-    team, num_columns = library().team, groups.number * groups.num_columns
-    plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
-    plan.team = team
-    plan.chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
+    plan = plan_of(num_steps, groups, chunk, threads)
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
@@ -235,8 +222,19 @@ def _reset(scheme: Scheme, values: Values) -> int:
     return TO_ZERO if values.v_reset == 0 else TO_VALUE
 
 
-def _point(place: CValue, value: Tensor, x: Tensor, groups: Groups, held: list[object]) -> None:
-    """Lets a value of the plan point to its numbers: one for all, one a step, one a column, or one for each element."""
+def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[object]) -> None:
+    """Lets a value point to its numbers: one for all, one a step, one a column, or one for each element.
+
+    Args:
+        place: what shall point there.
+        value: a number, or a tensor that lines up from the right with the signal.
+        x: the signal.
+        groups: the rows of its steps.
+        held: keeps alive what is pointed to.
+    """
+    if not isinstance(value, Tensor):
+        _point_at(place, value, held)
+        return
     value = value.detach()
     if _point_to_number(place, value, held):
         return
@@ -260,10 +258,14 @@ def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:
     """The same for what is one number, if it is."""
     if value.numel() > 1 and any(value.stride()):
         return False
-    number = ctypes.c_float(value[(0,) * value.ndim].item())
+    _point_at(place, value[(0,) * value.ndim].item(), held)
+    return True
+
+
+def _point_at(place: CValue, value: float, held: list[object]) -> None:
+    number = ctypes.c_float(value)
     place.at, place.step, place.group, place.column = ctypes.addressof(number), 0, 0, 0
     held.append(number)
-    return True
 
 
 def _point_to_rows(place: CValue, signal: Tensor, groups: Groups, held: list[object]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 3  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 4  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
 
 
@@ -80,6 +80,18 @@ class Respond(ctypes.Structure):
         *[(name, Signal) for name in ("x", "y")],
         *[(name, ctypes.c_int64) for name in ("num_given", "offset", "num_taps")],
         ("taps", Value),
+    ]
+
+
+class LeakySum(ctypes.Structure):
+    """`LeakySum` of native.h."""
+
+    _fields_ = [
+        ("plan", Plan),
+        ("form", ctypes.c_int64),
+        *[(name, Signal) for name in ("x", "y")],
+        *[(name, ctypes.c_void_p) for name in ("first", "second")],
+        *[(name, Value) for name in ("decay", "factor")],
     ]
 
 

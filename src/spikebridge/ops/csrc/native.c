@@ -1,20 +1,7 @@
 /* Whole sequences in chunks of columns: a chunk runs through all its steps while its memory stays near the processor. */
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "native.h"
+#include "chunks.h"
 #include "step.h"
-#include "team.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
-enum {
-    LINE = 16,              /* floats in a cache line */
-    LARGE = 4 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
-};
 
 int spikebridge_version(void)
 {
@@ -26,78 +13,13 @@ void spikebridge_sizes(int64_t *sizes)
     sizes[0] = sizeof(Forward);
     sizes[1] = sizeof(Backward);
     sizes[2] = sizeof(Respond);
+    sizes[3] = sizeof(LeakySum);
 }
 
-/* A chunk of the columns of a group, and the rows of its scratch memory that are taken. */
-typedef struct {
-    const Plan *plan;
-    int64_t index, group, first, num_columns;
-    float *scratch;
-} Chunk;
-
-static float *take_row(Chunk *chunk)
-{
-    float *row = chunk->scratch;
-    chunk->scratch += chunk->plan->chunk;
-    return row;
-}
-
-static void write_past_caches(float *to, const float *from, int64_t n)
-{
-#if defined(__SSE2__)
-    for (; n > 0 && ((uintptr_t)to & 15) != 0; n--)
-        *to++ = *from++;
-    for (; n >= 4; n -= 4, to += 4, from += 4)
-        _mm_stream_ps(to, _mm_loadu_ps(from));
-    for (; n > 0; n--)
-        *to++ = *from++;
-#else
-    memcpy(to, from, (size_t)n * sizeof(float));
-#endif
-}
-
-static int is_large(const Plan *plan)
-{
-    return plan->num_steps * plan->num_groups * plan->num_columns * (int64_t)sizeof(float) > LARGE;
-}
-
-/* Where the row of a chunk stands at step t of a signal. */
-static float *row_of(const Signal *signal, const Chunk *chunk, int64_t t)
-{
-    return signal->at == NULL ? NULL : signal->at + t * signal->step + chunk->group * signal->group + chunk->first;
-}
-
-/* The same in dense memory, which has one step. */
-static int64_t place(const Chunk *chunk)
-{
-    return chunk->group * chunk->plan->num_columns + chunk->first;
-}
-
-static float *in_memory(float *memory, const Chunk *chunk)
-{
-    return memory == NULL ? NULL : memory + place(chunk);
-}
-
+/* Where the row of a chunk stands at step t of dense memory. */
 static float *in_dense(float *steps, const Chunk *chunk, int64_t t)
 {
     return steps + t * chunk->plan->num_groups * chunk->plan->num_columns + place(chunk);
-}
-
-/* Asks for a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
-static void fetch(const float *row, int64_t n)
-{
-#if defined(__GNUC__)
-    for (int64_t c = 0; c < n; c += LINE)
-        __builtin_prefetch(row + c);
-#else
-    (void)row, (void)n;
-#endif
-}
-
-static void fill(float *row, float number, int64_t n)
-{
-    for (int64_t c = 0; c < n; c++)
-        row[c] = number;
 }
 
 static int has_rows(const Plan *plan)
@@ -106,19 +28,6 @@ static int has_rows(const Plan *plan)
         if (plan->values[k].column != 0)
             return 1;
     return 0;
-}
-
-/* A value at step t as a row: the caller's own, or its number in each column of `filled`; or, without that, the number. */
-static const float *row_at(const Value *value, const Chunk *chunk, int64_t t, float *filled)
-{
-    const float *at = value->at + t * value->step + chunk->group * value->group;
-    if (value->column != 0)
-        return at + chunk->first;
-    if (filled == NULL)
-        return at;
-    if (value->step != 0)
-        fill(filled, *at, chunk->num_columns);
-    return filled;
 }
 
 /* Rows for the numbers that do not change; NULL where a number is enough. */
@@ -152,8 +61,8 @@ static void forward_chunk(const void *data, Chunk *chunk)
     const Forward *job = data;
     const Plan *plan = &job->plan;
     const int rows = has_rows(plan), past = is_large(plan);
-    void (*run)(const Step *) =
-        spikebridge_rows()->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
+    const Rows *use = spikebridge_rows();
+    void (*run)(const Step *) = use->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
     const int64_t n = chunk->num_columns;
     float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk);
     Step step = {.num_columns = n, .v = in_memory(job->v, chunk)};
@@ -172,9 +81,9 @@ static void forward_chunk(const void *data, Chunk *chunk)
             step.kept = step.y; /* the membrane is the output */
         run(&step);
         if (past && y != NULL)
-            write_past_caches(y, step.y, n);
+            use->write_past_caches(y, step.y, n);
         if (past && kept != NULL)
-            write_past_caches(kept, step.kept, n);
+            use->write_past_caches(kept, step.kept, n);
     }
 }
 
@@ -234,7 +143,7 @@ typedef struct {
     const Backward *job;
     const Rows *use;
     Sums sums;
-    History currents, adaptations, membranes;
+    History currents, adaptations;
     int rows;
     float *filled[NUM_VALUES];
     float *late; /* room for the resting value of the step after */
@@ -249,11 +158,6 @@ static int wants(const Backward *job, int k)
 static int wants_currents(const Backward *job)
 {
     return job->grad_i != NULL && (wants(job, R) || wants(job, DECAY_SYN));
-}
-
-static int lacks_membranes(const Backward *job)
-{
-    return job->kept.at == NULL && wants(job, DECAY);
 }
 
 /* Rows for all steps of a chunk, where they are needed. */
@@ -271,13 +175,9 @@ static History take_history(const float *start, Chunk *chunk, int needed)
 static void recall(Pass *pass, Chunk *chunk, Step *step)
 {
     const Backward *job = pass->job;
-    float *membrane = take_row(chunk);
     pass->currents = take_history(job->start_i, chunk, wants_currents(job));
     pass->adaptations = take_history(job->start_a, chunk, job->grad_a != NULL);
-    pass->membranes = take_history(job->start_v, chunk, lacks_membranes(job));
-    if (pass->membranes.rows != NULL)
-        memcpy(membrane, pass->membranes.start, (size_t)chunk->num_columns * sizeof(float));
-    else if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
+    if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
         return;
     for (int64_t t = 0; t < job->plan.num_steps; t++) {
         read_values(step, chunk, 1, t, pass->filled);
@@ -287,11 +187,6 @@ static void recall(Pass *pass, Chunk *chunk, Step *step)
             pass->use->current(step, after(&pass->currents, t - 1), (float *)after(&pass->currents, t));
         if (pass->adaptations.rows != NULL)
             pass->use->adaptation(step, after(&pass->adaptations, t - 1), (float *)after(&pass->adaptations, t));
-        if (pass->membranes.rows != NULL) {
-            step->v = membrane;
-            step->kept = step->y = (float *)after(&pass->membranes, t);
-            pass->use->forward[kind(1, 0, 0, NEVER)](step);
-        }
     }
 }
 
@@ -387,7 +282,7 @@ static void backward_chunk(const void *data, Chunk *chunk)
     void (*run)(const Step *) = pass.use->backward[kind(pass.rows, current, adapts, plan->reset)];
     for (int64_t t = plan->num_steps - 1; t >= 0; t--) {
         read_values(&step, chunk, pass.rows, t, pass.filled);
-        step.kept = pass.membranes.rows == NULL ? row_of(&job->kept, chunk, t) : (float *)after(&pass.membranes, t);
+        step.kept = row_of(&job->kept, chunk, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
         if (t > 0) {
             if (job->kept.at != NULL && (plan->reset != NEVER || wants(job, DECAY)))
@@ -412,7 +307,7 @@ static void backward_chunk(const void *data, Chunk *chunk)
         if (shares)
             share_of_charge(&pass, chunk, &step, t);
         if (past)
-            write_past_caches(row_of(&job->grad_x, chunk, t), step.grad_x, n);
+            pass.use->write_past_caches(row_of(&job->grad_x, chunk, t), step.grad_x, n);
     }
     share_of_decay(&pass, chunk, &step, step.grad_u, 0);
     give_sums(&pass.sums, chunk);
@@ -425,7 +320,8 @@ static void respond_chunk(const void *data, Chunk *chunk)
     const Respond *job = data;
     const Plan *plan = &job->plan;
     const int past = is_large(plan), rows = job->taps.column != 0;
-    void (*add)(float *, const float *const *, const float *const *, int64_t) = spikebridge_rows()->add_taps[rows];
+    const Rows *use = spikebridge_rows();
+    void (*add)(float *, const float *const *, const float *const *, int64_t) = use->add_taps[rows];
     const int64_t n = chunk->num_columns;
     float *y_row = take_row(chunk), *zeros = take_row(chunk);
     fill(zeros, 0.0f, n);
@@ -447,81 +343,37 @@ static void respond_chunk(const void *data, Chunk *chunk)
             add(y, given, taps, n);
         }
         if (past)
-            write_past_caches(row_of(&job->y, chunk, t), y, n);
+            use->write_past_caches(row_of(&job->y, chunk, t), y, n);
     }
-}
-
-/* A job of any kind, shared out between threads. */
-typedef struct {
-    const void *job;
-    const Plan *plan;
-    void (*run)(const void *job, Chunk *chunk);
-    int64_t scratch, num_chunks;
-    int64_t next; /* the chunk that nobody has taken yet */
-    int failed;
-} Shared;
-
-static int64_t chunks_of_group(const Plan *plan)
-{
-    return (plan->num_columns + plan->chunk - 1) / plan->chunk;
-}
-
-/* One thread's part: takes chunks until none is left. */
-static void work(void *data)
-{
-    Shared *shared = data;
-    const Plan *plan = shared->plan;
-    float *memory = malloc((size_t)(shared->scratch + LINE) * sizeof(float));
-    if (memory == NULL) {
-        shared->failed = 1;
-        return;
-    }
-    float *aligned = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-    for (int64_t index; (index = take_next(&shared->next)) < shared->num_chunks;) {
-        const int64_t of_group = chunks_of_group(plan), group = index / of_group;
-        const int64_t first = index % of_group * plan->chunk, left = plan->num_columns - first;
-        Chunk chunk = {plan, index, group, first, left < plan->chunk ? left : plan->chunk, aligned};
-        shared->run(shared->job, &chunk);
-    }
-    free(memory);
-#if defined(__SSE2__)
-    _mm_sfence(); /* what was written past the caches is there for all threads */
-#endif
-}
-
-static int share_out(Shared *shared)
-{
-    const Plan *plan = shared->plan;
-    shared->num_chunks = plan->num_groups * chunks_of_group(plan);
-#if defined(__GNUC__)
-    const int64_t most = plan->num_threads < shared->num_chunks ? plan->num_threads : shared->num_chunks;
-    if (plan->team != NULL && most > 1) {
-        plan->team(work, shared, (unsigned)most, 0);
-        return shared->failed;
-    }
-#endif
-    work(shared);
-    return shared->failed;
 }
 
 int spikebridge_forward(const Forward *job)
 {
-    Shared shared = {.job = job, .plan = &job->plan, .run = forward_chunk};
-    shared.scratch = FORWARD_ROWS * job->plan.chunk;
-    return share_out(&shared);
+    return spikebridge_share_out(&job->plan, job, forward_chunk, FORWARD_ROWS * job->plan.chunk);
 }
 
 int spikebridge_backward(const Backward *job)
 {
-    Shared shared = {.job = job, .plan = &job->plan, .run = backward_chunk};
-    const int64_t histories = wants_currents(job) + (job->grad_a != NULL) + lacks_membranes(job);
-    shared.scratch = (BACKWARD_ROWS + histories * job->plan.num_steps) * job->plan.chunk;
-    return share_out(&shared);
+    const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
+    const int64_t rows = BACKWARD_ROWS + histories * job->plan.num_steps;
+    return spikebridge_share_out(&job->plan, job, backward_chunk, rows * job->plan.chunk);
 }
 
 int spikebridge_respond(const Respond *job)
 {
-    Shared shared = {.job = job, .plan = &job->plan, .run = respond_chunk};
-    shared.scratch = RESPOND_ROWS * job->plan.chunk;
-    return share_out(&shared);
+    return spikebridge_share_out(&job->plan, job, respond_chunk, RESPOND_ROWS * job->plan.chunk);
+}
+
+enum { SUMS_ROWS = 3 };
+
+static void sums_chunk(const void *data, Chunk *chunk)
+{
+    const LeakySum *job = data;
+    const int rows = job->decay.column != 0 || job->factor.column != 0;
+    spikebridge_rows()->sums[rows * NUM_FORMS + job->form](job, chunk);
+}
+
+int spikebridge_sum(const LeakySum *job)
+{
+    return spikebridge_share_out(&job->plan, job, sums_chunk, SUMS_ROWS * job->plan.chunk);
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 3
+#define SPIKEBRIDGE_VERSION 4
 
 /* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
@@ -60,8 +60,8 @@ typedef struct {
 /* The gradients of the memory are in place: of the last, then of the first. */
 typedef struct {
     Plan plan;
-    Signal x;    /* nothing where not needed */
-    Signal kept; /* of a neuron that does not fire it may be nothing: what is needed of it is worked out again from x */
+    Signal x; /* nothing where not needed */
+    Signal kept;
     const float *start_v, *start_i, *start_a;
     Value grad_y; /* at is NULL for zeros */
     Signal grad_x; /* nothing where not wanted */
@@ -78,8 +78,31 @@ typedef struct {
     Value taps;                          /* a step is a tap */
 } Respond;
 
+/* Sums without a neuron: what is remembered, `first` and `second`, and given at a step, y, with d for the decay and k for
+   the factor. Forms "backward" are their gradients, from the last step to the first: signals have negative strides. */
+enum {
+    SUM, /* first = d first + x, which is given */
+    SUM_BACKWARD,
+    LAST,           /* the same sum, and nothing is given */
+    LAST_AND_SLOPE, /* the same; second is the derivative of first by d */
+    MEAN,           /* first = first + x, given over the number of steps, of which k were before */
+    MEAN_BACKWARD,
+    ALPHA, /* second = d (second + first), given k times; then first = d first + x */
+    ALPHA_BACKWARD,
+    NUM_FORMS
+};
+
+/* Memory is in place: before, then after. */
+typedef struct {
+    Plan plan; /* of its numbers none is read */
+    int64_t form;
+    Signal x, y;
+    float *first, *second;
+    Value decay, factor; /* of the first step, and so of all */
+} LeakySum;
+
 int spikebridge_version(void);
-void spikebridge_sizes(int64_t *sizes); /* of Forward, Backward and Respond, to compare with the caller's */
+void spikebridge_sizes(int64_t *sizes); /* of Forward, Backward, Respond and LeakySum, to compare with the caller's */
 /* The set of instructions that this processor runs; and, for tests, the widest to use: 0 is plain C. */
 const char *spikebridge_instructions(void);
 void spikebridge_use_at_most(int64_t set);
@@ -88,5 +111,6 @@ void spikebridge_use_at_most(int64_t set);
 int spikebridge_forward(const Forward *job);
 int spikebridge_backward(const Backward *job);
 int spikebridge_respond(const Respond *job);
+int spikebridge_sum(const LeakySum *job);
 
 #endif

@@ -2,12 +2,18 @@
 
 #include "step.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #define FOUR(F, rows) F(rows, 0) F(rows, 1) F(rows, 2) F(rows, 3)
 #define EVERY_PAIR(F) FOUR(F, 0) FOUR(F, 1)
 #define RESETS(F, rows, current, adapts) \
     F(rows, current, adapts, 0) F(rows, current, adapts, 1) F(rows, current, adapts, 2) F(rows, current, adapts, 3)
 #define NEURONS(F, rows) RESETS(F, rows, 0, 0) RESETS(F, rows, 0, 1) RESETS(F, rows, 1, 0) RESETS(F, rows, 1, 1)
 #define EVERY_NEURON(F) NEURONS(F, 0) NEURONS(F, 1)
+#define FORMS(F, rows) FOUR(F, rows) F(rows, 4) F(rows, 5) F(rows, 6) F(rows, 7)
+#define EVERY_FORM(F) FORMS(F, 0) FORMS(F, 1)
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
@@ -23,9 +29,26 @@
 #define INDEPENDENT
 #endif
 
+/* A value that stays the same at all steps as a row. */
+static const float *as_row(const Value *value, Chunk *chunk)
+{
+    if (value->column != 0)
+        return row_at(value, chunk, 0, NULL);
+    float *row = take_row(chunk);
+    fill(row, *value->at, chunk->num_columns);
+    return row;
+}
+
+/* What is written past the caches goes there LANES numbers at once: best a whole line. */
 #define NAME(name) name##_plain
+#if defined(__SSE2__)
+#define LANES 4
+#define STORE_PAST_CACHES(to, from) _mm_stream_ps(to, _mm_loadu_ps(from))
+#else
+#define LANES 1
+#define STORE_PAST_CACHES(to, from) *(to) = *(from)
+#endif
 #include "rows.h"
-#undef NAME
 
 #if defined(__x86_64__) && defined(__clang__)
 #define WIDE 1
@@ -38,8 +61,9 @@
 
 #ifdef WIDE
 #define NAME(name) name##_avx2
+#define LANES 8
+#define STORE_PAST_CACHES(to, from) _mm256_stream_ps(to, _mm256_loadu_ps(from))
 #include "rows.h"
-#undef NAME
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512"))), \
@@ -50,8 +74,9 @@
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512")
 #endif
 #define NAME(name) name##_avx512
+#define LANES 16
+#define STORE_PAST_CACHES(to, from) _mm512_stream_ps(to, _mm512_loadu_ps(from))
 #include "rows.h"
-#undef NAME
 #ifdef __clang__
 #pragma clang attribute pop
 #else

@@ -3,6 +3,18 @@
 
    The order of the operations is that of the step functions of neurons/: their results are met to the bit. */
 
+static void NAME(write_past_caches)(float *to, const float *from, int64_t n)
+{
+    for (; n > 0 && (uintptr_t)to % (LANES * sizeof(float)) != 0; n--)
+        *to++ = *from++;
+    for (; n >= LANES; n -= LANES, to += LANES, from += LANES)
+        STORE_PAST_CACHES(to, from);
+    for (; n > 0; n--)
+        *to++ = *from++;
+}
+
+#include "sums.h"
+
 /* `rows` is known to the compiler: a row of numbers, one a column, or one number for all. */
 #define READ(K)                                        \
     const float *restrict row_##K = step->values[K]; \
@@ -261,6 +273,8 @@ static const Rows NAME(all_rows) = {
     .add_product = NAME(add_product),
     .add_lost = NAME(add_lost),
     .add_taps = {NAME(taps_numbers), NAME(taps_rows)},
+    .sums = NAME(all_sums),
+    .write_past_caches = NAME(write_past_caches),
 };
 
 #undef FORWARD
@@ -271,3 +285,6 @@ static const Rows NAME(all_rows) = {
 #undef BACKWARD_NAME
 #undef FIRE_NAME
 #undef LEFT_NAME
+#undef NAME
+#undef LANES
+#undef STORE_PAST_CACHES

@@ -2,6 +2,7 @@
 #ifndef SPIKEBRIDGE_STEP_H
 #define SPIKEBRIDGE_STEP_H
 
+#include "chunks.h"
 #include "native.h"
 
 typedef struct {
@@ -17,6 +18,14 @@ typedef struct {
     float width, slope, through;
 } Step;
 
+/* The same for sums. */
+typedef struct {
+    int64_t num_columns;
+    const float *x, *decay, *factor;
+    float *y, *first, *second;
+    float steps;
+} SumRow;
+
 typedef struct {
     void (*forward[32])(const Step *);  /* by rows, current, adapts, reset */
     void (*backward[32])(const Step *);
@@ -30,6 +39,8 @@ typedef struct {
     void (*add_lost)(float *, const float *, const float *, int64_t);
     /* adds four products of a row with a number, or with a row */
     void (*add_taps[2])(float *, const float *const *, const float *const *, int64_t);
+    void (*write_past_caches)(float *to, const float *from, int64_t num_columns);
+    void (*const *sums)(const LeakySum *, Chunk *); /* whole chunks, by rows, form */
 } Rows;
 
 /* The widest rows that this processor can run. */

@@ -1,0 +1,83 @@
+/* Chunks of columns: each runs through all steps while its memory stays near the processor, and threads share them. */
+#ifndef SPIKEBRIDGE_CHUNKS_H
+#define SPIKEBRIDGE_CHUNKS_H
+
+#include <stddef.h>
+
+#include "native.h"
+
+enum {
+    LINE = 16,              /* floats in a cache line */
+    LARGE = 4 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
+};
+
+/* A chunk of the columns of a group, and the rows of its scratch memory that are taken. */
+typedef struct {
+    const Plan *plan;
+    int64_t index, group, first, num_columns;
+    float *scratch;
+} Chunk;
+
+/* Runs all chunks of a plan, each with room for `scratch` numbers; 1 where there was not enough memory. */
+int spikebridge_share_out(const Plan *plan, const void *job, void (*run)(const void *job, Chunk *chunk), int64_t scratch);
+
+static inline float *take_row(Chunk *chunk)
+{
+    float *row = chunk->scratch;
+    chunk->scratch += chunk->plan->chunk;
+    return row;
+}
+
+static inline int is_large(const Plan *plan)
+{
+    return plan->num_steps * plan->num_groups * plan->num_columns * (int64_t)sizeof(float) > LARGE;
+}
+
+/* Where the row of a chunk stands at step t of a signal. */
+static inline float *row_of(const Signal *signal, const Chunk *chunk, int64_t t)
+{
+    return signal->at == NULL ? NULL : signal->at + t * signal->step + chunk->group * signal->group + chunk->first;
+}
+
+/* The same in dense memory, which has one step. */
+static inline int64_t place(const Chunk *chunk)
+{
+    return chunk->group * chunk->plan->num_columns + chunk->first;
+}
+
+static inline float *in_memory(float *memory, const Chunk *chunk)
+{
+    return memory == NULL ? NULL : memory + place(chunk);
+}
+
+/* Asks for a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
+static inline void fetch(const float *row, int64_t n)
+{
+#if defined(__GNUC__)
+    for (int64_t c = 0; c < n; c += LINE)
+        __builtin_prefetch(row + c);
+#else
+    (void)row, (void)n;
+#endif
+}
+
+static inline void fill(float *row, float number, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++)
+        row[c] = number;
+}
+
+/* A value at step t as a row: the caller's own, or its number in each column of `filled`; or, without that, the number. */
+static inline const float *row_at(const Value *value, const Chunk *chunk, int64_t t, float *filled)
+{
+    const float *at = value->at + t * value->step + chunk->group * value->group;
+    if (value->column != 0)
+        return at + chunk->first;
+    if (filled == NULL)
+        return at;
+    if (value->step != 0)
+        fill(filled, *at, chunk->num_columns);
+    return filled;
+}
+
+#endif

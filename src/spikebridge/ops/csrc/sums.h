@@ -1,0 +1,81 @@
+/* A chunk of sums through all its steps, each read and written once. Included once for every set of instructions, with
+   NAME() giving the functions names of their own; so there is no include guard.
+
+   The order of the operations is that of the step functions of hybrid/: their results are met to the bit. */
+
+INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
+{
+    const float *restrict x = row->x, *restrict decays = row->decay, *restrict factors = row->factor;
+    float *restrict y = row->y, *restrict first = row->first, *restrict second = row->second;
+    const float one_decay = *decays, one_factor = *factors, steps = row->steps;
+    INDEPENDENT
+    for (int64_t c = 0; c < row->num_columns; c++) {
+        const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
+        const float f = first[c];
+        if (form == SUM || form == LAST) {
+            first[c] = f * decay + x[c];
+            if (form == SUM)
+                y[c] = first[c];
+        } else if (form == SUM_BACKWARD) {
+            const float both = f + x[c];
+            y[c] = both;
+            first[c] = both * decay;
+        } else if (form == LAST_AND_SLOPE) {
+            second[c] = second[c] * decay + f;
+            first[c] = f * decay + x[c];
+        } else if (form == MEAN) {
+            first[c] = f + x[c];
+            y[c] = first[c] / (factor + steps);
+        } else if (form == MEAN_BACKWARD) {
+            first[c] = f + x[c] / (factor + steps);
+            y[c] = first[c];
+        } else if (form == ALPHA) {
+            const float late = (second[c] + f) * decay;
+            second[c] = late;
+            y[c] = late * factor;
+            first[c] = f * decay + x[c];
+        } else {
+            const float both = (second[c] + x[c] * factor) * decay;
+            second[c] = both;
+            y[c] = f;
+            first[c] = f * decay + both;
+        }
+    }
+}
+
+INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
+{
+    const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns;
+    const int past = is_large(&job->plan) && form != LAST && form != LAST_AND_SLOPE;
+    float *y_row = take_row(chunk);
+    SumRow row = {.num_columns = n, .decay = row_at(&job->decay, chunk, 0, NULL)};
+    row.factor = row_at(&job->factor, chunk, 0, NULL);
+    if (rows) {
+        row.decay = as_row(&job->decay, chunk);
+        row.factor = as_row(&job->factor, chunk);
+    }
+    row.first = in_memory(job->first, chunk);
+    row.second = in_memory(job->second, chunk);
+    for (int64_t t = 0; t < num_steps; t++) {
+        float *y = row_of(&job->y, chunk, t);
+        row.x = row_of(&job->x, chunk, t);
+        if (t + 1 < num_steps)
+            fetch(row_of(&job->x, chunk, t + 1), n);
+        row.y = past ? y_row : y;
+        row.steps = (float)(form == MEAN_BACKWARD ? num_steps - t : t + 1);
+        NAME(sums_row)(&row, rows, form);
+        if (past)
+            NAME(write_past_caches)(y, y_row, n);
+    }
+}
+
+#define SUMS(rows, form) \
+    static void NAME(sums_##rows##form)(const LeakySum *job, Chunk *chunk) { NAME(sums_chunk)(job, chunk, rows, form); }
+#define SUMS_NAME(rows, form) NAME(sums_##rows##form),
+
+EVERY_FORM(SUMS)
+
+static void (*const NAME(all_sums)[])(const LeakySum *, Chunk *) = {EVERY_FORM(SUMS_NAME)};
+
+#undef SUMS
+#undef SUMS_NAME

@@ -1,0 +1,165 @@
+"""Means, leaky sums and alpha functions of a whole sequence in one pass, with gradients that take one more.
+
+All of them are linear, so a gradient is a sum of the same kind, from the last step to the first.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.ops.native_layout import groups_of
+from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
+from spikebridge.ops.scheme import Value
+from spikebridge.ops.sequence import refuse_second_derivative
+
+BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
+
+
+def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
+    """Whether the sums of this file are there for a signal, with numbers that nobody trains."""
+    return (
+        not (torch.compiler.is_compiling() or wants_gradients(*numbers)) and serves(x, *numbers) and keeps_its_place(x)
+    )
+
+
+def sums_of(
+    x: Float[Tensor, "T B *N"], start: Float[Tensor, "B *N"], decay: Value = 1.0
+) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
+    """`h[t] = decay h[t - 1] + x[t]`, and the last of them in memory of its own.
+
+    Args:
+        x: a signal that `runs_in_one_pass`.
+        start: the sum before the first step.
+        decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`.
+    """
+    y, last = _all(Form.SUM, x, decay, 1.0, start)
+    return y, last
+
+
+def means_of(
+    x: Float[Tensor, "T B *N"], total: Float[Tensor, "B *N"], num_steps: Value
+) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
+    """The mean of all steps so far, and the sum of all.
+
+    Args:
+        x: a signal that `runs_in_one_pass`.
+        total: the sum before the first step.
+        num_steps: over how many steps, a number or `(B, 1, ...)`.
+    """
+    y, last = _all(Form.MEAN, x, 1.0, num_steps, total)
+    return y, last
+
+
+def alphas_of(
+    x: Float[Tensor, "T B *N"], first: Float[Tensor, "B *N"], second: Float[Tensor, "B *N"], decay: Value, rise: Value
+) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
+    """`second = decay (second + first)`, given `rise` times, and then `first = decay first + x`; and the last of both.
+
+    Args:
+        x: a signal that `runs_in_one_pass`.
+        first: before the first step.
+        second: before the first step.
+        decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`.
+        rise: the same.
+    """
+    y, first, second = _all(Form.ALPHA, x, decay, rise, first, second)
+    return y, first, second
+
+
+def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *N"]:
+    """The last of the leaky sums from nothing: no other is ever in memory.
+
+    Args:
+        x: a signal that `native_sums.serves`.
+        decay: as in `sums_of`; it may be trained.
+    """
+    if not wants_gradients(x, decay):
+        return _last(x, decay, None)
+    last: Tensor = _Last.apply(x, torch.as_tensor(decay))
+    return last
+
+
+def wants_gradients(*values: Value) -> bool:
+    """Whether a gradient goes to one of some values."""
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+def _all(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
+    """All steps, and what is remembered after them."""
+    way = _OnePass.apply if wants_gradients(x, *start) else _forward
+    found: tuple[Tensor, ...] = way(form, x, decay, factor, *start)
+    return found
+
+
+def _forward(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
+    groups = groups_of(x)
+    y = groups.room_for(x, x)
+    memory = [_own(m) for m in start]
+    run(form, groups, x, y, *memory, decay=decay, factor=factor)
+    return y, *memory
+
+
+class _OnePass(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
+        ctx.form, ctx.like = form, _shape_of(x)
+        ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)])
+        ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
+        ctx.set_materialize_grads(False)
+        return _forward(form, x, decay, factor, *start)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *grads_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("a kernel")
+        some = next((g for g in (grad, *grads_last) if g is not None), None)
+        if some is None:
+            return (None,) * (4 + len(grads_last))
+        decay, factor = (n if t is None else t for t, n in zip(ctx.saved_tensors, ctx.numbers, strict=True))
+        if grad is None:
+            grad = some.new_zeros(()).expand(ctx.like.shape)
+        memory = [some.new_zeros(ctx.like.shape[1:]) if g is None else _own(g) for g in grads_last]
+        groups = groups_of(ctx.like)
+        grad_x = groups.room_for(ctx.like, some)
+        run(BACKWARD[ctx.form], groups, grad, grad_x, *memory, decay=decay, factor=factor, backwards=True)
+        return None, grad_x, None, None, *memory
+
+
+class _Last(torch.autograd.Function):
+    """What the gradient of the decay needs is summed beside, so that the signal need not be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
+        slope = x.new_zeros(x.shape[1:]) if ctx.needs_input_grad[1] else None
+        ctx.like = _shape_of(x)
+        ctx.save_for_backward(slope, decay)
+        return _last(x, decay, slope)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_second_derivative("a kernel")
+        slope, decay = ctx.saved_tensors
+        grad_x = grad_decay = None
+        if ctx.needs_input_grad[0]:
+            groups, nothing = groups_of(ctx.like), grad.new_zeros(()).expand(ctx.like.shape)
+            grad_x = groups.room_for(ctx.like, grad)
+            run(Form.SUM_BACKWARD, groups, nothing, grad_x, _own(grad), decay=decay, backwards=True)
+        if slope is not None:
+            grad_decay = (grad * slope).sum_to_size(decay.shape)
+        return grad_x, grad_decay
+
+
+def _last(x: Tensor, decay: Value, slope: Tensor | None) -> Tensor:
+    last = x.new_zeros(x.shape[1:])
+    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups_of(x), x, None, last, slope, decay=decay)
+    return last
+
+
+def _shape_of(x: Tensor) -> Tensor:
+    """Shape, strides and dtype, without numbers."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+
+
+def _own(memory: Tensor) -> Tensor:
+    return memory.clone(memory_format=torch.contiguous_format)

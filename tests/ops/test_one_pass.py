@@ -1,0 +1,181 @@
+"""Sums in one pass beside the loop over their steps: values to the bit, and gradients."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
+from spikebridge.hybrid.parametric import AlphaCarry, alpha_step, exponential_step
+from spikebridge.ops import native, without_native
+from spikebridge.ops.change import change
+from spikebridge.ops.native_library import library
+from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
+
+needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
+SHAPES = {
+    "one number": (1, 1, 1),
+    "odd": (7, 3, 5),
+    "images": (5, 2, 3, 4, 9),
+    "many chunks": (3, 2, 1037),
+    "larger than caches": (40, 3, 9001),
+}
+FORMS = ["sum", "mean", "alpha"]
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+@pytest.fixture(params=["widest", "AVX2", "plain C"])
+def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    use_at_most = library().steps.spikebridge_use_at_most
+    use_at_most({"widest": 2, "AVX2": 1, "plain C": 0}[request.param])
+    yield
+    use_at_most(2)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def fast(form: str, x: Tensor, start: list[Tensor], number: Tensor | float) -> tuple[Tensor, ...]:
+    if form == "sum":
+        return sums_of(x, start[0], number)
+    if form == "mean":
+        return means_of(x, start[0], 2.0)
+    return alphas_of(x, start[0], start[1], number, number)
+
+
+def looped(form: str, x: Tensor, start: list[Tensor], number: Tensor | float) -> tuple[Tensor, ...]:
+    if form == "sum":
+        step, carry = partial(exponential_step, decay=number), SumCarry(start[0])
+    elif form == "mean":
+        step, carry = mean_step, MeanCarry(start[0], torch.tensor(2.0))
+    else:
+        step, carry = partial(alpha_step, decay=number, rise=number), AlphaCarry(*start)
+    values = []
+    for x_t in x.unbind(0):
+        h_t, carry = step(x_t, carry)
+        values.append(h_t)
+    return torch.stack(values), *(carry[:1] if form == "mean" else carry)
+
+
+def start_of(x: Tensor) -> list[Tensor]:
+    return [random(*x.shape[1:], seed=seed).requires_grad_() for seed in (1, 2)]
+
+
+def assert_same(form: str, x: Tensor, signal: Tensor, number: Tensor | float, weighted: bool = True) -> None:
+    """Values to the bit, and gradients, for a view `x` of a signal that wants them."""
+    start = start_of(x)
+    wanted = [signal, *start[: 2 if form == "alpha" else 1]]
+    ours, theirs = (run(form, x, start, number) for run in (fast, looped))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    gradients = []
+    for values in (ours, theirs):
+        weights = [random(*v.shape, seed=9) if weighted else torch.ones(()) for v in values]
+        total = sum((v * w).sum() for v, w in zip(values, weights, strict=True))
+        gradients.append(torch.autograd.grad(total, wanted, retain_graph=True))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@needs_library
+@every_form
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.usefixtures("instructions")
+def test_every_form_gives_the_bits_of_its_loop_and_its_gradients(form: str, shape: tuple[int, ...]) -> None:
+    x = random(*shape).requires_grad_()
+    assert_same(form, x, x, 0.75)
+    assert_same(form, x, x, random(*shape[2:], seed=3).sigmoid())
+
+
+@needs_library
+@every_form
+@pytest.mark.parametrize("columns", [5, 70], ids=["copied", "where they lie"])
+def test_windows_and_other_strides(form: str, columns: int) -> None:
+    signal = random(21, 2, 2 * columns).requires_grad_()
+    assert_same(form, signal.unflatten(0, (3, 7)).movedim(1, 0), signal, 0.5)
+    assert_same(form, signal[..., ::2], signal, 0.5)
+    assert_same(form, signal[:, :, :columns], signal, random(2, columns, seed=3).sigmoid())
+    assert_same(form, signal[:1].expand(4, 2, 2 * columns), signal, 0.5)
+
+
+@needs_library
+@every_form
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_and_gradients_of_one_number(form: str, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    x = random(40, 4, 1000).requires_grad_()
+    assert_same(form, x, x, 0.75, weighted=False)
+    torch.set_num_threads(before)
+
+
+@needs_library
+@every_form
+@pytest.mark.parametrize("which", [0, 1])
+def test_gradients_of_the_values_alone_and_of_the_memory_alone(form: str, which: int) -> None:
+    x = random(6, 2, 40).requires_grad_()
+    start = start_of(x)
+    a, b = (torch.autograd.grad(run(form, x, start, 0.5)[which].sum(), (x, start[0])) for run in (fast, looped))
+    torch.testing.assert_close(a, b)
+
+
+@needs_library
+def test_the_memory_after_is_nobody_elses() -> None:
+    x, start = random(4, 1, 3), torch.zeros(1, 3)
+    y, last = sums_of(x, start)
+    last += 1
+    assert torch.equal(y[-1], last - 1) and not start.any()
+
+
+@needs_library
+def test_what_does_not_run_in_one_pass() -> None:
+    x = random(4, 2, 3)
+    assert runs_in_one_pass(x, 0.5, torch.full((3,), 0.5))
+    assert not runs_in_one_pass(x.double())
+    assert not runs_in_one_pass(x, torch.rand(4, 1, 3)), "a number a step"
+    assert not runs_in_one_pass(x, torch.tensor(0.5, requires_grad=True)), "a number that is trained"
+    assert not runs_in_one_pass(x.transpose(1, 2).contiguous().transpose(1, 2)), "axes in another order"
+    with without_native():
+        assert not runs_in_one_pass(x)
+
+
+@needs_library
+def test_second_derivatives_are_refused() -> None:
+    x = random(4, 1, 3).requires_grad_()
+    with pytest.raises(ConfigError, match="second derivative"):
+        torch.autograd.grad(sums_of(x, torch.zeros(1, 3))[0].sum(), x, create_graph=True)
+    with pytest.raises(ConfigError, match="second derivative"):
+        torch.autograd.grad(last_of_sums(x, torch.tensor(0.5)).sum(), x, create_graph=True)
+
+
+@needs_library
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.usefixtures("instructions")
+def test_a_last_sum_and_its_slope(shape: tuple[int, ...]) -> None:
+    x = random(*shape).requires_grad_()
+    decay = random(*shape[2:], seed=3).sigmoid().requires_grad_()
+    last, expected = last_of_sums(x, decay), looped("sum", x, [torch.zeros(shape[1:])], decay)[1]
+    assert torch.equal(last, expected) and torch.equal(last_of_sums(x.detach(), decay.detach()), expected)
+    weights = random(*shape[1:], seed=4)
+    ours, theirs = (torch.autograd.grad((v * weights).sum(), (x, decay)) for v in (last, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lag", [None, 1, 3])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
+@pytest.mark.parametrize("columns", [2, 40])
+def test_a_change_by_its_formula(lag: int | None, num_steps: int, columns: int) -> None:
+    signal = random(3, num_steps, columns).double().requires_grad_()
+    x = signal.transpose(0, 1)
+    last = random(lag or 1, 3, columns, seed=1).double().requires_grad_()
+    started = torch.tensor([True, False, True])
+    before = torch.where(started[:, None], last, x[0])
+    expected = x - (before if lag is None else torch.cat([before, x])[:num_steps])
+    difference = change(x, last, started, lag)
+    assert torch.equal(difference, expected)
+    weights = random(*x.shape, seed=2)
+    ours, theirs = (torch.autograd.grad((d * weights).sum(), (signal, last)) for d in (difference, expected))
+    torch.testing.assert_close(ours, theirs)
