@@ -1,7 +1,9 @@
 """What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
+
+Reader: TypeAlias = Callable[[int], NDArray[np.uint8]]
 
 
 class Samples(NamedTuple):
@@ -34,6 +38,10 @@ class Samples(NamedTuple):
     motion: Float[Tensor, "B 2"]
     truths: Float[Tensor, "T B 2"]
     after: Float[Tensor, "B 1 H W"]
+
+
+AXES = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1, "after": 0}
+"""Along which the samples lie in each part."""
 
 
 def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.ndarray, "4"]]:
@@ -67,17 +75,21 @@ def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:
         >>> crop_frame(np.array([[1, 2], [3, 4]], np.uint8), (-1, 1, 3, 2)).tolist()
         [[[3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]]
     """
+    return torch.from_numpy(_cropped(frame, crop).astype(np.float32))[None]
+
+
+def _cropped(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
     left, top, width, height = crop
     if 0 <= left <= frame.shape[1] - width and 0 <= top <= frame.shape[0] - height:
-        inside = frame[top : top + height, left : left + width]
-    else:
-        rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
-        columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
-        inside = frame[np.ix_(rows, columns)]
-    return torch.from_numpy(inside.astype(np.float32))[None]
+        return frame[top : top + height, left : left + width]
+    rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
+    columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
+    return frame[np.ix_(rows, columns)]
 
 
-def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool = False) -> Samples:
+def cut_samples(
+    recording: Recording, frames: range, size: int, both_ways: bool = False, as_bytes: bool = False
+) -> Samples:
     """One sample for each frame whose box, and that of its neighbour before, is known.
 
     Args:
@@ -85,6 +97,7 @@ def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool 
         frames: which frames; those before and after the range are used for motion and truth only.
         size: side of a crop [px].
         both_ways: also each interval backwards in time, where what became brighter becomes darker.
+        as_bytes: leave pictures and events as they are kept, which takes a quarter of the memory.
 
     Returns:
         The samples, backward ones last.
@@ -105,26 +118,30 @@ def cut_samples(recording: Recording, frames: range, size: int, both_ways: bool 
     if len(lengths) != 1:
         raise ConfigError(f"samples need frames at one rate, and at least one with neighbours, but got {lengths} bins")
     num_bins = lengths.pop()
-    rows = [_forward(recording, k, size, num_bins) for k in inside]
-    if both_ways:
-        rows += [_backward(recording, k, size, num_bins) for k in inside if k + 2 < min(frames.stop, len(starts))]
-    known = [row for row in rows if all(bool(part.isfinite().all()) for part in row)]
+    read = lru_cache(maxsize=4)(recording.frames.__getitem__)
+    forth, back = [], []
+    for k in inside:
+        forth.append(_forward(recording, read, k, size, num_bins))
+        if both_ways and k + 2 < min(frames.stop, len(starts)):
+            back.append(_backward(recording, read, k, size, num_bins))
+    known = [row for row in forth + back if all(bool(part.isfinite().all()) for part in row)]
     if not known:
         raise ConfigError("samples need boxes, but no frame has one beside a neighbour that has")
-    samples = Samples(*(torch.stack(column) for column in zip(*known, strict=True)))
-    return samples._replace(events=samples.events.transpose(0, 1), truths=samples.truths.transpose(0, 1))
+    columns = zip(zip(*known, strict=True), AXES.values(), strict=True)
+    samples = Samples(*(torch.stack(column, axis) for column, axis in columns))
+    return samples if as_bytes else Samples(*(part.float() for part in samples))
 
 
-def _forward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
-    start = int(recording.frame_bins[k])
-    return _sample(recording, (k - 1, k, k + 1), size, _binned(recording, k, num_bins), start + np.arange(num_bins))
+def _forward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
+    places = int(recording.frame_bins[k]) + np.arange(num_bins)
+    return _sample(recording, read, (k - 1, k, k + 1), size, _binned(recording, k, num_bins), places)
 
 
-def _backward(recording: Recording, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
+def _backward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
     start = int(recording.frame_bins[k])
     bins = [BinEvents(events.x, events.y, ~events.on) for events in _binned(recording, k, num_bins)[::-1]]
     # the box at the end of the bin before
-    return _sample(recording, (k + 2, k + 1, k), size, bins, start + np.arange(num_bins)[::-1] - 1)
+    return _sample(recording, read, (k + 2, k + 1, k), size, bins, start + np.arange(num_bins)[::-1] - 1)
 
 
 def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
@@ -136,7 +153,12 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
 
 
 def _sample(
-    recording: Recording, order: tuple[int, int, int], size: int, bins: list[BinEvents], places: NDArray[np.int64]
+    recording: Recording,
+    read: Reader,
+    order: tuple[int, int, int],
+    size: int,
+    bins: list[BinEvents],
+    places: NDArray[np.int64],
 ) -> tuple[Tensor, ...]:
     before, k, after = order
     here = recording.frame_boxes[k]
@@ -145,14 +167,18 @@ def _sample(
     crop, box = crop_around(here, size)
     gone = _middle(recording.boxes[places]) - _middle(here)
     motion = _middle(here) - _middle(recording.frame_boxes[before])
+
+    def seen(frame: int) -> Tensor:
+        return torch.from_numpy(_cropped(read(frame), crop).copy())[None]
+
     return (
-        crop_frame(recording.frames[k], crop),
-        crop_frame(recording.frames[before], crop),
-        torch.stack([crop_events(events, crop) for events in bins]),
+        seen(k),
+        seen(before),
+        torch.stack([crop_events(events, crop) for events in bins]).bool(),
         torch.tensor(box, dtype=torch.float32),
         torch.tensor(motion, dtype=torch.float32),
         torch.tensor(gone, dtype=torch.float32),
-        crop_frame(recording.frames[after], crop),
+        seen(after),
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
 from spikebridge.networks.sensing_sights import SIDE, cell_steps, grid_around, sight_side, sights, target_mask
+from spikebridge.networks.sensing_spectra import cross_spectrum
 
 SCALES = (0.87, 1.15)
 """Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
@@ -211,9 +212,10 @@ def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N
     """`sum_d T(d) . f(x + d)` with d from the template's middle, for every x."""
     height, width = features.shape[2:]
     num_cells = template.shape[-1]
-    size = (height + num_cells, width + num_cells)
-    product = (torch.fft.rfft2(features, s=size) * torch.fft.rfft2(template, s=size).conj()).sum(1)
-    fits = torch.fft.irfft2(product, s=size).roll((num_cells // 2, num_cells // 2), (1, 2))
+    half = num_cells // 2
+    # what comes in again from the other side is further away than half a template
+    size = (height + num_cells - half, width + num_cells - half)
+    fits = torch.fft.irfft2(cross_spectrum(features, template, size), s=size).roll((half, half), (1, 2))
     return fits[:, :height, :width]
 
 

@@ -7,12 +7,15 @@ least squares, for every d.
 All places are displacements `(x, y)` from the target's middle in the frame, in pixels.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.networks.sensing_pathways import STRIDE
+from spikebridge.networks.sensing_spectra import spectra
 
 
 class Template(nn.Module):
@@ -105,18 +108,53 @@ class ChangeHead(nn.Module):
             return template.new_empty((0, side, side))
         height, width = change.shape[-2:]
         size = (height + self.reach, width + self.reach)  # so that nothing comes in again from the other side
-        place = torch.fft.rfft2(template, s=size)
-        seen = (torch.fft.rfft2(change, s=size) * place.conj()).sum(1)
-        own = torch.view_as_real(place).square().sum((1, -1))
         # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>): what leaves the crop still counts as moved
-        explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in (seen, own))
+        explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in spectra(change, template, size))
         middle = self.reach
         score = explained - self.g * (alike[:, middle, middle, None, None] - alike)
         score = score - explained[:, middle, middle, None, None]
-        score = F.interpolate(score.unsqueeze(1), (side, side), mode="bicubic", align_corners=True).squeeze(1)
-        return score * self.log_scale.exp()
+        finer: Tensor = _Finer.apply(score, side)
+        return self.log_scale.exp() * finer
 
     def _near(self, correlation: Float[Tensor, "B H W"]) -> Float[Tensor, "B D D"]:
         """The correlation of shifts from `-reach` to `reach`."""
         shift = torch.arange(-self.reach, self.reach + 1, device=correlation.device)
-        return correlation[:, shift % correlation.shape[1]][:, :, shift % correlation.shape[2]]
+        rows = correlation.index_select(1, shift % correlation.shape[1])
+        return rows.index_select(2, shift % correlation.shape[2])
+
+
+def between_cells(num_cells: int, num_pixels: int) -> Float[Tensor, "P N"]:
+    """How much each cell counts at each pixel along one axis of the head's response.
+
+    Args:
+        num_cells: the first and the last one are on the first and the last pixel.
+        num_pixels: of the response.
+
+    Example:
+        >>> between_cells(5, 9)[4].tolist()  # a pixel on a cell reads that cell alone
+        [0.0, 0.0, 1.0, 0.0, 0.0]
+    """
+    return _finer(torch.eye(num_cells)[None], num_pixels, num_cells)[0]
+
+
+class _Finer(torch.autograd.Function):
+    """Bicubic interpolation; PyTorch's own gradient of it takes ten times as long as two products of matrices."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(score: Tensor, side: int) -> Tensor:
+        return _finer(score, side, side)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        context.num_cells = inputs[0].shape[-1]
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        between = between_cells(context.num_cells, gradient.shape[-1]).to(gradient)
+        return between.T @ gradient @ between, None
+
+
+def _finer(maps: Float[Tensor, "B H W"], height: int, width: int) -> Float[Tensor, "B H2 W2"]:
+    return F.interpolate(maps.unsqueeze(1), (height, width), mode="bicubic", align_corners=True).squeeze(1)

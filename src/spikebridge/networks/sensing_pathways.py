@@ -11,6 +11,7 @@ so its membranes remember nothing; here the time constant of each channel is lea
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -35,9 +36,7 @@ def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"
         >>> log_intensity(torch.tensor([[[0.0, 248.0]]])).round(decimals=3).tolist()
         [[[-1.0, 1.0]]]
     """
-    light = (frames + _DARK).log()
-    light = light - light.mean((-2, -1), keepdim=True)
-    return light / (light.square().mean((-2, -1), keepdim=True) + 1e-6).sqrt()
+    return F.layer_norm((frames + _DARK).log(), frames.shape[-2:], eps=1e-6)
 
 
 class WhatPathway(nn.Module):

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.networks.sensing_head import ChangeHead
+from spikebridge.networks.sensing_head import ChangeHead, between_cells
 from spikebridge.networks.sensing_motion import VelocityPrior
 
 
@@ -38,10 +37,7 @@ class ReadyHead:
     def __init__(self, head: ChangeHead, prior: VelocityPrior | None = None) -> None:
         self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
         num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
-        # the head's interpolation as a matrix
-        each = torch.eye(num_cells)[None, None]
-        rows = F.interpolate(each, (num_pixels, num_cells), mode="bicubic", align_corners=True)[0, 0]
-        self.between: NDArray[np.float64] = rows.double().numpy()
+        self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
         steps = np.arange(num_pixels, dtype=np.float64) - num_pixels // 2
         self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
         # of its variance: at the beginning, and what it has grown by at age 1

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import cut_samples
+from spikebridge.networks.sensing_crops import AXES, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_scores
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
@@ -216,11 +216,8 @@ def _scored(config: Config, data: Path | None = None) -> list[Part]:
 
 def batches(config: Config, parts: list[Part]) -> Batches:
     """What the pathways are trained on."""
-    cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True) for part in parts]
-    axes = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1, "after": 0}
-    joined = {name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in axes.items()}
-    joined["events"] = joined["events"].bool()  # a quarter of the memory
-    return Batches(joined, batch=axes)
+    cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True, as_bytes=True) for part in parts]
+    return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
 
 
 def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:

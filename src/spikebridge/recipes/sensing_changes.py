@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.networks.sensing_sights import resampled
+from spikebridge.recipes.sensing_turning import drawn_ways, turned_pairs, turned_pictures
 
 PICTURES = ("now", "before", "told", "events")
 BOXES = ("box", "box_before", "box_told")
@@ -66,20 +67,15 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     Args:
         batch: square pictures of one size, channels before rows, and boxes.
     """
-    pictures = {name: batch[name] for name in PICTURES}
-    boxes = {name: batch[name] for name in BOXES}
-    count, side = len(batch["box"]), batch["now"].shape[-1]
-    for axis, dim in ((0, -1), (1, -2)):
-        chosen = torch.rand(count) < 0.5
-        pictures = {name: _either(chosen, x.flip(dim), x) for name, x in pictures.items()}
-        for name, box in boxes.items():
-            other = box.clone()
-            other[:, axis] = side - box[:, axis] - box[:, axis + 2]
-            boxes[name] = _either(chosen, other, box)
-    chosen = torch.rand(count) < 0.5
-    pictures = {name: _either(chosen, x.transpose(-1, -2), x) for name, x in pictures.items()}
-    boxes = {name: _either(chosen, x[:, [1, 0, 3, 2]], x) for name, x in boxes.items()}
-    return {**pictures, **boxes}
+    ways, middle = drawn_ways(len(batch["box"])), batch["now"].shape[-1] / 2
+    stack = torch.cat([batch[name] for name in PICTURES], 1)
+    pictures = turned_pictures(stack, ways).split([batch[name].shape[1] for name in PICTURES], 1)
+    boxes = {}
+    for name in BOXES:
+        sizes = turned_pairs(batch[name][:, 2:], ways, signed=False)
+        places = middle + turned_pairs(middles(batch[name]) - middle, ways)
+        boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
+    return {**dict(zip(PICTURES, pictures, strict=True)), **boxes}
 
 
 def abroad(batch: dict[str, Tensor], share: float = _ABROAD) -> dict[str, Tensor]:
@@ -96,17 +92,19 @@ def abroad(batch: dict[str, Tensor], share: float = _ABROAD) -> dict[str, Tensor
     other, chosen = torch.randperm(count), torch.rand(count) < share
     # the other target comes to stand one to two sizes away; where the picture ends it goes on from the other edge
     angle, far = 2 * torch.pi * torch.rand(count), side * (0.2 + 0.3 * torch.rand(count))
-    columns, rows = (
-        (torch.arange(side) + (far * way).round().long()[:, None]) % side for way in (angle.cos(), angle.sin())
-    )
     outline = 2 ** (1 + 2 * torch.rand(count, 1)), 1 + 0.2 * torch.rand(count, 1)
-    here, then = (_covered(batch[name], side, *outline) for name in ("box", "box_before"))
+    columns, rows = (
+        (torch.arange(side) + (far * way)[chosen].round().long()[:, None]) % side for way in (angle.cos(), angle.sin())
+    )
+    power, wide = (part[chosen] for part in outline)
+    here, then = (_covered(batch[name][chosen], side, power, wide) for name in ("box", "box_before"))
     masks = {"now": here, "before": then, "events": torch.maximum(here, then)}
     pictures = {}
     for name, mask in masks.items():
         own = batch[name].float()
-        around = own[other[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        pictures[name] = _either(chosen, around + mask * (own - around), own)
+        beside = other[chosen, None, None, None], torch.arange(own.shape[1])[:, None, None]
+        around = own[(*beside, rows[:, None, :, None], columns[:, None, None, :])]
+        pictures[name] = own.index_put((chosen,), around + mask * (own[chosen] - around))
     return {**batch, **pictures}
 
 
@@ -148,8 +146,9 @@ def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
     chosen = torch.rand(count) < _COARSE
 
     def seen(x: Tensor) -> Tensor:
-        small = F.interpolate(x, (few, few), mode="bilinear", align_corners=False)
-        return _either(chosen, F.interpolate(small, (side, side), mode="bilinear", align_corners=False), x)
+        small = F.interpolate(x[chosen], (few, few), mode="bilinear", align_corners=False)
+        coarse = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+        return x.index_put((chosen,), coarse)
 
     return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
 
@@ -193,7 +192,3 @@ def middles(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
 
 def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
     return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
-
-
-def _either(chosen: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(chosen.reshape(-1, *[1] * (no.ndim - 1)), yes, no)

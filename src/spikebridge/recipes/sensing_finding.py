@@ -9,6 +9,7 @@ takes a sharper picture for one of a smaller target.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_crops import Reader
 from spikebridge.networks.sensing_finding import Finder, Found, filtered
 from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
@@ -59,15 +61,28 @@ def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, seed: 
         ConfigError: no two neighbouring frames have boxes.
     """
     generator = np.random.default_rng(seed)
-    rows = [row for recording, frames in parts for row in _rows(recording, frames, apart, generator)]
-    if not rows:
+    chosen = [_triples(recording, frames, apart, generator) for recording, frames in parts]
+    number = sum(len(triples) for triples in chosen)
+    if not number:
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
-    # each row goes as soon as it is stacked: all of them twice would take a lot of memory
-    columns = {name: torch.stack([row.pop(name) for row in rows]) for name in list(rows[0])}
+    columns: dict[str, Tensor] = {}
+    i = 0
+    for (recording, _), triples in zip(parts, chosen, strict=True):
+        read = lru_cache(maxsize=None)(recording.frames.__getitem__)
+        for triple in triples:
+            row = _row(recording, read, *triple)
+            # filled in place: rows and what they are stacked to, side by side, would take twice the memory
+            columns = columns or {name: x.new_empty((number, *x.shape)) for name, x in row.items()}
+            for name, x in row.items():
+                columns[name][i] = x
+            i += 1
     return Batches(columns, batch=dict.fromkeys(columns, 0))
 
 
-def _rows(recording: Recording, frames: range, apart: int, generator: np.random.Generator) -> list[dict[str, Tensor]]:
+def _triples(
+    recording: Recording, frames: range, apart: int, generator: np.random.Generator
+) -> list[tuple[int, int, int]]:
+    """Which frames are looked at together: the newest, the one before, and the told one."""
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     silent = not len(recording.events.x)
     found = []
@@ -78,11 +93,11 @@ def _rows(recording: Recording, frames: range, apart: int, generator: np.random.
             near = [j for j in frames if known[j] and abs(j - k) <= apart]
             pairs = [(k, k - gap), (k - gap, k)]
             for now, before in [pairs[generator.integers(2)]] if silent else pairs:
-                found.append(_row(recording, now, before, int(generator.choice(near))))
+                found.append((now, before, int(generator.choice(near))))
     return found
 
 
-def _row(recording: Recording, now: int, before: int, told: int) -> dict[str, Tensor]:
+def _row(recording: Recording, read: Reader, now: int, before: int, told: int) -> dict[str, Tensor]:
     first, second = sorted((int(recording.frame_events[before]), int(recording.frame_events[now])))
     events = recording.events.between(first, second)
     if now < before:  # what became brighter becomes darker backwards in time
@@ -97,9 +112,9 @@ def _row(recording: Recording, now: int, before: int, told: int) -> dict[str, Te
 
     told_size = torch.tensor(there[2:] * _PICTURE / _side(there), dtype=torch.float32)
     return {
-        "now": _cut(_frame(recording, now), here),
-        "before": _cut(_frame(recording, before), here),
-        "told": _cut(_frame(recording, told), there),
+        "now": _cut(_grey(read(now)), here),
+        "before": _cut(_grey(read(before)), here),
+        "told": _cut(_grey(read(told)), there),
         "events": _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), here),
         "box": inside(here),
         "box_before": inside(recording.frame_boxes[before]),
@@ -107,8 +122,8 @@ def _row(recording: Recording, now: int, before: int, told: int) -> dict[str, Te
     }
 
 
-def _frame(recording: Recording, k: int) -> Tensor:
-    return torch.from_numpy(recording.frames[k].astype(np.float32))[None]
+def _grey(frame: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frame.astype(np.float32))[None]
 
 
 def _side(box: NDArray[np.float64]) -> float:

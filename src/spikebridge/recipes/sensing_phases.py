@@ -89,7 +89,7 @@ def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renew
         train=("finder",),
         objective=partial(_find, shake=shake, a=renewal),
         epochs=epochs,
-        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2),
+        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2, fused=True),
         scheduler=partial(CosineAnnealingLR, T_max=epochs),
         clip=1.0,
         data=pairs,
@@ -160,7 +160,7 @@ def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
     given = list(parameters)
     scalars = [p for p in given if _is_scalar(p)]
     kernels = [p for p in given if not _is_scalar(p)]
-    return torch.optim.Adam([{"params": kernels, "lr": lr}, {"params": scalars, "lr": lr_scalars}])
+    return torch.optim.Adam([{"params": kernels, "lr": lr}, {"params": scalars, "lr": lr_scalars}], fused=True)
 
 
 def _is_scalar(parameter: Parameter) -> bool:

@@ -1,6 +1,7 @@
 """The recordings of the sensing recipe, and what trackers are worth on them: protocols A and C beside the baselines."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     if kind == "generated" or (kind == "auto" and not _is_there(data)):
         found = generated(split, num_scenes)
     else:
-        recording = load_fe240hz(find("fe240hz", data)[0].parent)
+        recording = _loaded(find("fe240hz", data)[0].parent)
         found = [Part(recording, temporal_splits(recording.num_frames)[split])]
         if kind == "both" and split == "train":
             found += generated(split, num_scenes)
@@ -60,6 +61,12 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     if any(len(part.frames) < 3 for part in thinned):
         raise ConfigError(f"a thinning of {thinning} leaves fewer than three frames; take a smaller one")
     return thinned
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> Recording:
+    """Read once: training and scoring look at two parts of the same recording."""
+    return load_fe240hz(folder)
 
 
 def generated(split: str, num_scenes: int) -> list[Part]:
