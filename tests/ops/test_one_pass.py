@@ -11,7 +11,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
 from spikebridge.hybrid.parametric import AlphaCarry, alpha_step, exponential_step
 from spikebridge.ops import native, without_native
-from spikebridge.ops.change import change
+from spikebridge.ops.change import Before, change
 from spikebridge.ops.native_library import library
 from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
 
@@ -167,15 +167,17 @@ def test_a_last_sum_and_its_slope(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("lag", [None, 1, 3])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 @pytest.mark.parametrize("columns", [2, 40])
-def test_a_change_by_its_formula(lag: int | None, num_steps: int, columns: int) -> None:
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_change_by_its_formula(lag: int | None, num_steps: int, columns: int, begins: bool) -> None:
     signal = random(3, num_steps, columns).double().requires_grad_()
     x = signal.transpose(0, 1)
     last = random(lag or 1, 3, columns, seed=1).double().requires_grad_()
-    started = torch.tensor([True, False, True])
+    started = torch.tensor([not begins, False, not begins])
     before = torch.where(started[:, None], last, x[0])
     expected = x - (before if lag is None else torch.cat([before, x])[:num_steps])
-    difference = change(x, last, started, lag)
+    difference = change(x, lag, None if begins else Before(last, started))
     assert torch.equal(difference, expected)
     weights = random(*x.shape, seed=2)
-    ours, theirs = (torch.autograd.grad((d * weights).sum(), (signal, last)) for d in (difference, expected))
+    wanted = [signal] if begins else [signal, last]
+    ours, theirs = (torch.autograd.grad((d * weights).sum(), wanted) for d in (difference, expected))
     torch.testing.assert_close(ours, theirs)

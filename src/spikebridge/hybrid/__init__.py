@@ -1,9 +1,10 @@
 """The hybrid unit, `Y = Q . F . H . W (X)`, and the network made of parts and units."""
 
 from spikebridge.hybrid.clock import Clock, Every, every
+from spikebridge.hybrid.difference import Difference
 from spikebridge.hybrid.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
 from spikebridge.hybrid.expansion import Burst, FirstSpike, Phase
-from spikebridge.hybrid.kernel import Difference, Kernel, Mean, Sum
+from spikebridge.hybrid.kernel import Kernel, Mean, Sum
 from spikebridge.hybrid.link import Modulation, Transmission
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network import HybridNetwork, NetworkState

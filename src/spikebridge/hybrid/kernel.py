@@ -2,7 +2,7 @@
 
 A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. Kept (`keep=True`, or in a running window) it
 gives one value a step; else it gives its last one, one a window. Kernels with time constants stand in `parametric.py`,
-those of finitely many taps in `taps.py`.
+those of finitely many taps in `taps.py`, the change in `difference.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,11 +15,9 @@ from torch import Tensor
 
 from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.change import change, steps_before
 from spikebridge.ops.leaky_sum import last_sum, leaky_sum
 from spikebridge.ops.one_pass import means_of, runs_in_one_pass
 from spikebridge.ops.sequence import serves
@@ -82,7 +80,7 @@ class Kernel(Stateful):
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
         if modulation or x.ndim < 2 or len(x) == 0 or not self.runs_whole(x, state):
             return super().forward(x, state, **modulation)
-        return self.whole(x, state if state is not None else self.initial_state(x[0]))
+        return self.from_nothing(x) if state is None else self.whole(x, state)
 
     def runs_whole(self, x: Signal, carry: State) -> bool:
         """Whether `whole` and `last` are faster here: same numbers, without a loop over steps."""
@@ -110,9 +108,21 @@ class Kernel(Stateful):
             values.append(h_t)
         return torch.stack(values), carry
 
+    def from_nothing(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
+        """The same from the beginning of a window."""
+        return self.whole(x, self.initial_state(x[0]))
+
+    def values(self, x: Signal) -> Float[Tensor, "T B *M"]:
+        """What `from_nothing` gives, without the carry."""
+        return self.from_nothing(x)[0]
+
+    def after(self, x: Signal) -> State:
+        """The carry alone."""
+        return self.from_nothing(x)[1]
+
     def last(self, x: Signal) -> Step:
         """The last value of a window `(L, B, *N)` from its beginning to its end."""
-        return self.whole(x, self.initial_state(x[0]))[0][-1]
+        return self.values(x)[-1]
 
     def _under(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
         if modulation is None:
@@ -234,57 +244,3 @@ class Mean(Kernel):
 
     def last(self, x: Signal) -> Step:
         return last_sum(x) / len(x)
-
-
-class DifferenceCarry(NamedTuple):
-    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has begun `(B,)`."""
-
-    last: Tensor
-    started: Tensor
-
-
-class Difference(Kernel):
-    """The change since the window opened, or over the last `lag` steps of it.
-
-    Args:
-        lag: steps to look back; None looks back to the window's first step.
-        keep: give out every step.
-
-    Example:
-        >>> Difference()(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [0.0, 2.0, 1.0]
-        >>> Difference(lag=1)(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [0.0, 2.0, -1.0]
-    """
-
-    is_faster = True
-
-    def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
-        super().__init__(keep)
-        self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
-
-    def initial_state(self, x_t: Step) -> DifferenceCarry:
-        empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
-        return DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
-
-    def step(self, x_t: Step, state: DifferenceCarry, **modulation: Modulated) -> tuple[Step, DifferenceCarry]:
-        refuse_unknown(self, modulation)
-        started = state.started.reshape(-1, *[1] * x_t.ndim)
-        # before the window opened its first value stands in
-        last = torch.where(started, state.last, x_t.unsqueeze(1))
-        newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
-        return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
-
-    def whole(self, x: Signal, carry: DifferenceCarry, goes_on: Tensor | None = None) -> tuple[Signal, DifferenceCarry]:
-        last = carry.last.transpose(0, 1)
-        values = change(x, last, carry.started, self.lag)
-        if self.lag is not None and self.lag <= len(x):
-            newest = x[-self.lag :]
-        else:
-            before = steps_before(x[0], last, carry.started)
-            newest = before if self.lag is None else torch.cat([before, x])[-self.lag :]
-        # a copy: a state must not keep a long signal alive
-        return values, DifferenceCarry(newest.transpose(0, 1).clone(), torch.ones_like(carry.started))
-
-    def last(self, x: Signal) -> Step:
-        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

@@ -42,7 +42,7 @@ def run_kernel(
     if len(x) == 1 or not kernel.runs_whole(x, carry):
         return _loop(kernel, x, carry, flags)
     if not starts:
-        return kernel.whole(x, carry if carry is not None else kernel.initial_state(x[0]))
+        return kernel.from_nothing(x) if carry is None else kernel.whole(x, carry)
     period = _period(starts, flags)
     if kernel.forgets and not (period and prefers_windows(x)):
         values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags))
@@ -114,18 +114,19 @@ def _windows(
     values = []
     if starts[0]:
         head = x[: starts[0]]
-        values.append(kernel.whole(head, carry if carry is not None else kernel.initial_state(head[0]))[0])
+        values.append(kernel.values(head) if carry is None else kernel.whole(head, carry)[0])
     body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
     windows = body.unflatten(0, (-1, period)).movedim(1, 0)
-    kept, ends = kernel.whole(windows, kernel.initial_state(windows[0]))
+    kept, ends = kernel.from_nothing(windows) if kernel.forgets else (kernel.values(windows), None)
     values.append(kept.movedim(0, 1).flatten(0, 1))
-    if ends_whole and kernel.forgets:
+    if not ends_whole:
+        last, carry = kernel.from_nothing(x[starts[-1] :])
+        values.append(last)
+    elif ends is None:
+        carry = kernel.after(x[starts[-1] :])
+    else:
         # a carry that forgets is one of numbers side by side: that of the last window is a part of that of all
         carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
-    else:
-        tail = x[starts[-1] :]
-        last, carry = kernel.whole(tail, kernel.initial_state(tail[0]))
-        values += [] if ends_whole else [last]
     return values[0] if len(values) == 1 else torch.cat(values), carry
 
 

@@ -56,9 +56,21 @@ class _FiniteResponse(Kernel):
 
     def whole(self, x: Signal, carry: History, goes_on: Tensor | None = None) -> tuple[Signal, History]:
         before = carry.last.transpose(0, 1)
-        newest = torch.cat([before, x[-self.num_taps :]])[-len(before) :] if len(before) else before
+        return finite_response(x, self._taps(x), before), self._newest(x, before)
+
+    def from_nothing(self, x: Signal) -> tuple[Signal, History]:
+        return self.values(x), self.after(x)
+
+    def values(self, x: Signal) -> Signal:
+        return finite_response(x, self._taps(x))
+
+    def after(self, x: Signal) -> History:
+        return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
+
+    def _newest(self, x: Signal, before: Tensor) -> History:
+        steps = torch.cat([before, x[max(0, len(x) - self.num_taps + 1) :]])
         # a copy: a state must not keep a long signal alive
-        return finite_response(x, self._taps(x), before), History(newest.transpose(0, 1).clone())
+        return History(steps[len(steps) - self.num_taps + 1 :].transpose(0, 1).clone())
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)

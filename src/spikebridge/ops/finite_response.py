@@ -17,21 +17,21 @@ PART = 2**18  # numbers
 
 
 def finite_response(
-    x: Float[Tensor, "T B *N"], taps: Float[Tensor, "n *M"], before: Float[Tensor, "m B *N"]
+    x: Float[Tensor, "T B *N"], taps: Float[Tensor, "n *M"], before: Float[Tensor, "m B *N"] | None = None
 ) -> Float[Tensor, "T B *N"]:
     """`h[t] = sum_k taps[k] x[t - k]`.
 
     Args:
         x: the signal.
         taps: weights of the present step, the one before, and so on; `*M` lines up from the right with the signal.
-        before: the `n - 1` steps before the first, oldest first.
+        before: the `n - 1` steps before the first, oldest first; None for nothing.
 
     Example:
         >>> x, before = torch.tensor([3.0, 0.0]).reshape(2, 1, 1), torch.tensor([[[2.0]]])
         >>> finite_response(x, torch.tensor([1.0, 0.5]), before).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
         [4.0, 1.5]
     """
-    response: Tensor = _FiniteResponse.apply(x, taps, before)
+    response: Tensor = _FiniteResponse.apply(x, taps, before if before is not None and len(before) else None)
     return response
 
 
@@ -106,30 +106,37 @@ def _small_parts(signal: Tensor) -> list[slice]:
 
 class _FiniteResponse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, new: Tensor, taps: Tensor, before: Tensor) -> Tensor:
-        groups = groups_of(new)
-        signal = groups.room_for(new, new, len(before) + len(new))
-        signal[: len(before)], signal[len(before) :] = before, new
-        ctx.save_for_backward(signal, taps)
-        response = groups.room_for(new, new)
-        _respond(signal, taps, len(taps) - 1, response)
+    def forward(ctx: Any, x: Tensor, taps: Tensor, before: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, taps, before)
+        response = groups_of(x).room_for(x, x)
+        _respond(x, taps, 0, response)
+        if before is not None:
+            head = response[: len(before)]
+            late = torch.empty(head.shape, dtype=x.dtype, device=x.device)
+            _respond(before, taps, len(before), late)
+            head += late
         return response
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
-        signal, taps = ctx.saved_tensors
-        num_before, grad_taps = len(taps) - 1, None
+        x, taps, before = ctx.saved_tensors
+        grad_x = grad_taps = grad_before = None
         if ctx.needs_input_grad[1]:
             grad_taps = torch.zeros_like(taps)
-            for part in batch_parts(signal):
-                _add_shares(_of_batch(grad_taps, part, signal.ndim), signal[:, part], grad[:, part])
-        if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[2]):
-            return None, grad_taps, None
-        grad_signal = groups_of(grad).room_for(grad, grad, len(signal))
+            for part in batch_parts(x):
+                sums = _of_batch(grad_taps, part, x.ndim)
+                _add_shares(sums, x[:, part], grad[:, part], 0)
+                if before is not None:
+                    _add_shares(sums, before[:, part], grad[: len(before), part], len(before))
         # backwards in time the taps look ahead: a signal with nothing behind it, read from the other end
-        _respond(grad, taps.flip(0), 0, grad_signal)
-        return grad_signal[num_before:], grad_taps, grad_signal[:num_before]
+        if ctx.needs_input_grad[0]:
+            grad_x = groups_of(x).room_for(x, x)
+            _respond(grad, taps.flip(0), len(taps) - 1, grad_x)
+        if ctx.needs_input_grad[2]:
+            grad_before = torch.empty(before.shape, dtype=x.dtype, device=x.device)
+            _respond(grad, taps.flip(0), 0, grad_before)
+        return grad_x, grad_taps, grad_before
 
 
 def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
@@ -149,17 +156,18 @@ def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
                     there.addcmul_(given[seen], weights[k])
 
 
-def _add_shares(sums: Tensor, signal: Tensor, grad: Tensor) -> None:
-    """Adds the gradients of taps: the product of that of the response with what each of them saw."""
-    num_before = len(sums) - 1
+def _add_shares(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> None:
+    """Adds the gradients of taps: the product of that of the response with what each of them saw of a signal."""
     for block in time_blocks(grad):
-        g = grad[block]
         for k in range(len(sums)):
-            seen = signal[block.start + num_before - k : block.stop + num_before - k]
-            if sums[k].numel() == 1 and g.is_contiguous() and seen.is_contiguous():
-                sums[k] += torch.dot(g.flatten(), seen.flatten())
+            seen = slice(max(0, block.start + offset - k), min(len(x), block.stop + offset - k))
+            if seen.start >= seen.stop:
+                continue
+            g, s = grad[seen.start - offset + k : seen.stop - offset + k], x[seen]
+            if sums[k].numel() == 1 and g.is_contiguous() and s.is_contiguous():
+                sums[k] += torch.dot(g.flatten(), s.flatten())
             else:
-                sums[k] += (g * seen).sum_to_size(sums[k].shape)
+                sums[k] += (g * s).sum_to_size(sums[k].shape)
 
 
 def _of_batch(taps: Tensor, part: slice, ndim: int) -> Tensor:
