@@ -86,7 +86,7 @@ def test_a_target_abroad_is_itself_before_what_is_around_another_one() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, picture) | {
         name: box.repeat(8, 1) for name in sensing_changes.BOXES
     }
-    found = sensing_changes.abroad(batch, share=1.0)
+    found = sensing_changes.set_abroad(batch, share=1.0)
     for name in ("now", "before", "events"):
         core = found[name][:, 0, 42:54, 42:54]
         torch.testing.assert_close(core, 10 * levels[:, None, None].expand(-1, 12, 12), rtol=0.05, atol=0)
@@ -102,5 +102,5 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, noise(32)) | {
         name: torch.tensor([[8.0, 8.0, 10.0, 10.0]]) for name in sensing_changes.BOXES
     }
-    found = sensing_changes.abroad(batch, share=0.0)
+    found = sensing_changes.set_abroad(batch, share=0.0)
     assert all((found[name] == batch[name]).all() for name in batch)

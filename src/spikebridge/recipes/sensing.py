@@ -114,6 +114,10 @@ class Config:
     """Learning rate of the finder."""
     finding_shake: float = 1.0
     """How wrong the boxes are that the finder is given in training; 1 is about a sixth of the target's size."""
+    finding_abroad: float = 0.4
+    """Share of the finder's samples in which the target stands before what is around another one."""
+    finding_lasting: float = 1.0
+    """The newest template is wrong by up to this share of what the believed box is wrong by, as in a closed loop."""
     finders: str = ""
     """A run whose finders are taken, seed by seed, instead of training them."""
     pathways: str = ""
@@ -136,6 +140,9 @@ class Config:
         for name in ("shake", "finding_shake", "finding_epochs", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
+        for name in ("finding_abroad", "finding_lasting"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share, from 0 to 1, but got {getattr(self, name)}")
 
 
 _BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=8, finding_epochs=18, finding_shake=1.2)
@@ -227,15 +234,9 @@ def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -
     following = [] if config.pathways else sensing_phases.following_phases(network, name, config.schedule, **settings)
     if pairs is None:
         return following
-    finding = sensing_phases.finding_phase(
-        f"{name}, finder",
-        pairs,
-        epochs=config.finding_epochs,
-        shake=config.finding_shake,
-        renewal=config.renewal,
-        lr=config.finding_lr,
-    )
-    return [*following, finding]
+    names = ("epochs", "shake", "abroad", "lasting", "lr")
+    finding: dict[str, Any] = {one: getattr(config, f"finding_{one}") for one in names}
+    return [*following, sensing_phases.finding_phase(f"{name}, finder", pairs, renewal=config.renewal, **finding)]
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:

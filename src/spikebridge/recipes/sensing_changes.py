@@ -15,7 +15,6 @@ from spikebridge.recipes.sensing_turning import drawn_ways, turned_pairs, turned
 PICTURES = ("now", "before", "told", "events")
 BOXES = ("box", "box_before", "box_told")
 _FAR = 0.2
-_ABROAD = 0.4
 _COARSE = 0.3
 _SILENT = 0.1
 
@@ -37,7 +36,7 @@ def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
 
 
 def drifted(
-    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"]
+    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"], most: float = 1.0
 ) -> Float[Tensor, "B 4"]:
     """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
 
@@ -48,13 +47,14 @@ def drifted(
         before: true boxes of the frame before.
         boxes: true ones of the new frame.
         believed: what a tracker takes them for.
+        most: the largest share.
 
     Example:
         >>> box, believed = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
         >>> 0 <= drifted(box, box, believed)[0, 0] <= 4
         tensor(True)
     """
-    share = torch.rand(len(boxes), 1)
+    share = most * torch.rand(len(boxes), 1)
     size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
     middle = middles(before) + share * (middles(believed) - middles(boxes)) / size * earlier
     sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
@@ -78,7 +78,7 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**dict(zip(PICTURES, pictures, strict=True)), **boxes}
 
 
-def abroad(batch: dict[str, Tensor], share: float = _ABROAD) -> dict[str, Tensor]:
+def set_abroad(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """Some targets before what is around another one of the batch, which itself stands beside them.
 
     A target that is always seen in its own room is told by the room; and the likeliest thing to take for it is another

@@ -25,13 +25,13 @@ from spikebridge.networks.sensing_finding import Finder, Found, filtered
 from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
 from spikebridge.recipes.sensing_changes import (
-    abroad,
     coarser,
     drifted,
     edges,
     middles,
     mirrored,
     relit,
+    set_abroad,
     shaken,
     stretched,
 )
@@ -138,21 +138,25 @@ def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
     return resampled(picture[None], middle, sides, _PICTURE)[0].round().to(torch.uint8)
 
 
-def objective(finder: Finder, batch: dict[str, Tensor], *, shake: float, a: float) -> tuple[Tensor, dict[str, Tensor]]:
+def objective(
+    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
 
     Args:
         finder: what is trained.
         batch: of `sightings`.
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
+        abroad: share of the samples whose target stands before what is around another one.
+        lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
         a: share of the newest template.
     """
-    one = relit(coarser(stretched(abroad(mirrored(batch)))))
+    one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
     now, absent = _without_some(one["now"])
     believed = shaken(one["box"], shake)
     template = filtered(
         finder.template(one["told"], one["box_told"]),
-        finder.template(one["before"], shaken(drifted(one["box_before"], one["box"], believed), 0.3 * shake)),
+        finder.template(one["before"], shaken(drifted(one["box_before"], one["box"], believed, lasting), 0.3 * shake)),
         a,
     )
     found = finder(now, one["before"], one["events"], believed, template)

@@ -73,7 +73,17 @@ def following_phases(
     return phases
 
 
-def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renewal: float, lr: float) -> Phase:
+def finding_phase(
+    name: str,
+    pairs: Batches,
+    *,
+    epochs: int,
+    shake: float,
+    abroad: float,
+    lasting: float,
+    renewal: float,
+    lr: float,
+) -> Phase:
     """What finds the target in a frame.
 
     Args:
@@ -81,13 +91,15 @@ def finding_phase(name: str, pairs: Batches, *, epochs: int, shake: float, renew
         pairs: of `sensing_finding.sightings`.
         epochs: passes over them.
         shake: how wrong the boxes are that the finder is given.
+        abroad: share of the samples whose target stands before what is around another one.
+        lasting: the newest template is wrong by up to this share of that.
         renewal: share of the newest template.
         lr: learning rate.
     """
     return Phase(
         name,
         train=("finder",),
-        objective=partial(_find, shake=shake, a=renewal),
+        objective=partial(_find, shake=shake, abroad=abroad, lasting=lasting, a=renewal),
         epochs=epochs,
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2, fused=True),
         scheduler=partial(CosineAnnealingLR, T_max=epochs),
@@ -143,10 +155,10 @@ def take_part(network: Sensing, part: Part, path: Path, child: Run) -> dict[str,
     return {part: {"config": known[name].config, "environment": known[name].environment()}}
 
 
-def _find(network: Sensing, batch: sensing_following.Batch, *, shake: float, a: float) -> sensing_following.Result:
+def _find(network: Sensing, batch: sensing_following.Batch, **settings: float) -> sensing_following.Result:
     if network.finder is None:
         raise ConfigError("this network has no finder to train")
-    return sensing_finding.objective(network.finder, batch, shake=shake, a=a)
+    return sensing_finding.objective(network.finder, batch, **settings)
 
 
 def _there(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
