@@ -15,6 +15,7 @@ add a number to every displacement for each time constant of the unit, many more
 """
 
 from copy import deepcopy
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,10 +27,10 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_head import ChangeHead
+from spikebridge.networks.sensing_head import ChangeHead, cell_places, cut_out
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway, log_intensity
-from spikebridge.networks.sensing_reading import Expected, ReadyHead
+from spikebridge.networks.sensing_reading import Expected, ReadyHead, ReadyTrust, soft_ellipse
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 
@@ -122,12 +123,12 @@ class FoldedSensing(nn.Module):
         what: Any = sensing.parts["what"]
         spiking = where.spiking
         self.what = JoinedWhat(what)
-        self.cut = deepcopy(sensing.cut)
+        self.cut = sensing.cut.margin, sensing.cut.hardness
         self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
         self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
-        self.trust = deepcopy(sensing.trust)
+        self.trust = None if sensing.trust is None else ReadyTrust(sensing.trust)
         self.requires_grad_(False)
-        self.search = sensing.search
+        self.search, self.stride = sensing.search, sensing.stride
         # as in the head, so that nothing comes in again from the other side
         self.side = -(-crop // sensing.stride) + head.reach
         self.head = ReadyHead(head, sensing.prior)
@@ -154,14 +155,19 @@ class FoldedSensing(nn.Module):
             start: what is expected, where that is known already.
         """
         features = self.what(frame if before is None else torch.cat([frame, before]))
-        spectrum = self._spectrum(self.cut(features[:1], box)[0])
-        own = torch.view_as_real(spectrum).square().sum((0, -1)) * self.first_shift
+        places = cell_places(features.shape[-1], features, self.stride).numpy()
+        mask = soft_ellipse(places, box[0].double().numpy(), *self.cut)
+        spectrum = self._spectrum(cut_out(features[:1], mask)[0])
+        own = torch.view_as_real(spectrum).square().sum(0).sum(-1) * self.first_shift
         template = spectrum.conj() * self.first_shift
         lacking = self.head.lacking(own)
-        if start is None:
-            start = self._start(features, box, motion, template, lacking)
+        if start is not None:
+            expected = _numbers(start)
+        else:
+            expected = self._expected(features, motion, template, lacking)
+            start = Start(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
         kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        return start, self._new(Opened(kernel, lacking), start, features)
+        return start, self._new(Opened(kernel, lacking), expected, features)
 
     def renewed(self, state: FoldedState, start: Start) -> FoldedState:
         """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
@@ -170,7 +176,7 @@ class FoldedSensing(nn.Module):
             state: of the old one.
             start: what is expected of the new one.
         """
-        return self._new(state.opened, start, state.membranes.v)
+        return self._new(state.opened, _numbers(start), state.membranes.v)
 
     def forward(
         self, events: Float[Tensor, "1 2 H W"], state: FoldedState, age: float
@@ -194,22 +200,18 @@ class FoldedSensing(nn.Module):
         """A bin that needs no answer."""
         return self._sum(events, state)[1]
 
-    def _start(
-        self, features: Tensor, box: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
-    ) -> Start:
-        still = torch.zeros_like(box[:, :2])
+    def _expected(
+        self, features: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
+    ) -> Expected:
         if self.trust is None or self.back is None or motion is None or len(features) == 1:
-            return Start(still, still, torch.full_like(still[:, 0], torch.inf))
+            return Expected(np.zeros(2), np.zeros(2), inf)
         seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
-        backwards = Expected(np.zeros(2), -motion[0].double().numpy(), 0.0)
-        came, _ = self.back.answer(seen, lacking, backwards, 1.0, self.search)
-        start: Start = self.trust(motion, -torch.tensor(came[None], dtype=box.dtype))
-        return start
+        gone = motion[0].double().numpy()
+        came, _ = self.back.answer(seen, lacking, Expected(np.zeros(2), -gone, 0.0), 1.0, self.search)
+        return self.trust(gone, -came)
 
-    def _new(self, opened: Opened, start: Start, like: Tensor) -> FoldedState:
-        place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
+    def _new(self, opened: Opened, expected: Expected, like: Tensor) -> FoldedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
-        expected = Expected(place, motion, float(start.spread))
         return FoldedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
     def _sum(self, events: Tensor, state: FoldedState) -> tuple[Float[Tensor, "C H2 W2"], FoldedState]:
@@ -233,6 +235,11 @@ class FoldedSensing(nn.Module):
         place = torch.zeros(self.side, self.side)
         place[reach, reach] = 1.0
         return self._spectrum(place)
+
+
+def _numbers(start: Start) -> Expected:
+    place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
+    return Expected(place, motion, float(start.spread))
 
 
 class _Membranes(nn.Module):

@@ -45,9 +45,7 @@ class Template(nn.Module):
             features: of the frame's crop.
             box: middle of the target beside the middle of the crop, and its size, `(x, y, w, h)` [px].
         """
-        mask = self.mask(features, box)
-        around = (features * (1 - mask)).sum((2, 3), keepdim=True) / (1 - mask).sum((2, 3), keepdim=True)
-        return mask * (features - around)
+        return cut_out(features, self.mask(features, box))
 
     def mask(self, features: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 H W"]:
         """1 on the target, 0 away from it."""
@@ -57,6 +55,18 @@ class Template(nn.Module):
         y = (y - box[:, 1:2]) / half[:, 1:]
         away = (x.square().unsqueeze(1) + y.square().unsqueeze(2)).sqrt()
         return torch.sigmoid(self.hardness * (1 - away)).unsqueeze(1)
+
+
+def cut_out(features: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
+    """Features inside a mask, without the mean of those outside.
+
+    Args:
+        features: of a crop.
+        mask: 1 inside, 0 outside.
+    """
+    rest = 1 - mask
+    around = (features * rest).sum((2, 3), keepdim=True) / rest.sum((2, 3), keepdim=True)
+    return mask * (features - around)
 
 
 def cell_places(num_cells: int, like: Tensor, stride: int = STRIDE) -> Float[Tensor, " N"]:

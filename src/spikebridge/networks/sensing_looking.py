@@ -4,7 +4,7 @@ The answers are those of `Finder` to rounding. What is a few numbers of one targ
 """
 
 from copy import deepcopy
-from math import ceil, exp, floor
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +18,21 @@ from torch.nn.utils import fuse_conv_bn_eval
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered
 from spikebridge.networks.sensing_folded import JoinedWhat
+from spikebridge.networks.sensing_head import cut_out
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
 from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST
 
 Box = Float[np.ndarray, "4"]
 _CELLS = SIDE // STRIDE
 _PLACES = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+
+
+def _seen_places(num_cells: int) -> Float[np.ndarray, " N"]:
+    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel."""
+    return (np.arange(num_cells) * (SIDE // num_cells) + 0.5) / SIDE - 0.5
+
+
+_SEEN = _seen_places(_CELLS)
 
 
 class Sight(NamedTuple):
@@ -80,7 +89,7 @@ class ReadyFinder(nn.Module):
         Args:
             sight: of the target.
         """
-        return _template(self.what(sight.picture), sight.mask)
+        return cut_out(self.what(sight.picture), sight.mask)
 
     def look(
         self,
@@ -113,13 +122,13 @@ class ReadyFinder(nn.Module):
         features = self.what(torch.cat([frames, newest.picture]))
         both = features[:-1].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
-        template = filtered(first, _template(features[-1:], newest.mask), a)
+        template = filtered(first, cut_out(features[-1:], newest.mask), a)
         alike = correlation(seen, template).unsqueeze(1)
         stirred = F.avg_pool2d(looks[:, 2:], STRIDE)
         votes = self.votes(self.body(torch.cat([seen, change, _masks(box, SCALES), stirred, alike], 1)))
-        found = [_counted(one, box, scale) for one, scale in zip(votes.double().numpy(), SCALES, strict=True)]
-        boxes, spreads = zip(*found, strict=True)
-        return np.mean(boxes, 0), float(np.mean(spreads))
+        sides = np.array([_side(box, scale) for scale in SCALES])
+        boxes, spreads = _counted(votes.double().numpy(), box, sides)
+        return boxes.sum(0) / number, float(spreads.sum()) / number
 
     def search(self, frame: NDArray[np.uint8], box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
         """Where in the whole frame the template fits best; see `Finder.search`.
@@ -145,12 +154,6 @@ def _fused(layers: nn.Sequential) -> nn.Sequential:
         elif not isinstance(layer, nn.Dropout2d):
             fused.append(layer)
     return nn.Sequential(*fused)
-
-
-def _template(features: Float[Tensor, "1 C N N"], mask: Float[Tensor, "1 1 N N"]) -> Float[Tensor, "1 C N N"]:
-    rest = 1 - mask
-    around = (features * rest).sum((2, 3), keepdim=True) / rest.sum()
-    return mask * (features - around)
 
 
 def _side(box: Box, scale: float) -> float:
@@ -191,27 +194,24 @@ def _looks(
 def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
     half = np.array([0.55 * scale * box[2:] / _side(box, scale) for scale in scales])
-    x, y = (_seen_places(_CELLS) / half[:, axis, None] for axis in (0, 1))
-    away = np.hypot(x[:, None, :], y[:, :, None])
+    x, y = ((_SEEN / half[:, axis, None]) ** 2 for axis in (0, 1))
+    away = np.sqrt(x[:, None, :] + y[:, :, None])
     mask = 1 / (1 + np.exp(np.minimum(4 * (away - 1), 80.0)))
     return torch.from_numpy(mask.astype(np.float32))[:, None]
 
 
-def _counted(votes: Float[np.ndarray, "6 N N"], box: Box, scale: float) -> tuple[Box, float]:
+def _counted(
+    votes: Float[np.ndarray, "K 6 N N"], box: Box, sides: Float[np.ndarray, " K"]
+) -> tuple[Float[np.ndarray, "K 4"], Float[np.ndarray, " K"]]:
     """See `Finder.forward`: the mean over cells of the boxes that they vote for, and its spread."""
-    share = np.exp(votes[0] - votes[0].max())
-    share /= share.sum()
-    places = _seen_places(votes.shape[-1])
-    x, y = share.sum(0) @ places, share.sum(1) @ places
-    shifts = votes[1:].reshape(5, -1) @ share.ravel()
-    side = _side(box, scale)
+    number, num_cells = len(votes), votes.shape[-1]
+    share = np.exp(votes[:, 0] - votes[:, 0].max((1, 2), keepdims=True))
+    share /= share.sum((1, 2), keepdims=True)
+    places = _seen_places(num_cells)
+    middle = np.stack([share.sum(1) @ places, share.sum(2) @ places], 1)
+    shifts = (votes[:, 1:].reshape(number, 5, -1) @ share.reshape(number, -1, 1))[..., 0]
     # an untrained finder gives a quarter of the sight to each side of a cell
-    edges = side * (np.array([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts[:4])
-    size = np.maximum(edges[2:] - edges[:2], 2.0)
-    middle = box[:2] + box[2:] / 2 + (edges[:2] + edges[2:]) / 2
-    return np.concatenate([middle - size / 2, size]), exp(shifts[4]) * side / CELL
-
-
-def _seen_places(num_cells: int) -> Float[np.ndarray, " N"]:
-    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel."""
-    return (np.arange(num_cells) * (SIDE // num_cells) + 0.5) / SIDE - 0.5
+    first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
+    size = np.maximum(last - first, 2.0)
+    middle = box[:2] + box[2:] / 2 + (first + last) / 2
+    return np.concatenate([middle - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL

@@ -1,6 +1,6 @@
 """The change head and the prior, ready to answer at one sample: only what the search needs is worked out."""
 
-from math import ceil, exp, floor
+from math import ceil, exp, floor, log
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.networks.sensing_head import ChangeHead, between_cells
-from spikebridge.networks.sensing_motion import VelocityPrior
+from spikebridge.networks.sensing_motion import Trust, VelocityPrior
 
 
 class Expected(NamedTuple):
@@ -19,6 +19,51 @@ class Expected(NamedTuple):
     place: Float[np.ndarray, "2"]
     motion: Float[np.ndarray, "2"]
     spread: float
+
+
+class ReadyTrust:
+    """A `Trust` in numbers. Weights are read once.
+
+    Args:
+        trust: that it answers for.
+
+    Example:
+        >>> ready = ReadyTrust(Trust())
+        >>> bool(0 < ready(np.array([4.0, 0.0]), np.array([6.0, 0.0])).place[0] < 1)
+        True
+    """
+
+    def __init__(self, trust: Trust) -> None:
+        self.place, self.motion = (
+            (base.item(), slope.item())
+            for base, slope in ((trust.place_base, trust.place_slope), (trust.motion_base, trust.motion_slope))
+        )
+        self.spread = exp(trust.log_spread.item())
+
+    def __call__(self, by_box: Float[np.ndarray, "2"], by_picture: Float[np.ndarray, "2"]) -> Expected:
+        """Two motions [px] to what is expected."""
+        away = by_picture - by_box
+        square = float(away @ away)
+        place, motion = (
+            away / (1 + exp(-base - slope * log(square + 0.1))) for base, slope in (self.place, self.motion)
+        )
+        return Expected(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
+
+
+def soft_ellipse(
+    places: Float[np.ndarray, " N"], box: Float[np.ndarray, "4"], margin: float, hardness: float
+) -> Float[Tensor, "1 1 N N"]:
+    """See `Template.mask`.
+
+    Args:
+        places: of the cells, beside the middle of the crop [px].
+        box: middle of the target beside that of the crop, and its size [px].
+        margin: added to the half axes [px].
+        hardness: how fast the mask falls.
+    """
+    x, y = (((places - box[i]) / (0.55 * box[2 + i] + margin)) ** 2 for i in (0, 1))
+    mask = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(x + y[:, None]) - 1), 80.0)))
+    return torch.from_numpy(mask.astype(np.float32))[None, None]
 
 
 class ReadyHead:

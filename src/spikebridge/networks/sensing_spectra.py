@@ -66,8 +66,7 @@ def _is_learned(maps: Tensor, template: Tensor) -> bool:
 
 
 def _cross(there: Tensor, own: Tensor) -> Tensor:
-    # sums of complex numbers are slow, those of their parts are not
-    return torch.view_as_complex(torch.view_as_real(there * own.conj()).sum(1))
+    return (there * own.conj()).sum(1)
 
 
 def _multiplied(there: Tensor, own: Tensor) -> Spectra:
