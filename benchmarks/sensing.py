@@ -20,6 +20,7 @@ chosen on the validation frames.
 | unseen | nothing: A on recordings made of the test part, mirrored and turned, of the networks of `main` | |
 | protocols | nothing: B, D and E, and a Kalman filter, of the first network of `main` | |
 | cost | nothing: operations, energy, time and memory of that network | |
+| training | `quick`, `default`, and `shipped` for an epoch, in processes of their own: time and memory | 1 |
 """
 
 import argparse
@@ -35,6 +36,7 @@ from typing import Any
 
 import torch
 
+import sensing_training
 from spikebridge.analysis.cost import Cost, count_cost, count_run
 from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.analysis.following import bins_of
@@ -306,7 +308,19 @@ def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[st
     }
 
 
-MEASURED = {"protocols": protocols, "ten_hertz": ten_hertz, "closed_loop": closed_loop, "unseen": unseen, "cost": cost}
+def training(out: Path) -> dict[str, Any]:
+    """Processor time and memory of trainings of their own."""
+    return sensing_training.trainings()
+
+
+MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "protocols": protocols,
+    "ten_hertz": ten_hertz,
+    "closed_loop": closed_loop,
+    "unseen": unseen,
+    "cost": cost,
+    "training": training,
+}
 
 
 def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
@@ -346,6 +360,7 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
         ("ms a frame and bin", spent.get("ms a frame and bin"), "at most", 4.0),
         ("ms a bin with the finder", spent.get("ms a bin with the finder"), "at most", 4.0),
         ("MB resident", spent.get("MB resident"), "at most", 500.0),
+        *sensing_training.rows(cells.get("training", {})),
     ]
     return [
         {
