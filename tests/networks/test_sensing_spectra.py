@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikebridge.networks import sensing_spectra
 from spikebridge.networks.sensing_finding import correlation
 from spikebridge.networks.sensing_head import ChangeHead, between_cells
 from spikebridge.networks.sensing_spectra import cross_spectrum, spectra
+from spikebridge.neurons.stateless import over_time
 
 SIZES = [((16, 14), (9, 8), (9, 8)), ((15, 13), (9, 8), (6, 5)), ((16, 13), (8, 7), (3, 7)), ((4, 2), (2, 1), (2, 1))]
 
@@ -22,29 +22,42 @@ def seeded() -> None:
 
 def plain(maps: Tensor, template: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     there, own = torch.fft.rfft2(maps, s=size), torch.fft.rfft2(template, s=size)
-    cross = (there * own.conj()).sum(1)
-    return cross, torch.view_as_real(own).square().sum((1, -1)).expand(cross.shape)
+    return (there * own.conj()).sum(1), torch.view_as_real(own).square().sum((1, -1))
 
 
-@pytest.mark.parametrize("number", [1, 3, sensing_spectra._AT_ONCE + 1])
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("given_templates", ["each", "one", "each of a batch, twice"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_spectra_and_their_gradients_are_those_of_complex_transforms(
-    sizes: tuple[tuple[int, int], ...], shared: bool, number: int
+    sizes: tuple[tuple[int, int], ...], given_templates: str, number: int
 ) -> None:
     size, there, here = sizes
+    times = 2 if given_templates.endswith("twice") else 1
+    numbers = times * number, 1 if given_templates == "one" else number
     given = [
         torch.randn(n, 2, *shape, dtype=torch.float64, requires_grad=True)
-        for n, shape in ((number, there), (1 if shared else number, here))
+        for n, shape in zip(numbers, (there, here), strict=True)
     ]
-    ours, theirs = spectra(*given, size), plain(*given, size)
+    ours, (cross, own) = spectra(*given, size), plain(given[0], given[1].repeat(times, 1, 1, 1), size)
+    theirs = cross, own[: len(ours.own)]
     ways = [torch.randn_like(part) for part in ours]
     torch.testing.assert_close(tuple(ours), theirs)
     found, expected = (torch.autograd.grad(tuple(parts), given, ways) for parts in (ours, theirs))
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(cross_spectrum(*given, size), theirs[0])
+    torch.testing.assert_close(cross_spectrum(*given, size), cross)
     with torch.no_grad():
-        torch.testing.assert_close(spectra(*given, size).cross, theirs[0])
+        torch.testing.assert_close(tuple(spectra(*given, size)), theirs)
+
+
+def test_a_held_template_is_given_once_and_says_the_same() -> None:
+    head = ChangeHead(reach=2).double()
+    template, change = (torch.randn(n, 3, 2, 7, 6, dtype=torch.float64, requires_grad=True) for n in (1, 4))
+    held, repeated = template.expand(4, -1, -1, -1, -1), template.repeat(4, 1, 1, 1, 1)
+    ours, theirs = (over_time(head, template=one, change=change) for one in (held, repeated))
+    torch.testing.assert_close(ours, theirs)
+    way = torch.randn_like(ours)
+    found, expected = (torch.autograd.grad(one, [template, change], way) for one in (ours, theirs))
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_head_whose_numbers_are_modulated_sample_by_sample_learns_the_same() -> None:

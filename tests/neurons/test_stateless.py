@@ -25,6 +25,38 @@ class Scaled(nn.Module):
         return self.fc(x) * scale
 
 
+class Taking(Scaled):
+    """The same, which takes a held scale as one row."""
+
+    takes_held = ("scale",)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        self.seen = len(scale)
+        return super().forward(x, scale.repeat(len(x) // max(1, len(scale)), 1))
+
+
+def test_a_held_row_is_given_once_to_a_module_that_takes_it():
+    taking, x, row = Taking(), torch.randn(T, B, 4), torch.randn(B, 2)
+    held = over_time(taking, x, scale=row.expand(T, B, 2))
+    assert taking.seen == B
+    torch.testing.assert_close(held, over_time(taking, x, scale=row.repeat(T, 1, 1)))
+    assert taking.seen == T * B
+    over_time(taking, x=x[:1].expand(T, B, 4), scale=row.expand(T, B, 2))
+    assert taking.seen == B
+    assert over_time(taking, x[:0], scale=row.expand(0, B, 2)).shape == (0, B, 2)
+
+
+def test_a_module_of_held_rows_alone_gives_all_steps():
+    class Doubled(nn.Module):
+        takes_held = ("x",)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x
+
+    row = torch.randn(B, 2)
+    assert torch.equal(over_time(Doubled(), x=row.expand(T, B, 2)), (2 * row).expand(T, B, 2))
+
+
 def test_time_is_folded_into_the_batch():
     module, x = nn.Linear(4, 2), torch.randn(T, B, 4)
     assert torch.equal(over_time(module, x), module(x.reshape(T * B, 4)).reshape(T, B, 2))

@@ -95,6 +95,8 @@ class ChangeHead(nn.Module):
         [[4, 6]]
     """
 
+    takes_held = ("template",)
+
     def __init__(self, reach: int = 16, stride: int = STRIDE) -> None:
         super().__init__()
         self.reach = reach
@@ -103,12 +105,12 @@ class ChangeHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-3.0))
 
     def forward(
-        self, template: Float[Tensor, "B C H W"], change: Float[Tensor, "B C H W"] | None = None
+        self, template: Float[Tensor, "S C H W"], change: Float[Tensor, "B C H W"] | None = None
     ) -> Float[Tensor, "B D D"]:
         """Log-odds of displacements from `-reach` to `reach` cells, one a pixel.
 
         Args:
-            template: `T`, of the frame.
+            template: `T`, of the frame; of a batch, if several changes of the whole batch follow each other.
             change: `h`, since the frame; nothing has changed without it.
         """
         if change is None:
@@ -121,7 +123,8 @@ class ChangeHead(nn.Module):
         # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>): what leaves the crop still counts as moved
         explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in spectra(change, template, size))
         middle = self.reach
-        score = explained - self.g * (alike[:, middle, middle, None, None] - alike)
+        moved = self.g * (alike[:, middle, middle, None, None] - alike)
+        score = (explained.unflatten(0, (-1, template.shape[0])) - moved).flatten(0, 1)
         score = score - explained[:, middle, middle, None, None]
         finer: Tensor = _Finer.apply(score, side)
         return self.log_scale.exp() * finer

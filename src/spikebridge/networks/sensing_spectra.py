@@ -11,7 +11,6 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 Size = tuple[int, int]
-_AT_ONCE = 8
 
 
 class Spectra(NamedTuple):
@@ -23,15 +22,15 @@ class Spectra(NamedTuple):
     """
 
     cross: Complex[Tensor, "B N M"]
-    own: Float[Tensor, "B N M"]
+    own: Float[Tensor, "S N M"]
 
 
-def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C H2 W2"], size: Size) -> Spectra:
+def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"], size: Size) -> Spectra:
     """The spectra of the correlations of maps with a template, and of the template with itself.
 
     Args:
         maps: `f`.
-        template: `T` of each sample, or one for all.
+        template: `T` of each sample, one for all, or of a batch that is in `maps` several times, one after the other.
         size: of the transforms; what is missing are zeros, and shifts come in again from the other side.
 
     Example:
@@ -42,12 +41,13 @@ def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C H2 W2"
         (1, 2)
     """
     if _is_learned(maps, template):
-        return Spectra(*_Spectra.apply(maps, template.expand(len(maps), -1, -1, -1), size))
-    return _multiplied(*_both((maps, template), size))
+        return Spectra(*_Spectra.apply(maps, template, size))
+    place = torch.fft.rfft2(template, s=size)
+    return Spectra(_cross(maps, place, size), _own(place))
 
 
 def cross_spectrum(
-    maps: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C H2 W2"], size: Size
+    maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"], size: Size
 ) -> Complex[Tensor, "B N M"]:
     """The first of `spectra` alone.
 
@@ -58,34 +58,36 @@ def cross_spectrum(
     """
     if _is_learned(maps, template):
         return spectra(maps, template, size).cross
-    return _cross(*_both((maps, template), size))
+    return _cross(maps, torch.fft.rfft2(template, s=size), size)
 
 
 def _is_learned(maps: Tensor, template: Tensor) -> bool:
     return torch.is_grad_enabled() and (maps.requires_grad or template.requires_grad)
 
 
-def _cross(there: Tensor, own: Tensor) -> Tensor:
-    return (there * own.conj()).sum(1)
+def _cross(maps: Tensor, place: Tensor, size: Size) -> Tensor:
+    there = torch.fft.rfft2(maps, s=size)
+    if place.shape[0] != 1:
+        there = there.unflatten(0, (-1, place.shape[0]))
+    return (there * place.conj()).sum(-3).reshape(-1, *there.shape[-2:])
 
 
-def _multiplied(there: Tensor, own: Tensor) -> Spectra:
-    return Spectra(_cross(there, own), torch.view_as_real(own).square().sum(1).sum(-1))
+def _own(place: Tensor) -> Tensor:
+    return torch.view_as_real(place).square().sum(1).sum(-1)
 
 
 class _Spectra(torch.autograd.Function):
-    """A few samples at a time, so that what is in between stays small: fresh memory takes longer than the transforms.
+    """Batch by batch, so that what is in between stays small: fresh memory takes longer than the transforms.
 
-    For the same reason the spectra are made again on the way back.
+    For the same reason the spectra of the maps are made again on the way back.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(maps: Tensor, template: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-        parts = [_multiplied(*_both(pair, size)) for pair in _pairs(maps, template)]
-        cross, own = (torch.cat(column) for column in zip(*parts, strict=True))
-        return cross, own
+        place = torch.fft.rfft2(template, s=size)
+        return torch.cat([_cross(some, place, size) for some in maps.split(len(template))]), _own(place)
 
     @staticmethod
     def setup_context(context: Any, inputs: tuple[Tensor, Tensor, Size], output: tuple[Tensor, Tensor]) -> None:
@@ -99,29 +101,19 @@ class _Spectra(torch.autograd.Function):
         # a column that stands for itself and its mirror image would count twice in the way back
         half = torch.full_like(own[0, 0], 0.5)
         half[:: size[1] // 2 if size[1] % 2 == 0 else len(half)] = 1.0
+        place = torch.fft.rfft2(template, s=size)
         of_maps = torch.empty_like(maps) if wanted[0] else None
-        of_template = torch.empty_like(template) if wanted[1] else None
-        starts = range(0, len(maps), _AT_ONCE)
-        pieces = zip(starts, _pairs(maps, template), (cross * half).split(_AT_ONCE), own.split(_AT_ONCE), strict=True)
-        for i, pair, seen, alike in pieces:
-            there, place = _both(pair, size)
-            some, seen = slice(i, i + _AT_ONCE), seen.unsqueeze(1)
+        of_place = (2 * own * half).unsqueeze(1) * place
+        number = len(template)
+        for i, seen in zip(range(0, len(maps), number), (cross * half).unsqueeze(1).split(number), strict=True):
+            some = slice(i, i + number)
             if of_maps is not None:
                 of_maps[some] = _maps(seen * place, size, maps)
-            if of_template is not None:
-                both = seen.conj() * there + (2 * alike * half).unsqueeze(1) * place
-                of_template[some] = _maps(both, size, template)
-        return of_maps, of_template, None
+            if wanted[1]:
+                of_place = of_place + seen.conj() * torch.fft.rfft2(maps[some], s=size)
+        return of_maps, _maps(of_place, size, template) if wanted[1] else None, None
 
 
 def _maps(spectrum: Tensor, size: Size, like: Tensor) -> Tensor:
     height, width = like.shape[-2:]
     return torch.fft.irfft2(spectrum, s=size, norm="forward")[..., :height, :width]
-
-
-def _pairs(maps: Tensor, template: Tensor) -> Any:
-    return zip(maps.split(_AT_ONCE), template.split(_AT_ONCE), strict=True)
-
-
-def _both(pair: tuple[Tensor, Tensor], size: Size) -> tuple[Tensor, Tensor]:
-    return torch.fft.rfft2(pair[0], s=size), torch.fft.rfft2(pair[1], s=size)

@@ -19,7 +19,8 @@ def over_time(
 ) -> Shaped[Tensor, "T B ..."]:
     """A module that knows no time, on signals `(T, B, *N)`: it sees `(T * B, *N)`.
 
-    An empty signal shows the shape of what comes out and leaves no trace in the module.
+    An empty signal shows the shape of what comes out and leaves no trace in the module. A named signal that is a held
+    row, expanded over the steps, comes as `(B, *N)` to a module that lists it in `takes_held`, beside others in full.
 
     Example:
         >>> over_time(nn.Flatten(), torch.zeros(5, 2, 3, 4)).shape
@@ -27,7 +28,10 @@ def over_time(
     """
     num_steps, batch = _times(module, signals, named)
     rows = [x.flatten(0, 1) for x in signals]
-    named_rows = {name: x.flatten(0, 1) for name, x in named.items()}
+    held = [name for name in getattr(type(module), "takes_held", ()) if name in named and named[name].stride(0) == 0]
+    if num_steps == 0 or len(held) == len(signals) + len(named):
+        held = []
+    named_rows = {name: x[0] if name in held else x.flatten(0, 1) for name, x in named.items()}
     if num_steps * batch > 0:
         y = module(*rows, **named_rows)
     else:
