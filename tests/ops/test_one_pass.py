@@ -91,6 +91,24 @@ def test_every_form_gives_the_bits_of_its_loop_and_its_gradients(form: str, shap
 
 
 @needs_library
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("of", ["all", "a column", "a sample and a column", "a step of one"])
+@pytest.mark.usefixtures("instructions")
+def test_a_decay_is_trained(shape: tuple[int, ...], of: str) -> None:
+    x = random(*shape).requires_grad_()
+    kinds = {"all": (), "a column": shape[2:], "a sample and a column": shape[1:], "a step of one": (1, *shape[1:])}
+    decay = random(*kinds[of], seed=3).sigmoid().requires_grad_()
+    start = random(*shape[1:], seed=1).requires_grad_()
+    y, last = sums_of(x, start, decay)
+    expected = looped("sum", x, [start], decay if of != "a step of one" else decay[0])
+    assert torch.equal(y, expected[0]) and torch.equal(last, expected[1])
+    weights = random(*shape, seed=4)
+    wanted = (x, start, decay)
+    ours, theirs = (torch.autograd.grad((v * weights).mean() + e.mean(), wanted) for v, e in ((y, last), expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@needs_library
 @every_form
 @pytest.mark.parametrize("columns", [5, 70], ids=["copied", "where they lie"])
 def test_windows_and_other_strides(form: str, columns: int) -> None:
@@ -136,7 +154,6 @@ def test_what_does_not_run_in_one_pass() -> None:
     assert runs_in_one_pass(x, 0.5, torch.full((3,), 0.5))
     assert not runs_in_one_pass(x.double())
     assert not runs_in_one_pass(x, torch.rand(4, 1, 3)), "a number a step"
-    assert not runs_in_one_pass(x, torch.tensor(0.5, requires_grad=True)), "a number that is trained"
     assert not runs_in_one_pass(x.transpose(1, 2).contiguous().transpose(1, 2)), "axes in another order"
     with without_native():
         assert not runs_in_one_pass(x)

@@ -13,7 +13,7 @@ from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.one_pass import alphas_of, runs_in_one_pass
+from spikebridge.ops.one_pass import alphas_of, runs_in_one_pass, wants_gradients
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -133,7 +133,7 @@ class Alpha(Kernel):
 
     def whole(self, x: Signal, carry: AlphaCarry, goes_on: Tensor | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
-        if goes_on is None and runs_in_one_pass(x, decay, rise):
+        if goes_on is None and runs_in_one_pass(x, decay, rise) and not wants_gradients(decay, rise):
             values, first, second = alphas_of(x, carry.first, carry.second, decay, rise)
             return values, AlphaCarry(first, second)
         # second + first is a leaky sum of first, and second is what a decay leaves of it

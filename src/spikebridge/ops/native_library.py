@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 4  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 5  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
 
 
@@ -92,6 +92,8 @@ class LeakySum(ctypes.Structure):
         *[(name, Signal) for name in ("x", "y")],
         *[(name, ctypes.c_void_p) for name in ("first", "second")],
         *[(name, Value) for name in ("decay", "factor")],
+        ("before", Signal),
+        ("start", ctypes.c_void_p),
     ]
 
 

@@ -16,12 +16,13 @@ class Form(IntEnum):
 
     SUM = 0
     SUM_BACKWARD = 1
-    LAST = 2
-    LAST_AND_SLOPE = 3
-    MEAN = 4
-    MEAN_BACKWARD = 5
-    ALPHA = 6
-    ALPHA_BACKWARD = 7
+    SUM_BACKWARD_AND_SLOPE = 2
+    LAST = 3
+    LAST_AND_SLOPE = 4
+    MEAN = 5
+    MEAN_BACKWARD = 6
+    ALPHA = 7
+    ALPHA_BACKWARD = 8
 
 
 def serves(x: Tensor, *numbers: Value) -> bool:
@@ -49,6 +50,7 @@ def run(
     decay: Value = 1.0,
     factor: Value = 1.0,
     backwards: bool = False,
+    found: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """All steps of a form.
 
@@ -62,6 +64,7 @@ def run(
         decay: d of native.h.
         factor: k of native.h.
         backwards: begin with the last step.
+        found: the sums, and the one before the first, for the slope of a sum.
     """
     held: list[object] = []
     job = LeakySum(native.plan_of(len(x), groups, native.CHUNK), form, _signal(x, groups, held, backwards))
@@ -70,6 +73,9 @@ def run(
     job.first = first.data_ptr()
     if second is not None:
         job.second = second.data_ptr()
+    if found is not None:
+        sums, start = found
+        job.before, job.start = _signal(sums[:-1], groups, held, backwards), start.data_ptr()
     for place, value in ((job.decay, decay), (job.factor, factor)):
         native.point(place, value, x, groups, held)
     native.run("spikebridge_sum", job)

@@ -18,10 +18,8 @@ BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALP
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
-    """Whether the sums of this file are there for a signal, with numbers that nobody trains."""
-    return (
-        not (torch.compiler.is_compiling() or wants_gradients(*numbers)) and serves(x, *numbers) and keeps_its_place(x)
-    )
+    """Whether the sums of this file are there for a signal and numbers that are the same at all steps."""
+    return not torch.compiler.is_compiling() and serves(x, *numbers) and keeps_its_place(x)
 
 
 def sums_of(
@@ -32,7 +30,7 @@ def sums_of(
     Args:
         x: a signal that `runs_in_one_pass`.
         start: the sum before the first step.
-        decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`.
+        decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`, which may be trained.
     """
     y, last = _all(Form.SUM, x, decay, 1.0, start)
     return y, last
@@ -61,7 +59,7 @@ def alphas_of(
         x: a signal that `runs_in_one_pass`.
         first: before the first step.
         second: before the first step.
-        decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`.
+        decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, which nobody trains.
         rise: the same.
     """
     y, first, second = _all(Form.ALPHA, x, decay, rise, first, second)
@@ -73,7 +71,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *
 
     Args:
         x: a signal that `native_sums.serves`.
-        decay: as in `sums_of`; it may be trained.
+        decay: as in `sums_of`.
     """
     if not wants_gradients(x, decay):
         return _last(x, decay, None)
@@ -88,7 +86,7 @@ def wants_gradients(*values: Value) -> bool:
 
 def _all(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
     """All steps, and what is remembered after them."""
-    way = _OnePass.apply if wants_gradients(x, *start) else _forward
+    way = _OnePass.apply if wants_gradients(x, decay, *start) else _forward
     found: tuple[Tensor, ...] = way(form, x, decay, factor, *start)
     return found
 
@@ -105,10 +103,12 @@ class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
         ctx.form, ctx.like = form, _shape_of(x)
-        ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)])
-        ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
         ctx.set_materialize_grads(False)
-        return _forward(form, x, decay, factor, *start)
+        y, *memory = _forward(form, x, decay, factor, *start)
+        found = (y, _own(start[0])) if ctx.needs_input_grad[2] else (None, None)
+        ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)], *found)
+        ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
+        return y, *memory
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *grads_last: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -116,14 +116,20 @@ class _OnePass(torch.autograd.Function):
         some = next((g for g in (grad, *grads_last) if g is not None), None)
         if some is None:
             return (None,) * (4 + len(grads_last))
-        decay, factor = (n if t is None else t for t, n in zip(ctx.saved_tensors, ctx.numbers, strict=True))
+        *tensors, sums, start = ctx.saved_tensors
+        decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
         if grad is None:
             grad = some.new_zeros(()).expand(ctx.like.shape)
         memory = [some.new_zeros(ctx.like.shape[1:]) if g is None else _own(g) for g in grads_last]
         groups = groups_of(ctx.like)
         grad_x = groups.room_for(ctx.like, some)
-        run(BACKWARD[ctx.form], groups, grad, grad_x, *memory, decay=decay, factor=factor, backwards=True)
-        return None, grad_x, None, None, *memory
+        if sums is None:
+            run(BACKWARD[ctx.form], groups, grad, grad_x, *memory, decay=decay, factor=factor, backwards=True)
+            return None, grad_x, None, None, *memory
+        slope, found = some.new_zeros(ctx.like.shape[1:]), (sums, start)
+        form = Form.SUM_BACKWARD_AND_SLOPE
+        run(form, groups, grad, grad_x, memory[0], slope, decay=decay, backwards=True, found=found)
+        return None, grad_x, _summed(slope, decay), None, *memory
 
 
 class _Last(torch.autograd.Function):
@@ -146,7 +152,7 @@ class _Last(torch.autograd.Function):
             grad_x = groups.room_for(ctx.like, grad)
             run(Form.SUM_BACKWARD, groups, nothing, grad_x, _own(grad), decay=decay, backwards=True)
         if slope is not None:
-            grad_decay = (grad * slope).sum_to_size(decay.shape)
+            grad_decay = _summed(grad * slope, decay)
         return grad_x, grad_decay
 
 
@@ -154,6 +160,11 @@ def _last(x: Tensor, decay: Value, slope: Tensor | None) -> Tensor:
     last = x.new_zeros(x.shape[1:])
     run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups_of(x), x, None, last, slope, decay=decay)
     return last
+
+
+def _summed(slope: Tensor, decay: Tensor) -> Tensor:
+    """Gradients in each column, summed up to the shape of the decay."""
+    return slope.sum_to_size(decay.shape[max(0, decay.ndim - slope.ndim) :]).reshape(decay.shape)
 
 
 def _shape_of(x: Tensor) -> Tensor:

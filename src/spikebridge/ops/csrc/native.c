@@ -364,7 +364,7 @@ int spikebridge_respond(const Respond *job)
     return spikebridge_share_out(&job->plan, job, respond_chunk, RESPOND_ROWS * job->plan.chunk);
 }
 
-enum { SUMS_ROWS = 3 };
+enum { SUMS_ROWS = 5 };
 
 static void sums_chunk(const void *data, Chunk *chunk)
 {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 4
+#define SPIKEBRIDGE_VERSION 5
 
 /* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
@@ -83,6 +83,7 @@ typedef struct {
 enum {
     SUM, /* first = d first + x, which is given */
     SUM_BACKWARD,
+    SUM_BACKWARD_AND_SLOPE, /* the same; second is the gradient of d in each column */
     LAST,           /* the same sum, and nothing is given */
     LAST_AND_SLOPE, /* the same; second is the derivative of first by d */
     MEAN,           /* first = first + x, given over the number of steps, of which k were before */
@@ -99,6 +100,8 @@ typedef struct {
     Signal x, y;
     float *first, *second;
     Value decay, factor; /* of the first step, and so of all */
+    Signal before;       /* for the slope of a sum: the sums one step before, which the last step finds in start */
+    float *start;
 } LeakySum;
 
 int spikebridge_version(void);

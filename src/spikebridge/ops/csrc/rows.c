@@ -1,5 +1,7 @@
 /* The rows of `rows.h`, for each set of instructions that a processor may have; the widest is chosen at run time. */
 
+#include <string.h>
+
 #include "step.h"
 
 #if defined(__SSE2__)
@@ -12,7 +14,7 @@
     F(rows, current, adapts, 0) F(rows, current, adapts, 1) F(rows, current, adapts, 2) F(rows, current, adapts, 3)
 #define NEURONS(F, rows) RESETS(F, rows, 0, 0) RESETS(F, rows, 0, 1) RESETS(F, rows, 1, 0) RESETS(F, rows, 1, 1)
 #define EVERY_NEURON(F) NEURONS(F, 0) NEURONS(F, 1)
-#define FORMS(F, rows) FOUR(F, rows) F(rows, 4) F(rows, 5) F(rows, 6) F(rows, 7)
+#define FORMS(F, rows) FOUR(F, rows) F(rows, 4) F(rows, 5) F(rows, 6) F(rows, 7) F(rows, 8)
 #define EVERY_FORM(F) FORMS(F, 0) FORMS(F, 1)
 
 #if defined(__GNUC__)
@@ -29,11 +31,17 @@
 #define INDEPENDENT
 #endif
 
-/* A value that stays the same at all steps as a row. */
-static const float *as_row(const Value *value, Chunk *chunk)
+/* A row in scratch memory: rows that stand at the same place of a page are in each other's way in the nearest cache. */
+static float *copy_of(const float *row, Chunk *chunk)
+{
+    return row == NULL ? NULL : memcpy(take_row(chunk), row, (size_t)chunk->num_columns * sizeof(float));
+}
+
+/* The same of a value, where all steps have one. */
+static float *as_row(const Value *value, Chunk *chunk)
 {
     if (value->column != 0)
-        return row_at(value, chunk, 0, NULL);
+        return copy_of(row_at(value, chunk, 0, NULL), chunk);
     float *row = take_row(chunk);
     fill(row, *value->at, chunk->num_columns);
     return row;

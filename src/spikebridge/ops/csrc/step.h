@@ -21,7 +21,7 @@ typedef struct {
 /* The same for sums. */
 typedef struct {
     int64_t num_columns;
-    const float *x, *decay, *factor;
+    const float *x, *decay, *factor, *before;
     float *y, *first, *second;
     float steps;
 } SumRow;

@@ -6,6 +6,7 @@
 INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
 {
     const float *restrict x = row->x, *restrict decays = row->decay, *restrict factors = row->factor;
+    const float *restrict before = row->before;
     float *restrict y = row->y, *restrict first = row->first, *restrict second = row->second;
     const float one_decay = *decays, one_factor = *factors, steps = row->steps;
     INDEPENDENT
@@ -16,10 +17,12 @@ INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
             first[c] = f * decay + x[c];
             if (form == SUM)
                 y[c] = first[c];
-        } else if (form == SUM_BACKWARD) {
+        } else if (form == SUM_BACKWARD || form == SUM_BACKWARD_AND_SLOPE) {
             const float both = f + x[c];
             y[c] = both;
             first[c] = both * decay;
+            if (form == SUM_BACKWARD_AND_SLOPE)
+                second[c] += both * before[c];
         } else if (form == LAST_AND_SLOPE) {
             second[c] = second[c] * decay + f;
             first[c] = f * decay + x[c];
@@ -54,19 +57,28 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
         row.decay = as_row(&job->decay, chunk);
         row.factor = as_row(&job->factor, chunk);
     }
-    row.first = in_memory(job->first, chunk);
-    row.second = in_memory(job->second, chunk);
+    float *first = in_memory(job->first, chunk), *second = in_memory(job->second, chunk);
+    row.first = copy_of(first, chunk);
+    row.second = copy_of(second, chunk);
     for (int64_t t = 0; t < num_steps; t++) {
         float *y = row_of(&job->y, chunk, t);
         row.x = row_of(&job->x, chunk, t);
         if (t + 1 < num_steps)
             fetch(row_of(&job->x, chunk, t + 1), n);
+        if (form == SUM_BACKWARD_AND_SLOPE) {
+            row.before = t + 1 < num_steps ? row_of(&job->before, chunk, t) : in_memory(job->start, chunk);
+            if (t + 2 < num_steps)
+                fetch(row_of(&job->before, chunk, t + 1), n);
+        }
         row.y = past ? y_row : y;
         row.steps = (float)(form == MEAN_BACKWARD ? num_steps - t : t + 1);
         NAME(sums_row)(&row, rows, form);
         if (past)
             NAME(write_past_caches)(y, y_row, n);
     }
+    memcpy(first, row.first, (size_t)n * sizeof(float));
+    if (second != NULL)
+        memcpy(second, row.second, (size_t)n * sizeof(float));
 }
 
 #define SUMS(rows, form) \
