@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from spikebridge.training.allocation import keep_freed_memory
 from spikebridge.training.batches import Dataset, as_dataset
 from spikebridge.training.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.evaluation import evaluating
@@ -103,6 +104,7 @@ def fit(
             find(module, name)
     datasets = [as_dataset(data if phase.data is None else phase.data) for phase in phases]
     fabric = start(settings)
+    keep_freed_memory()
     show = progress or progress_for(settings.quiet or not fabric.is_global_zero)
     with kept_generators(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
         return _Loop(fabric, module, phases, datasets, settings, run, validate, show, interrupt).run_all()
