@@ -180,6 +180,7 @@ def main() -> None:
     path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
     results = json.loads(path.read_text()) if path.exists() and options.only != ALL else {}
     results["environment"] = environment()
+    revision = git_revision(Path(__file__).parent)  # before a result is written over an older one
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),
         ("BC", "networks", networks),
@@ -190,7 +191,7 @@ def main() -> None:
     for letters, name, run in parts:
         if set(letters) & set(options.only):
             results[name] = run(options.quick)
-            results["revisions"] = {**results.get("revisions", {}), name: git_revision(Path(__file__).parent)}
+            results["revisions"] = {**results.get("revisions", {}), name: revision}
             write(results, path)
 
 
