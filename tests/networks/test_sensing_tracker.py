@@ -279,3 +279,15 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
         SensingTracker(Sensing(dt=DT), recall=2.0)
     with pytest.raises(ConfigError, match="longer than 0"):
         SensingTracker(Sensing(dt=DT), longest=0.0)
+
+
+def test_a_new_stream_knows_weights_that_have_changed(recording: Recording) -> None:
+    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
+    tracker = SensingTracker(sensing, crop=48)
+    before = between_frames(recording, tracker).boxes
+    np.testing.assert_array_equal(between_frames(recording, tracker).boxes, before)
+    with torch.no_grad():
+        sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
+    after = between_frames(recording, tracker).boxes
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_array_equal(between_frames(recording, SensingTracker(sensing, crop=48)).boxes, after)

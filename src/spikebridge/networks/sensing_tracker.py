@@ -29,7 +29,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start
-from spikebridge.networks.sensing_ready import made_ready
+from spikebridge.networks.sensing_ready import KeptReady
 from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState
 
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
@@ -79,6 +79,7 @@ class SensingTracker:
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is a number from 0 to 1, but got {value}")
         self.sensing = sensing
+        self._ready = KeptReady()
         self.crop = crop
         self.renewal = renewal
         self.recall = recall
@@ -121,7 +122,7 @@ class SensingTracker:
 
     def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
         """A frame has come: a new crop, and a new stream."""
-        ready = made_ready(self.sensing, self.crop) if last is None else last.ready
+        ready = self._ready(self.sensing, self.crop) if last is None else last.ready
         before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
         frame = inputs["frame"]
         doubt = None
