@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/tracking.md, made from three files of benchmarks/results: sensing, baselines, loops.
+"""The tables of docs/explanation/tracking.md, made from files of benchmarks/results: sensing, baselines, closed loops.
 
 python benchmarks/tracking_page.py           # writes the page
 python benchmarks/tracking_page.py --check   # exit code 1 where the page says something else than the results
@@ -37,7 +37,7 @@ def seeds(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     rows = [
         (
             row["tracker"],
-            f"{row['distance px']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else ""),
+            f"{row['distance px']:.3f}" + _spread(row["sd"]),
             *(_number(row[name]) for name in ("auc", "within 3 px", "shaken 1 px", "shaken 2 px", "closed loop auc")),
         )
         for row in _cell(sensing, "main").get("trackers", [])
@@ -90,7 +90,7 @@ def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     rows = [
         (
             row["tracker"],
-            f"{row['distance px']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else ""),
+            f"{row['distance px']:.3f}" + _spread(row["sd"]),
             _number(row["of constant velocity"]),
             _number(row["shaken 2 px"]),
             rare.get(row["tracker"], "-"),
@@ -138,6 +138,15 @@ def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("training", "recall", "AUC", *WAYS, "loops that lost it"), rows)
 
 
+def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Closed loops through the half of the recording that a finder was not trained on, by how it was trained."""
+    rows = [
+        (row["training"], f"{row['auc']:.3f}" + _spread(row["sd"]), f"{row['lost']} of {row['loops']}")
+        for row in beside.get("halves", {}).get("rows", [])
+    ]
+    return _table(("the finder's training", "AUC", "loops that lost it"), rows)
+
+
 def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Operations and energy of a frame and the bins after it, beside an ANN that sees a frame at every bin."""
     rows = []
@@ -161,6 +170,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "elsewhere": elsewhere,
     "unseen": unseen,
     "loops": loops,
+    "halves": halves,
     "cost": cost,
 }
 
@@ -178,6 +188,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def _spread(sd: float | None) -> str:
+    return "" if sd is None else f" ± {sd:.3f}"
+
+
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return table(head, rows) if rows else MISSING
 
@@ -190,7 +204,8 @@ def _read(name: str) -> dict[str, Any]:
 
 def main() -> int:
     """Writes or checks the page."""
-    results = _read("sensing.json"), _read("tracking_baselines.json") | {"loops": _read("closed_loops.json")}
+    results = _read("sensing.json"), _read("tracking_baselines.json")
+    results[1].update(loops=_read("closed_loops.json"), halves=_read("closed_loop_halves.json"))
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 
 

@@ -76,7 +76,12 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
     figures = ("distance px", "shaken 1 px")
     assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
     (child,) = Run.open(tmp_path / "again").children().values()
-    assert set(child.results()["pathways"]) == {"config", "environment"}
+    (first,) = run.children().values()
+    record = {"pathways": {"config": first.config, "environment": first.environment()}}
+    assert child.results()["pathways"] == record["pathways"]
+    # who takes them from there learns where they were trained
+    network = sensing.build(SMALL)["learned"]
+    assert sensing_phases.take_part(network, "pathways", tmp_path / "again", child) == record
     with pytest.raises(ConfigError, match="only the finders"):
         dataclasses.replace(SMALL, pathways="a", finders="b")
 

@@ -98,7 +98,7 @@ class ReadyFinder(nn.Module):
         events: BinEvents,
         box: Box,
         first: Float[Tensor, "1 C N N"],
-        newest: Sight,
+        newest: Sight | None,
         a: float,
     ) -> tuple[Box, float]:
         """Where the target is, the mean of what is found when it is believed smaller and larger; see `Finder.agreed`.
@@ -109,7 +109,7 @@ class ReadyFinder(nn.Module):
             events: between the two.
             box: where the target is believed to be in the new frame [px].
             first: template of the first frame.
-            newest: where the target was surely seen last.
+            newest: where the target was surely seen last; without it the first template stands in its place.
             a: share of the newest template.
 
         Returns:
@@ -119,13 +119,14 @@ class ReadyFinder(nn.Module):
         pictures = torch.cat([_cut(now, crop), _cut(before, crop), crop_events(events, crop)[None]], 1)
         looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
         frames = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
-        features = self.what(torch.cat([frames, newest.picture]))
-        both = features[:-1].unflatten(0, (number, 2))
+        features = self.what(frames if newest is None else torch.cat([frames, newest.picture]))
+        both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
-        template = filtered(first, cut_out(features[-1:], newest.mask), a)
-        alike = correlation(seen, template).unsqueeze(1)
+        recent = first if newest is None else cut_out(features[-1:], newest.mask)
+        alike = correlation(seen, filtered(first, recent, a)).unsqueeze(1)
+        known = recent.expand(number, -1, -1, -1)
         stirred = F.avg_pool2d(looks[:, 2:], STRIDE)
-        votes = self.votes(self.body(torch.cat([seen, change, _masks(box, SCALES), stirred, alike], 1)))
+        votes = self.votes(self.body(torch.cat([seen, change, known, _masks(box, SCALES), stirred, alike], 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _counted(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number

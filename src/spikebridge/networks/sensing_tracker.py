@@ -188,17 +188,21 @@ class SensingTracker:
     def _found(
         self, state: TrackingState, doubt: Doubt, finder: ReadyFinder, first: Tensor, newest: Sight
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Around which box the target is, its own box, and how far that may be off."""
-        a = 0.0 if state.lost else self.renewal
-        look = partial(finder.look, state.frame, doubt.before, doubt.events, first=first, newest=newest, a=a)
-        around = finder.search(state.frame, doubt.box, first) if state.lost else doubt.box
-        found, spread = look(around)
-        if not state.lost and confidence(spread, found) < self.doubtful:
+        """Around which box the target is, its own box, and how far that may be off.
+
+        Where it was lost, what was seen last is not it: then the first template alone is looked for.
+        """
+        look = partial(finder.look, state.frame, doubt.before, doubt.events, first=first, a=self.renewal)
+        if state.lost:
             there = finder.search(state.frame, doubt.box, first)
-            other, off = look(there)
+            return there, *look(there, newest=None)
+        found, spread = look(doubt.box, newest=newest)
+        if confidence(spread, found) < self.doubtful:
+            there = finder.search(state.frame, doubt.box, first)
+            other, off = look(there, newest=None)
             if confidence(off, other) > self.convinced:
                 return there, other, off
-        return around, found, spread
+        return doubt.box, found, spread
 
     def _follow(self, events: BinEvents, since: float, state: TrackingState) -> TrackingState:
         """The events of one step, which is several bins long where a busy tracker could not take each."""

@@ -118,6 +118,8 @@ class Config:
     """Share of the finder's samples in which the target stands before what is around another one."""
     finding_lasting: float = 1.0
     """The newest template is wrong by up to this share of what the believed box is wrong by, as in a closed loop."""
+    finding_lost: float = 0.2
+    """So many more samples, as a share, show where the target is not."""
     finders: str = ""
     """A run whose finders are taken, seed by seed, instead of training them."""
     pathways: str = ""
@@ -140,7 +142,7 @@ class Config:
         for name in ("shake", "finding_shake", "finding_epochs", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
-        for name in ("finding_abroad", "finding_lasting"):
+        for name in ("finding_abroad", "finding_lasting", "finding_lost"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share, from 0 to 1, but got {getattr(self, name)}")
 
@@ -197,7 +199,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     pairs = None
     if config.finding_epochs and not config.finders:
         clips = sensing_scores.clips() if config.clips else []
-        pairs = sensing_finding.sightings([*seen, *clips], seed=config.seed)
+        pairs = sensing_finding.sightings([*seen, *clips], lost=config.finding_lost, seed=config.seed)
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons

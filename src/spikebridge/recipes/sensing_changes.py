@@ -75,7 +75,7 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         sizes = turned_pairs(batch[name][:, 2:], ways, signed=False)
         places = middle + turned_pairs(middles(batch[name]) - middle, ways)
         boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
-    return {**dict(zip(PICTURES, pictures, strict=True)), **boxes}
+    return {**batch, **dict(zip(PICTURES, pictures, strict=True)), **boxes}
 
 
 def set_abroad(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Ten
     return torch.sigmoid(8 * (1 - away)).unsqueeze(1)
 
 
-def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
+def stretched(batch: dict[str, Tensor], most: float = 0.45) -> dict[str, Tensor]:
     """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
 
     Args:
@@ -129,7 +129,7 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
     pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
     boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
-    return {**pictures, **boxes}
+    return {**batch, **pictures, **boxes}
 
 
 def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Training the finder: pictures of a target beside the box that a tracker might believe, wrong in place and size.
 
 In a closed loop a tracker sees its own mistakes, and they last. So each believed box is moved and stretched at random,
-in one sample of five by far, and the newest template is cut out as wrongly; and in some samples the target is not there
-at all, so that the finder learns how far to trust itself.
+in one sample of five by far, and the newest template is cut out as wrongly. In some samples the target is not there at
+all, so that the finder learns how far to trust itself; in some it has no newest template, as after a loss.
 
 Pictures are kept finer than a sight: made coarser first they would be less sharp than what a tracker sees, and a finder
 takes a sharper picture for one of a smaller target.
@@ -10,6 +10,7 @@ takes a sharper picture for one of a smaller target.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,12 +39,25 @@ from spikebridge.recipes.sensing_changes import (
 from spikebridge.training import Batches
 
 _ABSENT = 0.1
+_ANEW = 0.15
 _ROOM = 1.7
 _PICTURE = 144
 _GAPS = (1, 2)
+_OUT_OF_SIGHT = 2.0  # sizes of the target from its middle
+_TRIES = 20
 
 
-def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, seed: int = 0) -> Batches:
+class Looked(NamedTuple):
+    """Which frames are looked at together: the newest, the one before, and the told one; and around which box."""
+
+    now: int
+    before: int
+    told: int
+    here: NDArray[np.float64]
+    is_there: bool
+
+
+def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, lost: float = 0.2, seed: int = 0) -> Batches:
     """Pairs of frames with the events between them and a third frame in which the box was told.
 
     Of a recording with events all pairs of neighbours, and of frames with one between them, forwards and backwards in
@@ -52,25 +66,27 @@ def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, seed: 
     Args:
         parts: recordings with boxes, and which frames of each.
         apart: the told frame is at most so many frames away.
-        seed: draws it, and the directions.
+        lost: so many more, as a share of them, are looked at where the target is not: what a tracker sees that has
+            lost it, in the new frame, in the one before and in its newest template.
+        seed: draws all that is chosen.
 
     Returns:
-        Pictures of bytes and boxes `(x, y, w, h)` inside them.
+        Pictures of bytes, boxes `(x, y, w, h)` inside them, and whether the target `is_there`.
 
     Raises:
         ConfigError: no two neighbouring frames have boxes.
     """
     generator = np.random.default_rng(seed)
-    chosen = [_triples(recording, frames, apart, generator) for recording, frames in parts]
-    number = sum(len(triples) for triples in chosen)
+    chosen = [_looked(recording, frames, apart, lost, generator) for recording, frames in parts]
+    number = sum(len(looked) for looked in chosen)
     if not number:
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
     columns: dict[str, Tensor] = {}
     i = 0
-    for (recording, _), triples in zip(parts, chosen, strict=True):
+    for (recording, _), looked in zip(parts, chosen, strict=True):
         read = lru_cache(maxsize=None)(recording.frames.__getitem__)
-        for triple in triples:
-            row = _row(recording, read, *triple)
+        for one in looked:
+            row = _row(recording, read, one)
             # filled in place: rows and what they are stacked to, side by side, would take twice the memory
             columns = columns or {name: x.new_empty((number, *x.shape)) for name, x in row.items()}
             for name, x in row.items():
@@ -79,10 +95,9 @@ def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, seed: 
     return Batches(columns, batch=dict.fromkeys(columns, 0))
 
 
-def _triples(
-    recording: Recording, frames: range, apart: int, generator: np.random.Generator
-) -> list[tuple[int, int, int]]:
-    """Which frames are looked at together: the newest, the one before, and the told one."""
+def _looked(
+    recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator
+) -> list[Looked]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     silent = not len(recording.events.x)
     found = []
@@ -93,16 +108,32 @@ def _triples(
             near = [j for j in frames if known[j] and abs(j - k) <= apart]
             pairs = [(k, k - gap), (k - gap, k)]
             for now, before in [pairs[generator.integers(2)]] if silent else pairs:
-                found.append((now, before, int(generator.choice(near))))
+                one = Looked(now, before, int(generator.choice(near)), recording.frame_boxes[now], True)
+                found.append(one)
+                if generator.random() < lost and (away := somewhere_else(recording, one.here, generator)) is not None:
+                    found.append(one._replace(here=away, is_there=False))
     return found
 
 
-def _row(recording: Recording, read: Reader, now: int, before: int, told: int) -> dict[str, Tensor]:
+def somewhere_else(
+    recording: Recording, box: NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """A box of the same size on the frame, so far away that its sight does not show the target; None where no try found
+    one."""
+    room = np.array([recording.events.width, recording.events.height])
+    for middle in generator.random((_TRIES, 2)) * room:
+        if np.hypot(*(middle - box[:2] - box[2:] / 2)) > _OUT_OF_SIGHT * box[2:].prod() ** 0.5:
+            return np.concatenate([middle - box[2:] / 2, box[2:]])
+    return None
+
+
+def _row(recording: Recording, read: Reader, one: Looked) -> dict[str, Tensor]:
+    now, before, told, here, is_there = one
     first, second = sorted((int(recording.frame_events[before]), int(recording.frame_events[now])))
     events = recording.events.between(first, second)
     if now < before:  # what became brighter becomes darker backwards in time
         events = events._replace(on=~events.on)
-    here, there = recording.frame_boxes[now], recording.frame_boxes[told]
+    there = recording.frame_boxes[told]
     scale = _PICTURE / _side(here)
     corner = here[:2] + here[2:] / 2 - _side(here) / 2
 
@@ -117,8 +148,9 @@ def _row(recording: Recording, read: Reader, now: int, before: int, told: int) -
         "told": _cut(_grey(read(told)), there),
         "events": _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), here),
         "box": inside(here),
-        "box_before": inside(recording.frame_boxes[before]),
+        "box_before": inside(recording.frame_boxes[before] if is_there else here),
         "box_told": torch.cat([(_PICTURE - told_size) / 2, told_size]),
+        "is_there": torch.tensor(is_there),
     }
 
 
@@ -152,14 +184,14 @@ def objective(
         a: share of the newest template.
     """
     one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
-    now, absent = _without_some(one["now"])
+    now, absent = _without_some(one["now"], one["is_there"])
     believed = shaken(one["box"], shake)
-    template = filtered(
-        finder.template(one["told"], one["box_told"]),
-        finder.template(one["before"], shaken(drifted(one["box_before"], one["box"], believed, lasting), 0.3 * shake)),
-        a,
-    )
-    found = finder(now, one["before"], one["events"], believed, template)
+    wrong = drifted(one["box_before"], one["box"], believed, lasting)
+    first = finder.template(one["told"], one["box_told"])
+    newest = finder.template(one["before"], shaken(wrong, 0.3 * shake))
+    newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
+    template = filtered(first, newest, a)
+    found = finder(now, one["before"], one["events"], believed, template, newest)
     there = (~absent).float()
     side = sight_side(believed)
     away = (edges(found.boxes) - edges(one["box"])) / side[:, None] * 2
@@ -190,7 +222,7 @@ def _honesty(found: Found, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
     return 0.1 * (square / side.square() / (2 * spread) + spread.log()).clamp(max=50).mean()
 
 
-def _without_some(now: Tensor) -> tuple[Tensor, Tensor]:
-    """In some samples the picture is that of another one."""
-    absent = torch.rand(len(now)) < _ABSENT
-    return torch.where(absent[:, None, None, None], now.roll(1, 0), now), absent
+def _without_some(now: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor]:
+    """In some samples the picture is that of another one; and where the target is missing then."""
+    other = torch.rand(len(now)) < _ABSENT
+    return torch.where(other[:, None, None, None], now.roll(1, 0), now), other | ~is_there

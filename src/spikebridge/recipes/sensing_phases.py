@@ -135,7 +135,7 @@ def take_part(network: Sensing, part: Part, path: Path, child: Run) -> dict[str,
         child: the training that it is for, such as `learned/seed-0`.
 
     Returns:
-        Where it is from, by the part's name: the settings and the environment of its own training.
+        Where it is from, by the part's name: the settings and the environment of its own training, wherever that was.
 
     Raises:
         ConfigError: the run has no such training, or one of another network.
@@ -152,7 +152,9 @@ def take_part(network: Sensing, part: Part, path: Path, child: Run) -> dict[str,
     merged = {**own, **{key: weights[key] for key in mine}}
     check_fit(merged, network, str(path))
     network.load_state_dict(merged)
-    return {part: {"config": known[name].config, "environment": known[name].environment()}}
+    earlier = known[name].results() if known[name].finished else {}
+    record = {"config": known[name].config, "environment": known[name].environment()}
+    return {part: earlier.get(part, record)}
 
 
 def _find(network: Sensing, batch: sensing_following.Batch, **settings: float) -> sensing_following.Result:

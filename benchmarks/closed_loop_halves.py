@@ -1,0 +1,115 @@
+"""What makes a finder hold on in a closed loop: trained on one half of the recording before its test part, and asked to
+follow the target through the other half.
+
+    python benchmarks/closed_loop_halves.py --out RUNS      # every training, or what is missing; 45 minutes of one core
+
+The validation part is short, and looks like the frames before it that are trained on; half a recording away the target
+has turned and the light is another. Loops begin at every 21st frame of the half that was not seen and go to its end,
+forwards and backwards in time. All but the finder is shipped. It needs the recording of FE240hz and the clips of OTB
+and VOT in SPIKEBRIDGE_DATA.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from closed_loops import backwards, cut
+from spikebridge.analysis.following import join_outputs
+from spikebridge.analysis.tracking_protocols import chained
+from spikebridge.pretrained import shipped_run
+from spikebridge.recipes import sensing, sensing_finding, sensing_scores
+from spikebridge.recipes.sensing_phases import take_part
+from spikebridge.training import Run, Settings, fit
+from spikebridge.training.atomic import replacing
+
+RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
+HALVES = {"first": range(12, 150), "second": range(180, 330)}
+UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
+APART, LEAST = 21, 40  # frames from one start to the next, and from the last start to the end
+SEEDS = (0, 1)
+CONFIG = sensing.PRESETS["shipped"]
+TRAININGS = {
+    "as shipped": CONFIG,
+    "errors of one frame": replace(CONFIG, finding_lasting=0.0),
+    "always in its own room": replace(CONFIG, finding_abroad=0.0),
+    "never lost": replace(CONFIG, finding_lost=0.0),
+    "none of the three": replace(CONFIG, finding_abroad=0.0, finding_lasting=0.0, finding_lost=0.0),
+}
+
+
+def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing.SensingTracker:
+    """A tracker whose finder has seen one half, trained now or before."""
+    run = Run.create(path, "sensing", replace(config, seed=seed), resume=True)
+    torch.manual_seed(seed)
+    network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
+    if not child.finished:
+        real = sensing_scores.parts("real", "train", 1)[0]
+        seen = [real._replace(frames=HALVES[half]), *sensing_scores.generated("train", config.num_scenes)]
+        pairs = sensing_finding.sightings([*seen, *sensing_scores.clips()], lost=config.finding_lost, seed=seed)
+        shipped = shipped_run("sensing")
+        if shipped is None:
+            raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")
+        taken = take_part(network, "pathways", shipped.path, child)
+        (finding,) = sensing.phases(replace(config, pathways=str(shipped.path)), network, "finder", pairs)
+        settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True)
+        fit(network, [finding], pairs, settings=settings, run=child)
+        child.save_weights(network)
+        child.save_results(taken)
+    child.load_weights(network)
+    return sensing.tracker_of(config, network)
+
+
+def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
+    """AUC of all loops through the half that was not seen, and how many of them lost the target."""
+    recording, _ = sensing_scores.parts("real", "train", 1)[0]
+    plain = cut(recording, UNSEEN[half])
+    loops = [
+        chained(way, tracker, range(start, way.num_frames))
+        for way in (plain, backwards(plain))
+        for start in range(0, way.num_frames - LEAST, APART)
+    ]
+    scores = [loop.score() for loop in loops]
+    whole = join_outputs(loops).score()
+    lost = sum(one.lost_share > 0 for one in scores)
+    return {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3), "loops": len(loops), "lost": lost}
+
+
+def main() -> None:
+    """Trains and follows what is missing, and writes the figures after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    out = parser.parse_args().out
+    cells: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for name, config in TRAININGS.items():
+            for half in HALVES:
+                path = out / f"{name.replace(' ', '-')}-{half}-{seed}"
+                figures = followed(trained(config, half, seed, path), half)
+                revision = Run.open(path).child(f"learned/seed-{seed}").environment()["git_revision"]
+                cells.append({"training": name, "half": half, "seed": seed, **figures, "revision": revision})
+                print(cells[-1], flush=True)
+                with replacing(RESULTS) as temporary:
+                    content = {"config": asdict(CONFIG), "rows": rows(cells), "cells": cells}
+                    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a way of training: the mean over halves and seeds, and the spread of seeds."""
+    found = []
+    for name in TRAININGS:
+        mine = [cell for cell in cells if cell["training"] == name]
+        if mine:
+            by_seed = [fmean(one["auc"] for one in mine if one["seed"] == seed) for seed in {c["seed"] for c in mine}]
+            row: dict[str, Any] = {"training": name, "auc": round(fmean(by_seed), 3)}
+            row["sd"] = round(stdev(by_seed), 3) if len(by_seed) > 1 else None
+            found.append(row | {key: sum(one[key] for one in mine) for key in ("loops", "lost")})
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What a finder learns from: targets where they are, and places where they are not."""
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_finding import Finder
+from spikebridge.recipes import sensing_finding, sensing_scores
+
+
+@pytest.fixture(scope="module")
+def parts() -> list[sensing_scores.Part]:
+    return sensing_scores.generated("train", 1)
+
+
+def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.Part]) -> None:
+    plain = sensing_finding.sightings(parts, lost=0.0).tensors
+    some = sensing_finding.sightings(parts, lost=0.5).tensors
+    assert plain["is_there"].all()
+    there = some["is_there"]
+    assert there.sum() == len(plain["is_there"])
+    assert 0.3 < (~there).sum() / there.sum() < 0.7
+    side = some["now"].shape[-1]
+    middle = some["box"][:, :2] + some["box"][:, 2:] / 2
+    # the sample's middle is the believed place: that of the target, or one that is not its
+    torch.testing.assert_close(middle, torch.full_like(middle, side / 2), atol=1e-3, rtol=0)
+    shows = some["box_before"][~there]
+    torch.testing.assert_close(shows, some["box"][~there])
+
+
+def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:
+    recording, _ = parts[0]
+    box, generator = recording.frame_boxes[3], np.random.default_rng(0)
+    away = [sensing_finding.somewhere_else(recording, box, generator) for _ in range(20)]
+    found = np.array([one for one in away if one is not None])
+    assert len(found)
+    assert (found[:, 2:] == box[2:]).all()
+    assert (np.hypot(*(found - box)[:, :2].T) > 2 * box[2:].prod() ** 0.5).all()
+    middles = found[:, :2] + found[:, 2:] / 2
+    assert ((middles >= 0) & (middles <= [recording.events.width, recording.events.height])).all()
+    everywhere = np.array([0.0, 0.0, recording.events.width, recording.events.height])
+    assert sensing_finding.somewhere_else(recording, everywhere, generator) is None
+
+
+def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.Part]) -> None:
+    torch.manual_seed(0)
+    columns = sensing_finding.sightings(parts, lost=0.5).tensors
+    batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
+    finder = Finder()
+    loss, figures = sensing_finding.objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)
+    loss.backward()
+    assert figures["overlap"] == 0.0
+    gradient = finder.votes.weight.grad
+    assert gradient is not None
+    assert gradient[1:5].abs().max() == 0.0  # edges
+    assert gradient[5].abs().max() > 0.0  # the spread
+
+
+def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_scores.Part]) -> None:
+    recording, frames = parts[0]
+    with pytest.raises(ConfigError, match="two neighbouring frames"):
+        sensing_finding.sightings([(recording, frames[:1])])
