@@ -90,7 +90,7 @@ def main() -> None:
             for half in HALVES:
                 path = out / f"{name.replace(' ', '-')}-{half}-{seed}"
                 figures = followed(trained(config, half, seed, path), half)
-                revision = Run.open(path).child(f"learned/seed-{seed}").environment()["git_revision"]
+                revision = Run.open(path).children()[f"learned/seed-{seed}"].environment()["git_revision"]
                 cells.append({"training": name, "half": half, "seed": seed, **figures, "revision": revision})
                 print(cells[-1], flush=True)
                 with replacing(RESULTS) as temporary:
