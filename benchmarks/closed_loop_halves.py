@@ -1,7 +1,7 @@
 """What makes a finder hold on in a closed loop: trained on one half of the recording before its test part, and asked to
 follow the target through the other half.
 
-    python benchmarks/closed_loop_halves.py --out RUNS      # every training, or what is missing; 45 minutes of one core
+    python benchmarks/closed_loop_halves.py     # every training, or what is missing of them; 45 minutes of one core
 
 The validation part is short, and looks like the frames before it that are trained on; half a recording away the target
 has turned and the light is another. Loops begin at every 21st frame of the half that was not seen and go to its end,
@@ -28,6 +28,7 @@ from spikebridge.training import Run, Settings, fit
 from spikebridge.training.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
+RUNS = Path("runs") / "benchmarks" / "closed_loop_halves"
 HALVES = {"first": range(12, 150), "second": range(180, 330)}
 UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
 APART, LEAST = 21, 40  # frames from one start to the next, and from the last start to the end
@@ -82,7 +83,7 @@ def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
 def main() -> None:
     """Trains and follows what is missing, and writes the figures after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RUNS)
     out = parser.parse_args().out
     cells: list[dict[str, Any]] = []
     for seed in SEEDS:

@@ -13,6 +13,7 @@ events that the published graph has. A guess is right half the time here, so a g
 import argparse
 import json
 import math
+import os
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
@@ -196,7 +197,8 @@ def errors_of_perception(asked: Asked, seeds: int) -> list[dict[str, object]]:
 def main() -> None:
     """Runs the parts and writes them down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with clevrer/")
+    known = os.environ.get("SPIKEBRIDGE_DATA")
+    parser.add_argument("--data", type=Path, default=known, required=known is None, help="folder with clevrer/")
     parser.add_argument("--every", type=int, default=4, help="take every n-th question")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)

@@ -1,6 +1,6 @@
 """The sensing network on the real recording: every protocol beside the baselines, ablation, cost, and the targets.
 
-    python benchmarks/sensing.py --out RUNS                       # every cell, or what is missing of them
+    python benchmarks/sensing.py                                  # every cell, or what is missing of them
     python benchmarks/sensing.py --out RUNS --cells main cost     # some of them
     python benchmarks/sensing.py --out RUNS --finders RUN         # with the finders of another run
     python benchmarks/sensing.py --out RUNS --pathways RUN        # with all but the finders of another run
@@ -51,6 +51,7 @@ from spikebridge.training.atomic import replacing
 from unseen_recording import PIECES, write
 
 RESULTS = Path(__file__).parent / "results" / "sensing.json"
+RUNS = Path("runs") / "benchmarks" / "sensing"
 BASELINES = "hold,constant_velocity,kalman"
 CONFIGS = {
     "main": sensing.PRESETS["three"],
@@ -392,7 +393,7 @@ def _row(cells: dict[str, Any], cell: str, tracker: str) -> dict[str, Any]:
 def main() -> None:
     """Trains and measures what is missing, and writes the figures after each cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RUNS)
     everything = [*CONFIGS, *MEASURED]
     parser.add_argument("--cells", nargs="+", choices=everything, default=everything)
     parser.add_argument("--finders", default="")
