@@ -116,7 +116,7 @@ def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Ten
     return torch.sigmoid(8 * (1 - away)).unsqueeze(1)
 
 
-def stretched(batch: dict[str, Tensor], most: float = 0.45) -> dict[str, Tensor]:
+def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
 
     Args:
