@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_head import cut_out
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
 from spikebridge.networks.sensing_sights import SIDE, cell_steps, grid_around, sight_side, sights, target_mask
 from spikebridge.networks.sensing_spectra import cross_spectrum
@@ -104,9 +105,7 @@ class Finder(nn.Module):
             boxes: of the target.
         """
         features = self.what(sights(pictures, boxes))
-        mask = target_mask(boxes, features.shape[-1])
-        around = (features * (1 - mask)).sum((2, 3), keepdim=True) / (1 - mask).sum((2, 3), keepdim=True)
-        return mask * (features - around)
+        return cut_out(features, target_mask(boxes, features.shape[-1]))
 
     def forward(
         self,

@@ -4,6 +4,7 @@ The answers are those of `Finder` to rounding. What is a few numbers of one targ
 """
 
 from copy import deepcopy
+from functools import cache
 from math import ceil, floor
 from typing import NamedTuple
 
@@ -16,23 +17,22 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
+from spikebridge.networks.sensing_crops import crop_frame
 from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered
 from spikebridge.networks.sensing_folded import JoinedWhat
 from spikebridge.networks.sensing_head import cut_out
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
-from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST
+from spikebridge.networks.sensing_reading import soft_ellipse
+from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST, cell_steps
 
 Box = Float[np.ndarray, "4"]
 _CELLS = SIDE // STRIDE
-_PLACES = (np.arange(SIDE) + 0.5) / SIDE - 0.5
 
 
-def _seen_places(num_cells: int) -> Float[np.ndarray, " N"]:
-    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel."""
-    return (np.arange(num_cells) * (SIDE // num_cells) + 0.5) / SIDE - 0.5
-
-
-_SEEN = _seen_places(_CELLS)
+@cache
+def _places(num_cells: int) -> Float[np.ndarray, " N"]:
+    """See `cell_steps`."""
+    return cell_steps(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
 
 
 class Sight(NamedTuple):
@@ -81,7 +81,7 @@ class ReadyFinder(nn.Module):
             box: of the target [px].
         """
         crop = _around(frame, box, 1.0)
-        return Sight(_looks(_cut(frame, crop), crop, box, (1.0,)), _masks(box, (1.0,)))
+        return Sight(_looks(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
 
     def template(self, sight: Sight) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
@@ -116,7 +116,9 @@ class ReadyFinder(nn.Module):
             The box, and how far its middle may be off along an axis [px].
         """
         crop = _around(now, box, max(SCALES))
-        pictures = torch.cat([_cut(now, crop), _cut(before, crop), crop_events(events, crop)[None]], 1)
+        pictures = torch.cat(
+            [crop_frame(now, crop)[None], crop_frame(before, crop)[None], crop_events(events, crop)[None]], 1
+        )
         looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
         frames = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
         features = self.what(frames if newest is None else torch.cat([frames, newest.picture]))
@@ -139,7 +141,7 @@ class ReadyFinder(nn.Module):
             box: of the size that is looked for [px].
             template: of the target.
         """
-        picture = _cut(frame, (0, 0, frame.shape[1], frame.shape[0]))
+        picture = crop_frame(frame, (0, 0, frame.shape[1], frame.shape[0]))[None]
         there = best_fit(self.what, picture, torch.tensor(box[None], dtype=torch.float32), template)
         return there[0].double().numpy()
 
@@ -171,19 +173,13 @@ def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     return left, top, min(max(ceil(x + half), left + 1), width) - left, min(max(ceil(y + half), top + 1), height) - top
 
 
-def _cut(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 1 H W"]:
-    left, top, width, height = crop
-    inside = frame[top : top + height, left : left + width]
-    return torch.from_numpy(inside.astype(np.float32))[None, None]
-
-
 def _looks(
     pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> Float[Tensor, "K C S S"]:
     """See `sights`: pictures of a crop, as they are seen when the target is believed of several sizes."""
     left, top, width, height = crop
     x, y = box[:2] + box[2:] / 2 - (left, top)
-    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _PLACES
+    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(SIDE)
     grid = np.empty((len(scales), SIDE, SIDE, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
     grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
@@ -194,11 +190,8 @@ def _looks(
 
 def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
-    half = np.array([0.55 * scale * box[2:] / _side(box, scale) for scale in scales])
-    x, y = ((_SEEN / half[:, axis, None]) ** 2 for axis in (0, 1))
-    away = np.sqrt(x[:, None, :] + y[:, :, None])
-    mask = 1 / (1 + np.exp(np.minimum(4 * (away - 1), 80.0)))
-    return torch.from_numpy(mask.astype(np.float32))[:, None]
+    shapes = (np.array([0, 0, *(scale * box[2:] / _side(box, scale))]) for scale in scales)
+    return torch.cat([soft_ellipse(_places(_CELLS), shape, margin=0.0, hardness=4.0) for shape in shapes])
 
 
 def _counted(
@@ -208,7 +201,7 @@ def _counted(
     number, num_cells = len(votes), votes.shape[-1]
     share = np.exp(votes[:, 0] - votes[:, 0].max((1, 2), keepdims=True))
     share /= share.sum((1, 2), keepdims=True)
-    places = _seen_places(num_cells)
+    places = _places(num_cells)
     middle = np.stack([share.sum(1) @ places, share.sum(2) @ places], 1)
     shifts = (votes[:, 1:].reshape(number, 5, -1) @ share.reshape(number, -1, 1))[..., 0]
     # an untrained finder gives a quarter of the sight to each side of a cell
