@@ -155,3 +155,12 @@ def _is_dense(signal: Tensor, first: int) -> bool:
             return False
         expected *= size
     return True
+
+
+def shape_of(x: Tensor) -> Tensor:
+    """Shape, strides and dtype, without numbers: what a backward pass needs of a signal that it does not keep.
+
+    Args:
+        x: the signal.
+    """
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.native_layout import groups_of
+from spikebridge.ops.native_layout import groups_of, shape_of
 from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
 from spikebridge.ops.scheme import Value
 from spikebridge.ops.sequence import refuse_second_derivative
@@ -102,7 +102,7 @@ def _forward(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor)
 class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like = form, _shape_of(x)
+        ctx.form, ctx.like = form, shape_of(x)
         ctx.set_materialize_grads(False)
         y, *memory = _forward(form, x, decay, factor, *start)
         found = (y, _own(start[0])) if ctx.needs_input_grad[2] else (None, None)
@@ -138,7 +138,7 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
         slope = x.new_zeros(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like = _shape_of(x)
+        ctx.like = shape_of(x)
         ctx.save_for_backward(slope, decay)
         return _last(x, decay, slope)
 
@@ -165,11 +165,6 @@ def _last(x: Tensor, decay: Value, slope: Tensor | None) -> Tensor:
 def _summed(slope: Tensor, decay: Tensor) -> Tensor:
     """Gradients in each column, summed up to the shape of the decay."""
     return slope.sum_to_size(decay.shape[max(0, decay.ndim - slope.ndim) :]).reshape(decay.shape)
-
-
-def _shape_of(x: Tensor) -> Tensor:
-    """Shape, strides and dtype, without numbers."""
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
 
 
 def _own(memory: Tensor) -> Tensor:
