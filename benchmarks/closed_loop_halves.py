@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-from closed_loops import backwards, cut
+from closed_loops import backwards, cut, loops
 from spikebridge.analysis.following import join_outputs
-from spikebridge.analysis.tracking_protocols import chained
 from spikebridge.pretrained import shipped_run
 from spikebridge.recipes import sensing, sensing_finding, sensing_scores
 from spikebridge.recipes.sensing_phases import take_part
@@ -69,15 +68,10 @@ def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
     """AUC of all loops through the half that was not seen, and how many of them lost the target."""
     recording, _ = sensing_scores.parts("real", "train", 1)[0]
     plain = cut(recording, UNSEEN[half])
-    loops = [
-        chained(way, tracker, range(start, way.num_frames))
-        for way in (plain, backwards(plain))
-        for start in range(0, way.num_frames - LEAST, APART)
-    ]
-    scores = [loop.score() for loop in loops]
-    whole = join_outputs(loops).score()
-    lost = sum(one.lost_share > 0 for one in scores)
-    return {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3), "loops": len(loops), "lost": lost}
+    found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, LEAST)]
+    whole = join_outputs(found).score()
+    lost = sum(loop.score().lost_share > 0 for loop in found)
+    return {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3), "loops": len(found), "lost": lost}
 
 
 def main() -> None:

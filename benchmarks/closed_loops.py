@@ -81,9 +81,11 @@ def backwards(recording: Recording) -> Recording:
     )
 
 
-def loops(recording: Recording, tracker: sensing.SensingTracker) -> list[Outputs]:
+def loops(
+    recording: Recording, tracker: sensing.SensingTracker, apart: int = APART, least: int = LEAST
+) -> list[Outputs]:
     """From every start to the end."""
-    starts = range(0, recording.num_frames - LEAST, APART)
+    starts = range(0, recording.num_frames - least, apart)
     return [chained(recording, tracker, range(start, recording.num_frames)) for start in starts]
 
 
