@@ -11,6 +11,7 @@ from spikebridge.data.event_camera import EventCamera
 from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.scene import Stimulus, film, scene_seeds
 from spikebridge.data.textures import clouds, read_between, window
+from spikebridge.data.tumbling_objects import TumblingObjects
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError
 
@@ -81,8 +82,37 @@ def test_a_moving_object_is_where_its_box_is(seed, t):
     assert np.abs(drawn[:2] + drawn[2:] / 2 - scene.center(t)).max() <= 1
 
 
-def test_one_seed_is_one_scene_and_another_seed_another():
-    first, again, other = MovingObjects(seed=4), MovingObjects(seed=4), MovingObjects(seed=5)
+@given(st.integers(0, 10_000), st.floats(0, 2))
+def test_a_tumbling_object_is_where_its_box_is(seed, t):
+    """Of a texture far brighter than any other, half covered pixels reach to within a few pixels of the box."""
+    scene = TumblingObjects(seed=seed, size=30.0)
+    target, image = scene._target, np.zeros((scene.height, scene.width))
+    target._replace(texture=np.ones_like(target.texture)).draw(image, scene._place(target, t), t)
+    x, y, w, h = scene.box(t)
+    left, top, width, height = extent(image > 0.5)
+    seen = np.clip([x, y, x + w, y + h], 0, [scene.width, scene.height] * 2)
+    # a thin tip is sharper than a pixel
+    assert np.abs([left, top, left + width, top + height] - seen).max() <= 2.5
+
+
+def test_a_tumbling_object_is_foreshortened_and_shows_another_side():
+    still, tumbling = (TumblingObjects(seed=5, turning=0.0, scale_change=1.0, tumbling=n) for n in (0.0, 1.0))
+    shapes = np.array(
+        [[scene.box(t)[2] / scene.box(t)[3] for t in np.arange(0, 3, 0.05)] for scene in (still, tumbling)]
+    )
+    assert np.ptp(shapes[0]) < 1e-9 and shapes[1].max() / shapes[1].min() > 1.3
+    rolls = [tumbling._target.roll[0].at(t) for t in np.arange(0, 3, 0.05)]
+    assert np.ptp(rolls) > 0.3 and np.ptp([still._target.roll[0].at(t) for t in (0.0, 1.0)]) == 0
+
+
+def test_panels_have_edges():
+    plain, furnished = (TumblingObjects(seed=2, num_panels=n)._backdrop.canvas for n in (0, 8))
+    assert np.abs(np.diff(plain)).max() < 0.12 < np.abs(np.diff(furnished)).max()
+
+
+@pytest.mark.parametrize("kind", [MovingObjects, TumblingObjects])
+def test_one_seed_is_one_scene_and_another_seed_another(kind):
+    first, again, other = kind(seed=4), kind(seed=4), kind(seed=5)
     assert np.array_equal(first.image(0.3), again.image(0.3)) and np.array_equal(first.box(0.3), again.box(0.3))
     assert np.abs(first.image(0.3) - other.image(0.3)).max() > 0.1
 
@@ -124,7 +154,11 @@ def test_a_background_of_ones_own_is_used():
     assert np.diff(row) == pytest.approx(np.full(143, 1 / 199))
 
 
-@pytest.mark.parametrize("scene", [TurningDisk(**SMALL), MovingObjects(**SMALL, size=16)], ids=["disk", "objects"])
+@pytest.mark.parametrize(
+    "scene",
+    [TurningDisk(**SMALL), MovingObjects(**SMALL, size=16), TumblingObjects(**SMALL, size=16)],
+    ids=["disk", "objects", "tumbling"],
+)
 def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
     assert isinstance(scene, Stimulus)
     recording = film(scene, duration=0.03, dt=0.001, frame_rate=300.0, name="made")
@@ -219,6 +253,19 @@ def test_a_disk_that_cannot_be_is_refused(settings, message):
 def test_objects_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         MovingObjects(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_panels": -1}, "needs num_panels of 0 or more, but got -1"),
+        ({"tumbling": 1.5}, "tumbling of at most 1"),
+        ({"size": 80.0}, "an image twice as large as the target"),
+    ],
+)
+def test_tumbling_objects_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        TumblingObjects(**settings)
 
 
 @pytest.mark.parametrize(

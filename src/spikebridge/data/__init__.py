@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spikebridge.data.task_samples import LabelledBatch, TaskSamples
     from spikebridge.data.task_splits import BalancedPairs, TaskPairs, TaskSplit
     from spikebridge.data.textures import clouds
+    from spikebridge.data.tumbling_objects import TumblingObjects
     from spikebridge.data.turning_disk import TurningDisk
     from spikebridge.data.video_clips import VideoClip, clip_recording, find_clips, load_clip
 
@@ -83,6 +84,7 @@ _HOMES = {
     "TaskPairs": "task_splits",
     "TaskSamples": "task_samples",
     "TaskSplit": "task_splits",
+    "TumblingObjects": "tumbling_objects",
     "TurningDisk": "turning_disk",
     "VideoClip": "video_clips",
     "available": "files",
@@ -166,6 +168,7 @@ __all__ = [
     "TaskPairs",
     "TaskSamples",
     "TaskSplit",
+    "TumblingObjects",
     "TurningDisk",
     "VideoClip",
     "Wanted",

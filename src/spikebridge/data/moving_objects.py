@@ -5,14 +5,16 @@ Everything is a closed form of time, so that images and boxes are exact at any t
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import cos, exp, log, pi, sin
+from math import cos, exp, sin
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.textures import clouds, read_between, window
+from spikebridge.data.backdrop import Backdrop, canvas_size, moving_backdrop
+from spikebridge.data.object_motion import Motion, smooth_motion
+from spikebridge.data.textures import clouds, read_between
 from spikebridge.errors import ConfigError
 
 _SETTINGS = {  # name: lowest value
@@ -24,34 +26,6 @@ _SETTINGS = {  # name: lowest value
     "camera_motion": 0.0,
     "turning": 0.0,
 }
-
-
-class Waves(NamedTuple):
-    """A smooth random number of time: a sum of sines, each with a strength, a rate [rad/s] and a phase."""
-
-    strength: Float[np.ndarray, " K"]
-    rate: Float[np.ndarray, " K"]
-    phase: Float[np.ndarray, " K"]
-
-    def at(self, t: float) -> float:
-        """The value at a time [s], within the sum of the strengths."""
-        return float((self.strength * np.sin(self.rate * t + self.phase)).sum())
-
-
-class Motion(NamedTuple):
-    """How one object moves: place, size, angle. Its way is walked at a pace that comes to rest again and again."""
-
-    x: Waves
-    y: Waves
-    log_scale: Waves
-    angle: Waves
-    pace: float  # mean, in waves' seconds a second
-    stop_rate: float  # of the stops [rad/s]
-    stop_phase: float
-
-    def walked(self, t: float) -> float:
-        """How much of the way is walked: the integral of `pace (1 - cos)`, which is 0 at every stop."""
-        return self.pace * (t - (sin(self.stop_rate * t + self.stop_phase) - sin(self.stop_phase)) / self.stop_rate)
 
 
 class _Body(NamedTuple):
@@ -145,12 +119,10 @@ class MovingObjects:
         Args:
             t: time [s].
         """
-        camera_x, camera_y, light = self._around
-        margin = self.camera_motion + 1
-        image = window(self._canvas, margin + camera_x.at(t), margin + camera_y.at(t), self.height, self.width)
+        image = self._backdrop.seen(t, self.height, self.width)
         for body in (*self._distractors, self._target):
             self._draw(image, body, t)
-        return (image * (1 + light.at(t)) / (1 + self.light_change)).clip(0, 1)
+        return self._backdrop.lit(image, t)
 
     def _draw(self, image: NDArray[np.float64], body: _Body, t: float) -> None:
         x, y = self._center(body, t)
@@ -177,22 +149,15 @@ class MovingObjects:
 
     @property
     def _canvas_size(self) -> tuple[int, int]:
-        margin = 2 * (int(np.ceil(self.camera_motion)) + 2)
-        return self.height + margin, self.width + margin
+        return canvas_size(self.height, self.width, self.camera_motion)
 
     @cached_property
-    def _canvas(self) -> NDArray[np.float64]:
-        if self.background is not None:
-            return np.asarray(self.background, dtype=np.float64)
-        return clouds(*self._canvas_size, np.random.default_rng([self.seed, 0]))
-
-    @cached_property
-    def _around(self) -> tuple[Waves, Waves, Waves]:
-        """Motion of the camera along both axes, and the light."""
+    def _backdrop(self) -> Backdrop:
+        canvas = self.background
+        if canvas is None:
+            canvas = clouds(*self._canvas_size, np.random.default_rng([self.seed, 0]))
         generator = np.random.default_rng([self.seed, 1])
-        strengths = (self.camera_motion, self.camera_motion, self.light_change)
-        x, y, light = (_waves(generator, strength, slowest=1.0, fastest=6.0) for strength in strengths)
-        return x, y, light
+        return moving_backdrop(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
 
     @cached_property
     def _target(self) -> _Body:
@@ -207,32 +172,14 @@ class MovingObjects:
         shape = exp(generator.uniform(-0.2, 0.2))
         half = (self.size / 2 * shape, self.size / 2 / shape)
         is_round = bool(generator.integers(2))
-        log_scale = _waves(generator, log(self.scale_change) / 2, slowest=1.0, fastest=4.0)
-        angle = _waves(generator, self.turning, slowest=1.0, fastest=6.0)
         # the corner of a turned rectangle reaches farthest
-        room = np.hypot(*half) * self.scale_change**0.5 + 1
-        x = _waves(generator, self.width / 2 - room, slowest=1.0, fastest=4.0)
-        y = _waves(generator, self.height / 2 - room, slowest=1.0, fastest=4.0)
-        motion = Motion(x, y, log_scale, angle, 1.0, 2 * pi * generator.uniform(0.7, 2.0), generator.uniform(0, 2 * pi))
-        motion = motion._replace(pace=self.speed / _mean_speed(x, y))
+        reach = np.hypot(*half) * self.scale_change**0.5 + 1
+        room = (self.width / 2 - reach, self.height / 2 - reach)
+        motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
         if texture is None:
             side = max(8, round(self.size))
             texture = clouds(side, side, generator, largest=max(4, side // 2), smallest=2)
         return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
-
-
-def _waves(generator: np.random.Generator, strength: float, slowest: float, fastest: float) -> Waves:
-    """Three sines of different rates; slow ones are stronger, and together they reach `strength` at most."""
-    rate = np.sort(generator.uniform(slowest, fastest, 3))
-    shares = (1 / rate) / (1 / rate).sum()
-    return Waves(strength * shares, rate, generator.uniform(0, 2 * pi, 3))
-
-
-def _mean_speed(x: Waves, y: Waves) -> float:
-    """Of the way that two waves make, walked at an even pace."""
-    t = np.linspace(0, 60, 6000)[:, None]
-    x_speed, y_speed = ((w.strength * w.rate * np.cos(w.rate * t + w.phase)).sum(axis=1) for w in (x, y))
-    return float(np.hypot(x_speed, y_speed).mean())
 
 
 def _reach(body: _Body, t: float) -> tuple[float, float]:
