@@ -21,7 +21,7 @@ import torch
 from closed_loops import backwards, cut, loops
 from spikebridge.analysis.following import join_outputs
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing, sensing_finding, sensing_scores
+from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.recipes.sensing_phases import take_part
 from spikebridge.training import Run, Settings, fit
 from spikebridge.training.atomic import replacing
@@ -50,7 +50,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     if not child.finished:
         real = sensing_scores.parts("real", "train", 1)[0]
         seen = [real._replace(frames=HALVES[half]), *sensing_scores.generated("train", config.num_scenes)]
-        pairs = sensing_finding.sightings([*seen, *sensing_scores.clips()], lost=config.finding_lost, seed=seed)
+        pairs = sensing.sightings(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
             raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")

@@ -104,3 +104,16 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     }
     found = sensing_changes.set_abroad(batch, share=0.0)
     assert all((found[name] == batch[name]).all() for name in batch)
+
+
+def test_reframed_boxes_of_a_sample_are_changed_alike() -> None:
+    boxes = {
+        name: torch.tensor([[10.0, 20.0, 8.0 + i, 30.0]]).repeat(500, 1) for i, name in enumerate(sensing_changes.BOXES)
+    }
+    found = sensing_changes.reframed({**boxes, "now": noise(4)}, 0.3)
+    factor = found["box"][:, 2:] / boxes["box"][:, 2:]
+    beside = (sensing_changes.middles(found["box"]) - sensing_changes.middles(boxes["box"])) / boxes["box"][:, 2:]
+    assert 0.25 < factor.log().abs().max() <= 0.3 + 1e-5 and 0.1 < beside.abs().max() <= 0.15 + 1e-5
+    for name in ("box_before", "box_told"):
+        torch.testing.assert_close(found[name][:, 2:] / boxes[name][:, 2:], factor)
+    torch.testing.assert_close(sensing_changes.reframed(boxes, 0.0)["box"], boxes["box"])

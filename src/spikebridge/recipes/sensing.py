@@ -24,6 +24,7 @@ on the third; hold and constant velocity stand in the same harness.
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,8 @@ class Config:
     """Learning rate of kernels; numbers of a whole channel or network learn at the rate of `lr_scalars`."""
     lr_scalars: float = 2e-2
     """Learning rate of time constants, gains and the like."""
+    finding_scenes: int = 4
+    """Generated scenes that are hard to hold on to, for the finder alone."""
     clips: bool = False
     """The finder also learns from video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events."""
     finding_epochs: int = 10
@@ -120,6 +123,8 @@ class Config:
     """The newest template is wrong by up to this share of what the believed box is wrong by, as in a closed loop."""
     finding_lost: float = 0.2
     """So many more samples, as a share, show where the target is not."""
+    finding_framing: float = 0.15
+    """Boxes are wider or narrower than their targets by up to this, as a logarithm; the told box says which."""
     finders: str = ""
     """A run whose finders are taken, seed by seed, instead of training them."""
     pathways: str = ""
@@ -139,7 +144,14 @@ class Config:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
         if self.pathways and (self.finders or not self.finding_epochs):
             raise ConfigError("with pathways of another run only the finders are trained: leave out finders, or train")
-        for name in ("shake", "finding_shake", "finding_epochs", "following_scenes"):
+        for name in (
+            "shake",
+            "finding_shake",
+            "finding_framing",
+            "finding_epochs",
+            "finding_scenes",
+            "following_scenes",
+        ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
         for name in ("finding_abroad", "finding_lasting", "finding_lost"):
@@ -147,10 +159,12 @@ class Config:
                 raise ConfigError(f"{name} is a share, from 0 to 1, but got {getattr(self, name)}")
 
 
-_BOTH = Config(recording="both", clips=True, num_scenes=6, epochs=8, finding_epochs=18, finding_shake=1.2)
+_BOTH = Config(
+    recording="both", clips=True, num_scenes=6, finding_scenes=30, epochs=8, finding_epochs=18, finding_shake=1.2
+)
 
 PRESETS = {
-    "quick": Config(recording="generated", num_scenes=2, epochs=3, finding_epochs=2),
+    "quick": Config(recording="generated", num_scenes=2, epochs=3, finding_epochs=2, finding_scenes=1),
     "default": Config(),
     "shipped": _BOTH,
     "three": replace(_BOTH, num_seeds=3),
@@ -198,8 +212,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     data = batches(config, seen[: 1 + config.following_scenes] if config.recording == "both" else seen)
     pairs = None
     if config.finding_epochs and not config.finders:
-        clips = sensing_scores.clips() if config.clips else []
-        pairs = sensing_finding.sightings([*seen, *clips], lost=config.finding_lost, seed=config.seed)
+        pairs = sightings(config, seen)
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
@@ -229,6 +242,18 @@ def batches(config: Config, parts: list[Part]) -> Batches:
     return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
 
 
+def sightings(config: Config, parts: Sequence[Part]) -> Batches:
+    """What the finder is trained on: the same parts, scenes of its own, and clips.
+
+    Args:
+        config: says how many scenes, and whether there are clips.
+        parts: recordings to train on.
+    """
+    own = sensing_scores.tumbling("train", config.finding_scenes)
+    clips = sensing_scores.clips() if config.clips else []
+    return sensing_finding.sightings([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
+
+
 def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:
     """First all that follows between frames, then what finds the target in them."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
@@ -236,7 +261,7 @@ def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -
     following = [] if config.pathways else sensing_phases.following_phases(network, name, config.schedule, **settings)
     if pairs is None:
         return following
-    names = ("epochs", "shake", "abroad", "lasting", "lr")
+    names = ("epochs", "shake", "abroad", "lasting", "framing", "lr")
     finding: dict[str, Any] = {one: getattr(config, f"finding_{one}") for one in names}
     return [*following, sensing_phases.finding_phase(f"{name}, finder", pairs, renewal=config.renewal, **finding)]
 

@@ -132,6 +132,33 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     return {**batch, **pictures, **boxes}
 
 
+def reframed(batch: dict[str, Tensor], most: float) -> dict[str, Tensor]:
+    """The boxes of a sample wider or narrower than its target and beside its middle, all three alike.
+
+    What belongs to a target is for the user to say, with the told box. A finder whose boxes always end where the target
+    does learns to look for the target's edges, and in a closed loop it takes up whatever is behind them.
+
+    Args:
+        batch: with boxes.
+        most: the largest change of a side, as a logarithm; the middle moves by half as much of it at most.
+
+    Example:
+        >>> boxes = {name: torch.tensor([[10.0, 10.0, 20.0, 20.0]]) for name in BOXES}
+        >>> found = reframed(boxes, 0.2)
+        >>> bool((found["box"] == found["box_told"]).all()), bool((found["box"][0, 2:] < 25).all())
+        (True, True)
+    """
+    count = len(batch["box"])
+    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
+    beside = most * (torch.rand(count, 2) - 0.5)
+    boxes = {}
+    for name in BOXES:
+        sizes = factor * batch[name][:, 2:]
+        places = middles(batch[name]) + beside * batch[name][:, 2:]
+        boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
+    return {**batch, **boxes}
+
+
 def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
     """Some samples as if the target were small, so that fewer pixels show it.
 

@@ -31,6 +31,7 @@ from spikebridge.recipes.sensing_changes import (
     edges,
     middles,
     mirrored,
+    reframed,
     relit,
     set_abroad,
     shaken,
@@ -171,7 +172,7 @@ def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
 
 
 def objective(
-    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
+    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, framing: float, a: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
 
@@ -181,9 +182,10 @@ def objective(
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
         abroad: share of the samples whose target stands before what is around another one.
         lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
+        framing: boxes are wider or narrower than their targets by up to this, as a logarithm.
         a: share of the newest template.
     """
-    one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
+    one = reframed(relit(coarser(stretched(set_abroad(mirrored(batch), abroad)))), framing)
     now, absent = _without_some(one["now"], one["is_there"])
     believed = shaken(one["box"], shake)
     wrong = drifted(one["box_before"], one["box"], believed, lasting)

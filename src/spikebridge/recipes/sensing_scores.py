@@ -15,6 +15,7 @@ from spikebridge.data.files import find
 from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.scene import film, scene_seeds
+from spikebridge.data.tumbling_objects import TumblingObjects
 from spikebridge.data.video_clips import clip_recording, find_clips
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.trackers import ConstantVelocity, Hold
@@ -80,6 +81,32 @@ def generated(split: str, num_scenes: int) -> list[Part]:
     for seed in scene_seeds(split, num_scenes):
         scene = MovingObjects(seed=seed, size=26.0)
         recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}")
+        scenes.append(Part(recording, range(1, recording.num_frames)))
+    return scenes
+
+
+def tumbling(split: str, num_scenes: int) -> list[Part]:
+    """Scenes of half a second that are hard to hold on to, each of other sizes and speeds, for what reads frames.
+
+    Args:
+        split: train, validation or test.
+        num_scenes: how many.
+    """
+    scenes = []
+    for seed in scene_seeds(split, num_scenes):
+        # settings of their own, so that a scene's picture does not tell them
+        generator = np.random.default_rng([seed, 1])
+        scene = TumblingObjects(
+            seed=seed,
+            size=generator.uniform(14, 40),
+            speed=generator.uniform(80, 300),
+            num_distractors=int(generator.integers(1, 5)),
+            num_panels=int(generator.integers(3, 10)),
+            light_change=generator.uniform(0, 0.3),
+            turning=generator.uniform(0.2, 1.2),
+            tumbling=generator.uniform(0.2, 1),
+        )
+        recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"tumbling {seed}")
         scenes.append(Part(recording, range(1, recording.num_frames)))
     return scenes
 
