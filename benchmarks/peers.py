@@ -31,7 +31,7 @@ from beside_peers.kernels import SHAPES, kernels, neurons
 from beside_peers.layers import compiled_libraries, every_library
 from beside_peers.memory import in_a_process, peak_of_training
 from beside_peers.taking_turns import take_turns
-from beside_peers.works import Convolutional, Dense, layer_alone, memory_traffic, training_step
+from beside_peers.works import Convolutional, Dense, InARow, layer_alone, memory_traffic, training_step
 from spikebridge.ops import max_pool2d, native
 from spikebridge.training.environment import git_revision
 
@@ -81,6 +81,7 @@ def networks(quick: bool) -> list[dict[str, Any]]:
                         works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
                 pooled = partial(Convolutional, pool=max_pool2d)
                 works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
+                works[f"{ours}, channels last, Sequential"] = training_step(InARow, makers[ours], shape, True)
             rows = take_turns(works, rounds=3 if quick else 15)
             tables.append({"work": name, "shape": shape, "threads": threads, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikebridge.neurons import Sequential
+
 Work = Callable[[], Tensor]
 
 
@@ -64,6 +66,27 @@ class Convolutional(nn.Module):
         y = self.pool(spikes.flatten(0, 1), 2)
         y = self.pool(self.second(self.conv2(y).unflatten(0, steps)).flatten(0, 1), 2)
         return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
+
+
+class InARow(nn.Module):
+    """The same as a `Sequential` of this package, which pools the spikes where they arise."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        first, second, third = (layer().layer for _ in range(3))
+        parts = Convolutional(nn.Identity)
+        self.layers = Sequential(
+            *(parts.conv1, first, nn.MaxPool2d(2)),
+            *(parts.conv2, second, nn.MaxPool2d(2)),
+            *(nn.Flatten(), parts.out, third),
+        )
+        self.spikes: Tensor | None = None  # of the first layer, at the first run: later they are never all there
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.spikes is None:
+            with torch.no_grad():
+                self.spikes, _ = Sequential(*list(self.layers)[:2])(x)
+        return self.layers(x)[0].mean(0), self.spikes
 
 
 def training_step(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.lif import decay_of, leak, reset_membrane
+from spikebridge.neurons.lif import at_rest, decay_of, leak, reset_membrane
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
@@ -107,7 +107,7 @@ class AdaptiveLIF(FiringNeuron):
         super().__init__(tau, dt, learn, {"tau_adaptation": tau_adaptation, "jump": jump}, **settings)
 
     def initial_state(self, x_t: Tensor) -> AdaptiveLIFState:
-        return AdaptiveLIFState(v=torch.zeros_like(x_t) + self.v_leak, a=torch.zeros_like(x_t))
+        return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.lif import decay_of, leak, reset_membrane
+from spikebridge.neurons.lif import at_rest, decay_of, leak, reset_membrane
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
@@ -101,7 +101,7 @@ class CubaLIF(FiringNeuron):
         super().__init__(tau, dt, learn, {"tau_syn": tau_syn}, **settings)
 
     def initial_state(self, x_t: Tensor) -> CubaLIFState:
-        return CubaLIFState(v=torch.zeros_like(x_t) + self.v_leak, i=torch.zeros_like(x_t))
+        return CubaLIFState(v=at_rest(x_t, self.v_leak), i=torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")

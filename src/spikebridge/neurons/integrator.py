@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.lif import decay_of, leak
+from spikebridge.neurons.lif import at_rest, decay_of, leak
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 
@@ -39,6 +38,7 @@ def integrator_step(
         The membrane, twice: as output and as state.
 
     Example:
+        >>> import torch
         >>> y, state = integrator_step(torch.tensor([[1.0]]), IntegratorState(torch.tensor([[4.0]])), decay=0.5)
         >>> y.item()
         3.0
@@ -58,6 +58,7 @@ class Integrator(Neuron):
         learn: quantities that are trained.
 
     Example:
+        >>> import torch
         >>> y, state = Integrator(tau=float("inf"), dt=0.001)(torch.ones(3, 1, 1))
         >>> y.flatten().tolist()
         [1.0, 2.0, 3.0]
@@ -81,7 +82,7 @@ class Integrator(Neuron):
         super().__init__(dt, learn, tau=tau, v_leak=v_leak, r=r)
 
     def initial_state(self, x_t: Tensor) -> IntegratorState:
-        return IntegratorState(torch.zeros_like(x_t) + self.v_leak)
+        return IntegratorState(at_rest(x_t, self.v_leak))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau = quantities.pop("tau")

@@ -43,6 +43,11 @@ def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
     return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
 
 
+def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:
+    """Membranes at their resting value, one for each number of a step."""
+    return torch.full_like(x_t, v_leak) if isinstance(v_leak, float) else torch.zeros_like(x_t) + v_leak
+
+
 def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
     """A membrane one step closer to its resting value."""
     if isinstance(v_leak, float) and v_leak == 0:
@@ -169,7 +174,7 @@ class LIF(FiringNeuron):
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(
-            v=torch.zeros_like(x_t) + self.v_leak,
+            v=at_rest(x_t, self.v_leak),
             wait=torch.zeros(x_t.shape, dtype=torch.int64, device=x_t.device) if self.refractory else None,
         )
 

@@ -1,15 +1,17 @@
 """Layers in a row, stateful and plain ones, with their states threaded."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
+from spikebridge.neurons.neuron import Neuron, is_heard, windows_behind
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
+from spikebridge.ops.convolution import convolve
 
 
 class SequentialState(NamedTuple):
@@ -97,12 +99,26 @@ class Sequential(Stateful):
         old = state.layers if state is not None else (None,) * len(self)
         if len(old) != len(self):
             raise ShapeError(f"the state is of {len(old)} layers, but this Sequential has {len(self)}")
-        new = []
-        for (name, layer), layer_state in zip(self.named_children(), old, strict=True):
+        new: list[State] = []
+        layers = list(self.named_children())
+        joined = False  # the layer before has done the work of this one
+        for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
             effects = by_layer.get(name, {})
-            if isinstance(layer, Stateful):
+            if joined:
+                joined = False
+            elif after is not None and after[0] not in by_layer and (size := windows_behind(layer, after[1])):
+                x, layer_state = cast(Neuron, layer).pooled(x, layer_state, size=size, **effects)
+                joined = True
+            elif isinstance(layer, Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
             else:
-                x = modulated(layer, effects, x) if effects else over_time(layer, x)
+                x = modulated(layer, effects, x) if effects else _plain(layer, x)
             new.append(layer_state)
         return x, SequentialState(tuple(new))
+
+
+def _plain(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer without a state over all steps; a convolution in the way of `ops`, if nobody listens."""
+    if type(layer) is nn.Conv2d and x.ndim == 5 and x.numel() > 0 and not is_heard(layer):
+        return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return over_time(layer, x)

@@ -47,7 +47,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
         >>> backward_steps(question)["x"].flatten().tolist()
         [0.0, 0.0]
     """
-    scheme, x, v, start, values, grad_y, grad_end, wanted, out = question
+    scheme, x, v, start, values, grad_y, grad_end, wanted, out, _ = question
     sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
     values = Values(*map(number, values))
     grad_x = room_for(v.shape, v) if out is None else out

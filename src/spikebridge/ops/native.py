@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.native_layout import Groups, groups_of, layout_of
-from spikebridge.ops.native_library import Backward, Forward, LeakySum, Plan, Respond, Share, Signal, library
+from spikebridge.ops.native_library import Backward, Forward, LeakySum, Plan, Pooling, Respond, Share, Signal, library
 from spikebridge.ops.native_library import Value as CValue
-from spikebridge.ops.scheme import Memory, Question, Scheme, Trace, Value, Values
+from spikebridge.ops.rooms import room_for
+from spikebridge.ops.scheme import Memory, Question, Scheme, Size, Trace, Value, Values
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
@@ -24,6 +25,8 @@ CHUNK = 512  # columns; what a step of them reads and writes stays in the neares
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
 LEAST_COLUMNS = 64
 LINE = 16  # numbers in a cache line
+CHANNELS_LAST = (0, 1, 3, 4, 2)  # the axes (T, B, C, Y, X) of pictures as they lie
+MOST_COLUMNS = 2**14  # of a row of windows
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
 
@@ -59,6 +62,16 @@ def serves(scheme: Scheme, x: Tensor) -> bool:
     )
 
 
+def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
+    """Whether they can pool the spikes too: of pictures that lie channels last, with windows of `size` side by side."""
+    if x.ndim != 5 or not (scheme.fires and serves(scheme, x)):
+        return False
+    layout = layout_of(x)
+    fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
+    fits = fits and size[0] * x.shape[4] * x.shape[2] <= MOST_COLUMNS
+    return fits and layout is not None and layout.axes == CHANNELS_LAST
+
+
 def _number_of(surrogate: object) -> int | None:
     # by its full name: a class derived from it may have another derivative
     kind = type(surrogate)
@@ -66,21 +79,27 @@ def _number_of(surrogate: object) -> int | None:
     return SURROGATES.index(kind.__qualname__) if known else None
 
 
-def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool) -> Trace:
-    """All steps of a sequence, as `steps.forward_steps`. What comes out lies in memory as the signal does."""
+def forward_steps(
+    scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool, pool: Size | None = None
+) -> Trace:
+    """All steps of a sequence, as `steps.forward_steps`, maybe pooled. What comes out lies as the signal does."""
     if (layout := layout_of(x)) is not None:
         seen = layout.seen_memory(start), layout.seen_values(values)
-        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep)
+        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep, pool)
         return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
-    groups = groups_of(x)
+    groups = _groups(x, pool)
     x = groups.dense(x)
-    y = groups.room_for(x, x)
+    y = groups.room_for(x, x) if pool is None else _room_for_pooled(x, pool)
     kept = groups.room_for(x, x) if keep and scheme.fires else None
-    end = start._replace(**{name: _own(m) for name, m in start._asdict().items() if m is not None})
+    start = start.each(Tensor.contiguous)
+    end = start.each(torch.empty_like)
     held: list[object] = []
-    plan = _plan(scheme, groups, x, values, CHUNK, held)
-    signals = [_signal(signal, groups) for signal in (x, y, kept)]
-    run("spikebridge_forward", Forward(plan, *signals, *map(_at, end)))
+    plan = _plan(scheme, groups, x, values, _chunk(x, pool), held, whole=pool is not None)
+    signals = [_signal(signal, groups) for signal in (x, y if pool is None else None, kept)]
+    job = Forward(plan, *signals, *map(_at, (*start, *end)))
+    if pool is not None:
+        job.pooling = _pooling(y, x, groups, pool)
+    run("spikebridge_forward", job)
     return Trace(y, y if keep and not scheme.fires else kept, end)
 
 
@@ -88,43 +107,56 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
     if (layout := layout_of(question.v)) is not None:
         return layout.given_gradients(backward_steps(layout.seen_question(question)), question.values)
-    scheme, x, v, start, values, grad_y, grad_end, wanted, out = question
-    groups = groups_of(v)
+    scheme, x, v, start, values, grad_y, grad_end, wanted, out, pool = question
+    groups = _groups(v, pool)
     v = groups.dense(v)
     x = None if x is None else groups.dense(x)
+    memories = {name: m for name, m in start._asdict().items() if m is not None}
     # only the share of the decay looks at the first membrane: no copy for others
-    first = [
-        m.contiguous() if m is not None and (n != "v" or "decay" in wanted) else None
-        for n, m in start._asdict().items()
-    ]
-    grads = {name: _begin(getattr(start, name), grad_end.get(name)) for name in Memory._fields}
+    first = {name: m.contiguous() for name, m in memories.items() if name != "v" or "decay" in wanted}
+    last = {name: grad.contiguous() for name, grad in grad_end.items()}
+    grads = {name: torch.empty(m.shape) for name, m in memories.items() if name in wanted}
     grad_x = None
     if "x" in wanted:
         grad_x = out if out is not None and groups.dense(out) is out else groups.room_for(v, start.v)
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
-    chunk = CHUNK
-    if histories:
+    chunk = _chunk(v, pool)
+    if histories and pool is None:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
-    plan = _plan(scheme, groups, v, values, chunk, held)
-    job = Backward(plan, _signal(x, groups), _signal(v, groups), *map(_at, first))
-    if grad_y is not None:
+    plan = _plan(scheme, groups, v, values, chunk, held, whole=pool is not None)
+    pointers = [_at(rows.get(name)) for rows in (first, last) for name in Memory._fields]
+    job = Backward(plan, _signal(x, groups), _signal(v, groups), *pointers)
+    if grad_y is not None and pool is None:
         _point_to_rows(job.grad_y, grad_y, groups, held)
+    elif grad_y is not None and pool is not None:
+        grad_y = groups.dense(grad_y)
+        job.pooling = _pooling(grad_y, v, groups, pool)
     job.grad_x = _signal(grad_x, groups)
-    job.grad_v, job.grad_i, job.grad_a = map(_at, grads.values())
+    job.grad_v, job.grad_i, job.grad_a = (_at(grads.get(name)) for name in Memory._fields)
     sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
     run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
-    return results | {
-        name: grad for name, grad in {"x": grad_x, **grads}.items() if grad is not None and name in wanted
-    }
+    return results | grads | ({} if grad_x is None else {"x": grad_x})
 
 
-def _begin(memory: Tensor | None, grad: Tensor | None) -> Tensor | None:
-    """The gradient of the last memory, in memory of its own, which becomes that of the first."""
-    if memory is None:
-        return None
-    return torch.zeros_like(memory) if grad is None else _own(grad)
+def _groups(x: Tensor, pool: Size | None) -> Groups:
+    return groups_of(x) if pool is None else Groups(x.shape[1], x.shape[2:].numel())
+
+
+def _chunk(x: Tensor, pool: Size | None) -> int:
+    """Columns that are run through all steps at once: as many as a row of windows has."""
+    return CHUNK if pool is None else pool[0] * x.shape[3:].numel()
+
+
+def _room_for_pooled(x: Tensor, pool: Size) -> Tensor:
+    num_steps, batch, height, width, channels = x.shape
+    return room_for((num_steps, batch, height // pool[0], width // pool[1], channels), x)
+
+
+def _pooling(pooled: Tensor, x: Tensor, groups: Groups, pool: Size) -> Pooling:
+    """Where pooled pictures stand, and how those were, `(T, B, Y, X, C)`, from which they come."""
+    return Pooling(_signal(pooled, groups), x.shape[4], x.shape[3], *pool)
 
 
 def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
@@ -156,10 +188,6 @@ def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
         raise MemoryError("the native steps found no memory to work in")
 
 
-def _own(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
 def _at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -169,12 +197,14 @@ def _signal(tensor: Tensor | None, groups: Groups) -> Signal:
     return Signal() if tensor is None else Signal(tensor.data_ptr(), *groups.strides(tensor))
 
 
-def _plan(scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int, held: list[object]) -> Plan:
+def _plan(
+    scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int, held: list[object], whole: bool = False
+) -> Plan:
     """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
-    plan, kept = _plan_of_numbers(scheme, numbers, len(x), groups, chunk, threads)
+    plan, kept = _plan_of_numbers(scheme, numbers, len(x), groups, chunk, threads, whole)
     held.append(kept)
     if tensors:
         plan = Plan.from_buffer_copy(plan)
@@ -185,23 +215,25 @@ def _plan(scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int,
     return plan
 
 
-def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int | None = None) -> Plan:
-    """The plan for a signal, as yet without a neuron."""
+def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int | None = None, whole: bool = False) -> Plan:
+    """The plan for a signal, as yet without a neuron: `chunk` columns at once at most, or just as many."""
     plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
     team, num_columns = library().team, groups.number * groups.num_columns
     threads = torch.get_num_threads() if threads is None else threads
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
     plan.team = team
-    plan.chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
+    if not whole:
+        chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
+    plan.chunk = chunk
     return plan
 
 
 @lru_cache(maxsize=256)
 def _plan_of_numbers(
-    scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int
+    scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
-    plan = plan_of(num_steps, groups, chunk, threads)
+    plan = plan_of(num_steps, groups, chunk, threads, whole)
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)

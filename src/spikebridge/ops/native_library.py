@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 5  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 6  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
 
 
@@ -48,13 +48,23 @@ class Plan(ctypes.Structure):
     ]
 
 
+class Pooling(ctypes.Structure):
+    """`Pooling` of native.h."""
+
+    _fields_ = [
+        ("pooled", Signal),
+        *[(name, ctypes.c_int64) for name in ("channels", "width", "size_y", "size_x")],
+    ]
+
+
 class Forward(ctypes.Structure):
     """`Forward` of native.h."""
 
     _fields_ = [
         ("plan", Plan),
         *[(name, Signal) for name in ("x", "y", "kept")],
-        *[(name, ctypes.c_void_p) for name in ("v", "i", "a")],
+        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "v", "i", "a")],
+        ("pooling", Pooling),
     ]
 
 
@@ -64,8 +74,9 @@ class Backward(ctypes.Structure):
     _fields_ = [
         ("plan", Plan),
         *[(name, Signal) for name in ("x", "kept")],
-        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a")],
+        *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "end_v", "end_i", "end_a")],
         ("grad_y", Value),
+        ("pooling", Pooling),
         ("grad_x", Signal),
         *[(name, ctypes.c_void_p) for name in ("grad_v", "grad_i", "grad_a")],
         ("shares", Share * NUM_VALUES),

@@ -5,6 +5,7 @@ channels last, windows side by side; everything else goes to PyTorch.
 """
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +15,16 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from spikebridge.ops import native
+from spikebridge.ops.native_layout import standing_alone
 from spikebridge.ops.native_library import library
 from spikebridge.ops.reference import is_reference, is_without_native
+from spikebridge.ops.rooms import room_for
+from spikebridge.ops.scheme import Size
 from spikebridge.ops.sequence import refuse_second_derivative
 
 MOST_PLACES = 255  # of a window, to be told by a byte
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
+SETTINGS = ("kernel_size", "stride", "padding", "dilation")
 CHANNELS_LAST = torch.channels_last
 
 
@@ -48,7 +53,7 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
         >>> max_pool2d(torch.arange(4.0).reshape(1, 1, 2, 2), 2).item()
         3.0
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _pair(size)
     if not _serves(x, height, width):
         return F.max_pool2d(x, size)
     pooled: Tensor = _MaxPool.apply(x, height, width)
@@ -73,6 +78,25 @@ class MaxPool2d(nn.MaxPool2d):
         return max_pool2d(input, self.kernel_size)
 
 
+def windows_of(module: nn.Module) -> Size | None:
+    """The windows of a max pooling that stand side by side; None for any other module.
+
+    Example:
+        >>> windows_of(nn.MaxPool2d(2)), windows_of(nn.MaxPool2d(3, stride=2))
+        ((2, 2), None)
+    """
+    if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
+        return None
+    size, stride, padding, dilation = (_pair(getattr(module, name)) for name in SETTINGS)
+    plain = stride == size and padding == (0, 0) and dilation == (1, 1)
+    return size if plain and not (module.ceil_mode or module.return_indices) else None
+
+
+def _pair(number: int | tuple[int, ...]) -> Size:
+    height, width = (number, number) if isinstance(number, int) else number
+    return height, width
+
+
 def _serves(x: Tensor, height: int, width: int) -> bool:
     if torch.compiler.is_compiling() or is_reference() or is_without_native():
         return False
@@ -91,11 +115,17 @@ def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, w
     getattr(library().steps, name)(ctypes.byref(job))
 
 
+def _room_for(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory for pictures that lie channels last."""
+    batch, channels, height, width = shape
+    return standing_alone(room_for((batch, height, width, channels), like).permute(0, 3, 1, 2))
+
+
 class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
         shape = (*x.shape[:2], x.shape[2] // height, x.shape[3] // width)
-        pooled = torch.empty(shape, memory_format=CHANNELS_LAST)
+        pooled = _room_for(shape, x)
         places = torch.empty(shape, dtype=torch.uint8, memory_format=CHANNELS_LAST)
         _run("spikebridge_pool_forward", x, pooled, places, height, width)
         ctx.save_for_backward(places)
@@ -106,7 +136,7 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         refuse_second_derivative("max pooling")
         (places,) = ctx.saved_tensors
-        full = torch.empty(ctx.shape, memory_format=CHANNELS_LAST)
+        full = _room_for(ctx.shape, grad)
         if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
             full.zero_()  # what no window sees has no gradient
         _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from torch import Tensor
 
 Value: TypeAlias = Tensor | float
+Size: TypeAlias = tuple[int, int]  # height and width
 
 
 @runtime_checkable
@@ -89,7 +90,7 @@ class Memory(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a forward pass gives: the outputs, the membranes before the reset `(T, B, *N)` if kept, the last memory."""
+    """What a forward pass gives: the outputs, maybe pooled, the membranes before the reset if kept, the last memory."""
 
     y: Tensor
     v: Tensor | None
@@ -110,6 +111,7 @@ class Question(NamedTuple):
         wanted: names out of "x", those of `Memory` and those of `Values`, the latter only where they are tensors.
         out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
             taken anew need not be fetched from the system page by page.
+        pool: the windows behind which `grad_y` comes, where the outputs were pooled.
     """
 
     scheme: Scheme
@@ -121,3 +123,4 @@ class Question(NamedTuple):
     grad_end: dict[str, Tensor]
     wanted: Collection[str]
     out: Tensor | None = None
+    pool: Size | None = None

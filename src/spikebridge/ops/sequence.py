@@ -4,6 +4,7 @@ It keeps one tensor a step for the backward pass, the membranes before the reset
 known, from which the membranes are worked out again).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +13,10 @@ from torch.autograd import forward_ad
 
 from spikebridge.errors import ConfigError
 from spikebridge.ops import native
-from spikebridge.ops.dispatch import choose
+from spikebridge.ops.dispatch import IN_C, Steps, choose
 from spikebridge.ops.opaque import NEED_THE_INPUT, can_be_spelt, run_opaque
 from spikebridge.ops.reference import is_reference, is_without_native
-from spikebridge.ops.scheme import Memory, Question, Scheme, Values
+from spikebridge.ops.scheme import Memory, Question, Scheme, Size, Values
 
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
@@ -44,7 +45,20 @@ def serves(x: Tensor, scheme: Scheme | None = None) -> bool:
     return known and (x.dtype in HALF or (x.dtype in SINGLE and len(x) >= fewest))
 
 
-def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tuple[Tensor, Memory]:
+def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
+    """Whether max pooling behind the spikes can be a part of the sequence: see `native.serves_pooling`.
+
+    Example:
+        >>> serves_pooling(Scheme(), torch.ones(9, 1, 1, 2, 2), (2, 2))  # no spikes
+        False
+    """
+    alone = torch.compiler.is_compiling() or is_without_native()
+    return not alone and serves(x, scheme) and native.serves_pooling(scheme, x, size)
+
+
+def run_sequence(
+    scheme: Scheme, x: Tensor, start: Memory, values: Values, pool: Size | None = None
+) -> tuple[Tensor, Memory]:
     """The outputs and the last memory of a sequence, with gradients to all that asks for them.
 
     Args:
@@ -52,6 +66,7 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
         x: the input `(T, B, *N)`, T >= 1. Half precision is worked out in float32 and rounded at the end.
         start: the memory before the first step, in the dtype of the input.
         values: the numbers of the scheme, tensors in the dtype of the input.
+        pool: windows of which the largest outputs are given, where `serves_pooling` says so.
 
     Returns:
         `(T, B, *N)` and the memory.
@@ -72,11 +87,17 @@ def run_sequence(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tu
     if torch.compiler.is_compiling():
         y, end = run_opaque(scheme, x, start, values)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        y, *memories = _Sequence.apply(scheme, x, *start, *values)
+        y, *memories = _Sequence.apply(scheme, pool, x, *start, *values)
         end = Memory(*memories)
     else:
-        y, _, end = choose(scheme, x).forward(scheme, x, start, values, keep=False)
+        y, _, end = _steps(scheme, x, pool).forward(scheme, x, start, values, keep=False)
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
+
+
+def _steps(scheme: Scheme, x: Tensor, pool: Size | None) -> Steps:
+    if pool is None:
+        return choose(scheme, x)
+    return IN_C._replace(forward=partial(IN_C.forward, pool=pool))
 
 
 def refuse_second_derivative(what: str) -> None:
@@ -90,15 +111,15 @@ def refuse_second_derivative(what: str) -> None:
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scheme: Scheme, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, scheme: Scheme, pool: Size | None, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
         names = ("x", *Memory._fields, *Values._fields)
-        ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
+        ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[2:], strict=True) if needed]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
         # a sum's gradient does not ask what the sum was, unless the decay is wanted
         ctx.needs_membranes = (scheme.fires or "decay" in ctx.wanted) and not ctx.from_input
-        ctx.steps = choose(scheme, x)
-        y, v, end = ctx.steps.forward(scheme, x, start, values, keep=ctx.needs_membranes)
+        ctx.pool, ctx.steps = pool, choose(scheme, x)
+        y, v, end = _steps(scheme, x, pool).forward(scheme, x, start, values, keep=ctx.needs_membranes)
         ctx.shape = x.shape
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
         ctx.save_for_backward(x if ctx.from_input else v, *tensors)
@@ -123,5 +144,5 @@ class _Sequence(torch.autograd.Function):
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
-        grads = ctx.steps.backward(Question(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out))
-        return None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
+        grads = ctx.steps.backward(Question(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
+        return None, None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))

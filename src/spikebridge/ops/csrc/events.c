@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline))
@@ -10,34 +14,6 @@
 #define INLINE static inline
 #define APART static
 #endif
-
-/* The places of flags, each 0 or 1, of which there is a multiple of 64. Four are written whether they are there or not:
-   a branch for each would be guessed wrong too often. */
-INLINE int64_t list_flags(const uint8_t *flags, int64_t size, int32_t *index) {
-    int64_t count = 0;
-    for (int64_t start = 0; start < size; start += 64) {
-#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        uint64_t bits = 0;
-        for (int part = 0; part < 8; part++) {
-            uint64_t eight;
-            memcpy(&eight, flags + start + 8 * part, 8);
-            bits |= ((eight * UINT64_C(0x0102040810204080)) >> 56) << (8 * part);
-        }
-        const int here = __builtin_popcountll(bits);
-        int32_t *to = index + count;
-        count += here;
-        for (int k = 0; k < 4; k++, bits &= bits - 1)
-            to[k] = (int32_t)start + __builtin_ctzll(bits | UINT64_C(1) << 63);
-        for (int k = 4; k < here; k++, bits &= bits - 1) to[k] = (int32_t)start + __builtin_ctzll(bits);
-#else
-        for (int64_t i = start; i < start + 64; i++) {
-            index[count] = (int32_t)i;
-            count += flags[i];
-        }
-#endif
-    }
-    return count;
-}
 
 /* The steps for every kind of number and every set of instructions. */
 #define JOIN_(a, b, c) a##_##b##_##c

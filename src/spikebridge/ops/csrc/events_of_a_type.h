@@ -12,6 +12,58 @@ typedef struct {
     int spread; /* whether the list now stands in cleared */
 } NAME(Signal);
 
+#if defined(VECTOR)
+/* 64 flags, each 0 or 1, as bits. */
+INLINE uint64_t NAME(bits)(const uint8_t *flags) {
+#if VECTOR == 64
+    const __m512i all = _mm512_loadu_si512(flags);
+    return _mm512_test_epi8_mask(all, all);
+#elif VECTOR == 32
+    uint64_t bits = 0;
+    for (int half = 1; half >= 0; half--) {
+        const __m256i some = _mm256_loadu_si256((const __m256i *)(flags + 32 * half));
+        bits = bits << 32 | (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(some, _mm256_setzero_si256()));
+    }
+    return bits;
+#elif __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t bits = 0;
+    for (int part = 0; part < 8; part++) {
+        uint64_t eight;
+        memcpy(&eight, flags + 8 * part, 8);
+        bits |= ((eight * UINT64_C(0x0102040810204080)) >> 56) << (8 * part);
+    }
+    return bits;
+#else
+    uint64_t bits = 0;
+    for (int k = 0; k < 64; k++) bits |= (uint64_t)flags[k] << k;
+    return bits;
+#endif
+}
+#endif
+
+/* The places of flags, of which there is a multiple of 64. Four are written whether they are there or not: a branch for
+   each would be guessed wrong too often. */
+INLINE int64_t NAME(list_flags)(const uint8_t *flags, int64_t size, int32_t *index) {
+    int64_t count = 0;
+    for (int64_t start = 0; start < size; start += 64) {
+#if defined(VECTOR)
+        uint64_t bits = NAME(bits)(flags + start);
+        const int here = __builtin_popcountll(bits);
+        int32_t *to = index + count;
+        count += here;
+        for (int k = 0; k < 4; k++, bits &= bits - 1)
+            to[k] = (int32_t)start + __builtin_ctzll(bits | UINT64_C(1) << 63);
+        for (int k = 4; k < here; k++, bits &= bits - 1) to[k] = (int32_t)start + __builtin_ctzll(bits);
+#else
+        for (int64_t i = start; i < start + 64; i++) {
+            index[count] = (int32_t)i;
+            count += flags[i];
+        }
+#endif
+    }
+    return count;
+}
+
 /* Makes the list. */
 APART void NAME(list)(NAME(Signal) * s) {
     if (s->count >= 0) return;
@@ -216,24 +268,25 @@ APART void NAME(gather_all)(const Layer *l, NAME(Signal) * s, REAL *out) {
 #if defined(VECTOR)
 typedef REAL NAME(Block) __attribute__((vector_size(BLOCK), aligned(sizeof(REAL)), may_alias));
 
-/* All events, block by block of channels: the weights of a block stay near the processor, and the rows of the events of
-   one place are summed before they are added. What leads to no output goes to a place behind the last: processors guess
-   branches, and events are hard to guess. */
-INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int taps,
+/* All events, block by block of channels: the weights of a block stay near the processor, and the rows of events are
+   summed before they are added: those of one place, and with them of its neighbours, as far as they see an output. What
+   leads to no output goes to a place behind the last: processors guess branches, and events are hard to guess. */
+INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *restrict out, const int side,
                                  const int ones) {
+    const int taps = side * side;
     const int64_t lanes = BLOCK / sizeof(REAL), size = taps * lanes;
     const int64_t group = l->out_channels, width = l->width, count = s->count;
     const int32_t *index = s->index, *outputs = l->target;
     const uint32_t channels = (uint32_t)l->channels;
     const Place *places = l->places;
     const REAL *weight = l->blocks, *values = s->values;
-    for (int64_t c = 0; c < group; c += lanes, weight += channels * size)
+    for (int64_t c = 0; c < group; c += lanes, weight += channels * size) {
+        Place at = places[*index];
+        NAME(Block) sums[25];
+        for (int t = 0; t < taps; t++) sums[t] = (NAME(Block)){0};
         for (int64_t k = 0; k < count;) {
-            const Place at = places[index[k]];
             const int32_t first = index[k] - at.c, *to = outputs + (at.y * width + at.x) * taps;
             uint32_t channel = (uint32_t)at.c;
-            NAME(Block) sums[25];
-            for (int t = 0; t < taps; t++) sums[t] = (NAME(Block)){0};
             do {
                 const NAME(Block) *w = (const NAME(Block) *)(weight + channel * size);
                 for (int t = 0; t < taps; t++) {
@@ -245,19 +298,30 @@ INLINE void NAME(scatter_blocks)(const Layer *l, const NAME(Signal) * s, REAL *r
                 if (++k == count) break;
                 channel = (uint32_t)(index[k] - first);
             } while (channel < channels);
-            for (int t = 0; t < taps; t++) *(NAME(Block) *)(out + to[t] * group + c) += sums[t];
+            const Place next = k < count ? places[index[k]] : (Place){-1, -1, 0};
+            if (next.y == at.y && next.x == at.x + 1) { /* beside it, where only the first column is not seen */
+                for (int t = 0; t < taps; t += side) *(NAME(Block) *)(out + to[t] * group + c) += sums[t];
+                for (int t = 0; t < taps; t++) sums[t] = t % side < side - 1 ? sums[t + 1] : (NAME(Block)){0};
+            } else {
+                for (int t = 0; t < taps; t++) {
+                    *(NAME(Block) *)(out + to[t] * group + c) += sums[t];
+                    sums[t] = (NAME(Block)){0};
+                }
+            }
+            at = next;
         }
+    }
 }
 
 /* One function each: together they would not have registers enough. */
-#define SCATTER(name, taps, ones)                                              \
+#define SCATTER(name, side, ones)                                              \
     APART void NAME(name)(const Layer *l, const NAME(Signal) * s, REAL *out) { \
-        NAME(scatter_blocks)(l, s, out, taps, ones);                           \
+        NAME(scatter_blocks)(l, s, out, side, ones);                           \
     }
-SCATTER(scatter_9_ones, 9, 1)
-SCATTER(scatter_9_values, 9, 0)
-SCATTER(scatter_25_ones, 25, 1)
-SCATTER(scatter_25_values, 25, 0)
+SCATTER(scatter_9_ones, 3, 1)
+SCATTER(scatter_9_values, 3, 0)
+SCATTER(scatter_25_ones, 5, 1)
+SCATTER(scatter_25_values, 5, 0)
 #undef SCATTER
 #endif
 
@@ -270,6 +334,7 @@ INLINE void NAME(convolve)(const Layer *l, NAME(Signal) * s, REAL *restrict out)
     }
 #endif
     NAME(fill)(out, l->bias, l->out_channels, l->out_height * l->out_width);
+    if (s->count == 0) return;
 #if defined(VECTOR)
     if (l->blocks) {
         if (l->kernel_x == 3)
@@ -464,9 +529,8 @@ APART int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, 
         return bad;
     }
     bad = l->reset == RESET_TO_VALUE ? RUN_KIND(RESET_TO_VALUE) : RUN_KIND(RESET_BY_THRESHOLD);
-    const int64_t count = list_flags(l->flags, size, l->index);
     out->index = l->index;
-    out->count = count;
+    out->count = NAME(list_flags)(l->flags, size, l->index);
     return bad;
 }
 #undef RUN

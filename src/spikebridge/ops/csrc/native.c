@@ -1,5 +1,7 @@
 /* Whole sequences in chunks of columns: a chunk runs through all its steps while its memory stays near the processor. */
 
+#include <string.h>
+
 #include "chunks.h"
 #include "step.h"
 
@@ -54,6 +56,31 @@ static int kind(int rows, int current, int adapts, int64_t reset)
     return ((rows * 2 + current) * 2 + adapts) * 4 + (int)reset;
 }
 
+static int64_t pooled_columns(const Pooling *pooling)
+{
+    return pooling->width / pooling->size_x * pooling->channels;
+}
+
+/* Where a row of windows stands at step t, if this chunk is one. */
+static float *windows_at(const Pooling *pooling, const Chunk *chunk, int64_t t)
+{
+    if (pooling->pooled.at == NULL || chunk->num_columns < chunk->plan->chunk)
+        return NULL;
+    const int64_t row = chunk->first / chunk->plan->chunk;
+    const Signal *pooled = &pooling->pooled;
+    return pooled->at + t * pooled->step + chunk->group * pooled->group + row * pooled_columns(pooling);
+}
+
+/* A row that a chunk begins with and changes as it goes: a copy, or zeros. */
+static float *begin(float *row, const float *as, const Chunk *chunk)
+{
+    if (as == NULL)
+        fill(row, 0.0f, chunk->num_columns);
+    else
+        memcpy(row, as + place(chunk), (size_t)chunk->num_columns * sizeof(float));
+    return row;
+}
+
 enum { FORWARD_ROWS = NUM_VALUES + 2 };
 
 static void forward_chunk(const void *data, Chunk *chunk)
@@ -64,22 +91,23 @@ static void forward_chunk(const void *data, Chunk *chunk)
     const Rows *use = spikebridge_rows();
     void (*run)(const Step *) = use->forward[kind(rows, job->i != NULL, job->a != NULL, plan->reset)];
     const int64_t n = chunk->num_columns;
-    float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk);
-    Step step = {.num_columns = n, .v = in_memory(job->v, chunk)};
-    step.i = in_memory(job->i, chunk);
-    step.a = in_memory(job->a, chunk);
+    float *filled[NUM_VALUES], *kept_row = take_row(chunk), *y_row = take_row(chunk), *pooled;
+    Step step = {.num_columns = n, .v = begin(in_memory(job->v, chunk), job->start_v, chunk)};
+    step.i = job->i == NULL ? NULL : begin(in_memory(job->i, chunk), job->start_i, chunk);
+    step.a = job->a == NULL ? NULL : begin(in_memory(job->a, chunk), job->start_a, chunk);
     take_values(chunk, rows, filled);
     for (int64_t t = 0; t < plan->num_steps; t++) {
         float *y = row_of(&job->y, chunk, t), *kept = row_of(&job->kept, chunk, t);
         read_values(&step, chunk, rows, t, filled);
         step.x = row_of(&job->x, chunk, t);
-        if (t + 1 < plan->num_steps)
-            fetch(row_of(&job->x, chunk, t + 1), n);
+        step.soon[0] = t + 1 < plan->num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
         step.y = past || y == NULL ? y_row : y;
         step.kept = past || kept == NULL ? kept_row : kept;
         if (plan->reset == NEVER)
             step.kept = step.y; /* the membrane is the output */
         run(&step);
+        if ((pooled = windows_at(&job->pooling, chunk, t)) != NULL)
+            use->pool(&job->pooling, step.y, pooled);
         if (past && y != NULL)
             use->write_past_caches(y, step.y, n);
         if (past && kept != NULL)
@@ -157,7 +185,7 @@ static int wants(const Backward *job, int k)
 
 static int wants_currents(const Backward *job)
 {
-    return job->grad_i != NULL && (wants(job, R) || wants(job, DECAY_SYN));
+    return job->start_i != NULL && (wants(job, R) || wants(job, DECAY_SYN));
 }
 
 /* Rows for all steps of a chunk, where they are needed. */
@@ -176,7 +204,7 @@ static void recall(Pass *pass, Chunk *chunk, Step *step)
 {
     const Backward *job = pass->job;
     pass->currents = take_history(job->start_i, chunk, wants_currents(job));
-    pass->adaptations = take_history(job->start_a, chunk, job->grad_a != NULL);
+    pass->adaptations = take_history(job->start_a, chunk, job->start_a != NULL);
     if (pass->currents.rows == NULL && pass->adaptations.rows == NULL)
         return;
     for (int64_t t = 0; t < job->plan.num_steps; t++) {
@@ -254,21 +282,26 @@ static int shares_anything(const Backward *job)
     return 0;
 }
 
-enum { BACKWARD_ROWS = 2 * NUM_VALUES + 13 };
+static float *in_memory_or_row(float *memory, Chunk *chunk)
+{
+    return memory == NULL ? take_row(chunk) : in_memory(memory, chunk);
+}
+
+enum { BACKWARD_ROWS = 2 * NUM_VALUES + 16 };
 
 static void backward_chunk(const void *data, Chunk *chunk)
 {
     const Backward *job = data;
     const Plan *plan = &job->plan;
     const int64_t n = chunk->num_columns;
-    const int shares = shares_anything(job), current = job->grad_i != NULL, adapts = job->grad_a != NULL;
+    const int shares = shares_anything(job), current = job->start_i != NULL, adapts = job->start_a != NULL;
     /* gradients that take the place of the membranes stand in the caches already */
     const int past = is_large(plan) && job->grad_x.at != NULL && job->grad_x.at != job->kept.at;
     Pass pass = {.job = job, .use = spikebridge_rows(), .sums = {.job = job}};
     pass.rows = has_rows(plan) || adapts || shares;
     Step step = {.num_columns = n, .width = plan->width, .slope = 3.14159265358979323846 / plan->width};
     step.through = plan->through_reset ? 1.0f : 0.0f;
-    float *grad_x_row = take_row(chunk), *grad_y_row = take_row(chunk);
+    float *grad_x_row = take_row(chunk), *grad_y_row = take_row(chunk), *pooled;
     step.spikes = take_row(chunk), step.bumps = take_row(chunk), step.left = take_row(chunk);
     step.grad_u = take_row(chunk), step.grad_s = take_row(chunk), step.grad_low = take_row(chunk);
     step.sum = take_row(chunk), pass.late = take_row(chunk);
@@ -276,19 +309,25 @@ static void backward_chunk(const void *data, Chunk *chunk)
     take_sums(&pass.sums, chunk);
     recall(&pass, chunk, &step);
     fill(grad_y_row, job->grad_y.at == NULL ? 0.0f : *job->grad_y.at, n);
-    step.v = in_memory(job->grad_v, chunk);
-    step.i = in_memory(job->grad_i, chunk);
-    step.a = in_memory(job->grad_a, chunk);
+    step.v = begin(in_memory_or_row(job->grad_v, chunk), job->end_v, chunk);
+    step.i = current ? begin(in_memory_or_row(job->grad_i, chunk), job->end_i, chunk) : NULL;
+    step.a = adapts ? begin(in_memory_or_row(job->grad_a, chunk), job->end_a, chunk) : NULL;
+    const int lean = !shares && !adapts && plan->reset != NEVER;
     void (*run)(const Step *) = pass.use->backward[kind(pass.rows, current, adapts, plan->reset)];
+    if (lean)
+        run = pass.use->lean[((pass.rows * 2 + current) * 4 + plan->reset) * NUM_SURROGATES + plan->surrogate];
     for (int64_t t = plan->num_steps - 1; t >= 0; t--) {
         read_values(&step, chunk, pass.rows, t, pass.filled);
         step.kept = row_of(&job->kept, chunk, t);
         step.grad_y = job->grad_y.at == NULL ? grad_y_row : row_at(&job->grad_y, chunk, t, grad_y_row);
+        step.soon[0] = step.soon[1] = NULL;
         if (t > 0) {
             if (job->kept.at != NULL && (plan->reset != NEVER || wants(job, DECAY)))
-                fetch(row_of(&job->kept, chunk, t - 1), n);
+                step.soon[0] = row_of(&job->kept, chunk, t - 1);
             if (job->grad_y.at != NULL && job->grad_y.column != 0 && job->grad_y.step != 0)
-                fetch(row_at(&job->grad_y, chunk, t - 1, NULL), n);
+                step.soon[1] = row_at(&job->grad_y, chunk, t - 1, NULL);
+            if ((pooled = windows_at(&job->pooling, chunk, t - 1)) != NULL)
+                fetch(pooled, pooled_columns(&job->pooling));
         }
         step.grad_x = past || job->grad_x.at == NULL ? grad_x_row : row_of(&job->grad_x, chunk, t);
         step.threshold = step.values[V_THRESHOLD];
@@ -296,8 +335,13 @@ static void backward_chunk(const void *data, Chunk *chunk)
             pass.use->threshold(&step, after(&pass.adaptations, t - 1));
             step.threshold = step.sum;
         }
-        if (plan->reset != NEVER)
+        pooled = windows_at(&job->pooling, chunk, t);
+        if (lean && pooled != NULL)
+            pass.use->spikes[pass.rows](&step);
+        else if (!lean && plan->reset != NEVER)
             pass.use->fire[pass.rows * 4 + (int)plan->surrogate](&step);
+        if (pooled != NULL)
+            pass.use->unpool(&job->pooling, step.spikes, pooled, grad_y_row);
         if (shares) {
             clear_steps(&pass, chunk, t);
             share_of_decay(&pass, chunk, &step, step.grad_u, t + 1);
@@ -313,40 +357,6 @@ static void backward_chunk(const void *data, Chunk *chunk)
     give_sums(&pass.sums, chunk);
 }
 
-enum { RESPOND_ROWS = 2 };
-
-static void respond_chunk(const void *data, Chunk *chunk)
-{
-    const Respond *job = data;
-    const Plan *plan = &job->plan;
-    const int past = is_large(plan), rows = job->taps.column != 0;
-    const Rows *use = spikebridge_rows();
-    void (*add)(float *, const float *const *, const float *const *, int64_t) = use->add_taps[rows];
-    const int64_t n = chunk->num_columns;
-    float *y_row = take_row(chunk), *zeros = take_row(chunk);
-    fill(zeros, 0.0f, n);
-    for (int64_t t = 0; t < plan->num_steps; t++) {
-        const int64_t now = t + job->offset;
-        float *y = past ? y_row : row_of(&job->y, chunk, t);
-        if (now + 1 < job->num_given)
-            fetch(row_of(&job->x, chunk, now + 1), n);
-        fill(y, 0.0f, n);
-        const int64_t first = now < job->num_given ? 0 : now - job->num_given + 1;
-        const int64_t end = now < job->num_taps ? now + 1 : job->num_taps;
-        for (int64_t k = first; k < end; k += 4) {
-            const float *given[4], *taps[4];
-            for (int64_t j = 0; j < 4; j++) {
-                const int there = k + j < end;
-                given[j] = there ? row_of(&job->x, chunk, now - k - j) : zeros;
-                taps[j] = there ? row_at(&job->taps, chunk, k + j, NULL) : zeros;
-            }
-            add(y, given, taps, n);
-        }
-        if (past)
-            use->write_past_caches(row_of(&job->y, chunk, t), y, n);
-    }
-}
-
 int spikebridge_forward(const Forward *job)
 {
     return spikebridge_share_out(&job->plan, job, forward_chunk, FORWARD_ROWS * job->plan.chunk);
@@ -354,26 +364,7 @@ int spikebridge_forward(const Forward *job)
 
 int spikebridge_backward(const Backward *job)
 {
-    const int64_t histories = wants_currents(job) + (job->grad_a != NULL);
+    const int64_t histories = wants_currents(job) + (job->start_a != NULL);
     const int64_t rows = BACKWARD_ROWS + histories * job->plan.num_steps;
     return spikebridge_share_out(&job->plan, job, backward_chunk, rows * job->plan.chunk);
-}
-
-int spikebridge_respond(const Respond *job)
-{
-    return spikebridge_share_out(&job->plan, job, respond_chunk, RESPOND_ROWS * job->plan.chunk);
-}
-
-enum { SUMS_ROWS = 5 };
-
-static void sums_chunk(const void *data, Chunk *chunk)
-{
-    const LeakySum *job = data;
-    const int rows = job->decay.column != 0 || job->factor.column != 0;
-    spikebridge_rows()->sums[rows * NUM_FORMS + job->form](job, chunk);
-}
-
-int spikebridge_sum(const LeakySum *job)
-{
-    return spikebridge_share_out(&job->plan, job, sums_chunk, SUMS_ROWS * job->plan.chunk);
 }

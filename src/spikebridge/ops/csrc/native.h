@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 5
+#define SPIKEBRIDGE_VERSION 6
 
 /* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
@@ -50,20 +50,32 @@ typedef struct {
     Value values[NUM_VALUES];
 } Plan;
 
-/* Memory is in place: before, then after. i and a are NULL where the neuron has none. */
+/* Max pooling behind the spikes of pictures that lie channels last, each a group, with windows side by side. Then a chunk
+   is a row of windows, `size_y` rows of a picture; what is left over has no window. */
+typedef struct {
+    Signal pooled; /* forward, and its gradient backward; nothing where nothing is pooled */
+    int64_t channels, width, size_y, size_x;
+} Pooling;
+
+/* Memory before and after; i and a are NULL where the neuron has none. */
 typedef struct {
     Plan plan;
     Signal x, y, kept; /* y and kept may be nothing */
+    const float *start_v, *start_i, *start_a;
     float *v, *i, *a;
+    Pooling pooling;
 } Forward;
 
-/* The gradients of the memory are in place: of the last, then of the first. */
+/* The memory before, start_v only where its decay is asked for; and the gradients of the memory after, NULL for zeros,
+   and before, NULL where not wanted. */
 typedef struct {
     Plan plan;
     Signal x; /* nothing where not needed */
     Signal kept;
     const float *start_v, *start_i, *start_a;
-    Value grad_y; /* at is NULL for zeros */
+    const float *end_v, *end_i, *end_a;
+    Value grad_y; /* at is NULL for zeros, and where there is pooling */
+    Pooling pooling;
     Signal grad_x; /* nothing where not wanted */
     float *grad_v, *grad_i, *grad_a;
     Share shares[NUM_VALUES];

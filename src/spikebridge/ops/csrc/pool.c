@@ -7,53 +7,96 @@
 
 /* One source for several sets of instructions, chosen when the library is loaded, where the loader can do that. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define CLONES __attribute__((target_clones("avx2", "default")))
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define CLONES
 #endif
 
-CLONES static void take_largest(const Pool *job, int64_t picture)
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+enum { LANES = 16, MANY = 64 }; /* channels: floats, and bytes, that fill a vector */
+
+/* A row of windows. The compiler has to know their sides to keep what it compares in registers. */
+INLINE void take_row(const Pool *job, const float *restrict full, float *restrict pooled, uint8_t *restrict places,
+                     const int size_y, const int size_x)
 {
     const int64_t channels = job->channels, line = job->width * channels;
-    const int64_t out_height = job->height / job->size_y, out_width = job->width / job->size_x;
-    for (int64_t y = 0; y < out_height; y++)
-        for (int64_t x = 0; x < out_width; x++) {
-            const int64_t out = ((picture * out_height + y) * out_width + x) * channels;
-            const float *window = job->full + (picture * job->height + y * job->size_y) * line + x * job->size_x * channels;
-            float *restrict largest = job->pooled + out;
-            uint8_t *restrict place = job->places + out;
-            for (int64_t c = 0; c < channels; c++) {
-                largest[c] = window[c];
-                place[c] = 0;
+    for (int64_t x = 0; x < job->width / size_x; x++, full += size_x * channels, pooled += channels, places += channels)
+        for (int64_t c = 0; c < channels; c++) {
+            float largest = full[c];
+            int32_t place = 0;
+            for (int k = 1; k < size_y * size_x; k++) {
+                const float value = full[k / size_x * line + k % size_x * channels + c];
+                /* what is not a number is taken, as PyTorch does */
+                const int larger = value > largest || value != value;
+                largest = larger ? value : largest;
+                place = larger ? k : place;
             }
-            for (int64_t k = 1; k < job->size_y * job->size_x; k++) {
-                const float *restrict value = window + k / job->size_x * line + k % job->size_x * channels;
-                for (int64_t c = 0; c < channels; c++) {
-                    /* what is not a number is taken, as PyTorch does */
-                    const int larger = value[c] > largest[c] || value[c] != value[c];
-                    largest[c] = larger ? value[c] : largest[c];
-                    place[c] = larger ? (uint8_t)k : place[c];
-                }
-            }
+            pooled[c] = largest;
+            places[c] = (uint8_t)place;
         }
+}
+
+/* Some channels of a window. */
+INLINE void give_window(float *restrict full, const float *restrict pooled, const uint8_t *restrict places, int64_t line,
+                        int64_t channels, int64_t num, const int size_y, const int size_x)
+{
+    for (int64_t c = 0; c < num; c++) {
+        const int32_t place = places[c];
+        const float gradient = pooled[c];
+        for (int k = 0; k < size_y * size_x; k++)
+            full[k / size_x * line + k % size_x * channels + c] = place == k ? gradient : 0.0f;
+    }
+}
+
+INLINE void give_row(const Pool *job, float *restrict full, const float *restrict pooled,
+                     const uint8_t *restrict places, const int size_y, const int size_x)
+{
+    const int64_t channels = job->channels, line = job->width * channels;
+    for (int64_t x = 0; x < job->width / size_x; x++, full += (size_x - 1) * channels) {
+        int64_t left = channels;
+        for (; left >= MANY; left -= MANY, full += MANY, pooled += MANY, places += MANY)
+            give_window(full, pooled, places, line, channels, MANY, size_y, size_x);
+        /* a number of them that is known, else the compiler waits for as many as bytes fill a vector */
+        for (; left >= LANES; left -= LANES, full += LANES, pooled += LANES, places += LANES)
+            give_window(full, pooled, places, line, channels, LANES, size_y, size_x);
+        give_window(full, pooled, places, line, channels, left, size_y, size_x);
+        full += left, pooled += left, places += left;
+    }
+}
+
+#define FOR_SIZE(run, ...)                                              \
+    do {                                                                \
+        if (job->size_y == 2 && job->size_x == 2)                       \
+            run(__VA_ARGS__, 2, 2);                                     \
+        else if (job->size_y == 3 && job->size_x == 3)                  \
+            run(__VA_ARGS__, 3, 3);                                     \
+        else                                                            \
+            run(__VA_ARGS__, (int)job->size_y, (int)job->size_x);       \
+    } while (0)
+
+CLONES static void take_largest(const Pool *job, int64_t picture)
+{
+    const int64_t rows = job->height / job->size_y, line = job->width / job->size_x * job->channels;
+    const float *full = job->full + picture * job->height * job->width * job->channels;
+    for (int64_t y = 0; y < rows; y++, full += job->size_y * job->width * job->channels) {
+        const int64_t out = (picture * rows + y) * line;
+        FOR_SIZE(take_row, job, full, job->pooled + out, job->places + out);
+    }
 }
 
 CLONES static void give_back(const Pool *job, int64_t picture)
 {
-    const int64_t channels = job->channels, line = job->width * channels;
-    const int64_t out_height = job->height / job->size_y, out_width = job->width / job->size_x;
-    for (int64_t y = 0; y < out_height; y++)
-        for (int64_t x = 0; x < out_width; x++) {
-            const int64_t out = ((picture * out_height + y) * out_width + x) * channels;
-            float *window = job->full + (picture * job->height + y * job->size_y) * line + x * job->size_x * channels;
-            const float *restrict gradient = job->pooled + out;
-            const uint8_t *restrict place = job->places + out;
-            for (int64_t k = 0; k < job->size_y * job->size_x; k++) {
-                float *restrict value = window + k / job->size_x * line + k % job->size_x * channels;
-                for (int64_t c = 0; c < channels; c++)
-                    value[c] = place[c] == k ? gradient[c] : 0.0f;
-            }
-        }
+    const int64_t rows = job->height / job->size_y, line = job->width / job->size_x * job->channels;
+    float *full = job->full + picture * job->height * job->width * job->channels;
+    for (int64_t y = 0; y < rows; y++, full += job->size_y * job->width * job->channels) {
+        const int64_t out = (picture * rows + y) * line;
+        FOR_SIZE(give_row, job, full, job->pooled + out, job->places + out);
+    }
 }
 
 /* A job and the picture that nobody has taken yet. */

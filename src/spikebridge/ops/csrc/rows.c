@@ -14,6 +14,11 @@
     F(rows, current, adapts, 0) F(rows, current, adapts, 1) F(rows, current, adapts, 2) F(rows, current, adapts, 3)
 #define NEURONS(F, rows) RESETS(F, rows, 0, 0) RESETS(F, rows, 0, 1) RESETS(F, rows, 1, 0) RESETS(F, rows, 1, 1)
 #define EVERY_NEURON(F) NEURONS(F, 0) NEURONS(F, 1)
+#define LEANS(F, rows, current) \
+    FOUR_OF(F, rows, current, 0) FOUR_OF(F, rows, current, 1) FOUR_OF(F, rows, current, 2) FOUR_OF(F, rows, current, 3)
+#define FOUR_OF(F, rows, current, reset) \
+    F(rows, current, reset, 0) F(rows, current, reset, 1) F(rows, current, reset, 2) F(rows, current, reset, 3)
+#define EVERY_LEAN(F) LEANS(F, 0, 0) LEANS(F, 0, 1) LEANS(F, 1, 0) LEANS(F, 1, 1)
 #define FORMS(F, rows) FOUR(F, rows) F(rows, 4) F(rows, 5) F(rows, 6) F(rows, 7) F(rows, 8)
 #define EVERY_FORM(F) FORMS(F, 0) FORMS(F, 1)
 
@@ -23,6 +28,13 @@
 #define INLINE static inline
 #endif
 
+/* Each column of a step, while what the next step reads is asked for little by little: the processor has few places for
+   what waits for memory, and whoever finds none waits too. */
+#define EACH_COLUMN(step)                                                                               \
+    for (int64_t from = 0, to; from < (step)->num_columns && (to = ask((step)->soon, from, (step)->num_columns)); \
+         from = to)                                                                                     \
+    INDEPENDENT for (int64_t c = from; c < to; c++)
+
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -30,6 +42,20 @@
 #else
 #define INDEPENDENT
 #endif
+
+enum { ONLY_SPIKES = NUM_SURROGATES, FIRED };
+
+enum { PIECE = 128 }; /* columns */
+
+/* Asks for a piece of the rows that the next step reads, and says where it ends. */
+static inline int64_t ask(const float *const *soon, int64_t from, int64_t num_columns)
+{
+    const int64_t size = num_columns - from < PIECE ? num_columns - from : PIECE;
+    for (int k = 0; k < 2; k++)
+        if (soon[k] != NULL)
+            fetch(soon[k] + from, size);
+    return from + size;
+}
 
 /* A row in scratch memory: rows that stand at the same place of a page are in each other's way in the nearest cache. */
 static float *copy_of(const float *row, Chunk *chunk)

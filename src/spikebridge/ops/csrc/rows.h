@@ -35,8 +35,8 @@ INLINE void NAME(forward_row)(const Step *step, const int rows, const int curren
     READ(DECAY_ADAPTATION);
     READ(JUMP);
     READ(BASE);
-    INDEPENDENT
-    for (int64_t c = 0; c < step->num_columns; c++) {
+    EACH_COLUMN(step)
+    {
         float charge = x[c];
         if (current) {
             charge = i[c] * NUMBER(DECAY_SYN) + charge;
@@ -63,34 +63,43 @@ INLINE void NAME(forward_row)(const Step *step, const int rows, const int curren
     }
 }
 
-/* The spikes of a step once more, and what stands for their derivative. */
+/* What stands for the derivative of a spike. */
+INLINE float NAME(bump)(const float distance, const float width, const float slope, const int surrogate)
+{
+    const float size = distance < 0.0f ? -distance : distance, height = 1.0f / width;
+    if (surrogate == ARCTAN) {
+        const float angle = distance * slope;
+        return height / (1.0f + angle * angle);
+    }
+    if (surrogate == RECTANGLE)
+        return size <= width / 2.0f ? height : 0.0f;
+    if (surrogate == TRIANGLE) {
+        const float rest = 1.0f - size * height;
+        return (rest < 0.0f ? 0.0f : rest) * height;
+    }
+    const float base = 1.0f + size * height;
+    return 1.0f / (base * base);
+}
+
+/* The spikes of a step once more, and their bumps. */
 INLINE void NAME(fire_row)(const Step *step, const int rows, const int surrogate)
 {
     const float *restrict u = step->kept, *restrict row = step->threshold;
     float *restrict spikes = step->spikes, *restrict bumps = step->bumps;
-    const float one = *row, width = step->width;
-    const float height = 1.0f / width, slope = step->slope, half = width / 2.0f;
+    const float one = *row, width = step->width, slope = step->slope;
     INDEPENDENT
     for (int64_t c = 0; c < step->num_columns; c++) {
         const float distance = u[c] - (rows ? row[c] : one);
         spikes[c] = distance >= 0.0f ? 1.0f : 0.0f;
-        const float size = distance < 0.0f ? -distance : distance;
-        if (surrogate == ARCTAN) {
-            const float angle = distance * slope;
-            bumps[c] = height / (1.0f + angle * angle);
-        } else if (surrogate == RECTANGLE) {
-            bumps[c] = size <= half ? height : 0.0f;
-        } else if (surrogate == TRIANGLE) {
-            const float rest = 1.0f - size * height;
-            bumps[c] = (rest < 0.0f ? 0.0f : rest) * height;
-        } else {
-            const float base = 1.0f + size * height;
-            bumps[c] = 1.0f / (base * base);
-        }
+        if (surrogate != ONLY_SPIKES)
+            bumps[c] = NAME(bump)(distance, width, slope, surrogate);
     }
 }
 
-INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
+/* With a surrogate it fires as it goes, and says nothing of what the gradients of values need; without one, FIRED, both
+   are rows. */
+INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset,
+                               const int surrogate)
 {
     const float *u = step->kept;
     float *grad_x = step->grad_x; /* may be in the place of u */
@@ -99,34 +108,38 @@ INLINE void NAME(backward_row)(const Step *step, const int rows, const int curre
     float *restrict grad_u = step->grad_u, *restrict grad_s = step->grad_s;
     float *restrict grad_v = step->v, *restrict grad_i = step->i, *restrict grad_a = step->a;
     float *restrict grad_low = step->grad_low;
-    const float through = step->through, one_threshold = *thresholds;
+    const float through = step->through, one_threshold = *thresholds, width = step->width, slope = step->slope;
     READ(DECAY);
     READ(V_RESET);
     READ(R);
     READ(DECAY_SYN);
     READ(DECAY_ADAPTATION);
     READ(JUMP);
-    INDEPENDENT
-    for (int64_t c = 0; c < step->num_columns; c++) {
+    EACH_COLUMN(step)
+    {
         const float later = grad_v[c];
         float before = grad_y[c] + later; /* the gradient of the membrane before the reset */
         if (reset != NEVER) {
-            const float threshold = rows ? thresholds[c] : one_threshold, s = spikes[c];
+            const float threshold = rows ? thresholds[c] : one_threshold, distance = u[c] - threshold;
+            const float s = surrogate == FIRED ? spikes[c] : distance >= 0.0f ? 1.0f : 0.0f;
+            const float bump = surrogate == FIRED ? bumps[c] : NAME(bump)(distance, width, slope, surrogate);
             const float jump = reset == BY_THRESHOLD ? -threshold : NUMBER(V_RESET) - u[c];
             float of_spike = grad_y[c] + through * later * jump;
             if (adapts)
                 of_spike += grad_a[c] * NUMBER(JUMP);
-            const float fired = of_spike * bumps[c];
+            const float fired = of_spike * bump;
             before = reset == BY_THRESHOLD ? fired + later : fired + later * (1.0f - s);
             const float of_threshold = reset == BY_THRESHOLD ? -fired - s * later : -fired;
-            grad_s[c] = of_threshold;
+            if (surrogate == FIRED)
+                grad_s[c] = of_threshold;
             if (adapts) {
                 const float low = grad_a[c] + of_threshold;
                 grad_low[c] = low;
                 grad_a[c] = low * NUMBER(DECAY_ADAPTATION);
             }
         }
-        grad_u[c] = before;
+        if (surrogate == FIRED)
+            grad_u[c] = before;
         grad_v[c] = before * NUMBER(DECAY);
         float charge = before * NUMBER(R);
         if (current) {
@@ -235,6 +248,68 @@ static void NAME(taps_rows)(float *total, const float *const *given, const float
     NAME(taps_row)(total, given, taps, num_columns, 1);
 }
 
+/* The largest of each window. The compiler has to know its sides to keep what it compares in registers. */
+INLINE void NAME(pool_windows)(const Pooling *pooling, const float *restrict spikes, float *restrict pooled,
+                               const int size_y, const int size_x)
+{
+    const int64_t channels = pooling->channels, line = pooling->width * channels;
+    for (int64_t x = 0; x < pooling->width / size_x; x++, spikes += size_x * channels, pooled += channels) {
+        INDEPENDENT
+        for (int64_t c = 0; c < channels; c++) {
+            float largest = spikes[c];
+            for (int y = 0; y < size_y; y++)
+                for (int k = 0; k < size_x; k++) {
+                    const float next = spikes[y * line + k * channels + c];
+                    largest = next > largest ? next : largest;
+                }
+            pooled[c] = largest;
+        }
+    }
+}
+
+/* The gradient of a window goes to its first spike, or to its first place, as PyTorch's pooling has it. */
+INLINE void NAME(unpool_windows)(const Pooling *pooling, const float *restrict spikes, const float *restrict gradient,
+                                 float *restrict grad_y, const int size_y, const int size_x)
+{
+    const int64_t channels = pooling->channels, line = pooling->width * channels, step = size_x * channels;
+    for (int64_t x = 0; x < pooling->width / size_x; x++, spikes += step, grad_y += step, gradient += channels) {
+        INDEPENDENT
+        for (int64_t c = 0; c < channels; c++) {
+            float left = gradient[c];
+            for (int y = 0; y < size_y; y++)
+                for (int k = 0; k < size_x; k++) {
+                    const int64_t place = y * line + k * channels + c;
+                    const int fired = spikes[place] != 0.0f;
+                    grad_y[place] = fired ? left : 0.0f;
+                    left = fired ? 0.0f : left;
+                }
+            grad_y[c] += left;
+        }
+    }
+}
+
+#define FOR_SIZE(run, ...)                                                                 \
+    do {                                                                                   \
+        if (pooling->size_y == 2 && pooling->size_x == 2)                                  \
+            NAME(run)(pooling, __VA_ARGS__, 2, 2);                                         \
+        else if (pooling->size_y == 3 && pooling->size_x == 3)                             \
+            NAME(run)(pooling, __VA_ARGS__, 3, 3);                                         \
+        else                                                                               \
+            NAME(run)(pooling, __VA_ARGS__, (int)pooling->size_y, (int)pooling->size_x);   \
+    } while (0)
+
+static void NAME(pool_row)(const Pooling *pooling, const float *spikes, float *pooled)
+{
+    FOR_SIZE(pool_windows, spikes, pooled);
+}
+
+static void NAME(unpool_row)(const Pooling *pooling, const float *spikes, const float *gradient, float *grad_y)
+{
+    FOR_SIZE(unpool_windows, spikes, gradient, grad_y);
+}
+
+#undef FOR_SIZE
+
 /* Every kind of row that the compiler has to know, and tables of them. */
 
 #define FORWARD(rows, current, adapts, reset)                                                  \
@@ -245,7 +320,12 @@ static void NAME(taps_rows)(float *total, const float *const *given, const float
 #define BACKWARD(rows, current, adapts, reset)                                                 \
     static void NAME(backward_##rows##current##adapts##reset)(const Step *step)                \
     {                                                                                          \
-        NAME(backward_row)(step, rows, current, adapts, reset);                                \
+        NAME(backward_row)(step, rows, current, adapts, reset, FIRED);                         \
+    }
+#define LEAN(rows, current, reset, surrogate)                                                  \
+    static void NAME(lean_##rows##current##reset##surrogate)(const Step *step)                 \
+    {                                                                                          \
+        NAME(backward_row)(step, rows, current, 0, reset, surrogate);                          \
     }
 #define FIRE(rows, surrogate)                                                                  \
     static void NAME(fire_##rows##surrogate)(const Step *step) { NAME(fire_row)(step, rows, surrogate); }
@@ -254,21 +334,29 @@ static void NAME(taps_rows)(float *total, const float *const *given, const float
 #define FORWARD_NAME(rows, current, adapts, reset) NAME(forward_##rows##current##adapts##reset),
 #define BACKWARD_NAME(rows, current, adapts, reset) NAME(backward_##rows##current##adapts##reset),
 #define FIRE_NAME(rows, surrogate) NAME(fire_##rows##surrogate),
+#define LEAN_NAME(rows, current, reset, surrogate) NAME(lean_##rows##current##reset##surrogate),
 #define LEFT_NAME(rows, reset) NAME(left_##rows##reset),
 
 EVERY_NEURON(FORWARD)
 EVERY_NEURON(BACKWARD)
+EVERY_LEAN(LEAN)
 EVERY_PAIR(FIRE)
+FIRE(0, 4)
+FIRE(1, 4)
 EVERY_PAIR(LEFT)
 
 static const Rows NAME(all_rows) = {
     .forward = {EVERY_NEURON(FORWARD_NAME)},
     .backward = {EVERY_NEURON(BACKWARD_NAME)},
+    .lean = {EVERY_LEAN(LEAN_NAME)},
     .fire = {EVERY_PAIR(FIRE_NAME)},
+    .spikes = {FIRE_NAME(0, 4) FIRE_NAME(1, 4)},
     .left = {EVERY_PAIR(LEFT_NAME)},
     .threshold = NAME(threshold_row),
     .adaptation = NAME(adaptation_row),
     .current = NAME(current_row),
+    .pool = NAME(pool_row),
+    .unpool = NAME(unpool_row),
     .add_row = NAME(add_row),
     .add_product = NAME(add_product),
     .add_lost = NAME(add_lost),
@@ -279,10 +367,12 @@ static const Rows NAME(all_rows) = {
 
 #undef FORWARD
 #undef BACKWARD
+#undef LEAN
 #undef FIRE
 #undef LEFT
 #undef FORWARD_NAME
 #undef BACKWARD_NAME
+#undef LEAN_NAME
 #undef FIRE_NAME
 #undef LEFT_NAME
 #undef NAME

@@ -9,6 +9,7 @@ typedef struct {
     int64_t num_columns;
     const float *values[NUM_VALUES]; /* a row, or one number for all columns */
     const float *x;
+    const float *soon[2]; /* rows that the next step reads, or NULL */
     float *y, *kept;
     float *v, *i, *a; /* the memory, or its gradient */
     /* backward only */
@@ -22,6 +23,7 @@ typedef struct {
 typedef struct {
     int64_t num_columns;
     const float *x, *decay, *factor, *before;
+    const float *soon[2];
     float *y, *first, *second;
     float steps;
 } SumRow;
@@ -29,11 +31,15 @@ typedef struct {
 typedef struct {
     void (*forward[32])(const Step *);  /* by rows, current, adapts, reset */
     void (*backward[32])(const Step *);
+    void (*lean[64])(const Step *);     /* by rows, current, reset, surrogate */
     void (*fire[8])(const Step *);      /* by rows, surrogate */
+    void (*spikes[2])(const Step *);    /* by rows */
     void (*left[8])(const Step *);      /* by rows, reset */
     void (*threshold)(const Step *, const float *);
     void (*adaptation)(const Step *, const float *, float *);
     void (*current)(const Step *, const float *, float *);
+    void (*pool)(const Pooling *, const float *spikes, float *pooled);
+    void (*unpool)(const Pooling *, const float *spikes, const float *gradient, float *grad_y);
     void (*add_row)(float *, const float *, int64_t);
     void (*add_product)(float *, const float *, const float *, int64_t);
     void (*add_lost)(float *, const float *, const float *, int64_t);

@@ -9,8 +9,8 @@ INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
     const float *restrict before = row->before;
     float *restrict y = row->y, *restrict first = row->first, *restrict second = row->second;
     const float one_decay = *decays, one_factor = *factors, steps = row->steps;
-    INDEPENDENT
-    for (int64_t c = 0; c < row->num_columns; c++) {
+    EACH_COLUMN(row)
+    {
         const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
         const float f = first[c];
         if (form == SUM || form == LAST) {
@@ -63,12 +63,10 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     for (int64_t t = 0; t < num_steps; t++) {
         float *y = row_of(&job->y, chunk, t);
         row.x = row_of(&job->x, chunk, t);
-        if (t + 1 < num_steps)
-            fetch(row_of(&job->x, chunk, t + 1), n);
+        row.soon[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
         if (form == SUM_BACKWARD_AND_SLOPE) {
             row.before = t + 1 < num_steps ? row_of(&job->before, chunk, t) : in_memory(job->start, chunk);
-            if (t + 2 < num_steps)
-                fetch(row_of(&job->before, chunk, t + 1), n);
+            row.soon[1] = t + 2 < num_steps ? row_of(&job->before, chunk, t + 1) : NULL;
         }
         row.y = past ? y_row : y;
         row.steps = (float)(form == MEAN_BACKWARD ? num_steps - t : t + 1);

@@ -1,0 +1,116 @@
+"""Convolutions whose backward pass sums up what belongs to bias and few inputs faster than oneDNN does.
+
+The gradient of a bias is a sum over the gradient, which PyTorch's own sum takes in a tenth of the time. With few input
+channels, as behind a camera or an event camera, the gradient of the weights is a few such sums: plain C takes them
+together. In float32 on a CPU, channels last; everything else goes to PyTorch. Sums are met to rounding.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from spikebridge.ops.native_library import library
+from spikebridge.ops.reference import is_reference, is_without_native
+
+MOST_TAPS = 39  # of the weights of an output: with more, oneDNN is as fast
+TAPS, LANES = 10, 16  # that are summed at once, of convolution.c
+WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
+CHANNELS_LAST = torch.channels_last
+
+
+class _Job(ctypes.Structure):
+    """`Convolution` of convolution.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
+        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+        *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums")],
+        *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B c y x"]:
+    """What `layer(x)` gives, with the same gradients to rounding.
+
+    Args:
+        layer: the convolution; laid out channels last (`layer.to(memory_format=torch.channels_last)`) its gradients
+            take the fast way.
+        x: pictures.
+
+    Example:
+        >>> layer = nn.Conv2d(1, 16, 3).to(memory_format=torch.channels_last)
+        >>> convolve(layer, torch.ones(2, 1, 5, 5)).sum().backward()
+        >>> layer.bias.grad[0].item(), layer.weight.grad[0, 0, 0, 0].item()  # 9 places of 2 pictures
+        (18.0, 18.0)
+    """
+    if not _serves(layer, x):
+        y: Tensor = layer(x)
+        return y
+    settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    return _Convolution.apply(x, layer.weight, layer.bias, *settings)
+
+
+def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
+    if torch.compiler.is_compiling() or is_reference() or not torch.is_grad_enabled():
+        return False
+    if (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return False
+    weight = layer.weight
+    plain = type(x) in (Tensor, nn.Parameter) and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4 and x.numel() > 0
+    return plain and known and weight.requires_grad and weight.is_contiguous(memory_format=CHANNELS_LAST)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.settings = settings
+        return torch.conv2d(x, weight, bias, *settings)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        stride, padding, dilation, groups = ctx.settings
+        settings = (stride, padding, dilation, False, (0, 0), groups)
+        if wants_weight and not wants_x and not torch.is_grad_enabled() and _has_few_taps(weight, dilation, groups):
+            of_weight, of_bias = _sums(x, weight, grad, stride, padding)
+            return None, of_weight, of_bias if wants_bias else None, *(None,) * 4
+        # of operations that can be differentiated again
+        mask = [wants_x, wants_weight, False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
+        return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 4
+
+
+def _has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
+    few = weight[0].numel() <= MOST_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    return few and not is_without_native() and hasattr(library().steps, "spikebridge_convolution_weights")
+
+
+def _sums(
+    x: Tensor, weight: Tensor, grad: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """The gradients of weight and bias."""
+    x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
+    num_taps, team = weight[0].numel(), library().team
+    threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // WORK_OF_A_THREAD) if team else 1
+    sums = torch.empty(threads, (num_taps // TAPS + 1) * TAPS, len(weight))
+    job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
+    job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()
+    job.num_parts, job.num_threads, job.team = threads, threads, team
+    steps: Any = library().steps
+    if steps.spikebridge_convolution_weights(ctypes.byref(job)) != 0:
+        raise MemoryError("the gradient of a convolution found no memory to work in")
+    total = sums.sum(0)
+    return total[:num_taps].T.reshape(weight.shape), total[num_taps]
