@@ -1,117 +1,4 @@
-/* Included by events_of_both.h once for each type of number, REAL. */
-
-typedef struct {
-    int64_t size;
-    const REAL *full;     /* all of it, or NULL */
-    const int32_t *index; /* what is not zero; used where count >= 0 */
-    const REAL *values;   /* NULL where all are 1 */
-    int64_t count;        /* -1 where there is no list yet */
-    int32_t *index_room;
-    REAL *values_room;
-    REAL *cleared;
-    int spread; /* whether the list now stands in cleared */
-} NAME(Signal);
-
-#if defined(VECTOR)
-/* 64 flags, each 0 or 1, as bits. */
-INLINE uint64_t NAME(bits)(const uint8_t *flags) {
-#if VECTOR == 64
-    const __m512i all = _mm512_loadu_si512(flags);
-    return _mm512_test_epi8_mask(all, all);
-#elif VECTOR == 32
-    uint64_t bits = 0;
-    for (int half = 1; half >= 0; half--) {
-        const __m256i some = _mm256_loadu_si256((const __m256i *)(flags + 32 * half));
-        bits = bits << 32 | (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(some, _mm256_setzero_si256()));
-    }
-    return bits;
-#elif __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t bits = 0;
-    for (int part = 0; part < 8; part++) {
-        uint64_t eight;
-        memcpy(&eight, flags + 8 * part, 8);
-        bits |= ((eight * UINT64_C(0x0102040810204080)) >> 56) << (8 * part);
-    }
-    return bits;
-#else
-    uint64_t bits = 0;
-    for (int k = 0; k < 64; k++) bits |= (uint64_t)flags[k] << k;
-    return bits;
-#endif
-}
-#endif
-
-/* The places of flags, of which there is a multiple of 64. Four are written whether they are there or not: a branch for
-   each would be guessed wrong too often. */
-INLINE int64_t NAME(list_flags)(const uint8_t *flags, int64_t size, int32_t *index) {
-    int64_t count = 0;
-    for (int64_t start = 0; start < size; start += 64) {
-#if defined(VECTOR)
-        uint64_t bits = NAME(bits)(flags + start);
-        const int here = __builtin_popcountll(bits);
-        int32_t *to = index + count;
-        count += here;
-        for (int k = 0; k < 4; k++, bits &= bits - 1)
-            to[k] = (int32_t)start + __builtin_ctzll(bits | UINT64_C(1) << 63);
-        for (int k = 4; k < here; k++, bits &= bits - 1) to[k] = (int32_t)start + __builtin_ctzll(bits);
-#else
-        for (int64_t i = start; i < start + 64; i++) {
-            index[count] = (int32_t)i;
-            count += flags[i];
-        }
-#endif
-    }
-    return count;
-}
-
-/* Makes the list. */
-APART void NAME(list)(NAME(Signal) * s) {
-    if (s->count >= 0) return;
-    int64_t count = 0;
-    for (int64_t i = 0; i < s->size; i++) {
-        s->index_room[count] = (int32_t)i;
-        s->values_room[count] = s->full[i];
-        count += s->full[i] != 0;
-    }
-    s->index = s->index_room;
-    s->values = s->values_room;
-    s->count = count;
-}
-
-/* All of a signal as an array. */
-INLINE const REAL *NAME(array)(NAME(Signal) * s) {
-    if (s->full) return s->full;
-    for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = s->values ? s->values[k] : 1;
-    s->spread = 1;
-    return s->cleared;
-}
-
-/* Clears what `array` has written. */
-INLINE void NAME(release)(NAME(Signal) * s) {
-    if (!s->spread) return;
-    for (int64_t k = 0; k < s->count; k++) s->cleared[s->index[k]] = 0;
-    s->spread = 0;
-}
-
-INLINE NAME(Signal) NAME(signal)(const Layer *layer, int64_t size) {
-    NAME(Signal) s = {size, NULL, NULL, NULL, -1, layer->index, (REAL *)layer->values, (REAL *)layer->cleared, 0};
-    return s;
-}
-
-/* What comes in with the channels first, as a list in our order. */
-APART void NAME(read)(NAME(Signal) * s, const REAL *x, int64_t channels, int64_t places) {
-    int64_t count = 0;
-    for (int64_t p = 0; p < places; p++)
-        for (int64_t c = 0; c < channels; c++) {
-            const REAL value = x[c * places + p];
-            s->index_room[count] = (int32_t)(p * channels + c);
-            s->values_room[count] = value;
-            count += value != 0;
-        }
-    s->index = s->index_room;
-    s->values = s->values_room;
-    s->count = count;
-}
+/* The layers and their step. Included by events_of_both.h once for each type of number, REAL. */
 
 INLINE void NAME(fill)(REAL *out, const REAL *bias, int64_t channels, int64_t places) {
     if (!bias) {
@@ -519,9 +406,36 @@ INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *
      : l->refractory     ? RUN(reset, 0, 0, 1)      \
                          : RUN(reset, 0, 0, 0))
 
-/* A layer of neurons; returns whether a membrane is not finite. */
-APART int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, void *const *after, int64_t size,
-                      NAME(Signal) * out) {
+/* Whether a pool behind neurons only asks which of its windows, side by side, hold a spike. */
+INLINE int NAME(asks_for_spikes)(const Layer *neurons, const Layer *pool) {
+    const int64_t bottom = (pool->out_height - 1) * pool->stride_y + pool->kernel_y;
+    const int64_t right = (pool->out_width - 1) * pool->stride_x + pool->kernel_x;
+    return neurons->kind == FIRE && neurons->reset != NO_SPIKES && pool->kind == TAKE_LARGEST && pool->target &&
+           pool->pad_y == 0 && pool->pad_x == 0 && bottom <= pool->height && right <= pool->width;
+}
+
+/* The flags of windows from the flags of spikes, in the room for values, which ones do not need; with zeros up to a multiple
+   of 64. */
+INLINE const uint8_t *NAME(pool_flags)(const Layer *l, const uint8_t *restrict flags, int64_t size) {
+    uint8_t *restrict pooled = l->values;
+    const int64_t channels = l->channels, line = l->width * channels;
+    for (int64_t y = 0; y < l->out_height; y++)
+        for (int64_t x = 0; x < l->out_width; x++) {
+            const uint8_t *window = flags + y * l->stride_y * line + x * l->stride_x * channels;
+            uint8_t *restrict to = pooled + (y * l->out_width + x) * channels;
+            memcpy(to, window, (size_t)channels);
+            for (int64_t k = 1; k < l->kernel_y * l->kernel_x; k++) {
+                const uint8_t *restrict from = window + k / l->kernel_x * line + k % l->kernel_x * channels;
+                for (int64_t c = 0; c < channels; c++) to[c] |= from[c];
+            }
+        }
+    memset(pooled + size, 0, (size_t)(-size & 63));
+    return pooled;
+}
+
+/* A layer of neurons, and the pool behind it if it only asks for spikes; returns whether a membrane is not finite. */
+APART int NAME(fire)(const Layer *l, const Layer *pool, const REAL *in, const void *const *before, void *const *after,
+                     int64_t size, NAME(Signal) * out) {
     int bad;
     if (l->reset == NO_SPIKES) {
         bad = RUN(NO_SPIKES, 0, 0, 0);
@@ -529,8 +443,9 @@ APART int NAME(fire)(const Layer *l, const REAL *in, const void *const *before, 
         return bad;
     }
     bad = l->reset == RESET_TO_VALUE ? RUN_KIND(RESET_TO_VALUE) : RUN_KIND(RESET_BY_THRESHOLD);
-    out->index = l->index;
-    out->count = NAME(list_flags)(l->flags, size, l->index);
+    const uint8_t *flags = pool ? NAME(pool_flags)(pool, l->flags, out->size) : l->flags;
+    out->index = out->index_room;
+    out->count = NAME(list_flags)(flags, out->size, out->index_room);
     return bad;
 }
 #undef RUN
@@ -549,7 +464,9 @@ static int64_t NAME(step)(const Layer *layers, int64_t num_layers, const REAL *x
         NAME(read)(&s, x, entry->channels, places);
     for (const Layer *l = layers; l < entry; l++) {
         const int64_t size = l->out_channels * l->out_height * l->out_width;
-        NAME(Signal) out = NAME(signal)(l, size);
+        const Layer *pool = l + 1 < entry && NAME(asks_for_spikes)(l, l + 1) ? l + 1 : NULL;
+        const Layer *last = pool ? pool : l;
+        NAME(Signal) out = NAME(signal)(last, last->out_channels * last->out_height * last->out_width);
         if (l->kind == CONVOLVE) {
             NAME(convolve)(l, &s, l->full);
             out.full = l->full;
@@ -560,12 +477,14 @@ static int64_t NAME(step)(const Layer *layers, int64_t num_layers, const REAL *x
             NAME(reorder)(l, &s, &out);
         } else if (l->kind == FIRE) {
             const int64_t at = l->first_state;
-            if (NAME(fire)(l, NAME(array)(&s), before + at, after + at, size, &out) && !bad) bad = 1 + (l - layers);
+            if (NAME(fire)(l, pool, NAME(array)(&s), before + at, after + at, size, &out) && !bad)
+                bad = 1 + (l - layers);
         } else {
             NAME(pool)(l, &s, &out);
         }
         NAME(release)(&s);
         s = out;
+        l = last;
     }
     memcpy(y, NAME(array)(&s), (size_t)s.size * sizeof(REAL));
     NAME(release)(&s);

@@ -1,9 +1,11 @@
 /* Included by events.c once for each set of instructions. */
 
 #define REAL float
+#include "events_signal.h"
 #include "events_of_a_type.h"
 #undef REAL
 
 #define REAL double
+#include "events_signal.h"
 #include "events_of_a_type.h"
 #undef REAL
