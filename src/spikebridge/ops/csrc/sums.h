@@ -13,19 +13,15 @@ INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
     {
         const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
         const float f = first[c];
-        if (form == SUM || form == LAST) {
+        if (form == SUM) {
             first[c] = f * decay + x[c];
-            if (form == SUM)
-                y[c] = first[c];
+            y[c] = first[c];
         } else if (form == SUM_BACKWARD || form == SUM_BACKWARD_AND_SLOPE) {
             const float both = f + x[c];
             y[c] = both;
             first[c] = both * decay;
             if (form == SUM_BACKWARD_AND_SLOPE)
                 second[c] += both * before[c];
-        } else if (form == LAST_AND_SLOPE) {
-            second[c] = second[c] * decay + f;
-            first[c] = f * decay + x[c];
         } else if (form == MEAN) {
             first[c] = f + x[c];
             y[c] = first[c] / (factor + steps);
@@ -46,10 +42,61 @@ INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
     }
 }
 
+/* Forms of which only the last values count stay in registers: some columns through all steps, then the next. */
+INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
+{
+    const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns, step = job->x.step;
+    const float *x = row_of(&job->x, chunk, 0), *decays = row_at(&job->decay, chunk, 0, NULL);
+    float *firsts = in_memory(job->first, chunk), *seconds = in_memory(job->second, chunk);
+    int64_t c = 0;
+#if defined(__GNUC__)
+    enum { MANY = 8, AHEAD = 8 }; /* vectors; steps */
+    typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+    for (; c + MANY * LANES <= n; c += MANY * LANES) {
+        Lanes first[MANY], second[MANY], decay[MANY];
+        for (int k = 0; k < MANY; k++) {
+            first[k] = *(Lanes *)(firsts + c + k * LANES);
+            if (form == LAST_AND_SLOPE)
+                second[k] = *(Lanes *)(seconds + c + k * LANES);
+            if (rows)
+                decay[k] = *(const Lanes *)(decays + c + k * LANES);
+            else
+                decay[k] = (Lanes){0} + *decays;
+        }
+        for (int64_t t = 0; t < num_steps; t++) {
+            const float *now = x + t * step + c;
+            if (t + AHEAD < num_steps)
+                fetch(now + AHEAD * step, MANY * LANES);
+            for (int k = 0; k < MANY; k++) {
+                if (form == LAST_AND_SLOPE)
+                    second[k] = second[k] * decay[k] + first[k];
+                first[k] = first[k] * decay[k] + *(const Lanes *)(now + k * LANES);
+            }
+        }
+        for (int k = 0; k < MANY; k++) {
+            *(Lanes *)(firsts + c + k * LANES) = first[k];
+            if (form == LAST_AND_SLOPE)
+                *(Lanes *)(seconds + c + k * LANES) = second[k];
+        }
+    }
+#endif
+    for (; c < n; c++)
+        for (int64_t t = 0; t < num_steps; t++) {
+            const float decay = rows ? decays[c] : *decays;
+            if (form == LAST_AND_SLOPE)
+                seconds[c] = seconds[c] * decay + firsts[c];
+            firsts[c] = firsts[c] * decay + x[t * step + c];
+        }
+}
+
 INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
 {
+    if (form == LAST || form == LAST_AND_SLOPE) {
+        NAME(last_chunk)(job, chunk, rows && job->decay.column != 0, form);
+        return;
+    }
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns;
-    const int past = is_large(&job->plan) && form != LAST && form != LAST_AND_SLOPE;
+    const int past = is_large(&job->plan);
     float *y_row = take_row(chunk);
     SumRow row = {.num_columns = n, .decay = row_at(&job->decay, chunk, 0, NULL)};
     row.factor = row_at(&job->factor, chunk, 0, NULL);
