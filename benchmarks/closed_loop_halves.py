@@ -7,6 +7,10 @@ The validation part is short, and looks like the frames before it that are train
 has turned and the light is another. Loops begin at every 21st frame of the half that was not seen and go to its end,
 forwards and backwards in time. All but the finder is shipped. It needs the recording of FE240hz and the clips of OTB
 and VOT in SPIKEBRIDGE_DATA.
+
+A loop holds if errors shrink. So of a believed box that is a quarter too large, or a quarter of its size beside the
+target, as it was in the frame before already, it is also measured how much one look leaves: at 1 the finder says what
+it was told, and a box grows or wanders as chance will have it.
 """
 
 import argparse
@@ -19,7 +23,9 @@ from typing import Any
 import torch
 
 from closed_loops import backwards, cut, loops
+from errors_left import errors_left
 from spikebridge.analysis.following import join_outputs
+from spikebridge.data.recording import Recording
 from spikebridge.pretrained import shipped_run
 from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.recipes.sensing_phases import take_part
@@ -31,15 +37,17 @@ RUNS = Path("runs") / "benchmarks" / "closed_loop_halves"
 HALVES = {"first": range(12, 150), "second": range(180, 330)}
 UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
 APART, LEAST = 21, 40  # frames from one start to the next, and from the last start to the end
-SEEDS = (0, 1)
+SEEDS = (0,)
 CONFIG = sensing.PRESETS["shipped"]
 TRAININGS = {
     "as shipped": CONFIG,
-    "none of the three": replace(CONFIG, finding_abroad=0.0, finding_lasting=0.0, finding_lost=0.0),
-    "without lasting errors": replace(CONFIG, finding_lasting=0.0),
-    "without other rooms": replace(CONFIG, finding_abroad=0.0),
-    "without losses": replace(CONFIG, finding_lost=0.0),
+    "without tumbling objects": replace(CONFIG, finding_scenes=0),
 }
+
+
+def real_recording() -> Recording:
+    """The whole of it."""
+    return sensing_scores.parts("real", "train", 1)[0].recording
 
 
 def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing.SensingTracker:
@@ -48,8 +56,10 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     torch.manual_seed(seed)
     network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
     if not child.finished:
-        real = sensing_scores.parts("real", "train", 1)[0]
-        seen = [real._replace(frames=HALVES[half]), *sensing_scores.generated("train", config.num_scenes)]
+        seen = [
+            sensing_scores.Part(real_recording(), HALVES[half]),
+            *sensing_scores.generated("train", config.num_scenes),
+        ]
         pairs = sensing.sightings(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
@@ -66,8 +76,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
 
 def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
     """AUC of all loops through the half that was not seen, and how many of them lost the target."""
-    recording, _ = sensing_scores.parts("real", "train", 1)[0]
-    plain = cut(recording, UNSEEN[half])
+    plain = cut(real_recording(), UNSEEN[half])
     found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, LEAST)]
     whole = join_outputs(found).score()
     lost = sum(loop.score().lost_share > 0 for loop in found)
@@ -84,7 +93,8 @@ def main() -> None:
         for name, config in TRAININGS.items():
             for half in HALVES:
                 path = out / f"{name.replace(' ', '-')}-{half}-{seed}"
-                figures = followed(trained(config, half, seed, path), half)
+                tracker = trained(config, half, seed, path)
+                figures = followed(tracker, half) | errors_left(tracker, real_recording(), UNSEEN[half])
                 revision = Run.open(path).children()[f"learned/seed-{seed}"].environment()["git_revision"]
                 cells.append({"training": name, "half": half, "seed": seed, **figures, "revision": revision})
                 print(cells[-1], flush=True)
@@ -102,7 +112,8 @@ def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             by_seed = [fmean(one["auc"] for one in mine if one["seed"] == seed) for seed in {c["seed"] for c in mine}]
             row: dict[str, Any] = {"training": name, "auc": round(fmean(by_seed), 3)}
             row["sd"] = round(stdev(by_seed), 3) if len(by_seed) > 1 else None
-            found.append(row | {key: sum(one[key] for one in mine) for key in ("loops", "lost")})
+            row |= {key: sum(one[key] for one in mine) for key in ("loops", "lost")}
+            found.append(row | {key: round(fmean(one[key] for one in mine), 2) for key in ("size left", "place left")})
     return found
 
 

@@ -71,8 +71,8 @@ def test_a_moved_picture_moves_the_answer() -> None:
     moved = picture.roll((5, -3), (2, 3))
     with torch.no_grad():
         template = finder.template(picture, box)
-        one = finder(picture, picture, events, box, template, template).boxes
-        two = finder(moved, moved, events, box + torch.tensor([-3.0, 5.0, 0, 0]), template, template).boxes
+        one = finder(picture, picture, events, box, template, template, 0.3).boxes
+        two = finder(moved, moved, events, box + torch.tensor([-3.0, 5.0, 0, 0]), template, template, 0.3).boxes
     torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
@@ -83,12 +83,10 @@ def test_several_sizes_agree_on_their_mean() -> None:
     box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
     with torch.no_grad():
         template = finder.template(picture, box)
-        found = finder.agreed(picture, picture, events, box, template, template)
+        found = finder.agreed(picture, picture, events, box, template, template, 0.3)
         alone = [
-            finder(
-                picture, picture, events, torch.tensor([[42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s]]), template, template
-            ).boxes
-            for s in SCALES
+            finder(picture, picture, events, torch.tensor([around]), template, template, 0.3).boxes
+            for around in ([42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s] for s in SCALES)
         ]
     torch.testing.assert_close(found.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
 
@@ -100,10 +98,10 @@ def test_the_order_of_samples_changes_nothing_in_eval() -> None:
     boxes = torch.tensor([[30.0, 30, 20, 24], [40.0, 28, 12, 24], [20.0, 40, 30, 30]])
     with torch.no_grad():
         template = finder.template(pictures, boxes)
-        forth = finder(pictures, pictures, events, boxes, template, template).boxes
+        forth = finder(pictures, pictures, events, boxes, template, template, 0.3).boxes
         order = torch.tensor([2, 0, 1])
         back = finder(
-            pictures[order], pictures[order], events[order], boxes[order], template[order], template[order]
+            pictures[order], pictures[order], events[order], boxes[order], template[order], template[order], 0.3
         ).boxes
     torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
 
@@ -122,23 +120,21 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     some = torch.tensor(CORNERS[:1])
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)
-        finder(frame, before, laid_out, some, known, known)
+        finder(frame, before, laid_out, some, known, known, 0.3)
     ready = ReadyFinder(finder.eval())
 
     box, last = np.array(corner), np.add(corner, [2.0, -3.0, 1.0, 2.0])
     rows = [torch.tensor(one[None], dtype=torch.float32) for one in (box, last)]
     bytes_ = [one[0, 0].numpy().astype(np.uint8) for one in (frame, before)]
     with torch.no_grad():
-        recent = finder.template(before, rows[1])
-        template = filtered(finder.template(frame, rows[0]), recent, 0.3)
-        expected = finder.agreed(frame, before, laid_out, rows[0], template, recent)
+        known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
+        expected = finder.agreed(frame, before, laid_out, rows[0], known, recent, 0.3)
         first, newest = ready.template(ready.sight(bytes_[0], box)), ready.sight(bytes_[1], last)
         found, spread = ready.look(*bytes_, events, box, first, newest, 0.3)
         anew, off = ready.look(*bytes_, events, box, first, None, 0.3)
-        known = finder.template(frame, rows[0])
-        alone = finder.agreed(frame, before, laid_out, rows[0], known, known)
-        again = finder.search(frame, rows[0], template)[0].numpy()
-        np.testing.assert_allclose(ready.search(bytes_[0], box, template), again, atol=1e-3)
+        alone = finder.agreed(frame, before, laid_out, rows[0], known, known, 0.3)
+        again = finder.search(frame, rows[0], known)[0].numpy()
+        np.testing.assert_allclose(ready.search(bytes_[0], box, known), again, atol=1e-3)
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)
     assert spread == pytest.approx(expected.spread.item(), rel=1e-4)
     np.testing.assert_allclose(anew, alone.boxes[0].numpy(), atol=1e-3)

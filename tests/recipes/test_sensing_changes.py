@@ -54,6 +54,16 @@ def test_one_believed_box_in_five_is_far_off() -> None:
     assert stretch.max() <= 1.0 + 1e-5
 
 
+def test_some_believed_boxes_have_swollen_or_shrunk_as_a_whole() -> None:
+    truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
+    found = sensing_changes.shaken(truth, 1.0)
+    stretch = (found[:, 2:] / 20).log()
+    much = stretch.mean(1).abs() > 0.35
+    # one in twelve is so far off by chance, and as many again by swelling, whose sides are wrong alike
+    assert 0.12 < much.float().mean() < 0.25
+    assert (stretch[much].prod(1) > 0).float().mean() > 0.9
+
+
 def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
     box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
     torch.testing.assert_close(sensing_changes.shaken(box, 0.0), box)
@@ -72,7 +82,8 @@ def test_what_a_believed_box_is_wrong_by_was_wrong_before_too() -> None:
     )
     share = (then / now / 2).nan_to_num()
     torch.testing.assert_close(share[:, 0], share[:, 1], atol=1e-3, rtol=1e-3)
-    assert (share > -1e-3).all() and (share < 1 + 1e-3).all() and 0.4 < share.mean() < 0.6
+    assert (share > -1e-3).all() and (share < 1 + 1e-3).all()
+    assert 0.5 < (share > 0.999).float().mean() < 0.7  # three in five wholly
     wide, high = ((found[:, i] / 40).log() / (believed[:, i] / 20).log() for i in (2, 3))
     torch.testing.assert_close(wide, share[:, 0], atol=1e-2, rtol=1e-2)
     torch.testing.assert_close(high, share[:, 0], atol=1e-2, rtol=1e-2)
@@ -104,16 +115,3 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     }
     found = sensing_changes.set_abroad(batch, share=0.0)
     assert all((found[name] == batch[name]).all() for name in batch)
-
-
-def test_reframed_boxes_of_a_sample_are_changed_alike() -> None:
-    boxes = {
-        name: torch.tensor([[10.0, 20.0, 8.0 + i, 30.0]]).repeat(500, 1) for i, name in enumerate(sensing_changes.BOXES)
-    }
-    found = sensing_changes.reframed({**boxes, "now": noise(4)}, 0.3)
-    factor = found["box"][:, 2:] / boxes["box"][:, 2:]
-    beside = (sensing_changes.middles(found["box"]) - sensing_changes.middles(boxes["box"])) / boxes["box"][:, 2:]
-    assert 0.25 < factor.log().abs().max() <= 0.3 + 1e-5 and 0.1 < beside.abs().max() <= 0.15 + 1e-5
-    for name in ("box_before", "box_told"):
-        torch.testing.assert_close(found[name][:, 2:] / boxes[name][:, 2:], factor)
-    torch.testing.assert_close(sensing_changes.reframed(boxes, 0.0)["box"], boxes["box"])

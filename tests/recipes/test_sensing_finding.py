@@ -48,7 +48,7 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_score
     columns = sensing_finding.sightings(parts, lost=0.5).tensors
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
     finder = Finder()
-    loss, figures = sensing_finding.objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, framing=0.15, a=0.3)
+    loss, figures = sensing_finding.objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)
     loss.backward()
     assert figures["overlap"] == 0.0
     gradient = finder.votes.weight.grad

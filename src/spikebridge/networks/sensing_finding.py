@@ -6,8 +6,8 @@ sight of the new frame with that of the frame before, with the events between th
     K = (1 - a) K_0 + a K_new
 
 of the first frame and of the newest one in which the target was surely seen. `K_0` never changes, so that one bad frame
-does no lasting harm (the complementary filter of DashNet, Z. Yang et al., arXiv:1909.12942). `K_new` is seen beside the
-new sight, too: how large the target is now is best told from how large it just was.
+does no lasting harm (the complementary filter of DashNet, Z. Yang et al., arXiv:1909.12942). Both are seen beside the
+new sight, too: how large the target is now is best told from how large it just was, unless that was wrong already.
 
 Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
 """
@@ -74,23 +74,23 @@ class Finder(nn.Module):
         >>> finder = Finder().eval()
         >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
         >>> template = finder.template(frames, box)
-        >>> found = finder(frames, frames, torch.zeros(1, 2, 90, 90), box, template, template)
+        >>> found = finder(frames, frames, torch.zeros(1, 2, 90, 90), box, template, template, a=0.3)
         >>> found.boxes.shape, found.odds.shape
         (torch.Size([1, 4]), torch.Size([1, 8, 8]))
     """
 
-    def __init__(self, num_features: int = 8, num_hidden: int = 32) -> None:
+    def __init__(self, num_features: int = 8, num_hidden: int = 64) -> None:
         super().__init__()
         self.what = WhatPathway(num_features)
         n = num_hidden
         self.body = nn.Sequential(
-            *_layer(3 * num_features + 4, n, 2),
+            *_layer(4 * num_features + 4, n, 2),
             *_layer(n, n, 1),
             *_layer(n, 2 * n, 2),
             *_layer(2 * n, 2 * n, 1),
             *_layer(2 * n, 2 * n, 1),
             *_layer(2 * n, 2 * n, 1),
-            nn.Dropout2d(0.15),
+            nn.Dropout2d(0.05),
         )
         # log-odds, four edges and the logarithm of the spread
         self.votes = nn.Conv2d(2 * n, 6, 1)
@@ -113,8 +113,9 @@ class Finder(nn.Module):
         before: Float[Tensor, "B 1 H W"],
         events: Float[Tensor, "B 2 H W"],
         boxes: Float[Tensor, "B 4"],
-        template: Float[Tensor, "#B C N N"],
+        first: Float[Tensor, "#B C N N"],
         newest: Float[Tensor, "#B C N N"],
+        a: float,
     ) -> Found:
         """Where the target is.
 
@@ -123,16 +124,17 @@ class Finder(nn.Module):
             before: the frame before.
             events: between the two, ON and OFF, 1 where there was any.
             boxes: where the target is believed to be in the new frame.
-            template: `K` of each sample, or one for all.
+            first: template `K_0` of each sample, or one for all.
             newest: `K_new`, likewise.
+            a: share of the newest template in `K`.
         """
         grid = grid_around(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
         seen, last = self.what(torch.cat([look(now), look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
         stirred = F.avg_pool2d(look(events), STRIDE)
-        alike = correlation(seen, template).unsqueeze(1)
-        known = newest.expand(len(seen), -1, -1, -1)
+        alike = correlation(seen, filtered(first, newest, a)).unsqueeze(1)
+        known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, alike], 1)))
         return _counted(votes, boxes)
 
@@ -142,8 +144,9 @@ class Finder(nn.Module):
         before: Float[Tensor, "1 1 H W"],
         events: Float[Tensor, "1 2 H W"],
         box: Float[Tensor, "1 4"],
-        template: Float[Tensor, "1 C N N"],
+        first: Float[Tensor, "1 C N N"],
         newest: Float[Tensor, "1 C N N"],
+        a: float,
     ) -> Found:
         """The mean of what is found when the target is believed smaller and larger than it is: in a closed loop a
         wrong size would else confirm itself.
@@ -153,14 +156,15 @@ class Finder(nn.Module):
             before: the frame before.
             events: between the two.
             box: where the target is believed to be.
-            template: `K`.
+            first: `K_0`.
             newest: `K_new`.
+            a: share of the newest template in `K`.
         """
         scales = torch.tensor(SCALES, dtype=box.dtype, device=box.device)[:, None]
         sizes = scales * box[:, 2:]
         boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
         several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events))
-        found = self(*several, boxes, template, newest)
+        found = self(*several, boxes, first, newest, a)
         return Found(*(part.mean(0, keepdim=True) for part in found))
 
     def search(

@@ -126,7 +126,7 @@ class ReadyFinder(nn.Module):
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         recent = first if newest is None else cut_out(features[-1:], newest.mask)
         alike = correlation(seen, filtered(first, recent, a)).unsqueeze(1)
-        known = recent.expand(number, -1, -1, -1)
+        known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
         stirred = F.avg_pool2d(looks[:, 2:], STRIDE)
         votes = self.votes(self.body(torch.cat([seen, change, known, _masks(box, SCALES), stirred, alike], 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])

@@ -132,7 +132,7 @@ def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -
     following = [] if config.pathways else sensing_phases.following_phases(network, name, config.schedule, **settings)
     if pairs is None:
         return following
-    names = ("epochs", "shake", "abroad", "lasting", "framing", "lr")
+    names = ("epochs", "shake", "abroad", "lasting", "lr")
     finding: dict[str, Any] = {one: getattr(config, f"finding_{one}") for one in names}
     return [*following, sensing_phases.finding_phase(f"{name}, finder", pairs, renewal=config.renewal, **finding)]
 

@@ -15,12 +15,17 @@ from spikebridge.recipes.sensing_turning import drawn_ways, turned_pairs, turned
 PICTURES = ("now", "before", "told", "events")
 BOXES = ("box", "box_before", "box_told")
 _FAR = 0.2
+_SWOLLEN, _SWELLS = 0.3, 0.5
+_WHOLLY = 0.6
 _COARSE = 0.3
 _SILENT = 0.1
 
 
 def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
     """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
+
+    Three in ten are too small or too large by up to a factor of 1.6: nothing in the next frame tells a tracker that its
+    box has swollen, unless the finder does.
 
     Args:
         boxes: true ones.
@@ -31,7 +36,8 @@ def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
     size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
     middle = middles(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
     stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
-    sizes = boxes[:, 2:] * stretch.clamp(-1, 1).exp()
+    swollen = min(1.0, shake) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
+    sizes = boxes[:, 2:] * (stretch + _SWELLS * swollen).clamp(-1, 1).exp()
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
@@ -41,7 +47,8 @@ def drifted(
     """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
 
     With errors of their own the newest template would always show the target, and a finder would learn to trust it; in
-    a closed loop it shows what the tracker took for the target.
+    a closed loop it shows what the tracker took for the target. Three in five are wrong by the largest share, so that
+    the first template alone tells the truth.
 
     Args:
         before: true boxes of the frame before.
@@ -54,7 +61,7 @@ def drifted(
         >>> 0 <= drifted(box, box, believed)[0, 0] <= 4
         tensor(True)
     """
-    share = most * torch.rand(len(boxes), 1)
+    share = most * (torch.rand(len(boxes), 1) / (1 - _WHOLLY)).clamp(max=1)
     size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
     middle = middles(before) + share * (middles(believed) - middles(boxes)) / size * earlier
     sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
@@ -130,33 +137,6 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
     boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
     return {**batch, **pictures, **boxes}
-
-
-def reframed(batch: dict[str, Tensor], most: float) -> dict[str, Tensor]:
-    """The boxes of a sample wider or narrower than its target and beside its middle, all three alike.
-
-    What belongs to a target is for the user to say, with the told box. A finder whose boxes always end where the target
-    does learns to look for the target's edges, and in a closed loop it takes up whatever is behind them.
-
-    Args:
-        batch: with boxes.
-        most: the largest change of a side, as a logarithm; the middle moves by half as much of it at most.
-
-    Example:
-        >>> boxes = {name: torch.tensor([[10.0, 10.0, 20.0, 20.0]]) for name in BOXES}
-        >>> found = reframed(boxes, 0.2)
-        >>> bool((found["box"] == found["box_told"]).all()), bool((found["box"][0, 2:] < 25).all())
-        (True, True)
-    """
-    count = len(batch["box"])
-    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
-    beside = most * (torch.rand(count, 2) - 0.5)
-    boxes = {}
-    for name in BOXES:
-        sizes = factor * batch[name][:, 2:]
-        places = middles(batch[name]) + beside * batch[name][:, 2:]
-        boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
-    return {**batch, **boxes}
 
 
 def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:

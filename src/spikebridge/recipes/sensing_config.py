@@ -83,8 +83,6 @@ class Config:
     """The newest template is wrong by up to this share of what the believed box is wrong by, as in a closed loop."""
     finding_lost: float = 0.2
     """So many more samples, as a share, show where the target is not."""
-    finding_framing: float = 0.15
-    """Boxes are wider or narrower than their targets by up to this, as a logarithm; the told box says which."""
     finders: str = ""
     """A run whose finders are taken, seed by seed, instead of training them."""
     pathways: str = ""
@@ -104,14 +102,7 @@ class Config:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
         if self.pathways and (self.finders or not self.finding_epochs):
             raise ConfigError("with pathways of another run only the finders are trained: leave out finders, or train")
-        for name in (
-            "shake",
-            "finding_shake",
-            "finding_framing",
-            "finding_epochs",
-            "finding_scenes",
-            "following_scenes",
-        ):
+        for name in ("shake", "finding_shake", "finding_epochs", "finding_scenes", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
         for name in ("finding_abroad", "finding_lasting", "finding_lost"):

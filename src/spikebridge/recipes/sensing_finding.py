@@ -22,7 +22,7 @@ from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_crops import Reader
-from spikebridge.networks.sensing_finding import Finder, Found, filtered
+from spikebridge.networks.sensing_finding import Finder, Found
 from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
 from spikebridge.recipes.sensing_changes import (
@@ -31,7 +31,6 @@ from spikebridge.recipes.sensing_changes import (
     edges,
     middles,
     mirrored,
-    reframed,
     relit,
     set_abroad,
     shaken,
@@ -172,7 +171,7 @@ def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
 
 
 def objective(
-    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, framing: float, a: float
+    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
 
@@ -182,18 +181,16 @@ def objective(
         shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
         abroad: share of the samples whose target stands before what is around another one.
         lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
-        framing: boxes are wider or narrower than their targets by up to this, as a logarithm.
         a: share of the newest template.
     """
-    one = reframed(relit(coarser(stretched(set_abroad(mirrored(batch), abroad)))), framing)
+    one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
     now, absent = _without_some(one["now"], one["is_there"])
     believed = shaken(one["box"], shake)
     wrong = drifted(one["box_before"], one["box"], believed, lasting)
     first = finder.template(one["told"], one["box_told"])
     newest = finder.template(one["before"], shaken(wrong, 0.3 * shake))
     newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
-    template = filtered(first, newest, a)
-    found = finder(now, one["before"], one["events"], believed, template, newest)
+    found = finder(now, one["before"], one["events"], believed, first, newest, a)
     there = (~absent).float()
     side = sight_side(believed)
     away = (edges(found.boxes) - edges(one["box"])) / side[:, None] * 2

@@ -81,7 +81,6 @@ def finding_phase(
     shake: float,
     abroad: float,
     lasting: float,
-    framing: float,
     renewal: float,
     lr: float,
 ) -> Phase:
@@ -94,14 +93,13 @@ def finding_phase(
         shake: how wrong the boxes are that the finder is given.
         abroad: share of the samples whose target stands before what is around another one.
         lasting: the newest template is wrong by up to this share of that.
-        framing: boxes are wider or narrower than their targets by up to this, as a logarithm.
         renewal: share of the newest template.
         lr: learning rate.
     """
     return Phase(
         name,
         train=("finder",),
-        objective=partial(_find, shake=shake, abroad=abroad, lasting=lasting, framing=framing, a=renewal),
+        objective=partial(_find, shake=shake, abroad=abroad, lasting=lasting, a=renewal),
         epochs=epochs,
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2, fused=True),
         scheduler=partial(CosineAnnealingLR, T_max=epochs),

@@ -1,0 +1,78 @@
+"""How much one look of a finder leaves of a tracker's errors.
+
+At 1 it says what it was told, and boxes grow and wander as chance will have it; a closed loop holds if errors shrink.
+"""
+
+from collections.abc import Iterator
+from math import cos, exp, pi, sin
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.data.event_bins import crop_events
+from spikebridge.data.recording import Recording
+from spikebridge.networks.sensing_finding import Finder
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.recipes.sensing_changes import middles
+
+WRONG = 0.25  # of a size: as its logarithm, and as a way
+LOOKS = 80
+
+
+class Pair(NamedTuple):
+    """Two neighbouring frames, the events between them, the boxes of both, and a template from anywhere."""
+
+    now: Tensor
+    before: Tensor
+    events: Tensor
+    here: Tensor
+    there: Tensor
+    first: Tensor
+
+
+def errors_left(tracker: SensingTracker, recording: Recording, frames: range) -> dict[str, float]:
+    """The share that is left of a wrong size and of a wrong place which the frame before had already, on average."""
+    finder = tracker.sensing.finder
+    if finder is None:
+        raise SystemExit("the network has no finder")
+    generator = np.random.default_rng(0)
+    sizes, places = [], []
+    with torch.inference_mode():
+        for pair in pairs(finder, recording, frames, generator):
+            angle = 2 * pi * generator.random()
+            way = torch.tensor([[cos(angle), sin(angle)]])
+            true, larger, moved = (
+                found(finder, pair, tracker.renewal, factor, beside)
+                for factor, beside in ((1.0, 0 * way), (exp(WRONG), 0 * way), (1.0, WRONG * way))
+            )
+            sizes.append(float((larger[:, 2:].prod() / true[:, 2:].prod()).log()) / 2 / WRONG)
+            off = (middles(moved) - middles(true)) / pair.here[:, 2:].prod().sqrt()
+            places.append(float((off * way).sum()) / WRONG)
+    return {"size left": round(fmean(sizes), 2), "place left": round(fmean(places), 2)}
+
+
+def pairs(finder: Finder, recording: Recording, frames: range, generator: np.random.Generator) -> Iterator[Pair]:
+    """Spread over the frames, with the template of one that is drawn."""
+    whole = (0, 0, recording.events.width, recording.events.height)
+    for k in np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int):
+        shown = (int(k), int(k) - 1, int(generator.choice(frames)))
+        now, before, told = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
+        here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
+        between = recording.events.between(*(int(recording.frame_events[i]) for i in (k - 1, k)))
+        yield Pair(now, before, crop_events(between, whole)[None], here, there, finder.template(told, at_first))
+
+
+def found(finder: Finder, pair: Pair, renewal: float, factor: float, beside: Tensor) -> Tensor:
+    """The box that is found when the believed one is wrong, as it was in the frame before."""
+    here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
+    newest = finder.template(pair.before, there)
+    return finder.agreed(pair.now, pair.before, pair.events, here, pair.first, newest, renewal).boxes
+
+
+def wrong(box: Tensor, factor: float, beside: Tensor) -> Tensor:
+    """A box that is larger than its target and beside it, by parts of its size."""
+    sizes = factor * box[:, 2:]
+    return torch.cat([middles(box) + beside * box[:, 2:].prod().sqrt() - sizes / 2, sizes], 1)
