@@ -141,10 +141,16 @@ def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Closed loops through the half of the recording that a finder was not trained on, by how it was trained."""
     rows = [
-        (row["training"], f"{row['auc']:.3f}" + _spread(row["sd"]), f"{row['lost']} of {row['loops']}")
+        (
+            row["training"],
+            f"{row['auc']:.3f}" + _spread(row["sd"]),
+            f"{row['lost']} of {row['loops']}",
+            f"{row['size left']:.2f}",
+            f"{row['place left']:.2f}",
+        )
         for row in beside.get("halves", {}).get("rows", [])
     ]
-    return _table(("the finder's training", "AUC", "loops that lost it"), rows)
+    return _table(("the finder's training", "AUC", "loops that lost it", "left of a size", "left of a place"), rows)
 
 
 def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
