@@ -66,11 +66,11 @@ def layers(quick: bool) -> list[dict[str, Any]]:
     return tables
 
 
-def networks(quick: bool) -> list[dict[str, Any]]:
-    """B and C, on one thread and on two."""
+def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[str, Any]]:
+    """B and C, on one thread and on two. Two need a machine that does nothing else: they wait for each other."""
     tables = []
     for name, (network, shape) in NETWORKS.items():
-        for threads in (2,) if quick else (1, 2):
+        for threads in every_threads[-1:] if quick else every_threads:
             torch.set_num_threads(threads)
             makers = {**every_library(), "no neurons": nn.Identity}
             works = {n: training_step(network, make, shape) for n, make in makers.items()}
@@ -83,7 +83,8 @@ def networks(quick: bool) -> list[dict[str, Any]]:
                 works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
                 works[f"{ours}, channels last, Sequential"] = training_step(InARow, makers[ours], shape, True)
             rows = take_turns(works, rounds=3 if quick else 15)
-            tables.append({"work": name, "shape": shape, "threads": threads, "rows": rows})
+            revision = git_revision(Path(__file__).parent)
+            tables.append({"work": name, "shape": shape, "threads": threads, "revision": revision, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
     return tables
 
@@ -170,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; results go to peers_quick.json")
     parser.add_argument("--only", default=ALL, help="works to run, as in A or BC; + is growth")
+    parser.add_argument("--threads", type=int, choices=(1, 2), help="of B and C alone; what else there is stays")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -184,14 +186,22 @@ def main() -> None:
     revision = git_revision(Path(__file__).parent)  # before a result is written over an older one
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),
-        ("BC", "networks", networks),
+        ("BC", "networks", partial(networks, every_threads=(options.threads,) if options.threads else (1, 2))),
         ("E", "memory", memory),
         ("F", "beside_the_loop", beside_the_loop),
         ("+", "growth", growth),
     ]
     for letters, name, run in parts:
         if set(letters) & set(options.only):
+            before = results.get(name, [])
             results[name] = run(options.quick)
+            if name == "networks" and options.threads:
+                kept = [
+                    {"revision": results["revisions"][name], **table}
+                    for table in before
+                    if table["threads"] != options.threads
+                ]
+                results[name] = sorted(results[name] + kept, key=lambda table: (table["work"], table["threads"]))
             results["revisions"] = {**results.get("revisions", {}), name: revision}
             write(results, path)
 
