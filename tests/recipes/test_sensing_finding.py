@@ -1,8 +1,11 @@
 """What a finder learns from: targets where they are, and places where they are not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import Finder
@@ -14,9 +17,13 @@ def parts() -> list[sensing_scores.Part]:
     return sensing_scores.generated("train", 1)
 
 
+def everything(found: sensing_finding.Sightings) -> dict[str, Tensor]:
+    return found.select(torch.arange(len(found)))
+
+
 def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.Part]) -> None:
-    plain = sensing_finding.sightings(parts, lost=0.0).tensors
-    some = sensing_finding.sightings(parts, lost=0.5).tensors
+    plain = everything(sensing_finding.sightings(parts, lost=0.0))
+    some = everything(sensing_finding.sightings(parts, lost=0.5))
     assert plain["is_there"].all()
     there = some["is_there"]
     assert there.sum() == len(plain["is_there"])
@@ -27,6 +34,24 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scor
     torch.testing.assert_close(middle, torch.full_like(middle, side / 2), atol=1e-3, rtol=0)
     shows = some["box_before"][~there]
     torch.testing.assert_close(shows, some["box"][~there])
+
+
+def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part]) -> None:
+    recording, frames = parts[0]
+    x, y, on = recording.events.between(0, 0)
+    silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
+    still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
+    found = sensing_finding.sightings([(still, frames[:6]), (recording, frames)], lost=0.0)
+    rows, batch = found.rows.tensors, everything(found)
+    assert len(found.told) < len(found)
+    assert len(found.told) == len(rows["told"].unique())
+    silent = rows["events"] == 0
+    assert silent.sum() == 5
+    assert batch["events"][silent].max() == 0
+    assert (batch["events"][~silent].flatten(1).max(1).values > 0).all()
+    same = rows["told"] == rows["told"][-1]
+    assert (batch["told"][same] == batch["told"][-1]).all()
+    assert (batch["box_told"][same] == batch["box_told"][-1]).all()
 
 
 def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:
@@ -45,7 +70,7 @@ def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scor
 
 def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.Part]) -> None:
     torch.manual_seed(0)
-    columns = sensing_finding.sightings(parts, lost=0.5).tensors
+    columns = everything(sensing_finding.sightings(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
     finder = Finder()
     loss, figures = sensing_finding.objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)

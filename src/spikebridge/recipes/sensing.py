@@ -41,7 +41,7 @@ from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantiz
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
-from spikebridge.training import Batches, Phase, Run, Settings, fit
+from spikebridge.training import Batches, Dataset, Phase, Run, Settings, fit
 
 REGIONS = sensing_quantization.REGIONS
 calibration, measure = sensing_quantization.calibration, sensing_quantization.measure
@@ -233,14 +233,14 @@ def batches(config: Config, parts: list[Part]) -> Batches:
     return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
 
 
-def sightings(config: Config, parts: Sequence[Part]) -> Batches:
+def sightings(config: Config, parts: Sequence[Part]) -> sensing_finding.Sightings:
     """What the finder is trained on: the same parts, scenes of its own, and clips."""
     own = sensing_scores.tumbling("train", config.finding_scenes)
     clips = sensing_scores.clips() if config.clips else []
     return sensing_finding.sightings([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
 
 
-def phases(config: Config, network: Sensing, name: str, pairs: Batches | None) -> list[Phase]:
+def phases(config: Config, network: Sensing, name: str, pairs: Dataset | None) -> list[Phase]:
     """First all that follows between frames, then what finds the target in them."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
     settings: dict[str, Any] = {"epochs": config.epochs, "shake": config.shake, **rates}

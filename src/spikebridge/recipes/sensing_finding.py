@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -57,7 +58,34 @@ class Looked(NamedTuple):
     is_there: bool
 
 
-def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, lost: float = 0.2, seed: int = 0) -> Batches:
+class Sightings:
+    """Samples for a finder.
+
+    Many share a told picture, and clips have no events at all: each told picture, and silence, lie in memory once.
+
+    Args:
+        rows: what each sample has of its own, and the numbers of its `told` and `events`.
+        told: pictures in which a box was told.
+        events: between two frames; the first ones are none.
+    """
+
+    def __init__(self, rows: Batches, told: Tensor, events: Tensor) -> None:
+        self.rows = rows
+        self.told = told
+        self.events = events
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, indices: Int[Tensor, "n"]) -> dict[str, Tensor]:
+        """The samples of these numbers, in this order."""
+        batch = self.rows.select(indices)
+        return {**batch, "told": self.told[batch["told"]], "events": self.events[batch["events"]]}
+
+
+def sightings(
+    parts: Sequence[tuple[Recording, range]], apart: int = 300, lost: float = 0.2, seed: int = 0
+) -> Sightings:
     """Pairs of frames with the events between them and a third frame in which the box was told.
 
     Of a recording with events all pairs of neighbours, and of frames with one between them, forwards and backwards in
@@ -81,18 +109,31 @@ def sightings(parts: Sequence[tuple[Recording, range]], apart: int = 300, lost: 
     number = sum(len(looked) for looked in chosen)
     if not number:
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
+    num_told = sum(len({one.told for one in looked}) for looked in chosen)
+    num_heard = sum(len(looked) for (part, _), looked in zip(parts, chosen, strict=True) if len(part.events.x))
+    told = torch.empty(num_told, 1, _PICTURE, _PICTURE, dtype=torch.uint8)
+    events = torch.zeros(1 + num_heard, 2, _PICTURE, _PICTURE, dtype=torch.uint8)
     columns: dict[str, Tensor] = {}
-    i = 0
-    for (recording, _), looked in zip(parts, chosen, strict=True):
-        read = lru_cache(maxsize=None)(recording.frames.__getitem__)
+    sample = shown = heard = 0
+    for (part, _), looked in zip(parts, chosen, strict=True):
+        read = lru_cache(maxsize=None)(part.frames.__getitem__)
+        known: dict[int, int] = {}
         for one in looked:
-            row = _row(recording, read, one)
+            if one.told not in known:
+                told[shown] = _cut(_grey(read(one.told)), part.frame_boxes[one.told])
+                known[one.told] = shown
+                shown += 1
+            if sounds := len(part.events.x) > 0:
+                heard += 1
+                events[heard] = _stirred(part, one)
+            row = _row(part, read, one)
+            row |= {"told": torch.tensor(known[one.told]), "events": torch.tensor(heard if sounds else 0)}
             # filled in place: rows and what they are stacked to, side by side, would take twice the memory
             columns = columns or {name: x.new_empty((number, *x.shape)) for name, x in row.items()}
             for name, x in row.items():
-                columns[name][i] = x
-            i += 1
-    return Batches(columns, batch=dict.fromkeys(columns, 0))
+                columns[name][sample] = x
+            sample += 1
+    return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), told, events)
 
 
 def _looked(
@@ -129,10 +170,6 @@ def somewhere_else(
 
 def _row(recording: Recording, read: Reader, one: Looked) -> dict[str, Tensor]:
     now, before, told, here, is_there = one
-    first, second = sorted((int(recording.frame_events[before]), int(recording.frame_events[now])))
-    events = recording.events.between(first, second)
-    if now < before:  # what became brighter becomes darker backwards in time
-        events = events._replace(on=~events.on)
     there = recording.frame_boxes[told]
     scale = _PICTURE / _side(here)
     corner = here[:2] + here[2:] / 2 - _side(here) / 2
@@ -145,13 +182,20 @@ def _row(recording: Recording, read: Reader, one: Looked) -> dict[str, Tensor]:
     return {
         "now": _cut(_grey(read(now)), here),
         "before": _cut(_grey(read(before)), here),
-        "told": _cut(_grey(read(told)), there),
-        "events": _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), here),
         "box": inside(here),
         "box_before": inside(recording.frame_boxes[before] if is_there else here),
         "box_told": torch.cat([(_PICTURE - told_size) / 2, told_size]),
         "is_there": torch.tensor(is_there),
     }
+
+
+def _stirred(recording: Recording, one: Looked) -> Tensor:
+    """The events between the two frames of a sample, around its box."""
+    first, second = sorted(int(recording.frame_events[k]) for k in (one.before, one.now))
+    events = recording.events.between(first, second)
+    if one.now < one.before:  # what became brighter becomes darker backwards in time
+        events = events._replace(on=~events.on)
+    return _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), one.here)
 
 
 def _grey(frame: NDArray[np.uint8]) -> Tensor:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.recipes import sensing_finding, sensing_following
-from spikebridge.training import Batches, Phase, Run
+from spikebridge.training import Dataset, Phase, Run
 from spikebridge.training.weights import check_fit, read_weights
 
 Schedule = Literal["joint", "alternate", "label_free"]
@@ -75,7 +75,7 @@ def following_phases(
 
 def finding_phase(
     name: str,
-    pairs: Batches,
+    pairs: Dataset,
     *,
     epochs: int,
     shake: float,
