@@ -20,7 +20,7 @@ same number of parameters to within 5 %:
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.what_where import KINDS, matched, num_parameters
 from spikebridge.recipes import digits_report, digits_table
+from spikebridge.recipes.made_again import train_command
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, evaluating, fit
 
 NUM_DRAWS = 4
@@ -286,15 +287,4 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
 def report(run: Run) -> Path:
     """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
     config = run.config_as(Config)
-    return digits_report.write(run, build(config), example(config), _command(config))
-
-
-def _command(config: Config) -> str:
-    """What makes the same run again: the options that differ from the defaults."""
-    words = ["spikebridge train digits"]
-    for setting in fields(config):
-        value = getattr(config, setting.name)
-        if value != setting.default:
-            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
-            words += [f"--{setting.name.replace('_', '-')}", *texts]
-    return " ".join(words)
+    return digits_report.write(run, build(config), example(config), train_command("digits", config))

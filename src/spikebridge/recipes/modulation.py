@@ -25,6 +25,7 @@ from spikebridge.networks.modulation import DEFAULT, ORIGINAL, Branch, BranchSet
 from spikebridge.networks.modulation_backbone import Gating
 from spikebridge.networks.modulation_graph import as_hybrid_network, branch_and_gating
 from spikebridge.recipes import modulation_evaluation, modulation_report, modulation_scores, modulation_table
+from spikebridge.recipes.made_again import train_command
 from spikebridge.recipes.modulation_cell import CellSettings, build_branch, run_cell
 from spikebridge.recipes.modulation_evaluation import Evaluation
 from spikebridge.recipes.modulation_gates import UnitSettings, build_gating
@@ -294,4 +295,4 @@ def recordings_for(config: Config, data: Path | None) -> tuple[Pictures, Picture
 def report(run: Run) -> Path:
     """Writes report.html: accuracy over tasks, transfer, representation, cost, table of methods."""
     config = run.config_as(Config)
-    return modulation_report.write(run, build(config), modulation_report.command(config))
+    return modulation_report.write(run, build(config), train_command("modulation", config))

@@ -1,7 +1,6 @@
 """The page of the modulation recipe: accuracy over tasks, transfer, how tasks are told apart, cost, the table."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -64,24 +63,6 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], command: str) -> Path
     return write_report(
         run.path / "report.html", "Many tasks without forgetting", sections, facts, command, lead(results)
     )
-
-
-def command(config: Any) -> str:
-    """What makes the same run again: the options that differ from the defaults.
-
-    Args:
-        config: a dataclass of settings.
-    """
-    words = ["spikebridge train modulation"]
-    for setting in fields(config):
-        value = getattr(config, setting.name)
-        option = setting.name.replace("_", "-")
-        if isinstance(value, bool) and value != setting.default:
-            words.append(f"--{option}" if value else f"--no-{option}")
-        elif value != setting.default:
-            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
-            words += [f"--{option}", *texts]
-    return " ".join(words)
 
 
 def lead(results: Mapping[str, Any]) -> str:

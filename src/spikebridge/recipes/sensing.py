@@ -38,6 +38,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import AXES, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_scores
+from spikebridge.recipes.made_again import train_command
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
@@ -294,5 +295,5 @@ def report(run: Run) -> Path:
     from spikebridge.recipes import sensing_report  # figures are slow to load, and no tracker needs them
 
     config = run.config_as(Config)
-    made, scored = sensing_report.command(config), _scored(config)
+    made, scored = train_command("sensing", config), _scored(config)
     return sensing_report.write(run, build(config), made, tracker(run), scored, example(config))

@@ -1,7 +1,6 @@
 """The page of the sensing recipe: the headline figure, error by bin and by speed, what it looks like, what it costs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +86,6 @@ def write(
     facts: dict[str, Any] = {name: run.config[name] for name in ("split", "thinning", "crop", "epochs", "shake")}
     facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, lead(results))
-
-
-def command(config: Any) -> str:
-    """What makes the same run again: the options that differ from the defaults.
-
-    Args:
-        config: settings of the recipe.
-    """
-    words = ["spikebridge train sensing"]
-    for setting in fields(config):
-        value = getattr(config, setting.name)
-        if value != setting.default:
-            texts = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
-            words += [f"--{setting.name.replace('_', '-')}", *texts]
-    return " ".join(words)
 
 
 def lead(results: Mapping[str, Any]) -> str:
