@@ -14,7 +14,7 @@ from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.data.files import find
 from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.recording import Recording, temporal_splits
-from spikebridge.data.scene import film, scene_seeds
+from spikebridge.data.scene import Stimulus, film, scene_seeds
 from spikebridge.data.tumbling_objects import TumblingObjects
 from spikebridge.data.video_clips import clip_recording, find_clips
 from spikebridge.errors import ConfigError, DataError
@@ -77,12 +77,7 @@ def generated(split: str, num_scenes: int) -> list[Part]:
         split: train, validation or test.
         num_scenes: how many.
     """
-    scenes = []
-    for seed in scene_seeds(split, num_scenes):
-        scene = MovingObjects(seed=seed, size=26.0)
-        recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}")
-        scenes.append(Part(recording, range(1, recording.num_frames)))
-    return scenes
+    return [_filmed(MovingObjects(seed=seed, size=26.0), f"scene {seed}") for seed in scene_seeds(split, num_scenes)]
 
 
 def tumbling(split: str, num_scenes: int) -> list[Part]:
@@ -106,9 +101,13 @@ def tumbling(split: str, num_scenes: int) -> list[Part]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.2, 1),
         )
-        recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=f"tumbling {seed}")
-        scenes.append(Part(recording, range(1, recording.num_frames)))
+        scenes.append(_filmed(scene, f"tumbling {seed}"))
     return scenes
+
+
+def _filmed(scene: Stimulus, name: str) -> Part:
+    recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
+    return Part(recording, range(1, recording.num_frames))
 
 
 def clips(data: Path | None = None) -> list[Part]:
