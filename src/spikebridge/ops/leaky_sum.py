@@ -72,8 +72,10 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
         1.75
     """
+    if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
+        return x.sum(0)
     native = native_sums.serves(x, decay)
-    if is_number(decay, 1) and (not native or x.numel() < SMALL_SUM or wants_gradients(x)):
+    if is_number(decay, 1) and not native:
         return x.sum(0)
     # a number's gradient is one product, which PyTorch begins sooner than the native steps
     if not native or (wants_gradients(x) and not isinstance(decay, Tensor)):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.native_layout import groups_of, shape_of
+from spikebridge.ops.native_layout import Groups, groups_of, shape_of
 from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
 from spikebridge.ops.scheme import Value
 from spikebridge.ops.sequence import refuse_second_derivative
@@ -83,7 +83,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *
         decay: as in `sums_of`.
     """
     if not wants_gradients(x, decay):
-        return _last(x, decay, None)
+        return _last(x, groups_of(x), decay, None)
     last: Tensor = _Last.apply(x, torch.as_tensor(decay))
     return last
 
@@ -118,7 +118,7 @@ class _OnePass(torch.autograd.Function):
     def forward(
         ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
     ) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like, ctx.anew = form, shape_of(x), anew
+        ctx.form, ctx.like, ctx.groups, ctx.anew = form, shape_of(x), groups_of(x), anew
         ctx.set_materialize_grads(False)
         y, *memory = _forward(form, x, decay, factor, anew, *start)
         found = (y, start[0]) if ctx.needs_input_grad[2] else (None, None)
@@ -133,7 +133,7 @@ class _OnePass(torch.autograd.Function):
             return (None,) * (5 + len(grads_last))
         *tensors, sums, before = ctx.saved_tensors
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
-        groups, like, start = groups_of(ctx.like), ctx.like, _dense(grads_last)
+        groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
         grad_x = groups.room_for(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [torch.empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[5:]]
         if sums is None:
@@ -161,9 +161,9 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
         slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like = shape_of(x)
+        ctx.like, ctx.groups = shape_of(x), groups_of(x)
         ctx.save_for_backward(slope, decay)
-        return _last(x, decay, slope)
+        return _last(x, ctx.groups, decay, slope)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -171,17 +171,16 @@ class _Last(torch.autograd.Function):
         slope, decay = ctx.saved_tensors
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
-            groups = groups_of(ctx.like)
-            grad_x = groups.room_for(ctx.like, grad)
-            run(Form.SUM_BACKWARD, groups, None, grad_x, None, start=_dense([grad]), decay=decay)
+            grad_x = ctx.groups.room_for(ctx.like, grad)
+            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
         if slope is not None:
             grad_decay = _summed(grad * slope, decay)
         return grad_x, grad_decay
 
 
-def _last(x: Tensor, decay: Value, slope: Tensor | None) -> Tensor:
+def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
     last = torch.empty(x.shape[1:])
-    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups_of(x), x, None, last, slope, decay=decay)
+    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
     return last
 
 
