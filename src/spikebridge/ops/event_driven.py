@@ -43,7 +43,7 @@ class EventDriven:
         self.functions = {} if native is False else functions()
         self.weights = Snapshot(network)
         self._plain = TorchSteps(self.layers, self.row, dense_above)
-        self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps] = {}
+        self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps | None] = {}  # None where PyTorch steps
 
     def initial_state(self, x_t: Float[Tensor, "1 *N"]) -> Any:
         """The state before the first step, that of the network."""
@@ -66,7 +66,8 @@ class EventDriven:
             DataError: a membrane is not finite.
         """
         plan = self._plans.get((x_t.shape, x_t.dtype))
-        if plan is None or is_reference() or not x_t.is_cpu or state is None or x_t.requires_grad:
+        other = is_reference() or torch.is_autocast_enabled("cpu")
+        if plan is None or other or not x_t.is_cpu or state is None or x_t.requires_grad:
             return self._first_step(x_t, state)
         self.weights.check()
         return plan.step(x_t, state)
@@ -77,17 +78,20 @@ class EventDriven:
         self.weights.check()
         if state is None:
             state = self.network.initial_state(x_t)
-        if is_reference():
+        place = x_t.device.type
+        mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
+        if is_reference() or mixed:  # under autocast a layer may give another dtype than it takes
             with torch.no_grad():
                 return self.network.step(x_t, state)
-        if x_t.device.type != "cpu" or x_t.dtype not in self.functions:
+        if place != "cpu" or x_t.dtype not in self.functions:
             return self._plain.step(x_t, state)
         key = x_t.shape, x_t.dtype
         if key not in self._plans:
             begin = self.network.initial_state(x_t)
             function = self.functions[x_t.dtype]
-            self._plans[key] = NativeSteps(function, self.layers, self.row, begin, x_t, self.dense_above)
-        return self._plans[key].step(x_t, state)
+            plan = NativeSteps(function, self.layers, self.row, begin, x_t, self.dense_above)
+            self._plans[key] = plan if plan.fits else None
+        return (self._plans[key] or self._plain).step(x_t, state)
 
     def _admit(self, x_t: Tensor) -> None:
         if x_t.ndim < 1 or x_t.shape[0] != 1:

@@ -66,6 +66,7 @@ class NativeSteps:
     ) -> None:
         with torch.no_grad():
             self.records = Records(layers, x_t[:0].contiguous(), dense_above)
+        self.fits = self.records.fits
         self.function = function
         self.row = row
         after = self.records.like

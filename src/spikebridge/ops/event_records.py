@@ -55,6 +55,7 @@ class Records:
         self.layers: list[EventLayer | None] = []  # whose record each is
         self.num_states = 0
         self.turned: torch.Size | None = None  # a flattened image whose channels still come last
+        self.fits = like.shape[1:].numel() > 0  # whether the native step takes all layers at these shapes
         entry = self._entry(like.shape[1:])
         for layer in layers:
             self._add(layer)
@@ -82,6 +83,7 @@ class Records:
         self.like = after
 
     def _product(self, layer: EventLayer, module: nn.Linear, after: Tensor) -> None:
+        self.fits = self.fits and self.like.ndim == 2  # it has one product a step, not one a row
         weight = module.weight.detach()
         if self.turned is not None:
             weight = weight.reshape(-1, *self.turned).permute(0, 2, 3, 1).flatten(1)
@@ -129,6 +131,8 @@ class Records:
         record.stride_y, record.stride_x = pair(module.stride)
         record.pad_y, record.pad_x = pair(module.padding)
         record.dilation_y, record.dilation_x = pair(module.dilation) if largest else (1, 1)
+        # a window whose taps pass by the whole input has minus infinity, which no event tells
+        self.fits = self.fits and record.dilation_y <= record.height and record.dilation_x <= record.width
         if not largest:
             record.count_padding = int(module.count_include_pad)
             record.divisor = module.divisor_override or 0

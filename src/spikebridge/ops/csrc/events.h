@@ -46,15 +46,15 @@ typedef struct {
     void *padded;          /* room for the input of a dense convolution with its padding, zero between steps */
     int32_t *index;        /* room for a list of all outputs, and 64 more */
     void *values;          /* the same for the values of what is listed */
-    uint8_t *flags; /* room for a flag an output, and 64 more */
+    uint8_t *flags;        /* room for a flag an output, and 64 more */
 } Layer;
 
 int64_t spikebridge_events_version(void);
 int64_t spikebridge_events_layer_size(void);
 
 /* The last of the layers is no layer: its channels, height and width are those of the input of the network, and its
-   rooms serve it. before and after hold the states of all neurons, y takes the outputs. Returns 0, or 1 and the number
-   of the first layer whose membranes are not finite. */
+   rooms serve it. before and after hold the states of all neurons, y takes the outputs. Returns 0, or one more than the
+   number of the first layer whose membranes are not finite. */
 int64_t spikebridge_events_step_float(const Layer *layers, int64_t num_layers, const float *x, int64_t channels_last,
                                       const void *const *before, void *const *after, float *y);
 int64_t spikebridge_events_step_double(const Layer *layers, int64_t num_layers, const double *x, int64_t channels_last,
