@@ -278,6 +278,14 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
+    signal = torch.randn(9, 2, 4)
+    taps = torch.tensor([0.5, 0.25, 1.0]).reshape(3, 1).expand(3, 4)
+    assert torch.equal(finite_response(signal, taps.double()), finite_response(signal, taps))
+    decay = torch.full((4,), 0.5)
+    torch.testing.assert_close(last_sum(signal, decay.bfloat16()), last_sum(signal, decay))
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 6])
 @pytest.mark.parametrize("in_time", [False, True])
 def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,6 +235,7 @@ def test_what_does_not_run_in_one_pass() -> None:
     assert runs_in_one_pass(x, 0.5, torch.full((3,), 0.5))
     assert not runs_in_one_pass(x.double())
     assert not runs_in_one_pass(x, torch.rand(4, 1, 3)), "a number a step"
+    assert not runs_in_one_pass(x, torch.rand(3).double()), "another dtype"
     assert not runs_in_one_pass(x.transpose(1, 2).contiguous().transpose(1, 2)), "axes in another order"
     with without_native():
         assert not runs_in_one_pass(x)

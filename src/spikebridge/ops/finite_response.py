@@ -143,7 +143,7 @@ class _FiniteResponse(torch.autograd.Function):
 
 def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
-    if choose(Scheme(), x) is IN_C:
+    if taps.dtype == x.dtype and choose(Scheme(), x) is IN_C:
         native.respond(x, taps, offset, y)
         return
     num_taps = len(taps)

@@ -34,11 +34,12 @@ CHUNK = 2048  # columns; memory is one row or two, and long rows are read while 
 
 
 def serves(x: Tensor, *numbers: Value) -> bool:
-    """Whether plain C can run sums of a signal: float32 on a CPU, with numbers that are the same at all steps."""
+    """Whether plain C can run sums of a signal: all in float32 on a CPU, numbers the same at all steps."""
+    tensors = [n for n in numbers if isinstance(n, Tensor)]
     return (
         not is_without_native()
         and native.serves(NEVER_FIRES, x)
-        and not any(isinstance(n, Tensor) and n.ndim == x.ndim and len(n) > 1 for n in numbers)
+        and all(n.dtype == x.dtype and (n.ndim < x.ndim or len(n) == 1) for n in tensors)
     )
 
 
