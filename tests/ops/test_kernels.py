@@ -27,7 +27,7 @@ from spikebridge.hybrid import (
 from spikebridge.hybrid.restarts import run_kernel
 from spikebridge.ops import reference, sequence, without_native
 from spikebridge.ops.finite_response import finite_response, last_response
-from spikebridge.ops.leaky_sum import last_sum, one_step_late
+from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late
 
 T, B, N = 29, 3, 5
 LOG2 = 0.6931471805599453
@@ -284,6 +284,8 @@ def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
     assert torch.equal(finite_response(signal, taps.double()), finite_response(signal, taps))
     decay = torch.full((4,), 0.5)
     torch.testing.assert_close(last_sum(signal, decay.bfloat16()), last_sum(signal, decay))
+    sums = [leaky_sum(signal, torch.zeros(2, 4), d)[0] for d in (decay, decay.bfloat16(), decay.double())]
+    assert torch.equal(sums[0], sums[1]) and torch.equal(sums[0], sums[2].float())
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 6])

@@ -268,7 +268,7 @@ def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[obj
     if not isinstance(value, Tensor):
         _point_at(place, value, held)
         return
-    value = value.detach()
+    value = value.detach().float()  # C reads nothing else
     if _point_to_number(place, value, held):
         return
     varies = _varies(value, x)
