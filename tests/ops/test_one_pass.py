@@ -39,15 +39,19 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def fast(form: str, x: Tensor, start: list[Tensor], number: Tensor | float) -> tuple[Tensor, ...]:
+def fast(
+    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, anew: bytes | None = None
+) -> tuple[Tensor, ...]:
     if form == "sum":
-        return sums_of(x, start[0], number)
+        return sums_of(x, start[0], number, anew)
     if form == "mean":
-        return means_of(x, start[0], 2.0)
-    return alphas_of(x, start[0], start[1], number, number)
+        return means_of(x, start[0], 2.0, anew)
+    return alphas_of(x, start[0], start[1], number, number, anew)
 
 
-def looped(form: str, x: Tensor, start: list[Tensor], number: Tensor | float) -> tuple[Tensor, ...]:
+def looped(
+    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, anew: bytes | None = None
+) -> tuple[Tensor, ...]:
     if form == "sum":
         step, carry = partial(exponential_step, decay=number), SumCarry(start[0])
     elif form == "mean":
@@ -55,7 +59,9 @@ def looped(form: str, x: Tensor, start: list[Tensor], number: Tensor | float) ->
     else:
         step, carry = partial(alpha_step, decay=number, rise=number), AlphaCarry(*start)
     values = []
-    for x_t in x.unbind(0):
+    for x_t, restarts in zip(x.unbind(0), anew or bytes(len(x)), strict=True):
+        if restarts:
+            carry = type(carry)(*[torch.zeros_like(m) for m in carry])
         h_t, carry = step(x_t, carry)
         values.append(h_t)
     return torch.stack(values), *(carry[:1] if form == "mean" else carry)
@@ -65,17 +71,24 @@ def start_of(x: Tensor) -> list[Tensor]:
     return [random(*x.shape[1:], seed=seed).requires_grad_() for seed in (1, 2)]
 
 
-def assert_same(form: str, x: Tensor, signal: Tensor, number: Tensor | float, weighted: bool = True) -> None:
+def assert_same(
+    form: str,
+    x: Tensor,
+    signal: Tensor,
+    number: Tensor | float,
+    weighted: bool = True,
+    anew: bytes | None = None,
+) -> None:
     """Values to the bit, and gradients, for a view `x` of a signal that wants them."""
     start = start_of(x)
     wanted = [signal, *start[: 2 if form == "alpha" else 1]]
-    ours, theirs = (run(form, x, start, number) for run in (fast, looped))
+    ours, theirs = (run(form, x, start, number, anew) for run in (fast, looped))
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     gradients = []
     for values in (ours, theirs):
         weights = [random(*v.shape, seed=9) if weighted else torch.ones(()) for v in values]
         total = sum((v * w).sum() for v, w in zip(values, weights, strict=True))
-        gradients.append(torch.autograd.grad(total, wanted, retain_graph=True))
+        gradients.append(torch.autograd.grad(total, wanted, retain_graph=True, materialize_grads=True))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -88,6 +101,74 @@ def test_every_form_gives_the_bits_of_its_loop_and_its_gradients(form: str, shap
     x = random(*shape).requires_grad_()
     assert_same(form, x, x, 0.75)
     assert_same(form, x, x, random(*shape[2:], seed=3).sigmoid())
+
+
+PATTERNS = {
+    "none": bytes(9),
+    "the first step": bytes([1, *[0] * 8]),
+    "the last step": bytes([*[0] * 8, 1]),
+    "all": bytes([1] * 9),
+    "some": bytes([0, 0, 1, 0, 0, 0, 1, 1, 0]),
+}
+
+
+@needs_library
+@every_form
+@pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("columns", [5, 1037])
+@pytest.mark.usefixtures("instructions")
+def test_what_begins_anew_forgets_what_came_before(form: str, anew: bytes, columns: int) -> None:
+    x = random(9, 2, columns).requires_grad_()
+    assert_same(form, x, x, 0.75, anew=anew)
+    assert_same(form, x, x, random(columns, seed=3).sigmoid(), anew=anew)
+    signal = random(27, 1, columns).requires_grad_()
+    assert_same(form, signal.unflatten(0, (3, 9))[:, :, 0].transpose(0, 1), signal, 0.75, anew=anew)
+
+
+@needs_library
+@every_form
+def test_what_begins_anew_forgets_what_is_not_finite(form: str) -> None:
+    x = random(9, 2, 40)
+    x[2, 1, 3] = float("inf")
+    values = fast(form, x, start_of(x), 0.75, PATTERNS["some"])
+    assert all(torch.equal(a, b) for a, b in zip(values, looped(form, x, start_of(x), 0.75, PATTERNS["some"])))  # noqa: B905
+    assert all(v[6:].isfinite().all() for v in values[:1]) and all(v.isfinite().all() for v in values[1:])
+
+
+@needs_library
+@pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
+def test_a_decay_is_trained_where_sums_begin_anew(anew: bytes) -> None:
+    x = random(9, 2, 37).requires_grad_()
+    decay, start = random(37, seed=3).sigmoid().requires_grad_(), random(2, 37, seed=1).requires_grad_()
+    weights = random(9, 2, 37, seed=4)
+    ours, theirs = (
+        torch.autograd.grad((found[0] * weights).sum() + found[1].sum(), (x, start, decay), materialize_grads=True)
+        for found in (run("sum", x, [start], decay, anew) for run in (fast, looped))
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@needs_library
+@every_form
+def test_nothing_before_the_first_step_is_zeros(form: str) -> None:
+    x = random(6, 2, 40).requires_grad_()
+    zeros = [torch.zeros(2, 40), torch.zeros(2, 40)]
+    none = [None, None]
+    ours, theirs = fast(form, x, none, 0.5), fast(form, x, zeros, 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    a, b = (torch.autograd.grad(sum(v.sum() for v in values), x)[0] for values in (ours, theirs))
+    assert torch.equal(a, b)
+
+
+@needs_library
+@pytest.mark.parametrize("form", ["sum", "mean"])
+def test_memory_before_the_first_step_may_be_spread_over_neurons(form: str) -> None:
+    x = random(6, 2, 4000)
+    start = [random(2, 1, seed=1).requires_grad_()]
+    ours, theirs = (run(form, x, start, 0.5) for run in (fast, looped))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    a, b = (torch.autograd.grad(values[0].mean(), start[0])[0] for values in (ours, theirs))
+    torch.testing.assert_close(a, b)
 
 
 @needs_library

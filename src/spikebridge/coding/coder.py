@@ -5,13 +5,11 @@ of values, a decoder makes values of spikes. Both stream, stand in a `HybridNetw
 encoder knows its decoder, and how far a value can be from what comes back.
 """
 
-from typing import Any
-
 import torch
+from torch import Tensor
 
-from spikebridge.axes import Signal
 from spikebridge.errors import DataError
-from spikebridge.hybrid import HybridUnit, Stages, UnitState
+from spikebridge.hybrid import HybridUnit
 
 
 class Decoder(HybridUnit):
@@ -34,11 +32,11 @@ class Encoder(HybridUnit):
         """The unit that reads this encoder's spikes."""
         raise NotImplementedError
 
-    def stages(self, x: Signal, state: UnitState | None = None, **signals: Any) -> tuple[Stages, UnitState]:
+    def admit(self, x: Tensor) -> None:
+        super().admit(x)
         if x.numel() and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
             number = int((~x.isfinite()).sum())
             raise DataError(
                 f"{type(self).__name__} needs finite values, but {number} of {x.numel()} are NaN or infinite; look for "
                 "the part that made them"
             )
-        return super().stages(x, state, **signals)

@@ -11,6 +11,7 @@ from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.base import refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.ops.change import Before, change
+from spikebridge.ops.leaky_sum import Restarts
 
 
 class DifferenceCarry(NamedTuple):
@@ -52,7 +53,9 @@ class Difference(Kernel):
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
 
-    def whole(self, x: Signal, carry: DifferenceCarry, goes_on: Tensor | None = None) -> tuple[Signal, DifferenceCarry]:
+    def whole(
+        self, x: Signal, carry: DifferenceCarry, restarts: Restarts | None = None
+    ) -> tuple[Signal, DifferenceCarry]:
         before = Before(carry.last.transpose(0, 1), carry.started)
         return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
 

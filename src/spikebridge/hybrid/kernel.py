@@ -18,7 +18,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.leaky_sum import last_sum, leaky_sum
+from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum
 from spikebridge.ops.one_pass import means_of, runs_in_one_pass
 from spikebridge.ops.sequence import serves
 
@@ -38,7 +38,7 @@ class Kernel(Stateful):
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
     is_faster: ClassVar[bool] = False  # whether `whole` and `last` are another way to the numbers of `step`
-    forgets: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `whole` takes `goes_on`
+    forgets: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `whole` takes `restarts`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -92,17 +92,23 @@ class Kernel(Stateful):
             len(t) == x.shape[1] for t in (carry if carry is not None else ())
         )
 
-    def whole(self, x: Signal, carry: State, goes_on: Tensor | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
+    def restarts_in_one_pass(self, x: Signal) -> bool:
+        """Whether `whole` takes the steps at which all samples restart as bytes, and forgets there what came before."""
+        return self.forgets and runs_in_one_pass(x)
+
+    def whole(self, x: Signal, carry: State, restarts: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
         """Every step of a stretch, from a carry.
 
         Here it is the loop over steps, which defines it; the package's kernels have a faster way.
 
         Args:
             x: `(T, B, *N)`, T >= 1.
-            carry: from the step before.
-            goes_on: for a kernel that `forgets`, 0 at steps that restart and else 1, `(T, 1 or B, 1, ...)`.
+            carry: from the step before, None where there is none.
+            restarts: for a kernel that `forgets`, 1 at steps that restart and else 0: bytes where it
+                `restarts_in_one_pass`, else `(T, 1 or B, 1, ...)`.
         """
         step, values = self.stepper(x[0]), []
+        carry = self.initial_state(x[0]) if carry is None else carry
         for x_t in x.unbind(0):
             h_t, carry = step(x_t, carry)
             values.append(h_t)
@@ -110,7 +116,7 @@ class Kernel(Stateful):
 
     def from_nothing(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
         """The same from the beginning of a window."""
-        return self.whole(x, self.initial_state(x[0]))
+        return self.whole(x, None)
 
     def values(self, x: Signal) -> Float[Tensor, "T B *M"]:
         """What `from_nothing` gives, without the carry."""
@@ -180,8 +186,8 @@ class Sum(Kernel):
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
 
-    def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, carry.total, 1.0, goes_on)
+    def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, restarts)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -234,13 +240,22 @@ class Mean(Kernel):
     def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
-    def whole(self, x: Signal, carry: MeanCarry, goes_on: Tensor | None = None) -> tuple[Signal, MeanCarry]:
-        if goes_on is None and runs_in_one_pass(x, carry.num_steps):
-            means, total = means_of(x, carry.total, carry.num_steps)
-            return means, MeanCarry(total, carry.num_steps + len(x))
-        sums, total = leaky_sum(x, carry.total, 1.0, goes_on)
-        num_steps, passed = leaky_sum(x.new_ones((len(x), *carry.num_steps.shape)), carry.num_steps, 1.0, goes_on)
+    def whole(self, x: Signal, carry: MeanCarry | None, restarts: Restarts | None = None) -> tuple[Signal, MeanCarry]:
+        if isinstance(restarts, bytes) or (restarts is None and runs_in_one_pass(x)):
+            return self._in_one_pass(x, carry, restarts)
+        total, num_steps = self.initial_state(x[0]) if carry is None else carry
+        sums, total = leaky_sum(x, total, 1.0, restarts)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, restarts)
         return sums.div_(num_steps), MeanCarry(total, passed)
+
+    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, restarts: bytes | None) -> tuple[Signal, MeanCarry]:
+        total, before = (None, 0.0) if carry is None else carry
+        means, total = means_of(x, total, before, restarts)
+        begin = -1 if restarts is None else restarts.rfind(1)
+        passed = before + len(x) if begin < 0 else len(x) - begin
+        if not isinstance(passed, Tensor):
+            passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)
+        return means, MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
         return last_sum(x) / len(x)

@@ -1,9 +1,12 @@
 """Where the windows of `Since` open, among the steps of their source."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from spikebridge.errors import ShapeError
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
 
 
@@ -69,3 +72,20 @@ def openings_by_flags(
         waiting = waiting | row
         stamp, row = next(arrivals, (stop, none))
     return torch.stack(opens) if opens else none.new_empty((0, len(none))), waiting
+
+
+def openings_by_hand(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
+    """The flags that a unit is given, `(T, B)` or `(T,)`: for each step True, False, or one a sample `(B,)`."""
+    if opens is None:
+        raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
+    if len(opens) != len(x):
+        raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
+    if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
+        raise ShapeError(
+            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {opens.dtype} "
+            f"{tuple(opens.shape)}"
+        )
+    if opens.ndim == 1:
+        return opens.tolist()
+    # a step at which no sample opens a window is cheaper without a mask
+    return [row if some else False for row, some in zip(opens.unbind(0), opens.any(1).tolist(), strict=True)]

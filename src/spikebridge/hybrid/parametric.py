@@ -12,8 +12,8 @@ from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import last_response, powers
-from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.one_pass import alphas_of, runs_in_one_pass, wants_gradients
+from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
+from spikebridge.ops.one_pass import alphas_of, wants_gradients
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -64,8 +64,8 @@ class Exponential(Kernel):
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_of(quantities["tau"], self.dt)}
 
-    def whole(self, x: Signal, carry: SumCarry, goes_on: Tensor | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, carry.total, decay_of(self.tau, self.dt), goes_on)
+    def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, None if carry is None else carry.total, decay_of(self.tau, self.dt), restarts)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -131,16 +131,21 @@ class Alpha(Kernel):
         tau = quantities["tau"]
         return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
 
-    def whole(self, x: Signal, carry: AlphaCarry, goes_on: Tensor | None = None) -> tuple[Signal, AlphaCarry]:
+    def restarts_in_one_pass(self, x: Signal) -> bool:
+        return super().restarts_in_one_pass(x) and not wants_gradients(*self.parameters())
+
+    def whole(self, x: Signal, carry: AlphaCarry | None, restarts: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
-        if goes_on is None and runs_in_one_pass(x, decay, rise) and not wants_gradients(decay, rise):
-            values, first, second = alphas_of(x, carry.first, carry.second, decay, rise)
+        if isinstance(restarts, bytes) or (restarts is None and self.restarts_in_one_pass(x)):
+            first, second = (None, None) if carry is None else carry
+            values, first, second = alphas_of(x, first, second, decay, rise, restarts)
             return values, AlphaCarry(first, second)
+        first, second = self.initial_state(x[0]) if carry is None else carry
         # second + first is a leaky sum of first, and second is what a decay leaves of it
-        before = carry.second + carry.first
-        both, first, _ = sum_of_sums(x, carry.first, before, decay, goes_on)
-        if goes_on is not None:
-            decay = decay * goes_on
+        before = second + first
+        both, first, _ = sum_of_sums(x, first, before, decay, restarts)
+        if restarts is not None:
+            decay = decay * (1 - restarts)
         if not isinstance(rise, Tensor):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)

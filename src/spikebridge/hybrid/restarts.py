@@ -38,14 +38,17 @@ def run_kernel(
         ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
     flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
-    starts = [] if restarts is None else [t for t, flag in enumerate(flags) if flag is not False]
     if len(x) == 1 or not kernel.runs_whole(x, carry):
         return _loop(kernel, x, carry, flags)
-    if not starts:
-        return kernel.from_nothing(x) if carry is None else kernel.whole(x, carry)
+    of_all = bytes(len(x)) if restarts is None else _of_all(flags)
+    if of_all is not None and 1 not in of_all:
+        return kernel.whole(x, carry) if carry is not None else kernel.from_nothing(x)
+    if of_all is not None and kernel.restarts_in_one_pass(x):
+        return kernel.whole(x, carry, of_all)
+    starts = [t for t, flag in enumerate(flags) if flag is not False]
     period = _period(starts, flags)
     if kernel.forgets and not (period and prefers_windows(x)):
-        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _goes_on(x, flags))
+        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _where(x, flags))
         # 0 times what is not finite is not 0: only the loop can forget that
         return (values, end) if _is_finite(end) else _loop(kernel, x, carry, flags)
     if period:
@@ -83,15 +86,20 @@ def _restarted(kernel: Kernel, x_t: Step, carry: State, flag: Restart) -> State:
     return where(flag, kernel.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
 
 
-def _goes_on(x: Signal, flags: Sequence[Restart]) -> Tensor:
-    """0 where a step restarts, else 1, beside the signal."""
-    if any(isinstance(flag, Tensor) for flag in flags):
+def _of_all(flags: Sequence[Restart]) -> bytes | None:
+    """The flags as bytes, where they are those of all samples."""
+    return bytes(flags) if {*map(type, flags)} == {bool} else None
+
+
+def _where(x: Signal, flags: Sequence[Restart]) -> Tensor:
+    """1 where a step restarts, else 0, beside the signal."""
+    of_all = _of_all(flags)
+    if of_all is None:
         none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
-        rows = [flag if isinstance(flag, Tensor) else none | flag for flag in flags]
-        goes_on = ~torch.stack(rows)
+        where = torch.stack([flag if isinstance(flag, Tensor) else none | flag for flag in flags])
     else:
-        goes_on = torch.tensor([[flag is False] for flag in flags], device=x.device)
-    return goes_on.to(x.dtype).reshape(*goes_on.shape, *[1] * (x.ndim - 2))
+        where = torch.tensor([*of_all], device=x.device).unsqueeze(1)
+    return where.to(x.dtype).reshape(*where.shape, *[1] * (x.ndim - 2))
 
 
 def _is_finite(carry: State) -> bool:

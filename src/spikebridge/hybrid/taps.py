@@ -14,6 +14,7 @@ from spikebridge.hybrid.kernel import Kernel
 from spikebridge.hybrid.window import whole_number
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops.finite_response import finite_response, last_response
+from spikebridge.ops.leaky_sum import Restarts
 
 
 class History(NamedTuple):
@@ -54,7 +55,7 @@ class _FiniteResponse(Kernel):
     def initial_state(self, x_t: Step) -> History:
         return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
 
-    def whole(self, x: Signal, carry: History, goes_on: Tensor | None = None) -> tuple[Signal, History]:
+    def whole(self, x: Signal, carry: History, restarts: Restarts | None = None) -> tuple[Signal, History]:
         before = carry.last.transpose(0, 1)
         return finite_response(x, self._taps(x), before), self._newest(x, before)
 

@@ -14,6 +14,7 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.discretizer import Discretizer
 from spikebridge.hybrid.form import Form, form_of
 from spikebridge.hybrid.kernel import Kernel
+from spikebridge.hybrid.openings import openings_by_hand
 from spikebridge.hybrid.restarts import last_of_windows, run_kernel
 from spikebridge.hybrid.window import Hold, Since, Window
 from spikebridge.neurons.base import Stateful
@@ -162,8 +163,8 @@ class HybridUnit(nn.Module):
             ShapeError: a signal that is not floats `(T, B, *N)`, or what does not go with it.
             ConfigError: flags or a context that the unit has no use for, or flags that it lacks.
         """
-        stages, state = self.stages(x, state, opens=opens, context=context)
-        return stages.discretizer.flatten(0, 1), state
+        (*_, y), state = self._run(x, state, opens, context)
+        return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
     def stages(
         self,
@@ -174,16 +175,36 @@ class HybridUnit(nn.Module):
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """The same with what each stage gave, for tests and figures."""
+        (windows, h, f, y), state = self._run(x, state, opens, context)
+        if self.form == "running":
+            windows = windows.unsqueeze(1)
+        if self._is_single:
+            h, f, y = h.unsqueeze(1), f.unsqueeze(1), y.unsqueeze(1) if self.discretizer is None else y
+        return Stages(windows, h, f, y), state
+
+    def admit(self, x: Tensor) -> None:
+        """Raises where a signal is not one for this unit."""
         if x.ndim < 2 or not x.is_floating_point():
             raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
         _refuse_other_place(self.kernel, x)
         _refuse_other_place(self.discretizer, x)
+
+    def _run(
+        self, x: Tensor, state: UnitState | None, opens: Tensor | None, context: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
+        """What each stage gave: `(K, M, B, *N)`, or without M where that is 1 before the discretizer."""
+        self.admit(x)
         w, k, q = state if state is not None else UnitState()
         windows, flags, w = self._window(x, w, opens)
         h, k = self._kernel(windows, k, flags)
         f = self._nonlinearity(h, context)
         y, q = self._discretizer(f, q)
-        return Stages(windows, h, f, y), UnitState(w, k, q)
+        return (windows, h, f, y), UnitState(w, k, q)
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether a window has one value before the discretizer, which then needs no axis for its steps."""
+        return self.form == "running" or not self.kept
 
     def start(self, batch: int, device: torch.device) -> UnitState:
         """The state of a new stream; what the first samples make is left to them."""
@@ -195,31 +216,30 @@ class HybridUnit(nn.Module):
 
     def _window(self, x: Tensor, state: State, opens: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
         if isinstance(self.window, Since):
-            return x.unsqueeze(1), _flags(opens, x), None
+            return x, openings_by_hand(opens, x), None
         if opens is not None:
             raise ConfigError("opens= says where windows of Since open, but this unit has another window")
         if self.window is None:
-            return x.unsqueeze(1), None, None
+            return x, None, None
         if self.form == "cut":
             windows, state = self.window.cut(x, state)
             return windows, None, state
         flags, state = self.window.opens(len(x), state)
-        return x.unsqueeze(1), flags, state
+        return x, flags, state
 
     def _kernel(self, windows: Tensor, carry: State, flags: Iterable[Any] | None) -> tuple[Tensor, State]:
         if self.kernel is None:
             return windows, None
         if self.form == "running":
             if len(windows) == 0:
-                nothing = windows.new_zeros(windows.shape[2:])
+                nothing = windows.new_zeros(windows.shape[1:])
                 begin = self.kernel.initial_state(nothing)
                 # what comes out may have other channels than what goes in
                 h_t, _ = self.kernel.step(nothing, begin)
-                return windows.new_empty((0, 1, *h_t.shape)), carry if carry is not None else begin
-            values, carry = run_kernel(self.kernel, windows.squeeze(1), carry, flags)
-            return values.unsqueeze(1), carry
+                return windows.new_empty((0, *h_t.shape)), carry if carry is not None else begin
+            return run_kernel(self.kernel, windows, carry, flags)
         if not self.kept:
-            return last_of_windows(self.kernel, windows).unsqueeze(1), None
+            return last_of_windows(self.kernel, windows), None
         return run_kernel(self.kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
@@ -227,38 +247,27 @@ class HybridUnit(nn.Module):
             if context is not None:
                 raise ConfigError("a context is for the nonlinearity, but this unit has none")
             return h
+        if context is not None and len(context) != len(h):
+            raise ShapeError(f"the context has {len(context)} values, but the unit has {len(h)} windows")
+        if self._is_single:
+            return self._map(self.nonlinearity, [h] if context is None else [h, context])
         num_windows, num_steps = h.shape[:2]
         if self.kernel is None and isinstance(self.window, Hold):
             h = h[:, :1]  # the steps of a held value are one value
         rows = [h.flatten(0, 1)]
         if context is not None:
-            if len(context) != num_windows:
-                raise ShapeError(f"the context has {len(context)} values, but the unit has {num_windows} windows")
-            spread = context.unsqueeze(1).expand(*h.shape[:2], *context.shape[1:])
-            rows.append(spread.flatten(0, 1))
-        # without a kernel the steps are those of the source, which others read, too
-        f = call(self.nonlinearity, rows)[0] if self.kernel is None else over_time(self.nonlinearity, *rows)
+            rows.append(context.unsqueeze(1).expand(*h.shape[:2], *context.shape[1:]).flatten(0, 1))
+        f = self._map(self.nonlinearity, rows)
         return f.reshape(*h.shape[:2], *f.shape[1:]).expand(num_windows, num_steps, *f.shape[1:])
 
+    def _map(self, nonlinearity: nn.Module, rows: list[Tensor]) -> Tensor:
+        # without a kernel the steps are those of the source, which others read, too
+        return call(nonlinearity, rows)[0] if self.kernel is None else over_time(nonlinearity, *rows)
+
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
-        return (f, None) if self.discretizer is None else self.discretizer(f, self._length, state)
-
-
-def _flags(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
-    """For each step True, False, or a flag a sample `(B,)`."""
-    if opens is None:
-        raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
-    if len(opens) != len(x):
-        raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
-    if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
-        raise ShapeError(
-            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {opens.dtype} "
-            f"{tuple(opens.shape)}"
-        )
-    if opens.ndim == 1:
-        return opens.tolist()
-    # a step at which no sample opens a window is cheaper without a mask
-    return [row if some else False for row, some in zip(opens.unbind(0), opens.any(1).tolist(), strict=True)]
+        if self.discretizer is None:
+            return f, None
+        return self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
 
 
 def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:

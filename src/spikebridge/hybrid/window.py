@@ -140,7 +140,9 @@ class Sliding(Window):
 
     def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
         position = 0 if state is None else state.position
-        flags = [(position + t) % self.length == 0 for t in range(num_steps)]
+        opening = range(-position % self.length, num_steps, self.length)
+        flags = [False] * num_steps
+        flags[opening.start :: self.length] = [True] * len(opening)
         return flags, RunningState((position + num_steps) % self.length)
 
     def clock(self, source: Clock) -> Clock:

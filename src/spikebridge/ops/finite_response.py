@@ -31,7 +31,9 @@ def finite_response(
         >>> finite_response(x, torch.tensor([1.0, 0.5]), before).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
         [4.0, 1.5]
     """
-    response: Tensor = _FiniteResponse.apply(x, taps, before if before is not None and len(before) else None)
+    if before is not None:
+        before = before.expand(-1, *x.shape[1:]) if len(before) else None
+    response: Tensor = _FiniteResponse.apply(x, taps, before)
     return response
 
 

@@ -1,7 +1,7 @@
 """Leaky sums over a whole sequence, with gradients: the scheme of a neuron that never fires."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -18,23 +18,25 @@ from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
 from spikebridge.ops.sequence import SINGLE, refuse_second_derivative, run_sequence
 
+# 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
+Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
 SMALL_STEP = 4096  # numbers
 SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
 
 
 def leaky_sum(
     x: Float[Tensor, "T B *N"],
-    start: Float[Tensor, "B *N"],
+    start: Float[Tensor, "B ..."] | None,
     decay: Value = 1.0,
-    goes_on: Float[Tensor, "T #B ..."] | None = None,
+    restarts: Restarts | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, to the bit as step by step.
 
     Args:
         x: the signal, T >= 1, one that `sequence.serves`.
-        start: the sum before the first step.
+        start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step, 0 to 1.
-        goes_on: 0 at steps that begin anew and else 1; None where none does.
+        restarts: where it begins anew; None where it never does.
 
     Returns:
         The sums, and the last one in memory of its own.
@@ -45,15 +47,16 @@ def leaky_sum(
         >>> sums.flatten().tolist(), last.item()
         ([1.0, 1.5, 1.75], 1.75)
     """
-    if goes_on is not None and _is_plain(x, start, decay):
-        sums = _sum_of_stretches(x, start, decay, goes_on)
+    if isinstance(restarts, bytes) or (restarts is None and runs_in_one_pass(x, decay)):
+        return sums_of(x, start, decay, restarts)
+    start = torch.zeros_like(x[0]) if start is None else start.expand(x.shape[1:])
+    if restarts is not None and _is_plain(x, start, decay):
+        sums = _sum_of_stretches(x, start, decay, restarts)
         return sums, sums[-1].clone()
-    if goes_on is None and runs_in_one_pass(x, decay):
-        return sums_of(x, start, decay)
     # in C a decay of its own for every step and neuron would be spread over the batch first
-    spread = goes_on is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
+    spread = restarts is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
-        sums, end = run_sequence(Scheme(), x, Memory(start), Values(_left(decay, goes_on)))
+        sums, end = run_sequence(Scheme(), x, Memory(start), Values(_left(decay, restarts)))
     return sums, end.v
 
 
@@ -69,8 +72,10 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
         1.75
     """
+    if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
+        return x.sum(0)
     native = native_sums.serves(x, decay)
-    if is_number(decay, 1) and (not native or x.numel() < SMALL_SUM or wants_gradients(x)):
+    if is_number(decay, 1) and not native:
         return x.sum(0)
     # a number's gradient is one product, which PyTorch begins sooner than the native steps
     if not native or (wants_gradients(x) and not isinstance(decay, Tensor)):
@@ -83,7 +88,7 @@ def sum_of_sums(
     inner: Float[Tensor, "B *N"],
     outer: Float[Tensor, "B *N"],
     decay: Value,
-    goes_on: Float[Tensor, "T #B ..."] | None = None,
+    restarts: Float[Tensor, "T #B ..."] | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
     """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
 
@@ -92,7 +97,7 @@ def sum_of_sums(
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
-        goes_on: 0 at steps that begin anew and else 1; None where none does.
+        restarts: where both begin anew; None where they never do.
 
     Returns:
         `z` at all steps, and the last `f` and `z`.
@@ -103,11 +108,11 @@ def sum_of_sums(
         >>> z.flatten().tolist()  # of 1, 2, 3
         [1.0, 3.0, 6.0]
     """
-    if goes_on is not None and _is_plain(x, inner, decay):
-        f = _sum_of_stretches(x, inner, decay, goes_on)
-        z = _sum_of_stretches(f, outer, decay, goes_on)
+    if restarts is not None and _is_plain(x, inner, decay):
+        f = _sum_of_stretches(x, inner, decay, restarts)
+        z = _sum_of_stretches(f, outer, decay, restarts)
         return z, f[-1].clone(), z[-1].clone()
-    left = _left(decay, goes_on)
+    left = _left(decay, restarts)
     z, end = run_sequence(Scheme(), x, Memory(outer, inner), Values(left, decay_syn=left))
     return z, end.i if end.i is not None else inner, end.v
 
@@ -141,8 +146,8 @@ def prefers_windows(x: Tensor) -> bool:
     return x[0].numel() <= SMALL_STEP or choose(Scheme(), x) is not IN_PYTORCH
 
 
-def _left(decay: Value, goes_on: Tensor | None) -> Value:
-    return decay if goes_on is None else decay * goes_on
+def _left(decay: Value, restarts: Tensor | None) -> Value:
+    return decay if restarts is None else decay * (1 - restarts)
 
 
 def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
@@ -154,10 +159,10 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
     return choose(Scheme(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
 
 
-def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, goes_on: Tensor) -> Tensor:
+def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, restarts: Tensor) -> Tensor:
     sums, before, left = room_for(x.shape, x), start, torch.empty_like(start)
     factor, decays = (1.0, decay) if isinstance(decay, Tensor) else (decay, None)
-    for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), goes_on.unbind(0), strict=True):
+    for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), (1 - restarts).unbind(0), strict=True):
         if decays is not None:
             before = torch.mul(before, decays, out=left)
         # the flag is 0 or 1, so that nothing is lost where product and sum are one operation

@@ -55,7 +55,7 @@ def serves(scheme: Scheme, x: Tensor) -> bool:
     """
     return (
         x.dtype == torch.float32
-        and x.device.type == "cpu"
+        and x.is_cpu
         and x.numel() > 0
         and (scheme.surrogate is None or _number_of(scheme.surrogate) is not None)
         and available()
@@ -96,7 +96,7 @@ def forward_steps(
     held: list[object] = []
     plan = _plan(scheme, groups, x, values, _chunk(x, pool), held, whole=pool is not None)
     signals = [_signal(signal, groups) for signal in (x, y if pool is None else None, kept)]
-    job = Forward(plan, *signals, *map(_at, (*start, *end)))
+    job = Forward(plan, *signals, *map(at, (*start, *end)))
     if pool is not None:
         job.pooling = _pooling(y, x, groups, pool)
     run("spikebridge_forward", job)
@@ -125,7 +125,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
     if histories and pool is None:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
     plan = _plan(scheme, groups, v, values, chunk, held, whole=pool is not None)
-    pointers = [_at(rows.get(name)) for rows in (first, last) for name in Memory._fields]
+    pointers = [at(rows.get(name)) for rows in (first, last) for name in Memory._fields]
     job = Backward(plan, _signal(x, groups), _signal(v, groups), *pointers)
     if grad_y is not None and pool is None:
         _point_to_rows(job.grad_y, grad_y, groups, held)
@@ -133,7 +133,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
         grad_y = groups.dense(grad_y)
         job.pooling = _pooling(grad_y, v, groups, pool)
     job.grad_x = _signal(grad_x, groups)
-    job.grad_v, job.grad_i, job.grad_a = (_at(grads.get(name)) for name in Memory._fields)
+    job.grad_v, job.grad_i, job.grad_a = (at(grads.get(name)) for name in Memory._fields)
     sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
     run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
@@ -170,7 +170,7 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """
     groups = groups_of(y)
     x = groups.dense(x)
-    job = Respond(plan_of(len(y), groups, CHUNK), _signal(x, groups), _signal(y, groups))
+    job = Respond(plan_of(len(y), groups, CHUNK, torch.get_num_threads()), _signal(x, groups), _signal(y, groups))
     job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
     if taps[0].numel() == 1:
         numbers, job.taps.step = taps.detach().contiguous(), 1
@@ -188,7 +188,8 @@ def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
         raise MemoryError("the native steps found no memory to work in")
 
 
-def _at(tensor: Tensor | None) -> int | None:
+def at(tensor: Tensor | None) -> int | None:
+    """Where the numbers of a tensor stand."""
     return None if tensor is None else tensor.data_ptr()
 
 
@@ -215,11 +216,11 @@ def _plan(
     return plan
 
 
-def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int | None = None, whole: bool = False) -> Plan:
-    """The plan for a signal, as yet without a neuron: `chunk` columns at once at most, or just as many."""
+@lru_cache(maxsize=256)
+def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> Plan:
+    """The plan for a signal, without a neuron: `chunk` columns at once at most, or just as many. Nobody changes it."""
     plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
     team, num_columns = library().team, groups.number * groups.num_columns
-    threads = torch.get_num_threads() if threads is None else threads
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
     plan.team = team
     if not whole:
@@ -233,7 +234,7 @@ def _plan_of_numbers(
     scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
-    plan = plan_of(num_steps, groups, chunk, threads, whole)
+    plan = Plan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
     plan.reset = _reset(scheme, values)
     plan.through_reset = not scheme.detach_reset
     plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)

@@ -139,6 +139,8 @@ def groups_of(signal: Tensor) -> Groups:
         >>> groups_of(windows)
         Groups(number=4, num_columns=100)
     """
+    if signal.is_contiguous():
+        return Groups(1, signal.shape[1:].numel())
     num_columns = signal.shape[2:].numel()
     if num_columns < FEWEST_COLUMNS or _is_dense(signal, 1) or not _is_dense(signal, 2):
         return Groups(1, signal.shape[1:].numel())

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops._native"
-VERSION = 6  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 7  # SPIKEBRIDGE_VERSION of native.h
 NUM_VALUES = 9  # those of `Values`, and BASE
 
 
@@ -101,10 +101,11 @@ class LeakySum(ctypes.Structure):
         ("plan", Plan),
         ("form", ctypes.c_int64),
         *[(name, Signal) for name in ("x", "y")],
-        *[(name, ctypes.c_void_p) for name in ("first", "second")],
+        *[(name, ctypes.c_void_p) for name in ("start_first", "start_second", "first", "second")],
         *[(name, Value) for name in ("decay", "factor")],
         ("before", Signal),
         ("start", ctypes.c_void_p),
+        ("anew", ctypes.c_char_p),
     ]
 
 

@@ -1,7 +1,10 @@
 """Sums without a neuron in plain C, where the installation has it: a signal is read and written once."""
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import cast
 
+import torch
 from torch import Tensor
 
 from spikebridge.ops import native
@@ -25,11 +28,16 @@ class Form(IntEnum):
     ALPHA_BACKWARD = 8
 
 
+BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
+NEVER_FIRES = Scheme()
+CHUNK = 2048  # columns; memory is one row or two, and long rows are read while the next are asked for
+
+
 def serves(x: Tensor, *numbers: Value) -> bool:
     """Whether plain C can run sums of a signal: float32 on a CPU, with numbers that are the same at all steps."""
     return (
         not is_without_native()
-        and native.serves(Scheme(), x)
+        and native.serves(NEVER_FIRES, x)
         and not any(isinstance(n, Tensor) and n.ndim == x.ndim and len(n) > 1 for n in numbers)
     )
 
@@ -42,46 +50,51 @@ def keeps_its_place(x: Tensor) -> bool:
 def run(
     form: Form,
     groups: Groups,
-    x: Tensor,
+    x: Tensor | None,
     y: Tensor | None,
-    first: Tensor,
+    first: Tensor | None,
     second: Tensor | None = None,
     *,
+    start: Sequence[Tensor | None] = (),
     decay: Value = 1.0,
     factor: Value = 1.0,
-    backwards: bool = False,
-    found: tuple[Tensor, Tensor] | None = None,
+    found: tuple[Tensor, Tensor | None] | None = None,
+    anew: bytes | None = None,
 ) -> None:
     """All steps of a form.
 
     Args:
         form: which one.
         groups: the rows of a step.
-        x: the signal `(T, B, *N)`.
+        x: the signal `(T, B, *N)`; None for zeros.
         y: memory for what is given, `(T, B, *N)`, in which those rows are dense; None for nothing.
-        first: what is remembered, `(B, *N)`, dense; written in place.
+        first: memory for what is remembered in the end, `(B, *N)`, dense; None where nobody wants it.
         second: the same, for forms with two.
+        start: what is remembered in the beginning, dense, first and second; None for zeros.
         decay: d of native.h.
         factor: k of native.h.
-        backwards: begin with the last step.
         found: the sums, and the one before the first, for the slope of a sum.
+        anew: a flag a step, 1 where there are zeros before it.
     """
+    given = cast(Tensor, y if x is None else x)
     held: list[object] = []
-    job = LeakySum(native.plan_of(len(x), groups, native.CHUNK), form, _signal(x, groups, held, backwards))
-    if y is not None:
-        job.y = _signal(y, groups, held, backwards)
-    job.first = first.data_ptr()
-    if second is not None:
-        job.second = second.data_ptr()
+    backwards = form in BACKWARDS
+    plan = native.plan_of(len(given), groups, CHUNK, torch.get_num_threads())
+    job = LeakySum(plan, form, _signal(x, groups, held, backwards), _signal(y, groups, held, backwards))
+    job.start_first, job.start_second = (native.at(m) for m in (*start, None, None)[:2])
+    job.first, job.second = native.at(first), native.at(second)
     if found is not None:
-        sums, start = found
-        job.before, job.start = _signal(sums[:-1], groups, held, backwards), start.data_ptr()
+        sums, before = found
+        job.before, job.start = _signal(sums[:-1], groups, held, backwards), native.at(before)
+    job.anew = anew
     for place, value in ((job.decay, decay), (job.factor, factor)):
-        native.point(place, value, x, groups, held)
+        native.point(place, value, given, groups, held)
     native.run("spikebridge_sum", job)
 
 
-def _signal(signal: Tensor, groups: Groups, held: list[object], backwards: bool) -> Signal:
+def _signal(signal: Tensor | None, groups: Groups, held: list[object], backwards: bool) -> Signal:
+    if signal is None:
+        return Signal()
     if signal.stride(0) == 0:
         row = signal[0].contiguous()
         held.append(row)

@@ -3,13 +3,14 @@
 All of them are linear, so a gradient is a sum of the same kind, from the last step to the first.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.native_layout import groups_of, shape_of
+from spikebridge.ops.native_layout import Groups, groups_of, shape_of
 from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
 from spikebridge.ops.scheme import Value
 from spikebridge.ops.sequence import refuse_second_derivative
@@ -23,46 +24,54 @@ def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
 
 
 def sums_of(
-    x: Float[Tensor, "T B *N"], start: Float[Tensor, "B *N"], decay: Value = 1.0
+    x: Float[Tensor, "T B *N"], start: Float[Tensor, "B ..."] | None, decay: Value = 1.0, anew: bytes | None = None
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, and the last of them in memory of its own.
 
     Args:
         x: a signal that `runs_in_one_pass`.
-        start: the sum before the first step.
+        start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`, which may be trained.
+        anew: a flag a step, 1 where there is nothing before it; None where none is.
     """
-    y, last = _all(Form.SUM, x, decay, 1.0, start)
+    y, last = _all(Form.SUM, x, decay, 1.0, anew, start)
     return y, last
 
 
 def means_of(
-    x: Float[Tensor, "T B *N"], total: Float[Tensor, "B *N"], num_steps: Value
+    x: Float[Tensor, "T B *N"], total: Float[Tensor, "B ..."] | None, num_steps: Value, anew: bytes | None = None
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """The mean of all steps so far, and the sum of all.
 
     Args:
         x: a signal that `runs_in_one_pass`.
-        total: the sum before the first step.
+        total: the sum before the first step, as there.
         num_steps: over how many steps, a number or `(B, 1, ...)`.
+        anew: as in `sums_of`.
     """
-    y, last = _all(Form.MEAN, x, 1.0, num_steps, total)
+    y, last = _all(Form.MEAN, x, 1.0, num_steps, anew, total)
     return y, last
 
 
 def alphas_of(
-    x: Float[Tensor, "T B *N"], first: Float[Tensor, "B *N"], second: Float[Tensor, "B *N"], decay: Value, rise: Value
+    x: Float[Tensor, "T B *N"],
+    first: Float[Tensor, "B *N"] | None,
+    second: Float[Tensor, "B *N"] | None,
+    decay: Value,
+    rise: Value,
+    anew: bytes | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
     """`second = decay (second + first)`, given `rise` times, and then `first = decay first + x`; and the last of both.
 
     Args:
         x: a signal that `runs_in_one_pass`.
-        first: before the first step.
-        second: before the first step.
+        first: before the first step; None for nothing.
+        second: before the first step; None for nothing.
         decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, which nobody trains.
         rise: the same.
+        anew: as in `sums_of`.
     """
-    y, first, second = _all(Form.ALPHA, x, decay, rise, first, second)
+    y, first, second = _all(Form.ALPHA, x, decay, rise, anew, first, second)
     return y, first, second
 
 
@@ -74,38 +83,45 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *
         decay: as in `sums_of`.
     """
     if not wants_gradients(x, decay):
-        return _last(x, decay, None)
+        return _last(x, groups_of(x), decay, None)
     last: Tensor = _Last.apply(x, torch.as_tensor(decay))
     return last
 
 
-def wants_gradients(*values: Value) -> bool:
+def wants_gradients(*values: Value | None) -> bool:
     """Whether a gradient goes to one of some values."""
     return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
-def _all(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
+def _all(
+    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+) -> tuple[Tensor, ...]:
     """All steps, and what is remembered after them."""
-    way = _OnePass.apply if wants_gradients(x, decay, *start) else _forward
-    found: tuple[Tensor, ...] = way(form, x, decay, factor, *start)
+    memory = [None if m is None else m.expand(x.shape[1:]) for m in start]
+    way = _OnePass.apply if wants_gradients(x, decay, *memory) else _forward
+    found: tuple[Tensor, ...] = way(form, x, decay, factor, anew, *memory)
     return found
 
 
-def _forward(form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
+def _forward(
+    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+) -> tuple[Tensor, ...]:
     groups = groups_of(x)
     y = groups.room_for(x, x)
-    memory = [_own(m) for m in start]
-    run(form, groups, x, y, *memory, decay=decay, factor=factor)
+    memory = [torch.empty(x.shape[1:]) for _ in start]
+    run(form, groups, x, y, *memory, start=_dense(start), decay=decay, factor=factor, anew=anew)
     return y, *memory
 
 
 class _OnePass(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, *start: Tensor) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like = form, shape_of(x)
+    def forward(
+        ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        ctx.form, ctx.like, ctx.groups, ctx.anew = form, shape_of(x), groups_of(x), anew
         ctx.set_materialize_grads(False)
-        y, *memory = _forward(form, x, decay, factor, *start)
-        found = (y, _own(start[0])) if ctx.needs_input_grad[2] else (None, None)
+        y, *memory = _forward(form, x, decay, factor, anew, *start)
+        found = (y, start[0]) if ctx.needs_input_grad[2] else (None, None)
         ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)], *found)
         ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
         return y, *memory
@@ -113,23 +129,30 @@ class _OnePass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *grads_last: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
-        some = next((g for g in (grad, *grads_last) if g is not None), None)
-        if some is None:
-            return (None,) * (4 + len(grads_last))
-        *tensors, sums, start = ctx.saved_tensors
+        if grad is None and all(g is None for g in grads_last):
+            return (None,) * (5 + len(grads_last))
+        *tensors, sums, before = ctx.saved_tensors
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
-        if grad is None:
-            grad = some.new_zeros(()).expand(ctx.like.shape)
-        memory = [some.new_zeros(ctx.like.shape[1:]) if g is None else _own(g) for g in grads_last]
-        groups = groups_of(ctx.like)
-        grad_x = groups.room_for(ctx.like, some)
+        groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
+        grad_x = groups.room_for(like, next(g for g in (grad, *grads_last) if g is not None))
+        memory = [torch.empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[5:]]
         if sums is None:
-            run(BACKWARD[ctx.form], groups, grad, grad_x, *memory, decay=decay, factor=factor, backwards=True)
-            return None, grad_x, None, None, *memory
-        slope, found = some.new_zeros(ctx.like.shape[1:]), (sums, start)
+            run(
+                BACKWARD[ctx.form],
+                groups,
+                grad,
+                grad_x,
+                *memory,
+                start=start,
+                decay=decay,
+                factor=factor,
+                anew=ctx.anew,
+            )
+            return None, grad_x, None, None, None, *memory
+        slope, found = torch.empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
-        run(form, groups, grad, grad_x, memory[0], slope, decay=decay, backwards=True, found=found)
-        return None, grad_x, _summed(slope, decay), None, *memory
+        run(form, groups, grad, grad_x, memory[0], slope, start=start, decay=decay, found=found, anew=ctx.anew)
+        return None, grad_x, _summed(slope, decay), None, None, *memory
 
 
 class _Last(torch.autograd.Function):
@@ -137,10 +160,10 @@ class _Last(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
-        slope = x.new_zeros(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like = shape_of(x)
+        slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
+        ctx.like, ctx.groups = shape_of(x), groups_of(x)
         ctx.save_for_backward(slope, decay)
-        return _last(x, decay, slope)
+        return _last(x, ctx.groups, decay, slope)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -148,17 +171,16 @@ class _Last(torch.autograd.Function):
         slope, decay = ctx.saved_tensors
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
-            groups, nothing = groups_of(ctx.like), grad.new_zeros(()).expand(ctx.like.shape)
-            grad_x = groups.room_for(ctx.like, grad)
-            run(Form.SUM_BACKWARD, groups, nothing, grad_x, _own(grad), decay=decay, backwards=True)
+            grad_x = ctx.groups.room_for(ctx.like, grad)
+            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
         if slope is not None:
             grad_decay = _summed(grad * slope, decay)
         return grad_x, grad_decay
 
 
-def _last(x: Tensor, decay: Value, slope: Tensor | None) -> Tensor:
-    last = x.new_zeros(x.shape[1:])
-    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups_of(x), x, None, last, slope, decay=decay)
+def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
+    last = torch.empty(x.shape[1:])
+    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
     return last
 
 
@@ -167,5 +189,5 @@ def _summed(slope: Tensor, decay: Tensor) -> Tensor:
     return slope.sum_to_size(decay.shape[max(0, decay.ndim - slope.ndim) :]).reshape(decay.shape)
 
 
-def _own(memory: Tensor) -> Tensor:
-    return memory.clone(memory_format=torch.contiguous_format)
+def _dense(memory: Iterable[Tensor | None]) -> list[Tensor | None]:
+    return [None if m is None else m.contiguous() for m in memory]

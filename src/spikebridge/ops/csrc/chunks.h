@@ -3,6 +3,7 @@
 #define SPIKEBRIDGE_CHUNKS_H
 
 #include <stddef.h>
+#include <string.h>
 
 #include "native.h"
 
@@ -65,6 +66,16 @@ static inline void fill(float *row, float number, int64_t n)
 {
     for (int64_t c = 0; c < n; c++)
         row[c] = number;
+}
+
+/* A row that a chunk begins with and changes as it goes: a copy, or zeros. */
+static inline float *begin(float *row, const float *as, const Chunk *chunk)
+{
+    if (as == NULL)
+        fill(row, 0.0f, chunk->num_columns);
+    else
+        memcpy(row, as + place(chunk), (size_t)chunk->num_columns * sizeof(float));
+    return row;
 }
 
 /* A value at step t as a row: the caller's own, or its number in each column of `filled`; or, without that, the number. */

@@ -1,7 +1,5 @@
 /* Whole sequences in chunks of columns: a chunk runs through all its steps while its memory stays near the processor. */
 
-#include <string.h>
-
 #include "chunks.h"
 #include "step.h"
 
@@ -69,16 +67,6 @@ static float *windows_at(const Pooling *pooling, const Chunk *chunk, int64_t t)
     const int64_t row = chunk->first / chunk->plan->chunk;
     const Signal *pooled = &pooling->pooled;
     return pooled->at + t * pooled->step + chunk->group * pooled->group + row * pooled_columns(pooling);
-}
-
-/* A row that a chunk begins with and changes as it goes: a copy, or zeros. */
-static float *begin(float *row, const float *as, const Chunk *chunk)
-{
-    if (as == NULL)
-        fill(row, 0.0f, chunk->num_columns);
-    else
-        memcpy(row, as + place(chunk), (size_t)chunk->num_columns * sizeof(float));
-    return row;
 }
 
 enum { FORWARD_ROWS = NUM_VALUES + 2 };

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Goes up with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 6
+#define SPIKEBRIDGE_VERSION 7
 
 /* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
@@ -96,7 +96,7 @@ enum {
     SUM, /* first = d first + x, which is given */
     SUM_BACKWARD,
     SUM_BACKWARD_AND_SLOPE, /* the same; second is the gradient of d in each column */
-    LAST,           /* the same sum, and nothing is given */
+    LAST,           /* the same sum from zeros, and nothing is given */
     LAST_AND_SLOPE, /* the same; second is the derivative of first by d */
     MEAN,           /* first = first + x, given over the number of steps, of which k were before */
     MEAN_BACKWARD,
@@ -105,15 +105,17 @@ enum {
     NUM_FORMS
 };
 
-/* Memory is in place: before, then after. */
+/* Memory before the first step that is run, NULL for zeros, and after the last, NULL where not wanted. */
 typedef struct {
     Plan plan; /* of its numbers none is read */
     int64_t form;
-    Signal x, y;
+    Signal x, y; /* x may be nothing, for zeros */
+    const float *start_first, *start_second;
     float *first, *second;
     Value decay, factor; /* of the first step, and so of all */
-    Signal before;       /* for the slope of a sum: the sums one step before, which the last step finds in start */
-    float *start;
+    Signal before;       /* for the slope of a sum: the sums one step before, which the first step finds in `start` */
+    const float *start;  /* NULL for zeros */
+    const unsigned char *anew; /* a flag a step of the signal: whether its memory before is zeros; NULL where none is */
 } LeakySum;
 
 int spikebridge_version(void);

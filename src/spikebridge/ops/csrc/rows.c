@@ -60,7 +60,7 @@ static inline int64_t ask(const float *const *soon, int64_t from, int64_t num_co
 /* A row in scratch memory: rows that stand at the same place of a page are in each other's way in the nearest cache. */
 static float *copy_of(const float *row, Chunk *chunk)
 {
-    return row == NULL ? NULL : memcpy(take_row(chunk), row, (size_t)chunk->num_columns * sizeof(float));
+    return memcpy(take_row(chunk), row, (size_t)chunk->num_columns * sizeof(float));
 }
 
 /* The same of a value, where all steps have one. */
@@ -71,6 +71,37 @@ static float *as_row(const Value *value, Chunk *chunk)
     float *row = take_row(chunk);
     fill(row, *value->at, chunk->num_columns);
     return row;
+}
+
+/* Whether the sums of a step of the signal begin with nothing before them. */
+static inline int begins_anew(const LeakySum *job, int64_t t)
+{
+    return job->anew != NULL && t >= 0 && job->anew[t] != 0;
+}
+
+/* The step at which the sums of a step began, or the first of all. */
+static inline int64_t beginning(const LeakySum *job, int64_t t)
+{
+    if (job->anew == NULL)
+        return 0;
+    while (t > 0 && !job->anew[t])
+        t--;
+    return t;
+}
+
+/* A slope is no memory: it is summed over all steps. */
+static inline void forget(const SumRow *row, int form)
+{
+    fill(row->first, 0.0f, row->num_columns);
+    if (form == ALPHA || form == ALPHA_BACKWARD)
+        fill(row->second, 0.0f, row->num_columns);
+}
+
+/* Gives a row out where somebody wants it. */
+static inline void give(float *memory, const float *row, const Chunk *chunk)
+{
+    if (memory != NULL)
+        memcpy(memory + place(chunk), row, (size_t)chunk->num_columns * sizeof(float));
 }
 
 /* What is written past the caches goes there LANES numbers at once: best a whole line. */

@@ -9,8 +9,8 @@ INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
     const float *restrict before = row->before;
     float *restrict y = row->y, *restrict first = row->first, *restrict second = row->second;
     const float one_decay = *decays, one_factor = *factors, steps = row->steps;
-    EACH_COLUMN(row)
-    {
+    INDEPENDENT
+    for (int64_t c = 0; c < row->num_columns; c++) {
         const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
         const float f = first[c];
         if (form == SUM) {
@@ -55,9 +55,7 @@ INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     for (; c + MANY * LANES <= n; c += MANY * LANES) {
         Lanes first[MANY], second[MANY], decay[MANY];
         for (int k = 0; k < MANY; k++) {
-            first[k] = *(Lanes *)(firsts + c + k * LANES);
-            if (form == LAST_AND_SLOPE)
-                second[k] = *(Lanes *)(seconds + c + k * LANES);
+            first[k] = second[k] = (Lanes){0};
             if (rows)
                 decay[k] = *(const Lanes *)(decays + c + k * LANES);
             else
@@ -80,13 +78,37 @@ INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
         }
     }
 #endif
-    for (; c < n; c++)
+    for (; c < n; c++) {
+        const float decay = rows ? decays[c] : *decays;
+        float first = 0.0f, second = 0.0f;
         for (int64_t t = 0; t < num_steps; t++) {
-            const float decay = rows ? decays[c] : *decays;
-            if (form == LAST_AND_SLOPE)
-                seconds[c] = seconds[c] * decay + firsts[c];
-            firsts[c] = firsts[c] * decay + x[t * step + c];
+            second = second * decay + first;
+            first = first * decay + x[t * step + c];
         }
+        firsts[c] = first;
+        if (form == LAST_AND_SLOPE)
+            seconds[c] = second;
+    }
+}
+
+/* The columns from a certain one on, as many as a piece has, while those of the next step are asked for. */
+INLINE void NAME(sums_piece)(const SumRow *all, int64_t from, int64_t size, const int rows, const int form, const int past)
+{
+    float given[PIECE];
+    SumRow row = *all;
+    row.num_columns = size;
+    row.x += from, row.first += from, row.second += from;
+    if (form == SUM_BACKWARD_AND_SLOPE)
+        row.before += from;
+    if (rows)
+        row.decay += from, row.factor += from;
+    row.y = past ? given : all->y + from;
+    for (int k = 0; k < 2; k++)
+        if (all->soon[k] != NULL)
+            fetch(all->soon[k] + from, size);
+    NAME(sums_row)(&row, rows, form);
+    if (past)
+        NAME(write_past_caches)(all->y + from, given, size);
 }
 
 INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
@@ -96,34 +118,42 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
         return;
     }
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns;
-    const int past = is_large(&job->plan);
-    float *y_row = take_row(chunk);
-    SumRow row = {.num_columns = n, .decay = row_at(&job->decay, chunk, 0, NULL)};
-    row.factor = row_at(&job->factor, chunk, 0, NULL);
-    if (rows) {
-        row.decay = as_row(&job->decay, chunk);
-        row.factor = as_row(&job->factor, chunk);
-    }
-    float *first = in_memory(job->first, chunk), *second = in_memory(job->second, chunk);
-    row.first = copy_of(first, chunk);
-    row.second = copy_of(second, chunk);
+    const int past = is_large(&job->plan), means = form == MEAN || form == MEAN_BACKWARD;
+    const int backwards = form != SUM && form != MEAN && form != ALPHA;
+    float *zeros = take_row(chunk);
+    fill(zeros, 0.0f, n);
+    const float *factor = rows ? as_row(&job->factor, chunk) : row_at(&job->factor, chunk, 0, NULL);
+    SumRow row = {.num_columns = n, .first = begin(take_row(chunk), job->start_first, chunk)};
+    row.second = begin(take_row(chunk), job->start_second, chunk);
+    row.decay = rows ? as_row(&job->decay, chunk) : row_at(&job->decay, chunk, 0, NULL);
+    int64_t from = backwards ? beginning(job, num_steps - 1) : 0;
     for (int64_t t = 0; t < num_steps; t++) {
-        float *y = row_of(&job->y, chunk, t);
-        row.x = row_of(&job->x, chunk, t);
+        const int64_t now = backwards ? num_steps - 1 - t : t;
+        if (!backwards && begins_anew(job, now)) {
+            forget(&row, form);
+            from = now;
+        }
+        row.x = job->x.at == NULL ? zeros : row_of(&job->x, chunk, t);
         row.soon[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
         if (form == SUM_BACKWARD_AND_SLOPE) {
-            row.before = t + 1 < num_steps ? row_of(&job->before, chunk, t) : in_memory(job->start, chunk);
-            row.soon[1] = t + 2 < num_steps ? row_of(&job->before, chunk, t + 1) : NULL;
+            const float *start = job->start == NULL ? zeros : job->start + place(chunk);
+            row.before = now > 0 ? row_of(&job->before, chunk, t) : start;
+            if (begins_anew(job, now))
+                row.before = zeros;
+            row.soon[1] = now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
         }
-        row.y = past ? y_row : y;
-        row.steps = (float)(form == MEAN_BACKWARD ? num_steps - t : t + 1);
-        NAME(sums_row)(&row, rows, form);
-        if (past)
-            NAME(write_past_caches)(y, y_row, n);
+        row.y = row_of(&job->y, chunk, t);
+        row.factor = means && begins_anew(job, from) ? zeros : factor; /* no steps were before */
+        row.steps = (float)(now - from + 1);
+        for (int64_t c = 0; c < n; c += PIECE)
+            NAME(sums_piece)(&row, c, n - c < PIECE ? n - c : PIECE, rows, form, past);
+        if (backwards && begins_anew(job, now)) {
+            forget(&row, form);
+            from = beginning(job, now - 1);
+        }
     }
-    memcpy(first, row.first, (size_t)n * sizeof(float));
-    if (second != NULL)
-        memcpy(second, row.second, (size_t)n * sizeof(float));
+    give(job->first, row.first, chunk);
+    give(job->second, row.second, chunk);
 }
 
 #define SUMS(rows, form) \
