@@ -29,8 +29,8 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scor
     assert there.sum() == len(plain["is_there"])
     assert 0.3 < (~there).sum() / there.sum() < 0.7
     side = some["now"].shape[-1]
-    middle = some["box"][:, :2] + some["box"][:, 2:] / 2
-    # the sample's middle is the believed place: that of the target, or one that is not its
+    middle = sum(some[name][:, :2] + some[name][:, 2:] / 2 for name in ("box", "box_before")) / 2
+    # the sample's middle is that of the two places of the target, or one that is not its
     torch.testing.assert_close(middle, torch.full_like(middle, side / 2), atol=1e-3, rtol=0)
     shows = some["box_before"][~there]
     torch.testing.assert_close(shows, some["box"][~there])
@@ -52,6 +52,18 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part
     same = rows["told"] == rows["told"][-1]
     assert (batch["told"][same] == batch["told"][-1]).all()
     assert (batch["box_told"][same] == batch["box_told"][-1]).all()
+
+
+def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.Part]) -> None:
+    found = sensing_finding.sightings(parts, lost=0.0)
+    assert len(found) == 2 * len(found.pairs)
+    batch = everything(found)
+    forwards, backwards = ({name: x[i::2] for name, x in batch.items()} for i in (0, 1))
+    for name, other in (("now", "before"), ("before", "now"), ("box", "box_before"), ("box_before", "box")):
+        assert (backwards[name] == forwards[other]).all()
+    assert (backwards["events"] == forwards["events"].flip(1)).all()
+    assert (backwards["events"] != forwards["events"]).any()
+    assert (forwards["box"] != forwards["box_before"]).any()
 
 
 def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:

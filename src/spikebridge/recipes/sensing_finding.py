@@ -22,7 +22,6 @@ from torch import Tensor
 from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing_crops import Reader
 from spikebridge.networks.sensing_finding import Finder, Found
 from spikebridge.networks.sensing_sights import SIDE, resampled, sight_side
 from spikebridge.networks.tracking_losses import box_overlap, map_presence
@@ -48,39 +47,59 @@ _OUT_OF_SIGHT = 2.0  # sizes of the target from its middle
 _TRIES = 20
 
 
-class Looked(NamedTuple):
-    """Which frames are looked at together: the newest, the one before, and the told one; and around which box."""
+class Look(NamedTuple):
+    """One way to look at a pair of frames.
 
-    now: int
-    before: int
+    Args:
+        told: the frame in which the box was told.
+        is_backwards: in time: the earlier frame is the new one.
+        is_there: the target.
+    """
+
     told: int
-    here: NDArray[np.float64]
+    is_backwards: bool
     is_there: bool
+
+
+class Pair(NamedTuple):
+    """Two frames, the box around which they are cut, and how they are looked at."""
+
+    earlier: int
+    later: int
+    around: NDArray[np.float64]
+    looks: tuple[Look, ...]
 
 
 class Sightings:
     """Samples for a finder.
 
-    Many share a told picture, and clips have no events at all: each told picture, and silence, lie in memory once.
+    Many share their pictures, and clips have no events at all: each picture, and silence, lie in memory once.
 
     Args:
-        rows: what each sample has of its own, and the numbers of its `told` and `events`.
+        rows: what each sample has of its own, the numbers of its `pair`, `events` and `told`, and `is_backwards`.
+        pairs: the earlier and the later of two frames.
+        events: between two frames, ON and OFF; the first ones are none.
         told: pictures in which a box was told.
-        events: between two frames; the first ones are none.
     """
 
-    def __init__(self, rows: Batches, told: Tensor, events: Tensor) -> None:
+    def __init__(self, rows: Batches, pairs: Tensor, events: Tensor, told: Tensor) -> None:
         self.rows = rows
-        self.told = told
+        self.pairs = pairs
         self.events = events
+        self.told = told
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, indices: Int[Tensor, "n"]) -> dict[str, Tensor]:
         """The samples of these numbers, in this order."""
-        batch = self.rows.select(indices)
-        return {**batch, "told": self.told[batch["told"]], "events": self.events[batch["events"]]}
+        row = self.rows.select(indices)
+        backwards = row.pop("is_backwards")[:, None, None, None]
+        pair, events = self.pairs[row.pop("pair")], self.events[row["events"]]
+        # backwards in time what became brighter becomes darker
+        before, now = torch.where(backwards, pair.flip(1), pair).split(1, 1)
+        events = torch.where(backwards, events.flip(1), events)
+        return {**row, "now": now, "before": before, "events": events, "told": self.told[row["told"]]}
 
 
 def sightings(
@@ -105,40 +124,44 @@ def sightings(
         ConfigError: no two neighbouring frames have boxes.
     """
     generator = np.random.default_rng(seed)
-    chosen = [_looked(recording, frames, apart, lost, generator) for recording, frames in parts]
-    number = sum(len(looked) for looked in chosen)
-    if not number:
+    chosen = [(part, _pairs(part, frames, apart, lost, generator)) for part, frames in parts]
+    if not any(pairs for _, pairs in chosen):
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
-    num_told = sum(len({one.told for one in looked}) for looked in chosen)
-    num_heard = sum(len(looked) for (part, _), looked in zip(parts, chosen, strict=True) if len(part.events.x))
-    told = torch.empty(num_told, 1, _PICTURE, _PICTURE, dtype=torch.uint8)
-    events = torch.zeros(1 + num_heard, 2, _PICTURE, _PICTURE, dtype=torch.uint8)
-    columns: dict[str, Tensor] = {}
-    sample = shown = heard = 0
-    for (part, _), looked in zip(parts, chosen, strict=True):
+    num_heard = sum(len(pairs) for part, pairs in chosen if len(part.events.x))
+    # filled in place: pictures and what they are stacked to, side by side, would take twice the memory
+    shown, heard, told = (
+        torch.zeros(number, channels, _PICTURE, _PICTURE, dtype=torch.uint8)
+        for number, channels in (
+            (sum(len(pairs) for _, pairs in chosen), 2),
+            (1 + num_heard, 2),
+            (sum(len({look.told for pair in pairs for look in pair.looks}) for _, pairs in chosen), 1),
+        )
+    )
+    rows: list[dict[str, Tensor]] = []
+    num_shown, num_heard, num_told = 0, 0, 0
+    for part, pairs in chosen:
         read = lru_cache(maxsize=None)(part.frames.__getitem__)
         known: dict[int, int] = {}
-        for one in looked:
-            if one.told not in known:
-                told[shown] = _cut(_grey(read(one.told)), part.frame_boxes[one.told])
-                known[one.told] = shown
-                shown += 1
+        for pair in pairs:
+            frames = np.stack([read(pair.earlier), read(pair.later)])
+            shown[num_shown] = _cut(torch.from_numpy(frames.astype(np.float32)), pair.around)
             if sounds := len(part.events.x) > 0:
-                heard += 1
-                events[heard] = _stirred(part, one)
-            row = _row(part, read, one)
-            row |= {"told": torch.tensor(known[one.told]), "events": torch.tensor(heard if sounds else 0)}
-            # filled in place: rows and what they are stacked to, side by side, would take twice the memory
-            columns = columns or {name: x.new_empty((number, *x.shape)) for name, x in row.items()}
-            for name, x in row.items():
-                columns[name][sample] = x
-            sample += 1
-    return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), told, events)
+                num_heard += 1
+                heard[num_heard] = _stirred(part, pair)
+            for look in pair.looks:
+                if look.told not in known:
+                    picture = torch.from_numpy(read(look.told).astype(np.float32))[None]
+                    told[num_told] = _cut(picture, part.frame_boxes[look.told])
+                    known[look.told] = num_told
+                    num_told += 1
+                numbers = {"pair": num_shown, "events": num_heard if sounds else 0, "told": known[look.told]}
+                rows.append(_boxes(part, pair, look) | {name: torch.tensor(i) for name, i in numbers.items()})
+            num_shown += 1
+    columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, heard, told)
 
 
-def _looked(
-    recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator
-) -> list[Looked]:
+def _pairs(recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator) -> list[Pair]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     silent = not len(recording.events.x)
     found = []
@@ -147,12 +170,14 @@ def _looked(
             if not (known[k - gap] and known[k]):
                 continue
             near = [j for j in frames if known[j] and abs(j - k) <= apart]
-            pairs = [(k, k - gap), (k - gap, k)]
-            for now, before in [pairs[generator.integers(2)]] if silent else pairs:
-                one = Looked(now, before, int(generator.choice(near)), recording.frame_boxes[now], True)
-                found.append(one)
-                if generator.random() < lost and (away := somewhere_else(recording, one.here, generator)) is not None:
-                    found.append(one._replace(here=away, is_there=False))
+            ways = [bool(generator.integers(2))] if silent else [False, True]
+            looks = tuple(Look(int(generator.choice(near)), way, is_there=True) for way in ways)
+            pair = Pair(k - gap, k, recording.frame_boxes[[k - gap, k]].mean(0), looks)
+            found.append(pair)
+            for look in looks:
+                here = recording.frame_boxes[k - gap if look.is_backwards else k]
+                if generator.random() < lost and (away := somewhere_else(recording, here, generator)) is not None:
+                    found.append(pair._replace(around=away, looks=(look._replace(is_there=False),)))
     return found
 
 
@@ -168,11 +193,13 @@ def somewhere_else(
     return None
 
 
-def _row(recording: Recording, read: Reader, one: Looked) -> dict[str, Tensor]:
-    now, before, told, here, is_there = one
-    there = recording.frame_boxes[told]
-    scale = _PICTURE / _side(here)
-    corner = here[:2] + here[2:] / 2 - _side(here) / 2
+def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, Tensor]:
+    """Inside the pictures of a look."""
+    scale = _PICTURE / _side(pair.around)
+    corner = pair.around[:2] + pair.around[2:] / 2 - _side(pair.around) / 2
+    order = (pair.earlier, pair.later) if look.is_backwards else (pair.later, pair.earlier)
+    here, before = (recording.frame_boxes[k] if look.is_there else pair.around for k in order)
+    there = recording.frame_boxes[look.told]
 
     def inside(box: NDArray[np.float64]) -> Tensor:
         moved = np.concatenate([box[:2] - corner, box[2:]])
@@ -180,26 +207,19 @@ def _row(recording: Recording, read: Reader, one: Looked) -> dict[str, Tensor]:
 
     told_size = torch.tensor(there[2:] * _PICTURE / _side(there), dtype=torch.float32)
     return {
-        "now": _cut(_grey(read(now)), here),
-        "before": _cut(_grey(read(before)), here),
         "box": inside(here),
-        "box_before": inside(recording.frame_boxes[before] if is_there else here),
+        "box_before": inside(before),
         "box_told": torch.cat([(_PICTURE - told_size) / 2, told_size]),
-        "is_there": torch.tensor(is_there),
+        "is_there": torch.tensor(look.is_there),
+        "is_backwards": torch.tensor(look.is_backwards),
     }
 
 
-def _stirred(recording: Recording, one: Looked) -> Tensor:
-    """The events between the two frames of a sample, around its box."""
-    first, second = sorted(int(recording.frame_events[k]) for k in (one.before, one.now))
-    events = recording.events.between(first, second)
-    if one.now < one.before:  # what became brighter becomes darker backwards in time
-        events = events._replace(on=~events.on)
-    return _cut(255 * crop_events(events, (0, 0, recording.events.width, recording.events.height)), one.here)
-
-
-def _grey(frame: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(frame.astype(np.float32))[None]
+def _stirred(recording: Recording, pair: Pair) -> Tensor:
+    """The events between two frames, around their box."""
+    events = recording.events.between(*(int(recording.frame_events[k]) for k in (pair.earlier, pair.later)))
+    whole = (0, 0, recording.events.width, recording.events.height)
+    return _cut(255 * crop_events(events, whole), pair.around)
 
 
 def _side(box: NDArray[np.float64]) -> float:
