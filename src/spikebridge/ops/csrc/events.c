@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "instructions.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -65,26 +67,20 @@
 #endif
 #endif
 
-/* The best that this processor has. */
 #if defined(SEVERAL_SETS)
-#define CHOOSE(name)                                                                                         \
-    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&                              \
-             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")                        \
-         ? name##_avx512                                                                                     \
-     : __builtin_cpu_supports("avx2") ? name##_avx2                                                          \
-                                      : name##_plain)
+#define CHOOSE(name, set) ((set) == 2 ? name##_avx512 : (set) == 1 ? name##_avx2 : name##_plain)
 #else
-#define CHOOSE(name) name##_plain
+#define CHOOSE(name, set) name##_plain
 #endif
 
 int64_t spikebridge_events_step_float(const Layer *layers, int64_t num_layers, const float *x, int64_t channels_last,
                                       const void *const *before, void *const *after, float *y) {
-    return CHOOSE(step_float)(layers, num_layers, x, channels_last, before, after, y);
+    return CHOOSE(step_float, spikebridge_instruction_set())(layers, num_layers, x, channels_last, before, after, y);
 }
 
 int64_t spikebridge_events_step_double(const Layer *layers, int64_t num_layers, const double *x, int64_t channels_last,
                                        const void *const *before, void *const *after, double *y) {
-    return CHOOSE(step_double)(layers, num_layers, x, channels_last, before, after, y);
+    return CHOOSE(step_double, spikebridge_instruction_set())(layers, num_layers, x, channels_last, before, after, y);
 }
 
 int64_t spikebridge_events_version(void) { return SPIKEBRIDGE_EVENTS_VERSION; }

@@ -120,9 +120,6 @@ typedef struct {
 
 int spikebridge_version(void);
 void spikebridge_sizes(int64_t *sizes); /* of Forward, Backward, Respond and LeakySum, to compare with the caller's */
-/* The set of instructions that this processor runs; and, for tests, the widest to use: 0 is plain C. */
-const char *spikebridge_instructions(void);
-void spikebridge_use_at_most(int64_t set);
 
 /* 0, or 1 where there was not enough memory. */
 int spikebridge_forward(const Forward *job);

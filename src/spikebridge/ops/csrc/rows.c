@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "instructions.h"
 #include "step.h"
 
 #if defined(__SSE2__)
@@ -156,7 +157,7 @@ void spikebridge_use_at_most(int64_t set)
     widest = set;
 }
 
-static int64_t instructions(void)
+int64_t spikebridge_instruction_set(void)
 {
     int64_t found = 0;
 #ifdef WIDE
@@ -174,7 +175,7 @@ const Rows *spikebridge_rows(void)
 {
 #ifdef WIDE
     const Rows *every[] = {&all_rows_plain, &all_rows_avx2, &all_rows_avx512};
-    return every[instructions()];
+    return every[spikebridge_instruction_set()];
 #else
     return &all_rows_plain;
 #endif
@@ -183,5 +184,5 @@ const Rows *spikebridge_rows(void)
 const char *spikebridge_instructions(void)
 {
     const char *names[] = {"plain C", "AVX2", "AVX-512"};
-    return names[instructions()];
+    return names[spikebridge_instruction_set()];
 }
