@@ -4,7 +4,6 @@ Numbers are exact: inputs, weights and quantities are multiples of 1/4, decays a
 their order and every comparison is to the bit.
 """
 
-import ctypes
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +27,7 @@ from spikebridge.neurons import (
     Recurrent,
     Sequential,
 )
-from spikebridge.ops import native_library, reference
+from spikebridge.ops import reference
 from spikebridge.ops.event_driven import EventDriven, prepare
 from spikebridge.ops.event_native import functions
 
@@ -125,23 +124,15 @@ def test_a_convolutional_network_gives_its_own_numbers(
 
 
 @pytest.mark.skipif(not functions(), reason="the native library is not built")
-@pytest.mark.parametrize(("most", "name"), [(0, b"plain C"), (1, b"AVX2"), (2, b"AVX-512")])
+@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_set_of_instructions(most: int, name: bytes, dtype: torch.dtype) -> None:
-    steps = native_library.library().steps
-    assert steps is not None
-    try:
-        steps.spikebridge_use_at_most(ctypes.c_int64(most))
-        if steps.spikebridge_instructions() != name:
-            pytest.skip(f"this processor has no {name.decode()}")
-        for dense_above in (None, 0.0, 1.0):
-            for share in (0.05, 1.0):
-                network = convolutional()
-                network.to(dtype)(torch.zeros(1, 1, 2, 13, 11, dtype=dtype))
-                live = prepare(with_exact_weights(network, dtype=dtype), True, dense_above)
-                assert agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype)).any()
-    finally:
-        steps.spikebridge_use_at_most(ctypes.c_int64(2))
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_every_set_of_instructions(dtype: torch.dtype, share: float) -> None:
+    for dense_above in (None, 0.0, 1.0):
+        network = convolutional()
+        network.to(dtype)(torch.zeros(1, 1, 2, 13, 11, dtype=dtype))
+        live = prepare(with_exact_weights(network, dtype=dtype), True, dense_above)
+        assert agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype)).any()
 
 
 @both_paths

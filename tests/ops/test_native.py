@@ -1,6 +1,5 @@
 """The native steps beside the plain step functions: outputs to the bit, gradients to rounding."""
 
-import ctypes
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +24,7 @@ from spikebridge.neurons import (
     integrator_step,
     lif_step,
 )
-from spikebridge.ops import native, native_library
+from spikebridge.ops import native
 from spikebridge.ops.scheme import Memory, Question, Scheme, Values
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
@@ -211,19 +210,11 @@ def test_gradients_may_take_the_place_of_membranes(kind: str, reset: Any) -> Non
         Case(kind, form, (9, 3, 70)).check(scheme_of(kind, reset=reset), in_place=True)
 
 
-@pytest.mark.parametrize(("most", "name"), [(0, b"plain C"), (1, b"AVX2"), (2, b"AVX-512")])
-def test_every_set_of_instructions(most: int, name: bytes) -> None:
-    steps = native_library.library().steps
-    assert steps is not None
-    try:
-        steps.spikebridge_use_at_most(ctypes.c_int64(most))
-        if steps.spikebridge_instructions() != name:
-            pytest.skip(f"this processor has no {name.decode()}")
-        for kind in KINDS:
-            for form in ("number", "neuron"):
-                Case(kind, form, (12, 2, 37)).check(scheme_of(kind))
-    finally:
-        steps.spikebridge_use_at_most(ctypes.c_int64(2))
+@pytest.mark.usefixtures("instructions")
+def test_every_set_of_instructions() -> None:
+    for kind in KINDS:
+        for form in ("number", "neuron"):
+            Case(kind, form, (12, 2, 37)).check(scheme_of(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,5 @@
 """Sums in one pass beside the loop over their steps: values to the bit, and gradients."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -12,7 +11,6 @@ from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
 from spikebridge.hybrid.parametric import AlphaCarry, alpha_step, exponential_step
 from spikebridge.ops import native, without_native
 from spikebridge.ops.change import Before, change
-from spikebridge.ops.native_library import library
 from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
@@ -25,14 +23,6 @@ SHAPES = {
 }
 FORMS = ["sum", "mean", "alpha"]
 every_form = pytest.mark.parametrize("form", FORMS)
-
-
-@pytest.fixture(params=["widest", "AVX2", "plain C"])
-def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
-    use_at_most = library().steps.spikebridge_use_at_most
-    use_at_most({"widest": 2, "AVX2": 1, "plain C": 0}[request.param])
-    yield
-    use_at_most(2)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
