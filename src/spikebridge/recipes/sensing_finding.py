@@ -10,6 +10,7 @@ takes a sharper picture for one of a smaller target.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -127,36 +128,30 @@ def sightings(
     chosen = [(part, _pairs(part, frames, apart, lost, generator)) for part, frames in parts]
     if not any(pairs for _, pairs in chosen):
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
+    num_pairs = sum(len(pairs) for _, pairs in chosen)
     num_heard = sum(len(pairs) for part, pairs in chosen if len(part.events.x))
+    num_told = sum(len({look.told for pair in pairs for look in pair.looks}) for _, pairs in chosen)
     # filled in place: pictures and what they are stacked to, side by side, would take twice the memory
     shown, heard, told = (
         torch.zeros(number, channels, _PICTURE, _PICTURE, dtype=torch.uint8)
-        for number, channels in (
-            (sum(len(pairs) for _, pairs in chosen), 2),
-            (1 + num_heard, 2),
-            (sum(len({look.told for pair in pairs for look in pair.looks}) for _, pairs in chosen), 1),
-        )
+        for number, channels in ((num_pairs, 2), (1 + num_heard, 2), (num_told, 1))
     )
+    at_pair, at_events, at_told = count(), count(1), count()
     rows: list[dict[str, Tensor]] = []
-    num_shown, num_heard, num_told = 0, 0, 0
     for part, pairs in chosen:
         read = lru_cache(maxsize=None)(part.frames.__getitem__)
         known: dict[int, int] = {}
         for pair in pairs:
-            frames = np.stack([read(pair.earlier), read(pair.later)])
-            shown[num_shown] = _cut(torch.from_numpy(frames.astype(np.float32)), pair.around)
-            if sounds := len(part.events.x) > 0:
-                num_heard += 1
-                heard[num_heard] = _stirred(part, pair)
+            number, sound = next(at_pair), next(at_events) if len(part.events.x) else 0
+            shown[number] = _cut(_grey(read(pair.earlier), read(pair.later)), pair.around)
+            if sound:
+                heard[sound] = _stirred(part, pair)
             for look in pair.looks:
                 if look.told not in known:
-                    picture = torch.from_numpy(read(look.told).astype(np.float32))[None]
-                    told[num_told] = _cut(picture, part.frame_boxes[look.told])
-                    known[look.told] = num_told
-                    num_told += 1
-                numbers = {"pair": num_shown, "events": num_heard if sounds else 0, "told": known[look.told]}
-                rows.append(_boxes(part, pair, look) | {name: torch.tensor(i) for name, i in numbers.items()})
-            num_shown += 1
+                    known[look.told] = next(at_told)
+                    told[known[look.told]] = _cut(_grey(read(look.told)), part.frame_boxes[look.told])
+                places = {"pair": number, "events": sound, "told": known[look.told]}
+                rows.append(_boxes(part, pair, look) | {name: torch.tensor(i) for name, i in places.items()})
     columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, heard, told)
 
@@ -225,6 +220,10 @@ def _stirred(recording: Recording, pair: Pair) -> Tensor:
 def _side(box: NDArray[np.float64]) -> float:
     """How much is cut around a target: more than its sight, so that there is room for boxes that are wrong."""
     return _ROOM * float(sight_side(torch.tensor(box[None])))
+
+
+def _grey(*frames: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.stack(frames).astype(np.float32))
 
 
 def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
