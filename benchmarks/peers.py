@@ -31,7 +31,15 @@ from beside_peers.kernels import SHAPES, kernels, neurons
 from beside_peers.layers import compiled_libraries, every_library
 from beside_peers.memory import in_a_process, peak_of_training
 from beside_peers.taking_turns import take_turns
-from beside_peers.works import Convolutional, Dense, InARow, layer_alone, memory_traffic, training_step
+from beside_peers.works import (
+    Convolutional,
+    ConvolutionalInARow,
+    Dense,
+    DenseInARow,
+    layer_alone,
+    memory_traffic,
+    training_step,
+)
 from spikebridge.ops import max_pool2d, native
 from spikebridge.training.environment import git_revision
 
@@ -74,14 +82,17 @@ def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[
             torch.set_num_threads(threads)
             makers = {**every_library(), "no neurons": nn.Identity}
             works = {n: training_step(network, make, shape) for n, make in makers.items()}
-            if network is Convolutional:
-                ours = next(iter(makers))
+            ours = next(iter(makers))
+            if network is Dense:
+                works[f"{ours}, Sequential"] = training_step(DenseInARow, makers[ours], shape)
+            else:
                 for n in ("no neurons", "SpikingJelly", ours):
                     if n in makers:
                         works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
                 pooled = partial(Convolutional, pool=max_pool2d)
                 works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
-                works[f"{ours}, channels last, Sequential"] = training_step(InARow, makers[ours], shape, True)
+                in_a_row = training_step(ConvolutionalInARow, makers[ours], shape, channels_last=True)
+                works[f"{ours}, channels last, Sequential"] = in_a_row
             rows = take_turns(works, rounds=3 if quick else 15)
             revision = git_revision(Path(__file__).parent)
             tables.append({"work": name, "shape": shape, "threads": threads, "revision": revision, "rows": rows})

@@ -68,25 +68,41 @@ class Convolutional(nn.Module):
         return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
 
 
-class InARow(nn.Module):
-    """The same as a `Sequential` of this package, which pools the spikes where they arise."""
+class _InARow(nn.Module):
+    """A network as a `Sequential` of this package, which may do the work of neighbours at once."""
 
-    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        first, second, third = (layer().layer for _ in range(3))
-        parts = Convolutional(nn.Identity)
-        self.layers = Sequential(
-            *(parts.conv1, first, nn.MaxPool2d(2)),
-            *(parts.conv2, second, nn.MaxPool2d(2)),
-            *(nn.Flatten(), parts.out, third),
-        )
-        self.spikes: Tensor | None = None  # of the first layer, at the first run: later they are never all there
+        self.layers = Sequential(*layers)
+        self.spikes: Tensor | None = None  # of the first layer, at the first run: later they may never be all there
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.spikes is None:
             with torch.no_grad():
                 self.spikes, _ = Sequential(*list(self.layers)[:2])(x)
         return self.layers(x)[0].mean(0), self.spikes
+
+
+class DenseInARow(_InARow):
+    """`Dense`, whose products sum the gradients of their weights over active inputs alone."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        first, second = (layer().layer for _ in range(2))
+        parts = Dense(nn.Identity)
+        super().__init__(parts.hidden, first, parts.out, second)
+
+
+class ConvolutionalInARow(_InARow):
+    """`Convolutional`, whose spikes are pooled where they arise."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        first, second, third = (layer().layer for _ in range(3))
+        parts = Convolutional(nn.Identity)
+        super().__init__(
+            *(parts.conv1, first, nn.MaxPool2d(2)),
+            *(parts.conv2, second, nn.MaxPool2d(2)),
+            *(nn.Flatten(), parts.out, third),
+        )
 
 
 def training_step(

@@ -12,6 +12,7 @@ from spikebridge.neurons.neuron import Neuron, is_heard, windows_behind
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 from spikebridge.ops.convolution import convolve
+from spikebridge.ops.linear import linear
 
 
 class SequentialState(NamedTuple):
@@ -118,7 +119,10 @@ class Sequential(Stateful):
 
 
 def _plain(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer without a state over all steps; a convolution in the way of `ops`, if nobody listens."""
-    if type(layer) is nn.Conv2d and x.ndim == 5 and x.numel() > 0 and not is_heard(layer):
-        return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    """A layer without a state over all steps; products and convolutions in the way of `ops`, if nobody listens."""
+    if x.numel() > 0 and not is_heard(layer):
+        if type(layer) is nn.Linear and x.ndim > 2:
+            return linear(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if type(layer) is nn.Conv2d and x.ndim == 5:
+            return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return over_time(layer, x)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from spikebridge.ops.native_library import library
-from spikebridge.ops.reference import is_reference, is_without_native
+from spikebridge.ops.plain_training import is_plain_training
+from spikebridge.ops.reference import is_without_native
 
 MOST_TAPS = 39  # of the weights of an output: with more, oneDNN is as fast
 TAPS, LANES = 10, 16  # that are summed at once, of convolution.c
@@ -57,18 +57,8 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
 
 
 def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
-    if torch.compiler.is_compiling() or is_reference() or not torch.is_grad_enabled():
-        return False
-    if (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or torch.is_autocast_enabled("cpu")
-    ):
-        return False
-    weight = layer.weight
-    plain = type(x) in (Tensor, nn.Parameter) and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
-    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4 and x.numel() > 0
-    return plain and known and weight.requires_grad and weight.is_contiguous(memory_format=CHANNELS_LAST)
+    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
+    return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
 
 
 class _Convolution(torch.autograd.Function):

@@ -8,18 +8,9 @@
 
 #if defined(__GNUC__)
 
-#if defined(__x86_64__) && !defined(__clang__) && defined(__GLIBC__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-#if !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast") /* a sum of so many is met to rounding only */
-#endif
+#include "clones.h"
 
-enum { LANES = 16, TAPS = 10 }; /* of a block of channels; that are summed at once */
-
-typedef float Block __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+enum { TAPS = 10 }; /* that are summed at once */
 
 /* Adds a row of the output to the sums of TAPS taps for `blocks` blocks of channels. */
 static inline __attribute__((always_inline)) void add_row(const float *const *taps, int64_t step, const float *gradient,

@@ -1,0 +1,22 @@
+/* What the gradient of a linear layer says of its weights, where most of what came in was nothing. */
+#ifndef SPIKEBRIDGE_LINEAR_H
+#define SPIKEBRIDGE_LINEAR_H
+
+#include "native.h"
+
+enum { OUTPUTS = 64 }; /* of a block: their sums and a few rows of their gradient stay in the caches */
+
+typedef struct {
+    int64_t num_rows, num_inputs, num_outputs;
+    const float *x;        /* [row][input] */
+    const float *gradient; /* [row][output] */
+    float *sums;           /* to work in: [block of outputs][input][output of the block] */
+    float *weights;        /* [output][input]: sum over rows of gradient * x */
+    int64_t num_threads;
+    Team team;
+} Linear;
+
+/* 0, or 1 where there was not enough memory. */
+int spikebridge_linear_weights(const Linear *job);
+
+#endif

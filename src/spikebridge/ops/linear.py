@@ -1,0 +1,107 @@
+"""Linear layers whose backward pass leaves out what was silent.
+
+Between layers of neurons most inputs are 0, and what is 0 adds nothing to the gradient of the weights, which is a third
+of the work of a training step, or half of it in a first layer. Plain C lists what is not 0 once and sums that alone. In
+float32 on a CPU, where few inputs are active; everything else goes to PyTorch. Sums are met to rounding; a gradient
+that is not finite shows where its input was active.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikebridge.ops.native_library import library
+from spikebridge.ops.plain_training import is_plain_training
+from spikebridge.ops.reference import is_without_native
+
+MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
+LEAST_OUTPUTS = 64  # a block of linear.c; with fewer of them listing costs more than it saves
+LEAST_WORK = 2**21  # products; below it the Python around it costs more
+MOST_INPUTS = 2**18  # so that what is listed can be counted in 32 bits
+LOOKED_AT = 64  # rows, to tell how many inputs are active
+
+
+class _Job(ctypes.Structure):
+    """`Linear` of linear.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_rows", "num_inputs", "num_outputs")],
+        *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums", "weights")],
+        ("num_threads", ctypes.c_int64),
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
+    """What `layer(x)` gives, with the same gradients to rounding.
+
+    Args:
+        layer: the linear layer.
+        x: signals, best where most of them are 0.
+
+    Example:
+        >>> layer, spikes = nn.Linear(100, 64), torch.zeros(400, 100)
+        >>> spikes[7, 3] = 1.0
+        >>> linear(layer, spikes).sum().backward()
+        >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
+        64.0
+    """
+    if not _serves(layer, x):
+        y: Tensor = layer(x)
+        return y
+    return _Linear.apply(x, layer.weight, layer.bias)
+
+
+def _serves(layer: nn.Linear, x: Tensor) -> bool:
+    inputs, outputs = layer.in_features, layer.out_features
+    pays = outputs >= LEAST_OUTPUTS and x.numel() * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
+    if not pays or is_without_native() or not is_plain_training(x, layer.weight):
+        return False
+    return hasattr(library().steps, "spikebridge_linear_weights")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        rows, of_rows = (signal.reshape(-1, signal.shape[-1]) for signal in (x, grad))
+        of_weight = None
+        if wants_weight and not torch.is_grad_enabled() and _is_silent(rows):
+            of_weight = _sums(rows, of_rows)
+        elif wants_weight:
+            of_weight = of_rows.T @ rows
+        return grad @ weight if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
+
+
+def _is_silent(rows: Tensor) -> bool:
+    """Whether few inputs are active, by some of the rows."""
+    some = rows[:: max(1, len(rows) // LOOKED_AT)]
+    return int(some.count_nonzero()) <= MOST_ACTIVE * some.numel()
+
+
+def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
+    """The gradient of the weights."""
+    rows, of_rows = rows.contiguous(), of_rows.contiguous()
+    num_rows, num_inputs, num_outputs = *rows.shape, of_rows.shape[1]
+    num_blocks = -(-num_outputs // LEAST_OUTPUTS)
+    sums = rows.new_empty(num_blocks, num_inputs, LEAST_OUTPUTS)
+    weights = rows.new_empty(num_outputs, num_inputs)
+    team = library().team
+    threads = min(torch.get_num_threads(), num_blocks) if team else 1
+    job = _Job(num_rows, num_inputs, num_outputs)
+    job.x, job.gradient, job.sums, job.weights = (t.data_ptr() for t in (rows, of_rows, sums, weights))
+    job.num_threads, job.team = threads, team
+    steps: Any = library().steps
+    if steps.spikebridge_linear_weights(ctypes.byref(job)) != 0:
+        raise MemoryError("the gradient of a linear layer found no memory to work in")
+    return weights
