@@ -5,9 +5,9 @@
 
 Works: A a layer alone, forward and backward through time; B a training step of 784-1000-10 over 25 steps; C one of
 32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows; F kernels of hybrid units, and all neurons, beside
-the loop over their steps. And how time grows with T, B and N. Ratios are medians over rounds, over the first row of a
-table: above 1 is slower. "native", "pytorch" and "loop" are this package's paths: plain C, PyTorch alone, and the step
-function in a loop. Writes benchmarks/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
+the loop over their steps; S the gradient of a linear layer as more of its inputs are active. And how time grows with T,
+B and N. Ratios are medians over rounds, over the first row of a table: above 1 is slower. "native", "pytorch" and
+"loop" are this package's paths: plain C, PyTorch alone, and the step function in a loop. Writes benchmarks/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from beside_peers.in_jax import spyx_alone
 from beside_peers.kernels import SHAPES, kernels, neurons
 from beside_peers.layers import compiled_libraries, every_library
 from beside_peers.memory import in_a_process, peak_of_training
+from beside_peers.silence import against_silence
 from beside_peers.taking_turns import take_turns
 from beside_peers.works import (
     Convolutional,
@@ -51,7 +52,7 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
 }
 LENGTHS = [25, 100, 400]
 MOST_COMPILED = 16  # steps; inductor unrolls time, and takes minutes for a hundred of them
-ALL = "ABCEF+"
+ALL = "ABCEFS+"
 SLOW = {"Norse", "sinabs"}  # their time grows with the square of the steps: minutes where there are many
 
 
@@ -133,6 +134,16 @@ def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
     return tables
 
 
+def silence(quick: bool) -> list[dict[str, Any]]:
+    """S, on one thread."""
+    torch.set_num_threads(1)
+    rows = against_silence(rounds=2 if quick else 11)
+    print("\nS  the gradient of a linear layer's weights, 1 thread")
+    for row in rows:
+        print(f"  {row['share']:>6.0%}{row['quick_ms']:>9.2f} ms{row['dense_ms']:>9.2f} ms dense{row['ratio']:>8.1f} x")
+    return rows
+
+
 def show(title: str, rows: list[dict[str, Any]]) -> None:
     print(
         f"\n{title}\n  {'':<40}{'ms':>9}{'ratio':>8}{'cpu ms':>9}{'ratio':>8}{'rounds':>8}{'spikes':>8}{'first s':>9}"
@@ -200,6 +211,7 @@ def main() -> None:
         ("BC", "networks", partial(networks, every_threads=(options.threads,) if options.threads else (1, 2))),
         ("E", "memory", memory),
         ("F", "beside_the_loop", beside_the_loop),
+        ("S", "silence", silence),
         ("+", "growth", growth),
     ]
     for letters, name, run in parts:
