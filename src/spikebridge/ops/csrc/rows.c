@@ -105,6 +105,14 @@ static inline void give(float *memory, const float *row, const Chunk *chunk)
         memcpy(memory + place(chunk), row, (size_t)chunk->num_columns * sizeof(float));
 }
 
+/* Gives rows of some steps out, first to last as they were found: backwards, and so in the order in which they lie in
+   memory. A processor sees where short rows lead only if they go up. */
+static void give_block(const Signal *y, const float *rows, const Chunk *chunk, int64_t first, int64_t last)
+{
+    for (int64_t t = last; t >= first; t--)
+        memcpy(row_of(y, chunk, t), rows + (t - first) * chunk->num_columns, (size_t)chunk->num_columns * sizeof(float));
+}
+
 /* What is written past the caches goes there LANES numbers at once: best a whole line. */
 #define NAME(name) name##_plain
 #if defined(__SSE2__)

@@ -53,5 +53,5 @@ static void sums_chunk(const void *data, Chunk *chunk)
 
 int spikebridge_sum(const LeakySum *job)
 {
-    return spikebridge_share_out(&job->plan, job, sums_chunk, SUMS_ROWS * job->plan.chunk);
+    return spikebridge_share_out(&job->plan, job, sums_chunk, SUMS_ROWS * job->plan.chunk + BLOCK_OF_SUMS);
 }

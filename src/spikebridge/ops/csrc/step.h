@@ -19,6 +19,8 @@ typedef struct {
     float width, slope, through;
 } Step;
 
+enum { BLOCK_OF_SUMS = 8192 }; /* numbers that a chunk of sums gathers, where its rows are short */
+
 /* The same for sums. */
 typedef struct {
     int64_t num_columns;

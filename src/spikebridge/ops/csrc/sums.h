@@ -126,6 +126,8 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     SumRow row = {.num_columns = n, .first = begin(take_row(chunk), job->start_first, chunk)};
     row.second = begin(take_row(chunk), job->start_second, chunk);
     row.decay = rows ? as_row(&job->decay, chunk) : row_at(&job->decay, chunk, 0, NULL);
+    const int64_t block = backwards && !past ? BLOCK_OF_SUMS / n : 0;
+    float *const rows_of_block = chunk->scratch;
     int64_t from = backwards ? beginning(job, num_steps - 1) : 0;
     for (int64_t t = 0; t < num_steps; t++) {
         const int64_t now = backwards ? num_steps - 1 - t : t;
@@ -142,11 +144,13 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
                 row.before = zeros;
             row.soon[1] = now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
         }
-        row.y = row_of(&job->y, chunk, t);
+        row.y = block > 1 ? rows_of_block + t % block * n : row_of(&job->y, chunk, t);
         row.factor = means && begins_anew(job, from) ? zeros : factor; /* no steps were before */
         row.steps = (float)(now - from + 1);
         for (int64_t c = 0; c < n; c += PIECE)
             NAME(sums_piece)(&row, c, n - c < PIECE ? n - c : PIECE, rows, form, past);
+        if (block > 1 && (t % block == block - 1 || now == 0))
+            give_block(&job->y, rows_of_block, chunk, t - t % block, t);
         if (backwards && begins_anew(job, now)) {
             forget(&row, form);
             from = beginning(job, now - 1);
