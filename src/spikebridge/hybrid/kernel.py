@@ -88,8 +88,8 @@ class Kernel(Stateful):
             return False
         kept = [*self._parameters.values(), *self._buffers.values(), *(carry if carry is not None else ())]
         # what the loop would promote, or broadcast, is left to it
-        return all(t.device == x.device and t.dtype in (x.dtype, torch.bool) for t in kept if t is not None) and all(
-            len(t) == x.shape[1] for t in (carry if carry is not None else ())
+        return all(t.device == x.device and t.dtype in (x.dtype, torch.bool) for t in kept if t is not None) and (
+            carry is None or all(len(t) == x.shape[1] for t in carry)
         )
 
     def restarts_in_one_pass(self, x: Signal) -> bool:

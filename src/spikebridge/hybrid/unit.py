@@ -100,7 +100,8 @@ class HybridUnit(nn.Module):
     @property
     def kept(self) -> bool:
         """Whether the kernel gives every step of a window."""
-        return self.kernel is None or self.kernel.keep
+        kernel = self.kernel  # a module looks its parts up
+        return kernel is None or kernel.keep
 
     @property
     def outputs_per_window(self) -> int:
@@ -215,32 +216,34 @@ class HybridUnit(nn.Module):
         return state if self.window is None else state._replace(window=self.window.cut(x, state.window)[1])
 
     def _window(self, x: Tensor, state: State, opens: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
-        if isinstance(self.window, Since):
+        window = self.window
+        if isinstance(window, Since):
             return x, openings_by_hand(opens, x), None
         if opens is not None:
             raise ConfigError("opens= says where windows of Since open, but this unit has another window")
-        if self.window is None:
+        if window is None:
             return x, None, None
         if self.form == "cut":
-            windows, state = self.window.cut(x, state)
+            windows, state = window.cut(x, state)
             return windows, None, state
-        flags, state = self.window.opens(len(x), state)
+        flags, state = window.opens(len(x), state)
         return x, flags, state
 
     def _kernel(self, windows: Tensor, carry: State, flags: Iterable[Any] | None) -> tuple[Tensor, State]:
-        if self.kernel is None:
+        kernel = self.kernel
+        if kernel is None:
             return windows, None
         if self.form == "running":
             if len(windows) == 0:
                 nothing = windows.new_zeros(windows.shape[1:])
-                begin = self.kernel.initial_state(nothing)
+                begin = kernel.initial_state(nothing)
                 # what comes out may have other channels than what goes in
-                h_t, _ = self.kernel.step(nothing, begin)
+                h_t, _ = kernel.step(nothing, begin)
                 return windows.new_empty((0, *h_t.shape)), carry if carry is not None else begin
-            return run_kernel(self.kernel, windows, carry, flags)
-        if not self.kept:
-            return last_of_windows(self.kernel, windows), None
-        return run_kernel(self.kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
+            return run_kernel(kernel, windows, carry, flags)
+        if not kernel.keep:
+            return last_of_windows(kernel, windows), None
+        return run_kernel(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.nonlinearity is None:

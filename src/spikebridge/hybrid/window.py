@@ -120,17 +120,18 @@ class Sliding(Window):
                     f"signal has steps {tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
                 )
             x = torch.cat([waiting, x])
-        num_windows = max(0, (len(x) - self.length) // self.stride + 1)
+        num_steps = len(x)
+        num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
         if not self.overlaps:
             # a slice of all would cost the backward pass a copy
-            whole = x if used == len(x) else x[:used]
+            whole = x if used == num_steps else x[:used]
             windows = whole.reshape(num_windows, self.length, *x.shape[1:])
         elif num_windows:
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
-        if used == len(x):
+        if used == num_steps:
             return windows, CutState(x.new_empty((x.shape[1], 0, *x.shape[2:])))
         rest = x[used:]
         if used or x is given:
