@@ -8,10 +8,9 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
-from spikebridge.hybrid.parametric import AlphaCarry, alpha_step, exponential_step
+from spikebridge.hybrid.parametric import AlphaCarry, Exponential, alpha_step, exponential_step
 from spikebridge.ops import native, without_native
-from spikebridge.ops.change import Before, change
-from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
+from spikebridge.ops.one_pass import alphas_of, last_of_learned_sums, last_of_sums, means_of, runs_in_one_pass, sums_of
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 SHAPES = {
@@ -238,6 +237,8 @@ def test_second_derivatives_are_refused() -> None:
         torch.autograd.grad(sums_of(x, torch.zeros(1, 3))[0].sum(), x, create_graph=True)
     with pytest.raises(ConfigError, match="second derivative"):
         torch.autograd.grad(last_of_sums(x, torch.tensor(0.5)).sum(), x, create_graph=True)
+    with pytest.raises(ConfigError, match="second derivative"):
+        torch.autograd.grad(last_of_learned_sums(x, torch.tensor(0.5), 1.0).sum(), x, create_graph=True)
 
 
 @needs_library
@@ -253,20 +254,40 @@ def test_a_last_sum_and_its_slope(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("lag", [None, 1, 3])
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
-@pytest.mark.parametrize("columns", [2, 40])
-@pytest.mark.parametrize("begins", [False, True])
-def test_a_change_by_its_formula(lag: int | None, num_steps: int, columns: int, begins: bool) -> None:
-    signal = random(3, num_steps, columns).double().requires_grad_()
-    x = signal.transpose(0, 1)
-    last = random(lag or 1, 3, columns, seed=1).double().requires_grad_()
-    started = torch.tensor([not begins, False, not begins])
-    before = torch.where(started[:, None], last, x[0])
-    expected = x - (before if lag is None else torch.cat([before, x])[:num_steps])
-    difference = change(x, lag, None if begins else Before(last, started))
-    assert torch.equal(difference, expected)
-    weights = random(*x.shape, seed=2)
-    wanted = [signal] if begins else [signal, last]
-    ours, theirs = (torch.autograd.grad((d * weights).sum(), wanted) for d in (difference, expected))
-    torch.testing.assert_close(ours, theirs)
+@needs_library
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("of", ["all", "a column", "a sample and a column", "one for all columns"])
+@pytest.mark.usefixtures("instructions")
+def test_a_last_sum_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
+    x, dt = random(*shape).requires_grad_(), 0.7
+    kinds = {"all": (), "a column": shape[2:], "a sample and a column": shape[1:], "one for all columns": (1,)}
+    log_tau = random(*kinds[of], seed=3).requires_grad_()
+    last = last_of_learned_sums(x, log_tau, dt)
+    expected = looped("sum", x, [torch.zeros(shape[1:])], torch.exp(-dt / log_tau.exp()))[1]
+    assert torch.equal(last, expected) and torch.equal(last_of_learned_sums(x.detach(), log_tau.detach(), dt), expected)
+    weights = random(*shape[1:], seed=4)
+    ours, theirs = (torch.autograd.grad((v * weights).mean(), (x, log_tau)) for v in (last, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+    alone = torch.autograd.grad(last_of_learned_sums(x.detach(), log_tau, dt).sum(), log_tau)
+    assert alone[0].shape == log_tau.shape
+    assert torch.autograd.grad(last_of_learned_sums(x, log_tau.detach(), dt).sum(), x)[0].shape == x.shape
+
+
+@needs_library
+def test_last_values_of_windows_know_their_time_constant_at_once() -> None:
+    signal = random(9, 2, 40).requires_grad_()
+    windows = signal.unflatten(0, (3, 3)).movedim(1, 0)
+    kernel = Exponential(random(40, seed=3).exp(), dt=0.7, learn="tau")
+    found = [kernel.last(windows)]
+    with without_native():
+        found.append(kernel.last(windows))
+    weights = random(3, 2, 40, seed=4)
+    ours, theirs = (torch.autograd.grad((v * weights).sum(), (signal, kernel.log_tau)) for v in found)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert found[0].grad_fn.next_functions[1][0].variable is kernel.log_tau
+
+
+@needs_library
+def test_numbers_of_other_neurons_are_refused() -> None:
+    with pytest.raises(RuntimeError):
+        sums_of(random(4, 2, 40), None, torch.rand(80))

@@ -11,9 +11,10 @@ from spikebridge.axes import Signal, Step
 from spikebridge.hybrid.kernel import Kernel, SumCarry
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.ops import native_sums
 from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.one_pass import alphas_of, wants_gradients
+from spikebridge.ops.one_pass import alphas_of, last_of_learned_sums, wants_gradients
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -69,6 +70,9 @@ class Exponential(Kernel):
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
+        log_tau = self._parameters.get("log_tau")
+        if log_tau is not None and self.dt is not None and native_sums.serves(x, log_tau):
+            return last_of_learned_sums(x, log_tau, self.dt)
         return last_sum(x, decay_of(self.tau, self.dt))
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from spikebridge.ops.native_layout import groups_of, shape_of
+from spikebridge.ops.native_layout import Outline, groups_of
 from spikebridge.ops.sequence import refuse_second_derivative
 
 
@@ -48,7 +48,7 @@ def change(x: Float[Tensor, "T B *N"], lag: int | None = None, before: Before | 
 class _Change(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lag: int | None, last: Tensor | None, started: Tensor | None) -> Tensor:
-        ctx.lag, ctx.like = lag, shape_of(x)
+        ctx.lag, ctx.like = lag, Outline.of(x)
         ctx.save_for_backward(started)
         before = x[:1] if last is None or started is None else Before(last, started).steps(x[0])
         y = groups_of(x).room_for(x, x)
@@ -62,7 +62,7 @@ class _Change(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
-        grad_x, lag = groups_of(ctx.like).room_for(ctx.like, grad), ctx.lag
+        grad_x, lag = ctx.like.groups.room_for(ctx.like, grad), ctx.lag
         if lag is None:
             grad_x.copy_(grad)
             of_before = -grad.sum(0, keepdim=True)

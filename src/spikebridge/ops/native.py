@@ -268,6 +268,10 @@ def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[obj
     if not isinstance(value, Tensor):
         _point_at(place, value, held)
         return
+    if value.numel() == groups.num_columns > 1 and _is_a_row(value, x):
+        place.step, place.group, place.column, place.at = 0, 0, 1, value.data_ptr()
+        held.append(value)
+        return
     value = value.detach().float()  # C reads nothing else
     if _point_to_number(place, value, held):
         return
@@ -285,6 +289,12 @@ def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[obj
         place.step, place.group, place.column = 0, groups.num_columns if for_groups else 0, 1
     place.at = numbers.data_ptr()
     held.append(numbers)
+
+
+def _is_a_row(value: Tensor, x: Tensor) -> bool:
+    """Whether a tensor has the last axes of a signal, without time, and C can read it as it lies."""
+    first = x.ndim - value.ndim
+    return first > 0 and value.shape == x.shape[first:] and value.dtype == torch.float32 and value.is_contiguous()
 
 
 def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:

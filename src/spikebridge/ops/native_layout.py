@@ -5,6 +5,7 @@ with the channels last, is seen in the order of memory, and what comes out lies 
 which may lie anywhere: windows of a signal, side by side as if they were samples.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,28 @@ from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Question, Values
 
 FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
+
+
+class Outline(NamedTuple):
+    """What a backward pass needs of a signal that it does not keep.
+
+    Args:
+        shape: of the signal.
+        strides: of the signal.
+    """
+
+    shape: torch.Size
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, signal: Tensor) -> "Outline":
+        """That of a signal."""
+        return cls(signal.shape, signal.stride())
+
+    @property
+    def groups(self) -> "Groups":
+        """As `groups_of` the signal."""
+        return _groups_of(*self)
 
 
 class Layout(NamedTuple):
@@ -111,18 +134,19 @@ class Groups(NamedTuple):
 
     def dense(self, signal: Tensor) -> Tensor:
         """A signal whose rows are dense: itself, or a copy."""
-        return signal if _is_dense(signal, 1 if self.number == 1 else 2) else signal.contiguous()
+        first = 1 if self.number == 1 else 2
+        return signal if _is_dense(signal.shape, signal.stride(), first) else signal.contiguous()
 
     def strides(self, signal: Tensor) -> tuple[int, int]:
         """Numbers from a step to the next, and from a group to the next, of a signal whose rows are dense."""
         return signal.stride(0), signal.stride(1) if self.number > 1 else 0
 
-    def room_for(self, signal: Tensor, like: Tensor, num_steps: int | None = None) -> Tensor:
+    def room_for(self, signal: Tensor | Outline, like: Tensor) -> Tensor:
         """Memory for steps like those of a signal, with time inside of the groups where it is so in the signal."""
-        num_steps = len(signal) if num_steps is None else num_steps
-        if self.number > 1 and signal.stride(1) > signal.stride(0):
-            return standing_alone(room_for((signal.shape[1], num_steps, *signal.shape[2:]), like).transpose(0, 1))
-        return room_for((num_steps, *signal.shape[1:]), like)
+        shape, strides = signal if isinstance(signal, Outline) else Outline.of(signal)
+        if self.number > 1 and strides[1] > strides[0]:
+            return room_for(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
+        return room_for(shape, like)
 
 
 def standing_alone(view: Tensor) -> Tensor:
@@ -139,30 +163,24 @@ def groups_of(signal: Tensor) -> Groups:
         >>> groups_of(windows)
         Groups(number=4, num_columns=100)
     """
-    if signal.is_contiguous():
-        return Groups(1, signal.shape[1:].numel())
-    num_columns = signal.shape[2:].numel()
-    if num_columns < FEWEST_COLUMNS or _is_dense(signal, 1) or not _is_dense(signal, 2):
-        return Groups(1, signal.shape[1:].numel())
-    return Groups(signal.shape[1], num_columns)
+    return _groups_of(signal.shape, signal.stride())
 
 
-def _is_dense(signal: Tensor, first: int) -> bool:
+@lru_cache(maxsize=256)
+def _groups_of(shape: torch.Size, strides: tuple[int, ...]) -> Groups:
+    num_columns = shape[2:].numel()
+    side_by_side = _is_dense(shape, strides, 1)
+    if side_by_side or num_columns < FEWEST_COLUMNS or not _is_dense(shape, strides, 2):
+        return Groups(1, shape[1:].numel())
+    return Groups(shape[1], num_columns)
+
+
+@lru_cache(maxsize=256)
+def _is_dense(shape: torch.Size, strides: tuple[int, ...], first: int) -> bool:
     """Whether the axes from the given one on lie dense, in their order."""
-    if signal.is_contiguous():
-        return True
     expected = 1
-    for size, stride in zip(reversed(signal.shape[first:]), reversed(signal.stride()[first:]), strict=True):
+    for size, stride in zip(reversed(shape[first:]), reversed(strides[first:]), strict=True):
         if size != 1 and stride != expected:
             return False
         expected *= size
     return True
-
-
-def shape_of(x: Tensor) -> Tensor:
-    """Shape, strides and dtype, without numbers: what a backward pass needs of a signal that it does not keep.
-
-    Args:
-        x: the signal.
-    """
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")

@@ -81,28 +81,29 @@ def run(
     held: list[object] = []
     backwards = form in BACKWARDS
     plan = native.plan_of(len(given), groups, CHUNK, torch.get_num_threads())
-    job = LeakySum(plan, form, _signal(x, groups, held, backwards), _signal(y, groups, held, backwards))
-    job.start_first, job.start_second = (native.at(m) for m in (*start, None, None)[:2])
+    job = LeakySum(plan, form)
+    for place, signal in ((job.x, x), (job.y, y), (job.before, None if found is None else found[0][:-1])):
+        if signal is not None:
+            _point_to_rows(place, signal, groups, held, backwards)
+    first_start, second_start, *_ = *start, None, None
+    job.start_first, job.start_second = native.at(first_start), native.at(second_start)
     job.first, job.second = native.at(first), native.at(second)
-    if found is not None:
-        sums, before = found
-        job.before, job.start = _signal(sums[:-1], groups, held, backwards), native.at(before)
+    job.start = None if found is None else native.at(found[1])
     job.anew = anew
     for place, value in ((job.decay, decay), (job.factor, factor)):
         native.point(place, value, given, groups, held)
     native.run("spikebridge_sum", job)
 
 
-def _signal(signal: Tensor | None, groups: Groups, held: list[object], backwards: bool) -> Signal:
-    if signal is None:
-        return Signal()
+def _point_to_rows(place: Signal, signal: Tensor, groups: Groups, held: list[object], backwards: bool) -> None:
+    """Lets a place of the job point to a signal, or to its last step where it is run backwards."""
     if signal.stride(0) == 0:
         row = signal[0].contiguous()
         held.append(row)
-        return Signal(row.data_ptr(), 0, groups.num_columns)
+        place.at, place.step, place.group = row.data_ptr(), 0, groups.num_columns
+        return
     rows = groups.dense(signal)
     held.append(rows)
-    step, group = groups.strides(rows)
-    if not backwards:
-        return Signal(rows.data_ptr(), step, group)
-    return Signal(rows.data_ptr() + (len(rows) - 1) * step * rows.element_size(), -step, group)
+    start, (step, place.group) = rows.data_ptr(), groups.strides(rows)
+    place.at = start + (len(rows) - 1) * step * rows.element_size() if backwards else start
+    place.step = -step if backwards else step

@@ -4,13 +4,14 @@ All of them are linear, so a gradient is a sum of the same kind, from the last s
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.native_layout import Groups, groups_of, shape_of
+from spikebridge.ops.native_layout import Groups, Outline, groups_of
 from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
 from spikebridge.ops.scheme import Value
 from spikebridge.ops.sequence import refuse_second_derivative
@@ -88,6 +89,20 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *
     return last
 
 
+def last_of_learned_sums(x: Float[Tensor, "T B *N"], log_tau: Float[Tensor, "..."], dt: float) -> Float[Tensor, "B *N"]:
+    """The same with the decay `exp(-dt / tau)`: one node of autograd from the logarithm of tau to what comes out.
+
+    Args:
+        x: a signal that `native_sums.serves`, with `log_tau`.
+        log_tau: `()` or `(*N)`, which may be trained; tau [s].
+        dt: step of the clock [s].
+    """
+    if not wants_gradients(x, log_tau):
+        return _last(x, groups_of(x), _exponents(log_tau, dt).exp(), None)
+    last: Tensor = _LastOfLearned.apply(x, log_tau, dt)
+    return last
+
+
 def wants_gradients(*values: Value | None) -> bool:
     """Whether a gradient goes to one of some values."""
     return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
@@ -118,7 +133,7 @@ class _OnePass(torch.autograd.Function):
     def forward(
         ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
     ) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like, ctx.groups, ctx.anew = form, shape_of(x), groups_of(x), anew
+        ctx.form, ctx.like, ctx.groups, ctx.anew = form, Outline.of(x), groups_of(x), anew
         ctx.set_materialize_grads(False)
         y, *memory = _forward(form, x, decay, factor, anew, *start)
         found = (y, start[0]) if ctx.needs_input_grad[2] else (None, None)
@@ -161,7 +176,7 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
         slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like, ctx.groups = shape_of(x), groups_of(x)
+        ctx.like, ctx.groups = Outline.of(x), groups_of(x)
         ctx.save_for_backward(slope, decay)
         return _last(x, ctx.groups, decay, slope)
 
@@ -178,6 +193,42 @@ class _Last(torch.autograd.Function):
         return grad_x, grad_decay
 
 
+class _LastOfLearned(torch.autograd.Function):
+    """The derivative of the decay by the logarithm of tau is `decay dt / tau`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log_tau: Tensor, dt: float) -> Tensor:
+        exponents = _exponents(log_tau, dt)
+        decay = exponents.exp()
+        slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
+        ctx.like, ctx.groups = Outline.of(x), groups_of(x)
+        ctx.save_for_backward(slope, decay, exponents)
+        return _last(x, ctx.groups, decay, slope)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("a kernel")
+        slope, decay, exponents = ctx.saved_tensors
+        grad_x = grad_log_tau = None
+        if ctx.needs_input_grad[0]:
+            grad_x = ctx.groups.room_for(ctx.like, grad)
+            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
+        if slope is not None:
+            grad_log_tau = -_summed(grad * slope, decay) * decay * exponents
+        return grad_x, grad_log_tau, None
+
+
+def _exponents(log_tau: Tensor, dt: float) -> Tensor:
+    """`-dt / tau`, with the roundings of a neuron's decay."""
+    return log_tau.exp().reciprocal() * _tensor_of(-dt)
+
+
+@lru_cache(maxsize=256)
+def _tensor_of(number: float) -> Tensor:
+    """A number as PyTorch would make a tensor of it at each product, which costs more than a small product."""
+    return torch.tensor(number, dtype=torch.float32)
+
+
 def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
     last = torch.empty(x.shape[1:])
     run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
@@ -186,7 +237,10 @@ def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tens
 
 def _summed(slope: Tensor, decay: Tensor) -> Tensor:
     """Gradients in each column, summed up to the shape of the decay."""
-    return slope.sum_to_size(decay.shape[max(0, decay.ndim - slope.ndim) :]).reshape(decay.shape)
+    first = slope.ndim - decay.ndim
+    if first > 0 and slope.shape[first:] == decay.shape:
+        return slope.sum(tuple(range(first)))  # begins sooner
+    return slope.sum_to_size(decay.shape[max(0, -first) :]).reshape(decay.shape)
 
 
 def _dense(memory: Iterable[Tensor | None]) -> list[Tensor | None]:

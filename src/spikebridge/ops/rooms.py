@@ -98,10 +98,15 @@ class _Rooms:
 _rooms = _Rooms()
 
 
-def room_for(shape: Sequence[int], like: Tensor) -> Tensor:
-    """A contiguous tensor of any numbers, as `torch.empty`, in the dtype and on the device of another one.
+def room_for(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None = None) -> Tensor:
+    """A tensor of any numbers, as `torch.empty`, in the dtype and on the device of another one.
 
     Its storage cannot be resized.
+
+    Args:
+        shape: of the tensor.
+        like: the other one.
+        strides: of its numbers, which lie side by side in any order; None for a contiguous tensor.
 
     Example:
         >>> room_for((2, 3), torch.zeros(1)).shape
@@ -110,10 +115,12 @@ def room_for(shape: Sequence[int], like: Tensor) -> Tensor:
     count = math.prod(shape)
     size = count * like.element_size()
     if size < LEAST or not like.is_cpu or sys.platform != "linux":
-        return torch.empty(shape, dtype=like.dtype, device=like.device)
+        empty = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return empty if strides is None else empty.as_strided_(shape, strides)
     room = _rooms.take(_length_for(size))
     # the tensor keeps alive what is lent, and nobody else; it is no view of another one: who gets it may write into it
-    return torch.frombuffer(room.lend(), dtype=like.dtype, count=count, offset=room.shift).resize_(shape)
+    memory = torch.frombuffer(room.lend(), dtype=like.dtype, count=count, offset=room.shift)
+    return memory.resize_(shape) if strides is None else memory.as_strided_(shape, strides)
 
 
 def _length_for(size: int) -> int:
