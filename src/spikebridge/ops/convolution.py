@@ -95,7 +95,7 @@ def _sums(
     x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
     num_taps, team = weight[0].numel(), library().team
     threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // WORK_OF_A_THREAD) if team else 1
-    sums = torch.empty(threads, (num_taps // TAPS + 1) * TAPS, len(weight))
+    sums = x.new_empty(threads, (num_taps // TAPS + 1) * TAPS, len(weight))
     job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
     job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()
     job.num_parts, job.num_threads, job.team = threads, threads, team

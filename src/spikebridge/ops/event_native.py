@@ -64,7 +64,7 @@ class NativeSteps:
         x_t: Tensor,
         dense_above: float | None,
     ) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), x_t.device:  # C reads what is made here, whatever the default device is
             self.records = Records(layers, x_t[:0].contiguous(), dense_above)
         self.fits = self.records.fits
         self.function = function

@@ -115,7 +115,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
     # only the share of the decay looks at the first membrane: no copy for others
     first = {name: m.contiguous() for name, m in memories.items() if name != "v" or "decay" in wanted}
     last = {name: grad.contiguous() for name, grad in grad_end.items()}
-    grads = {name: torch.empty(m.shape) for name, m in memories.items() if name in wanted}
+    grads = {name: m.new_empty(m.shape, dtype=torch.float32) for name, m in memories.items() if name in wanted}
     grad_x = None
     if "x" in wanted:
         grad_x = out if out is not None and groups.dense(out) is out else groups.room_for(v, start.v)
@@ -330,14 +330,14 @@ def _share(job: Backward, name: str, value: Tensor, x: Tensor) -> Tensor:
     """Memory for the gradient of a value, as far as the native steps sum it up."""
     share: Share = job.shares[Values._fields.index(name)]
     if _varies(value, x):
-        part = torch.empty(x.shape)
+        part = x.new_empty(x.shape, dtype=torch.float32)
         share.steps = part.data_ptr()
     elif value.numel() > 1:
-        part = torch.empty(x.shape[1:])
+        part = x.new_empty(x.shape[1:], dtype=torch.float32)
         share.columns = part.data_ptr()
     else:
         num_chunks = job.plan.num_groups * -(-job.plan.num_columns // job.plan.chunk)
-        part = torch.empty(num_chunks, dtype=torch.float64)
+        part = x.new_empty(num_chunks, dtype=torch.float64)
         share.chunks = part.data_ptr()
     return part
 

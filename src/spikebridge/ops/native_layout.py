@@ -151,7 +151,7 @@ class Groups(NamedTuple):
 
 def standing_alone(view: Tensor) -> Tensor:
     """The memory of a view as a tensor of its own: who gets it may write into it and be differentiated."""
-    own = torch.empty(0, dtype=view.dtype)
+    own = view.new_empty(0)
     return own.set_(view.untyped_storage(), view.storage_offset(), view.shape, view.stride())
 
 

@@ -85,7 +85,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *
     """
     if not wants_gradients(x, decay):
         return _last(x, groups_of(x), decay, None)
-    last: Tensor = _Last.apply(x, torch.as_tensor(decay))
+    last: Tensor = _Last.apply(x, torch.as_tensor(decay, device=x.device))
     return last
 
 
@@ -123,7 +123,7 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     groups = groups_of(x)
     y = groups.room_for(x, x)
-    memory = [torch.empty(x.shape[1:]) for _ in start]
+    memory = [x.new_empty(x.shape[1:]) for _ in start]
     run(form, groups, x, y, *memory, start=_dense(start), decay=decay, factor=factor, anew=anew)
     return y, *memory
 
@@ -150,7 +150,7 @@ class _OnePass(torch.autograd.Function):
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
         groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
         grad_x = groups.room_for(like, next(g for g in (grad, *grads_last) if g is not None))
-        memory = [torch.empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[5:]]
+        memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[5:]]
         if sums is None:
             run(
                 BACKWARD[ctx.form],
@@ -164,7 +164,7 @@ class _OnePass(torch.autograd.Function):
                 anew=ctx.anew,
             )
             return None, grad_x, None, None, None, *memory
-        slope, found = torch.empty(like.shape[1:]), (sums, *_dense([before]))
+        slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
         run(form, groups, grad, grad_x, memory[0], slope, start=start, decay=decay, found=found, anew=ctx.anew)
         return None, grad_x, _summed(slope, decay), None, None, *memory
@@ -175,7 +175,7 @@ class _Last(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
-        slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
+        slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
         ctx.like, ctx.groups = Outline.of(x), groups_of(x)
         ctx.save_for_backward(slope, decay)
         return _last(x, ctx.groups, decay, slope)
@@ -200,7 +200,7 @@ class _LastOfLearned(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, log_tau: Tensor, dt: float) -> Tensor:
         exponents = _exponents(log_tau, dt)
         decay = exponents.exp()
-        slope = torch.empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
+        slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
         ctx.like, ctx.groups = Outline.of(x), groups_of(x)
         ctx.save_for_backward(slope, decay, exponents)
         return _last(x, ctx.groups, decay, slope)
@@ -226,11 +226,11 @@ def _exponents(log_tau: Tensor, dt: float) -> Tensor:
 @lru_cache(maxsize=256)
 def _tensor_of(number: float) -> Tensor:
     """A number as PyTorch would make a tensor of it at each product, which costs more than a small product."""
-    return torch.tensor(number, dtype=torch.float32)
+    return torch.tensor(number, dtype=torch.float32, device="cpu")  # whatever the default device is by then
 
 
 def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
-    last = torch.empty(x.shape[1:])
+    last = x.new_empty(x.shape[1:])
     run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
     return last
 

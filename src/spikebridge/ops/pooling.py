@@ -126,7 +126,7 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
         shape = (*x.shape[:2], x.shape[2] // height, x.shape[3] // width)
         pooled = _room_for(shape, x)
-        places = torch.empty(shape, dtype=torch.uint8, memory_format=CHANNELS_LAST)
+        places = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=CHANNELS_LAST)
         _run("spikebridge_pool_forward", x, pooled, places, height, width)
         ctx.save_for_backward(places)
         ctx.shape, ctx.size = x.shape, (height, width)
