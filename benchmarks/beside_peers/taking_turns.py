@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
+
+SETTLED = 7 * 2**20  # numbers; glibc's heap serves nothing larger
 
 
 def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds: float = 20.0) -> list[dict[str, Any]]:
@@ -22,6 +25,7 @@ def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds
         in ms; the median over the rounds of each ratio to the first work; the rounds; the share of spikes; and the
         seconds of what came before, in which some works are compiled.
     """
+    _settle_memory()
     rates, firsts = {}, {}
     walls: dict[str, list[float]] = {name: [] for name in works}
     cpus: dict[str, list[float]] = {name: [] for name in works}
@@ -56,6 +60,15 @@ def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds
         }
         for name in works
     ]
+
+
+def _settle_memory() -> None:
+    """As in a training that has run for a while: what is this large and was given back once comes from the heap.
+
+    In a fresh process every large tensor would come from the system page by page, which makes loops over steps look
+    twice as slow as they are.
+    """
+    torch.empty(SETTLED).fill_(1.0)
 
 
 def _ratio(times: list[float], first: list[float]) -> float:
