@@ -153,6 +153,18 @@ def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("the finder's training", "AUC", "loops that lost it", "left of a size", "left of a place"), rows)
 
 
+def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Where two finders come to rest that learned from different halves."""
+    rows = []
+    for half, row in beside.get("rest", {}).get("rows", {}).items():
+        own = zip(row["with labels"].values(), row["px from labels"].values(), strict=True)
+        first, second = (f"{auc:.2f}, {px:.1f} px" for auc, px in own)
+        other = f"{row['with each other']:.2f}, {row['px from each other']:.1f} px"
+        rows.append((f"the {half} half", first, second, other, f"{row['correlation of what they are off']:.2f}"))
+    names = ("one and the label", "the other and the label", "one and the other")
+    return _table(("frames of", *names, "correlation of what they are off"), rows)
+
+
 def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Operations and energy of a frame and the bins after it, beside an ANN that sees a frame at every bin."""
     rows = []
@@ -177,6 +189,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "unseen": unseen,
     "loops": loops,
     "halves": halves,
+    "rest": rest,
     "cost": cost,
 }
 
@@ -211,7 +224,8 @@ def _read(name: str) -> dict[str, Any]:
 def main() -> int:
     """Writes or checks the page."""
     results = _read("sensing.json"), _read("tracking_baselines.json")
-    results[1].update(loops=_read("closed_loops.json"), halves=_read("closed_loop_halves.json"))
+    files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
+    results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 
 
