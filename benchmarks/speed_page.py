@@ -89,6 +89,16 @@ def linear(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def silence(peers: dict[str, Any]) -> str:
+    """S: the gradient of a linear layer's weights."""
+    rows = peers["silence"]
+    lines = [head("S: gradient of the weights [ms]", *(f"{row['share']:.0%} of inputs" for row in rows))]
+    lines.append(line("dense product", *(f"{row['dense_ms']:.0f}" for row in rows)))
+    lines.append(line("active inputs alone", *(f"{row['quick_ms']:.0f}" for row in rows)))
+    lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+    return "\n".join(lines)
+
+
 def growth(peers: dict[str, Any]) -> str:
     """How time grows with each size."""
     lines = [head("time of the fastest path", "from", "to", "power of the size", "farthest from a straight line")]
@@ -116,6 +126,7 @@ def main() -> int:
         "live": live(stream),
         "linear": linear(stream),
         "memory": memory(peers),
+        "silence": silence(peers),
         "kernels": kernels(peers),
         "growth": growth(peers),
     }
