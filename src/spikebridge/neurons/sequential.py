@@ -120,9 +120,8 @@ class Sequential(Stateful):
 
 def _plain(layer: nn.Module, x: Tensor) -> Tensor:
     """A layer without a state over all steps; products and convolutions in the way of `ops`, if nobody listens."""
-    if x.numel() > 0 and not is_heard(layer):
-        if type(layer) is nn.Linear and x.ndim > 2:
-            return linear(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        if type(layer) is nn.Conv2d and x.ndim == 5:
-            return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    if type(layer) is nn.Linear and x.ndim > 2 and x.numel() > 0 and not is_heard(layer):
+        return linear(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    if type(layer) is nn.Conv2d and x.ndim == 5 and x.numel() > 0 and not is_heard(layer):
+        return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return over_time(layer, x)
