@@ -19,7 +19,7 @@ from spikebridge.ops.plain_training import is_plain_training
 from spikebridge.ops.reference import is_without_native
 
 MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
-LEAST_OUTPUTS = 64  # a block of linear.c; with fewer of them listing costs more than it saves
+OUTPUTS = 64  # of a block, of linear.h; with fewer of them listing costs more than it saves
 LEAST_WORK = 2**21  # products; below it the Python around it costs more
 MOST_INPUTS = 2**18  # so that what is listed can be counted in 32 bits
 LOOKED_AT = 64  # rows, to tell how many inputs are active
@@ -58,7 +58,7 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
 
 def _serves(layer: nn.Linear, x: Tensor) -> bool:
     inputs, outputs = layer.in_features, layer.out_features
-    pays = outputs >= LEAST_OUTPUTS and x.numel() * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
+    pays = outputs >= OUTPUTS and x.numel() * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
     if not pays or is_without_native() or not is_plain_training(x, layer.weight):
         return False
     return hasattr(library().steps, "spikebridge_linear_weights")
@@ -93,8 +93,8 @@ def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     """The gradient of the weights."""
     rows, of_rows = rows.contiguous(), of_rows.contiguous()
     num_rows, num_inputs, num_outputs = *rows.shape, of_rows.shape[1]
-    num_blocks = -(-num_outputs // LEAST_OUTPUTS)
-    sums = rows.new_empty(num_blocks, num_inputs, LEAST_OUTPUTS)
+    num_blocks = -(-num_outputs // OUTPUTS)
+    sums = rows.new_empty(num_blocks, num_inputs, OUTPUTS)
     weights = rows.new_empty(num_outputs, num_inputs)
     team = library().team
     threads = min(torch.get_num_threads(), num_blocks) if team else 1
