@@ -66,7 +66,7 @@ def _settle_memory() -> None:
     """As in a training that has run for a while: what is this large and was given back once comes from the heap.
 
     In a fresh process every large tensor would come from the system page by page, which makes loops over steps look
-    twice as slow as they are.
+    slower than they are.
     """
     torch.empty(SETTLED).fill_(1.0)
 
