@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
 from spikebridge.hybrid.parametric import AlphaCarry, Exponential, alpha_step, exponential_step
 from spikebridge.ops import native, without_native
-from spikebridge.ops.one_pass import alphas_of, last_of_learned_sums, last_of_sums, means_of, runs_in_one_pass, sums_of
+from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 SHAPES = {
@@ -238,7 +238,7 @@ def test_second_derivatives_are_refused() -> None:
     with pytest.raises(ConfigError, match="second derivative"):
         torch.autograd.grad(last_of_sums(x, torch.tensor(0.5)).sum(), x, create_graph=True)
     with pytest.raises(ConfigError, match="second derivative"):
-        torch.autograd.grad(last_of_learned_sums(x, torch.tensor(0.5), 1.0).sum(), x, create_graph=True)
+        torch.autograd.grad(last_of_sums(x, torch.tensor(0.5), 1.0).sum(), x, create_graph=True)
 
 
 @needs_library
@@ -254,23 +254,66 @@ def test_a_last_sum_and_its_slope(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+LEARNED = ["all", "a column", "a sample and a column", "one for all columns"]
+
+
+def log_tau_of(of: str, shape: tuple[int, ...]) -> Tensor:
+    kinds = {"all": (), "a column": shape[2:], "a sample and a column": shape[1:], "one for all columns": (1,)}
+    return random(*kinds[of], seed=3).requires_grad_()
+
+
 @needs_library
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("of", ["all", "a column", "a sample and a column", "one for all columns"])
+@pytest.mark.parametrize("of", LEARNED)
 @pytest.mark.usefixtures("instructions")
 def test_a_last_sum_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
-    x, dt = random(*shape).requires_grad_(), 0.7
-    kinds = {"all": (), "a column": shape[2:], "a sample and a column": shape[1:], "one for all columns": (1,)}
-    log_tau = random(*kinds[of], seed=3).requires_grad_()
-    last = last_of_learned_sums(x, log_tau, dt)
+    x, dt, log_tau = random(*shape).requires_grad_(), 0.7, log_tau_of(of, shape)
+    last = last_of_sums(x, log_tau, dt)
     expected = looped("sum", x, [torch.zeros(shape[1:])], torch.exp(-dt / log_tau.exp()))[1]
-    assert torch.equal(last, expected) and torch.equal(last_of_learned_sums(x.detach(), log_tau.detach(), dt), expected)
+    assert torch.equal(last, expected) and torch.equal(last_of_sums(x.detach(), log_tau.detach(), dt), expected)
     weights = random(*shape[1:], seed=4)
     ours, theirs = (torch.autograd.grad((v * weights).mean(), (x, log_tau)) for v in (last, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
-    alone = torch.autograd.grad(last_of_learned_sums(x.detach(), log_tau, dt).sum(), log_tau)
+    alone = torch.autograd.grad(last_of_sums(x.detach(), log_tau, dt).sum(), log_tau)
     assert alone[0].shape == log_tau.shape
-    assert torch.autograd.grad(last_of_learned_sums(x, log_tau.detach(), dt).sum(), x)[0].shape == x.shape
+    assert torch.autograd.grad(last_of_sums(x, log_tau.detach(), dt).sum(), x)[0].shape == x.shape
+
+
+@needs_library
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("of", LEARNED)
+@pytest.mark.usefixtures("instructions")
+def test_all_sums_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
+    x, dt, log_tau = random(*shape).requires_grad_(), 0.7, log_tau_of(of, shape)
+    start, anew = random(*shape[1:], seed=1).requires_grad_(), bytes(t % 3 == 2 for t in range(shape[0]))
+    ours = sums_of(x, start, log_tau, anew, dt)
+    theirs = looped("sum", x, [start], torch.exp(-dt / log_tau.exp()), anew)
+    untrained = sums_of(x.detach(), start.detach(), log_tau.detach(), anew, dt)
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(ours, theirs, untrained, strict=True))
+    weights, wanted = random(*shape, seed=4), (x, start, log_tau)
+    grads = [
+        torch.autograd.grad((y * weights).mean() + last.mean(), wanted, retain_graph=True, materialize_grads=True)
+        for y, last in (ours, theirs, ours)
+    ]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(grads[0], grads[2], strict=True)), "a second time"
+
+
+@needs_library
+@pytest.mark.parametrize("tau", [torch.tensor(2.0), random(40, seed=3).exp()], ids=["one for all", "one a neuron"])
+@pytest.mark.parametrize("kind", ["one window", "windows", "windows that run"])
+def test_a_kernel_is_one_node_from_the_logarithm_of_its_time_constant(tau: Tensor, kind: str) -> None:
+    signal = random(9, 2, 40).requires_grad_()
+    x = signal.unflatten(0, (3, 3)).movedim(1, 0) if kind == "windows" else signal
+    kernel = Exponential(tau, dt=0.7, learn="tau")
+    anew = PATTERNS["some"] if kind == "windows that run" else None
+    sums, carry = kernel.whole(x, None, anew)
+    assert sums.grad_fn.next_functions[1][0].variable is kernel.log_tau
+    expected = looped("sum", x, [torch.zeros_like(x[0])], torch.exp(-0.7 / kernel.tau), anew)
+    assert torch.equal(sums, expected[0]) and torch.equal(carry.total, expected[1])
+    weights = random(*sums.shape, seed=4)
+    ours, theirs = (torch.autograd.grad((v * weights).sum(), (signal, kernel.log_tau)) for v in (sums, expected[0]))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @needs_library

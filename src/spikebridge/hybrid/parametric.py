@@ -14,7 +14,7 @@ from spikebridge.neurons.quantity import Quantity
 from spikebridge.ops import native_sums
 from spikebridge.ops.finite_response import last_response, powers
 from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.one_pass import alphas_of, last_of_learned_sums, wants_gradients
+from spikebridge.ops.one_pass import alphas_of, last_of_sums, runs_in_one_pass, sums_of, wants_gradients
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -66,13 +66,17 @@ class Exponential(Kernel):
         return {"decay": decay_of(quantities["tau"], self.dt)}
 
     def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, None if carry is None else carry.total, decay_of(self.tau, self.dt), restarts)
+        start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
+        if log_tau is None or self.dt is None or isinstance(restarts, Tensor) or not runs_in_one_pass(x, log_tau):
+            sums, total = leaky_sum(x, start, decay_of(self.tau, self.dt), restarts)
+        else:
+            sums, total = sums_of(x, start, log_tau, restarts, self.dt)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
         log_tau = self._parameters.get("log_tau")
         if log_tau is not None and self.dt is not None and native_sums.serves(x, log_tau):
-            return last_of_learned_sums(x, log_tau, self.dt)
+            return last_of_sums(x, log_tau, self.dt)
         return last_sum(x, decay_of(self.tau, self.dt))
 
 

@@ -25,7 +25,11 @@ def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
 
 
 def sums_of(
-    x: Float[Tensor, "T B *N"], start: Float[Tensor, "B ..."] | None, decay: Value = 1.0, anew: bytes | None = None
+    x: Float[Tensor, "T B *N"],
+    start: Float[Tensor, "B ..."] | None,
+    decay: Value = 1.0,
+    anew: bytes | None = None,
+    dt: float | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, and the last of them in memory of its own.
 
@@ -34,8 +38,10 @@ def sums_of(
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`, which may be trained.
         anew: a flag a step, 1 where there is nothing before it; None where none is.
+        dt: step of the clock [s], where the decay is `exp(-dt / tau)` and a tensor of the logarithms of tau [s] is
+            given for it: one node of autograd from there to the sums.
     """
-    y, last = _all(Form.SUM, x, decay, 1.0, anew, start)
+    y, last = _all(Form.SUM, x, decay, 1.0, anew, dt, start)
     return y, last
 
 
@@ -50,7 +56,7 @@ def means_of(
         num_steps: over how many steps, a number or `(B, 1, ...)`.
         anew: as in `sums_of`.
     """
-    y, last = _all(Form.MEAN, x, 1.0, num_steps, anew, total)
+    y, last = _all(Form.MEAN, x, 1.0, num_steps, anew, None, total)
     return y, last
 
 
@@ -72,34 +78,21 @@ def alphas_of(
         rise: the same.
         anew: as in `sums_of`.
     """
-    y, first, second = _all(Form.ALPHA, x, decay, rise, anew, first, second)
+    y, first, second = _all(Form.ALPHA, x, decay, rise, anew, None, first, second)
     return y, first, second
 
 
-def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value) -> Float[Tensor, "B *N"]:
+def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = None) -> Float[Tensor, "B *N"]:
     """The last of the leaky sums from nothing: no other is ever in memory.
 
     Args:
         x: a signal that `native_sums.serves`.
         decay: as in `sums_of`.
+        dt: as there.
     """
     if not wants_gradients(x, decay):
-        return _last(x, groups_of(x), decay, None)
-    last: Tensor = _Last.apply(x, torch.as_tensor(decay, device=x.device))
-    return last
-
-
-def last_of_learned_sums(x: Float[Tensor, "T B *N"], log_tau: Float[Tensor, "..."], dt: float) -> Float[Tensor, "B *N"]:
-    """The same with the decay `exp(-dt / tau)`: one node of autograd from the logarithm of tau to what comes out.
-
-    Args:
-        x: a signal that `native_sums.serves`, with `log_tau`.
-        log_tau: `()` or `(*N)`, which may be trained; tau [s].
-        dt: step of the clock [s].
-    """
-    if not wants_gradients(x, log_tau):
-        return _last(x, groups_of(x), _exponents(log_tau, dt).exp(), None)
-    last: Tensor = _LastOfLearned.apply(x, log_tau, dt)
+        return _last(x, groups_of(x), _decay_of(decay, dt)[0], None)
+    last: Tensor = _Last.apply(x, torch.as_tensor(decay, device=x.device), dt)
     return last
 
 
@@ -109,19 +102,19 @@ def wants_gradients(*values: Value | None) -> bool:
 
 
 def _all(
-    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, dt: float | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
     """All steps, and what is remembered after them."""
     memory = [None if m is None else m.expand(x.shape[1:]) for m in start]
-    way = _OnePass.apply if wants_gradients(x, decay, *memory) else _forward
-    found: tuple[Tensor, ...] = way(form, x, decay, factor, anew, *memory)
-    return found
+    if wants_gradients(x, decay, *memory):
+        found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, anew, dt, *memory)
+        return found
+    return _forward(form, x, groups_of(x), _decay_of(decay, dt)[0], factor, anew, *memory)
 
 
 def _forward(
-    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+    form: Form, x: Tensor, groups: Groups, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
-    groups = groups_of(x)
     y = groups.room_for(x, x)
     memory = [x.new_empty(x.shape[1:]) for _ in start]
     run(form, groups, x, y, *memory, start=_dense(start), decay=decay, factor=factor, anew=anew)
@@ -131,12 +124,20 @@ def _forward(
 class _OnePass(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+        ctx: Any,
+        form: Form,
+        x: Tensor,
+        decay: Value,
+        factor: Value,
+        anew: bytes | None,
+        dt: float | None,
+        *start: Tensor | None,
     ) -> tuple[Tensor, ...]:
         ctx.form, ctx.like, ctx.groups, ctx.anew = form, Outline.of(x), groups_of(x), anew
         ctx.set_materialize_grads(False)
-        y, *memory = _forward(form, x, decay, factor, anew, *start)
-        found = (y, start[0]) if ctx.needs_input_grad[2] else (None, None)
+        decay, exponents = _decay_of(decay, dt)
+        y, *memory = _forward(form, x, ctx.groups, decay, factor, anew, *start)
+        found = (y, start[0], exponents) if ctx.needs_input_grad[2] else (None, None, None)
         ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)], *found)
         ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
         return y, *memory
@@ -145,12 +146,12 @@ class _OnePass(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None, *grads_last: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
         if grad is None and all(g is None for g in grads_last):
-            return (None,) * (5 + len(grads_last))
-        *tensors, sums, before = ctx.saved_tensors
+            return (None,) * (6 + len(grads_last))
+        *tensors, sums, before, exponents = ctx.saved_tensors
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
         groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
         grad_x = groups.room_for(like, next(g for g in (grad, *grads_last) if g is not None))
-        memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[5:]]
+        memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
         if sums is None:
             run(
                 BACKWARD[ctx.form],
@@ -163,64 +164,43 @@ class _OnePass(torch.autograd.Function):
                 factor=factor,
                 anew=ctx.anew,
             )
-            return None, grad_x, None, None, None, *memory
+            return None, grad_x, None, None, None, None, *memory
         slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
         run(form, groups, grad, grad_x, memory[0], slope, start=start, decay=decay, found=found, anew=ctx.anew)
-        return None, grad_x, _summed(slope, decay), None, None, *memory
+        return None, grad_x, _grad_of(decay, exponents, slope), None, None, None, *memory
 
 
 class _Last(torch.autograd.Function):
     """What the gradient of the decay needs is summed beside, so that the signal need not be kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, decay: Tensor, dt: float | None) -> Tensor:
         slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
         ctx.like, ctx.groups = Outline.of(x), groups_of(x)
-        ctx.save_for_backward(slope, decay)
-        return _last(x, ctx.groups, decay, slope)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        refuse_second_derivative("a kernel")
-        slope, decay = ctx.saved_tensors
-        grad_x = grad_decay = None
-        if ctx.needs_input_grad[0]:
-            grad_x = ctx.groups.room_for(ctx.like, grad)
-            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
-        if slope is not None:
-            grad_decay = _summed(grad * slope, decay)
-        return grad_x, grad_decay
-
-
-class _LastOfLearned(torch.autograd.Function):
-    """The derivative of the decay by the logarithm of tau is `decay dt / tau`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, log_tau: Tensor, dt: float) -> Tensor:
-        exponents = _exponents(log_tau, dt)
-        decay = exponents.exp()
-        slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like, ctx.groups = Outline.of(x), groups_of(x)
-        ctx.save_for_backward(slope, decay, exponents)
-        return _last(x, ctx.groups, decay, slope)
+        left, exponents = _decay_of(decay, dt)
+        ctx.save_for_backward(slope, left, exponents)
+        return _last(x, ctx.groups, left, slope)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
         slope, decay, exponents = ctx.saved_tensors
-        grad_x = grad_log_tau = None
+        grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.groups.room_for(ctx.like, grad)
             run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
         if slope is not None:
-            grad_log_tau = -_summed(grad * slope, decay) * decay * exponents
-        return grad_x, grad_log_tau, None
+            grad_decay = _grad_of(decay, exponents, grad * slope)
+        return grad_x, grad_decay, None
 
 
-def _exponents(log_tau: Tensor, dt: float) -> Tensor:
-    """`-dt / tau`, with the roundings of a neuron's decay."""
-    return log_tau.exp().reciprocal() * _tensor_of(-dt)
+def _decay_of(decay: Value, dt: float | None) -> tuple[Value, Tensor | None]:
+    """A decay as it is; or of the logarithm of tau, with the roundings of a neuron's, and `-dt / tau`."""
+    if dt is None or not isinstance(decay, Tensor):
+        return decay, None
+    exponents = decay.exp().reciprocal_().mul_(_tensor_of(-dt))
+    return exponents.exp(), exponents
 
 
 @lru_cache(maxsize=256)
@@ -233,6 +213,12 @@ def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tens
     last = x.new_empty(x.shape[1:])
     run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
     return last
+
+
+def _grad_of(decay: Tensor, exponents: Tensor | None, slope: Tensor) -> Tensor:
+    """The gradient of a decay, or of the logarithm of its tau, from that in each column."""
+    grad = _summed(slope, decay)
+    return grad if exponents is None else grad.mul_(decay).mul_(exponents).neg_()
 
 
 def _summed(slope: Tensor, decay: Tensor) -> Tensor:
