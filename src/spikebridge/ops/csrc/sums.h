@@ -128,6 +128,7 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     row.decay = rows ? as_row(&job->decay, chunk) : row_at(&job->decay, chunk, 0, NULL);
     const int64_t block = backwards && !past ? BLOCK_OF_SUMS / n : 0;
     float *const rows_of_block = chunk->scratch;
+    const int64_t piece = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it asks for two rows at once */
     int64_t from = backwards ? beginning(job, num_steps - 1) : 0;
     for (int64_t t = 0; t < num_steps; t++) {
         const int64_t now = backwards ? num_steps - 1 - t : t;
@@ -147,8 +148,8 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
         row.y = block > 1 ? rows_of_block + t % block * n : row_of(&job->y, chunk, t);
         row.factor = means && begins_anew(job, from) ? zeros : factor; /* no steps were before */
         row.steps = (float)(now - from + 1);
-        for (int64_t c = 0; c < n; c += PIECE)
-            NAME(sums_piece)(&row, c, n - c < PIECE ? n - c : PIECE, rows, form, past);
+        for (int64_t c = 0; c < n; c += piece)
+            NAME(sums_piece)(&row, c, n - c < piece ? n - c : piece, rows, form, past);
         if (block > 1 && (t % block == block - 1 || now == 0))
             give_block(&job->y, rows_of_block, chunk, t - t % block, t);
         if (backwards && begins_anew(job, now)) {
