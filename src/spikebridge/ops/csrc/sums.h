@@ -91,6 +91,51 @@ INLINE void NAME(last_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     }
 }
 
+/* The gradient of last values alone stays there, too: a step has what a decay leaves of that of the next. */
+INLINE void NAME(faded_chunk)(const LeakySum *job, Chunk *chunk, const int rows)
+{
+    const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns, step = job->y.step;
+    const int past = is_large(&job->plan);
+    const float *decays = row_at(&job->decay, chunk, 0, NULL);
+    float *y = row_of(&job->y, chunk, 0), *firsts = begin(take_row(chunk), job->start_first, chunk);
+    int64_t c = 0;
+#if defined(__GNUC__)
+    enum { MANY = 8 }; /* vectors */
+    typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+    for (; c + MANY * LANES <= n; c += MANY * LANES) {
+        float given[MANY * LANES];
+        Lanes first[MANY], decay[MANY];
+        for (int k = 0; k < MANY; k++) {
+            first[k] = *(const Lanes *)(firsts + c + k * LANES);
+            if (rows)
+                decay[k] = *(const Lanes *)(decays + c + k * LANES);
+            else
+                decay[k] = (Lanes){0} + *decays;
+        }
+        for (int64_t t = 0; t < num_steps; t++) {
+            float *to = past ? given : y + t * step + c;
+            for (int k = 0; k < MANY; k++) {
+                *(Lanes *)(to + k * LANES) = first[k];
+                first[k] *= decay[k];
+            }
+            if (past)
+                NAME(write_past_caches)(y + t * step + c, given, MANY * LANES);
+        }
+        for (int k = 0; k < MANY; k++)
+            *(Lanes *)(firsts + c + k * LANES) = first[k];
+    }
+#endif
+    for (int64_t t = 0; c < n && t < num_steps; t++) {
+        float *restrict to = y + t * step;
+        INDEPENDENT
+        for (int64_t k = c; k < n; k++) {
+            to[k] = firsts[k];
+            firsts[k] *= rows ? decays[k] : *decays;
+        }
+    }
+    give(job->first, firsts, chunk);
+}
+
 /* The columns from a certain one on, as many as a piece has, while those of the next step are asked for. */
 INLINE void NAME(sums_piece)(const SumRow *all, int64_t from, int64_t size, const int rows, const int form, const int past)
 {
@@ -115,6 +160,10 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
 {
     if (form == LAST || form == LAST_AND_SLOPE) {
         NAME(last_chunk)(job, chunk, rows && job->decay.column != 0, form);
+        return;
+    }
+    if (form == SUM_BACKWARD && job->x.at == NULL && job->anew == NULL) {
+        NAME(faded_chunk)(job, chunk, rows && job->decay.column != 0);
         return;
     }
     const int64_t num_steps = job->plan.num_steps, n = chunk->num_columns;
