@@ -17,6 +17,7 @@ from spikebridge.ops.scheme import Value
 from spikebridge.ops.sequence import refuse_second_derivative
 
 BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
+LONG_ROW = 512  # columns; shorter rows had better be run many at once
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
@@ -109,7 +110,14 @@ def _all(
     if wants_gradients(x, decay, *memory):
         found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, anew, dt, *memory)
         return found
-    return _forward(form, x, groups_of(x), _decay_of(decay, dt)[0], factor, anew, *memory)
+    return _forward(form, x, _groups_for(x, decay), _decay_of(decay, dt)[0], factor, anew, *memory)
+
+
+def _groups_for(x: Tensor, decay: Value) -> Groups:
+    """The rows of a step: those of samples where they are long, so that a row of decays need not be spread over all."""
+    if isinstance(decay, Tensor) and decay.numel() >= LONG_ROW and decay.shape == x.shape[2:] and x.is_contiguous():
+        return Groups(x.shape[1], decay.numel())
+    return groups_of(x)
 
 
 def _forward(
@@ -133,7 +141,7 @@ class _OnePass(torch.autograd.Function):
         dt: float | None,
         *start: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like, ctx.groups, ctx.anew = form, Outline.of(x), groups_of(x), anew
+        ctx.form, ctx.like, ctx.groups, ctx.anew = form, Outline.of(x), _groups_for(x, decay), anew
         ctx.set_materialize_grads(False)
         decay, exponents = _decay_of(decay, dt)
         y, *memory = _forward(form, x, ctx.groups, decay, factor, anew, *start)
