@@ -138,11 +138,13 @@ def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
 def silence(quick: bool) -> list[dict[str, Any]]:
     """S, on one thread."""
     torch.set_num_threads(1)
-    rows = against_silence(rounds=2 if quick else 11)
-    print("\nS  the gradient of a linear layer's weights, 1 thread")
-    for row in rows:
-        print(f"  {row['share']:>6.0%}{row['quick_ms']:>9.2f} ms{row['dense_ms']:>9.2f} ms dense{row['ratio']:>8.1f} x")
-    return rows
+    tables = against_silence(rounds=2 if quick else 11)
+    for table in tables:
+        print(f"\nS  {table['product']}, 1 thread")
+        for row in table["rows"]:
+            share, quick_ms, dense_ms, ratio = row.values()
+            print(f"  {share:>6.0%}{quick_ms:>9.2f} ms{dense_ms:>9.2f} ms dense{ratio:>8.1f} x")
+    return tables
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:

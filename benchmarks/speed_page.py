@@ -90,12 +90,14 @@ def linear(results: dict[str, Any]) -> str:
 
 
 def silence(peers: dict[str, Any]) -> str:
-    """S: the gradient of a linear layer's weights."""
-    rows = peers["silence"]
-    lines = [head("S: gradient of the weights [ms]", *(f"{row['share']:.0%} of inputs" for row in rows))]
-    lines.append(line("dense product", *(f"{row['dense_ms']:.0f}" for row in rows)))
-    lines.append(line("active inputs alone", *(f"{row['quick_ms']:.0f}" for row in rows)))
-    lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+    """S: products in training."""
+    tables = peers["silence"]
+    lines = [head("S: [ms]", *(f"{row['share']:.0%} active" for row in tables[0]["rows"]))]
+    for table in tables:
+        name, rows = table["product"], table["rows"]
+        lines.append(line(f"{name}, dense", *(f"{row['dense_ms']:.1f}" for row in rows)))
+        lines.append(line("active inputs alone", *(f"{row['quick_ms']:.1f}" for row in rows)))
+        lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
-"""Convolutions whose backward pass sums up what belongs to bias and few inputs faster than oneDNN does.
+"""Convolutions in training, where oneDNN can be outrun: of spikes, of few inputs, and the gradients of biases.
 
-The gradient of a bias is a sum over the gradient, which PyTorch's own sum takes in a tenth of the time. With few input
-channels, as behind a camera or an event camera, the gradient of the weights is a few such sums: plain C takes them
-together. In float32 on a CPU, channels last; everything else goes to PyTorch. Sums are met to rounding.
+Where most of what comes in is silent, it is left out (`spike_convolution`). The gradient of a bias is a sum over the
+gradient, which PyTorch's own sum takes in a tenth of the time. With few input channels, as behind a camera or an event
+camera, the gradient of the weights is a few such sums: plain C takes them together. In float32 on a CPU, channels last;
+everything else goes to PyTorch. Sums are met to rounding.
 """
 
 import ctypes
@@ -15,6 +16,15 @@ from torch import Tensor, nn
 from spikebridge.ops.native_library import library
 from spikebridge.ops.plain_training import is_plain_training
 from spikebridge.ops.reference import is_without_native
+from spikebridge.ops.spike_convolution import (
+    MOST_ACTIVE,
+    MOST_ACTIVE_BACKWARD,
+    active_share,
+    is_few,
+    outputs_of,
+    serves,
+    weights_of,
+)
 
 MOST_TAPS = 39  # of the weights of an output: with more, oneDNN is as fast
 TAPS, LANES = 10, 16  # that are summed at once, of convolution.c
@@ -39,8 +49,8 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
     """What `layer(x)` gives, with the same gradients to rounding.
 
     Args:
-        layer: the convolution; laid out channels last (`layer.to(memory_format=torch.channels_last)`) its gradients
-            take the fast way.
+        layer: the convolution; laid out channels last (`layer.to(memory_format=torch.channels_last)`) it takes the fast
+            way in training.
         x: pictures.
 
     Example:
@@ -53,7 +63,7 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
         y: Tensor = layer(x)
         return y
     settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return _Convolution.apply(x, layer.weight, layer.bias, *settings)
+    return _Convolution.apply(x, layer.weight, layer.bias, serves(layer, x), *settings)
 
 
 def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
@@ -63,9 +73,13 @@ def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, may_be_silent: bool, *settings: Any
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.settings = settings
+        ctx.settings, ctx.active = settings, active_share(x) if may_be_silent else 1.0
+        if is_few(ctx.active, len(weight), MOST_ACTIVE):
+            return outputs_of(x, weight, bias, *settings[:2])
         return torch.conv2d(x, weight, bias, *settings)
 
     @staticmethod
@@ -74,13 +88,19 @@ class _Convolution(torch.autograd.Function):
         wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.settings
         settings = (stride, padding, dilation, False, (0, 0), groups)
-        if wants_weight and not wants_x and not torch.is_grad_enabled() and _has_few_taps(weight, dilation, groups):
-            of_weight, of_bias = _sums(x, weight, grad, stride, padding)
-            return None, of_weight, of_bias if wants_bias else None, *(None,) * 4
-        # of operations that can be differentiated again
-        mask = [wants_x, wants_weight, False]
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
-        return grad_x, grad_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 4
+        of_x: Tensor | None = None
+        of_weight: Tensor | None = None
+        if wants_weight and not torch.is_grad_enabled():
+            if not wants_x and _has_few_taps(weight, dilation, groups):
+                of_weight, of_bias = _sums(x, weight, grad, stride, padding)
+                return None, of_weight, of_bias if wants_bias else None, *(None,) * 5
+            if is_few(ctx.active, len(weight), MOST_ACTIVE_BACKWARD):
+                of_weight, wants_weight = weights_of(x, grad, weight, stride, padding), False
+        if wants_x or wants_weight:  # of operations that can be differentiated again
+            mask = [wants_x, wants_weight, False]
+            of_x, dense, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
+            of_weight = dense if wants_weight else of_weight
+        return of_x, of_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 5
 
 
 def _has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:

@@ -1,0 +1,28 @@
+/* Convolutions of pictures most of which is 0, channels last: each row of what comes in is listed once, and what is not 0
+   in it is summed alone. */
+#ifndef SPIKEBRIDGE_SPIKE_CONVOLUTION_H
+#define SPIKEBRIDGE_SPIKE_CONVOLUTION_H
+
+#include "native.h"
+
+enum { OUTPUTS = 64 }; /* of a block: what is summed at once */
+
+/* A tap is a row of the kernel, a column of it and an input channel, in this order. Weights, and their gradients, lie by
+   block of outputs, tap and output. */
+typedef struct {
+    int64_t num_pictures, channels, height, width;  /* of what comes in */
+    int64_t out_channels, out_height, out_width;    /* out_channels: a multiple of 16 */
+    int64_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x;
+    const float *x;
+    const float *weights, *bias;                    /* bias may be NULL */
+    float *y;                                       /* or NULL, and then this is found: */
+    float *sums;                                    /* what the gradient of y says of the weights, for each part */
+    const float *gradient;
+    int64_t num_parts, num_threads;                 /* a part is some of the pictures */
+    Team team;
+} SpikeConvolution;
+
+/* 0, or 1 where there was not enough memory. */
+int spikebridge_spike_convolution(const SpikeConvolution *job);
+
+#endif

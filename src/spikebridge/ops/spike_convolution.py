@@ -1,0 +1,163 @@
+"""Convolutions of pictures most of which is 0, as spikes are: what is silent is left out of outputs and of gradients.
+
+Between layers of neurons a convolution multiplies mostly with 0. Plain C lists what is not 0 in each row of a picture
+once, and sums what stands there alone: `y`, and the gradient of the weights. In float32 on a CPU, channels last. Sums
+are met to rounding; a weight that is not finite shows where its input was active.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.ops.native_library import library
+from spikebridge.ops.reference import is_without_native
+
+MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
+MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
+OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
+LANES, LEAST_OUTPUTS = 16, 32  # outputs are summed in vectors, and one alone waits for itself
+LEAST_TAPS = 48  # of a row of the kernel; and of several rows, which share their lists
+LEAST_WORK = 2**22  # products; below it the Python around it costs more
+LOOKED_AT = 16  # pictures, to tell how much is active
+CHANNELS_LAST = torch.channels_last
+
+
+class _Job(ctypes.Structure):
+    """`SpikeConvolution` of spike_convolution.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
+        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+        *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "y", "sums", "gradient")],
+        *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def serves(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> bool:
+    """Whether a layer, and the number of pictures, are such that leaving out pays, if enough of them is silent.
+
+    Args:
+        layer: with padding by zeros, told in numbers.
+        x: pictures.
+    """
+    if is_without_native() or layer.groups != 1 or tuple(layer.dilation) != (1, 1) or x.shape[1] != layer.in_channels:
+        return False
+    outputs, rows, row = layer.out_channels, layer.kernel_size[0], layer.in_channels * layer.kernel_size[1]
+    wide = outputs % LANES == 0 and outputs >= LEAST_OUTPUTS and rows > 1 and row >= LEAST_TAPS
+    height, width = _size(x, layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
+    pays = min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= LEAST_WORK
+    return wide and pays and hasattr(library().steps, "spikebridge_spike_convolution")
+
+
+def active_share(x: Float[Tensor, "B C Y X"]) -> float:
+    """How much of what comes in is not 0, by some of the pictures.
+
+    Args:
+        x: pictures.
+
+    Example:
+        >>> active_share(torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2))
+        0.25
+    """
+    some = x[:: max(1, len(x) // LOOKED_AT)]
+    return int(some.count_nonzero()) / some.numel()
+
+
+def is_few(active: float, num_outputs: int, most: float) -> bool:
+    """Whether a share of active inputs is so small that leaving out the others pays.
+
+    Args:
+        active: the share.
+        num_outputs: channels.
+        most: where there are outputs enough.
+
+    Example:
+        >>> is_few(0.3, 64, MOST_ACTIVE), is_few(0.3, 32, MOST_ACTIVE)
+        (True, False)
+    """
+    return active <= most * min(1.0, num_outputs / OUTPUTS)
+
+
+def outputs_of(
+    x: Float[Tensor, "B C Y X"],
+    weight: Float[Tensor, "D C ky kx"],
+    bias: Float[Tensor, " D"] | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Float[Tensor, "B D y x"]:
+    """The convolution.
+
+    Args:
+        x: pictures.
+        weight: of a layer that `serves`.
+        bias: of the outputs.
+        stride: along rows and columns.
+        padding: rows and columns of zeros on each side.
+    """
+    size = _size(x, weight.shape[2:], stride, padding)
+    y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
+    taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
+    weights = torch.cat([block.flatten() for block in taps.split(OUTPUTS, 1)])
+    # pictures are not equally active, so parts are many
+    parts = min(len(x), 8 * _threads(x))
+    _run(x, y.shape, weight, stride, padding, parts, weights=weights, bias=bias, y=y)
+    return y
+
+
+def weights_of(
+    x: Float[Tensor, "B C Y X"],
+    gradient: Float[Tensor, "B D y x"],
+    weight: Float[Tensor, "D C ky kx"],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Float[Tensor, "D C ky kx"]:
+    """The gradient of the weights.
+
+    Args:
+        x: as in `outputs_of`, and so on.
+        gradient: of what that gives.
+        weight: for its shape.
+        stride: along rows and columns.
+        padding: rows and columns of zeros on each side.
+    """
+    gradient, sums = gradient.contiguous(memory_format=CHANNELS_LAST), x.new_empty(_threads(x), weight.numel())
+    _run(x, gradient.shape, weight, stride, padding, len(sums), sums=sums, gradient=gradient)
+    num_outputs, num_taps = len(weight), weight[0].numel()
+    blocks = [block.reshape(num_taps, -1) for block in sums.sum(0).split(OUTPUTS * num_taps)]
+    of_taps = torch.cat(blocks, 1).T.reshape(num_outputs, *weight.shape[2:], weight.shape[1])
+    return of_taps.permute(0, 3, 1, 2)
+
+
+def _size(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> list[int]:
+    """Rows and columns of what comes out."""
+    sides = zip(x.shape[2:], kernel, stride, padding, strict=True)
+    return [(side + 2 * pad - length) // step + 1 for side, length, step, pad in sides]
+
+
+def _threads(x: Tensor) -> int:
+    return min(torch.get_num_threads(), len(x)) if library().team else 1
+
+
+def _run(
+    x: Tensor,
+    shape: torch.Size,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    parts: int,
+    **memory: Tensor | None,
+) -> None:
+    """Fills `y`, or `sums`, from the rest of the memory; the shape is that of y."""
+    x = x.contiguous(memory_format=CHANNELS_LAST)
+    job = _Job(*x.shape, *shape[1:], *weight.shape[2:], *stride, *padding)
+    job.num_parts, job.num_threads, job.team = parts, _threads(x), library().team
+    for name, tensor in {**memory, "x": x}.items():
+        setattr(job, name, None if tensor is None else tensor.data_ptr())
+    steps: Any = library().steps
+    if steps.spikebridge_spike_convolution(ctypes.byref(job)) != 0:
+        raise MemoryError("a convolution found no memory to list what is active")
