@@ -30,7 +30,7 @@ from beside_peers.growth import draw, grow
 from beside_peers.in_jax import spyx_alone
 from beside_peers.kernels import SHAPES, kernels, neurons
 from beside_peers.layers import compiled_libraries, every_library
-from beside_peers.memory import in_a_process, peak_of_training
+from beside_peers.memory import every_row, in_a_process, peak_of_training
 from beside_peers.silence import against_silence
 from beside_peers.taking_turns import take_turns
 from beside_peers.works import (
@@ -107,7 +107,7 @@ def memory(quick: bool) -> list[dict[str, Any]]:
     lengths = LENGTHS[:1] if quick else LENGTHS
     rows = []
     print("\nE  peak memory of B [MB] at T = " + ", ".join(map(str, lengths)))
-    for name in [*every_library(), "no neurons"]:
+    for name in every_row():
         peaks = [in_a_process(name, num_steps) for num_steps in lengths]
         rows.append(
             {
@@ -117,7 +117,7 @@ def memory(quick: bool) -> list[dict[str, Any]]:
                 "ratio": peaks[-1] / (rows or [{"mb": peaks}])[0]["mb"][-1],
             }
         )
-        print(f"  {name:<14}" + "".join(f"{peak:>9.0f}" for peak in peaks) + f"{rows[-1]['ratio']:>8.2f} x")
+        print(f"  {name:<36}" + "".join(f"{peak:>9.0f}" for peak in peaks) + f"{rows[-1]['ratio']:>8.2f} x")
     return rows
 
 

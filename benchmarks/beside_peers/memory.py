@@ -3,14 +3,24 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from beside_peers.layers import every_library
-from beside_peers.works import Dense, training_step
+from beside_peers.works import Dense, DenseInARow, training_step
+from spikebridge.ops import spikes_as_bytes
 
 BATCH = 128
+IN_A_ROW, AS_BYTES = ", Sequential", ", spikes as bytes"
+
+
+def every_row() -> list[str]:
+    """What is measured: each library, the network without neurons, and the first library in a row."""
+    first, *others = every_library()
+    return [first, first + IN_A_ROW, first + IN_A_ROW + AS_BYTES, *others, "no neurons"]
 
 
 def peak_of_training(name: str, num_steps: int) -> float:
@@ -18,13 +28,22 @@ def peak_of_training(name: str, num_steps: int) -> float:
 
     The first step alone: some layers keep what they remember, and with it memory, until their next step.
     """
-    layer = nn.Identity if name == "no neurons" else every_library()[name]
-    training_step(Dense, layer, (2, 2, 784))()  # what is loaded at first use
-    run = training_step(Dense, layer, (num_steps, BATCH, 784))
+    network = _DenseAlone if IN_A_ROW in name else Dense
+    layer = nn.Identity if name == "no neurons" else every_library()[name.split(",")[0]]
+    training_step(network, layer, (2, 2, 784))()  # what is loaded at first use
+    run = training_step(network, layer, (num_steps, BATCH, 784))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _megabytes("VmRSS")
-    run()
+    with spikes_as_bytes() if AS_BYTES in name else nullcontext():
+        run()
     return _megabytes("VmHWM") - before
+
+
+class _DenseAlone(DenseInARow):
+    """Without another network that tells the spikes."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(x)[0].mean(0), torch.zeros(())
 
 
 def _megabytes(name: str) -> float:

@@ -104,13 +104,41 @@ class Neuron(Stateful):
             >>> y.shape, y.mean((1, 2, 3, 4)).tolist()
             (torch.Size([2, 1, 1, 2, 2]), [0.0, 1.0])
         """
+        return self._pooled(x, state, size, modulation)
+
+    def consuming(
+        self, x: Float[Tensor, "T B *N"], state: State = None, *, size: Size | None = None, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "T B *M"], State]:
+        """As `forward`, or as `pooled` where a size is given, of a signal that nobody else will look at.
+
+        What is kept for the backward pass takes its memory, with the native steps.
+
+        Args:
+            x: the signal; what is in it afterwards is not told.
+            state: from an earlier part of the stream, or None.
+            size: height and width of a window.
+            modulation: as in `forward`.
+
+        Example:
+            >>> from spikebridge.neurons import IF
+            >>> IF(v_threshold=2.0).consuming(torch.ones(2, 1, 1))[0].flatten().tolist()
+            [0.0, 1.0]
+        """
+        if size is not None:
+            return self._pooled(x, state, size, modulation, spare=True)
+        x, state, arguments = self._prepared(x, state, modulation)
+        return self._run(x, state, arguments, spare=True) if len(x) else (x, state)
+
+    def _pooled(
+        self, x: Tensor, state: State, size: Size, modulation: dict[str, Modulated], spare: bool = False
+    ) -> tuple[Tensor, State]:
         x, state, arguments = self._prepared(x, state, modulation)
         scheme = self._scheme(x, state, arguments) if len(x) else None
         if scheme is not None and serves_pooling(scheme, x, size):
-            y, state = self._whole(scheme, x, state, arguments, size)
+            y, state = self._whole(scheme, x, state, arguments, size, spare)
             refuse_not_finite(self, state[0])
             return y, state
-        y, state = self._run(x, state, arguments) if len(x) else (x, state)
+        y, state = self._run(x, state, arguments, spare) if len(x) else (x, state)
         return max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2]), state
 
     def _prepared(
@@ -136,9 +164,12 @@ class Neuron(Stateful):
             self._check_state(state, x)
         return x, state, self.arguments(quantities)
 
-    def _run(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
+    def _run(self, x: Tensor, state: State, arguments: dict[str, Any], spare: bool = False) -> tuple[Tensor, State]:
         scheme = self._scheme(x, state, arguments)
-        y, state = self._loop(x, state, arguments) if scheme is None else self._whole(scheme, x, state, arguments)
+        if scheme is None:
+            y, state = self._loop(x, state, arguments)
+        else:
+            y, state = self._whole(scheme, x, state, arguments, None, spare)
         refuse_not_finite(self, state[0])
         return y, state
 
@@ -153,11 +184,11 @@ class Neuron(Stateful):
         return scheme if plain and serves(x, scheme) else None
 
     def _whole(
-        self, scheme: Scheme, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None = None
+        self, scheme: Scheme, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, spare: bool
     ) -> tuple[Tensor, State]:
         values = Values(**{name: arguments[name] for name in Values._fields if name in arguments})
         memory = Memory(**{name: value for name, value in state._asdict().items() if name in Memory._fields})
-        y, end = run_sequence(scheme, x, memory, values, pool)
+        y, end = run_sequence(scheme, x, memory, values, pool, spare)
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
 
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
@@ -232,9 +263,13 @@ def windows_behind(layer: nn.Module, after: nn.Module) -> Size | None:
         >>> windows_behind(IF(), nn.MaxPool2d(2)), windows_behind(IF(), nn.MaxPool2d(2, stride=1))
         ((2, 2), None)
     """
-    own = isinstance(layer, Neuron) and type(layer).forward is Neuron.forward
-    size = windows_of(after) if own else None
-    return None if size is None or is_heard(layer) or is_heard(after) else size
+    size = windows_of(after) if is_plain_neuron(layer) else None
+    return None if size is None or is_heard(after) else size
+
+
+def is_plain_neuron(layer: nn.Module) -> bool:
+    """Whether a layer does what a neuron does and nobody listens, so that it may be run in another way."""
+    return isinstance(layer, Neuron) and type(layer).forward is Neuron.forward and not is_heard(layer)
 
 
 def is_heard(module: nn.Module) -> bool:

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
-from spikebridge.neurons.neuron import Neuron, is_heard, windows_behind
+from spikebridge.neurons.neuron import Neuron, is_heard, is_plain_neuron, windows_behind
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 from spikebridge.ops.convolution import convolve
 from spikebridge.ops.linear import linear
+
+PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not ask what came out
 
 
 class SequentialState(NamedTuple):
@@ -103,17 +105,22 @@ class Sequential(Stateful):
         new: list[State] = []
         layers = list(self.named_children())
         joined = False  # the layer before has done the work of this one
+        alone = False  # nobody else will look at x
         for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
             effects = by_layer.get(name, {})
             if joined:
                 joined = False
             elif after is not None and after[0] not in by_layer and (size := windows_behind(layer, after[1])):
-                x, layer_state = cast(Neuron, layer).pooled(x, layer_state, size=size, **effects)
+                run = cast(Neuron, layer).consuming if alone else cast(Neuron, layer).pooled
+                x, layer_state = run(x, layer_state, size=size, **effects)
                 joined = True
+            elif alone and is_plain_neuron(layer):
+                x, layer_state = cast(Neuron, layer).consuming(x, layer_state, **effects)
             elif isinstance(layer, Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
             else:
                 x = modulated(layer, effects, x) if effects else _plain(layer, x)
+            alone = not effects and type(layer) in PRODUCTS and not is_heard(layer)
             new.append(layer_state)
         return x, SequentialState(tuple(new))
 

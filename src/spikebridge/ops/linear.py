@@ -4,6 +4,8 @@ Between layers of neurons most inputs are 0, and what is 0 adds nothing to the g
 of the work of a training step, or half of it in a first layer. Plain C lists what is not 0 once and sums that alone. In
 float32 on a CPU, where few inputs are active; everything else goes to PyTorch. Sums are met to rounding; a gradient
 that is not finite shows where its input was active.
+
+Spikes that are kept as bytes are read a part at a time, so that they never take more memory again.
 """
 
 import ctypes
@@ -14,15 +16,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikebridge.ops.byte_spikes import keeps_bytes, kept
 from spikebridge.ops.native_library import library
 from spikebridge.ops.plain_training import is_plain_training
 from spikebridge.ops.reference import is_without_native
+from spikebridge.ops.rooms import room_for
+from spikebridge.ops.sequence import refuse_second_derivative
 
 MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
 OUTPUTS = 64  # of a block, of linear.h; with fewer of them listing costs more than it saves
 LEAST_WORK = 2**21  # products; below it the Python around it costs more
 MOST_INPUTS = 2**18  # so that what is listed can be counted in 32 bits
 LOOKED_AT = 64  # rows, to tell how many inputs are active
+PART = 2**22  # bytes that become numbers together
 
 
 class _Job(ctypes.Structure):
@@ -50,24 +56,23 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
         >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
         64.0
     """
-    if not _serves(layer, x):
+    pays = _pays(x.numel(), layer.in_features, layer.out_features)
+    if not (pays or keeps_bytes()) or not is_plain_training(x, layer.weight):
         y: Tensor = layer(x)
         return y
     return _Linear.apply(x, layer.weight, layer.bias)
 
 
-def _serves(layer: nn.Linear, x: Tensor) -> bool:
-    inputs, outputs = layer.in_features, layer.out_features
-    pays = outputs >= OUTPUTS and x.numel() * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
-    if not pays or is_without_native() or not is_plain_training(x, layer.weight):
-        return False
-    return hasattr(library().steps, "spikebridge_linear_weights")
+def _pays(size: int, inputs: int, outputs: int) -> bool:
+    """Whether leaving out what is silent does, for so many numbers, if enough of them are."""
+    large = outputs >= OUTPUTS and size * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
+    return large and not is_without_native() and hasattr(library().steps, "spikebridge_linear_weights")
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        ctx.save_for_backward(kept(x), weight)
         return F.linear(x, weight, bias)
 
     @staticmethod
@@ -75,12 +80,31 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, of_rows = (signal.reshape(-1, signal.shape[-1]) for signal in (x, grad))
-        of_weight = None
-        if wants_weight and not torch.is_grad_enabled() and _is_silent(rows):
-            of_weight = _sums(rows, of_rows)
-        elif wants_weight:
-            of_weight = of_rows.T @ rows
-        return grad @ weight if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
+        if rows.dtype == torch.uint8:
+            refuse_second_derivative("a linear layer whose inputs are kept as bytes,")
+        of_weight = _of_weight(rows, of_rows) if wants_weight else None
+        return _of_x(grad, weight) if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
+
+
+def _of_x(grad: Tensor, weight: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or grad.ndim != 2:
+        return grad @ weight
+    # the input, which often lay in a room, may be gone by now
+    return torch.mm(grad, weight, out=room_for((len(grad), weight.shape[1]), grad))
+
+
+def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
+    if rows.dtype == torch.uint8:
+        number = max(1, PART // rows.shape[1])
+        parts = zip(rows.split(number), of_rows.split(number), strict=True)
+        total = torch.zeros(of_rows.shape[1], rows.shape[1], dtype=of_rows.dtype, device=of_rows.device)
+        for some, of_some in parts:
+            total += _of_weight(some.to(of_some.dtype), of_some)
+        return total
+    pays = _pays(rows.numel(), rows.shape[1], of_rows.shape[1])
+    if pays and not torch.is_grad_enabled() and _is_silent(rows):
+        return _sums(rows, of_rows)
+    return of_rows.T @ rows
 
 
 def _is_silent(rows: Tensor) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native_layout import Groups, groups_of, layout_of
+from spikebridge.ops.native_layout import Groups, groups_of, layout_of, standing_alone
 from spikebridge.ops.native_library import Backward, Forward, LeakySum, Plan, Pooling, Respond, Share, Signal, library
 from spikebridge.ops.native_library import Value as CValue
 from spikebridge.ops.rooms import room_for
@@ -80,17 +80,28 @@ def _number_of(surrogate: object) -> int | None:
 
 
 def forward_steps(
-    scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool, pool: Size | None = None
+    scheme: Scheme,
+    x: Tensor,
+    start: Memory,
+    values: Values,
+    keep: bool,
+    pool: Size | None = None,
+    spare: bool = False,
 ) -> Trace:
-    """All steps of a sequence, as `steps.forward_steps`, maybe pooled. What comes out lies as the signal does."""
+    """All steps of a sequence, as `steps.forward_steps`, maybe pooled. What comes out lies as the signal does.
+
+    What is kept takes the place of a signal to `spare`.
+    """
     if (layout := layout_of(x)) is not None:
         seen = layout.seen_memory(start), layout.seen_values(values)
-        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep, pool)
+        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep, pool, spare)
         return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
     groups = _groups(x, pool)
     x = groups.dense(x)
     y = groups.room_for(x, x) if pool is None else _room_for_pooled(x, pool)
-    kept = groups.room_for(x, x) if keep and scheme.fires else None
+    kept = None
+    if keep and scheme.fires:
+        kept = standing_alone(x) if spare else groups.room_for(x, x)
     start = start.each(Tensor.contiguous)
     end = start.each(torch.empty_like)
     held: list[object] = []

@@ -57,7 +57,7 @@ def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
 
 
 def run_sequence(
-    scheme: Scheme, x: Tensor, start: Memory, values: Values, pool: Size | None = None
+    scheme: Scheme, x: Tensor, start: Memory, values: Values, pool: Size | None = None, spare: bool = False
 ) -> tuple[Tensor, Memory]:
     """The outputs and the last memory of a sequence, with gradients to all that asks for them.
 
@@ -67,6 +67,7 @@ def run_sequence(
         start: the memory before the first step, in the dtype of the input.
         values: the numbers of the scheme, tensors in the dtype of the input.
         pool: windows of which the largest outputs are given, where `serves_pooling` says so.
+        spare: nobody else looks at the input, so that its memory may be used.
 
     Returns:
         `(T, B, *N)` and the memory.
@@ -87,17 +88,16 @@ def run_sequence(
     if torch.compiler.is_compiling():
         y, end = run_opaque(scheme, x, start, values)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        y, *memories = _Sequence.apply(scheme, pool, x, *start, *values)
+        y, *memories = _Sequence.apply(scheme, pool, spare, x, *start, *values)
         end = Memory(*memories)
     else:
-        y, _, end = _steps(scheme, x, pool).forward(scheme, x, start, values, keep=False)
+        y, _, end = _steps(scheme, x, pool, spare).forward(scheme, x, start, values, keep=False)
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
-def _steps(scheme: Scheme, x: Tensor, pool: Size | None) -> Steps:
-    if pool is None:
-        return choose(scheme, x)
-    return IN_C._replace(forward=partial(IN_C.forward, pool=pool))
+def _steps(scheme: Scheme, x: Tensor, pool: Size | None, spare: bool) -> Steps:
+    steps = choose(scheme, x)
+    return IN_C._replace(forward=partial(IN_C.forward, pool=pool, spare=spare)) if steps is IN_C else steps
 
 
 def refuse_second_derivative(what: str) -> None:
@@ -111,15 +111,17 @@ def refuse_second_derivative(what: str) -> None:
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scheme: Scheme, pool: Size | None, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, scheme: Scheme, pool: Size | None, spare: bool, x: Tensor, *rest: Any
+    ) -> tuple[Tensor | None, ...]:
         names = ("x", *Memory._fields, *Values._fields)
-        ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[2:], strict=True) if needed]
+        ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
         # a sum's gradient does not ask what the sum was, unless the decay is wanted
         ctx.needs_membranes = (scheme.fires or "decay" in ctx.wanted) and not ctx.from_input
         ctx.pool, ctx.steps = pool, choose(scheme, x)
-        y, v, end = _steps(scheme, x, pool).forward(scheme, x, start, values, keep=ctx.needs_membranes)
+        y, v, end = _steps(scheme, x, pool, spare).forward(scheme, x, start, values, keep=ctx.needs_membranes)
         ctx.shape = x.shape
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
         ctx.save_for_backward(x if ctx.from_input else v, *tensors)
@@ -145,4 +147,4 @@ class _Sequence(torch.autograd.Function):
         unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
         grads = ctx.steps.backward(Question(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
-        return None, None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
+        return None, None, None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))

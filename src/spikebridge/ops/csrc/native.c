@@ -90,7 +90,8 @@ static void forward_chunk(const void *data, Chunk *chunk)
         step.x = row_of(&job->x, chunk, t);
         step.soon[0] = t + 1 < plan->num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
         step.y = past || y == NULL ? y_row : y;
-        step.kept = past || kept == NULL ? kept_row : kept;
+        /* what stands in the place of the input is near already */
+        step.kept = kept == NULL || (past && kept != step.x) ? kept_row : kept;
         if (plan->reset == NEVER)
             step.kept = step.y; /* the membrane is the output */
         run(&step);
@@ -98,7 +99,7 @@ static void forward_chunk(const void *data, Chunk *chunk)
             use->pool(&job->pooling, step.y, pooled);
         if (past && y != NULL)
             use->write_past_caches(y, step.y, n);
-        if (past && kept != NULL)
+        if (kept != NULL && step.kept != kept)
             use->write_past_caches(kept, step.kept, n);
     }
 }

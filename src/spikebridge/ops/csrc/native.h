@@ -60,7 +60,7 @@ typedef struct {
 /* Memory before and after; i and a are NULL where the neuron has none. */
 typedef struct {
     Plan plan;
-    Signal x, y, kept; /* y and kept may be nothing */
+    Signal x, y, kept; /* y and kept may be nothing, and kept may be in the place of x */
     const float *start_v, *start_i, *start_a;
     float *v, *i, *a;
     Pooling pooling;

@@ -23,9 +23,9 @@ static void NAME(write_past_caches)(float *to, const float *from, int64_t n)
 
 INLINE void NAME(forward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset)
 {
-    const float *restrict x = step->x;
-    float *restrict y = step->y, *restrict kept = step->kept;
-    float *restrict v = step->v, *restrict i = step->i, *restrict a = step->a;
+    const float *x = step->x;
+    float *kept = step->kept; /* may be in the place of x */
+    float *restrict y = step->y, *restrict v = step->v, *restrict i = step->i, *restrict a = step->a;
     READ(DECAY);
     READ(V_THRESHOLD);
     READ(V_RESET);
