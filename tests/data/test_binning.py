@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.binning import bin_edges, bin_events, collate, collate_padded
+from spikebridge.data.binning import bin_edge, bin_edges, bin_events, collate, collate_padded
 from spikebridge.data.events import EVENT, make_events
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
@@ -54,6 +54,11 @@ def test_an_event_on_an_edge_belongs_to_the_later_bin():
 @pytest.mark.parametrize("dt_us", [1, 3, 7, 100, 1000, 3333])
 def test_edges_of_whole_microseconds_are_exact(dt_us):
     assert bin_edges(5000, dt_us * 1e-6).tolist() == [k * dt_us for k in range(5001)]
+
+
+@given(bin_lengths, st.integers(0, 10**6), st.integers(-9, 9))
+def test_one_edge_is_that_of_all(dt, number, start):
+    assert bin_edge(number, dt, start) == bin_edges(number, dt, start)[-1]
 
 
 def test_edges_of_a_240_hz_clock_never_drift():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -67,6 +67,7 @@ def test_nothing_comes_before_the_first_frame() -> None:
 
 
 @given(st.lists(st.integers(0, 20_000), min_size=1, max_size=40), st.integers(1, 7))
+@example([9000], 1)  # 9 * 0.001 s is a little more than 9000 us
 def test_no_event_is_lost_or_doubled_however_packets_and_steps_are_cut(times: list[int], size: int) -> None:
     stream = begun()
     ordered = sorted(times)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from spikebridge.data.binning import bin_edge
 from spikebridge.data.event_bins import BinEvents
 from spikebridge.data.events import EVENT, Events
 from spikebridge.data.recording import Inputs
@@ -217,9 +218,9 @@ class Arriving:
         if len(events):
             self._open.append(events)
 
-    def _edge(self, ahead: int) -> float:
+    def _edge(self, ahead: int) -> int:
         """Where the open bin begins, or the one so many bins ahead [us]."""
-        return (self._begin or 0) + (self._taken + len(self._bins) + ahead) * self.dt * 1e6
+        return bin_edge(self._taken + len(self._bins) + ahead, self.dt, self._begin or 0)
 
     def _close(self) -> None:
         events = np.concatenate(self._open) if self._open else _NO_EVENTS

@@ -1,6 +1,7 @@
 """From events at microseconds to tensors on a clock, and from samples to batches. Time comes first."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 import torch
@@ -35,6 +36,21 @@ def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
     # rounding to nanoseconds takes the noise of floating point away before the next whole microsecond is taken
     offsets = np.ceil(np.round(np.arange(num_bins + 1) * (dt * 1e6), 3))
     return start + offsets.astype(np.int64)
+
+
+def bin_edge(number: int, dt: float, start: int = 0) -> int:
+    """The same of one bin.
+
+    Args:
+        number: of the bin.
+        dt: length of a bin [s].
+        start: time at which bin 0 begins [us].
+
+    Example:
+        >>> bin_edge(9, dt=0.001), bin_edge(1, dt=1 / 240)
+        (9000, 4167)
+    """
+    return start + ceil(round(number * (dt * 1e6), 3))
 
 
 def bin_events(
