@@ -24,6 +24,7 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Integrator, Stateful
 from spikebridge.ops import native, reference, without_native
 
+STREAMED, PARTS = "the same, streamed in ten parts", 10
 HALF = 1 / math.log(2)  # with dt = 1 s the decay is 1/2
 SHAPES = [(1000, 1, 256), (100, 16, 1024)]
 KERNELS: dict[str, Callable[[bool, int], Kernel]] = {
@@ -38,6 +39,7 @@ KERNELS: dict[str, Callable[[bool, int], Kernel]] = {
 }
 FORMS: dict[str, tuple[Callable[[], Window | None], bool]] = {
     "one long window": (lambda: None, True),
+    STREAMED: (lambda: None, True),
     "windows of 20, kept": (lambda: Tumbling(20), True),
     "windows of 20, last values": (lambda: Tumbling(20), False),
 }
@@ -59,7 +61,7 @@ def kernels(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
         for name, make in KERNELS.items():
             unit = HybridUnit(window(), make(keep, shape[-1]))
             for training in (False, True):
-                found = _beside_the_loop(unit, shape, training, rounds)
+                found = _beside_the_loop(_Streamed(unit) if form == STREAMED else unit, shape, training, rounds)
                 rows.append({"kernel": name, "form": form, "gradients": training, **found})
     return rows
 
@@ -69,6 +71,21 @@ def neurons(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
     return [
         {"neuron": name, **_beside_the_loop(make(shape[-1]), shape, True, rounds)} for name, make in NEURONS.items()
     ]
+
+
+class _Streamed(nn.Module):
+    """A unit that is given a signal part by part, with the state of one part for the next."""
+
+    def __init__(self, unit: HybridUnit) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        parts, state = [], None
+        for part in x.chunk(PARTS):
+            y, state = self.unit(part, state)
+            parts.append(y)
+        return torch.cat(parts), state
 
 
 def _beside_the_loop(module: nn.Module, shape: tuple[int, int, int], training: bool, rounds: int) -> dict[str, Any]:
