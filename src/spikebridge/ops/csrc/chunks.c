@@ -51,13 +51,7 @@ int spikebridge_share_out(const Plan *plan, const void *job, void (*run)(const v
 {
     Shared shared = {.job = job, .plan = plan, .run = run, .scratch = scratch};
     shared.num_chunks = plan->num_groups * chunks_of_group(plan);
-#if defined(__GNUC__)
     const int64_t most = plan->num_threads < shared.num_chunks ? plan->num_threads : shared.num_chunks;
-    if (plan->team != NULL && most > 1) {
-        plan->team(work, &shared, (unsigned)most, 0);
-        return shared.failed;
-    }
-#endif
-    work(&shared);
+    run_together(plan->team, most, work, &shared);
     return shared.failed;
 }

@@ -107,10 +107,7 @@ static void work(void *data)
 int spikebridge_convolution_weights(const Convolution *job)
 {
     Shared shared = {job, 0, 0};
-    if (job->team != NULL && job->num_threads > 1)
-        job->team(work, &shared, (unsigned)job->num_threads, 0);
-    else
-        work(&shared);
+    run_together(job->team, job->num_threads, work, &shared);
     return shared.failed;
 }
 

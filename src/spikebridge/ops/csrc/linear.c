@@ -155,12 +155,8 @@ static void add(void *data)
 
 static void together(void (*work)(void *), Shared *shared)
 {
-    const Linear *job = shared->job;
     shared->next = 0;
-    if (job->team != NULL && job->num_threads > 1)
-        job->team(work, shared, (unsigned)job->num_threads, 0);
-    else
-        work(shared);
+    run_together(shared->job->team, shared->job->num_threads, work, shared);
 }
 
 /* Where each list begins, from how long it is; returns how long all of them are. */

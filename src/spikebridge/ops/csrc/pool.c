@@ -115,15 +115,9 @@ static void work(void *data)
 
 static void share_out(Shared *shared)
 {
-#if defined(__GNUC__)
     const Pool *job = shared->job;
     const int64_t most = job->num_threads < job->num_pictures ? job->num_threads : job->num_pictures;
-    if (job->team != NULL && most > 1) {
-        job->team(work, shared, (unsigned)most, 0);
-        return;
-    }
-#endif
-    work(shared);
+    run_together(job->team, most, work, shared);
 }
 
 void spikebridge_pool_forward(const Pool *job)
