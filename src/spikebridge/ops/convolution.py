@@ -19,6 +19,7 @@ from spikebridge.ops.reference import is_without_native
 from spikebridge.ops.spike_convolution import (
     MOST_ACTIVE,
     MOST_ACTIVE_BACKWARD,
+    SIZES,
     active_share,
     is_few,
     outputs_of,
@@ -36,9 +37,7 @@ class _Job(ctypes.Structure):
     """`Convolution` of convolution.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
-        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
-        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+        *SIZES,
         *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums")],
         *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
         ("team", ctypes.c_void_p),

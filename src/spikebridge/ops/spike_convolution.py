@@ -23,15 +23,18 @@ LEAST_TAPS = 48  # of a row of the kernel; and of several rows, which share thei
 LEAST_WORK = 2**22  # products; below it the Python around it costs more
 LOOKED_AT = 16  # pictures, to tell how much is active
 CHANNELS_LAST = torch.channels_last
+SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
+    *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+    *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
+    *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+]
 
 
 class _Job(ctypes.Structure):
     """`SpikeConvolution` of spike_convolution.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
-        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
-        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+        *SIZES,
         *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "y", "sums", "gradient")],
         *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
         ("team", ctypes.c_void_p),
