@@ -92,7 +92,7 @@ def linear(results: dict[str, Any]) -> str:
 def silence(peers: dict[str, Any]) -> str:
     """S: products in training."""
     tables = peers["silence"]
-    lines = [head("S: [ms]", *(f"{row['share']:.0%} active" for row in tables[0]["rows"]))]
+    lines = [head("S: a product in training [ms]", *(f"{row['share']:.0%} active" for row in tables[0]["rows"]))]
     for table in tables:
         name, rows = table["product"], table["rows"]
         lines.append(line(f"{name}, dense", *(f"{row['dense_ms']:.1f}" for row in rows)))

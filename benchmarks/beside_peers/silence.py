@@ -30,9 +30,9 @@ def against_silence(rounds: int) -> list[dict[str, Any]]:
     rows, pictures = torch.rand(ROWS, SIZE), torch.rand(PICTURES, CHANNELS, SIDE, SIDE)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     products: dict[str, tuple[Tensor, Timed]] = {
-        "linear, gradient of the weights": (rows, lambda x: _backward(linear(dense, x), of_rows)),
+        "linear, gradient of the weights": (rows, lambda x: _backward(dense, linear(dense, x), of_rows)),
         "convolution, outputs": (pictures, lambda x: _forward(conv, x)),
-        "convolution, gradient of the weights": (pictures, lambda x: _backward(convolve(conv, x), of_pictures)),
+        "convolution, gradient of the weights": (pictures, lambda x: _backward(conv, convolve(conv, x), of_pictures)),
     }
     return [{"product": name, "rows": _rows(x, run, rounds)} for name, (x, run) in products.items()]
 
@@ -60,8 +60,9 @@ def _forward(layer: nn.Conv2d, x: Tensor) -> float:
     return time.process_time() - start
 
 
-def _backward(y: Tensor, gradient: Tensor) -> float:
+def _backward(layer: nn.Linear | nn.Conv2d, y: Tensor, gradient: Tensor) -> float:
     """Seconds on the processor."""
+    layer.weight.grad = None  # or the last one would be added
     start = time.process_time()
     y.backward(gradient)
     return time.process_time() - start

@@ -108,6 +108,7 @@ class Sequential(Stateful):
         alone = False  # nobody else will look at x
         for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
             effects = by_layer.get(name, {})
+            product = False
             if joined:
                 joined = False
             elif after is not None and after[0] not in by_layer and (size := windows_behind(layer, after[1])):
@@ -118,17 +119,21 @@ class Sequential(Stateful):
                 x, layer_state = cast(Neuron, layer).consuming(x, layer_state, **effects)
             elif isinstance(layer, Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
+            elif effects:
+                x = modulated(layer, effects, x)
+            elif product := type(layer) in PRODUCTS and not is_heard(layer):
+                x = _product(layer, x)
             else:
-                x = modulated(layer, effects, x) if effects else _plain(layer, x)
-            alone = not effects and type(layer) in PRODUCTS and not is_heard(layer)
+                x = over_time(layer, x)
+            alone = product
             new.append(layer_state)
         return x, SequentialState(tuple(new))
 
 
-def _plain(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer without a state over all steps; products and convolutions in the way of `ops`, if nobody listens."""
-    if type(layer) is nn.Linear and x.ndim > 2 and x.numel() > 0 and not is_heard(layer):
+def _product(layer: nn.Module, x: Tensor) -> Tensor:
+    """A product over all steps, in the way of `ops`."""
+    if isinstance(layer, nn.Linear) and x.ndim > 2 and x.numel() > 0:
         return linear(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    if type(layer) is nn.Conv2d and x.ndim == 5 and x.numel() > 0 and not is_heard(layer):
+    if isinstance(layer, nn.Conv2d) and x.ndim == 5 and x.numel() > 0:
         return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return over_time(layer, x)

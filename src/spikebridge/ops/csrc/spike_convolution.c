@@ -149,13 +149,13 @@ static void give_part(const SpikeConvolution *job, int64_t part, Listed listed)
     const int64_t of_picture = job->out_height * job->out_width * job->out_channels;
     const int64_t num_weights = job->kernel_y * job->kernel_x * job->channels * job->out_channels;
     const int64_t from = job->num_pictures * part / job->num_parts, to = job->num_pictures * (part + 1) / job->num_parts;
-    float *sums = job->sums + part * num_weights;
-    if (job->y == NULL)
+    float *sums = job->y == NULL ? job->sums + part * num_weights : NULL;
+    if (sums != NULL)
         memset(sums, 0, (size_t)num_weights * sizeof(float));
     for (int64_t n = from; n < to; n++) {
         const float *picture = job->x + n * job->height * job->width * job->channels;
         list_picture(job, picture, listed);
-        if (job->y == NULL)
+        if (sums != NULL)
             give_weights(job, listed, picture, job->gradient + n * of_picture, sums);
         else
             give_outputs(job, listed, picture, job->y + n * of_picture);
