@@ -8,6 +8,7 @@ from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import SCALES, Finder, correlation, filtered
 from spikebridge.networks.sensing_looking import ReadyFinder
+from spikebridge.networks.sensing_room import Room
 from spikebridge.networks.sensing_sights import SIDE, sights, target_mask
 
 
@@ -66,26 +67,27 @@ def test_the_template_never_forgets_the_first_one() -> None:
 def test_a_moved_picture_moves_the_answer() -> None:
     finder = Finder().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
-    picture, events = smooth_noise(128, 128), torch.zeros(1, 2, 128, 128)
+    picture, nothing = smooth_noise(128, 128), torch.zeros(1, 2, 128, 128)
     box = torch.tensor([[50.0, 50.0, 24.0, 24.0]])
     moved = picture.roll((5, -3), (2, 3))
     with torch.no_grad():
         template = finder.template(picture, box)
-        one = finder(picture, picture, events, box, template, template, 0.3).boxes
-        two = finder(moved, moved, events, box + torch.tensor([-3.0, 5.0, 0, 0]), template, template, 0.3).boxes
+        one = finder(picture, picture, nothing, nothing, box, template, template, 0.3).boxes
+        there = box + torch.tensor([-3.0, 5.0, 0, 0])
+        two = finder(moved, moved, nothing, nothing, there, template, template, 0.3).boxes
     torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
 def test_several_sizes_agree_on_their_mean() -> None:
     finder = Finder().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
-    picture, events = smooth_noise(96, 96), torch.zeros(1, 2, 96, 96)
+    picture, nothing = smooth_noise(96, 96), torch.zeros(1, 2, 96, 96)
     box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
     with torch.no_grad():
         template = finder.template(picture, box)
-        found = finder.agreed(picture, picture, events, box, template, template, 0.3)
+        found = finder.agreed(picture, picture, nothing, nothing, box, template, template, 0.3)
         alone = [
-            finder(picture, picture, events, torch.tensor([around]), template, template, 0.3).boxes
+            finder(picture, picture, nothing, nothing, torch.tensor([around]), template, template, 0.3).boxes
             for around in ([42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s] for s in SCALES)
         ]
     torch.testing.assert_close(found.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
@@ -95,14 +97,13 @@ def test_the_order_of_samples_changes_nothing_in_eval() -> None:
     finder = Finder().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     pictures, events = torch.cat([smooth_noise(96, 96) for _ in range(3)]), torch.rand(3, 2, 96, 96).round()
+    behind = torch.cat([255 * torch.rand(3, 1, 96, 96), torch.ones(3, 1, 96, 96)], 1)
     boxes = torch.tensor([[30.0, 30, 20, 24], [40.0, 28, 12, 24], [20.0, 40, 30, 30]])
     with torch.no_grad():
         template = finder.template(pictures, boxes)
-        forth = finder(pictures, pictures, events, boxes, template, template, 0.3).boxes
-        order = torch.tensor([2, 0, 1])
-        back = finder(
-            pictures[order], pictures[order], events[order], boxes[order], template[order], template[order], 0.3
-        ).boxes
+        seen = (pictures, pictures, events, behind, boxes, template, template)
+        forth, order = finder(*seen, 0.3).boxes, torch.tensor([2, 0, 1])
+        back = finder(*(one[order] for one in seen), 0.3).boxes
     torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
 
 
@@ -117,10 +118,12 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     x, y = (generator.integers(0, n, 600).astype(np.uint16) for n in (112, 96))
     events = BinEvents(x, y, generator.random(600) < 0.5)
     laid_out = crop_events(events, (0, 0, 112, 96))[None]
-    some = torch.tensor(CORNERS[:1])
+    known = (torch.rand(1, 1, 96, 112) < 0.8).float()
+    room = Room(torch.cat([smooth_noise(96, 112), known], 1), torch.tensor([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]]))
+    behind, some = room.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)
-        finder(frame, before, laid_out, some, known, known, 0.3)
+        finder(frame, before, laid_out, behind, some, known, known, 0.3)
     ready = ReadyFinder(finder.eval())
 
     box, last = np.array(corner), np.add(corner, [2.0, -3.0, 1.0, 2.0])
@@ -128,11 +131,11 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     bytes_ = [one[0, 0].numpy().astype(np.uint8) for one in (frame, before)]
     with torch.no_grad():
         known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
-        expected = finder.agreed(frame, before, laid_out, rows[0], known, recent, 0.3)
+        expected = finder.agreed(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
         first, newest = ready.template(ready.sight(bytes_[0], box)), ready.sight(bytes_[1], last)
-        found, spread = ready.look(*bytes_, events, box, first, newest, 0.3)
-        anew, off = ready.look(*bytes_, events, box, first, None, 0.3)
-        alone = finder.agreed(frame, before, laid_out, rows[0], known, known, 0.3)
+        found, spread = ready.look(*bytes_, events, room, box, first, newest, 0.3)
+        anew, off = ready.look(*bytes_, events, room, box, first, None, 0.3)
+        alone = finder.agreed(frame, before, laid_out, behind, rows[0], known, known, 0.3)
         again = finder.search(frame, rows[0], known)[0].numpy()
         np.testing.assert_allclose(ready.search(bytes_[0], box, known), again, atol=1e-3)
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)

@@ -201,7 +201,7 @@ def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
 ) -> None:
     elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
     monkeypatch.setattr(ReadyFinder, "search", lambda *_: elsewhere)
-    monkeypatch.setattr(ReadyFinder, "look", lambda *given, **_: (given[4], 1.0 if given[4] is elsewhere else 2.0))
+    monkeypatch.setattr(ReadyFinder, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
     watcher, ends = copy(tracker), []
     # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
     for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):

@@ -1,7 +1,8 @@
 """Where is the target in a new frame, and how large is it? The ANN's answer at every frame.
 
 A sight is a picture around a box, scaled so that every target fills the same share of it. The finder compares the
-sight of the new frame with that of the frame before, with the events between them and with the template
+sight of the new frame with that of the frame before, with what is behind the target, with the events between them and
+with the template
 
     K = (1 - a) K_0 + a K_new
 
@@ -74,7 +75,8 @@ class Finder(nn.Module):
         >>> finder = Finder().eval()
         >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
         >>> template = finder.template(frames, box)
-        >>> found = finder(frames, frames, torch.zeros(1, 2, 90, 90), box, template, template, a=0.3)
+        >>> nothing = torch.zeros(1, 2, 90, 90)  # no event, and nothing known of what is behind the target
+        >>> found = finder(frames, frames, nothing, nothing, box, template, template, a=0.3)
         >>> found.boxes.shape, found.odds.shape
         (torch.Size([1, 4]), torch.Size([1, 8, 8]))
     """
@@ -84,7 +86,7 @@ class Finder(nn.Module):
         self.what = WhatPathway(num_features)
         n = num_hidden
         self.body = nn.Sequential(
-            *_layer(4 * num_features + 4, n, 2),
+            *_layer(4 * num_features + 7, n, 2),
             *_layer(n, n, 1),
             *_layer(n, 2 * n, 2),
             *_layer(2 * n, 2 * n, 1),
@@ -112,6 +114,7 @@ class Finder(nn.Module):
         now: Float[Tensor, "B 1 H W"],
         before: Float[Tensor, "B 1 H W"],
         events: Float[Tensor, "B 2 H W"],
+        behind: Float[Tensor, "B 2 H W"],
         boxes: Float[Tensor, "B 4"],
         first: Float[Tensor, "#B C N N"],
         newest: Float[Tensor, "#B C N N"],
@@ -123,6 +126,7 @@ class Finder(nn.Module):
             now: the new frame, grey levels 0 to 255.
             before: the frame before.
             events: between the two, ON and OFF, 1 where there was any.
+            behind: what is behind the target in the new frame: grey levels, and 1 where they are known.
             boxes: where the target is believed to be in the new frame.
             first: template `K_0` of each sample, or one for all.
             newest: `K_new`, likewise.
@@ -130,12 +134,13 @@ class Finder(nn.Module):
         """
         grid = grid_around(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
-        seen, last = self.what(torch.cat([look(now), look(before)])).chunk(2)
+        sight = look(now)
+        seen, last = self.what(torch.cat([sight, look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        stirred = F.avg_pool2d(look(events), STRIDE)
+        stirred, new = F.avg_pool2d(look(events), STRIDE), novelty(sight, look(behind))
         alike = correlation(seen, filtered(first, newest, a)).unsqueeze(1)
         known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
-        votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, alike], 1)))
+        votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, new, alike], 1)))
         return _counted(votes, boxes)
 
     def agreed(
@@ -143,6 +148,7 @@ class Finder(nn.Module):
         now: Float[Tensor, "1 1 H W"],
         before: Float[Tensor, "1 1 H W"],
         events: Float[Tensor, "1 2 H W"],
+        behind: Float[Tensor, "1 2 H W"],
         box: Float[Tensor, "1 4"],
         first: Float[Tensor, "1 C N N"],
         newest: Float[Tensor, "1 C N N"],
@@ -155,6 +161,7 @@ class Finder(nn.Module):
             now: as for `forward`, and so on; one sample.
             before: the frame before.
             events: between the two.
+            behind: the target.
             box: where the target is believed to be.
             first: `K_0`.
             newest: `K_new`.
@@ -163,7 +170,7 @@ class Finder(nn.Module):
         scales = torch.tensor(SCALES, dtype=box.dtype, device=box.device)[:, None]
         sizes = scales * box[:, 2:]
         boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
-        several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events))
+        several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events, behind))
         found = self(*several, boxes, first, newest, a)
         return Found(*(part.mean(0, keepdim=True) for part in found))
 
@@ -206,6 +213,23 @@ def best_fit(
     whole = torch.tensor([[fits.shape[-1], fits.shape[-2]]], dtype=box.dtype, device=box.device)
     extent = torch.tensor([[picture.shape[-1], picture.shape[-2]]], dtype=box.dtype, device=box.device)
     return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
+
+
+def novelty(sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]) -> Float[Tensor, "B 3 N N"]:
+    """How much brighter a sight is than what is behind the target, how different, and how much of that is known.
+
+    Args:
+        sight: grey levels.
+        behind: grey levels, and 1 where they are known.
+
+    Example:
+        >>> behind = torch.stack([torch.full((64, 64), 92.0), torch.ones(64, 64)])
+        >>> novelty(torch.full((1, 1, 64, 64), 42.0), behind[None])[0, :, 0, 0]  # logarithms of 42 + 8 and 92 + 8
+        tensor([-0.6931,  0.6931,  1.0000])
+    """
+    grey, known = behind[:, :1], behind[:, 1:]
+    change = known * ((sight + 8).log() - (grey + 8).log())
+    return F.avg_pool2d(torch.cat([change, change.abs(), known], 1), STRIDE)
 
 
 def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:

@@ -18,11 +18,12 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.networks.sensing_crops import crop_frame
-from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered
+from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered, novelty
 from spikebridge.networks.sensing_folded import JoinedWhat
 from spikebridge.networks.sensing_head import cut_out
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
 from spikebridge.networks.sensing_reading import soft_ellipse
+from spikebridge.networks.sensing_room import Room
 from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST, cell_steps
 
 Box = Float[np.ndarray, "4"]
@@ -54,11 +55,12 @@ class ReadyFinder(nn.Module):
         finder: in eval mode.
 
     Example:
+        >>> from spikebridge.networks.sensing_room import new_room
         >>> finder, frame = ReadyFinder(Finder().eval()), np.zeros((90, 90), np.uint8)
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> box = np.array([30.0, 40.0, 20.0, 16.0])
+        >>> box, room = np.array([30.0, 40.0, 20.0, 16.0]), new_room(frame)
         >>> sight = finder.sight(frame, box)
-        >>> found, spread = finder.look(frame, frame, nothing, box, finder.template(sight), sight, a=0.3)
+        >>> found, spread = finder.look(frame, frame, nothing, room, box, finder.template(sight), sight, a=0.3)
         >>> found.shape
         (4,)
     """
@@ -96,6 +98,7 @@ class ReadyFinder(nn.Module):
         now: NDArray[np.uint8],
         before: NDArray[np.uint8],
         events: BinEvents,
+        room: Room,
         box: Box,
         first: Float[Tensor, "1 C N N"],
         newest: Sight | None,
@@ -107,6 +110,7 @@ class ReadyFinder(nn.Module):
             now: the new frame, grey levels.
             before: the frame before.
             events: between the two.
+            room: what is behind the target.
             box: where the target is believed to be in the new frame [px].
             first: template of the first frame.
             newest: where the target was surely seen last; without it the first template stands in its place.
@@ -116,19 +120,19 @@ class ReadyFinder(nn.Module):
             The box, and how far its middle may be off along an axis [px].
         """
         crop = _around(now, box, max(SCALES))
-        pictures = torch.cat(
-            [crop_frame(now, crop)[None], crop_frame(before, crop)[None], crop_events(events, crop)[None]], 1
-        )
+        frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
+        pictures = torch.cat([*frames, crop_events(events, crop)[None], room.behind(crop)], 1)
         looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
-        frames = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
-        features = self.what(frames if newest is None else torch.cat([frames, newest.picture]))
+        shown = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
+        features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         recent = first if newest is None else cut_out(features[-1:], newest.mask)
         alike = correlation(seen, filtered(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        stirred = F.avg_pool2d(looks[:, 2:], STRIDE)
-        votes = self.votes(self.body(torch.cat([seen, change, known, _masks(box, SCALES), stirred, alike], 1)))
+        stirred, new = F.avg_pool2d(looks[:, 2:4], STRIDE), novelty(looks[:, :1], looks[:, 4:])
+        every = [seen, change, known, _masks(box, SCALES), stirred, new, alike]
+        votes = self.votes(self.body(torch.cat(every, 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _counted(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number

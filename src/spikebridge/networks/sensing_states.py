@@ -11,6 +11,7 @@ from spikebridge.data.event_bins import BinEvents, Crop
 from spikebridge.networks.sensing_looking import Sight
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_ready import Ready
+from spikebridge.networks.sensing_room import Room
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
@@ -81,6 +82,7 @@ class TrackingState(NamedTuple):
         age: time since it [s].
         stream: what was known when the stream of events began.
         crop: what the network sees.
+        room: what is behind the target.
         ready: the network, as it was when the tracker began.
         network: its state since the stream began.
         doubt: what the finder has still to look at.
@@ -96,6 +98,7 @@ class TrackingState(NamedTuple):
     age: float
     stream: Stream
     crop: Crop
+    room: Room
     ready: Ready
     network: Any
     doubt: Doubt | None = None

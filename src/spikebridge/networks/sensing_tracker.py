@@ -30,6 +30,7 @@ from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start
 from spikebridge.networks.sensing_ready import KeptReady
+from spikebridge.networks.sensing_room import Room, new_room
 from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState
 
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
@@ -151,7 +152,8 @@ class SensingTracker:
             _, network = ready.network.open(picture, boxes, start=start)
         mended = box if told else _moved(box, _numbers(start.place))
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
-        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, ready, network, doubt)
+        room = _room(ready.finder, frame, box, last)
+        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, room, ready, network, doubt)
 
     def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
         """Where the target is in a new frame by the last answer, moved on to the frame's time."""
@@ -192,7 +194,7 @@ class SensingTracker:
 
         Where it was lost, what was seen last is not it: then the first template alone is looked for.
         """
-        look = partial(finder.look, state.frame, doubt.before, doubt.events, first=first, a=self.renewal)
+        look = partial(finder.look, state.frame, doubt.before, doubt.events, state.room, first=first, a=self.renewal)
         if state.lost:
             there = finder.search(state.frame, doubt.box, first)
             return there, *look(there, newest=None)
@@ -256,6 +258,15 @@ def _told(finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.
         return Sighting(box, 0.0, 0, None, None)
     sight = finder.sight(frame, box)
     return Sighting(box, 0.0, 0, finder.template(sight), sight)
+
+
+def _room(
+    finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
+) -> Room:
+    """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
+    if finder is None or last is None:
+        return new_room(frame)
+    return last.room.followed(last.frame, last.sighting.box, frame, box)
 
 
 def _row(numbers: NDArray[np.float64]) -> Tensor:

@@ -37,7 +37,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_crops import AXES, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_finding, sensing_phases, sensing_quantization, sensing_scores
+from spikebridge.recipes import sensing_phases, sensing_quantization, sensing_scores, sensing_sightings
 from spikebridge.recipes.made_again import train_command
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
@@ -234,11 +234,11 @@ def batches(config: Config, parts: list[Part]) -> Batches:
     return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
 
 
-def sightings(config: Config, parts: Sequence[Part]) -> sensing_finding.Sightings:
+def sightings(config: Config, parts: Sequence[Part]) -> sensing_sightings.Sightings:
     """What the finder is trained on: the same parts, scenes of its own, and clips."""
     own = sensing_scores.tumbling("train", config.finding_scenes)
     clips = sensing_scores.clips() if config.clips else []
-    return sensing_finding.sightings([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
+    return sensing_sightings.sightings([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
 
 
 def phases(config: Config, network: Sensing, name: str, pairs: Dataset | None) -> list[Phase]:

@@ -1,7 +1,7 @@
 """Pictures of a target and boxes around it, changed at random: what a finder has to cope with, and a recording lacks.
 
-A sample has the pictures `now`, `before`, `told` and `events`, `(B, C, S, S)` with channels before rows, and the boxes
-of its target in the first three, `(x, y, w, h)` in pixels of them.
+A sample has the pictures `now`, `before`, `told`, `events` and `behind`, `(B, C, S, S)` with channels before rows, and
+the boxes of its target in the first three, `(x, y, w, h)` in pixels of them.
 """
 
 import torch
@@ -12,13 +12,14 @@ from torch import Tensor
 from spikebridge.networks.sensing_sights import resampled
 from spikebridge.recipes.sensing_turning import drawn_ways, turned_pairs, turned_pictures
 
-PICTURES = ("now", "before", "told", "events")
+PICTURES = ("now", "before", "told", "events", "behind")
 BOXES = ("box", "box_before", "box_told")
 _FAR = 0.2
 _SWOLLEN, _SWELLS = 0.3, 0.5
 _WHOLLY = 0.6
 _COARSE = 0.3
 _SILENT = 0.1
+_HIDDEN = 0.25
 
 
 def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
@@ -105,12 +106,16 @@ def set_abroad(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     )
     power, wide = (part[chosen] for part in outline)
     here, then = (_covered(batch[name][chosen], side, power, wide) for name in ("box", "box_before"))
-    masks = {"now": here, "before": then, "events": torch.maximum(here, then)}
+    # what was around the other one is behind this one, and at times not known where it stands
+    hidden = here * (torch.rand(len(here), 1, 1, 1) < _HIDDEN)
+    masks = {"now": here, "before": then, "events": torch.maximum(here, then), "behind": torch.zeros_like(here)}
     pictures = {}
     for name, mask in masks.items():
         own = batch[name].float()
         beside = other[chosen, None, None, None], torch.arange(own.shape[1])[:, None, None]
         around = own[(*beside, rows[:, None, :, None], columns[:, None, None, :])]
+        if name == "behind":
+            around[:, 1:] *= 1 - hidden
         pictures[name] = own.index_put((chosen,), around + mask * (own[chosen] - around))
     return {**batch, **pictures}
 
@@ -161,19 +166,23 @@ def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
 
 
 def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Frames brighter, darker, of another contrast and noisy; events as shares of 1, at times none at all.
+    """Frames brighter, darker, of another contrast and noisy; shares of 1 for bytes in others, at times no events.
 
     Args:
         batch: pictures of 0 to 255.
     """
     count = len(batch["box"])
     light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
-    changed = {name: 255 * (batch[name] / 255).pow(gamma) for name in ("now", "before", "told")}
+    grey, known = batch["behind"].split(1, 1)
+    frames = {"now": batch["now"], "before": batch["before"], "told": batch["told"], "behind": grey}
+    changed = {name: 255 * (x / 255).pow(gamma) for name, x in frames.items()}
+    changed["behind"] = light * changed["behind"]
     noise = 4 * torch.rand(count, 1, 1, 1)
     for name in ("now", "before"):
         changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
     heard = (torch.rand(count, 1, 1, 1) > _SILENT).float()
     pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
+    pictures["behind"] = torch.cat([pictures["behind"], known / 255], 1)
     return {**batch, **pictures, "events": heard * batch["events"] / 255}
 
 

@@ -88,7 +88,7 @@ def finding_phase(
 
     Args:
         name: of the phase.
-        pairs: of `sensing_finding.sightings`.
+        pairs: of `sensing_sightings.sightings`.
         epochs: passes over them.
         shake: how wrong the boxes are that the finder is given.
         abroad: share of the samples whose target stands before what is around another one.

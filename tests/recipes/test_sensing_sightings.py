@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_finding import Finder
-from spikebridge.recipes import sensing_finding, sensing_scores
+from spikebridge.recipes import sensing_finding, sensing_scores, sensing_sightings
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +17,13 @@ def parts() -> list[sensing_scores.Part]:
     return sensing_scores.generated("train", 1)
 
 
-def everything(found: sensing_finding.Sightings) -> dict[str, Tensor]:
+def everything(found: sensing_sightings.Sightings) -> dict[str, Tensor]:
     return found.select(torch.arange(len(found)))
 
 
 def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.Part]) -> None:
-    plain = everything(sensing_finding.sightings(parts, lost=0.0))
-    some = everything(sensing_finding.sightings(parts, lost=0.5))
+    plain = everything(sensing_sightings.sightings(parts, lost=0.0))
+    some = everything(sensing_sightings.sightings(parts, lost=0.5))
     assert plain["is_there"].all()
     there = some["is_there"]
     assert there.sum() == len(plain["is_there"])
@@ -41,7 +41,7 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part
     x, y, on = recording.events.between(0, 0)
     silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
     still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
-    found = sensing_finding.sightings([(still, frames[:6]), (recording, frames)], lost=0.0)
+    found = sensing_sightings.sightings([(still, frames[:6]), (recording, frames)], lost=0.0)
     rows, batch = found.rows.tensors, everything(found)
     assert len(found.told) < len(found)
     assert len(found.told) == len(rows["told"].unique())
@@ -55,7 +55,7 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part
 
 
 def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.Part]) -> None:
-    found = sensing_finding.sightings(parts, lost=0.0)
+    found = sensing_sightings.sightings(parts, lost=0.0)
     assert len(found) == 2 * len(found.pairs)
     batch = everything(found)
     forwards, backwards = ({name: x[i::2] for name, x in batch.items()} for i in (0, 1))
@@ -69,7 +69,7 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.
 def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:
     recording, _ = parts[0]
     box, generator = recording.frame_boxes[3], np.random.default_rng(0)
-    away = [sensing_finding.somewhere_else(recording, box, generator) for _ in range(20)]
+    away = [sensing_sightings.somewhere_else(recording, box, generator) for _ in range(20)]
     found = np.array([one for one in away if one is not None])
     assert len(found)
     assert (found[:, 2:] == box[2:]).all()
@@ -77,12 +77,12 @@ def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scor
     middles = found[:, :2] + found[:, 2:] / 2
     assert ((middles >= 0) & (middles <= [recording.events.width, recording.events.height])).all()
     everywhere = np.array([0.0, 0.0, recording.events.width, recording.events.height])
-    assert sensing_finding.somewhere_else(recording, everywhere, generator) is None
+    assert sensing_sightings.somewhere_else(recording, everywhere, generator) is None
 
 
 def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.Part]) -> None:
     torch.manual_seed(0)
-    columns = everything(sensing_finding.sightings(parts, lost=0.5))
+    columns = everything(sensing_sightings.sightings(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
     finder = Finder()
     loss, figures = sensing_finding.objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)
@@ -97,4 +97,4 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_score
 def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_scores.Part]) -> None:
     recording, frames = parts[0]
     with pytest.raises(ConfigError, match="two neighbouring frames"):
-        sensing_finding.sightings([(recording, frames[:1])])
+        sensing_sightings.sightings([(recording, frames[:1])])

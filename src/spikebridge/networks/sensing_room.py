@@ -1,0 +1,179 @@
+"""What is behind the target: the last frame as it would be without it, carried on from frame to frame.
+
+What is around the target is seen in the last frame; what is behind it, in an earlier one, where the target was
+elsewhere. The camera may have moved since. So the last frame is laid under the new one: an affine map, found by
+Gauss-Newton steps on logarithms of both (B. Lucas and T. Kanade, IJCAI 1981; steps as of S. Baker and I. Matthews,
+IJCV 56, 2004), where places that do not follow the others count little.
+
+Places are `(x, y)` from -1 at one edge of a frame to 1 at the other.
+"""
+
+from math import ceil, floor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from spikebridge.data.event_bins import Crop
+
+COVERS = 1.3
+"""A target may cover so much more than its box, as a factor of each side: boxes are wrong, and rooms must be bare."""
+_LEVELS = ((22, 300), (88, 1500))  # rows of the frames, and how many places are looked at
+_STEPS = 3
+
+
+class Room(NamedTuple):
+    """The last frame without its target, and how the camera has moved since.
+
+    Args:
+        picture: grey levels, and 1 where they are known, else 0.
+        motion: where the last frame shows what the new one does: `motion @ (x, y, 1)`.
+
+    Example:
+        >>> frame = np.full((40, 60), 50, np.uint8)
+        >>> frame[10:20, 10:20] = 200  # the target
+        >>> room = new_room(frame).followed(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> known[15, 15].item(), known[15, 40].item()
+        (0.0, 1.0)
+        >>> frame = np.roll(frame, 20, 1)  # it goes on, and what was behind it is seen
+        >>> room = room.followed(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> known[15, 15].item(), known[15, 35].item(), round(grey[15, 35].item())
+        (1.0, 1.0, 50)
+    """
+
+    picture: Float[Tensor, "1 2 H W"]
+    motion: Float[Tensor, "2 3"]
+
+    def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
+        """What is behind the target in a part of the new frame; what was not in sight of the last one is not known.
+
+        Args:
+            crop: left, top, width and height [px].
+        """
+        height, width = self.picture.shape[2:]
+        grid = _places(height, width, crop) @ self.motion.T
+        seen = F.grid_sample(self.picture, grid[None], padding_mode="border", align_corners=False)
+        seen[:, 1] *= grid.abs().amax(-1) < 1
+        return seen
+
+    def since(self, earlier: "Room") -> "Room":
+        """The room of a frame earlier than the last one, as the new frame sees it.
+
+        Args:
+            earlier: of the last frame.
+        """
+        return Room(earlier.picture, _after(earlier.motion, self.motion))
+
+    def followed(
+        self,
+        frame: UInt8[np.ndarray, "H W"],
+        box: Float[np.ndarray, "4"],
+        new: UInt8[np.ndarray, "H W"],
+        believed: Float[np.ndarray, "4"],
+    ) -> "Room":
+        """The room once a new frame has come.
+
+        Args:
+            frame: the last one.
+            box: where the target was in it [px].
+            new: the new one.
+            believed: where the target may be in that [px].
+        """
+        picture = _picture(frame, known=True)
+        left, top, width, height = crop = _covered(box, frame)
+        picture[:, :, top : top + height, left : left + width] = self.behind(crop)
+        return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
+
+
+def new_room(frame: UInt8[np.ndarray, "H W"]) -> Room:
+    """Nothing is known of what is behind a target that is seen for the first time.
+
+    Args:
+        frame: grey levels.
+    """
+    return Room(_picture(frame, known=False), torch.eye(2, 3))
+
+
+def camera_motion(
+    now: UInt8[np.ndarray, "H W"],
+    before: UInt8[np.ndarray, "H W"],
+    boxes: list[Float[np.ndarray, "4"]],
+    start: Float[Tensor, "2 3"],
+) -> Float[Tensor, "2 3"]:
+    """Where the frame before shows what a frame does.
+
+    Args:
+        now: grey levels.
+        before: of the frame before.
+        boxes: what they cover is not looked at [px].
+        start: what is expected: the motion before this one.
+    """
+    size = torch.tensor([now.shape[1], now.shape[0]], dtype=torch.float32)
+    covered = torch.tensor(np.stack(boxes), dtype=torch.float32)
+    half = COVERS * covered[:, 2:] / size
+    middle = (2 * covered[:, :2] + covered[:, 2:]) / size - 1
+    pictures = torch.from_numpy(np.stack([now, before]).astype(np.float32))[:, None]
+    smaller = [pictures]
+    for rows, _ in reversed(_LEVELS):
+        few = max(2, min(rows, now.shape[0]))
+        smaller.append(F.interpolate(smaller[-1], (few, max(2, round(few * now.shape[1] / now.shape[0]))), mode="area"))
+    motion = start
+    for (_, number), both in zip(_LEVELS, reversed(smaller), strict=False):
+        rows, columns = both.shape[2:]
+        places = _places(rows, columns, (0, 0, columns, rows)).reshape(-1, 3)
+        away = ((places[:, None, :2] - middle).abs() > half).any(-1).all(-1)
+        motion = _aligned((both + 8).log(), places, away, motion, number)
+    return motion
+
+
+def _aligned(both: Tensor, places: Tensor, away: Tensor, motion: Tensor, number: int) -> Float[Tensor, "2 3"]:
+    """Gauss-Newton steps on the steepest places of the first of two pictures, away from what is covered."""
+    rows, columns = both.shape[2:]
+    down, across = (slope.flatten() for slope in torch.gradient(both[0, 0]))
+    chosen = ((down.square() + across.square()) * away).topk(min(number, rows * columns)).indices
+    target, places, counts = both[0].flatten()[chosen], places[chosen], away[chosen].float()
+    slopes = torch.cat([columns / 2 * across[chosen, None] * places, rows / 2 * down[chosen, None] * places], 1)
+    for _ in range(_STEPS):
+        there = places @ motion.T
+        found = F.grid_sample(both[1:], there[None, None], padding_mode="border", align_corners=False)
+        off = found.flatten() - target
+        typical = 2 * off.abs().median() + 0.01
+        weight = counts * (there.abs().amax(1) < 1) / (1 + (off / typical).square())
+        weighed = slopes * weight[:, None]
+        # the little that is added leaves the motion as it is where nothing is to be seen
+        step = torch.linalg.solve(weighed.T @ slopes + 1e-3 * torch.eye(6), weighed.T @ off)
+        motion = _after(motion, torch.linalg.inv(torch.eye(3) + F.pad(step.view(2, 3), (0, 0, 0, 1)))[:2])
+    return motion
+
+
+def _after(motion: Tensor, first: Tensor) -> Float[Tensor, "2 3"]:
+    """A motion of what another one has moved."""
+    return motion[:, :2] @ first + F.pad(motion[:, 2:], (2, 0))
+
+
+def _covered(box: Float[np.ndarray, "4"], frame: UInt8[np.ndarray, "H W"]) -> Crop:
+    """The pixels of a frame that a target may cover."""
+    height, width = frame.shape
+    x, y = (box[:2] + box[2:] / 2).tolist()
+    across, down = (COVERS * box[2:] / 2).tolist()
+    left, top = max(0, min(floor(x - across), width)), max(0, min(floor(y - down), height))
+    right, bottom = max(left, min(ceil(x + across), width)), max(top, min(ceil(y + down), height))
+    return left, top, right - left, bottom - top
+
+
+def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2 H W"]:
+    grey = torch.from_numpy(frame.astype(np.float32))
+    return torch.stack([grey, torch.full_like(grey, float(known))])[None]
+
+
+def _places(height: int, width: int, crop: Crop) -> Float[Tensor, "h w 3"]:
+    """`(x, y, 1)` of the pixels of a part of a frame."""
+    left, top, across, down = crop
+    x = (torch.arange(left, left + across) + 0.5) / width * 2 - 1
+    y = (torch.arange(top, top + down) + 0.5) / height * 2 - 1
+    return torch.stack([x.expand(down, across), y[:, None].expand(down, across), torch.ones(down, across)], -1)

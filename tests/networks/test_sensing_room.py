@@ -1,0 +1,130 @@
+"""What is behind a target: a camera that moves, a target that goes on, and what was never seen."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikebridge.networks.sensing_room import COVERS, Room, camera_motion, new_room
+
+HEIGHT, WIDTH = 120, 160
+NOWHERE = np.array([-50.0, -50.0, 1.0, 1.0])
+
+
+def wall(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> torch.Tensor:
+    """A wall with patches and fine grain."""
+    generator = torch.Generator().manual_seed(seed)
+    rough = F.interpolate(torch.rand(1, 1, 6, 8, generator=generator), (height, width), mode="bicubic")
+    fine = F.interpolate(torch.rand(1, 1, 24, 32, generator=generator), (height, width), mode="bicubic")
+    return (120 * rough + 60 * fine + 20).clamp(0, 255)
+
+
+def seen(picture: torch.Tensor, motion: torch.Tensor) -> np.ndarray:
+    """What a camera sees at `motion @ place`."""
+    grid = F.affine_grid(motion[None], [1, 1, HEIGHT, WIDTH], align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, 0].numpy().astype(np.uint8)
+
+
+def with_target(frame: np.ndarray, box: np.ndarray, grey: int = 250) -> np.ndarray:
+    left, top, width, height = box.astype(int)
+    shown = frame.copy()
+    shown[top : top + height, left : left + width] = grey
+    return shown
+
+
+@given(
+    shift=st.tuples(st.floats(-0.08, 0.08), st.floats(-0.08, 0.08)),
+    turn=st.floats(-0.04, 0.04),
+    size=st.floats(0.97, 1.03),
+    seed=st.integers(0, 20),
+)
+def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel(
+    shift: tuple[float, float], turn: float, size: float, seed: int
+) -> None:
+    motion = torch.tensor([[size, turn, shift[0]], [-turn, size, shift[1]]])
+    picture, still = wall(seed=seed), torch.eye(2, 3)
+    before, now = seen(picture, still), seen(picture, motion)
+    # something of its own moves as well
+    box, there = np.array([60.0, 40.0, 30.0, 24.0]), np.array([70.0, 36.0, 30.0, 24.0])
+    now, before = with_target(now, there), with_target(before, box)
+    found = camera_motion(now, before, [there, box], still)
+    corners = torch.tensor([[-0.8, -0.8, 1.0], [0.8, -0.8, 1.0], [-0.8, 0.8, 1.0], [0.8, 0.8, 1.0]])
+    off = (corners @ (found - motion).T) * torch.tensor([WIDTH / 2, HEIGHT / 2])
+    assert off.abs().max() < 0.33 or off.abs().max() < 0.1 * (corners @ (motion - still).T).abs().max() * WIDTH / 2
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
+    frame, start = np.full((HEIGHT, WIDTH), grey, np.uint8), torch.tensor([[1.0, 0.0, 0.02], [0.0, 1.0, 0.0]])
+    torch.testing.assert_close(camera_motion(frame, frame, [NOWHERE], start), start)
+    everywhere = np.array([0.0, 0.0, WIDTH, HEIGHT])
+    frame = wall()[0, 0].numpy().astype(np.uint8)
+    torch.testing.assert_close(camera_motion(frame, frame, [everywhere], start), start)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)
+def test_frames_of_any_size_have_a_room(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    room = new_room(frame).followed(frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0]))
+    behind = room.behind((0, 0, size[1], size[0]))
+    assert behind.shape == (1, 2, *size)
+    assert behind.isfinite().all()
+
+
+def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
+    bare = wall()[0, 0].numpy().astype(np.uint8)
+    places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
+    frames = [with_target(bare, box) for box in places]
+    room = new_room(frames[0])
+    assert room.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
+    for k in range(1, 8):
+        room = room.followed(frames[k - 1], places[k - 1], frames[k], places[k])
+        grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+        # where it was at first, its own margin with it, and ever since
+        unknown = np.zeros((HEIGHT, WIDTH), bool)
+        margin = 12 * COVERS
+        first, last = 32 - margin, places[k - 1][0] + 12 - margin
+        unknown[
+            int(55 - 15 * COVERS) : int(np.ceil(55 + 15 * COVERS)), int(last) : int(np.ceil(first + 2 * margin))
+        ] = 1
+        assert ((known < 0.5) == unknown).mean() > 0.99
+        clear = known > 0.99
+        assert np.abs(grey - bare)[clear].max() < 12
+        assert np.abs(grey - bare)[clear].mean() < 1
+    assert known.min() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_comes_into_sight_is_not_known() -> None:
+    frame = wall()[0, 0].numpy().astype(np.uint8)
+    picture = torch.from_numpy(frame.astype(np.float32))[None, None]
+    room = Room(torch.cat([picture, torch.ones_like(picture)], 1), torch.tensor([[1.0, 0, 0.25], [0, 1, 0]]))
+    grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+    # a quarter of half a width: twenty columns
+    assert known[:, : WIDTH - 20].min() == 1
+    assert known[:, WIDTH - 20 :].max() == 0
+    np.testing.assert_allclose(grey[:, : WIDTH - 20], frame[:, 20:], atol=1e-3)
+    part = room.behind((30, 10, 50, 40))[0].numpy()
+    np.testing.assert_allclose(part[0], grey[10:50, 30:80], atol=1e-3)
+
+
+def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
+    picture = wall()
+    earlier = Room(torch.cat([picture, torch.ones_like(picture)], 1), torch.tensor([[1.0, 0, 0.1], [0, 1, 0.05]]))
+    later = Room(earlier.behind((0, 0, WIDTH, HEIGHT)), torch.tensor([[0.9, 0.1, -0.1], [-0.1, 0.9, 0.0]]))
+    straight = later.since(earlier).behind((0, 0, WIDTH, HEIGHT))
+    in_steps = later.behind((0, 0, WIDTH, HEIGHT))
+    clear = (in_steps[:, 1] > 0.99) & (straight[:, 1] > 0.99)
+    assert clear.float().mean() > 0.8
+    assert (straight - in_steps)[:, 0][clear].abs().mean() < 1.0
+
+
+def test_a_room_is_an_argument_and_a_result() -> None:
+    frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
+    room = new_room(frame)
+    kept = room.picture.clone()
+    one, two = (room.followed(frame, box, frame, box) for _ in range(2))
+    torch.testing.assert_close(room.picture, kept, rtol=0, atol=0)
+    torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
+    assert torch.equal(one.motion, two.motion)
