@@ -17,17 +17,21 @@ from spikebridge.data.recording import Recording
 from spikebridge.networks.sensing_finding import Finder
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_changes import middles
+from spikebridge.recipes.sensing_rooms import rooms
 
 WRONG = 0.25  # of a size: as its logarithm, and as a way
 LOOKS = 80
 
 
 class Pair(NamedTuple):
-    """Two neighbouring frames, the events between them, the boxes of both, and a template from anywhere."""
+    """Two neighbouring frames, the events between them, what is behind the target, the boxes of both, and a template
+    from anywhere.
+    """
 
     now: Tensor
     before: Tensor
     events: Tensor
+    behind: Tensor
     here: Tensor
     there: Tensor
     first: Tensor
@@ -57,19 +61,23 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
 def pairs(finder: Finder, recording: Recording, frames: range, generator: np.random.Generator) -> Iterator[Pair]:
     """Spread over the frames, with the template of one that is drawn."""
     whole = (0, 0, recording.events.width, recording.events.height)
-    for k in np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int):
-        shown = (int(k), int(k) - 1, int(generator.choice(frames)))
+    chosen = np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int)
+    for k, found in rooms(recording, frames, recording.frames.__getitem__, generator, wrong=0.0):
+        if k not in chosen:
+            continue
+        shown = (k, k - 1, int(generator.choice(frames)))
         now, before, told = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
         here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
         between = recording.events.between(*(int(recording.frame_events[i]) for i in (k - 1, k)))
-        yield Pair(now, before, crop_events(between, whole)[None], here, there, finder.template(told, at_first))
+        events, behind = crop_events(between, whole)[None], found[1].behind(whole)
+        yield Pair(now, before, events, behind, here, there, finder.template(told, at_first))
 
 
 def found(finder: Finder, pair: Pair, renewal: float, factor: float, beside: Tensor) -> Tensor:
     """The box that is found when the believed one is wrong, as it was in the frame before."""
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
     newest = finder.template(pair.before, there)
-    return finder.agreed(pair.now, pair.before, pair.events, here, pair.first, newest, renewal).boxes
+    return finder.agreed(pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, renewal).boxes
 
 
 def wrong(box: Tensor, factor: float, beside: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def _settled(finder: Finder, pair: Pair, renewal: float) -> Tensor:
     box = pair.here
     for _ in range(LOOKS):
         newest = finder.template(pair.before, _as_wrong(pair.there, box, pair.here))
-        box = finder.agreed(pair.now, pair.before, pair.events, box, pair.first, newest, renewal).boxes
+        box = finder.agreed(pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, renewal).boxes
     return box
 
 

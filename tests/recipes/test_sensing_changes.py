@@ -115,3 +115,32 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     }
     found = sensing_changes.set_abroad(batch, share=0.0)
     assert all((found[name] == batch[name]).all() for name in batch)
+
+
+def test_behind_a_target_abroad_is_what_was_behind_the_other_one() -> None:
+    number, side = 32, 64
+    box = torch.tensor([[24.0, 24.0, 16.0, 16.0]]).repeat(number, 1)
+    behind = torch.full((number, 2, side, side), 255, dtype=torch.uint8)
+    behind[:, 0] = torch.arange(number, dtype=torch.uint8)[:, None, None]
+    frame = torch.full((number, 1, side, side), 200, dtype=torch.uint8)
+    batch = {"now": frame, "before": frame, "told": frame, "events": frame.expand(-1, 2, -1, -1), "behind": behind}
+    found = sensing_changes.set_abroad(batch | dict.fromkeys(sensing_changes.BOXES, box), 1.0)["behind"]
+    grey, known = found.unbind(1)
+    assert (grey == grey[:, :1, :1]).all()
+    assert sorted(grey[:, 0, 0].tolist()) == list(range(number))
+    assert (known[:, :10] > 254).all()
+    hidden = known[:, 32, 32] < 1
+    assert 1 <= hidden.sum() <= 16
+    assert (known[~hidden] > 254).all()
+
+
+def test_what_is_behind_a_target_is_seen_in_the_light_of_the_frame_before() -> None:
+    number, side = 64, 16
+    frame = torch.full((number, 1, side, side), 90.0)
+    known = torch.full((number, 1, side, side), 255.0)
+    batch = dict.fromkeys(("now", "before", "told", "events"), frame)
+    lit = sensing_changes.relit({**batch, "behind": torch.cat([frame, known], 1), "box": torch.zeros(number, 4)})
+    behind, seen = lit["behind"].split(1, 1)
+    assert (seen == 1).all()
+    torch.testing.assert_close(behind.mean((1, 2, 3)), lit["before"].mean((1, 2, 3)), atol=2.0, rtol=0)
+    assert behind.std() > 10

@@ -66,6 +66,27 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.
     assert (forwards["box"] != forwards["box_before"]).any()
 
 
+def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_scores.Part]) -> None:
+    found = sensing_sightings.sightings(parts, lost=0.0)
+    batch = everything(found)
+    grey, known = (one[:, 0].float() for one in batch["behind"].split(1, 1))
+    assert set(known.unique().tolist()) == {0.0, 255.0}
+    now = batch["now"][:, 0].float()
+    # what is not known makes no difference
+    assert (grey[known == 0] == now[known == 0]).all()
+    y, x = torch.meshgrid(*(torch.arange(now.shape[-1]) + 0.5,) * 2, indexing="ij")
+    middle, size = batch["box"][:, :2] + batch["box"][:, 2:] / 2, batch["box"][:, 2:]
+    away = ((x - middle[:, 0, None, None]) / size[:, 0, None, None]) ** 2
+    away = away + ((y - middle[:, 1, None, None]) / size[:, 1, None, None]) ** 2
+    target, around = away < 0.15, (away > 1.2) & (known > 0)
+    # neighbours of neighbours have seen more of it
+    late = [i for i in range(len(now)) if (known[i] > 0)[target[i]].float().mean() > 0.9]
+    assert len(late) > len(now) // 4
+    off = (now - grey).abs()
+    inside, outside = (torch.stack([off[i][where[i]].median() for i in late]).median() for where in (target, around))
+    assert inside > 3 * outside
+
+
 def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:
     recording, _ = parts[0]
     box, generator = recording.frame_boxes[3], np.random.default_rng(0)
