@@ -21,7 +21,8 @@ from spikebridge.data.event_bins import Crop
 
 COVERS = 1.3
 """A target may cover so much more than its box, as a factor of each side: boxes are wrong, and rooms must be bare."""
-_LEVELS = ((22, 300), (88, 1500))  # rows of the frames, and how many places are looked at
+_ROWS = 88  # about so many of a frame are looked at, and a quarter of them first
+_PLACES = (300, 1500)  # of each of both
 _STEPS = 3
 
 
@@ -118,13 +119,12 @@ def camera_motion(
     half = COVERS * covered[:, 2:] / size
     middle = (2 * covered[:, :2] + covered[:, 2:]) / size - 1
     pictures = torch.from_numpy(np.stack([now, before]).astype(np.float32))[:, None]
-    smaller = [pictures]
-    for rows, _ in reversed(_LEVELS):
-        few = max(2, min(rows, now.shape[0]))
-        smaller.append(F.interpolate(smaller[-1], (few, max(2, round(few * now.shape[1] / now.shape[0]))), mode="area"))
+    fine = F.avg_pool2d(pictures, max(1, round(now.shape[0] / _ROWS)), ceil_mode=True)
     motion = start
-    for (_, number), both in zip(_LEVELS, reversed(smaller), strict=False):
+    for both, number in zip((F.avg_pool2d(fine, 4, ceil_mode=True), fine), _PLACES, strict=True):
         rows, columns = both.shape[2:]
+        if min(rows, columns) < 2:
+            continue  # too few to have slopes
         places = _places(rows, columns, (0, 0, columns, rows)).reshape(-1, 3)
         away = ((places[:, None, :2] - middle).abs() > half).any(-1).all(-1)
         motion = _aligned((both + 8).log(), places, away, motion, number)
@@ -147,7 +147,7 @@ def _aligned(both: Tensor, places: Tensor, away: Tensor, motion: Tensor, number:
         weighed = slopes * weight[:, None]
         # the little that is added leaves the motion as it is where nothing is to be seen
         step = torch.linalg.solve(weighed.T @ slopes + 1e-3 * torch.eye(6), weighed.T @ off)
-        motion = _after(motion, torch.linalg.inv(torch.eye(3) + F.pad(step.view(2, 3), (0, 0, 0, 1)))[:2])
+        motion = motion - motion[:, :2] @ step.view(2, 3)
     return motion
 
 
