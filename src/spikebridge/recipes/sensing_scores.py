@@ -21,7 +21,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
 DT = 1 / 240
-_SECONDS = 0.5
+_SECONDS, _LONG = 0.5, 1.5
 _BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
 
 
@@ -81,7 +81,9 @@ def generated(split: str, num_scenes: int) -> list[Part]:
 
 
 def tumbling(split: str, num_scenes: int) -> list[Part]:
-    """Scenes of half a second that are hard to hold on to, each of other sizes and speeds, for what reads frames.
+    """Scenes that are hard to hold on to, each of other sizes and speeds, for what reads frames: each third frame.
+
+    They are so long that in most of their frames it has been seen what is behind the target.
 
     Args:
         split: train, validation or test.
@@ -101,7 +103,8 @@ def tumbling(split: str, num_scenes: int) -> list[Part]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.2, 1),
         )
-        scenes.append(_filmed(scene, f"tumbling {seed}"))
+        recording = film(scene, duration=_LONG, dt=DT, image_interval=DT, name=f"tumbling {seed}")
+        scenes.append(Part(recording, range(1, recording.num_frames, 3)))
     return scenes
 
 

@@ -117,7 +117,8 @@ def sightings(
     time; of a clip, which has none, neighbours in one direction, so that clips do not outweigh the others.
 
     Args:
-        parts: recordings with boxes, and which frames of each.
+        parts: recordings with boxes, and which frames of each are the later ones of pairs; where they lie apart, those
+            between them tell what is behind the target.
         apart: the told frame is at most so many frames away.
         lost: so many more, as a share of them, are looked at where the target is not: what a tracker sees that has
             lost it, in the new frame, in the one before and in its newest template.
@@ -160,7 +161,7 @@ def sightings(
                 places = {"pair": number, "behind": len(rows), "events": sound, "told": known[look.told]}
                 looked.setdefault(_seen(pair, look), []).append((len(rows), pair))
                 rows.append(_boxes(part, pair, look) | {name: torch.tensor(i) for name, i in places.items()})
-        for where, room in _rooms(part, frames, read, looked, generator):
+        for where, room in _rooms(part, range(frames[0], frames[-1] + 1), read, looked, generator):
             for row, pair in looked[where]:
                 behind[row] = _bare(room, pair.around)
     columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
