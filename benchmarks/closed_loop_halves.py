@@ -1,7 +1,7 @@
 """What makes a finder hold on in a closed loop: trained on one half of the recording before its test part, and asked to
 follow the target through the other half.
 
-    python benchmarks/closed_loop_halves.py     # every training, or what is missing of them; 45 minutes of one core
+    python benchmarks/closed_loop_halves.py     # every training, or what is missing of them; 50 minutes of one core
 
 The validation part is short, and looks like the frames before it that are trained on; half a recording away the target
 has turned and the light is another. Loops begin at every 21st frame of the half that was not seen and go to its end,
@@ -39,10 +39,7 @@ UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
 APART, LEAST = 21, 40  # frames from one start to the next, and from the last start to the end
 SEEDS = (0, 1)
 CONFIG = sensing.PRESETS["shipped"]
-TRAININGS = {
-    "as shipped": CONFIG,
-    "without tumbling objects": replace(CONFIG, finding_scenes=0),
-}
+TRAININGS = {"as shipped": CONFIG}
 
 
 def real_recording() -> Recording:
