@@ -58,10 +58,25 @@ def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel(
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
     frame, start = np.full((HEIGHT, WIDTH), grey, np.uint8), torch.tensor([[1.0, 0.0, 0.02], [0.0, 1.0, 0.0]])
-    torch.testing.assert_close(camera_motion(frame, frame, [NOWHERE], start), start)
+    torch.testing.assert_close(camera_motion(frame, frame, [NOWHERE], start), torch.eye(2, 3))
     everywhere = np.array([0.0, 0.0, WIDTH, HEIGHT])
     frame = wall()[0, 0].numpy().astype(np.uint8)
-    torch.testing.assert_close(camera_motion(frame, frame, [everywhere], start), start)
+    torch.testing.assert_close(camera_motion(frame, frame, [everywhere], start), torch.eye(2, 3))
+
+
+def test_an_expectation_that_is_far_off_does_no_harm() -> None:
+    motion = torch.tensor([[1.0, 0.0, 0.03], [0.0, 1.0, -0.02]])
+    before, now = seen(wall(), torch.eye(2, 3)), seen(wall(), motion)
+    alone = camera_motion(now, before, [NOWHERE], torch.eye(2, 3))
+    for start in ([[1.0, 0, 5], [0, 1, 5]], [[9.0, 0, 0], [0, 9, 0]], [[0.0, 0, 0], [0, 0, 0]]):
+        torch.testing.assert_close(camera_motion(now, before, [NOWHERE], torch.tensor(start)), alone)
+
+
+def test_a_fast_camera_is_followed_by_what_is_expected_of_it() -> None:
+    before, now = seen(wall(), torch.eye(2, 3)), seen(wall(), torch.tensor([[1.0, 0.0, 0.3], [0.0, 1.0, 0.1]]))
+    expected = torch.tensor([[1.0, 0.0, 0.29], [0.0, 1.0, 0.11]])
+    found = camera_motion(now, before, [NOWHERE], expected)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0, 0.3], [0.0, 1.0, 0.1]]), atol=0.004, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)

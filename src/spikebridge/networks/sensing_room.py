@@ -112,7 +112,7 @@ def camera_motion(
         now: grey levels.
         before: of the frame before.
         boxes: what they cover is not looked at [px].
-        start: what is expected: the motion before this one.
+        start: what is expected: the motion before this one; no motion at all where that fits better.
     """
     size = torch.tensor([now.shape[1], now.shape[0]], dtype=torch.float32)
     covered = torch.tensor(np.stack(boxes), dtype=torch.float32)
@@ -120,35 +120,46 @@ def camera_motion(
     middle = (2 * covered[:, :2] + covered[:, 2:]) / size - 1
     pictures = torch.from_numpy(np.stack([now, before]).astype(np.float32))[:, None]
     fine = F.avg_pool2d(pictures, max(1, round(now.shape[0] / _ROWS)), ceil_mode=True)
-    motion = start
+    starts = [torch.eye(2, 3), start]
     for both, number in zip((F.avg_pool2d(fine, 4, ceil_mode=True), fine), _PLACES, strict=True):
         rows, columns = both.shape[2:]
         if min(rows, columns) < 2:
             continue  # too few to have slopes
         places = _places(rows, columns, (0, 0, columns, rows)).reshape(-1, 3)
         away = ((places[:, None, :2] - middle).abs() > half).any(-1).all(-1)
-        motion = _aligned((both + 8).log(), places, away, motion, number)
-    return motion
+        starts = [_aligned((both + 8).log(), places, away, starts, number)]
+    return starts[0]
 
 
-def _aligned(both: Tensor, places: Tensor, away: Tensor, motion: Tensor, number: int) -> Float[Tensor, "2 3"]:
-    """Gauss-Newton steps on the steepest places of the first of two pictures, away from what is covered."""
+def _aligned(both: Tensor, places: Tensor, away: Tensor, starts: list[Tensor], number: int) -> Float[Tensor, "2 3"]:
+    """Gauss-Newton steps from the best start, on the steepest places of the first of two pictures away from targets."""
     rows, columns = both.shape[2:]
     down, across = (slope.flatten() for slope in torch.gradient(both[0, 0]))
     chosen = ((down.square() + across.square()) * away).topk(min(number, rows * columns)).indices
     target, places, counts = both[0].flatten()[chosen], places[chosen], away[chosen].float()
     slopes = torch.cat([columns / 2 * across[chosen, None] * places, rows / 2 * down[chosen, None] * places], 1)
-    for _ in range(_STEPS):
+
+    def compared(motion: Tensor) -> tuple[Tensor, Tensor]:
+        """By how much each place is off, and whether it counts."""
         there = places @ motion.T
         found = F.grid_sample(both[1:], there[None, None], padding_mode="border", align_corners=False)
-        off = found.flatten() - target
+        return found.flatten() - target, counts * (there.abs().amax(1) < 1)
+
+    motion = starts[0] if len(starts) == 1 else min(starts, key=lambda one: _misfit(*compared(one)))
+    for _ in range(_STEPS):
+        off, counted = compared(motion)
         typical = 2 * off.abs().median() + 0.01
-        weight = counts * (there.abs().amax(1) < 1) / (1 + (off / typical).square())
+        weight = counted / (1 + (off / typical).square())
         weighed = slopes * weight[:, None]
         # the little that is added leaves the motion as it is where nothing is to be seen
         step = torch.linalg.solve(weighed.T @ slopes + 1e-3 * torch.eye(6), weighed.T @ off)
         motion = motion - motion[:, :2] @ step.view(2, 3)
     return motion
+
+
+def _misfit(off: Tensor, counted: Tensor) -> float:
+    """The mean difference; one that is not in sight is as large as any."""
+    return float((counted * off.abs().clamp(max=1) + (1 - counted)).mean())
 
 
 def _after(motion: Tensor, first: Tensor) -> Float[Tensor, "2 3"]:

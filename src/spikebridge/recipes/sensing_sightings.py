@@ -146,6 +146,8 @@ def sightings(
     at_pair, at_events, at_told = count(), count(1), count()
     rows: list[dict[str, Tensor]] = []
     for part, frames, pairs in chosen:
+        if not pairs:
+            continue
         read = lru_cache(maxsize=None)(part.frames.__getitem__)
         known: dict[int, int] = {}
         looked: dict[_Seen, list[tuple[int, Pair]]] = {}
