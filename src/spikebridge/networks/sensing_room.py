@@ -125,9 +125,13 @@ def camera_motion(
         rows, columns = both.shape[2:]
         if min(rows, columns) < 2:
             continue  # too few to have slopes
-        places = _places(rows, columns, (0, 0, columns, rows)).reshape(-1, 3)
-        away = ((places[:, None, :2] - middle).abs() > half).any(-1).all(-1)
-        starts = [_aligned((both + 8).log(), places, away, starts, number)]
+        places = _places(rows, columns, (0, 0, columns, rows))
+        beside, above = (
+            (line - middle[:, i : i + 1]).abs() > half[:, i : i + 1]
+            for i, line in enumerate((places[0, :, 0], places[:, 0, 1]))
+        )
+        away = (beside[:, None, :] | above[:, :, None]).all(0).flatten()
+        starts = [_aligned((both + 8).log(), places.reshape(-1, 3), away, starts, number)]
     return starts[0]
 
 
