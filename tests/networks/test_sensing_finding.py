@@ -50,10 +50,29 @@ def test_a_template_finds_itself_in_the_middle() -> None:
 
 def test_a_lost_target_is_found_in_the_whole_frame() -> None:
     finder, picture = Finder().eval(), smooth_noise(160, 200)
-    there = torch.tensor([[130.0, 90.0, 26.0, 22.0]])
+    there, nothing = torch.tensor([[130.0, 90.0, 26.0, 22.0]]), torch.zeros(1, 2, 160, 200)
     with torch.no_grad():
-        found = finder.search(picture, torch.tensor([[10.0, 12.0, 26.0, 22.0]]), finder.template(picture, there))
+        template = finder.template(picture, there)
+        found = finder.search(picture, nothing, torch.tensor([[10.0, 12.0, 26.0, 22.0]]), template)
     torch.testing.assert_close(found, there, atol=3.0, rtol=0)
+
+
+def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
+    finder, wall = Finder().eval(), smooth_noise(160, 200)
+    target = smooth_noise(32, 32)[..., :22, :26]
+    before, now = wall.clone(), wall.clone()
+    for picture in (before, now):
+        picture[..., 20:42, 30:56] = target
+    now[..., 100:122, 130:156] = target
+    like = torch.tensor([[10.0, 12.0, 26.0, 22.0]])
+    with torch.no_grad():
+        template = finder.template(now, torch.tensor([[30.0, 20.0, 26.0, 22.0]]))
+        behind = torch.cat([before, torch.ones_like(before)], 1)
+        found = finder.search(now, behind, like, template)
+        still = finder.search(before, behind, like, template)
+    torch.testing.assert_close(found, torch.tensor([[130.0, 100.0, 26.0, 22.0]]), atol=3.0, rtol=0)
+    # one that does not move is found, too
+    torch.testing.assert_close(still, torch.tensor([[30.0, 20.0, 26.0, 22.0]]), atol=3.0, rtol=0)
 
 
 def test_the_template_never_forgets_the_first_one() -> None:
@@ -136,8 +155,8 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
         found, spread = ready.look(*bytes_, events, room, box, first, newest, 0.3)
         anew, off = ready.look(*bytes_, events, room, box, first, None, 0.3)
         alone = finder.agreed(frame, before, laid_out, behind, rows[0], known, known, 0.3)
-        again = finder.search(frame, rows[0], known)[0].numpy()
-        np.testing.assert_allclose(ready.search(bytes_[0], box, known), again, atol=1e-3)
+        again = finder.search(frame, behind, rows[0], known)[0].numpy()
+        np.testing.assert_allclose(ready.search(bytes_[0], room, box, known), again, atol=1e-3)
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)
     assert spread == pytest.approx(expected.spread.item(), rel=1e-4)
     np.testing.assert_allclose(anew, alone.boxes[0].numpy(), atol=1e-3)

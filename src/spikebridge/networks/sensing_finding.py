@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_head import cut_out
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway
+from spikebridge.networks.sensing_room import change
 from spikebridge.networks.sensing_sights import SIDE, cell_steps, grid_around, sight_side, sights, target_mask
 from spikebridge.networks.sensing_spectra import cross_spectrum
 
@@ -31,6 +32,9 @@ SCALES = (0.87, 1.15)
 """Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
 CELL = 2 * STRIDE
 """Side of a cell in which an untrained spread is measured [px of a sight]."""
+_CLEARLY = 0.5  # a change that is as good as any, as a logarithm
+_PERHAPS = 0.25  # as if so much were new where nothing is known
+_ANYWHERE = 0.02  # a target that does not move is not new
 
 
 class Found(NamedTuple):
@@ -175,38 +179,51 @@ class Finder(nn.Module):
         return Found(*(part.mean(0, keepdim=True) for part in found))
 
     def search(
-        self, picture: Float[Tensor, "1 1 H W"], box: Float[Tensor, "1 4"], template: Float[Tensor, "1 C N N"]
+        self,
+        picture: Float[Tensor, "1 1 H W"],
+        behind: Float[Tensor, "1 2 H W"],
+        box: Float[Tensor, "1 4"],
+        template: Float[Tensor, "1 C N N"],
     ) -> Float[Tensor, "1 4"]:
         """Where in the whole frame the template fits best, for a target that was lost.
 
         Args:
             picture: grey levels 0 to 255.
+            behind: the target.
             box: of the size that is looked for.
             template: `K`.
         """
-        return best_fit(self.what, picture, box, template)
+        return best_fit(self.what, picture, behind, box, template)
 
 
 def best_fit(
     what: nn.Module,
     picture: Float[Tensor, "1 1 H W"],
+    behind: Float[Tensor, "1 2 H W"],
     box: Float[Tensor, "1 4"],
     template: Float[Tensor, "1 C N N"],
 ) -> Float[Tensor, "1 4"]:
-    """Where in a whole frame a template fits best.
+    """Where in a whole frame a template fits best among what was not there before.
 
     Args:
         what: reads the frame.
         picture: grey levels 0 to 255.
+        behind: the target: grey levels, and 1 where they are known.
         box: of the size that is looked for.
         template: of a sight.
     """
     scale = SIDE / float(sight_side(box))
     size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
-    features = what(F.interpolate(picture, size, mode="bilinear", align_corners=False))
+    seen, grey, known = F.interpolate(
+        torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False
+    ).split(1, 1)
+    features = what(seen)
     mask = target_mask(box, template.shape[-1])
     energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
     fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
+    out = (change(seen, torch.cat([grey, known], 1)).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - known)
+    new = _shifted(F.avg_pool2d(out, STRIDE, ceil_mode=True), mask / mask.sum())
+    fits = fits.clamp(min=0) * (new + _ANYWHERE)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
     # the template's middle is the edge between two cells
     cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
@@ -221,15 +238,9 @@ def novelty(sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]) -
     Args:
         sight: grey levels.
         behind: grey levels, and 1 where they are known.
-
-    Example:
-        >>> behind = torch.stack([torch.full((64, 64), 92.0), torch.ones(64, 64)])
-        >>> novelty(torch.full((1, 1, 64, 64), 42.0), behind[None])[0, :, 0, 0]  # logarithms of 42 + 8 and 92 + 8
-        tensor([-0.6931,  0.6931,  1.0000])
     """
-    grey, known = behind[:, :1], behind[:, 1:]
-    change = known * ((sight + 8).log() - (grey + 8).log())
-    return F.avg_pool2d(torch.cat([change, change.abs(), known], 1), STRIDE)
+    brighter = change(sight, behind)
+    return F.avg_pool2d(torch.cat([brighter, brighter.abs(), behind[:, 1:]], 1), STRIDE)
 
 
 def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:

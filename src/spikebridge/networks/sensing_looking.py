@@ -137,16 +137,18 @@ class ReadyFinder(nn.Module):
         boxes, spreads = _counted(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
 
-    def search(self, frame: NDArray[np.uint8], box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
+    def search(self, frame: NDArray[np.uint8], room: Room, box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
         """Where in the whole frame the template fits best; see `Finder.search`.
 
         Args:
             frame: grey levels.
+            room: what is behind the target.
             box: of the size that is looked for [px].
             template: of the target.
         """
-        picture = crop_frame(frame, (0, 0, frame.shape[1], frame.shape[0]))[None]
-        there = best_fit(self.what, picture, torch.tensor(box[None], dtype=torch.float32), template)
+        whole = (0, 0, frame.shape[1], frame.shape[0])
+        like = torch.tensor(box[None], dtype=torch.float32)
+        there = best_fit(self.what, crop_frame(frame, whole)[None], room.behind(whole), like, template)
         return there[0].double().numpy()
 
 

@@ -24,6 +24,7 @@ COVERS = 1.3
 _ROWS = 88  # about so many of a frame are looked at, and a quarter of them first
 _PLACES = (300, 1500)  # of each of both
 _STEPS = 3
+_STANDS_OUT = 0.3  # of a difference of logarithms
 
 
 class Room(NamedTuple):
@@ -76,6 +77,7 @@ class Room(NamedTuple):
         box: Float[np.ndarray, "4"],
         new: UInt8[np.ndarray, "H W"],
         believed: Float[np.ndarray, "4"],
+        sure: bool = True,
     ) -> "Room":
         """The room once a new frame has come.
 
@@ -84,8 +86,12 @@ class Room(NamedTuple):
             box: where the target was in it [px].
             new: the new one.
             believed: where the target may be in that [px].
+            sure: whether the box was surely the target's. Else all that stands out may be it, and is left out.
         """
         picture = _picture(frame, known=True)
+        if not sure:
+            known = self.behind((0, 0, frame.shape[1], frame.shape[0]))
+            picture = torch.where(change(picture[:, :1], known).abs() > _STANDS_OUT, known, picture)
         left, top, width, height = crop = _covered(box, frame)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
         return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
@@ -98,6 +104,21 @@ def new_room(frame: UInt8[np.ndarray, "H W"]) -> Room:
         frame: grey levels.
     """
     return Room(_picture(frame, known=False), torch.eye(2, 3))
+
+
+def change(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+    """How much brighter pictures are than what is behind the target, as a logarithm; 0 where that is not known.
+
+    Args:
+        pictures: grey levels.
+        behind: grey levels, and 1 where they are known.
+
+    Example:
+        >>> behind = torch.tensor([[[[42.0, 42.0]], [[1.0, 0.0]]]])
+        >>> change(torch.full((1, 1, 1, 2), 92.0), behind)  # of 42 + 8 and 92 + 8
+        tensor([[[[0.6931, 0.0000]]]])
+    """
+    return behind[:, 1:] * ((pictures + 8).log() - (behind[:, :1] + 8).log())
 
 
 def camera_motion(

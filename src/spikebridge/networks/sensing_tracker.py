@@ -196,11 +196,11 @@ class SensingTracker:
         """
         look = partial(finder.look, state.frame, doubt.before, doubt.events, state.room, first=first, a=self.renewal)
         if state.lost:
-            there = finder.search(state.frame, doubt.box, first)
+            there = finder.search(state.frame, state.room, doubt.box, first)
             return there, *look(there, newest=None)
         found, spread = look(doubt.box, newest=newest)
         if confidence(spread, found) < self.doubtful:
-            there = finder.search(state.frame, doubt.box, first)
+            there = finder.search(state.frame, state.room, doubt.box, first)
             other, off = look(there, newest=None)
             if confidence(off, other) > self.convinced:
                 return there, other, off
@@ -266,7 +266,8 @@ def _room(
     """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
     if finder is None or last is None:
         return new_room(frame)
-    return last.room.followed(last.frame, last.sighting.box, frame, box)
+    known = last.sighting
+    return last.room.followed(last.frame, known.box, frame, box, sure=known.unsure == 0)
 
 
 def _row(numbers: NDArray[np.float64]) -> Tensor:
