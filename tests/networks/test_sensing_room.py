@@ -143,17 +143,3 @@ def test_a_room_is_an_argument_and_a_result() -> None:
     torch.testing.assert_close(room.picture, kept, rtol=0, atol=0)
     torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
     assert torch.equal(one.motion, two.motion)
-
-
-def test_a_target_that_was_lost_is_not_taken_for_its_own_background() -> None:
-    bare = wall()[0, 0].numpy().astype(np.uint8)
-    target, elsewhere = np.array([80.0, 40.0, 24.0, 30.0]), np.array([10.0, 10.0, 12.0, 12.0])
-    frame = with_target(bare, target)
-    room = new_room(bare).followed(bare, NOWHERE, frame, elsewhere)
-    kept = {
-        sure: room.followed(frame, elsewhere, frame, elsewhere, sure).behind((90, 50, 4, 4)) for sure in (True, False)
-    }
-    assert kept[True][0, 0].min() > 240
-    np.testing.assert_allclose(kept[False][0, 0], bare[50:54, 90:94], atol=2)
-    # and what has not changed is that of the new frame
-    assert (room.followed(frame, elsewhere, frame, elsewhere, sure=False).picture[0, 1] == 1).float().mean() > 0.95

@@ -24,7 +24,6 @@ COVERS = 1.3
 _ROWS = 88  # about so many of a frame are looked at, and a quarter of them first
 _PLACES = (300, 1500)  # of each of both
 _STEPS = 3
-_STANDS_OUT = 0.3  # of a difference of logarithms
 
 
 class Room(NamedTuple):
@@ -77,7 +76,6 @@ class Room(NamedTuple):
         box: Float[np.ndarray, "4"],
         new: UInt8[np.ndarray, "H W"],
         believed: Float[np.ndarray, "4"],
-        sure: bool = True,
     ) -> "Room":
         """The room once a new frame has come.
 
@@ -86,12 +84,8 @@ class Room(NamedTuple):
             box: where the target was in it [px].
             new: the new one.
             believed: where the target may be in that [px].
-            sure: whether the box was surely the target's. Else all that stands out may be it, and is left out.
         """
         picture = _picture(frame, known=True)
-        if not sure:
-            known = self.behind((0, 0, frame.shape[1], frame.shape[0]))
-            picture = torch.where(change(picture[:, :1], known).abs() > _STANDS_OUT, known, picture)
         left, top, width, height = crop = _covered(box, frame)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
         return Room(picture, camera_motion(new, frame, [believed, box], self.motion))

@@ -266,8 +266,7 @@ def _room(
     """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
     if finder is None or last is None:
         return new_room(frame)
-    known = last.sighting
-    return last.room.followed(last.frame, known.box, frame, box, sure=known.unsure == 0)
+    return last.room.followed(last.frame, last.sighting.box, frame, box)
 
 
 def _row(numbers: NDArray[np.float64]) -> Tensor:
