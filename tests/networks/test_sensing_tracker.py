@@ -196,6 +196,26 @@ def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, 
     np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
 
 
+def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    at_once, second = copy(trusting), int(recording.frame_bins[1])
+    at_once.at_once = True
+    boxes = {}
+    for name, one in (("later", trusting), ("at once", at_once)):
+        state, boxes[name] = None, []
+        for b in range(second + 3):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = one.step({**recording.inputs(b, b + 1), **told}, state)
+            boxes[name].append(box)
+            if b == second and name == "later":
+                settled = one.settled(state).box
+    np.testing.assert_array_equal(boxes["at once"][:second], boxes["later"][:second])
+    np.testing.assert_allclose(boxes["at once"][second], settled)
+    assert not np.allclose(boxes["later"][second], settled)
+    np.testing.assert_allclose(boxes["at once"][second + 1 :], boxes["later"][second + 1 :])
+
+
 def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ class SensingTracker:
         convinced: what is found there counts with more confidence than this.
         hold_size: the box keeps the size that was told; else the finder measures it at every frame.
         longest: no stream of events is longer, however late the next frame is [s].
+        at_once: the finder looks at a frame in the frame's own step, where a machine has the time.
 
     Example:
         >>> from spikebridge.analysis.tracking_protocols import between_frames
@@ -72,6 +73,7 @@ class SensingTracker:
         convinced: float = 0.8,
         hold_size: bool = False,
         longest: float = 0.025,
+        at_once: bool = False,
     ) -> None:
         if crop < 16 or crop % 2:
             raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
@@ -91,6 +93,7 @@ class SensingTracker:
         if not longest > 0:
             raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
         self.longest = longest
+        self.at_once = at_once
 
     def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
         """Where the target is at the end of this step.
@@ -119,6 +122,8 @@ class SensingTracker:
                 state = self._follow(inputs["events"], inputs["elapsed"], state)
             else:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
+            if self.at_once:
+                state = self.settled(state)
         return state.box, state
 
     def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:

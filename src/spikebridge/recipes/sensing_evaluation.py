@@ -16,6 +16,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -234,8 +235,13 @@ def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
         return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
     if options.protocol == "E":
         sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
-        latency = None if options.latency == "measured" else DECLARED[options.latency].of(sees_events)
-        return streaming(part.recording, tracker, part.frames, latency)
+        if options.latency == "measured":
+            return streaming(part.recording, tracker, part.frames)
+        if isinstance(tracker, SensingTracker):
+            # what is declared for a frame has all of the ANN's work in it
+            tracker = copy(tracker)
+            tracker.at_once = True
+        return streaming(part.recording, tracker, part.frames, DECLARED[options.latency].of(sees_events))
     return _chained(part, tracker, options, options.every if options.protocol == "B" else None)
 
 
