@@ -153,6 +153,20 @@ def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("the finder's training", "AUC", "loops that lost it", "left of a size", "left of a place"), rows)
 
 
+def tumbling(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Closed loops through generated scenes."""
+    rows = [
+        (
+            row["training"],
+            f"{row['auc']:.3f}",
+            f"{row['lost share']:.3f}",
+            f"{row['lost for a tenth of the time']} of {row['scenes']}",
+        )
+        for row in beside.get("tumbling", {}).get("rows", [])
+    ]
+    return _table(("training", "AUC", "share of time it is lost", "scenes in which it is for a tenth"), rows)
+
+
 def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Where two finders come to rest that learned from different halves."""
     rows = []
@@ -189,6 +203,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "unseen": unseen,
     "loops": loops,
     "halves": halves,
+    "tumbling": tumbling,
     "rest": rest,
     "cost": cost,
 }
@@ -225,6 +240,7 @@ def main() -> int:
     """Writes or checks the page."""
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
+    files["tumbling"] = "tumbling_loops.json"
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 
