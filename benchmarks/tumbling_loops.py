@@ -1,4 +1,4 @@
-"""Closed loops through generated scenes that are hard to hold on to: a measure of losing that no recording is needed for.
+"""Closed loops through generated scenes that are hard to hold on to: a measure of losing that needs no recording.
 
     python benchmarks/tumbling_loops.py     # the shipped weights; 8 minutes of one core
 
