@@ -214,15 +214,14 @@ def best_fit(
     """
     scale = SIDE / float(sight_side(box))
     size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
-    seen, grey, known = F.interpolate(
-        torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False
-    ).split(1, 1)
+    both = F.interpolate(torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False)
+    seen, room = both.split([1, 2], 1)
     features = what(seen)
     mask = target_mask(box, template.shape[-1])
     energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
     fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
-    out = (change(seen, torch.cat([grey, known], 1)).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - known)
-    new = _shifted(F.avg_pool2d(out, STRIDE, ceil_mode=True), mask / mask.sum())
+    stands_out = (change(seen, room).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - room[:, 1:])
+    new = _shifted(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
     fits = fits.clamp(min=0) * (new + _ANYWHERE)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
     # the template's middle is the edge between two cells

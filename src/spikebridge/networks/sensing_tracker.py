@@ -2,9 +2,9 @@
 
 A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
 frame, else the tracker's own answer. In the next step the finder looks for the target in that frame, so that no step
-has all of the work, and the answer moves to what it says. Where the next frame is late, events begin a new stream
-around the tracker's own answer: the crop has moved, and the target's features, still those of its frame, with it.
-Between frames the box keeps its size.
+has all of the work, and the answer moves to what it says; what is behind the target it knows from earlier frames. Where
+the next frame is late, events begin a new stream around the tracker's own answer: the crop has moved, and the target's
+features, still those of its frame, with it. Between frames the box keeps its size.
 
 The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
 
