@@ -18,6 +18,7 @@ chosen on the validation frames.
 | ten_hertz | nothing: A on every fourth frame, of the networks of `main` | |
 | closed_loop | nothing: C, of the networks of `main` | |
 | late | nothing: E at the rates of the paper's chip, of the networks of `main`, beside their own ANN alone | |
+| slow_loops | nothing: C with fewer frames, of the networks of `main`, beside their own ANN alone | |
 | unseen | nothing: A on recordings made of the test part, mirrored and turned, of the networks of `main` | |
 | protocols | nothing: B, D and E, and a Kalman filter, of the first network of `main` | |
 | cost | nothing: operations, energy, time and memory of that network | |
@@ -120,9 +121,19 @@ def closed_loop(out: Path) -> dict[str, Any]:
 
 def late(out: Path) -> dict[str, Any]:
     """E at the rates of the paper's chip, beside each network's own ANN in frames alone."""
+    return beside_the_ann(out, protocol="E", latency="tianjic")
+
+
+def slow_loops(out: Path) -> dict[str, Any]:
+    """C with every frame, and each second, fourth and eighth, beside each network's own ANN in frames alone."""
+    return {str(keep): beside_the_ann(out, protocol="C", keep_every=keep) for keep in (1, 2, 4, 8)}
+
+
+def beside_the_ann(out: Path, **options: Any) -> dict[str, Any]:
+    """A question put to each network of `main` and to its ANN, and the mean of the answers."""
     run = Run.open(out / "main")
-    asking: dict[str, Any] = {"protocol": "E", "latency": "tianjic", "baselines": ",".join(ALONE)}
-    found = [asked(run, **asking, weights_seed=seed) for seed in seeds(run.config_as(Config))]
+    options["baselines"] = ",".join(ALONE)
+    found = [asked(run, **options, weights_seed=seed) for seed in seeds(run.config_as(Config))]
     everyone = {"learned": found, **{name: [one["baselines"][name] for one in found] for name in ALONE}}
     rows = [
         {"tracker": name, "auc": round(fmean(aucs), 3), "sd of auc": round(stdev(aucs), 3)}
@@ -334,6 +345,7 @@ MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ten_hertz": ten_hertz,
     "closed_loop": closed_loop,
     "late": late,
+    "slow_loops": slow_loops,
     "unseen": unseen,
     "cost": cost,
     "training": training,

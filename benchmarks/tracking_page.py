@@ -68,6 +68,18 @@ def rates(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("mean distance [px]", *(f"{row['frame_rate_hz']:.0f} Hz" for row in asked["**hybrid**"])), rows)
 
 
+def slow(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """C by frame rate, of all seeds, beside each network's own ANN."""
+    cells = _cell(sensing, "slow_loops")
+    said = {
+        keep: {row["tracker"]: f"{row['auc']:.2f} ± {row['sd of auc']:.2f}" for row in one["trackers"]}
+        for keep, one in cells.items()
+    }
+    names = next(iter(said.values()), {})
+    rows = [(_spoken("network" if name == "learned" else name), *(x[name] for x in said.values())) for name in names]
+    return _table(("C: AUC", *(f"{40 // int(keep)} Hz" for keep in said)), rows)
+
+
 def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """The first box alone, without and with the time that answers take."""
     answers = beside.get("answers", {})
@@ -197,6 +209,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "seeds": seeds,
     "between": between,
     "rates": rates,
+    "slow": slow,
     "closed": closed,
     "ablation": ablation,
     "elsewhere": elsewhere,
