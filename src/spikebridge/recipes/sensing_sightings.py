@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spikebridge.data.event_bins import crop_events
@@ -31,6 +31,7 @@ _UNKNOWN = 255
 _GAPS = (1, 2)
 _OUT_OF_SIGHT = 2.0  # sizes of the target from its middle
 _TRIES = 20
+_KEPT = 16  # frames that are not read again; each is seen in several pairs
 
 
 class Look(NamedTuple):
@@ -144,11 +145,11 @@ def sightings(
         for number, channels in ((num_pairs, 2), (1 + num_heard, 2), (num_looks, 1), (num_told, 1))
     )
     at_pair, at_events, at_told = count(), count(1), count()
-    rows: list[dict[str, Tensor]] = []
+    rows: list[dict[str, ArrayLike]] = []
     for part, frames, pairs in chosen:
         if not pairs:
             continue
-        read = lru_cache(maxsize=None)(part.frames.__getitem__)
+        read = lru_cache(maxsize=_KEPT)(part.frames.__getitem__)
         known: dict[int, int] = {}
         looked: dict[_Seen, list[tuple[int, Pair]]] = {}
         for pair in pairs:
@@ -162,11 +163,11 @@ def sightings(
                     told[known[look.told]] = _cut(_grey(read(look.told)), part.frame_boxes[look.told])
                 places = {"pair": number, "behind": len(rows), "events": sound, "told": known[look.told]}
                 looked.setdefault(_seen(pair, look), []).append((len(rows), pair))
-                rows.append(_boxes(part, pair, look) | {name: torch.tensor(i) for name, i in places.items()})
+                rows.append({**_boxes(part, pair, look), **places})
         for where, room in _rooms(part, range(frames[0], frames[-1] + 1), read, looked, generator):
             for row, pair in looked[where]:
                 behind[row] = _bare(room, pair.around)
-    columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    columns = {name: torch.from_numpy(np.array([row[name] for row in rows])) for name in rows[0]}
     return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, heard, behind, told)
 
 
@@ -229,7 +230,7 @@ def somewhere_else(
     return None
 
 
-def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, Tensor]:
+def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, ArrayLike]:
     """Inside the pictures of a look."""
     scale = _PICTURE / _side(pair.around)
     corner = pair.around[:2] + pair.around[2:] / 2 - _side(pair.around) / 2
@@ -237,17 +238,16 @@ def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, Tensor]:
     here, before = (recording.frame_boxes[k] if look.is_there else pair.around for k in order)
     there = recording.frame_boxes[look.told]
 
-    def inside(box: NDArray[np.float64]) -> Tensor:
-        moved = np.concatenate([box[:2] - corner, box[2:]])
-        return torch.tensor(scale * moved, dtype=torch.float32)
+    def inside(box: NDArray[np.float64]) -> NDArray[np.float32]:
+        return (scale * np.concatenate([box[:2] - corner, box[2:]])).astype(np.float32)
 
-    told_size = torch.tensor(there[2:] * _PICTURE / _side(there), dtype=torch.float32)
+    told_size = (there[2:] * _PICTURE / _side(there)).astype(np.float32)
     return {
         "box": inside(here),
         "box_before": inside(before),
-        "box_told": torch.cat([(_PICTURE - told_size) / 2, told_size]),
-        "is_there": torch.tensor(look.is_there),
-        "is_backwards": torch.tensor(look.is_backwards),
+        "box_told": np.concatenate([(_PICTURE - told_size) / 2, told_size]),
+        "is_there": look.is_there,
+        "is_backwards": look.is_backwards,
     }
 
 
