@@ -57,9 +57,13 @@ class Room(NamedTuple):
             crop: left, top, width and height [px].
         """
         height, width = self.picture.shape[2:]
-        grid = _places(height, width, crop) @ self.motion.T
-        seen = F.grid_sample(self.picture, grid[None], padding_mode="border", align_corners=False)
-        seen[:, 1] *= grid.abs().amax(-1) < 1
+        x, y = _lines(height, width, crop)
+        (a, b, c), (d, e, f) = self.motion.tolist()
+        there = torch.empty(len(y), len(x), 2)
+        torch.add((b * y + c)[:, None], a * x, out=there[..., 0])
+        torch.add((e * y + f)[:, None], d * x, out=there[..., 1])
+        seen = F.grid_sample(self.picture, there[None], padding_mode="border", align_corners=False)
+        seen[:, 1] *= (there[..., 0].abs() < 1) & (there[..., 1].abs() < 1)
         return seen
 
     def since(self, earlier: "Room") -> "Room":
@@ -140,13 +144,11 @@ def camera_motion(
         rows, columns = both.shape[2:]
         if min(rows, columns) < 2:
             continue  # too few to have slopes
-        places = _places(rows, columns, (0, 0, columns, rows))
-        beside, above = (
-            (line - middle[:, i : i + 1]).abs() > half[:, i : i + 1]
-            for i, line in enumerate((places[0, :, 0], places[:, 0, 1]))
-        )
+        lines = _lines(rows, columns, (0, 0, columns, rows))
+        beside, above = ((line - middle[:, i : i + 1]).abs() > half[:, i : i + 1] for i, line in enumerate(lines))
         away = (beside[:, None, :] | above[:, :, None]).all(0).flatten()
-        starts = [_aligned((both + 8).log(), places.reshape(-1, 3), away, starts, number)]
+        places = torch.stack([*torch.meshgrid(*lines, indexing="xy"), torch.ones(rows, columns)], -1).reshape(-1, 3)
+        starts = [_aligned((both + 8).log(), places, away, starts, number)]
     return starts[0]
 
 
@@ -201,9 +203,9 @@ def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2
     return torch.stack([grey, torch.full_like(grey, float(known))])[None]
 
 
-def _places(height: int, width: int, crop: Crop) -> Float[Tensor, "h w 3"]:
-    """`(x, y, 1)` of the pixels of a part of a frame."""
+def _lines(height: int, width: int, crop: Crop) -> tuple[Float[Tensor, " w"], Float[Tensor, " h"]]:
+    """Where the columns and the rows of a part of a frame are."""
     left, top, across, down = crop
     x = (torch.arange(left, left + across) + 0.5) / width * 2 - 1
     y = (torch.arange(top, top + down) + 0.5) / height * 2 - 1
-    return torch.stack([x.expand(down, across), y[:, None].expand(down, across), torch.ones(down, across)], -1)
+    return x, y

@@ -104,7 +104,7 @@ class Sightings:
         grey = self.behind[row["behind"]]
         known = grey < _UNKNOWN
         # a difference of nothing, also where pictures are resampled
-        behind = torch.cat([torch.where(known, grey, now), 255 * known], 1)
+        behind = torch.cat([torch.where(known, grey, now), known.byte() * 255], 1)
         pictures = {"now": now, "before": before, "events": events, "behind": behind, "told": self.told[row["told"]]}
         return {**row, **pictures}
 
