@@ -40,7 +40,7 @@ def with_target(frame: np.ndarray, box: np.ndarray, grey: int = 250) -> np.ndarr
     size=st.floats(0.98, 1.02),
     seed=st.integers(0, 20),
 )
-def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel(
+def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel_or_a_tenth_of_its_way(
     shift: tuple[float, float], turn: float, size: float, seed: int
 ) -> None:
     motion = torch.tensor([[size, turn, shift[0]], [-turn, size, shift[1]]])

@@ -1,8 +1,9 @@
 """What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil, floor
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -62,6 +63,27 @@ def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.
     middle = box[:2] + box[2:] / 2
     left, top = np.round(middle - size / 2).astype(int).tolist()
     return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
+
+
+def crop_touching(middle: Sequence[float], half: Sequence[float], shape: tuple[int, ...], least: int = 0) -> Crop:
+    """The pixels of a frame that a rectangle touches.
+
+    Args:
+        middle: of the rectangle, `(x, y)` [px].
+        half: of its width and height [px].
+        shape: rows and columns of the frame.
+        least: so many rows and columns at least, those at an edge where the rectangle is outside.
+
+    Example:
+        >>> crop_touching((5.0, 1.0), (2.5, 3.0), shape=(10, 20))
+        (2, 0, 6, 4)
+    """
+    height, width = shape
+    (left, right), (top, bottom) = (
+        (start := min(max(floor(at - reach), 0), size - least), max(min(ceil(at + reach), size), start + least))
+        for at, reach, size in zip(middle, half, (width, height), strict=True)
+    )
+    return left, top, right - left, bottom - top
 
 
 def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:

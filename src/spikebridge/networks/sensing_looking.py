@@ -5,7 +5,6 @@ The answers are those of `Finder` to rounding. What is a few numbers of one targ
 
 from copy import deepcopy
 from functools import cache
-from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
-from spikebridge.networks.sensing_crops import crop_frame
+from spikebridge.networks.sensing_crops import crop_frame, crop_touching
 from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered, novelty
 from spikebridge.networks.sensing_folded import JoinedWhat
 from spikebridge.networks.sensing_head import cut_out
@@ -171,12 +170,9 @@ def _side(box: Box, scale: float) -> float:
 
 
 def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
-    """The pixels of a frame that a sight needs: left, top, width and height."""
+    """The pixels of a frame that a sight needs."""
     half = _side(box, scale) / 2 + 1
-    height, width = frame.shape
-    x, y = (box[:2] + box[2:] / 2).tolist()
-    left, top = min(max(floor(x - half), 0), width - 1), min(max(floor(y - half), 0), height - 1)
-    return left, top, min(max(ceil(x + half), left + 1), width) - left, min(max(ceil(y + half), top + 1), height) - top
+    return crop_touching((box[:2] + box[2:] / 2).tolist(), (half, half), frame.shape, least=1)
 
 
 def _looks(

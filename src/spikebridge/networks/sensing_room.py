@@ -8,7 +8,6 @@ IJCV 56, 2004), where places that do not follow the others count little.
 Places are `(x, y)` from -1 at one edge of a frame to 1 at the other.
 """
 
-from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from spikebridge.data.event_bins import Crop
+from spikebridge.networks.sensing_crops import crop_touching
 
 COVERS = 1.3
 """A target may cover so much more than its box, as a factor of each side: boxes are wrong, and rooms must be bare."""
@@ -90,7 +90,8 @@ class Room(NamedTuple):
             believed: where the target may be in that [px].
         """
         picture = _picture(frame, known=True)
-        left, top, width, height = crop = _covered(box, frame)
+        covered = (COVERS * box[2:] / 2).tolist()
+        left, top, width, height = crop = crop_touching((box[:2] + box[2:] / 2).tolist(), covered, frame.shape)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
         return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
 
@@ -186,16 +187,6 @@ def _misfit(off: Tensor, counted: Tensor) -> float:
 def _after(motion: Tensor, first: Tensor) -> Float[Tensor, "2 3"]:
     """A motion of what another one has moved."""
     return motion[:, :2] @ first + F.pad(motion[:, 2:], (2, 0))
-
-
-def _covered(box: Float[np.ndarray, "4"], frame: UInt8[np.ndarray, "H W"]) -> Crop:
-    """The pixels of a frame that a target may cover."""
-    height, width = frame.shape
-    x, y = (box[:2] + box[2:] / 2).tolist()
-    across, down = (COVERS * box[2:] / 2).tolist()
-    left, top = max(0, min(floor(x - across), width)), max(0, min(floor(y - down), height))
-    right, bottom = max(left, min(ceil(x + across), width)), max(top, min(ceil(y + down), height))
-    return left, top, right - left, bottom - top
 
 
 def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2 H W"]:

@@ -7,7 +7,6 @@ takes a sharper picture for one of a smaller target.
 from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing_crops import Reader
+from spikebridge.networks.sensing_crops import Reader, crop_touching
 from spikebridge.networks.sensing_room import Room
 from spikebridge.networks.sensing_sights import resampled, sight_side
 from spikebridge.recipes.sensing_rooms import rooms
@@ -206,15 +205,11 @@ def _bare(room: Room | None, around: NDArray[np.float64]) -> Tensor:
     """A part of a room, as bytes: 255 where it is not known."""
     if room is None:
         return torch.full((1, _PICTURE, _PICTURE), _UNKNOWN, dtype=torch.uint8)
-    height, width = room.picture.shape[2:]
     reach = _side(around) / 2 + 1
-    x, y = (around[:2] + around[2:] / 2).tolist()
-    (left, right), (top, bottom) = (
-        (min(max(floor(at - reach), 0), size - 1), max(min(ceil(at + reach), size), 1))
-        for at, size in ((x, width), (y, height))
-    )
-    seen = room.behind((left, top, right - left, bottom - top))[0]
-    grey, known = _cut(torch.cat([seen[:1], 255 * seen[1:]]), around - [left, top, 0, 0]).split(1)
+    middle = (around[:2] + around[2:] / 2).tolist()
+    crop = crop_touching(middle, (reach, reach), tuple(room.picture.shape[2:]), least=1)
+    seen = room.behind(crop)[0]
+    grey, known = _cut(torch.cat([seen[:1], 255 * seen[1:]]), around - [*crop[:2], 0, 0]).split(1)
     return torch.where(known > 127, grey.clamp(max=_UNKNOWN - 1), _UNKNOWN)
 
 
