@@ -205,7 +205,6 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     pairs = None
     if config.finding_epochs and not config.finders:
         pairs = sightings(config, seen)
-    del seen  # of scenes nothing more is asked, and they take memory
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
