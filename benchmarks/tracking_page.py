@@ -253,7 +253,7 @@ def main() -> int:
     """Writes or checks the page."""
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
-    files["tumbling"] = "tumbling_loops.json"
+    files |= {"tumbling": "tumbling_loops.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 

@@ -10,7 +10,6 @@ box is told.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -65,9 +64,8 @@ def main() -> None:
         figures = {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3)}
         rows.append({"training": path, **figures, "scenes": len(loops), "lost for a tenth of the time": lost})
         print(rows[-1], flush=True)
-    mean = {name: round(fmean(row[name] for row in rows), 3) for name in ("auc", "lost share")}
     with replacing(RESULTS) as temporary:
-        content = {"environment": run.environment(), "mean": mean, "rows": rows}
+        content = {"environment": run.environment(), "rows": rows}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
