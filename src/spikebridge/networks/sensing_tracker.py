@@ -269,10 +269,8 @@ def _room(
     finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
 ) -> Room:
     """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
-    if last is None:
-        return new_room(frame)
-    if finder is None:
-        return last.room
+    if last is None or finder is None:
+        return new_room(frame) if last is None else last.room
     return last.room.followed(last.frame, last.sighting.box, frame, box)
 
 
