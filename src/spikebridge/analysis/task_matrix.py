@@ -20,8 +20,8 @@ class TaskMeasures(NamedTuple):
     """Measures of one learning; accuracies from 0 to 1, NaN where no task counts.
 
     Plasticity and forgetting are two numbers: whether new tasks are still learnt (`just_learnt`, its first and last
-    four), and what is lost of old ones (`forgetting`). An ungated network transfers best and forgets most, so transfer
-    alone says little.
+    four), and what is lost of old ones (`forgetting`). An ungated network may transfer best and forget most, so
+    transfer alone says little.
 
     Args:
         num_tasks: how many tasks count.

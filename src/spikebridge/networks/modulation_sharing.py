@@ -1,8 +1,8 @@
 """Gates that alike tasks share: a new task takes over open neurons of the nearest task before it.
 
-Units that were trained to tell tasks apart give mates of a group gates that overlap by half. What is not shared cannot
-transfer. Here a task first looks whether a task before it has nearly the same gate of its own, and if so keeps a part
-of the neurons that this one opened, the most driven first. Nobody says which tasks belong together.
+Units that were trained to tell tasks apart give mates of a group gates that overlap by two thirds. What is not shared
+cannot transfer. Here a task first looks whether a task before it has nearly the same gate of its own, and if so keeps a
+part of the neurons that this one opened, the most driven first. Nobody says which tasks belong together.
 """
 
 from collections.abc import Sequence
