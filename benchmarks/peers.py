@@ -5,9 +5,9 @@
 
 Works: A a layer alone, forward and backward through time; B a training step of 784-1000-10 over 25 steps; C one of
 32C3-MP2-64C3-MP2-FC10 over 8; E the peak memory of B as time grows; F kernels of hybrid units, and all neurons, beside
-the loop over their steps; S the gradient of a linear layer as more of its inputs are active. And how time grows with T,
-B and N. Ratios are medians over rounds, over the first row of a table: above 1 is slower. "native", "pytorch" and
-"loop" are this package's paths: plain C, PyTorch alone, and the step function in a loop. Writes
+the loop over their steps; S products of linear layers and convolutions in training as more inputs are active. And how
+time grows with T, B and N. Ratios are medians over rounds, over the first row of a table: above 1 is slower. "native",
+"pytorch" and "loop" are this package's paths: plain C, PyTorch alone, and the step function in a loop. Writes
 benchmarks/results/peers.json and peers.svg. Spyx comes with the extra `bench`.
 """
 
