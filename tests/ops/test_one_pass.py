@@ -104,7 +104,7 @@ PATTERNS = {
 @needs_library
 @every_form
 @pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
-@pytest.mark.parametrize("columns", [5, 1037])
+@pytest.mark.parametrize("columns", [5, 1037, 70001])
 @pytest.mark.usefixtures("instructions")
 def test_what_begins_anew_forgets_what_came_before(form: str, anew: bytes, columns: int) -> None:
     x = random(9, 2, columns).requires_grad_()
@@ -126,10 +126,11 @@ def test_what_begins_anew_forgets_what_is_not_finite(form: str) -> None:
 
 @needs_library
 @pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
-def test_a_decay_is_trained_where_sums_begin_anew(anew: bytes) -> None:
-    x = random(9, 2, 37).requires_grad_()
-    decay, start = random(37, seed=3).sigmoid().requires_grad_(), random(2, 37, seed=1).requires_grad_()
-    weights = random(9, 2, 37, seed=4)
+@pytest.mark.parametrize("columns", [37, 1037, 70001], ids=["short rows", "long rows", "larger than caches"])
+def test_a_decay_is_trained_where_sums_begin_anew(anew: bytes, columns: int) -> None:
+    x = random(9, 2, columns).requires_grad_()
+    decay, start = random(columns, seed=3).sigmoid().requires_grad_(), random(2, columns, seed=1).requires_grad_()
+    weights = random(9, 2, columns, seed=4)
     ours, theirs = (
         torch.autograd.grad((found[0] * weights).sum() + found[1].sum(), (x, start, decay), materialize_grads=True)
         for found in (run("sum", x, [start], decay, anew) for run in (fast, looped))

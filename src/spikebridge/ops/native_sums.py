@@ -30,8 +30,7 @@ class Form(IntEnum):
 
 BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
 NEVER_FIRES = Scheme()
-CHUNK = 2048  # columns; memory is one row or two, and long rows are read while the next are asked for
-CHUNK_WITH_SLOPE = 512  # columns; there are three rows of memory, and two to read
+CHUNK = 2048  # columns; memory is one row or two, and long rows are run some steps at once
 
 
 def serves(x: Tensor, *numbers: Value) -> bool:
@@ -81,8 +80,7 @@ def run(
     given = cast(Tensor, y if x is None else x)
     held: list[object] = []
     backwards = form in BACKWARDS
-    chunk = CHUNK_WITH_SLOPE if form is Form.SUM_BACKWARD_AND_SLOPE else CHUNK
-    plan = native.plan_of(len(given), groups, chunk, torch.get_num_threads())
+    plan = native.plan_of(len(given), groups, CHUNK, torch.get_num_threads())
     job = LeakySum(plan, form)
     for place, signal in ((job.x, x), (job.y, y), (job.before, None if found is None else found[0][:-1])):
         if signal is not None:

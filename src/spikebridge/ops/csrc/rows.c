@@ -48,6 +48,9 @@ enum { ONLY_SPIKES = NUM_SURROGATES, FIRED };
 
 enum { PIECE = 128 }; /* columns */
 
+/* Rows of at least a page are long: a processor sees where they lead, and some of them are run at once. */
+enum { LONG_ROW = 1024, PIECE_OF_ROWS = 64 }; /* columns */
+
 /* Asks for a piece of the rows that the next step reads, and says where it ends. */
 static inline int64_t ask(const float *const *soon, int64_t from, int64_t num_columns)
 {
@@ -90,8 +93,19 @@ static inline int64_t beginning(const LeakySum *job, int64_t t)
     return t;
 }
 
+/* Whether some steps from the t-th that is run on follow each other: none but the first begins with nothing before it. */
+static inline int follow(const LeakySum *job, int64_t t, int64_t many, int backwards)
+{
+    if (t + many > job->plan.num_steps)
+        return 0;
+    for (int64_t k = t; k + 1 < t + many; k++)
+        if (begins_anew(job, backwards ? job->plan.num_steps - 1 - k : k + 1))
+            return 0;
+    return 1;
+}
+
 /* A slope is no memory: it is summed over all steps. */
-static inline void forget(const SumRow *row, int form)
+static inline void forget(const SumRows *row, int form)
 {
     fill(row->first, 0.0f, row->num_columns);
     if (form == ALPHA || form == ALPHA_BACKWARD)

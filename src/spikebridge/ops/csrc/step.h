@@ -21,14 +21,17 @@ typedef struct {
 
 enum { BLOCK_OF_SUMS = 8192 }; /* numbers that a chunk of sums gathers, where its rows are short */
 
-/* The same for sums. */
+enum { AT_ONCE = 4 }; /* steps of sums, where rows are long */
+
+/* The same for sums, of one step or of some that follow each other. */
 typedef struct {
     int64_t num_columns;
-    const float *x, *decay, *factor, *before;
+    const float *x[AT_ONCE], *before[AT_ONCE];
+    const float *decay, *factor;
     const float *soon[2];
-    float *y, *first, *second;
-    float steps;
-} SumRow;
+    float *y[AT_ONCE], *first, *second;
+    float steps[AT_ONCE];
+} SumRows;
 
 typedef struct {
     void (*forward[32])(const Step *);  /* by rows, current, adapts, reset */

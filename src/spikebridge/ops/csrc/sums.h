@@ -3,42 +3,47 @@
 
    The order of the operations is that of the step functions of hybrid/: their results are met to the bit. */
 
-INLINE void NAME(sums_row)(const SumRow *row, const int rows, const int form)
+/* `many` steps, known to the compiler: what is remembered stays in registers from one of them to the next. */
+INLINE void NAME(sums_rows)(const SumRows *all, const int rows, const int form, const int many)
 {
-    const float *restrict x = row->x, *restrict decays = row->decay, *restrict factors = row->factor;
-    const float *restrict before = row->before;
-    float *restrict y = row->y, *restrict first = row->first, *restrict second = row->second;
-    const float one_decay = *decays, one_factor = *factors, steps = row->steps;
+    const float *restrict decays = all->decay, *restrict factors = all->factor;
+    float *restrict firsts = all->first, *restrict seconds = all->second;
+    const float one_decay = *decays, one_factor = *factors;
+    const int has_second = form == SUM_BACKWARD_AND_SLOPE || form == ALPHA || form == ALPHA_BACKWARD;
+    const SumRows at = *all;
     INDEPENDENT
-    for (int64_t c = 0; c < row->num_columns; c++) {
+    for (int64_t c = 0; c < at.num_columns; c++) {
         const float decay = rows ? decays[c] : one_decay, factor = rows ? factors[c] : one_factor;
-        const float f = first[c];
-        if (form == SUM) {
-            first[c] = f * decay + x[c];
-            y[c] = first[c];
-        } else if (form == SUM_BACKWARD || form == SUM_BACKWARD_AND_SLOPE) {
-            const float both = f + x[c];
-            y[c] = both;
-            first[c] = both * decay;
-            if (form == SUM_BACKWARD_AND_SLOPE)
-                second[c] += both * before[c];
-        } else if (form == MEAN) {
-            first[c] = f + x[c];
-            y[c] = first[c] / (factor + steps);
-        } else if (form == MEAN_BACKWARD) {
-            first[c] = f + x[c] / (factor + steps);
-            y[c] = first[c];
-        } else if (form == ALPHA) {
-            const float late = (second[c] + f) * decay;
-            second[c] = late;
-            y[c] = late * factor;
-            first[c] = f * decay + x[c];
-        } else {
-            const float both = (second[c] + x[c] * factor) * decay;
-            second[c] = both;
-            y[c] = f;
-            first[c] = f * decay + both;
+        float first = firsts[c], second = has_second ? seconds[c] : 0.0f;
+        for (int k = 0; k < many; k++) {
+            const float x = at.x[k][c];
+            float given;
+            if (form == SUM) {
+                given = first = first * decay + x;
+            } else if (form == SUM_BACKWARD || form == SUM_BACKWARD_AND_SLOPE) {
+                given = first + x;
+                first = given * decay;
+                if (form == SUM_BACKWARD_AND_SLOPE)
+                    second += given * at.before[k][c];
+            } else if (form == MEAN) {
+                first = first + x;
+                given = first / (factor + at.steps[k]);
+            } else if (form == MEAN_BACKWARD) {
+                given = first = first + x / (factor + at.steps[k]);
+            } else if (form == ALPHA) {
+                second = (second + first) * decay;
+                given = second * factor;
+                first = first * decay + x;
+            } else {
+                given = first;
+                second = (second + x * factor) * decay;
+                first = first * decay + second;
+            }
+            at.y[k][c] = given;
         }
+        firsts[c] = first;
+        if (has_second)
+            seconds[c] = second;
     }
 }
 
@@ -137,23 +142,37 @@ INLINE void NAME(faded_chunk)(const LeakySum *job, Chunk *chunk, const int rows)
 }
 
 /* The columns from a certain one on, as many as a piece has, while those of the next step are asked for. */
-INLINE void NAME(sums_piece)(const SumRow *all, int64_t from, int64_t size, const int rows, const int form, const int past)
+INLINE void NAME(sums_piece)(
+    const SumRows *all, int64_t from, int64_t size, const int rows, const int form, const int past, const int many)
 {
-    float given[PIECE];
-    SumRow row = *all;
-    row.num_columns = size;
-    row.x += from, row.first += from, row.second += from;
-    if (form == SUM_BACKWARD_AND_SLOPE)
-        row.before += from;
+    float given[AT_ONCE * PIECE_OF_ROWS];
+    SumRows piece = *all;
+    piece.num_columns = size;
+    piece.first += from, piece.second += from;
     if (rows)
-        row.decay += from, row.factor += from;
-    row.y = past ? given : all->y + from;
+        piece.decay += from, piece.factor += from;
+    for (int k = 0; k < many; k++) {
+        piece.x[k] += from;
+        if (form == SUM_BACKWARD_AND_SLOPE)
+            piece.before[k] += from;
+        piece.y[k] = past ? given + k * PIECE_OF_ROWS : all->y[k] + from;
+    }
     for (int k = 0; k < 2; k++)
-        if (all->soon[k] != NULL)
+        if (many == 1 && all->soon[k] != NULL)
             fetch(all->soon[k] + from, size);
-    NAME(sums_row)(&row, rows, form);
-    if (past)
-        NAME(write_past_caches)(all->y + from, given, size);
+    NAME(sums_rows)(&piece, rows, form, many);
+    for (int k = 0; past && k < many; k++)
+        NAME(write_past_caches)(all->y[k] + from, given + k * PIECE_OF_ROWS, size);
+}
+
+INLINE void NAME(sums_pieces)(const SumRows *all, const int rows, const int form, const int past, const int many)
+{
+    const int64_t n = all->num_columns;
+    int64_t size = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it asks for two rows at once */
+    if (many > 1)
+        size = past ? PIECE_OF_ROWS : n;
+    for (int64_t c = 0; c < n; c += size)
+        NAME(sums_piece)(all, c, n - c < size ? n - c : size, rows, form, past, many);
 }
 
 INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, const int form)
@@ -172,38 +191,48 @@ INLINE void NAME(sums_chunk)(const LeakySum *job, Chunk *chunk, const int rows, 
     float *zeros = take_row(chunk);
     fill(zeros, 0.0f, n);
     const float *factor = rows ? as_row(&job->factor, chunk) : row_at(&job->factor, chunk, 0, NULL);
-    SumRow row = {.num_columns = n, .first = begin(take_row(chunk), job->start_first, chunk)};
+    SumRows row = {.num_columns = n, .first = begin(take_row(chunk), job->start_first, chunk)};
     row.second = begin(take_row(chunk), job->start_second, chunk);
     row.decay = rows ? as_row(&job->decay, chunk) : row_at(&job->decay, chunk, 0, NULL);
-    const int64_t block = backwards && !past ? BLOCK_OF_SUMS / n : 0;
+    const int is_long = n >= LONG_ROW && !(past && means); /* while it divides, a next row comes */
+    const int64_t block = backwards && !past && !is_long ? BLOCK_OF_SUMS / n : 0;
     float *const rows_of_block = chunk->scratch;
-    const int64_t piece = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it asks for two rows at once */
+    const float *start = job->start == NULL ? zeros : job->start + place(chunk);
     int64_t from = backwards ? beginning(job, num_steps - 1) : 0;
-    for (int64_t t = 0; t < num_steps; t++) {
+    for (int64_t t = 0, many; t < num_steps; t += many) {
         const int64_t now = backwards ? num_steps - 1 - t : t;
         if (!backwards && begins_anew(job, now)) {
             forget(&row, form);
             from = now;
         }
-        row.x = job->x.at == NULL ? zeros : row_of(&job->x, chunk, t);
-        row.soon[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
-        if (form == SUM_BACKWARD_AND_SLOPE) {
-            const float *start = job->start == NULL ? zeros : job->start + place(chunk);
-            row.before = now > 0 ? row_of(&job->before, chunk, t) : start;
-            if (begins_anew(job, now))
-                row.before = zeros;
-            row.soon[1] = now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
+        for (many = is_long ? AT_ONCE : 1; many > 1 && !follow(job, t, many, backwards); many /= 2)
+            ;
+        for (int64_t k = 0; k < many; k++) {
+            const int64_t then = backwards ? now - k : now + k;
+            row.x[k] = job->x.at == NULL ? zeros : row_of(&job->x, chunk, t + k);
+            row.y[k] = block > 1 ? rows_of_block + t % block * n : row_of(&job->y, chunk, t + k);
+            row.steps[k] = (float)(then - from + 1);
+            if (form == SUM_BACKWARD_AND_SLOPE) {
+                row.before[k] = then > 0 ? row_of(&job->before, chunk, t + k) : start;
+                if (begins_anew(job, then))
+                    row.before[k] = zeros;
+            }
         }
-        row.y = block > 1 ? rows_of_block + t % block * n : row_of(&job->y, chunk, t);
+        row.soon[0] = t + 1 < num_steps ? row_of(&job->x, chunk, t + 1) : NULL;
+        row.soon[1] = form == SUM_BACKWARD_AND_SLOPE && now > 1 ? row_of(&job->before, chunk, t + 1) : NULL;
         row.factor = means && begins_anew(job, from) ? zeros : factor; /* no steps were before */
-        row.steps = (float)(now - from + 1);
-        for (int64_t c = 0; c < n; c += piece)
-            NAME(sums_piece)(&row, c, n - c < piece ? n - c : piece, rows, form, past);
+        if (many == AT_ONCE)
+            NAME(sums_pieces)(&row, rows, form, past, AT_ONCE);
+        else if (many == 2)
+            NAME(sums_pieces)(&row, rows, form, past, 2);
+        else
+            NAME(sums_pieces)(&row, rows, form, past, 1);
         if (block > 1 && (t % block == block - 1 || now == 0))
             give_block(&job->y, rows_of_block, chunk, t - t % block, t);
-        if (backwards && begins_anew(job, now)) {
+        const int64_t last = now - (many - 1);
+        if (backwards && begins_anew(job, last)) {
             forget(&row, form);
-            from = beginning(job, now - 1);
+            from = beginning(job, last - 1);
         }
     }
     give(job->first, row.first, chunk);
