@@ -74,13 +74,9 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     """
     if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
-    native = native_sums.serves(x, decay)
-    if is_number(decay, 1) and not native:
-        return x.sum(0)
-    # a number's gradient is one product, which PyTorch begins sooner than the native steps
-    if not native or (wants_gradients(x) and not isinstance(decay, Tensor)):
-        return last_response(x, powers(decay, x)[1])
-    return last_of_sums(x, decay)
+    if native_sums.serves(x, decay):
+        return last_of_sums(x, decay)
+    return x.sum(0) if is_number(decay, 1) else last_response(x, powers(decay, x)[1])
 
 
 def sum_of_sums(

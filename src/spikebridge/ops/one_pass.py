@@ -93,7 +93,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = No
     """
     if not wants_gradients(x, decay):
         return _last(x, groups_of(x), _decay_of(decay, dt)[0], None)
-    last: Tensor = _Last.apply(x, torch.as_tensor(decay, device=x.device), dt)
+    last: Tensor = _Last.apply(x, decay, dt)
     return last
 
 
@@ -183,17 +183,19 @@ class _Last(torch.autograd.Function):
     """What the gradient of the decay needs is summed beside, so that the signal need not be kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Tensor, dt: float | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, decay: Value, dt: float | None) -> Tensor:
         slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
         ctx.like, ctx.groups = Outline.of(x), groups_of(x)
         left, exponents = _decay_of(decay, dt)
-        ctx.save_for_backward(slope, left, exponents)
+        ctx.save_for_backward(slope, left if isinstance(left, Tensor) else None, exponents)
+        ctx.number = None if isinstance(left, Tensor) else left
         return _last(x, ctx.groups, left, slope)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("a kernel")
-        slope, decay, exponents = ctx.saved_tensors
+        slope, left, exponents = ctx.saved_tensors
+        decay = ctx.number if left is None else left
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.groups.room_for(ctx.like, grad)
