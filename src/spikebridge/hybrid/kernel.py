@@ -86,11 +86,12 @@ class Kernel(Stateful):
         """Whether `whole` and `last` are faster here: same numbers, without a loop over steps."""
         if not self.is_faster or not serves(x):
             return False
-        kept = [*self._parameters.values(), *self._buffers.values(), *(carry if carry is not None else ())]
+        carried: tuple[Tensor, ...] = () if carry is None else carry
         # what the loop would promote, or broadcast, is left to it
-        return all(t.device == x.device and t.dtype in (x.dtype, torch.bool) for t in kept if t is not None) and (
-            carry is None or all(len(t) == x.shape[1] for t in carry)
-        )
+        for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
+            if kept is not None and (kept.device != x.device or kept.dtype not in (x.dtype, torch.bool)):
+                return False
+        return all(t.shape[0] == x.shape[1] for t in carried)
 
     def restarts_in_one_pass(self, x: Signal) -> bool:
         """Whether `whole` takes the steps at which all samples restart as bytes, and forgets there what came before."""

@@ -37,12 +37,15 @@ def run_kernel(
         >>> values.flatten().tolist(), carry.total.item()
         ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
+    is_whole = x.shape[0] > 1 and kernel.runs_whole(x, carry)
+    if restarts is None and is_whole:
+        return _uninterrupted(kernel, x, carry)
     flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
-    if len(x) == 1 or not kernel.runs_whole(x, carry):
+    if not is_whole:
         return _loop(kernel, x, carry, flags)
-    of_all = bytes(len(x)) if restarts is None else _of_all(flags)
+    of_all = _of_all(flags)
     if of_all is not None and 1 not in of_all:
-        return kernel.whole(x, carry) if carry is not None else kernel.from_nothing(x)
+        return _uninterrupted(kernel, x, carry)
     if of_all is not None and kernel.restarts_in_one_pass(x):
         return kernel.whole(x, carry, of_all)
     starts = [t for t, flag in enumerate(flags) if flag is not False]
@@ -56,6 +59,10 @@ def run_kernel(
     if len(x) < LEAST_STRETCH * (len(starts) + 1):
         return _loop(kernel, x, carry, flags)
     return _stretches(kernel, x, carry, starts, flags)
+
+
+def _uninterrupted(kernel: Kernel, x: Signal, carry: State) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    return kernel.whole(x, carry) if carry is not None else kernel.from_nothing(x)
 
 
 def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"]:

@@ -139,14 +139,16 @@ class Groups(NamedTuple):
 
     def strides(self, signal: Tensor) -> tuple[int, int]:
         """Numbers from a step to the next, and from a group to the next, of a signal whose rows are dense."""
-        return signal.stride(0), signal.stride(1) if self.number > 1 else 0
+        step, group, *_ = signal.stride()
+        return step, group if self.number > 1 else 0
 
     def room_for(self, signal: Tensor | Outline, like: Tensor) -> Tensor:
         """Memory for steps like those of a signal, with time inside of the groups where it is so in the signal."""
-        shape, strides = signal if isinstance(signal, Outline) else Outline.of(signal)
-        if self.number > 1 and strides[1] > strides[0]:
-            return room_for(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
-        return room_for(shape, like)
+        if self.number > 1:
+            shape, strides = signal if isinstance(signal, Outline) else Outline.of(signal)
+            if strides[1] > strides[0]:
+                return room_for(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
+        return room_for(signal.shape, like)
 
 
 def standing_alone(view: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def run(
     given = cast(Tensor, y if x is None else x)
     held: list[object] = []
     backwards = form in BACKWARDS
-    plan = native.plan_of(len(given), groups, CHUNK, torch.get_num_threads())
+    plan = native.plan_of(given.shape[0], groups, CHUNK, torch.get_num_threads())
     job = LeakySum(plan, form)
     for place, signal in ((job.x, x), (job.y, y), (job.before, None if found is None else found[0][:-1])):
         if signal is not None:
@@ -104,6 +104,7 @@ def _point_to_rows(place: Signal, signal: Tensor, groups: Groups, held: list[obj
         return
     rows = groups.dense(signal)
     held.append(rows)
-    start, (step, place.group) = rows.data_ptr(), groups.strides(rows)
-    place.at = start + (len(rows) - 1) * step * rows.element_size() if backwards else start
-    place.step = -step if backwards else step
+    at, (step, group) = rows.data_ptr(), groups.strides(rows)
+    if backwards:
+        at, step = at + (rows.shape[0] - 1) * step * rows.element_size(), -step
+    place.at, place.step, place.group = at, step, group

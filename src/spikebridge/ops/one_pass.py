@@ -106,7 +106,8 @@ def _all(
     form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, dt: float | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
     """All steps, and what is remembered after them."""
-    memory = [None if m is None else m.expand(x.shape[1:]) for m in start]
+    step = x.shape[1:]
+    memory = [m if m is None or m.shape == step else m.expand(step) for m in start]
     if wants_gradients(x, decay, *memory):
         found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, anew, dt, *memory)
         return found

@@ -115,7 +115,7 @@ def room_for(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None =
     count = math.prod(shape)
     size = count * like.element_size()
     if size < LEAST or not like.is_cpu or sys.platform != "linux":
-        empty = torch.empty(shape, dtype=like.dtype, device=like.device)
+        empty = like.new_empty(shape)
         return empty if strides is None else empty.as_strided_(shape, strides)
     room = _rooms.take(_length_for(size))
     # the tensor keeps alive what is lent, and nobody else; it is no view of another one: who gets it may write into it

@@ -42,7 +42,7 @@ def serves(x: Tensor, scheme: Scheme | None = None) -> bool:
     known = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
     fewest = FEWEST_STEPS["pytorch" if is_without_native() or not native.available() else "native"]
     # half precision is worked out in float32, however short the sequence
-    return known and (x.dtype in HALF or (x.dtype in SINGLE and len(x) >= fewest))
+    return known and (x.dtype in HALF or (x.dtype in SINGLE and x.shape[0] >= fewest))
 
 
 def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
