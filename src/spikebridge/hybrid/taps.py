@@ -69,9 +69,11 @@ class _FiniteResponse(Kernel):
         return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
 
     def _newest(self, x: Signal, before: Tensor) -> History:
-        steps = torch.cat([before, x[max(0, len(x) - self.num_taps + 1) :]])
+        kept = self.num_taps - 1
+        newest = x[max(0, len(x) - kept) :]
+        steps = before[len(before) + len(newest) - kept :], newest
         # a copy: a state must not keep a long signal alive
-        return History(steps[len(steps) - self.num_taps + 1 :].transpose(0, 1).clone())
+        return History(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)
@@ -147,8 +149,11 @@ class Gaussian(_FiniteResponse):
         return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        delay, sigma = (torch.as_tensor(quantities[name]).to(x_t) for name in ("delay", "sigma"))
+        delay, sigma = quantities["delay"], quantities["sigma"]
+        if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
+            exponents = [-((k * self.dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
+            return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
+        delay, sigma = (torch.as_tensor(quantity).to(x_t) for quantity in (delay, sigma))
         t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * self.dt
         t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
-        bell = torch.exp(-((t - delay) ** 2) / (2 * sigma**2))
-        return {"taps": bell / bell.sum(0)}
+        return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}

@@ -111,12 +111,12 @@ class _FiniteResponse(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, taps: Tensor, before: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, taps, before)
         response = groups_of(x).room_for(x, x)
-        _respond(x, taps, 0, response)
+        past = 0 if before is None else len(before)
         if before is not None:
-            head = response[: len(before)]
-            late = torch.empty(head.shape, dtype=x.dtype, device=x.device)
-            _respond(before, taps, len(before), late)
-            head += late
+            # what looks back on the steps before sees them in a row with its own
+            _respond(torch.cat([before, x[:past]]), taps, past, response[:past])
+        if past < len(x):
+            _respond(x, taps, past, response[past:])
         return response
 
     @staticmethod

@@ -22,6 +22,7 @@ SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
 BASE = len(Values._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
 CHUNK = 512  # columns; what a step of them reads and writes stays in the nearest cache
+RESPONSE_CHUNK = 2048  # columns; steps of long rows look at the same ones, some at once
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
 LEAST_COLUMNS = 64
 LINE = 16  # numbers in a cache line
@@ -181,7 +182,7 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """
     groups = groups_of(y)
     x = groups.dense(x)
-    job = Respond(plan_of(len(y), groups, CHUNK, torch.get_num_threads()), _signal(x, groups), _signal(y, groups))
+    job = Respond(plan_of(len(y), groups, RESPONSE_CHUNK, torch.get_num_threads()), _signal(x, groups), _signal(y, groups))
     job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
     if taps[0].numel() == 1:
         numbers, job.taps.step = taps.detach().contiguous(), 1

@@ -9,6 +9,8 @@
 
 enum {
     LINE = 16,              /* floats in a cache line */
+    LONG_ROW = 1024,        /* floats in a page; a processor sees where longer rows lead, and some are run at once */
+    AT_ONCE = 4,            /* steps of long rows */
     LARGE = 4 * 1024 * 1024 /* bytes; what is larger is written past the caches: it is gone from them when it is read */
 };
 

@@ -48,8 +48,7 @@ enum { ONLY_SPIKES = NUM_SURROGATES, FIRED };
 
 enum { PIECE = 128 }; /* columns */
 
-/* Rows of at least a page are long: a processor sees where they lead, and some of them are run at once. */
-enum { LONG_ROW = 1024, PIECE_OF_ROWS = 64 }; /* columns */
+enum { PIECE_OF_ROWS = 64 }; /* columns of each row that is written past the caches with others */
 
 /* Asks for a piece of the rows that the next step reads, and says where it ends. */
 static inline int64_t ask(const float *const *soon, int64_t from, int64_t num_columns)

@@ -226,27 +226,36 @@ static void NAME(add_lost)(float *restrict total, const float *restrict row, con
         total[c] += row[c] * (1.0f - decay[c]);
 }
 
-INLINE void NAME(taps_row)(float *restrict total, const float *const *given, const float *const *taps,
-                           int64_t num_columns, const int rows)
+INLINE void NAME(taps_rows)(const TapRows *all, const int rows, const int many, const int begins)
 {
-    const float *restrict x0 = given[0], *restrict x1 = given[1], *restrict x2 = given[2], *restrict x3 = given[3];
-    const float *restrict w0 = taps[0], *restrict w1 = taps[1], *restrict w2 = taps[2], *restrict w3 = taps[3];
-    const float a = *w0, b = *w1, e = *w2, d = *w3;
+    const TapRows at = *all;
+    const float one[TAPS] = {*at.taps[0], *at.taps[1], *at.taps[2], *at.taps[3]};
     INDEPENDENT
-    for (int64_t c = 0; c < num_columns; c++)
-        total[c] += rows ? (w0[c] * x0[c] + w1[c] * x1[c]) + (w2[c] * x2[c] + w3[c] * x3[c])
-                         : (a * x0[c] + b * x1[c]) + (e * x2[c] + d * x3[c]);
+    for (int64_t c = 0; c < at.num_columns; c++) {
+        float tap[TAPS];
+        for (int k = 0; k < TAPS; k++)
+            tap[k] = rows ? at.taps[k][c] : one[k];
+        for (int j = 0; j < many; j++) {
+            const float sum = (tap[0] * at.x[j + 3][c] + tap[1] * at.x[j + 2][c]) +
+                              (tap[2] * at.x[j + 1][c] + tap[3] * at.x[j][c]);
+            at.y[j][c] = begins ? sum : at.y[j][c] + sum;
+        }
+    }
 }
 
-static void NAME(taps_numbers)(float *total, const float *const *given, const float *const *taps, int64_t num_columns)
-{
-    NAME(taps_row)(total, given, taps, num_columns, 0);
-}
-
-static void NAME(taps_rows)(float *total, const float *const *given, const float *const *taps, int64_t num_columns)
-{
-    NAME(taps_row)(total, given, taps, num_columns, 1);
-}
+#define TAP_ROWS(rows, many)                                  \
+    static void NAME(taps_##rows##many)(const TapRows *all)   \
+    {                                                         \
+        if (all->begins)                                      \
+            NAME(taps_rows)(all, rows, many, 1);              \
+        else                                                  \
+            NAME(taps_rows)(all, rows, many, 0);              \
+    }
+TAP_ROWS(0, 1)
+TAP_ROWS(0, 4)
+TAP_ROWS(1, 1)
+TAP_ROWS(1, 4)
+#undef TAP_ROWS
 
 /* The largest of each window. The compiler has to know its sides to keep what it compares in registers. */
 INLINE void NAME(pool_windows)(const Pooling *pooling, const float *restrict spikes, float *restrict pooled,
@@ -360,7 +369,7 @@ static const Rows NAME(all_rows) = {
     .add_row = NAME(add_row),
     .add_product = NAME(add_product),
     .add_lost = NAME(add_lost),
-    .add_taps = {NAME(taps_numbers), NAME(taps_rows)},
+    .taps = {NAME(taps_01), NAME(taps_04), NAME(taps_11), NAME(taps_14)},
     .sums = NAME(all_sums),
     .write_past_caches = NAME(write_past_caches),
 };

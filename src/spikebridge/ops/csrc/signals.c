@@ -3,37 +3,59 @@
 #include "chunks.h"
 #include "step.h"
 
-enum { RESPOND_ROWS = 2 };
+enum { RESPOND_ROWS = AT_ONCE + 1 };
+
+/* Adds the products of some taps from the k-th on to `many` rows, of which the first looks at step `now` with tap 0. What
+   is not there is zero, whatever it would be multiplied with. */
+static void add_taps(const Respond *job, const Chunk *chunk, TapRows *all, int64_t now, int64_t k, int many, const float *zeros)
+{
+    const int rows = job->taps.column != 0;
+    const int64_t left = job->num_taps - k, first = now - k - (TAPS - 1);
+    for (int64_t j = 0; j < TAPS + many - 1; j++) {
+        const int there = first + j >= 0 && first + j < job->num_given && (many > 1 || TAPS - 1 - j < left);
+        all->x[j] = there ? row_of(&job->x, chunk, first + j) : zeros;
+    }
+    for (int64_t j = 0; j < TAPS; j++)
+        all->taps[j] = j < left ? row_at(&job->taps, chunk, k + j, NULL) : zeros;
+    spikebridge_rows()->taps[2 * rows + (many > 1)](all);
+}
 
 static void respond_chunk(const void *data, Chunk *chunk)
 {
     const Respond *job = data;
     const Plan *plan = &job->plan;
-    const int past = is_large(plan), rows = job->taps.column != 0;
+    const int past = is_large(plan);
     const Rows *use = spikebridge_rows();
-    void (*add)(float *, const float *const *, const float *const *, int64_t) = use->add_taps[rows];
     const int64_t n = chunk->num_columns;
-    float *y_row = take_row(chunk), *zeros = take_row(chunk);
+    float *y_rows[AT_ONCE], *y[AT_ONCE], *zeros = take_row(chunk);
+    for (int j = 0; j < AT_ONCE; j++)
+        y_rows[j] = take_row(chunk);
     fill(zeros, 0.0f, n);
-    for (int64_t t = 0; t < plan->num_steps; t++) {
+    TapRows all = {.num_columns = n};
+    for (int64_t t = 0, many; t < plan->num_steps; t += many) {
         const int64_t now = t + job->offset;
-        float *y = past ? y_row : row_of(&job->y, chunk, t);
-        if (now + 1 < job->num_given)
+        many = n >= LONG_ROW && t + AT_ONCE <= plan->num_steps ? AT_ONCE : 1;
+        if (many == 1 && now + 1 < job->num_given)
             fetch(row_of(&job->x, chunk, now + 1), n);
-        fill(y, 0.0f, n);
-        const int64_t first = now < job->num_given ? 0 : now - job->num_given + 1;
-        const int64_t end = now < job->num_taps ? now + 1 : job->num_taps;
-        for (int64_t k = first; k < end; k += 4) {
-            const float *given[4], *taps[4];
-            for (int64_t j = 0; j < 4; j++) {
-                const int there = k + j < end;
-                given[j] = there ? row_of(&job->x, chunk, now - k - j) : zeros;
-                taps[j] = there ? row_at(&job->taps, chunk, k + j, NULL) : zeros;
+        for (int64_t j = 0; j < many; j++)
+            y[j] = past ? y_rows[j] : row_of(&job->y, chunk, t + j);
+        all.begins = 1;
+        for (int64_t k = 0; k < job->num_taps; k += TAPS) {
+            if (now - k + many - 1 < 0 || now - k - (TAPS - 1) >= job->num_given)
+                continue;
+            const int64_t at_once = k + TAPS <= job->num_taps ? many : 1; /* rows that share theirs need all taps */
+            for (int64_t j = 0; j < many; j += at_once) {
+                memcpy(all.y, y + j, (size_t)at_once * sizeof(*y));
+                add_taps(job, chunk, &all, now + j, k, (int)at_once, zeros);
             }
-            add(y, given, taps, n);
+            all.begins = 0;
         }
-        if (past)
-            use->write_past_caches(row_of(&job->y, chunk, t), y, n);
+        for (int64_t j = 0; j < many; j++) {
+            if (all.begins)
+                fill(y[j], 0.0f, n);
+            if (past)
+                use->write_past_caches(row_of(&job->y, chunk, t + j), y[j], n);
+        }
     }
 }
 

@@ -21,8 +21,6 @@ typedef struct {
 
 enum { BLOCK_OF_SUMS = 8192 }; /* numbers that a chunk of sums gathers, where its rows are short */
 
-enum { AT_ONCE = 4 }; /* steps of sums, where rows are long */
-
 /* The same for sums, of one step or of some that follow each other. */
 typedef struct {
     int64_t num_columns;
@@ -32,6 +30,17 @@ typedef struct {
     float *y[AT_ONCE], *first, *second;
     float steps[AT_ONCE];
 } SumRows;
+
+enum { TAPS = 4 }; /* at once */
+
+/* And for responses: rows that follow each other, one or AT_ONCE, each of which adds products of some taps with rows of
+   the signal that do so, too; the last tap of the first looks at the first of them. */
+typedef struct {
+    int64_t num_columns;
+    const float *x[TAPS + AT_ONCE - 1], *taps[TAPS];
+    float *y[AT_ONCE];
+    int begins; /* with nothing in y */
+} TapRows;
 
 typedef struct {
     void (*forward[32])(const Step *);  /* by rows, current, adapts, reset */
@@ -48,8 +57,7 @@ typedef struct {
     void (*add_row)(float *, const float *, int64_t);
     void (*add_product)(float *, const float *, const float *, int64_t);
     void (*add_lost)(float *, const float *, const float *, int64_t);
-    /* adds four products of a row with a number, or with a row */
-    void (*add_taps[2])(float *, const float *const *, const float *const *, int64_t);
+    void (*taps[4])(const TapRows *);   /* by rows, many */
     void (*write_past_caches)(float *to, const float *from, int64_t num_columns);
     void (*const *sums)(const LeakySum *, Chunk *); /* whole chunks, by rows, form */
 } Rows;
