@@ -278,6 +278,28 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("num_steps", [2, 11])
+@pytest.mark.parametrize("num_taps", [1, 5, 8])
+@pytest.mark.parametrize("columns", [1037, 50001], ids=["long rows", "larger than caches"])
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "a neuron"])
+@pytest.mark.usefixtures("instructions")
+def test_responses_of_long_rows_by_their_formula(
+    num_steps: int, num_taps: int, columns: int, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikebridge.ops.cutting.BLOCK", 3 * 2 * columns)  # three steps
+    past = num_taps - 1
+    signal = torch.randn(past + num_steps, 2, columns, requires_grad=True)
+    taps = torch.randn((num_taps,) if alike else (num_taps, columns), requires_grad=True)
+    weights = torch.randn(num_steps, 2, columns)
+    for before in (signal[:past], None):
+        known = signal if before is not None else torch.cat([torch.zeros(past, 2, columns), signal[past:]])
+        response = finite_response(signal[past:], taps, before)
+        expected = torch.stack([sum(taps[k] * known[past + t - k] for k in range(num_taps)) for t in range(num_steps)])
+        torch.testing.assert_close(response, expected, rtol=1e-5, atol=1e-5)
+        ours, theirs = (torch.autograd.grad((r * weights).sum(), (signal, taps)) for r in (response, expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
+
+
 def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
     signal = torch.randn(9, 2, 4)
     taps = torch.tensor([0.5, 0.25, 1.0]).reshape(3, 1).expand(3, 4)

@@ -124,7 +124,9 @@ class _FiniteResponse(torch.autograd.Function):
         refuse_second_derivative("a kernel")
         x, taps, before = ctx.saved_tensors
         grad_x = grad_taps = grad_before = None
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1] and taps[0].numel() == 1 and time_blocks(grad)[0].stop <= len(taps):
+            grad_taps = _shares_of_few_steps(x, grad, before, len(taps)).to(taps.dtype).reshape(taps.shape)
+        elif ctx.needs_input_grad[1]:
             grad_taps = torch.zeros_like(taps)
             for part in batch_parts(x):
                 sums = _of_batch(grad_taps, part, x.ndim)
@@ -156,6 +158,23 @@ def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
                 if seen.start < seen.stop:
                     there = sums[seen.start - offset + k : seen.stop - offset + k]
                     there.addcmul_(given[seen], weights[k])
+
+
+def _shares_of_few_steps(x: Tensor, grad: Tensor, before: Tensor | None, num_taps: int) -> Tensor:
+    """Gradients of taps that all neurons share, where a block of time has few steps and those are large.
+
+    A block's products with all that it looks back on are one product of matrices, which reads both once; what one tap
+    saw is a diagonal of it.
+    """
+    past = num_taps - 1
+    before = x.new_zeros((past, *x.shape[1:])) if before is None else before
+    sums = x.new_zeros(num_taps)  # the oldest first
+    for given, seen in ((grad[:past], torch.cat([before, x[:past]])), (grad[past:], x)):
+        for block in time_blocks(given) if len(given) else ():
+            steps, back = given[block].flatten(1), seen[block.start : block.stop + past].flatten(1)
+            products = steps @ back.T
+            sums += products.as_strided((len(steps), num_taps), (len(back) + 1, 1)).sum(0)
+    return sums.flip(0)
 
 
 def _add_shares(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> None:

@@ -182,7 +182,8 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """
     groups = groups_of(y)
     x = groups.dense(x)
-    job = Respond(plan_of(len(y), groups, RESPONSE_CHUNK, torch.get_num_threads()), _signal(x, groups), _signal(y, groups))
+    plan = plan_of(len(y), groups, RESPONSE_CHUNK, torch.get_num_threads())
+    job = Respond(plan, _signal(x, groups), _signal(y, groups))
     job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
     if taps[0].numel() == 1:
         numbers, job.taps.step = taps.detach().contiguous(), 1
