@@ -138,7 +138,9 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     events = BinEvents(x, y, generator.random(600) < 0.5)
     laid_out = crop_events(events, (0, 0, 112, 96))[None]
     known = (torch.rand(1, 1, 96, 112) < 0.8).float()
-    room = Room(torch.cat([smooth_noise(96, 112), known], 1), torch.tensor([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]]))
+    room = Room(
+        torch.cat([smooth_noise(96, 112), known], 1), np.array([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]], np.float32)
+    )
     behind, some = room.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)

@@ -51,7 +51,7 @@ def test_true_boxes_give_the_rooms_of_a_tracker_that_is_right(recording: Recordi
         box, there = recording.frame_boxes[k - 1], recording.frame_boxes[k]
         room = room.followed(recording.frames[k - 1], box, recording.frames[k], there)
         assert torch.equal(found[k][1].picture, room.picture)
-        assert torch.equal(found[k][1].motion, room.motion)
+        np.testing.assert_array_equal(found[k][1].motion, room.motion)
 
 
 def test_wrong_boxes_leave_other_rooms(recording: Recording) -> None:

@@ -66,6 +66,15 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.
     assert (forwards["box"] != forwards["box_before"]).any()
 
 
+def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_scores.Part]) -> None:
+    batch = everything(sensing_sightings.sightings(parts, lost=0.0))
+    brighter = batch["now"].float() - batch["before"].float()
+    on, off = batch["events"].split(1, 1)
+    assert brighter[(on > 200) & (off < 50)].mean() > 10
+    assert brighter[(off > 200) & (on < 50)].mean() < -10
+    assert {0, 255} <= set(on.unique().tolist())
+
+
 def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_scores.Part]) -> None:
     found = sensing_sightings.sightings(parts, lost=0.0)
     batch = everything(found)

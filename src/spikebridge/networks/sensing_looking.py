@@ -70,8 +70,8 @@ class ReadyFinder(nn.Module):
         self.what = JoinedWhat(own.what) if type(own.what) is WhatPathway else own.what
         self.body = _fused(own.body)
         self.votes = own.votes
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster by a third
+        for module in self.what.modules():
+            if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
 
     def sight(self, frame: NDArray[np.uint8], box: Box) -> Sight:

@@ -27,6 +27,8 @@ from spikebridge.training import Batches
 _ROOM = 1.7
 _PICTURE = 132
 _UNKNOWN = 255
+_NIBBLE = 4  # bits for each of ON and OFF, which share a byte
+_LOUDEST = 2**_NIBBLE - 1
 _GAPS = (1, 2)
 _OUT_OF_SIGHT = 2.0  # sizes of the target from its middle
 _TRIES = 20
@@ -77,7 +79,7 @@ class Sightings:
         rows: what each sample has of its own, the numbers of its `pair`, `events`, `behind` and `told`, and
             `is_backwards`.
         pairs: the earlier and the later of two frames.
-        events: between two frames, ON and OFF; the first ones are none.
+        events: between two frames, ON in the upper half of a byte and OFF in the lower one; the first ones are none.
         behind: what is behind the target in the new frame; 255 where that is not known.
         told: pictures in which a box was told.
     """
@@ -96,7 +98,8 @@ class Sightings:
         """The samples of these numbers, in this order."""
         row = self.rows.select(indices)
         backwards = row.pop("is_backwards")[:, None, None, None]
-        pair, events = self.pairs[row.pop("pair")], self.events[row["events"]]
+        pair, both = self.pairs[row.pop("pair")], self.events[row["events"]]
+        events = 255 // _LOUDEST * torch.cat([both >> _NIBBLE, both & _LOUDEST], 1)
         # backwards in time what became brighter becomes darker
         before, now = torch.where(backwards, pair.flip(1), pair).split(1, 1)
         events = torch.where(backwards, events.flip(1), events)
@@ -141,7 +144,7 @@ def sightings(
     # filled in place: pictures and what they are stacked to, side by side, would take twice the memory
     shown, heard, behind, told = (
         torch.zeros(number, channels, _PICTURE, _PICTURE, dtype=torch.uint8)
-        for number, channels in ((num_pairs, 2), (1 + num_heard, 2), (num_looks, 1), (num_told, 1))
+        for number, channels in ((num_pairs, 2), (1 + num_heard, 1), (num_looks, 1), (num_told, 1))
     )
     at_pair, at_events, at_told = count(), count(1), count()
     rows: list[dict[str, ArrayLike]] = []
@@ -250,7 +253,8 @@ def _stirred(recording: Recording, pair: Pair) -> Tensor:
     """The events between two frames, around their box."""
     events = recording.events.between(*(int(recording.frame_events[k]) for k in (pair.earlier, pair.later)))
     whole = (0, 0, recording.events.width, recording.events.height)
-    return _cut(255 * crop_events(events, whole), pair.around)
+    on, off = _cut(_LOUDEST * crop_events(events, whole), pair.around).split(1)
+    return (on << _NIBBLE) + off
 
 
 def _side(box: NDArray[np.float64]) -> float:
