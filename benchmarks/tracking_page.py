@@ -139,6 +139,24 @@ def unseen(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("recording", "offsets found", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
+def slower(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Closed loops on the validation part by frame rate, of all seeds together, beside each network's own ANN."""
+    found = beside.get("loops", {}).get("slower", [])
+    rates = sorted({row["keep every"] for row in found})
+    methods = {"hybrid": "**hybrid**", "hold": WORDS["ann_hold"], "constant_velocity": WORDS["ann_constant_velocity"]}
+    rows = []
+    for method, spoken in methods.items():
+        seeds = [[row[method] for row in found if row["keep every"] == keep] for keep in rates]
+        rows.append((spoken, *(_loops_won(each) for each in seeds)))
+    return _table(("AUC, and loops that lost it", *(f"{40 // keep} Hz" for keep in rates)), rows if found else [])
+
+
+def _loops_won(seeds: list[dict[str, Any]]) -> str:
+    aucs = [one["auc"] for one in seeds]
+    lost, number = (sum(one[name] for one in seeds) for name in ("lost", "loops"))
+    return f"{fmean(aucs):.2f} ± {stdev(aucs):.2f}, {lost} of {number}"
+
+
 def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Closed loops from many starts on the validation part."""
     rows = [
@@ -215,6 +233,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "elsewhere": elsewhere,
     "unseen": unseen,
     "loops": loops,
+    "slower": slower,
     "halves": halves,
     "tumbling": tumbling,
     "rest": rest,
