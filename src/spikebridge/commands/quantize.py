@@ -9,10 +9,10 @@ from tyro.conf import arg
 
 from spikebridge import layout, targets
 from spikebridge.commands.command import Answer, Command, DataFolder, Flag, RunOrRecipe
-from spikebridge.commands.draw import OneNetwork
 
 ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
 IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
+AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
 Bits = Annotated[int, arg(metavar="BITS")]
 Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 
@@ -25,7 +25,7 @@ class Quantize(Command):
     """A run folder, or a recipe's name for the weights that come with the package."""
     out: ModelFolder = None
     """The folder to make; with --bundle only where it is named."""
-    network: OneNetwork = None
+    network: AnyNetwork = None
     """Which of the recipe's networks."""
     regions: Paths = ()
     """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay real."""
