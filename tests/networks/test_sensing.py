@@ -161,6 +161,17 @@ def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
     assert sure < unsure
 
 
+def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> None:
+    sensing = Sensing(dt=DT, reach=8, search=6.0).eval()
+    response = torch.zeros(2, 33, 33)
+    response[:, 16, 16 + 9] = 99.0
+    start = Start(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([torch.inf, 5.0]))
+    with torch.no_grad():
+        unknown, still = sensing.locate(response, torch.ones(2), start)[0]
+    torch.testing.assert_close(unknown, torch.tensor([9.0, 0.0]), atol=0.01, rtol=0)
+    assert still.abs().max() < 0.1
+
+
 def test_pictures_that_agree_with_boxes_leave_the_start_alone() -> None:
     motion = torch.tensor([[3.0, -1.0]])
     start = Trust()(motion, motion)
@@ -174,6 +185,8 @@ def test_places_outside_of_the_search_do_not_count() -> None:
     odds[0, 4, 8] = 99.0  # 4 px to the right
     place, _ = expected_place(odds, torch.zeros(1, 2), search=3)
     torch.testing.assert_close(place, torch.zeros(1, 2), atol=1e-5, rtol=0)
+    places, _ = expected_place(odds.expand(2, -1, -1), torch.zeros(2, 2), search=torch.tensor([3.0, 4.0]))
+    torch.testing.assert_close(places, torch.tensor([[0.0, 0.0], [4.0, 0.0]]), atol=1e-5, rtol=0)
 
 
 def test_what_cannot_be_meant_is_refused() -> None:

@@ -38,12 +38,12 @@ def frames_and_events(room: int = 0, num_bins: int = 4) -> tuple[Tensor, Tensor,
     return frame, before, torch.tensor([[0.3, -0.2, 12.0, 9.0]]), torch.tensor([[2.0, -1.5]]), events * inside
 
 
-def answers(network: FoldedSensing | PlainSensing, room: int = 0) -> tuple[Start, np.ndarray]:
-    """Start, and place and spread after each bin."""
+def answers(network: FoldedSensing | PlainSensing, room: int = 0, first: bool = False) -> tuple[Start, np.ndarray]:
+    """Start, and place and spread after each bin; of the first frame there is no motion."""
     frame, before, box, motion, events = frames_and_events(room)
     rows = []
     with torch.no_grad():
-        start, state = network.open(frame, box, before, motion)
+        start, state = network.open(frame, box) if first else network.open(frame, box, before, motion)
         for m, bin_ in enumerate(events):
             place, spread, state = network(bin_, state, (m + 1) / len(events))
             rows.append([*place, spread])
@@ -53,11 +53,12 @@ def answers(network: FoldedSensing | PlainSensing, room: int = 0) -> tuple[Start
 FORMS: list[dict[str, Any]] = [{}, {"unit": "fixed"}, {"prior": False}, {"memory": False}]
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["with a motion", "of the first frame"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_fold_says_what_the_network_says_where_nothing_is_near_the_edge(form: dict[str, Any]) -> None:
+def test_the_fold_says_what_the_network_says_where_nothing_is_near_the_edge(form: dict[str, Any], first: bool) -> None:
     sensing = trained(**form)
-    start, said = answers(FoldedSensing(sensing, SIDE), room=8)
-    expected_start, expected = answers(PlainSensing(sensing), room=8)
+    start, said = answers(FoldedSensing(sensing, SIDE), 8, first)
+    expected_start, expected = answers(PlainSensing(sensing), 8, first)
     for ours, theirs in zip(start, expected_start, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(said, expected, atol=2e-3)

@@ -196,6 +196,18 @@ def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, 
     np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
 
 
+@pytest.mark.parametrize(("keep", "recall"), [(1, 0.5), (2, 0.75), (3, 0.875)])
+def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
+    recording: Recording, tracker: SensingTracker, keep: int, recall: float
+) -> None:
+    thinned, half, state = recording.thinned(keep), copy(tracker), None
+    half.recall = 0.5
+    for b in range(int(thinned.frame_bins[1]) + 1):
+        told = {"box": thinned.frame_boxes[0]} if b == 0 else {}
+        _, state = half.step({**thinned.inputs(b, b + 1), **told}, state)
+    assert state.doubt.recall == pytest.approx(recall)
+
+
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
     trusting = copy(tracker)
     trusting.sure = 0.0

@@ -22,7 +22,7 @@ from spikebridge.networks.resnet import RESNET_STRIDE, ResNetWhat, resnet_featur
 from spikebridge.networks.sensing_finding import Finder
 from spikebridge.networks.sensing_graph import Head, Mode, UnitKind, sensing_graph
 from spikebridge.networks.sensing_head import ChangeHead, Template
-from spikebridge.networks.sensing_motion import Start, Trust, VelocityPrior, expected_place
+from spikebridge.networks.sensing_motion import WIDER, Start, Trust, VelocityPrior, expected_place
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway, WherePathway
 
 Size = Literal["small", "resnet"]
@@ -44,7 +44,7 @@ class Sensing(HybridNetwork):
         prior: whether the velocity of the last two frames counts.
         num_features: channels of both pathways; of the resnet a multiple of 16.
         reach: displacements are looked at up to so many cells.
-        search: and no further than this from the predicted place [px].
+        search: and no further than this from the predicted place, or 1.6 times as far where there is none [px].
         memory: whether the membranes of the SNN remember.
         finder: whether the target is looked for at frames without a told box.
 
@@ -189,7 +189,8 @@ class Sensing(HybridNetwork):
         else:
             predicted = start.motion * age[:, None]
             odds = response + self.prior(predicted, age, start.spread, response.shape[-1])
-            place, spread = expected_place(odds, predicted, self.search)
+            search = self.search * torch.where(start.spread.isinf(), WIDER, 1.0)
+            place, spread = expected_place(odds, predicted, search)
         return start.place + place, spread
 
 

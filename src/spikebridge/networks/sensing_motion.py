@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 
+WIDER = 1.6
+"""A target whose velocity is not known is looked for so many times as far away."""
+
 
 class Start(NamedTuple):
     """What is expected when a frame has come.
@@ -105,14 +108,14 @@ class VelocityPrior(nn.Module):
 
 
 def expected_place(
-    log_odds: Float[Tensor, "B D D"], around: Float[Tensor, "B 2"], search: float
+    log_odds: Float[Tensor, "B D D"], around: Float[Tensor, "B 2"], search: float | Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, " B"]]:
     """The mean place under the softmax of a map, and how far the map is spread around it.
 
     Args:
         log_odds: one a pixel, the displacement 0 in the middle.
         around: only places near this one count [px].
-        search: how near, along each axis [px].
+        search: how near, along each axis; one for all, or one for each [px].
 
     Returns:
         The displacement `(x, y)`, and its standard deviation along an axis [px].
@@ -127,12 +130,14 @@ def expected_place(
         >>> place.tolist(), round(spread.item(), 3)  # half way along x: sqrt(0.25 / 2)
         ([[0.5, 1.0]], 0.354)
     """
-    if not search >= 1:
-        raise ConfigError(f"a search needs 1 px or more, but got {search}")
+    if not isinstance(search, Tensor):
+        if not search >= 1:
+            raise ConfigError(f"a search needs 1 px or more, but got {search}")
+        search = around.new_tensor([search])
     side = log_odds.shape[-1]
     steps = torch.arange(side, dtype=log_odds.dtype, device=log_odds.device) - side // 2
     middle = around.clamp(-(side // 2), side // 2)
-    outside = (steps - middle.unsqueeze(-1)).abs() > search
+    outside = (steps - middle.unsqueeze(-1)).abs() > search[:, None, None]
     odds = log_odds.masked_fill(outside[:, 0].unsqueeze(1) | outside[:, 1].unsqueeze(2), -torch.inf)
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
     x, y = share.sum(1), share.sum(2)

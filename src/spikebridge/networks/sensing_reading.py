@@ -1,6 +1,6 @@
 """The change head and the prior, ready to answer at one sample: only what the search needs is worked out."""
 
-from math import ceil, exp, floor, log
+from math import ceil, exp, floor, inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.networks.sensing_head import ChangeHead, between_cells
-from spikebridge.networks.sensing_motion import Trust, VelocityPrior
+from spikebridge.networks.sensing_motion import WIDER, Trust, VelocityPrior
 
 
 class Expected(NamedTuple):
@@ -113,9 +113,12 @@ class ReadyHead:
             lacking: of the template.
             expected: of the stream.
             age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
-            search: how far from the prediction is looked, along each axis [px].
+            search: how far from the prediction is looked, along each axis; a prior without a velocity has it look
+                further [px].
         """
         middle = expected.motion * age
+        if self.prior is not None and expected.spread == inf:
+            search *= WIDER
         (left, right), (top, bottom) = (self._window(float(place), search) for place in middle)
         # a constant counts for nothing, so the place that was never left need not have 0
         score = self.scale * (self._cells(seen) + self.g * lacking)

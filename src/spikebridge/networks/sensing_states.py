@@ -42,11 +42,13 @@ class Doubt(NamedTuple):
         box: where the target is believed to be in it [px].
         before: the frame before.
         events: between the two.
+        recall: share of the way from there to what the finder says.
     """
 
     box: Float[np.ndarray, "4"]
     before: NDArray[np.uint8]
     events: BinEvents
+    recall: float
 
 
 class Stream(NamedTuple):

@@ -26,6 +26,7 @@ from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start
@@ -44,7 +45,8 @@ class SensingTracker:
         sensing: the network, in eval mode.
         crop: side of the square that it sees around the target [px].
         renewal: share of the newest template beside that of the told frame.
-        recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box.
+        recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box, if
+            the last frame was `longest` ago; the longer ago, the less is left of the own answer.
         sure: a frame whose target is found with less confidence counts as one without it.
         doubtful: with less confidence the target is looked for in the whole frame, too.
         convinced: what is found there counts with more confidence than this.
@@ -130,32 +132,33 @@ class SensingTracker:
         """A frame has come: a new crop, and a new stream."""
         ready = self._ready(self.sensing, self.crop) if last is None else last.ready
         before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
-        frame = inputs["frame"]
-        doubt = None
+        period = self.sensing.dt if last is None else last.age + before
+        frame, doubt = inputs["frame"], None
         if told := "box" in inputs:
             sighting = _told(ready.finder, frame, np.asarray(inputs["box"], dtype=np.float64))
         elif last is not None:
             sighting = last.sighting._replace(box=self._believed(frame, last, before))
             stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            doubt = Doubt(sighting.box, last.frame, stirred)
+            doubt = Doubt(sighting.box, last.frame, stirred, 1 - (1 - self.recall) ** (period / self.longest))
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         box = sighting.box
         crop, seen = crop_around(box, self.crop)
         picture, boxes = crop_frame(frame, crop)[None], _row(seen)
         if last is None:
-            period = self.sensing.dt
             start, network = ready.network.open(picture, boxes)
-        elif (period := last.age + before) < 1.5 * self.longest:
+        elif period < 1.5 * self.longest:
             earlier = crop_frame(last.frame, crop)[None]
-            start, network = ready.network.open(picture, boxes, earlier, _row(_middle(box) - _middle(last.frame_box)))
+            start, network = ready.network.open(
+                picture, boxes, earlier, _row(middle_of(box) - middle_of(last.frame_box))
+            )
         else:
             # pictures so far apart tell nothing of the way, and a velocity so old is known the less
             ago, period = period / self.longest, self.longest
-            way = _row((_middle(box) - _middle(last.frame_box)) / ago)
+            way = _row((middle_of(box) - middle_of(last.frame_box)) / ago)
             start = Start(torch.zeros_like(way), way, torch.full((1,), _WANDERS * (ago - 1) ** 0.5))
             _, network = ready.network.open(picture, boxes, start=start)
-        mended = box if told else _moved(box, _numbers(start.place))
+        mended = box if told else moved(box, _numbers(start.place))
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
         room = _room(ready.finder, frame, box, last)
         return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, room, ready, network, doubt)
@@ -163,7 +166,7 @@ class SensingTracker:
     def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
         """Where the target is in a new frame by the last answer, moved on to the frame's time."""
         motion = _numbers(last.stream.start.motion)
-        return _inside(_moved(last.box, motion * (seconds / last.stream.period)), frame)
+        return kept_on(frame, moved(last.box, motion * (seconds / last.stream.period)))
 
     def settled(self, state: TrackingState) -> TrackingState:
         """What is known once the finder has looked at the last frame; a step does so for the frame of the step before.
@@ -180,16 +183,15 @@ class SensingTracker:
         if finder is None or known.first is None or known.newest is None:
             return state._replace(doubt=None)
         around, found, spread = self._found(state, doubt, finder, known.first, known.newest)
-        seen = _inside(around + self.recall * (found - around), frame)
+        seen = kept_on(frame, around + doubt.recall * (found - around))
         if self.hold_size:
-            seen = _placed(_middle(seen), box[2:])
+            seen = placed(middle_of(seen), box[2:])
         if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
             return state._replace(sighting=known._replace(spread=spread, unsure=known.unsure + 1), doubt=None)
         sighting = Sighting(seen, spread, 0, known.first, finder.sight(frame, seen))
         # what has moved since then goes along
-        here, mended = (
-            _placed(_middle(seen) + _middle(one) - _middle(box), seen[2:]) for one in (state.box, state.frame_box)
-        )
+        way = middle_of(seen) - middle_of(box)
+        here, mended = (placed(middle_of(one) + way, seen[2:]) for one in (state.box, state.frame_box))
         return state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
 
     def _found(
@@ -220,7 +222,7 @@ class SensingTracker:
             network = run.take_in(torch.zeros(1, 2, self.crop, self.crop), network)
         stream = state.stream._replace(age=state.stream.age + since)
         place, spread, network = run(crop_events(events, state.crop)[None], network, stream.age / stream.period)
-        box = _moved(state.sighting.box, place + stream.moved)
+        box = moved(state.sighting.box, place + stream.moved)
         return state._replace(
             box=box,
             spread=spread,
@@ -233,13 +235,13 @@ class SensingTracker:
 
     def _renewed(self, state: TrackingState) -> TrackingState:
         """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
-        gone = _middle(state.box) - _middle(state.sighting.box)
-        moved = np.round(gone)
-        rest, way = _row(gone - moved), _row(gone - state.stream.gone)
-        left, top = (moved - state.stream.moved).astype(int).tolist()
+        gone = middle_of(state.box) - middle_of(state.sighting.box)
+        whole = np.round(gone)
+        rest, way = _row(gone - whole), _row(gone - state.stream.gone)
+        left, top = (whole - state.stream.moved).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.crop, self.crop)
         start = Start(rest, way, torch.tensor([state.spread], dtype=torch.float32))
-        stream = Stream(start, state.stream.age, 0.0, gone, moved)
+        stream = Stream(start, state.stream.age, 0.0, gone, whole)
         network = state.ready.network.renewed(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
 
@@ -280,20 +282,3 @@ def _row(numbers: NDArray[np.float64]) -> Tensor:
 
 def _numbers(row: Float[Tensor, "1 N"]) -> NDArray[np.float64]:
     return row[0].double().numpy()
-
-
-def _inside(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The box with its middle on the frame."""
-    return _placed(_middle(box).clip(0, [frame.shape[1], frame.shape[0]]), box[2:])
-
-
-def _placed(middle: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([middle - size / 2, size])
-
-
-def _moved(box: NDArray[np.float64], way: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([box[:2] + way, box[2:]])
-
-
-def _middle(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    return box[:2] + box[2:] / 2
