@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from spikebridge.analysis.tracking_protocols import between_frames, chained, declared_latency, streaming
-from spikebridge.data.event_bins import BinEvents
+from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.data.recording import Inputs, Recording
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import crop_around, cut_samples
+from spikebridge.networks.sensing_boxes import moved
+from spikebridge.networks.sensing_crops import crop_around, crop_frame, cut_samples
 from spikebridge.networks.sensing_looking import ReadyFinder
 from spikebridge.networks.sensing_tracker import SensingTracker
 
@@ -196,16 +197,61 @@ def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, 
     np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
 
 
+def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
+    """The state in which the finder has still to look at it."""
+    state = None
+    for b in range(int(recording.frame_bins[1]) + 1):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+    return state
+
+
+def finding(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
+    """A tracker whose finder is sure of a box."""
+    monkeypatch.setattr(ReadyFinder, "look", lambda self, *now, **known: (box, 0.1))
+    sure = copy(tracker)
+    sure.recall = 0.5
+    return sure
+
+
 @pytest.mark.parametrize(("keep", "recall"), [(1, 0.5), (2, 0.75), (3, 0.875)])
 def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
-    recording: Recording, tracker: SensingTracker, keep: int, recall: float
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, recall: float
 ) -> None:
-    thinned, half, state = recording.thinned(keep), copy(tracker), None
-    half.recall = 0.5
-    for b in range(int(thinned.frame_bins[1]) + 1):
-        told = {"box": thinned.frame_boxes[0]} if b == 0 else {}
-        _, state = half.step({**thinned.inputs(b, b + 1), **told}, state)
-    assert state.doubt.recall == pytest.approx(recall)
+    found = np.array([20.0, 24.0, 16.0, 12.0])
+    half, thinned = finding(monkeypatch, tracker, found), recording.thinned(keep)
+    state = to_the_second_frame(thinned, half)
+    own, seen = state.doubt.box, half.settled(state).sighting.box
+    np.testing.assert_allclose(seen, own + recall * (found - own))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    thinned = recording.thinned(keep)
+    believed = to_the_second_frame(thinned, tracker).doubt.box
+    for beside, is_far in ((1.0, False), (12.0, True)):
+        sure = finding(monkeypatch, tracker, moved(believed, np.array([beside, 0.0])))
+        state = to_the_second_frame(thinned, sure)
+        settled = sure.settled(state)
+        way = settled.sighting.box[0] - believed[0]
+        assert way == pytest.approx(beside * (1 - 0.5**keep))
+        if not is_far:
+            assert settled.network is state.network
+            continue
+        crop, seen = crop_around(settled.sighting.box, sure.crop)
+        # it went so much further since the last frame
+        start = state.stream.start
+        start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
+        run, box = state.ready.network, torch.tensor(seen[None], dtype=torch.float32)
+        _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
+        network = run.take_in(crop_events(state.events[0], crop)[None], network)
+        assert settled.crop == crop
+        torch.testing.assert_close(settled.stream.start.motion, start.motion)
+        torch.testing.assert_close(settled.network.carry, network.carry)
+        torch.testing.assert_close(settled.network.opened.kernel, network.opened.kernel)
+        np.testing.assert_allclose(settled.network.expected.motion, network.expected.motion, rtol=1e-5)
 
 
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:

@@ -1,5 +1,6 @@
 """What a sensing tracker knows: of the target in frames, of the stream of events since, and both together."""
 
+from math import exp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,20 @@ from spikebridge.networks.sensing_room import Room
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
+
+
+def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
+    """The chance that a place is less than a quarter of its target's size off.
+
+    Args:
+        spread: standard deviation of the place along each axis [px].
+        box: of the target [px]; its size is the root of its area.
+
+    Example:
+        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px off: 1 - exp(-1/2)
+        0.393
+    """
+    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
 class Sighting(NamedTuple):
@@ -42,13 +57,13 @@ class Doubt(NamedTuple):
         box: where the target is believed to be in it [px].
         before: the frame before.
         events: between the two.
-        recall: share of the way from there to what the finder says.
+        since: time between the two frames [s].
     """
 
     box: Float[np.ndarray, "4"]
     before: NDArray[np.uint8]
     events: BinEvents
-    recall: float
+    since: float
 
 
 class Stream(NamedTuple):

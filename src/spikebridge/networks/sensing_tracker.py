@@ -14,7 +14,8 @@ target is lost, and looked for in the whole frame alone.
 """
 
 from functools import partial
-from math import exp, floor, hypot
+from math import floor, hypot, sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed
 from spikebridge.networks.sensing_crops import crop_around, crop_frame
+from spikebridge.networks.sensing_folded import FoldedSensing
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start
-from spikebridge.networks.sensing_ready import KeptReady
+from spikebridge.networks.sensing_ready import KeptReady, PlainSensing
 from spikebridge.networks.sensing_room import Room, new_room
-from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState
+from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState, confidence
 
+_BESIDE = 0.125  # of its size beside the place where it was thought to be, a target has to be cut out again
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
 _MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
 
@@ -139,7 +142,7 @@ class SensingTracker:
         elif last is not None:
             sighting = last.sighting._replace(box=self._believed(frame, last, before))
             stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            doubt = Doubt(sighting.box, last.frame, stirred, 1 - (1 - self.recall) ** (period / self.longest))
+            doubt = Doubt(sighting.box, last.frame, stirred, period)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         box = sighting.box
@@ -183,7 +186,8 @@ class SensingTracker:
         if finder is None or known.first is None or known.newest is None:
             return state._replace(doubt=None)
         around, found, spread = self._found(state, doubt, finder, known.first, known.newest)
-        seen = kept_on(frame, around + doubt.recall * (found - around))
+        recall = 1 - (1 - self.recall) ** (doubt.since / self.longest)
+        seen = kept_on(frame, around + recall * (found - around))
         if self.hold_size:
             seen = placed(middle_of(seen), box[2:])
         if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
@@ -192,7 +196,22 @@ class SensingTracker:
         # what has moved since then goes along
         way = middle_of(seen) - middle_of(box)
         here, mended = (placed(middle_of(one) + way, seen[2:]) for one in (state.box, state.frame_box))
-        return state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
+        state = state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
+        beside = hypot(*way) > _BESIDE * sqrt(seen[2:].prod()) and state.stream.age == state.age
+        return self._opened_again(state, way / doubt.since) if beside else state
+
+    def _opened_again(self, state: TrackingState, faster: NDArray[np.float64]) -> TrackingState:
+        """The stream of a frame once more, about the place where the target was found: what was cut out beside it is a
+        template of something else. By so much [px/s] it is faster than was thought.
+        """
+        run, stream = state.ready.network, state.stream
+        crop, seen = crop_around(state.sighting.box, self.crop)
+        start = stream.start._replace(motion=stream.start.motion + _row(faster * stream.period))
+        opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
+        network = self._waited(run, opened, state.age)
+        for events in state.events:
+            network = run.take_in(crop_events(events, crop)[None], network)
+        return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
         self, state: TrackingState, doubt: Doubt, finder: ReadyFinder, first: Tensor, newest: Sight
@@ -217,9 +236,8 @@ class SensingTracker:
         """The events of one step, which is several bins long where a busy tracker could not take each."""
         if state.stream.age > max(0.0, self.longest - self.sensing.dt / 2):
             state = self._renewed(state)
-        run, network = state.ready.network, state.network
-        for _ in range(floor(since / self.sensing.dt + 1e-6) - 1):
-            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop), network)
+        run = state.ready.network
+        network = self._waited(run, state.network, since)
         stream = state.stream._replace(age=state.stream.age + since)
         place, spread, network = run(crop_events(events, state.crop)[None], network, stream.age / stream.period)
         box = moved(state.sighting.box, place + stream.moved)
@@ -233,6 +251,12 @@ class SensingTracker:
             network=network,
         )
 
+    def _waited(self, run: FoldedSensing | PlainSensing, network: Any, since: float) -> Any:
+        """All but the last bin of a step, without the events, which are said to be in that."""
+        for _ in range(floor(since / self.sensing.dt + 1e-6) - 1):
+            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop), network)
+        return network
+
     def _renewed(self, state: TrackingState) -> TrackingState:
         """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
         gone = middle_of(state.box) - middle_of(state.sighting.box)
@@ -244,20 +268,6 @@ class SensingTracker:
         stream = Stream(start, state.stream.age, 0.0, gone, whole)
         network = state.ready.network.renewed(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
-
-
-def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
-    """The chance that a place is less than a quarter of its target's size off.
-
-    Args:
-        spread: standard deviation of the place along each axis [px].
-        box: of the target [px]; its size is the root of its area.
-
-    Example:
-        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px off: 1 - exp(-1/2)
-        0.393
-    """
-    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
 def _told(finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
