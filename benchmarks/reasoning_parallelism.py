@@ -9,7 +9,7 @@ One thread, process time, medians of interleaved rounds. Three ways to the same 
   by loops over objects and events into a dense matrix, then multiplied step by step. Checked to give equal answers.
 - *by arrays*: one program and one world at a time with the project's own building, dense.
 
-Building and compiling are included everywhere. Without `--data` (or SPIKEBRIDGE_DATA) the scenes are drawn.
+Building and compiling are included everywhere. With `--data` real questions are asked beside drawn ones.
 """
 
 import argparse
