@@ -254,6 +254,23 @@ def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
         np.testing.assert_allclose(settled.network.expected.motion, network.expected.motion, rtol=1e-5)
 
 
+def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_in_the_last_frame(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = np.array([4.0, 6.0, 16.0, 12.0])
+    monkeypatch.setattr(ReadyFinder, "search", lambda self, *now: there)
+    sure = finding(monkeypatch, tracker, there)
+    state = to_the_second_frame(recording, sure)
+    assert torch.isfinite(sure.settled(state).stream.start.spread).all()
+    for unsure in (1, 3):
+        settled = sure.settled(state._replace(sighting=state.sighting._replace(unsure=unsure)))
+        start = settled.stream.start
+        assert torch.isinf(start.spread).all()
+        assert start.motion.abs().max() == start.place.abs().max() == 0
+    # looked for in the whole frame, and all of the way is gone from what is found there
+    np.testing.assert_allclose(settled.sighting.box, there)
+
+
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
     trusting = copy(tracker)
     trusting.sure = 0.0

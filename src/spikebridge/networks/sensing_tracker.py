@@ -197,16 +197,22 @@ class SensingTracker:
         way = middle_of(seen) - middle_of(box)
         here, mended = (placed(middle_of(one) + way, seen[2:]) for one in (state.box, state.frame_box))
         state = state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
-        beside = hypot(*way) > _BESIDE * sqrt(seen[2:].prod()) and state.stream.age == state.age
-        return self._opened_again(state, way / doubt.since) if beside else state
+        if hypot(*way) <= _BESIDE * sqrt(seen[2:].prod()) or state.stream.age < state.age:
+            return state
+        start = state.stream.start
+        if not known.unsure:
+            # it went so much further since the last frame
+            start = start._replace(motion=start.motion + _row(way * (state.stream.period / doubt.since)))
+        else:
+            # where it was in that is not known, and so neither is its velocity
+            nowhere = torch.zeros_like(start.motion)
+            start = Start(nowhere, nowhere, torch.full_like(start.spread, torch.inf))
+        return self._opened_again(state, start)
 
-    def _opened_again(self, state: TrackingState, faster: NDArray[np.float64]) -> TrackingState:
-        """The stream of a frame once more, about the place where the target was found: what was cut out beside it is a
-        template of something else. By so much [px/s] it is faster than was thought.
-        """
+    def _opened_again(self, state: TrackingState, start: Start) -> TrackingState:
+        """The stream of a frame once more, where the target was found: cut out beside it, its template is not of it."""
         run, stream = state.ready.network, state.stream
         crop, seen = crop_around(state.sighting.box, self.crop)
-        start = stream.start._replace(motion=stream.start.motion + _row(faster * stream.period))
         opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
         network = self._waited(run, opened, state.age)
         for events in state.events:
