@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-Box = Float[np.ndarray, "4"]
+from spikebridge.networks.sensing_boxes import Box
+
 Motion = Float[np.ndarray, "2 3"]
 Numbers = NDArray[np.float32]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_boxes import middle_of
 
 Reader: TypeAlias = Callable[[int], NDArray[np.uint8]]
 
@@ -60,7 +61,7 @@ def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.
         >>> crop, seen.tolist()
         ((4, 15, 16, 16), [0.25, 0.0, 4.5, 6.0])
     """
-    middle = box[:2] + box[2:] / 2
+    middle = middle_of(box)
     left, top = np.round(middle - size / 2).astype(int).tolist()
     return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.event_bins import BinEvents, Crop, crop_events
+from spikebridge.networks.sensing_boxes import Box, middle_of
 from spikebridge.networks.sensing_crops import crop_frame, crop_touching
 from spikebridge.networks.sensing_finding import CELL, SCALES, Finder, best_fit, correlation, filtered, novelty
 from spikebridge.networks.sensing_folded import JoinedWhat
@@ -25,7 +26,6 @@ from spikebridge.networks.sensing_reading import soft_ellipse
 from spikebridge.networks.sensing_room import Room
 from spikebridge.networks.sensing_sights import CONTEXT, SIDE, SMALLEST, cell_steps
 
-Box = Float[np.ndarray, "4"]
 _CELLS = SIDE // STRIDE
 
 
@@ -172,7 +172,7 @@ def _side(box: Box, scale: float) -> float:
 def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     """The pixels of a frame that a sight needs."""
     half = _side(box, scale) / 2 + 1
-    return crop_touching((box[:2] + box[2:] / 2).tolist(), (half, half), frame.shape, least=1)
+    return crop_touching(middle_of(box).tolist(), (half, half), frame.shape, least=1)
 
 
 def _looks(
@@ -180,7 +180,7 @@ def _looks(
 ) -> Float[Tensor, "K C S S"]:
     """See `sights`: pictures of a crop, as they are seen when the target is believed of several sizes."""
     left, top, width, height = crop
-    x, y = box[:2] + box[2:] / 2 - (left, top)
+    x, y = middle_of(box) - (left, top)
     steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(SIDE)
     grid = np.empty((len(scales), SIDE, SIDE, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
@@ -209,5 +209,5 @@ def _counted(
     # an untrained finder gives a quarter of the sight to each side of a cell
     first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
     size = np.maximum(last - first, 2.0)
-    middle = box[:2] + box[2:] / 2 + (first + last) / 2
+    middle = middle_of(box) + (first + last) / 2
     return np.concatenate([middle - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikebridge.data.event_bins import Crop
 from spikebridge.networks.camera_motion import COVERS, STILL, Motion, camera_motion
+from spikebridge.networks.sensing_boxes import middle_of
 from spikebridge.networks.sensing_crops import crop_touching
 
 
@@ -84,7 +85,7 @@ class Room(NamedTuple):
         """
         picture = _picture(frame, known=True)
         covered = (COVERS * box[2:] / 2).tolist()
-        left, top, width, height = crop = crop_touching((box[:2] + box[2:] / 2).tolist(), covered, frame.shape)
+        left, top, width, height = crop = crop_touching(middle_of(box).tolist(), covered, frame.shape)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
         return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing_boxes import middle_of, moved
 
 # where the fit of the noise looks, around the best so far
 _AROUND = np.linspace(-1, 1, 5)
@@ -136,11 +137,11 @@ class ConstantVelocity(BoxTracker):
 
     def _told(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
         known = state.age > 0
-        velocity = (_middle(box) - _middle(state.box)) / state.age if known else state.velocity
+        velocity = (middle_of(box) - middle_of(state.box)) / state.age if known else state.velocity
         return VelocityState(box, velocity, 0.0)
 
     def _box(self, state: VelocityState) -> NDArray[np.float64]:
-        return _moved(state.box, state.velocity * state.age)
+        return moved(state.box, state.velocity * state.age)
 
 
 class KalmanState(NamedTuple):
@@ -205,7 +206,7 @@ class Kalman(BoxTracker):
 
     def _started(self, box: NDArray[np.float64]) -> KalmanState:
         return KalmanState(
-            np.stack([_middle(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
+            np.stack([middle_of(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
         )
 
     def _later(self, state: KalmanState, dt: float) -> KalmanState:
@@ -217,7 +218,7 @@ class Kalman(BoxTracker):
 
     def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
         gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
-        mean = state.mean + gain[:, None] * (_middle(box) - state.mean[0])
+        mean = state.mean + gain[:, None] * (middle_of(box) - state.mean[0])
         return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
 
     def _box(self, state: KalmanState) -> NDArray[np.float64]:
@@ -282,14 +283,6 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
 def _age(inputs: Inputs) -> float:
     """How long ago a told box held: at the frame, else at the beginning of the step."""
     return inputs.get("frame_age", inputs["elapsed"])
-
-
-def _middle(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    return box[:2] + box[2:] / 2
-
-
-def _moved(box: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([box[:2] + by, box[2:]])
 
 
 def _untold() -> DataError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from spikebridge.data.recording import Recording
+from spikebridge.networks.sensing_boxes import middle_of
 from spikebridge.networks.sensing_crops import Reader
 from spikebridge.networks.sensing_room import Room, new_room
 
@@ -46,6 +47,6 @@ def rooms(
 
 
 def _mistaken(box: np.ndarray, error: np.ndarray) -> np.ndarray:
-    middle = box[:2] + box[2:] / 2 + _OFF * box[2:].prod() ** 0.5 * error[:2]
+    middle = middle_of(box) + _OFF * box[2:].prod() ** 0.5 * error[:2]
     size = box[2:] * np.exp(_SWOLLEN * error[2:])
     return np.concatenate([middle - size / 2, size])

@@ -18,6 +18,7 @@ from torch import Tensor
 from spikebridge.data.event_bins import crop_events
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing_boxes import middle_of
 from spikebridge.networks.sensing_crops import Reader, crop_touching
 from spikebridge.networks.sensing_room import Room
 from spikebridge.networks.sensing_sights import resampled, sight_side
@@ -209,7 +210,7 @@ def _bare(room: Room | None, around: NDArray[np.float64]) -> Tensor:
     if room is None:
         return torch.full((1, _PICTURE, _PICTURE), _UNKNOWN, dtype=torch.uint8)
     reach = _side(around) / 2 + 1
-    middle = (around[:2] + around[2:] / 2).tolist()
+    middle = middle_of(around).tolist()
     crop = crop_touching(middle, (reach, reach), tuple(room.picture.shape[2:]), least=1)
     seen = room.behind(crop)[0]
     grey, known = _cut(torch.cat([seen[:1], 255 * seen[1:]]), around - [*crop[:2], 0, 0]).split(1)
@@ -231,7 +232,7 @@ def somewhere_else(
 def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, ArrayLike]:
     """Inside the pictures of a look."""
     scale = _PICTURE / _side(pair.around)
-    corner = pair.around[:2] + pair.around[2:] / 2 - _side(pair.around) / 2
+    corner = middle_of(pair.around) - _side(pair.around) / 2
     order = (pair.earlier, pair.later) if look.is_backwards else (pair.later, pair.earlier)
     here, before = (recording.frame_boxes[k] if look.is_there else pair.around for k in order)
     there = recording.frame_boxes[look.told]
@@ -268,6 +269,6 @@ def _grey(*frames: NDArray[np.uint8]) -> Tensor:
 
 def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
     """A picture around a box, as bytes, at nearly the scale of a sight: large targets take no more memory."""
-    middle = torch.tensor((box[:2] + box[2:] / 2)[None], dtype=torch.float32)
+    middle = torch.tensor(middle_of(box)[None], dtype=torch.float32)
     sides = torch.full((1, 2), _side(box))
     return resampled(picture[None], middle, sides, _PICTURE)[0].round().to(torch.uint8)
