@@ -104,12 +104,12 @@ def ways() -> dict[str, Recording]:
 
 def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
     """AUC of every seed and way to look at the part, and how many of its loops lost the target."""
-    rows = []
+    rows, looked = [], ways()
     for path in run.children():
         tracker = sensing.tracker(run, *_named(path))
         for recall in recalls or [tracker.recall]:
             tracker.recall = recall
-            found = {name: loops(way, tracker) for name, way in ways().items()}
+            found = {name: loops(way, tracker) for name, way in looked.items()}
             every = [one.score() for outputs in found.values() for one in outputs]
             shares = {name: round(join_outputs(outputs).score().auc, 3) for name, outputs in found.items()}
             row = {"training": path, "recall": recall, "auc": round(fmean(shares.values()), 3), **shares}
@@ -124,16 +124,16 @@ def slower(run: Run) -> list[dict[str, Any]]:
     The recall was chosen for the hybrid; its ANN may go all of the way to what it finds, where that is better for it.
     """
     rows = []
+    thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT}
     for path in run.children():
         hybrid, wholly = (sensing.tracker(run, *_named(path)) for _ in range(2))
         wholly.recall = 1.0
         methods: dict[str, list[Any]] = {"hybrid": [hybrid]}
         methods |= {name: [FrameTracker(one, name) for one in (hybrid, wholly)] for name in ALONE}
-        for keep in KEPT:
-            thinned = [way.thinned(keep) for way in ways().values()]
+        for keep, looked in thinned.items():
             row: dict[str, Any] = {"training": path, "keep every": keep}
             for name, trackers in methods.items():
-                row[name] = max((_together(thinned, one, keep) for one in trackers), key=lambda found: found["auc"])
+                row[name] = max((_together(looked, one, keep) for one in trackers), key=lambda found: found["auc"])
             rows.append(row)
             print(row, flush=True)
     return rows
