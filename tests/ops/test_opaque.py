@@ -1,15 +1,18 @@
 """Compiled and exported networks: time is one operator, with the numbers and gradients of the layer itself."""
 
+import math
 import subprocess
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
-from spikebridge.ops import reference
+from spikebridge.ops import reference, without_native
 from spikebridge.ops.opaque import can_be_spelt, sequence
 from spikebridge.ops.scheme import Values
 
@@ -24,6 +27,7 @@ LAYERS = {
     "Integrator": lambda: Integrator(0.01, dt=0.004, learn=("tau", "v_leak", "r")),
 }
 OPERATOR = torch.ops.spikebridge.sequence.default
+ARCTAN = ("spikebridge.neurons.surrogate.Arctan", 1.0, "hard", False)
 
 
 class Outputs(nn.Module):
@@ -64,6 +68,45 @@ def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str, request: py
         assert (expected is None) == (found[key] is None)
         if expected is not None:
             torch.testing.assert_close(found[key], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("without", [False, True], ids=["native", "pytorch"])
+@pytest.mark.parametrize("lies", ["channels last", "transposed", "every second", "spread"])
+def test_results_lie_as_a_compiler_was_told(lies: str, without: bool) -> None:
+    x = {
+        "channels last": torch.randn(9, 2, 4, 5, 3).permute(0, 1, 4, 2, 3),
+        "transposed": torch.randn(9, 5, 2).transpose(1, 2),
+        "every second": torch.randn(9, 2, 10)[..., ::2],
+        "spread": torch.randn(1, 2, 5).expand(9, 2, 5),
+    }[lies]
+    decay = [torch.tensor(0.5), *[None] * (len(Values._fields) - 1)]
+    memories = [torch.zeros(x.shape[1:]) for _ in range(3)]
+    inputs = (x, *memories, *decay, [math.nan, 1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.1], *ARCTAN)
+    with without_native() if without else nullcontext():
+        results = OPERATOR(*inputs)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        told = OPERATOR(*[mode.from_tensor(t) if isinstance(t, Tensor) else t for t in inputs])
+    for one, other in zip(results, told, strict=True):
+        assert one.shape == other.shape and one.stride() == other.stride()
+
+
+def test_a_compiled_network_of_pictures_channels_last_trains(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("executed type checks are not what is compiled")
+    network = Sequential(
+        *(nn.Conv2d(2, 8, 3, padding=1), LIF(0.01, dt=0.004), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(8 * 9, 4), LIF(0.01, dt=0.004, v_threshold=0.2)),
+    ).to(memory_format=torch.channels_last)
+    x = torch.rand(5, 2, 2, 6, 6)
+    y, _ = network(x)
+    y.sum().backward()
+    expected = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    compiled, _ = torch.compile(network, backend="aot_eager")(x)
+    compiled.sum().backward()
+    assert torch.equal(compiled, y)
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-4)
 
 
 def test_importing_loads_no_compiler() -> None:
@@ -110,5 +153,4 @@ def test_the_operator_is_sound(with_memories: bool) -> None:
     decay = torch.full((3,), 0.5, requires_grad=True)
     tensors = [decay, *[None] * (len(Values._fields) - 1)]
     numbers = [float("nan"), 1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0]
-    words = ("spikebridge.neurons.surrogate.Arctan", 1.0, "hard", False)
-    torch.library.opcheck(sequence, (x, *memories, *tensors, numbers, *words))
+    torch.library.opcheck(sequence, (x, *memories, *tensors, numbers, *ARCTAN))

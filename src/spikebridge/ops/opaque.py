@@ -81,16 +81,34 @@ def sequence(
     scheme = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
     y, kept, end = choose(scheme, x).forward(scheme, x, Memory(v, i, a), values, keep=scheme.fires)
-    nothing = [x.new_empty(0) if t is None else t for t in (kept, end.i, end.a)]
-    return y, nothing[0], end.v, nothing[1], nothing[2]
+    told = _told(x, (v, i, a), surrogate, torch.device("meta"))
+    found = [_lying_as(t, like, x) for t, like in zip((y, kept, *end), told, strict=True)]
+    return found[0], found[1], found[2], found[3], found[4]
 
 
 @sequence.register_fake
 def _(x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    surrogate = rest[len(Values._fields) + 1]
-    kept = x.new_empty(x.shape if surrogate else (0,))
-    ends = [x.new_empty(x.shape[1:] if memory is not None else (0,)) for memory in (v, i, a)]
-    return x.new_empty(x.shape), kept, *ends
+    return _told(x, (v, i, a), rest[len(Values._fields) + 1], x.device)
+
+
+def _told(x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device) -> tuple[Tensor, ...]:
+    """What a compiler is told of the results, on which it relies: they lie as the signal does."""
+    kept = torch.empty_like(x, device=device) if surrogate else x.new_empty(0, device=device)
+    ends = [
+        x.new_empty(0, device=device) if memory is None else torch.empty_like(x[0], device=device)
+        for memory in memories
+    ]
+    return torch.empty_like(x, device=device), kept, *ends
+
+
+def _lying_as(result: Tensor | None, told: Tensor, x: Tensor) -> Tensor:
+    """A result as it was told: itself, or a copy in that order of memory; empty for what there is not."""
+    if result is None:
+        return x.new_empty(0)
+    axes = zip(result.shape, result.stride(), told.stride(), strict=True)
+    if all(size == 1 or stride == as_told for size, stride, as_told in axes):
+        return result
+    return result.new_empty_strided(told.shape, told.stride()).copy_(result)
 
 
 @torch.library.custom_op("spikebridge::sequence_backward", mutates_args=())
