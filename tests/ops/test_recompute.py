@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Recurrent, Sequential
-from spikebridge.ops import recompute
+from spikebridge.ops import recompute, reference, spikes_as_bytes, without_native
 
 
 def network() -> Sequential:
@@ -39,6 +39,24 @@ def test_numbers_and_gradients_are_the_same(span: int) -> None:
         _, state = net(torch.randn(3, 2, 6))
     for a, b in zip(train(net, x, span, state), train(net, x, None, state), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+WAYS = [reference, without_native, spikes_as_bytes]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_that_held_forward_holds_again_in_the_backward_pass(way: Any) -> None:
+    net, x = Sequential(nn.Linear(6, 64), LIF(0.01, dt=0.004), nn.Linear(64, 64), LIF(dt=0.004)), torch.randn(20, 8, 6)
+    expected = torch.autograd.grad(net(x)[0].sum(), list(net.parameters()))
+    with way():
+        y, _ = recompute(net, x, span=5)
+    found = torch.autograd.grad(y.sum(), list(net.parameters()))
+    y, _ = recompute(net, x, span=5)
+    with way():
+        other = torch.autograd.grad(y.sum(), list(net.parameters()))
+    for a, b, c in zip(expected, found, other, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(c, a, rtol=1e-4, atol=1e-4)
 
 
 def test_draws_are_drawn_again() -> None:

@@ -5,6 +5,7 @@ it runs each span again, the last one first (T. Chen et al., arXiv:1604.06174, 2
 """
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import torch
@@ -49,8 +50,19 @@ def recompute(
             )
     if not torch.is_grad_enabled() or len(x) <= span:
         return layer(x, state)
+    again = layer if torch.compiler.is_compiling() else _in_the_same_ways(layer)
     outputs = []
     for stretch in x.split(span):
-        y, state = checkpoint(layer, stretch, state, use_reentrant=False)
+        y, state = checkpoint(again, stretch, state, use_reentrant=False)
         outputs.append(y)
     return torch.cat(outputs), state
+
+
+def _in_the_same_ways(layer: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
+    """A layer that always runs as here: the backward pass may come outside of `reference()` and its like."""
+    here = copy_context()
+
+    def run(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return here.copy().run(layer, x, state)
+
+    return run
