@@ -467,7 +467,16 @@ def test_a_network_that_has_changed_is_noticed(native: bool) -> None:
     def turn(network: Sequential) -> None:
         network.lif.v_threshold = 2.0
 
-    for change in (train, load, replace, turn):
+    def slow_down(network: Sequential) -> None:
+        network.lif.dt = 2.0
+
+    def reset_softly(network: Sequential) -> None:
+        network.lif.reset = "soft"
+
+    def replace_a_layer(network: Sequential) -> None:
+        network.fc = nn.Linear(4, 3)
+
+    for change in (train, load, replace, turn, slow_down, reset_softly, replace_a_layer):
         network = build()
         live = prepare(network, native)
         x = torch.ones(1, 4)

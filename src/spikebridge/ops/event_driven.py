@@ -23,6 +23,7 @@ from spikebridge.ops.event_torch import TorchSteps
 from spikebridge.ops.reference import is_reference
 
 CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
+SETTINGS = ("dt", "reset", "refractory")  # of neurons, beside their quantities
 
 
 class EventDriven:
@@ -138,11 +139,16 @@ class Snapshot:
         stores = [s for module in network.modules() for s in (module._parameters, module._buffers)]
         kept = [(s, name, t) for s in stores for name, t in s.items() if t is not None and not t.is_inference()]
         self._tensors = [(s, name, t, t._version) for s, name, t in kept]
-        owned = [(m.__dict__, name) for m in network.modules() for name in getattr(m, "modulable", ())]
+        self._rows = [(m._modules, list(m._modules.values())) for m in network.modules() if m._modules]
+        neurons: list[Any] = [m for m in network.modules() if hasattr(m, "modulable")]
+        owned = [(m.__dict__, name) for m in neurons for name in (*m.modulable, *SETTINGS)]
         self._numbers = [(s, name, s[name]) for s, name in owned if name in s]
 
     def check(self) -> None:
-        """Raises a `ConfigError` where a parameter, a buffer or a number of a neuron is another."""
+        """Raises a `ConfigError` where a layer, a parameter, a buffer or a setting of a neuron is another."""
+        for children, kept in self._rows:
+            if list(children.values()) != kept:
+                raise ConfigError(CHANGED)
         for store, name, tensor, version in self._tensors:
             if store[name] is not tensor or tensor._version != version:
                 raise ConfigError(CHANGED)
