@@ -168,3 +168,11 @@ def test_a_row_of_layers_multiplies_so(calls: list[int]) -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
     assert len(calls) == 2 * native.available()
     assert net(x[:0])[0].shape == (0, 10, 80)
+
+
+def test_many_gradients_at_once_are_those_one_by_one() -> None:
+    layer, x = Sequential(nn.Linear(400, 64)), (torch.rand(20, 50, 400) < 0.05).float()
+    y, weight, grads = layer(x)[0], layer[0].weight, torch.randn(3, 20, 50, 64)
+    (found,) = torch.autograd.grad(y, weight, grads, is_grads_batched=True, retain_graph=True)
+    one_by_one = torch.stack([torch.autograd.grad(y, weight, grad, retain_graph=True)[0] for grad in grads])
+    torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-4)

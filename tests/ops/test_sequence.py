@@ -297,6 +297,21 @@ def test_second_derivatives_are_refused_and_the_reference_has_them() -> None:
     assert torch.autograd.grad(gradient.sum(), x)[0].abs().sum() > 0
 
 
+def test_many_gradients_at_once_are_refused_and_the_reference_takes_them(path: None) -> None:
+    x, layer = signal(4, 2, 3, dtype=torch.float32).requires_grad_(), LIF(0.01, dt=0.004)
+    grads = torch.randn(5, 4, 2, 3)
+    y, _ = layer(x)
+    with pytest.raises(ConfigError, match=r"one gradient at a time.*reference\(\)"):
+        torch.autograd.grad(y, x, grads, is_grads_batched=True)
+    with pytest.raises(ConfigError, match=r"one gradient at a time.*reference\(\)"):
+        torch.func.vmap(lambda grad: torch.autograd.grad(y, x, grad, retain_graph=True)[0])(grads)
+    with reference():
+        slow, _ = layer(x)
+    (found,) = torch.autograd.grad(slow, x, grads, is_grads_batched=True)
+    one_by_one = torch.stack([torch.autograd.grad(y, x, grad, retain_graph=True)[0] for grad in grads])
+    torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-5)
+
+
 def test_transforms_take_the_loop() -> None:
     layer, x = LIF(0.01, dt=0.004), signal(6, 4, N, dtype=torch.float32)
     per_sample = torch.func.vmap(lambda one: layer(one.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)

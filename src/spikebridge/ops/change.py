@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spikebridge.ops.native_layout import Outline, groups_of
-from spikebridge.ops.sequence import refuse_second_derivative
+from spikebridge.ops.sequence import refuse_unusual_backward
 
 
 class Before(NamedTuple):
@@ -61,7 +61,7 @@ class _Change(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel")
         grad_x, lag = ctx.like.groups.room_for(ctx.like, grad), ctx.lag
         if lag is None:
             grad_x.copy_(grad)

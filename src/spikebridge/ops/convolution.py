@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from spikebridge.ops.native_library import library
 from spikebridge.ops.plain_training import is_plain_training
 from spikebridge.ops.reference import is_without_native
+from spikebridge.ops.sequence import is_batched
 from spikebridge.ops.spike_convolution import (
     MOST_ACTIVE,
     MOST_ACTIVE_BACKWARD,
@@ -89,7 +90,7 @@ class _Convolution(torch.autograd.Function):
         settings = (stride, padding, dilation, False, (0, 0), groups)
         of_x: Tensor | None = None
         of_weight: Tensor | None = None
-        if wants_weight and not torch.is_grad_enabled():
+        if wants_weight and not torch.is_grad_enabled() and not is_batched(grad):
             if not wants_x and _has_few_taps(weight, dilation, groups):
                 of_weight, of_bias = _sums(x, weight, grad, stride, padding)
                 return None, of_weight, of_bias if wants_bias else None, *(None,) * 5

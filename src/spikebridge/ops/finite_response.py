@@ -11,7 +11,7 @@ from spikebridge.ops.cutting import batch_parts, time_blocks
 from spikebridge.ops.dispatch import IN_C, choose
 from spikebridge.ops.native_layout import groups_of
 from spikebridge.ops.scheme import Scheme
-from spikebridge.ops.sequence import refuse_second_derivative
+from spikebridge.ops.sequence import refuse_unusual_backward
 
 PART = 2**18  # numbers
 
@@ -85,7 +85,7 @@ class _LastResponse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel", grad)
         signal, weights = ctx.saved_tensors
         grad_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
         grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
@@ -121,7 +121,7 @@ class _FiniteResponse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel", grad)
         x, taps, before = ctx.saved_tensors
         grad_x = grad_taps = grad_before = None
         if ctx.needs_input_grad[1] and taps[0].numel() == 1 and time_blocks(grad)[0].stop <= len(taps):

@@ -16,7 +16,7 @@ from spikebridge.ops.one_pass import last_of_sums, runs_in_one_pass, sums_of, wa
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Memory, Scheme, Value, Values
-from spikebridge.ops.sequence import SINGLE, refuse_second_derivative, run_sequence
+from spikebridge.ops.sequence import SINGLE, refuse_unusual_backward, run_sequence
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
 Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
@@ -181,7 +181,7 @@ class _OneStepLate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel", grad, grad_last)
         some = grad if grad is not None else grad_last
         if some is None:
             return None, None, None, None

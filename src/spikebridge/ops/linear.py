@@ -21,7 +21,7 @@ from spikebridge.ops.native_library import library
 from spikebridge.ops.plain_training import is_plain_training
 from spikebridge.ops.reference import is_without_native
 from spikebridge.ops.rooms import room_for
-from spikebridge.ops.sequence import refuse_second_derivative
+from spikebridge.ops.sequence import is_batched, refuse_unusual_backward
 
 MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
 OUTPUTS = 64  # of a block, of linear.h; with fewer of them listing costs more than it saves
@@ -81,13 +81,13 @@ class _Linear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, of_rows = (signal.reshape(-1, signal.shape[-1]) for signal in (x, grad))
         if rows.dtype == torch.uint8:
-            refuse_second_derivative("a linear layer whose inputs are kept as bytes,")
+            refuse_unusual_backward("a linear layer whose inputs are kept as bytes,", grad)
         of_weight = _of_weight(rows, of_rows) if wants_weight else None
         return _of_x(grad, weight) if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
 
 
 def _of_x(grad: Tensor, weight: Tensor) -> Tensor:
-    if torch.is_grad_enabled() or grad.ndim != 2:
+    if torch.is_grad_enabled() or is_batched(grad) or grad.ndim != 2:
         return grad @ weight
     # the input, which often lay in a room, may be gone by now
     return torch.mm(grad, weight, out=room_for((len(grad), weight.shape[1]), grad))
@@ -102,7 +102,7 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
             total += _of_weight(some.to(of_some.dtype), of_some)
         return total
     pays = _pays(rows.numel(), rows.shape[1], of_rows.shape[1])
-    if pays and not torch.is_grad_enabled() and _is_silent(rows):
+    if pays and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
         return _sums(rows, of_rows)
     return of_rows.T @ rows
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from spikebridge.ops.native_layout import Groups, Outline, groups_of
 from spikebridge.ops.native_sums import Form, keeps_its_place, run, serves
 from spikebridge.ops.scheme import Value
-from spikebridge.ops.sequence import refuse_second_derivative
+from spikebridge.ops.sequence import refuse_unusual_backward
 
 BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
 LONG_ROW = 512  # columns; shorter rows had better be run many at once
@@ -153,7 +153,7 @@ class _OnePass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *grads_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel", grad, *grads_last)
         if grad is None and all(g is None for g in grads_last):
             return (None,) * (6 + len(grads_last))
         *tensors, sums, before, exponents = ctx.saved_tensors
@@ -194,7 +194,7 @@ class _Last(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a kernel")
+        refuse_unusual_backward("a kernel", grad)
         slope, left, exponents = ctx.saved_tensors
         decay = ctx.number if left is None else left
         grad_x = grad_decay = None

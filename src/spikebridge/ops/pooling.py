@@ -20,7 +20,7 @@ from spikebridge.ops.native_library import library
 from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.rooms import room_for
 from spikebridge.ops.scheme import Size
-from spikebridge.ops.sequence import refuse_second_derivative
+from spikebridge.ops.sequence import refuse_unusual_backward
 
 MOST_PLACES = 255  # of a window, to be told by a byte
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
@@ -134,7 +134,7 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        refuse_second_derivative("max pooling")
+        refuse_unusual_backward("max pooling", grad)
         (places,) = ctx.saved_tensors
         full = _room_for(ctx.shape, grad)
         if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):

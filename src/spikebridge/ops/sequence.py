@@ -100,13 +100,24 @@ def _steps(scheme: Scheme, x: Tensor, pool: Size | None, spare: bool) -> Steps:
     return IN_C._replace(forward=partial(IN_C.forward, pool=pool, spare=spare)) if steps is IN_C else steps
 
 
-def refuse_second_derivative(what: str) -> None:
-    """Raises in a backward pass that shall be differentiated again."""
+def refuse_unusual_backward(what: str, *grads: Tensor | None) -> None:
+    """Raises in a backward pass that shall be differentiated again, or that takes many gradients at once."""
     if torch.is_grad_enabled():
         raise ConfigError(
             f"{what} on its fast path has no second derivative; run the forward pass inside "
             "spikebridge.ops.reference() to get one, or leave out create_graph=True"
         )
+    if any(is_batched(grad) for grad in grads):
+        raise ConfigError(
+            f"{what} on its fast path takes one gradient at a time; run the forward pass inside "
+            "spikebridge.ops.reference() to give many at once, or leave out is_grads_batched or vectorize"
+        )
+
+
+def is_batched(grad: Tensor | None) -> bool:
+    """Whether a gradient stands for many, which `vmap` or `is_grads_batched` gives at once."""
+    batched = torch._C._functorch
+    return grad is not None and (batched.is_legacy_batchedtensor(grad) or batched.is_batchedtensor(grad))
 
 
 class _Sequence(torch.autograd.Function):
@@ -132,7 +143,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor | None, *grad_end: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("a spiking layer")
+        refuse_unusual_backward("a spiking layer", grad_y, *grad_end)
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
         start, values = Memory(*rest[:3]), Values(*rest[3:])
