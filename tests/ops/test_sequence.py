@@ -322,13 +322,21 @@ def test_transforms_take_the_loop() -> None:
     torch.testing.assert_close(gradient, leaf.grad, rtol=1e-5, atol=1e-6)
 
 
+@every_layer
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, when it loads the rules
-def test_forward_derivatives_take_the_loop() -> None:
-    x, layer = signal(6, 2, N), Integrator(0.01, dt=0.004)
+def test_forward_derivatives_take_the_loop(name: str) -> None:
+    x, layer = signal(6, 2, N), LAYERS[name]().double()
+    rows = torch.autograd.functional.jacobian(lambda s: layer(s)[0], x)
+    assert isinstance(rows, Tensor)
+    way = signal(3, 6, 2, N)[0]
+    expected = torch.einsum("abcdef,def->abc", rows, way)
+    assert expected.abs().sum() > 0
     with torch.autograd.forward_ad.dual_level():
-        y, _ = layer(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+        y, _ = layer(torch.autograd.forward_ad.make_dual(x, way))
         tangent = torch.autograd.forward_ad.unpack_dual(y).tangent
-    assert torch.allclose(tangent, layer(torch.ones_like(x))[0])  # a linear layer is its own derivative
+    torch.testing.assert_close(tangent, expected)
+    torch.testing.assert_close(torch.func.jvp(lambda s: layer(s)[0], (x,), (way,))[1], expected)
+    torch.testing.assert_close(torch.func.jacfwd(lambda s: layer(s)[0])(x), rows)
 
 
 def test_a_step_of_ones_own_is_never_replaced(calls: list[int]) -> None:

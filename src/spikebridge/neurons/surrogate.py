@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from spikebridge.errors import ConfigError
 
@@ -36,6 +37,20 @@ class _Step(torch.autograd.Function):
         return gradient * ctx.derivative(x), None
 
 
+class _StepForward(_Step):
+    """The same with a derivative forward too, which a compiler would not trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Step.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return tangent * ctx.derivative(x)
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """A step with a stated derivative. Subclasses give `derivative`.
@@ -52,8 +67,12 @@ class Surrogate:
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
-        # under torch.func a tensor may hide that a gradient will be asked for
-        if torch.compiler.is_compiling() or x.requires_grad or torch._C._are_functorch_transforms_active():
+        if torch.compiler.is_compiling():
+            return _Step.apply(x, self.derivative)
+        # there a tensor may hide that a derivative will be asked for
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            return _StepForward.apply(x, self.derivative)
+        if x.requires_grad:
             return _Step.apply(x, self.derivative)
         return (x >= 0).to(x.dtype)  # without a backward pass: a third of the time
 
