@@ -127,6 +127,20 @@ def test_an_exported_network_gives_its_numbers() -> None:
     assert torch.equal(program.module()(x), network(x))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_network_takes_any_number_of_steps_and_samples(
+    strict: bool, request: pytest.FixtureRequest
+) -> None:
+    if strict and request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("executed type checks are not what is exported")
+    network = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2), Integrator(0.01, dt=0.004)))
+    axes = {0: torch.export.Dim("T", min=2), 1: torch.export.Dim("B", min=1)}
+    program = torch.export.export(network, (torch.randn(9, 2, 5),), dynamic_shapes={"x": axes}, strict=strict)
+    for shape in ((17, 3, 5), (2, 1, 5)):
+        x = torch.randn(shape)
+        assert torch.equal(program.module()(x), network(x))
+
+
 def test_the_reference_is_exported_step_by_step() -> None:
     x = torch.randn(9, 2, 5)
     with reference():

@@ -82,7 +82,8 @@ class Neuron(Stateful):
         self, x: Float[Tensor, "T B *N"], state: State = None, **modulation: Modulated
     ) -> tuple[Float[Tensor, "T B *N"], State]:
         x, state, arguments = self._prepared(x, state, modulation)
-        return self._run(x, state, arguments) if len(x) else (x.new_empty(x.shape), state)
+        # x.shape[0] here and below, not len(x), which would tie an exported network to one number of steps
+        return self._run(x, state, arguments) if x.shape[0] else (x.new_empty(x.shape), state)
 
     def pooled(
         self, x: Float[Tensor, "T B C Y X"], state: State = None, *, size: Size, **modulation: Modulated
@@ -127,18 +128,18 @@ class Neuron(Stateful):
         if size is not None:
             return self._pooled(x, state, size, modulation, spare=True)
         x, state, arguments = self._prepared(x, state, modulation)
-        return self._run(x, state, arguments, spare=True) if len(x) else (x, state)
+        return self._run(x, state, arguments, spare=True) if x.shape[0] else (x, state)
 
     def _pooled(
         self, x: Tensor, state: State, size: Size, modulation: dict[str, Modulated], spare: bool = False
     ) -> tuple[Tensor, State]:
         x, state, arguments = self._prepared(x, state, modulation)
-        scheme = self._scheme(x, state, arguments) if len(x) else None
+        scheme = self._scheme(x, state, arguments) if x.shape[0] else None
         if scheme is not None and serves_pooling(scheme, x, size):
             y, state = self._whole(scheme, x, state, arguments, size, spare)
             refuse_not_finite(self, state[0])
             return y, state
-        y, state = self._run(x, state, arguments, spare) if len(x) else (x, state)
+        y, state = self._run(x, state, arguments, spare) if x.shape[0] else (x, state)
         return max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2]), state
 
     def _prepared(
@@ -159,7 +160,7 @@ class Neuron(Stateful):
             if isinstance(value, Tensor):
                 self._check_fit(name, value, x, modulated=modulation.get(name) is not None)
         if state is None:
-            state = self.initial_state(x.detach()[0] if len(x) else x.new_zeros(x.shape[1:]))
+            state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
         else:
             self._check_state(state, x)
         return x, state, self.arguments(quantities)
