@@ -185,6 +185,18 @@ def _installed(name: str) -> bool:
     return True
 
 
+def _with_peers_of(results: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The environment, with the versions of peers whose rows stay from a run that had them."""
+    before = results.get("environment", {}).get("versions", {})
+    return {**found, "versions": {**before, **found["versions"]}}
+
+
+def _works(letters: str) -> str:
+    if not letters or set(letters) - set(ALL):
+        raise argparse.ArgumentTypeError(f"needs letters out of {ALL}, as in A or BC, but got {letters!r}")
+    return letters
+
+
 def write(results: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".json.part")
@@ -195,7 +207,7 @@ def write(results: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; results go to peers_quick.json")
-    parser.add_argument("--only", default=ALL, help="works to run, as in A or BC; + is growth")
+    parser.add_argument("--only", type=_works, default=ALL, help="works to run, as in A or BC; + is growth")
     parser.add_argument("--threads", type=int, choices=(1, 2), help="of B and C alone; what else there is stays")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
@@ -207,7 +219,7 @@ def main() -> None:
         return
     path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
     results = json.loads(path.read_text()) if path.exists() and options.only != ALL else {}
-    results["environment"] = environment()
+    results["environment"] = _with_peers_of(results, environment())
     revision = git_revision(Path(__file__).parent)  # before a result is written over an older one
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),

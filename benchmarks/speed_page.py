@@ -16,6 +16,7 @@ RESULTS = HERE / "results"
 PAGE = DOCS / "explanation" / "speed.md"
 
 LINEAR = {"dense product": "F.linear", "events, one native call": "events", "events, PyTorch": "PyTorch"}
+SILENT = ("floor", "no neurons")  # rows without spikes
 
 
 def machine(peers: dict[str, Any]) -> str:
@@ -33,6 +34,7 @@ def layers(peers: dict[str, Any]) -> str:
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
         lines.append(line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in found)))
+    lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
 
@@ -44,6 +46,7 @@ def networks(peers: dict[str, Any]) -> str:
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
         lines.append(line(name, *("-" if row is None else _ratio(row) for row in found)))
+    lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
 
@@ -112,6 +115,13 @@ def growth(peers: dict[str, Any]) -> str:
 
 def _ratio(row: dict[str, Any]) -> str:
     return f"{row['cpu_ms']:.1f} ms, {row['cpu_ratio']:.2f} x"
+
+
+def _spikes(rows: list[dict[str, Any]]) -> str:
+    """How many of the outputs are spikes: in the first row, and in others where it is another share."""
+    ours = f"{rows[0]['spike_rate']:.1%}"
+    shares = {row["name"]: f"{row['spike_rate']:.1%}" for row in rows if not row["name"].startswith(SILENT)}
+    return ", ".join([ours, *(f"{name} {share}" for name, share in shares.items() if share != ours)])
 
 
 def _compiled(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Pages whose tables are made from the committed results say what the results say."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_tables_are_those_of_the_results(script: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / script), "--check"]
     assert subprocess.run(command, check=False).returncode == 0, f"python benchmarks/{script} writes them again"
+
+
+def test_every_peer_of_the_speed_page_has_its_version() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text(encoding="utf-8"))
+    rows = {row["name"].split(",")[0].lower() for table in results["layers"] for row in table["rows"]}
+    assert rows - {"native", "pytorch", "loop", "floor"} <= results["environment"]["versions"].keys()
+
+
+@pytest.mark.parametrize("letters", ["Z", "a", ""])
+def test_works_that_are_not_there_are_refused(letters: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "peers.py"), "--only", letters]
+    told = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert told.returncode == 2 and "needs letters out of ABCEFS+" in told.stderr
