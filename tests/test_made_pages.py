@@ -37,3 +37,10 @@ def test_works_that_are_not_there_are_refused(letters: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "peers.py"), "--only", letters]
     told = subprocess.run(command, check=False, capture_output=True, text=True)
     assert told.returncode == 2 and "needs letters out of ABCEFS+" in told.stderr
+
+
+def test_make_bench_measures_speed_before_what_needs_data() -> None:
+    told = subprocess.run(["make", "-n", "bench"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    scripts = [word for word in told.split() if word.startswith("benchmarks/")]
+    assert scripts[:2] == ["benchmarks/peers.py", "benchmarks/live.py"]
+    assert {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")} <= {s.rstrip(";") for s in scripts}
