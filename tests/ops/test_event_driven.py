@@ -422,12 +422,20 @@ def test_a_neuron_with_a_step_or_a_surrogate_of_its_own_is_refused() -> None:
         prepare(Sequential(LIF(dt=0.001, surrogate=Noisy())))
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan, math.inf, "0.5"])
+def test_what_is_no_share_of_events_is_refused(share: Any) -> None:
+    with pytest.raises(ConfigError, match="share of events, from 0 to 1"):
+        prepare(Sequential(nn.Linear(4, 3)), dense_above=share)
+
+
 def test_hooks_and_other_containers_are_refused() -> None:
     fc = nn.Linear(2, 2)
     fc.register_forward_hook(lambda module, given, y: y + 1)
     with pytest.raises(ConfigError, match="'fc' has forward hooks"):
         prepare(Sequential(fc=fc))
-    with pytest.raises(ConfigError, match=r"takes a spikebridge.neurons.Sequential, but got a Linear"):
+    with pytest.raises(
+        ConfigError, match=r"takes a spikebridge.neurons.Sequential, but got a torch.nn.modules.linear.Linear"
+    ):
         prepare(nn.Linear(2, 2))
 
 

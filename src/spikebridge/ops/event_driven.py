@@ -38,6 +38,8 @@ class EventDriven:
     def __init__(self, network: nn.Module, native: bool | None = None, dense_above: float | None = None) -> None:
         if native and not functions():
             raise ConfigError("the native library is not there; install again with a C compiler, or leave out native=")
+        if dense_above is not None and not (isinstance(dense_above, int | float) and 0 <= dense_above <= 1):
+            raise ConfigError(f"dense_above is a share of events, from 0 to 1, or None, but got {dense_above!r}")
         self.network: Any = network
         self.dense_above = dense_above
         self.layers, self.row = read_layers(network)

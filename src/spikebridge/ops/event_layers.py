@@ -61,9 +61,11 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], Row]:
     Raises:
         ConfigError: a layer that cannot be stepped by events, with its path and the reason.
     """
-    if not is_row(network) or not hasattr(network, "initial_state"):
+    if not isinstance(network, nn.Module) or not is_row(network) or not hasattr(network, "initial_state"):
+        kind = type(network)
         raise ConfigError(
-            f"event-driven stepping takes a spikebridge.neurons.Sequential, but got a {type(network).__name__}"
+            f"event-driven stepping takes a spikebridge.neurons.Sequential, but got a {kind.__module__}."
+            f"{kind.__qualname__}; put its layers into one"
         )
     layers: list[EventLayer] = []
     return layers, _read(network, "", (), layers)

@@ -31,8 +31,8 @@ def recompute(
         Outputs and the last state.
 
     Raises:
-        ConfigError: a span below 1, or a network in training that counts what it sees (batch normalisation): it would
-            count twice.
+        ConfigError: a span that is no whole number of steps, or a network in training that counts what it sees (batch
+            normalisation): it would count twice.
 
     Example:
         >>> from spikebridge.neurons import IF
@@ -40,8 +40,8 @@ def recompute(
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
-    if span < 1:
-        raise ConfigError(f"recompute needs a span of at least 1 step, but got {span}")
+    if not isinstance(span, int) or span < 1:
+        raise ConfigError(f"recompute needs a span of at least 1 step, a whole number, but got {span!r}")
     for path, module in layer.named_modules() if isinstance(layer, nn.Module) else ():
         if module.training and getattr(module, "track_running_stats", False):
             raise ConfigError(
