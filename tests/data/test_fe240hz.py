@@ -1,6 +1,7 @@
 """The loader and its offsets, on recordings made here and on the real one."""
 
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -214,3 +215,25 @@ def test_the_real_target_moves_as_fast_as_is_said(real):
     at_frames = real.frame_boxes[1:, :2] + real.frame_boxes[1:, 2:] / 2
     assert np.linalg.norm(np.diff(at_frames, axis=0), axis=1).mean() == pytest.approx(6.2, abs=0.1)
     assert np.nanmean(np.linalg.norm(np.diff(middle, axis=0), axis=1)) == pytest.approx(1.35, abs=0.01)
+
+
+def test_events_are_read_in_little_more_memory_than_they_take(tmp_path):
+    """A long recording has tens of millions of events, so one copy of a column in 64 bits would be hundreds of MB."""
+    num_events = 400_000
+    bins = np.sort(np.random.default_rng(0).integers(0, 6000, num_events)).astype(np.uint16)
+    place = np.arange(num_events) % 64
+    path = tmp_path / "events_sparse.npz"
+    np.savez(
+        path,
+        bin=bins,
+        x=place.astype(np.uint16),
+        y=place.astype(np.uint16),
+        p=place % 2 == 0,
+        shape=np.array([1000, 6, 64, 64]),
+    )
+    tracemalloc.start()
+    events, _ = read_sparse_events(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(np.diff(events.edges), np.bincount(bins, minlength=6000))
+    assert peak < 14 * num_events

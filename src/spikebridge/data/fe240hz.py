@@ -130,7 +130,11 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
             f"{path}: expected events sorted by bin, but {int(backward.sum())} are in an earlier bin than the one "
             f"before, first at index {int(backward.argmax()) + 1}."
         )
-    edges = np.searchsorted(bins, np.arange(num_frames * bins_per_frame + 1)).astype(np.int64)
+    # searched among the first events of bins: among all of them it would take a copy in 64 bits of each
+    is_first = np.ones(len(bins), bool)
+    is_first[1:] = bins[1:] != bins[:-1]
+    firsts = np.flatnonzero(is_first)
+    edges = np.append(firsts, len(bins))[np.searchsorted(bins[firsts], np.arange(num_frames * bins_per_frame + 1))]
     x, y = (arrays[key].astype(np.uint16, copy=False) for key in ("x", "y"))
     return EventBins(x, y, arrays["p"] == 0, edges, height, width), bins_per_frame
 

@@ -34,7 +34,7 @@ from spikebridge.training.atomic import replacing
 COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
 # pictures are kept in memory while an animation is written
-_MOST_PICTURES = 500
+_MOST_PICTURES = 250
 _SECONDS_EACH = 0.04
 _WIDE = 300
 
