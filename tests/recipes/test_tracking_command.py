@@ -144,12 +144,15 @@ def test_a_wrong_path_is_refused(run: str, tmp_path: Path, saved: Path, capsys: 
     assert "follows nothing" in refusal(capsys, "track", saved, "--network", "digits")
 
 
-def test_the_recordings_own_boxes_are_never_written_over(
-    copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["boxes.csv", "frames.csv", "events.csv", "frames/new.csv"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_file_of_the_recording_is_written_over_or_added(
+    copy: Path, run: str, name: str, is_there: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (copy / "boxes.csv").read_bytes()
-    assert "the recording's own boxes" in refusal(capsys, "track", copy, "--network", run, "--out", copy / "boxes.csv")
-    assert (copy / "boxes.csv").read_bytes() == before
+    path = copy / name
+    path.write_bytes(b"mine") if is_there else path.unlink(missing_ok=True)
+    assert "a file of the recording itself" in refusal(capsys, "track", copy, "--network", run, "--out", path)
+    assert path.read_bytes() == b"mine" if is_there else not path.exists()
 
 
 def test_damaged_events_are_refused(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,14 +40,15 @@ class Track(Command):
             raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
         from spikebridge.data.boxes import parse_box
-        from spikebridge.data.recording_layouts import find_recording, load_recording
+        from spikebridge.data.recording_layouts import belongs_to, find_recording, load_recording
         from spikebridge.recipes.sensing_tracking import track_recording
         from spikebridge.recipes.tracking_progress import telling
 
         init = None if self.init is None else parse_box(self.init)
         folder = find_recording(self.recording.expanduser())
-        if self.out is not None and self.out.resolve() == (folder / "boxes.csv").resolve() and self.out.exists():
-            raise ConfigError(f"{self.out} holds the recording's own boxes; write into another file")
+        for path in (self.out, self.animation):
+            if path is not None and belongs_to(folder, path):
+                raise ConfigError(f"{path} is a file of the recording itself; write into another file")
         tracker = target.module.tracker(run)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

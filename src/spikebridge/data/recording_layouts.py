@@ -20,6 +20,8 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 
 _MOST_FOLDERS = 10_000
 _DEPTH = 3
+# how the names of files and folders begin that one of the layouts reads
+_OWN = ("boxes", "color", "events", "frames", "groundtruth", "img", "meta")
 
 
 def load_recording(
@@ -128,6 +130,23 @@ def find_recordings(path: Path) -> list[Path]:
         found += [child for child in children if _kind(child) is not None]
         level = [child for child in children if _kind(child) is None]
     return found
+
+
+def belongs_to(recording: Path, path: Path) -> bool:
+    """Whether a file is, or would be taken for, a part of a recording, so that nothing else may be written there.
+
+    Args:
+        recording: its folder, or its file.
+        path: a file, there or not.
+
+    Example:
+        >>> belongs_to(Path("disk"), Path("disk/boxes.csv")), belongs_to(Path("disk"), Path("disk/found.csv"))
+        (True, False)
+    """
+    recording, path = recording.resolve(), path.resolve()
+    return path == recording or (
+        path.is_relative_to(recording) and path.relative_to(recording).parts[0].startswith(_OWN)
+    )
 
 
 def _may_be_looked_at(path: Path) -> bool:
