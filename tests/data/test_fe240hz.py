@@ -237,3 +237,15 @@ def test_events_are_read_in_little_more_memory_than_they_take(tmp_path):
     tracemalloc.stop()
     assert np.array_equal(np.diff(events.edges), np.bincount(bins, minlength=6000))
     assert peak < 14 * num_events
+
+
+def test_a_missing_image_is_told_because_all_later_ones_would_be_early(made, tmp_path):
+    """Offsets are then estimated all the same, and every figure would be of frames beside the wrong events."""
+    folder = tmp_path / "walk"
+    shutil.copytree(made, folder)
+    (folder / "img" / "00001.png").unlink()
+    with pytest.warns(UserWarning, match=r"a frame for every 6 of 180 bins, but got 29 frames.*give event_offset"):
+        load_fe240hz(folder)
+    (folder / "img" / "00012.png").unlink()
+    with pytest.raises(DataError, match=r"00013\.png: expected an image of number 12 after 00011\.png; is one missing"):
+        load_fe240hz(folder)

@@ -13,6 +13,7 @@ both are found in the recording itself.
 Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from spikebridge.data.boxes import read_boxes, usable_boxes
 from spikebridge.data.event_bins import EventBins
 from spikebridge.data.files import find
-from spikebridge.data.image_files import ImageFiles, images_in
+from spikebridge.data.image_files import ImageFiles, check_numbered, images_in
 from spikebridge.data.npz import read_npz
 from spikebridge.data.offsets import estimate_box_offset, estimate_offset
 from spikebridge.data.recording import Offsets, Recording
@@ -59,7 +60,15 @@ def load_fe240hz(
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
     frames = ImageFiles(images_in(folder / "img"))
+    check_numbered(frames.paths)
     events, bins_per_frame = read_sparse_events(folder / _EVENTS)
+    if len(frames) * bins_per_frame != events.num_bins:
+        # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
+        warnings.warn(
+            f"{folder}: expected a frame for every {bins_per_frame} of {events.num_bins} bins, but got {len(frames)} "
+            "frames. If the first ones are missing, boxes and frames do not fit: give event_offset and box_offset.",
+            stacklevel=2,
+        )
     if (frames.height, frames.width) != (events.height, events.width):
         raise DataError(
             f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "

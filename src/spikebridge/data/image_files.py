@@ -1,7 +1,8 @@
 """Grey images from files, one at a time, so that a long recording takes the memory of one image."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
@@ -122,11 +123,33 @@ def images_in(folder: Path) -> list[Path]:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise DataError(f"{folder}: expected images ({', '.join(SUFFIXES)}), but there is none.")
-    return sorted(paths, key=lambda path: (_last_number(re.findall(r"\d+", path.stem)), path.name))
+    return sorted(paths, key=lambda path: (_number(path), path.name))
 
 
-def _last_number(numbers: Iterable[str]) -> int:
-    return int(list(numbers)[-1]) if numbers else -1
+def check_numbered(paths: Sequence[Path]) -> None:
+    """Refuse images one of which is missing between others, where their numbers are all that tells their times.
+
+    Args:
+        paths: in order.
+
+    Raises:
+        DataError: their numbers do not grow by one.
+
+    Example:
+        >>> check_numbered([Path("00007.png"), Path("00009.png")])
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: 00009.png: expected an image of number 8 after 00007.png; is one missing?
+    """
+    for before, after in pairwise(paths):
+        expected = _number(before) + 1
+        if _number(after) != expected:
+            raise DataError(f"{after}: expected an image of number {expected} after {before.name}; is one missing?")
+
+
+def _number(path: Path) -> int:
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else -1
 
 
 def _check(image: Image.Image, path: Path) -> None:
