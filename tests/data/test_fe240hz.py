@@ -249,3 +249,17 @@ def test_a_missing_image_is_told_because_all_later_ones_would_be_early(made, tmp
     (folder / "img" / "00012.png").unlink()
     with pytest.raises(DataError, match=r"00013\.png: expected an image of number 12 after 00011\.png; is one missing"):
         load_fe240hz(folder)
+
+
+def test_a_recording_without_any_file_of_boxes_is_unlabelled(made, tmp_path):
+    """It can be followed from a first box that somebody says."""
+    folder = tmp_path / "walk"
+    shutil.copytree(made, folder)
+    (folder / "groundtruth_rect.txt").unlink()
+    with pytest.raises(DataError, match=r"groundtruth_rect\.txt: expected a text file of boxes"):
+        load_fe240hz(folder)
+    (folder / "groundtruth_rect40.txt").unlink()
+    recording = load_fe240hz(folder)
+    assert np.isnan(recording.boxes).all() and np.isnan(recording.frame_boxes).all()
+    assert recording.frame_bins.tolist() == load_fe240hz(made).frame_bins.tolist()
+    assert recording.first_box(np.array([8.0, 25, 13, 11]))[0] == 0

@@ -30,6 +30,10 @@ class Track(Command):
     """A .webp, .gif or .mp4 of the boxes over frames and events; .mp4 needs spikebridge[video]."""
     repair: Flag = False
     """Drop events outside the sensor and sort those that jump back, instead of refusing them."""
+    event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
+    """FE240hz: bins between frames k and k + 1 begin at 6 k + this."""
+    box_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: found in the boxes)")] = None
+    """FE240hz: the box of frame k is the fast box 6 k + this."""
     quiet: Flag = False
     """Show no progress."""
 
@@ -52,7 +56,9 @@ class Track(Command):
         tracker = target.module.tracker(run)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            recording = load_recording(folder, dt=tracker.sensing.dt, repair=self.repair)
+            recording = load_recording(
+                folder, None, tracker.sensing.dt, self.event_offset, self.box_offset, self.repair
+            )
         told = [str(one.message) for one in caught]
         with telling(recording.num_bins, self.quiet) as tell:
             summary = track_recording(recording, tracker, init, self.out, self.animation, tell)

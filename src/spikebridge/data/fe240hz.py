@@ -5,7 +5,7 @@
 | `img/` | grey frames |
 | `events_sparse.npz` | `bin`, `x`, `y`, `p` (True is OFF) of each event; `shape`: frames, bins a frame, rows, columns |
 | `groundtruth_rect.txt` | boxes `x,y,w,h` at 240 Hz, from motion capture |
-| `groundtruth_rect40.txt` | boxes at the frames |
+| `groundtruth_rect40.txt` | boxes at the frames; without both files nobody knows a box |
 
 Which bins lie between two frames, and which box of 240 Hz is that of a frame, differs from recording to recording, so
 both are found in the recording itself.
@@ -74,14 +74,18 @@ def load_fe240hz(
             f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
             f"and events {events.width} x {events.height}; resize or crop the frames."
         )
-    boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+    if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
+        boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+    else:
+        boxes = np.full((1, 4), np.nan)
     correlation = sharpness = None
     if event_offset is None:
         estimate = estimate_offset(frames, events, bins_per_frame)
         event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
     known = None
-    if box_offset is None:
+    if box_offset is None and labelled:
         known, box_offset = _frame_boxes(folder, bins_per_frame)
+    box_offset = box_offset or 0  # of no box at all
     # empty bins before the first one, so that a frame that was there earlier has a time of 0 s
     before = max(0, -event_offset)
     events = events.delayed(before)
