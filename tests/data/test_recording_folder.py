@@ -89,6 +89,15 @@ def test_a_silent_camera_is_valid(tmp_path):
     assert load_recording_folder(folder).inputs(0, 1)["events"].x.tolist() == []
 
 
+def test_one_frame_and_the_events_after_it_are_valid(tmp_path):
+    folder = write_folder(tmp_path / "mine", **{"frames.csv": f"file,t_us\n0.png,{START - 1}\n"})
+    (folder / "frames" / "1.png").unlink()
+    assert load_recording_folder(folder, dt=0.002).num_bins == 10
+    (folder / "frames.csv").write_text(f"file,t_us\n0.png,{START + 30_000}\n")
+    with pytest.raises(DataError, match="expected frames and events of one time"):
+        load_recording_folder(folder)
+
+
 def test_csv_events_are_taken_as_well(tmp_path):
     folder = write_folder(tmp_path / "mine")
     (folder / "events.npz").unlink()
