@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from spikebridge.analysis.tracking_protocols import between_frames
+from spikebridge.analysis.tracking_protocols import between_frames, chained
 from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 from spikebridge.pretrained import shipped_run
@@ -34,3 +34,12 @@ def test_the_shipped_weights_beat_constant_velocity_on_the_real_recording(
         for one in (sensing.tracker(shipped()), ConstantVelocity(), Hold())
     )
     assert network < 0.9 * velocity and network < 0.5 * hold
+
+
+def test_the_shipped_weights_follow_the_test_part_from_its_first_box(
+    real_set: Callable[[str], tuple[Path, ...]],
+) -> None:
+    """The finder decides there, of which answers between told frames know nothing."""
+    recording = load_fe240hz(real_set("fe240hz")[0].parent)
+    score = chained(recording, sensing.tracker(shipped()), range(340, 552)).score()
+    assert score.auc >= 0.6 and score.lost_share == 0
