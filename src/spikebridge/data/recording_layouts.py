@@ -20,8 +20,8 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 
 _MOST_FOLDERS = 10_000
 _DEPTH = 3
-# how the names of files and folders begin that one of the layouts reads
-_OWN = ("boxes", "color", "events", "frames", "groundtruth", "img", "meta")
+# names without their ends of files and folders that one of the layouts reads
+_OWN = {"boxes", "color", "events", "events_sparse", "frames", "groundtruth_rect", "groundtruth_rect40", "img", "meta"}
 
 
 def load_recording(
@@ -144,9 +144,9 @@ def belongs_to(recording: Path, path: Path) -> bool:
         (True, False)
     """
     recording, path = recording.resolve(), path.resolve()
-    return path == recording or (
-        path.is_relative_to(recording) and path.relative_to(recording).parts[0].startswith(_OWN)
-    )
+    if path == recording:
+        return True
+    return path.is_relative_to(recording) and path.relative_to(recording).parts[0].split(".")[0] in _OWN
 
 
 def _may_be_looked_at(path: Path) -> bool:
