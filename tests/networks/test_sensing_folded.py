@@ -50,6 +50,7 @@ def answers(network: FoldedSensing | PlainSensing, room: int = 0, first: bool = 
     return start, np.array(rows)
 
 
+BELIEVED = Start(torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 1.0]]), torch.tensor([0.5]))
 FORMS: list[dict[str, Any]] = [{}, {"unit": "fixed"}, {"prior": False}, {"memory": False}]
 
 
@@ -85,14 +86,27 @@ def test_a_renewed_stream_begins_at_its_start_without_its_events(form: dict[str,
     network = made_ready(trained(**form), SIDE).network
     assert isinstance(network, FoldedSensing) is (form == {})
     frame, _, box, _, events = frames_and_events()
-    start = Start(torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 1.0]]), torch.tensor([0.5]))
     with torch.no_grad():
-        _, state = network.open(frame, box, start=start)
-        place, spread, later = network(events[0], state, 0.5)
-        later = network.take_in(events[1], later)
-        again, same, _ = network(events[0], network.renewed(later, start), 0.5)
+        _, opened = network.open(frame, box)
+        later = network.take_in(events[1], network(events[0], opened, 0.5)[2])
+        place, spread, _ = network(events[2], network.renewed(opened, BELIEVED), 0.5)
+        again, same, _ = network(events[2], network.renewed(later, BELIEVED), 0.5)
     np.testing.assert_allclose(again, place, atol=1e-5)
     assert same == pytest.approx(spread, abs=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_the_fold_renews_its_stream_as_the_network_does(form: dict[str, Any]) -> None:
+    sensing = trained(**form)
+    frame, _, box, _, events = frames_and_events(8)
+    said = []
+    for network in (FoldedSensing(sensing, SIDE), PlainSensing(sensing)):
+        with torch.no_grad():
+            state = network.renewed(network.open(frame, box)[1], BELIEVED)
+            _, _, state = network(events[0], state, 0.5)
+            place, spread, _ = network(events[1], state, 1.0)
+        said.append([*place, spread])
+    np.testing.assert_allclose(*said, atol=2e-3)
 
 
 def test_only_a_linear_unit_can_be_folded() -> None:

@@ -27,10 +27,11 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_drift import DOUBT, Drift
 from spikebridge.networks.sensing_head import ChangeHead, cell_places, cut_out
-from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_motion import Expected, Start, numbers
 from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway, log_intensity
-from spikebridge.networks.sensing_reading import Expected, ReadyHead, ReadyTrust, soft_ellipse
+from spikebridge.networks.sensing_reading import ReadyHead, ReadyTrust, soft_ellipse
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 
@@ -48,12 +49,13 @@ class Opened(NamedTuple):
 
 
 class FoldedState(NamedTuple):
-    """What the frame opened, what was expected since, the membranes, and the carry of the leaky sum."""
+    """What the frame opened, what was expected since, the membranes, the carry of the leaky sum, and the drift."""
 
     opened: Opened
     expected: Expected
     membranes: LIFState
     carry: Any
+    drift: Drift | None = None
 
 
 def is_foldable(sensing: Sensing) -> bool:
@@ -162,7 +164,7 @@ class FoldedSensing(nn.Module):
         template = spectrum.conj() * self.first_shift
         lacking = self.head.lacking(own)
         if start is not None:
-            expected = _numbers(start)
+            expected = numbers(start)
         else:
             expected = self._expected(features, motion, template, lacking)
             start = Start(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
@@ -174,9 +176,11 @@ class FoldedSensing(nn.Module):
 
         Args:
             state: of the old one.
-            start: what is expected of the new one.
+            start: what is expected of the new one; its spread is that of the place.
         """
-        return self._new(state.opened, _numbers(start), state.membranes.v)
+        place, motion, spread = numbers(start)
+        drift = Drift(DOUBT * spread, self.head.still(state.opened.lacking))
+        return self._new(state.opened, Expected(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
 
     def forward(
         self, events: Float[Tensor, "1 2 H W"], state: FoldedState, age: float
@@ -193,7 +197,8 @@ class FoldedSensing(nn.Module):
         """
         total, state = self._sum(events, state)
         seen = (self._spectrum(total) * state.opened.kernel).sum(0)
-        place, spread = self.head.answer(seen, state.opened.lacking, state.expected, age, self.search)
+        opened, expected = state.opened, state.expected
+        place, spread = self.head.answer(seen, opened.lacking, expected, age, self.search, state.drift)
         return place, spread, state
 
     def take_in(self, events: Float[Tensor, "1 2 H W"], state: FoldedState) -> FoldedState:
@@ -218,7 +223,7 @@ class FoldedSensing(nn.Module):
         straight, current = self.events(events).chunk(2, 1)
         spikes, membranes = self.membranes(current, state.membranes)
         total, carry = self.leak(self.out(spikes) + straight, state.carry)
-        return total[0], FoldedState(state.opened, state.expected, membranes, carry)
+        return total[0], state._replace(membranes=membranes, carry=carry)
 
     def _spectrum(self, maps: Float[Tensor, "*S H2 W2"]) -> Complex[Tensor, "*S N M"]:
         # rows first: those that only make room are never transformed
@@ -235,11 +240,6 @@ class FoldedSensing(nn.Module):
         place = torch.zeros(self.side, self.side)
         place[reach, reach] = 1.0
         return self._spectrum(place)
-
-
-def _numbers(start: Start) -> Expected:
-    place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
-    return Expected(place, motion, float(start.spread))
 
 
 class _Membranes(nn.Module):

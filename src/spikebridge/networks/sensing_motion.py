@@ -8,6 +8,7 @@ All places are displacements `(x, y)` from the target's middle in the frame, in 
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,6 +31,25 @@ class Start(NamedTuple):
     place: Float[Tensor, "B 2"]
     motion: Float[Tensor, "B 2"]
     spread: Float[Tensor, " B"]
+
+
+class Expected(NamedTuple):
+    """What was expected when a stream began, as numbers; see `Start`."""
+
+    place: Float[np.ndarray, "2"]
+    motion: Float[np.ndarray, "2"]
+    spread: float
+
+
+def numbers(start: Start) -> Expected:
+    """A start of one sample as numbers.
+
+    Example:
+        >>> numbers(Start(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.5]))).spread
+        0.5
+    """
+    place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
+    return Expected(place, motion, float(start.spread))
 
 
 class Trust(nn.Module):

@@ -1,7 +1,6 @@
 """The change head and the prior, ready to answer at one sample: only what the search needs is worked out."""
 
 from math import ceil, exp, floor, inf, log
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,16 +8,9 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikebridge.networks.sensing_drift import Drift, place_with_drift
 from spikebridge.networks.sensing_head import ChangeHead, between_cells
-from spikebridge.networks.sensing_motion import WIDER, Trust, VelocityPrior
-
-
-class Expected(NamedTuple):
-    """What was expected when a stream began, as numbers; see `Start`."""
-
-    place: Float[np.ndarray, "2"]
-    motion: Float[np.ndarray, "2"]
-    spread: float
+from spikebridge.networks.sensing_motion import WIDER, Expected, Trust, VelocityPrior
 
 
 class ReadyTrust:
@@ -105,6 +97,7 @@ class ReadyHead:
         expected: Expected,
         age: float,
         search: float,
+        drift: Drift | None = None,
     ) -> tuple[Float[np.ndarray, "2"], float]:
         """The mean place near the predicted one, and its standard deviation along an axis [px].
 
@@ -115,7 +108,11 @@ class ReadyHead:
             age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
             search: how far from the prediction is looked, along each axis; a prior without a velocity has it look
                 further [px].
+            drift: what is not known of the stream's beginning; None where it began with its frame.
         """
+        if drift is not None:
+            fits = self.scale * (self.between @ self._cells(seen) @ self.between.T)
+            return place_with_drift(fits, drift, expected, self._variance(expected, age), age, search)
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
             search *= WIDER
@@ -124,9 +121,7 @@ class ReadyHead:
         score = self.scale * (self._cells(seen) + self.g * lacking)
         odds = self.between[top:bottom] @ score @ self.between[left:right].T
         if self.prior is not None:
-            start, growth = self.prior
-            twice = 2 * (start + growth * age**2 + (expected.spread * age) ** 2)
-            away = (self.powers[1, :, None] - middle[::-1]) ** 2 / twice
+            away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
             odds -= away[top:bottom, :1] + away[left:right, 1]
         share = np.exp(odds - odds.max())
         # rows for 1, y, y^2 and columns for 1, x, x^2
@@ -135,6 +130,21 @@ class ReadyHead:
         x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
         variance = (second - x * x - y * y) / 2
         return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
+
+    def still(self, lacking: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
+        """The log-odds of displacements where nothing has changed, one a pixel.
+
+        Args:
+            lacking: of the template.
+        """
+        return self.scale * self.g * (self.between @ lacking @ self.between.T)
+
+    def _variance(self, expected: Expected, age: float) -> float:
+        """Of the way since the stream began; see `VelocityPrior`."""
+        if self.prior is None:
+            return inf
+        start, growth = self.prior
+        return start + growth * age**2 + (expected.spread * age) ** 2
 
     def _cells(self, spectrum: Tensor) -> NDArray[np.float64]:
         """The correlation at shifts from `-reach` to `reach` cells."""

@@ -4,6 +4,7 @@ Both give the same: `start, state = network.open(frame, box, ...)` when a frame 
 `place, spread, state = network(events, state, age)`.
 """
 
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +14,24 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_drift import DOUBT, Drift, place_with_drift
 from spikebridge.networks.sensing_folded import FoldedSensing, is_foldable
+from spikebridge.networks.sensing_head import ChangeHead
 from spikebridge.networks.sensing_looking import ReadyFinder
-from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_motion import Start, numbers
 
 
 class PlainState(NamedTuple):
-    """What opens a stream until it has begun, what was expected, and the network's own state."""
+    """What opens a stream until it has begun, what was expected, and the network's own state.
+
+    Where the head is the change head also what it says of its frame's target when nothing has changed; and the drift.
+    """
 
     opening: dict[str, Tensor]
     start: Start
     network: NetworkState | None
+    still: Float[np.ndarray, "D D"] | None
+    drift: Drift | None = None
 
 
 class PlainSensing(nn.Module):
@@ -56,13 +64,20 @@ class PlainSensing(nn.Module):
         """See `FoldedSensing.open`."""
         if start is None:
             start = self.sensing.begin(frame, box, before, motion)
-        return start, PlainState({"frames": frame[None], "boxes": box[None]}, start, None)
+        still, head = None, self.sensing.parts["head"]
+        if isinstance(head, ChangeHead):
+            still = _map(head(self.sensing.cut(self.sensing.parts["what"](frame), box)))
+        return start, PlainState({"frames": frame[None], "boxes": box[None]}, start, None, still)
 
     @torch.no_grad()
     def renewed(self, state: PlainState, start: Start) -> PlainState:
         """See `FoldedSensing.renewed`."""
         network = None if state.network is None else self.sensing.renewed(state.network)
-        return PlainState(state.opening, start, network)
+        drift = None
+        if state.still is not None:
+            drift = Drift(DOUBT * float(start.spread), state.still)
+            start = start._replace(spread=torch.zeros_like(start.spread))
+        return state._replace(start=start, network=network, drift=drift)
 
     @torch.no_grad()
     def forward(
@@ -70,14 +85,25 @@ class PlainSensing(nn.Module):
     ) -> tuple[Float[np.ndarray, "2"], float, PlainState]:
         """See `FoldedSensing.forward`."""
         response, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
-        place, spread = self.sensing.locate(response[-1], torch.tensor([age], dtype=events.dtype), state.start)
-        return place[0].double().numpy(), float(spread), PlainState({}, state.start, network)
+        later = state._replace(opening={}, network=network)
+        ages = torch.tensor([age], dtype=events.dtype)
+        if state.drift is None:
+            place, spread = self.sensing.locate(response[-1], ages, state.start)
+            return place[0].double().numpy(), float(spread), later
+        prior, expected = self.sensing.prior, numbers(state.start)
+        variance = inf if prior is None else float(prior.variance(ages, state.start.spread))
+        fits = _map(response[-1]) - state.drift.still
+        return *place_with_drift(fits, state.drift, expected, variance, age, self.sensing.search), later
 
     @torch.no_grad()
     def take_in(self, events: Float[Tensor, "1 2 H W"], state: PlainState) -> PlainState:
         """A bin that needs no answer."""
         _, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
-        return PlainState({}, state.start, network)
+        return state._replace(opening={}, network=network)
+
+
+def _map(response: Float[Tensor, "1 D D"]) -> Float[np.ndarray, "D D"]:
+    return response[0].double().numpy()
 
 
 class Ready(NamedTuple):
