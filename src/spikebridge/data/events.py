@@ -99,7 +99,7 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
     if found and not repair:
         raise DataError(
             f"of {len(events)} events, {'; '.join(found)}. "
-            "repair=True drops events outside and before time 0, and sorts the rest."
+            "repair=True (--repair) drops events outside and before time 0, and sorts the rest."
         )
     if found:
         events = events[~(outside | negative)]

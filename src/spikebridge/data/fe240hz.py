@@ -155,7 +155,9 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
 def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
     """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
     if not (folder / _FRAME_BOXES).exists():
-        raise DataError(f"{folder}: expected {_FRAME_BOXES}, which tells the boxes of the frames. Give box_offset.")
+        raise DataError(
+            f"{folder}: expected {_FRAME_BOXES}, which tells the boxes of the frames. Give box_offset (--box-offset)."
+        )
     known = read_boxes(folder / _FRAME_BOXES)
     try:
         return known, estimate_box_offset(read_boxes(folder / _BOXES), known, bins_per_frame)

@@ -82,7 +82,7 @@ def estimate_offset(
     if not seen:
         raise DataError(
             "the offset between frames and events cannot be estimated: no two neighbouring frames differ while there "
-            "are events around them. Give event_offset."
+            "are events around them. Give event_offset (--event-offset)."
         )
     mean = np.mean(seen, axis=0)
     estimate = _judge(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
@@ -90,7 +90,7 @@ def estimate_offset(
         warnings.warn(
             f"the offset {estimate.offset} between frames and events is uncertain: its correlation is "
             f"{estimate.correlation:.2f}, and half a frame away it is only {estimate.sharpness:.2f} lower. "
-            "Give event_offset if it is known.",
+            "Give event_offset (--event-offset) if it is known.",
             stacklevel=2,
         )
     return estimate
@@ -132,7 +132,7 @@ def estimate_box_offset(
         came = f"{len(found)} shifts do ({found})" if found else "none does"
         raise DataError(
             f"expected one shift at which the {len(frame_boxes)} boxes of the frames equal every {bins_per_frame}th of "
-            f"the {len(boxes)} boxes of the bins, but {came}. Give box_offset."
+            f"the {len(boxes)} boxes of the bins, but {came}. Give box_offset (--box-offset)."
         )
     return found[0]
 
