@@ -385,9 +385,14 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
             "at most",
             0.5,
         ),
-        ("unseen recordings, A: of hold", new and new["distance px"] / still["distance px"], "at most", 0.5),
         (
-            "unseen recordings, A: of constant velocity",
+            "unseen (test part, mirrored and turned), A: of hold",
+            new and new["distance px"] / still["distance px"],
+            "at most",
+            0.5,
+        ),
+        (
+            "unseen (test part, mirrored and turned), A: of constant velocity",
             new and new["distance px"] / steady["distance px"],
             "at most",
             1.0,

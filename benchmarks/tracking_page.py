@@ -80,6 +80,24 @@ def slow(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return _table(("C: AUC", *(f"{40 // int(keep)} Hz" for keep in said)), rows)
 
 
+def drift(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """A where frames are rare, with and without a doubt where streams began."""
+    names = {"hybrid": "**hybrid**", "as if it were there": "the old rule"}
+
+    def said(row: dict[str, Any], name: str) -> str:
+        return f"{row[name]['distance px']:.2f} ± {row[name]['sd']:.2f}"
+
+    rows = [
+        (
+            f"{row['part']}, {40 // row['keep every']} Hz",
+            *(said(row, name) for name in names),
+            _number(row["constant velocity"]),
+        )
+        for row in beside["drift"].get("rows", [])
+    ]
+    return _table(("mean distance [px]", *names.values(), "constant velocity"), rows)
+
+
 def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """The first box alone, without and with the time that answers take."""
     answers = beside.get("answers", {})
@@ -228,6 +246,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "between": between,
     "rates": rates,
     "slow": slow,
+    "drift": drift,
     "closed": closed,
     "ablation": ablation,
     "elsewhere": elsewhere,
@@ -272,7 +291,7 @@ def main() -> int:
     """Writes or checks the page."""
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
-    files |= {"tumbling": "tumbling_loops.json"}
+    files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 

@@ -1,0 +1,94 @@
+"""What it is worth to ask where a stream's target was, too, where frames are rare (`networks/sensing_drift.py`).
+
+    python benchmarks/rare_frames.py    # the shipped weights; writes results/rare_frames.json
+
+Protocol A on every second, fourth and eighth frame of the training and the validation part of the real recording, from
+each of the frames that this leaves to start with, as it is and backwards in time: with the rule, and without it, as if
+a stream's target were just where it is believed to be. It needs the recording of FE240hz in SPIKEBRIDGE_DATA.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from closed_loops import backwards, cut
+from spikebridge.analysis.following import Tracker, join_outputs
+from spikebridge.analysis.tracking_protocols import between_frames
+from spikebridge.data.recording import Recording
+from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_folded import FoldedSensing, FoldedState
+from spikebridge.networks.sensing_motion import Start, numbers
+from spikebridge.networks.sensing_ready import Ready
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.networks.trackers import ConstantVelocity
+from spikebridge.pretrained import shipped_run
+from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.training import Run
+from spikebridge.training.atomic import replacing
+
+RESULTS = Path(__file__).parent / "results" / "rare_frames.json"
+KEPT = (2, 4, 8)
+PARTS: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+
+
+class AsIfThere(FoldedSensing):
+    """The network that never doubts where a stream began."""
+
+    def renewed(self, state: FoldedState, start: Start) -> FoldedState:
+        """The old rule: how far the place may be off widens the velocity prior."""
+        return super().renewed(state, start)._replace(drift=None, expected=numbers(start))
+
+
+def without_doubt(tracker: SensingTracker) -> SensingTracker:
+    """The same tracker with the old rule."""
+
+    def made_ready(network: Sensing, crop: int) -> Ready:
+        return Ready(AsIfThere(network, crop), None)
+
+    tracker._ready = made_ready  # type: ignore[assignment]
+    return tracker
+
+
+def recordings(part: Literal["train", "validation"], keep: int) -> list[Recording]:
+    """Each thinning of a part, both ways."""
+    found = sensing_scores.parts("real", part, 1)[0]
+    one_way = cut(found.recording, found.frames)
+    both = (one_way, backwards(one_way))
+    return [cut(one, range(first, one.num_frames)).thinned(keep) for one in both for first in range(keep)]
+
+
+def distance(tracker: Tracker, seen: Sequence[Recording]) -> float:
+    """Mean distance [px] between frames, over all of them."""
+    asked = [between_frames(one, tracker, range(1, one.num_frames - 1)) for one in seen]
+    return join_outputs(asked).score().mean_distance_px
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """A part and a rate each."""
+    found = []
+    for part in PARTS:
+        for keep in KEPT:
+            seen = recordings(part, keep)
+            row: dict[str, Any] = {"part": part, "keep every": keep}
+            row["constant velocity"] = round(distance(ConstantVelocity(), seen), 3)
+            for name, ruled in (("hybrid", lambda tracker: tracker), ("as if it were there", without_doubt)):
+                ours = [distance(ruled(sensing.tracker(run, seed=seed)), seen) for seed in range(3)]
+                row[name] = {"distance px": round(fmean(ours), 3), "sd": round(stdev(ours), 3)}
+            print(row, flush=True)
+            found.append(row)
+    return found
+
+
+def main() -> None:
+    """Measures and writes."""
+    run = shipped_run("sensing")
+    if run is None:
+        raise SystemExit("no weights are shipped for sensing")
+    with replacing(RESULTS) as temporary:
+        temporary.write_text(json.dumps({"rows": rows(run)}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
