@@ -3,6 +3,8 @@
 Its neuron resets one step later, by subtraction; its answer is waited for, since JAX returns before it is done.
 """
 
+import os
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,11 +13,12 @@ from beside_peers.works import Work
 
 
 def spyx_alone(shape: tuple[int, ...]) -> Work:
-    """A for Spyx, forward and backward through time.
+    """A for Spyx, forward and backward through time, on one thread.
 
     Raises:
         ImportError: Spyx or JAX is not installed (the extra `bench`).
     """
+    os.environ["NPROC"] = "1"  # XLA asks at its start how many threads to make; its own flags leave a second at work
     import jax
     import jax.numpy as jnp
     from flax import nnx
