@@ -95,7 +95,9 @@ def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[
                 works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
                 in_a_row = training_step(ConvolutionalInARow, makers[ours], shape, channels_last=True)
                 works[f"{ours}, channels last, Sequential"] = in_a_row
-            rows = take_turns(works, rounds=3 if quick else 15)
+            spiking = [n for n in works if not n.startswith("no neurons")]
+            floors = {n: "no neurons" + ", channels last" * ("channels last" in n) for n in spiking}
+            rows = take_turns(works, rounds=3 if quick else 15, floors=floors)
             revision = git_revision(Path(__file__).parent)
             tables.append({"work": name, "shape": shape, "threads": threads, "revision": revision, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
@@ -153,9 +155,11 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         rate = "" if row["name"].startswith(("floor", "no neurons")) else f"{row['spike_rate']:.3f}"
+        floor = row.get("over_floor")
         print(
             f"  {row['name']:<40}{row['ms']:>9.2f}{row['ratio']:>9.2f}{row['cpu_ms']:>9.2f}{row['cpu_ratio']:>9.2f}"
             f"{row['rounds']:>9}{rate:>9}{row['first_s']:>9.2f}"
+            + (f"   {floor['cpu_ratio']:.2f} of {floor['name']}" if floor else "")
         )
 
 

@@ -47,7 +47,18 @@ def networks(peers: dict[str, Any]) -> str:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
         lines.append(line(name, *("-" if row is None else _ratio(row) for row in found)))
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
-    return "\n".join(lines)
+    return "\n".join(lines) + _over_the_floor(tables)
+
+
+def _over_the_floor(tables: list[dict[str, Any]]) -> str:
+    """B and C over the same network without neurons; nothing for results that do not have it."""
+    compared = [{row["name"]: row["over_floor"] for row in t["rows"] if "over_floor" in row} for t in tables]
+    names = list(dict.fromkeys(name for table in compared for name in table))
+    if not names:
+        return ""
+    lines = [head("over the same without neurons", *(f"{t['work']}, {t['threads']} thread(s)" for t in tables))]
+    lines += [line(name, *(_times(table[name]) if name in table else "-" for table in compared)) for name in names]
+    return "\n".join(["\n", *lines])
 
 
 def memory(peers: dict[str, Any]) -> str:
@@ -114,7 +125,13 @@ def growth(peers: dict[str, Any]) -> str:
 
 
 def _ratio(row: dict[str, Any]) -> str:
-    return f"{row['cpu_ms']:.1f} ms, {row['cpu_ratio']:.2f} x"
+    return f"{row['cpu_ms']:.1f} ms, {_times(row)}"
+
+
+def _times(row: dict[str, Any]) -> str:
+    """A ratio, and where the results have it the interval of its median."""
+    low, high = row.get("cpu_ratio_interval") or (0, 0)
+    return f"{row['cpu_ratio']:.2f} x" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
 
 
 def _spikes(rows: list[dict[str, Any]]) -> str:

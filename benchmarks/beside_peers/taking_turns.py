@@ -1,17 +1,24 @@
 """Time of works that take turns in one process, so that a busy moment of the machine does not fall on one of them."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 SETTLED = 7 * 2**20  # numbers; glibc's heap serves nothing larger
+CONFIDENCE = 0.95
 
 
-def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds: float = 20.0) -> list[dict[str, Any]]:
+def take_turns(
+    works: dict[str, Callable[[], Tensor]],
+    rounds: int,
+    most_seconds: float = 20.0,
+    floors: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """A row for each work.
 
     Args:
@@ -19,11 +26,13 @@ def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds
             second run that it has to be compiled anew.
         rounds: at most, for each of them.
         most_seconds: a slow work drops out of the rounds once it has used so much, but runs at least once.
+        floors: the name of a work by that of another, which is compared with it too.
 
     Returns:
         Rows with the median of wall-clock time, and of time on the processor (which the load of others disturbs less),
-        in ms; the median over the rounds of each ratio to the first work; the rounds; the share of spikes; and the
-        seconds of what came before, in which some works are compiled.
+        in ms; the median over the rounds of each ratio to the first work, and to that of `floors` ("over_floor"), with
+        an `interval_of_median`; the rounds; the share of spikes; and the seconds of what came before, in which some
+        works are compiled.
     """
     _settle_memory()
     rates, firsts = {}, {}
@@ -46,20 +55,51 @@ def take_turns(works: dict[str, Callable[[], Tensor]], rounds: int, most_seconds
             run()
             walls[name].append(time.perf_counter() - wall)
             cpus[name].append(time.process_time() - cpu)
-    first = next(iter(works))
+    first, floors = next(iter(works)), floors or {}
+
+    def beside(name: str, other: str) -> dict[str, Any]:
+        wall, cpu = _ratios(walls[name], walls[other]), _ratios(cpus[name], cpus[other])
+        return {
+            "ratio": statistics.median(wall),
+            "ratio_interval": interval_of_median(wall),
+            "cpu_ratio": statistics.median(cpu),
+            "cpu_ratio_interval": interval_of_median(cpu),
+        }
+
     return [
         {
             "name": name,
             "ms": statistics.median(walls[name]) * 1e3,
             "cpu_ms": statistics.median(cpus[name]) * 1e3,
-            "ratio": _ratio(walls[name], walls[first]),
-            "cpu_ratio": _ratio(cpus[name], cpus[first]),
+            **beside(name, first),
+            **({"over_floor": {"name": floors[name], **beside(name, floors[name])}} if name in floors else {}),
             "rounds": len(walls[name]),
             "spike_rate": rates[name],
             "first_s": firsts[name],
         }
         for name in works
     ]
+
+
+def interval_of_median(values: Sequence[float]) -> tuple[float, float] | None:
+    """The order statistics between which the median of a distribution lies with at least `CONFIDENCE`.
+
+    Each of n values lies below the median with probability 1/2, whatever the distribution. So it lies outside the k-th
+    smallest and the k-th largest with probability 2 P(fewer than k of n below it); k is the largest that allows it.
+
+    Returns:
+        The two values; None for fewer than six, of which even the smallest and the largest are too close together.
+
+    Example:
+        >>> interval_of_median([6.0, 1.0, 5.0, 2.0, 4.0, 3.0])  # misses in 2 of 64 cases
+        (1.0, 6.0)
+    """
+    ordered, number = sorted(values), len(values)
+    below, k = 1, 0  # of 2^n equally likely cases, those in which at most k values are below the median
+    while 2 * below <= (1 - CONFIDENCE) * 2**number:
+        k += 1
+        below += math.comb(number, k)
+    return (ordered[k - 1], ordered[-k]) if k else None
 
 
 def _settle_memory() -> None:
@@ -71,6 +111,6 @@ def _settle_memory() -> None:
     torch.empty(SETTLED).fill_(1.0)
 
 
-def _ratio(times: list[float], first: list[float]) -> float:
-    """The median ratio of a round, over the rounds that both have."""
-    return statistics.median(a / b for a, b in zip(times, first, strict=False))
+def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
+    """The ratio of each round that both have."""
+    return [a / b for a, b in zip(times, others, strict=False)]

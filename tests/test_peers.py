@@ -1,0 +1,93 @@
+"""What the benchmark beside other libraries makes of its rounds: intervals by hand, and pages from old and new rows."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return of_benchmarks("beside_peers.taking_turns", monkeypatch)
+
+
+def of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module(name)
+
+
+# of 2^n equally likely cases, those with fewer than k values below the median, twice, are at most 5 %
+@pytest.mark.parametrize(
+    ("number", "smallest"),
+    [
+        (6, 1),  # 2 x 1 of 64 is 3.1 %
+        (8, 1),  # 2 x 1 of 256; 2 x (1 + 8) of 256 would be 7.0 %
+        (9, 2),  # 2 x (1 + 9) of 512 is 3.9 %
+        (15, 4),  # 2 x (1 + 15 + 105 + 455) of 32768 is 3.5 %; with 1365 more 11.8 %
+        (21, 6),  # 2 x (1 + 21 + 210 + 1330 + 5985 + 20349) of 2097152 is 2.7 %
+    ],
+)
+def test_the_interval_of_a_median_is_that_of_the_binomial_distribution(
+    turns: ModuleType, number: int, smallest: int
+) -> None:
+    values = [float(value) for value in range(number, 0, -1)]
+    assert turns.interval_of_median(values) == (smallest, number + 1 - smallest)
+
+
+def test_fewer_than_six_rounds_have_no_interval(turns: ModuleType) -> None:
+    assert turns.interval_of_median([]) is None
+    assert turns.interval_of_median([1.0, 2.0, 3.0, 4.0, 5.0]) is None  # 2 of 32 cases are 6.3 %
+
+
+def test_a_row_has_the_interval_of_its_ratios_and_is_compared_with_its_floor(
+    turns: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"a": 2.0, "b": 4.0, "floor": 1.0}
+    now = [0.0]
+
+    def work(name: str) -> Any:
+        def run() -> torch.Tensor:
+            now[0] += seconds[name]
+            return torch.zeros(1)
+
+        return run
+
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(turns.time, "process_time", lambda: now[0] / 2)
+    works = {name: work(name) for name in seconds}
+    a, b, floor = turns.take_turns(works, rounds=6, most_seconds=100.0, floors={"b": "floor"})
+    assert (a["ratio"], b["ratio"], b["cpu_ratio"], b["ratio_interval"]) == (1.0, 2.0, 2.0, (2.0, 2.0))
+    assert b["over_floor"]["name"] == "floor" and b["over_floor"]["cpu_ratio"] == 4.0
+    assert b["over_floor"]["cpu_ratio_interval"] == (4.0, 4.0)
+    assert "over_floor" not in a and "over_floor" not in floor
+
+
+def test_the_page_shows_intervals_where_rows_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = of_benchmarks("speed_page", monkeypatch)
+    row = {"name": "native", "cpu_ms": 2.0, "cpu_ratio": 1.0, "spike_rate": 0.1}
+    table: dict[str, Any] = {"work": "C", "threads": 1, "rows": [row]}
+    old = page.networks({"networks": [table]})
+    assert "| native | 2.0 ms, 1.00 x |" in old and "without neurons" not in old
+    row["cpu_ratio_interval"] = None  # of fewer than six rounds
+    assert page.networks({"networks": [table]}) == old
+    row["over_floor"] = {"name": "no neurons", "cpu_ratio": 0.9, "cpu_ratio_interval": [0.88, 0.93]}
+    without = {**table, "threads": 2, "rows": [{**row, "name": "Norse", "cpu_ratio_interval": [1.1, 1.3]}]}
+    del without["rows"][0]["over_floor"]
+    new = page.networks({"networks": [table, without]})
+    assert "| Norse | - | 2.0 ms, 1.00 x (1.10 to 1.30) |" in new
+    assert new.endswith("| native | 0.90 x (0.88 to 0.93) | - |")
+
+
+def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jax.py").write_text("import os\nraise ImportError('threads: ' + os.environ.get('NPROC', 'all'))\n")
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("NPROC", "4")
+    with pytest.raises(ImportError, match="threads: 1"):
+        of_benchmarks("beside_peers.in_jax", monkeypatch).spyx_alone((1, 1, 1))
