@@ -59,7 +59,8 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 @pytest.fixture(params=["native", "pytorch"], autouse=True)
-def _paths(request: pytest.FixtureRequest) -> Iterator[None]:
+def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("spikebridge.ops.leaky_sum.LARGE", 0)  # so that whole signals pay, however short
     with nullcontext() if request.param == "native" else without_native():
         yield
 
@@ -248,6 +249,27 @@ def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> 
 
     y, _ = HybridUnit(Tumbling(4), Doubled())(torch.ones(4, 1, 1))
     assert y.item() == 8.0 and not calls
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["Sum", "Mean", "Exponential", "Exponential learned", "Alpha", "Alpha learned"])
+def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
+    name: str, training: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikebridge.ops.leaky_sum.LARGE", 2**21)
+    monkeypatch.setattr("spikebridge.ops.leaky_sum.SMALL_STEP", 0)
+    kernel, x = KERNELS[name](True), torch.randn(100, B, N)
+    every_ten = [t % 10 == 0 for t in range(100)]
+    with without_native(), torch.set_grad_enabled(training):
+        _, carry = run_kernel(kernel, x[:10], None)
+        kernel(x[:10], carry)
+        run_kernel(kernel, x, carry, every_ten)
+        assert not calls
+        kernel(x, carry)
+        run_kernel(kernel, x, carry, [False] * 100)
+        assert calls == ["whole", "whole"]
+        HybridUnit(Tumbling(10), KERNELS[name](False))(x)  # last values need no loop, however short
+        assert calls.pop() == "last"
 
 
 def test_transforms_and_the_reference_take_the_loop(calls: list[str]) -> None:

@@ -18,7 +18,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum
+from spikebridge.ops.leaky_sum import Restarts, last_sum, leaky_sum, pays
 from spikebridge.ops.one_pass import means_of, runs_in_one_pass
 from spikebridge.ops.sequence import serves
 
@@ -38,6 +38,7 @@ class Kernel(Stateful):
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
     is_faster: ClassVar[bool] = False  # whether `whole` and `last` are another way to the numbers of `step`
+    fewest: int = 0  # steps of a stretch for which `whole` is faster in PyTorch alone, as measured
     forgets: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `whole` takes `restarts`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,12 +79,12 @@ class Kernel(Stateful):
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
-        if modulation or x.ndim < 2 or len(x) == 0 or not self.runs_whole(x, state):
+        if modulation or x.ndim < 2 or len(x) == 0 or not (self.runs_whole(x, state) and self.pays(x)):
             return super().forward(x, state, **modulation)
         return self.from_nothing(x) if state is None else self.whole(x, state)
 
     def runs_whole(self, x: Signal, carry: State) -> bool:
-        """Whether `whole` and `last` are faster here: same numbers, without a loop over steps."""
+        """Whether `whole` and `last` are there for a signal: same numbers, without a loop over steps."""
         if not self.is_faster or not serves(x):
             return False
         carried: tuple[Tensor, ...] = () if carry is None else carry
@@ -92,6 +93,10 @@ class Kernel(Stateful):
             if kept is not None and (kept.device != x.device or kept.dtype not in (x.dtype, torch.bool)):
                 return False
         return all(t.shape[0] == x.shape[1] for t in carried)
+
+    def pays(self, x: Signal, num_stretches: int = 1) -> bool:
+        """Whether `whole` is faster than the loop, for a signal that restarts so often."""
+        return pays(x, self.fewest * num_stretches)
 
     def restarts_in_one_pass(self, x: Signal) -> bool:
         """Whether `whole` takes the steps at which all samples restart as bytes, and forgets there what came before."""
@@ -180,6 +185,7 @@ class Sum(Kernel):
 
     step_function = staticmethod(sum_step)
     is_faster = forgets = True
+    fewest = 64
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
@@ -234,6 +240,7 @@ class Mean(Kernel):
 
     step_function = staticmethod(mean_step)
     is_faster = forgets = True
+    fewest = 24
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)

@@ -58,6 +58,7 @@ class Exponential(Kernel):
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
+        self.fewest = 32 if isinstance(self.tau, Tensor) else 16  # a decay that is a tensor takes two operations a step
 
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
@@ -127,6 +128,7 @@ class Alpha(Kernel):
     tau = Quantity(positive=True)
     step_function = staticmethod(alpha_step)
     is_faster = forgets = True
+    fewest = 24
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)

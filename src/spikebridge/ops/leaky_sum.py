@@ -22,6 +22,7 @@ from spikebridge.ops.sequence import SINGLE, refuse_unusual_backward, run_sequen
 Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
 SMALL_STEP = 4096  # numbers
 SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
+LARGE = 2**21  # numbers; above it a loop, which stacks its steps, waits for memory from the system
 
 
 def leaky_sum(
@@ -140,6 +141,15 @@ def prefers_windows(x: Tensor) -> bool:
     That is natively, and in PyTorch alone where steps are so small that an operation costs more than its numbers.
     """
     return x[0].numel() <= SMALL_STEP or choose(Scheme(), x) is not IN_PYTORCH
+
+
+def pays(x: Tensor, fewest: int) -> bool:
+    """Whether sums of a whole signal are faster than a loop over its steps.
+
+    That is natively, and in PyTorch alone for a large signal or from `fewest` steps on, which make up for what comes
+    before the first.
+    """
+    return x.shape[0] >= fewest or x.numel() >= LARGE or choose(Scheme(), x) is not IN_PYTORCH
 
 
 def _left(decay: Value, restarts: Tensor | None) -> Value:

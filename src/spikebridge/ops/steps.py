@@ -78,8 +78,8 @@ def _steps_of_part(
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
         _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
-    if factor is not None and not scheme.fires and not scales and now.i is None:
-        _one_operation_a_step(x, factor, start.v, now.v, rows)
+    if not scheme.fires and leaks_to_zero and not scales and now.i is None:
+        _sums(x, values.decay, start.v, now.v, rows)
         return
     one, before = x.new_ones(()), start.v
     drive, sum_ = torch.empty_like(now.v), torch.empty_like(now.v)
@@ -136,9 +136,16 @@ def _two_operations_a_step(
     torch.sub(one, silent, out=silent)
 
 
-def _one_operation_a_step(x: Tensor, decay: float, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:
+def _sums(x: Tensor, decay: Value, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:
     """A leaky sum."""
     one, before = x.new_ones(()), start
-    for x_t, v_t in zip(x.unbind(0), rows, strict=True):
-        before = torch.addcmul(x_t, before, one, value=decay, out=v_t)
+    if is_number(decay, 1):
+        for x_t, v_t in zip(x.unbind(0), rows, strict=True):
+            before = torch.add(x_t, before, out=v_t)
+    elif isinstance(decay, float) and x.device.type == "cpu":
+        for x_t, v_t in zip(x.unbind(0), rows, strict=True):
+            before = torch.addcmul(x_t, before, one, value=decay, out=v_t)
+    else:
+        for x_t, v_t, decay_t in zip(x.unbind(0), rows, each_step(decay, x), strict=True):
+            before = torch.mul(before, decay_t, out=v_t).add_(x_t)
     v.copy_(before)
