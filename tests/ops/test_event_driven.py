@@ -440,6 +440,21 @@ def test_hooks_and_other_containers_are_refused() -> None:
 
 
 @both_paths
+@pytest.mark.parametrize("where", ["", "body", "body.fc", "body.lif"])
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) -> None:
+    network = Sequential(body=Sequential(fc=nn.Linear(2, 2), lif=LIF(HALF, dt=1.0)))
+    live, x = prepare(network, native), torch.ones(1, 2)
+    _, state = live.step(x)
+    hook = getattr(network.get_submodule(where), kind)(lambda *_: None)
+    for before in (None, state):
+        with pytest.raises(ConfigError, match="has got forward hooks, .*; remove them, or step it itself"):
+            live.step(x, before)
+    hook.remove()
+    live.step(x, state)
+
+
+@both_paths
 def test_more_than_one_sample_a_gradient_or_a_foreign_state_is_refused(native: bool) -> None:
     network = Sequential(fc=nn.Linear(4, 3), lif=LIF(HALF, dt=1.0))
     live = prepare(network, native)

@@ -23,6 +23,7 @@ from spikebridge.ops.event_torch import TorchSteps
 from spikebridge.ops.reference import is_reference
 
 CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
+HEARD = "the network has got forward hooks, which a prepared network would not call; remove them, or step it itself"
 SETTINGS = ("dt", "reset", "refractory")  # of neurons, beside their quantities
 
 
@@ -65,7 +66,7 @@ class EventDriven:
 
         Raises:
             ShapeError: more than one sample, or a state of another stream.
-            ConfigError: the network has changed since it was prepared, or a gradient is asked for.
+            ConfigError: the network has changed or got hooks since it was prepared, or a gradient is asked for.
             DataError: a membrane is not finite.
         """
         plan = self._plans.get((x_t.shape, x_t.dtype))
@@ -142,12 +143,15 @@ class Snapshot:
         kept = [(s, name, t) for s in stores for name, t in s.items() if t is not None and not t.is_inference()]
         self._tensors = [(s, name, t, t._version) for s, name, t in kept]
         self._rows = [(m._modules, list(m._modules.values())) for m in network.modules() if m._modules]
+        self._hooks = [h for m in network.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
         neurons: list[Any] = [m for m in network.modules() if hasattr(m, "modulable")]
         owned = [(m.__dict__, name) for m in neurons for name in (*m.modulable, *SETTINGS)]
         self._numbers = [(s, name, s[name]) for s, name in owned if name in s]
 
     def check(self) -> None:
-        """Raises a `ConfigError` where a layer, a parameter, a buffer or a setting of a neuron is another."""
+        """Raises a `ConfigError` where a layer, parameter, buffer or setting is another, or where there is a hook."""
+        if any(self._hooks):
+            raise ConfigError(HEARD)
         for children, kept in self._rows:
             if list(children.values()) != kept:
                 raise ConfigError(CHANGED)
