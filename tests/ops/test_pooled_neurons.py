@@ -1,11 +1,13 @@
 """Neurons with max pooling behind them in one pass, beside one after the other."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Neuron, Sequential
 from spikebridge.neurons.state import map_tensors
 from spikebridge.ops import MaxPool2d, max_pool2d, native, pooling, reference, sequence, without_native
@@ -86,6 +88,21 @@ def test_without_one_pass_it_is_the_neuron_and_then_the_pooling(path: Callable[[
     spikes, expected = neuron(x)
     assert torch.equal(y, max_pool2d(spikes.flatten(0, 1), (2, 3)).unflatten(0, (3, 2)))
     assert torch.equal(state.v, expected.v)
+
+
+@pytest.mark.parametrize("method", ["pooled", "consuming"])
+def test_one_number_is_the_size_of_both_sides(method: str) -> None:
+    neuron, x = IF(v_threshold=0.8), pictures(3, 2, 4, 6, 6)
+    y, _ = getattr(neuron, method)(x.clone(memory_format=torch.preserve_format), size=2)
+    assert torch.equal(y, neuron.pooled(x, size=(2, 2))[0]) and y.shape == (3, 2, 4, 3, 3)
+
+
+@pytest.mark.parametrize("size", [0, (2, -1), (2,), (2, 2, 2), 2.0, True, "2"], ids=str)
+def test_what_is_no_size_is_refused(size: Any) -> None:
+    x = pictures(3, 2, 4, 6, 6)
+    for run in (lambda: IF().pooled(x, size=size), lambda: max_pool2d(x[0], size)):
+        with pytest.raises(ConfigError, match=r"a whole number of at least 1 or two of them .*, but got "):
+            run()
 
 
 @needs_library

@@ -13,7 +13,7 @@ from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, 
 from spikebridge.neurons.quantity import Modulated, are_hidden
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
-from spikebridge.ops.pooling import max_pool2d, windows_of
+from spikebridge.ops.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.scheme import Memory, Scheme, Size, Values
 from spikebridge.ops.sequence import run_sequence, serves, serves_pooling
 
@@ -86,7 +86,7 @@ class Neuron(Stateful):
         return self._run(x, state, arguments) if x.shape[0] else (x.new_empty(x.shape), state)
 
     def pooled(
-        self, x: Float[Tensor, "T B C Y X"], state: State = None, *, size: Size, **modulation: Modulated
+        self, x: Float[Tensor, "T B C Y X"], state: State = None, *, size: int | Size, **modulation: Modulated
     ) -> tuple[Float[Tensor, "T B C y x"], State]:
         """The outputs behind max pooling with windows of `size` side by side.
 
@@ -96,19 +96,24 @@ class Neuron(Stateful):
         Args:
             x: pictures over time.
             state: from an earlier part of the stream, or None.
-            size: height and width of a window.
+            size: of a window, or its height and width.
             modulation: as in `forward`.
 
         Example:
             >>> from spikebridge.neurons import IF
-            >>> y, state = IF(v_threshold=2.0).pooled(torch.ones(2, 1, 1, 4, 4), size=(2, 2))
+            >>> y, state = IF(v_threshold=2.0).pooled(torch.ones(2, 1, 1, 4, 4), size=2)
             >>> y.shape, y.mean((1, 2, 3, 4)).tolist()
             (torch.Size([2, 1, 1, 2, 2]), [0.0, 1.0])
         """
         return self._pooled(x, state, size, modulation)
 
     def consuming(
-        self, x: Float[Tensor, "T B *N"], state: State = None, *, size: Size | None = None, **modulation: Modulated
+        self,
+        x: Float[Tensor, "T B *N"],
+        state: State = None,
+        *,
+        size: int | Size | None = None,
+        **modulation: Modulated,
     ) -> tuple[Float[Tensor, "T B *M"], State]:
         """As `forward`, or as `pooled` where a size is given, of a signal that nobody else will look at.
 
@@ -117,7 +122,7 @@ class Neuron(Stateful):
         Args:
             x: the signal; what is in it afterwards is not told.
             state: from an earlier part of the stream, or None.
-            size: height and width of a window.
+            size: of a window, or its height and width.
             modulation: as in `forward`.
 
         Example:
@@ -131,8 +136,9 @@ class Neuron(Stateful):
         return self._run(x, state, arguments, spare=True) if x.shape[0] else (x, state)
 
     def _pooled(
-        self, x: Tensor, state: State, size: Size, modulation: dict[str, Modulated], spare: bool = False
+        self, x: Tensor, state: State, size: int | Size, modulation: dict[str, Modulated], spare: bool = False
     ) -> tuple[Tensor, State]:
+        size = sides_of(size)
         x, state, arguments = self._prepared(x, state, modulation)
         scheme = self._scheme(x, state, arguments) if x.shape[0] else None
         if scheme is not None and serves_pooling(scheme, x, size):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
+from spikebridge.errors import ConfigError
 from spikebridge.ops import native
 from spikebridge.ops.native_layout import standing_alone
 from spikebridge.ops.native_library import library
@@ -49,13 +50,16 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
     Returns:
         What `torch.nn.functional.max_pool2d(x, size)` gives, in the layout of `x`.
 
+    Raises:
+        ConfigError: a size that is none.
+
     Example:
         >>> max_pool2d(torch.arange(4.0).reshape(1, 1, 2, 2), 2).item()
         3.0
     """
-    height, width = _pair(size)
+    height, width = sides_of(size)
     if not _serves(x, height, width):
-        return F.max_pool2d(x, size)
+        return F.max_pool2d(x, (height, width))
     pooled: Tensor = _MaxPool.apply(x, height, width)
     return pooled
 
@@ -90,6 +94,24 @@ def windows_of(module: nn.Module) -> Size | None:
     size, stride, padding, dilation = (_pair(getattr(module, name)) for name in SETTINGS)
     plain = stride == size and padding == (0, 0) and dilation == (1, 1)
     return size if plain and not (module.ceil_mode or module.return_indices) else None
+
+
+def sides_of(size: int | Size) -> Size:
+    """Height and width of a window of `size`.
+
+    Raises:
+        ConfigError: what is no size.
+
+    Example:
+        >>> sides_of(2), sides_of((2, 3))
+        ((2, 2), (2, 3))
+    """
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+        raise ConfigError(
+            f"pooling needs a size, a whole number of at least 1 or two of them (height, width), but got {size!r}"
+        )
+    return sides
 
 
 def _pair(number: int | tuple[int, ...]) -> Size:
