@@ -448,7 +448,7 @@ def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) 
     _, state = live.step(x)
     hook = getattr(network.get_submodule(where), kind)(lambda *_: None)
     for before in (None, state):
-        with pytest.raises(ConfigError, match="has got forward hooks, .*; remove them, or step it itself"):
+        with pytest.raises(ConfigError, match=r"has got forward hooks, .*; remove them, or step it itself"):
             live.step(x, before)
     hook.remove()
     live.step(x, state)
