@@ -33,6 +33,24 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
 
 
 @needs_library
+@pytest.mark.skipif(sys.platform != "linux", reason="files of another format")
+@pytest.mark.parametrize("length", [10, 64, 4_000, 100_000, -1])
+def test_a_library_that_is_cut_off_is_refused_and_ends_no_process(length: int, tmp_path: Path) -> None:
+    whole = Path(native_library.library().steps._name).read_bytes()
+    (tmp_path / "cut.so").write_bytes(whole[:length])
+    script = (
+        "import sys, pathlib; from spikebridge.ops import native_library as n; print(n.load(pathlib.Path(sys.argv[1])))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "cut.so"], check=True, capture_output=True, text=True
+    )
+    damaged = (
+        "is damaged" in told.stdout and "cut.so is cut off); install again where there is a C compiler" in told.stdout
+    )
+    assert damaged or (length < 64 and "cannot be loaded" in told.stdout)
+
+
+@needs_library
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(native_library.library().steps._name)
     own = native_library.VERSION

@@ -6,6 +6,7 @@ C compiler. It makes no threads of its own: PyTorch's own team runs it, or one t
 
 import ctypes
 import importlib.util
+import struct
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +131,9 @@ def library() -> Library:
 def load(path: Path) -> Library:
     """A library file, if it is one of this version."""
     try:
+        if _is_cut_off(path):
+            why = f"the native part is damaged ({path} is cut off); install again where there is a C compiler"
+            return Library(None, why)
         steps = ctypes.CDLL(str(path))
         version = steps.spikebridge_version()
     except (OSError, AttributeError) as error:
@@ -138,6 +142,16 @@ def load(path: Path) -> Library:
         return Library(None, f"the native part is of version {version}, not {VERSION}; install again")
     steps.spikebridge_instructions.restype = ctypes.c_char_p
     return Library(steps, "", steps.spikebridge_instructions().decode(), torch_team())
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether an ELF file ends before its table of sections, which stands last: to load it would end the process."""
+    with path.open("rb") as file:
+        header = file.read(64)
+    if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":  # of 64 bits, the lowest byte first
+        return False
+    (start,), (size, number) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<2H", header, 58)
+    return path.stat().st_size < start + size * number
 
 
 def torch_team() -> int | None:
