@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,14 @@ def test_words_that_cannot_be_meant_are_refused(
     assert "every needs to be 1 or more" in line("--every", "0")
     (copy / "boxes.csv").unlink()
     assert "expected two neighbouring frames with boxes" in refusal(capsys, "eval", run, "--data", copy)
+
+
+def test_a_baseline_whose_package_is_missing_is_told_before_anything_is_measured(
+    saved: Path, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr(sensing_evaluation, "_measured", lambda *_: pytest.fail("something was measured"))
+    assert "install spikebridge[opencv]" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
 
 
 def test_a_run_without_data_is_measured_on_generated_scenes(

@@ -119,11 +119,13 @@ def evaluate_recording(
     told = [str(one.message) for one in caught]
     for text in told:
         print(f"warning: {text}", file=sys.stderr)
+    # all of them first: one whose package is missing is told before minutes of work
+    beside = {
+        name: baseline(name, tracker, parts, options.shake, options.seed, lambda known: load(known, None))
+        for name in names
+    }
     results = _measured(parts, tracker, options, "network")
-    others = {}
-    for name in names:
-        other = baseline(name, tracker, parts, options.shake, options.seed, lambda known: load(known, None))
-        others[name] = _measured(parts, other, options, name)
+    others = {name: _measured(parts, other, options, name) for name, other in beside.items()}
     recording, frames = parts[0]
     return {
         "protocol": options.protocol,
