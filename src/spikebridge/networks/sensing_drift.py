@@ -12,7 +12,6 @@ of two small maps: what a Bayes filter predicts, before it weighs by what is see
     p(d1) ~ exp(f(d1)) sum_d0 exp(-f(d0)) p(d0) . exp(s(d1 - d0)) p(d1 - d0)
 """
 
-from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing_motion import Expected
+from spikebridge.networks.sensing_motion import Expected, near
 
 DOUBT = 2.0
 """A target is so many times as far beside its place as the answers say: what they are off lasts from bin to bin."""
@@ -33,7 +32,7 @@ class Drift(NamedTuple):
     """What is not known of the beginning of a stream.
 
     Args:
-        spread: standard deviation of the target's place along each axis [px].
+        spread: standard deviation of the target's place along each axis, as the answers say [px].
         still: the head's log-odds of displacements where nothing has changed, `s`, one a pixel, 0 in the middle.
     """
 
@@ -59,45 +58,37 @@ def place_with_drift(
         >>> still = 20 * (np.outer(bump, bump) - 1)  # of a round target
         >>> fits = np.roll(still, 3, axis=1) - np.roll(still, -1, axis=1)  # from 1 px on the left to 3 on the right
         >>> expected = Expected(np.zeros(2), np.array([2.0, 0.0]), 0.0)
-        >>> place_with_drift(fits, Drift(2.0, still), expected, variance=4.0, age=1.0, search=5.0)[0].round(1).tolist()
+        >>> place_with_drift(fits, Drift(1.0, still), expected, variance=4.0, age=1.0, search=5.0)[0].round(1).tolist()
         [2.9, 0.0]
     """
     half, motion = len(fits) // 2, expected.motion * age
-    spread = max(drift.spread, _LEAST)
-    before, after = (
-        _near(expected.place, min(_FAR * spread, _FARTHEST), half),
-        _near(expected.place + motion, search, half),
-    )
-    ways = [np.arange(now[0] - then[-1], now[-1] - then[0] + 1) for then, now in zip(before, after, strict=True)]
-    began = _gaussian(before, expected.place, spread**2) - _cut(fits, before)
-    went = _gaussian(ways, motion, variance) + _cut(np.pad(drift.still, 2 * half, constant_values=-np.inf), ways)
+    spread = max(DOUBT * drift.spread, _LEAST)
+    before = x0, y0 = [near(place, min(_FAR * spread, _FARTHEST), half) for place in expected.place.tolist()]
+    after = x1, y1 = [near(place, search, half) for place in (expected.place + motion).tolist()]
+    # displacements from each of the first places to each of the others, which may be more than the map has
+    ways = [range(to.start - of.stop + 1, to.stop - of.start) for of, to in zip(before, after, strict=True)]
+    far = max(half, *(max(-way.start, way.stop - 1) for way in ways))
+    x, y = (slice(way.start + far, way.stop + far) for way in ways)
+    still = np.pad(drift.still, far - half, constant_values=-np.inf)
+    steps = np.arange(-far, far + 1)
+    own = np.arange(-half, half + 1)
+    began = _gaussian(own[x0], own[y0], expected.place, spread**2) - fits[y0, x0]
+    went = _gaussian(steps[x], steps[y], motion, variance) + still[y, x]
     with np.errstate(divide="ignore"):  # places that nothing leads to
-        odds = np.log(_summed(_odds(went), _odds(began))) + _cut(fits, after)
-    share = _odds(odds)
+        share = _odds(np.log(_summed(_odds(went), _odds(began))) + fits[y1, x1])
     share /= share.sum()
-    (x, y), (of_x, of_y) = after, (share.sum(0), share.sum(1))
-    place = np.array([of_x @ x, of_y @ y])
-    variance = float(of_x @ x**2 + of_y @ y**2 - place @ place) / 2
-    return place, max(variance, 1e-6) ** 0.5
-
-
-def _near(place: NDArray[np.float64], reach: float, half: int) -> list[NDArray[np.int64]]:
-    """The displacements along x and along y that are no further than `reach` from a place, of those in a map."""
-    middles = place.clip(-half, half).tolist()
-    return [np.arange(max(ceil(m - reach), -half), min(floor(m + reach), half) + 1) for m in middles]
-
-
-def _cut(map_: NDArray[np.float64], displacements: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """A map, displacement 0 in its middle, at consecutive displacements."""
-    x, y = (slice(some[0] + len(map_) // 2, some[-1] + len(map_) // 2 + 1) for some in displacements)
-    return map_[y, x]
+    of_x, of_y = share.sum(0), share.sum(1)
+    place = np.array([of_x @ own[x1], of_y @ own[y1]])
+    left = float(of_x @ own[x1] ** 2 + of_y @ own[y1] ** 2 - place @ place) / 2
+    return place, max(left, 1e-6) ** 0.5
 
 
 def _gaussian(
-    displacements: list[NDArray[np.int64]], middle: NDArray[np.float64], variance: float
+    x: NDArray[np.int64], y: NDArray[np.int64], middle: NDArray[np.float64], variance: float
 ) -> NDArray[np.float64]:
-    x, y = (-((some - m) ** 2) / (2 * variance) for some, m in zip(displacements, middle, strict=True))
-    return x + y[:, None]
+    """Log-odds of displacements in rows and columns."""
+    away = (x - middle[0]) ** 2 + ((y - middle[1]) ** 2)[:, None]
+    return -away / (2 * variance)
 
 
 def _odds(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_drift import DOUBT, Drift
+from spikebridge.networks.sensing_drift import Drift
 from spikebridge.networks.sensing_head import ChangeHead, cell_places, cut_out
 from spikebridge.networks.sensing_motion import Expected, Start, numbers
 from spikebridge.networks.sensing_pathways import WhatPathway, WherePathway, log_intensity
@@ -179,7 +179,7 @@ class FoldedSensing(nn.Module):
             start: what is expected of the new one; its spread is that of the place.
         """
         place, motion, spread = numbers(start)
-        drift = Drift(DOUBT * spread, self.head.still(state.opened.lacking))
+        drift = Drift(spread, self.head.still(state.opened.lacking))
         return self._new(state.opened, Expected(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
 
     def forward(

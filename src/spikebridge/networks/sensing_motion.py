@@ -6,6 +6,7 @@ was wrong; by how much they do says how far to trust them, and how to mend the s
 All places are displacements `(x, y)` from the target's middle in the frame, in pixels.
 """
 
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,22 @@ def numbers(start: Start) -> Expected:
     """
     place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
     return Expected(place, motion, float(start.spread))
+
+
+def near(place: float, reach: float, half: int) -> slice:
+    """Which pixels along an axis of a map of displacements are no further than `reach` from a place.
+
+    Args:
+        place: the map's edge, if it is beyond [px].
+        reach: 1 px or more [px].
+        half: the map has displacements from `-half` to `half`.
+
+    Example:
+        >>> near(0.4, 2.0, half=8), near(9.5, 2.0, half=8)  # -1 to 2, and 6 to 8
+        (slice(7, 11, None), slice(14, 17, None))
+    """
+    place = min(max(place, -half), half)
+    return slice(max(ceil(place - reach), -half) + half, min(floor(place + reach), half) + half + 1)
 
 
 class Trust(nn.Module):

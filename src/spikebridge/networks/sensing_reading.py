@@ -1,6 +1,6 @@
 """The change head and the prior, ready to answer at one sample: only what the search needs is worked out."""
 
-from math import ceil, exp, floor, inf, log
+from math import exp, inf, log
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikebridge.networks.sensing_drift import Drift, place_with_drift
 from spikebridge.networks.sensing_head import ChangeHead, between_cells
-from spikebridge.networks.sensing_motion import WIDER, Expected, Trust, VelocityPrior
+from spikebridge.networks.sensing_motion import WIDER, Expected, Trust, VelocityPrior, near
 
 
 class ReadyTrust:
@@ -75,7 +75,8 @@ class ReadyHead:
         self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
         num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
         self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
-        steps = np.arange(num_pixels, dtype=np.float64) - num_pixels // 2
+        self.half = num_pixels // 2
+        steps = np.arange(num_pixels, dtype=np.float64) - self.half
         self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
         # of its variance: at the beginning, and what it has grown by at age 1
         logs = () if prior is None else (prior.log_start, prior.log_growth)
@@ -116,16 +117,16 @@ class ReadyHead:
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
             search *= WIDER
-        (left, right), (top, bottom) = (self._window(float(place), search) for place in middle)
+        columns, rows = (near(place, search, self.half) for place in middle.tolist())
         # a constant counts for nothing, so the place that was never left need not have 0
         score = self.scale * (self._cells(seen) + self.g * lacking)
-        odds = self.between[top:bottom] @ score @ self.between[left:right].T
+        odds = self.between[rows] @ score @ self.between[columns].T
         if self.prior is not None:
             away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
-            odds -= away[top:bottom, :1] + away[left:right, 1]
+            odds -= away[rows, :1] + away[columns, 1]
         share = np.exp(odds - odds.max())
         # rows for 1, y, y^2 and columns for 1, x, x^2
-        moments = self.powers[:, top:bottom] @ share @ self.powers[:, left:right].T
+        moments = self.powers[:, rows] @ share @ self.powers[:, columns].T
         x, y, second = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
         x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
         variance = (second - x * x - y * y) / 2
@@ -151,9 +152,3 @@ class ReadyHead:
         number = 2 * self.reach + 1
         rows = torch.fft.ifft(spectrum, dim=-2)[:number]
         return torch.fft.irfft(rows, spectrum.shape[-2])[:, :number].double().numpy()
-
-    def _window(self, middle: float, search: float) -> tuple[int, int]:
-        """First and last but one index of the pixels that are no further than `search` from a place."""
-        half = self.powers.shape[1] // 2
-        middle = min(max(middle, -half), half)
-        return max(ceil(middle - search), -half) + half, min(floor(middle + search), half) + half + 1

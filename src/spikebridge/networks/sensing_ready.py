@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_drift import DOUBT, Drift, place_with_drift
+from spikebridge.networks.sensing_drift import Drift, place_with_drift
 from spikebridge.networks.sensing_folded import FoldedSensing, is_foldable
 from spikebridge.networks.sensing_head import ChangeHead
 from spikebridge.networks.sensing_looking import ReadyFinder
@@ -22,15 +22,11 @@ from spikebridge.networks.sensing_motion import Start, numbers
 
 
 class PlainState(NamedTuple):
-    """What opens a stream until it has begun, what was expected, and the network's own state.
-
-    Where the head is the change head also what it says of its frame's target when nothing has changed; and the drift.
-    """
+    """What opens a stream, what was expected, the network's own state once it has begun, and the drift."""
 
     opening: dict[str, Tensor]
     start: Start
     network: NetworkState | None
-    still: Float[np.ndarray, "D D"] | None
     drift: Drift | None = None
 
 
@@ -64,18 +60,15 @@ class PlainSensing(nn.Module):
         """See `FoldedSensing.open`."""
         if start is None:
             start = self.sensing.begin(frame, box, before, motion)
-        still, head = None, self.sensing.parts["head"]
-        if isinstance(head, ChangeHead):
-            still = _map(head(self.sensing.cut(self.sensing.parts["what"](frame), box)))
-        return start, PlainState({"frames": frame[None], "boxes": box[None]}, start, None, still)
+        return start, PlainState({"frames": frame[None], "boxes": box[None]}, start, None)
 
     @torch.no_grad()
     def renewed(self, state: PlainState, start: Start) -> PlainState:
         """See `FoldedSensing.renewed`."""
         network = None if state.network is None else self.sensing.renewed(state.network)
-        drift = None
-        if state.still is not None:
-            drift = Drift(DOUBT * float(start.spread), state.still)
+        drift, head = None, self.sensing.parts["head"]
+        if isinstance(head, ChangeHead):
+            drift = Drift(float(start.spread), self._still(head, state))
             start = start._replace(spread=torch.zeros_like(start.spread))
         return state._replace(start=start, network=network, drift=drift)
 
@@ -84,8 +77,7 @@ class PlainSensing(nn.Module):
         self, events: Float[Tensor, "1 2 H W"], state: PlainState, age: float
     ) -> tuple[Float[np.ndarray, "2"], float, PlainState]:
         """See `FoldedSensing.forward`."""
-        response, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
-        later = state._replace(opening={}, network=network)
+        response, later = self._respond(events, state)
         ages = torch.tensor([age], dtype=events.dtype)
         if state.drift is None:
             place, spread = self.sensing.locate(response[-1], ages, state.start)
@@ -98,8 +90,19 @@ class PlainSensing(nn.Module):
     @torch.no_grad()
     def take_in(self, events: Float[Tensor, "1 2 H W"], state: PlainState) -> PlainState:
         """A bin that needs no answer."""
-        _, network = self.sensing.respond({**state.opening, "events": events[None]}, state.network)
-        return state._replace(opening={}, network=network)
+        return self._respond(events, state)[1]
+
+    def _respond(self, events: Tensor, state: PlainState) -> tuple[Tensor, PlainState]:
+        opening = state.opening if state.network is None else {}
+        response, network = self.sensing.respond({**opening, "events": events[None]}, state.network)
+        return response, state._replace(network=network)
+
+    def _still(self, head: ChangeHead, state: PlainState) -> Float[np.ndarray, "D D"]:
+        """What the head says of the target when nothing has changed."""
+        if state.drift is not None:
+            return state.drift.still
+        features = self.sensing.parts["what"](state.opening["frames"][0])
+        return _map(head(self.sensing.cut(features, state.opening["boxes"][0])))
 
 
 def _map(response: Float[Tensor, "1 D D"]) -> Float[np.ndarray, "D D"]:
