@@ -60,6 +60,12 @@ def made(tmp_path_factory):
     return write_recording(tmp_path_factory.mktemp("made") / "walk")
 
 
+@pytest.fixture
+def copy(made, tmp_path):
+    """The same to be changed."""
+    return shutil.copytree(made, tmp_path / "walk")
+
+
 @pytest.mark.parametrize(("event_offset", "box_offset"), [(-3, -5), (0, 0), (4, -2), (-7, 3)])
 def test_offsets_are_found_whatever_they_are(tmp_path, event_offset, box_offset):
     """A recording is put on the clock so that box and events of a bin are those of the same time."""
@@ -146,22 +152,18 @@ def test_boxes_of_a_target_that_stands_still_ask_for_the_offset():
         estimate_box_offset(np.ones((120, 4)), np.ones((20, 4)), 6)
 
 
-def test_a_recording_without_boxes_of_the_frames_asks_for_the_offset(made, tmp_path):
-    folder = tmp_path / "walk"
-    shutil.copytree(made, folder)
-    (folder / "groundtruth_rect40.txt").unlink()
+def test_a_recording_without_boxes_of_the_frames_asks_for_the_offset(copy):
+    (copy / "groundtruth_rect40.txt").unlink()
     with pytest.raises(DataError, match=r"expected groundtruth_rect40\.txt, .* Give box_offset"):
-        load_fe240hz(folder)
-    assert load_fe240hz(folder, box_offset=-5).frame_boxes[1] == pytest.approx(np.array(truth(RATIO)))
+        load_fe240hz(copy)
+    assert load_fe240hz(copy, box_offset=-5).frame_boxes[1] == pytest.approx(np.array(truth(RATIO)))
 
 
-def test_frames_of_another_size_than_the_events_are_refused(made, tmp_path):
-    folder = tmp_path / "walk"
-    shutil.copytree(made, folder)
-    for path in (folder / "img").iterdir():
+def test_frames_of_another_size_than_the_events_are_refused(copy):
+    for path in (copy / "img").iterdir():
         Image.fromarray(np.zeros((24, 32), np.uint8)).save(path)
     with pytest.raises(DataError, match="frames are 32 x 24 pixels and events 64 x 48; resize or crop"):
-        load_fe240hz(folder)
+        load_fe240hz(copy)
 
 
 GOOD = {"bin": [0, 1], "x": [0, 1], "y": [0, 1], "p": [True, False], "shape": [1, 6, 2, 2]}
@@ -239,27 +241,23 @@ def test_events_are_read_in_little_more_memory_than_they_take(tmp_path):
     assert peak < 14 * num_events
 
 
-def test_a_missing_image_is_told_because_all_later_ones_would_be_early(made, tmp_path):
+def test_a_missing_image_is_told_because_all_later_ones_would_be_early(copy):
     """Offsets are then estimated all the same, and every figure would be of frames beside the wrong events."""
-    folder = tmp_path / "walk"
-    shutil.copytree(made, folder)
-    (folder / "img" / "00001.png").unlink()
+    (copy / "img" / "00001.png").unlink()
     with pytest.warns(UserWarning, match=r"a frame for every 6 of 180 bins, but got 29 frames.*give event_offset"):
-        load_fe240hz(folder)
-    (folder / "img" / "00012.png").unlink()
+        load_fe240hz(copy)
+    (copy / "img" / "00012.png").unlink()
     with pytest.raises(DataError, match=r"00013\.png: expected an image of number 12 after 00011\.png; is one missing"):
-        load_fe240hz(folder)
+        load_fe240hz(copy)
 
 
-def test_a_recording_without_any_file_of_boxes_is_unlabelled(made, tmp_path):
+def test_a_recording_without_any_file_of_boxes_is_unlabelled(copy, made):
     """It can be followed from a first box that somebody says."""
-    folder = tmp_path / "walk"
-    shutil.copytree(made, folder)
-    (folder / "groundtruth_rect.txt").unlink()
+    (copy / "groundtruth_rect.txt").unlink()
     with pytest.raises(DataError, match=r"groundtruth_rect\.txt: expected a text file of boxes"):
-        load_fe240hz(folder)
-    (folder / "groundtruth_rect40.txt").unlink()
-    recording = load_fe240hz(folder)
+        load_fe240hz(copy)
+    (copy / "groundtruth_rect40.txt").unlink()
+    recording = load_fe240hz(copy)
     assert np.isnan(recording.boxes).all() and np.isnan(recording.frame_boxes).all()
     assert recording.frame_bins.tolist() == load_fe240hz(made).frame_bins.tolist()
     assert recording.first_box(np.array([8.0, 25, 13, 11]))[0] == 0
