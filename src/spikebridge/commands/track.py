@@ -57,7 +57,11 @@ class Track(Command):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             recording = load_recording(
-                folder, None, tracker.sensing.dt, self.event_offset, self.box_offset, self.repair
+                folder,
+                dt=tracker.sensing.dt,
+                event_offset=self.event_offset,
+                box_offset=self.box_offset,
+                repair=self.repair,
             )
         told = [str(one.message) for one in caught]
         with telling(recording.num_bins, self.quiet) as tell:

@@ -252,9 +252,11 @@ def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
 
 def check_overlap(folder: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
     """A silent camera is valid; one that saw another time than the frames is a mistake."""
+    if not len(event_times):
+        return
     # one frame lasts as long as the events after it do
-    ends = event_times[-1:] if len(frame_times) == 1 else frame_times[-1:]
-    if len(event_times) and (event_times[-1] < frame_times[0] or event_times[0] > ends[0]):
+    last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
+    if event_times[-1] < frame_times[0] or event_times[0] > last:
         raise DataError(
             f"{folder}: expected frames and events of one time, but frames are from {frame_times[0]} to "
             f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
