@@ -66,6 +66,18 @@ def test_the_fold_says_what_the_network_says_where_nothing_is_near_the_edge(form
     assert np.ptp(expected[:, 0]) > 0.01  # the events move it
 
 
+def test_a_start_that_is_known_already_counts_as_in_the_network_also_without_a_prior() -> None:
+    sensing = trained(prior=False)
+    frame, _, box, _, events = frames_and_events(8)
+    said = []
+    for network in (FoldedSensing(sensing, SIDE), PlainSensing(sensing)):
+        with torch.no_grad():
+            _, state = network.open(frame, box, start=BELIEVED._replace(motion=torch.tensor([[5.0, -3.0]])))
+            place, spread, _ = network(events[0], state, 1.0)
+        said.append([*place, spread])
+    np.testing.assert_allclose(*said, atol=2e-3)
+
+
 def test_events_at_the_edge_make_a_small_difference() -> None:
     sensing = trained()
     _, said = answers(FoldedSensing(sensing, SIDE))

@@ -184,10 +184,10 @@ class Sensing(HybridNetwork):
             age: time since the frame, in parts of the time between the last two frames.
             start: of `begin`.
         """
+        predicted = start.motion * age[:, None]
         if self.prior is None:
-            place, spread = expected_place(response, torch.zeros_like(start.motion), self.search)
+            place, spread = expected_place(response, predicted, self.search)
         else:
-            predicted = start.motion * age[:, None]
             odds = response + self.prior(predicted, age, start.spread, response.shape[-1])
             search = self.search * torch.where(start.spread.isinf(), WIDER, 1.0)
             place, spread = expected_place(odds, predicted, search)
