@@ -42,6 +42,12 @@ def test_the_first_box_must_be_told(tracker):
 
 
 @pytest.mark.parametrize("tracker", EVERY_TRACKER, ids=lambda tracker: type(tracker).__name__)
+def test_a_box_that_cannot_be_meant_is_refused(tracker):
+    with pytest.raises(DataError, match="a size above 0 px"):
+        tracker.step(told(np.nan), None)
+
+
+@pytest.mark.parametrize("tracker", EVERY_TRACKER, ids=lambda tracker: type(tracker).__name__)
 def test_the_state_that_was_given_is_left_as_it_was(tracker):
     _, state = tracker.step(told(3), None)
     _, state = tracker.step(told(5), state)

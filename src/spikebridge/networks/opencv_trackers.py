@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.networks.sensing_boxes import told_box
 
 OpenCVKind = Literal["kcf", "csrt"]
 
@@ -64,7 +65,7 @@ class OpenCVTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box.
+            DataError: the first step has no frame or no box, or a told box cannot be meant.
         """
         if "frame" not in inputs:
             if state is None or "box" in inputs:
@@ -72,7 +73,7 @@ class OpenCVTracker:
             return state.box, state
         picture = self._picture(inputs["frame"])
         if "box" in inputs:
-            state = self._begun(picture, np.asarray(inputs["box"], dtype=np.float64))
+            state = self._begun(picture, told_box(inputs["box"]))
         elif state is None:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         else:

@@ -2,6 +2,9 @@
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
+
+from spikebridge.errors import DataError
 
 Box = Float[np.ndarray, "4"]
 
@@ -18,6 +21,25 @@ def middle_of(box: Box) -> Float[np.ndarray, "2"]:
     """
     middle: Float[np.ndarray, "2"] = box[:2] + box[2:] / 2
     return middle
+
+
+def told_box(box: ArrayLike) -> Box:
+    """A box that a tracker is told, in numbers of its own.
+
+    Args:
+        box: `(x, y, w, h)` [px].
+
+    Raises:
+        DataError: it has no size, or no place.
+
+    Example:
+        >>> told_box([10, 20, 4, 6]).tolist()
+        [10.0, 20.0, 4.0, 6.0]
+    """
+    told = np.array(box, dtype=np.float64)
+    if told.shape != (4,) or not np.isfinite(told).all() or not (told[2:] > 0).all():
+        raise DataError(f"a told box needs four numbers x, y, w, h, and a size above 0 px, but got {told.tolist()}.")
+    return told
 
 
 def placed(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing_boxes import middle_of, moved
+from spikebridge.networks.sensing_boxes import middle_of, moved, told_box
 
 # where the fit of the noise looks, around the best so far
 _AROUND = np.linspace(-1, 1, 5)
@@ -50,10 +50,10 @@ class Hold:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told.
+            DataError: no box was ever told, or one that cannot be meant.
         """
         if "box" in inputs:
-            state = HoldState(np.asarray(inputs["box"], dtype=np.float64))
+            state = HoldState(told_box(inputs["box"]))
         if state is None:
             raise _untold()
         return state.box, state
@@ -76,11 +76,11 @@ class BoxTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told.
+            DataError: no box was ever told, or one that cannot be meant.
         """
         left = inputs["elapsed"]
         if "box" in inputs:
-            box, left = np.asarray(inputs["box"], dtype=np.float64), _age(inputs)
+            box, left = told_box(inputs["box"]), _age(inputs)
             if state is None:
                 state = self._started(box)
             else:
