@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spikebridge.analysis.tracking_protocols import between_frames, chained
 from spikebridge.data.event_bins import BinEvents
@@ -17,6 +18,7 @@ from spikebridge.networks.event_tracker import EventTracker
 from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_pathways import WherePathway
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, fit_kalman, fit_kalman_to
 
@@ -79,6 +81,25 @@ def test_events_alone_follow_a_target_that_moves():
     assert found < 0.8 * held
 
 
+def test_events_alone_are_followed_by_an_snn_of_any_stride():
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    sensing = Sensing(dt=1 / 240, size="resnet", num_features=32, reach=4).eval()
+
+    class Coarse(WherePathway):
+        """The small pathway, four by four cells at once."""
+
+        def forward(self, x, state=None, **modulation):
+            y, state = super().forward(x, state)
+            return F.avg_pool2d(y.flatten(0, 1), 4).unflatten(0, y.shape[:2]), state
+
+    sensing.parts["where"] = Coarse(32, dt=1 / 240).eval()
+    found, held = (
+        between_frames(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), Hold())
+    )
+    assert found < 0.6 * held
+
+
 def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=48)
     quiet = without_events(recording)
@@ -94,6 +115,7 @@ def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
         _, state = tracker.step(recording.inputs(b, b + 1), state)
         crops.add(state.crop)
         assert np.abs(state.box[:2] - state.crop_box[:2]).max() <= 4.0
+    assert len(crops) > 1
     assert all(crop[2:] == (16, 16) for crop in crops)
 
 
@@ -104,8 +126,15 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
             tracker.step(step, None)
     with pytest.raises(ConfigError, match="needs a network with an SNN"):
         EventTracker(Sensing(dt=1 / 240, unit="none"))
-    with pytest.raises(ConfigError, match="even crop of 16 px or more"):
+    with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 15"):
         EventTracker(seeing.sensing, crop=15)
+    with pytest.raises(ConfigError, match="a search of 1 px or more"):
+        EventTracker(seeing.sensing, crop=48, search=0.0)
+    with pytest.raises(ConfigError, match="eval mode"):
+        EventTracker(Sensing(dt=1 / 240)).step(step | {"box": recording.frame_boxes[0]}, None)
+    _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    with pytest.raises(DataError, match="a box is told with the frame"):
+        FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
 
 
 @pytest.mark.parametrize("kind", ["kcf", "csrt"])

@@ -16,10 +16,11 @@ from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import crop_around
+from spikebridge.networks.sensing_boxes import told_box
+from spikebridge.networks.sensing_crops import check_crop, crop_around
 from spikebridge.networks.sensing_head import ChangeHead, Template
 from spikebridge.networks.sensing_motion import expected_place
-from spikebridge.networks.sensing_pathways import STRIDE
+from spikebridge.networks.sensing_ready import check_ready
 
 _EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
 
@@ -49,7 +50,7 @@ class EventTracker:
 
     Args:
         sensing: the network, in eval mode, with an SNN.
-        crop: side of the square that it sees around the target [px].
+        crop: side of the square that it sees around the target, a multiple of the network's stride [px].
         search: how far the target is looked for from its last place, along each axis [px].
         sharpness: the softmax over places is taken of the normalised correlation times this.
 
@@ -68,14 +69,15 @@ class EventTracker:
     def __init__(self, sensing: Sensing, crop: int = 96, search: float = 4.0, sharpness: float = 40.0) -> None:
         if "where" not in sensing.parts:
             raise ConfigError("a tracker of events needs a network with an SNN, but its hybrid unit is `none`.")
-        if crop < 16 or crop % 2 or not search >= 1 or not sharpness > 0:
+        check_crop(crop, sensing.stride)
+        if not search >= 1 or not sharpness > 0:
             raise ConfigError(
-                "a tracker of events needs an even crop of 16 px or more, a search of 1 px or more and a sharpness "
-                f"above 0, but got {crop}, {search} and {sharpness}."
+                "a tracker of events needs a search of 1 px or more and a sharpness above 0, but got "
+                f"{search} and {sharpness}."
             )
-        self.where = sensing.parts["where"]
-        self.cut = Template()
-        self.correlate = ChangeHead(reach=crop // (2 * STRIDE))
+        self.sensing = sensing
+        self.cut = Template(stride=sensing.stride)
+        self.correlate = ChangeHead(crop // (2 * sensing.stride), sensing.stride)
         with torch.no_grad():
             self.correlate.g.zero_()  # what the template would take away where it was does not count
             self.correlate.log_scale.zero_()
@@ -94,12 +96,14 @@ class EventTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told.
+            DataError: no box was ever told, or one that cannot be meant.
+            ConfigError: the network is not one that can be stepped (`check_ready`).
         """
+        if state is None:
+            check_ready(self.sensing)
         if "box" in inputs:
-            box = np.asarray(inputs["box"], dtype=np.float64)
             # what the target looks like is remembered, where it is is new
-            state = self._begun(box, state)
+            state = self._begun(told_box(inputs["box"]), state)
         elif state is None:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         with torch.no_grad():
@@ -114,7 +118,7 @@ class EventTracker:
         return EventState(box, crop, box, None, *known)
 
     def _seen(self, events: BinEvents, state: EventState) -> EventState:
-        features, network = self.where(crop_events(events, state.crop)[None, None], state.network)
+        features, network = self.sensing.parts["where"](crop_events(events, state.crop)[None, None], state.network)
         state = state._replace(network=network)
         if not len(events.x):
             return state

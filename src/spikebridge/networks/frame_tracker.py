@@ -70,9 +70,9 @@ class FrameTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box.
+            DataError: the first step has no frame or no box, or a box comes without its frame or cannot be meant.
         """
-        if "frame" not in inputs and state is not None:
+        if state is not None and not {"frame", "box"} & inputs.keys():
             box, between = self.between.step(inputs, state.between)
             return box, state._replace(box=box, between=between, age=state.age + inputs["elapsed"])
         # the ANN looks where the target is expected, and time went by although it saw no events
@@ -80,4 +80,4 @@ class FrameTracker:
         found = self.tracker.settled(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
         told: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
         box, between = self.between.step(told, state.between if state is not None else None)
-        return box, FrameState(box, found, between, inputs["frame_age"])
+        return box, FrameState(box, found, between, found.age)

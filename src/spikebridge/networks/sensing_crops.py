@@ -46,6 +46,23 @@ AXES = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths"
 """Along which the samples lie in each part."""
 
 
+def check_crop(size: int, stride: int) -> None:
+    """Refuses crops that the cells of a network do not fill: then the middle of a crop is not that of its cells.
+
+    Args:
+        size: side of the square [px].
+        stride: side of a cell [px].
+
+    Raises:
+        ConfigError: it is small, or has a part of a cell.
+
+    Example:
+        >>> check_crop(96, stride=8)
+    """
+    if size < 16 or size % stride:
+        raise ConfigError(f"a crop needs a side of 16 px or more, a multiple of {stride}, but got {size}")
+
+
 def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.ndarray, "4"]]:
     """A square of whole pixels around the middle of a box, and the box as seen from the square's middle.
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_drift import Drift, place_with_drift
@@ -116,13 +117,40 @@ class Ready(NamedTuple):
     finder: ReadyFinder | None
 
 
+def check_ready(sensing: Sensing) -> None:
+    """Refuses a network that a tracker cannot step.
+
+    Args:
+        sensing: the network.
+
+    Raises:
+        ConfigError: it is in training mode, where one batch changes the next, or its weights are of another type or on
+            another device than frames and events.
+
+    Example:
+        >>> check_ready(Sensing(dt=1 / 240).eval())
+    """
+    if sensing.training:
+        raise ConfigError("a tracker needs its network in eval mode; call .eval()")
+    for name, x in sensing.state_dict().items():
+        if x.is_floating_point() and (x.dtype != torch.float32 or x.device.type != "cpu"):
+            raise ConfigError(
+                f"a tracker's frames and events are torch.float32 on cpu, but {name} of its network is {x.dtype} on "
+                f"{x.device}; call .float().cpu()"
+            )
+
+
 def made_ready(sensing: Sensing, crop: int) -> Ready:
     """The network as a tracker runs it.
 
     Args:
         sensing: in eval mode; its weights are read now.
         crop: side of the square that it sees [px].
+
+    Raises:
+        ConfigError: see `check_ready`.
     """
+    check_ready(sensing)
     network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(sensing)
     return Ready(network, None if sensing.finder is None else ReadyFinder(sensing.finder))
 
