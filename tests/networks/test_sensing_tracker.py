@@ -368,12 +368,54 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
     tracker = SensingTracker(Sensing(dt=DT), crop=48)
     with pytest.raises(ConfigError, match="eval mode"):
         tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
-    with pytest.raises(ConfigError, match="even number"):
+    with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 47"):
         SensingTracker(Sensing(dt=DT), crop=47)
+    with pytest.raises(ConfigError, match="a multiple of 8, but got 100"):
+        SensingTracker(Sensing(dt=DT, size="resnet", num_features=16), crop=100)
     with pytest.raises(ConfigError, match="from 0 to 1"):
         SensingTracker(Sensing(dt=DT), recall=2.0)
     with pytest.raises(ConfigError, match="longer than 0"):
         SensingTracker(Sensing(dt=DT), longest=0.0)
+
+
+@pytest.mark.parametrize("unit", ["learned", "none"])
+def test_weights_of_another_type_are_named(recording: Recording, unit: Any) -> None:
+    tracker = SensingTracker(Sensing(dt=DT, unit=unit).eval().double(), crop=48)
+    with pytest.raises(
+        ConfigError, match=r"frames and events are torch.float32 on cpu, but parts\.what.* torch.float64"
+    ):
+        tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+
+
+def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) -> None:
+    torch.manual_seed(0)
+    sensing = Sensing(dt=DT, num_features=4, reach=16).eval()
+    samples = cut_samples(recording, range(1, 2), 32)
+    with torch.no_grad():
+        start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
+        places, _ = sensing.follow(samples.frames, samples.events, samples.boxes, start)
+    said = between_frames(recording, SensingTracker(sensing, crop=32), range(1, 2)).boxes
+    middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
+    # the crop cuts off some of what the fold knows
+    np.testing.assert_allclose(said[:, :2] + said[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
+
+
+@pytest.mark.parametrize("older", [0.0, 0.001])
+@pytest.mark.parametrize("recall", [0.5, 1.0])
+def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
+    recording: Recording, tracker: SensingTracker, older: float, recall: float
+) -> None:
+    watcher, told = copy(tracker), {"box": recording.frame_boxes[0]}
+    watcher.recall = recall
+    _, state = watcher.step({**recording.inputs(0, 1), **told}, None)
+    events = recording.inputs(1, 2)
+    again = Inputs(**events, frame=recording.frames[3], frame_age=state.age + DT + older)
+    box, known = watcher.step(again, state)
+    np.testing.assert_array_equal(box, watcher.step(events, state)[0])
+    assert known.age == pytest.approx(2 * DT)
+    assert known.doubt is None
+    with pytest.raises(DataError, match="no later one"):
+        watcher.step({**again, **told}, state)
 
 
 def test_a_new_stream_knows_weights_that_have_changed(recording: Recording) -> None:

@@ -131,8 +131,8 @@ class FoldedSensing(nn.Module):
         self.trust = None if sensing.trust is None else ReadyTrust(sensing.trust)
         self.requires_grad_(False)
         self.search, self.stride = sensing.search, sensing.stride
-        # as in the head, so that nothing comes in again from the other side
-        self.side = -(-crop // sensing.stride) + head.reach
+        # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
+        self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
         self.head = ReadyHead(head, sensing.prior)
         self.back = None if sensing.back is None else ReadyHead(sensing.back)
         weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()

@@ -27,17 +27,18 @@ from spikebridge.data.event_bins import BinEvents, crop_events
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed
-from spikebridge.networks.sensing_crops import crop_around, crop_frame
+from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed, told_box
+from spikebridge.networks.sensing_crops import check_crop, crop_around, crop_frame
 from spikebridge.networks.sensing_folded import FoldedSensing
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
-from spikebridge.networks.sensing_motion import Start
-from spikebridge.networks.sensing_ready import KeptReady, PlainSensing
+from spikebridge.networks.sensing_motion import Start, numbers
+from spikebridge.networks.sensing_ready import KeptReady, PlainSensing, check_ready
 from spikebridge.networks.sensing_room import Room, new_room
 from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, TrackingState, confidence
 
 _BESIDE = 0.125  # of its size beside the place where it was thought to be, a target has to be cut out again
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
+_SAME_TIME = 1e-6  # seconds; times of cameras are whole microseconds
 _MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
 
 
@@ -46,7 +47,7 @@ class SensingTracker:
 
     Args:
         sensing: the network, in eval mode.
-        crop: side of the square that it sees around the target [px].
+        crop: side of the square that it sees around the target, a multiple of the network's stride [px].
         renewal: share of the newest template beside that of the told frame.
         recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box, if
             the last frame was `longest` ago; the longer ago, the less is left of the own answer.
@@ -80,12 +81,13 @@ class SensingTracker:
         longest: float = 0.025,
         at_once: bool = False,
     ) -> None:
-        if crop < 16 or crop % 2:
-            raise ConfigError(f"a tracker needs a crop of an even number of pixels, 16 or more, but got {crop}")
+        check_crop(crop, sensing.stride)
         shares = {"renewal": renewal, "recall": recall, "sure": sure, "doubtful": doubtful, "convinced": convinced}
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is a number from 0 to 1, but got {value}")
+        if not longest > 0:
+            raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
         self.sensing = sensing
         self._ready = KeptReady()
         self.crop = crop
@@ -95,8 +97,6 @@ class SensingTracker:
         self.doubtful = doubtful
         self.convinced = convinced
         self.hold_size = hold_size
-        if not longest > 0:
-            raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
         self.longest = longest
         self.at_once = at_once
 
@@ -104,24 +104,26 @@ class SensingTracker:
         """Where the target is at the end of this step.
 
         Args:
-            inputs: with a `frame` and its `box` at the first step.
+            inputs: with a `frame` and its `box` at the first step; a frame that is not later than the last one shows
+                nothing new, and is not looked at.
             state: what is known; None at first.
 
         Returns:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, or a box comes without its frame.
-            ConfigError: the network is in training mode, where one batch changes the next.
+            DataError: the first step has no frame or no box, or a box comes without its frame or cannot be meant.
+            ConfigError: the network cannot be stepped (`check_ready`).
         """
-        if self.sensing.training:
-            raise ConfigError("a tracker needs its network in eval mode; call .eval()")
-        if "box" in inputs and "frame" not in inputs:
-            raise DataError("a box is told with the frame that it is in, but this step has no frame.")
+        if self.sensing.training:  # else it is checked once, where it is made ready
+            check_ready(self.sensing)
+        sees = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
+        if "box" in inputs and not sees:
+            raise DataError("a box is told with the frame that it is in, but this step has no frame, or no later one.")
         with torch.inference_mode():
             if state is not None:
                 state = self.settled(state)
-            if "frame" in inputs:
+            if sees:
                 state = self._follow(inputs["events"], inputs["frame_age"], self._begin(inputs, state))
             elif state is not None:
                 state = self._follow(inputs["events"], inputs["elapsed"], state)
@@ -134,13 +136,12 @@ class SensingTracker:
     def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
         """A frame has come: a new crop, and a new stream."""
         ready = self._ready(self.sensing, self.crop) if last is None else last.ready
-        before = inputs["elapsed"] - inputs["frame_age"]  # from the last step to the frame
-        period = self.sensing.dt if last is None else last.age + before
+        period = self.sensing.dt if last is None else _period(inputs, last)
         frame, doubt = inputs["frame"], None
         if told := "box" in inputs:
-            sighting = _told(ready.finder, frame, np.asarray(inputs["box"], dtype=np.float64))
+            sighting = _told(ready.finder, frame, told_box(inputs["box"]))
         elif last is not None:
-            sighting = last.sighting._replace(box=self._believed(frame, last, before))
+            sighting = last.sighting._replace(box=self._believed(frame, last, inputs["elapsed"] - inputs["frame_age"]))
             stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
             doubt = Doubt(sighting.box, last.frame, stirred, period)
         else:
@@ -151,24 +152,22 @@ class SensingTracker:
         if last is None:
             start, network = ready.network.open(picture, boxes)
         elif period < 1.5 * self.longest:
-            earlier = crop_frame(last.frame, crop)[None]
-            start, network = ready.network.open(
-                picture, boxes, earlier, _row(middle_of(box) - middle_of(last.frame_box))
-            )
+            earlier, way = crop_frame(last.frame, crop)[None], _row(middle_of(box) - middle_of(last.frame_box))
+            start, network = ready.network.open(picture, boxes, earlier, way)
         else:
             # pictures so far apart tell nothing of the way, and a velocity so old is known the less
             ago, period = period / self.longest, self.longest
             way = _row((middle_of(box) - middle_of(last.frame_box)) / ago)
             start = Start(torch.zeros_like(way), way, torch.full((1,), _WANDERS * (ago - 1) ** 0.5))
             _, network = ready.network.open(picture, boxes, start=start)
-        mended = box if told else moved(box, _numbers(start.place))
+        mended = box if told else moved(box, numbers(start).place)
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
         room = _room(ready.finder, frame, box, last)
         return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, room, ready, network, doubt)
 
     def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
         """Where the target is in a new frame by the last answer, moved on to the frame's time."""
-        motion = _numbers(last.stream.start.motion)
+        motion = numbers(last.stream.start).motion
         return kept_on(frame, moved(last.box, motion * (seconds / last.stream.period)))
 
     def settled(self, state: TrackingState) -> TrackingState:
@@ -197,7 +196,7 @@ class SensingTracker:
         way = middle_of(seen) - middle_of(box)
         here, mended = (placed(middle_of(one) + way, seen[2:]) for one in (state.box, state.frame_box))
         state = state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
-        if hypot(*way) <= _BESIDE * sqrt(seen[2:].prod()) or state.stream.age < state.age:
+        if hypot(*way) <= _BESIDE * sqrt(seen[2:].prod()):
             return state
         start = state.stream.start
         if not known.unsure:
@@ -214,9 +213,8 @@ class SensingTracker:
         run, stream = state.ready.network, state.stream
         crop, seen = crop_around(state.sighting.box, self.crop)
         opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
-        network = self._waited(run, opened, state.age)
-        for events in state.events:
-            network = run.take_in(crop_events(events, crop)[None], network)
+        (events,) = state.events  # of the frame's own step: the next one settles it
+        network = run.take_in(crop_events(events, crop)[None], self._waited(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
@@ -260,7 +258,7 @@ class SensingTracker:
     def _waited(self, run: FoldedSensing | PlainSensing, network: Any, since: float) -> Any:
         """All but the last bin of a step, without the events, which are said to be in that."""
         for _ in range(floor(since / self.sensing.dt + 1e-6) - 1):
-            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop), network)
+            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
         return network
 
     def _renewed(self, state: TrackingState) -> TrackingState:
@@ -274,6 +272,11 @@ class SensingTracker:
         stream = Stream(start, state.stream.age, 0.0, gone, whole)
         network = state.ready.network.renewed(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
+
+
+def _period(inputs: Inputs, last: TrackingState) -> float:
+    """From the last frame to the new one [s]."""
+    return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
 def _told(finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
@@ -292,9 +295,5 @@ def _room(
     return last.room.followed(last.frame, last.sighting.box, frame, box)
 
 
-def _row(numbers: NDArray[np.float64]) -> Tensor:
-    return torch.tensor(numbers[None], dtype=torch.float32)
-
-
-def _numbers(row: Float[Tensor, "1 N"]) -> NDArray[np.float64]:
-    return row[0].double().numpy()
+def _row(part: NDArray[np.float64]) -> Tensor:
+    return torch.tensor(part[None], dtype=torch.float32)
