@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing_crops import Samples
 from spikebridge.recipes import sensing, sensing_following, sensing_phases, sensing_scores
 from spikebridge.training import Run
@@ -86,6 +87,16 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
         dataclasses.replace(SMALL, pathways="a", finders="b")
 
 
+def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, networks=("learned", "fixed"))
+    stopped = Run.create(tmp_path / "stopped", "sensing", config)
+    shutil.copytree(trained[0].path / "runs", stopped.path / "runs")
+    with pytest.raises(DataError, match="no results yet"):
+        sensing.report(stopped)
+    with pytest.raises(ConfigError, match="no trained fixed/seed-0"):
+        sensing.evaluate(stopped)
+
+
 def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str, Any]]) -> None:
     page = sensing.report(trained[0]).read_text()
     assert all(name in page for name in ("learned", "hold", "constant velocity"))
@@ -138,7 +149,16 @@ def test_fewer_frames_are_fewer_starts() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"networks": ("lerned",)}, "did you mean 'learned'"), ({"epochs": 0}, "above 0"), ({"shake": -1.0}, "shake")],
+    [
+        ({"networks": ("lerned",)}, "did you mean 'learned'"),
+        ({"epochs": 0}, "above 0"),
+        ({"reach": 0}, "above 0"),
+        ({"shake": -1.0}, "shake"),
+        # else it would be told after the training
+        ({"recall": 2.0}, "recall is a share"),
+        ({"crop": 97}, "a multiple of 2, but got 97"),
+        ({"crop": 100, "size": "resnet"}, "a multiple of 8, but got 100"),
+    ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -74,7 +74,8 @@ class Sensing(HybridNetwork):
     ) -> None:
         if not search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {search}")
-        what, where, stride = _pathways(size, num_features, dt, memory)
+        stride = stride_of(size)
+        what, where = _pathways(size, num_features, dt, memory)
         # a thousand channels have enough to mix in one cell
         sizes = {"num_features": num_features, "reach": reach, "stride": stride, "side": 3 if size == "small" else 1}
         head = head or ("change" if mode == "additive" else "correlation")
@@ -194,13 +195,27 @@ class Sensing(HybridNetwork):
         return start.place + place, spread
 
 
-def _pathways(size: Size, num_features: int, dt: float, memory: bool) -> tuple[nn.Module, nn.Module, int]:
-    """Of frames, of events, and their stride."""
-    if size == "small":
-        return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory), STRIDE
-    if size != "resnet":
+def stride_of(size: Size) -> int:
+    """Side of a cell of the pathways of a size [px].
+
+    Raises:
+        ConfigError: there is no such size.
+
+    Example:
+        >>> stride_of("small"), stride_of("resnet")
+        (2, 8)
+    """
+    strides: dict[str, int] = {"small": STRIDE, "resnet": RESNET_STRIDE}
+    if size not in strides:
         raise ConfigError(f"there are no pathways of size {size!r}; {did_you_mean(str(size), get_args(Size))}")
+    return strides[size]
+
+
+def _pathways(size: Size, num_features: int, dt: float, memory: bool) -> tuple[nn.Module, nn.Module]:
+    """Of frames, and of events."""
+    if size == "small":
+        return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory)
     width = num_features // 16
     if width < 1 or resnet_features(width) != num_features or not memory:
         raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
-    return ResNetWhat(width), resnet_where(width, dt=dt), RESNET_STRIDE
+    return ResNetWhat(width), resnet_where(width, dt=dt)

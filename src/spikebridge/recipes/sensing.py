@@ -34,8 +34,8 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import AXES, cut_samples
+from spikebridge.networks.sensing import Sensing, stride_of
+from spikebridge.networks.sensing_crops import AXES, check_crop, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_phases, sensing_quantization, sensing_scores, sensing_sightings
 from spikebridge.recipes.made_again import train_command
@@ -138,7 +138,8 @@ class Config:
         for name in self.networks:
             if name not in KINDS:
                 raise ConfigError(f"no network {name!r}; {did_you_mean(name, KINDS)}")
-        for name in ("num_seeds", "num_scenes", "thinning", "epochs", "batch_size", "lr", "lr_scalars"):
+        counts = ("num_seeds", "num_scenes", "thinning", "reach", "num_features", "epochs", "batch_size")
+        for name in (*counts, "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
         if self.pathways and (self.finders or not self.finding_epochs):
@@ -146,9 +147,10 @@ class Config:
         for name in ("shake", "finding_shake", "finding_epochs", "finding_scenes", "following_scenes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} needs to be 0 or more, but got {getattr(self, name)}")
-        for name in ("finding_abroad", "finding_lasting", "finding_lost"):
+        for name in ("finding_abroad", "finding_lasting", "finding_lost", "renewal", "recall"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share, from 0 to 1, but got {getattr(self, name)}")
+        check_crop(self.crop, stride_of(self.size))
 
 
 _BOTH = Config(
@@ -202,13 +204,11 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
     seen = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning)
     data = batches(config, seen[: 1 + config.following_scenes] if config.recording == "both" else seen)
-    pairs = None
-    if config.finding_epochs and not config.finders:
-        pairs = sightings(config, seen)
+    pairs = sightings(config, seen) if config.finding_epochs and not config.finders else None
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
-    for seed in range(config.seed, config.seed + config.num_seeds):
+    for seed in _seeds(config):
         for name in config.networks:
             child = run.child(f"{name}/seed-{seed}")
             if not child.finished:
@@ -222,6 +222,10 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     results = sensing_scores.compare(scores, scored)
     run.save_results(results)
     return results
+
+
+def _seeds(config: Config) -> range:
+    return range(config.seed, config.seed + config.num_seeds)
 
 
 def _scored(config: Config, data: Path | None = None) -> list[Part]:
@@ -281,13 +285,9 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         return evaluate_recording(run, data, options, partial(tracker, run))
     config = run.config_as(Config)
     scored = _scored(config, data)
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for path, child in run.children().items():
-        name = path.partition("/")[0]
-        network = _network(config, name)
-        child.load_weights(network)
-        scores.setdefault(name, []).append(sensing_scores.score(tracker_of(config, network), scored))
-    return sensing_scores.compare({name: scores[name] for name in config.networks}, scored)
+    trackers = {name: [tracker(run, name, seed) for seed in _seeds(config)] for name in config.networks}
+    scores = {name: [sensing_scores.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
+    return sensing_scores.compare(scores, scored)
 
 
 def report(run: Run) -> Path:

@@ -56,10 +56,13 @@ def write(
         tracker: the first network with its weights.
         scored: what it was scored on.
         inputs: one frame and some bins of events.
+
+    Raises:
+        DataError: the run is not finished.
     """
+    results = run.results()
     for name, network in networks.items():
         next(child for path, child in run.children().items() if path.startswith(f"{name}/")).load_weights(network)
-    results = run.results()
     first = next(iter(networks))
     measured = figures(run, first, tracker, scored)
     sections = [
