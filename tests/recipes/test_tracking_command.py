@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,17 @@ def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
     results = sensing.evaluate(Run.open(run), tmp_path, options)
     # 56 frames: the test part is frames 34 to 54
     assert results["split"] == "test" and results["frames"] == [34, 55]
+
+
+def test_at_fewer_frames_there_is_a_row_where_somebody_can_start(
+    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = filmed.frame_boxes.copy()
+    boxes[4] = np.nan  # of frames 0, 4 and 8 no two neighbours have boxes, of 0 and 8 both
+    partly = replace(filmed, frame_boxes=boxes)
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: partly)
+    results = sensing.evaluate(Run.open(run), tmp_path, sensing.Evaluation(baselines="none", protocol="D"))
+    assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 8]
 
 
 def test_words_that_cannot_be_meant_are_refused(

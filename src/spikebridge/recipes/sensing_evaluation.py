@@ -26,7 +26,7 @@ import numpy as np
 
 from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
-from spikebridge.analysis.tracking import error_by_speed, target_speed
+from spikebridge.analysis.tracking import error_by_speed
 from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
 from spikebridge.data.files import VARIABLE, data_folder
 from spikebridge.data.recording import Recording, temporal_splits
@@ -36,11 +36,12 @@ from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline, baseline_names
-from spikebridge.recipes.sensing_scores import Part, generated
+from spikebridge.recipes.sensing_scores import Part, generated, target_speeds, thinned
 from spikebridge.training.run import Run
 
 # the box of frame 0 may stand in its file alone, and A needs a frame before the first
 _FIRST = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
+_NEEDS_TWO = ("A", "D")  # an answer after a frame needs its box and that of the one before
 _NUM_SCENES = 4
 _EVERY = (1, 2, 4, 8, 16, None)
 _KEEP = (1, 2, 4, 8)
@@ -159,28 +160,25 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
         split = "test" if recording.name in _trained_on(run) else "all"
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
-    part = _thinned(Part(recording, frames), options)
-    return split, [Part(part.recording, _labelled(part, options.protocol, split))]
+    part = _labelled(_thinned(Part(recording, frames), options), options.protocol)
+    if not part.frames or not np.isfinite(recording.boxes).all(axis=1).any():
+        needs = "two neighbouring frames with boxes" if options.protocol in _NEEDS_TWO else "a frame with a box"
+        raise DataError(f"{recording.name}: expected {needs}, and boxes to compare with, but {split} has none.")
+    return split, [part]
 
 
 def _thinned(part: Part, options: Evaluation) -> Part:
-    keep = options.keep_every
-    first = 1 if options.protocol in ("A", "D") else 0
-    kept = range(max(first, -(-part.frames.start // keep)), -(-part.frames.stop // keep))
-    return Part(part.recording.thinned(keep), kept)
+    return thinned(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
 
 
-def _labelled(part: Part, protocol: str, split: str) -> range:
-    """The frames without those at the beginning from which nobody can start."""
+def _labelled(part: Part, protocol: str) -> Part:
+    """Without the frames at the beginning from which nobody can start; without any, if nobody can from one."""
     recording, frames = part
     known = np.isfinite(recording.frame_boxes).all(axis=1)
-    if protocol in ("A", "D"):  # each frame needs its own box and that of the one before
+    if protocol in _NEEDS_TWO:
         known = known & np.concatenate([[False], known[:-1]])
     inside = np.flatnonzero(known[frames.start : frames.stop])
-    if not len(inside) or not np.isfinite(recording.boxes).all(axis=1).any():
-        needs = "two neighbouring frames with boxes" if protocol in ("A", "D") else "a frame with a box"
-        raise DataError(f"{recording.name}: expected {needs}, and boxes to compare with, but {split} has none.")
-    return range(frames.start + int(inside[0]), frames.stop)
+    return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
 def _trained_on(run: Run) -> list[str]:
@@ -207,7 +205,8 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
             for every in _EVERY
         ]
     if options.protocol == "D":
-        results["by_frame_rate"] = [_at_rate(parts, tracker, options, keep) for keep in _KEEP]
+        rows = (_at_rate(parts, tracker, options, keep) for keep in _KEEP)
+        results["by_frame_rate"] = [row for row in rows if row is not None]
     seconds = perf_counter() - started
     print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
     return results
@@ -216,24 +215,14 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
 def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any]:
     joined = join_outputs(outputs)
     results = joined.report()
-    speeds = np.concatenate(
-        [
-            target_speed(part.recording.boxes, part.recording.dt)[one.bins]
-            for part, one in zip(parts, outputs, strict=True)
-        ]
-    )
-    known = speeds[np.isfinite(speeds)]
     # fifths of the answers, from the slowest to the fastest target
-    edges = np.unique(np.quantile(known, _FIFTHS)) if len(known) else np.empty(0)
-    bands = []
-    if len(edges) > 2:
-        edges[-1] = np.nextafter(edges[-1], np.inf)
-        bands = error_by_speed(joined.boxes, joined.truths, speeds, edges.tolist())
+    speeds, edges = target_speeds(parts, outputs, _FIFTHS)
+    bands = error_by_speed(joined.boxes, joined.truths, speeds, edges) if len(edges) > 2 else []
     return {**results, "by_speed": [band._asdict() for band in bands]}
 
 
 def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
-    if options.protocol in ("A", "D"):
+    if options.protocol in _NEEDS_TWO:
         return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
     if options.protocol == "E":
         sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
@@ -251,10 +240,13 @@ def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | Non
     return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
 
 
-def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
-    """A and C with each so-many-th frame."""
-    thinned = [_thinned(part, replace(options, keep_every=keep)) for part in parts]
-    between = join_outputs([_asked(part, tracker, options) for part in thinned])
-    loop = join_outputs([_chained(part, tracker, options, None) for part in thinned])
-    rate = _frame_rate(thinned[0].recording)
+def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any] | None:
+    """A and C with each so-many-th frame; None where that leaves nothing to start from."""
+    fewer = [_labelled(_thinned(part, replace(options, keep_every=keep)), options.protocol) for part in parts]
+    fewer = [part for part in fewer if part.frames]
+    if not fewer:
+        return None
+    between = join_outputs([_asked(part, tracker, options) for part in fewer])
+    loop = join_outputs([_chained(part, tracker, options, None) for part in fewer])
+    rate = _frame_rate(fewer[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

@@ -21,7 +21,7 @@ from spikebridge.analysis import count_cost, hardware_profile, joules
 from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.operations import Operations
-from spikebridge.analysis.tracking import error_by_speed, target_speed
+from spikebridge.analysis.tracking import error_by_speed
 from spikebridge.analysis.tracking_pictures import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
 from spikebridge.data.event_bins import Crop
@@ -30,7 +30,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline
-from spikebridge.recipes.sensing_scores import Part
+from spikebridge.recipes.sensing_scores import Part, target_speeds, thinned
 from spikebridge.training.atomic import replacing
 from spikebridge.training.run import Run
 
@@ -82,13 +82,13 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> 
     others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in methods}
     rows = []
     for keep in _KEEP:
-        thinned = [_thinned(part, keep) for part in parts]
-        starts = [(part.recording, k) for part in thinned for k in part.frames]
+        kept = [thinned(part, keep, num_before=1) for part in parts]
+        starts = [(part.recording, k) for part in kept for k in part.frames]
         if len(starts) < _LEAST_STARTS:
             continue
         # evenly spread, so that every part of the recording counts
         chosen = [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int))]
-        rate = 1 / float(np.diff(thinned[0].recording.frame_times).mean())
+        rate = 1 / float(np.diff(kept[0].recording.frame_times).mean())
         row: dict[str, Any] = {"frames a second": round(rate, 2), "starts": len(chosen)}
         for method, one in {name: tracker, **others}.items():
             row[method] = join_outputs([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
@@ -110,17 +110,13 @@ def by_speed(tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, A
         "ANN, streaming": [streaming(r, ann, frames, chip.of(sees_events=False)) for r, frames in parts],
         "hybrid, streaming": [streaming(r, tracker, frames, chip.of()) for r, frames in parts],
     }
-    some = next(iter(asked.values()))
-    speeds = np.concatenate([_speeds(part.recording)[one.bins] for part, one in zip(parts, some, strict=True)])
-    known = speeds[np.isfinite(speeds)]
-    edges = np.unique(np.quantile(known, _THIRDS)) if len(known) else known
+    speeds, edges = target_speeds(parts, next(iter(asked.values())), _THIRDS)
     if len(edges) < 2:
         return []
-    edges[-1] = np.nextafter(edges[-1], np.inf)
-    rows = [{"from px/s": round(low), "to px/s": round(high)} for low, high in pairwise(edges)]
+    rows: list[dict[str, Any]] = [{"from px/s": round(low), "to px/s": round(high)} for low, high in pairwise(edges)]
     for method, outputs in asked.items():
         joined = join_outputs(outputs)
-        bands = error_by_speed(joined.boxes, joined.truths, speeds, edges.tolist())
+        bands = error_by_speed(joined.boxes, joined.truths, speeds, edges)
         for row, band in zip(rows, bands, strict=True):
             row |= {f"{method}, IoU": round(band.miou, 3), f"{method}, px": round(band.mean_distance_px, 2)}
     return rows
@@ -195,17 +191,8 @@ def _cost(name: str, done: Operations) -> dict[str, Any]:
     }
 
 
-def _thinned(part: Part, keep: int) -> Part:
-    kept = range(max(1, -(-part.frames.start // keep)), -(-part.frames.stop // keep))
-    return Part(part.recording.thinned(keep), kept)
-
-
 def _after(tracker: Tracker, recording: Recording, frame: int) -> Outputs:
     return between_frames(recording, tracker, range(frame, frame + 1))
-
-
-def _speeds(recording: Recording) -> Any:
-    return target_speed(recording.boxes, recording.dt)
 
 
 def _none_of_the_run(name: str) -> Tracker:

@@ -7,8 +7,10 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikebridge.analysis.following import Outputs, Tracker
+from spikebridge.analysis.following import Outputs, Tracker, join_outputs
+from spikebridge.analysis.tracking import target_speed
 from spikebridge.analysis.tracking_protocols import between_frames, chained
 from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.data.files import find
@@ -139,6 +141,41 @@ def _is_there(data: Path | None) -> bool:
     return True
 
 
+def thinned(part: Part, keep_every: int, num_before: int = 0) -> Part:
+    """A part with fewer frames.
+
+    Args:
+        part: of a recording.
+        keep_every: 1 keeps all frames, 2 every second one of the recording.
+        num_before: frames of the thinned recording that have to go before those of the part.
+    """
+    first, stop = (-(-frame // keep_every) for frame in (part.frames.start, part.frames.stop))
+    return Part(part.recording.thinned(keep_every), range(max(num_before, first), stop))
+
+
+def target_speeds(
+    parts: Sequence[Part], outputs: Sequence[Outputs], shares: Sequence[float]
+) -> tuple[NDArray[np.float64], list[float]]:
+    """How fast the target was at each answer, and the edges of bands of speed.
+
+    Args:
+        parts: what was followed.
+        outputs: on each of them.
+        shares: of the answers that are slower than each edge, from 0 to 1.
+
+    Returns:
+        Speeds, NaN where nobody knows; and growing edges, none where no speed is known [px/s].
+    """
+    each = zip(parts, outputs, strict=True)
+    speeds = np.concatenate([target_speed(part.recording.boxes, part.recording.dt)[one.bins] for part, one in each])
+    known = speeds[np.isfinite(speeds)]
+    if not len(known):
+        return speeds, []
+    edges = np.unique(np.quantile(known, shares))
+    edges[-1] = np.nextafter(edges[-1], np.inf)  # the fastest is in the last band
+    return speeds, edges.tolist()
+
+
 def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
     """What a tracker is worth between frames (A), on boxes shaken by 1 and 2 px, and from the first box alone (C).
 
@@ -149,16 +186,12 @@ def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
     Returns:
         The figures of A with `per_bin`, and `shaken_1px`, `shaken_2px` (mean distances) and `closed_loop` (of C).
     """
-    result = _joined([between_frames(r, tracker, frames) for r, frames in scored]).report()
+    result = join_outputs([between_frames(r, tracker, frames) for r, frames in scored]).report()
     for noise in (1, 2):
-        shaken = _joined([between_frames(r, tracker, frames, noise_px=noise) for r, frames in scored])
+        shaken = join_outputs([between_frames(r, tracker, frames, noise_px=noise) for r, frames in scored])
         result[f"shaken_{noise}px"] = shaken.score().mean_distance_px
-    loop = _joined([chained(r, tracker, frames) for r, frames in scored]).score()
+    loop = join_outputs([chained(r, tracker, frames) for r, frames in scored]).score()
     return {**result, "closed_loop": loop._asdict()}
-
-
-def _joined(outputs: Sequence[Outputs]) -> Outputs:
-    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
 
 
 def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[Part]) -> dict[str, Any]:
