@@ -133,6 +133,13 @@ def test_without_a_truth_there_is_no_figure():
     assert result.num_outputs == 0 and np.isnan(result[1:]).all()
 
 
+def test_a_truth_without_a_size_is_never_hit_in_units_of_it():
+    truths = boxes([0, 0, 0, 4], [0, 0, 10, 10])
+    result = score(boxes([0, 0, 0, 4], [0, 0, 10, 10]), truths)
+    assert (result.mean_distance_px, result.miou) == (0.0, 0.5)
+    assert result.normalized_precision == pytest.approx(50 / 51 / 2)
+
+
 def test_each_bin_has_its_own_score():
     truths = boxes(*[[0, 0, 4, 4]] * 4)
     found = truths + np.array([[1], [2], [3], [6]]) * np.array([1.0, 0, 0, 0])

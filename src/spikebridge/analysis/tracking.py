@@ -116,7 +116,9 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
         return TrackingScore(0, *[float("nan")] * 8)
     distance, overlap = distances(boxes, truths), overlaps(boxes, truths)
     offset = centers(boxes) - centers(truths)
-    normalized = np.linalg.norm(offset / truths[:, 2:], axis=1)
+    # beside a truth without a size every centre is far away
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normalized = np.linalg.norm(offset / truths[:, 2:].clip(min=0), axis=1)
     return TrackingScore(
         num_outputs=len(boxes),
         mean_distance_px=float(distance.mean()),
