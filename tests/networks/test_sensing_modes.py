@@ -1,14 +1,17 @@
 """Both forms of the sensing network and both heads: the same pathways, other units; and the pathways of paper size."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Modulation, Transmission
-from spikebridge.networks.resnet import ResNetWhat, resnet_where
+from spikebridge.networks.resnet import ResNetWhat, SpikingBottleneck, resnet_where
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_kernel import CorrelationHead, TargetKernel, read_at
+from spikebridge.networks.sensing_pathways import WherePathway
 from spikebridge.neurons.stateless import modulated
 
 DT = 1 / 240
@@ -134,6 +137,26 @@ def test_pathways_of_the_papers_size_have_its_weights() -> None:
         assert what.eval()(torch.rand(1, 1, 48, 48)).shape == (1, 1024, 6, 6)
         change, _ = where.eval()(torch.ones(2, 1, 2, 48, 48))
     assert change.shape == (2, 1, 1024, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "channels"),
+    [
+        (lambda: WherePathway(4, dt=DT), "spiking.lif.v_threshold", 4),
+        (lambda: SpikingBottleneck(2, 4, dt=DT), "fire.v_threshold", 16),
+        (lambda: SpikingBottleneck(2, 4, dt=DT, fires=False), "body.2.v_threshold", 4),
+    ],
+    ids=["small", "fires", "inside"],
+)
+def test_layers_of_a_pathway_are_modulated_by_their_paths(make: Any, path: str, channels: int) -> None:
+    pathway, events = make().eval(), 9 * torch.ones(3, 1, 2, 16, 16)
+    assert path in pathway.modulable_paths()
+    with torch.no_grad():
+        plain, _ = pathway(events)
+        silent, _ = pathway(events, **{path: torch.full((1, channels, 1, 1), torch.inf)})
+    assert not torch.equal(silent, plain)
+    with pytest.raises(ConfigError, match="no layer 'nothing'"):
+        pathway(events, **{"nothing.v_threshold": torch.ones(1)})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spikebridge.networks.sensing_pathways import log_intensity
 from spikebridge.neurons import LIF, Sequential, Stateful
+from spikebridge.neurons.sequential import split_paths
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time
 
@@ -118,6 +119,10 @@ class SpikingBottleneck(Stateful):
         self.shortcut = nn.Sequential(*_conv(num_in, 4 * width, 1, stride))
         self.fire = _lif(4 * width, dt) if fires else None
 
+    def modulable_paths(self) -> list[str]:
+        layers = {"body": self.body} if self.fire is None else {"body": self.body, "fire": self.fire}
+        return [f"{name}.{path}" for name, layer in layers.items() for path in layer.modulable_paths()]
+
     def initial_state(self, x_t: Tensor) -> SpikingBottleneckState:
         fire = None if self.fire is None else self.fire.initial_state(self.shortcut(x_t))
         return SpikingBottleneckState(self.body.initial_state(x_t), fire)
@@ -131,12 +136,12 @@ class SpikingBottleneck(Stateful):
     def forward(
         self, x: Float[Tensor, "T B C H W"], state: SpikingBottleneckState | None = None, **modulation: Any
     ) -> tuple[Float[Tensor, "T B D H2 W2"], SpikingBottleneckState]:
-        inner = {path.removeprefix("body."): value for path, value in modulation.items()}
-        y, body = self.body(x, None if state is None else state.body, **inner)
+        by_layer = split_paths(modulation, ["body"] if self.fire is None else ["body", "fire"])
+        y, body = self.body(x, None if state is None else state.body, **by_layer.get("body", {}))
         y = y + over_time(self.shortcut, x)
         if self.fire is None:
             return y, SpikingBottleneckState(body, None)
-        spikes, fire = self.fire(y, None if state is None else state.fire)
+        spikes, fire = self.fire(y, None if state is None else state.fire, **by_layer.get("fire", {}))
         return spikes, SpikingBottleneckState(body, fire)
 
 

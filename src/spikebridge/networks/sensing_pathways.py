@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential, Stateful
-from spikebridge.neurons.sequential import SequentialState
+from spikebridge.neurons.sequential import SequentialState, split_paths
 from spikebridge.neurons.stateless import over_time
 
 STRIDE = 2
@@ -106,8 +106,7 @@ class WherePathway(Stateful):
     def forward(
         self, x: Float[Tensor, "T B 2 H W"], state: SequentialState | None = None, **modulation: Any
     ) -> tuple[Float[Tensor, "T B C H2 W2"], SequentialState]:
-        inner = {path.removeprefix("spiking."): value for path, value in modulation.items()}
-        bent, state = self.spiking(x, state, **inner)
+        bent, state = self.spiking(x, state, **split_paths(modulation, ["spiking"]).get("spiking", {}))
         return over_time(self.straight, x) + bent, state
 
 
