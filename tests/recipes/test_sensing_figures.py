@@ -1,10 +1,14 @@
 """What the report shows beside its table, on a small film, with weights that were never trained."""
 
 import json
+from copy import copy
 
+import numpy as np
 import pytest
 import torch
 
+from spikebridge.analysis.declared_latencies import DECLARED
+from spikebridge.analysis.tracking_protocols import streaming
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.networks.sensing import Sensing
@@ -12,7 +16,8 @@ from spikebridge.networks.sensing_crops import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_figures
 from spikebridge.recipes.sensing_figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures
-from spikebridge.recipes.sensing_scores import Part
+from spikebridge.recipes.sensing_report import time_constants
+from spikebridge.recipes.sensing_scores import Part, streamed
 from spikebridge.training import Run
 
 
@@ -43,6 +48,32 @@ def test_bands_of_speed_have_three_methods_each(part, tracker):
     assert methods == {"ANN offline", "ANN streaming", "hybrid streaming"}
     # what comes later is never better for a target that moves on
     assert all(row["ANN, streaming, px"] >= row["ANN, offline, px"] - 0.5 for row in rows)
+
+
+def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, tracker):
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    at_once = copy(trusting)
+    at_once.at_once = True
+    late, in_time = (
+        streaming(part.recording, one, part.frames, DECLARED["tianjic"].of()).boxes for one in (trusting, at_once)
+    )
+    assert not np.array_equal(late, in_time)
+    assert np.array_equal(streamed(part, trusting, "tianjic").boxes, in_time)
+    rows = by_speed(trusting, [part])
+    assert not trusting.at_once
+    assert rows == by_speed(at_once, [part])
+
+
+def test_every_time_constant_has_its_own_name():
+    networks = {"kernel": Sensing(dt=1 / 240, mode="kernel"), "learned": Sensing(dt=1 / 240)}
+    rows = [(row["network"], row["of"], row["mean ms"]) for row in time_constants(networks)]
+    assert rows == [
+        ("kernel", "membranes of the SNN", 13.0),
+        ("kernel", "membranes that are read", 13.0),
+        ("learned", "membranes of the SNN", 13.0),
+        ("learned", "hybrid unit", 100.0),
+    ]
 
 
 def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tracker):

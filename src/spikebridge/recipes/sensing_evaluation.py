@@ -16,7 +16,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +23,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.tracking import error_by_speed
 from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
@@ -32,11 +30,9 @@ from spikebridge.data.files import VARIABLE, data_folder
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.recording_layouts import load_recording
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.frame_tracker import FrameTracker
-from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline, baseline_names
-from spikebridge.recipes.sensing_scores import Part, generated, target_speeds, thinned
+from spikebridge.recipes.sensing_scores import Part, generated, streamed, target_speeds, thinned
 from spikebridge.training.run import Run
 
 # the box of frame 0 may stand in its file alone, and A needs a frame before the first
@@ -225,14 +221,9 @@ def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
     if options.protocol in _NEEDS_TWO:
         return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
     if options.protocol == "E":
-        sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
         if options.latency == "measured":
             return streaming(part.recording, tracker, part.frames)
-        if isinstance(tracker, SensingTracker):
-            # what is declared for a frame has all of the ANN's work in it
-            tracker = copy(tracker)
-            tracker.at_once = True
-        return streaming(part.recording, tracker, part.frames, DECLARED[options.latency].of(sees_events))
+        return streamed(part, tracker, options.latency)
     return _chained(part, tracker, options, options.every if options.protocol == "B" else None)
 
 

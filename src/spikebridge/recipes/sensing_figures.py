@@ -18,19 +18,18 @@ from PIL import Image
 from torch import Tensor
 
 from spikebridge.analysis import count_cost, hardware_profile, joules
-from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.operations import Operations
 from spikebridge.analysis.tracking import error_by_speed
 from spikebridge.analysis.tracking_pictures import DrawnBox, SeenEvents, tracking_picture
-from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
+from spikebridge.analysis.tracking_protocols import between_frames, chained
 from spikebridge.data.event_bins import Crop
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline
-from spikebridge.recipes.sensing_scores import Part, target_speeds, thinned
+from spikebridge.recipes.sensing_scores import Part, streamed, target_speeds, thinned
 from spikebridge.training.atomic import replacing
 from spikebridge.training.run import Run
 
@@ -104,11 +103,10 @@ def by_speed(tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, A
         parts: what it is scored on.
     """
     ann = baseline("ann_hold", tracker, parts, 0.0, 0, _none_of_the_run)
-    chip = DECLARED["tianjic"]
     asked = {
         "ANN, offline": [chained(r, ann, frames) for r, frames in parts],
-        "ANN, streaming": [streaming(r, ann, frames, chip.of(sees_events=False)) for r, frames in parts],
-        "hybrid, streaming": [streaming(r, tracker, frames, chip.of()) for r, frames in parts],
+        "ANN, streaming": [streamed(part, ann, "tianjic") for part in parts],
+        "hybrid, streaming": [streamed(part, tracker, "tianjic") for part in parts],
     }
     speeds, edges = target_speeds(parts, next(iter(asked.values())), _THIRDS)
     if len(edges) < 2:

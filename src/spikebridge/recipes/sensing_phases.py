@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -165,8 +164,8 @@ def _find(network: Sensing, batch: sensing_following.Batch, **settings: float) -
 
 def _there(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the names that the network has, as a part, a unit or a module of its own."""
-    own = {name for name, part in network.named_children() if isinstance(part, nn.Module)}
-    return tuple(name for name in names if name in network.parts or name in network.units or name in own)
+    own = {name for name, _ in network.named_children()}
+    return tuple(name for name in names if name in own or name in network.parts or name in network.units)
 
 
 def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:

@@ -16,6 +16,11 @@ from spikebridge.recipes.sensing_figures import cost_rows, figures, moving_pictu
 from spikebridge.recipes.sensing_scores import Part
 from spikebridge.training import Run
 
+_REMEMBER = {
+    "parts.where": "membranes of the SNN",
+    "parts.membrane": "membranes that are read",
+    "units": "hybrid unit",
+}
 MEASURED = (
     "Between frames (protocol A) the true boxes of the last two frames are given, and answers count at the end of "
     "every bin up to the next frame. “Shaken” is the same with given boxes that are wrong by 1 or 2 px along each "
@@ -81,7 +86,7 @@ def write(
         Section(
             "The networks",
             "Time constants of the channels; membranes start at 13 ms, the unit at 100 ms.",
-            [Table(_time_constants(networks))],
+            [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
         ),
         Section("How it was measured", MEASURED),
@@ -172,14 +177,18 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _time_constants(networks: Mapping[str, HybridNetwork]) -> list[dict[str, Any]]:
-    """What each network has learned to remember for how long."""
+def time_constants(networks: Mapping[str, HybridNetwork]) -> list[dict[str, Any]]:
+    """What each network has learned to remember for how long, a row for each part.
+
+    Args:
+        networks: by name.
+    """
     rows = []
     for name, network in networks.items():
         for path, parameter in network.named_parameters():
             if path.endswith("log_tau"):
                 taus = 1e3 * parameter.detach().exp()
-                what = "membranes of the SNN" if path.startswith("parts.where") else "hybrid unit"
+                what = next(what for begin, what in _REMEMBER.items() if path.startswith(begin))
                 shown = {"least ms": taus.min(), "mean ms": taus.mean(), "most ms": taus.max()}
                 rows.append({"network": name, "of": what, **{key: round(v.item(), 1) for key, v in shown.items()}})
     return rows

@@ -1,6 +1,7 @@
 """The recordings of the sensing recipe, and what trackers are worth on them: protocols A and C beside the baselines."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -9,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.tracking import target_speed
-from spikebridge.analysis.tracking_protocols import between_frames, chained
+from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
 from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.data.files import find
 from spikebridge.data.moving_objects import MovingObjects
@@ -20,6 +22,9 @@ from spikebridge.data.scene import Stimulus, film, scene_seeds
 from spikebridge.data.tumbling_objects import TumblingObjects
 from spikebridge.data.video_clips import clip_recording, find_clips
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.networks.opencv_trackers import OpenCVTracker
+from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
 DT = 1 / 240
@@ -174,6 +179,21 @@ def target_speeds(
     edges = np.unique(np.quantile(known, shares))
     edges[-1] = np.nextafter(edges[-1], np.inf)  # the fastest is in the last band
     return speeds, edges.tolist()
+
+
+def streamed(part: Part, tracker: Tracker, latency: str) -> Outputs:
+    """E with declared latencies.
+
+    Args:
+        part: what is followed.
+        tracker: who follows; what is declared for a frame has all of the ANN's work in it, so it looks at once.
+        latency: of `DECLARED`.
+    """
+    if isinstance(tracker, SensingTracker):
+        tracker = copy(tracker)
+        tracker.at_once = True
+    sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
+    return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(sees_events))
 
 
 def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
