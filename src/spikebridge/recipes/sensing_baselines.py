@@ -27,7 +27,7 @@ from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, fit_kalman_to
-from spikebridge.neurons import LIF
+from spikebridge.neurons import LIF, Integrator
 
 BASELINES = (
     "hold",
@@ -111,7 +111,7 @@ def forgetful(network: SensingTracker) -> SensingTracker:
     other = copy(network)
     other.sensing = deepcopy(network.sensing)
     for module in other.sensing.modules():
-        if isinstance(module, LIF):
+        if isinstance(module, LIF | Integrator):
             module.tau = torch.full_like(torch.as_tensor(module.tau), 1e-3 * float(module.dt or 1))
     return other
 
