@@ -259,6 +259,21 @@ def test_at_fewer_frames_there_is_a_row_where_somebody_can_start(
     assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 8]
 
 
+def test_networks_stand_beside_one_of_the_same_seed(
+    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: filmed)
+    tracker, asked = sensing.tracker(Run.open(run)), []
+
+    def load(network: str | None, seed: int | None) -> SensingTracker:
+        asked.append((network, seed))
+        return tracker
+
+    options = sensing.Evaluation(protocol="C", baselines="learned", weights_seed=3)
+    sensing_evaluation.evaluate_recording(Run.open(run), tmp_path, options, load)
+    assert asked == [(None, 3), ("learned", 3)]
+
+
 def test_words_that_cannot_be_meant_are_refused(
     saved: Path, copy: Path, run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

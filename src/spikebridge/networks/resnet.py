@@ -1,7 +1,8 @@
 """Pathways of the paper's size: residual networks of bottlenecks, at an eighth of the resolution, one with spikes.
 
-Three stages of one bottleneck each, as in the demonstration that R. Zhao et al. (2022) released: 1.96 million weights
-of the ANN at a width of 64. The SNN is the same network with leaky integrate-and-fire neurons for ReLU.
+Three stages of one bottleneck each, as in the demonstration that R. Zhao et al. (2022) released, whose ANN has 1.90
+million weights; here it has 1.96 million at a width of 64. The SNN is the same network with leaky integrate-and-fire
+neurons for ReLU.
 
 Source: K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016 (bottlenecks); the last stage keeps its resolution.
 """

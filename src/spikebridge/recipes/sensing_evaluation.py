@@ -68,7 +68,7 @@ class Evaluation:
     network: str | None = None
     """Which network of the run; the first one without it."""
     weights_seed: int | None = None
-    """Which training of it; the first one without it."""
+    """Which training of it, and of networks beside it; the first one without it."""
     seed: int = 0
     """Draws the noise of told boxes."""
     event_offset: int | None = None
@@ -118,7 +118,9 @@ def evaluate_recording(
         print(f"warning: {text}", file=sys.stderr)
     # all of them first: one whose package is missing is told before minutes of work
     beside = {
-        name: baseline(name, tracker, parts, options.shake, options.seed, lambda known: load(known, None))
+        name: baseline(
+            name, tracker, parts, options.shake, options.seed, lambda known: load(known, options.weights_seed)
+        )
         for name in names
     }
     results = _measured(parts, tracker, options, "network")
