@@ -418,13 +418,25 @@ def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
         watcher.step({**again, **told}, state)
 
 
-def test_a_new_stream_knows_weights_that_have_changed(recording: Recording) -> None:
+@pytest.mark.parametrize("behind_torch", [False, True], ids=["counted", "not counted"])
+def test_a_new_stream_knows_weights_that_have_changed(recording: Recording, behind_torch: bool) -> None:
     sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
     tracker = SensingTracker(sensing, crop=48)
     before = between_frames(recording, tracker).boxes
     np.testing.assert_array_equal(between_frames(recording, tracker).boxes, before)
-    with torch.no_grad():
-        sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
+    if behind_torch:
+        sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
+    else:
+        with torch.no_grad():
+            sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
     after = between_frames(recording, tracker).boxes
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_array_equal(between_frames(recording, SensingTracker(sensing, crop=48)).boxes, after)
+
+
+def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
+    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
+    tracker, unit = SensingTracker(sensing, crop=48), sensing.units["unit"]
+    folded = between_frames(recording, tracker).boxes
+    unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
+    assert np.abs(between_frames(recording, tracker).boxes - folded).max() > 1e-3

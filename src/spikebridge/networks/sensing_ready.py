@@ -5,7 +5,7 @@ Both give the same: `start, state = network.open(frame, box, ...)` when a frame 
 """
 
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -169,14 +169,19 @@ class KeptReady:
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[Any, ...] = ()
+        self._of: tuple[Sensing, int] | None = None
+        self._weights: dict[str, Tensor] = {}
         self._ready: Ready | None = None
 
     def __call__(self, sensing: Sensing, crop: int) -> Ready:
         """See `made_ready`."""
-        weights = (*sensing.parameters(), *sensing.buffers())
-        # an inference tensor does not count its changes
-        seen = (sensing, crop, *((x.data_ptr(), None if x.is_inference() else x._version) for x in weights))
-        if self._ready is None or seen != self._seen or any(x.is_inference() for x in weights):
-            self._seen, self._ready = seen, made_ready(sensing, crop)
+        weights = {**dict(sensing.named_parameters()), **dict(sensing.named_buffers())}
+        # the values themselves: not every change of a tensor is counted by it
+        if self._ready is None or self._of != (sensing, crop) or not _are_equal(weights, self._weights):
+            self._ready = made_ready(sensing, crop)
+            self._of, self._weights = (sensing, crop), {name: x.detach().clone() for name, x in weights.items()}
         return self._ready
+
+
+def _are_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(x, theirs[name]) for name, x in ours.items())
