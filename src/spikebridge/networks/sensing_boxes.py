@@ -9,8 +9,8 @@ from spikebridge.errors import DataError
 Box = Float[np.ndarray, "4"]
 
 
-def middle_of(box: Box) -> Float[np.ndarray, "2"]:
-    """The middle of a box.
+def middle_of(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
+    """The middle of a box, or of several.
 
     Args:
         box: any unit of length.
@@ -19,7 +19,7 @@ def middle_of(box: Box) -> Float[np.ndarray, "2"]:
         >>> middle_of(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
         [12.0, 23.0]
     """
-    middle: Float[np.ndarray, "2"] = box[:2] + box[2:] / 2
+    middle: Float[np.ndarray, "*S 2"] = box[..., :2] + box[..., 2:] / 2
     return middle
 
 

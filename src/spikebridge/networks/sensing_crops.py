@@ -205,8 +205,8 @@ def _sample(
     if not np.isfinite(here).all():
         return (torch.tensor(torch.nan),) * len(Samples._fields)
     crop, box = crop_around(here, size)
-    gone = _middle(recording.boxes[places]) - _middle(here)
-    motion = _middle(here) - _middle(recording.frame_boxes[before])
+    gone = middle_of(recording.boxes[places]) - middle_of(here)
+    motion = middle_of(here) - middle_of(recording.frame_boxes[before])
 
     def seen(frame: int) -> Tensor:
         return torch.from_numpy(_cropped(read(frame), crop).copy())[None]
@@ -220,7 +220,3 @@ def _sample(
         torch.tensor(gone, dtype=torch.float32),
         seen(after),
     )
-
-
-def _middle(boxes: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
-    return boxes[..., :2] + boxes[..., 2:] / 2

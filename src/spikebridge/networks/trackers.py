@@ -261,8 +261,8 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     Raises:
         DataError: fewer than 8 boxes are known.
     """
-    known = [(boxes[np.isfinite(boxes).all(axis=1)], times[np.isfinite(boxes).all(axis=1)]) for boxes, times in tracks]
-    ways = [(boxes[:, :2] + boxes[:, 2:] / 2, times) for boxes, times in known if len(boxes) > 1]
+    known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
+    ways = [(middle_of(boxes), times) for boxes, times in known if len(boxes) > 1]
     if (num_known := sum(len(times) for _, times in ways)) < 8:
         raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {num_known}.")
     steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
