@@ -63,6 +63,12 @@ def test_the_ann_stands_still_while_the_snn_is_trained_and_the_other_way_round()
         assert ("unit" in phase.train) is ("events" in phase.name)
 
 
+@pytest.mark.parametrize(("epochs", "lengths"), [(5, [3, 3, 2, 2]), (4, [2, 2, 2, 2]), (1, [1, 1, 1, 1])])
+def test_alternating_phases_have_all_epochs_together(epochs: int, lengths: list[int]) -> None:
+    phases = following_phases(small(), "x", "alternate", **{**SETTINGS, "epochs": epochs})  # type: ignore[arg-type]
+    assert [phase.epochs for phase in phases] == lengths
+
+
 def test_the_change_between_frames_is_learned_without_labels() -> None:
     sensing, one = small(), batch()
     no_labels = {**one, **{name: torch.full_like(one[name], torch.nan) for name in ("boxes", "motion", "truths")}}

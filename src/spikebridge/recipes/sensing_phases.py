@@ -46,8 +46,7 @@ def following_phases(
     """
     optimizer = partial(_optimizer, lr=lr, lr_scalars=lr_scalars)
 
-    def phase(what: str, train: tuple[str, ...], objective: Any, times: int = 1) -> Phase:
-        length = max(1, epochs // times)
+    def phase(what: str, train: tuple[str, ...], objective: Any, length: int = epochs) -> Phase:
         scheduler = partial(CosineAnnealingLR, T_max=length)
         return Phase(name + what, train, objective, length, optimizer, scheduler, clip=1.0)
 
@@ -65,10 +64,12 @@ def following_phases(
         return [phase(", frames", sees, on_frames), phase(", events", hears, sensing_following.change_objective)]
     phases = []
     for i in range(1, ROUNDS + 1):
-        phases.append(phase(f", frames {i}", sees, on_frames, ROUNDS))
+        # the first ones have what is left over
+        length = max(1, (epochs + ROUNDS - i) // ROUNDS)
+        phases.append(phase(f", frames {i}", sees, on_frames, length))
         # the head's own numbers belong to both
         followed = partial(sensing_following.events_objective, shake=shake)
-        phases.append(phase(f", events {i}", (*hears, *_there(network, _SEES[1:])), followed, ROUNDS))
+        phases.append(phase(f", events {i}", (*hears, *_there(network, _SEES[1:])), followed, length))
     return phases
 
 
