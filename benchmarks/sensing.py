@@ -27,27 +27,19 @@ chosen on the validation frames.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, median, stdev
-from time import thread_time
+from statistics import fmean, stdev
 from typing import Any
 
-import torch
-
+import sensing_cost
 import sensing_training
-from spikebridge.analysis.cost import Cost, count_cost, count_run
-from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.analysis.following import bins_of
-from spikebridge.analysis.operations import Operations
+from sensing_targets import ALONE, beside_targets
 from spikebridge.data.files import find
-from spikebridge.data.recording import Recording
-from spikebridge.networks.sensing_ready import made_ready
 from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.recipes.sensing import Config, Evaluation
 from spikebridge.training import Run
@@ -56,7 +48,6 @@ from unseen_recording import PIECES, write
 
 RESULTS = Path(__file__).parent / "results" / "sensing.json"
 RUNS = Path("runs") / "benchmarks" / "sensing"
-ALONE = ("ann_hold", "ann_constant_velocity")
 BASELINES = "hold,constant_velocity,kalman"
 CONFIGS = {
     "main": sensing.PRESETS["three"],
@@ -65,8 +56,6 @@ CONFIGS = {
     "ablation": replace(sensing.PRESETS["ablation"], recording="real"),
 }
 AT_TEN_HERTZ = ("learned", "fixed", "none", "memoryless")  # of the networks of `ablation`
-NUM_COUNTED = 21  # frames over which operations are counted
-OPENS = ("frames", "boxes", "before", "motion")
 FIGURES = ("mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "lost_share")
 
 
@@ -220,123 +209,6 @@ def trained(name: str, out: Path, finders: str, pathways: str) -> dict[str, Any]
     return {**made, **results, **json.loads(kept.read_text())}
 
 
-def cost(out: Path) -> dict[str, Any]:
-    """Operations and energy of a frame and the bins after it, time of a step, and memory over a recording's length."""
-    tracker = sensing.tracker(Run.open(out / "main"))
-    part = sensing_scores.parts("real", "test", 1)[0]
-    timed = times(tracker, part)  # first, while nothing else is in memory
-    counted = {}
-    for keep in (1, 4):
-        recording = part.recording.thinned(keep)
-        frames = range(-(-part.frames.start // keep), part.frames.start // keep + NUM_COUNTED)
-        num_bins = int(recording.frame_bins[frames.start + 1] - recording.frame_bins[frames.start])
-        followed = following_cost(tracker, recording, frames)
-        counted[f"{num_bins} bins"] = {
-            "told boxes": between_cost(tracker, recording, frames, num_bins),
-            "closed loop": saved(part_of(followed, "finder").scaled(num_bins), followed.total),
-            "unfolded, told boxes": plain_cost(tracker, recording, frames),
-        }
-    return {**counted, **timed, "threads": torch.get_num_threads()}
-
-
-def saved(everywhere: Operations, ours: Operations) -> dict[str, Any]:
-    """What a frame and the bins up to the next one take, beside an ANN that sees a frame at every bin."""
-    profile = hardware_profile("45nm")
-    return {
-        "ours": vars(ours),
-        "ANN in every bin": vars(everywhere),
-        "operations saved": everywhere.num_operations / ours.num_operations,
-        "uJ": 1e6 * joules(ours, profile),
-        "energy saved": joules(everywhere, profile) / joules(ours, profile),
-    }
-
-
-def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> Cost:
-    """All that runs in a closed loop, a frame and the bins up to the next one."""
-    first, stop = bins_of(recording, frames)
-    begin = int(recording.frame_bins[frames.start + 1])
-    state: Any = None
-    for b in range(first, begin):
-        inputs = recording.inputs(b, b + 1)
-        if state is None:
-            inputs["box"] = recording.frame_boxes[frames.start]
-        _, state = tracker.step(inputs, state)
-
-    def run() -> int:
-        now = state
-        for b in range(begin, stop):
-            _, now = tracker.step(recording.inputs(b, b + 1), now)
-        return len(frames) - 1
-
-    return count_run(torch.nn.ModuleDict(state.ready._asdict()), run)
-
-
-def part_of(cost: Cost, name: str) -> Operations:
-    """What one of the modules did that were counted together."""
-    return sum((done for path, done in cost.layers.items() if path.split(".")[0] == name), Operations())
-
-
-def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
-    """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
-    samples = sensing.cut_samples(recording, frames, tracker.crop)
-    network = made_ready(tracker.sensing, tracker.crop).network
-
-    def each(run: Callable[[int, Any], None]) -> Cost:
-        def all_of_them() -> int:
-            for i in range(len(samples.frames)):
-                one = samples._replace(**{name: getattr(samples, name)[i : i + 1] for name in OPENS})
-                run(i, network.open(one.frames, one.boxes, one.before, one.motion)[1])
-            return len(samples.frames)
-
-        return count_run(network, all_of_them)
-
-    def bins(number: int) -> Callable[[int, Any], None]:
-        def run(i: int, state: Any) -> None:
-            for m, events in enumerate(samples.events[:number, i : i + 1]):
-                _, _, state = network(events, state, (m + 1) / num_bins)
-
-        return run
-
-    frame, one, ours = (each(bins(number)) for number in (0, 1, num_bins))
-    # what a bin takes beside its layers is the correlation, which an ANN needs as well
-    reading = Operations(macs=one.layers[""].macs - frame.layers[""].macs)
-    ann = count_cost(tracker.sensing.parts["what"], samples.frames).total
-    return saved((ann + reading).scaled(num_bins), ours.total)
-
-
-def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> dict[str, Any]:
-    """Rows of the network as it is trained, a frame and the bins after it."""
-    samples = sensing.cut_samples(recording, frames, tracker.crop)
-    inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
-    return {"rows": count_cost(tracker.sensing, inputs).rows()}
-
-
-def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[str, float]:
-    """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
-    the finder looks at it; what is resident after them.
-
-    Processor time of one thread, because other work on the machine must not count.
-    """
-    recording, frames = part
-    first, stop = bins_of(recording, frames)
-    spent: dict[str, list[float]] = {"bin": [], "frame": [], "finder": []}
-    state: Any = None
-    for b in range(first, stop):
-        inputs = recording.inputs(b, b + 1)
-        if state is None:
-            inputs["box"] = recording.frame_boxes[frames.start]
-        kind = "frame" if "frame" in inputs else "finder" if state.doubt is not None else "bin"
-        started = thread_time()
-        _, state = tracker.step(inputs, state)
-        spent[kind].append(1e3 * (thread_time() - started))
-    return {
-        "ms a bin": median(spent["bin"]),
-        "ms a frame and bin": median(spent["frame"]),
-        "ms a bin with the finder": median(spent["finder"]),
-        "MB resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
 def training(out: Path) -> dict[str, Any]:
     """Processor time and memory of trainings of their own, started by a small process: the system counts what a process
     had before it became another program, and so all of this one, as memory of what it starts."""
@@ -352,83 +224,9 @@ MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "late": late,
     "slow_loops": slow_loops,
     "unseen": unseen,
-    "cost": cost,
+    "cost": sensing_cost.cost,
     "training": training,
 }
-
-
-def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each target with its measured figure and whether it is met; None where it was not measured."""
-    ours, slow, loop = (_row(cells, name, "learned") for name in ("main", "ten_hertz", "closed_loop"))
-    velocity = _row(cells, "main", "constant velocity")
-    new, still, steady = (_row(cells, "unseen", name) for name in ("learned", "hold", "constant_velocity"))
-    alone = cells.get("generated", {}).get("A")
-    spent = cells.get("cost", {})
-    in_time = _row(cells, "late", "learned").get("auc")
-    frames_alone = max((_row(cells, "late", name).get("auc", 0.0) for name in ALONE), default=0.0)
-
-    def shaken(noise: str) -> float | None:
-        return ours[noise] / velocity[noise] if ours else None
-
-    rows = [
-        ("A: mean distance [px]", ours.get("distance px"), "at most", 1.25),
-        ("A: of constant velocity", ours.get("of constant velocity"), "at most", 0.72),
-        ("A: AUC", ours.get("auc"), "at least", 0.88),
-        ("A shaken 1 px: of constant velocity", shaken("shaken 1 px"), "at most", 0.62),
-        ("A shaken 2 px: of constant velocity", shaken("shaken 2 px"), "at most", 0.55),
-        ("C: AUC", loop.get("auc"), "at least", 0.60),
-        ("E: AUC, of its ANN in frames alone", in_time and in_time / frames_alone, "at least", 1.0),
-        ("D: A at 10 Hz, mean distance [px]", slow.get("distance px"), "at most", 4.0),
-        (
-            "trained on generated scenes alone: of hold",
-            alone and alone["mean_distance_px"] / alone["baselines"]["hold"]["mean_distance_px"],
-            "at most",
-            0.5,
-        ),
-        (
-            "unseen (test part, mirrored and turned), A: of hold",
-            new and new["distance px"] / still["distance px"],
-            "at most",
-            0.5,
-        ),
-        (
-            "unseen (test part, mirrored and turned), A: of constant velocity",
-            new and new["distance px"] / steady["distance px"],
-            "at most",
-            1.0,
-        ),
-        *saved_rows(spent),
-        ("ms a bin", spent.get("ms a bin"), "at most", 1.5),
-        ("ms a frame and bin", spent.get("ms a frame and bin"), "at most", 4.0),
-        ("ms a bin with the finder", spent.get("ms a bin with the finder"), "at most", 4.0),
-        ("MB resident", spent.get("MB resident"), "at most", 500.0),
-        *sensing_training.rows(cells.get("training", {})),
-    ]
-    return [
-        {
-            "figure": figure,
-            "measured": measured or None,
-            "target": f"{side} {limit}",
-            "met": None if not measured else bool(measured <= limit if side == "at most" else measured >= limit),
-        }
-        for figure, measured, side, limit in rows
-    ]
-
-
-def saved_rows(spent: dict[str, Any]) -> list[tuple[str, float | None, str, float]]:
-    """Targets of operations and energy: for the tracker as it runs, and where boxes are told."""
-    limits = (("6 bins", 3.0, 4.0), ("24 bins", 7.0, 12.0))
-    return [
-        (f"{figure} at {bins}, {loop}", spent.get(bins, {}).get(loop, {}).get(figure), "at least", limit)
-        for loop in ("closed loop", "told boxes")
-        for bins, *least in limits
-        for figure, limit in zip(("operations saved", "energy saved"), least, strict=True)
-    ]
-
-
-def _row(cells: dict[str, Any], cell: str, tracker: str) -> dict[str, Any]:
-    """What the table of a cell says of a tracker, nothing where the cell is missing."""
-    return next((row for row in cells.get(cell, {}).get("trackers", []) if row["tracker"] == tracker), {})
 
 
 def main() -> None:

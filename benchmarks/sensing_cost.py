@@ -1,0 +1,139 @@
+"""What the sensing network costs: operations, energy, time and memory, on the test part of the real recording."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import thread_time
+from typing import Any
+
+import torch
+
+from spikebridge.analysis.cost import Cost, count_cost, count_run
+from spikebridge.analysis.energy import hardware_profile, joules
+from spikebridge.analysis.following import bins_of
+from spikebridge.analysis.operations import Operations
+from spikebridge.data.recording import Recording
+from spikebridge.networks.sensing_ready import made_ready
+from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.training import Run
+
+NUM_COUNTED = 21  # frames over which operations are counted
+OPENS = ("frames", "boxes", "before", "motion")
+
+
+def cost(out: Path) -> dict[str, Any]:
+    """Operations and energy of a frame and the bins after it, time of a step, and memory over a recording's length."""
+    tracker = sensing.tracker(Run.open(out / "main"))
+    part = sensing_scores.parts("real", "test", 1)[0]
+    timed = times(tracker, part)  # first, while nothing else is in memory
+    counted = {}
+    for keep in (1, 4):
+        recording = part.recording.thinned(keep)
+        frames = range(-(-part.frames.start // keep), part.frames.start // keep + NUM_COUNTED)
+        num_bins = int(recording.frame_bins[frames.start + 1] - recording.frame_bins[frames.start])
+        followed = following_cost(tracker, recording, frames)
+        counted[f"{num_bins} bins"] = {
+            "told boxes": between_cost(tracker, recording, frames, num_bins),
+            "closed loop": saved(part_of(followed, "finder").scaled(num_bins), followed.total),
+            "unfolded, told boxes": plain_cost(tracker, recording, frames),
+        }
+    return {**counted, **timed, "threads": torch.get_num_threads()}
+
+
+def saved(everywhere: Operations, ours: Operations) -> dict[str, Any]:
+    """What a frame and the bins up to the next one take, beside an ANN that sees a frame at every bin."""
+    profile = hardware_profile("45nm")
+    return {
+        "ours": vars(ours),
+        "ANN in every bin": vars(everywhere),
+        "operations saved": everywhere.num_operations / ours.num_operations,
+        "uJ": 1e6 * joules(ours, profile),
+        "energy saved": joules(everywhere, profile) / joules(ours, profile),
+    }
+
+
+def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> Cost:
+    """All that runs in a closed loop, a frame and the bins up to the next one."""
+    first, stop = bins_of(recording, frames)
+    begin = int(recording.frame_bins[frames.start + 1])
+    state: Any = None
+    for b in range(first, begin):
+        inputs = recording.inputs(b, b + 1)
+        if state is None:
+            inputs["box"] = recording.frame_boxes[frames.start]
+        _, state = tracker.step(inputs, state)
+
+    def run() -> int:
+        now = state
+        for b in range(begin, stop):
+            _, now = tracker.step(recording.inputs(b, b + 1), now)
+        return len(frames) - 1
+
+    return count_run(torch.nn.ModuleDict(state.ready._asdict()), run)
+
+
+def part_of(cost: Cost, name: str) -> Operations:
+    """What one of the modules did that were counted together."""
+    return sum((done for path, done in cost.layers.items() if path.split(".")[0] == name), Operations())
+
+
+def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
+    """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
+    samples = sensing.cut_samples(recording, frames, tracker.crop)
+    network = made_ready(tracker.sensing, tracker.crop).network
+
+    def each(run: Callable[[int, Any], None]) -> Cost:
+        def all_of_them() -> int:
+            for i in range(len(samples.frames)):
+                one = samples._replace(**{name: getattr(samples, name)[i : i + 1] for name in OPENS})
+                run(i, network.open(one.frames, one.boxes, one.before, one.motion)[1])
+            return len(samples.frames)
+
+        return count_run(network, all_of_them)
+
+    def bins(number: int) -> Callable[[int, Any], None]:
+        def run(i: int, state: Any) -> None:
+            for m, events in enumerate(samples.events[:number, i : i + 1]):
+                _, _, state = network(events, state, (m + 1) / num_bins)
+
+        return run
+
+    frame, one, ours = (each(bins(number)) for number in (0, 1, num_bins))
+    # what a bin takes beside its layers is the correlation, which an ANN needs as well
+    reading = Operations(macs=one.layers[""].macs - frame.layers[""].macs)
+    ann = count_cost(tracker.sensing.parts["what"], samples.frames).total
+    return saved((ann + reading).scaled(num_bins), ours.total)
+
+
+def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> dict[str, Any]:
+    """Rows of the network as it is trained, a frame and the bins after it."""
+    samples = sensing.cut_samples(recording, frames, tracker.crop)
+    inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
+    return {"rows": count_cost(tracker.sensing, inputs).rows()}
+
+
+def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[str, float]:
+    """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
+    the finder looks at it; what is resident after them.
+
+    Processor time of one thread, because other work on the machine must not count.
+    """
+    recording, frames = part
+    first, stop = bins_of(recording, frames)
+    spent: dict[str, list[float]] = {"bin": [], "frame": [], "finder": []}
+    state: Any = None
+    for b in range(first, stop):
+        inputs = recording.inputs(b, b + 1)
+        if state is None:
+            inputs["box"] = recording.frame_boxes[frames.start]
+        kind = "frame" if "frame" in inputs else "finder" if state.doubt is not None else "bin"
+        started = thread_time()
+        _, state = tracker.step(inputs, state)
+        spent[kind].append(1e3 * (thread_time() - started))
+    return {
+        "ms a bin": median(spent["bin"]),
+        "ms a frame and bin": median(spent["frame"]),
+        "ms a bin with the finder": median(spent["finder"]),
+        "MB resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
