@@ -440,3 +440,19 @@ def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None
     folded = between_frames(recording, tracker).boxes
     unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
     assert np.abs(between_frames(recording, tracker).boxes - folded).max() > 1e-3
+
+
+@pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["folded", "plain"])
+def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recording, form: dict[str, Any]) -> None:
+    boxes = []
+    for changed in (False, True):
+        torch.manual_seed(0)
+        sensing = Sensing(dt=DT, num_features=4, reach=6, **form).eval()
+        tracker, state = SensingTracker(sensing, crop=48), None
+        for b in range(4):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+            if changed:
+                torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
+        boxes.append(box)
+    np.testing.assert_array_equal(*boxes)

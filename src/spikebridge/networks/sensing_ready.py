@@ -4,6 +4,7 @@ Both give the same: `start, state = network.open(frame, box, ...)` when a frame 
 `place, spread, state = network(events, state, age)`.
 """
 
+from copy import deepcopy
 from math import inf
 from typing import NamedTuple
 
@@ -151,7 +152,7 @@ def made_ready(sensing: Sensing, crop: int) -> Ready:
         ConfigError: see `check_ready`.
     """
     check_ready(sensing)
-    network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(sensing)
+    network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(deepcopy(sensing))
     return Ready(network, None if sensing.finder is None else ReadyFinder(sensing.finder))
 
 
