@@ -37,6 +37,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import sensing_cost
+import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
 from spikebridge.data.files import find
@@ -209,11 +210,11 @@ def trained(name: str, out: Path, finders: str, pathways: str) -> dict[str, Any]
     return {**made, **results, **json.loads(kept.read_text())}
 
 
-def training(out: Path) -> dict[str, Any]:
-    """Processor time and memory of trainings of their own, started by a small process: the system counts what a process
-    had before it became another program, and so all of this one, as memory of what it starts."""
-    command = [sys.executable, sensing_training.__file__]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+def apart(program: str) -> dict[str, Any]:
+    """What a small process prints: the system counts what a process had before it became another program, and so all of
+    this one, as memory of what it starts."""
+    printed = subprocess.run([sys.executable, program], check=True, stdout=subprocess.PIPE).stdout
+    found: dict[str, Any] = json.loads(printed)
     return found
 
 
@@ -225,7 +226,8 @@ MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "slow_loops": slow_loops,
     "unseen": unseen,
     "cost": sensing_cost.cost,
-    "training": training,
+    "training": lambda out: apart(sensing_training.__file__),
+    "memory": lambda out: apart(sensing_memory.__file__),
 }
 
 

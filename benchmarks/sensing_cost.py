@@ -1,6 +1,5 @@
-"""What the sensing network costs: operations, energy, time and memory, on the test part of the real recording."""
+"""What the sensing network costs: operations, energy and time, on the test part of the real recording."""
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -23,10 +22,10 @@ OPENS = ("frames", "boxes", "before", "motion")
 
 
 def cost(out: Path) -> dict[str, Any]:
-    """Operations and energy of a frame and the bins after it, time of a step, and memory over a recording's length."""
+    """Operations and energy of a frame and the bins after it, and time of a step."""
     tracker = sensing.tracker(Run.open(out / "main"))
     part = sensing_scores.parts("real", "test", 1)[0]
-    timed = times(tracker, part)  # first, while nothing else is in memory
+    timed = times(tracker, part)
     counted = {}
     for keep in (1, 4):
         recording = part.recording.thinned(keep)
@@ -115,7 +114,7 @@ def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: ra
 
 def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[str, float]:
     """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
-    the finder looks at it; what is resident after them.
+    the finder looks at it.
 
     Processor time of one thread, because other work on the machine must not count.
     """
@@ -135,5 +134,4 @@ def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[st
         "ms a bin": median(spent["bin"]),
         "ms a frame and bin": median(spent["frame"]),
         "ms a bin with the finder": median(spent["finder"]),
-        "MB resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import sensing_memory
 import sensing_training
 
 ALONE = ("ann_hold", "ann_constant_velocity")
@@ -51,7 +52,7 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
         ("ms a bin", spent.get("ms a bin"), "at most", 1.5),
         ("ms a frame and bin", spent.get("ms a frame and bin"), "at most", 4.0),
         ("ms a bin with the finder", spent.get("ms a bin with the finder"), "at most", 4.0),
-        ("MB resident", spent.get("MB resident"), "at most", 500.0),
+        *sensing_memory.rows(cells.get("memory", {})),
         *sensing_training.rows(cells.get("training", {})),
     ]
     return [

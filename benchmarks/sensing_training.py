@@ -34,12 +34,20 @@ def training(*options: str) -> dict[str, float]:
         RuntimeError: the training failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "spikebridge", "train", "sensing", *options, "--quiet"]
-        command += ["--out", str(Path(folder) / "run")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        # the system's word on this process alone, and not on all that were ever started
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        return used_by(["train", "sensing", *options, "--quiet", "--out", str(Path(folder) / "run")])
+
+
+def used_by(arguments: list[str]) -> dict[str, float]:
+    """What `spikebridge` takes with these arguments, on one thread.
+
+    Raises:
+        RuntimeError: the command failed.
+    """
+    command = [sys.executable, "-m", "spikebridge", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    # the system's word on this process alone, and not on all that were ever started
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
     return {"CPU seconds": used.ru_utime + used.ru_stime, "MB resident": used.ru_maxrss / _MEGABYTE}

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikebridge.data.camera_formats import read_aedat4
-from spikebridge.data.event_files import read_events, write_events
+from spikebridge.data.camera_formats import aedat4_frames
+from spikebridge.data.columns import FileColumn
+from spikebridge.data.event_files import hold_events, read_events, write_events
 from spikebridge.data.events import EVENT, make_events
 from spikebridge.data.files import data_folder
+from spikebridge.data.nmnist import write_nmnist
 from spikebridge.errors import ConfigError, DataError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
@@ -43,6 +45,68 @@ def test_any_bytes_are_events_or_one_clear_error(tmp_path, content, suffix):
         assert str(path) in str(error)
 
 
+@pytest.fixture
+def in_small_pieces(monkeypatch):
+    """Files are read a few events at a time, and all events are too many for memory."""
+    for place in ("columns.MOST_IN_MEMORY", "npz.PIECE", "nmnist.PIECE", "lines._AT_ONCE"):
+        monkeypatch.setattr(f"spikebridge.data.{place}", 0 if "MOST" in place else 13)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".bin", ".aedat4", ".es", ".raw"])
+def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_pieces, suffix):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 20, (2, 100))
+    times = np.sort(generator.integers(0, 5000, 100))
+    times[0] = 0  # where some formats begin
+    events = make_events(t=times, x=pixels[0], y=pixels[1], p=generator.integers(0, 2, 100))
+    path = tmp_path / f"events{suffix}"
+    if suffix in (".npz", ".csv"):
+        write_events(path, events, HEIGHT, WIDTH)
+    elif suffix == ".bin":
+        write_nmnist(path, events)
+    else:
+        faery = pytest.importorskip("faery")
+        if suffix == ".aedat4":
+            pytest.importorskip("aedat")
+        columns = np.array([tuple(event) for event in events.tolist()], faery.EVENTS_DTYPE)
+        faery.events_stream_from_array(columns, (WIDTH, HEIGHT)).to_file(str(path))
+    held = hold_events(path, HEIGHT, WIDTH)
+    assert isinstance(held.t, FileColumn) and (held.height, held.width) == (HEIGHT, WIDTH)
+    assert list(zip(*(column[:].tolist() for column in held[:4]), strict=True)) == events.tolist()
+    assert read_events(path, HEIGHT, WIDTH).events.tolist() == events.tolist()
+
+
+def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_pieces):
+    rows = [f"{t},1,2,1" for t in range(100)]
+    path = tmp_path / "events.csv"
+    for fault, message in (
+        ("57,1,2,on", r"from line \d+ on: expected 4 whole numbers t,x,y,p a line, but could not convert string 'on'"),
+        ("57,1,2,7", r"from event 5\d on: p of an event must be from 0 to 1"),
+        ("57,1,99,1", r"of 100 events, 1 outside the sensor of 34 x 20 pixels, first at index 57\."),
+        ("3,1,2,1", r"of 100 events, 1 earlier than the event before, first at index 57\."),
+    ):
+        path.write_text("\n".join(["t,x,y,p", *rows[:57], fault, *rows[58:]]))
+        with pytest.raises(DataError, match=message):
+            hold_events(path, HEIGHT, WIDTH)
+
+
+def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_pieces):
+    path = tmp_path / "events.csv"
+    path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
+    held = hold_events(path, HEIGHT, WIDTH, repair=True)
+    assert held.t[:].tolist() == [10, 20, 40] and held.x[:].tolist() == [1, 0, 2]
+    assert held[6:] == read_events(path, HEIGHT, WIDTH, repair=True)[3:] == (1, 1, 2)
+
+
+def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("spikebridge.data.event_files.MOST_BYTES", 100)
+    path = tmp_path / "events.npz"
+    write_events(path, make_events(t=range(9), x=[0] * 9, y=[0] * 9, p=[1] * 9), 1, 1)
+    with pytest.raises(DataError, match="expected events of at most 100 bytes in memory, but there are more"):
+        read_events(path)
+    assert len(hold_events(path).t) == 9
+
+
 def test_an_npz_tells_its_sensor_and_a_csv_does_not(tmp_path):
     events = make_events(t=[1], x=[2], y=[3], p=[1])
     write_events(tmp_path / "a.npz", events, HEIGHT, WIDTH)
@@ -69,7 +133,7 @@ def test_a_small_bin_file_of_another_sensor_is_read(tmp_path):
     [
         (".csv", b"", "the file is empty"),
         (".csv", b"x,y,t,p\n1,2,3,1\n", r"byte 0: expected the line 't,x,y,p', but found 'x,y,t,p'"),
-        (".csv", b"t,x,y,p\n1,2,3,1\n5,6\n", "expected 4 whole numbers t,x,y,p a line after the first, but"),
+        (".csv", b"t,x,y,p\n1,2,3,1\n5,6\n", "from line 2 on: expected 4 whole numbers t,x,y,p a line, but"),
         (".csv", b"t,x,y,p\n1,2,3,on\n", "could not convert string 'on'"),
         (".csv", b"t,x,y,p\n1,2,3\n", "expected 4 whole numbers t,x,y,p a line, but there are 3"),
         (".csv", b"t,x,y,p\n1.5,2,3,1\n", "could not convert string '1.5'"),
@@ -111,7 +175,7 @@ def test_a_cut_npz_is_refused(tmp_path):
         ({"width": 0}, "width: expected one whole number from 1 to 65536"),
         ({"height": [1, 2]}, "height: expected one whole number"),
         ({"t": [0.5]}, "whole numbers for t"),
-        ({"x": [1, 2]}, "four vectors of one length"),
+        ({"x": [1, 2]}, "columns of one length"),
     ],
 )
 def test_npz_arrays_that_cannot_be_are_refused(tmp_path, changes, message):
@@ -157,9 +221,10 @@ def test_events_and_frames_of_an_aedat4_file_are_read():
     found = read_events(FIXTURE)
     assert found.events.tolist() == [(1000, 3, 4, True), (2000, 5, 6, False), (3000, 1, 0, True)]
     assert (found.height, found.width) == (HEIGHT, WIDTH)
-    frames = read_aedat4(FIXTURE)
-    assert frames.frames.shape == (2, HEIGHT, WIDTH) and frames.frames[:, 0, 0].tolist() == [150, 250]
-    assert frames.frame_times.tolist() == [1500, 2500]
+    frames, times = aedat4_frames(FIXTURE)
+    assert (len(frames), frames.height, frames.width) == (2, HEIGHT, WIDTH)
+    assert [int(frame[0, 0]) for frame in frames] == [150, 250]
+    assert times.tolist() == [1500, 2500]
 
 
 def test_a_cut_aedat4_file_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spikebridge.data.columns import FileColumn
 from spikebridge.data.event_bins import EventBins
 from spikebridge.data.event_camera import EventCamera, simulate
 from spikebridge.data.fe240hz import load_fe240hz, read_sparse_events
@@ -172,13 +173,14 @@ GOOD = {"bin": [0, 1], "x": [0, 1], "y": [0, 1], "p": [True, False], "shape": [1
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bin": [1, 0]}, "sorted by bin, but 1 are in an earlier bin than the one before, first at index 1"),
-        ({"bin": [0, 6]}, "bin: expected numbers from 0 to 5, but 1 are not, first 6 at index 1"),
-        ({"x": [0, 2]}, "x: expected numbers from 0 to 1, but 1 are not, first 2 at index 1"),
+        ({"bin": [1, 0]}, "of 2 events, 1 in an earlier bin than the one before, first at index 1"),
+        ({"bin": [0, 6]}, "of 2 events, 1 with bin outside of 0 to 5, first at index 1"),
+        ({"x": [0, 2]}, "of 2 events, 1 with x outside of 0 to 1, first at index 1"),
         ({"y": [0.0, 1.0]}, "y: expected whole numbers, but got float64"),
         ({"p": [True]}, "expected columns of one length"),
         ({"shape": [1, 6, 2]}, "expected frames, bins a frame, rows and columns"),
         ({"shape": [1, 0, 2, 2]}, "expected frames, bins a frame, rows and columns"),
+        ({"shape": [2**20, 6, 2, 2]}, "expected at most 4194304 bins, but it declares 6291456"),
     ],
 )
 def test_events_that_cannot_be_are_refused(tmp_path, changes, message):
@@ -196,7 +198,7 @@ def real(real_set):
 
 def test_the_real_recording_is_read_with_its_offsets(real):
     """560 frames, 3360 bins; bins between the frames begin at 6 k - 3, the box of frame k is box 6 k - 5."""
-    assert (real.num_frames, real.num_bins, len(real.events.x)) == (560, 3363, 13_446_607)
+    assert (real.num_frames, real.num_bins, real.events.num_events) == (560, 3363, 13_446_607)
     assert real.frames[0].shape == (260, 346)
     assert real.frame_bins.tolist() == [6 * k for k in range(560)]
     # the frame's box, and that of the end of the bin before it
@@ -219,26 +221,48 @@ def test_the_real_target_moves_as_fast_as_is_said(real):
     assert np.nanmean(np.linalg.norm(np.diff(middle, axis=0), axis=1)) == pytest.approx(1.35, abs=0.01)
 
 
-def test_events_are_read_in_little_more_memory_than_they_take(tmp_path):
-    """A long recording has tens of millions of events, so one copy of a column in 64 bits would be hundreds of MB."""
-    num_events = 400_000
-    bins = np.sort(np.random.default_rng(0).integers(0, 6000, num_events)).astype(np.uint16)
+def write_many_events(path, num_events, bin_type=np.uint16):
+    bins = np.sort(np.random.default_rng(0).integers(0, 6000, num_events)).astype(bin_type)
     place = np.arange(num_events) % 64
-    path = tmp_path / "events_sparse.npz"
-    np.savez(
-        path,
-        bin=bins,
-        x=place.astype(np.uint16),
-        y=place.astype(np.uint16),
-        p=place % 2 == 0,
-        shape=np.array([1000, 6, 64, 64]),
-    )
-    tracemalloc.start()
-    events, _ = read_sparse_events(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    columns = {"x": place.astype(np.uint16), "y": place.astype(np.uint8), "p": place % 3 == 0}
+    np.savez(path, bin=bins, shape=np.array([1000, 6, 64, 64]), **columns)
+    return bins, columns
+
+
+def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("spikebridge.data.npz.PIECE", 777)
+    monkeypatch.setattr("spikebridge.data.columns.MOST_IN_MEMORY", 10_000)
+    bins, columns = write_many_events(tmp_path / "events_sparse.npz", 10_000)
+    events, _ = read_sparse_events(tmp_path / "events_sparse.npz")
+    assert isinstance(events.x, FileColumn) and events.num_events == 10_000
     assert np.array_equal(np.diff(events.edges), np.bincount(bins, minlength=6000))
-    assert peak < 14 * num_events
+    x, y, on = events.of_bins(100, 5900)
+    inside = (bins >= 100) & (bins < 5900)
+    assert np.array_equal(x, columns["x"][inside]) and np.array_equal(y, columns["y"][inside])
+    assert np.array_equal(on, ~columns["p"][inside])
+
+
+def test_a_fault_in_a_later_piece_is_counted_from_the_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr("spikebridge.data.npz.PIECE", 2)
+    path = tmp_path / "events_sparse.npz"
+    np.savez(path, bin=[0, 1, 0, 2, 3], x=[0, 1, 1, 9, 9], y=[0] * 5, p=[True] * 5, shape=[1, 6, 2, 2])
+    words = "of 5 events, 2 with x outside of 0 to 1, first at index 3; 1 in an earlier bin than the one before, first"
+    with pytest.raises(DataError, match=rf"{words} at index 2\."):
+        read_sparse_events(path)
+
+
+def test_four_times_the_events_are_read_in_the_same_memory(tmp_path):
+    peaks = []
+    for num_events in (2_000_000, 8_000_000):
+        path = tmp_path / f"{num_events}.npz"
+        write_many_events(path, num_events)
+        tracemalloc.start()
+        events, _ = read_sparse_events(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert events.num_events == num_events
+    # the shorter one just fits in memory as it is
+    assert peaks[1] < 1.5 * peaks[0] < 60e6
 
 
 def test_a_missing_image_is_told_because_all_later_ones_would_be_early(copy):

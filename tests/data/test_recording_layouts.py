@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spikebridge.data.columns import FileColumn
 from spikebridge.data.event_files import write_events
 from spikebridge.data.events import make_events
 from spikebridge.data.recording_layouts import find_recording, find_recordings, load_recording
@@ -98,7 +99,7 @@ def test_a_clip_is_a_recording_without_events(tmp_path):
     """30 frames a second on bins of 1/240 s: a frame each 8 bins, its box at the end of the bin before."""
     recording = clip_recording(clip(tmp_path / "biker"))
     assert recording.frame_bins.tolist() == [0, 8, 16, 24] and recording.num_bins == 32
-    assert len(recording.events.x) == 0 and recording.inputs(8, 9)["frame"][0, 0] == 1
+    assert recording.events.num_events == 0 and recording.inputs(8, 9)["frame"][0, 0] == 1
     labelled = np.flatnonzero(np.isfinite(recording.boxes).all(axis=1))
     assert labelled.tolist() == [7, 15, 23] and recording.boxes[labelled, 0].tolist() == [1, 2, 3]
     assert recording.frame_boxes[:, 0].tolist() == [0, 1, 2, 3]
@@ -116,9 +117,29 @@ def test_a_cameras_file_is_a_recording(tmp_path):
     pytest.importorskip("aedat")
     recording = load_recording(FIXTURE, dt=0.0005)
     # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
-    assert recording.frame_bins.tolist() == [0, 2] and recording.events.x.tolist() == [5, 1]
+    assert recording.frame_bins.tolist() == [0, 2]
+    assert recording.events.of_bins(0, 4).x.tolist() == [5, 1]
     assert (recording.name, recording.start_us) == ("dv.aedat4", 1500)
     assert recording.num_unlabelled == recording.num_bins
+
+
+@pytest.mark.parametrize("layout", ["folder", "camera"])
+def test_a_recording_longer_than_memory_gives_the_same_inputs(tmp_path, monkeypatch, layout):
+    if layout == "camera":
+        pytest.importorskip("aedat")
+    path = own(tmp_path / "mine") if layout == "folder" else FIXTURE
+    recordings = []
+    for most in (2**24, 0):
+        monkeypatch.setattr("spikebridge.data.columns.MOST_IN_MEMORY", most)
+        recordings.append(load_recording(path))
+    short, long = recordings
+    assert isinstance(long.events.x, FileColumn) and not isinstance(short.events.x, FileColumn)
+    assert np.array_equal(short.events.edges, long.events.edges) and short.summary() == long.summary()
+    for b in range(short.num_bins):
+        ours, theirs = short.inputs(b, b + 1), long.inputs(b, b + 1)
+        assert all(np.array_equal(a, c) for a, c in zip(ours["events"], theirs["events"], strict=True))
+        assert np.array_equal(ours.get("frame"), theirs.get("frame"))
+    assert [frame[0, 0] for frame in long.thinned(2).frames] == [frame[0, 0] for frame in short.frames][::2]
 
 
 def test_a_file_that_is_no_recording_is_refused(tmp_path):

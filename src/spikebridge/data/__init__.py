@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from spikebridge.data.clevrer_questions import read_questions
     from spikebridge.data.clevrer_scenes import read_scenes
     from spikebridge.data.clevrer_what_if import what_if_questions
+    from spikebridge.data.columns import FileColumn
     from spikebridge.data.digit_files import read_digit_file
     from spikebridge.data.digits import load_digits
     from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
     from spikebridge.data.event_camera import EventCamera, simulate
-    from spikebridge.data.event_files import EventFile, read_events, write_events
+    from spikebridge.data.event_files import EventFile, HeldEvents, hold_events, read_events, write_events
     from spikebridge.data.event_grids import EventGrids
     from spikebridge.data.event_recording import load_events
     from spikebridge.data.event_steps import events_of_images
     from spikebridge.data.events import EVENT, CheckedEvents, check_events, make_events, slice_time
     from spikebridge.data.fe240hz import load_fe240hz
     from spikebridge.data.files import DATA_SETS, available, data_folder
-    from spikebridge.data.image_files import ImageFiles, images_in, read_grey
+    from spikebridge.data.image_files import HeldImages, ImageFiles, images_in, read_grey
     from spikebridge.data.images import ImageSplits, LabelledImages
     from spikebridge.data.live_sources import LiveSource, Wanted
     from spikebridge.data.mnist import load_mnist
@@ -61,12 +62,16 @@ _HOMES = {
     "EventCamera": "event_camera",
     "EventFile": "event_files",
     "EventGrids": "event_grids",
+    "FileColumn": "columns",
     "FrameFeed": "arriving",
     "LiveSource": "live_sources",
     "Wanted": "live_sources",
+    "hold_events": "event_files",
     "load_events": "event_recording",
     "GroupedPermutations": "permutations",
     "HybridRecording": "saccades",
+    "HeldEvents": "event_files",
+    "HeldImages": "image_files",
     "ImageFiles": "image_files",
     "ImageSplits": "images",
     "Inputs": "recording",
@@ -148,8 +153,11 @@ __all__ = [
     "EventCamera",
     "EventFile",
     "EventGrids",
+    "FileColumn",
     "FrameFeed",
     "GroupedPermutations",
+    "HeldEvents",
+    "HeldImages",
     "HybridRecording",
     "ImageFiles",
     "ImageSplits",
@@ -189,6 +197,7 @@ __all__ = [
     "film",
     "find_clips",
     "find_recordings",
+    "hold_events",
     "hybrid_camera",
     "images_in",
     "load_clip",

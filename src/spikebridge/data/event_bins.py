@@ -1,6 +1,7 @@
 """Events of a long recording by bin of time, kept sparse: 5 bytes an event, and a grid only of what is asked for.
 
-The dense tensor of a minute at 240 Hz is gigabytes; a crop around a target is kilobytes.
+The dense tensor of a minute at 240 Hz is gigabytes; a crop around a target is kilobytes. Where the events are many they
+lie in a temporary file, so that an hour takes no more memory than a second.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from jaxtyping import Bool, Float, Int64, UInt16
 from torch import Tensor
 
 from spikebridge.data.binning import bin_edges
+from spikebridge.data.columns import FileColumn, in_pieces
 from spikebridge.data.events import Events, check_events
+from spikebridge.data.faults import Faults
 from spikebridge.errors import DataError, ShapeError
 
 # left, top, width, height in whole pixels; a crop may stick out of the sensor
@@ -32,7 +35,7 @@ class EventBins:
     """All events of a recording, in order, and where each bin begins.
 
     Args:
-        x: columns of the pixels.
+        x: columns of the pixels; an array, or a column in a file.
         y: rows of the pixels.
         on: True where the pixel became brighter.
         edges: bin b holds the events `edges[b]` up to `edges[b + 1]`.
@@ -51,9 +54,9 @@ class EventBins:
         ([0, 2, 3], [1])
     """
 
-    x: UInt16[np.ndarray, " N"]
-    y: UInt16[np.ndarray, " N"]
-    on: Bool[np.ndarray, " N"]
+    x: UInt16[np.ndarray, " N"] | FileColumn
+    y: UInt16[np.ndarray, " N"] | FileColumn
+    on: Bool[np.ndarray, " N"] | FileColumn
     edges: Int64[np.ndarray, " T1"]
     height: int
     width: int
@@ -68,20 +71,26 @@ class EventBins:
             )
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
-        outside = (self.x >= self.width) | (self.y >= self.height)
-        if outside.any():
-            raise DataError(
-                f"of {num_events} events, {int(outside.sum())} outside the sensor of {self.width} x {self.height} "
-                f"pixels, first at index {int(outside.argmax())}."
+        faults = Faults()
+        for x, y in in_pieces(self.x, self.y):
+            faults = faults.after(
+                {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
             )
+        if faults:
+            raise DataError(f"{faults}.")
 
     @property
     def num_bins(self) -> int:
         """How many bins there are."""
         return len(self.edges) - 1
 
+    @property
+    def num_events(self) -> int:
+        """How many events are in them."""
+        return int(self.edges[-1] - self.edges[0])
+
     def between(self, first: int, stop: int) -> BinEvents:
-        """Events by their index, as views.
+        """Events by their index.
 
         Args:
             first: index of the first event inside.
@@ -90,7 +99,7 @@ class EventBins:
         return BinEvents(self.x[first:stop], self.y[first:stop], self.on[first:stop])
 
     def of_bins(self, first: int, stop: int) -> BinEvents:
-        """Events of the bins from `first` up to `stop`, which is not included, as views.
+        """Events of the bins from `first` up to `stop`, which is not included.
 
         Args:
             first: the first bin, 0 or more.

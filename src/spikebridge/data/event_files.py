@@ -7,21 +7,25 @@
 | `.bin` | 5 bytes an event, as in N-MNIST; the sensor has to be told |
 | `.aedat4` | package `aedat` |
 | `.es`, `.raw` (EVT2, EVT3) | package `faery` |
+
+All of them are read in pieces, so that a file may be longer than memory.
 """
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spikebridge.data.camera_formats import read_aedat4, read_with_faery
-from spikebridge.data.events import EVENT, Events, check_events, make_events
-from spikebridge.data.nmnist import read_nmnist
-from spikebridge.data.npz import read_npz
+from spikebridge.data.camera_formats import Pieces, aedat4_events, faery_events
+from spikebridge.data.columns import Column, gather
+from spikebridge.data.events import EVENT, REPAIR, Events, check_events, event_faults, make_events
+from spikebridge.data.faults import Faults
+from spikebridge.data.lines import blocks
+from spikebridge.data.nmnist import nmnist_pieces
+from spikebridge.data.npz import npz_columns, read_npz
 from spikebridge.data.opening import MOST_BYTES, opened
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 
@@ -40,8 +44,22 @@ class EventFile(NamedTuple):
     num_backward: int
 
 
+class HeldEvents(NamedTuple):
+    """The same as columns, which lie in a temporary file where they are long: times, pixels, and whether ON."""
+
+    t: Column
+    x: Column
+    y: Column
+    on: Column
+    height: int
+    width: int
+    num_outside: int
+    num_negative: int
+    num_backward: int
+
+
 def read_events(path: Path, height: int | None = None, width: int | None = None, repair: bool = False) -> EventFile:
-    """The events of a file, of whatever kind its suffix names.
+    """The events of a file, of whatever kind its suffix names, all of them in memory.
 
     Args:
         path: the file.
@@ -53,8 +71,8 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         Events sorted by time and on the sensor.
 
     Raises:
-        DataError: the file is missing, damaged or of an unknown kind, holds events that cannot be, or tells another
-            sensor than was given.
+        DataError: the file is missing, damaged, too long or of an unknown kind, holds events that cannot be, or tells
+            another sensor than was given.
         ConfigError: the sensor is not known, or an optional package is missing; the message names it.
 
     Example:
@@ -63,20 +81,50 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         >>> read_events(path, height=8, width=8).events.tolist()
         [(10, 3, 4, True), (20, 5, 6, False)]
     """
-    if path.suffix not in _READERS:
-        raise DataError(f"{path}: no reader for events in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
-    events, told = _READERS[path.suffix](path, height, width, repair)
-    if told is None:
-        if height is None or width is None:
-            raise ConfigError(f"{path}: a {path.suffix} file does not tell its sensor; give height and width.")
-        told = height, width
-    for name, given, own in (("height", height, told[0]), ("width", width, told[1])):
-        if given is not None and given != own:
-            raise DataError(f"{path}: expected a sensor of {name} {given}, but the file says {own}.")
+    pieces, height, width = _opened(path, height, width)
+    whole, size = [np.empty(0, EVENT)], 0
+    for piece in pieces:
+        whole.append(piece)
+        size += piece.nbytes
+        if size > MOST_BYTES:
+            raise DataError(f"{path}: expected events of at most {MOST_BYTES} bytes in memory, but there are more.")
     try:
-        return _checked(events, *told, repair)
+        checked = check_events(np.concatenate(whole), height, width, repair)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    return EventFile(checked.events, height, width, checked.num_outside, checked.num_negative, checked.num_backward)
+
+
+def hold_events(path: Path, height: int | None = None, width: int | None = None, repair: bool = False) -> HeldEvents:
+    """The same for events that may be longer than memory; those to repair have to fit, to be sorted.
+
+    Args:
+        path: the file.
+        height: rows of the sensor; needed where the file does not tell.
+        width: columns of the sensor.
+        repair: as above.
+
+    Raises:
+        DataError: as above, or the disk is full.
+        ConfigError: as above.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "two.csv"
+        >>> _ = path.write_text("t,x,y,p\\n10,3,4,1\\n20,5,6,0\\n")
+        >>> hold_events(path, height=8, width=8).x.tolist()
+        [3, 5]
+    """
+    if repair:
+        found = read_events(path, height, width, repair)
+        pieces, repaired = iter([found.events]), found[1:]
+    else:
+        pieces, height, width = _opened(path, height, width)
+        pieces, repaired = _checked(path, pieces, height, width), (height, width, 0, 0, 0)
+    columns = gather(
+        ({"t": piece["t"], "x": piece["x"], "y": piece["y"], "on": piece["p"]} for piece in pieces),
+        {"t": np.int64, "x": np.uint16, "y": np.uint16, "on": np.bool_},
+    )
+    return HeldEvents(columns["t"], columns["x"], columns["y"], columns["on"], *repaired)
 
 
 def write_events(path: Path, events: Events, height: int, width: int) -> None:
@@ -116,57 +164,65 @@ def write_events(path: Path, events: Events, height: int, width: int) -> None:
         beside.unlink(missing_ok=True)
 
 
-_Told = tuple[int, int] | None
-_Reader = Callable[[Path, int | None, int | None, bool], tuple[Events | EventFile, _Told]]
+_Sensor = tuple[int, int] | None
+_Reader = Callable[[Path, int | None, int | None], tuple[Pieces, _Sensor]]
 
 
-def _npz(path: Path, height: int | None, width: int | None, repair: bool) -> tuple[Events, _Told]:
-    arrays = read_npz(path, (*_COLUMNS, "width", "height"))
+def _opened(path: Path, height: int | None, width: int | None) -> tuple[Iterator[Events], int, int]:
+    """The events as they stand in the file, some at a time, and rows and columns of the sensor."""
+    if path.suffix not in _READERS:
+        raise DataError(f"{path}: no reader for events in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
+    pieces, told = _READERS[path.suffix](path, height, width)
+    if told is None:
+        if height is None or width is None:
+            raise ConfigError(f"{path}: a {path.suffix} file does not tell its sensor; give height and width.")
+        told = height, width
+    for name, given, own in (("height", height, told[0]), ("width", width, told[1])):
+        if given is not None and given != own:
+            raise DataError(f"{path}: expected a sensor of {name} {given}, but the file says {own}.")
+    return _made(path, pieces), *told
+
+
+def _npz(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
     sensor = []
-    for name in ("height", "width"):
-        number = arrays[name]
+    for name, number in read_npz(path, ("height", "width")).items():
         if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
             raise DataError(f"{path}, {name}: expected one whole number from 1 to {2**16}, but got {number!r}.")
         sensor.append(int(number.item()))
-    return _made(path, *(arrays[name] for name in _COLUMNS)), (sensor[0], sensor[1])
+    return ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS)), (sensor[0], sensor[1])
 
 
-def _csv(path: Path, height: int | None, width: int | None, repair: bool) -> tuple[Events, _Told]:
+def _csv(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
+    return _csv_pieces(path), None
+
+
+def _csv_pieces(path: Path) -> Pieces:
     with opened(path, f"a csv file that begins with {_HEADER}") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MOST_BYTES:
-            raise DataError(f"{path}: expected a csv file below {MOST_BYTES} bytes, but it has {size}; use npz.")
         first = file.readline(1000).decode("ascii", errors="replace").strip()
         if first.replace(" ", "") != _HEADER:
             raise DataError(f"{path}, byte 0: expected the line {_HEADER!r}, but found {first!r:.60}.")
-        rest = file.read()
-    if not rest.strip():
-        return np.empty(0, EVENT), None
-    try:
-        table = np.loadtxt(io.BytesIO(rest), np.int64, delimiter=",", ndmin=2, comments=None, encoding="ascii")
-    except (ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected 4 whole numbers {_HEADER} a line after the first, but {error}") from error
-    if table.shape[1] != len(_COLUMNS):
-        raise DataError(f"{path}: expected 4 whole numbers {_HEADER} a line, but there are {table.shape[1]}.")
-    return _made(path, *table.T), None
+        line = 2
+        for block in blocks(file):
+            where = f"{path}, from line {line} on"
+            line += block.count(b"\n")
+            if not block.strip():
+                continue
+            try:
+                table = np.loadtxt(io.BytesIO(block), np.int64, delimiter=",", ndmin=2, comments=None, encoding="ascii")
+            except (ValueError, OverflowError, UnicodeDecodeError) as error:
+                raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but {error}") from error
+            if table.shape[1] != len(_COLUMNS):
+                raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but there are {table.shape[1]}.")
+            t, x, y, p = table.T
+            yield t, x, y, p
 
 
-def _bin(path: Path, height: int | None, width: int | None, repair: bool) -> tuple[EventFile, _Told]:
-    if height is None or width is None:
-        raise ConfigError(f"{path}: a .bin file does not tell its sensor; give height and width.")
-    checked = read_nmnist(path, repair, height, width)
-    found = EventFile(checked.events, height, width, checked.num_outside, checked.num_negative, checked.num_backward)
-    return found, (height, width)
+def _bin(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
+    return ((piece["t"], piece["x"], piece["y"], piece["p"]) for piece in nmnist_pieces(path)), None
 
 
-def _aedat4(path: Path, height: int | None, width: int | None, repair: bool) -> tuple[Events, _Told]:
-    found = read_aedat4(path)
-    return _made(path, *found.columns), (found.height, found.width)
-
-
-def _faery(path: Path, height: int | None, width: int | None, repair: bool) -> tuple[Events, _Told]:
-    columns, told = read_with_faery(path, height, width)
-    return _made(path, *columns), told
+def _aedat4(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
+    return aedat4_events(path)
 
 
 _READERS: dict[str, _Reader] = {
@@ -174,21 +230,29 @@ _READERS: dict[str, _Reader] = {
     ".csv": _csv,
     ".bin": _bin,
     ".aedat4": _aedat4,
-    ".es": _faery,
-    ".raw": _faery,
+    ".es": faery_events,
+    ".raw": faery_events,
 }
 EVENT_SUFFIXES = tuple(_READERS)
 
 
-def _made(path: Path, t: NDArray, x: NDArray, y: NDArray, p: NDArray) -> Events:
-    try:
-        return make_events(t, x, y, p)
-    except (DataError, ShapeError) as error:
-        raise DataError(f"{path}: {error}") from error
+def _made(path: Path, pieces: Pieces) -> Iterator[Events]:
+    first = 0
+    for piece in pieces:
+        try:
+            events = make_events(*piece)
+        except (DataError, ShapeError) as error:
+            where = f", from event {first} on" if first else ""
+            raise DataError(f"{path}{where}: {error}") from error
+        first += len(events)
+        yield events
 
 
-def _checked(events: Events | EventFile, height: int, width: int, repair: bool) -> EventFile:
-    if isinstance(events, EventFile):
-        return events
-    checked = check_events(events, height, width, repair)
-    return EventFile(checked.events, height, width, checked.num_outside, checked.num_negative, checked.num_backward)
+def _checked(path: Path, pieces: Iterator[Events], height: int, width: int) -> Iterator[Events]:
+    faults, last = Faults(), -(2**63)
+    for piece in pieces:
+        faults = faults.after(event_faults(piece, height, width, last))
+        last = int(piece["t"][-1]) if len(piece) else last
+        yield piece
+    if faults:
+        raise DataError(f"{path}: {faults}. {REPAIR}")

@@ -11,9 +11,9 @@ A line that is neither is counted, and the stream goes on.
 import io
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from spikebridge.data.arriving import Arriving, FrameFeed
 from spikebridge.data.events import Events, make_events
 from spikebridge.data.image_files import ImageFiles
+from spikebridge.data.lines import Stream, blocks
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
-BLOCK = 2**18  # bytes that are read at most at once
-MOST_OF_A_LINE = 4096
 _FRAME = b"frame,"
-Stream: TypeAlias = io.IOBase | BinaryIO
 Feed: TypeAlias = Arriving | FrameFeed
 
 
@@ -80,27 +78,6 @@ def _read(stream: Stream, feed: Feed) -> None:
         feed.bad(1, f"the stream broke off ({error})")
     finally:
         feed.end()
-
-
-def blocks(stream: Stream) -> Iterator[bytes]:
-    """Whole lines of a stream, as many at once as have arrived; a line without an end is cut.
-
-    Example:
-        >>> list(blocks(io.BytesIO(b"1,2,3,1\\n5,6")))
-        [b'1,2,3,1\\n', b'5,6']
-    """
-    left = b""
-    source: Any = stream
-    read = getattr(source, "read1", source.read)  # what has arrived, without waiting for more
-    while block := read(BLOCK):
-        whole, newline, rest = (left + block).rpartition(b"\n")
-        if newline:
-            yield whole + newline
-            left = rest
-        else:
-            left = rest[:MOST_OF_A_LINE]
-    if left:
-        yield left
 
 
 def take_block(block: bytes, feed: Feed) -> None:

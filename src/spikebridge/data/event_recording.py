@@ -1,16 +1,14 @@
 """A recording from a file of events, with or without a folder of frames."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spikebridge.data.camera_formats import read_aedat4
-from spikebridge.data.event_bins import bin_sparse
-from spikebridge.data.event_files import EventFile, read_events
+from spikebridge.data.camera_formats import aedat4_frames
+from spikebridge.data.event_clock import on_a_clock
+from spikebridge.data.event_files import hold_events
 from spikebridge.data.recording import Recording
-from spikebridge.data.recording_folder import MOST_BINS, check_growing, check_overlap, read_frames
+from spikebridge.data.recording_folder import read_frames
 from spikebridge.errors import DataError
 
 
@@ -39,15 +37,13 @@ def load_events(
         >>> load_events(path, dt=0.001, height=8, width=8).num_bins
         3
     """
-    found = read_events(path, height, width)
-    if not len(found.events):
+    held = hold_events(path, height, width)
+    if not len(held.t):
         raise DataError(f"{path}: expected events to play, but there are none.")
-    pictures: Any = np.zeros((0, found.height, found.width), np.uint8)
-    times: NDArray[np.int64] = np.empty(0, np.int64)
-    if frames is not None:
-        pictures, times = read_frames(frames, path)
-        check_overlap(path, times, found.events["t"])
-    return _on_a_clock(path, found, pictures, times, dt)
+    if frames is None:
+        nothing = np.zeros((0, held.height, held.width), np.uint8)
+        return on_a_clock(path, held, nothing, np.empty(0, np.int64), dt)
+    return on_a_clock(path, held, *read_frames(frames, path), dt)
 
 
 def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
@@ -71,42 +67,11 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
         ...
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
-    found = read_events(path, repair=repair)
-    held = read_aedat4(path)
-    if not len(held.frames):
-        raise DataError(f"{path}: expected frames beside the events, but there are none.")
-    size = held.frames.shape[1:]
-    if size != (found.height, found.width):
+    held = hold_events(path, repair=repair)
+    frames, times = aedat4_frames(path)
+    if (frames.height, frames.width) != (held.height, held.width):
         raise DataError(
-            f"{path}: expected frames of the sensor's {found.width} x {found.height} pixels, but they are {size[1]} x "
-            f"{size[0]}."
+            f"{path}: expected frames of the sensor's {held.width} x {held.height} pixels, but they are {frames.width} "
+            f"x {frames.height}."
         )
-    check_growing(path, held.frame_times)
-    check_overlap(path, held.frame_times, found.events["t"])
-    return _on_a_clock(path, found, held.frames, held.frame_times, dt)
-
-
-def _on_a_clock(path: Path, found: EventFile, pictures: Any, times: NDArray[np.int64], dt: float) -> Recording:
-    start = int(times[0]) if len(times) else int(found.events["t"][0])
-    events = found.events[found.events["t"] >= start].copy()
-    events["t"] -= start
-    last = [*events["t"][-1:].tolist(), *(times[-1:] - start).tolist()]
-    end = max(last)
-    num_bins = int(end / (dt * 1e6)) + 1
-    if num_bins > MOST_BINS:
-        raise DataError(
-            f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
-            f"{MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
-        )
-    bins = bin_sparse(events, found.height, found.width, dt, num_bins)
-    return Recording(
-        name=path.name,
-        dt=dt,
-        events=bins,
-        frames=pictures,
-        frame_times=(times - start) * 1e-6,
-        frame_events=np.searchsorted(events["t"], times - start).clip(max=int(bins.edges[-1])),
-        frame_boxes=np.full((len(times), 4), np.nan),
-        boxes=np.full((num_bins, 4), np.nan),
-        start_us=start,
-    )
+    return on_a_clock(path, held, frames, times, dt)

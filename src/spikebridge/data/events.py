@@ -11,14 +11,16 @@ from bisect import bisect_left
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from numpy.typing import ArrayLike, NDArray
 
+from spikebridge.data.faults import Faults
 from spikebridge.errors import DataError, ShapeError
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
 # any number of them; the dtype is EVENT, which shape types cannot say
 Events: TypeAlias = Shaped[np.ndarray, " _"]
+REPAIR = "repair=True (--repair) drops events outside and before time 0, and sorts the rest."
 _PIXEL_LIMIT = np.iinfo(np.uint16).max
 
 
@@ -84,27 +86,45 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
         >>> checked.events["t"].tolist(), checked.num_backward
         ([10, 20], 1)
     """
-    if events.dtype != EVENT:
-        raise DataError(f"events need dtype {EVENT}, but got {events.dtype}; build them with make_events().")
-    outside = (events["x"] >= width) | (events["y"] >= height)
-    negative = events["t"] < 0
-    backward = np.zeros(len(events), bool)
-    backward[1:] = events["t"][1:] < events["t"][:-1]
-    faults = {
-        f"outside the sensor of {width} x {height} pixels": outside,
-        "with a negative time": negative,
-        "earlier than the event before": backward,
-    }
-    found = [f"{mark.sum()} {what}, first at index {mark.argmax()}" for what, mark in faults.items() if mark.any()]
-    if found and not repair:
-        raise DataError(
-            f"of {len(events)} events, {'; '.join(found)}. "
-            "repair=True (--repair) drops events outside and before time 0, and sorts the rest."
-        )
-    if found:
+    marks = event_faults(events, height, width)
+    faults = Faults().after(marks)
+    if faults and not repair:
+        raise DataError(f"{faults}. {REPAIR}")
+    if faults:
+        outside, negative, _ = marks.values()
         events = events[~(outside | negative)]
         events = events[np.argsort(events["t"], kind="stable")]
-    return CheckedEvents(events, int(outside.sum()), int(negative.sum()), int(backward.sum()))
+    return CheckedEvents(events, *faults.counts.values())
+
+
+def event_faults(events: Events, height: int, width: int, before: int = -(2**63)) -> dict[str, Bool[np.ndarray, " N"]]:
+    """Which events cannot be: outside the sensor, before time 0, or earlier than the one before them.
+
+    Args:
+        events: an array of dtype `EVENT`.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        before: time of the event before the first one [us].
+
+    Returns:
+        Marks by the words for what is wrong, in this order.
+
+    Raises:
+        DataError: the array is of another dtype.
+
+    Example:
+        >>> marks = event_faults(make_events(t=[20, 10], x=[0, 5], y=[0, 0], p=[1, 1]), height=1, width=2)
+        >>> [what for what, wrong in marks.items() if wrong[1]]
+        ['outside the sensor of 2 x 1 pixels', 'earlier than the event before']
+    """
+    if events.dtype != EVENT:
+        raise DataError(f"events need dtype {EVENT}, but got {events.dtype}; build them with make_events().")
+    times = np.concatenate([[before], events["t"]])
+    return {
+        f"outside the sensor of {width} x {height} pixels": (events["x"] >= width) | (events["y"] >= height),
+        "with a negative time": events["t"] < 0,
+        "earlier than the event before": times[1:] < times[:-1],
+    }
 
 
 def slice_time(events: Events, start: int, stop: int) -> Events:

@@ -14,19 +14,23 @@ Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
 """
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.boxes import read_boxes, usable_boxes
+from spikebridge.data.columns import gather
 from spikebridge.data.event_bins import EventBins
+from spikebridge.data.faults import Faults
 from spikebridge.data.files import find
 from spikebridge.data.image_files import ImageFiles, check_numbered, images_in
-from spikebridge.data.npz import read_npz
+from spikebridge.data.npz import npz_columns, read_npz
 from spikebridge.data.offsets import estimate_box_offset, estimate_offset
-from spikebridge.data.recording import Offsets, Recording
+from spikebridge.data.recording import MOST_BINS, Offsets, Recording
 from spikebridge.errors import DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
@@ -121,35 +125,44 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
         >>> small = {"bin": [0, 2], "x": [5, 6], "y": [7, 8], "p": [True, False], "shape": [2, 3, 260, 346]}
         >>> np.savez(path, **{key: np.array(value) for key, value in small.items()})
         >>> events, bins_per_frame = read_sparse_events(path)
-        >>> events.on.tolist(), events.edges.tolist(), bins_per_frame
+        >>> events.of_bins(0, 6).on.tolist(), events.edges.tolist(), bins_per_frame
         ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
     """
-    arrays = read_npz(path, ("bin", "x", "y", "p", "shape"))
-    shape = arrays.pop("shape")
+    shape = read_npz(path, ["shape"])["shape"]
     if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > 2**24).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
     num_frames, bins_per_frame, height, width = map(int, shape)
-    lengths = {key: column.shape for key, column in arrays.items()}
-    if arrays["bin"].ndim != 1 or len(set(lengths.values())) > 1:
-        raise DataError(f"{path}: expected columns of one length, but got {lengths}.")
-    bins = arrays["bin"]
-    _check_column(path, "bin", bins, num_frames * bins_per_frame)
-    _check_column(path, "x", arrays["x"], width)
-    _check_column(path, "y", arrays["y"], height)
-    _check_column(path, "p", arrays["p"], 2)
-    backward = bins[1:] < bins[:-1]
-    if backward.any():
-        raise DataError(
-            f"{path}: expected events sorted by bin, but {int(backward.sum())} are in an earlier bin than the one "
-            f"before, first at index {int(backward.argmax()) + 1}."
+    num_bins = num_frames * bins_per_frame
+    if num_bins > MOST_BINS:
+        raise DataError(f"{path}, shape: expected at most {MOST_BINS} bins, but it declares {num_bins}.")
+    lengths = np.zeros(num_bins, np.int64)
+    limits = {"bin": num_bins, "x": width, "y": height, "p": 2}
+    columns = gather(_checked(path, limits, lengths), {"x": np.uint16, "y": np.uint16, "on": np.bool_})
+    edges = np.concatenate([[0], np.cumsum(lengths)])
+    return EventBins(columns["x"], columns["y"], columns["on"], edges, height, width), bins_per_frame
+
+
+def _checked(path: Path, limits: dict[str, int], lengths: Int64[np.ndarray, " T"]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Pieces of the columns; how many events each bin has is added to its length."""
+    faults, last = Faults(), 0
+    for piece in npz_columns(path, limits):
+        for name, column in piece.items():
+            if column.dtype.kind not in "iub":
+                raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+        bins = np.concatenate([[last], piece["bin"].astype(np.int64)])
+        faults = faults.after(
+            {
+                f"with {name} outside of 0 to {limit - 1}": (piece[name] < 0) | (piece[name] >= limit)
+                for name, limit in limits.items()
+            }
+            | {"in an earlier bin than the one before": bins[1:] < bins[:-1]}
         )
-    # searched among the first events of bins: among all of them it would take a copy in 64 bits of each
-    is_first = np.ones(len(bins), bool)
-    is_first[1:] = bins[1:] != bins[:-1]
-    firsts = np.flatnonzero(is_first)
-    edges = np.append(firsts, len(bins))[np.searchsorted(bins[firsts], np.arange(num_frames * bins_per_frame + 1))]
-    x, y = (arrays[key].astype(np.uint16, copy=False) for key in ("x", "y"))
-    return EventBins(x, y, arrays["p"] == 0, edges, height, width), bins_per_frame
+        if not faults:
+            lengths += np.bincount(bins[1:], minlength=len(lengths))
+        last = int(bins[-1])
+        yield {"x": piece["x"], "y": piece["y"], "on": piece["p"] == 0}
+    if faults:
+        raise DataError(f"{path}: {faults}.")
 
 
 def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
@@ -179,14 +192,3 @@ def _at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.n
     """The boxes at these places, NaN outside."""
     inside = (index >= 0) & (index < len(boxes))
     return np.where(inside[:, None], boxes[index.clip(0, len(boxes) - 1)], np.nan)
-
-
-def _check_column(path: Path, name: str, column: NDArray, limit: int) -> None:
-    if column.dtype.kind not in "iub":
-        raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
-    wrong = (column < 0) | (column >= limit)
-    if wrong.any():
-        raise DataError(
-            f"{path}, {name}: expected numbers from 0 to {limit - 1}, but {int(wrong.sum())} are not, "
-            f"first {column[wrong.argmax()]} at index {int(wrong.argmax())}."
-        )

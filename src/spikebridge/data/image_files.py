@@ -8,8 +8,10 @@ from typing import overload
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from spikebridge.data.columns import Column
 from spikebridge.data.opening import opened
 from spikebridge.errors import DataError
 
@@ -65,6 +67,43 @@ class ImageFiles(Sequence[np.ndarray]):
                 f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
                 f"but got {image.shape[1]} x {image.shape[0]}."
             )
+        return image
+
+
+class HeldImages(Sequence[np.ndarray]):
+    """Images of one size that stand in a column.
+
+    Args:
+        column: one image a row, at least one.
+        rows: which of them; all without it.
+
+    Example:
+        >>> images = HeldImages(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+        >>> len(images), images.height, images.width, images[1:][0].tolist()
+        (2, 2, 3, [[6, 7, 8], [9, 10, 11]])
+    """
+
+    def __init__(self, column: Column, rows: range | None = None) -> None:
+        self.column = column
+        self.rows = range(len(column)) if rows is None else rows
+        self.height, self.width = column[:1].shape[1:]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "HeldImages": ...
+
+    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | HeldImages":
+        """One image; or some of them, still where they are."""
+        if isinstance(index, slice):
+            return HeldImages(self.column, self.rows[index])
+        row = self.rows[index]
+        image: NDArray[np.uint8] = self.column[row : row + 1][0]
         return image
 
 

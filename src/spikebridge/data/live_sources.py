@@ -22,8 +22,9 @@ from jaxtyping import Float
 from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
 from spikebridge.data.event_files import EVENT_SUFFIXES
 from spikebridge.data.event_grids import EventGrids
-from spikebridge.data.event_lines import Stream, follow_lines, follow_port
+from spikebridge.data.event_lines import follow_lines, follow_port
 from spikebridge.data.event_recording import load_camera_file, load_events
+from spikebridge.data.lines import Stream
 from spikebridge.data.live_camera import follow_device, open_camera, sensor_of
 from spikebridge.data.played_recording import PlayedRecording
 from spikebridge.data.recording import Recording

@@ -6,10 +6,12 @@ Source: G. Orchard, A. Jayawant, G. Cohen, N. Thakor, Frontiers in Neuroscience 
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from spikebridge.data.columns import PIECE
 from spikebridge.data.events import CheckedEvents, Events, check_events, make_events
 from spikebridge.data.opening import opened
 from spikebridge.errors import DataError
@@ -41,6 +43,22 @@ def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: i
         >>> read_nmnist(path).events.tolist()
         [(256, 3, 4, True)]
     """
+    events = np.concatenate([make_events([], [], [], []), *nmnist_pieces(path)])
+    try:
+        return check_events(events, height, width, repair)
+    except DataError as error:
+        raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
+
+
+def nmnist_pieces(path: Path) -> Iterator[Events]:
+    """The same events as they stand in the file, some at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is missing, cut inside an event, or too large.
+    """
     with opened(path, "an N-MNIST .bin file") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MOST_BYTES:
@@ -50,13 +68,9 @@ def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: i
             raise DataError(
                 f"{path}, byte {cut}: expected an event of {_RECORD} bytes, but only {size - cut} are left."
             )
-        records = np.frombuffer(file.read(size), np.uint8).reshape(-1, _RECORD)
-    x, y, high, middle, low = records.T.astype(np.int64)
-    t = (high & 0x7F) << 16 | middle << 8 | low
-    try:
-        return check_events(make_events(t, x, y, high >> 7), height, width, repair)
-    except DataError as error:
-        raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
+        while piece := file.read(_RECORD * PIECE):
+            x, y, high, middle, low = np.frombuffer(piece, np.uint8).reshape(-1, _RECORD).T.astype(np.int64)
+            yield make_events((high & 0x7F) << 16 | middle << 8 | low, x, y, high >> 7)
 
 
 def write_nmnist(path: Path, events: Events) -> None:

@@ -18,6 +18,7 @@ from spikebridge.data.boxes import usable_boxes
 from spikebridge.data.event_bins import BinEvents, EventBins
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
+MOST_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
 # where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
 _SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
 _SPLITS_OF = 560
@@ -203,7 +204,7 @@ class Recording:
         """What is there, in one line."""
         return (
             f"{self.name}: {self.events.width} x {self.events.height} pixels, {self.num_frames} frames, "
-            f"{self.num_bins} bins of {1e3 * self.dt:.3f} ms, {len(self.events.x)} events, "
+            f"{self.num_bins} bins of {1e3 * self.dt:.3f} ms, {self.events.num_events} events, "
             f"{self.num_unlabelled} bins and {int(np.isnan(self.frame_boxes).any(axis=1).sum())} frames without a box"
         )
 

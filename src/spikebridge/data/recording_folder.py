@@ -23,15 +23,14 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.boxes import usable_boxes
-from spikebridge.data.camera_formats import read_aedat4
-from spikebridge.data.event_bins import bin_sparse
-from spikebridge.data.event_files import EVENT_SUFFIXES, EventFile, read_events
-from spikebridge.data.image_files import ImageFiles, images_in
+from spikebridge.data.camera_formats import aedat4_frames
+from spikebridge.data.event_clock import check_growing, on_a_clock
+from spikebridge.data.event_files import EVENT_SUFFIXES, HeldEvents, hold_events
+from spikebridge.data.image_files import HeldImages, ImageFiles, images_in
 from spikebridge.data.opening import opened
 from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
-MOST_BINS = 2**22
 _MOST_BYTES = 2**27
 
 
@@ -71,55 +70,20 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
     meta = _read_meta(folder)
     events_path = _events_path(folder)
     frames, frame_times = read_frames(folder, events_path)
-    size = frames.shape[1:] if isinstance(frames, np.ndarray) else (frames.height, frames.width)
-    if size != (meta.height, meta.width):
+    if (frames.height, frames.width) != (meta.height, meta.width):
         raise DataError(
             f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
-            f"{size[1]} x {size[0]}. Resize and crop them so that each pixel sees what the event pixel sees."
+            f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
         )
-    found = read_events(events_path, meta.height, meta.width, repair)
-    _tell_repairs(events_path, found)
-    times = found.events["t"] + meta.event_offset_us
-    check_overlap(folder, frame_times, times)
-    start = int(frame_times[0])
-    events = found.events.copy()
-    events["t"] = times - start
+    held = hold_events(events_path, meta.height, meta.width, repair)
+    _tell_repairs(events_path, held)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
-    box_times = box_times + meta.box_offset_us - start
-    ends = [int(frame_times[-1]) - start, *events["t"][-1:].tolist(), *box_times[-1:].tolist()]
-    recording = _on_a_clock(
-        folder, meta, dt, found._replace(events=events), frames, frame_times - start, boxes, box_times, max(ends)
-    )
-    return replace(recording, start_us=start)
-
-
-def _on_a_clock(
-    folder: Path,
-    meta: _Meta,
-    dt: float,
-    found: EventFile,
-    frames: ImageFiles | NDArray[np.uint8],
-    frame_times: Int64[np.ndarray, " F"],
-    boxes: Float[np.ndarray, "N 4"],
-    box_times: Int64[np.ndarray, " N"],
-    end: int,
-) -> Recording:
-    num_bins = int(end / (dt * 1e6)) + 1
-    if num_bins > MOST_BINS:
-        raise DataError(
-            f"{folder}: the last time is {end} us after the first frame, which needs {num_bins} bins of {dt} s; at "
-            f"most {MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
-        )
-    events = found.events[found.events["t"] >= 0]
-    bins = bin_sparse(events, meta.height, meta.width, dt, num_bins)
-    bin_ends = (np.arange(num_bins) + 1) * dt * 1e6
-    return Recording(
+    until = int(box_times[-1]) if len(box_times) else None
+    recording = on_a_clock(folder, held, frames, frame_times, dt, meta.event_offset_us, until)
+    bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
+    return replace(
+        recording,
         name=meta.name,
-        dt=dt,
-        events=bins,
-        frames=frames,
-        frame_times=frame_times * 1e-6,
-        frame_events=np.searchsorted(events["t"], frame_times).clip(max=int(bins.edges[-1])),
         frame_boxes=_nearest(boxes, box_times, frame_times, dt * 5e5),
         boxes=_nearest(boxes, box_times, bin_ends, dt * 5e5),
     )
@@ -157,7 +121,7 @@ def _events_path(folder: Path) -> Path:
     return there[0]
 
 
-def _tell_repairs(path: Path, found: EventFile) -> None:
+def _tell_repairs(path: Path, found: HeldEvents) -> None:
     if found.num_outside or found.num_negative or found.num_backward:
         warnings.warn(
             f"{path}: dropped {found.num_outside} events outside the sensor and {found.num_negative} before time 0; "
@@ -166,7 +130,7 @@ def _tell_repairs(path: Path, found: EventFile) -> None:
         )
 
 
-def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[np.uint8], Int64[np.ndarray, " F"]]:
+def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | HeldImages, Int64[np.ndarray, " F"]]:
     """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
 
     Raises:
@@ -174,12 +138,7 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | NDArray[n
     """
     path = folder / "frames.csv"
     if not path.exists() and events_path.suffix == ".aedat4":
-        found = read_aedat4(events_path)
-        frames, times, names = found.frames, found.frame_times, ["frame"] * len(found.frames)
-        if not names:
-            raise DataError(f"{folder}: expected frames.csv, or frames in {events_path.name}, but there are none.")
-        check_growing(events_path, times)
-        return frames, times
+        return aedat4_frames(events_path)
     rows = _table(path, ("file", "t_us"))
     times = np.array([_whole(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
     names = [row[0] for _, row in rows]
@@ -214,7 +173,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
             f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
             f"{boxes[0].tolist()}."
         )
-    return times, usable
+    return times + meta.box_offset_us, usable
 
 
 def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
@@ -239,37 +198,12 @@ def _whole(word: str, where: str) -> int:
     return int(word)
 
 
-def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
-    """Times that stand still or jump back are a mistake."""
-    backward = np.diff(times) <= 0
-    if backward.any():
-        index = int(backward.argmax()) + 1
-        raise DataError(
-            f"{path}: expected times that grow, but {int(backward.sum())} do not, first at index {index}: "
-            f"{times[index]} us after {times[index - 1]} us."
-        )
-
-
-def check_overlap(folder: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
-    """A silent camera is valid; one that saw another time than the frames is a mistake."""
-    if not len(event_times):
-        return
-    # one frame lasts as long as the events after it do
-    last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
-    if event_times[-1] < frame_times[0] or event_times[0] > last:
-        raise DataError(
-            f"{folder}: expected frames and events of one time, but frames are from {frame_times[0]} to "
-            f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
-            "say by how much with event_offset_us in meta.json."
-        )
-
-
 def _nearest(
     boxes: Float[np.ndarray, "N 4"], box_times: Int64[np.ndarray, " N"], times: NDArray[Any], within: float
 ) -> Float[np.ndarray, "M 4"]:
     """For each time the box that is nearest to it, NaN where that is too far."""
     if not len(boxes):
-        return np.full((len(times), 4), np.nan)
+        return np.broadcast_to(np.nan, (len(times), 4))
     after = np.searchsorted(box_times, times).clip(1, max(1, len(boxes) - 1))
     before = after - 1
     after = after.clip(max=len(boxes) - 1)

@@ -140,7 +140,7 @@ def sightings(
         raise ConfigError("a finder needs two neighbouring frames with boxes to learn from, but got none")
     num_pairs = sum(len(pairs) for *_, pairs in chosen)
     num_looks = sum(len(pair.looks) for *_, pairs in chosen for pair in pairs)
-    num_heard = sum(len(pairs) for part, _, pairs in chosen if len(part.events.x))
+    num_heard = sum(len(pairs) for part, _, pairs in chosen if part.events.num_events)
     num_told = sum(len({look.told for pair in pairs for look in pair.looks}) for *_, pairs in chosen)
     # filled in place: pictures and what they are stacked to, side by side, would take twice the memory
     shown, heard, behind, told = (
@@ -156,7 +156,7 @@ def sightings(
         known: dict[int, int] = {}
         looked: dict[_Seen, list[tuple[int, Pair]]] = {}
         for pair in pairs:
-            number, sound = next(at_pair), next(at_events) if len(part.events.x) else 0
+            number, sound = next(at_pair), next(at_events) if part.events.num_events else 0
             shown[number] = _cut(_grey(read(pair.earlier), read(pair.later)), pair.around)
             if sound:
                 heard[sound] = _stirred(part, pair)
@@ -176,7 +176,7 @@ def sightings(
 
 def _pairs(recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator) -> list[Pair]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
-    silent = not len(recording.events.x)
+    silent = not recording.events.num_events
     found = []
     for gap in (1,) if silent else _GAPS:
         for k in frames[gap:]:

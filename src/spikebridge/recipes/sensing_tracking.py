@@ -8,10 +8,10 @@ The same in a program of your own, at the rate of the events:
 """
 
 import csv
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -99,28 +99,28 @@ def track_recording(
     """
     frame, box = recording.first_box(init)
     _check_files(out, animation)
-    moments: list[Moment] = []
     pictures: list[Image.Image] = []
     first = int(recording.frame_bins[frame])
+    account = _Account(recording, first)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
-    started, seconds = perf_counter(), 0.0
     with ExitStack() as stack:
         temporary = {path: stack.enter_context(replacing(path)) for path in (out, animation) if path is not None}
+        write = None if out is None else _opened_csv(stack, temporary[out])
+        started = perf_counter()
         for moment in followed(recording, tracker, frame, box):
-            # what is drawn is not the tracker's work
-            seconds += perf_counter() - started
-            moments.append(moment)
-            if animation is not None and len(moments) % stride == 0:
+            # what is written and drawn is not the tracker's work
+            account.add(moment, perf_counter() - started)
+            if write is not None:
+                write(_row(recording, moment))
+            if animation is not None and account.num_boxes % stride == 0:
                 pictures.append(picture_of(recording, moment, stride))
             if tell is not None:
-                tell(moment, len(moments), len(moments) / seconds)
+                tell(moment, account.num_boxes, account.rate)
             started = perf_counter()
-        if out is not None:
-            _write_csv(temporary[out], recording, moments)
         if animation is not None:
-            last = [] if pictures else [picture_of(recording, moments[-1], stride)]
+            last = [] if pictures else [picture_of(recording, moment, stride)]
             write_animation(temporary[animation], pictures + last, _SECONDS_EACH, animation.suffix)
-    return _summary(recording, moments, seconds) | {"boxes": out, "animation": animation}
+    return account.summary() | {"boxes": out, "animation": animation}
 
 
 def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float | None = None) -> Image.Image:
@@ -158,30 +158,58 @@ def _check_files(*paths: Path | None) -> None:
         check_animation(paths[1].suffix)
 
 
-def _write_csv(path: Path, recording: Recording, moments: Sequence[Moment]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for moment in moments:
-            numbers = [f"{value:.3f}" for value in moment.box.tolist()]
-            writer.writerow([time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)])
+def _opened_csv(stack: ExitStack, path: Path) -> Callable[[Sequence[Any]], Any]:
+    writer = csv.writer(stack.enter_context(path.open("w", newline="", encoding="utf-8")), lineterminator="\n")
+    writer.writerow(COLUMNS)
+    return writer.writerow
 
 
-def _summary(recording: Recording, moments: Sequence[Moment], seconds: float) -> dict[str, Any]:
-    boxes = np.stack([moment.box for moment in moments])
-    truths = recording.boxes[[moment.bin for moment in moments]]
-    rate = len(moments) / seconds
-    result: dict[str, Any] = {
-        "recording": recording.name,
-        "first_t_us": time_us(recording, moments[0].bin),
-        "last_t_us": time_us(recording, moments[-1].bin),
-        "num_boxes": len(moments),
-        "boxes_per_second": round(rate, 1),
-        "of_real_time": round(rate * recording.dt, 3),
-        "mean_confidence": round(fmean(moment.confidence for moment in moments), 4),
-        "lost_share": round(fmean(moment.lost for moment in moments), 4),
-        "last_box": [round(value, 3) for value in boxes[-1].tolist()],
-    }
-    if np.isfinite(truths).all(axis=1).any():
-        result["against_truth"] = score(boxes, truths)._asdict()
-    return result
+def _row(recording: Recording, moment: Moment) -> list[Any]:
+    numbers = [f"{value:.3f}" for value in moment.box.tolist()]
+    return [time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)]
+
+
+class _Account:
+    """What is to be said of all answers, summed as they come, so that many take no more memory than a few."""
+
+    def __init__(self, recording: Recording, first: int) -> None:
+        self.recording, self.first = recording, first
+        self.is_labelled = bool(np.isfinite(recording.boxes).all(axis=1).any())
+        self.boxes = array("d")  # only where they are compared with true ones
+        self.num_boxes = self.num_lost = 0
+        self.confidence = self.seconds = 0.0
+
+    def add(self, moment: Moment, seconds: float) -> None:
+        """One more answer, and how long it took [s]."""
+        self.last = moment
+        self.num_boxes += 1
+        self.num_lost += moment.lost
+        self.confidence += moment.confidence
+        self.seconds += seconds
+        if self.is_labelled:
+            self.boxes.extend(moment.box)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.num_boxes / self.seconds
+
+    def summary(self) -> dict[str, Any]:
+        """As it is told."""
+        result: dict[str, Any] = {
+            "recording": self.recording.name,
+            "first_t_us": time_us(self.recording, self.first),
+            "last_t_us": time_us(self.recording, self.last.bin),
+            "num_boxes": self.num_boxes,
+            "boxes_per_second": round(self.rate, 1),
+            "of_real_time": round(self.rate * self.recording.dt, 3),
+            "mean_confidence": round(self.confidence / self.num_boxes, 4),
+            "lost_share": round(self.num_lost / self.num_boxes, 4),
+            "last_box": [round(value, 3) for value in self.last.box.tolist()],
+        }
+        if self.is_labelled:
+            boxes = np.array(self.boxes).reshape(-1, 4)
+            truths = self.recording.boxes[self.first : self.last.bin + 1]
+            if np.isfinite(truths).all(axis=1).any():
+                result["against_truth"] = score(boxes, truths)._asdict()
+        return result

@@ -1,0 +1,147 @@
+"""Columns of numbers that may be longer than memory: short ones are arrays, long ones lie in a temporary file.
+
+A long file of events is read in pieces, `gather` puts the pieces together, and who follows the events reads the few
+that he needs. The temporary file has no name and is gone with its column; `TMPDIR` says in which folder it lies.
+"""
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import DTypeLike, NDArray
+
+from spikebridge.errors import DataError
+
+MOST_IN_MEMORY = 2**24  # bytes of columns that belong together
+PIECE = 2**18  # rows that are read at once
+
+
+class FileColumn:
+    """A column in a temporary file; rows are read when they are asked for.
+
+    Args:
+        dtype: of a number.
+        row: shape of a row; of single numbers without it.
+
+    Example:
+        >>> column = FileColumn(np.int64)
+        >>> column.append(np.arange(5))
+        >>> column.append(np.arange(3))
+        >>> len(column), column[3:7].tolist(), column[7:9].tolist()
+        (8, [3, 4, 0, 1], [2])
+    """
+
+    def __init__(self, dtype: DTypeLike, row: tuple[int, ...] = ()) -> None:
+        self._empty = np.empty((0, *row), dtype)
+        self._row_bytes = np.empty(row, dtype).nbytes
+        self._length = 0
+        # it lives as long as the column
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return self._length
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Adds rows at the end.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        left = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise DataError(
+                f"a temporary file in {tempfile.gettempdir()} could not be written ({error.strerror}); name a folder "
+                "with more room by TMPDIR."
+            ) from error
+        self._length += len(rows)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Rows that follow one another, as an array."""
+        start, stop, step = rows.indices(self._length)
+        if step != 1:
+            raise IndexError(f"a column in a file gives rows that follow one another, but got a step of {step}.")
+        # `pread` has no place of its own in the file, so threads and processes may read side by side
+        wanted = max(0, stop - start) * self._row_bytes
+        found = bytearray()
+        while len(found) < wanted:
+            found += os.pread(self._file.fileno(), wanted - len(found), start * self._row_bytes + len(found))
+        return np.frombuffer(found, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
+
+
+Column: TypeAlias = NDArray[Any] | FileColumn
+
+
+def gather(pieces: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTypeLike]) -> dict[str, Column]:
+    """Pieces of columns one after the other.
+
+    Args:
+        pieces: rows of each column.
+        kinds: names of the columns, and what they are made of.
+
+    Returns:
+        Arrays, or columns in files where all of them together take more than `MOST_IN_MEMORY` bytes.
+
+    Raises:
+        DataError: the disk is full.
+
+    Example:
+        >>> gather([{"t": np.array([1, 2])}, {"t": np.array([3])}], {"t": np.int64})["t"].tolist()
+        [1, 2, 3]
+    """
+    kept: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
+    files: dict[str, FileColumn] = {}
+    size = 0
+    for piece in pieces:
+        for name, kind in kinds.items():
+            kept[name].append(np.ascontiguousarray(piece[name], kind))
+            size += kept[name][-1].nbytes
+        if size <= MOST_IN_MEMORY:
+            continue
+        if not files:
+            files = {name: FileColumn(kinds[name], columns[0].shape[1:]) for name, columns in kept.items()}
+        for name, columns in kept.items():
+            while columns:
+                files[name].append(columns.pop(0))
+    if files:
+        return dict(files)
+    return {name: np.concatenate(columns or [np.empty(0, kinds[name])]) for name, columns in kept.items()}
+
+
+def in_pieces(*columns: Column) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Columns of one length, so many rows at once as are sure to fit in memory.
+
+    Example:
+        >>> [x.tolist() for (x,) in in_pieces(np.arange(4))]
+        [[0, 1, 2, 3]]
+    """
+    for start in range(0, len(columns[0]), PIECE):
+        yield tuple(column[start : start + PIECE] for column in columns)
+
+
+def places_in(column: Column, values: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, " V"]:
+    """Where each value would stand, before those like it, as `numpy.searchsorted` does.
+
+    Args:
+        column: numbers that never fall.
+        values: that never fall.
+
+    Example:
+        >>> places_in(np.array([10, 20, 20, 30]), np.array([5, 20, 40])).tolist()
+        [0, 1, 4]
+    """
+    found = np.zeros(len(values), np.int64)
+    for (piece,) in in_pieces(column):
+        # values beyond a piece are many, and need no search
+        inside, after = np.searchsorted(values, piece[[0, -1]], side="right")
+        found[inside:after] += np.searchsorted(piece, values[inside:after])
+        found[after:] += len(piece)
+    return found

@@ -1,0 +1,99 @@
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikebridge.data import columns
+from spikebridge.data.columns import FileColumn, gather, in_pieces, places_in
+from spikebridge.errors import DataError
+
+lists = st.lists(st.lists(st.integers(-1000, 1000), max_size=7), max_size=6)
+sorted_lists = st.lists(st.integers(-20, 20), max_size=30).map(lambda values: np.array(sorted(values), np.int64))
+
+
+@given(lists, st.integers(-50, 50), st.integers(-50, 50))
+def test_a_column_in_a_file_is_the_array(pieces, start, stop):
+    column = FileColumn(np.int16)
+    for piece in pieces:
+        column.append(np.array(piece, np.int16))
+    whole = np.concatenate([np.array(piece, np.int16) for piece in [[], *pieces]])
+    assert len(column) == len(whole)
+    assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
+
+
+def test_rows_may_be_pictures():
+    pictures = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
+    column = FileColumn(np.uint8, (2, 3))
+    column.append(pictures[:1])
+    column.append(pictures[1:])
+    assert np.array_equal(column[1:3], pictures[1:3]) and column[4:].shape == (0, 2, 3)
+
+
+@given(lists, st.sampled_from([0, 40, 2**24]))
+def test_gathered_pieces_are_the_whole_in_memory_or_not(pieces, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "MOST_IN_MEMORY", most)
+        arrays = [np.array(piece, np.int64) for piece in pieces]
+        found = gather(({"a": a, "even": a % 2 == 0} for a in arrays), {"a": np.int32, "even": np.bool_})
+    whole = np.concatenate([np.empty(0, np.int64), *arrays])
+    assert found["a"][:].tolist() == whole.tolist() and found["even"][:].tolist() == (whole % 2 == 0).tolist()
+    assert found["a"][:].dtype == np.int32
+    assert isinstance(found["a"], FileColumn) == (5 * len(whole) > most)
+
+
+@given(sorted_lists, sorted_lists, st.integers(1, 9))
+def test_places_are_those_of_the_whole_column(column, values, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "PIECE", piece)
+        assert places_in(column, values).tolist() == np.searchsorted(column, values).tolist()
+
+
+def test_pieces_of_several_columns_go_side_by_side(monkeypatch):
+    monkeypatch.setattr(columns, "PIECE", 2)
+    found = [(x.tolist(), y.tolist()) for x, y in in_pieces(np.arange(3), np.arange(3) * 10)]
+    assert found == [([0, 1], [0, 10]), ([2], [20])]
+
+
+def test_rows_of_a_file_follow_one_another():
+    column = FileColumn(np.int16)
+    column.append(np.arange(4, dtype=np.int16))
+    with pytest.raises(IndexError, match="follow one another, but got a step of 2"):
+        column[::2]
+
+
+def test_threads_read_side_by_side():
+    column = FileColumn(np.int64)
+    column.append(np.arange(5000))
+
+    def reads(seed):
+        starts = np.random.default_rng(seed).integers(0, 4000, 300)
+        return all(np.array_equal(column[k : k + 1000], np.arange(k, k + 1000)) for k in starts)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(reads, range(4)))
+
+
+def test_the_file_is_gone_with_its_column(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    column = FileColumn(np.int64)
+    column.append(np.arange(100))
+    assert list(tmp_path.iterdir()) == []  # not even a name
+    number = column._file.fileno()
+    del column
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_a_full_disk_is_one_clear_error(monkeypatch):
+    column = FileColumn(np.int64)
+    column._file.close()
+    column._file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
+    with pytest.raises(DataError, match=r"a temporary file in .* \(No space left on device\); name a folder .* TMPDIR"):
+        column.append(np.arange(3))
+    column._file.close()
