@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -105,13 +105,13 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             ) from error
 
 
-def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> IO[bytes]:
+def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipExtFile:
     name = f"{key}.npy"
     names = archive.namelist()
     if name not in names:
         known = [member.removesuffix(".npy") for member in names]
         raise DataError(f"{path}: expected an array {key!r}, but there is none; {did_you_mean(key, known)}")
-    return archive.open(name)
+    return cast(zipfile.ZipExtFile, archive.open(name))
 
 
 def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray:
