@@ -264,7 +264,10 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
     ways = [(middle_of(boxes), times) for boxes, times in known if len(boxes) > 1]
     if (num_known := sum(len(times) for _, times in ways)) < 8:
-        raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {num_known}.")
+        raise DataError(
+            f"fitting the noise of a Kalman filter needs 8 known boxes or more, but got {num_known}; leave it out, or "
+            "take more frames."
+        )
     steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
     period = float(np.concatenate([np.diff(times) for _, times in ways]).mean())
     speed = max(float(steps.std() / period), 1e-3)

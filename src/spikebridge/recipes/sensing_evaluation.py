@@ -113,6 +113,7 @@ def evaluate_recording(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
+        rates = _rates(parts, options) if options.protocol == "D" else {}
     told = [str(one.message) for one in caught]
     for text in told:
         print(f"warning: {text}", file=sys.stderr)
@@ -123,8 +124,8 @@ def evaluate_recording(
         )
         for name in names
     }
-    results = _measured(parts, tracker, options, "network")
-    others = {name: _measured(parts, other, options, name) for name, other in beside.items()}
+    results = _measured(parts, rates, tracker, options, "network")
+    others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
     recording, frames = parts[0]
     return {
         "protocol": options.protocol,
@@ -190,7 +191,9 @@ def _frame_rate(recording: Recording) -> float | None:
     return round(1 / float(np.median(np.diff(recording.frame_times))), 3)
 
 
-def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name: str) -> dict[str, Any]:
+def _measured(
+    parts: Sequence[Part], rates: dict[int, list[Part]], tracker: Tracker, options: Evaluation, name: str
+) -> dict[str, Any]:
     """The figures of one tracker; a line tells that it is done."""
     started = perf_counter()
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
@@ -203,8 +206,7 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
             for every in _EVERY
         ]
     if options.protocol == "D":
-        rows = (_at_rate(parts, tracker, options, keep) for keep in _KEEP)
-        results["by_frame_rate"] = [row for row in rows if row is not None]
+        results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
     seconds = perf_counter() - started
     print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
     return results
@@ -233,13 +235,24 @@ def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | Non
     return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
 
 
-def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any] | None:
-    """A and C with each so-many-th frame; None where that leaves nothing to start from."""
-    fewer = [_labelled(_thinned(part, replace(options, keep_every=keep)), options.protocol) for part in parts]
-    fewer = [part for part in fewer if part.frames]
-    if not fewer:
-        return None
-    between = join_outputs([_asked(part, tracker, options) for part in fewer])
-    loop = join_outputs([_chained(part, tracker, options, None) for part in fewer])
-    rate = _frame_rate(fewer[0].recording)
+def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
+    """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
+    rates = {}
+    for keep in _KEEP:
+        fewer = [_labelled(_thinned(part, replace(options, keep_every=keep)), options.protocol) for part in parts]
+        if kept := [part for part in fewer if part.frames]:
+            rates[keep] = kept
+        else:
+            warnings.warn(
+                f"{keep} times fewer frames are left out of by_frame_rate: no two that follow one another have boxes.",
+                stacklevel=2,
+            )
+    return rates
+
+
+def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+    """A and C with each so-many-th frame."""
+    between = join_outputs([_asked(part, tracker, options) for part in parts])
+    loop = join_outputs([_chained(part, tracker, options, None) for part in parts])
+    rate = _frame_rate(parts[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}
