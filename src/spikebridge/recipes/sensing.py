@@ -184,7 +184,8 @@ def _network(config: Config, name: str) -> Sensing:
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
     """A trained network as a tracker."""
-    return SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
+    # in single precision, as frames are, whatever torch's default was where it was made
+    return SensingTracker(network.float().eval(), config.crop, config.renewal, config.recall)
 
 
 def _seeded(config: Config, name: str, seed: int) -> Sensing:

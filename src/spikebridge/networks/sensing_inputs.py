@@ -1,0 +1,45 @@
+"""What a sensing tracker is given at one step, looked at before it is used: a camera's program is not always right."""
+
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.recording import Inputs
+from spikebridge.errors import DataError
+
+
+def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
+    """Refuse what cannot be meant.
+
+    Args:
+        inputs: of one step.
+        last: the last frame; None before the first one.
+
+    Raises:
+        DataError: a time or a frame cannot be.
+
+    Example:
+        >>> from spikebridge.data.event_bins import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> check_inputs(Inputs(events=nothing, elapsed=0.0), None)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
+    """
+    elapsed = inputs["elapsed"]
+    if not (isfinite(elapsed) and elapsed > 0):
+        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
+    if "frame" in inputs:
+        age = inputs.get("frame_age")
+        if age is None or not (isfinite(age) and age >= 0):
+            raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
+        _check_frame(inputs["frame"], last)
+
+
+def _check_frame(frame: NDArray[np.uint8], last: NDArray[np.uint8] | None) -> None:
+    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or frame.dtype != np.uint8:
+        came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
+        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
+    if last is not None and frame.shape != last.shape:
+        raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
