@@ -29,10 +29,18 @@ from spikebridge.analysis.tracking_protocols import between_frames, chained, str
 from spikebridge.data.files import VARIABLE, data_folder
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.recording_layouts import load_recording
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline, baseline_names
-from spikebridge.recipes.sensing_scores import Part, generated, streamed, target_speeds, thinned
+from spikebridge.recipes.sensing_scores import (
+    Part,
+    check_labelled,
+    generated,
+    labelled,
+    streamed,
+    target_speeds,
+    thinned,
+)
 from spikebridge.training.run import Run
 
 # the box of frame 0 may stand in its file alone, and A needs a frame before the first
@@ -159,25 +167,14 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
         split = "test" if recording.name in _trained_on(run) else "all"
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
-    part = _labelled(_thinned(Part(recording, frames), options), options.protocol)
-    if not part.frames or not np.isfinite(recording.boxes).all(axis=1).any():
-        needs = "two neighbouring frames with boxes" if options.protocol in _NEEDS_TWO else "a frame with a box"
-        raise DataError(f"{recording.name}: expected {needs}, and boxes to compare with, but {split} has none.")
+    needs_two = options.protocol in _NEEDS_TWO
+    part = labelled(_thinned(Part(recording, frames), options), needs_two)
+    check_labelled(part, split, needs_two)
     return split, [part]
 
 
 def _thinned(part: Part, options: Evaluation) -> Part:
     return thinned(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
-
-
-def _labelled(part: Part, protocol: str) -> Part:
-    """Without the frames at the beginning from which nobody can start; without any, if nobody can from one."""
-    recording, frames = part
-    known = np.isfinite(recording.frame_boxes).all(axis=1)
-    if protocol in _NEEDS_TWO:
-        known = known & np.concatenate([[False], known[:-1]])
-    inside = np.flatnonzero(known[frames.start : frames.stop])
-    return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
 def _trained_on(run: Run) -> list[str]:
@@ -239,7 +236,7 @@ def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
     """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
     rates = {}
     for keep in _KEEP:
-        fewer = [_labelled(_thinned(part, replace(options, keep_every=keep)), options.protocol) for part in parts]
+        fewer = [labelled(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
         if kept := [part for part in fewer if part.frames]:
             rates[keep] = kept
         else:
