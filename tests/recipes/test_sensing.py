@@ -207,7 +207,7 @@ def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_tr
     boxes[20:40] = float("nan")
     folder = with_boxes(own, tmp_path, monkeypatch, frame_boxes=boxes)
     assert sensing_scores.parts(folder, "test", 4)[0].frames == range(41, 55)
-    with pytest.raises(DataError, match="own: expected two .* but its part 'validation' has none"):
+    with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
         sensing_scores.parts(folder, "validation", 4)
 
 
