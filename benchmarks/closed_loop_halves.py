@@ -27,7 +27,7 @@ from errors_left import errors_left
 from spikebridge.analysis.following import join_outputs
 from spikebridge.data.recording import Recording
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.recipes import sensing, sensing_data, sensing_scores
 from spikebridge.recipes.sensing_phases import take_part
 from spikebridge.training import Run, Settings, fit
 from spikebridge.training.atomic import replacing
@@ -57,7 +57,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
             sensing_scores.Part(real_recording(), HALVES[half]),
             *sensing_scores.generated("train", config.num_scenes),
         ]
-        pairs = sensing.sightings(replace(config, seed=seed), seen)
+        pairs = sensing_data.sightings(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
             raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")

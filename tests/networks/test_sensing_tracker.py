@@ -16,8 +16,9 @@ from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_boxes import moved
-from spikebridge.networks.sensing_crops import crop_around, crop_frame, cut_samples
+from spikebridge.networks.sensing_crops import crop_around, crop_frame
 from spikebridge.networks.sensing_looking import ReadyFinder
+from spikebridge.networks.sensing_samples import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 
 DT = 0.005
@@ -336,17 +337,6 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     assert state.lost
 
 
-def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:
-    samples = cut_samples(recording, range(1, 4), 48, both_ways=True)  # the last one is backward
-    forth, back = samples.truths[:, 0], samples.truths[:, 3]
-    # the way of the whole interval, forth and back
-    torch.testing.assert_close(forth[-1], -back[-1], atol=1e-4, rtol=0)
-    # what became brighter becomes darker, last bin first
-    assert samples.events[:, 0].sum() > 0
-    counts = samples.events[:, 0].sum((2, 3)), samples.events[:, 3].flip(0).flip(1).sum((2, 3))
-    torch.testing.assert_close(*counts, rtol=0.1, atol=20)  # the two crops are not cut at the same place
-
-
 def test_a_crop_follows_the_middle_of_the_box() -> None:
     crop, seen = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
     assert crop[2:] == (16, 16)
@@ -456,15 +446,3 @@ def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recordi
                 torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
         boxes.append(box)
     np.testing.assert_array_equal(*boxes)
-
-
-def test_samples_are_of_one_length_where_a_frame_comes_a_bin_late(recording: Recording) -> None:
-    times = recording.frame_times.copy()
-    times[2] += DT
-    late = replace(recording, frame_times=times)
-    # four bins come after the late frame and six before it; it is still the frame before of the next one
-    assert cut_samples(recording, range(1, 5), 48).events.shape[:2] == (5, 4)
-    assert cut_samples(late, range(1, 5), 48).events.shape[:2] == (5, 2)
-    unknown = replace(recording, boxes=np.full_like(recording.boxes, np.nan))
-    with pytest.raises(ConfigError, match="each of the 5 bins after it, but no frame of 1 to 4 has all of them"):
-        cut_samples(unknown, range(1, 5), 48)

@@ -13,7 +13,7 @@ from spikebridge.data.recording import Recording
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing_crops import Samples
+from spikebridge.networks.sensing_samples import Samples
 from spikebridge.recipes import sensing, sensing_following, sensing_phases, sensing_scores
 from spikebridge.training import Run
 

@@ -12,7 +12,7 @@ from spikebridge.analysis.tracking_protocols import streaming
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import cut_samples
+from spikebridge.networks.sensing_samples import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_figures
 from spikebridge.recipes.sensing_figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures

@@ -1,11 +1,8 @@
-"""What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
+"""Crops of frames around a target, in whole pixels."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from itertools import pairwise
 from math import ceil, floor
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,38 +10,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.event_bins import BinEvents, Crop, crop_events
-from spikebridge.data.recording import Recording
+from spikebridge.data.event_bins import Crop
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_boxes import middle_of
 
 Reader: TypeAlias = Callable[[int], NDArray[np.uint8]]
-
-
-class Samples(NamedTuple):
-    """Frames with the events up to the next one; B samples of T bins.
-
-    Args:
-        frames: crops, grey levels.
-        before: the frame before, cut at the same place.
-        events: of the same crops, 1 where there was any.
-        boxes: middle of the target beside the middle of the crop, and its size [px].
-        motion: of the target's middle from the frame before to this one [px].
-        truths: of the target's middle since the frame, at the end of each bin [px].
-        after: the next frame, cut at the same place.
-    """
-
-    frames: Float[Tensor, "B 1 H W"]
-    before: Float[Tensor, "B 1 H W"]
-    events: Float[Tensor, "T B 2 H W"]
-    boxes: Float[Tensor, "B 4"]
-    motion: Float[Tensor, "B 2"]
-    truths: Float[Tensor, "T B 2"]
-    after: Float[Tensor, "B 1 H W"]
-
-
-AXES = {"frames": 0, "before": 0, "events": 1, "boxes": 0, "motion": 0, "truths": 1, "after": 0}
-"""Along which the samples lie in each part."""
 
 
 def check_crop(size: int, stride: int) -> None:
@@ -116,114 +86,19 @@ def crop_frame(frame: NDArray[np.uint8], crop: Crop) -> Float[Tensor, "1 H W"]:
         >>> crop_frame(np.array([[1, 2], [3, 4]], np.uint8), (-1, 1, 3, 2)).tolist()
         [[[3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]]
     """
-    return torch.from_numpy(_cropped(frame, crop).astype(np.float32))[None]
+    return torch.from_numpy(crop_bytes(frame, crop).astype(np.float32))[None]
 
 
-def _cropped(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+def crop_bytes(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+    """The same as bytes, without a copy where nothing is repeated.
+
+    Args:
+        frame: grey levels.
+        crop: left, top, width and height [px].
+    """
     left, top, width, height = crop
     if 0 <= left <= frame.shape[1] - width and 0 <= top <= frame.shape[0] - height:
         return frame[top : top + height, left : left + width]
     rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
     columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
     return frame[np.ix_(rows, columns)]
-
-
-def cut_samples(
-    recording: Recording, frames: range, size: int, both_ways: bool = False, as_bytes: bool = False
-) -> Samples:
-    """One sample for each frame whose box, and that of its neighbour before, is known.
-
-    A camera's clock is not that of the bins, so some frames come a bin sooner or later. Samples are as long as most of
-    the times between frames; the others are left out.
-
-    Args:
-        recording: with boxes.
-        frames: which frames; those before and after the range are used for motion and truth only.
-        size: side of a crop [px].
-        both_ways: also each interval backwards in time, where what became brighter becomes darker.
-        as_bytes: leave pictures and events as they are kept, which takes a quarter of the memory.
-
-    Returns:
-        The samples, backward ones last.
-
-    Raises:
-        ConfigError: no sample is left.
-
-    Example:
-        >>> from spikebridge.data.scene import film
-        >>> from spikebridge.data.turning_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=64, width=64), duration=0.125, dt=0.005)
-        >>> cut_samples(recording, range(1, 4), size=48, both_ways=True).events.shape
-        torch.Size([5, 4, 2, 48, 48])
-    """
-    starts = recording.frame_bins
-    lengths = {k: int(starts[k + 1] - starts[k]) for k in frames if 0 < k < len(starts) - 1}
-    num_bins = Counter(lengths.values()).most_common(1)[0][0] if lengths else 0
-    if num_bins < 1:
-        raise ConfigError("samples need frames that have neighbours, with bins of events between, but there are none")
-    inside = [k for k, length in lengths.items() if length == num_bins]
-    read = lru_cache(maxsize=4)(recording.frames.__getitem__)
-    forth, back = [], []
-    for k in inside:
-        forth.append(_forward(recording, read, k, size, num_bins))
-        if both_ways and k + 2 < min(frames.stop, len(starts)):
-            back.append(_backward(recording, read, k, size, num_bins))
-    known = [row for row in forth + back if all(bool(part.isfinite().all()) for part in row)]
-    if not known:
-        raise ConfigError(
-            f"samples need boxes of a frame, of the one before and of each of the {num_bins} bins after it, but no "
-            f"frame of {frames.start} to {frames.stop - 1} has all of them"
-        )
-    columns = zip(zip(*known, strict=True), AXES.values(), strict=True)
-    samples = Samples(*(torch.stack(column, axis) for column, axis in columns))
-    return samples if as_bytes else Samples(*(part.float() for part in samples))
-
-
-def _forward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
-    places = int(recording.frame_bins[k]) + np.arange(num_bins)
-    return _sample(recording, read, (k - 1, k, k + 1), size, _binned(recording, k, num_bins), places)
-
-
-def _backward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
-    start = int(recording.frame_bins[k])
-    bins = [BinEvents(events.x, events.y, ~events.on) for events in _binned(recording, k, num_bins)[::-1]]
-    # the box at the end of the bin before
-    return _sample(recording, read, (k + 2, k + 1, k), size, bins, start + np.arange(num_bins)[::-1] - 1)
-
-
-def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
-    """The events after a frame, by bin; those between its time and its bin are in the first one."""
-    start = int(recording.frame_bins[k])
-    edges = recording.events.edges[start : start + num_bins + 1].copy()
-    edges[0] = recording.frame_events[k]
-    return [recording.events.between(int(a), int(b)) for a, b in pairwise(edges)]
-
-
-def _sample(
-    recording: Recording,
-    read: Reader,
-    order: tuple[int, int, int],
-    size: int,
-    bins: list[BinEvents],
-    places: NDArray[np.int64],
-) -> tuple[Tensor, ...]:
-    before, k, after = order
-    here = recording.frame_boxes[k]
-    if not np.isfinite(here).all():
-        return (torch.tensor(torch.nan),) * len(Samples._fields)
-    crop, box = crop_around(here, size)
-    gone = middle_of(recording.boxes[places]) - middle_of(here)
-    motion = middle_of(here) - middle_of(recording.frame_boxes[before])
-
-    def seen(frame: int) -> Tensor:
-        return torch.from_numpy(_cropped(read(frame), crop).copy())[None]
-
-    return (
-        seen(k),
-        seen(before),
-        torch.stack([crop_events(events, crop) for events in bins]).bool(),
-        torch.tensor(box, dtype=torch.float32),
-        torch.tensor(motion, dtype=torch.float32),
-        torch.tensor(gone, dtype=torch.float32),
-        seen(after),
-    )

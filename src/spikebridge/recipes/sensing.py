@@ -24,7 +24,6 @@ on the third; hold and constant velocity stand in the same harness.
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,14 +34,15 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing, stride_of
-from spikebridge.networks.sensing_crops import AXES, check_crop, cut_samples
+from spikebridge.networks.sensing_crops import check_crop
+from spikebridge.networks.sensing_samples import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing_phases, sensing_quantization, sensing_scores, sensing_sightings
+from spikebridge.recipes import sensing_data, sensing_phases, sensing_quantization, sensing_scores
 from spikebridge.recipes.made_again import train_command
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
-from spikebridge.training import Batches, Dataset, Phase, Run, Settings, fit
+from spikebridge.training import Dataset, Phase, Run, Settings, fit
 
 REGIONS = sensing_quantization.REGIONS
 calibration, measure = sensing_quantization.calibration, sensing_quantization.measure
@@ -97,7 +97,7 @@ class Config:
     """In training half of the boxes are moved, by up to this standard deviation [px]."""
     schedule: Schedule = "joint"
     """joint trains everything at once; alternate the ANN on frames, then the SNN and its unit, twice; label_free the
-    ANN on labelled frames, then the SNN and its unit without any label."""
+    ANN on frames with boxes, those of clips if clips are asked for, then the SNN and its unit without any box."""
     size: Literal["small", "resnet"] = "small"
     """Of the pathways: a few thousand weights, or the bottlenecks of the paper's size."""
     epochs: int = 5
@@ -111,7 +111,8 @@ class Config:
     finding_scenes: int = 4
     """Generated scenes that are hard to hold on to, for the finder alone."""
     clips: bool = False
-    """The finder also learns from video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events."""
+    """The finder also learns from video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events. With label_free
+    the ANN does too, and then no box of the recording is read."""
     finding_epochs: int = 10
     """Passes over pairs of frames for the finder, which looks for the target at frames; 0 leaves it out."""
     finding_lr: float = 3e-3
@@ -203,9 +204,7 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
-    seen = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning)
-    data = batches(config, seen[: 1 + config.following_scenes] if config.recording == "both" else seen)
-    pairs = sightings(config, seen) if config.finding_epochs and not config.finders else None
+    data = sensing_data.training_data(config)
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
@@ -216,7 +215,8 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
                 taken = sensing_phases.take_parts(network, config.finders, config.pathways, child)
-                fit(network, phases(config, network, f"{name}, seed {seed}", pairs), data, settings=settings, run=child)
+                steps = phases(config, network, f"{name}, seed {seed}", data.sightings, data.changes)
+                fit(network, steps, data.samples, settings=settings, run=child)
                 child.save_weights(network)
                 child.save_results({**sensing_scores.score(tracker_of(config, network), scored), **taken})
             scores[name].append(child.results())
@@ -230,27 +230,17 @@ def _seeds(config: Config) -> range:
 
 
 def _scored(config: Config, data: Path | None = None) -> list[Part]:
-    return sensing_scores.parts(config.recording, config.split, max(1, config.num_scenes // 3), config.thinning, data)
+    return sensing_scores.with_boxes(config, config.split, data)
 
 
-def batches(config: Config, parts: list[Part]) -> Batches:
-    """What the pathways are trained on."""
-    cut = [cut_samples(part.recording, part.frames, config.crop, both_ways=True, as_bytes=True) for part in parts]
-    return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
-
-
-def sightings(config: Config, parts: Sequence[Part]) -> sensing_sightings.Sightings:
-    """What the finder is trained on: the same parts, scenes of its own, and clips."""
-    own = sensing_scores.tumbling("train", config.finding_scenes)
-    clips = sensing_scores.clips() if config.clips else []
-    return sensing_sightings.sightings([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
-
-
-def phases(config: Config, network: Sensing, name: str, pairs: Dataset | None) -> list[Phase]:
-    """First all that follows between frames, then what finds the target in them."""
+def phases(
+    config: Config, network: Sensing, name: str, pairs: Dataset | None, changes: Dataset | None = None
+) -> list[Phase]:
+    """First all that follows between frames, then what finds the target in them; see `sensing_data.Data`."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
     settings: dict[str, Any] = {"epochs": config.epochs, "shake": config.shake, **rates}
-    following = [] if config.pathways else sensing_phases.following_phases(network, name, config.schedule, **settings)
+    asked = network, name, config.schedule, changes
+    following = [] if config.pathways else sensing_phases.following_phases(*asked, **settings)
     if pairs is None:
         return following
     names = ("epochs", "shake", "abroad", "lasting", "lr")

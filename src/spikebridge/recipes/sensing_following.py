@@ -2,12 +2,13 @@
 
 | objective | what it trains | labels |
 |---|---|---|
-| `objective` | everything at once | at every bin |
+| `objective` | everything at once | at bins |
 | `frames_objective` | the ANN and the head: what changes between two frames shows the way (eq. 8) | at frames |
-| `events_objective` | the SNN and its unit, on labels and on the change between two frames | at every bin |
+| `events_objective` | the SNN and its unit, on labels and on the change between two frames | at bins |
 | `change_objective` | the SNN and its unit on that change alone, `L_F` (eq. 13) | none |
 
-Boxes are wrong in half of the samples, as a tracker's are.
+Boxes are wrong in half of the samples, as a tracker's are. A bin without a label counts for nothing; the last one,
+that of the next frame, always has one.
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022).
 """
@@ -20,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import Samples
 from spikebridge.networks.sensing_motion import Start
+from spikebridge.networks.sensing_samples import Samples
 from spikebridge.networks.tracking_losses import feature_change, feature_size, map_presence
 from spikebridge.recipes.sensing_turning import drawn_ways, turned_pairs, turned_pictures
 
@@ -46,10 +47,12 @@ class Shaken(NamedTuple):
 
 
 def objective(network: Sensing, batch: Batch, *, shake: float) -> Result:
-    """Mean distance between answer and truth, rounded off near 0, on turned samples with shaken boxes."""
+    """Mean distance between answer and truth, where there is one, rounded off near 0; turned samples, shaken boxes."""
     one = shaken(network, batch, shake)
     places, _ = network.follow(one.samples.frames, one.samples.events, one.boxes, one.start)
-    away = (places + one.here - one.samples.truths).square().sum(-1)
+    known = one.samples.truths.isfinite().all(-1)
+    # chosen first: what is not known would also spoil the gradient of what is
+    away = (places + one.here - one.samples.truths)[known].square().sum(-1)
     return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
 
 

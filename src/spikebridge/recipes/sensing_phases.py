@@ -4,6 +4,7 @@ R. Zhao et al. (Nature Communications 13:3427, 2022) alternate: the ANN on its o
 hybrid unit while the ANN stands still. Each is a list of `Phase`; what a phase does not name is frozen.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,15 @@ _HEARS = ("where", "unit", "membrane")
 
 
 def following_phases(
-    network: Sensing, name: str, schedule: Schedule, *, epochs: int, shake: float, lr: float, lr_scalars: float
+    network: Sensing,
+    name: str,
+    schedule: Schedule,
+    changes: Dataset | None = None,
+    *,
+    epochs: int,
+    shake: float,
+    lr: float,
+    lr_scalars: float,
 ) -> list[Phase]:
     """What follows between frames.
 
@@ -36,6 +45,7 @@ def following_phases(
         network: to be trained.
         name: begins the names of the phases.
         schedule: `joint`, `alternate` or `label_free`.
+        changes: what label_free trains the SNN and its unit on; the samples of all other phases without it.
         epochs: in all, of each part.
         shake: in half of the samples boxes are moved, by up to this standard deviation [px].
         lr: learning rate of kernels.
@@ -61,7 +71,8 @@ def following_phases(
     sees, hears = (_there(network, names) for names in (_SEES, _HEARS))
     on_frames = partial(sensing_following.frames_objective, shake=shake)
     if schedule == "label_free":
-        return [phase(", frames", sees, on_frames), phase(", events", hears, sensing_following.change_objective)]
+        on_changes = phase(", events", hears, sensing_following.change_objective)
+        return [phase(", frames", sees, on_frames), replace(on_changes, data=changes)]
     phases = []
     for i in range(1, ROUNDS + 1):
         # the first ones have what is left over

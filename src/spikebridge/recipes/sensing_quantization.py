@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikebridge.analysis.tracking_protocols import between_frames
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_crops import cut_samples
+from spikebridge.networks.sensing_samples import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_scores
 
@@ -23,7 +23,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
         num_samples: how many frames.
         data: the folder with data sets; that of the environment without it.
     """
-    (first, *_) = sensing_scores.parts(config.recording, "train", config.num_scenes, config.thinning, data)
+    (first, *_) = sensing_scores.with_boxes(config, "train", data)
     samples = cut_samples(first.recording, first.frames, config.crop)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
@@ -36,7 +36,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
 
 def measure(network: Sensing, config: Any, data: Path | None = None) -> dict[str, float]:
     """The figure that quantisation may cost: the mean distance of protocol A, over recordings [px]."""
-    scored = sensing_scores.parts(config.recording, config.split, max(1, config.num_scenes // 3), config.thinning, data)
+    scored = sensing_scores.with_boxes(config, config.split, data)
     tracker = SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
     distances = [between_frames(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
     return {"mean_distance_px": fmean(distances)}

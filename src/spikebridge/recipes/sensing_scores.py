@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,8 +20,6 @@ from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.recording_layouts import load_recording
 from spikebridge.data.scene import Stimulus, film, scene_seeds
-from spikebridge.data.tumbling_objects import TumblingObjects
-from spikebridge.data.video_clips import clip_recording, find_clips
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
@@ -29,7 +28,7 @@ from spikebridge.networks.trackers import ConstantVelocity, Hold
 
 DT = 1 / 240
 KINDS = ("auto", "real", "generated", "both")
-_SECONDS, _LONG = 0.5, 1.5
+_SECONDS = 0.5
 _BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
 
 
@@ -40,7 +39,9 @@ class Part(NamedTuple):
     frames: range
 
 
-def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path | None = None) -> list[Part]:
+def parts(
+    kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path | None = None, needs_boxes: bool = True
+) -> list[Part]:
     """The recordings of a split.
 
     Args:
@@ -50,17 +51,21 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
         num_scenes: how many generated scenes.
         thinning: only each so-many-th frame is kept.
         data: the folder with data sets; that of the environment without it.
+        needs_boxes: whether a part begins where its boxes do; else it is taken as it is.
 
     Raises:
-        DataError: the recording that was asked for is not there, or its part has no boxes.
+        DataError: the recording that was asked for is not there, or its part has no boxes and needs them.
         ConfigError: the kind is none and no folder, or the recording or thinning has too few frames.
     """
     if kind == "generated" or (kind == "auto" and not _is_there(data)):
         found = generated(split, num_scenes)
     else:
         recording = _loaded(find("fe240hz", data)[0].parent if kind in KINDS else _own(kind))
-        part = labelled(Part(recording, temporal_splits(recording.num_frames)[split]), pairs=True)
-        check_labelled(part, f"its part {split!r}", pairs=True)
+        part = Part(recording, temporal_splits(recording.num_frames)[split])
+        if needs_boxes:
+            part = labelled(part, pairs=True)
+            remedy = " Without boxes there is --schedule label_free --clips." if split == "train" else ""
+            check_labelled(part, f"its part {split!r}", pairs=True, remedy=remedy)
         found = [part]
         if kind == "both" and split == "train":
             found += generated(split, num_scenes)
@@ -90,20 +95,44 @@ def labelled(part: Part, pairs: bool) -> Part:
     return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
-def check_labelled(part: Part, name: str, pairs: bool) -> None:
+def is_labelled(part: Part) -> bool:
+    """Whether there is somewhere to start from in a part of `labelled`, and a box to compare with."""
+    return len(part.frames) > 0 and bool(np.isfinite(part.recording.boxes).all(axis=1).any())
+
+
+def check_labelled(part: Part, name: str, pairs: bool, remedy: str = "") -> None:
     """Refuses a part from which nobody can start, or of a recording without boxes to compare with.
 
     Args:
         part: of `labelled`.
         name: of it, for words.
         pairs: see there.
+        remedy: what to do.
 
     Raises:
         DataError: it is one.
     """
-    if not part.frames or not np.isfinite(part.recording.boxes).all(axis=1).any():
+    if not is_labelled(part):
         needs = "two neighbouring frames with boxes" if pairs else "a frame with a box"
-        raise DataError(f"{part.recording.name}: expected {needs}, and boxes to compare with, but {name} has none.")
+        found = f"expected {needs}, and boxes to compare with, but {name} has none."
+        raise DataError(f"{part.recording.name}: {found}{remedy}")
+
+
+def with_boxes(config: Any, split: str, data: Path | None = None) -> list[Part]:
+    """A split of a run's recordings; generated scenes, which say so, where label_free trains on one without boxes.
+
+    Args:
+        config: of the sensing recipe.
+        split: see `parts`.
+        data: see there.
+    """
+    asked = split, config.num_scenes if split == "train" else max(1, config.num_scenes // 3)
+    if config.schedule == "label_free":
+        (first, *_) = parts(config.recording, *asked, config.thinning, data, needs_boxes=False)
+        if not is_labelled(labelled(first, pairs=True)):
+            note = f"({first.recording.name} has no boxes)"
+            return [Part(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in generated(*asked)]
+    return parts(config.recording, *asked, config.thinning, data)
 
 
 @lru_cache(maxsize=1)
@@ -129,55 +158,9 @@ def generated(split: str, num_scenes: int) -> list[Part]:
     return [_filmed(MovingObjects(seed=seed, size=26.0), f"scene {seed}") for seed in scene_seeds(split, num_scenes)]
 
 
-def tumbling(split: str, num_scenes: int) -> list[Part]:
-    """Scenes that are hard to hold on to, each of other sizes and speeds, for what reads frames: each third frame.
-
-    They are so long that in most of their frames it has been seen what is behind the target.
-
-    Args:
-        split: train, validation or test.
-        num_scenes: how many.
-    """
-    scenes = []
-    for seed in scene_seeds(split, num_scenes):
-        # settings of their own, so that a scene's picture does not tell them
-        generator = np.random.default_rng([seed, 1])
-        scene = TumblingObjects(
-            seed=seed,
-            size=generator.uniform(14, 40),
-            speed=generator.uniform(80, 300),
-            num_distractors=int(generator.integers(1, 5)),
-            num_panels=int(generator.integers(3, 10)),
-            light_change=generator.uniform(0, 0.3),
-            turning=generator.uniform(0.2, 1.2),
-            tumbling=generator.uniform(0.2, 1),
-        )
-        recording = film(scene, duration=_LONG, dt=DT, image_interval=DT, name=f"tumbling {seed}")
-        scenes.append(Part(recording, range(1, recording.num_frames, 3)))
-    return scenes
-
-
 def _filmed(scene: Stimulus, name: str) -> Part:
     recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
     return Part(recording, range(1, recording.num_frames))
-
-
-def clips(data: Path | None = None) -> list[Part]:
-    """Video clips with boxes and without events, for what reads frames.
-
-    Args:
-        data: the folder with data sets; that of the environment without it.
-
-    Raises:
-        DataError: no clip is there.
-    """
-    found = find_clips(None if data is None else data / "tracking")
-    if not found:
-        raise DataError(
-            "there are no clips of OTB or VOT in the folder `tracking` of SPIKEBRIDGE_DATA; leave out clips"
-        )
-    recordings = [clip_recording(folder) for folder in found]
-    return [Part(recording, range(recording.num_frames)) for recording in recordings]
 
 
 def _is_there(data: Path | None) -> bool:
