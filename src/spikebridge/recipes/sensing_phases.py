@@ -24,7 +24,7 @@ Schedule = Literal["joint", "alternate", "label_free"]
 Part = Literal["finder", "pathways"]
 ROUNDS = 2
 """How often alternating phases come."""
-_SEES = ("what", "head", "prior", "back", "trust")
+_SEES, _EXPECTS = ("what", "head"), ("prior", "back", "trust")
 _HEARS = ("where", "unit", "membrane")
 
 
@@ -68,19 +68,20 @@ def following_phases(
         raise ConfigError(
             f"the schedule {schedule} needs the additive form with its change head and a unit; take joint"
         )
-    sees, hears = (_there(network, names) for names in (_SEES, _HEARS))
+    sees, expects, hears = (_there(network, names) for names in (_SEES, _EXPECTS, _HEARS))
     on_frames = partial(sensing_following.frames_objective, shake=shake)
     if schedule == "label_free":
+        # the next frame shows the target so well that a prior beside it would learn to be of no use; it stays as it is
         on_changes = phase(", events", hears, sensing_following.change_objective)
         return [phase(", frames", sees, on_frames), replace(on_changes, data=changes)]
     phases = []
     for i in range(1, ROUNDS + 1):
         # the first ones have what is left over
         length = max(1, (epochs + ROUNDS - i) // ROUNDS)
-        phases.append(phase(f", frames {i}", sees, on_frames, length))
+        phases.append(phase(f", frames {i}", (*sees, *expects), on_frames, length))
         # the head's own numbers belong to both
         followed = partial(sensing_following.events_objective, shake=shake)
-        phases.append(phase(f", events {i}", (*hears, *_there(network, _SEES[1:])), followed, length))
+        phases.append(phase(f", events {i}", (*hears, "head", *expects), followed, length))
     return phases
 
 
