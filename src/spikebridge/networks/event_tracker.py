@@ -118,7 +118,8 @@ class EventTracker:
         return EventState(box, crop, box, None, *known)
 
     def _seen(self, events: BinEvents, state: EventState) -> EventState:
-        features, network = self.sensing.parts["where"](crop_events(events, state.crop)[None, None], state.network)
+        picture = crop_events(events, state.crop, self.sensing.counts)[None, None]
+        features, network = self.sensing.parts["where"](picture, state.network)
         state = state._replace(network=network)
         if not len(events.x):
             return state

@@ -1,7 +1,7 @@
 """What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import ceil, floor
 from typing import NamedTuple, TypeAlias
@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     Args:
         frames: crops, grey levels.
         before: the frame before, cut at the same place.
-        events: of the same crops, 1 where there was any.
+        events: of the same crops, 1 where there was any, or how many.
         boxes: middle of the target beside the middle of the crop, and its size [px].
         motion: of the target's middle from the frame before to this one [px].
         truths: of the target's middle since the frame, at the end of each bin [px].
@@ -128,7 +128,12 @@ def _cropped(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
 
 
 def cut_samples(
-    recording: Recording, frames: range, size: int, both_ways: bool = False, as_bytes: bool = False
+    recording: Recording,
+    frames: range,
+    size: int,
+    both_ways: bool = False,
+    as_bytes: bool = False,
+    counts: bool = False,
 ) -> Samples:
     """One sample for each frame whose box, and that of its neighbour before, is known.
 
@@ -138,6 +143,7 @@ def cut_samples(
         size: side of a crop [px].
         both_ways: also each interval backwards in time, where what became brighter becomes darker.
         as_bytes: leave pictures and events as they are kept, which takes a quarter of the memory.
+        counts: how many events there were, 255 and more are one; else 1 where there was any.
 
     Returns:
         The samples, backward ones last.
@@ -159,29 +165,21 @@ def cut_samples(
         raise ConfigError(f"samples need frames at one rate, and at least one with neighbours, but got {lengths} bins")
     num_bins = lengths.pop()
     read = lru_cache(maxsize=4)(recording.frames.__getitem__)
+    cut = partial(_sample, recording, read, size, counts)
     forth, back = [], []
     for k in inside:
-        forth.append(_forward(recording, read, k, size, num_bins))
+        bins, places = _binned(recording, k, num_bins), int(starts[k]) + np.arange(num_bins)
+        forth.append(cut((k - 1, k, k + 1), bins, places))
         if both_ways and k + 2 < min(frames.stop, len(starts)):
-            back.append(_backward(recording, read, k, size, num_bins))
+            turned = [BinEvents(events.x, events.y, ~events.on) for events in bins[::-1]]
+            # the box at the end of the bin before
+            back.append(cut((k + 2, k + 1, k), turned, places[::-1] - 1))
     known = [row for row in forth + back if all(bool(part.isfinite().all()) for part in row)]
     if not known:
         raise ConfigError("samples need boxes, but no frame has one beside a neighbour that has")
     columns = zip(zip(*known, strict=True), AXES.values(), strict=True)
     samples = Samples(*(torch.stack(column, axis) for column, axis in columns))
     return samples if as_bytes else Samples(*(part.float() for part in samples))
-
-
-def _forward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
-    places = int(recording.frame_bins[k]) + np.arange(num_bins)
-    return _sample(recording, read, (k - 1, k, k + 1), size, _binned(recording, k, num_bins), places)
-
-
-def _backward(recording: Recording, read: Reader, k: int, size: int, num_bins: int) -> tuple[Tensor, ...]:
-    start = int(recording.frame_bins[k])
-    bins = [BinEvents(events.x, events.y, ~events.on) for events in _binned(recording, k, num_bins)[::-1]]
-    # the box at the end of the bin before
-    return _sample(recording, read, (k + 2, k + 1, k), size, bins, start + np.arange(num_bins)[::-1] - 1)
 
 
 def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
@@ -195,8 +193,9 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
 def _sample(
     recording: Recording,
     read: Reader,
-    order: tuple[int, int, int],
     size: int,
+    counts: bool,
+    order: tuple[int, int, int],
     bins: list[BinEvents],
     places: NDArray[np.int64],
 ) -> tuple[Tensor, ...]:
@@ -208,13 +207,15 @@ def _sample(
     gone = middle_of(recording.boxes[places]) - middle_of(here)
     motion = middle_of(here) - middle_of(recording.frame_boxes[before])
 
+    grids = torch.stack([crop_events(events, crop, counts) for events in bins])
+
     def seen(frame: int) -> Tensor:
         return torch.from_numpy(_cropped(read(frame), crop).copy())[None]
 
     return (
         seen(k),
         seen(before),
-        torch.stack([crop_events(events, crop) for events in bins]).bool(),
+        grids.clamp(max=255).byte() if counts else grids.bool(),
         torch.tensor(box, dtype=torch.float32),
         torch.tensor(motion, dtype=torch.float32),
         torch.tensor(gone, dtype=torch.float32),
