@@ -11,11 +11,15 @@ events of one kind in a bin, so that counting them changes nothing; it is measur
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from spikebridge.analysis.following import join_outputs
+from spikebridge.analysis.tracking_protocols import between_frames
+from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.training import Run
 from spikebridge.training.atomic import replacing
@@ -48,6 +52,7 @@ def cell(name: str, out: Path) -> dict[str, Any]:
         scored = sensing_scores.parts(config.recording, part, config.num_scenes // 3)
         scores = [sensing_scores.score(tracker, scored) for tracker in trackers]
         found[part] = {shown: spread([one[figure] for one in scores]) for shown, figure in FIGURES.items()}
+        found[part]["10 Hz px"] = spread([where_frames_are_rare(tracker, scored) for tracker in trackers])
         found[part]["most events of a pixel in a bin"] = max(most_events(one) for one in scored)
     child = next(iter(run.children().values()))
     return {"recording": config.recording, **found, "config": run.config, "environment": child.environment()}
@@ -56,6 +61,12 @@ def cell(name: str, out: Path) -> dict[str, Any]:
 def spread(values: list[float]) -> dict[str, Any]:
     """Of the seeds."""
     return {"mean": round(fmean(values), 3), "sd": round(stdev(values), 3), "seeds": [round(one, 3) for one in values]}
+
+
+def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_scores.Part]) -> float:
+    """Mean distance [px] in A with every fourth frame."""
+    rare = [sensing_scores.thinned(one, 4, num_before=1) for one in scored]
+    return join_outputs([between_frames(r, tracker, frames) for r, frames in rare]).score().mean_distance_px
 
 
 def most_events(part: sensing_scores.Part) -> int:
