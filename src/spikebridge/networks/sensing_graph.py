@@ -39,7 +39,7 @@ _NEVER_AGAIN = 2**30
 
 
 class JoinedMap(nn.Module):
-    """A map of the change beside the frame's features, less what it makes of these alone: no event moves no target.
+    """A map of the change beside the frame's features, less what it makes of these alone: no change stays none.
 
     A linear map of both, less that, would be a map of the change alone; so the tanh is taken first. It starts with the
     features left out.
