@@ -249,9 +249,7 @@ def test_a_setting_that_cannot_be_meant_is_refused_in_its_own_words(here: Path, 
     assert not (here / "runs").exists()
 
 
-def test_a_run_that_is_refused_before_it_does_anything_leaves_no_folder(
-    here: Path, refused: Callable[..., str]
-) -> None:
+def test_a_run_that_is_refused_at_once_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for steps, is_left in (("0", False), ("14", True)):  # what was done stays, for --resume
         assert main(["train", "./my.py", "--steps", steps, "--out", "one"]) == 2
         assert "nothing to add" in capsys.readouterr().err
