@@ -1,5 +1,6 @@
 """Trackers that see frames alone or events alone."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -164,6 +165,15 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
     _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     with pytest.raises(DataError, match="a box is told with the frame"):
         FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (0, 64), (64,)], ids=str)
+def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, shape):
+    monkeypatch.setitem(sys.modules, "cv2", sys)  # is not asked
+    told = recording.inputs(0, 1) | {"box": recording.frame_boxes[0], "frame": np.zeros(shape, np.uint8)}
+    for tracker in (seeing, FrameTracker(seeing), OpenCVTracker("kcf")):
+        with pytest.raises(DataError, match=rf"grey levels from 0 to 255, .* of shape {re.escape(str(shape))}"):
+            tracker.step(told, None)
 
 
 @pytest.mark.parametrize("kind", ["kcf", "csrt"])
