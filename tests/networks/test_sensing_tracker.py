@@ -456,3 +456,15 @@ def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recordi
                 torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
         boxes.append(box)
     np.testing.assert_array_equal(*boxes)
+
+
+def test_samples_are_of_one_length_where_a_frame_comes_a_bin_late(recording: Recording) -> None:
+    times = recording.frame_times.copy()
+    times[2] += DT
+    late = replace(recording, frame_times=times)
+    # four bins come after the late frame and six before it; it is still the frame before of the next one
+    assert cut_samples(recording, range(1, 5), 48).events.shape[:2] == (5, 4)
+    assert cut_samples(late, range(1, 5), 48).events.shape[:2] == (5, 2)
+    unknown = replace(recording, boxes=np.full_like(recording.boxes, np.nan))
+    with pytest.raises(ConfigError, match="each of the 5 bins after it, but no frame of 1 to 4 has all of them"):
+        cut_samples(unknown, range(1, 5), 48)

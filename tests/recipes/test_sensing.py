@@ -11,6 +11,9 @@ import torch
 
 from spikebridge.analysis.following import join_outputs
 from spikebridge.analysis.tracking_protocols import between_frames
+from spikebridge.data.recording import Recording
+from spikebridge.data.scene import film
+from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.deploy import Quantization, Region, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing_crops import Samples
@@ -207,3 +210,49 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
         run = Run.create(tmp_path / name, "sensing", preset)
         assert Run.open(run.path).config_as(sensing.Config) == preset
         json.loads((run.path / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def own() -> Recording:
+    """56 frames, of which 34 to 54 are the test part."""
+    return film(TurningDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="own")
+
+
+def with_boxes(recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPatch, **boxes: Any) -> str:
+    """A folder that loads as the recording with other boxes."""
+    other = dataclasses.replace(recording, **boxes)
+    monkeypatch.setattr(sensing_scores, "load_recording", lambda *_, **__: other)
+    return str(folder)
+
+
+def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_boxes(own, tmp_path, monkeypatch)
+    (seen,) = sensing_scores.parts(folder, "train", 4)
+    (scored,) = sensing_scores.parts(folder, "test", 4)
+    assert seen.recording is scored.recording and seen.recording.name == "own"
+    assert (seen.frames, scored.frames) == (range(2, 28), range(34, 55))
+    with pytest.raises(ConfigError, match="recording 'reel' is neither the folder of a recording nor one of auto"):
+        sensing_scores.parts("reel", "train", 4)
+
+
+def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_training(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = own.frame_boxes.copy()
+    boxes[20:40] = float("nan")
+    folder = with_boxes(own, tmp_path, monkeypatch, frame_boxes=boxes)
+    assert sensing_scores.parts(folder, "test", 4)[0].frames == range(41, 55)
+    with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
+        sensing_scores.parts(folder, "validation", 4)
+
+
+def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = own.boxes.copy()
+    boxes[3::6] = float("nan")
+    scored = sensing_scores.parts(with_boxes(own, tmp_path, monkeypatch, boxes=boxes), "test", 4)
+    rows = sensing_scores.compare({}, scored)["distance by bin"]
+    assert [list(row) for row in rows] == [["tracker", "1", "2", "3", "5", "6"]] * 2

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -144,6 +145,11 @@ def test_a_wrong_path_is_refused(run: str, tmp_path: Path, saved: Path, capsys: 
     assert "this is a folder" in refusal(capsys, "track", saved, "--network", run, "--out", tmp_path)
     assert "ends in .webp, .gif, .mp4" in refusal(capsys, "track", saved, "--network", run, "--animation", "a.avi")
     assert "follows nothing" in refusal(capsys, "track", saved, "--network", "digits")
+    one, same = tmp_path / "a.webp", tmp_path / ".." / tmp_path.name / "a.webp"
+    assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", one, "--animation", same)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert f"{pipe}: expected the name of a file" in refusal(capsys, "track", saved, "--network", run, "--out", pipe)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize("name", ["boxes.csv", "frames.csv", "events.csv", "frames/new.csv"])
@@ -235,6 +241,21 @@ def test_every_protocol_gives_every_figure_for_the_network_and_each_baseline(
     if protocol == "D":
         assert [row["frame_rate_hz"] for row in results["by_frame_rate"]][:3] == [40, 20, 10]
         assert figures | {"closed_loop"} <= set(results["by_frame_rate"][0])
+
+
+def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
+    copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "boxes.csv"
+    first, *rows = path.read_text().splitlines()
+    # frames 4 and later have a box: of each fourth one, frames 4 and 8
+    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
+    assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 4]
+    assert [row["keep_every"] for row in results["baselines"]["hold"]["by_frame_rate"]] == [1, 2, 4]
+    (warning,) = results["warnings"]
+    assert warning == "8 times fewer frames are left out of by_frame_rate: no two that follow one another have boxes."
 
 
 def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(

@@ -53,6 +53,8 @@ class Track(Command):
         for path in (self.out, self.animation):
             if path is not None and belongs_to(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
+        if self.out is not None and self.animation is not None and self.out.resolve() == self.animation.resolve():
+            raise ConfigError(f"{self.out}: boxes and animation need a file each; give them two names")
         tracker = target.module.tracker(run)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -1,5 +1,6 @@
 """What the sensing network sees of a recording: crops around the target, one sample a frame and the events after it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -137,6 +138,9 @@ def cut_samples(
 ) -> Samples:
     """One sample for each frame whose box, and that of its neighbour before, is known.
 
+    A camera's clock is not that of the bins, so some frames come a bin sooner or later. Samples are as long as most of
+    the times between frames; the others are left out.
+
     Args:
         recording: with boxes.
         frames: which frames; those before and after the range are used for motion and truth only.
@@ -149,7 +153,7 @@ def cut_samples(
         The samples, backward ones last.
 
     Raises:
-        ConfigError: no sample is left, or the frames do not come at one rate.
+        ConfigError: no sample is left.
 
     Example:
         >>> from spikebridge.data.scene import film
@@ -159,11 +163,11 @@ def cut_samples(
         torch.Size([5, 4, 2, 48, 48])
     """
     starts = recording.frame_bins
-    inside = [k for k in frames if 0 < k < len(starts) - 1]
-    lengths = {int(starts[k + 1] - starts[k]) for k in inside}
-    if len(lengths) != 1:
-        raise ConfigError(f"samples need frames at one rate, and at least one with neighbours, but got {lengths} bins")
-    num_bins = lengths.pop()
+    lengths = {k: int(starts[k + 1] - starts[k]) for k in frames if 0 < k < len(starts) - 1}
+    num_bins = Counter(lengths.values()).most_common(1)[0][0] if lengths else 0
+    if num_bins < 1:
+        raise ConfigError("samples need frames that have neighbours, with bins of events between, but there are none")
+    inside = [k for k, length in lengths.items() if length == num_bins]
     read = lru_cache(maxsize=4)(recording.frames.__getitem__)
     cut = partial(_sample, recording, read, size, counts)
     forth, back = [], []
@@ -176,7 +180,10 @@ def cut_samples(
             back.append(cut((k + 2, k + 1, k), turned, places[::-1] - 1))
     known = [row for row in forth + back if all(bool(part.isfinite().all()) for part in row)]
     if not known:
-        raise ConfigError("samples need boxes, but no frame has one beside a neighbour that has")
+        raise ConfigError(
+            f"samples need boxes of a frame, of the one before and of each of the {num_bins} bins after it, but no "
+            f"frame of {frames.start} to {frames.stop - 1} has all of them"
+        )
     columns = zip(zip(*known, strict=True), AXES.values(), strict=True)
     samples = Samples(*(torch.stack(column, axis) for column, axis in columns))
     return samples if as_bytes else Samples(*(part.float() for part in samples))

@@ -237,7 +237,7 @@ class FoldedSensing(nn.Module):
 
     def _shift(self, reach: int) -> Complex[Tensor, "N M"]:
         """The spectrum that puts the displacement `-reach` first."""
-        place = torch.zeros(self.side, self.side)
+        place = torch.zeros(self.side, self.side, dtype=torch.float32)
         place[reach, reach] = 1.0
         return self._spectrum(place)
 
@@ -266,7 +266,7 @@ class _Leak(nn.Module):
         super().__init__()
         kernel = deepcopy(kernel).requires_grad_(False)
         self.at_rest = kernel.initial_state
-        self.step = kernel.stepper(torch.empty(1))
+        self.step = kernel.stepper(torch.empty(1, dtype=torch.float32))
 
     def forward(self, change: Float[Tensor, "1 C H W"], carry: Any) -> tuple[Tensor, Any]:
         return self.step(change, carry)

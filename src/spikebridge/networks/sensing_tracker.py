@@ -30,6 +30,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed, told_box
 from spikebridge.networks.sensing_crops import check_crop, crop_around, crop_frame
 from spikebridge.networks.sensing_folded import FoldedSensing
+from spikebridge.networks.sensing_inputs import check_inputs
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start, numbers
 from spikebridge.networks.sensing_ready import KeptReady, PlainSensing, check_ready
@@ -39,7 +40,7 @@ from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, Trackin
 _BESIDE = 0.125  # of its size beside the place where it was thought to be, a target has to be cut out again
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
 _SAME_TIME = 1e-6  # seconds; times of cameras are whole microseconds
-_MOST_STEPS = 240  # whose events are kept for the next frame, so that a camera that stops takes no more and more memory
+_MOST_STEPS = 240  # are kept for the next frame, or waited through at once: a camera may stop for as long as it likes
 
 
 class SensingTracker:
@@ -104,19 +105,19 @@ class SensingTracker:
         """Where the target is at the end of this step.
 
         Args:
-            inputs: with a `frame` and its `box` at the first step; a frame that is not later than the last one shows
-                nothing new, and is not looked at.
+            inputs: with a `frame` and its `box` at the first step; a frame no later than the last one is not looked at.
             state: what is known; None at first.
 
         Returns:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, or a box comes without its frame or cannot be meant.
+            DataError: the first step has no frame or no box, a box has no frame, or `check_inputs` refuses something.
             ConfigError: the network cannot be stepped (`check_ready`).
         """
-        if self.sensing.training:  # else it is checked once, where it is made ready
+        if self.sensing.training:  # else it is checked where it is made ready
             check_ready(self.sensing)
+        check_inputs(inputs, None if state is None else state.frame)
         sees = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
         if "box" in inputs and not sees:
             raise DataError("a box is told with the frame that it is in, but this step has no frame, or no later one.")
@@ -158,7 +159,7 @@ class SensingTracker:
             # pictures so far apart tell nothing of the way, and a velocity so old is known the less
             ago, period = period / self.longest, self.longest
             way = _row((middle_of(box) - middle_of(last.frame_box)) / ago)
-            start = Start(torch.zeros_like(way), way, torch.full((1,), _WANDERS * (ago - 1) ** 0.5))
+            start = Start(torch.zeros_like(way), way, torch.full_like(way[:, 0], _WANDERS * (ago - 1) ** 0.5))
             _, network = ready.network.open(picture, boxes, start=start)
         mended = box if told else moved(box, numbers(start).place)
         stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
@@ -257,7 +258,7 @@ class SensingTracker:
 
     def _waited(self, run: FoldedSensing | PlainSensing, network: Any, since: float) -> Any:
         """All but the last bin of a step, without the events, which are said to be in that."""
-        for _ in range(floor(since / self.sensing.dt + 1e-6) - 1):
+        for _ in range(min(_MOST_STEPS, floor(since / self.sensing.dt + 1e-6) - 1)):
             network = run.take_in(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
         return network
 

@@ -194,7 +194,12 @@ class Kalman(BoxTracker):
         Args:
             centers: middles of boxes.
             times: when they were told [s].
+
+        Raises:
+            DataError: there are fewer than two.
         """
+        if len(centers) < 2:
+            raise DataError(f"places that follow each other are two or more, but got {len(centers)}.")
         state = self._started(np.concatenate([centers[0], np.zeros(2)]))
         total = 0.0
         for place, dt in zip(centers[1:], np.diff(times), strict=True):
@@ -264,7 +269,10 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
     ways = [(middle_of(boxes), times) for boxes, times in known if len(boxes) > 1]
     if (num_known := sum(len(times) for _, times in ways)) < 8:
-        raise DataError(f"fitting the noise of a tracker needs 8 known boxes or more, but got {num_known}.")
+        raise DataError(
+            f"fitting the noise of a Kalman filter needs 8 known boxes or more, but got {num_known}; leave it out, or "
+            "take more frames."
+        )
     steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
     period = float(np.concatenate([np.diff(times) for _, times in ways]).mean())
     speed = max(float(steps.std() / period), 1e-3)

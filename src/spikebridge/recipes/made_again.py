@@ -1,6 +1,7 @@
 """The command that makes a run again, as a report shows it."""
 
 from dataclasses import fields
+from shlex import quote
 from typing import Any
 
 
@@ -15,6 +16,8 @@ def train_command(recipe: str, config: Any) -> str:
         >>> from spikebridge.recipes.sensing import Config
         >>> train_command("sensing", Config(networks=("fixed", "none"), num_seeds=3, clips=True))
         'spikebridge train sensing --networks fixed none --num-seeds 3 --clips'
+        >>> train_command("sensing", Config(recording="my disk"))
+        "spikebridge train sensing --recording 'my disk'"
     """
     words = [f"spikebridge train {recipe}"]
     for setting in fields(config):
@@ -24,5 +27,5 @@ def train_command(recipe: str, config: Any) -> str:
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words += [f"--{option}", *map(str, value if isinstance(value, tuple) else (value,))]
+            words += [f"--{option}", *(quote(str(one)) for one in (value if isinstance(value, tuple) else (value,)))]
     return " ".join(words)

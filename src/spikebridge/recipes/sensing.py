@@ -62,9 +62,9 @@ class Config:
     """The first seed: of initial weights, order of samples and augmentation."""
     num_seeds: int = 1
     """Trainings of each network, with seeds one after the other."""
-    recording: Literal["auto", "real", "generated", "both"] = "auto"
+    recording: str = "auto"
     """real is the recording of FE240hz in SPIKEBRIDGE_DATA; auto takes it where it is, else generated scenes; both
-    trains on both and scores the real one."""
+    trains on both and scores the real one. The folder of a recording of your own, with boxes, counts as real."""
     split: Literal["test", "validation"] = "test"
     """What the figures are measured on; settings are chosen on validation."""
     num_scenes: int = 12
@@ -175,7 +175,8 @@ def _network(config: Config, name: str) -> Sensing:
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
     """A trained network as a tracker."""
-    return SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
+    # in single precision, as frames are, whatever torch's default was where it was made
+    return SensingTracker(network.float().eval(), config.crop, config.renewal, config.recall)
 
 
 def _seeded(config: Config, name: str, seed: int) -> Sensing:

@@ -29,10 +29,18 @@ from spikebridge.analysis.tracking_protocols import between_frames, chained, str
 from spikebridge.data.files import VARIABLE, data_folder
 from spikebridge.data.recording import Recording, temporal_splits
 from spikebridge.data.recording_layouts import load_recording
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_baselines import baseline, baseline_names
-from spikebridge.recipes.sensing_scores import Part, generated, streamed, target_speeds, thinned
+from spikebridge.recipes.sensing_scores import (
+    Part,
+    check_labelled,
+    generated,
+    labelled,
+    streamed,
+    target_speeds,
+    thinned,
+)
 from spikebridge.training.run import Run
 
 # the box of frame 0 may stand in its file alone, and A needs a frame before the first
@@ -113,6 +121,7 @@ def evaluate_recording(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
+        rates = _rates(parts, options) if options.protocol == "D" else {}
     told = [str(one.message) for one in caught]
     for text in told:
         print(f"warning: {text}", file=sys.stderr)
@@ -123,8 +132,8 @@ def evaluate_recording(
         )
         for name in names
     }
-    results = _measured(parts, tracker, options, "network")
-    others = {name: _measured(parts, other, options, name) for name, other in beside.items()}
+    results = _measured(parts, rates, tracker, options, "network")
+    others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
     recording, frames = parts[0]
     return {
         "protocol": options.protocol,
@@ -158,25 +167,14 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
         split = "test" if recording.name in _trained_on(run) else "all"
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
-    part = _labelled(_thinned(Part(recording, frames), options), options.protocol)
-    if not part.frames or not np.isfinite(recording.boxes).all(axis=1).any():
-        needs = "two neighbouring frames with boxes" if options.protocol in _NEEDS_TWO else "a frame with a box"
-        raise DataError(f"{recording.name}: expected {needs}, and boxes to compare with, but {split} has none.")
+    needs_two = options.protocol in _NEEDS_TWO
+    part = labelled(_thinned(Part(recording, frames), options), needs_two)
+    check_labelled(part, split, needs_two)
     return split, [part]
 
 
 def _thinned(part: Part, options: Evaluation) -> Part:
     return thinned(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
-
-
-def _labelled(part: Part, protocol: str) -> Part:
-    """Without the frames at the beginning from which nobody can start; without any, if nobody can from one."""
-    recording, frames = part
-    known = np.isfinite(recording.frame_boxes).all(axis=1)
-    if protocol in _NEEDS_TWO:
-        known = known & np.concatenate([[False], known[:-1]])
-    inside = np.flatnonzero(known[frames.start : frames.stop])
-    return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
 def _trained_on(run: Run) -> list[str]:
@@ -190,7 +188,9 @@ def _frame_rate(recording: Recording) -> float | None:
     return round(1 / float(np.median(np.diff(recording.frame_times))), 3)
 
 
-def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name: str) -> dict[str, Any]:
+def _measured(
+    parts: Sequence[Part], rates: dict[int, list[Part]], tracker: Tracker, options: Evaluation, name: str
+) -> dict[str, Any]:
     """The figures of one tracker; a line tells that it is done."""
     started = perf_counter()
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
@@ -203,8 +203,7 @@ def _measured(parts: Sequence[Part], tracker: Tracker, options: Evaluation, name
             for every in _EVERY
         ]
     if options.protocol == "D":
-        rows = (_at_rate(parts, tracker, options, keep) for keep in _KEEP)
-        results["by_frame_rate"] = [row for row in rows if row is not None]
+        results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
     seconds = perf_counter() - started
     print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
     return results
@@ -233,13 +232,24 @@ def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | Non
     return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
 
 
-def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any] | None:
-    """A and C with each so-many-th frame; None where that leaves nothing to start from."""
-    fewer = [_labelled(_thinned(part, replace(options, keep_every=keep)), options.protocol) for part in parts]
-    fewer = [part for part in fewer if part.frames]
-    if not fewer:
-        return None
-    between = join_outputs([_asked(part, tracker, options) for part in fewer])
-    loop = join_outputs([_chained(part, tracker, options, None) for part in fewer])
-    rate = _frame_rate(fewer[0].recording)
+def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
+    """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
+    rates = {}
+    for keep in _KEEP:
+        fewer = [labelled(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
+        if kept := [part for part in fewer if part.frames]:
+            rates[keep] = kept
+        else:
+            warnings.warn(
+                f"{keep} times fewer frames are left out of by_frame_rate: no two that follow one another have boxes.",
+                stacklevel=2,
+            )
+    return rates
+
+
+def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+    """A and C with each so-many-th frame."""
+    between = join_outputs([_asked(part, tracker, options) for part in parts])
+    loop = join_outputs([_chained(part, tracker, options, None) for part in parts])
+    rate = _frame_rate(parts[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

@@ -14,10 +14,10 @@ from spikebridge.analysis.declared_latencies import DECLARED
 from spikebridge.analysis.following import Outputs, Tracker, join_outputs
 from spikebridge.analysis.tracking import target_speed
 from spikebridge.analysis.tracking_protocols import between_frames, chained, streaming
-from spikebridge.data.fe240hz import load_fe240hz
 from spikebridge.data.files import find
 from spikebridge.data.moving_objects import MovingObjects
 from spikebridge.data.recording import Recording, temporal_splits
+from spikebridge.data.recording_layouts import load_recording
 from spikebridge.data.scene import Stimulus, film, scene_seeds
 from spikebridge.data.tumbling_objects import TumblingObjects
 from spikebridge.data.video_clips import clip_recording, find_clips
@@ -28,6 +28,7 @@ from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
 DT = 1 / 240
+KINDS = ("auto", "real", "generated", "both")
 _SECONDS, _LONG = 0.5, 1.5
 _BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
 
@@ -43,21 +44,24 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     """The recordings of a split.
 
     Args:
-        kind: `real`, `generated`, `auto`: the real one where it is there, or `both`: made scenes too, to train on.
+        kind: `real`, `generated`, `auto`: the real one where it is there, `both`: made scenes too, to train on, or the
+            folder of another recording.
         split: train, validation or test.
         num_scenes: how many generated scenes.
         thinning: only each so-many-th frame is kept.
         data: the folder with data sets; that of the environment without it.
 
     Raises:
-        DataError: the real recording was asked for and is not there.
-        ConfigError: thinning leaves too few frames.
+        DataError: the recording that was asked for is not there, or its part has no boxes.
+        ConfigError: the kind is none and no folder, or the recording or thinning has too few frames.
     """
     if kind == "generated" or (kind == "auto" and not _is_there(data)):
         found = generated(split, num_scenes)
     else:
-        recording = _loaded(find("fe240hz", data)[0].parent)
-        found = [Part(recording, temporal_splits(recording.num_frames)[split])]
+        recording = _loaded(find("fe240hz", data)[0].parent if kind in KINDS else _own(kind))
+        part = labelled(Part(recording, temporal_splits(recording.num_frames)[split]), pairs=True)
+        check_labelled(part, f"its part {split!r}", pairs=True)
+        found = [part]
         if kind == "both" and split == "train":
             found += generated(split, num_scenes)
     if thinning == 1:
@@ -71,10 +75,48 @@ def parts(kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path 
     return thinned
 
 
+def labelled(part: Part, pairs: bool) -> Part:
+    """A part without the frames at its beginning from which nobody can start; without any, if nobody can from one.
+
+    Args:
+        part: of a recording.
+        pairs: the first frame needs a box beside that of the frame before it, as between frames (A).
+    """
+    recording, frames = part
+    known = np.isfinite(recording.frame_boxes).all(axis=1)
+    if pairs:
+        known = known & np.concatenate([[False], known[:-1]])
+    inside = np.flatnonzero(known[frames.start : frames.stop])
+    return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
+
+
+def check_labelled(part: Part, name: str, pairs: bool) -> None:
+    """Refuses a part from which nobody can start, or of a recording without boxes to compare with.
+
+    Args:
+        part: of `labelled`.
+        name: of it, for words.
+        pairs: see there.
+
+    Raises:
+        DataError: it is one.
+    """
+    if not part.frames or not np.isfinite(part.recording.boxes).all(axis=1).any():
+        needs = "two neighbouring frames with boxes" if pairs else "a frame with a box"
+        raise DataError(f"{part.recording.name}: expected {needs}, and boxes to compare with, but {name} has none.")
+
+
 @lru_cache(maxsize=1)
 def _loaded(folder: Path) -> Recording:
     """Read once: training and scoring look at two parts of the same recording."""
-    return load_fe240hz(folder)
+    return load_recording(folder, dt=DT)
+
+
+def _own(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise ConfigError(f"recording {path!r} is neither the folder of a recording nor one of {', '.join(KINDS)}.")
+    return folder
 
 
 def generated(split: str, num_scenes: int) -> list[Part]:
@@ -224,15 +266,13 @@ def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[
     baselines = {name: [score(tracker, scored)] for name, tracker in _BASELINES.items()}
     everyone = {**scores, **baselines}
     reference = baselines["constant velocity"][0]
+    # where boxes are rare there may be a bin after frames that never has one
+    bins = [m for m, one in enumerate(reference["per_bin"]) if one["num_outputs"]]
     return {
         "recording": ", ".join(part.recording.name for part in scored),
         "trackers": [_row(name, seeds, reference) for name, seeds in everyone.items()],
         "distance by bin": [
-            {"tracker": name}
-            | {
-                str(m + 1): _mean([s["per_bin"][m]["mean_distance_px"] for s in seeds])
-                for m in range(len(reference["per_bin"]))
-            }
+            {"tracker": name} | {str(m + 1): _mean([s["per_bin"][m]["mean_distance_px"] for s in seeds]) for m in bins}
             for name, seeds in everyone.items()
         ],
     }

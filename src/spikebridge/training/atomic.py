@@ -3,7 +3,12 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
+
+from spikebridge.errors import ConfigError
+
+_FULL = (ENOSPC, EDQUOT, EFBIG)
 
 
 @contextmanager
@@ -13,6 +18,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: the file to write; the one that is there stays until the new one is on the disk.
 
+    Raises:
+        ConfigError: what is there is no file but a device or a pipe, whose place a file must not take.
+        OSError: the file cannot be written; it is named as `path`.
+
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
@@ -21,12 +30,19 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     (Path(folder) / "a.txt").read_text()
         'whole'
     """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: expected the name of a file to write, but this is none; take another name")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # a full disk names no file, and a temporary name tells nobody anything
+        if error.errno in _FULL or error.filename == str(temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,58 @@
+"""What a sensing tracker is given at one step, looked at before it is used: a camera's program is not always right."""
+
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.recording import Inputs
+from spikebridge.errors import DataError
+
+
+def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
+    """Refuse what cannot be meant.
+
+    Args:
+        inputs: of one step.
+        last: the last frame; None before the first one.
+
+    Raises:
+        DataError: a time or a frame cannot be.
+
+    Example:
+        >>> from spikebridge.data.event_bins import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> check_inputs(Inputs(events=nothing, elapsed=0.0), None)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
+    """
+    elapsed = inputs["elapsed"]
+    if not (isfinite(elapsed) and elapsed > 0):
+        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
+    if "frame" in inputs:
+        age = inputs.get("frame_age")
+        if age is None or not (isfinite(age) and age >= 0):
+            raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
+        frame = grey_frame(inputs["frame"])
+        if last is not None and frame.shape != last.shape:
+            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
+
+
+def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame that a tracker is given, as it is.
+
+    Args:
+        frame: grey levels from 0 to 255.
+
+    Raises:
+        DataError: it has colours, other numbers, or no pixels.
+
+    Example:
+        >>> grey_frame(np.array([[1, 2], [3, 4]], np.uint8)).shape
+        (2, 2)
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
+        came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
+        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
+    return frame
