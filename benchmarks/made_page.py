@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
+MISSING = "Not measured yet."
 
 
 def line(*cells: str) -> str:
@@ -21,6 +22,11 @@ def head(*cells: str) -> str:
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A whole table."""
     return "\n".join([head(*titles), *(line(*row) for row in rows)])
+
+
+def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A whole table, or the word that nothing was measured yet."""
+    return table(titles, rows) if rows else MISSING
 
 
 def filled(page: str, tables: Mapping[str, str], script: str) -> str:

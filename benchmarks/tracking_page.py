@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from made_page import DOCS, table, write_or_check
+from made_page import DOCS, MISSING, measured, write_or_check
+from tracking_units import units
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = DOCS / "explanation" / "tracking.md"
-MISSING = "Not measured yet."
 WORDS = {"network": "**hybrid**", "ann_hold": "its ANN, held", "ann_constant_velocity": "its ANN, constant velocity"}
 WORDS |= {"events": "its SNN alone", "decay_0": "its membranes forgetting", "kcf": "KCF", "csrt": "CSRT"}
 WAYS = ("as it is", "backwards", "as it is, mirrored", "backwards, mirrored")
@@ -29,7 +29,7 @@ def targets(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         (row["figure"], _number(row["measured"]), row["target"], {True: "yes", False: "no", None: "-"}[row["met"]])
         for row in sensing.get("targets", [])
     ]
-    return _table(("figure", "measured", "target", "met"), rows)
+    return measured(("figure", "measured", "target", "met"), rows)
 
 
 def seeds(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -42,7 +42,7 @@ def seeds(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in _cell(sensing, "main").get("trackers", [])
     ]
-    return _table(("tracker", "distance px", "AUC", "within 3 px", "shaken 1 px", "shaken 2 px", "C: AUC"), rows)
+    return measured(("tracker", "distance px", "AUC", "within 3 px", "shaken 1 px", "shaken 2 px", "C: AUC"), rows)
 
 
 def between(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -53,7 +53,7 @@ def between(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         (_spoken(method), *(_number(answers[name][method]["mean_distance_px"]) for name in answers))
         for method in methods
     ]
-    return _table(("mean distance [px]", *answers), rows)
+    return measured(("mean distance [px]", *answers), rows)
 
 
 def rates(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -65,7 +65,7 @@ def rates(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         return MISSING
     rows = [(_spoken(name), *(_number(row["mean_distance_px"]) for row in answers)) for name, answers in asked.items()]
     rows.append(("hybrid, C: AUC", *(_number(row["closed_loop"]["auc"]) for row in asked["**hybrid**"])))
-    return _table(("mean distance [px]", *(f"{row['frame_rate_hz']:.0f} Hz" for row in asked["**hybrid**"])), rows)
+    return measured(("mean distance [px]", *(f"{row['frame_rate_hz']:.0f} Hz" for row in asked["**hybrid**"])), rows)
 
 
 def slow(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -77,7 +77,7 @@ def slow(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     }
     names = next(iter(said.values()), {})
     rows = [(_spoken("network" if name == "learned" else name), *(x[name] for x in said.values())) for name in names]
-    return _table(("C: AUC", *(f"{40 // int(keep)} Hz" for keep in said)), rows)
+    return measured(("C: AUC", *(f"{40 // int(keep)} Hz" for keep in said)), rows)
 
 
 def drift(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -95,7 +95,7 @@ def drift(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in beside["drift"].get("rows", [])
     ]
-    return _table(("mean distance [px]", *names.values(), "constant velocity"), rows)
+    return measured(("mean distance [px]", *names.values(), "constant velocity"), rows)
 
 
 def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -110,7 +110,7 @@ def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for method, one in plain.items()
     ]
-    return _table(("from the first box alone", "AUC", "distance px", "within 20 px", "AUC, streaming"), rows)
+    return measured(("from the first box alone", "AUC", "distance px", "within 20 px", "AUC, streaming"), rows)
 
 
 def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -127,7 +127,7 @@ def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in found.get("trackers", [])
     ]
-    return _table(("network", "distance px", "of constant velocity", "shaken 2 px", "10 Hz, px"), rows)
+    return measured(("network", "distance px", "of constant velocity", "shaken 2 px", "10 Hz, px"), rows)
 
 
 def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -141,7 +141,7 @@ def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     if found:
         names = ("learned", "hold", "constant velocity")
         rows.append(("real, generated, A", *(_number(found[name]["distance px"]) for name in names)))
-    return _table(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
+    return measured(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
 def unseen(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -154,7 +154,7 @@ def unseen(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         others = (ours[0]["baselines"][name]["mean_distance_px"] for name in ("hold", "constant_velocity"))
         offsets = f"{ours[0]['offsets']['events']}, {ours[0]['offsets']['boxes']}"
         rows.append((piece, offsets, f"{fmean(distances):.3f} ± {stdev(distances):.3f}", *map(_number, others)))
-    return _table(("recording", "offsets found", "hybrid px", "hold px", "constant velocity px"), rows)
+    return measured(("recording", "offsets found", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
 def slower(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -166,7 +166,7 @@ def slower(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     for method, spoken in methods.items():
         seeds = [[row[method] for row in found if row["keep every"] == keep] for keep in rates]
         rows.append((spoken, *(_loops_won(each) for each in seeds)))
-    return _table(("AUC, and loops that lost it", *(f"{40 // keep} Hz" for keep in rates)), rows if found else [])
+    return measured(("AUC, and loops that lost it", *(f"{40 // keep} Hz" for keep in rates)), rows if found else [])
 
 
 def _loops_won(seeds: list[dict[str, Any]]) -> str:
@@ -183,7 +183,7 @@ def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         + (f"{row['loops that lost it']} of {row['loops']}",)
         for row in beside.get("loops", {}).get("rows", [])
     ]
-    return _table(("training", "recall", "AUC", *WAYS, "loops that lost it"), rows)
+    return measured(("training", "recall", "AUC", *WAYS, "loops that lost it"), rows)
 
 
 def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -198,7 +198,7 @@ def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in beside.get("halves", {}).get("rows", [])
     ]
-    return _table(("the finder's training", "AUC", "loops that lost it", "left of a size", "left of a place"), rows)
+    return measured(("the finder's training", "AUC", "loops that lost it", "left of a size", "left of a place"), rows)
 
 
 def tumbling(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -212,7 +212,7 @@ def tumbling(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in beside.get("tumbling", {}).get("rows", [])
     ]
-    return _table(("training", "AUC", "share of time it is lost", "scenes in which it is for a tenth"), rows)
+    return measured(("training", "AUC", "share of time it is lost", "scenes in which it is for a tenth"), rows)
 
 
 def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -224,7 +224,7 @@ def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         other = f"{row['with each other']:.2f}, {row['px from each other']:.1f} px"
         rows.append((f"the {half} half", first, second, other, f"{row['correlation of what they are off']:.2f}"))
     names = ("one and the label", "the other and the label", "one and the other")
-    return _table(("frames of", *names, "correlation of what they are off"), rows)
+    return measured(("frames of", *names, "correlation of what they are off"), rows)
 
 
 def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
@@ -237,7 +237,7 @@ def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
                 millions = (f"{sum(one[who].values()) / 1e6:.1f}" for who in ("ours", "ANN in every bin"))
                 saved = (f"{one[figure]:.2f} x" for figure in ("operations saved", "energy saved"))
                 rows.append((f"{loop}, {bins}", *millions, *saved))
-    return _table(("a frame and its bins", "operations [M]", "ANN in every bin [M]", "saved", "energy saved"), rows)
+    return measured(("a frame and its bins", "operations [M]", "ANN in every bin [M]", "saved", "energy saved"), rows)
 
 
 BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
@@ -249,6 +249,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "drift": drift,
     "closed": closed,
     "ablation": ablation,
+    "units": units,
     "elsewhere": elsewhere,
     "unseen": unseen,
     "loops": loops,
@@ -277,10 +278,6 @@ def _spread(sd: float | None) -> str:
     return "" if sd is None else f" ± {sd:.3f}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return table(head, rows) if rows else MISSING
-
-
 def _read(name: str) -> dict[str, Any]:
     path = RESULTS / name
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -291,7 +288,7 @@ def main() -> int:
     """Writes or checks the page."""
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
-    files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json"}
+    files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 

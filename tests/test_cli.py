@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 
 
@@ -56,8 +57,6 @@ class Config:
     optimizer: Optimizer = Optimizer()
 
     def __post_init__(self):
-        from spikebridge.errors import ConfigError
-
         if self.steps < 0:
             raise ConfigError(f"steps must be 0 or more, but got {self.steps}")
 
@@ -75,6 +74,8 @@ def train(config, run):
             file.write(f"{number}\\n")
     if config.steps == 13:
         raise RuntimeError("thirteen")
+    if config.steps in (0, 14):
+        raise ConfigError("nothing to add")
     total = sum(range(config.steps))
     table = [{"network": "only", "total": total}]
     return {"total": total, "lr": config.optimizer.lr, "nothing": float("nan"), "table": table}
@@ -246,6 +247,13 @@ def test_a_setting_that_cannot_be_meant_is_refused_in_its_own_words(here: Path, 
     line = refused("train", "./my.py", "--steps", "-1")
     assert line == "spikebridge: error: steps must be 0 or more, but got -1\n"
     assert not (here / "runs").exists()
+
+
+def test_a_run_that_is_refused_at_once_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for steps, is_left in (("0", False), ("14", True)):  # what was done stays, for --resume
+        assert main(["train", "./my.py", "--steps", steps, "--out", "one"]) == 2
+        assert "nothing to add" in capsys.readouterr().err
+        assert (here / "one").exists() == is_left
 
 
 def test_the_recipe_comes_first(refused: Callable[..., str]) -> None:

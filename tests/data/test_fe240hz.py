@@ -12,7 +12,7 @@ from spikebridge.data.event_bins import EventBins
 from spikebridge.data.event_camera import EventCamera, simulate
 from spikebridge.data.fe240hz import load_fe240hz, read_sparse_events
 from spikebridge.data.offsets import estimate_box_offset, estimate_offset
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 
 NUM_FRAMES, RATIO, HEIGHT, WIDTH = 30, 6, 48, 64
 
@@ -158,6 +158,13 @@ def test_a_recording_without_boxes_of_the_frames_asks_for_the_offset(copy):
     with pytest.raises(DataError, match=r"expected groundtruth_rect40\.txt, .* Give box_offset"):
         load_fe240hz(copy)
     assert load_fe240hz(copy, box_offset=-5).frame_boxes[1] == pytest.approx(np.array(truth(RATIO)))
+
+
+@pytest.mark.parametrize("offset", [10**30, -(10**30), 1000, -1000])
+@pytest.mark.parametrize("name", ["event_offset", "box_offset"])
+def test_an_offset_without_a_common_time_is_refused(copy, name, offset):
+    with pytest.raises(ConfigError, match=rf"{name}: expected a number from -\d+ to \d+, .* but got {offset}"):
+        load_fe240hz(copy, **{name: offset})
 
 
 def test_frames_of_another_size_than_the_events_are_refused(copy):

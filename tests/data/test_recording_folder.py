@@ -140,6 +140,10 @@ GOOD_META = '"width": 8, "height": 6'
         ({"meta.json": f'{{{GOOD_META}, "event_ofset_us": 1}}'}, "did you mean 'event_offset_us'"),
         ({"meta.json": '{"width": 6, "height": 8}'}, "sensor's 6 x 8 pixels .* but they are 8 x 6. Resize and crop"),
         ({"meta.json": f'{{{GOOD_META}, "event_offset_us": 90000}}'}, "frames are from .* event_offset_us"),
+        (
+            {"meta.json": f'{{{GOOD_META}, "box_offset_us": {10**30}}}'},
+            "box_offset_us: expected at most .* us",
+        ),
         ({"frames.csv": None}, r"frames\.csv: expected a csv file that begins with file,t_us"),
         ({"frames.csv": "file,t_us\n"}, "expected at least one frame"),
         ({"frames.csv": "name,t\n0.png,1\n"}, "line 1: expected 'file,t_us', but found 'name,t'"),

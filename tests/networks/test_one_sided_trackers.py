@@ -1,5 +1,6 @@
 """Trackers that see frames alone or events alone."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from spikebridge.networks.event_tracker import EventTracker
 from spikebridge.networks.frame_tracker import FrameTracker
 from spikebridge.networks.opencv_trackers import OpenCVTracker
 from spikebridge.networks.sensing import Sensing
+from spikebridge.networks.sensing_boxes import middle_of
 from spikebridge.networks.sensing_pathways import WherePathway
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold, fit_kalman, fit_kalman_to
@@ -100,6 +102,34 @@ def test_events_alone_are_followed_by_an_snn_of_any_stride():
     assert found < 0.6 * held
 
 
+def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
+    scene = film(MovingObjects(seed=2, size=26.0, speed=400.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    sensing = Sensing(dt=1 / 240).eval()
+
+    def error(tracker):
+        distances, state = [], None
+        for b in range(0, scene.num_bins, 2):
+            told = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
+            box, state = tracker.step(scene.inputs(b, b + 2) | told, state)
+            distances.append(np.hypot(*(middle_of(box) - middle_of(scene.boxes[b + 1]))))
+        return np.mean(distances)
+
+    assert error(EventTracker(sensing, crop=64)) < 0.7 * error(Hold())
+
+
+def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, seeing):
+    """As in the tracker of both. With all of the crop to look in, a long step is not looked at otherwise."""
+    tracker = EventTracker(seeing.sensing, crop=48, search=48.0)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    _, state = tracker.step(recording.inputs(1, 2), state)
+    dt, events = recording.dt, recording.inputs(2, 5)["events"]
+    at_once, _ = tracker.step({"events": events, "elapsed": 3 * dt}, state)
+    for one in (NOTHING, NOTHING, events):
+        each, state = tracker.step({"events": one, "elapsed": dt}, state)
+    np.testing.assert_allclose(at_once, each, atol=1e-5)
+
+
 def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=48)
     quiet = without_events(recording)
@@ -135,6 +165,15 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
     _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     with pytest.raises(DataError, match="a box is told with the frame"):
         FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (0, 64), (64,)], ids=str)
+def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, shape):
+    monkeypatch.setitem(sys.modules, "cv2", sys)  # is not asked
+    told = recording.inputs(0, 1) | {"box": recording.frame_boxes[0], "frame": np.zeros(shape, np.uint8)}
+    for tracker in (seeing, FrameTracker(seeing), OpenCVTracker("kcf")):
+        with pytest.raises(DataError, match=rf"grey levels from 0 to 255, .* of shape {re.escape(str(shape))}"):
+            tracker.step(told, None)
 
 
 @pytest.mark.parametrize("kind", ["kcf", "csrt"])

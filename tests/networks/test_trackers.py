@@ -125,6 +125,9 @@ def test_what_cannot_be_is_refused():
         Kalman(acceleration=-1.0, box_noise=1.0, speed=1.0)
     with pytest.raises(DataError, match="8 known boxes or more, but got 7"):
         fit_kalman(np.ones((7, 4)), np.arange(7.0))
+    for number in (0, 1):
+        with pytest.raises(DataError, match=f"two or more, but got {number}"):
+            Kalman(acceleration=1.0, box_noise=1.0, speed=1.0).surprise(np.ones((number, 2)), np.ones(number))
 
 
 @pytest.fixture(scope="module")

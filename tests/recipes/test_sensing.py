@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from spikebridge.analysis.following import join_outputs
+from spikebridge.analysis.tracking_protocols import between_frames
 from spikebridge.data.recording import Recording
 from spikebridge.data.scene import film
 from spikebridge.data.turning_disk import TurningDisk
+from spikebridge.deploy import Quantization, Region, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing_samples import Samples
-from spikebridge.recipes import sensing, sensing_following, sensing_phases, sensing_scores
+from spikebridge.recipes import sensing, sensing_data, sensing_following, sensing_phases, sensing_scores
 from spikebridge.training import Run
 
 QUICK = sensing.PRESETS["quick"]
@@ -90,6 +93,39 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
         dataclasses.replace(SMALL, pathways="a", finders="b")
 
 
+def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(SMALL, epochs=1, finding_epochs=0, change_map="joined", counts=True)
+    run = Run.create(tmp_path / "run", "sensing", config)
+    results = sensing.train(config, run, quiet=True)
+    opened = Run.open(run.path)
+    assert sensing.evaluate(opened) == results
+    tracker = sensing.tracker(opened)
+    assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
+    assert (
+        sensing_data.batches(config, sensing_scores.generated("train", 1)).select(torch.tensor([0]))["events"].max() > 1
+    )
+    assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
+    assert sensing.calibration(config, 2)["events"].max() > 1
+    monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
+    asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
+    scored = [between_frames(r, tracker, frames) for r, frames in sensing_scores.generated("test", 4)]
+    assert asked["mean_distance_px"] == pytest.approx(join_outputs(scored).score().mean_distance_px)
+
+
+@pytest.mark.parametrize("change_map", ["linear", "tanh"])
+def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+    config = dataclasses.replace(SMALL, num_scenes=1, finding_epochs=0, change_map=change_map)
+    network = sensing.build(config)["learned"].eval()
+    regions = Quantization(tuple(Region(path) for path in sensing.REGIONS))
+    whole: Any = quantize(network, sensing.calibration(config, 4), regions)
+    expected = sensing.measure(network, config)["mean_distance_px"]
+    assert sensing.measure(whole, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)
+
+
 def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, networks=("learned", "fixed"))
     stopped = Run.create(tmp_path / "stopped", "sensing", config)
@@ -161,6 +197,9 @@ def test_fewer_frames_are_fewer_starts() -> None:
         ({"recall": 2.0}, "recall is a share"),
         ({"crop": 97}, "a multiple of 2, but got 97"),
         ({"crop": 100, "size": "resnet"}, "a multiple of 8, but got 100"),
+        ({"change_map": "tahn"}, "did you mean 'tanh'"),
+        ({"networks": ("learned", "kernel"), "change_map": "joined"}, "but got mode='kernel'"),
+        ({"networks": ("learned", "none"), "counts": True}, "leave out counts"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -44,9 +44,10 @@ def batch() -> Batch:
     return samples().select(torch.arange(4))
 
 
+@pytest.mark.parametrize("change_map", ["linear", "joined"])
 @pytest.mark.parametrize("schedule", ["joint", "alternate", "label_free"])
-def test_every_schedule_trains_what_it_can(schedule: str) -> None:
-    sensing = small()
+def test_every_schedule_trains_what_it_can(schedule: str, change_map: str) -> None:
+    sensing = small(change_map=change_map)
     before = {name: p.detach().clone() for name, p in sensing.named_parameters()}
     # three steps of each phase: after two of one size a number may be back where it began
     phases = following_phases(sensing, "x", schedule, **{**SETTINGS, "epochs": 6})  # type: ignore[arg-type]
@@ -71,8 +72,9 @@ def test_alternating_phases_have_all_epochs_together(epochs: int, lengths: list[
     assert [phase.epochs for phase in phases] == lengths
 
 
-def test_the_change_between_frames_is_learned_without_labels() -> None:
-    sensing, one = small(), batch()
+@pytest.mark.parametrize("change_map", ["linear", "tanh", "joined"])
+def test_the_change_between_frames_is_learned_without_labels(change_map: str) -> None:
+    sensing, one = small(change_map=change_map), batch()
     no_labels = {**one, **{name: torch.full_like(one[name], torch.nan) for name in ("boxes", "motion", "truths")}}
     loss, _ = change_objective(sensing, no_labels)
     loss.backward()

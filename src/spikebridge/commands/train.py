@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from spikebridge import layout, targets
 from spikebridge.commands.command import SETTINGS, Answer, Command, Flag, Recipe, with_settings
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.recipes import discovery
 from spikebridge.training.run import Run
 
@@ -62,5 +62,8 @@ class Train(Command):
         except KeyboardInterrupt:
             again = shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
             raise KeyboardInterrupt(f"stopped; `{again}` goes on") from None
+        except SpikebridgeError:
+            run.take_back()
+            raise
         data = {"run": path, "report": report, "results": results}
         return Answer(data, f"{layout.results(results)}\n\nreport: {report}")

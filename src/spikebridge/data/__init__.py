@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spikebridge.data.offsets import OffsetEstimate, estimate_box_offset, estimate_offset
     from spikebridge.data.permutations import GroupedPermutations
     from spikebridge.data.played_recording import PlayedRecording
+    from spikebridge.data.recent_events import RecentEvents
     from spikebridge.data.recording import Inputs, Recording, temporal_splits
     from spikebridge.data.recording_folder import load_recording_folder
     from spikebridge.data.recording_layouts import find_recordings, load_recording
@@ -81,6 +82,7 @@ _HOMES = {
     "MovingObjects": "moving_objects",
     "OffsetEstimate": "offsets",
     "PlayedRecording": "played_recording",
+    "RecentEvents": "recent_events",
     "Recording": "recording",
     "RollingTable": "rolling_table",
     "RollingVideo": "rolling_objects",
@@ -168,6 +170,7 @@ __all__ = [
     "MovingObjects",
     "OffsetEstimate",
     "PlayedRecording",
+    "RecentEvents",
     "Recording",
     "RollingTable",
     "RollingVideo",

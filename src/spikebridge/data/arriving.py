@@ -6,12 +6,16 @@ meant. Where frames are wanted, nothing is stepped before the first one.
 
 Frames from a source of their own do not move the time: the events alone do. Such a frame acts in the bin of its time,
 or in the open one if it comes later, so a slow camera delays no event.
+
+Who follows a target is given a late frame with all events since the frame's own time, as if it had been there. Frames
+that are no later than one before, or too late for that, are of no use to them, and counted.
 """
 
 import threading
 from collections import deque
+from math import inf
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 from spikebridge.data.binning import bin_edge
 from spikebridge.data.event_bins import BinEvents
 from spikebridge.data.events import EVENT, Events
+from spikebridge.data.recent_events import KEPT, RecentEvents
 from spikebridge.data.recording import Inputs
 
 MOST_WAITING = 20_000_000  # events; older ones are dropped and counted
@@ -27,6 +32,7 @@ MOST_AHEAD = 60.0  # seconds; a damaged time would open bins without end
 MOST_FRAMES = 64  # that wait for their time; older ones are dropped and counted
 PATIENCE = 0.2  # seconds; so often a caller who waits may look at the clock, and Ctrl-C is heard
 _NO_EVENTS = np.empty(0, EVENT)
+_Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # its time [us], and the picture
 
 
 class FramesOf(NamedTuple):
@@ -36,7 +42,7 @@ class FramesOf(NamedTuple):
         wanted: nothing is stepped before the first one; else frames are not kept.
         size: rows and columns; None means those of the sensor.
         apart: they come from a source of their own.
-        hold_events: what happened before a frame is in its picture already, and is not given again.
+        hold_events: give a frame with all events since it, and no earlier ones; else every event once.
     """
 
     wanted: bool = True
@@ -50,8 +56,7 @@ _WITH_THE_EVENTS = FramesOf()
 
 class _Bin(NamedTuple):
     events: Events
-    frame: NDArray[np.uint8] | None
-    frame_time: int
+    frame: _Frame | None
     ready_at: float
 
 
@@ -66,7 +71,7 @@ class Arriving:
         frames: what they are for.
 
     Attributes:
-        num_bad: packets and events that could not be meant.
+        num_bad: packets, events and frames that could not be meant.
         num_late: events earlier than the open bin.
         num_dropped: events and frames that were dropped because too many waited.
         why_bad: the first reason, empty without any.
@@ -92,6 +97,7 @@ class Arriving:
         self.height, self.width = height, width
         self.box = box
         self.frames = frames
+        self._holds = frames.wanted and frames.hold_events
         self.num_bad = self.num_late = self.num_dropped = 0
         self.why_bad = ""
         self._changed = threading.Condition()
@@ -99,8 +105,10 @@ class Arriving:
         self._waiting = 0
         self._taken = 0  # bins that were taken
         self._open: list[Events] = []
-        self._frame: tuple[int, NDArray[np.uint8]] | None = None
-        self._ahead: deque[tuple[int, NDArray[np.uint8]]] = deque(maxlen=MOST_FRAMES)
+        self._frame: _Frame | None = None
+        self._newest: float = -inf  # time of the newest frame in a bin [us]
+        self._ahead: deque[_Frame] = deque(maxlen=MOST_FRAMES)
+        self._recent = RecentEvents()  # that were taken; before the stream begins, that came
         self._begin: int | None = None  # time of bin 0 [us]
         self._over = False
         self._last_ready = 0.0
@@ -114,15 +122,8 @@ class Arriving:
         with self._changed:
             if self._begin is None:
                 events = self._begin_with(events)
-            if self._begin is None:
-                return
-            possible = events["t"] <= self._edge(0) + MOST_AHEAD * 1e6
-            if not possible.all():
-                self.bad(int((~possible).sum()), f"an event more than {MOST_AHEAD:.0f} s ahead of the stream")
-                events = events[possible]
-            if len(events):
-                self._close_until(int(events["t"].max()), events)
-                self._changed.notify_all()
+            if self._begin is not None:
+                self._take_in(events)
 
     def add_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
         """A grey picture and its time [us]."""
@@ -132,7 +133,10 @@ class Arriving:
             self.bad(1, f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels")
             return
         with self._changed:
-            if self._begin is None and not self.frames.apart:
+            if self._begin is None and not self._is_in_time(time):
+                return
+            begins = self._begin is None and not self.frames.apart
+            if begins:
                 self._begin = time
             if self._begin is not None and time > self._edge(0) + MOST_AHEAD * 1e6:
                 self.bad(1, f"a frame more than {MOST_AHEAD:.0f} s ahead of the stream")
@@ -142,8 +146,10 @@ class Arriving:
                 self._ahead.append((time, frame))
                 return
             self._close_until(time, _NO_EVENTS)
-            self._frame = (time, frame)
+            self._put(time, frame)
             self._changed.notify_all()
+            if begins:
+                self._take_in(self._came_since(time))
 
     def bad(self, number: int, why: str) -> None:
         """Counts what could not be meant."""
@@ -179,32 +185,68 @@ class Arriving:
         with self._changed:
             bins = [self._bins.popleft() for _ in range(stop - first)]
             self._waiting -= sum(len(one.events) for one in bins)
-            end = (self._begin or 0) + round((self._taken + len(bins)) * self.dt * 1e6)
+            begin = self._begin or 0
             self._taken += len(bins)
+            taken = self._taken
         self._last_ready = bins[-1].ready_at
         events = np.concatenate([one.events for one in bins])
-        newest = next((one for one in reversed(bins) if one.frame is not None), None)
-        if newest is not None and self.frames.hold_events:
-            events = events[events["t"] >= newest.frame_time]
+        newest = next((one.frame for one in reversed(bins) if one.frame is not None), None)
+        if self._holds:
+            self._recent.add(events, bin_edge(taken, self.dt, begin))
+            if newest is not None and not self._is_in_time(newest[0]):
+                newest = None
+            if newest is not None:
+                events = self._recent.since(newest[0])
         # copies: a column must not keep the others alive
         columns = BinEvents(events["x"].copy(), events["y"].copy(), events["p"].copy())
         inputs = Inputs(events=columns, elapsed=len(bins) * self.dt)
-        if newest is not None and newest.frame is not None:
-            inputs["frame"] = newest.frame
-            inputs["frame_age"] = max(0.0, (end - newest.frame_time) * 1e-6)
+        if newest is not None:
+            time, inputs["frame"] = newest
+            inputs["frame_age"] = max(0.0, taken * self.dt - (time - begin) * 1e-6)
             if self.box is not None:
                 inputs["box"], self.box = self.box, None
         return inputs
 
     def _begin_with(self, events: Events) -> Events:
-        """Begins the stream with the first of these events that can; before the first frame there is nothing to see."""
+        """Begins the stream with the first event that can; before the first frame there is nothing to see."""
+        if self._holds and len(events):
+            self._recent.add(events, int(events["t"][-1]) + 1)
         if self.frames.wanted and not self._ahead:
             return events
         first = min((time for time, _ in self._ahead), default=0)
-        events = events[events["t"] >= first]
+        events = self._came_since(first) if self._holds else events[events["t"] >= first]
         if len(events):
             self._begin = int(events["t"][0])
         return events
+
+    def _came_since(self, time: int) -> Events:
+        """What waited for the first frame, which is of this time; from now on what was taken is kept."""
+        recent, self._recent = self._recent, RecentEvents()
+        return recent.since(time)
+
+    def _take_in(self, events: Events) -> None:
+        """Events of a stream that has begun."""
+        possible = events["t"] <= self._edge(0) + MOST_AHEAD * 1e6
+        if not possible.all():
+            self.bad(int((~possible).sum()), f"an event more than {MOST_AHEAD:.0f} s ahead of the stream")
+            events = events[possible]
+        if len(events):
+            self._close_until(int(events["t"].max()), events)
+            self._changed.notify_all()
+
+    def _put(self, time: int, frame: NDArray[np.uint8]) -> None:
+        """Puts a frame into the open bin."""
+        if self._holds and time <= self._newest:
+            self.bad(1, "a frame that is no later than the one before")
+            return
+        self._frame, self._newest = (time, frame), time
+
+    def _is_in_time(self, time: int) -> bool:
+        """Whether all events since a frame are there; counted where they are not."""
+        in_time = time >= self._recent.reach
+        if not in_time:
+            self.bad(1, f"a frame more than {KEPT} s late")
+        return in_time
 
     def _close_until(self, time: int, events: Events) -> None:
         """Puts events into the open bin and those after it, and closes all that end before a time."""
@@ -226,9 +268,10 @@ class Arriving:
         events = np.concatenate(self._open) if self._open else _NO_EVENTS
         due = [index for index, (time, _) in enumerate(self._ahead) if time < self._edge(1)]
         for _ in range(due[-1] + 1 if due else 0):
-            self._frame = self._ahead.popleft()
-        time, frame = self._frame if self._frame is not None else (0, None)
-        self._bins.append(_Bin(events, frame, time, perf_counter()))
+            time, frame = self._ahead.popleft()
+            if time < self._edge(1):
+                self._put(time, frame)
+        self._bins.append(_Bin(events, self._frame, perf_counter()))
         self._open, self._frame = [], None
         self._waiting += len(events)
         for index, one in enumerate(self._bins):

@@ -210,7 +210,8 @@ def _csv_pieces(path: Path) -> Pieces:
             try:
                 table = np.loadtxt(io.BytesIO(block), np.int64, delimiter=",", ndmin=2, comments=None, encoding="ascii")
             except (ValueError, OverflowError, UnicodeDecodeError) as error:
-                raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but {error}") from error
+                why = str(error).partition(";")[0]  # numpy goes on with advice on its own options
+                raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but {why}") from error
             if table.shape[1] != len(_COLUMNS):
                 raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but there are {table.shape[1]}.")
             t, x, y, p = table.T

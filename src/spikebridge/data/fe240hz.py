@@ -31,7 +31,7 @@ from spikebridge.data.image_files import ImageFiles, check_numbered, images_in
 from spikebridge.data.npz import npz_columns, read_npz
 from spikebridge.data.offsets import estimate_box_offset, estimate_offset
 from spikebridge.data.recording import MOST_BINS, Offsets, Recording
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
@@ -53,6 +53,7 @@ def load_fe240hz(
 
     Raises:
         DataError: a file is missing or damaged, or an offset can neither be found nor was given.
+        ConfigError: an offset was given at which frames and bins, or boxes, have no common time.
 
     Example:
         >>> load_fe240hz(Path("/no/such/place"))
@@ -86,10 +87,13 @@ def load_fe240hz(
     if event_offset is None:
         estimate = estimate_offset(frames, events, bins_per_frame)
         event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
+    _check_offset("event_offset", event_offset, len(frames), bins_per_frame, events.num_bins)
     known = None
     if box_offset is None and labelled:
         known, box_offset = _frame_boxes(folder, bins_per_frame)
     box_offset = box_offset or 0  # of no box at all
+    if labelled:
+        _check_offset("box_offset", box_offset, len(frames), bins_per_frame, len(boxes))
     # empty bins before the first one, so that a frame that was there earlier has a time of 0 s
     before = max(0, -event_offset)
     events = events.delayed(before)
@@ -163,6 +167,16 @@ def _checked(path: Path, limits: dict[str, int], lengths: Int64[np.ndarray, " T"
         yield {"x": piece["x"], "y": piece["y"], "on": piece["p"] == 0}
     if faults:
         raise DataError(f"{path}: {faults}.")
+
+
+def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, number: int) -> None:
+    """Refuses an offset at which no frame is beside a bin, or a box."""
+    lowest = (1 - num_frames) * bins_per_frame
+    if not lowest <= offset < number:
+        raise ConfigError(
+            f"{name}: expected a number from {lowest} to {number - 1}, at which frames and bins have a common time, "
+            f"but got {offset}."
+        )
 
 
 def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:

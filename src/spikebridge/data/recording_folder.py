@@ -32,6 +32,7 @@ from spikebridge.data.recording import Recording
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
 _MOST_BYTES = 2**27
+_MOST_OFFSET = 2**60
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _read_meta(folder: Path) -> _Meta:
             raise DataError(f"{path}: {name!r} is not known; {did_you_mean(name, known)}")
         if name != "name" and (not isinstance(value, int) or isinstance(value, bool)):
             raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
+        if name.endswith("_us") and abs(value) > _MOST_OFFSET:
+            raise DataError(f"{path}, {name}: expected at most {_MOST_OFFSET} us either way, but got {value}.")
     for name in ("width", "height"):
         if not 1 <= values.get(name, 0) <= 2**16:
             raise DataError(

@@ -4,6 +4,7 @@ The target's picture is cut out of the SNN's own features of the first bins afte
 is looked for near its last place by correlation. No frame is ever seen.
 """
 
+from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class EventTracker:
     Args:
         sensing: the network, in eval mode, with an SNN.
         crop: side of the square that it sees around the target, a multiple of the network's stride [px].
-        search: how far the target is looked for from its last place, along each axis [px].
+        search: how far the target is looked for from its last place, along each axis [px a bin].
         sharpness: the softmax over places is taken of the normalised correlation times this.
 
     Raises:
@@ -106,8 +107,11 @@ class EventTracker:
             state = self._begun(told_box(inputs["box"]), state)
         elif state is None:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
+        # a told box holds at its frame, where the step has one
+        since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
+        num_bins = max(1, floor(since / self.sensing.dt + 1e-6))
         with torch.no_grad():
-            state = self._seen(inputs["events"], state)
+            state = self._seen(inputs["events"], num_bins, state)
         away = np.abs(state.box[:2] - state.crop_box[:2]).max()
         return state.box, self._begun(state.box, state) if away > _EDGE * self.crop else state
 
@@ -117,8 +121,12 @@ class EventTracker:
         known = (None, np.zeros(2)) if last is None else (last.template, last.template_at)
         return EventState(box, crop, box, None, *known)
 
-    def _seen(self, events: BinEvents, state: EventState) -> EventState:
-        features, network = self.sensing.parts["where"](crop_events(events, state.crop)[None, None], state.network)
+    def _seen(self, events: BinEvents, num_bins: int, state: EventState) -> EventState:
+        """The events of one step, which are said to be in its last bin."""
+        where, network = self.sensing.parts["where"], state.network
+        for _ in range(num_bins - 1):
+            _, network = where(torch.zeros(1, 1, 2, self.crop, self.crop), network)
+        features, network = where(crop_events(events, state.crop, self.sensing.counts)[None, None], network)
         state = state._replace(network=network)
         if not len(events.x):
             return state
@@ -132,6 +140,6 @@ class EventTracker:
         _, seen = crop_around(state.crop_box, self.crop)
         shift = seen[:2] - state.template_at
         last = state.box[:2] - state.crop_box[:2] + shift
-        place, _ = expected_place(response, torch.tensor(last[None], dtype=torch.float32), self.search)
+        place, _ = expected_place(response, torch.tensor(last[None], dtype=torch.float32), self.search * num_bins)
         moved = place[0].double().numpy() - shift
         return state._replace(box=np.concatenate([state.crop_box[:2] + moved, state.box[2:]]))

@@ -70,7 +70,8 @@ class FrameTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, or a box comes without its frame or cannot be meant.
+            DataError: the first step has no frame or no box, a frame is not grey, or a box comes without its frame or
+                cannot be meant.
         """
         if state is not None and not {"frame", "box"} & inputs.keys():
             box, between = self.between.step(inputs, state.between)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing_boxes import told_box
+from spikebridge.networks.sensing_inputs import grey_frame
 
 OpenCVKind = Literal["kcf", "csrt"]
 
@@ -65,13 +66,13 @@ class OpenCVTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, or a told box cannot be meant.
+            DataError: the first step has no frame or no box, a frame is not grey, or a told box cannot be meant.
         """
         if "frame" not in inputs:
             if state is None or "box" in inputs:
                 raise DataError("a tracker starts with a frame and a box, but this step has no frame.")
             return state.box, state
-        picture = self._picture(inputs["frame"])
+        picture = self._picture(grey_frame(inputs["frame"]))
         if "box" in inputs:
             state = self._begun(picture, told_box(inputs["box"]))
         elif state is None:

@@ -20,7 +20,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, NetworkState
 from spikebridge.networks.resnet import RESNET_STRIDE, ResNetWhat, resnet_features, resnet_where
 from spikebridge.networks.sensing_finding import Finder
-from spikebridge.networks.sensing_graph import Head, Mode, UnitKind, sensing_graph
+from spikebridge.networks.sensing_graph import ChangeMap, Head, Mode, UnitKind, check_options, sensing_graph
 from spikebridge.networks.sensing_head import ChangeHead, Template
 from spikebridge.networks.sensing_motion import WIDER, Start, Trust, VelocityPrior, expected_place
 from spikebridge.networks.sensing_pathways import STRIDE, WhatPathway, WherePathway
@@ -47,6 +47,12 @@ class Sensing(HybridNetwork):
         search: and no further than this from the predicted place, or 1.6 times as far where there is none [px].
         memory: whether the membranes of the SNN remember.
         finder: whether the target is looked for at frames without a told box.
+        change_map: what the learned unit of the additive form makes of the summed change: `linear` a map, `tanh` the
+            tanh of it, `joined` that of a map of the change and the frame's features, less what these alone would give.
+        counts: events say how many there were; else 1 where there was any. Whoever cuts out events asks this.
+
+    Raises:
+        ConfigError: a form that there is not, or an option that does not go with it.
 
     Example:
         >>> sensing = Sensing(dt=1 / 240)
@@ -71,15 +77,19 @@ class Sensing(HybridNetwork):
         search: float = 10.0,
         memory: bool = True,
         finder: bool = True,
+        change_map: ChangeMap = "linear",
+        counts: bool = False,
     ) -> None:
         if not search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {search}")
+        check_options(change_map, counts, mode=mode, unit=unit)
         stride = stride_of(size)
         what, where = _pathways(size, num_features, dt, memory)
         # a thousand channels have enough to mix in one cell
         sizes = {"num_features": num_features, "reach": reach, "stride": stride, "side": 3 if size == "small" else 1}
         head = head or ("change" if mode == "additive" else "correlation")
-        super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, **sizes))
+        super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, change_map=change_map, **sizes))
+        self.counts = counts
         self.search = search
         self.stride = stride
         self.prior = VelocityPrior() if prior else None
@@ -159,20 +169,28 @@ class Sensing(HybridNetwork):
         }
         return state._replace(parts=parts, links=links)
 
-    def change(self, events: Float[Tensor, "T B 2 H W"]) -> Float[Tensor, "T B C H2 W2"]:
+    def change(
+        self, events: Float[Tensor, "T B 2 H W"], features: Float[Tensor, "B C H2 W2"] | None = None
+    ) -> Float[Tensor, "T B C H2 W2"]:
         """What the unit adds to the features of the frame at each bin, in the additive form.
 
         Args:
             events: since the frame, ON and OFF.
+            features: of the frame; a joined map reads them, others do not.
 
         Raises:
-            ConfigError: the network has no unit from SNN to ANN.
+            ConfigError: the network has no unit from SNN to ANN, or its map lacks the features.
         """
         if "unit" not in self.units or "membrane" in self.parts:
             raise ConfigError("only a network of the additive form with a unit has a change of features")
         opens = torch.zeros(len(events), dtype=torch.bool, device=events.device)
         opens[:1] = True
-        change: Tensor = self.units["unit"](self.parts["where"](events)[0], opens=opens)[0]
+        context = None
+        if self.plan.routes["unit"].link.context is not None:
+            if features is None:
+                raise ConfigError("a joined map reads the features of the frame; give features")
+            context = features.expand(len(events), *features.shape)
+        change: Tensor = self.units["unit"](self.parts["where"](events)[0], opens=opens, context=context)[0]
         return change
 
     def locate(

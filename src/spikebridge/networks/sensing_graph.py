@@ -4,12 +4,22 @@
 |---|---|---|
 | additive | SNN to ANN: what the events change is added to the frame's features | change, or correlation |
 | kernel | ANN to SNN: the frame's features at the target are the weights of the read-out | correlation |
+
+F of the learned additive unit, of the summed change `h` and the frame's features `SF`; C, D are learned convolutions:
+
+| change map | F |
+|---|---|
+| linear | `C h` |
+| tanh | `tanh(C h)` |
+| joined | `tanh(C h + D SF) - tanh(D SF)` |
 """
 
+from copy import deepcopy
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Exponential, HybridUnit, Modulation, Since, Sum, Transmission, every
@@ -22,13 +32,48 @@ from spikebridge.neurons import Integrator
 UnitKind = Literal["learned", "fixed", "none"]
 Mode = Literal["additive", "kernel"]
 Head = Literal["change", "correlation"]
+ChangeMap = Literal["linear", "tanh", "joined"]
 
 # frames come when they come: each begins a stream, in which no second one follows
 _NEVER_AGAIN = 2**30
 
 
-def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3) -> HybridUnit:
-    """Events since the frame, leakily summed, mapped to a change of features: window, kernel, linear map; no spikes.
+class JoinedMap(nn.Module):
+    """A map of the change beside the frame's features, less what it makes of these alone: no change stays none.
+
+    A linear map of both, less that, would be a map of the change alone; so the tanh is taken first. It starts with the
+    features left out.
+
+    Args:
+        change: the map of the change.
+
+    Example:
+        >>> joined = JoinedMap(nn.Conv2d(4, 4, 3, 1, 1, bias=False))
+        >>> joined(torch.zeros(1, 4, 8, 8), torch.rand(1, 4, 8, 8)).abs().max().item()
+        0.0
+    """
+
+    def __init__(self, change: nn.Conv2d) -> None:
+        super().__init__()
+        self.change = change
+        self.features = deepcopy(change)
+        nn.init.zeros_(self.features.weight)
+
+    def forward(self, change: Float[Tensor, "B C H W"], features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The change of features.
+
+        Args:
+            change: what the events said since the frame.
+            features: of the frame.
+        """
+        alone = self.features(features)  # with the map of the change, one convolution of both side by side
+        return (self.change(change) + alone).tanh() - alone.tanh()
+
+
+def additive_unit(
+    kind: UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3, change_map: ChangeMap = "linear"
+) -> HybridUnit:
+    """Events since the frame, leakily summed, mapped to a change of features: window, kernel, map; no spikes.
 
     Args:
         kind: `learned` trains the time constant and the map, `fixed` is a plain sum.
@@ -36,6 +81,7 @@ def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1
         dt: length of a bin [s].
         tau: where the time constant starts [s].
         side: of the map, 3 or 1 [cells].
+        change_map: of the learned unit, see above; `joined` takes the frame's features as the unit's context.
 
     Example:
         >>> unit = additive_unit("fixed", 8, dt=1 / 240)
@@ -48,7 +94,40 @@ def additive_unit(kind: UnitKind, num_features: int, dt: float, tau: float = 0.1
     taus = torch.full((num_features, 1, 1), tau)
     identity = nn.Conv2d(num_features, num_features, side, 1, side // 2, bias=False)
     nn.init.dirac_(identity.weight)
-    return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), identity)
+    nonlinearity: nn.Module = identity
+    if change_map == "tanh":
+        nonlinearity = nn.Sequential(identity, nn.Tanh())
+    elif change_map == "joined":
+        nonlinearity = JoinedMap(identity)
+    return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), nonlinearity)
+
+
+def check_options(
+    change_map: ChangeMap, counts: bool, *, mode: Mode = "additive", unit: UnitKind = "learned", **others: Any
+) -> None:
+    """Refuses options of what events say where a network has no use for them.
+
+    Args:
+        change_map: of the unit.
+        counts: whether events are counted.
+        mode: of the network.
+        unit: its hybrid unit.
+        others: what else is chosen of the network; it goes with every option.
+
+    Raises:
+        ConfigError: there is no such map, or it is of another unit; or there are no events to count.
+
+    Example:
+        >>> check_options("tanh", counts=True, mode="additive", unit="learned", prior=False)
+    """
+    _check_name("change map", change_map, ChangeMap)
+    if change_map != "linear" and (mode, unit) != ("additive", "learned"):
+        raise ConfigError(
+            f"{change_map=} is a map of the learned unit of the additive form, but got {mode=} and {unit=}; leave out "
+            "change_map, or take mode='additive' and unit='learned'"
+        )
+    if counts and unit == "none":
+        raise ConfigError("counts are of events, but a network with unit='none' sees none; leave out counts")
 
 
 def sensing_graph(
@@ -63,6 +142,7 @@ def sensing_graph(
     reach: int,
     stride: int = STRIDE,
     side: int = 3,
+    change_map: ChangeMap = "linear",
 ) -> dict[str, Any]:
     """Frames, boxes and events to a map of displacements at each bin: the arguments of a `HybridNetwork`.
 
@@ -77,6 +157,7 @@ def sensing_graph(
         reach: of the head [cells].
         stride: of both pathways [px].
         side: of the additive unit's map [cells].
+        change_map: of the additive unit, see above and `check_options`.
 
     Raises:
         ConfigError: a mode, unit or head that there is not, or the change head in the kernel form.
@@ -89,8 +170,7 @@ def sensing_graph(
         ['what', 'where', 'membrane', 'head']
     """
     for name, value, known in (("mode", mode, Mode), ("hybrid unit", unit, UnitKind), ("head", head, Head)):
-        if value not in get_args(known):
-            raise ConfigError(f"there is no {name} {value!r}; {did_you_mean(str(value), get_args(known))}")
+        _check_name(name, value, known)
     if mode == "kernel" and head == "change":
         raise ConfigError("the kernel form has no change of features; take head='correlation'")
     parts: dict[str, nn.Module] = {"what": what}
@@ -114,8 +194,9 @@ def sensing_graph(
         parts["where"] = where
         links.append(Transmission("events", "where"))
         if mode == "additive":
-            adds = additive_unit(unit, num_features, dt, side=side)
-            links.append(Transmission("where", "head", adds, into="change", name="unit"))
+            adds = additive_unit(unit, num_features, dt, side=side, change_map=change_map)
+            beside = "what" if change_map == "joined" else None
+            links.append(Transmission("where", "head", adds, into="change", context=beside, name="unit"))
         else:
             parts["membrane"] = Integrator(torch.full((num_features, 1, 1), 0.013), dt=dt, learn=("tau",))
             links += [Transmission("where", "membrane"), Transmission("membrane", "head", into="change")]
@@ -124,6 +205,11 @@ def sensing_graph(
     )
     clocks = {"head": every(dt)}
     return {"dt": dt, "inputs": inputs, "parts": parts, "links": links, "outputs": ["head"], "clocks": clocks}
+
+
+def _check_name(what: str, value: str, known: Any) -> None:
+    if value not in get_args(known):
+        raise ConfigError(f"there is no {what} {value!r}; {did_you_mean(str(value), get_args(known))}")
 
 
 def _cut(mode: Mode, unit: UnitKind, num_features: int, stride: int) -> Modulation:

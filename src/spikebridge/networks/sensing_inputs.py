@@ -34,12 +34,25 @@ def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
         age = inputs.get("frame_age")
         if age is None or not (isfinite(age) and age >= 0):
             raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
-        _check_frame(inputs["frame"], last)
+        frame = grey_frame(inputs["frame"])
+        if last is not None and frame.shape != last.shape:
+            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
 
 
-def _check_frame(frame: NDArray[np.uint8], last: NDArray[np.uint8] | None) -> None:
-    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or frame.dtype != np.uint8:
+def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame that a tracker is given, as it is.
+
+    Args:
+        frame: grey levels from 0 to 255.
+
+    Raises:
+        DataError: it has colours, other numbers, or no pixels.
+
+    Example:
+        >>> grey_frame(np.array([[1, 2], [3, 4]], np.uint8)).shape
+        (2, 2)
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
         came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
         raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
-    if last is not None and frame.shape != last.shape:
-        raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
+    return frame

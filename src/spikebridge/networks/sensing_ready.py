@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.data.event_bins import BinEvents, Crop, crop_events
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing import Sensing
@@ -112,10 +113,20 @@ def _map(response: Float[Tensor, "1 D D"]) -> Float[np.ndarray, "D D"]:
 
 
 class Ready(NamedTuple):
-    """What a tracker runs: the network between frames, and what looks for the target in them."""
+    """What a tracker runs: the network between frames, what looks for the target in them, and whether events count."""
 
     network: FoldedSensing | PlainSensing
     finder: ReadyFinder | None
+    counts: bool = False
+
+    def seen(self, events: BinEvents, crop: Crop) -> Float[Tensor, "1 2 H W"]:
+        """The events of a bin as the network sees them.
+
+        Args:
+            events: of one bin.
+            crop: what it sees [px].
+        """
+        return crop_events(events, crop, self.counts)[None]
 
 
 def check_ready(sensing: Sensing) -> None:
@@ -133,7 +144,7 @@ def check_ready(sensing: Sensing) -> None:
     """
     if sensing.training:
         raise ConfigError("a tracker needs its network in eval mode; call .eval()")
-    for name, x in sensing.state_dict().items():
+    for name, x in sensing.named_parameters():
         if x.is_floating_point() and (x.dtype != torch.float32 or x.device.type != "cpu"):
             raise ConfigError(
                 f"a tracker's frames and events are torch.float32 on cpu, but {name} of its network is {x.dtype} on "
@@ -153,7 +164,7 @@ def made_ready(sensing: Sensing, crop: int) -> Ready:
     """
     check_ready(sensing)
     network = FoldedSensing(sensing, crop) if is_foldable(sensing) else PlainSensing(deepcopy(sensing))
-    return Ready(network, None if sensing.finder is None else ReadyFinder(sensing.finder))
+    return Ready(network, None if sensing.finder is None else ReadyFinder(sensing.finder), sensing.counts)
 
 
 class KeptReady:

@@ -31,7 +31,7 @@ class Samples(NamedTuple):
     Args:
         frames: crops, grey levels.
         before: the frame before, cut at the same place.
-        events: of the same crops, 1 where there was any.
+        events: of the same crops, 1 where there was any, or how many.
         boxes: middle of the target beside the middle of the crop, and its size [px].
         motion: of the target's middle from the frame before to this one [px].
         truths: of the target's middle since the frame, at the end of each bin; NaN where nobody knows [px].
@@ -66,7 +66,12 @@ class _Interval(NamedTuple):
 
 
 def cut_samples(
-    recording: Recording, frames: range, size: int, both_ways: bool = False, as_bytes: bool = False
+    recording: Recording,
+    frames: range,
+    size: int,
+    both_ways: bool = False,
+    as_bytes: bool = False,
+    counts: bool = False,
 ) -> Samples:
     """One sample for each frame whose box, and those of its neighbours, are known.
 
@@ -79,6 +84,7 @@ def cut_samples(
         size: side of a crop [px].
         both_ways: also each interval backwards in time, where what became brighter becomes darker.
         as_bytes: leave pictures and events as they are kept, which takes a quarter of the memory.
+        counts: how many events there were, 255 and more are one; else 1 where there was any.
 
     Returns:
         The samples, backward ones last.
@@ -94,7 +100,7 @@ def cut_samples(
         torch.Size([5, 4, 2, 48, 48])
     """
     read = lru_cache(maxsize=4)(recording.frames.__getitem__)
-    rows = [_around_the_box(recording, read, one, size) for one in _intervals(recording, frames, both_ways)]
+    rows = [_around_the_box(recording, read, one, size, counts) for one in _intervals(recording, frames, both_ways)]
     known = [row for row in rows if row is not None]
     if not known:
         raise ConfigError(
@@ -111,6 +117,7 @@ def cut_changes(
     generator: np.random.Generator,
     both_ways: bool = False,
     as_bytes: bool = False,
+    counts: bool = False,
 ) -> Samples:
     """One sample for each frame and way of time, of a recording without boxes, or whose boxes are not to be read.
 
@@ -124,6 +131,7 @@ def cut_changes(
         generator: draws the events.
         both_ways: see there.
         as_bytes: see there.
+        counts: see there.
 
     Returns:
         The samples, backward ones last; boxes, motion and truths are NaN.
@@ -140,7 +148,8 @@ def cut_changes(
         (torch.Size([5, 3, 2, 48, 48]), True)
     """
     read = lru_cache(maxsize=4)(recording.frames.__getitem__)
-    rows = [_around_an_event(recording, read, one, size, generator) for one in _intervals(recording, frames, both_ways)]
+    intervals = _intervals(recording, frames, both_ways)
+    rows = [_around_an_event(recording, read, one, size, counts, generator) for one in intervals]
     heard = [row for row in rows if row is not None]
     if not heard:
         raise ConfigError(f"changes need events between frames, but after {frames.start} to {frames.stop - 1} are none")
@@ -172,7 +181,7 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
     return [recording.events.between(int(a), int(b)) for a, b in pairwise(edges)]
 
 
-def _around_the_box(recording: Recording, read: Reader, one: _Interval, size: int) -> Samples | None:
+def _around_the_box(recording: Recording, read: Reader, one: _Interval, size: int, counts: bool) -> Samples | None:
     """A sample, without an axis for samples; None where a box that it needs is not known."""
     before, here, after = recording.frame_boxes[list(one.frames)]
     there = middle_of(recording.boxes[one.places])
@@ -181,11 +190,11 @@ def _around_the_box(recording: Recording, read: Reader, one: _Interval, size: in
     if not np.isfinite([*before, *here, *there[-1]]).all():
         return None
     crop, box = crop_around(here, size)
-    return _cut_out(read, one, crop, box, middle_of(here) - middle_of(before), there - middle_of(here))
+    return _cut_out(read, one, crop, counts, box, middle_of(here) - middle_of(before), there - middle_of(here))
 
 
 def _around_an_event(
-    recording: Recording, read: Reader, one: _Interval, size: int, generator: np.random.Generator
+    recording: Recording, read: Reader, one: _Interval, size: int, counts: bool, generator: np.random.Generator
 ) -> Samples | None:
     """The same without boxes; None where there is no event."""
     x, y = (np.concatenate([getattr(events, name) for events in one.bins]) for name in ("x", "y"))
@@ -197,19 +206,21 @@ def _around_an_event(
         for at, room in ((x, recording.events.width), (y, recording.events.height))
     )
     nobody_knows = np.full((len(one.bins), 2), np.nan)
-    return _cut_out(read, one, (left, top, size, size), np.full(4, np.nan), nobody_knows[0], nobody_knows)
+    return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), nobody_knows[0], nobody_knows)
 
 
 def _cut_out(
     read: Reader,
     one: _Interval,
     crop: Crop,
+    counts: bool,
     box: NDArray[np.float64],
     motion: NDArray[np.float64],
     truths: NDArray[np.float64],
 ) -> Samples:
     before, now, after = (torch.from_numpy(crop_bytes(read(frame), crop).copy())[None] for frame in one.frames)
-    events = torch.stack([crop_events(bin_, crop) for bin_ in one.bins]).bool()
+    grids = torch.stack([crop_events(bin_, crop, counts) for bin_ in one.bins])
+    events = grids.clamp(max=255).byte() if counts else grids.bool()
     boxes, way, gone = (torch.tensor(label, dtype=torch.float32) for label in (box, motion, truths))
     return Samples(now, before, events, boxes, way, gone, after)
 

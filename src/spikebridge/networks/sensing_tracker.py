@@ -23,7 +23,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.event_bins import BinEvents, crop_events
+from spikebridge.data.event_bins import BinEvents
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import Sensing
@@ -215,7 +215,7 @@ class SensingTracker:
         crop, seen = crop_around(state.sighting.box, self.crop)
         opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
         (events,) = state.events  # of the frame's own step: the next one settles it
-        network = run.take_in(crop_events(events, crop)[None], self._waited(run, opened, state.age))
+        network = run.take_in(state.ready.seen(events, crop), self._waited(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
@@ -244,7 +244,7 @@ class SensingTracker:
         run = state.ready.network
         network = self._waited(run, state.network, since)
         stream = state.stream._replace(age=state.stream.age + since)
-        place, spread, network = run(crop_events(events, state.crop)[None], network, stream.age / stream.period)
+        place, spread, network = run(state.ready.seen(events, state.crop), network, stream.age / stream.period)
         box = moved(state.sighting.box, place + stream.moved)
         return state._replace(
             box=box,

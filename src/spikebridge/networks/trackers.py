@@ -194,7 +194,12 @@ class Kalman(BoxTracker):
         Args:
             centers: middles of boxes.
             times: when they were told [s].
+
+        Raises:
+            DataError: there are fewer than two.
         """
+        if len(centers) < 2:
+            raise DataError(f"places that follow each other are two or more, but got {len(centers)}.")
         state = self._started(np.concatenate([centers[0], np.zeros(2)]))
         total = 0.0
         for place, dt in zip(centers[1:], np.diff(times), strict=True):

@@ -21,6 +21,8 @@ on the third; hold and constant velocity stand in the same harness.
 | kernel | the other way, ANN -> SNN: learned weights of the read-out, cut at the target | yes |
 | kernel_fixed, kernel_none, .._no_prior | the bare cut; none (with neither there is only hold); without the prior | |
 
+`--change-map` gives the learned unit SNN -> ANN another map, `--counts` counts the events that it sees.
+
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
@@ -35,33 +37,19 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import Sensing, stride_of
 from spikebridge.networks.sensing_crops import check_crop
+from spikebridge.networks.sensing_graph import ChangeMap
 from spikebridge.networks.sensing_samples import cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes import sensing_data, sensing_phases, sensing_quantization, sensing_scores
 from spikebridge.recipes.made_again import train_command
 from spikebridge.recipes.sensing_evaluation import Evaluation, evaluate_recording
+from spikebridge.recipes.sensing_kinds import KINDS, check_kinds
 from spikebridge.recipes.sensing_phases import Schedule
 from spikebridge.recipes.sensing_scores import Part
 from spikebridge.training import Dataset, Phase, Run, Settings, fit
 
 REGIONS = sensing_quantization.REGIONS
 calibration, measure = sensing_quantization.calibration, sensing_quantization.measure
-
-KINDS: dict[str, dict[str, Any]] = {
-    "learned": {},
-    "fixed": {"unit": "fixed"},
-    "none": {"unit": "none"},
-    "no_prior": {"prior": False},
-    "fixed_no_prior": {"unit": "fixed", "prior": False},
-    "none_no_prior": {"unit": "none", "prior": False},
-    "memoryless": {"memory": False},
-    "correlation": {"head": "correlation"},
-    "kernel": {"mode": "kernel"},
-    "kernel_fixed": {"mode": "kernel", "unit": "fixed"},
-    "kernel_none": {"mode": "kernel", "unit": "none"},
-    "kernel_no_prior": {"mode": "kernel", "prior": False},
-    "kernel_fixed_no_prior": {"mode": "kernel", "unit": "fixed", "prior": False},
-}
 
 
 @dataclass(frozen=True)
@@ -100,6 +88,10 @@ class Config:
     ANN on frames with boxes, those of clips if clips are asked for, then the SNN and its unit without any box."""
     size: Literal["small", "resnet"] = "small"
     """Of the pathways: a few thousand weights, or the bottlenecks of the paper's size."""
+    change_map: ChangeMap = "linear"
+    """Of the learned unit SNN -> ANN: a linear map, the tanh of one, or that of one of change and features joined."""
+    counts: bool = False
+    """The SNN sees how many events a pixel had in a bin; else whether it had any."""
     epochs: int = 5
     """Passes over the training samples, each forwards and backwards in time."""
     batch_size: int = 16
@@ -136,9 +128,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot be meant."""
-        for name in self.networks:
-            if name not in KINDS:
-                raise ConfigError(f"no network {name!r}; {did_you_mean(name, KINDS)}")
+        check_kinds(self.networks, self.change_map, self.counts)
         counts = ("num_seeds", "num_scenes", "thinning", "reach", "num_features", "epochs", "batch_size")
         for name in (*counts, "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
@@ -180,6 +170,7 @@ def build(config: Config) -> dict[str, Sensing]:
 def _network(config: Config, name: str) -> Sensing:
     sizes: dict[str, Any] = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
     sizes |= {"size": config.size, "finder": config.finding_epochs > 0}
+    sizes |= {"change_map": config.change_map, "counts": config.counts}
     return Sensing(dt=sensing_scores.DT, **sizes, **KINDS[name])
 
 
@@ -198,7 +189,7 @@ def _seeded(config: Config, name: str, seed: int) -> Sensing:
 def example(config: Config) -> dict[str, Tensor]:
     """One frame and six bins of events of a generated scene."""
     part = sensing_scores.generated("validation", 1)[0]
-    samples = cut_samples(part.recording, part.frames, config.crop)
+    samples = cut_samples(part.recording, part.frames, config.crop, counts=config.counts)
     return {"frames": samples.frames[None, :1], "boxes": samples.boxes[None, :1], "events": samples.events[:, :1]}
 
 

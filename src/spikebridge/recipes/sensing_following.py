@@ -101,7 +101,7 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
     samples = turned(Samples(**batch))
     with torch.no_grad():  # what is aimed at stands still, or the best features were those that never change
         now, after = network.parts["what"](torch.cat([samples.frames, samples.after])).chunk(2)
-    loss = feature_change(network.change(samples.events)[-1], now, after)
+    loss = feature_change(network.change(samples.events, now)[-1], now, after)
     return loss, {"distance": loss.detach()}
 
 

@@ -24,7 +24,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
         data: the folder with data sets; that of the environment without it.
     """
     (first, *_) = sensing_scores.with_boxes(config, "train", data)
-    samples = cut_samples(first.recording, first.frames, config.crop)
+    samples = cut_samples(first.recording, first.frames, config.crop, counts=config.counts)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
     return {

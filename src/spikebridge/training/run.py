@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 FORMAT = "spikebridge run"
 VERSION = 1
+_BEGINNING = {"config.json", "environment.json"}
 
 
 class Run:
@@ -97,6 +98,13 @@ class Run:
         _check_same(run.config, plain, path)
         run.resumed = True
         return run
+
+    def take_back(self) -> None:
+        """Removes the folder of a run that ended before it did anything, so that it does not stand in the way."""
+        if self.writes and {file.name for file in self.path.iterdir()} <= _BEGINNING:
+            for name in _BEGINNING:
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":

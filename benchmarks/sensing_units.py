@@ -1,0 +1,94 @@
+"""What the options of the sensing network's unit and of its events are worth: map of the change, events counted.
+
+    python benchmarks/sensing_units.py                                 # all, or what is missing
+    python benchmarks/sensing_units.py --out RUNS --cells tanh joined  # some of them
+
+Each cell is a run folder of its own with three seeds, and goes on where it was stopped; after each, what is finished is
+written to results/sensing_units.json. Settings are those of the preset `default` without a finder, which has no say in
+protocol A. `linear`, `tanh` and `joined` need the recording of FE240hz in SPIKEBRIDGE_DATA. There no pixel has two
+events of one kind in a bin, so that counting them changes nothing; it is measured on generated scenes.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from spikebridge.analysis.following import join_outputs
+from spikebridge.analysis.tracking_protocols import between_frames
+from spikebridge.networks.sensing_tracker import SensingTracker
+from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.training import Run
+from spikebridge.training.atomic import replacing
+
+RESULTS = Path(__file__).parent / "results" / "sensing_units.json"
+RUNS = Path("runs") / "benchmarks" / "sensing_units"
+SEEDS = 3
+REAL = replace(sensing.PRESETS["default"], recording="real", num_seeds=SEEDS, finding_epochs=0)
+GENERATED = replace(REAL, recording="generated")
+CELLS = {
+    "linear": REAL,
+    "tanh": replace(REAL, change_map="tanh"),
+    "joined": replace(REAL, change_map="joined"),
+    "yes or no": GENERATED,
+    "counts": replace(GENERATED, counts=True),
+}
+PARTS = ("validation", "test")
+FIGURES = {"distance px": "mean_distance_px", "auc": "auc", "shaken 1 px": "shaken_1px"}
+
+
+def cell(name: str, out: Path) -> dict[str, Any]:
+    """Trained with every seed, and measured on both parts."""
+    config = CELLS[name]
+    run = Run.create(out / name.replace(" ", "_"), "sensing", config, resume=True)
+    if not run.finished:
+        sensing.train(config, run)
+    trackers = [sensing.tracker(run, seed=seed) for seed in range(config.seed, config.seed + SEEDS)]
+    found: dict[str, Any] = {"options": {"change_map": config.change_map, "counts": config.counts}}
+    for part in PARTS:
+        scored = sensing_scores.parts(config.recording, part, config.num_scenes // 3)
+        scores = [sensing_scores.score(tracker, scored) for tracker in trackers]
+        found[part] = {shown: spread([one[figure] for one in scores]) for shown, figure in FIGURES.items()}
+        found[part]["10 Hz px"] = spread([where_frames_are_rare(tracker, scored) for tracker in trackers])
+        found[part]["most events of a pixel in a bin"] = max(most_events(one) for one in scored)
+    child = next(iter(run.children().values()))
+    return {"recording": config.recording, **found, "config": run.config, "environment": child.environment()}
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Of the seeds."""
+    return {"mean": round(fmean(values), 3), "sd": round(stdev(values), 3), "seeds": [round(one, 3) for one in values]}
+
+
+def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_scores.Part]) -> float:
+    """Mean distance [px] in A with every fourth frame."""
+    rare = [sensing_scores.thinned(one, 4, num_before=1) for one in scored]
+    return join_outputs([between_frames(r, tracker, frames) for r, frames in rare]).score().mean_distance_px
+
+
+def most_events(part: sensing_scores.Part) -> int:
+    """Events of one kind that a pixel has in a bin, at most."""
+    starts, (events, frames) = part.recording.frame_bins, (part.recording.events, part.frames)
+    bins = range(int(starts[frames.start]), int(starts[frames.stop - 1]))
+    return max(int(events.grid(one, one + 1, counts=True).max()) for one in bins)
+
+
+def main() -> None:
+    """Trains and measures what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RUNS)
+    parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
+    arguments = parser.parse_args()
+    for name in arguments.cells:
+        found = cell(name, arguments.out)
+        written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        with replacing(RESULTS) as temporary:
+            temporary.write_text(json.dumps({**written, name: found}, indent=2) + "\n", encoding="utf-8")
+        print(name, {part: found[part] for part in PARTS}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
