@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from made_page import DOCS, MISSING, measured, write_or_check
+from tracking_labels import labels
 from tracking_units import units
 
 HERE = Path(__file__).parent
@@ -252,6 +253,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "units": units,
     "elsewhere": elsewhere,
     "unseen": unseen,
+    "labels": labels,
     "loops": loops,
     "slower": slower,
     "halves": halves,
@@ -289,6 +291,7 @@ def main() -> int:
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
     files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
+    files["labels"] = "label_free.json"
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 

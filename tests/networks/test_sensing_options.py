@@ -16,10 +16,10 @@ from spikebridge.data.turning_disk import TurningDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.event_tracker import EventTracker
 from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_samples import Samples, cut_samples
 from spikebridge.networks.sensing_folded import FoldedSensing
 from spikebridge.networks.sensing_graph import additive_unit
 from spikebridge.networks.sensing_ready import PlainSensing, made_ready
+from spikebridge.networks.sensing_samples import Samples, cut_samples
 from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.recipes.sensing_following import turned
 

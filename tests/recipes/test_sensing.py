@@ -103,9 +103,9 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
     assert sensing.evaluate(opened) == results
     tracker = sensing.tracker(opened)
     assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
-    assert (
-        sensing_data.batches(config, sensing_scores.generated("train", 1)).select(torch.tensor([0]))["events"].max() > 1
-    )
+    data = sensing_data.training_data(dataclasses.replace(config, num_scenes=1, schedule="label_free"))
+    assert data.changes is not None
+    assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.samples, data.changes))
     assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
     assert sensing.calibration(config, 2)["events"].max() > 1
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
