@@ -69,7 +69,8 @@ def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames
             _, now = tracker.step(recording.inputs(b, b + 1), now)
         return len(frames) - 1
 
-    return count_run(torch.nn.ModuleDict(state.ready._asdict()), run)
+    modules = {"network": state.ready.network, "finder": state.ready.finder}
+    return count_run(torch.nn.ModuleDict(modules), run)
 
 
 def part_of(cost: Cost, name: str) -> Operations:
