@@ -13,6 +13,7 @@ from typing import Any
 
 from made_page import DOCS, MISSING, measured, write_or_check
 from tracking_labels import labels
+from tracking_often import often
 from tracking_units import units
 
 HERE = Path(__file__).parent
@@ -254,6 +255,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "elsewhere": elsewhere,
     "unseen": unseen,
     "labels": labels,
+    "often": often,
     "loops": loops,
     "slower": slower,
     "halves": halves,
@@ -291,7 +293,7 @@ def main() -> int:
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
     files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
-    files["labels"] = "label_free.json"
+    files |= {"labels": "label_free.json", "often": "ann_at_event_rate.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     return write_or_check(PAGE, {name: block(*results) for name, block in BLOCKS.items()}, Path(__file__), __doc__)
 

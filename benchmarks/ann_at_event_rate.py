@@ -1,0 +1,87 @@
+"""An ANN that is given a frame at every bin, 240 a second, beside the hybrid, which gets one in six and the events.
+
+python benchmarks/ann_at_event_rate.py
+
+No camera here gives 240 frames a second together with events, so the scenes are generated, with seeds that no training
+has seen. From the first box alone (C), the shipped weights. The ANN may choose how far it goes towards what it finds.
+"""
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from spikebridge.analysis.following import Tracker, join_outputs
+from spikebridge.analysis.tracking_protocols import chained
+from spikebridge.data.moving_objects import MovingObjects
+from spikebridge.data.recording import Recording
+from spikebridge.data.scene import film, scene_seeds
+from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.pretrained import shipped_run
+from spikebridge.recipes import sensing
+from spikebridge.training.atomic import replacing
+
+RESULTS = Path(__file__).parent / "results" / "ann_at_event_rate.json"
+DT, SECONDS, NUM_SCENES, BINS = 1 / 240, 0.5, 24, 6
+RECALLS = (0.5, 1.0)  # the hybrid's own, and all of the way
+
+
+def scenes() -> list[Recording]:
+    """With a frame at every bin."""
+    return [
+        film(
+            MovingObjects(seed=seed, size=26.0), SECONDS, DT, frame_rate=240.0, image_interval=DT, name=f"scene {seed}"
+        )
+        for seed in scene_seeds("test", NUM_SCENES)
+    ]
+
+
+def figures(recordings: list[Recording], tracker: Tracker) -> dict[str, float]:
+    """Of all scenes together."""
+    found = join_outputs([chained(recording, tracker) for recording in recordings]).score()
+    return {"distance px": found.mean_distance_px, "auc": found.auc, "lost share": found.lost_share}
+
+
+def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
+    """Figures of one network, and of its ANN alone."""
+    run = shipped_run("sensing")
+    if run is None:
+        raise SystemExit("no weights are shipped")
+    seldom = [recording.thinned(BINS) for recording in often]
+    alone = [sensing.tracker(run, "learned", seed) for _ in RECALLS]
+    for tracker, recall in zip(alone, RECALLS, strict=True):
+        tracker.recall = recall
+
+    def best(recordings: list[Recording], between: Any) -> dict[str, float]:
+        return max((figures(recordings, FrameTracker(one, between)) for one in alone), key=lambda found: found["auc"])
+
+    return {
+        "hybrid, 40 frames a second": figures(seldom, sensing.tracker(run, "learned", seed)),
+        "its ANN, 40 frames a second, held": best(seldom, "hold"),
+        "its ANN, 40 frames a second, constant velocity": best(seldom, "constant_velocity"),
+        "its ANN, 240 frames a second": best(often, "hold"),
+    }
+
+
+def main() -> None:
+    """Measures and writes."""
+    often = scenes()
+    seeds = []
+    for seed in range(3):
+        seeds.append(methods(seed, often))
+        print(seed, seeds[-1], flush=True)
+    rows = [
+        {"method": name}
+        | {
+            key: {"mean": fmean(one[name][key] for one in seeds), "sd": stdev(one[name][key] for one in seeds)}
+            for key in seeds[0][name]
+        }
+        for name in seeds[0]
+    ]
+    with replacing(RESULTS) as temporary:
+        content = {"scenes": NUM_SCENES, "seconds": SECONDS, "rows": rows, "seeds": seeds}
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
