@@ -93,7 +93,7 @@ class FileColumn:
             DataError: always.
         """
         raise DataError(
-            "events in a temporary file cannot be pickled, or sent to another process; read their recording there."
+            "events or frames in a temporary file cannot be pickled, or sent to another process; read them there."
         )
 
     def _read(self, size: int, place: int) -> bytes:
