@@ -1,5 +1,8 @@
+import copy
 import gc
 import os
+import pickle
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,14 +19,19 @@ lists = st.lists(st.lists(st.integers(-1000, 1000), max_size=7), max_size=6)
 sorted_lists = st.lists(st.integers(-20, 20), max_size=30).map(lambda values: np.array(sorted(values), np.int64))
 
 
+@pytest.mark.parametrize("preads", [True, False], ids=["pread", "as on Windows"])
 @given(lists, st.integers(-50, 50), st.integers(-50, 50))
-def test_a_column_in_a_file_is_the_array(pieces, start, stop):
-    column = FileColumn(np.int16)
-    for piece in pieces:
-        column.append(np.array(piece, np.int16))
-    whole = np.concatenate([np.array(piece, np.int16) for piece in [[], *pieces]])
-    assert len(column) == len(whole)
-    assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
+def test_a_column_in_a_file_is_the_array(preads, pieces, start, stop):
+    with pytest.MonkeyPatch.context() as patch:
+        if not preads:
+            patch.delattr(os, "pread")
+        column = FileColumn(np.int16)
+        for piece in pieces:
+            column.append(np.array(piece, np.int16))
+            assert column[:2].tolist() == column[:][:2].tolist()  # between two pieces, too
+        whole = np.concatenate([np.array(piece, np.int16) for piece in [[], *pieces]])
+        assert len(column) == len(whole)
+        assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
 
 
 def test_rows_may_be_pictures():
@@ -66,7 +74,10 @@ def test_rows_of_a_file_follow_one_another():
         column[::2]
 
 
-def test_threads_read_side_by_side():
+@pytest.mark.parametrize("preads", [True, False], ids=["pread", "as on Windows"])
+def test_threads_read_side_by_side(monkeypatch, preads):
+    if not preads:
+        monkeypatch.delattr(os, "pread")
     column = FileColumn(np.int64)
     column.append(np.arange(5000))
 
@@ -97,3 +108,31 @@ def test_a_full_disk_is_one_clear_error(monkeypatch):
     with pytest.raises(DataError, match=r"a temporary file in .* \(No space left on device\); name a folder .* TMPDIR"):
         column.append(np.arange(3))
     column._file.close()
+
+
+def test_no_folder_for_the_file_is_one_clear_error(monkeypatch):
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_get_default_tempdir", nowhere)
+        with pytest.raises(DataError, match=r"a temporary file could not .* \(No usable .*\); name a folder .* TMPDIR"):
+            FileColumn(np.int64)
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/place")
+    with pytest.raises(DataError, match=r"in /no/such/place could not be written \(No such file"):
+        gather([{"t": np.zeros(columns.MOST_IN_MEMORY, np.int64)}], {"t": np.int64})
+
+
+def test_copies_share_the_rows_and_outlive_the_column():
+    column = FileColumn(np.int64)
+    column.append(np.arange(5))
+    others = [copy.copy(column), copy.deepcopy({"t": column})["t"]]
+    del column
+    gc.collect()
+    assert [other[1:3].tolist() for other in others] == [[1, 2], [1, 2]]
+
+
+def test_a_column_in_a_file_is_not_pickled():
+    with pytest.raises(DataError, match="cannot be pickled, or sent to another process; read them there"):
+        pickle.dumps(FileColumn(np.int64))

@@ -187,6 +187,7 @@ GOOD = {"bin": [0, 1], "x": [0, 1], "y": [0, 1], "p": [True, False], "shape": [1
         ({"p": [True]}, "expected columns of one length"),
         ({"shape": [1, 6, 2]}, "expected frames, bins a frame, rows and columns"),
         ({"shape": [1, 0, 2, 2]}, "expected frames, bins a frame, rows and columns"),
+        ({"x": [0, 2**16], "shape": [1, 6, 2, 2**17]}, "expected frames, bins a frame, rows and columns"),
         ({"shape": [2**20, 6, 2, 2]}, "expected at most 4194304 bins, but it declares 6291456"),
     ],
 )

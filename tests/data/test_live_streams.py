@@ -17,8 +17,9 @@ from PIL import Image
 
 from spikebridge.data import arriving as arriving_file
 from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
-from spikebridge.data.event_lines import blocks, follow_lines, follow_port, take_block
+from spikebridge.data.event_lines import follow_lines, follow_port, take_block
 from spikebridge.data.events import make_events
+from spikebridge.data.lines import blocks
 from spikebridge.data.live_camera import follow_device, open_camera, sensor_of
 from spikebridge.data.played_recording import PlayedRecording
 from spikebridge.data.scene import film
@@ -109,6 +110,14 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_goes_on(monkeypatch: pyt
     stream.add(at(2600, 2700, 3100, 3200, 4100))
     assert stream.num_dropped > 0
     assert stream._waiting <= 3
+
+
+def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (6, 4), 9).save(tmp_path / "a.png")
+    paths, read = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file: paths.append(file.name) or read(file))
+    take_block(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
+    assert paths == [str(tmp_path / "a.png")]
 
 
 def test_lines_are_events_and_frames(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from PIL import Image
 
 from spikebridge.data.columns import FileColumn
 from spikebridge.data.event_files import write_events
+from spikebridge.data.event_recording import load_camera_file, load_events
 from spikebridge.data.events import make_events
+from spikebridge.data.recording_folder import load_recording_folder
 from spikebridge.data.recording_layouts import find_recording, find_recordings, load_recording
 from spikebridge.data.video_clips import clip_recording
 from spikebridge.errors import ConfigError, DataError
@@ -121,6 +123,13 @@ def test_a_cameras_file_is_a_recording(tmp_path):
     assert recording.events.of_bins(0, 4).x.tolist() == [5, 1]
     assert (recording.name, recording.start_us) == ("dv.aedat4", 1500)
     assert recording.num_unlabelled == recording.num_bins
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), float("inf")])
+def test_bins_that_are_none_are_refused_before_anything_is_read(tmp_path, dt):
+    for load in (load_recording_folder, load_camera_file, load_events):
+        with pytest.raises(ConfigError, match=f"bins of dt = 1e-6 s or more, but got {dt}"):
+            load(tmp_path / "not there", dt=dt)
 
 
 @pytest.mark.parametrize("layout", ["folder", "camera"])

@@ -3,8 +3,11 @@
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
+from spikebridge.data.arriving import Arriving
+from spikebridge.data.events import make_events
 from spikebridge.deploy.streaming import Latency, Live
 from spikebridge.errors import ConfigError
 
@@ -54,9 +57,20 @@ def test_bins_that_wait_too_long_are_taken_together_and_counted() -> None:
 
 
 def test_no_state_goes_over_to_a_stream_that_begins_anew() -> None:
-    source = Clocked([6], begins=(0, 4))
+    source = Clocked([7], begins=(0, 4))
     answers = list(Live(source, collect, most_behind=1))
-    assert [answer.output for answer in answers] == [[0, 1, 2, 3], [4, 5]]
+    assert [answer.output for answer in answers] == [[0], [0, 1, 2, 3], [4], [4, 5, 6]]
+
+
+def test_a_told_box_stays_with_the_first_frame_of_a_stream_that_comes_all_at_once() -> None:
+    stream = Arriving(0.001, height=1, width=1, box=np.array([0.0, 0.0, 1.0, 1.0]))
+    for k in range(20):
+        if k % 5 == 0:
+            stream.add_frame(1000 * k, np.full((1, 1), k, np.uint8))
+        stream.add(make_events([1000 * k + 10], [0], [0], [1]))
+    stream.end()
+    steps = [answer.output for answer in Live(stream, lambda inputs, state: (inputs, state))]
+    assert [(int(one["frame"][0, 0]), "box" in one) for one in steps] == [(0, True), (15, False)]
 
 
 def test_it_stops_after_the_time_that_was_asked_for() -> None:

@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import replace
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -211,3 +212,33 @@ def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_the
     assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(*tracks[0]).speed
     with pytest.raises(DataError, match="8 known boxes or more, but got 6"):
         fit_kalman_to([(boxes[:3], times[:3]) for boxes, times in tracks])
+
+
+@pytest.mark.parametrize("older", [0.0, 0.01])
+def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(seeing, older):
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
+    tracker, state = FrameTracker(seeing, "constant_velocity"), None
+    for b in range(14):
+        told = {"box": scene.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step(scene.inputs(b, b + 1) | told, state)
+    inputs = scene.inputs(14, 15)
+    again = inputs | {"frame": scene.frames[0], "frame_age": state.age + inputs["elapsed"] + older}
+    (box, known), (expected, without) = tracker.step(again, state), tracker.step(inputs, state)
+    assert box.tolist() == expected.tolist() and known.age == without.age
+
+
+@pytest.mark.parametrize("elapsed", [float("nan"), float("inf"), 0.0])
+def test_a_time_that_is_none_is_refused(recording, seeing, elapsed):
+    for tracker in (EventTracker(seeing.sensing, crop=48), FrameTracker(seeing)):
+        _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+        with pytest.raises(DataError, match="elapsed: expected the seconds since the last step"):
+            tracker.step({"events": NOTHING, "elapsed": elapsed}, state)
+
+
+def test_a_tracker_of_events_goes_on_at_once_after_a_pause_of_any_length(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    started = perf_counter()
+    box, _ = tracker.step(recording.inputs(1, 2) | {"elapsed": 1e7}, state)
+    assert perf_counter() - started < 10
+    assert np.isfinite(box).all()

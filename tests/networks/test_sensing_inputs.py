@@ -76,6 +76,32 @@ def test_a_stream_that_stood_still_for_long_goes_on_at_once(recording: Recording
     assert np.isfinite(answers).all()
 
 
+def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
+    def boxes(fills: bool) -> list[list[float]]:
+        tracker, state, found = new_tracker(), None, []
+        frame, events = (
+            np.empty((64, 64), np.uint8),
+            BinEvents(*np.zeros((2, 10_000), np.uint16), np.zeros(10_000, bool)),
+        )
+        for b in range(recording.num_bins):
+            inputs = recording.inputs(b, b + 1)
+            if fills:
+                for mine, new in zip(events, inputs["events"], strict=True):
+                    mine[: len(new)] = new
+                inputs["events"] = BinEvents(*(mine[: len(inputs["events"].x)] for mine in events))
+            if fills and "frame" in inputs:
+                frame[:] = inputs["frame"]
+                inputs["frame"] = frame
+            if state is None:
+                inputs["box"] = recording.frame_boxes[0]
+            box, state = tracker.step(inputs, state)
+            found.append(box.tolist())
+            assert not np.shares_memory(state.events[-1].x, events.x)  # an untrained finder does not heed them
+        return found
+
+    assert boxes(fills=True) == boxes(fills=False)
+
+
 @pytest.mark.usefixtures("single_precision_afterwards")
 def test_another_default_of_torch_changes_no_answer(recording: Recording) -> None:
     tracker = new_tracker()

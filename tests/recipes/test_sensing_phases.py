@@ -44,10 +44,10 @@ def batch() -> Batch:
     return samples().select(torch.arange(4))
 
 
-@pytest.mark.parametrize("change_map", ["linear", "joined"])
+@pytest.mark.parametrize("form", [{}, {"change_map": "joined"}, {"unit": "fixed"}], ids=str)
 @pytest.mark.parametrize("schedule", ["joint", "alternate", "label_free"])
-def test_every_schedule_trains_what_it_can(schedule: str, change_map: str) -> None:
-    sensing = small(change_map=change_map)
+def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) -> None:
+    sensing = small(**form)
     before = {name: p.detach().clone() for name, p in sensing.named_parameters()}
     # three steps of each phase: after two of one size a number may be back where it began
     phases = following_phases(sensing, "x", schedule, **{**SETTINGS, "epochs": 6})  # type: ignore[arg-type]

@@ -147,6 +147,16 @@ def test_a_child_stays_inside_its_run(tmp_path: Path, name: str) -> None:
         Run.create(tmp_path, "digits", Layer()).child(name)
 
 
+def test_a_run_is_taken_back_with_what_has_begun_inside_it_but_not_once_something_was_done(tmp_path: Path) -> None:
+    for logs in (False, True):
+        run = Run.create(tmp_path / "r", "digits", Layer())
+        child = run.child("hybrid/seed-0")
+        if logs:
+            child.log({"loss": 1.0})
+        run.take_back()
+        assert run.path.exists() == logs
+
+
 def test_results_finish_a_run(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "digits", Layer())
     with pytest.raises(DataError, match="has no results yet"):

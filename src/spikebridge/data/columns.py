@@ -8,7 +8,9 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from jaxtyping import Int64
@@ -21,11 +23,14 @@ PIECE = 2**18  # rows that are read at once
 
 
 class FileColumn:
-    """A column in a temporary file; rows are read when they are asked for.
+    """A column in a temporary file; rows are read when they are asked for. A copy of a column is the column itself.
 
     Args:
         dtype: of a number.
         row: shape of a row; of single numbers without it.
+
+    Raises:
+        DataError: there is no folder for temporary files.
 
     Example:
         >>> column = FileColumn(np.int64)
@@ -39,8 +44,10 @@ class FileColumn:
         self._empty = np.empty((0, *row), dtype)
         self._row_bytes = np.empty(row, dtype).nbytes
         self._length = 0
-        # it lives as long as the column
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        self._place = Lock()  # of the file's own place
+        with _told():
+            # it lives as long as the column
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
@@ -54,14 +61,10 @@ class FileColumn:
             DataError: the disk is full.
         """
         left = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
-        try:
+        with self._place, _told():
+            self._file.seek(self._length * self._row_bytes)
             while left:
                 left = left[self._file.write(left) :]
-        except OSError as error:
-            raise DataError(
-                f"a temporary file in {tempfile.gettempdir()} could not be written ({error.strerror}); name a folder "
-                "with more room by TMPDIR."
-            ) from error
         self._length += len(rows)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -69,12 +72,53 @@ class FileColumn:
         start, stop, step = rows.indices(self._length)
         if step != 1:
             raise IndexError(f"a column in a file gives rows that follow one another, but got a step of {step}.")
-        # `pread` has no place of its own in the file, so threads and processes may read side by side
         wanted = max(0, stop - start) * self._row_bytes
         found = bytearray()
         while len(found) < wanted:
-            found += os.pread(self._file.fileno(), wanted - len(found), start * self._row_bytes + len(found))
+            found += self._read(wanted - len(found), start * self._row_bytes + len(found))
         return np.frombuffer(found, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
+
+    def __copy__(self) -> "FileColumn":
+        """The column itself."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FileColumn":
+        """The column itself."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuses to be pickled.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            "events or frames in a temporary file cannot be pickled, or sent to another process; read them there."
+        )
+
+    def _read(self, size: int, place: int) -> bytes:
+        """Bytes of the file, as many as come at once."""
+        # `pread` has no place of its own in the file, so threads and processes may read side by side
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), size, place)
+        with self._place:  # Windows has none, and no processes that share a file
+            self._file.seek(place)
+            found: bytes = self._file.read(size)
+        return found
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong with a temporary file, in words."""
+    try:
+        yield
+    except OSError as error:
+        # where no folder can be written to, `tempfile` has none to name
+        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
+        raise DataError(
+            f"a temporary file{where} could not be written ({error.strerror}); name a folder with room for it by "
+            "TMPDIR."
+        ) from error
 
 
 Column: TypeAlias = NDArray[Any] | FileColumn
@@ -91,7 +135,7 @@ def gather(pieces: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTy
         Arrays, or columns in files where all of them together take more than `MOST_IN_MEMORY` bytes.
 
     Raises:
-        DataError: the disk is full.
+        DataError: the disk is full, or there is no folder for temporary files.
 
     Example:
         >>> gather([{"t": np.array([1, 2])}, {"t": np.array([3])}], {"t": np.int64})["t"].tolist()

@@ -1,6 +1,7 @@
 """Frames and events of files on one clock, which begins with the first frame, or the first event without frames."""
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from spikebridge.data.columns import places_in
 from spikebridge.data.event_bins import EventBins
 from spikebridge.data.event_files import HeldEvents
 from spikebridge.data.recording import MOST_BINS, Recording
-from spikebridge.errors import DataError
+from spikebridge.errors import ConfigError, DataError
 
 
 def on_a_clock(
@@ -65,6 +66,19 @@ def on_a_clock(
         boxes=np.broadcast_to(np.nan, (num_bins, 4)),
         start_us=start,
     )
+
+
+def check_bin(dt: float) -> None:
+    """Refuses bins into which no clock can be cut.
+
+    Args:
+        dt: length of a bin [s].
+
+    Raises:
+        ConfigError: it is none, or shorter than a microsecond.
+    """
+    if not 1e-6 <= dt < inf:
+        raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
 
 
 def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spikebridge.data.arriving import Arriving, FrameFeed
 from spikebridge.data.events import Events, make_events
-from spikebridge.data.image_files import ImageFiles
+from spikebridge.data.image_files import read_grey
 from spikebridge.data.lines import Stream, blocks
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
@@ -128,16 +127,6 @@ def _one(line: bytes, feed: Feed) -> Events:
 def _take_frame(line: bytes, feed: Feed) -> None:
     _, time, path = line.split(b",", 2) if line.count(b",") >= 2 else (b"", b"", b"")
     try:
-        feed.add_frame(int(time), read_frame(Path(path.decode().strip())))
+        feed.add_frame(int(time), read_grey(Path(path.decode().strip())))
     except (ValueError, OSError) as error:
         feed.bad(1, f"the frame {path.decode(errors='replace')!r} ({error})")
-
-
-def read_frame(path: Path) -> NDArray[np.uint8]:
-    """An image file as grey levels.
-
-    Raises:
-        DataError: there is none, or it is damaged.
-    """
-    frame: NDArray[np.uint8] = ImageFiles([path])[0]
-    return frame

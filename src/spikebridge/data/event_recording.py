@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from spikebridge.data.camera_formats import aedat4_frames
-from spikebridge.data.event_clock import on_a_clock
+from spikebridge.data.event_clock import check_bin, on_a_clock
 from spikebridge.data.event_files import hold_events
 from spikebridge.data.recording import Recording
 from spikebridge.data.recording_folder import read_frames
@@ -29,7 +29,7 @@ def load_events(
 
     Raises:
         DataError: a file is missing, damaged, without events, or does not fit the others.
-        ConfigError: the sensor is not known.
+        ConfigError: the sensor is not known, or `dt` cannot be meant.
 
     Example:
         >>> path = Path(getfixture("tmp_path")) / "two.csv"
@@ -37,6 +37,7 @@ def load_events(
         >>> load_events(path, dt=0.001, height=8, width=8).num_bins
         3
     """
+    check_bin(dt)
     held = hold_events(path, height, width)
     if not len(held.t):
         raise DataError(f"{path}: expected events to play, but there are none.")
@@ -59,7 +60,7 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
 
     Raises:
         DataError: the file is missing, damaged, without frames, or its frames and events do not fit.
-        ConfigError: the package `aedat` is not installed.
+        ConfigError: the package `aedat` is not installed, or `dt` cannot be meant.
 
     Example:
         >>> load_camera_file(Path("/no/such/place.aedat4"))
@@ -67,6 +68,7 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
         ...
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
+    check_bin(dt)
     held = hold_events(path, repair=repair)
     frames, times = aedat4_frames(path)
     if (frames.height, frames.width) != (held.height, held.width):

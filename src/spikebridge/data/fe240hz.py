@@ -35,6 +35,7 @@ from spikebridge.errors import ConfigError, DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
+_MOST = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
 
 
 def load_fe240hz(
@@ -133,7 +134,7 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
         ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
     """
     shape = read_npz(path, ["shape"])["shape"]
-    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > 2**24).any():
+    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MOST).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
     num_frames, bins_per_frame, height, width = map(int, shape)
     num_bins = num_frames * bins_per_frame

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from spikebridge.data.boxes import usable_boxes
 from spikebridge.data.camera_formats import aedat4_frames
-from spikebridge.data.event_clock import check_growing, on_a_clock
+from spikebridge.data.event_clock import check_bin, check_growing, on_a_clock
 from spikebridge.data.event_files import EVENT_SUFFIXES, HeldEvents, hold_events
 from spikebridge.data.image_files import HeldImages, ImageFiles, images_in
 from spikebridge.data.opening import opened
 from spikebridge.data.recording import Recording
-from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.errors import DataError, did_you_mean
 
 _MOST_BYTES = 2**27
 _MOST_OFFSET = 2**60
@@ -66,8 +66,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
         ...
         spikebridge.errors.DataError: ...meta.json: expected a json file with width and height, but there is no such...
     """
-    if not 1e-6 <= dt < float("inf"):
-        raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
+    check_bin(dt)
     meta = _read_meta(folder)
     events_path = _events_path(folder)
     frames, frame_times = read_frames(folder, events_path)

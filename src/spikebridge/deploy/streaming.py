@@ -2,7 +2,7 @@
 
 The rule when the network falls behind: while at most `most_behind` bins wait, each gets a step of its own; with more,
 all that wait are taken in one step, which answers for the newest of them. No event is lost; the bins without an answer
-of their own are counted as skipped.
+of their own are counted as skipped. The first bin of a stream is always taken alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -134,11 +134,12 @@ class Live:
                 continue
             first = self.num_bins
             waiting = complete - first
-            stop = first + 1 if waiting <= self.most_behind else complete
-            # a new stream begins with a step of its own
-            stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.begins_anew(bin_)), stop)
-            if self.source.begins_anew(first):
+            begins = self.source.begins_anew(first)
+            if begins:
                 state = None
+            # a new stream begins with a bin of its own: what is told of its first frame holds in no later one
+            stop = first + 1 if begins or waiting <= self.most_behind else complete
+            stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.begins_anew(bin_)), stop)
             begun = perf_counter()
             inputs = self.source.inputs(first, stop)
             self.num_bins = stop

@@ -4,7 +4,6 @@ The target's picture is cut out of the SNN's own features of the first bins afte
 is looked for near its last place by correlation. No frame is ever seen.
 """
 
-from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_boxes import told_box
 from spikebridge.networks.sensing_crops import check_crop, crop_around
 from spikebridge.networks.sensing_head import ChangeHead, Template
+from spikebridge.networks.sensing_inputs import check_times, num_bins
 from spikebridge.networks.sensing_motion import expected_place
 from spikebridge.networks.sensing_ready import check_ready
 
@@ -97,11 +97,12 @@ class EventTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told, or one that cannot be meant.
+            DataError: no box was ever told, or one that cannot be meant, or a time.
             ConfigError: the network is not one that can be stepped (`check_ready`).
         """
         if state is None:
             check_ready(self.sensing)
+        check_times(inputs)
         if "box" in inputs:
             # what the target looks like is remembered, where it is is new
             state = self._begun(told_box(inputs["box"]), state)
@@ -109,9 +110,8 @@ class EventTracker:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         # a told box holds at its frame, where the step has one
         since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
-        num_bins = max(1, floor(since / self.sensing.dt + 1e-6))
         with torch.no_grad():
-            state = self._seen(inputs["events"], num_bins, state)
+            state = self._seen(inputs["events"], num_bins(since, self.sensing.dt), state)
         away = np.abs(state.box[:2] - state.crop_box[:2]).max()
         return state.box, self._begun(state.box, state) if away > _EDGE * self.crop else state
 
@@ -121,10 +121,10 @@ class EventTracker:
         known = (None, np.zeros(2)) if last is None else (last.template, last.template_at)
         return EventState(box, crop, box, None, *known)
 
-    def _seen(self, events: BinEvents, num_bins: int, state: EventState) -> EventState:
-        """The events of one step, which are said to be in its last bin."""
+    def _seen(self, events: BinEvents, length: int, state: EventState) -> EventState:
+        """The events of a step of so many bins, which are said to be in its last one."""
         where, network = self.sensing.parts["where"], state.network
-        for _ in range(num_bins - 1):
+        for _ in range(length - 1):
             _, network = where(torch.zeros(1, 1, 2, self.crop, self.crop), network)
         features, network = where(crop_events(events, state.crop, self.sensing.counts)[None, None], network)
         state = state._replace(network=network)
@@ -140,6 +140,6 @@ class EventTracker:
         _, seen = crop_around(state.crop_box, self.crop)
         shift = seen[:2] - state.template_at
         last = state.box[:2] - state.crop_box[:2] + shift
-        place, _ = expected_place(response, torch.tensor(last[None], dtype=torch.float32), self.search * num_bins)
+        place, _ = expected_place(response, torch.tensor(last[None], dtype=torch.float32), self.search * length)
         moved = place[0].double().numpy() - shift
         return state._replace(box=np.concatenate([state.crop_box[:2] + moved, state.box[2:]]))

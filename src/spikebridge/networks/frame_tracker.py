@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from spikebridge.data.event_bins import BinEvents
 from spikebridge.data.recording import Inputs
+from spikebridge.networks.sensing_inputs import check_times
 from spikebridge.networks.sensing_tracker import SensingTracker, TrackingState
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
@@ -70,15 +71,23 @@ class FrameTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, a frame is not grey, or a box comes without its frame or
-                cannot be meant.
+            DataError: the first step has no frame or no box, a frame is not grey, a box comes without its frame or
+                cannot be meant, or a time cannot.
         """
         if state is not None and not {"frame", "box"} & inputs.keys():
-            box, between = self.between.step(inputs, state.between)
-            return box, state._replace(box=box, between=between, age=state.age + inputs["elapsed"])
+            return self._waited(inputs, state)
         # the ANN looks where the target is expected, and time went by although it saw no events
         expecting = state.found._replace(box=state.box, age=state.age) if state is not None else None
         found = self.tracker.settled(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
+        if state is not None and found.frame is state.found.frame:  # the new one is no later
+            return self._waited(inputs, state)
         told: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
         box, between = self.between.step(told, state.between if state is not None else None)
         return box, FrameState(box, found, between, found.age)
+
+    def _waited(self, inputs: Inputs, state: FrameState) -> tuple[Float[np.ndarray, "4"], FrameState]:
+        """A step without a frame to look at."""
+        check_times(inputs)
+        elapsed = inputs["elapsed"]
+        box, between = self.between.step(Inputs(events=_NOTHING, elapsed=elapsed), state.between)
+        return box, state._replace(box=box, between=between, age=state.age + elapsed)

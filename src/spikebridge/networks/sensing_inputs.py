@@ -1,12 +1,14 @@
 """What a sensing tracker is given at one step, looked at before it is used: a camera's program is not always right."""
 
-from math import isfinite
+from math import floor, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.recording import Inputs
 from spikebridge.errors import DataError
+
+_MOST_BINS = 240  # are waited through at once: a camera may stop for as long as it likes
 
 
 def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
@@ -27,16 +29,41 @@ def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
         ...
         spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
     """
-    elapsed = inputs["elapsed"]
-    if not (isfinite(elapsed) and elapsed > 0):
-        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
+    check_times(inputs)
     if "frame" in inputs:
-        age = inputs.get("frame_age")
-        if age is None or not (isfinite(age) and age >= 0):
-            raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
         frame = grey_frame(inputs["frame"])
         if last is not None and frame.shape != last.shape:
             raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
+
+
+def check_times(inputs: Inputs) -> None:
+    """Refuse times that cannot be meant.
+
+    Args:
+        inputs: of one step.
+
+    Raises:
+        DataError: a time is none, or a frame lacks its own.
+    """
+    elapsed, age = inputs["elapsed"], inputs.get("frame_age", None if "frame" in inputs else 0.0)
+    if not (isfinite(elapsed) and elapsed > 0):
+        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
+    if age is None or not (isfinite(age) and age >= 0):
+        raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
+
+
+def num_bins(seconds: float, dt: float) -> int:
+    """How many bins a step is long: at least one, and no more than are waited through at once.
+
+    Args:
+        seconds: its length [s].
+        dt: length of a bin [s].
+
+    Example:
+        >>> num_bins(0.0249, 0.005), num_bins(0.025, 0.005), num_bins(3600.0, 0.005)
+        (4, 5, 240)
+    """
+    return min(_MOST_BINS, max(1, floor(seconds / dt + 1e-6)))
 
 
 def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

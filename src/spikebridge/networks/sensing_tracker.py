@@ -14,7 +14,7 @@ target is lost, and looked for in the whole frame alone.
 """
 
 from functools import partial
-from math import floor, hypot, sqrt
+from math import hypot, sqrt
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from spikebridge.networks.sensing import Sensing
 from spikebridge.networks.sensing_boxes import kept_on, middle_of, moved, placed, told_box
 from spikebridge.networks.sensing_crops import check_crop, crop_around, crop_frame
 from spikebridge.networks.sensing_folded import FoldedSensing
-from spikebridge.networks.sensing_inputs import check_inputs
+from spikebridge.networks.sensing_inputs import check_inputs, num_bins
 from spikebridge.networks.sensing_looking import ReadyFinder, Sight
 from spikebridge.networks.sensing_motion import Start, numbers
 from spikebridge.networks.sensing_ready import KeptReady, PlainSensing, check_ready
@@ -40,7 +40,7 @@ from spikebridge.networks.sensing_states import Doubt, Sighting, Stream, Trackin
 _BESIDE = 0.125  # of its size beside the place where it was thought to be, a target has to be cut out again
 _WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
 _SAME_TIME = 1e-6  # seconds; times of cameras are whole microseconds
-_MOST_STEPS = 240  # are kept for the next frame, or waited through at once: a camera may stop for as long as it likes
+_MOST_STEPS = 240  # are kept for the next frame: a camera may stop for as long as it likes
 
 
 class SensingTracker:
@@ -138,7 +138,7 @@ class SensingTracker:
         """A frame has come: a new crop, and a new stream."""
         ready = self._ready(self.sensing, self.crop) if last is None else last.ready
         period = self.sensing.dt if last is None else _period(inputs, last)
-        frame, doubt = inputs["frame"], None
+        frame, doubt = inputs["frame"].copy(), None  # a camera's program may fill the same array again
         if told := "box" in inputs:
             sighting = _told(ready.finder, frame, told_box(inputs["box"]))
         elif last is not None:
@@ -250,7 +250,7 @@ class SensingTracker:
             box=box,
             spread=spread,
             confidence=confidence(hypot(spread, state.sighting.spread), box),
-            events=(*state.events, events)[-_MOST_STEPS:],
+            events=(*state.events, BinEvents(*(column.copy() for column in events)))[-_MOST_STEPS:],
             age=state.age + since,
             stream=stream,
             network=network,
@@ -258,7 +258,7 @@ class SensingTracker:
 
     def _waited(self, run: FoldedSensing | PlainSensing, network: Any, since: float) -> Any:
         """All but the last bin of a step, without the events, which are said to be in that."""
-        for _ in range(min(_MOST_STEPS, floor(since / self.sensing.dt + 1e-6) - 1)):
+        for _ in range(num_bins(since, self.sensing.dt) - 1):
             network = run.take_in(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
         return network
 

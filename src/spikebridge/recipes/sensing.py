@@ -129,8 +129,8 @@ class Config:
     def __post_init__(self) -> None:
         """Refuses settings that cannot be meant."""
         check_kinds(self.networks, self.change_map, self.counts)
-        counts = ("num_seeds", "num_scenes", "thinning", "reach", "num_features", "epochs", "batch_size")
-        for name in (*counts, "lr", "lr_scalars"):
+        numbers = ("num_seeds", "num_scenes", "thinning", "reach", "num_features", "epochs", "batch_size")
+        for name in (*numbers, "lr", "lr_scalars"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
         if self.pathways and (self.finders or not self.finding_epochs):

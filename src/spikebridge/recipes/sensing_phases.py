@@ -176,9 +176,9 @@ def _find(network: Sensing, batch: sensing_following.Batch, **settings: float) -
 
 
 def _there(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the names that the network has, as a part, a unit or a module of its own."""
-    own = {name for name, _ in network.named_children()}
-    return tuple(name for name in names if name in own or name in network.parts or name in network.units)
+    """Those of the names that the network has, as a part, a unit or a module of its own, with weights to train."""
+    own = {**dict(network.named_children()), **dict(network.parts.items()), **dict(network.units.items())}
+    return tuple(name for name in names if name in own and next(own[name].parameters(), None) is not None)
 
 
 def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:

@@ -27,7 +27,7 @@ from spikebridge.networks.sensing_tracker import SensingTracker
 from spikebridge.networks.trackers import ConstantVelocity, Hold
 
 DT = 1 / 240
-KINDS = ("auto", "real", "generated", "both")
+_RECORDINGS = ("auto", "real", "generated", "both")
 _SECONDS = 0.5
 _BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
 
@@ -60,7 +60,7 @@ def parts(
     if kind == "generated" or (kind == "auto" and not _is_there(data)):
         found = generated(split, num_scenes)
     else:
-        recording = _loaded(find("fe240hz", data)[0].parent if kind in KINDS else _own(kind))
+        recording = _loaded(find("fe240hz", data)[0].parent if kind in _RECORDINGS else _own(kind))
         part = Part(recording, temporal_splits(recording.num_frames)[split])
         if needs_boxes:
             part = labelled(part, pairs=True)
@@ -71,13 +71,13 @@ def parts(
             found += generated(split, num_scenes)
     if thinning == 1:
         return found
-    thinned = [
+    fewer = [
         Part(one.recording.thinned(thinning), range(-(-one.frames.start // thinning), one.frames.stop // thinning))
         for one in found
     ]
-    if any(len(part.frames) < 3 for part in thinned):
+    if any(len(part.frames) < 3 for part in fewer):
         raise ConfigError(f"a thinning of {thinning} leaves fewer than three frames; take a smaller one")
-    return thinned
+    return fewer
 
 
 def labelled(part: Part, pairs: bool) -> Part:
@@ -144,7 +144,9 @@ def _loaded(folder: Path) -> Recording:
 def _own(path: str) -> Path:
     folder = Path(path).expanduser()
     if not folder.exists():
-        raise ConfigError(f"recording {path!r} is neither the folder of a recording nor one of {', '.join(KINDS)}.")
+        raise ConfigError(
+            f"recording {path!r} is neither the folder of a recording nor one of {', '.join(_RECORDINGS)}."
+        )
     return folder
 
 

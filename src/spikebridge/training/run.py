@@ -17,6 +17,7 @@ nothing.
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikebridge.errors import ConfigError, DataError
@@ -101,10 +102,9 @@ class Run:
 
     def take_back(self) -> None:
         """Removes the folder of a run that ended before it did anything, so that it does not stand in the way."""
-        if self.writes and {file.name for file in self.path.iterdir()} <= _BEGINNING:
-            for name in _BEGINNING:
-                (self.path / name).unlink(missing_ok=True)
-            self.path.rmdir()
+        # runs inside it may have begun, too
+        if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
+            rmtree(self.path)
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
