@@ -66,14 +66,17 @@ def batches(config: Any, parts: Sequence[Part]) -> Batches:
         config: of the sensing recipe.
         parts: with boxes.
     """
-    ways = {"both_ways": True, "as_bytes": True, "counts": config.counts}
-    return _joined([cut_samples(seen, frames, config.crop, **ways) for seen, frames in parts])
+    return _joined([cut_samples(seen, frames, config.crop, **_ways(config)) for seen, frames in parts])
 
 
 def _changes(config: Any, parts: Sequence[Part]) -> Batches:
-    ways = {"both_ways": True, "as_bytes": True, "counts": config.counts}
     drawn = np.random.default_rng(config.seed)
-    return _joined([cut_changes(seen, frames, config.crop, drawn, **ways) for seen, frames in parts])
+    return _joined([cut_changes(seen, frames, config.crop, drawn, **_ways(config)) for seen, frames in parts])
+
+
+def _ways(config: Any) -> dict[str, bool]:
+    """How samples are cut for training."""
+    return {"both_ways": True, "as_bytes": True, "counts": config.counts}
 
 
 def _joined(cut: Sequence[Samples]) -> Batches:
