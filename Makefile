@@ -15,7 +15,7 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # each stamp is older than its list when the list has changed, and only then is something installed again
-$(INSTALLED): pyproject.toml setup.py $(wildcard src/spikebridge/ops/csrc/*)
+$(INSTALLED): pyproject.toml setup.py $(wildcard src/spikebridge/ops/native/csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[test]"
 	@touch $@
@@ -43,8 +43,12 @@ test-plain: $(INSTALLED) $(ORACLES)
 
 # the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
 # out is what only reads sources, whole recipes and question sets, and what starts processes of its own
-UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_made_pages.py tests/recipes \
-	tests/training/test_resume.py tests/deploy/test_recipes_as_bundles.py tests/networks/test_reasoning_real.py
+UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_made_pages.py $(wildcard tests/networks/*/test_recipe.py) \
+	$(wildcard tests/networks/*/test_shipped.py) $(addprefix tests/networks/modulation/test_,recordings.py) \
+	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
+	$(addprefix tests/networks/sensing/test_,augmentation.py baselines.py detector_backgrounds.py detector_samples.py \
+	figures.py label_free.py phases.py track_command.py) \
+	tests/training/test_resume.py tests/deploy/test_recipes_as_bundles.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"

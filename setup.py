@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = Path("src/spikebridge/ops/csrc")
+SOURCES = Path("src/spikebridge/ops/native/csrc")
 # numbers are those of PyTorch to the bit: no product is fused with a sum
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=default"]
 
@@ -19,7 +19,7 @@ class BuildLibrary(build_ext):
 
 
 native = Extension(
-    "spikebridge.ops._native",
+    "spikebridge.ops.native._native",
     sources=sorted(map(str, SOURCES.glob("*.c"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
     extra_compile_args=[] if sys.platform == "win32" else FLAGS,

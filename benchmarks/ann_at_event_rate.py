@@ -11,15 +11,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from spikebridge.analysis.following import Tracker, join_outputs
-from spikebridge.analysis.tracking_protocols import chained
-from spikebridge.data.moving_objects import MovingObjects
-from spikebridge.data.recording import Recording
-from spikebridge.data.scene import film, scene_seeds
-from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import film, scene_seeds
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
+from spikebridge.networks.sensing.evaluation.follow import Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import chained
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "ann_at_event_rate.json"
 DT, SECONDS, NUM_SCENES, BINS = 1 / 240, 0.5, 24, 6

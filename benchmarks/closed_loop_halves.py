@@ -24,13 +24,15 @@ import torch
 
 from closed_loops import backwards, cut, loops
 from errors_left import errors_left
-from spikebridge.analysis.following import join_outputs
-from spikebridge.data.recording import Recording
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import join_outputs
+from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.phases import take_part
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing, sensing_data, sensing_scores
-from spikebridge.recipes.sensing_phases import take_part
 from spikebridge.training import Run, Settings, fit
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
 RUNS = Path("runs") / "benchmarks" / "closed_loop_halves"

@@ -19,15 +19,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spikebridge.analysis.following import Outputs, join_outputs
-from spikebridge.analysis.tracking_protocols import chained
-from spikebridge.data.event_bins import EventBins
-from spikebridge.data.recording import Recording, temporal_splits
-from spikebridge.networks.frame_tracker import FrameTracker
+from spikebridge.data.events.binned import EventBins
+from spikebridge.data.recordings.recording import Recording, temporal_splits
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import Outputs, join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import chained
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
 APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end

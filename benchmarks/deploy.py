@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from spikebridge import targets
-from spikebridge.deploy.bundle_export import export
+from spikebridge.cli import targets
+from spikebridge.deploy.bundle.export import export
 from spikebridge.deploy.compare import Row, compare_bundle
-from spikebridge.deploy.runner_file import run_bundle
+from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import SpikebridgeError
 from spikebridge.pretrained import shipped
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "deploy.json"
 

@@ -11,9 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
-from spikebridge.recipes import digits
+from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import Run
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ("accuracy.svg", "learned.svg")

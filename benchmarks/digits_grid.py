@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from spikebridge.recipes import digits, digits_report
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.networks.digits import report as digits_report
 from spikebridge.training import Run
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.2, 0.6, 1.0, 1.4)

@@ -10,9 +10,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from spikebridge.recipes import digits
+from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import Run
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "digits_noise.json"
 SEEDS = 5

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikebridge.data.event_bins import crop_events
-from spikebridge.data.recording import Recording
-from spikebridge.networks.sensing_finding import Finder
-from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes.sensing_changes import middles
-from spikebridge.recipes.sensing_rooms import rooms
+from spikebridge.data.events.binned import crop_events
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.training.augmentation import middles
+from spikebridge.networks.sensing.training.detector_samples import rooms
 
 WRONG = 0.25  # of a size: as its logarithm, and as a way
 LOOKS = 80

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from closed_loop_halves import CONFIG, HALVES, RUNS, real_recording, trained
 from errors_left import Pair, pairs
-from spikebridge.analysis.tracking import score
-from spikebridge.data.recording import Recording
-from spikebridge.networks.sensing_finding import Finder
-from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes.sensing_changes import middles
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing.evaluation.metrics import score
+from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.training.augmentation import middles
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "finders_at_rest.json"
 SEED, LOOKS = 0, 8

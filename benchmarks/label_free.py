@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from spikebridge.recipes import sensing
-from spikebridge.recipes.sensing import Config, Evaluation
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "label_free.json"
 RUNS = Path("runs") / "benchmarks" / "label_free"

@@ -31,8 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops.event_driven import prepare
-from spikebridge.ops.event_native import functions
+from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.native import functions
 
 RESULTS = Path(__file__).parent / "results" / "live.json"
 NUM_STEPS = 100

@@ -23,15 +23,18 @@ from typing import Any
 
 import torch
 
-from spikebridge.recipes import modulation, modulation_evaluation, modulation_scores, modulation_table
-from spikebridge.recipes.modulation_cell import build_branch
-from spikebridge.recipes.modulation_gates import build_gating, code_table
-from spikebridge.recipes.modulation_methods import METHODS
-from spikebridge.recipes.modulation_modes import Modes
-from spikebridge.recipes.modulation_tasks import Pictures
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation import report as modulation_table
+from spikebridge.networks.modulation.evaluation import evaluate as modulation_evaluation
+from spikebridge.networks.modulation.evaluation import scores as modulation_scores
+from spikebridge.networks.modulation.evaluation.scores import Modes
+from spikebridge.networks.modulation.training.methods import METHODS
+from spikebridge.networks.modulation.training.tasks import Pictures
+from spikebridge.networks.modulation.training.train import build_branch
+from spikebridge.networks.modulation.training.train_gates import build_gating, code_table
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation.json"
 SIX = ("hmn_shared", "projection", "group_ewc", "xdg_ewc", "ann_ewc", "snn_ewc")

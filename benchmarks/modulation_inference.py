@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikebridge.networks import GateTable, GaussianTable, few_drives
-from spikebridge.recipes import modulation
-from spikebridge.recipes.modulation_gates import build_gating, gates_of, train_gating
-from spikebridge.recipes.modulation_methods import METHODS
-from spikebridge.training.atomic import replacing
-from spikebridge.training.environment import describe_environment
+from spikebridge.networks.modulation import GateTable, GaussianTable, few_drives
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.training.methods import METHODS
+from spikebridge.networks.modulation.training.train_gates import build_gating, gates_of, train_gating
+from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_inference.json"
 SEED = 1000

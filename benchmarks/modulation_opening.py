@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from spikebridge.analysis.task_matrix import task_measures
-from spikebridge.networks import Gating
-from spikebridge.recipes import modulation
-from spikebridge.recipes.modulation_cell import run_cell
-from spikebridge.recipes.modulation_gates import build_gating, train_gating
-from spikebridge.recipes.modulation_methods import METHODS
-from spikebridge.training.atomic import replacing
-from spikebridge.training.environment import describe_environment
+from spikebridge.networks.modulation import Gating
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import task_measures
+from spikebridge.networks.modulation.training.methods import METHODS
+from spikebridge.networks.modulation.training.train import run_cell
+from spikebridge.networks.modulation.training.train_gates import build_gating, train_gating
+from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_opening.json"
 OPENINGS = (0.05, 0.1, 0.2, 0.4)

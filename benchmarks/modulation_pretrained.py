@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import spikebridge
-from spikebridge.recipes import modulation
+from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.training import Run
 
 TARGET = Path(spikebridge.__file__).parent / "pretrained" / "modulation"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Effect, Sequential
 from spikebridge.ops import reference
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "network_overhead.json"
 TICKS, FRAMES, LENGTH, DT = 60, 10, 6, 1 / 240

@@ -42,8 +42,9 @@ from beside_peers.works import (
     memory_traffic,
     training_step,
 )
-from spikebridge.ops import max_pool2d, native
-from spikebridge.training.environment import git_revision
+from spikebridge.ops import max_pool2d
+from spikebridge.ops.sequence import native
+from spikebridge.training.run.environment import git_revision
 
 RESULTS = Path(__file__).parent / "results"
 LAYERS = [(100, 16, 1024), (100, 16, 4096), (16, 32, 4096), (1000, 1, 1000)]

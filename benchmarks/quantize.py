@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikebridge.cli.quantize_run import expenses
 from spikebridge.deploy import Quantization, Region, integer_model, memory, quantize, saturation
-from spikebridge.recipes import digits
-from spikebridge.recipes.quantization import expenses
+from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
 CONFIGS = {
@@ -119,9 +119,9 @@ def train_on(whole: Any, config: Any) -> None:
 
 def sensing_rows(word: str) -> list[dict[str, Any]]:
     """The trained networks of a sensing run: protocol A before and after."""
-    from spikebridge import targets
-    from spikebridge.recipes import sensing
-    from spikebridge.recipes.sensing_quantization import REGIONS, calibration, measure
+    from spikebridge.cli import targets
+    from spikebridge.networks.sensing import recipe as sensing
+    from spikebridge.networks.sensing.quantize import REGIONS, calibration, measure
 
     run = targets.find(word).trained_run()
     config = run.config_as(sensing.Config)

@@ -14,19 +14,20 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from closed_loops import backwards, cut
-from spikebridge.analysis.following import Tracker, join_outputs
-from spikebridge.analysis.tracking_protocols import between_frames
-from spikebridge.data.recording import Recording
-from spikebridge.networks.sensing import Sensing
-from spikebridge.networks.sensing_folded import FoldedSensing, FoldedState
-from spikebridge.networks.sensing_motion import Start, numbers
-from spikebridge.networks.sensing_ready import Ready
-from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.networks.trackers import ConstantVelocity
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.model.motion_prior import Start, numbers
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.frozen import Ready
+from spikebridge.networks.sensing.tracker.fused_model import FoldedSensing, FoldedState
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing, sensing_scores
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "rare_frames.json"
 KEPT = (2, 4, 8)

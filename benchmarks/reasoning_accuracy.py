@@ -22,25 +22,28 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from spikebridge.data.clevrer_questions import read_questions
-from spikebridge.data.clevrer_scenes import read_scenes
-from spikebridge.data.clevrer_what_if import what_if_questions
-from spikebridge.data.files import find
-from spikebridge.data.scene_questions import Question
-from spikebridge.data.scenes import Scene
-from spikebridge.networks.reasoning import answer
-from spikebridge.networks.spiking_graph_presets import PRESETS
+from question_answering.budget import REPAIRS
+from question_answering.folds import train_folds
+from spikebridge.data.catalog import find
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
+from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.evaluation.scores import calibration, execute, score, score_executor, tally
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.recipe import Config
+from spikebridge.networks.reasoning.training.labels import SceneSet
+from spikebridge.networks.reasoning.training.trained_units import (
+    best_seed,
+    chosen_of,
+    fixed_reader,
+    learned_reader,
+    seeds_of,
+)
+from spikebridge.networks.reasoning.training.units import threshold_kind
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes.reasoning import Config
-from spikebridge.recipes.reasoning_budget import REPAIRS
-from spikebridge.recipes.reasoning_calibration import calibration
-from spikebridge.recipes.reasoning_folds import train_folds
-from spikebridge.recipes.reasoning_labels import SceneSet
-from spikebridge.recipes.reasoning_scores import execute, score, score_executor, tally
-from spikebridge.recipes.reasoning_thresholds import threshold_kind
-from spikebridge.recipes.reasoning_units import best_seed, chosen_of, fixed_reader, learned_reader, seeds_of
 from spikebridge.training import Run
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_accuracy.json"
 NUM_FOLDS, FOLD_EPOCHS = 2, 15

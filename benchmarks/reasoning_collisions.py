@@ -32,22 +32,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.data.clevrer_questions import read_questions
-from spikebridge.data.files import find
-from spikebridge.data.scene_questions import Question
-from spikebridge.data.scenes import Scene
+from spikebridge.data.catalog import find
 from spikebridge.hybrid import HybridUnit
-from spikebridge.networks.collision import (
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.evaluation.scores import score
+from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pairs
+from spikebridge.networks.reasoning.events.collision_unit import (
     CollisionUnit,
     FirstConvolutions,
+    FixedCollisionUnit,
     Residual,
     expected_frame,
     log_odds,
 )
-from spikebridge.networks.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pairs
-from spikebridge.networks.collision_reading import CollisionReader
-from spikebridge.networks.collision_rule import FixedCollisionUnit
-from spikebridge.recipes.reasoning_collisions import (
+from spikebridge.networks.reasoning.events.reader import CollisionReader
+from spikebridge.networks.reasoning.training.labels import SceneSet, Split, cause_questions, real_split
+from spikebridge.networks.reasoning.training.units import (
+    THRESHOLDS,
     choose_rule,
     collision_objective,
     collision_phase,
@@ -55,11 +57,8 @@ from spikebridge.recipes.reasoning_collisions import (
     varied,
     when_loss,
 )
-from spikebridge.recipes.reasoning_labels import SceneSet, Split, cause_questions, real_split
-from spikebridge.recipes.reasoning_scores import score
-from spikebridge.recipes.reasoning_thresholds import THRESHOLDS
 from spikebridge.training import Settings, fit
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_collisions.json"
 OWN = 13  # channels of one object

@@ -122,7 +122,7 @@ def faults(results: Mapping[str, Any]) -> str:
 
 def draw() -> None:
     """The figures of parallelism and of wrong events, beside the executor."""
-    from spikebridge.analysis.figures import accuracy_lines, to_svg
+    from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
 
     many, wrong = _results("reasoning_parallelism"), _results("reasoning_robustness")
     rows = many["growth_with_the_scene"]["rows"]
@@ -160,7 +160,7 @@ def draw() -> None:
 
 
 def _against(x: Sequence[float], rows: Sequence[Mapping[str, Any]], title: str) -> Any:
-    from spikebridge.analysis.figures import accuracy_lines
+    from spikebridge.analysis.plots.figures import accuracy_lines
 
     series = {name: [row[who]["per_option"] for row in rows] for who, name in ASKED.items()}
     return accuracy_lines(x, series, title, "options right [%]")

@@ -24,17 +24,14 @@ import numpy as np
 import torch
 
 from reasoning_scenes import Asked, asked_of_data, crowded_scene, drawn_questions
-from spikebridge.data.scene_questions import Question
-from spikebridge.data.scenes import Scene
-from spikebridge.networks.executor import Executor
-from spikebridge.networks.operators import OperatorTable
-from spikebridge.networks.questions import compile_program
-from spikebridge.networks.questions_paper import compile_as_published
-from spikebridge.networks.reasoning import answer
-from spikebridge.networks.reasoning_runs import Job, Setting, run_batch, seat_jobs
-from spikebridge.networks.reasoning_worlds import PAPER_EVENTS, World
-from spikebridge.networks.spiking_graph_presets import PRESETS
-from spikebridge.training.environment import describe_environment
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.graph.run import Job, Setting, answer, run_batch, seat_jobs
+from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_parallelism.json"
 TABLE = OperatorTable()

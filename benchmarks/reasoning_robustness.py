@@ -24,15 +24,15 @@ import numpy as np
 import torch
 
 from reasoning_scenes import Asked, asked_of_data
-from spikebridge.data.scenes import ATTRIBUTES, Scene
-from spikebridge.networks.collision_reading import CollisionReader
-from spikebridge.networks.collision_rule import FixedCollisionUnit
-from spikebridge.networks.executor import Executor
-from spikebridge.networks.reasoning import answer
-from spikebridge.networks.reasoning_worlds import PAPER_EVENTS
-from spikebridge.networks.spiking_graph import Faults
-from spikebridge.networks.spiking_graph_presets import PRESETS, Preset
-from spikebridge.training.environment import describe_environment
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Scene
+from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
+from spikebridge.networks.reasoning.events.reader import CollisionReader
+from spikebridge.networks.reasoning.graph.layout import PRESETS, Preset
+from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.graph.spiking_graph import Faults
+from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_robustness.json"
 PARTS = ("faults", "rule", "errors")

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikebridge.data.clevrer_questions import read_questions
-from spikebridge.data.clevrer_scenes import read_scene
-from spikebridge.data.scene_questions import Question
-from spikebridge.data.scenes import ATTRIBUTES, COLORS, MATERIALS, SHAPES, Scene
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
+from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERIALS, SHAPES, Question, Scene
 
 
 class Asked(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

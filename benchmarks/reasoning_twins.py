@@ -22,22 +22,21 @@ from typing import Any
 
 import torch
 
+from question_answering.answer_network import AnswerNetwork, program_tokens
+from question_answering.twin import AboutScene, TwinConfig, asked_of_videos, train_twin, twin_answers
 from spikebridge.analysis import count_cost, energy, hardware_profile
-from spikebridge.data.rolling_objects import draw_video
-from spikebridge.data.rolling_pictures import pictures
-from spikebridge.data.scene_questions import Question
-from spikebridge.data.scenes import Scene
 from spikebridge.errors import DataError
-from spikebridge.networks.answer_network import AnswerNetwork, program_tokens
-from spikebridge.networks.operators import OperatorTable
-from spikebridge.networks.questions import compile_program
-from spikebridge.networks.reasoning import answer
-from spikebridge.networks.reasoning_network import network_inputs, reasoning_network
-from spikebridge.networks.scene_perception import perceive
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.evaluation.scores import Said, execute, tally, values
+from spikebridge.networks.reasoning.graph.compiler import compile_program
+from spikebridge.networks.reasoning.graph.hybrid import network_inputs, reasoning_network
+from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.perception.scene import perceive
+from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.video import draw_video
 from spikebridge.pretrained.perception import shipped_detector
-from spikebridge.recipes.reasoning_scores import Said, execute, tally, values
-from spikebridge.recipes.reasoning_twin import AboutScene, TwinConfig, asked_of_videos, train_twin, twin_answers
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_twins.json"
 FIRST = 2000

@@ -4,7 +4,7 @@
 
 Test videos 0 to 499, and outside ones 1000 to 1199: nothing was chosen on any of them.
 Two questions of each kind are asked about a video, where there is something to ask. Choices that hang by a thread
-(`spikebridge.data.rolling_doubts`) are left out; a third row asks them, too.
+(`spikebridge.networks.reasoning.simulation.questions`) are left out; a third row asks them, too.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spikebridge.data.rolling_objects import INSIDE, OUTSIDE
-from spikebridge.data.scene_questions import KINDS
+from question_answering.videos import Tally, score_videos
+from spikebridge.networks.reasoning.data.scene import KINDS
+from spikebridge.networks.reasoning.simulation.video import INSIDE, OUTSIDE
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
-from spikebridge.recipes.reasoning_videos import Tally, score_videos
-from spikebridge.training.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment
 
 PART = 20
 RESULTS = Path(__file__).parent / "results" / "reasoning_videos.json"

@@ -40,11 +40,12 @@ import sensing_cost
 import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
-from spikebridge.data.files import find
-from spikebridge.recipes import sensing, sensing_scores
-from spikebridge.recipes.sensing import Config, Evaluation
+from spikebridge.data.catalog import find
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 from unseen_recording import PIECES, write
 
 RESULTS = Path(__file__).parent / "results" / "sensing.json"

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from spikebridge.analysis.cost import Cost, count_cost, count_run
+from spikebridge.analysis.cost import Cost, Operations, count_cost, count_run
 from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.analysis.following import bins_of
-from spikebridge.analysis.operations import Operations
-from spikebridge.data.recording import Recording
-from spikebridge.networks.sensing_ready import made_ready
-from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import bins_of
+from spikebridge.networks.sensing.tracker.frozen import made_ready
 from spikebridge.training import Run
 
 NUM_COUNTED = 21  # frames over which operations are counted

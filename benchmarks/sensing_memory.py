@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sensing_training import used_by
-from spikebridge.data.files import find
+from spikebridge.data.catalog import find
 
 REPEATS = (1, 4)
 

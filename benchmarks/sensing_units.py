@@ -17,12 +17,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from spikebridge.analysis.following import join_outputs
-from spikebridge.analysis.tracking_protocols import between_frames
-from spikebridge.networks.sensing_tracker import SensingTracker
-from spikebridge.recipes import sensing, sensing_scores
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "sensing_units.json"
 RUNS = Path("runs") / "benchmarks" / "sensing_units"

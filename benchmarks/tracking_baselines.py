@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.recipe import Evaluation
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing
-from spikebridge.recipes.sensing import Evaluation
 from spikebridge.training import Run
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "tracking_baselines.json"
 BETWEEN = "hold,constant_velocity,kalman,events,decay_0"

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from spikebridge.analysis.following import join_outputs
-from spikebridge.analysis.tracking_protocols import chained
-from spikebridge.data.recording import Recording
-from spikebridge.data.scene import film
-from spikebridge.data.tumbling_objects import TumblingObjects
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.tumbling_objects import TumblingObjects
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation.benchmark import DT
+from spikebridge.networks.sensing.evaluation.follow import join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import chained
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import sensing
-from spikebridge.recipes.sensing_scores import DT
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results" / "tumbling_loops.json"
 SCENES, SECONDS = 24, 2.5

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from spikebridge.data.boxes import read_boxes
-from spikebridge.data.fe240hz import read_sparse_events
-from spikebridge.data.image_files import ImageFiles, images_in
+from spikebridge.data.io.images import ImageFiles, images_in
+from spikebridge.data.recordings.fe240hz import read_sparse_events
+from spikebridge.data.recordings.recording import read_boxes
 
 
 class Piece(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from jaxtyping import TypeCheckError
 
-from spikebridge.data.files import find
+from spikebridge.data.catalog import find
 from spikebridge.errors import DataError, SpikebridgeError
 from spikebridge.ops import reference, without_native
 

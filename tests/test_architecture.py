@@ -1,8 +1,13 @@
-"""The house rules that a program can check: which folder may import which, sizes, names, forbidden constructs."""
+"""The rules of the architecture that a program can check: layers, sizes, names, forbidden constructs.
+
+The rules themselves stand in `docs/explanation/architecture.md`.
+"""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,47 +15,91 @@ import pytest
 import spikebridge
 
 ROOT = Path(spikebridge.__file__).parent
+PROJECT = Path(__file__).resolve().parent.parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-BELOW_RECIPES = {"ops", "data", "neurons", "hybrid", "coding", "networks", "training", "analysis", "deploy"}
-COMMAND_LINE = {"__main__", "cli", "commands", "installation", "layout", "targets"}
-MAY_IMPORT = {
-    "ops": set(),
-    "data": set(),
-    "neurons": {"ops"},
-    "hybrid": {"neurons", "ops"},
-    "coding": {"hybrid", "neurons"},
-    "networks": {"coding", "hybrid", "neurons", "ops", "data"},
-    "training": {"hybrid", "neurons", "coding"},
-    "analysis": {"hybrid", "neurons", "coding"},
-    "deploy": {"hybrid", "neurons", "coding", "ops"},
-    "recipes": BELOW_RECIPES,
-    "pretrained": BELOW_RECIPES,
-    "command line": {"recipes", "pretrained", "deploy", "analysis", "data"},
-    "errors": set(),
-    "axes": set(),
-    "__init__": set(),
+# a folder imports folders of lower layers; those of one layer do not import each other
+LAYERS = (
+    ("errors", "axes"),
+    ("ops", "data"),
+    ("neurons",),
+    ("hybrid",),
+    ("coding",),
+    ("training", "analysis", "deploy"),
+    ("networks",),
+    ("systems",),
+    ("pretrained",),
+    ("cli",),
+    ("__main__",),
+)
+# inside of a folder the same holds; what is not named may import and be imported by all of its folder
+INNER_LAYERS = {
+    "hybrid": (("clock", "modulation"), ("unit",), ("network",)),
+    "ops": (
+        ("reference", "recompute", "graph_sums"),
+        ("native",),
+        ("sequence",),
+        ("filters", "layers"),
+        ("sparse",),
+    ),
+    "deploy": (
+        ("nir", "onnx"),
+        ("bundle",),
+        ("runtime",),
+        ("integer",),
+        ("quantization",),
+        ("streaming",),
+        ("compare", "run"),
+    ),
 }
-EVERYBODY_MAY_IMPORT = {"errors", "axes"}
-# the command line opens run folders, and says which fast path is there; how a run is made stays with the recipes
-COMMAND_LINE_MAY_IMPORT = {"spikebridge.training.run", "spikebridge.training.processes", "spikebridge.ops.native"}
+NETWORK_LAYERS = (
+    ("data",),
+    ("simulation",),
+    ("parsing", "perception", "events"),
+    ("graph", "model"),
+    ("tracker", "explain"),
+    ("baselines",),
+    ("training",),
+    ("evaluation",),
+    ("report",),
+    ("track", "quantize", "comparison"),
+    ("recipe",),
+)
 
-MOST_LINES = {"ops": 400}
-MOST_LINES_ELSEWHERE = 300
+MOST_LINES = 600
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_MODULES = {"neurons": 16}
+MOST_MODULES_ELSEWHERE = 12
+MOST_LEVELS = 3
+MOST_SIBLINGS_OF_A_PREFIX = 2
+MOST_ARGUMENTS = 8
+LINES_OF_A_CONCEPT = 120
 NAMES_WITHOUT_A_CONCEPT = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "factory"}
+OWN_WORDS = re.compile(
+    r"\b(told|nobody|whoever|so-many-th|sights?|finders?|rooms?|goes on|go on|stirred|abroad|shaken|heeds?)\b", re.I
+)
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
-def folder_of(path: Path) -> str:
-    """The concept that a file belongs to."""
-    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    return "command line" if first in COMMAND_LINE else first
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+def parts_of(path: Path) -> tuple[str, ...]:
+    """Folders and name of a file below the package."""
+    return path.relative_to(ROOT).with_suffix("").parts
+
+
+def level(layers: tuple[tuple[str, ...], ...], name: str) -> int | None:
+    """Which layer a name stands in, counted from below."""
+    return next((number for number, layer in enumerate(layers) if name in layer), None)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
     """Dotted names of all that a file imports, wherever in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -60,19 +109,136 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def wrong_imports(folder: str, names: Iterator[str]) -> list[str]:
-    """The names that a folder may not import."""
+def points_up(layers: tuple[tuple[str, ...], ...], here: str, there: str) -> bool:
+    """Whether an import goes up, or to a sibling of the same layer."""
+    own, other = level(layers, here), level(layers, there)
+    return here != there and own is not None and other is not None and other >= own and other > 0
+
+
+def wrong_imports(here: tuple[str, ...], names: Iterable[str]) -> list[str]:
+    """The names that a file, given by its folders and name, may not import."""
     wrong = []
     for name in names:
-        if not name.startswith("spikebridge."):
+        there = tuple(name.split(".")[1:])
+        if not name.startswith("spikebridge.") or not there:
             continue
-        target = name.split(".")[1]
-        target = "command line" if target in COMMAND_LINE else target
-        exception = folder == "command line" and name.rsplit(".", 1)[0] in COMMAND_LINE_MAY_IMPORT
-        below = target in MAY_IMPORT and target not in {folder, *EVERYBODY_MAY_IMPORT, *MAY_IMPORT[folder]}
-        if below and not exception:
+        layers, own, other = LAYERS, here, there
+        if own[0] == other[0] and len(own) > 1 and len(other) > 1:
+            if own[0] == "networks":
+                if own[1] != other[1]:
+                    wrong.append(name)
+                    continue
+                layers, own, other = NETWORK_LAYERS, own[2:], other[2:]
+            else:
+                layers, own, other = INNER_LAYERS.get(own[0], ()), own[1:], other[1:]
+        if own and other and points_up(layers, own[0], other[0]):
             wrong.append(name)
     return wrong
+
+
+def test_every_folder_stands_in_a_layer() -> None:
+    assert {parts_of(path)[0] for path in FILES} - {"__init__"} <= {name for layer in LAYERS for name in layer}
+
+
+@every_file
+def test_imports_point_down(path: Path) -> None:
+    assert wrong_imports(parts_of(path), imported(parsed(path))) == []
+
+
+def test_an_import_that_points_up_is_seen() -> None:
+    tree = ast.parse("def f():\n    from spikebridge.training.loop import fit\nimport spikebridge.hybrid.unit")
+    names = list(imported(tree))
+    assert wrong_imports(("neurons", "lif"), names) == ["spikebridge.hybrid.unit", "spikebridge.training.loop.fit"]
+    assert wrong_imports(("cli", "train"), names) == []
+    assert wrong_imports(("analysis", "cost"), names) == ["spikebridge.training.loop.fit"]
+    assert wrong_imports(("hybrid", "unit", "unit"), ["spikebridge.hybrid.network.link"]) != []
+    assert wrong_imports(("hybrid", "network", "link"), ["spikebridge.hybrid.unit.unit"]) == []
+    assert wrong_imports(("networks", "sensing", "track"), ["spikebridge.networks.digits.model"]) != []
+    assert wrong_imports(("networks", "sensing", "model", "heads"), ["spikebridge.networks.sensing.recipe"]) != []
+
+
+def module_files() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    names = {".".join(("spikebridge", *parts_of(path))): path for path in FILES}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+
+def file_imports() -> dict[Path, set[Path]]:
+    """Which files a file imports, packages' `__init__` left out."""
+    files = module_files()
+    graph: dict[Path, set[Path]] = {}
+    for path in FILES:
+        if path.name == "__init__.py":
+            continue
+        named = {files.get(name) or files.get(name.rpartition(".")[0]) for name in imported(parsed(path))}
+        graph[path] = {other for other in named if other is not None and other != path and other.name != "__init__.py"}
+    return graph
+
+
+def circles(graph: dict[Path, set[Path]]) -> list[str]:
+    """Chains of imports that end where they began."""
+    found: list[str] = []
+    done: set[Path] = set()
+
+    def visit(path: Path, chain: tuple[Path, ...]) -> None:
+        if path in chain:
+            found.append(" -> ".join("/".join(parts_of(one)) for one in (*chain[chain.index(path) :], path)))
+        elif path not in done:
+            for other in sorted(graph[path]):
+                visit(other, (*chain, path))
+            done.add(path)
+
+    for path in graph:
+        visit(path, ())
+    return found
+
+
+@pytest.mark.xfail(reason="being mended")
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(file_imports()) == []
+
+
+@pytest.mark.xfail(reason="being mended")
+def test_what_continues_another_file_is_part_of_it_or_underscored() -> None:
+    graph = file_imports()
+    importers: dict[Path, list[Path]] = defaultdict(list)
+    for path, others in graph.items():
+        for other in others:
+            importers[other].append(path)
+    second = [
+        "/".join(parts_of(path))
+        for path in graph
+        if len(path.read_text().splitlines()) < LINES_OF_A_CONCEPT
+        and not path.name.startswith("_")
+        and [one.parent for one in importers[path]] == [path.parent]
+    ]
+    assert second == []
+
+
+def test_a_folder_is_one_screen_and_at_most_three_levels_deep() -> None:
+    modules = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    wide = {
+        folder.relative_to(ROOT).as_posix(): number
+        for folder, number in modules.items()
+        if number > MOST_MODULES.get(folder.name, MOST_MODULES_ELSEWHERE)
+    }
+    assert wide == {}
+    assert [path for path in FILES if len(parts_of(path)) > MOST_LEVELS + 1] == []
+
+
+def test_three_siblings_never_share_a_prefix() -> None:
+    heads = Counter((path.parent, path.stem.split("_")[0]) for path in FILES if not path.name.startswith("_"))
+    assert {key: number for key, number in heads.items() if number > MOST_SIBLINGS_OF_A_PREFIX} == {}
+
+
+@every_file
+def test_a_file_holds_one_concept(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MOST_LINES, "a second concept wants a file of its own"
+
+
+def functions_of(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions and methods of a file."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
@@ -85,36 +251,29 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str
     return 1 + sum(1 for line in inside if line and not line.startswith("#"))
 
 
-def test_every_folder_stands_in_the_table() -> None:
-    assert {folder_of(path) for path in FILES} <= set(MAY_IMPORT)
-
-
-@every_file
-def test_imports_point_down(path: Path) -> None:
-    assert wrong_imports(folder_of(path), imported(ast.parse(path.read_text()))) == []
-
-
-def test_an_import_that_points_up_is_seen() -> None:
-    tree = ast.parse("def f():\n    from spikebridge.training.loop import fit\nimport spikebridge.hybrid.unit")
-    assert wrong_imports("neurons", imported(tree)) == ["spikebridge.hybrid.unit", "spikebridge.training.loop.fit"]
-    assert wrong_imports("recipes", imported(tree)) == []
-    assert wrong_imports("command line", iter(["spikebridge.training.run.Run", "spikebridge.training.loop.fit"])) == [
-        "spikebridge.training.loop.fit"
-    ]
-
-
-@every_file
-def test_a_file_has_one_idea(path: Path) -> None:
-    most = MOST_LINES.get(folder_of(path), MOST_LINES_ELSEWHERE)
-    assert len(path.read_text().splitlines()) <= most, "a second concept wants a file of its own"
-
-
 @every_file
 def test_functions_are_short(path: Path) -> None:
-    text = path.read_text()
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    sizes = {function.name: code_lines(function, text.splitlines()) for function in functions}
+    functions = functions_of(parsed(path))
+    lines = path.read_text().splitlines()
+    sizes = {function.name: code_lines(function, lines) for function in functions}
     assert {name: size for name, size in sizes.items() if size > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many arguments a function takes, `self` and `cls` aside."""
+    names = [one.arg for one in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+@pytest.mark.xfail(reason="being mended")
+def test_functions_take_at_most_eight_arguments() -> None:
+    many = {
+        f"{'/'.join(parts_of(path))}.{function.name}": arguments_of(function)
+        for path in FILES
+        for function in functions_of(parsed(path))
+        if arguments_of(function) > MOST_ARGUMENTS
+    }
+    assert many == {}
 
 
 def test_lines_of_code_are_counted_without_words_about_them() -> None:
@@ -124,24 +283,77 @@ def test_lines_of_code_are_counted_without_words_about_them() -> None:
     assert code_lines(function, text.splitlines()) == 3
 
 
+@pytest.mark.xfail(reason="being mended")
+def test_no_two_classes_have_one_name() -> None:
+    names = Counter(
+        node.name
+        for path in FILES
+        for node in parsed(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name: number for name, number in names.items() if number > 1 and name != "Config"} == {}
+
+
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Names that a file defines at its top."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+@pytest.mark.xfail(reason="being mended")
+def test_what_only_its_own_file_uses_is_underscored() -> None:
+    readers = [*FILES, *(path for part in ("tests", "benchmarks") for path in (PROJECT / part).rglob("*.py"))]
+    readers += [*ROOT.rglob("*.pyi"), *(PROJECT / "docs").rglob("*.md"), PROJECT / "README.md"]
+    words = {path: set(re.findall(r"\w+", path.read_text(encoding="utf-8"))) for path in readers}
+    number = Counter(word for found in words.values() for word in found)
+    recipe = {"Config", "PRESETS", "train", "evaluate", "report", "build", "example"}
+    own = {
+        f"{'/'.join(parts_of(path))}.{name}"
+        for path in FILES
+        for name in defined(parsed(path))
+        if not name.startswith("_") and number[name] == 1 and not (path.stem == "recipe" and name in recipe)
+    }
+    assert own == set()
+
+
 @every_file
 def test_names_are_concepts(path: Path) -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    names = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    names = [node.name for node in ast.walk(parsed(path)) if isinstance(node, kinds)]
     words = {word.lower() for name in [path.stem, *names] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
     assert words & NAMES_WITHOUT_A_CONCEPT == set()
 
 
+@pytest.mark.xfail(reason="being mended")
+def test_names_and_docstrings_use_the_words_of_the_field() -> None:
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = []
+    for path in FILES:
+        tree = parsed(path)
+        for node in ast.walk(tree):
+            if not isinstance(node, (*kinds, ast.Module)):
+                continue
+            name = path.stem if isinstance(node, ast.Module) else node.name
+            words = " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)) + "\n" + (ast.get_docstring(node) or "")
+            found += [f"{'/'.join(parts_of(path))}.{name}: {word}" for word in OWN_WORDS.findall(words)]
+    assert found == []
+
+
 @every_file
 def test_users_meet_errors_not_asserts_and_nothing_is_swallowed(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert"
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"line {node.lineno}: bare except"
 
 
 @every_file
 def test_no_file_is_unpickled(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     assert {name.split(".")[0] for name in imported(tree)} & PICKLES == set()
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     calls = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
@@ -151,4 +363,4 @@ def test_no_file_is_unpickled(path: Path) -> None:
 
 @every_file
 def test_nothing_is_imported_wholesale(path: Path) -> None:
-    assert [name for name in imported(ast.parse(path.read_text())) if name.endswith(".*")] == []
+    assert [name for name in imported(parsed(path)) if name.endswith(".*")] == []

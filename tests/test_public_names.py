@@ -10,7 +10,7 @@ import spikebridge
 
 ROOT = Path(spikebridge.__file__).parent
 EXPORTING = ("neurons", "hybrid", "coding", "data")
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = sorted(ROOT.rrglob("*.py"))
 
 
 def public(tree: ast.Module) -> list[ast.ClassDef | ast.FunctionDef]:
@@ -33,7 +33,7 @@ def is_record(node: ast.ClassDef) -> bool:
 
 @pytest.mark.parametrize("folder", EXPORTING)
 def test_every_public_class_that_does_something_is_exported_by_its_folder(folder: str) -> None:
-    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / folder).glob("*.py"))]
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / folder).rglob("*.py"))]
     classes = [node for tree in trees for node in public(tree) if isinstance(node, ast.ClassDef)]
     assert {node.name for node in classes if not is_record(node)} - exported(folder) == set()
 

@@ -22,7 +22,8 @@ from spikebridge.hybrid import (
     Window,
 )
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Integrator, Stateful
-from spikebridge.ops import native, reference, without_native
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.sequence import native
 
 STREAMED, PARTS = "the same, streamed in ten parts", 10
 HALF = 1 / math.log(2)  # with dt = 1 s the decay is 1/2

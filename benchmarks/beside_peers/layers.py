@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Arctan
-from spikebridge.ops import native, reference, without_native
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.sequence import native
 
 HALF = 1 / math.log(2)  # with dt = 1 s the decay is 1/2
 

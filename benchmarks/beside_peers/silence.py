@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.ops import without_native
-from spikebridge.ops.convolution import convolve
-from spikebridge.ops.linear import linear
+from spikebridge.ops.layers.convolution import convolve
+from spikebridge.ops.layers.linear import linear
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 ROWS, SIZE = 25 * 128, 1000

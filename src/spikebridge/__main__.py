@@ -1,8 +1,7 @@
-"""`python -m spikebridge` is the same as `spikebridge`."""
+"""`python -m spikebridge` is the `spikebridge` command."""
 
 import sys
 
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spikebridge.analysis.diagram import Box, Chip
-from spikebridge.analysis.drawing import draw_network
-from spikebridge.analysis.placement import place, spread
+from spikebridge.analysis.plots.boxes import Box, Chip
+from spikebridge.analysis.plots.layout import place, spread
+from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.hybrid import (
     Bernoulli,
     Exponential,

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from spikebridge.analysis.figures import (
+from spikebridge.analysis.plots.figures import (
     accuracy_bars,
     accuracy_lines,
     heat_map,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from spikebridge.analysis.drawing import draw_network
-from spikebridge.analysis.figures import accuracy_bars, to_svg
+from spikebridge.analysis.plots.figures import accuracy_bars, to_svg
+from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.report import Picture, Section, Table, cell_text, render_report, write_report
 from spikebridge.errors import ConfigError
 

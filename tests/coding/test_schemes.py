@@ -22,7 +22,7 @@ from spikebridge.coding import (
     SynchronyDecoder,
     SynchronyEncoder,
 )
-from spikebridge.coding.saturation import saturate
+from spikebridge.coding.coder import saturate
 from spikebridge.errors import ConfigError, ShapeError
 
 in_any_time = settings(deadline=None)

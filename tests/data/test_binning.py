@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.binning import bin_edge, bin_edges, bin_events, collate, collate_padded
-from spikebridge.data.events import EVENT, make_events
+from spikebridge.data.events.binning import bin_edge, bin_edges, bin_events, collate, collate_padded
+from spikebridge.data.events.events import EVENT, make_events
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 HEIGHT, WIDTH = 3, 4

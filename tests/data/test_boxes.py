@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spikebridge.data.boxes import read_boxes, usable_boxes
+from spikebridge.data.recordings.recording import read_boxes, usable_boxes
 from spikebridge.errors import DataError
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data import columns
-from spikebridge.data.columns import FileColumn, gather, in_pieces, places_in
+from spikebridge.data.io import column as columns
+from spikebridge.data.io.column import FileColumn, gather, in_pieces, places_in
 from spikebridge.errors import DataError
 
 lists = st.lists(st.lists(st.integers(-1000, 1000), max_size=7), max_size=6)

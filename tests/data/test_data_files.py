@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from spikebridge.data.files import DATA_SETS, available, data_folder, find
+from spikebridge.data.catalog import DATA_SETS, available, data_folder, find
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -86,7 +86,7 @@ def test_every_set_says_what_it_is_and_where_it_comes_from():
 
 
 def test_the_table_needs_neither_torch_nor_numpy():
-    code = "import sys, spikebridge.data.files; print(sorted({'torch', 'numpy', 'sklearn'} & set(sys.modules)))"
+    code = "import sys, spikebridge.data.catalog; print(sorted({'torch', 'numpy', 'sklearn'} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
@@ -97,5 +97,5 @@ def test_every_public_name_has_a_home():
 
     for name in data.__all__:
         assert getattr(data, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'load_digit'"):
+    with pytest.raises(AttributeError, match="data attribute load_digit"):
         data.load_digit  # noqa: B018

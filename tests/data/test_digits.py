@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from spikebridge.data.digits import load_digits
+from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError
 
 

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.binning import bin_events
-from spikebridge.data.event_bins import BinEvents, EventBins, bin_sparse, crop_events
-from spikebridge.data.events import EVENT, make_events
+from spikebridge.data.events.binned import BinEvents, EventBins, bin_sparse, crop_events
+from spikebridge.data.events.binning import bin_events
+from spikebridge.data.events.events import EVENT, make_events
 from spikebridge.errors import DataError, ShapeError
 
 one_event = st.tuples(st.integers(0, 6000), st.integers(0, 6), st.integers(0, 4), st.booleans())

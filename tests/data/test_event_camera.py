@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from spikebridge.data.binning import bin_events
-from spikebridge.data.event_camera import (
+from spikebridge.data.events.binning import bin_events
+from spikebridge.data.events.events import check_events, make_events
+from spikebridge.data.simulation.event_camera import (
     EventCamera,
     camera_step,
     initial_camera,
     keep_first_of_group,
     simulate,
 )
-from spikebridge.data.event_steps import events_of_images, initial_sensor, sensor_step
-from spikebridge.data.events import check_events, make_events
+from spikebridge.data.simulation.event_camera_torch import events_of_images, initial_sensor, sensor_step
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 OFFSET = 0.1

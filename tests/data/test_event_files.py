@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikebridge.data.camera_formats import aedat4_frames
-from spikebridge.data.columns import FileColumn
-from spikebridge.data.event_files import hold_events, read_events, write_events
-from spikebridge.data.events import EVENT, make_events
-from spikebridge.data.files import data_folder
-from spikebridge.data.nmnist import write_nmnist
+from spikebridge.data.catalog import data_folder
+from spikebridge.data.events.camera_formats import aedat4_frames
+from spikebridge.data.events.events import EVENT, make_events
+from spikebridge.data.events.files import hold_events, read_events, write_events
+from spikebridge.data.events.nmnist import write_nmnist
+from spikebridge.data.io.column import FileColumn
 from spikebridge.errors import ConfigError, DataError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
@@ -48,7 +48,7 @@ def test_any_bytes_are_events_or_one_clear_error(tmp_path, content, suffix):
 @pytest.fixture
 def in_small_pieces(monkeypatch):
     """Files are read a few events at a time, and all events are too many for memory."""
-    for place in ("columns.MOST_IN_MEMORY", "npz.PIECE", "nmnist.PIECE", "lines._AT_ONCE"):
+    for place in ("io.column.MOST_IN_MEMORY", "io.npz.PIECE", "events.nmnist.PIECE", "io.safe_open._AT_ONCE"):
         monkeypatch.setattr(f"spikebridge.data.{place}", 0 if "MOST" in place else 13)
 
 
@@ -99,7 +99,7 @@ def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_pieces):
 
 
 def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.event_files.MOST_BYTES", 100)
+    monkeypatch.setattr("spikebridge.data.events.files.MOST_BYTES", 100)
     path = tmp_path / "events.npz"
     write_events(path, make_events(t=range(9), x=[0] * 9, y=[0] * 9, p=[1] * 9), 1, 1)
     with pytest.raises(DataError, match="expected events of at most 100 bytes in memory, but there are more"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.events import EVENT, check_events, make_events, slice_time
+from spikebridge.data.events.events import EVENT, check_events, make_events, slice_time
 from spikebridge.errors import DataError, ShapeError
 
 HEIGHT, WIDTH = 5, 7

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.columns import FileColumn
-from spikebridge.data.event_bins import EventBins
-from spikebridge.data.event_camera import EventCamera, simulate
-from spikebridge.data.fe240hz import load_fe240hz, read_sparse_events
-from spikebridge.data.offsets import estimate_box_offset, estimate_offset
+from spikebridge.data.events.binned import EventBins
+from spikebridge.data.io.column import FileColumn
+from spikebridge.data.recordings.fe240hz import load_fe240hz, read_sparse_events
+from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
+from spikebridge.data.simulation.event_camera import EventCamera, simulate
 from spikebridge.errors import ConfigError, DataError
 
 NUM_FRAMES, RATIO, HEIGHT, WIDTH = 30, 6, 48, 64
@@ -238,8 +238,8 @@ def write_many_events(path, num_events, bin_type=np.uint16):
 
 
 def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.npz.PIECE", 777)
-    monkeypatch.setattr("spikebridge.data.columns.MOST_IN_MEMORY", 10_000)
+    monkeypatch.setattr("spikebridge.data.io.npz.PIECE", 777)
+    monkeypatch.setattr("spikebridge.data.io.column.MOST_IN_MEMORY", 10_000)
     bins, columns = write_many_events(tmp_path / "events_sparse.npz", 10_000)
     events, _ = read_sparse_events(tmp_path / "events_sparse.npz")
     assert isinstance(events.x, FileColumn) and events.num_events == 10_000
@@ -251,7 +251,7 @@ def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
 
 
 def test_a_fault_in_a_later_piece_is_counted_from_the_beginning(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.npz.PIECE", 2)
+    monkeypatch.setattr("spikebridge.data.io.npz.PIECE", 2)
     path = tmp_path / "events_sparse.npz"
     np.savez(path, bin=[0, 1, 0, 2, 3], x=[0, 1, 1, 9, 9], y=[0] * 5, p=[True] * 5, shape=[1, 6, 2, 2])
     words = "of 5 events, 2 with x outside of 0 to 1, first at index 3; 1 in an earlier bin than the one before, first"

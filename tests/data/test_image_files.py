@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.image_files import ImageFiles, images_in, read_grey
+from spikebridge.data.io.images import ImageFiles, images_in, read_grey
 from spikebridge.errors import DataError
 
 

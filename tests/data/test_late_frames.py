@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data import recent_events
-from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
-from spikebridge.data.event_bins import bin_sparse
-from spikebridge.data.events import Events, make_events
-from spikebridge.data.recent_events import RecentEvents
-from spikebridge.data.recording import Inputs, Recording
+from spikebridge.data.events.binned import bin_sparse
+from spikebridge.data.events.events import Events, make_events
+from spikebridge.data.recordings.recording import Inputs, Recording
+from spikebridge.data.streams import binner as recent_events
+from spikebridge.data.streams.binner import Arriving, FrameFeed, FramesOf, RecentEvents
 
 WIDTH = 100
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.arriving import Arriving
-from spikebridge.data.event_files import write_events
-from spikebridge.data.event_grids import EventGrids
-from spikebridge.data.events import make_events
-from spikebridge.data.live_sources import LiveSource, Wanted, parse_size
-from spikebridge.data.played_recording import PlayedRecording
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.files import write_events
+from spikebridge.data.streams.binner import Arriving
+from spikebridge.data.streams.replay import EventGrids, PlayedRecording
+from spikebridge.data.streams.sources import LiveSource, Wanted, parse_size
 from spikebridge.errors import ConfigError, DataError
 
 NETWORK = Wanted(dt=0.001, sensor=(4, 6))

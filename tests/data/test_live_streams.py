@@ -15,15 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spikebridge.data import arriving as arriving_file
-from spikebridge.data.arriving import Arriving, FrameFeed, FramesOf
-from spikebridge.data.event_lines import follow_lines, follow_port, take_block
-from spikebridge.data.events import make_events
-from spikebridge.data.lines import blocks
-from spikebridge.data.live_camera import follow_device, open_camera, sensor_of
-from spikebridge.data.played_recording import PlayedRecording
-from spikebridge.data.scene import film
-from spikebridge.data.turning_disk import TurningDisk
+from spikebridge.data.events.events import make_events
+from spikebridge.data.io.safe_open import blocks
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.streams import binner as arriving_file
+from spikebridge.data.streams.binner import Arriving, FrameFeed, FramesOf
+from spikebridge.data.streams.camera import follow_device, open_camera, sensor_of
+from spikebridge.data.streams.replay import PlayedRecording
+from spikebridge.data.streams.text import follow_lines, follow_port, take_block
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])

@@ -9,9 +9,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikebridge.data.idx import read_idx
-from spikebridge.data.mnist import load_mnist
-from spikebridge.data.npz import read_npz
+from spikebridge.data.images.mnist import load_mnist, read_idx
+from spikebridge.data.io.npz import read_npz
 from spikebridge.errors import ConfigError, DataError
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

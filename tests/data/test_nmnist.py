@@ -3,8 +3,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikebridge.data.events import EVENT, make_events
-from spikebridge.data.nmnist import read_nmnist, write_nmnist
+from spikebridge.data.events.events import EVENT, make_events
+from spikebridge.data.events.nmnist import read_nmnist, write_nmnist
 from spikebridge.errors import DataError
 
 one_event = st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 33), st.integers(0, 33), st.booleans())

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.clevrer_scenes import read_scenes
-from spikebridge.data.plain_pickle import plain_pickle, read_plain_pickle
+from spikebridge.data.io.restricted_pickle import plain_pickle, read_plain_pickle
 from spikebridge.errors import DataError
+from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -71,7 +71,7 @@ def test_numbers_without_end_are_refused() -> None:
 
 
 def test_a_file_past_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.data.plain_pickle.MOST_BYTES", 10)
+    monkeypatch.setattr("spikebridge.data.io.restricted_pickle.MOST_BYTES", 10)
     (tmp_path / "big.p").write_bytes(pickle.dumps("x" * 50))
     with pytest.raises(DataError, match="at most 10 bytes"):
         read_plain_pickle(tmp_path / "big.p")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from spikebridge.data.event_bins import bin_sparse
-from spikebridge.data.events import make_events
-from spikebridge.data.recording import Recording, temporal_splits
+from spikebridge.data.events.binned import bin_sparse
+from spikebridge.data.events.events import make_events
+from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.errors import ConfigError, ShapeError
 
 BOX = [0.0, 0.0, 1.0, 1.0]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.event_files import write_events
-from spikebridge.data.events import make_events
-from spikebridge.data.recording_folder import load_recording_folder
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.files import write_events
+from spikebridge.data.recordings.folder import load_recording_folder
 from spikebridge.errors import ConfigError, DataError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"

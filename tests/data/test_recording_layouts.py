@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.columns import FileColumn
-from spikebridge.data.event_files import write_events
-from spikebridge.data.event_recording import load_camera_file, load_events
-from spikebridge.data.events import make_events
-from spikebridge.data.recording_folder import load_recording_folder
-from spikebridge.data.recording_layouts import find_recording, find_recordings, load_recording
-from spikebridge.data.video_clips import clip_recording
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.files import write_events
+from spikebridge.data.io.column import FileColumn
+from spikebridge.data.recordings.folder import load_recording_folder
+from spikebridge.data.recordings.load import (
+    find_recording,
+    find_recordings,
+    load_camera_file,
+    load_events,
+    load_recording,
+)
+from spikebridge.data.recordings.video_clips import clip_recording
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -139,7 +144,7 @@ def test_a_recording_longer_than_memory_gives_the_same_inputs(tmp_path, monkeypa
     path = own(tmp_path / "mine") if layout == "folder" else FIXTURE
     recordings = []
     for most in (2**24, 0):
-        monkeypatch.setattr("spikebridge.data.columns.MOST_IN_MEMORY", most)
+        monkeypatch.setattr("spikebridge.data.io.column.MOST_IN_MEMORY", most)
         recordings.append(load_recording(path))
     short, long = recordings
     assert isinstance(long.events.x, FileColumn) and not isinstance(short.events.x, FileColumn)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from spikebridge.data.digits import load_digits
-from spikebridge.data.event_camera import EventCamera
-from spikebridge.data.saccades import (
+from spikebridge.data.images.digits import load_digits
+from spikebridge.data.simulation.event_camera import EventCamera
+from spikebridge.data.simulation.saccades import (
     MNIST_SACCADES,
     Saccades,
     hybrid_camera,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikebridge.data import BalancedPairs, ClassSplits, GroupedPermutations, TaskSamples
-from spikebridge.data.digit_files import read_digit_file
-from spikebridge.data.task_splits import two_sets_of_images
+from spikebridge.data.images.labelled import read_digit_file
+from spikebridge.data.tasks.tasks import two_sets_of_images
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 
@@ -215,7 +215,7 @@ def test_files_that_are_missing_damaged_or_lack_an_array_are_refused(tmp_path) -
 
 
 def test_more_images_than_memory_is_meant_for_are_refused_before_they_are_made_floats(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("spikebridge.data.opening.MOST_BYTES", 5 * 28 * 28 * 4)
-    monkeypatch.setattr("spikebridge.data.digit_files.MOST_BYTES", 5 * 28 * 28 * 4)
+    monkeypatch.setattr("spikebridge.data.io.safe_open.MOST_BYTES", 5 * 28 * 28 * 4)
+    monkeypatch.setattr("spikebridge.data.images.labelled.MOST_BYTES", 5 * 28 * 28 * 4)
     with pytest.raises(DataError, match="expected at most 5 images, but got 6"):
         read_digit_file(write(tmp_path / "mine.npz"))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.files import data_folder
-from spikebridge.data.video_clips import find_clips, load_clip
+from spikebridge.data.catalog import data_folder
+from spikebridge.data.recordings.video_clips import find_clips, load_clip
 from spikebridge.errors import DataError
 
 

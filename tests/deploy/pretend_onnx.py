@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy import bundle_links, bundle_parts, bundle_rebuild, runner_links, runner_parts
-from spikebridge.deploy.onnx_session import OnnxSession
-from spikebridge.deploy.onnx_write import _like, tensors_of
+from spikebridge.deploy.bundle import export as bundle_links
+from spikebridge.deploy.bundle import export as bundle_parts
+from spikebridge.deploy.bundle import rebuild as bundle_rebuild
+from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.writer import _like, tensors_of
+from spikebridge.deploy.runtime import links as runner_links
+from spikebridge.deploy.runtime import parts as runner_parts
 from spikebridge.neurons import Stateful
 
 _kept: dict[bytes, Any] = {}

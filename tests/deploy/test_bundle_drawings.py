@@ -4,8 +4,8 @@ from dataclasses import asdict
 from itertools import combinations
 from xml.etree import ElementTree
 
-from spikebridge.analysis.bundle_drawing import _boxes, _chip, draw_bundle
-from spikebridge.analysis.placement import place_graph
+from spikebridge.analysis.plots.bundle_diagram import _boxes, _chip, draw_bundle
+from spikebridge.analysis.plots.layout import place_graph
 from spikebridge.deploy import Bundle
 
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 from small_networks import small_inputs, small_network, with_integers
 
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, Quantization, Region, add_integers, compare_bundle, integer_runner, quantize
-from spikebridge.deploy.integer_bundle import integers_of
-from spikebridge.deploy.runner_file import run_bundle
+from spikebridge.deploy.integer.bundle import integers_of
+from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import DataError, ExportError
 
 

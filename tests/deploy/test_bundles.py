@@ -11,11 +11,11 @@ import torch
 from small_networks import DT, edited, small_inputs, small_network, spiking_network
 from torch import Tensor, nn
 
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, rebuild
-from spikebridge.deploy.onnx_session import OnnxSession
-from spikebridge.deploy.onnx_write import write_onnx, write_onnx_step
-from spikebridge.deploy.runner_file import read_arrays, run_bundle, write_arrays
+from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
+from spikebridge.deploy.run import read_arrays, run_bundle, write_arrays
 from spikebridge.errors import DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential

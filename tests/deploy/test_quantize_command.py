@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 from spikebridge.deploy import IntegerModel
-from spikebridge.recipes import digits
+from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import Run
 
 

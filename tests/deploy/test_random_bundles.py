@@ -6,8 +6,9 @@ import pytest
 from pretend_onnx import pretend
 from random_graphs import build, random_graph, signals
 
-from spikebridge.deploy import Bundle, bundle_export, compare, compare_bundle, export
-from spikebridge.deploy.bundle_recording import record
+from spikebridge.deploy import Bundle, compare, compare_bundle, export
+from spikebridge.deploy.bundle import export as bundle_export
+from spikebridge.deploy.bundle.trace import record
 from spikebridge.errors import ExportError
 
 TICKS = 20

@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.analysis.bundle_drawing import draw_bundle
-from spikebridge.cli import main
+from spikebridge.analysis.plots.bundle_diagram import draw_bundle
+from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, compare_bundle, export
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.reasoning import recipe as reasoning
+from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.pretrained import shipped_run
-from spikebridge.recipes import digits, modulation, reasoning, sensing
 from spikebridge.training import Run
 
 PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "images"
@@ -71,7 +74,7 @@ def test_the_collision_unit_of_the_reasoning_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", [modulation, reasoning])
 def test_shipped_weights_go_into_a_bundle(recipe: Any, tmp_path: Path) -> None:
-    run = shipped_run(recipe.__name__.rpartition(".")[2])
+    run = shipped_run(recipe.__name__.split(".")[-2])
     assert run is not None
     (network,) = recipe.trained(run).values()
     compared(network, recipe.example(run.config_as(recipe.Config)), tmp_path / "b")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikebridge.data.arriving import Arriving
-from spikebridge.data.events import make_events
-from spikebridge.deploy.streaming import Latency, Live
+from spikebridge.data.events.events import make_events
+from spikebridge.data.streams.binner import Arriving
+from spikebridge.deploy.streaming.loop import Latency, Live
 from spikebridge.errors import ConfigError
 
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.cli import main
-from spikebridge.data.event_files import write_events
-from spikebridge.data.events import make_events
+from spikebridge.cli.main import main
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.files import write_events
 from spikebridge.deploy import Bundle, export
-from spikebridge.deploy.manifest import InputRecord, Rhythm
-from spikebridge.deploy.streaming_network import NetworkSteps, bundle_steps, intake_of
-from spikebridge.deploy.streaming_torch import network_steps
+from spikebridge.deploy.bundle.manifest import InputRecord, Rhythm
+from spikebridge.deploy.streaming.network import NetworkSteps, bundle_steps, intake_of
+from spikebridge.deploy.streaming.torch_network import network_steps
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
+from spikebridge.networks.digits import recipe as digits
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.recipes import digits
 from spikebridge.training import Run
 
 DT = 0.001
@@ -230,6 +230,6 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
             return stream()[:1]
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setattr("spikebridge.data.live_sources.LiveSource.open", lambda self, wanted: Stopped())
+    monkeypatch.setattr("spikebridge.data.streams.sources.LiveSource.open", lambda self, wanted: Stopped())
     assert main(["live", str(bundle.path), "--events", "-"]) == 130
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["num_steps"] == 1

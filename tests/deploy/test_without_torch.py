@@ -42,7 +42,7 @@ def python(packages: Path, code: str, *words: str) -> subprocess.CompletedProces
 def test_whole_numbers_need_numpy_and_safetensors_alone(whole: Bundle, packages: Path, tmp_path: Path) -> None:
     code = """
 import sys
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 code = main(["run", sys.argv[1], "--integers", "--out", sys.argv[2]])
 assert not {"torch", "onnxruntime", "nir"} & set(sys.modules), set(sys.modules)
 sys.exit(code)
@@ -57,7 +57,7 @@ def test_the_command_runs_a_bundle_without_torch(small: Bundle, packages: Path, 
     code = """
 import importlib.util, sys
 assert importlib.util.find_spec("torch") is None
-from spikebridge.cli import main
+from spikebridge.cli.main import main
 code = main(["run", sys.argv[1], "--out", sys.argv[2], "--json"])
 assert "torch" not in sys.modules
 sys.exit(code)

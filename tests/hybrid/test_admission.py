@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import spikebridge.neurons as neurons
 from spikebridge.errors import DataError
 from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
-from spikebridge.hybrid.admission import unguarded
+from spikebridge.hybrid.network.checks import unguarded
 from spikebridge.neurons import (
     IF,
     LIF,

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, every
-from spikebridge.hybrid.randomness import draw_uniform, start_draws
+from spikebridge.hybrid.unit.discretizer import draw_uniform, start_draws
 from spikebridge.neurons import select
 
 CPU = torch.device("cpu")

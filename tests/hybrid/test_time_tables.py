@@ -22,7 +22,7 @@ from spikebridge.hybrid import (
     Tumbling,
     every,
 )
-from spikebridge.hybrid.link import Link
+from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import IF
 
 TABLE = dict[int, float]

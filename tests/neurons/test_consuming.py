@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, LIF, PLIF, AdaptiveLIF, CubaLIF, Integrator, Neuron, Sequential
-from spikebridge.ops import native, recompute, reference, without_native
+from spikebridge.ops import recompute, reference, without_native
+from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spikebridge.ops.native_library import library
+from spikebridge.ops.native.library import library
 
 SETS = {"AVX-512": 2, "AVX2": 1, "plain C": 0}
 

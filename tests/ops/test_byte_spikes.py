@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Integrator, Sequential
-from spikebridge.ops import byte_spikes, linear, reference, spikes_as_bytes
-from spikebridge.ops.byte_spikes import _pack
+from spikebridge.ops import reference, spikes_as_bytes
+from spikebridge.ops.layers import linear
+from spikebridge.ops.layers import linear as byte_spikes
+from spikebridge.ops.layers.linear import _pack
 
 
 def gradients(net: Sequential, x: Tensor) -> list[Tensor | None]:

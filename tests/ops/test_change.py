@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikebridge.ops.change import Before, change
+from spikebridge.ops.filters.difference import Before, change
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops import convolution, native, reference, without_native
-from spikebridge.ops.convolution import convolve
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.layers import convolution
+from spikebridge.ops.layers.convolution import convolve
+from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikebridge.hybrid import Alpha, Exponential, HybridUnit, Kernel, Mean, Sliding, Sum, Tumbling
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Sequential
 from spikebridge.ops import MaxPool2d
-from spikebridge.ops.event_driven import prepare
+from spikebridge.ops.sparse.engine import prepare
 
 DT = 0.001
 NEURONS = {"LIF": LIF, "AdaptiveLIF": AdaptiveLIF, "CubaLIF": CubaLIF}

@@ -28,8 +28,8 @@ from spikebridge.neurons import (
     Sequential,
 )
 from spikebridge.ops import reference
-from spikebridge.ops.event_driven import EventDriven, prepare
-from spikebridge.ops.event_native import functions
+from spikebridge.ops.sparse.engine import EventDriven, prepare
+from spikebridge.ops.sparse.native import functions
 
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 PATHS = [

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops.event_driven import prepare
-from spikebridge.ops.event_native import functions
+from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.native import functions
 
 
 def first_steps(network: Sequential, x: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Memoryless, Sequential
 from spikebridge.ops import reference
-from spikebridge.ops.event_driven import prepare
-from spikebridge.ops.event_native import functions
+from spikebridge.ops.sparse.engine import prepare
+from spikebridge.ops.sparse.native import functions
 
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 NEURONS = [

@@ -24,10 +24,11 @@ from spikebridge.hybrid import (
     Tumbling,
     Window,
 )
-from spikebridge.hybrid.restarts import run_kernel
-from spikebridge.ops import reference, sequence, without_native
-from spikebridge.ops.finite_response import finite_response, last_response
-from spikebridge.ops.leaky_sum import last_sum, leaky_sum, one_step_late
+from spikebridge.hybrid.unit.scan import run_kernel
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.filters.fir import finite_response, last_response
+from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
+from spikebridge.ops.sequence import autograd as sequence
 
 T, B, N = 29, 3, 5
 LOG2 = 0.6931471805599453
@@ -60,7 +61,7 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 @pytest.fixture(params=["native", "pytorch"], autouse=True)
 def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("spikebridge.ops.leaky_sum.LARGE", 0)  # so that whole signals pay, however short
+    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.LARGE", 0)  # so that whole signals pay, however short
     with nullcontext() if request.param == "native" else without_native():
         yield
 
@@ -138,7 +139,7 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
 def test_large_steps_in_pytorch_begin_anew_where_they_should(
     name: str, form: str, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.leaky_sum.SMALL_STEP", 0)
+    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.SMALL_STEP", 0)
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(6))
     with without_native(), torch.set_grad_enabled(training):
@@ -193,7 +194,7 @@ def test_a_state_shares_no_memory_with_a_long_signal(name: str) -> None:
 @every_kernel
 @pytest.mark.parametrize("shape", [(1, 1, N), (2, 1, N), (4, 2, 3, N), (70, 1, N)], ids=str)
 def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.cutting.ROW", 12)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 12)
     kernel = KERNELS[name](True)
     x = torch.randn(*shape[:-1], 2 * N)[..., ::2]
     fast, _ = kernel(x)
@@ -256,8 +257,8 @@ def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> 
 def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
     name: str, training: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.leaky_sum.LARGE", 2**21)
-    monkeypatch.setattr("spikebridge.ops.leaky_sum.SMALL_STEP", 0)
+    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.LARGE", 2**21)
+    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.SMALL_STEP", 0)
     kernel, x = KERNELS[name](True), torch.randn(100, B, N)
     every_ten = [t % 10 == 0 for t in range(100)]
     with without_native(), torch.set_grad_enabled(training):
@@ -308,7 +309,7 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
 def test_responses_of_long_rows_by_their_formula(
     num_steps: int, num_taps: int, columns: int, alike: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.cutting.BLOCK", 3 * 2 * columns)  # three steps
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.BLOCK", 3 * 2 * columns)  # three steps
     past = num_taps - 1
     signal = torch.randn(past + num_steps, 2, columns, requires_grad=True)
     taps = torch.randn((num_taps,) if alike else (num_taps, columns), requires_grad=True)
@@ -335,7 +336,7 @@ def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 6])
 @pytest.mark.parametrize("in_time", [False, True])
 def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.cutting.ROW", 16)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 16)
     sums = torch.randn(num_steps, 2, 4, dtype=torch.float64, requires_grad=True)
     before = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
     decay = torch.rand(num_steps, 1, 1, dtype=torch.float64) if in_time else 0.5
@@ -349,7 +350,7 @@ def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4), (5, 3, 1)], ids=str)
 def test_a_last_response_by_its_formula(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.ops.finite_response.PART", 24)
+    monkeypatch.setattr("spikebridge.ops.filters.fir.PART", 24)
     signal = torch.randn(3, 5, 4, dtype=torch.float64).movedim(1, 0).requires_grad_()
     taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     weights = taps if taps.ndim == 3 else taps.unsqueeze(1)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops import linear as quick
-from spikebridge.ops import native, reference, without_native
-from spikebridge.ops.linear import linear
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.layers import linear as quick
+from spikebridge.ops.layers.linear import linear
+from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

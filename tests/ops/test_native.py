@@ -24,8 +24,8 @@ from spikebridge.neurons import (
     integrator_step,
     lif_step,
 )
-from spikebridge.ops import native
-from spikebridge.ops.scheme import Memory, Question, Scheme, Values
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.scheme import Memory, Question, Scheme, Values
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from spikebridge.neurons import Arctan
-from spikebridge.ops import native, native_library
-from spikebridge.ops.native_library import Library
-from spikebridge.ops.scheme import Memory, Scheme, Values
+from spikebridge.ops.native import library as native_library
+from spikebridge.ops.native.library import Library
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.scheme import Memory, Scheme, Values
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -39,7 +40,7 @@ def test_a_library_that_is_cut_off_is_refused_and_ends_no_process(length: int, t
     whole = Path(native_library.library().steps._name).read_bytes()
     (tmp_path / "cut.so").write_bytes(whole[:length])
     script = (
-        "import sys, pathlib; from spikebridge.ops import native_library as n; print(n.load(pathlib.Path(sys.argv[1])))"
+        "import sys, pathlib; from spikebridge.ops.native import library as n; print(n.load(pathlib.Path(sys.argv[1])))"
     )
     told = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "cut.so"], check=True, capture_output=True, text=True
@@ -94,8 +95,8 @@ def test_no_threads_are_made_beside_those_of_pytorch() -> None:
     program = """
 import os, torch
 from spikebridge.neurons import Arctan
-from spikebridge.ops import native
-from spikebridge.ops.scheme import Memory, Scheme, Values
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.scheme import Memory, Scheme, Values
 torch.set_num_threads(2)
 torch.ones(2**20).mul(2.0)
 before = len(os.listdir("/proc/self/task"))
@@ -110,6 +111,6 @@ print(native.library().team is not None, before, len(os.listdir("/proc/self/task
 
 
 def test_nothing_is_loaded_at_import() -> None:
-    program = "import spikebridge.neurons, spikebridge.ops.native_library as n; print(n.library.cache_info().currsize)"
+    program = "import spikebridge.neurons, spikebridge.ops.native.library as n; print(n.library.cache_info().currsize)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "0"

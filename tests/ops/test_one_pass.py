@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.kernel import MeanCarry, SumCarry, mean_step
-from spikebridge.hybrid.parametric import AlphaCarry, Exponential, alpha_step, exponential_step
-from spikebridge.ops import native, without_native
-from spikebridge.ops.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
+from spikebridge.hybrid.unit.kernel import MeanCarry, SumCarry, mean_step
+from spikebridge.hybrid.unit.kernels import AlphaCarry, Exponential, alpha_step, exponential_step
+from spikebridge.ops import without_native
+from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
+from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 SHAPES = {

@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
 from spikebridge.ops import reference, without_native
-from spikebridge.ops.opaque import can_be_spelt, sequence
-from spikebridge.ops.scheme import Values
+from spikebridge.ops.sequence.custom_op import can_be_spelt, sequence
+from spikebridge.ops.sequence.scheme import Values
 
 LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")
 LAYERS = {

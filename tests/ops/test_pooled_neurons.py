@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Neuron, Sequential
 from spikebridge.neurons.state import map_tensors
-from spikebridge.ops import MaxPool2d, max_pool2d, native, pooling, reference, sequence, without_native
+from spikebridge.ops import MaxPool2d, max_pool2d, reference, without_native
+from spikebridge.ops.layers import pooling
+from spikebridge.ops.sequence import autograd as sequence
+from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

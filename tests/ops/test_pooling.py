@@ -7,7 +7,10 @@ from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops import MaxPool2d, event_driven, max_pool2d, native, pooling, reference, without_native
+from spikebridge.ops import MaxPool2d, max_pool2d, reference, without_native
+from spikebridge.ops.layers import pooling
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sparse import engine as event_driven
 
 SIZES = [2, 3, (1, 2), (3, 1), (5, 5)]
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")

@@ -29,7 +29,8 @@ from spikebridge.neurons import (
     lif_step,
 )
 from spikebridge.neurons.state import map_tensors
-from spikebridge.ops import reference, sequence, without_native
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.sequence import autograd as sequence
 
 N = 5
 MOVED = {"v_reset": -0.2, "v_leak": 0.1, "r": 1.5}
@@ -177,7 +178,7 @@ def test_odd_sizes_in_float32_and_float64(name: str, shape: tuple[int, ...], cal
 def test_parts_of_a_batch_and_blocks_of_time(name: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = [1]
     before = torch.get_num_threads()
-    monkeypatch.setattr("spikebridge.ops.cutting.ROW", 20)
+    monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 20)
     learn = ("tau", "r") if name == "Integrator" else ("tau", "r", "v_threshold")
     layer = LAYERS[name](v_leak=0.1)
     for quantity in learn:

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops import convolution, native, reference, spike_convolution, without_native
-from spikebridge.ops.convolution import convolve
-from spikebridge.ops.spike_convolution import outputs_of, weights_of
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.layers import convolution
+from spikebridge.ops.layers import convolution as spike_convolution
+from spikebridge.ops.layers.convolution import convolve, outputs_of, weights_of
+from spikebridge.ops.sequence import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 

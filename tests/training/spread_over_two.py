@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from spikebridge.training.host import Host, optimizer_state, restore_optimizer, weights_of
-from spikebridge.training.tree import put_together, take_apart
+from spikebridge.training.distributed import Host, optimizer_state, restore_optimizer, weights_of
+from spikebridge.training.run.checkpoint import put_together, take_apart
 
 
 def spread(network: nn.Module) -> tuple[FullyShardedDataParallel, torch.optim.Optimizer]:

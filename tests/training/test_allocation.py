@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from spikebridge.training.allocation import keep_freed_memory
+from spikebridge.training.loop import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

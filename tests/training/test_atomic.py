@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.atomic import replacing
+from spikebridge.training.run.atomic import replacing
 
 
 def test_a_file_does_not_take_the_place_of_a_device_or_pipe(tmp_path: Path) -> None:

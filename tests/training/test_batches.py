@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.training.batches import Batches, Samples, as_dataset
-from spikebridge.training.order import epoch_order, share
-from spikebridge.training.slices import TimeSlices
+from spikebridge.training.batches import Batches, Samples, TimeSlices, as_dataset, epoch_order, share
 
 
 def test_signals_and_labels_are_taken_along_their_own_axes() -> None:

@@ -13,10 +13,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training import checkpoint
-from spikebridge.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from spikebridge.training.generators import capture, kept_generators, restore
-from spikebridge.training.tree import put_together, take_apart
+from spikebridge.training.rng import capture, kept_generators, restore
+from spikebridge.training.run import checkpoint
+from spikebridge.training.run.checkpoint import (
+    load_checkpoint,
+    put_together,
+    read_checkpoint,
+    save_checkpoint,
+    take_apart,
+)
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
 trees = st.recursive(

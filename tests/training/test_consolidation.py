@@ -19,9 +19,9 @@ from spikebridge.training import (
     RandomGates,
     SynapticIntelligence,
 )
-from spikebridge.training.consolidation_metaplasticity import damped
-from spikebridge.training.consolidation_quadratic import QuadraticPenalty, resting_steps
-from spikebridge.training.continual_opening import Opening, step_open
+from spikebridge.training.continual.metaplasticity import damped
+from spikebridge.training.continual.opening import Opening, step_open
+from spikebridge.training.continual.quadratic import QuadraticPenalty, resting_steps
 
 
 class Labelled:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.data import GroupedPermutations
-from spikebridge.data.digits import load_digits
+from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.training import (
     EWC,

@@ -350,7 +350,7 @@ def test_tensorboard_mirrors_the_rows(
 
 
 def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikebridge.training.tensorboard import TensorBoard
+    from spikebridge.training.run.metrics import TensorBoard
 
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[tensorboard\]'"):

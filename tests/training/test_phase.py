@@ -8,8 +8,7 @@ from torch import nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.freezing import find, only
-from spikebridge.training.phase import check_phases
+from spikebridge.training.phase import check_phases, find, only
 
 
 class Hybrid(nn.Module):

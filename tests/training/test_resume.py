@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spikebridge.training import Run, read_weights
-from spikebridge.training.generators import kept_generators
+from spikebridge.training.rng import kept_generators
 
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:

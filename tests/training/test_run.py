@@ -16,8 +16,8 @@ from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training import Run, load_weights, save_weights
-from spikebridge.training.metrics import MetricsFile
-from spikebridge.training.plain import from_plain, to_plain
+from spikebridge.training.run.config_io import from_plain, to_plain
+from spikebridge.training.run.metrics import MetricsFile
 
 
 class Colour(enum.Enum):
@@ -257,7 +257,7 @@ def test_rows_that_are_gone_are_missed(tmp_path: Path) -> None:
 def test_reading_a_run_needs_no_torch(tmp_path: Path) -> None:
     Run.create(tmp_path, "digits", Layer()).save_results({"accuracy": 0.5})
     program = (
-        "import sys; from spikebridge.training.run import Run; "
+        "import sys; from spikebridge.training.run.run import Run; "
         f"print(Run.open({str(tmp_path)!r}).results()['accuracy'], 'torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

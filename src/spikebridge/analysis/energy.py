@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from spikebridge.analysis.cost import Cost
-from spikebridge.analysis.operations import Operations
+from spikebridge.analysis.cost import Cost, Operations
 from spikebridge.errors import ConfigError, did_you_mean
 
 

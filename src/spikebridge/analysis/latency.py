@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikebridge.analysis.visits import evaluating
+from spikebridge.analysis.hooks import evaluating
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Since
-from spikebridge.hybrid.route import Route
+from spikebridge.hybrid.network.link import Route
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis.visits import Visit, evaluating, is_layer, visiting
+from spikebridge.analysis.hooks import Visit, evaluating, is_layer, visiting
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.neurons import Integrator, Stateful
 

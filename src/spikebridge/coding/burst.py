@@ -7,10 +7,9 @@ spikes stand side by side, so that the first silent step ends the value.
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.coding.coder import Decoder, Encoder
-from spikebridge.coding.saturation import Saturate
+from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Burst, Discretizer, Hold, Tumbling
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.window import whole_number
 
 
 class RunLength(Discretizer):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import SignedDelta, Sum
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.window import whole_number
 
 
 class Scale(nn.Module):

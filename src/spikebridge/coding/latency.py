@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.coding.coder import Decoder, Encoder
-from spikebridge.coding.saturation import Saturate
+from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, FirstSpike, Hold, Tumbling
-from spikebridge.hybrid.discretizer import straight_through
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.hybrid.unit.window import whole_number
 
 
 class Earliness(Discretizer):

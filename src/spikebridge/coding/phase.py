@@ -6,10 +6,9 @@ J. Kim et al., "Deep neural networks with weighted spikes", Neurocomputing 311 (
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.coding.coder import Decoder, Encoder
-from spikebridge.coding.saturation import Saturate
+from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Discretizer, Hold, Phase, Tumbling
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.window import whole_number
 
 
 class BinaryFraction(Discretizer):

@@ -7,11 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.coding.coder import Decoder, Encoder
-from spikebridge.coding.saturation import Saturate
+from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Bernoulli, Discretizer, Hold, Mean, Tumbling
-from spikebridge.hybrid.discretizer import straight_through
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.hybrid.unit.window import whole_number
 
 
 def spread_evenly(value: Float[Tensor, "K 1 B *N"], num_steps: int) -> Float[Tensor, "K L B *N"]:

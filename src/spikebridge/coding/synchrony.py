@@ -16,13 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.axes import Step, Windows
-from spikebridge.coding.coder import Decoder, Encoder
+from spikebridge.coding.coder import Decoder, Encoder, saturate
 from spikebridge.coding.rate import spread_evenly
-from spikebridge.coding.saturation import saturate
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
-from spikebridge.hybrid.taps import History
-from spikebridge.hybrid.window import whole_number
+from spikebridge.hybrid.unit.kernels import History
+from spikebridge.hybrid.unit.window import whole_number
 
 
 class Pair(nn.Module):

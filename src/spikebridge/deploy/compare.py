@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.deploy.bundle import Bundle
-from spikebridge.deploy.bundle_rebuild import rebuild
-from spikebridge.deploy.bundle_recording import refuse_silence
-from spikebridge.deploy.integer_bundle import Signals, integer_signals
-from spikebridge.deploy.manifest import Manifest, Rhythm
-from spikebridge.deploy.nir_read import NirPart, from_nir
-from spikebridge.deploy.runner import Runner
-from spikebridge.deploy.runner_nir import Effects
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.manifest import Manifest, Rhythm
+from spikebridge.deploy.bundle.rebuild import rebuild
+from spikebridge.deploy.bundle.trace import refuse_silence
+from spikebridge.deploy.integer.bundle import Signals, integer_signals
+from spikebridge.deploy.nir.reader import NirPart, from_nir
+from spikebridge.deploy.runtime.nir_interpreter import Effects
+from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import DataError, ExportError
 from spikebridge.neurons import Effect
 

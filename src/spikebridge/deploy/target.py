@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle import Bundle
-from spikebridge.deploy.runner import Runner
-from spikebridge.deploy.runner_parts import PartRunner
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.runtime.parts import PartRunner
+from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, did_you_mean
 
 Values: TypeAlias = NDArray[Any]

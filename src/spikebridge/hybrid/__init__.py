@@ -1,18 +1,15 @@
 """The hybrid unit, `Y = Q . F . H . W (X)`, and the network made of parts and units."""
 
 from spikebridge.hybrid.clock import Clock, Every, every
-from spikebridge.hybrid.difference import Difference
-from spikebridge.hybrid.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
-from spikebridge.hybrid.expansion import Burst, FirstSpike, Phase
-from spikebridge.hybrid.kernel import Kernel, Mean, Sum
-from spikebridge.hybrid.link import Modulation, Transmission
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
-from spikebridge.hybrid.network import HybridNetwork, NetworkState
-from spikebridge.hybrid.parametric import Alpha, Exponential
-from spikebridge.hybrid.reduction import Count, FirstTime, Integrate, Last
-from spikebridge.hybrid.taps import Gaussian, Taps
-from spikebridge.hybrid.unit import HybridUnit, Stages, UnitState
-from spikebridge.hybrid.window import Hold, Since, Sliding, Tumbling, Window
+from spikebridge.hybrid.network.link import Modulation, Transmission
+from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
+from spikebridge.hybrid.unit.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
+from spikebridge.hybrid.unit.discretizers import Burst, Count, FirstSpike, FirstTime, Integrate, Last, Phase
+from spikebridge.hybrid.unit.kernel import Kernel, Mean, Sum
+from spikebridge.hybrid.unit.kernels import Alpha, Difference, Exponential, Gaussian, Taps
+from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
+from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
 __all__ = [
     "Alpha",

@@ -6,10 +6,9 @@ from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
-from spikebridge.neurons.lif import IF, LIF, LIFState, lif_step
+from spikebridge.neurons.lif import IF, LIF, PLIF, LIFState, lif_step
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.plif import PLIF
 from spikebridge.neurons.quantity import Effect, Quantity
 from spikebridge.neurons.recurrent import Recurrent, RecurrentState
 from spikebridge.neurons.sequential import Sequential, SequentialState

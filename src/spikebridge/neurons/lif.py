@@ -2,6 +2,11 @@
 
 R. Zhao et al., Nature Communications 13:3427 (2022), eq. 7. NIR's `LIF` integrates `tau dv/dt = (v_leak - v) + r I`;
 with the input constant over a step its exact solution scales the input by `1 - decay`, so `r_nir = r / (1 - decay)`.
+
+LIF neurons that learn their time constant (W. Fang et al., ICCV 2021).
+
+The time constant is stored as its logarithm, so it stays positive, in seconds, whatever the optimizer does. In NIR
+it is a `LIF`.
 """
 
 import math
@@ -203,3 +208,18 @@ class IF(LIF):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         return super().arguments({**quantities, "tau": self.tau})
+
+
+class PLIF(LIF):
+    """`LIF` whose `tau` is trained, one for the layer or one a neuron; the arguments are those of `LIF`.
+
+    Example:
+        >>> [name for name, _ in PLIF(tau=0.02, dt=0.001).named_parameters()]
+        ['log_tau']
+    """
+
+    def __init__(
+        self, tau: Tensor | float = 0.02, *, dt: float, learn: str | Iterable[str] = (), **settings: Any
+    ) -> None:
+        also = (learn,) if isinstance(learn, str) else tuple(learn)
+        super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

@@ -13,9 +13,9 @@ from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, 
 from spikebridge.neurons.quantity import Modulated, are_hidden
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
-from spikebridge.ops.pooling import max_pool2d, sides_of, windows_of
-from spikebridge.ops.scheme import Memory, Scheme, Size, Values
-from spikebridge.ops.sequence import run_sequence, serves, serves_pooling
+from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
+from spikebridge.ops.sequence.autograd import run_sequence, serves, serves_pooling
+from spikebridge.ops.sequence.scheme import Memory, Scheme, Size, Values
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
 
@@ -34,7 +34,7 @@ class Neuron(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    follows_scheme: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.scheme
+    follows_scheme: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.sequence.scheme
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

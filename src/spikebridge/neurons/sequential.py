@@ -11,8 +11,8 @@ from spikebridge.neurons.base import Stateful, refuse_timeless
 from spikebridge.neurons.neuron import Neuron, is_heard, is_plain_neuron, windows_behind
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
-from spikebridge.ops.convolution import convolve
-from spikebridge.ops.linear import linear
+from spikebridge.ops.layers.convolution import convolve
+from spikebridge.ops.layers.linear import linear
 
 PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not ask what came out
 

@@ -5,7 +5,7 @@ Each has its record (settings, results, versions, seed, git revision), so that o
 
 from pathlib import Path
 
-from spikebridge.training.run import Run
+from spikebridge.training.run.run import Run
 
 _FOLDER = Path(__file__).resolve().parent
 

@@ -4,10 +4,10 @@ from functools import lru_cache
 from typing import Any
 
 from spikebridge.errors import DataError
-from spikebridge.networks.detector import Detector
-from spikebridge.networks.parser import Parser
+from spikebridge.networks.reasoning.parsing.parser import Parser
+from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run import Run
+from spikebridge.training.run.run import Run
 
 
 @lru_cache(maxsize=1)

@@ -1,12 +1,21 @@
-"""Samples, by their numbers. Signals are time first, so the axis of the batch is not the same for every tensor."""
+"""Samples, by their numbers. Signals are time first, so the axis of the batch is not the same for every tensor.
 
-from collections.abc import Callable, Mapping, Sequence
+Which samples come when, and which process takes them: pure functions, so that a resume replays nothing.
+
+Cutting a batch in time, for truncated back-propagation through time.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.training.rng import derived_seed
 
 Batch: TypeAlias = Any
 
@@ -116,3 +125,93 @@ def as_dataset(data: Any) -> Dataset:
     if len(data) == 0:
         raise ConfigError("the data hold no sample")
     return data
+
+
+def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tensor, "num_samples"]:
+    """The order of the samples in one epoch, from nothing but these four numbers.
+
+    Args:
+        num_samples: how many there are.
+        seed: of the training.
+        phase: number of the phase, from 0.
+        epoch: number of the epoch inside the phase, from 0.
+
+    Returns:
+        `(num_samples,)`: a permutation.
+
+    Example:
+        >>> order = epoch_order(4, seed=0, phase=0, epoch=0)
+        >>> sorted(order.tolist())
+        [0, 1, 2, 3]
+        >>> bool((order == epoch_order(4, seed=0, phase=0, epoch=0)).all())
+        True
+    """
+    generator = torch.Generator().manual_seed(derived_seed(seed, phase, epoch))
+    return torch.randperm(num_samples, generator=generator)
+
+
+def share(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
+    """One process's part of a global batch and the weight of its mean, so that the processes average to the whole.
+
+    The mean over `n` samples is the average over `R` processes of `R n_r / n` times the mean over the `n_r` of process
+    `r`, however unevenly they are cut; so no sample is dropped from an uneven last batch. A process that would get none
+    takes the first sample with weight 0: it must take part, and adds nothing.
+
+    Args:
+        indices: `(n,)`, the global batch.
+        rank: number of this process, from 0.
+        num_processes: R.
+
+    Returns:
+        the samples of this process, and the weight `R n_r / n`.
+
+    Example:
+        >>> share(torch.tensor([7, 8, 9]), rank=0, num_processes=2)
+        (tensor([7, 8]), 1.3333333333333333)
+        >>> share(torch.tensor([7, 8, 9]), rank=1, num_processes=2)
+        (tensor([9]), 0.6666666666666666)
+        >>> share(torch.tensor([7]), rank=1, num_processes=2)
+        (tensor([7]), 0.0)
+    """
+    mine = indices.tensor_split(num_processes)[rank]
+    return (mine, num_processes * len(mine) / len(indices)) if len(mine) else (indices[:1], 0.0)
+
+
+@dataclass(frozen=True)
+class TimeSlices:
+    """Cuts the named signals `(T, B, *N)` of a batch in time; the other tensors go into every slice whole.
+
+    Signals of several clocks are cut at the same moments: 5 frames at 40 Hz beside 30 events at 240 Hz.
+
+    Args:
+        lengths: samples of a slice, by name; the last slice may be shorter.
+
+    Raises:
+        ConfigError: no signal, a length below 1, or a signal that the batch does not have.
+        ShapeError: signals that fall into different numbers of slices.
+
+    Example:
+        >>> import torch
+        >>> batch = {"x": torch.arange(5).reshape(5, 1), "label": torch.tensor([3])}
+        >>> [piece["x"].flatten().tolist() for piece in TimeSlices({"x": 2})(batch)]
+        [[0, 1], [2, 3], [4]]
+        >>> [piece["label"].tolist() for piece in TimeSlices({"x": 5})(batch)]
+        [[3]]
+    """
+
+    lengths: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if not self.lengths or min(self.lengths.values()) < 1:
+            raise ConfigError(f"slices need signals and at least 1 sample of each, but got {dict(self.lengths)}")
+
+    def __call__(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        for name in self.lengths:
+            if name not in batch:
+                raise ConfigError(f"the batch has no signal {name!r} to slice: {did_you_mean(name, batch)}")
+        counts = {name: math.ceil(len(batch[name]) / length) for name, length in self.lengths.items()}
+        if len(set(counts.values())) != 1:
+            raise ShapeError(f"the signals fall into different numbers of slices: {counts}; change their lengths")
+        for k in range(next(iter(counts.values()))):
+            cut = {name: batch[name][k * length : (k + 1) * length] for name, length in self.lengths.items()}
+            yield {**batch, **cut}

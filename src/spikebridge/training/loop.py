@@ -12,38 +12,146 @@ Without the first line torchrun keeps the addresses of dead processes, and the n
 
 **Exact resume.** What the numbers depend on is in the checkpoint, or a function of what is in it. On a CPU a killed
 training ends with the bits of one that was never stopped.
+
+One step: the objective on this process's share of a global batch, gradients of the whole, one move of the optimizer.
+
+With slices a step makes one move a slice.
+
+Memory that one step frees is there for the next one.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.training.allocation import keep_freed_memory
-from spikebridge.training.batches import Dataset, as_dataset
-from spikebridge.training.checkpoint import load_checkpoint, save_checkpoint
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.neurons.state import detach
+from spikebridge.training.batches import Dataset, as_dataset, epoch_order, share
+from spikebridge.training.distributed import (
+    Host,
+    gathered_generators,
+    optimizer_state,
+    restore_optimizer,
+    scatter_generators,
+    weights_of,
+)
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.freezing import find, only
-from spikebridge.training.generators import kept_generators, seed_generators
-from spikebridge.training.host import Host, optimizer_state, restore_optimizer, weights_of
-from spikebridge.training.interrupt import Interrupt
-from spikebridge.training.metrics import Row
-from spikebridge.training.order import epoch_order
-from spikebridge.training.phase import Phase, check_phases
+from spikebridge.training.phase import Phase, Result, check_phases, find, only
 from spikebridge.training.position import Position, check_identity, identity
 from spikebridge.training.progress import Progress, progress_for
-from spikebridge.training.run import Run
-from spikebridge.training.settings import Settings, start
-from spikebridge.training.step import Stage, take_step
-from spikebridge.training.tensorboard import TensorBoard
-from spikebridge.training.together import gathered_generators, scatter_generators
-from spikebridge.training.weights import check_fit, restore_exactly
+from spikebridge.training.rng import kept_generators, seed_generators
+from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
+from spikebridge.training.run.metrics import Row, TensorBoard
+from spikebridge.training.run.run import Run
+from spikebridge.training.run.weights import check_fit, restore_exactly
+from spikebridge.training.settings import Interrupt, Settings, start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase, set up: the network in its host, the data, the optimizer as it is and as Fabric drives it."""
+
+    phase: Phase
+    data: Dataset
+    network: nn.Module
+    host: Any
+    optimizer: Optimizer
+    driven: Any
+    scheduler: LRScheduler | None
+
+
+def take_step(fabric: "Fabric", stage: Stage, indices: Tensor, where: str) -> dict[str, float]:
+    """One step on one global batch.
+
+    Args:
+        fabric: knows the processes.
+        stage: the running phase.
+        indices: `(n,)` samples of the global batch.
+        where: the step's name in messages.
+
+    Returns:
+        loss and metrics: means over the global batch (and over its slices), before the step.
+
+    Raises:
+        DataError: a loss or gradient that is not finite; the network is left as it was before the step.
+        ConfigError: an objective that gives something else than a loss.
+    """
+    phase = stage.phase
+    mine, weight = share(indices, fabric.global_rank, fabric.world_size)
+    batch = fabric.to_device(stage.data.select(mine))
+    if phase.slices is None:
+        return _move(fabric, stage, stage.host(phase.objective, batch), weight, where)
+    state: Any = None
+    moves = []
+    for piece in phase.slices(batch):
+        answer = stage.host(phase.objective, piece, state)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
+        result, state = answer
+        moves.append(_move(fabric, stage, result, weight, where))
+        state = detach(state)
+    if not moves:
+        raise ConfigError(f"the slices of {where} are none: the batch has no time step")
+    return {name: sum(move[name] for move in moves) / len(moves) for name in moves[0]}
+
+
+def _move(fabric: "Fabric", stage: Stage, result: Result, weight: float, where: str) -> dict[str, float]:
+    loss, metrics = _parts(result, where)
+    values = _global_means(fabric, {"loss": loss, **metrics}, weight)
+    if not math.isfinite(values["loss"]):
+        raise DataError(_not_finite(f"the loss is {values['loss']}", where))
+    stage.driven.zero_grad()
+    fabric.backward(loss * weight)
+    norm: Any = fabric.clip_gradients(
+        stage.host, stage.driven, max_norm=stage.phase.clip or math.inf, error_if_nonfinite=False
+    )
+    # a gradient scaler meets infinite gradients on purpose and leaves such a move out by itself
+    if getattr(fabric.strategy.precision, "scaler", None) is None and not math.isfinite(norm):
+        raise DataError(_not_finite("the loss is finite but its gradient is not,", where))
+    stage.driven.step()
+    return values
+
+
+def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
+    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
+        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ConfigError(
+            f"the objective of {where} must give one number, or that and a dict of metrics, but gave {form}"
+        )
+    if not loss.requires_grad:
+        raise ConfigError(
+            f"the loss of {where} depends on nothing that the phase trains; name what it depends on in train"
+        )
+    if "loss" in metrics:
+        raise ConfigError(f"the objective of {where} has a metric called 'loss'; that name is the loss's own")
+    return loss, metrics
+
+
+def _global_means(fabric: "Fabric", values: dict[str, Any], weight: float) -> dict[str, float]:
+    """The means over the global batch; every process learns of a loss that is not finite in the same moment."""
+    kind = torch.promote_types(values["loss"].dtype, torch.float32)
+    numbers = [torch.as_tensor(value, device=fabric.device).detach().to(kind) for value in values.values()]
+    means: Any = fabric.all_reduce(torch.stack(numbers) * weight, reduce_op="mean")
+    return dict(zip(values, means.tolist(), strict=True))
+
+
+def _not_finite(what: str, where: str) -> str:
+    return (
+        f"{what} in {where}: the training has diverged; take a lower learning rate, clip the gradient (Phase.clip), "
+        "or look for NaN in the data"
+    )
+
 
 Validate = Callable[[nn.Module], Mapping[str, Any]]
 DEFAULTS = Settings()
@@ -263,3 +371,20 @@ class _Loop:
         )
         if self.settings.tensorboard:
             self.board = TensorBoard(run.path / "tensorboard", self.history)
+
+
+# glibc's DEFAULT_MMAP_THRESHOLD_MAX, less what stands around a block
+_MOST_BYTES = 32 * 2**20 - 2**14
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep up to 64 MB that a step has freed, instead of giving it back to the system.
+
+    Memory that comes anew comes page by page, each of which is filled with zeros first: a tenth of the time of a step
+    with tensors of some megabytes. From which size on glibc gives blocks back, it learns from the largest one that was
+    ever freed; elsewhere this does nothing.
+
+    Example:
+        >>> keep_freed_memory()
+    """
+    torch.empty(_MOST_BYTES, dtype=torch.uint8)

@@ -1,17 +1,24 @@
-"""How and where a training runs: one seed, devices, precision. None of it says what is trained."""
+"""How and where a training runs: one seed, devices, precision. None of it says what is trained.
+
+Ctrl-C between two steps instead of inside one, so that what is saved is whole.
+"""
 
 import atexit
 import logging
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.processes import is_first_process
+from spikebridge.training.run.process import is_first_process
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
 
 _log = logging.getLogger(__name__)
 
@@ -116,3 +123,38 @@ def _leave() -> None:
 
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+class Interrupt:
+    """Remembers the first Ctrl-C inside the block; the second one stops at once, as it always does.
+
+    Signals can be caught in the main thread alone; elsewhere, or with `active=False`, nothing is changed.
+
+    Example:
+        >>> with Interrupt() as interrupt:
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     interrupt.asked
+        True
+    """
+
+    def __init__(self, active: bool = True) -> None:
+        self.asked = False
+        self._active = active and threading.current_thread() is threading.main_thread()
+        self._before: Any = None
+
+    def __enter__(self) -> "Interrupt":
+        if self._active:
+            self._before = signal.signal(signal.SIGINT, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._active:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        _log.warning("stopping after this step; Ctrl-C once more stops at once, without a checkpoint")

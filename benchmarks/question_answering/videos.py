@@ -1,0 +1,159 @@
+"""The whole chain on generated videos: pixels and words in, answers out, scored against what is true."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spikebridge.errors import DataError
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Question, Scene
+from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
+from spikebridge.networks.reasoning.perception.detector import Detector
+from spikebridge.networks.reasoning.perception.scene import perceive
+from spikebridge.networks.reasoning.simulation.questions import ask_about
+from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, draw_video
+
+
+@dataclass
+class Tally:
+    """What came out, by kind of question: of each question whether its options are right.
+
+    Args:
+        graph: by the spiking graph.
+        executor: by the plain executor on the same scenes; a refusal is wrong.
+        guess: chance to be right by guessing.
+        misread: questions whose program was not the true one.
+        refused: videos that were refused.
+        num_videos: looked at.
+    """
+
+    graph: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    executor: dict[str, list[list[bool]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    guess: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    misread: int = 0
+    refused: int = 0
+    num_videos: int = 0
+
+    def results(self) -> dict[str, Any]:
+        """Shares by kind of question, with the 95 % interval of Wilson."""
+        kinds = {kind: self._of(kind) for kind in KINDS if self.graph[kind]}
+        return {"num_videos": self.num_videos, "refused": self.refused, "misread": self.misread, **kinds}
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain values; `add` takes them back."""
+        return asdict(self)
+
+    def add(self, plain: dict[str, Any]) -> None:
+        """Adds what another tally gave as plain values."""
+        for name in ("graph", "executor", "guess"):
+            for kind, values in plain[name].items():
+                getattr(self, name)[kind] += values
+        self.misread += plain["misread"]
+        self.refused += plain["refused"]
+        self.num_videos += plain["num_videos"]
+
+    def _of(self, kind: str) -> dict[str, Any]:
+        whole = [all(options) for options in self.graph[kind]]
+        return {
+            "num_questions": len(whole),
+            "per_question": float(np.mean(whole)),
+            "interval": wilson(sum(whole), len(whole)),
+            "per_option": float(np.mean([right for options in self.graph[kind] for right in options])),
+            "executor_per_question": float(np.mean([all(options) for options in self.executor[kind]])),
+            "guess_per_question": float(np.mean(self.guess[kind])),
+        }
+
+
+def wilson(right: int, number: int) -> tuple[float, float]:
+    """The 95 % interval of a share.
+
+    Source:
+        E. B. Wilson, J. Am. Stat. Assoc. 22:209 (1927).
+
+    Example:
+        >>> [round(end, 3) for end in wilson(95, 100)]
+        [0.888, 0.978]
+    """
+    z = 1.96
+    share = right / number
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return float(middle - half), float(middle + half)
+
+
+def executor_answers(scene: Scene, question: Question) -> tuple[str | None, ...]:
+    """What the plain executor says of each whole program; None where it refuses."""
+    executor = Executor(scene)
+    return tuple(executor.run(program).value for program in question.programs)
+
+
+def score_videos(
+    split: str,
+    numbers: Iterable[int],
+    detector: Detector,
+    parser: Parser,
+    ranges: Ranges = INSIDE,
+    doubts: bool = True,
+    tally: Tally | None = None,
+) -> Tally:
+    """Draws videos, asks about them in words, and scores the answers.
+
+    Args:
+        split: of the videos.
+        numbers: of the videos.
+        detector: in eval mode.
+        parser: in eval mode.
+        ranges: what videos are drawn from.
+        doubts: leave out choices that hang by a thread.
+        tally: goes on with this one.
+
+    Returns:
+        The tally; a refused video counts all its questions as wrong.
+    """
+    tally = tally if tally is not None else Tally()
+    for number in numbers:
+        video = draw_video(split, number, ranges)
+        _score_video(video, ask_about(video, executor_answers, doubts=doubts), detector, parser, tally)
+    return tally
+
+
+def _score_video(
+    video: RollingVideo, questions: Sequence[Question], detector: Detector, parser: Parser, tally: Tally
+) -> None:
+    tally.num_videos += 1
+    read = [_read(parser, question) for question in questions]
+    tally.misread += sum(one is None or one.programs != q.programs for one, q in zip(read, questions, strict=True))
+    try:
+        scene = perceive(detector, pictures(video), video.name).scene
+    except DataError:
+        tally.refused += 1
+        read = [None] * len(read)
+    for question, understood in zip(questions, read, strict=True):
+        true = question.answers
+        said: tuple[str | None, ...] = (None,) * len(true)
+        plain = said
+        if understood is not None:
+            said = tuple(one.value for one in answer(scene, [understood])[0])
+            plain = executor_answers(scene, understood)
+        tally.graph[question.kind].append([a == b for a, b in zip(said, true, strict=True)])
+        tally.executor[question.kind].append([a == b for a, b in zip(plain, true, strict=True)])
+        tally.guess[question.kind].append(_chance(question))
+
+
+def _read(parser: Parser, question: Question) -> Question | None:
+    try:
+        return read_question(parser, question.video, question.text, [choice.text for choice in question.choices])
+    except DataError:
+        return None
+
+
+def _chance(question: Question) -> float:
+    """Chance to guess all of a question: choices by coins, a number out of 0 to 4, any other among its values."""
+    if question.choices:
+        return 0.5 ** len(question.choices)
+    sizes = {"exist": 2, "count": 5, **{kind: len(values) for kind, values in ATTRIBUTES.items()}}
+    return 1 / sizes[question.subtype]

@@ -1,0 +1,56 @@
+"""The doctor: looks for faults that training hides, names them, and says what clears them.
+
+| fault | meaning |
+|---|---|
+| dead | a layer never spikes, or a ReLU never lets anything through |
+| saturated | every neuron of a layer spikes at every step |
+| no gradient | nothing that a part or unit could learn from reaches it |
+| vanishing gradient | what reaches it is less than a millionth of what reaches others |
+| batch-dependent | the outputs of a sample change with the samples beside it |
+| unused | an input, part, layer or link that makes no difference to any output |
+| constant modulation | a modulating link says the same to all samples at all times |
+"""
+
+from copy import deepcopy
+
+from torch import nn
+
+from spikebridge.analysis.doctor.checks import batch_dependence, missing_gradients, silent_and_saturated_layers
+from spikebridge.analysis.doctor.finding import Finding, Inputs, Loss
+from spikebridge.analysis.doctor.links import layers_that_never_run, wiring
+from spikebridge.errors import ShapeError
+from spikebridge.hybrid import HybridNetwork
+
+
+def examine(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> list[Finding]:
+    """Examines a copy of a network on real inputs, in the mode (training or evaluation) that it is in.
+
+    Args:
+        network: a hybrid network, a stateful layer or any module.
+        inputs: a few samples: by name, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module. What never
+            happens on them counts as never happening.
+        loss: of the outputs (those of a hybrid network by name), to look at gradients; without it they are not.
+
+    Returns:
+        The findings; an empty list for a healthy network.
+
+    Example:
+        >>> import torch
+        >>> from spikebridge.neurons import IF, Sequential
+        >>> for one in examine(Sequential(fire=IF(v_threshold=100.0)), torch.ones(4, 1, 1)):
+        ...     print(f"{one.where} is {one.kind}: {one.remedy}")
+        fire is dead: lower v_threshold to about 2, or scale its input by 50
+    """
+    tensors = inputs.values() if isinstance(inputs, dict) else [inputs]
+    if any(x.numel() == 0 for x in tensors):  # type: ignore[union-attr]
+        raise ShapeError("the doctor needs inputs to look at a network with, but an input is empty; give a few samples")
+    patient = deepcopy(network)
+    findings = silent_and_saturated_layers(patient, inputs)
+    findings += layers_that_never_run(patient, inputs)
+    if isinstance(patient, HybridNetwork):
+        findings += wiring(patient, inputs, ill={finding.where.split(".")[0] for finding in findings})
+    findings += batch_dependence(patient, inputs)
+    if loss is not None:
+        unused = {finding.where for finding in findings if finding.kind == "unused"}
+        findings += [f for f in missing_gradients(patient, inputs, loss) if f.where.split(".")[0] not in unused]
+    return findings

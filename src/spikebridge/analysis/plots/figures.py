@@ -1,0 +1,259 @@
+"""Figures: functions that take numbers and return a matplotlib figure. `svg.to_svg` puts them into a report.
+
+No state of `pyplot` is touched, so nothing opens a window and nothing stays in memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from spikebridge.analysis.plots.network_diagram import draw_network
+from spikebridge.analysis.plots.style import (
+    INK,
+    PAPER,
+    SERIES,
+    legend_beside,
+    new_figure,
+    style_axes,
+    to_svg,
+    write_title,
+)
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid import HybridUnit, Kernel
+
+__all__ = [
+    "accuracy_bars",
+    "accuracy_lines",
+    "draw_network",
+    "heat_map",
+    "membrane_traces",
+    "raster",
+    "to_svg",
+    "unit_kernels",
+]
+
+_MARKERS = "osD^vP*X"
+
+
+def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
+    """A mark for every spike, neurons upwards, time to the right; negative spikes in a second colour.
+
+    Args:
+        spikes: `(T, N)`.
+        dt: step [s].
+        title: above the figure.
+    """
+    values = _array(spikes, 2, "spikes", "(T, N)")
+    figure, axes = new_figure(6.4, min(1.4 + 0.05 * values.shape[1], 4.0), title)
+    for sign, colour in ((1, SERIES[0]), (-1, SERIES[1])):
+        steps, neurons = np.nonzero(np.sign(values) == sign)
+        axes.plot(steps * dt * 1000, neurons, "|", color=colour, markersize=4.5, markeredgewidth=1.2)
+    axes.set(xlabel="time [ms]", ylabel="neuron", xlim=(-dt * 500, len(values) * dt * 1000))
+    axes.set_ylim(-0.8, values.shape[1] - 0.2)
+    return figure
+
+
+def membrane_traces(
+    v: ArrayLike | Tensor,
+    dt: float,
+    spikes: ArrayLike | Tensor | None = None,
+    v_threshold: float | ArrayLike | Tensor | None = None,
+    title: str = "",
+) -> Figure:
+    """Membranes over time, each neuron in a row of its own, with its spikes as marks and its threshold as a line.
+
+    Args:
+        v: `(T, N)`, a few neurons.
+        dt: step [s].
+        spikes: `(T, N)`.
+        v_threshold: one value, or `(T, N)` where it changes.
+        title: above the figure.
+    """
+    values = _array(v, 2, "membranes", "(T, N)")
+    num_neurons = values.shape[1]
+    figure = Figure(figsize=(6.4, 0.7 + 0.85 * num_neurons), layout="constrained")
+    rows = figure.subplots(num_neurons, 1, sharex=True, squeeze=False)[:, 0]
+    time = np.arange(len(values)) * dt * 1000
+    thresholds = None if v_threshold is None else np.broadcast_to(_array(v_threshold), values.shape)
+    fired = None if spikes is None else _array(spikes, 2, "spikes", "(T, N)")
+    for n, axes in enumerate(rows):
+        style_axes(axes)
+        axes.plot(time, values[:, n], color=SERIES[0], linewidth=1.4)
+        if thresholds is not None:
+            axes.plot(time, thresholds[:, n], color=SERIES[1], linewidth=1, linestyle="--")
+        if fired is not None:
+            when = time[fired[:, n] != 0]
+            height = (
+                thresholds[fired[:, n] != 0, n] if thresholds is not None else np.full(len(when), values[:, n].max())
+            )
+            axes.plot(when, height, "|", color=INK, markersize=9, markeredgewidth=1.4)
+        axes.set_ylabel(f"{n}", rotation=0, labelpad=10, va="center")
+    rows[-1].set_xlabel("time [ms]")
+    write_title(figure, title)
+    return figure
+
+
+def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, dt: float = 0.001) -> Figure:
+    """The answer of each unit's kernel H to one pulse: how it weighs the past. Taps of single neurons lie faint behind.
+
+    Args:
+        units: by name; those without a kernel are left out.
+        num_steps: steps to show.
+        dt: step [s].
+
+    Raises:
+        ConfigError: no unit has a kernel.
+    """
+    kernels = {n: unit if isinstance(unit, Kernel) else unit.kernel for n, unit in units.items()}
+    shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
+    if not shown:
+        raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
+    figure, axes = new_figure(6.8, 2.8, "")
+    time = np.arange(num_steps) * dt * 1000
+    for i, (name, kernel) in enumerate(shown.items()):
+        answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
+        colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
+        if answer.shape[1] > 1:
+            axes.plot(time, answer, color=colour, linewidth=0.6, alpha=0.35)
+        axes.plot(time, answer.mean(1), color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
+    axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
+    axes.set(xlabel="time since the pulse [ms]", ylabel="h")
+    legend_beside(axes)
+    return figure
+
+
+def impulse_response(kernel: Kernel, num_steps: int) -> Tensor:
+    """What a kernel gives, step by step, after a single 1: `(T, *N)`.
+
+    Example:
+        >>> from spikebridge.hybrid import Sum
+        >>> impulse_response(Sum(), 3).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    place = next(kernel.parameters(), torch.empty(0))
+    weight = getattr(kernel, "weight", None)
+    shapes = [weight.shape[1:]] if isinstance(weight, Tensor) else []
+    shapes += [value.shape for name in kernel.modulable if isinstance(value := getattr(kernel, name), Tensor)]
+    shape = torch.broadcast_shapes(*shapes)
+    pulse = torch.zeros(num_steps, 1, *shape, dtype=place.dtype, device=place.device)
+    pulse[0] = 1
+    with torch.no_grad():
+        return kernel(pulse)[0][:, 0].cpu()
+
+
+def heat_map(
+    values: ArrayLike,
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    row_title: str = "",
+    column_title: str = "",
+    value_title: str = "",
+    marks: ArrayLike | None = None,
+    form: str = "{:.1f}",
+) -> Figure:
+    """A grid of numbers, each written into its cell; marked cells have a frame.
+
+    Args:
+        values: `(R, C)`; NaN is an empty cell.
+        rows, columns: their names.
+        row_title, column_title, value_title: of the axes and of the numbers.
+        marks: `(R, C)` of flags: which cells stand out.
+        form: how a number is written.
+    """
+    grid = _array(values, 2, "values", "(R, C)")
+    if grid.shape != (len(rows), len(columns)):
+        raise ShapeError(f"a heat map of {len(rows)} rows and {len(columns)} columns got values of shape {grid.shape}")
+    flags = np.zeros(grid.shape, dtype=bool) if marks is None else np.asarray(marks, dtype=bool)
+    figure, axes = new_figure(1.9 + 0.72 * len(columns), 1.5 + 0.46 * len(rows), "")
+    low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
+    share = (grid - low) / ((high - low) or 1.0)
+    for (r, c), value in np.ndenumerate(grid):
+        if np.isnan(value):
+            continue
+        axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
+        weight = "bold" if flags[r, c] else "normal"
+        axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
+    for r, c in np.argwhere(flags).tolist():
+        axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=column_title, ylabel=row_title)
+    axes.set_xticks(range(len(columns)), [str(name) for name in columns])
+    axes.set_yticks(range(len(rows)), [str(name) for name in rows])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    write_title(figure, value_title)
+    return figure
+
+
+def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]") -> Figure:
+    """A row a method: every seed as a point, the mean, and a bar of one standard deviation to both sides.
+
+    Args:
+        scores: by method, one number a seed.
+        value_title: of the axis.
+    """
+    numbers = {name: _array(values).ravel() for name, values in scores.items()}
+    if not numbers or not all(values.size for values in numbers.values()):
+        raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
+    figure, axes = new_figure(6.4, 0.8 + 0.42 * len(numbers), "")
+    for i, values in enumerate(numbers.values()):
+        mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+        axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
+        axes.plot([mean, mean], [i - 0.25, i + 0.25], color=SERIES[0], linewidth=2.4)
+        axes.plot(values, np.full(len(values), i), "o", color=SERIES[0], markersize=4, markeredgecolor=PAPER)
+        text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
+        axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
+    axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
+    axes.use_sticky_edges = False  # or bars would end at the edge of the axes
+    axes.margins(x=0.06)
+    axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
+    axes.set_yticks(range(len(numbers)), list(numbers))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def accuracy_lines(
+    x: ArrayLike, series: Mapping[str, ArrayLike], x_title: str, value_title: str = "accuracy [%]"
+) -> Figure:
+    """A line a method with a band of one standard deviation over seeds.
+
+    Args:
+        x: `(X,)`.
+        series: by method `(X,)`, or `(X, S)` with one column a seed.
+        x_title, value_title: of the axes.
+    """
+    places = _array(x)
+    figure, axes = new_figure(7.2, 3.2, "")
+    for i, (name, values) in enumerate(series.items()):
+        numbers = _array(values)
+        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+        if len(numbers) != len(places):
+            raise ShapeError(f"{name!r} has {len(numbers)} values for {len(places)} places on the axis")
+        colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
+        mean = numbers.mean(1)
+        if numbers.shape[1] > 1:
+            spread = numbers.std(1, ddof=1)
+            axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+    axes.set(xlabel=x_title, ylabel=value_title)
+    legend_beside(axes)
+    return figure
+
+
+def _cell(column: int, row: int, **style: Any) -> Rectangle:
+    return Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, **style)
+
+
+def _array(values: Any, ndim: int | None = None, what: str = "", shape: str = "") -> np.ndarray:
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float)
+    if ndim is not None and array.ndim != ndim:
+        raise ShapeError(
+            f"{what} need the shape {shape}, but got {array.shape}; choose one sample, flatten its neurons"
+        )
+    return array

@@ -1,0 +1,202 @@
+"""A drawing of a hybrid network as SVG: inputs on the left, parts as boxes, links as wires with their units on them.
+
+The drawing is plain text with its colours as variables of CSS, so it follows a light or dark surrounding.
+"""
+
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+from itertools import pairwise
+from math import ceil
+
+from spikebridge.analysis.plots.boxes import CHIP_LINE, CHIP_SIZE, LINE, TAG, TEXT_SIZE, Box, Chip, text_width
+from spikebridge.analysis.plots.layout import Placement, Wire, place
+from spikebridge.hybrid import HybridNetwork
+
+MARGIN = 20.0
+ARROW = 8.0
+TURN = 8.0
+LEGEND_LINE = 22.0
+LEAST_WIDTH = 460.0
+CUT = 12.0  # from a box to the sign that its wire goes to the other side
+
+
+def draw_network(network: HybridNetwork, title: str | None = None) -> str:
+    """A picture of a network's graph: clocks, units, delays and what modulates what.
+
+    Args:
+        network: the network.
+        title: above the picture.
+
+    Returns:
+        An SVG document, also fit to stand inside HTML.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikebridge.hybrid import Transmission, every
+        >>> network = HybridNetwork(
+        ...     dt=0.001,
+        ...     inputs={"x": every(0.001)},
+        ...     parts={"ann": nn.Identity()},
+        ...     links=[Transmission("x", "ann")],
+        ...     outputs=["ann"],
+        ... )
+        >>> svg = draw_network(network)
+        >>> svg.startswith("<svg"), "1 kHz" in svg
+        (True, True)
+    """
+    return draw_placement(place(network), title, f"Hybrid network of {', '.join(network.parts)}")
+
+
+def draw_placement(placement: Placement, title: str | None, description: str) -> str:
+    """A picture of boxes, chips and wires that have their places.
+
+    Args:
+        placement: what is drawn.
+        title: above the picture.
+        description: for readers who cannot see it, where there is no title.
+    """
+    width = max(placement.right - placement.left, LEAST_WIDTH - 2 * MARGIN)
+    legend, legend_height = _legend(placement, width)
+    above = 34.0 if title else 0.0
+    height = placement.bottom - placement.top + above + legend_height + 18
+    total = ceil(width + 2 * MARGIN), ceil(height + 2 * MARGIN)
+    # a graph narrower than its legend stands in the middle
+    left = MARGIN - placement.left + (width - placement.right + placement.left) / 2
+    style = (files("spikebridge.analysis.plots") / "drawing.css").read_text(encoding="utf-8")
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
+        f'width="{total[0]}" height="{total[1]}" role="img">',
+        f"<title>{escape(title or description)}</title>",
+        f"<style>{style}</style>",
+        '<rect class="paper" width="100%" height="100%" rx="10"/>',
+        *([_text(MARGIN, MARGIN + 14, title, "title")] if title else []),
+        f'<g transform="translate({left:.1f} {MARGIN + above - placement.top:.1f})">',
+        *(_draw_wire(wire) for wire in placement.wires),
+        *(part for box in placement.boxes for part in _draw_box(box)),
+        *(part for chip in placement.chips if chip.num_lines for part in _draw_chip(chip)),
+        "</g>",
+        f'<g transform="translate({MARGIN:.0f} {total[1] - MARGIN - legend_height:.1f})">',
+        *legend,
+        "</g>",
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _draw_box(box: Box) -> Iterator[str]:
+    radius = box.height / 2 if box.kind == "input" else 9
+    yield (
+        f'<rect class="box {box.kind.lower()}" x="{box.x:.1f}" y="{box.y - box.height / 2:.1f}" '
+        f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{min(radius, 24):.1f}"/>'
+    )
+    middle = box.x + box.width / 2
+    y = box.y - LINE * (len(box.lines) + bool(box.file)) / 2 + 5
+    yield _text(middle, y, box.name, "name", "middle")
+    for i, line in enumerate(box.lines, start=1):
+        yield _text(middle, y + LINE * i, line, "line", "middle")
+    if box.file:
+        yield _text(middle, y + LINE * (len(box.lines) + 1), box.file, "file", "middle")
+
+
+def _draw_chip(chip: Chip) -> Iterator[str]:
+    yield '<g class="modulation">' if chip.modulates else "<g>"
+    top = chip.y - chip.height / 2
+    yield (
+        f'<rect class="chip" x="{chip.x:.1f}" y="{top:.1f}" width="{chip.width:.1f}" height="{chip.height:.1f}" '
+        'rx="6"/>'
+    )
+    x, y = chip.x + 9, top + 5 + CHIP_SIZE
+    if chip.heading:
+        yield _text(x, y, chip.heading, "heading")
+        y += CHIP_LINE
+    stages = [(letter, words, "stage") for letter, words in chip.stages]
+    stages += [(letter, name, "file") for letter, name in chip.files]
+    # in the order in which they act; the numbers of all of them come last
+    for letter, words, style in sorted(stages, key=lambda stage: "WHFQ".find(stage[0]) if stage[0] else len("WHFQ")):
+        yield from [_text(x, y, letter, "tag")] if letter else []
+        yield _text(x + (TAG if letter else 0), y, words, style)
+        y += CHIP_LINE
+    if chip.foot:
+        yield _text(x, y, chip.foot, "foot")
+    yield "</g>"
+
+
+def _draw_wire(wire: Wire) -> str:
+    *points, (x, y) = wire.points
+    points.append((x - ARROW + 1, y))
+    path = _curves(points) if wire.curved else _corners(points)
+    head = f"M{x:.1f} {y:.1f}l{-ARROW} {-ARROW / 2}v{ARROW}z"
+    group = '<g class="modulation">' if wire.chip.modulates else "<g>"
+    (x, y), cut = wire.points[0], ""
+    if wire.chip.is_cut:
+        cut = f'<path class="cut" d="{_cut(x + CUT, y)}"/>'
+    return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
+
+
+def _cut(x: float, y: float) -> str:
+    """Two strokes across a wire."""
+    return f"M{x - 4:.1f} {y + 6:.1f}l4 -12M{x:.1f} {y + 6:.1f}l4 -12"
+
+
+def _curves(points: list[tuple[float, float]]) -> str:
+    """A curve that is level at every point; the second and the third are the ends of a chip."""
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (x0 + x1) / 2
+        path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+    return path
+
+
+def _corners(points: list[tuple[float, float]]) -> str:
+    """Straight lines with round corners."""
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        enter, leave = _toward(corner, before), _toward(corner, after)
+        path += f"L{enter[0]:.1f} {enter[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {leave[0]:.1f} {leave[1]:.1f}"
+    return path + f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"
+
+
+def _toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """A point on the way from a corner to another point, at most half of the way."""
+    dx, dy = other[0] - corner[0], other[1] - corner[1]
+    length = max(abs(dx) + abs(dy), 1e-9)
+    share = min(TURN / length, 0.5)
+    return corner[0] + dx * share, corner[1] + dy * share
+
+
+def _legend(placement: Placement, width: float) -> tuple[list[str], float]:
+    """Signs that occur, with their words, in as many lines as they need; and the height of those."""
+    kinds = {box.kind for box in placement.boxes}
+    letters = {letter for chip in placement.chips for letter, _ in [*chip.stages, *chip.files]}
+    words = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
+    entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
+    entries += [("transmission", "transmission")]
+    entries += [("modulation", "modulation")] if any(chip.modulates for chip in placement.chips) else []
+    entries += [("cut", "from one side to the other")] if any(chip.is_cut for chip in placement.chips) else []
+    entries += [(letter, words[letter]) for letter in "WHFQ" if letter in letters]
+    parts = []
+    x, y = 0.0, 14.0
+    for sign, text in entries:
+        room = 16 if sign in words else 34
+        step = room + text_width(text, TEXT_SIZE)
+        if x and x + step > width:
+            x, y = 0.0, y + LEGEND_LINE
+        parts += [_sign(sign, x, y), _text(x + room, y, text, "line")]
+        x += step + 20
+    return parts, y + 4
+
+
+def _sign(sign: str, x: float, y: float) -> str:
+    if sign in "WHFQ":
+        return _text(x, y, sign, "tag")
+    if sign in ("ann", "snn"):
+        return f'<rect class="box {sign}" x="{x:.1f}" y="{y - 11:.1f}" width="26" height="14" rx="4"/>'
+    group = '<g class="modulation">' if sign == "modulation" else "<g>"
+    cut = f'<path class="cut" d="{_cut(x + 13, y - 4)}"/>' if sign == "cut" else ""
+    return f'{group}<path class="wire" d="M{x:.1f} {y - 4:.1f}h26"/>{cut}</g>'
+
+
+def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> str:
+    end = f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}"{end}>{escape(words)}</text>'

@@ -1,0 +1,111 @@
+"""What all figures have in common: size, axes, title, legend, in the stand-in colours of `svg`.
+
+Matplotlib figures as SVG that follows a light or dark page.
+
+Figures are drawn in stand-in colours, which become CSS: ink is the colour of the text around, those of series
+are variables with a light and a dark value.
+"""
+
+import re
+from hashlib import sha256
+from io import StringIO
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes, of a size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    style_axes(axes)
+    write_title(figure, title)
+    return figure, axes
+
+
+def style_axes(axes: Axes) -> None:
+    """Axes in the colour of the text around, without a box."""
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def write_title(figure: Figure, title: str) -> None:
+    """The title of a figure, if it has one."""
+    figure.patch.set_facecolor("none")
+    if title:
+        figure.suptitle(title, color=INK, fontsize=11)
+
+
+def legend_beside(axes: Axes) -> None:
+    """Names of the series beside the axes, where they cover nothing."""
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+
+# what figures are drawn in; no other colour has these numbers
+INK = "#0a0b0c"
+PAPER = "#fafbfc"
+SERIES = ("#2f6fd0", "#d1701a", "#2a8f5b", "#9a4bc2", "#b3344c", "#55708c")
+_DARK = {
+    "#2f6fd0": "#78a6f5",
+    "#d1701a": "#f0a35a",
+    "#2a8f5b": "#5fc794",
+    "#9a4bc2": "#c992ee",
+    "#b3344c": "#ee8596",
+    "#55708c": "#a3b8cd",
+}
+
+
+def to_svg(figure: Figure, title: str = "") -> str:
+    """A figure as an SVG element to stand inside HTML, or as a file: clear background, colours by CSS.
+
+    Args:
+        figure: of matplotlib.
+        title: for readers who cannot see it.
+
+    Example:
+        >>> svg = to_svg(Figure(figsize=(2, 1)))
+        >>> svg.startswith("<svg"), svg.rstrip().endswith("</svg>"), "metadata" in svg
+        (True, True, False)
+    """
+    figure.patch.set_facecolor("none")
+    out = StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
+    svg = _with_own_names(svg)
+    svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
+    for i, colour in enumerate(SERIES):
+        svg = re.sub(colour, f"var(--sb-series-{i})", svg, flags=re.IGNORECASE)
+    svg = re.sub(PAPER, "var(--sb-paper)", svg, flags=re.IGNORECASE)
+    head, rest = svg.split(">", 1)
+    words = f"<title>{_escape(title)}</title>" if title else ""
+    return f'{head} class="sb-figure" role="img">{words}<style>{_style()}</style>{rest}'
+
+
+def _with_own_names(svg: str) -> str:
+    """Names inside the picture made its own, so that several pictures can stand on one page."""
+    own = "f" + sha256(svg.encode()).hexdigest()[:8] + "-"
+    svg = re.sub(r'\bid="', f'id="{own}', svg)
+    svg = re.sub(r'href="#', f'href="#{own}', svg)
+    return re.sub(r"url\(#", f"url(#{own}", svg)
+
+
+def _style() -> str:
+    light = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(SERIES))
+    dark = "".join(f"--sb-series-{i}:{_DARK[colour]};" for i, colour in enumerate(SERIES))
+    return (
+        f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"
+        f"@media (prefers-color-scheme:dark){{.sb-figure{{{dark}--sb-paper:#161b22;color:#e6ebf2}}}}"
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

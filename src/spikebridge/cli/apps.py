@@ -1,0 +1,209 @@
+"""`spikebridge track`.
+
+`spikebridge live`.
+
+`spikebridge ask`.
+"""
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from spikebridge.cli import formatting, targets
+from spikebridge.cli.command import Answer, Command, Flag
+from spikebridge.cli.deploy import OneNetwork
+from spikebridge.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track(Command):
+    """Follow one object through a recording of frames and events."""
+
+    recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
+    """A folder of your own (meta.json, frames, events), one of FE240hz, a clip, or a file .aedat4."""
+    init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
+        None
+    )
+    """The target's box in the first frame [px]."""
+    network: Annotated[str, arg(metavar="RUN_OR_RECIPE")] = "sensing"
+    """Who follows: a recipe with shipped weights, or a run folder."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """A csv file for the boxes: t_us,x,y,w,h,confidence,lost."""
+    animation: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """A .webp, .gif or .mp4 of the boxes over frames and events; .mp4 needs spikebridge[video]."""
+    repair: Flag = False
+    """Drop events outside the sensor and sort those that jump back, instead of refusing them."""
+    event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
+    """FE240hz: bins between frames k and k + 1 begin at 6 k + this."""
+    box_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: found in the boxes)")] = None
+    """FE240hz: the box of frame k is the fast box 6 k + this."""
+    quiet: Flag = False
+    """Show no progress."""
+
+    def answer(self) -> Answer:
+        """Loads recording and network, and follows."""
+        target = targets.find(self.network)
+        if not hasattr(target.module, "tracker"):
+            raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
+        run = target.trained_run()
+        from spikebridge.data.recordings.load import belongs_to, find_recording, load_recording
+        from spikebridge.data.recordings.recording import parse_box
+        from spikebridge.networks.sensing.track import telling, track_recording
+
+        init = None if self.init is None else parse_box(self.init)
+        folder = find_recording(self.recording.expanduser())
+        for path in (self.out, self.animation):
+            if path is not None and belongs_to(folder, path):
+                raise ConfigError(f"{path} is a file of the recording itself; write into another file")
+        if self.out is not None and self.animation is not None and self.out.resolve() == self.animation.resolve():
+            raise ConfigError(f"{self.out}: boxes and animation need a file each; give them two names")
+        tracker = target.module.tracker(run)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            recording = load_recording(
+                folder,
+                dt=tracker.sensing.dt,
+                event_offset=self.event_offset,
+                box_offset=self.box_offset,
+                repair=self.repair,
+            )
+        told = [str(one.message) for one in caught]
+        with telling(recording.num_bins, self.quiet) as tell:
+            summary = track_recording(recording, tracker, init, self.out, self.animation, tell)
+        data = {"run": run.path, "warnings": told, **summary}
+        return Answer(data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])}))
+
+
+Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]
+Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default: that of the recording or network)")]
+Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
+Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live(Command):
+    """Run a network on a live stream of events: its answers as JSON lines."""
+
+    target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
+    """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
+    network: OneNetwork = None
+    """Which of the recipe's networks."""
+    events: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required)")] = ""
+    """A recording's folder or a file of events (played at its own speed), `-` for lines from standard input, `tcp:PORT`
+    for lines from a sender on this machine, or `camera` (spikebridge[camera])."""
+    frames: Frames = None
+    """Another source for the frames: `-`, `tcp:PORT`, `camera`, or for a file of events a folder with frames.csv."""
+    init: Init = None
+    """The target's box in the first frame [px], for a tracker."""
+    sensor: Sensor = None
+    """Size of the sensor, for lines: 346x260."""
+    most_behind: Annotated[int, arg(metavar="BINS")] = 2
+    """With more bins waiting than this, all that wait are taken in one step; those without an answer are counted."""
+    seconds: Seconds = None
+    """Stop after so long."""
+    loop: Flag = False
+    """Play a recording over and over."""
+    speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
+    """Of a recording."""
+
+    def answer(self) -> Answer:
+        """Steps at every bin; the last line is the summary."""
+        from spikebridge.data.recordings.recording import parse_box
+        from spikebridge.data.streams.sources import LiveSource, parse_size
+        from spikebridge.deploy.streaming.loop import Live as Stream
+
+        if not self.events:
+            raise ConfigError("live needs to know where the events come from: --events SOURCE")
+        step, wanted = targets.live_steps(self.target, self.network)
+        source = LiveSource(
+            self.events,
+            self.frames,
+            None if self.init is None else parse_box(self.init),
+            None if self.sensor is None else parse_size(self.sensor),
+            self.loop,
+            self.speed,
+            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
+            _tell,
+        ).open(wanted)
+        stream = Stream(source, step, self.most_behind, self.seconds)
+        stopped = False
+        try:
+            for answer in stream:
+                if not self.json and answer.output:
+                    print(json.dumps(_line(answer)), flush=True)
+        except KeyboardInterrupt:
+            stopped = True
+        return self._told(stream, source, step, stopped)
+
+    def _told(self, stream: Any, source: Any, step: Any, stopped: bool) -> Answer:
+        origin = getattr(source, "source", source)
+        counts = {
+            name: getattr(one, name)
+            for one, name in (
+                (step, "num_unseen"),
+                (origin, "num_bad"),
+                (origin, "num_late"),
+                (origin, "num_dropped"),
+            )
+            if hasattr(one, name)
+        }
+        bad = getattr(origin, "why_bad", "") and f"{origin.num_bad} bad packets, the first: {origin.why_bad}"
+        if not stream.num_steps and not stopped:
+            raise DataError(f"{self.events} brought nothing to step with" + (f"; {bad}" if bad else ""))
+        if bad:
+            _tell(bad)
+        summary = stream.summary() | counts
+        print(formatting.facts(summary), file=sys.stderr)
+        return Answer(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
+
+
+def _tell(line: str) -> None:
+    print(f"spikebridge: {line}", file=sys.stderr, flush=True)
+
+
+def _line(answer: Any) -> dict[str, Any]:
+    times = {"latency_ms": round(1e3 * answer.latency, 3), "skipped": answer.num_bins - 1}
+    arrays = {name: value.astype(float).round(6).tolist() for name, value in answer.output.items() if _is_array(value)}
+    plain = {name: value for name, value in answer.output.items() if name not in arrays}
+    return {"bin": answer.bin, **({"outputs": arrays} if arrays else {}), **plain, **times}
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "tolist")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask(Command):
+    """Ask a question about a video of rolling objects, or about a scene; a spiking graph answers."""
+
+    seen: Annotated[Path, Positional, arg(metavar="VIDEO_OR_SCENE", help_behavior_hint="")]
+    """A video (.npz, .webp, .gif, .mp4, a folder of pictures), or a file of scenes (JSON lines)."""
+    question: Annotated[str, Positional, arg(metavar="QUESTION", help_behavior_hint="")]
+    """In words: "What color is the first object to enter the scene?"."""
+    choices: Annotated[tuple[str, ...], arg(metavar="TEXT", help_behavior_hint="(default: none)")] = ()
+    """What to judge, where the question asks which of several: "the presence of the red cube"."""
+    video: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the only one)")] = None
+    """Which scene of a file with several."""
+    explain: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """A page with pictures, the spikes by name, and the chain of reasons (.html)."""
+
+    def answer(self) -> Answer:
+        """Looks, reads the question, and answers."""
+        from spikebridge.networks.reasoning.explain.ask import look, reply
+        from spikebridge.networks.reasoning.explain.page import explained_page
+        from spikebridge.pretrained.perception import shipped_detector, shipped_parser
+
+        seen = look(self.seen.expanduser(), shipped_detector(), self.video)
+        said = reply(seen, shipped_parser(), self.question, self.choices)
+        data = {"video": seen.scene.video, **said.plain()}
+        text = said.text()
+        if self.explain is not None:
+            targets.write_text(self.explain, explained_page(seen, said))
+            data["page"] = self.explain
+            text += f"\nwhy: {self.explain}"
+        return Answer(data, text)

@@ -1,0 +1,254 @@
+"""`spikebridge export`.
+
+`spikebridge quantize`.
+
+`spikebridge run`.
+
+`spikebridge compare`.
+
+`spikebridge draw`.
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from spikebridge.cli import formatting, targets
+from spikebridge.cli.command import Answer, Command, DataFolder, Flag, RunOrRecipe
+from spikebridge.errors import ConfigError
+
+ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
+IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
+AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
+Bits = Annotated[int, arg(metavar="BITS")]
+Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Command):
+    """Turn trained networks into integer models for hardware without floats, and say what it costs."""
+
+    target: RunOrRecipe
+    """A run folder, or a recipe's name for the weights that come with the package."""
+    out: ModelFolder = None
+    """The folder to make; with --bundle only where it is named."""
+    network: AnyNetwork = None
+    """Which of the recipe's networks."""
+    regions: Paths = ()
+    """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay real."""
+    weights: Bits = 8
+    """Bits of a weight, 2 to 8; every output channel has its own scale."""
+    activations: Bits = 8
+    """Bits of a signal between layers, 2 to 8."""
+    membranes: Bits = 16
+    """Bits of what remembers, 16 to 28."""
+    power_of_two: Flag = False
+    """Every change of scale is a shift."""
+    calibrate: Annotated[int, arg(metavar="N")] = 128
+    """Training samples on which scales are chosen."""
+    bundle: IntoBundle = None
+    """Write the integer model into this bundle of one of the networks, and quantise that one alone."""
+    data: DataFolder = None
+    """The folder with data sets."""
+
+    def answer(self) -> Answer:
+        """Quantises, writes, and measures before and after."""
+        from spikebridge.cli.quantize_run import quantize_run
+        from spikebridge.deploy.quantization.config import Region
+
+        target = targets.find(self.target)
+        out = self.out
+        if out is None and self.bundle is None:
+            out = Path(f"{Path(self.target).stem}.integer")
+        region = Region("*", self.weights, self.activations, self.membranes, self.power_of_two)
+        results = quantize_run(
+            target.module,
+            target.trained_run(),
+            out,
+            region,
+            paths=self.regions,
+            network=self.network,
+            num_calibration=self.calibrate,
+            data=self.data,
+            bundle=self.bundle,
+            progress=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        made = {"out": out, "bundle": self.bundle}
+        paths = "\n".join(str(path) for path in made.values() if path is not None)
+        return Answer({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
+
+
+BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Command):
+    """Compare every level of a bundle with what the trained network gave."""
+
+    bundle: BundlePath
+    """The folder that `spikebridge export` made."""
+    tolerance: float = 1e-4
+    """Largest difference of values, in parts of the largest value (of 1 where all are smaller)."""
+    spikes: float = 1e-3
+    """Share of spikes that may differ."""
+
+    def answer(self) -> Answer:
+        """Runs every level; the exit code is 1 where one is too far off."""
+        from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.deploy.compare import Tolerance, compare_bundle
+
+        bundle = Bundle.open(self.bundle)
+        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=_compared)
+        rows = [asdict(row) for row in comparison.rows]
+        words = "within tolerance" if comparison.passed else "NOT within tolerance"
+        text = f"{formatting.table(rows)}\n\n{self.bundle}: {words}"
+        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        return Answer(data, text, code=0 if comparison.passed else 1)
+
+
+def _compared(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
+OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunBundle(Command):
+    """Run a bundle without torch, tick by tick."""
+
+    bundle: BundlePath
+    """The folder that `spikebridge export` made."""
+    input: InputFile = None
+    """An .npz or .safetensors file with an array (T, B, ...) for each input."""
+    out: OutputFile = None
+    """Write all outputs to this .npz or .safetensors file."""
+    integers: Flag = False
+    """Compute with whole numbers what was quantised (`quantize --bundle`)."""
+
+    def answer(self) -> Answer:
+        """Runs it; numpy, onnxruntime and nir are all it needs."""
+        from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.deploy.run import check_destination, run_bundle, write_arrays
+
+        if self.out is not None:
+            check_destination(self.out)
+        bundle = Bundle.open(self.bundle)
+        ran = run_bundle(bundle, self.input, lambda line: print(line, file=sys.stderr), integers=self.integers)
+        if self.out is not None:
+            write_arrays(self.out, ran.outputs)
+        outputs = [
+            {"output": name, "values": len(y), "shape": list(y.shape[2:]), "last": y[-1, 0].ravel()[:8].tolist()}
+            for name, y in ran.outputs.items()
+        ]
+        data = {"bundle": self.bundle, "ticks": ran.ticks, "ticks_per_second": ran.ticks_per_second, "outputs": outputs}
+        text = f"{formatting.table(outputs)}\n\n{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"
+        return Answer(data | ({"out": self.out} if self.out is not None else {}), text)
+
+
+OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
+SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
+Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Command):
+    """Draw a network as SVG, or a bundle with the file of each part."""
+
+    target: Drawn
+    """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
+    network: OneNetwork = None
+    """Which of the recipe's networks."""
+    out: SvgFile = None
+    """The file to write."""
+
+    def answer(self) -> Answer:
+        """Builds the network, sums it up and draws it."""
+        if targets.is_bundle(self.target):
+            return self._draw_bundle(Path(self.target))
+        target = targets.find(self.target)
+        name, network = target.hybrid_network(self.network)
+        from spikebridge.analysis.plots.figures import draw_network
+        from spikebridge.analysis.summary import summarize
+
+        summary = str(summarize(network, target.inputs(network)))
+        path = self.out or Path(f"{name}.svg")
+        targets.write_text(path, draw_network(network))
+        return Answer({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
+
+    def _draw_bundle(self, folder: Path) -> Answer:
+        if self.network is not None:
+            raise ConfigError(f"{folder} is a bundle, which holds one network; leave --network out")
+        from spikebridge.analysis.plots.bundle_diagram import draw_bundle
+        from spikebridge.deploy.bundle.bundle import Bundle
+
+        bundle = Bundle.open(folder)
+        path = self.out or Path(f"{folder.resolve().stem}.svg")
+        targets.write_text(path, draw_bundle(asdict(bundle.manifest)))
+        parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
+        return Answer({"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}")
+
+
+BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write a trained network as a bundle for other machines (NIR, ONNX), and compare it."""
+
+    target: RunOrRecipe
+    """A run folder, or a recipe's name for the weights that come with the package."""
+    network: OneNetwork = None
+    """Which of the recipe's networks."""
+    out: BundleFolder = None
+    """The folder to make."""
+
+    def answer(self) -> Answer:
+        """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
+        target = targets.find(self.target)
+        name, network, run = target.trained_network(self.network)
+        from spikebridge.deploy.bundle.export import export
+        from spikebridge.deploy.compare import compare_bundle
+
+        inputs: Any = target.inputs(network)
+        card = {
+            "recipe": run.recipe,
+            "network": name,
+            "config": run.config,
+            "results": run.results() if run.finished else {},
+            "environment": run.environment() if (run.path / "environment.json").is_file() else {},
+        }
+        bundle = export(
+            network,
+            inputs if isinstance(inputs, dict) else {"signal": inputs},
+            self.out or Path(f"{name}.bundle"),
+            card=card,
+            progress=_exported,
+        )
+        comparison = compare_bundle(bundle, progress=_exported)
+        manifest = bundle.manifest
+        parts = [
+            {"part": part, "side": record.side, "file": record.file, "notes": "; ".join(record.notes) or None}
+            for part, record in manifest.parts.items()
+        ]
+        data = {
+            "bundle": bundle.path,
+            "network": name,
+            "bytes": bundle.size(),
+            "parts": parts,
+            "left_out": list(manifest.left_out),
+            "passed": comparison.passed,
+            "comparison": [asdict(row) for row in comparison.rows],
+        }
+        left = f"\nnot in the graph, so not in the bundle: {', '.join(manifest.left_out)}" if manifest.left_out else ""
+        verdict = "every level agrees" if comparison.passed else "levels differ: spikebridge compare shows where"
+        text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
+        return Answer(data, text, code=0 if comparison.passed else 1)
+
+
+def _exported(line: str) -> None:
+    print(line, file=sys.stderr)

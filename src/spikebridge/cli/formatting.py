@@ -1,0 +1,134 @@
+"""How the command's answers look on a terminal: plain text in columns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from spikebridge.cli.recipes import Listing
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows under the names of the first row; numbers to the right, words to the left.
+
+    Example:
+        >>> print(table([{"network": "hybrid", "accuracy": 0.9512}, {"network": "ann", "accuracy": 0.9}]))
+        network  accuracy
+        hybrid     0.9512
+        ann           0.9
+    """
+    if not rows:
+        return "nothing"
+    names = list(rows[0])
+    cells = [[value_text(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
+    to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
+    lines = []
+    for line in [names, *cells]:
+        padded = [
+            text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, to_right, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def value_text(value: Any) -> str:
+    """A value as a reader wants it: four significant digits, a dash where there is none.
+
+    Example:
+        >>> value_text(0.123456), value_text(None), value_text(True)
+        ('0.1235', '-', 'yes')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(value_text(item) for item in value) or "-"
+    return str(value)
+
+
+def results(values: dict[str, Any]) -> str:
+    """Results: single values first, then every list of rows as a table under its name.
+
+    Example:
+        >>> print(results({"accuracy": 0.95, "table": [{"network": "ann", "accuracy": 0.9}]}))
+        accuracy  0.95
+        <BLANKLINE>
+        table
+        network  accuracy
+        ann           0.9
+    """
+    tables = {name: value for name, value in values.items() if _is_table(value)}
+    singles = {name: value for name, value in values.items() if name not in tables}
+    blocks = [facts(singles)] if singles else []
+    blocks += [f"{name}\n{table(rows)}" for name, rows in tables.items()]
+    return "\n\n".join(blocks) or "no results"
+
+
+def facts(values: dict[str, Any], indent: str = "") -> str:
+    """Names and values in two columns; a value that has names of its own is indented under its name.
+
+    A list of rows is left out: inside of a value it is for machines.
+
+    Example:
+        >>> print(facts({"python": "3.11", "extras": {"docs": False}}))
+        python  3.11
+        extras
+          docs  no
+    """
+    values = {name: value for name, value in values.items() if not _is_table(value)}
+    plain = [name for name, value in values.items() if not isinstance(value, dict)]
+    width = max((len(name) for name in plain), default=0)
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines.append(f"{indent}{name}")
+            lines += [facts(value, indent + "  ")] if value else []
+        else:
+            lines.append(f"{indent}{name:<{width}}  {value_text(value)}")
+    return "\n".join(lines)
+
+
+def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str:
+    """What `spikebridge list` prints."""
+    lines = ["recipes", *(_entry(recipe) for recipe in recipes)]
+    for kind, entries in blocks.items():
+        if entries:
+            lines += ["", kind, *(_entry(entry) for entry in entries)]
+    return "\n".join(lines)
+
+
+def data_sets(entries: Sequence[dict[str, Any]]) -> str:
+    """What `spikebridge data` prints: what is there, and for the rest what is missing and where it comes from."""
+    lines = []
+    for entry in entries:
+        lines.append(f"{'here' if entry['present'] else '-':<6}{entry['name']:<10} {entry['about']}")
+        if not entry["present"]:
+            lines.append(f"{'':<17}missing: {', '.join(entry['missing'])}")
+        lines.append(f"{'':<17}from {entry['source']} ({entry['licence']})")
+    return "\n".join(lines)
+
+
+def findings(found: Sequence[dict[str, Any]]) -> str:
+    """What the doctor found, as it came; good news where there is nothing.
+
+    Example:
+        >>> fault = {"network": "snn", "severity": "warning", "where": "lif", "kind": "dead", "what": "no spike"}
+        >>> print(findings([fault | {"remedy": "lower v_threshold"}]))
+        warning: snn: lif is dead: no spike
+          remedy: lower v_threshold
+    """
+    if not found:
+        return "no findings: the networks look healthy"
+    line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
+    return "\n".join(line.format(**one) for one in found)
+
+
+def _entry(entry: Listing) -> str:
+    presets = f" (presets: {', '.join(entry.presets)})" if entry.presets else ""
+    return f"  {entry.name:<18} {entry.summary}{presets}".rstrip()
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(row, dict) for row in value)

@@ -1,0 +1,207 @@
+"""The `spikebridge` command: words in, results out, no logic.
+
+A command is a dataclass in one of the files beside this one; its fields are its options. This file turns words into
+such an object, runs it, prints its answer, and turns every failure into one line. Exit codes: 0 done, 1 findings or a
+fault of the program, 2 a mistake in the words or the data, 130 stopped by Ctrl-C.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from spikebridge.cli.apps import Ask, Live, Track
+from spikebridge.cli.command import SETTINGS, Command
+from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
+from spikebridge.cli.doctor import Doctor
+from spikebridge.cli.listing import Copy, Data, List
+from spikebridge.cli.train import Eval, Report, Train
+from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
+
+COMMANDS: dict[str, type[Command]] = {
+    "list": List,
+    "train": Train,
+    "eval": Eval,
+    "report": Report,
+    "draw": Draw,
+    "doctor": Doctor,
+    "data": Data,
+    "copy": Copy,
+    "track": Track,
+    "ask": Ask,
+    "live": Live,
+    "export": Export,
+    "compare": Compare,
+    "run": RunBundle,
+    "quantize": Quantize,
+}
+
+_BOX = "─━╭╮╰╯│┃├┤ "
+_RULE = "──"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and gives its exit code.
+
+    Args:
+        arguments: the words after `spikebridge`; None takes those of the process.
+
+    Example:
+        >>> main(["lst"])
+        2
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _warn
+            return _answer([word for word in words if word != "--debug"])
+    except BrokenPipeError:
+        # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (Exception, KeyboardInterrupt) as failure:  # the one place where nothing may get through
+        if debug:
+            raise
+        message, code = _explain(failure)
+        print("spikebridge: " + " ".join(message.split()), file=sys.stderr)
+        return code
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning is one line, too."""
+    print(f"spikebridge: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _explain(failure: BaseException) -> tuple[str, int]:
+    """The line and the exit code of a failure."""
+    if isinstance(failure, KeyboardInterrupt):
+        return str(failure) or "stopped", 130
+    if isinstance(failure, SpikebridgeError):
+        return f"error: {failure}", 2
+    if isinstance(failure, OSError) and failure.strerror:
+        return f"error: {failure.filename or 'file'}: {failure.strerror}", 2
+    return f"unexpected {type(failure).__name__}: {failure} (--debug shows where)", 1
+
+
+def _answer(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        import spikebridge
+
+        print(f"spikebridge {spikebridge.__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+    command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
+    if command is None:
+        return 0
+    # a machine reads stdout: whatever a recipe prints belongs to the person at stderr
+    with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
+        answer = command.answer()
+    if answer.told:
+        print(json.dumps(_plain(answer.data), indent=2) if command.json else answer.text, flush=True)
+    return answer.code
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {_summary(command)}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: spikebridge COMMAND [OPTIONS]",
+            "",
+            "Hybrid neural networks: artificial and spiking, linked by hybrid units.",
+            "",
+            *lines,
+            "",
+            "`spikebridge COMMAND --help` lists a command's options. --debug shows the traceback of an error.",
+        ]
+    )
+
+
+def _summary(command: type) -> str:
+    return (command.__doc__ or "").split("\n", 1)[0]
+
+
+def _parse(command: type[Command], program: str, words: list[str]) -> Command | None:
+    """The command with its options set, or None where only its help was asked for."""
+    form, program, words = command.form(program, words)
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True)
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        raise ConfigError(_reason(stop, output.getvalue(), program)) from None
+    if unknown:
+        raise ConfigError(_unknown(unknown[0], form, program))
+    return parsed
+
+
+def _reason(stop: SystemExit, box: str, program: str) -> str:
+    """Why tyro refused: the error behind its exit if it is one of ours, else the first paragraph of the box it drew."""
+    cause = stop.__context__
+    while cause is not None:
+        if isinstance(cause, SpikebridgeError):
+            return str(cause)
+        cause = cause.__context__
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip(_BOX)
+        if not text:
+            break
+        lines.append(text)
+    return f"{' '.join(lines)} (see {program} --help)"
+
+
+def _unknown(word: str, form: type, program: str) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many (see {program} --help)"
+    near = get_close_matches(word.split("=", 1)[0].replace("_", "-"), list(_options(form)), n=1)
+    hint = f" did you mean {near[0]}?" if near else ""
+    return f"no option {word}:{hint} {program} --help lists them"
+
+
+def _options(form: Any, prefix: str = "") -> Iterator[str]:
+    """Every option of a dataclass as it is typed, nested ones with dots."""
+    for field in dataclasses.fields(form):
+        name = field.name.replace("_", "-")
+        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if dataclasses.is_dataclass(value):
+            yield from _options(value, "" if field.name == SETTINGS else f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}"
+            yield f"--{prefix}no-{name}"
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types; JSON knows neither NaN nor infinity, so they become null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    return str(value) if isinstance(value, Path) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

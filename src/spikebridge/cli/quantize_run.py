@@ -1,0 +1,198 @@
+"""A run in whole numbers: its trained networks quantised, written, and measured beside what they were.
+
+A recipe that can be quantised has `calibration(config, num_samples, data)`, the inputs to choose scales on, and may
+have `measure(network, config, data)`, the figures that quantisation may cost, and `REGIONS`, the paths that have an
+integer form where not all have one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+
+from spikebridge.analysis.cost import count_cost
+from spikebridge.analysis.energy import energy, hardware_profile, joules
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.quantization.config import Quantization, Region, regions_of
+from spikebridge.deploy.quantization.lowering import add_integers, integer_model
+from spikebridge.deploy.quantization.network import quantize
+from spikebridge.deploy.quantization.report import Saturation, memory, quantized_paths, saturation
+from spikebridge.errors import ConfigError, ExportError, did_you_mean
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.training.run.run import Run
+
+NUM_SHOWN = 8  # samples for costs and clipping
+SUMMARY = "quantization.json"
+
+
+def quantize_run(
+    module: ModuleType,
+    run: Run,
+    out: Path | None,
+    region: Region,
+    *,
+    paths: Sequence[str] = (),
+    network: str | None = None,
+    num_calibration: int = 128,
+    data: Path | None = None,
+    bundle: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Quantises every trained network of a run, and writes one folder with an integer model for each.
+
+    Args:
+        module: the recipe.
+        run: with weights.
+        out: the folder to make; None makes none.
+        region: widths.
+        paths: what is quantised; the recipe's own regions without any, or everything.
+        network: one of the recipe's networks, all without it.
+        num_calibration: training samples to choose scales on.
+        data: the folder with data sets.
+        bundle: of one of the networks; then it alone is quantised, and its integer model is written there.
+        progress: is told what is done.
+
+    Returns:
+        One row a network, and where values were clipped.
+
+    Raises:
+        ConfigError: a recipe, network, region or number that cannot be meant.
+        ExportError: the folder is there already, a layer has no integer form, or the bundle is of another network.
+        DataError: the bundle is damaged.
+    """
+    if out is not None and out.exists():
+        raise ExportError(f"{out} is there already; name another folder or remove it first")
+    if not hasattr(module, "calibration"):
+        raise ConfigError(
+            f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
+        )
+    if num_calibration < 1:
+        raise ConfigError(f"scales are chosen on 1 sample at least, but got {num_calibration}")
+    opened = None if bundle is None else _opened(bundle, run)
+    children = _children(run, network if opened is None else network or opened.manifest.card.get("network"))
+    if opened is not None:
+        children = dict([next(iter(children.items()))])  # a bundle holds the first one of its name
+    config = run.config_as(module.Config)
+    plan = regions_of(list(paths) or list(getattr(module, "REGIONS", ())), region)
+    signals = module.calibration(config, num_calibration, data)
+    rows, clipped = [], []
+    with _drafted(out) as draft:
+        for path, child in children.items():
+            progress(path)
+            trained = module.build(config)[path.partition("/")[0]]
+            child.load_weights(trained)
+            one = _Quantized(trained.eval(), signals, plan)
+            if opened is not None:
+                add_integers(opened, trained, one.whole)
+            if draft is not None:
+                one.model.save(draft / path.replace("/", "-"))
+            rows.append({"network": path, **one.figures(module, config, data)})
+            clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
+        results = {"networks": rows, "clipped": clipped}
+        about = {"recipe": run.recipe, "region": asdict(region), "regions": [r.path for r in plan.regions]}
+        if draft is not None:
+            (draft / SUMMARY).write_text(json.dumps({**about, **results}, indent=1) + "\n", encoding="utf-8")
+    return results
+
+
+class _Quantized:
+    """One network, quantised.
+
+    Args:
+        network: in evaluation mode.
+        signals: to choose scales on.
+        plan: of regions.
+    """
+
+    def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: Quantization) -> None:
+        inputs = {name: x for name, x in signals.items() if name in network.inputs}
+        self.network, self.some = network, {name: x[:, :NUM_SHOWN] for name, x in inputs.items()}
+        self.whole = quantize(network, inputs, plan)
+        self.model = integer_model(self.whole, self.some)
+
+    def figures(self, module: ModuleType, config: Any, data: Path | None) -> dict[str, Any]:
+        """What the recipe measures, memory, operations and energy, before and after."""
+        row: dict[str, Any] = {}
+        if hasattr(module, "measure"):
+            before, after = (module.measure(one, config, data) for one in (self.network, self.whole))
+            for name, value in before.items():
+                row |= {name: value, f"{name} after": after[name]}
+        used = memory(self.network, self.whole, self.model, self.some)
+        row |= {"bytes": used.parameters, "bytes after": used.integers}
+        row |= {"state bytes": used.state, "state bytes after": used.integer_state}
+        return row | expenses(self.network, self.whole, self.some)
+
+    def clipped(self) -> list[Saturation]:
+        """The signals that leave their grids."""
+        return [one for one in saturation(self.whole, self.some) if one.share > 0]
+
+
+def expenses(network: HybridNetwork, whole: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
+    """Operations and energy a sample, before and after: each network is run and counted for itself.
+
+    What is quantised has the prices of 8 bits, changes of scale among its operations; what stays real has those of 32.
+
+    Args:
+        network: the trained one.
+        whole: the same, quantised.
+        inputs: `(T, B, *N)` each.
+
+    Returns:
+        Synaptic operations, all operations, and energy [nJ].
+    """
+    real, narrow = (hardware_profile(name) for name in ("45nm", "45nm-int8"))
+    before, after = count_cost(network, inputs), count_cost(whole, inputs)
+    prices = dict.fromkeys(quantized_paths(whole), narrow)
+    joules_after = sum(joules(done, prices.get(name, real)) for name, done in after.parts.items())
+    joules_after += sum(joules(done, prices.get(f"units.{name}", real)) for name, done in after.links.items())
+    return {
+        "synaptic operations": before.total.synops,
+        "synaptic operations after": after.total.synops,
+        "operations": before.total.num_operations,
+        "operations after": after.total.num_operations,
+        "energy nJ": energy(before, real).total * 1e9,
+        "energy nJ after": joules_after * 1e9,
+    }
+
+
+@contextmanager
+def _drafted(out: Path | None) -> Iterator[Path | None]:
+    """A folder that becomes `out` once all is written in it."""
+    if out is None:
+        yield None
+        return
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _opened(path: Path, run: Run) -> Bundle:
+    bundle = Bundle.open(path)
+    recipe = bundle.manifest.card.get("recipe", run.recipe)
+    if recipe != run.recipe:
+        raise ConfigError(f"{path} is a bundle of the recipe {recipe!r}, but {run.path} is a run of {run.recipe!r}")
+    return bundle
+
+
+def _children(run: Run, network: str | None) -> dict[str, Run]:
+    found = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
+    if not found:
+        raise ConfigError(f"{run.path} has no trained networks; train it first")
+    if network is None:
+        return found
+    chosen = {path: child for path, child in found.items() if network in (path, path.partition("/")[0])}
+    if not chosen:
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, found)}")
+    return chosen

@@ -1,0 +1,183 @@
+"""What there is, read without importing it, and the one place where a recipe is imported.
+
+`spikebridge --help` and `spikebridge list` must answer at once. So recipes and building blocks are found by parsing
+their source with `ast`, while PyTorch sleeps. A recipe is any Python file with the parts named in `PARTS`.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from spikebridge.errors import ConfigError, did_you_mean
+
+PACKAGE = Path(__file__).resolve().parent.parent
+RECIPES = ("digits", "modulation", "reasoning", "sensing")
+PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A recipe or a building block as `list` shows it."""
+
+    name: str
+    summary: str
+    presets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of building block: what a folder exports that derives from these bases, directly or not.
+
+    Args:
+        folder: whose `__init__.py` exports them.
+        bases: class names.
+        but: what derives from them and is no building block itself.
+    """
+
+    folder: str
+    bases: tuple[str, ...]
+    but: tuple[str, ...] = ()
+
+
+KINDS = {
+    "neurons": Kind("neurons", ("Stateful",), but=("Neuron", "Sequential")),
+    "surrogates": Kind("neurons", ("Surrogate",)),
+    "windows": Kind("hybrid", ("Window",)),
+    "kernels": Kind("hybrid", ("Kernel",)),
+    "discretizers": Kind("hybrid", ("Discretizer",)),
+    "coding schemes": Kind("coding", ("Encoder", "Decoder")),
+}
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes of the package by name, each with its file.
+
+    Example:
+        >>> recipes()["digits"].name
+        'recipe.py'
+    """
+    return {name: PACKAGE / "networks" / name / "recipe.py" for name in RECIPES}
+
+
+def list_recipes() -> list[Listing]:
+    """Name, first line and presets of every recipe of the package."""
+    listings = []
+    for name, path in recipes().items():
+        tree = _parse(path)
+        presets = _top_level(tree).get("PRESETS")
+        keys = presets.keys if isinstance(presets, ast.Dict) else []
+        names = tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
+        listings.append(Listing(name, _first_line(tree), names))
+    return listings
+
+
+def list_blocks(kind: str) -> list[Listing]:
+    """Name and first line of every building block of a kind of `KINDS`, in the order of their export."""
+    meant = KINDS[kind]
+    trees = [_parse(path) for path in sorted((PACKAGE / meant.folder).rglob("*.py"))]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    return [
+        Listing(name, _first_line(classes[name]))
+        for name in _exports(PACKAGE / meant.folder)
+        if name in classes and name not in meant.but and _derives(name, meant.bases, classes)
+    ]
+
+
+def load(word: str) -> ModuleType:
+    """Imports a recipe by its name or by the path of its file.
+
+    Args:
+        word: `digits`, or `./my.py`. A file is a program: loading it runs it.
+
+    Raises:
+        ConfigError: there is no such recipe, or the file is not one.
+    """
+    known = recipes()
+    if word in known:
+        return importlib.import_module(f"spikebridge.networks.{word}.recipe")
+    path = Path(word)
+    if path.suffix != ".py":
+        raise ConfigError(f"no recipe {word!r}: {did_you_mean(word, known)} A recipe file of your own ends in .py.")
+    if not path.is_file():
+        raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
+    module = _load_file(path.resolve(), path.stat().st_mtime_ns)
+    missing = [part for part in PARTS if not hasattr(module, part)]
+    if missing:
+        raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(PARTS)}.")
+    return module
+
+
+def source(name: str) -> str:
+    """The text of a recipe of the package.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    known = recipes()
+    if name not in known:
+        raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
+    return known[name].read_text(encoding="utf-8")
+
+
+def identity(word: str) -> str:
+    """What a run folder remembers of its recipe: a name, or for a file of your own its full path."""
+    return word if word in recipes() else str(Path(word).resolve())
+
+
+# once a version of the file: two runs of it would make two classes of each name
+@lru_cache
+def _load_file(path: Path, changed: int) -> ModuleType:
+    name = f"spikebridge_recipe_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be loaded as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name while the file runs
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise ConfigError(f"{path} cannot be loaded: {error}") from error
+    return module
+
+
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
+    """Names bound at the top of a file: classes and functions with their node, variables with their value."""
+    bound: dict[str, ast.AST] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            bound[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            bound[node.target.id] = node.value
+        elif isinstance(node, ast.Assign):
+            bound |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+    return bound
+
+
+def _exports(folder: Path) -> list[str]:
+    """All that a folder's `__init__.py` imports from elsewhere."""
+    nodes = ast.walk(_parse(folder / "__init__.py"))
+    return [alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+
+def _derives(name: str, bases: tuple[str, ...], classes: dict[str, ast.ClassDef]) -> bool:
+    """Whether a class derives from one of the bases through classes of the same folder."""
+    if name not in classes:
+        return False
+    parents = [base.id for base in classes[name].bases if isinstance(base, ast.Name)]
+    return any(parent in bases or _derives(parent, bases, classes) for parent in parents)
+
+
+def _first_line(node: ast.Module | ast.ClassDef) -> str:
+    return (ast.get_docstring(node) or "").split("\n", 1)[0]

@@ -1,0 +1,260 @@
+"""What the words of a command mean: a run folder, a recipe, one of its networks, the settings to start from."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tyro
+
+from spikebridge.cli import recipes as discovery
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.pretrained import shipped_run
+from spikebridge.training.run.process import is_first_process
+from spikebridge.training.run.run import Run
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recipe with settings, and the run they belong to, if any."""
+
+    word: str
+    module: ModuleType
+    settings: Any
+    run: Run | None = None
+
+    def trained_run(self) -> Run:
+        """The run with its weights.
+
+        Raises:
+            ConfigError: only a recipe was named.
+        """
+        if self.run is None:
+            raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
+        return self.run
+
+    def networks(self, name: str | None = None) -> dict[str, Any]:
+        """The recipe's networks by name, or only the one that is named.
+
+        Raises:
+            ConfigError: there is no network of that name.
+        """
+        built = self.module.build(self.settings)
+        if name is None:
+            return dict(built)
+        if name not in built:
+            raise ConfigError(f"{self.word} has no network {name!r}: {did_you_mean(name, built)}")
+        return {name: built[name]}
+
+    def hybrid_network(self, name: str | None = None) -> tuple[str, Any]:
+        """Name and network: the one that is named, or the first one.
+
+        Raises:
+            ConfigError: it is no hybrid network, so it has no parts and links to draw.
+        """
+        name, network = next(iter(self.networks(name).items()))
+        if not _is_hybrid(network):
+            raise ConfigError(f"{name!r} is a {type(network).__name__}; only a hybrid network can be drawn")
+        return name, network
+
+    def inputs(self, network: Any) -> Any:
+        """What a network takes of the example: a hybrid network names its inputs, any other takes the first one."""
+        example = self.module.example(self.settings)
+        return {name: example[name] for name in network.inputs} if _is_hybrid(network) else next(iter(example.values()))
+
+    def findings(self, name: str | None = None) -> list[dict[str, Any]]:
+        """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
+        from spikebridge.analysis.doctor.doctor import examine
+
+        found = []
+        for network_name, network in self.networks(name).items():
+            trained = self._run_of(network_name)
+            if trained is not None:
+                trained.load_weights(network)
+            found += [{"network": network_name} | asdict(one) for one in examine(network.eval(), self.inputs(network))]
+        return found
+
+    def trained_network(self, name: str | None = None) -> tuple[str, Any, Run]:
+        """Name, network with its trained weights, and the run that trained it: the one that is named, or the first one.
+
+        A recipe that keeps its weights in a way of its own says so in `trained(run)`, networks by name.
+
+        Raises:
+            ConfigError: only a recipe was named, or nothing was trained under that name.
+        """
+        run = self.trained_run()
+        if hasattr(self.module, "trained"):
+            networks = self.module.trained(run)
+            if name is not None and name not in networks:
+                raise ConfigError(f"{self.word} has no trained network {name!r}: {did_you_mean(name, networks)}")
+            name, network = next((n, m) for n, m in networks.items() if name in (None, n))
+            return name, network, self._run_of(name) or run
+        name, network = next(iter(self.networks(name).items()))
+        trained = self._run_of(name) or (run if (run.path / "weights.safetensors").exists() else None)
+        if trained is None:
+            raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
+        trained.load_weights(network)
+        return name, network, trained
+
+    def _run_of(self, network: str) -> Run | None:
+        """The run that trained a network: the inner run of its name, or the first one under it (a seed)."""
+        inner = self.run.children() if self.run is not None else {}
+        names = (name for name in inner if name == network or name.startswith(f"{network}/"))
+        return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
+
+
+def find(word: str) -> Target:
+    """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
+
+    Raises:
+        ConfigError: the word is none of these.
+    """
+    known = discovery.recipes()
+    if word not in known and Path(word).is_dir():
+        return find_run(Path(word))
+    if word not in known and Path(word).suffix != ".py":
+        raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
+    module = discovery.load(word)
+    run = shipped_run(word)
+    if run is not None:
+        return Target(word, module, run.config_as(module.Config), run)
+    return Target(word, module, module.PRESETS[default_preset(module)])
+
+
+def is_bundle(word: str) -> bool:
+    """Whether a word names the folder of a bundle."""
+    return (Path(word) / "manifest.json").is_file()
+
+
+def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
+    """How a live stream is stepped through a run's network, a tracker or a bundle, and what is wanted of the stream.
+
+    Args:
+        word: a run folder, a recipe with shipped weights, or the folder of a bundle.
+        network: which of the recipe's networks; the first one without it.
+
+    Returns:
+        `output, state = step(inputs, state)`, and a `data.live_sources.Wanted`.
+
+    Raises:
+        ConfigError: the word is none of these, or the network takes no events.
+    """
+    from spikebridge.data.streams.sources import Wanted
+
+    if is_bundle(word):
+        if network is not None:
+            raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+        from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.deploy.streaming.network import bundle_steps
+
+        steps = bundle_steps(Bundle.open(Path(word)))
+    else:
+        import torch
+
+        torch.set_num_threads(1)  # one sample at a time: threads cost more than they bring
+        target = find(word)
+        if hasattr(target.module, "tracker"):
+            tracker = target.module.tracker(target.trained_run(), network)
+            return _following(tracker), Wanted(tracker.sensing.dt, follows=True)
+        from spikebridge.deploy.streaming.torch_network import network_steps
+
+        name, trained, _ = target.trained_network(network)
+        inputs = target.inputs(trained)
+        steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
+    intake = steps.intake
+    return steps, Wanted(intake.bin, sensor=intake.sensor, frame=intake.frame, counts=intake.counts)
+
+
+def _following(tracker: Any) -> Any:
+    """Steps of a tracker, with its answer as plain values."""
+
+    def step(inputs: Any, state: Any) -> tuple[dict[str, Any], Any]:
+        box, state = tracker.step(inputs, state)
+        sure = {"confidence": round(float(state.confidence), 4), "lost": bool(state.lost)}
+        return {"box": [round(float(value), 3) for value in box], **sure}, state
+
+    return step
+
+
+def find_run(path: Path) -> Target:
+    """A run folder with its recipe and settings.
+
+    Raises:
+        ConfigError: there is no such folder, it is not a run, or one of another version.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
+    run = Run.open(path)
+    module = discovery.load(run.recipe)
+    return Target(str(path), module, run.config_as(module.Config), run)
+
+
+def default_preset(module: ModuleType) -> str:
+    """`default`, or the first preset where a recipe has none of that name."""
+    return "default" if "default" in module.PRESETS else next(iter(module.PRESETS))
+
+
+def settings_to_start_from(module: ModuleType, recipe: str, words: list[str]) -> Any:
+    """The settings that options change: those of the preset, or with --resume those of the run that goes on.
+
+    Args:
+        module: the recipe.
+        recipe: the word that named it.
+        words: the options after it; only --preset, --out and --resume are looked at.
+    """
+
+    @dataclass(frozen=True)
+    class Choice:
+        preset: str | None = None
+        out: Path | None = None
+        resume: bool = False
+
+    choice, _ = tyro.cli(Choice, args=words, prog="spikebridge train", return_unknown_args=True, add_help=False)
+    if choice.preset is not None:
+        if choice.preset not in module.PRESETS:
+            raise ConfigError(
+                f"{recipe} has no preset {choice.preset!r}: {did_you_mean(choice.preset, module.PRESETS)}"
+            )
+        return module.PRESETS[choice.preset]
+    if choice.resume:
+        path = choice.out or run_folder(recipe, resume=True)
+        run = Run.open(path) if path.is_dir() and any(path.iterdir()) else None
+        if run is not None and run.recipe == discovery.identity(recipe):
+            return run.config_as(module.Config)
+    return module.PRESETS[default_preset(module)]
+
+
+def run_folder(recipe: str, resume: bool) -> Path:
+    """runs/RECIPE, numbered: the newest one there is to resume, else the first free one.
+
+    Raises:
+        ConfigError: there are several processes, which could not agree on one.
+    """
+    if "RANK" in os.environ:
+        raise ConfigError("several processes were started together: name the run folder they share (--out)")
+    # a process that the first one started finds the folder made already
+    resume = resume or not is_first_process()
+    stem = Path(recipe).stem
+    number = 1
+    while (RUNS / _numbered(stem, number)).exists():
+        number += 1
+    return RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _is_hybrid(network: Any) -> bool:
+    return hasattr(network, "inputs") and hasattr(network, "parts")
+
+
+def _numbered(stem: str, number: int) -> str:
+    return stem if number == 1 else f"{stem}-{number}"

@@ -1,0 +1,209 @@
+"""Events of a long recording by bin of time, kept sparse: 5 bytes an event, and a grid only of what is asked for.
+
+The dense tensor of a minute at 240 Hz is gigabytes; a crop around a target is kilobytes. Where the events are many they
+lie in a temporary file, so that an hour takes no more memory than a second.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt16
+from torch import Tensor
+
+from spikebridge.data.events.binning import bin_edges
+from spikebridge.data.events.events import Events, check_events
+from spikebridge.data.io.column import FileColumn, in_pieces
+from spikebridge.data.io.faults import Faults
+from spikebridge.errors import DataError, ShapeError
+
+# left, top, width, height in whole pixels; a crop may stick out of the sensor
+Crop: TypeAlias = tuple[int, int, int, int]
+
+
+class BinEvents(NamedTuple):
+    """Events of one stretch of time, in their order, without times."""
+
+    x: UInt16[np.ndarray, " N"]
+    y: UInt16[np.ndarray, " N"]
+    on: Bool[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class EventBins:
+    """All events of a recording, in order, and where each bin begins.
+
+    Args:
+        x: columns of the pixels; an array, or a column in a file.
+        y: rows of the pixels.
+        on: True where the pixel became brighter.
+        edges: bin b holds the events `edges[b]` up to `edges[b + 1]`.
+        height: rows of the sensor.
+        width: columns of the sensor.
+
+    Raises:
+        ShapeError: the columns differ in length, or the edges do not fit them.
+        DataError: events are outside the sensor.
+
+    Example:
+        >>> from spikebridge.data.events.events import make_events
+        >>> events = make_events(t=[0, 999, 1000], x=[0, 1, 1], y=[0, 0, 0], p=[1, 1, 0])
+        >>> bins = bin_sparse(events, height=1, width=2, dt=0.001, num_bins=2)
+        >>> bins.edges.tolist(), bins.of_bins(1, 2).x.tolist()
+        ([0, 2, 3], [1])
+    """
+
+    x: UInt16[np.ndarray, " N"] | FileColumn
+    y: UInt16[np.ndarray, " N"] | FileColumn
+    on: Bool[np.ndarray, " N"] | FileColumn
+    edges: Int64[np.ndarray, " T1"]
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        num_events = len(self.x)
+        if not len(self.y) == len(self.on) == num_events or not len(self.edges):
+            raise ShapeError(
+                f"event bins need columns of one length and at least one edge, but got {len(self.x)}, {len(self.y)} "
+                f"and {len(self.on)} values and {len(self.edges)} edges."
+            )
+        if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
+            raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
+        faults = Faults()
+        for x, y in in_pieces(self.x, self.y):
+            faults = faults.after(
+                {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
+            )
+        if faults:
+            raise DataError(f"{faults}.")
+
+    @property
+    def num_bins(self) -> int:
+        """How many bins there are."""
+        return len(self.edges) - 1
+
+    @property
+    def num_events(self) -> int:
+        """How many events are in them."""
+        return int(self.edges[-1] - self.edges[0])
+
+    def between(self, first: int, stop: int) -> BinEvents:
+        """Events by their index.
+
+        Args:
+            first: index of the first event inside.
+            stop: index of the first event after.
+        """
+        return BinEvents(self.x[first:stop], self.y[first:stop], self.on[first:stop])
+
+    def of_bins(self, first: int, stop: int) -> BinEvents:
+        """Events of the bins from `first` up to `stop`, which is not included.
+
+        Args:
+            first: the first bin, 0 or more.
+            stop: the bin after the last one.
+        """
+        return self.between(int(self.edges[first]), int(self.edges[stop]))
+
+    def grid(self, first: int, stop: int, crop: Crop | None = None, counts: bool = False) -> Float[Tensor, "T 2 h w"]:
+        """Bins as images with the channels ON and OFF. Only the crop is ever laid out.
+
+        Args:
+            first: the first bin.
+            stop: the bin after the last one.
+            crop: left, top, width and height in pixels; the whole sensor without it, nothing where it sticks out.
+            counts: how many events there were; else 1 where there was any.
+
+        Returns:
+            One image of two channels a bin.
+
+        Example:
+            >>> from spikebridge.data.events.events import make_events
+            >>> bins = bin_sparse(make_events(t=[0], x=[2], y=[1], p=[0]), height=4, width=4, dt=0.001, num_bins=1)
+            >>> bins.grid(0, 1, crop=(2, 1, 2, 1)).tolist()  # ON, OFF of one row of two pixels
+            [[[[0.0, 0.0]], [[1.0, 0.0]]]]
+        """
+        num_events = np.diff(self.edges[first : stop + 1])
+        step = np.repeat(np.arange(len(num_events)), num_events)
+        return _lay_out(self.of_bins(first, stop), step, stop - first, crop or (0, 0, self.width, self.height), counts)
+
+    def delayed(self, num_bins: int) -> "EventBins":
+        """The same events after some empty bins.
+
+        Args:
+            num_bins: how many empty bins go before, 0 or more.
+        """
+        before = np.full(num_bins, self.edges[0], np.int64)
+        return EventBins(self.x, self.y, self.on, np.concatenate([before, self.edges]), self.height, self.width)
+
+
+def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[Tensor, "2 h w"]:
+    """Events of one bin as an image with the channels ON and OFF.
+
+    Args:
+        events: of one bin.
+        crop: left, top, width and height in pixels; nothing where it sticks out of the sensor.
+        counts: how many events there were; else 1 where there was any.
+
+    Returns:
+        The image.
+
+    Example:
+        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
+        >>> crop_events(events, crop=(5, 6, 1, 2)).tolist()
+        [[[0.0], [1.0]], [[0.0], [0.0]]]
+    """
+    return _lay_out(events, None, 1, crop, counts)[0]
+
+
+def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int, start: int = 0) -> EventBins:
+    """Events on a clock, sparse: bin k holds `[start + k dt, start + (k + 1) dt)`. Events outside are left out.
+
+    Args:
+        events: sorted by time, on the sensor.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        dt: length of a bin [s].
+        num_bins: how many bins.
+        start: time at which the first bin begins [us].
+
+    Returns:
+        The bins; `EventBins.grid` gives what `bin_events` gives.
+
+    Raises:
+        DataError: events are outside the sensor or not in order.
+
+    Example:
+        >>> from spikebridge.data.events.events import make_events
+        >>> bin_sparse(make_events(t=[5, 15], x=[0, 0], y=[0, 0], p=[1, 1]), 1, 1, dt=1e-5, num_bins=1).on.tolist()
+        [True]
+    """
+    check_events(events, height, width)
+    edges = np.searchsorted(events["t"], bin_edges(num_bins, dt, start))
+    inside = events[edges[0] : edges[-1]]
+    x, y, on = (np.ascontiguousarray(inside[name]) for name in ("x", "y", "p"))
+    return EventBins(x, y, on, (edges - edges[0]).astype(np.int64), height, width)
+
+
+def _lay_out(
+    events: BinEvents, step: Int64[np.ndarray, " N"] | None, num_steps: int, crop: Crop, counts: bool
+) -> Tensor:
+    left, top, width, height = crop
+    if width < 1 or height < 1:
+        raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
+    x, y = events.x.astype(np.int32) - left, events.y.astype(np.int32) - top
+    # without a sign what is left of the crop, or above it, is far beyond its other side
+    inside = np.flatnonzero((x.view(np.uint32) < width) & (y.view(np.uint32) < height))
+    place = y[inside].astype(np.int64) * width + x[inside]
+    place += np.where(events.on[inside], 0, height * width)
+    if step is not None:
+        place += step[inside] * (2 * height * width)
+    size = num_steps * 2 * height * width
+    if counts:
+        grid = np.bincount(place, minlength=size).astype(np.float32)
+    else:
+        grid = np.zeros(size, np.float32)
+        grid[place] = 1
+    return torch.from_numpy(grid).view(num_steps, 2, height, width)

@@ -1,0 +1,180 @@
+"""From events at microseconds to tensors on a clock, and from samples to batches. Time comes first."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.data.events.events import Events, check_events, slice_time
+from spikebridge.errors import ConfigError, DataError, ShapeError
+
+# without num_bins the data decide how much memory is taken, and one damaged time must not take it all
+_MOST_VALUES = 2**28
+
+
+def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
+    """First whole microsecond of each bin, and of the one after the last.
+
+    Args:
+        num_bins: how many bins there are.
+        dt: length of a bin [s]; it need not be a whole number of microseconds.
+        start: time at which the first bin begins [us].
+
+    Returns:
+        `num_bins + 1` times; event t is in bin k where `edges[k] <= t < edges[k + 1]`.
+
+    Example:
+        >>> bin_edges(3, dt=0.001).tolist()
+        [0, 1000, 2000, 3000]
+        >>> bin_edges(6, dt=1 / 240).tolist()  # bins of 4166.67 us: 6 of them are 25 ms
+        [0, 4167, 8334, 12500, 16667, 20834, 25000]
+    """
+    # rounding to nanoseconds takes the noise of floating point away before the next whole microsecond is taken
+    offsets = np.ceil(np.round(np.arange(num_bins + 1) * (dt * 1e6), 3))
+    return start + offsets.astype(np.int64)
+
+
+def bin_edge(number: int, dt: float, start: int = 0) -> int:
+    """The same of one bin.
+
+    Args:
+        number: of the bin.
+        dt: length of a bin [s].
+        start: time at which bin 0 begins [us].
+
+    Example:
+        >>> bin_edge(9, dt=0.001), bin_edge(1, dt=1 / 240)
+        (9000, 4167)
+    """
+    return start + ceil(round(number * (dt * 1e6), 3))
+
+
+def bin_events(
+    events: Events,
+    height: int,
+    width: int,
+    dt: float,
+    num_bins: int | None = None,
+    start: int = 0,
+    counts: bool = False,
+) -> Float[Tensor, "T 2 H W"]:
+    """Events on a clock: bin k holds `[start + k dt, start + (k + 1) dt)`, channels ON and OFF.
+
+    Args:
+        events: sorted by time, on the sensor.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        dt: length of a bin [s].
+        num_bins: how many bins; without it, as many as hold the last event. Events outside are left out.
+        start: time at which the first bin begins [us].
+        counts: how many events there were; else 1 where there was any.
+
+    Returns:
+        Counts or marks.
+
+    Raises:
+        DataError: events are outside the sensor, not in order, or so late that the bins would not fit in memory.
+        ConfigError: `dt` or `num_bins` cannot be meant.
+
+    Example:
+        >>> from spikebridge.data.events.events import make_events
+        >>> events = make_events(t=[0, 999, 1000], x=[0, 0, 0], y=[0, 0, 0], p=[1, 1, 0])
+        >>> bin_events(events, height=1, width=1, dt=0.001, counts=True).flatten(1).tolist()  # ON, OFF of two bins
+        [[2.0, 0.0], [0.0, 1.0]]
+    """
+    if not dt >= 1e-6 or not np.isfinite(dt) or (num_bins is not None and num_bins < 0):
+        raise ConfigError(f"bins need dt of 1e-6 s or more and num_bins of 0 or more, but got {dt=}, {num_bins=}.")
+    check_events(events, height, width)
+    if num_bins is None:
+        num_bins = _enough_bins(events, height * width, dt, start)
+    edges = bin_edges(num_bins, dt, start)
+    inside = slice_time(events, int(edges[0]), int(edges[-1]))
+    step = np.searchsorted(edges, inside["t"], side="right") - 1
+    channel = np.where(inside["p"], 0, 1)
+    place = ((step * 2 + channel) * height + inside["y"]) * width + inside["x"]
+    grid = np.zeros(num_bins * 2 * height * width, np.float32)
+    if counts:
+        np.add.at(grid, place, np.float32(1))
+    else:
+        grid[place] = 1
+    return torch.from_numpy(grid).view(num_bins, 2, height, width)
+
+
+def collate(sequences: Sequence[Shaped[Tensor, "T *N"]]) -> Shaped[Tensor, "T B *N"]:
+    """One batch of samples that are equally long.
+
+    Args:
+        sequences: one tensor a sample, time first.
+
+    Returns:
+        The samples side by side, on axis 1.
+
+    Raises:
+        ShapeError: there is no sample, or they differ in length, shape or dtype.
+
+    Example:
+        >>> collate([torch.zeros(5, 3), torch.ones(5, 3)]).shape
+        torch.Size([5, 2, 3])
+    """
+    _check_alike(sequences)
+    lengths = [len(sequence) for sequence in sequences]
+    if len(set(lengths)) > 1:
+        raise ShapeError(
+            f"a batch needs samples of one length, but got lengths {lengths}. "
+            "Cut them to one length, or use collate_padded()."
+        )
+    return torch.stack(list(sequences), dim=1)
+
+
+def collate_padded(
+    sequences: Sequence[Shaped[Tensor, "_ *N"]],
+) -> tuple[Shaped[Tensor, "T B *N"], Int64[Tensor, " B"]]:
+    """One batch of samples of any length, the shorter ones followed by zeros.
+
+    Args:
+        sequences: one tensor a sample, time first.
+
+    Returns:
+        The samples side by side, as long as the longest, and the length of each.
+
+    Raises:
+        ShapeError: there is no sample, or they differ in shape or dtype.
+
+    Example:
+        >>> batch, lengths = collate_padded([torch.ones(1), torch.ones(3)])
+        >>> batch.tolist(), lengths.tolist()
+        ([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]], [1, 3])
+    """
+    _check_alike(sequences)
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    first = sequences[0]
+    batch = first.new_zeros(int(lengths.max()), len(sequences), *first.shape[1:])
+    for place, sequence in enumerate(sequences):
+        batch[: len(sequence), place] = sequence
+    return batch, lengths
+
+
+def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
+    last = int(events["t"][-1]) if len(events) else start - 1
+    if last < start:
+        return 0
+    num_bins = int((last - start) // (dt * 1e6)) + 2
+    if num_bins * 2 * num_pixels > _MOST_VALUES:
+        raise DataError(
+            f"the last event is at {last} us, which needs {num_bins} bins of {dt} s or {num_bins * 2 * num_pixels} "
+            "values. Give num_bins, or cut the events with slice_time() first."
+        )
+    # one bin more than the division says was asked for, so that rounding never loses the last event
+    return int(np.searchsorted(bin_edges(num_bins, dt, start), last, side="right"))
+
+
+def _check_alike(sequences: Sequence[Tensor]) -> None:
+    if not sequences:
+        raise ShapeError("a batch needs at least one sample, but got none.")
+    kinds = {(tuple(sequence.shape[1:]), sequence.dtype) for sequence in sequences}
+    if len(kinds) > 1 or sequences[0].dim() == 0:
+        raise ShapeError(f"a batch needs samples (T, *N) of one shape and dtype, but got {sorted(map(str, kinds))}.")

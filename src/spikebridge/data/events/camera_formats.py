@@ -1,0 +1,187 @@
+"""Formats that event cameras write, read by optional packages that are imported when they are needed.
+
+`.aedat4` (iniVation: events and frames) by `aedat`; `.es` (event stream) and `.raw` (Prophesee EVT2 and EVT3) by
+`faery`, which is under the LGPL. The first bytes of a file are looked at here, because not every reader does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.io.column import gather
+from spikebridge.data.io.images import HeldImages
+from spikebridge.data.io.safe_open import opened
+from spikebridge.errors import ConfigError, DataError, SpikebridgeError
+
+_MAGIC = {".aedat4": b"#!AER-DAT4.0", ".es": b"Event Stream", ".raw": b"%"}
+# columns t [us], x, y, p of some events
+Pieces: TypeAlias = Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]
+
+
+def aedat4_events(path: Path) -> tuple[Pieces, tuple[int, int]]:
+    """Events of an `.aedat4` file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Pieces of columns t [us], x, y, p, which are read as they are taken; rows and columns of the sensor.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+        ConfigError: the package `aedat` is not installed.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "plain.aedat4"
+        >>> _ = path.write_bytes(b"plain words, nothing else")
+        >>> aedat4_events(path)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...plain.aedat4, byte 0: expected b'#!AER-DAT4.0', but found b'plain words,'.
+    """
+    with _whole(path):
+        decoder = _aedat4_decoder(path)
+        streams = list(decoder.id_to_stream().values())
+    sensor = next(((s["height"], s["width"]) for s in streams if s["type"] == "events"), None)
+    if sensor is None:
+        raise DataError(f"{path}: expected a stream of events, but it has {[s['type'] for s in streams]}.")
+
+    def pieces() -> Pieces:
+        with _whole(path):
+            for packet in decoder:
+                if "events" in packet:
+                    yield _columns(packet["events"])
+
+    return pieces(), sensor
+
+
+def aedat4_frames(path: Path) -> tuple[HeldImages, Int64[np.ndarray, " F"]]:
+    """Frames of an `.aedat4` file as grey levels, and the end of the exposure of each [us].
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind, has no frames, or they differ in size.
+        ConfigError: the package `aedat` is not installed.
+    """
+    times: list[int] = []
+    sizes: set[tuple[int, ...]] = set()
+
+    def pictures() -> Iterator[dict[str, NDArray[np.uint8]]]:
+        with _whole(path):
+            for packet in _aedat4_decoder(path):
+                if "frame" not in packet:
+                    continue
+                picture = _grey(packet["frame"]["pixels"])
+                sizes.add(picture.shape)
+                if len(sizes) > 1:
+                    raise DataError(f"{path}: expected frames of one size, but got {sorted(sizes)}.")
+                times.append(int(packet["frame"]["exposure_end_t"] or packet["frame"]["t"]))
+                yield {"frames": picture[None]}
+
+    held = gather(pictures(), {"frames": np.uint8})["frames"]
+    if not times:
+        raise DataError(f"{path}: expected frames beside the events, or in files of their own, but there are none.")
+    return HeldImages(held), np.array(times, np.int64)
+
+
+def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Pieces, tuple[int, int] | None]:
+    """Events of an `.es` or `.raw` file.
+
+    Args:
+        path: the file.
+        height: rows of the sensor, for a file that does not tell.
+        width: columns of the sensor.
+
+    Returns:
+        Pieces as above, and rows and columns of the sensor; None for a `.raw` file, whose header often lacks them.
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind, or of events with more than a polarity.
+        ConfigError: the package `faery` is not installed.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "plain.es"
+        >>> _ = path.write_bytes(b"plain words, nothing else")
+        >>> faery_events(path, None, None)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...plain.es, byte 0: expected b'Event Stream', but found b'plain words,'.
+    """
+    _check_magic(path)
+    faery = _package("faery", path)
+    # a .raw file that does not tell gets what was given; 2^16 accepts all, and the check comes with what was given
+    fallback = (width or 2**16 - 1, height or 2**16 - 1)
+
+    def pieces() -> Pieces:
+        with _readable(path):
+            for part in stream:
+                yield _columns(part)
+
+    with _readable(path):
+        stream = faery.events_stream_from_file(str(path), dimensions_fallback=fallback)
+        columns, rows = stream.dimensions()
+    return pieces(), ((rows, columns) if path.suffix == ".es" else None)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SpikebridgeError:
+        raise
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(f"{path}: expected a whole .aedat4 file, but: {error}.") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SpikebridgeError:
+        raise
+    # the package raises plain Exception for a kind of events that it does not read
+    except Exception as error:
+        raise DataError(f"{path}: expected events of a kind that faery reads, but: {error}.") from error
+
+
+def _aedat4_decoder(path: Path) -> Any:
+    _check_magic(path)
+    return _package("aedat", path).Decoder(str(path))
+
+
+def _check_magic(path: Path) -> None:
+    magic = _MAGIC[path.suffix]
+    with opened(path, f"a {path.suffix} file") as file:
+        found = file.read(len(magic))
+    if found != magic:
+        raise DataError(f"{path}, byte 0: expected {magic!r}, but found {found!r}.")
+
+
+def _package(name: str, path: Path) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ConfigError(
+            f"{path}: reading {path.suffix} needs the package {name}: pip install 'spikebridge[{name}]', "
+            "or turn the file into .npz or .csv elsewhere."
+        ) from None
+
+
+def _columns(events: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return events["t"], events["x"], events["y"], events["on"]
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.ndim == 2:
+        return pixels
+    # the weights of ITU-R 601, as for image files
+    return (pixels[..., :3] @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)

@@ -1,0 +1,160 @@
+"""Labelled images: what every image data set of this folder gives.
+
+Handwritten digits of 28 x 28 pixels from a file of one's own: an npz with `images` and `labels`.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+
+from spikebridge.data.io.npz import read_npz
+from spikebridge.data.io.safe_open import MOST_BYTES, fits
+from spikebridge.errors import ConfigError, DataError
+
+# RandomState is frozen by numpy: this order is the same in every version, so published splits stay what they are
+_ORDER_SEED = 0
+
+
+class LabelledImages(NamedTuple):
+    """Images in [0, 1] and their classes, one row a sample."""
+
+    images: Float[Tensor, "N H W"]
+    labels: Int64[Tensor, " N"]
+
+    def select(self, index: Tensor) -> "LabelledImages":
+        """The samples at these places, in this order.
+
+        Args:
+            index: int64 `(M,)` places, or bool `(N,)` marks.
+
+        Returns:
+            The M chosen samples.
+
+        Example:
+            >>> three = LabelledImages(torch.zeros(3, 2, 2), torch.tensor([7, 8, 9]))
+            >>> three.select(torch.tensor([2, 0])).labels
+            tensor([9, 7])
+        """
+        return LabelledImages(self.images[index], self.labels[index])
+
+
+class ImageSplits(NamedTuple):
+    """One data set in three parts that share no sample. Choices are made on `validation`, `test` is for the report."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages
+
+
+def fixed_order(num_samples: int) -> Int64[Tensor, " N"]:
+    """A permutation of the samples that is the same in every run, on every machine.
+
+    Args:
+        num_samples: how many samples there are.
+
+    Returns:
+        Every index from 0 to `num_samples - 1` once.
+
+    Example:
+        >>> sorted(fixed_order(4).tolist())
+        [0, 1, 2, 3]
+        >>> fixed_order(4).equal(fixed_order(4))
+        True
+    """
+    return torch.from_numpy(np.random.RandomState(_ORDER_SEED).permutation(num_samples).astype(np.int64))
+
+
+def hold_out(samples: LabelledImages, num_held: int) -> tuple[LabelledImages, LabelledImages]:
+    """Keep the last samples of a training part back for validation.
+
+    Args:
+        samples: the training part, in an order that means nothing.
+        num_held: how many samples to keep back, 0 or more.
+
+    Returns:
+        The samples to train on, and those kept back.
+
+    Raises:
+        ConfigError: nothing would be left to train on.
+
+    Example:
+        >>> five = LabelledImages(torch.zeros(5, 2, 2), torch.arange(5))
+        >>> kept, held = hold_out(five, 2)
+        >>> kept.labels.tolist(), held.labels.tolist()
+        ([0, 1, 2], [3, 4])
+    """
+    num_samples = len(samples.labels)
+    if not 0 <= num_held < num_samples:
+        raise ConfigError(
+            f"num_validation must be from 0 to {num_samples - 1} (the training part has {num_samples} samples), "
+            f"but got {num_held}."
+        )
+    cut = num_samples - num_held
+    return samples.select(torch.arange(cut)), samples.select(torch.arange(cut, num_samples))
+
+
+NUM_CLASSES = 10
+_SIZE = (28, 28)
+_BYTES_OF_A_FLOAT = 4
+
+
+def read_digit_file(path: Path) -> LabelledImages:
+    """Digits of a file, in its order.
+
+    Args:
+        path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` whole numbers from 0 to 9.
+
+    Returns:
+        Images `(N, 28, 28)` in [0, 1], and their labels.
+
+    Raises:
+        DataError: the file is missing, damaged, too large, lacks an array, or one is not as it should be.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "mine.npz"
+        >>> np.savez(path, images=np.full((2, 28, 28), 255, np.uint8), labels=np.array([7, 1]))
+        >>> digits = read_digit_file(path)
+        >>> digits.images.mean().item(), digits.labels.tolist()
+        (1.0, [7, 1])
+    """
+    arrays = read_npz(path, ("images", "labels"))
+    return labelled_digits(arrays["images"], arrays["labels"], f"{path}, images", f"{path}, labels")
+
+
+def labelled_digits(
+    images: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."], images_from: str, labels_from: str
+) -> LabelledImages:
+    """Arrays as labelled images, if that is what they are.
+
+    Args:
+        images: bytes `(N, 28, 28)`.
+        labels: `(N,)` whole numbers from 0 to 9.
+        images_from: where they come from, for the message.
+        labels_from: alike.
+
+    Raises:
+        DataError: they are something else, or too many.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != _SIZE or len(images) == 0:
+        raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{labels_from}: expected {len(images)} whole numbers, one for each image of {images_from}, "
+            f"but got {labels.dtype} {labels.shape}."
+        )
+    wrong = (labels < 0) | (labels >= NUM_CLASSES)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise DataError(
+            f"{labels_from}: expected labels from 0 to {NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
+            f"first {labels[index]} at index {index}."
+        )
+    if not fits(images.shape, _BYTES_OF_A_FLOAT):
+        most = MOST_BYTES // (_BYTES_OF_A_FLOAT * _SIZE[0] * _SIZE[1])
+        raise DataError(f"{images_from}: expected at most {most} images, but got {len(images)}; split the file.")
+    scaled = torch.from_numpy(images.astype(np.float32) / 255)
+    return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

@@ -1,0 +1,113 @@
+"""MNIST: handwritten digits of 28 x 28 pixels, from the idx files or from one npz file.
+
+Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proceedings of the IEEE 86:2278 (1998); the idx format is described
+at yann.lecun.com/exdb/mnist.
+
+The idx format of MNIST: two zero bytes, a type, the number of axes, their lengths (big-endian), then the values.
+"""
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.catalog import find
+from spikebridge.data.images.labelled import ImageSplits, fixed_order, hold_out, labelled_digits
+from spikebridge.data.io.npz import read_npz
+from spikebridge.data.io.safe_open import MOST_BYTES, Readable, fits, opened, read_at_most
+from spikebridge.errors import DataError
+
+_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageSplits:
+    """MNIST from the data folder: the idx files where they are, else `digits.npz`.
+
+    Args:
+        folder: the data folder; without it, the one that `SPIKEBRIDGE_DATA` names.
+        num_validation: samples of the training part that are kept back to choose settings on.
+
+    Returns:
+        Images `(N, 28, 28)` in [0, 1] with labels 0 to 9; the training part in one fixed, shuffled order.
+
+    Raises:
+        DataError: files are missing or damaged.
+        ConfigError: `num_validation` leaves nothing to train on.
+
+    Example:
+        >>> load_mnist(Path(getfixture("tmp_path")))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: mnist is not in ...: yann.lecun.com/exdb/mnist (licence: CC BY-SA 3.0); get it...
+    """
+    paths = find("mnist", folder)
+    if len(paths) == 1:
+        arrays = tuple(read_npz(paths[0], _KEYS)[key] for key in _KEYS)
+        origins = tuple(f"{paths[0]}, {key}" for key in _KEYS)
+    else:
+        arrays = tuple(read_idx(path) for path in paths)
+        origins = tuple(map(str, paths))
+    train = labelled_digits(arrays[0], arrays[1], origins[0], origins[1])
+    test = labelled_digits(arrays[2], arrays[3], origins[2], origins[3])
+    train, validation = hold_out(train.select(fixed_order(len(train.labels))), num_validation)
+    return ImageSplits(train, validation, test)
+
+
+_BYTES = 0x08
+_GZIP = b"\x1f\x8b"
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An array of bytes from an idx file, plain or gzipped (seen by its first bytes, not by its name).
+
+    Args:
+        path: the file.
+
+    Returns:
+        The array, shaped as the header says.
+
+    Raises:
+        DataError: the file is missing, damaged, cut short, too long, or declares an impossible size.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "two.idx"
+        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 30, 40]))
+        >>> read_idx(path).tolist()
+        [30, 40]
+    """
+    with opened(path, "an idx file") as file:
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        if not packed:
+            return _read(file, path)
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _read(unpacked, path)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path}: expected a whole gzip file, but it is damaged or cut short ({error}).") from error
+
+
+def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != bytes([0, 0, _BYTES]) or not 1 <= magic[3] <= 4:
+        raise DataError(
+            f"{path}, byte 0: expected an idx file of bytes (00 00 08 and 1 to 4 axes), but got {magic.hex(' ')}."
+        )
+    num_axes = magic[3]
+    header = file.read(4 * num_axes)
+    if len(header) < 4 * num_axes:
+        raise DataError(f"{path}, byte {4 + len(header)}: expected the lengths of {num_axes} axes, but the file ends.")
+    shape = tuple(int(length) for length in np.frombuffer(header, ">u4"))
+    size, start = prod(shape), 4 + 4 * num_axes
+    if not fits(shape):
+        raise DataError(
+            f"{path}, byte 4: expected at most {MOST_BYTES} values, but the header declares {shape}, that is {size}."
+        )
+    values = read_at_most(file, size + 1)
+    if len(values) != size:
+        came = f"the file ends at byte {start + len(values)}" if len(values) < size else "there are more"
+        raise DataError(f"{path}, byte {start}: expected {size} values for shape {shape}, but {came}.")
+    return np.frombuffer(values, np.uint8).reshape(shape)

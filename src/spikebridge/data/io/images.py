@@ -1,0 +1,203 @@
+"""Grey images from files, one at a time, so that a long recording takes the memory of one image."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from spikebridge.data.io.column import Column
+from spikebridge.data.io.safe_open import opened
+from spikebridge.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
+_MOST_PIXELS = 2**26
+_EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+class ImageFiles(Sequence[np.ndarray]):
+    """Images of one size; each is read when it is asked for.
+
+    Args:
+        paths: the files, in the order of time.
+
+    Raises:
+        DataError: there is no file, or the first one cannot be read.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "grey.png"
+        >>> Image.new("L", (3, 2), 7).save(path)
+        >>> images = ImageFiles([path, path])
+        >>> len(images), images.height, images.width, int(images[1][0, 0])
+        (2, 2, 3, 7)
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise DataError("expected at least one image file, but got none.")
+        self.paths = tuple(paths)
+        self.height, self.width = read_grey(self.paths[0]).shape
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "ImageFiles": ...
+
+    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImageFiles":
+        """One image, read now; or some of them, still in their files.
+
+        Raises:
+            DataError: the file is damaged, or its image has another size than the first one.
+        """
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index])
+        image = read_grey(self.paths[index])
+        if image.shape != (self.height, self.width):
+            raise DataError(
+                f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
+                f"but got {image.shape[1]} x {image.shape[0]}."
+            )
+        return image
+
+
+class HeldImages(Sequence[np.ndarray]):
+    """Images of one size that stand in a column.
+
+    Args:
+        column: one image a row, at least one.
+        rows: which of them; all without it.
+
+    Example:
+        >>> images = HeldImages(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+        >>> len(images), images.height, images.width, images[1:][0].tolist()
+        (2, 2, 3, [[6, 7, 8], [9, 10, 11]])
+    """
+
+    def __init__(self, column: Column, rows: range | None = None) -> None:
+        self.column = column
+        self.rows = range(len(column)) if rows is None else rows
+        self.height, self.width = column[:1].shape[1:]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "HeldImages": ...
+
+    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | HeldImages":
+        """One image; or some of them, still where they are."""
+        if isinstance(index, slice):
+            return HeldImages(self.column, self.rows[index])
+        row = self.rows[index]
+        image: NDArray[np.uint8] = self.column[row : row + 1][0]
+        return image
+
+
+def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """One image as grey levels from 0 to 255; colours are weighed as the eye does (ITU-R 601).
+
+    Args:
+        path: the file.
+
+    Returns:
+        Rows and columns of grey levels; of 16 bits the upper 8.
+
+    Raises:
+        DataError: the file is missing, damaged, of an unknown kind, or too large.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "white.png"
+        >>> Image.new("RGB", (1, 1), (255, 255, 255)).save(path)
+        >>> read_grey(path).tolist()
+        [[255]]
+    """
+    with opened(path, "an image") as file:
+        try:
+            with Image.open(file) as image:
+                _check(image, path)
+                if image.mode.startswith("I;16"):
+                    return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+                return np.array(image.convert("L"))
+        except DataError:
+            raise
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: expected an image, but it is damaged or of another kind ({error}).") from error
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9.
+
+    Args:
+        folder: where they lie.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+
+    Example:
+        >>> folder = Path(getfixture("tmp_path"))
+        >>> for name in ("10.png", "9.png", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in images_in(folder)]
+        ['9.png', '10.png']
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of images, but there is none.")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    if not paths:
+        raise DataError(f"{folder}: expected images ({', '.join(SUFFIXES)}), but there is none.")
+    return sorted(paths, key=lambda path: (_number(path), path.name))
+
+
+def check_numbered(paths: Sequence[Path]) -> None:
+    """Refuse images one of which is missing between others, where their numbers are all that tells their times.
+
+    Args:
+        paths: in order.
+
+    Raises:
+        DataError: their numbers do not grow by one.
+
+    Example:
+        >>> check_numbered([Path("00007.png"), Path("00009.png")])
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: 00009.png: expected an image of number 8 after 00007.png; is one missing?
+    """
+    for before, after in pairwise(paths):
+        expected = _number(before) + 1
+        if _number(after) != expected:
+            raise DataError(f"{after}: expected an image of number {expected} after {before.name}; is one missing?")
+
+
+def _number(path: Path) -> int:
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else -1
+
+
+def _check(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        raise DataError(
+            f"{path}: expected at most {_MOST_PIXELS} pixels, but it declares {image.width} x {image.height}."
+        )
+    if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
+        raise DataError(
+            f"{path}: expected grey or colour levels of 8 or 16 bits, but the image is of mode {image.mode!r}; "
+            "save it as 8-bit grey first."
+        )

@@ -1,0 +1,160 @@
+"""Arrays from an npz file that may come from anywhere: no pickle, sizes checked by header before memory is taken."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from math import prod
+from pathlib import Path
+from tokenize import TokenError
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from spikebridge.data.io.column import PIECE
+from spikebridge.data.io.safe_open import MOST_BYTES, Readable, fits, opened, read_at_most
+from spikebridge.errors import DataError, did_you_mean
+
+# what zipfile raises on bytes that are no archive, or one of a kind that it does not know
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+    struct.error,
+)
+
+
+def read_npz(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
+    """The named arrays of an npz file.
+
+    Args:
+        path: the file.
+        keys: names of the arrays; others are not read.
+
+    Returns:
+        Arrays of numbers or truth values by name.
+
+    Raises:
+        DataError: the file is missing, damaged or cut short, lacks an array, or an array is of objects or too large.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
+        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3]))
+        >>> read_npz(path, ["a"])["a"].tolist()
+        [1, 2]
+    """
+    with _archive(path) as archive:
+        return {key: _member(archive, key, path) for key in keys}
+
+
+def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]:
+    """Vectors of one length, some rows of each at a time: they may be longer than memory.
+
+    Args:
+        path: the file.
+        keys: names of the vectors.
+
+    Raises:
+        DataError: as above, or the vectors differ in length.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
+        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3, 4]))
+        >>> [{key: rows.tolist() for key, rows in piece.items()} for piece in npz_columns(path, ["a", "b"])]
+        [{'a': [1, 2], 'b': [3, 4]}]
+    """
+    with _archive(path) as archive, ExitStack() as stack:
+        members = {key: stack.enter_context(_opened_member(archive, key, path)) for key in keys}
+        headers = {key: _header(member, f"{path}, {key}") for key, member in members.items()}
+        shapes = {key: header.shape for key, header in headers.items()}
+        (shape, *others) = set(shapes.values())
+        if others or len(shape) != 1 or shape[0] < 0:
+            raise DataError(f"{path}: expected columns of one length, but got {shapes}.")
+        for start in range(0, shape[0], PIECE):
+            rows = min(PIECE, shape[0] - start)
+            yield {key: _values(members[key], header, rows, f"{path}, {key}", start) for key, header in headers.items()}
+        for key, member in members.items():
+            _check_end(member, headers[key], f"{path}, {key}")
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    with opened(path, "an npz file") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except DataError:
+            raise
+        except _DAMAGE as error:
+            size = path.stat().st_size
+            raise DataError(
+                f"{path}: expected an npz file, but it is damaged or of another kind ({error}); it ends at byte {size}."
+            ) from error
+
+
+def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipExtFile:
+    name = f"{key}.npy"
+    names = archive.namelist()
+    if name not in names:
+        known = [member.removesuffix(".npy") for member in names]
+        raise DataError(f"{path}: expected an array {key!r}, but there is none; {did_you_mean(key, known)}")
+    return cast(zipfile.ZipExtFile, archive.open(name))
+
+
+def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray:
+    where = f"{path}, {key}"
+    with _opened_member(archive, key, path) as member:
+        header = _header(member, where)
+        if not fits(header.shape, header.dtype.itemsize):
+            raise DataError(
+                f"{where}: expected numbers in at most {MOST_BYTES} bytes, but the header declares {header.dtype} "
+                f"{header.shape}."
+            )
+        values = _values(member, header, prod(header.shape), where)
+        _check_end(member, header, where)
+    return values.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def _values(member: Readable, header: _Header, number: int, where: str, start: int = 0) -> NDArray:
+    """The next numbers of an array, of which some have been read."""
+    values = read_at_most(member, number * header.dtype.itemsize)
+    if len(values) != number * header.dtype.itemsize:
+        came = start * header.dtype.itemsize + len(values)
+        raise DataError(f"{where}: expected {_size(header)}, but {came} are there.")
+    return np.frombuffer(values, header.dtype)
+
+
+def _check_end(member: Readable, header: _Header, where: str) -> None:
+    if member.read(1):
+        raise DataError(f"{where}: expected {_size(header)}, but there are more.")
+
+
+def _size(header: _Header) -> str:
+    return f"{prod(header.shape) * header.dtype.itemsize} bytes for {header.dtype} {header.shape}"
+
+
+def _header(member: Readable, where: str) -> _Header:
+    try:
+        version = npy.read_magic(member)
+        # later versions allow headers of gigabytes, and arrays of numbers never need them
+        if version != (1, 0):
+            raise ValueError(f"version {version}, not (1, 0)")
+        header = _Header(*npy.read_array_header_1_0(member))
+    except (ValueError, SyntaxError, TokenError) as error:
+        raise DataError(f"{where}, byte 0: expected the header of an array of numbers, but found: {error}.") from error
+    if header.dtype.kind not in "biuf":
+        raise DataError(f"{where}: expected numbers, but the header declares {header.dtype} {header.shape}.")
+    return header

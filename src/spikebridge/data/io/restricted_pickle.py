@@ -1,0 +1,161 @@
+"""Pickle files that hold plain values alone, read without running anything that they ask for.
+
+A pickle is a small program, and one that names a function can run it. Here its instructions are taken apart, and only
+those that build lists, dicts, tuples, texts and numbers are carried out: every other one, first of all a name to look
+up, is refused before anything is done.
+"""
+
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from spikebridge.data.io.safe_open import opened, read_at_most
+from spikebridge.errors import DataError
+
+MOST_BYTES = 2**28
+MOST_INSTRUCTIONS = 50_000_000
+_MOST_DIGITS = 4000
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
+_WITH_VALUE = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_KEPT = {"PUT", "BINPUT", "LONG_BINPUT"}
+_TAKEN = {"GET", "BINGET", "LONG_BINGET"}
+_MARK = object()
+
+
+def read_plain_pickle(path: Path) -> Any:
+    """The value that a pickle file holds, made of dict, list, tuple, str, int, float, bool and None alone.
+
+    Args:
+        path: the file, of any protocol.
+
+    Raises:
+        DataError: the file is missing, too large or damaged, or it asks for anything but plain values.
+    """
+    with opened(path, "a pickle of plain values") as file:
+        content = bytes(read_at_most(file, MOST_BYTES + 1))
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{path}: expected a pickle of at most {MOST_BYTES} bytes, but it is larger.")
+    return plain_pickle(content, str(path))
+
+
+def plain_pickle(content: bytes, place: str = "pickle") -> Any:
+    """The same for bytes.
+
+    Args:
+        content: of the whole file.
+        place: where it comes from, for the message.
+
+    Example:
+        >>> plain_pickle(b"(lp0\\nI1\\naF2.5\\na.")
+        [1, 2.5]
+        >>> plain_pickle(b"cos\\nsystem\\n(S'ls'\\ntR.", "old.p")
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: old.p: refused at byte 0: GLOBAL 'os system' is no plain value...
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    try:
+        for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
+            if number >= MOST_INSTRUCTIONS:
+                raise DataError(f"{place}: expected at most {MOST_INSTRUCTIONS} instructions, but there are more.")
+            if operation.name == "STOP":
+                return _only(stack, place)
+            _carry_out(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")
+    except (ValueError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{place}: expected a pickle of plain values, but it is damaged ({error}).") from error
+    raise DataError(f"{place}: expected a pickle of plain values, but it has no end.")
+
+
+def _carry_out(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], refusal: str) -> None:
+    """One instruction: changes stack and memo."""
+    if name in _CONSTANTS:
+        stack.append(_CONSTANTS[name])
+    elif name in _EMPTY:
+        stack.append(_EMPTY[name]())
+    elif name in _WITH_VALUE:
+        stack.append(_value(argument, refusal))
+    elif name == "MARK":
+        stack.append(_MARK)
+    elif name in _TUPLES:
+        stack[-_TUPLES[name] :] = [tuple(_top(stack, _TUPLES[name]))]
+    elif name in ("APPENDS", "SETITEMS", "TUPLE", "LIST", "DICT"):
+        _gather(name, _since_mark(stack), stack)
+    elif name == "APPEND":
+        value = stack.pop()
+        _gather("APPENDS", [value], stack)
+    elif name == "SETITEM":
+        pair = _top(stack, 2)
+        del stack[-2:]
+        _gather("SETITEMS", pair, stack)
+    elif name == "MEMOIZE":
+        memo[len(memo)] = stack[-1]
+    elif name in _KEPT:
+        memo[int(argument)] = stack[-1]
+    elif name in _TAKEN:
+        stack.append(memo[int(argument)])
+    elif name not in ("PROTO", "FRAME"):
+        shown = "" if argument is None else f" {argument!s:.60}"
+        shown = f" {str(argument)!r:.60}" if isinstance(argument, str) else shown
+        raise DataError(
+            f"{refusal}: {name}{shown} is no plain value. Only dict, list, tuple, str, int, float, bool and None are "
+            "read; save the file again as JSON."
+        )
+
+
+def _value(argument: Any, refusal: str) -> Any:
+    if isinstance(argument, int) and argument.bit_length() > _MOST_DIGITS:
+        raise DataError(f"{refusal}: a whole number of {argument.bit_length()} bits")
+    return argument
+
+
+def _top(stack: list[Any], number: int) -> list[Any]:
+    values = stack[-number:]
+    if len(values) != number or any(value is _MARK for value in values):
+        raise IndexError("too few values")
+    return values
+
+
+def _since_mark(stack: list[Any]) -> list[Any]:
+    """The values above the last mark, taken off with it."""
+    for at in range(len(stack) - 1, -1, -1):
+        if stack[at] is _MARK:
+            values = stack[at + 1 :]
+            del stack[at:]
+            return values
+    raise IndexError("no mark")
+
+
+def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
+    """Puts values into the container that is on top of the stack, or into a new one."""
+    if any(value is _MARK for value in values):
+        raise IndexError("a mark is left")
+    if name == "TUPLE":
+        stack.append(tuple(values))
+    elif name == "LIST":
+        stack.append(values)
+    elif name == "APPENDS":
+        if not isinstance(stack[-1], list):
+            raise TypeError("nothing to append to")
+        stack[-1].extend(values)
+    else:
+        if len(values) % 2:
+            raise IndexError("a key without a value")
+        if name == "DICT":
+            stack.append({})
+        if not isinstance(stack[-1], dict):
+            raise TypeError("nothing to set items of")
+        stack[-1].update(zip(values[::2], values[1::2], strict=True))
+
+
+def _only(stack: list[Any], place: str) -> Any:
+    if len(stack) != 1 or stack[0] is _MARK:
+        raise DataError(f"{place}: expected a pickle of one value, but it leaves {len(stack)}.")
+    return stack[0]

@@ -1,0 +1,128 @@
+"""Opening files that come from elsewhere: whatever goes wrong is one clear `DataError`, and size is looked at first.
+
+Whole lines of a stream, as many at once as one reading gives.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
+
+from spikebridge.errors import DataError
+
+MOST_BYTES = 2**30
+_PIECE = 2**20
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Anything that gives bytes: a file, or a member of an archive."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
+
+
+@contextmanager
+def opened(path: Path, expected: str) -> Iterator[BinaryIO]:
+    """A file opened for reading bytes.
+
+    Args:
+        path: the file.
+        expected: what should be there, for the message ("an idx file").
+
+    Returns:
+        The open file, closed at the end of the `with` block.
+
+    Raises:
+        DataError: there is no such file, it is a folder, it is empty, or it may not be read.
+
+    Example:
+        >>> with opened(Path("no_such_file"), "an idx file") as file:
+        ...     file.read()
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: no_such_file: expected an idx file, but there is no such file.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: expected {expected}, but this is a folder.")
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected {expected}, but there is no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: expected {expected}, but it cannot be read ({error.strerror}).") from error
+    with file:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: expected {expected}, but the file is empty.")
+        yield file
+
+
+def fits(shape: tuple[int, ...], num_bytes: int = 1) -> bool:
+    """Whether an array that a header declares may be read at all.
+
+    Args:
+        shape: declared lengths of the axes.
+        num_bytes: bytes a value.
+
+    Returns:
+        True where no length is negative and the whole, empty axes counted as 1, is at most 1 GiB.
+
+    Example:
+        >>> fits((60000, 28, 28)), fits((0, 2**40)), fits((-1,))
+        (True, False, False)
+    """
+    return min(shape, default=0) >= 0 and prod(max(length, 1) for length in shape) * num_bytes <= MOST_BYTES
+
+
+def read_at_most(file: Readable, num_bytes: int) -> bytearray:
+    """What is left of a file, up to a number of bytes, taking no more memory than is really there.
+
+    Args:
+        file: open for reading bytes.
+        num_bytes: where to stop.
+
+    Returns:
+        The bytes read; fewer than asked where the file ends.
+
+    Example:
+        >>> from io import BytesIO
+        >>> read_at_most(BytesIO(b"abc"), 2**40)
+        bytearray(b'abc')
+    """
+    content = bytearray()
+    while len(content) < num_bytes:
+        piece = file.read(min(_PIECE, num_bytes - len(content)))
+        if not piece:
+            break
+        content += piece
+    return content
+
+
+Stream: TypeAlias = io.IOBase | BinaryIO
+_AT_ONCE = 2**18  # bytes
+_MOST_OF_A_LINE = 4096
+
+
+def blocks(stream: Stream) -> Iterator[bytes]:
+    """Whole lines of a stream, as many at once as have arrived; a line without an end is cut.
+
+    Example:
+        >>> import io
+        >>> list(blocks(io.BytesIO(b"1,2,3,1\\n5,6")))
+        [b'1,2,3,1\\n', b'5,6']
+    """
+    left = b""
+    source: Any = stream
+    read = getattr(source, "read1", source.read)  # what has arrived, without waiting for more
+    while block := read(_AT_ONCE):
+        whole, newline, rest = (left + block).rpartition(b"\n")
+        if newline:
+            yield whole + newline
+            left = rest
+        else:
+            left = rest[:_MOST_OF_A_LINE]
+    if left:
+        yield left

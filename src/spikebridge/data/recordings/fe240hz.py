@@ -1,0 +1,208 @@
+"""Recordings of the FE240hz set: frames at 40 Hz, events and boxes at 240 Hz of one object, seen by a DAVIS346.
+
+| file | what it holds |
+|---|---|
+| `img/` | grey frames |
+| `events_sparse.npz` | `bin`, `x`, `y`, `p` (True is OFF) of each event; `shape`: frames, bins a frame, rows, columns |
+| `groundtruth_rect.txt` | boxes `x,y,w,h` at 240 Hz, from motion capture |
+| `groundtruth_rect40.txt` | boxes at the frames; without both files nobody knows a box |
+
+Which bins lie between two frames, and which box of 240 Hz is that of a frame, differs from recording to recording, so
+both are found in the recording itself.
+
+Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.catalog import find
+from spikebridge.data.events.binned import EventBins
+from spikebridge.data.io.column import gather
+from spikebridge.data.io.faults import Faults
+from spikebridge.data.io.images import ImageFiles, check_numbered, images_in
+from spikebridge.data.io.npz import npz_columns, read_npz
+from spikebridge.data.recordings.recording import MOST_BINS, Offsets, Recording, read_boxes, usable_boxes
+from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
+from spikebridge.errors import ConfigError, DataError
+
+_EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
+_BIN_RATE = 240.0
+_MOST = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
+
+
+def load_fe240hz(
+    folder: Path | None = None, event_offset: int | None = None, box_offset: int | None = None
+) -> Recording:
+    """One recording of the set.
+
+    Args:
+        folder: of the recording; without it, the sample in the folder that `SPIKEBRIDGE_DATA` names.
+        event_offset: the bins between frames k and k + 1 begin at `6 k + event_offset`; estimated without it.
+        box_offset: the box of frame k is box `6 k + box_offset` of 240 Hz; found in the files of boxes without it.
+
+    Returns:
+        The recording, its clock beginning with the first frame or the first bin, whichever is earlier. Times at which
+        nobody knows the box are counted in its summary.
+
+    Raises:
+        DataError: a file is missing or damaged, or an offset can neither be found nor was given.
+        ConfigError: an offset was given at which frames and bins, or boxes, have no common time.
+
+    Example:
+        >>> load_fe240hz(Path("/no/such/place"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: /no/such/place: expected a recording of FE240hz, but there is no such folder...
+    """
+    folder = find("fe240hz")[0].parent if folder is None else folder
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
+    frames = ImageFiles(images_in(folder / "img"))
+    check_numbered(frames.paths)
+    events, bins_per_frame = read_sparse_events(folder / _EVENTS)
+    if len(frames) * bins_per_frame != events.num_bins:
+        # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
+        warnings.warn(
+            f"{folder}: expected a frame for every {bins_per_frame} of {events.num_bins} bins, but got {len(frames)} "
+            "frames. If the first ones are missing, boxes and frames do not fit: give event_offset and box_offset.",
+            stacklevel=2,
+        )
+    if (frames.height, frames.width) != (events.height, events.width):
+        raise DataError(
+            f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
+            f"and events {events.width} x {events.height}; resize or crop the frames."
+        )
+    if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
+        boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+    else:
+        boxes = np.full((1, 4), np.nan)
+    correlation = sharpness = None
+    if event_offset is None:
+        estimate = estimate_offset(frames, events, bins_per_frame)
+        event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
+    _check_offset("event_offset", event_offset, len(frames), bins_per_frame, events.num_bins)
+    known = None
+    if box_offset is None and labelled:
+        known, box_offset = _frame_boxes(folder, bins_per_frame)
+    box_offset = box_offset or 0  # of no box at all
+    if labelled:
+        _check_offset("box_offset", box_offset, len(frames), bins_per_frame, len(boxes))
+    # empty bins before the first one, so that a frame that was there earlier has a time of 0 s
+    before = max(0, -event_offset)
+    events = events.delayed(before)
+    bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
+    frame_bins = np.arange(len(frames)) * bins_per_frame + event_offset + before
+    return Recording(
+        name=folder.name,
+        dt=1 / _BIN_RATE,
+        events=events,
+        frames=frames,
+        frame_times=frame_bins / _BIN_RATE,
+        frame_events=events.edges[frame_bins.clip(max=events.num_bins)],
+        frame_boxes=_joined(_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset), known, events),
+        boxes=_at(boxes, bin_box),
+        offsets=Offsets(event_offset, box_offset, correlation, sharpness),
+    )
+
+
+def read_sparse_events(path: Path) -> tuple[EventBins, int]:
+    """The events of one recording, and how many bins lie between two frames.
+
+    Args:
+        path: the npz file; its `p` is True for OFF.
+
+    Returns:
+        Events by bin, and bins a frame.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds events that cannot be.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "events.npz"
+        >>> small = {"bin": [0, 2], "x": [5, 6], "y": [7, 8], "p": [True, False], "shape": [2, 3, 260, 346]}
+        >>> np.savez(path, **{key: np.array(value) for key, value in small.items()})
+        >>> events, bins_per_frame = read_sparse_events(path)
+        >>> events.of_bins(0, 6).on.tolist(), events.edges.tolist(), bins_per_frame
+        ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
+    """
+    shape = read_npz(path, ["shape"])["shape"]
+    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MOST).any():
+        raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
+    num_frames, bins_per_frame, height, width = map(int, shape)
+    num_bins = num_frames * bins_per_frame
+    if num_bins > MOST_BINS:
+        raise DataError(f"{path}, shape: expected at most {MOST_BINS} bins, but it declares {num_bins}.")
+    lengths = np.zeros(num_bins, np.int64)
+    limits = {"bin": num_bins, "x": width, "y": height, "p": 2}
+    columns = gather(_checked(path, limits, lengths), {"x": np.uint16, "y": np.uint16, "on": np.bool_})
+    edges = np.concatenate([[0], np.cumsum(lengths)])
+    return EventBins(columns["x"], columns["y"], columns["on"], edges, height, width), bins_per_frame
+
+
+def _checked(path: Path, limits: dict[str, int], lengths: Int64[np.ndarray, " T"]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Pieces of the columns; how many events each bin has is added to its length."""
+    faults, last = Faults(), 0
+    for piece in npz_columns(path, limits):
+        for name, column in piece.items():
+            if column.dtype.kind not in "iub":
+                raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+        bins = np.concatenate([[last], piece["bin"].astype(np.int64)])
+        faults = faults.after(
+            {
+                f"with {name} outside of 0 to {limit - 1}": (piece[name] < 0) | (piece[name] >= limit)
+                for name, limit in limits.items()
+            }
+            | {"in an earlier bin than the one before": bins[1:] < bins[:-1]}
+        )
+        if not faults:
+            lengths += np.bincount(bins[1:], minlength=len(lengths))
+        last = int(bins[-1])
+        yield {"x": piece["x"], "y": piece["y"], "on": piece["p"] == 0}
+    if faults:
+        raise DataError(f"{path}: {faults}.")
+
+
+def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, number: int) -> None:
+    """Refuses an offset at which no frame is beside a bin, or a box."""
+    lowest = (1 - num_frames) * bins_per_frame
+    if not lowest <= offset < number:
+        raise ConfigError(
+            f"{name}: expected a number from {lowest} to {number - 1}, at which frames and bins have a common time, "
+            f"but got {offset}."
+        )
+
+
+def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
+    """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
+    if not (folder / _FRAME_BOXES).exists():
+        raise DataError(
+            f"{folder}: expected {_FRAME_BOXES}, which tells the boxes of the frames. Give box_offset (--box-offset)."
+        )
+    known = read_boxes(folder / _FRAME_BOXES)
+    try:
+        return known, estimate_box_offset(read_boxes(folder / _BOXES), known, bins_per_frame)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _joined(
+    boxes: Float[np.ndarray, "F 4"], known: Float[np.ndarray, "N 4"] | None, events: EventBins
+) -> Float[np.ndarray, "F 4"]:
+    """The boxes of the frames, those before the first box of 240 Hz from the file of the frames."""
+    if known is None:
+        return boxes
+    known = _at(usable_boxes(known, events.height, events.width), np.arange(len(boxes)))
+    return np.where(np.isnan(boxes), known, boxes)
+
+
+def _at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:
+    """The boxes at these places, NaN outside."""
+    inside = (index >= 0) & (index < len(boxes))
+    return np.where(inside[:, None], boxes[index.clip(0, len(boxes) - 1)], np.nan)

@@ -1,0 +1,316 @@
+"""A user's own recording: one folder with frames, their times, events, and boxes if there are any.
+
+| file | content |
+|---|---|
+| `meta.json` | `width`, `height`; if need be `name`, `event_offset_us` and `box_offset_us`, added to those times |
+| `frames/` | images of the size of the sensor |
+| `frames.csv` | a first line `file,t_us`, then a name in `frames/` and its time in microseconds a line |
+| `events.npz`, `.csv`, `.bin`, `.aedat4`, `.es` or `.raw` | events on the same clock |
+| `boxes.csv` | optional: a first line `t_us,x,y,w,h`, pixels from the upper left corner, counted from 0 |
+
+Frames inside `events.aedat4` are taken where there is no `frames.csv`.
+
+Frames and events of files on one clock, which begins with the first frame, or the first event without frames.
+"""
+
+import csv
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.events.binned import EventBins
+from spikebridge.data.events.binning import bin_edges
+from spikebridge.data.events.camera_formats import aedat4_frames
+from spikebridge.data.events.files import EVENT_SUFFIXES, HeldEvents, hold_events
+from spikebridge.data.io.column import places_in
+from spikebridge.data.io.images import HeldImages, ImageFiles, images_in
+from spikebridge.data.io.safe_open import opened
+from spikebridge.data.recordings.recording import MOST_BINS, Recording, usable_boxes
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+
+_MOST_BYTES = 2**27
+_MOST_OFFSET = 2**60
+
+
+@dataclass(frozen=True)
+class _Meta:
+    width: int
+    height: int
+    name: str
+    event_offset_us: int = 0
+    box_offset_us: int = 0
+
+
+def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
+    """A recording from a folder; its clock begins with the first frame.
+
+    Args:
+        folder: where the files lie.
+        dt: length of a bin [s].
+        repair: drop events outside the sensor or before time 0, and sort the rest by time; a warning says how many.
+
+    Returns:
+        The recording. A box belongs to the end of the bin, and to the frame, that is less than half a bin away;
+        everything else is unlabelled, and nothing is made up between boxes.
+
+    Raises:
+        DataError: a file is missing, damaged, or does not fit the others; the message says which, and the remedy.
+        ConfigError: `dt` cannot be meant, or an optional package is missing.
+
+    Example:
+        >>> load_recording_folder(Path(getfixture("tmp_path")))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...meta.json: expected a json file with width and height, but there is no such...
+    """
+    check_bin(dt)
+    meta = _read_meta(folder)
+    events_path = _events_path(folder)
+    frames, frame_times = read_frames(folder, events_path)
+    if (frames.height, frames.width) != (meta.height, meta.width):
+        raise DataError(
+            f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
+            f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
+        )
+    held = hold_events(events_path, meta.height, meta.width, repair)
+    _tell_repairs(events_path, held)
+    box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
+    until = int(box_times[-1]) if len(box_times) else None
+    recording = on_a_clock(folder, held, frames, frame_times, dt, meta.event_offset_us, until)
+    bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
+    return replace(
+        recording,
+        name=meta.name,
+        frame_boxes=_nearest(boxes, box_times, frame_times, dt * 5e5),
+        boxes=_nearest(boxes, box_times, bin_ends, dt * 5e5),
+    )
+
+
+def _read_meta(folder: Path) -> _Meta:
+    path = folder / "meta.json"
+    with opened(path, "a json file with width and height") as file:
+        content = file.read(2**16)
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected a json file with width and height, but it is damaged ({error}).") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: expected names and values, but found {type(values).__name__}.")
+    known = list(_Meta.__dataclass_fields__)
+    for name, value in values.items():
+        if name not in known:
+            raise DataError(f"{path}: {name!r} is not known; {did_you_mean(name, known)}")
+        if name != "name" and (not isinstance(value, int) or isinstance(value, bool)):
+            raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
+        if name.endswith("_us") and abs(value) > _MOST_OFFSET:
+            raise DataError(f"{path}, {name}: expected at most {_MOST_OFFSET} us either way, but got {value}.")
+    for name in ("width", "height"):
+        if not 1 <= values.get(name, 0) <= 2**16:
+            raise DataError(
+                f"{path}, {name}: expected a number of pixels from 1 to {2**16}, but got {values.get(name)!r}."
+            )
+    return _Meta(**{**values, "name": str(values.get("name", folder.name))})
+
+
+def _events_path(folder: Path) -> Path:
+    there = [folder / f"events{suffix}" for suffix in EVENT_SUFFIXES if (folder / f"events{suffix}").exists()]
+    if len(there) != 1:
+        came = ", ".join(path.name for path in there) or "none"
+        raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_SUFFIXES)}, but there is {came}.")
+    return there[0]
+
+
+def _tell_repairs(path: Path, found: HeldEvents) -> None:
+    if found.num_outside or found.num_negative or found.num_backward:
+        warnings.warn(
+            f"{path}: dropped {found.num_outside} events outside the sensor and {found.num_negative} before time 0; "
+            f"sorted {found.num_backward} that were earlier than the one before.",
+            stacklevel=3,
+        )
+
+
+def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | HeldImages, Int64[np.ndarray, " F"]]:
+    """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
+
+    Raises:
+        DataError: a time or an image is missing, or times do not grow.
+    """
+    path = folder / "frames.csv"
+    if not path.exists() and events_path.suffix == ".aedat4":
+        return aedat4_frames(events_path)
+    rows = _table(path, ("file", "t_us"))
+    times = np.array([_whole(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
+    names = [row[0] for _, row in rows]
+    if not names:
+        raise DataError(f"{path}: expected at least one frame, but there is none.")
+    there = {image.name for image in images_in(folder / "frames")}
+    missing, left = [name for name in names if name not in there], sorted(there - set(names))
+    if missing or left:
+        first = f"{missing[0]!r} is not there" if missing else f"{left[0]!r} has no time"
+        raise DataError(
+            f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
+            f"images and frames.csv {len(names)} times; {first}."
+        )
+    check_growing(path, times)
+    return ImageFiles([folder / "frames" / name for name in names]), times
+
+
+def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float[np.ndarray, "N 4"]]:
+    """Times and boxes, NaN where a box is none; nothing at all without a file."""
+    if not path.exists():
+        return np.empty(0, np.int64), np.empty((0, 4))
+    rows = _table(path, ("t_us", "x", "y", "w", "h"))
+    times = np.array([_whole(row[0], f"{path}, line {i}") for i, row in rows], np.int64)
+    try:
+        boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
+    except ValueError as error:
+        raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
+    check_growing(path, times)
+    usable = usable_boxes(boxes, meta.height, meta.width)
+    if len(usable) and np.isnan(usable[0]).any():
+        raise DataError(
+            f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
+            f"{boxes[0].tolist()}."
+        )
+    return times + meta.box_offset_us, usable
+
+
+def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
+    """Rows of a csv file with their line numbers, each as long as the header."""
+    with opened(path, f"a csv file that begins with {','.join(header)}") as file:
+        lines = file.read(_MOST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
+    first = [word.strip() for word in lines[0].split(",")]
+    if first != list(header):
+        raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")
+    rows = []
+    for i, row in enumerate(csv.reader(lines[1:]), start=2):
+        if len(row) not in (0, len(header)):
+            raise DataError(f"{path}, line {i}: expected {len(header)} values {','.join(header)}, but got {len(row)}.")
+        if row:
+            rows.append((i, [word.strip() for word in row]))
+    return rows
+
+
+def _whole(word: str, where: str) -> int:
+    if not word.removeprefix("-").isdecimal() or len(word) > 18:
+        raise DataError(f"{where}: expected a time in whole microseconds, but found {word!r:.40}.")
+    return int(word)
+
+
+def _nearest(
+    boxes: Float[np.ndarray, "N 4"], box_times: Int64[np.ndarray, " N"], times: NDArray[Any], within: float
+) -> Float[np.ndarray, "M 4"]:
+    """For each time the box that is nearest to it, NaN where that is too far."""
+    if not len(boxes):
+        return np.broadcast_to(np.nan, (len(times), 4))
+    after = np.searchsorted(box_times, times).clip(1, max(1, len(boxes) - 1))
+    before = after - 1
+    after = after.clip(max=len(boxes) - 1)
+    nearest = np.where(np.abs(box_times[before] - times) <= np.abs(box_times[after] - times), before, after)
+    far = np.abs(box_times[nearest] - times) >= within
+    return np.where(far[:, None], np.nan, boxes[nearest])
+
+
+def on_a_clock(
+    path: Path,
+    held: HeldEvents,
+    frames: Sequence[Any] | NDArray[np.uint8],
+    frame_times: Int64[np.ndarray, " F"],
+    dt: float,
+    event_offset: int = 0,
+    until: int | None = None,
+) -> Recording:
+    """A recording without boxes. Events before the first frame are left out.
+
+    Args:
+        path: of the recording; the last part of it is its name.
+        held: the events.
+        frames: grey images.
+        frame_times: that grow [us].
+        dt: length of a bin [s].
+        event_offset: is added to the times of events [us].
+        until: the recording lasts so long at least [us].
+
+    Raises:
+        DataError: frames and events are not of one time, frame times do not grow, or there would be too many bins.
+    """
+    check_growing(path, frame_times)
+    first_and_last = np.concatenate([held.t[:1], held.t[-1:]]) + event_offset
+    if len(frame_times):
+        _check_overlap(path, frame_times, first_and_last)
+    start = int(frame_times[0]) if len(frame_times) else int(first_and_last[0])
+    last = [*first_and_last[-1:].tolist(), *frame_times[-1:].tolist()]
+    end = max(last if until is None else [*last, until]) - start
+    num_bins = int(end / (dt * 1e6)) + 1
+    if num_bins > MOST_BINS:
+        raise DataError(
+            f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
+            f"{MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
+        )
+    edges = places_in(held.t, bin_edges(num_bins, dt, start - event_offset))
+    return Recording(
+        name=path.name,
+        dt=dt,
+        events=EventBins(held.x, held.y, held.on, edges, held.height, held.width),
+        frames=frames,
+        frame_times=(frame_times - start) * 1e-6,
+        frame_events=places_in(held.t, frame_times - event_offset).clip(max=int(edges[-1])),
+        frame_boxes=np.full((len(frame_times), 4), np.nan),
+        # one box that is none, seen as many: they take no memory
+        boxes=np.broadcast_to(np.nan, (num_bins, 4)),
+        start_us=start,
+    )
+
+
+def check_bin(dt: float) -> None:
+    """Refuses bins into which no clock can be cut.
+
+    Args:
+        dt: length of a bin [s].
+
+    Raises:
+        ConfigError: it is none, or shorter than a microsecond.
+    """
+    if not 1e-6 <= dt < inf:
+        raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
+
+
+def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+    """Refuses times that stand still or jump back.
+
+    Args:
+        path: of what has them.
+        times: [us].
+
+    Raises:
+        DataError: they do not grow.
+    """
+    backward = np.diff(times) <= 0
+    if backward.any():
+        index = int(backward.argmax()) + 1
+        raise DataError(
+            f"{path}: expected times that grow, but {int(backward.sum())} do not, first at index {index}: "
+            f"{times[index]} us after {times[index - 1]} us."
+        )
+
+
+def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
+    """A silent camera is valid; one that saw another time than the frames is a mistake."""
+    if not len(event_times):
+        return
+    # one frame lasts as long as the events after it do
+    last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
+    if event_times[-1] < frame_times[0] or event_times[0] > last:
+        raise DataError(
+            f"{path}: expected frames and events of one time, but frames are from {frame_times[0]} to "
+            f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
+            "say by how much with event_offset_us in meta.json."
+        )

@@ -1,0 +1,239 @@
+"""Recordings of every known layout behind one name: look at what a folder holds, and load it.
+
+| what is there | read as |
+|---|---|
+| `events_sparse.npz` | a recording of the FE240hz set |
+| `meta.json` | a user's own recording |
+| a file `.aedat4` instead of a folder | events and frames of a camera |
+| images beside a file of boxes | a video clip: frames without events |
+| other folders | those of them that are recordings; clips count where there is nothing else, or by name |
+
+A recording from a file of events, with or without a folder of frames.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from spikebridge.data.events.camera_formats import aedat4_frames
+from spikebridge.data.events.files import hold_events
+from spikebridge.data.recordings.fe240hz import load_fe240hz
+from spikebridge.data.recordings.folder import check_bin, load_recording_folder, on_a_clock, read_frames
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.recordings.video_clips import clip_recording, is_clip
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+
+_MOST_FOLDERS = 10_000
+_DEPTH = 3
+# names without their ends of files and folders that one of the layouts reads
+_OWN = {"boxes", "color", "events", "events_sparse", "frames", "groundtruth_rect", "groundtruth_rect40", "img", "meta"}
+
+
+def load_recording(
+    path: Path,
+    name: str | None = None,
+    dt: float = 1 / 240,
+    event_offset: int | None = None,
+    box_offset: int | None = None,
+    repair: bool = False,
+) -> Recording:
+    """The recording of a folder, of a folder in it, or of a camera's file.
+
+    Args:
+        path: the recording's own folder, one that holds it, up to three levels above, or an `.aedat4` file.
+        name: of the recording's folder, where there are several.
+        dt: length of a bin [s]; a recording of FE240hz brings its own.
+        event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
+        box_offset: the same for boxes.
+        repair: for a folder of one's own, see `load_recording_folder`.
+
+    Raises:
+        DataError: there is no recording, several and no name, or the files are damaged or do not fit.
+        ConfigError: the name is not there, or a setting does not go with the layout.
+
+    Example:
+        >>> load_recording(Path(getfixture("tmp_path")))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...: expected a recording (events_sparse.npz, or meta.json with frames and ...
+    """
+    folder = find_recording(path, name)
+    if (folder / "events_sparse.npz").exists():
+        _refuse(folder, "FE240hz", repair=repair)
+        recording = load_fe240hz(folder, event_offset, box_offset)
+        if abs(recording.dt - dt) > 1e-9:
+            raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
+        return recording
+    _refuse(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
+    if folder.is_file():
+        return load_camera_file(folder, dt, repair)
+    if (folder / "meta.json").exists():
+        return load_recording_folder(folder, dt, repair)
+    return clip_recording(folder, dt)
+
+
+def find_recording(path: Path, name: str | None = None) -> Path:
+    """The folder, or the camera's file, of the one recording that is meant.
+
+    Args:
+        path: it, or a folder above it.
+        name: of the recording's folder, where there are several.
+
+    Raises:
+        DataError: there is none, or there are several and no name.
+        ConfigError: none has the name.
+    """
+    if path.is_file():
+        if path.suffix != ".aedat4":
+            raise DataError(
+                f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
+                "folder it lies in."
+            )
+        if name is not None:
+            raise ConfigError(f"{path}: a file is one recording; leave out its name, {name!r}.")
+        return path
+    if not path.is_dir():
+        raise DataError(f"{path}: expected the folder of a recording, but there is no such folder.")
+    if name is None and _kind(path) is not None:
+        return path
+    found = find_recordings(path)
+    if name is not None:
+        chosen = [folder for folder in found if folder.name == name] or ([path] if path.name == name else [])
+        if not chosen:
+            names = [folder.name for folder in found]
+            raise ConfigError(f"{path}: no recording {name!r}; {did_you_mean(name, names) if names else 'none at all'}")
+        return chosen[0]
+    # clips have no events: they are meant only where there is nothing else
+    chosen = [folder for folder in found if _kind(folder) == "events"] or found
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise DataError(
+            f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
+            "holds one, but found neither."
+        )
+    some = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
+    raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({some}); name one (--recording).")
+
+
+def find_recordings(path: Path) -> list[Path]:
+    """The folders of all recordings and clips below a folder, up to three levels, in the order of their names.
+
+    Args:
+        path: where to look.
+
+    Example:
+        >>> find_recordings(Path(getfixture("tmp_path")))
+        []
+    """
+    found: list[Path] = []
+    level = [path]
+    for _ in range(_DEPTH):
+        children = [child for folder in level for child in sorted(folder.iterdir()) if _may_be_looked_at(child)]
+        if len(children) > _MOST_FOLDERS:
+            raise DataError(f"{path}: expected a folder of recordings, but it holds over {_MOST_FOLDERS} folders.")
+        found += [child for child in children if _kind(child) is not None]
+        level = [child for child in children if _kind(child) is None]
+    return found
+
+
+def belongs_to(recording: Path, path: Path) -> bool:
+    """Whether a file is, or would be taken for, a part of a recording, so that nothing else may be written there.
+
+    Args:
+        recording: its folder, or its file.
+        path: a file, there or not.
+
+    Example:
+        >>> belongs_to(Path("disk"), Path("disk/boxes.csv")), belongs_to(Path("disk"), Path("disk/found.csv"))
+        (True, False)
+    """
+    recording, path = recording.resolve(), path.resolve()
+    if path == recording:
+        return True
+    return path.is_relative_to(recording) and path.relative_to(recording).parts[0].split(".")[0] in _OWN
+
+
+def _may_be_looked_at(path: Path) -> bool:
+    # a link could lead anywhere, also back to where it is
+    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _kind(folder: Path) -> str | None:
+    if (folder / "events_sparse.npz").exists() or (folder / "meta.json").exists():
+        return "events"
+    return "clip" if is_clip(folder) else None
+
+
+def _refuse(folder: Path, layout: str, **settings: int | bool | None) -> None:
+    """Refuses settings that would be ignored."""
+    for name, value in settings.items():
+        if value is not None and value is not False:  # 0 is a value
+            raise ConfigError(f"{folder}: {name} does not go with {layout}; leave it out.")
+
+
+def load_events(
+    path: Path, dt: float, height: int | None = None, width: int | None = None, frames: Path | None = None
+) -> Recording:
+    """A recording of a file of events; its clock begins with the first frame, or the first event where there is none.
+
+    Args:
+        path: the file, of a kind that `read_events` knows.
+        dt: length of a bin [s].
+        height: rows of the sensor; needed where the file does not tell.
+        width: columns of the sensor.
+        frames: a folder with `frames.csv` and `frames/`, as in a recording's folder, on the clock of the events.
+
+    Returns:
+        The recording, without boxes.
+
+    Raises:
+        DataError: a file is missing, damaged, without events, or does not fit the others.
+        ConfigError: the sensor is not known, or `dt` cannot be meant.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "two.csv"
+        >>> _ = path.write_text("t,x,y,p\\n10000,3,4,1\\n12500,5,6,0\\n")
+        >>> load_events(path, dt=0.001, height=8, width=8).num_bins
+        3
+    """
+    check_bin(dt)
+    held = hold_events(path, height, width)
+    if not len(held.t):
+        raise DataError(f"{path}: expected events to play, but there are none.")
+    if frames is None:
+        nothing = np.zeros((0, held.height, held.width), np.uint8)
+        return on_a_clock(path, held, nothing, np.empty(0, np.int64), dt)
+    return on_a_clock(path, held, *read_frames(frames, path), dt)
+
+
+def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
+    """The recording of one `.aedat4` file, which holds events and frames; its clock begins with the first frame.
+
+    Args:
+        path: the file.
+        dt: length of a bin [s].
+        repair: drop events outside the sensor or before time 0, and sort the rest by time.
+
+    Returns:
+        The recording, without boxes.
+
+    Raises:
+        DataError: the file is missing, damaged, without frames, or its frames and events do not fit.
+        ConfigError: the package `aedat` is not installed, or `dt` cannot be meant.
+
+    Example:
+        >>> load_camera_file(Path("/no/such/place.aedat4"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
+    """
+    check_bin(dt)
+    held = hold_events(path, repair=repair)
+    frames, times = aedat4_frames(path)
+    if (frames.height, frames.width) != (held.height, held.width):
+        raise DataError(
+            f"{path}: expected frames of the sensor's {held.width} x {held.height} pixels, but they are {frames.width} "
+            f"x {frames.height}."
+        )
+    return on_a_clock(path, held, frames, times, dt)

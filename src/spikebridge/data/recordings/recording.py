@@ -1,0 +1,338 @@
+"""A recording of a hybrid camera with one followed object: frames, events in bins, and a box at the end of each bin.
+
+The clock counts bins of `dt` seconds from 0. Bin b is `[b dt, (b + 1) dt)`, and an answer for it is stamped with its
+end. A frame acts from the first edge at or after its time; the events between the two are then not in its picture, and
+go to the first bin that the frame acts in.
+
+Boxes in text files, one a line: `x,y,w,h`, or a polygon of 8 numbers whose bounding box is taken.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from spikebridge.data.events.binned import BinEvents, EventBins
+from spikebridge.data.io.safe_open import opened
+from spikebridge.errors import ConfigError, DataError, ShapeError
+
+MOST_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
+# where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
+_SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
+_SPLITS_OF = 560
+
+
+class Inputs(TypedDict):
+    """What a tracker is given at one step. Only what is new is there.
+
+    Keys:
+        events: since the frame where there is one, else since the last step.
+        elapsed: time since the last step [s].
+        frame: grey levels 0 to 255, where one has arrived.
+        frame_age: time from the frame to the end of this step [s].
+        box: where the target is in this frame, where somebody says so: always at the first step.
+    """
+
+    events: BinEvents
+    elapsed: float
+    frame: NotRequired[NDArray[np.uint8]]
+    frame_age: NotRequired[float]
+    box: NotRequired[NDArray[np.float64]]
+
+
+class Offsets(NamedTuple):
+    """How the parts of a recording were put on one clock.
+
+    Args:
+        events: the bins between frames k and k + 1 began at `bins_per_frame * k + events` in the files.
+        boxes: the box of frame k was box `bins_per_frame * k + boxes`.
+        correlation: of the change between frames with the events of these bins; None where the offset was given.
+        sharpness: how far the correlation falls half a frame away; None where the offset was given.
+    """
+
+    events: int
+    boxes: int
+    correlation: float | None
+    sharpness: float | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Frames, events and boxes on one clock.
+
+    Args:
+        name: what to call it.
+        dt: length of a bin [s].
+        events: all events, by bin.
+        frames: grey images of 0 to 255, read when they are asked for.
+        frame_times: when each frame was there [s], growing.
+        frame_events: for each frame the index of the first event that is not in its picture.
+        frame_boxes: where the target is in each frame; NaN where nobody knows.
+        boxes: where the target is at the end of each bin; NaN where nobody knows.
+        offsets: how they were put on one clock, where that had to be found.
+        start_us: what the files call time 0 of this clock [us].
+
+    Raises:
+        ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
+
+    Example:
+        >>> from spikebridge.data.events.binned import bin_sparse
+        >>> from spikebridge.data.events.events import make_events
+        >>> bins = bin_sparse(make_events(t=[500, 1500], x=[0, 0], y=[0, 0], p=[1, 1]), 1, 1, dt=0.001, num_bins=2)
+        >>> recording = Recording(
+        ...     "a dot", 0.001, bins, np.zeros((1, 1, 1), np.uint8), np.array([0.0005]), np.array([0]),
+        ...     np.array([[0.0, 0, 1, 1]]), np.array([[0.0, 0, 1, 1]] * 2))
+        >>> recording.frame_bins.tolist()  # a frame in the middle of bin 0 acts from bin 1
+        [1]
+        >>> inputs = recording.inputs(1, 2)
+        >>> len(inputs["events"].x), inputs["frame_age"]  # the event at 500 us is not in the picture
+        (2, 0.0015)
+    """
+
+    name: str
+    dt: float
+    events: EventBins
+    frames: Sequence[Any] | NDArray[np.uint8]
+    frame_times: Float[np.ndarray, " F"]
+    frame_events: Int64[np.ndarray, " F"]
+    frame_boxes: Float[np.ndarray, "F 4"]
+    boxes: Float[np.ndarray, "T 4"]
+    offsets: Offsets | None = None
+    start_us: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        num_frames, num_bins = len(self.frames), self.events.num_bins
+        lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
+        if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
+            raise ShapeError(
+                f"{self.name}: {num_frames} frames need as many times, event indices and boxes, and {num_bins} bins as "
+                f"many boxes, but got {lengths} and {len(self.boxes)}."
+            )
+        if not (self.dt > 0 and (np.diff(self.frame_times) > 0).all() and (self.frame_times >= 0).all()):
+            raise ShapeError(f"{self.name}: dt must be above 0 s, and frame times must be 0 s or more and grow.")
+
+    @property
+    def num_bins(self) -> int:
+        """How many bins there are."""
+        return self.events.num_bins
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+        return len(self.frames)
+
+    @cached_property
+    def frame_bins(self) -> Int64[np.ndarray, " F"]:
+        """The first bin in which each frame acts."""
+        # rounded first, so that 0.025 s of 240 Hz is bin 6 and not 7
+        return np.ceil(np.round(self.frame_times / self.dt, 6)).astype(np.int64)
+
+    def first_box(self, init: Float[np.ndarray, "4"] | None = None) -> tuple[int, Float[np.ndarray, "4"]]:
+        """The frame to start from and the target's box in it.
+
+        Args:
+            init: the box in the first frame; the recording's own first one without it.
+
+        Raises:
+            DataError: there is neither, or the box is outside the image.
+        """
+        height, width = self.events.height, self.events.width
+        if init is not None:
+            if np.isnan(usable_boxes(init[None], height, width)).any():
+                raise DataError(
+                    f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
+                    f"{init.tolist()}."
+                )
+            return 0, init
+        known = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
+        if not len(known):
+            raise DataError(
+                f"{self.name}: no frame has a box; say where the target is in the first one: --init x,y,w,h"
+            )
+        return int(known[0]), self.frame_boxes[known[0]]
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Bins without a box."""
+        return int(np.isnan(self.boxes).any(axis=1).sum())
+
+    def inputs(self, first: int, stop: int, hold_events: bool = True) -> Inputs:
+        """What is new in the bins from `first` up to `stop`, which is not included.
+
+        Args:
+            first: the first bin since the last step.
+            stop: the bin after the last one.
+            hold_events: give a frame with the events since it; else every event once, in the bin of its time.
+
+        Returns:
+            The events, and the newest frame that has come, if any.
+        """
+        inputs = Inputs(events=self.events.of_bins(first, stop), elapsed=(stop - first) * self.dt)
+        bins = self.frame_bins
+        newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
+        if newest >= 0 and bins[newest] >= first:
+            if hold_events:
+                inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
+            inputs["frame"] = self.frames[newest]
+            inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
+        return inputs
+
+    def thinned(self, keep_every: int) -> "Recording":
+        """The same recording with a slower camera: each `keep_every`-th frame, the first one included.
+
+        Args:
+            keep_every: 1 keeps all frames.
+
+        Raises:
+            ConfigError: `keep_every` is below 1.
+        """
+        if keep_every < 1:
+            raise ConfigError(f"thinned needs keep_every of 1 or more, but got {keep_every}.")
+        kept = slice(None, None, keep_every)
+        return replace(
+            self,
+            frames=self.frames[kept],
+            frame_times=self.frame_times[kept],
+            frame_events=self.frame_events[kept],
+            frame_boxes=self.frame_boxes[kept],
+        )
+
+    def summary(self) -> str:
+        """What is there, in one line."""
+        return (
+            f"{self.name}: {self.events.width} x {self.events.height} pixels, {self.num_frames} frames, "
+            f"{self.num_bins} bins of {1e3 * self.dt:.3f} ms, {self.events.num_events} events, "
+            f"{self.num_unlabelled} bins and {int(np.isnan(self.frame_boxes).any(axis=1).sum())} frames without a box"
+        )
+
+
+def temporal_splits(num_frames: int) -> dict[str, range]:
+    """Frames to train on, to choose on, and to report on, one after the other, with gaps between.
+
+    Args:
+        num_frames: frames of the recording, 40 or more.
+
+    Returns:
+        Ranges of frames by the names `train`, `validation` and `test`.
+
+    Raises:
+        ConfigError: there are too few frames for three parts.
+
+    Example:
+        >>> temporal_splits(560)["test"]
+        range(340, 552)
+        >>> temporal_splits(56)
+        {'train': range(2, 28), 'validation': range(29, 33), 'test': range(34, 55)}
+    """
+    if num_frames < 40:
+        raise ConfigError(f"three parts with gaps need 40 frames or more, but got {num_frames}.")
+    return {
+        name: range(-(-first * num_frames // _SPLITS_OF), stop * num_frames // _SPLITS_OF)
+        for name, (first, stop) in _SPLITS.items()
+    }
+
+
+_MOST_BYTES = 2**28
+_SEPARATOR = re.compile(r"[,;\s]+")
+
+
+def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
+    """The boxes of a file, numbers separated by commas, tabs or spaces; `nan` where there is none.
+
+    Args:
+        path: the file.
+        origin: what the file calls the first pixel; 1 for boxes that are counted from 1. Polygons are points of the
+            plane and are taken as they are.
+
+    Returns:
+        Boxes with the upper left pixel at 0, in pixels.
+
+    Raises:
+        DataError: the file is missing, not text, or a line is not 4 or 8 numbers.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "boxes.txt"
+        >>> _ = path.write_text("11,21,5,6\\n")
+        >>> read_boxes(path, origin=1).tolist()
+        [[10.0, 20.0, 5.0, 6.0]]
+        >>> _ = path.write_text("0 0 4 1 3 6 1 2")
+        >>> read_boxes(path).tolist()
+        [[0.0, 0.0, 4.0, 6.0]]
+    """
+    with opened(path, "a text file of boxes") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise DataError(f"{path}: expected a text file of boxes below {_MOST_BYTES} bytes, but it is larger.")
+    lines = content.decode("ascii", errors="replace").rstrip().splitlines()
+    rows = [_numbers(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
+    if not rows:
+        raise DataError(f"{path}: expected boxes, but the file holds none.")
+    return np.array([_bounding(row) if len(row) == 8 else _from(row, origin) for row in rows])
+
+
+def usable_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
+    """Boxes that can be a label; NaN in place of one that is empty, not finite, or wholly outside the image.
+
+    Args:
+        boxes: `x, y, w, h` in pixels.
+        height: rows of the image.
+        width: columns of the image.
+
+    Returns:
+        A copy, never a changed box.
+
+    Example:
+        >>> usable_boxes(np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [9, 0, 2, 2]]), height=4, width=8)[:, 0].tolist()
+        [0.0, nan, nan]
+    """
+    x, y, w, h = boxes.T
+    good = np.isfinite(boxes).all(axis=1) & (w > 0) & (h > 0)
+    good &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
+    return np.where(good[:, None], boxes, np.nan)
+
+
+def _numbers(line: str, where: str) -> list[float]:
+    try:
+        row = [float(word) for word in _SEPARATOR.split(line.strip()) if word]
+    except ValueError:
+        row = []
+    if len(row) not in (4, 8):
+        raise DataError(
+            f"{where}: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found {line.strip()!r:.60}."
+        )
+    return row
+
+
+def _from(row: list[float], origin: float) -> list[float]:
+    return [row[0] - origin, row[1] - origin, row[2], row[3]]
+
+
+def _bounding(polygon: list[float]) -> list[float]:
+    x, y = polygon[::2], polygon[1::2]
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def parse_box(words: str) -> Float[np.ndarray, "4"]:
+    """A box from `x,y,w,h`.
+
+    Raises:
+        ConfigError: not four numbers, or a box without area.
+
+    Example:
+        >>> parse_box("10,20,5.5,6").tolist()
+        [10.0, 20.0, 5.5, 6.0]
+    """
+    try:
+        box = np.array([float(word) for word in words.split(",")])
+    except ValueError:
+        box = np.empty(0)
+    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
+        raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
+    return box

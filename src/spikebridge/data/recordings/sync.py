@@ -1,0 +1,195 @@
+"""How frames, event bins and boxes of a recording belong together, found in the recording itself.
+
+Where a recording was put together from parts, the bins between two frames and the boxes at the frames may be shifted
+by a number that differs from recording to recording. Events are the change of log intensity, so the right shift of the
+bins is where they look most like the difference of the logarithms of two frames.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.events.binned import EventBins
+from spikebridge.errors import DataError
+
+_DARK = 8.0  # grey levels added before the logarithm, as in the event camera
+_POOL = 4  # single pixels are noisy, and frames and events never fit to the pixel
+_MOST_PAIRS = 40
+_LEAST_CORRELATION = 0.3
+_LEAST_SHARPNESS = 0.05
+_MOST_BOX_SHIFT = 60
+_LEAST_SHARE = 0.9
+_SAME = 0.006  # pixels: half the last digit of a file with two decimals, and a little
+
+
+class OffsetEstimate(NamedTuple):
+    """Which bins lie between frame k and k + 1: from `bins_per_frame * k + offset` on.
+
+    Args:
+        offset: where the correlation is highest.
+        correlation: there, the mean over pairs of frames.
+        sharpness: how far the correlation has fallen half a frame away, on the side where it falls less.
+        margin: how far it is above the second best offset.
+        curve: the mean correlation of every offset that was tried.
+    """
+
+    offset: int
+    correlation: float
+    sharpness: float
+    margin: float
+    curve: dict[int, float]
+
+
+def estimate_offset(
+    frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, bins_per_frame: int, search: int | None = None
+) -> OffsetEstimate:
+    """The shift between frames and event bins, by correlating the change of log intensity with the signed events.
+
+    Args:
+        frames: grey images of 0 to 255.
+        events: all events, by bin.
+        bins_per_frame: bins between two frames.
+        search: offsets from `-search` to `search` are tried; two frames without it.
+
+    Returns:
+        The best offset, and how much better it is. A flat maximum is told by a warning.
+
+    Raises:
+        DataError: nothing can be compared, as where nothing moves.
+
+    Example:
+        >>> from spikebridge.data.events.binned import bin_sparse
+        >>> from spikebridge.data.events.events import make_events
+        >>> frames = np.zeros((3, 8, 8), np.uint8)
+        >>> frames[1:, :4, :4] = 100  # a corner becomes bright between frames 0 and 1
+        >>> corner = np.arange(16)
+        >>> events = make_events(t=[1500] * 16, x=corner % 4, y=corner // 4, p=[1] * 16)
+        >>> events = bin_sparse(np.concatenate([events, events]), 8, 8, dt=0.001, num_bins=6)  # all of them in bin 1
+        >>> estimate_offset(frames, events, bins_per_frame=1, search=2).offset  # so bin 1 lies between them
+        1
+    """
+    search = 2 * bins_per_frame if search is None else search
+    tried = range(-search, search + 1)
+    correlations = [
+        _correlations(frames, events, k, bins_per_frame, search)
+        for k in _pairs_to_look_at(len(frames), events.num_bins, bins_per_frame, search)
+    ]
+    seen = [row for row in correlations if row is not None]
+    if not seen:
+        raise DataError(
+            "the offset between frames and events cannot be estimated: no two neighbouring frames differ while there "
+            "are events around them. Give event_offset (--event-offset)."
+        )
+    mean = np.mean(seen, axis=0)
+    estimate = _judge(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
+    if not (estimate.correlation >= _LEAST_CORRELATION and estimate.sharpness >= _LEAST_SHARPNESS):
+        warnings.warn(
+            f"the offset {estimate.offset} between frames and events is uncertain: its correlation is "
+            f"{estimate.correlation:.2f}, and half a frame away it is only {estimate.sharpness:.2f} lower. "
+            "Give event_offset (--event-offset) if it is known.",
+            stacklevel=2,
+        )
+    return estimate
+
+
+def estimate_box_offset(
+    boxes: Float[np.ndarray, "N 4"], frame_boxes: Float[np.ndarray, "F 4"], bins_per_frame: int
+) -> int:
+    """The shift between boxes at the frames and boxes at the bins, by equality: frame k has box `ratio * k + shift`.
+
+    Args:
+        boxes: one a bin.
+        frame_boxes: one a frame.
+        bins_per_frame: boxes between two frames.
+
+    Returns:
+        The shift.
+
+    Raises:
+        DataError: no shift, or more than one, makes the boxes equal.
+
+    Example:
+        >>> boxes = np.arange(24.0).reshape(6, 4)
+        >>> estimate_box_offset(boxes, boxes[[1, 3, 5]], bins_per_frame=2)
+        1
+    """
+    shares = {}
+    for shift in range(-_MOST_BOX_SHIFT, _MOST_BOX_SHIFT + 1):
+        index = np.arange(len(frame_boxes)) * bins_per_frame + shift
+        inside = (index >= 0) & (index < len(boxes))
+        # a handful of accidental neighbours at the far ends would prove nothing
+        if 2 * inside.sum() > len(frame_boxes):
+            equal = np.isclose(boxes[index[inside]], frame_boxes[inside], rtol=0, atol=_SAME, equal_nan=True).all(
+                axis=1
+            )
+            shares[shift] = float(equal.mean())
+    found = [shift for shift, share in shares.items() if share >= _LEAST_SHARE]
+    if len(found) != 1:
+        came = f"{len(found)} shifts do ({found})" if found else "none does"
+        raise DataError(
+            f"expected one shift at which the {len(frame_boxes)} boxes of the frames equal every {bins_per_frame}th of "
+            f"the {len(boxes)} boxes of the bins, but {came}. Give box_offset (--box-offset)."
+        )
+    return found[0]
+
+
+def _pairs_to_look_at(num_frames: int, num_bins: int, bins_per_frame: int, search: int) -> list[int]:
+    """Frames k, evenly spread, for which every window that is tried lies inside the recording."""
+    first = -(-search // bins_per_frame)
+    last = min(num_frames - 2, (num_bins - bins_per_frame - search) // bins_per_frame)
+    if last < first:
+        # a recording this short has windows that stick out, and empty bins there
+        first, last = 0, num_frames - 2
+    return sorted({round(k) for k in np.linspace(first, last, _MOST_PAIRS).tolist()}) if last >= first else []
+
+
+def _correlations(
+    frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, k: int, bins_per_frame: int, search: int
+) -> NDArray[np.float64] | None:
+    """Of one pair of frames, for every offset; None where the frames are alike or there are no events."""
+    change = _pooled(np.log(frames[k + 1] + _DARK) - np.log(frames[k] + _DARK))
+    first = k * bins_per_frame - search
+    maps = np.stack([_signed(events, first + i) for i in range(2 * search + bins_per_frame)])
+    if np.ptp(change) == 0 or not maps.any():
+        return None
+    sums = np.concatenate([np.zeros_like(maps[:1]), maps.cumsum(axis=0)])
+    windows = sums[bins_per_frame:] - sums[:-bins_per_frame]
+    return np.array([_correlation(change, window) for window in windows])
+
+
+def _signed(events: EventBins, bin_: int) -> NDArray[np.float64]:
+    inside = events.of_bins(bin_, bin_ + 1) if 0 <= bin_ < events.num_bins else events.between(0, 0)
+    place = inside.y.astype(np.int64) * events.width + inside.x
+    signed = np.bincount(place, np.where(inside.on, 1.0, -1.0), minlength=events.height * events.width)
+    return _pooled(signed.astype(np.float64).reshape(events.height, events.width))
+
+
+def _pooled(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = min(_POOL, *image.shape)
+    height, width = image.shape[0] // size * size, image.shape[1] // size * size
+    return image[:height, :width].reshape(height // size, size, width // size, size).sum(axis=(1, 3))
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a * a).sum() * (b * b).sum())
+    # a window without events has nothing in common with the change
+    return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def _judge(curve: dict[int, float], half_a_frame: int) -> OffsetEstimate:
+    offset = max(curve, key=lambda shift: curve[shift])
+    best = curve[offset]
+    around = [curve[shift] for shift in (offset - half_a_frame, offset + half_a_frame) if shift in curve]
+    others = [value for shift, value in curve.items() if shift != offset]
+    return OffsetEstimate(
+        offset=offset,
+        correlation=best,
+        sharpness=best - max(around, default=best),
+        margin=best - max(others, default=best),
+        curve=curve,
+    )

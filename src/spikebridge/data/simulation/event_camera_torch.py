@@ -1,0 +1,146 @@
+"""A batch of small event cameras, one step at a time: fast, in torch, events already in bins.
+
+The exact times inside a step are not kept; counts are those of `event_camera` with one bin between two images.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.data.simulation.event_camera import EventCamera
+from spikebridge.errors import ConfigError, ShapeError
+
+
+class SensorState(NamedTuple):
+    """What each pixel remembers."""
+
+    reference: Float[Tensor, "B H W"]
+    threshold: Float[Tensor, "B 2 H W"]
+
+
+def check_steppable(camera: EventCamera) -> None:
+    """Refuse settings that need the exact time of each event.
+
+    Args:
+        camera: the settings.
+
+    Raises:
+        ConfigError: refractory time or censoring is asked for.
+    """
+    for name in ("refractory", "first_event_per_group"):
+        if getattr(camera, name):
+            raise ConfigError(
+                f"{name} needs the exact times of events, which cameras in steps do not keep, but got "
+                f"{name}={getattr(camera, name)}. Use simulate() and bin its events, or leave {name} out."
+            )
+
+
+def initial_sensor(
+    image: Float[Tensor, "B H W"], camera: EventCamera, generator: torch.Generator | None = None
+) -> SensorState:
+    """The sensor after a long look at one image; every sample has a camera, and so thresholds, of its own.
+
+    Args:
+        image: intensities in [0, 1].
+        camera: the settings.
+        generator: draws the thresholds; not needed where `threshold_sd` is 0.
+
+    Returns:
+        References at the log intensity of the image, and thresholds.
+
+    Example:
+        >>> state = initial_sensor(torch.zeros(1, 1, 1), EventCamera(threshold_sd=0.0, log_offset=1.0))
+        >>> state.reference.item(), state.threshold.flatten().tolist()
+        (0.0, [0.20..., 0.20...])
+    """
+    batch, height, width = image.shape
+    threshold = image.new_full((batch, 2, height, width), camera.threshold_mean)
+    if camera.threshold_sd > 0:
+        spread = torch.randn(threshold.shape, generator=_drawing(generator, "threshold_sd"), dtype=image.dtype)
+        threshold = threshold + camera.threshold_sd * spread
+    return SensorState((image + camera.log_offset).log(), threshold.clamp(min=camera.threshold_floor))
+
+
+def sensor_step(
+    image: Float[Tensor, "B H W"],
+    state: SensorState,
+    camera: EventCamera,
+    dt: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "B 2 H W"], SensorState]:
+    """Events between the last image and this one, in channels ON and OFF.
+
+    Args:
+        image: intensities in [0, 1] at the end of the step.
+        state: what the pixels remember.
+        camera: the settings.
+        dt: length of the step [s]; only leak and shot noise depend on it.
+        generator: draws the shot noise; not needed without.
+
+    Returns:
+        Counts of events, and the new state.
+
+    Example:
+        >>> camera = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)
+        >>> state = initial_sensor(torch.zeros(1, 1, 1), camera)
+        >>> counts, state = sensor_step(torch.ones(1, 1, 1), state, camera)  # log 2 = 0.69: two thresholds of 0.25
+        >>> counts.flatten().tolist()
+        [2.0, 0.0]
+    """
+    threshold_on, threshold_off = state.threshold.unbind(1)
+    reference = state.reference - camera.leak * dt * threshold_on
+    change = (image + camera.log_offset).log() - reference
+    num_on = (change / threshold_on).floor().clamp(min=0)
+    num_off = (-change / threshold_off).floor().clamp(min=0)
+    reference = reference + num_on * threshold_on - num_off * threshold_off
+    counts = torch.stack([num_on, num_off], dim=1)
+    if camera.shot_noise > 0:
+        rate = torch.full_like(counts, camera.shot_noise * dt / 2)
+        counts = counts + torch.poisson(rate, generator=_drawing(generator, "shot_noise"))
+    return counts, state._replace(reference=reference)
+
+
+def events_of_images(
+    images: Float[Tensor, "S B H W"],
+    camera: EventCamera,
+    dt: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "T B 2 H W"]:
+    """Counts of events between neighbouring images: S images make T = S - 1 bins.
+
+    Args:
+        images: intensities in [0, 1], time first.
+        camera: the settings, without refractory time and censoring.
+        dt: time between two images [s].
+        generator: draws thresholds and noise.
+
+    Returns:
+        Counts in channels ON and OFF.
+
+    Raises:
+        ShapeError: fewer than two images.
+        ConfigError: the camera needs exact times.
+
+    Example:
+        >>> camera = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)
+        >>> up_and_down = torch.tensor([0.0, 1.0, 0.1]).view(3, 1, 1, 1)
+        >>> events_of_images(up_and_down, camera)[..., 0, 0].flatten(1).tolist()  # ON, OFF of both bins
+        [[2.0, 0.0], [0.0, 1.0]]
+    """
+    check_steppable(camera)
+    if len(images) < 2:
+        raise ShapeError(f"events need at least 2 images along time, but got shape {tuple(images.shape)}.")
+    state = initial_sensor(images[0], camera, generator)
+    bins = []
+    for image in images[1:]:
+        counts, state = sensor_step(image, state, camera, dt, generator)
+        bins.append(counts)
+    return torch.stack(bins)
+
+
+def _drawing(generator: torch.Generator | None, setting: str) -> torch.Generator:
+    if generator is None:
+        raise ConfigError(f"a camera with {setting} above 0 draws random numbers: give a torch.Generator.")
+    return generator

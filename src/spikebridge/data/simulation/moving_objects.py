@@ -1,0 +1,202 @@
+"""A textured object that moves over a textured background, among others, under changing light, before a moving camera.
+
+Everything is a closed form of time, so that images and boxes are exact at any time, and one seed is one scene.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import cos, exp, sin
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.simulation.motion import Motion, smooth_motion
+from spikebridge.data.simulation.textures import Backdrop, canvas_size, clouds, moving_backdrop, read_between
+from spikebridge.errors import ConfigError
+
+_SETTINGS = {  # name: lowest value
+    "size": 8.0,
+    "speed": 0.0,
+    "num_distractors": 0,
+    "scale_change": 1.0,
+    "light_change": 0.0,
+    "camera_motion": 0.0,
+    "turning": 0.0,
+}
+
+
+class _Body(NamedTuple):
+    motion: Motion
+    texture: NDArray[np.float64]
+    half: tuple[float, float]  # half axes [px] at scale 1
+    is_round: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MovingObjects:
+    """A scene with one target.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        seed: draws everything.
+        size: mean length of the target's axes [px].
+        speed: mean speed of the target [px/s], stops included.
+        num_distractors: other objects, always behind the target.
+        scale_change: largest size of an object over its smallest.
+        light_change: how far the light goes up and down, as a share.
+        camera_motion: how far the background moves to each side [px].
+        turning: how far objects turn to each side [rad].
+        texture: the target's picture, grey in [0, 1]; made without it.
+        background: what is behind, grey in [0, 1], at least as large as the image and twice the camera's motion.
+
+    Raises:
+        ConfigError: a setting cannot be meant, or the objects do not fit into the image.
+
+    Example:
+        >>> scene = MovingObjects(height=64, width=64, size=16, seed=3)
+        >>> scene.image(0.1).shape, bool((scene.image(0.1) <= 1).all())
+        ((64, 64), True)
+    """
+
+    height: int = 144
+    width: int = 144
+    seed: int = 0
+    size: float = 32.0
+    speed: float = 250.0
+    num_distractors: int = 2
+    scale_change: float = 1.5
+    light_change: float = 0.2
+    camera_motion: float = 8.0
+    turning: float = 0.5
+    texture: Float[np.ndarray, "h w"] | None = None
+    background: Float[np.ndarray, "bh bw"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        for name, lowest in _SETTINGS.items():
+            if not lowest <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"MovingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)!r}.")
+        if self.light_change >= 1 or min(self.height, self.width) < 2.5 * self.size * self.scale_change:
+            raise ConfigError(
+                "MovingObjects needs light_change below 1, and an image 2.5 times as large as the largest object, but "
+                f"got {self.light_change=}, {self.width} x {self.height} pixels, {self.size=}, {self.scale_change=}."
+            )
+        for name in ("texture", "background"):
+            picture = getattr(self, name)
+            if picture is not None and not (picture.size and ((picture >= 0) & (picture <= 1)).all()):
+                raise ConfigError(f"MovingObjects needs a {name} of intensities in [0, 1]; divide bytes by 255.")
+        if self.background is not None and min(np.subtract(self.background.shape, self._canvas_size)) < 0:
+            raise ConfigError(
+                f"MovingObjects needs a background of {self._canvas_size} rows and columns or more, but got "
+                f"{self.background.shape}. Enlarge it, or let the camera move less."
+            )
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """The box around the target, exact for its outline.
+
+        Args:
+            t: time [s].
+        """
+        x, y = self.center(t)
+        reach = np.array(_reach(self._target, t))
+        return np.concatenate([np.array([x, y]) - reach, 2 * reach])
+
+    def center(self, t: float) -> tuple[float, float]:
+        """The middle of the target.
+
+        Args:
+            t: time [s].
+        """
+        return self._center(self._target, t)
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """What the camera sees.
+
+        Args:
+            t: time [s].
+        """
+        image = self._backdrop.seen(t, self.height, self.width)
+        for body in (*self._distractors, self._target):
+            self._draw(image, body, t)
+        return self._backdrop.lit(image, t)
+
+    def _draw(self, image: NDArray[np.float64], body: _Body, t: float) -> None:
+        x, y = self._center(body, t)
+        reach = _reach(body, t)
+        left, right = max(0, int(x - reach[0]) - 1), min(self.width, int(x + reach[0]) + 2)
+        top, bottom = max(0, int(y - reach[1]) - 1), min(self.height, int(y + reach[1]) + 2)
+        if left >= right or top >= bottom:
+            return
+        rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+        angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
+        along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / scale
+        across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / scale
+        covered = (0.5 - scale * _outside(body, along, across)).clip(0, 1)
+        height, width = body.texture.shape
+        picture = read_between(
+            body.texture, (along / body.half[0] + 1) / 2 * width, (across / body.half[1] + 1) / 2 * height
+        )
+        part = image[top:bottom, left:right]
+        part += covered * (picture - part)
+
+    def _center(self, body: _Body, t: float) -> tuple[float, float]:
+        walked = body.motion.walked(t)
+        return self.width / 2 + body.motion.x.at(walked), self.height / 2 + body.motion.y.at(walked)
+
+    @property
+    def _canvas_size(self) -> tuple[int, int]:
+        return canvas_size(self.height, self.width, self.camera_motion)
+
+    @cached_property
+    def _backdrop(self) -> Backdrop:
+        canvas = self.background
+        if canvas is None:
+            canvas = clouds(*self._canvas_size, np.random.default_rng([self.seed, 0]))
+        generator = np.random.default_rng([self.seed, 1])
+        return moving_backdrop(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
+
+    @cached_property
+    def _target(self) -> _Body:
+        return self._body(2, self.texture)
+
+    @cached_property
+    def _distractors(self) -> tuple[_Body, ...]:
+        return tuple(self._body(3 + i, None) for i in range(self.num_distractors))
+
+    def _body(self, number: int, texture: NDArray[np.float64] | None) -> _Body:
+        generator = np.random.default_rng([self.seed, number])
+        shape = exp(generator.uniform(-0.2, 0.2))
+        half = (self.size / 2 * shape, self.size / 2 / shape)
+        is_round = bool(generator.integers(2))
+        # the corner of a turned rectangle reaches farthest
+        reach = np.hypot(*half) * self.scale_change**0.5 + 1
+        room = (self.width / 2 - reach, self.height / 2 - reach)
+        motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
+        if texture is None:
+            side = max(8, round(self.size))
+            texture = clouds(side, side, generator, largest=max(4, side // 2), smallest=2)
+        return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
+
+
+def _reach(body: _Body, t: float) -> tuple[float, float]:
+    """How far the outline goes from the middle along both axes of the image."""
+    angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
+    c, s = abs(cos(angle)), abs(sin(angle))
+    along, across = scale * body.half[0], scale * body.half[1]
+    if body.is_round:
+        return float(np.hypot(along * c, across * s)), float(np.hypot(along * s, across * c))
+    return along * c + across * s, along * s + across * c
+
+
+def _outside(body: _Body, along: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far points are outside the outline, negative inside, before scaling [px]."""
+    a, b = body.half
+    if not body.is_round:
+        return np.maximum(abs(along) - a, abs(across) - b)
+    # the ellipse's equation over its slope: the distance, as long as that is small
+    level = np.hypot(along / a, across / b)
+    slope = np.hypot(along / a**2, across / b**2) / np.maximum(level, 1e-9)
+    return (level - 1) / np.maximum(slope, 1e-9)

@@ -1,0 +1,133 @@
+"""Films of a made scene: a hybrid camera looks at something whose place is known exactly at every time.
+
+Coordinates are those of boxes: the pixel in column i and row j covers `[i, i + 1) x [j, j + 1)`.
+"""
+
+from math import ceil
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from spikebridge.data.events.binned import bin_sparse
+from spikebridge.data.events.binning import bin_edges
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.event_camera import EventCamera, camera_step, initial_camera, keep_first_of_group
+from spikebridge.errors import ConfigError
+
+_CAMERA = EventCamera()
+# each part draws from numbers of its own, so that no seed of one is a seed of another
+_SPLITS = {"train": 0, "validation": 1, "test": 2}
+
+
+@runtime_checkable
+class Stimulus(Protocol):
+    """What a camera looks at, at any time; `data.scenes.Scene` is what happened in a video, in words."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the image."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the image."""
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """What it looks like at a time [s], intensities in [0, 1]."""
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """Where the target is at a time [s]."""
+
+
+def film(
+    scene: Stimulus,
+    duration: float,
+    dt: float = 0.001,
+    frame_rate: float = 40.0,
+    exposure: float = 0.0,
+    image_interval: float = 0.001,
+    camera: EventCamera = _CAMERA,
+    seed: int = 0,
+    name: str = "scene",
+) -> Recording:
+    """Look at a scene with a hybrid camera.
+
+    Args:
+        scene: what to look at.
+        duration: of the film [s], rounded to whole bins.
+        dt: length of an event bin, and time between two boxes [s].
+        frame_rate: frames a second, the first at 0 s; it need not fit the bins.
+        exposure: seconds before its time over which a frame gathers light; it then shows the target where it was on
+            average, while its box is that of its time.
+        image_interval: longest time between two images that the event pixels see [s].
+        camera: settings of the event pixels.
+        seed: draws thresholds and noise of the event pixels; the scene has a seed of its own.
+        name: what to call the recording.
+
+    Returns:
+        Frames of 8 bits, events, and exact boxes at the end of each bin.
+
+    Raises:
+        ConfigError: a time cannot be meant.
+
+    Example:
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> recording = film(TurningDisk(height=48, width=48), duration=0.05, dt=0.005)
+        >>> recording.num_bins, recording.frame_bins.tolist(), recording.num_unlabelled
+        (10, [0, 5], 0)
+    """
+    num_bins = round(duration / dt) if dt > 0 else 0
+    if num_bins < 1 or not frame_rate > 0 or not image_interval > 0 or not exposure >= 0:
+        raise ConfigError(
+            "a film needs at least one bin, frame_rate and image_interval above 0 and an exposure of 0 or more, but "
+            f"got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}."
+        )
+    images_per_bin = max(1, ceil(round(dt / image_interval, 6)))
+    times = bin_edges(num_bins * images_per_bin, dt / images_per_bin)
+    generator = np.random.default_rng(seed)
+    state = initial_camera(scene.image(0.0), 0, camera, generator)
+    parts = []
+    for t in times[1:].tolist():
+        events, state = camera_step(scene.image(t * 1e-6), t, state, camera, generator)
+        parts.append(events)
+    events = np.concatenate(parts)
+    if camera.first_event_per_group is not None:
+        events = keep_first_of_group(events, camera.first_event_per_group)
+    bins = bin_sparse(events, scene.height, scene.width, dt, num_bins)
+    frame_times = np.arange(ceil(round(num_bins * dt * frame_rate, 6))) / frame_rate
+    first_after = np.searchsorted(events["t"], np.round(frame_times * 1e6)).astype(np.int64)
+    return Recording(
+        name=name,
+        dt=dt,
+        events=bins,
+        frames=np.stack([_frame(scene, t, exposure, image_interval) for t in frame_times]),
+        frame_times=frame_times,
+        frame_events=first_after.clip(max=int(bins.edges[-1])),
+        frame_boxes=np.stack([scene.box(t) for t in frame_times]),
+        boxes=np.stack([scene.box((b + 1) * dt) for b in range(num_bins)]),
+    )
+
+
+def scene_seeds(split: str, num_scenes: int) -> list[int]:
+    """Seeds of scenes to train on, to choose on and to report on; no seed is in two of them.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        num_scenes: how many.
+
+    Raises:
+        ConfigError: the split is another one.
+
+    Example:
+        >>> scene_seeds("train", 2), scene_seeds("test", 2)
+        ([0, 3], [2, 5])
+    """
+    if split not in _SPLITS:
+        raise ConfigError(f"scenes are for {', '.join(_SPLITS)}, but got {split!r}.")
+    return [_SPLITS[split] + len(_SPLITS) * i for i in range(num_scenes)]
+
+
+def _frame(scene: Stimulus, t: float, exposure: float, image_interval: float) -> np.ndarray:
+    num_images = ceil(round(exposure / image_interval, 6)) + 1
+    seen = sum(scene.image(moment) for moment in np.linspace(t - exposure, t, num_images)) / num_images
+    return np.round(255 * np.asarray(seen)).astype(np.uint8)

@@ -1,0 +1,224 @@
+"""An object of any outline that turns out of the picture's plane, among others, before a room with edges.
+
+As it tumbles its outline is foreshortened, and its texture moves on to what was hidden: after half a second little is
+left of how it looked at first. It may be as bright as what is behind it. Whoever holds on to it has to tell what
+belongs to it, as in a real room, and cannot just look for the same picture again.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import cos, exp, pi, sin
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.simulation.motion import Motion, Waves, smooth_motion, smooth_waves
+from spikebridge.data.simulation.textures import Backdrop, canvas_size, clouds, moving_backdrop, read_between
+from spikebridge.errors import ConfigError
+
+_SETTINGS = {  # name: lowest value
+    "size": 8.0,
+    "speed": 0.0,
+    "num_distractors": 0,
+    "num_panels": 0,
+    "scale_change": 1.0,
+    "light_change": 0.0,
+    "camera_motion": 0.0,
+    "turning": 0.0,
+    "tumbling": 0.0,
+}
+_HARMONICS = np.arange(2, 8)
+_MOST_UNEVEN = 0.55  # of a radius, so that an outline is never thin
+_NARROWEST = 0.45  # logarithm of a foreshortened axis
+_SHOWN = 0.35  # of the texture, to each side of its middle
+_AROUND = 2 * pi * np.arange(180) / 180
+
+
+@dataclass(frozen=True, eq=False)
+class TumblingObjects:
+    """A scene with one target.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        seed: draws everything.
+        size: mean length of the target's axes, when nothing is foreshortened [px].
+        speed: mean speed of the target [px/s], stops included.
+        num_distractors: other objects, always behind the target.
+        num_panels: rectangles of one brightness in the background: doors, screens, shelves.
+        scale_change: largest size of an object over its smallest.
+        light_change: how far the light goes up and down, as a share.
+        camera_motion: how far the background moves to each side [px].
+        turning: how far objects turn in the picture's plane to each side [rad].
+        tumbling: how far they turn out of it: 0 not at all; at 1 axes go from two thirds to one and a half of their
+            length, and all of the texture that is seen at first may be hidden later.
+
+    Raises:
+        ConfigError: a setting cannot be meant, or the objects do not fit into the image.
+
+    Example:
+        >>> scene = TumblingObjects(height=64, width=64, size=16, seed=3)
+        >>> scene.image(0.1).shape, bool((scene.image(0.1) <= 1).all())
+        ((64, 64), True)
+    """
+
+    height: int = 144
+    width: int = 144
+    seed: int = 0
+    size: float = 28.0
+    speed: float = 200.0
+    num_distractors: int = 3
+    num_panels: int = 6
+    scale_change: float = 1.5
+    light_change: float = 0.2
+    camera_motion: float = 8.0
+    turning: float = 0.8
+    tumbling: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        for name, lowest in _SETTINGS.items():
+            if not lowest <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"TumblingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)}.")
+        if self.light_change >= 1 or self.tumbling > 1 or min(self.height, self.width) < 2 * self.size:
+            raise ConfigError(
+                "TumblingObjects needs light_change below 1, tumbling of at most 1, and an image twice as large as the "
+                f"target, but got {self.light_change=}, {self.tumbling=}, {self.width} x {self.height} pixels, "
+                f"{self.size=}."
+            )
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """The box around the target's outline.
+
+        Args:
+            t: time [s].
+        """
+        x, y = self._place(self._target, t)
+        outline_x, outline_y = self._target.outline(t)
+        return np.array([x + outline_x.min(), y + outline_y.min(), np.ptp(outline_x), np.ptp(outline_y)])
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """What the camera sees.
+
+        Args:
+            t: time [s].
+        """
+        image = self._backdrop.seen(t, self.height, self.width)
+        for body in (*self._distractors, self._target):
+            body.draw(image, self._place(body, t), t)
+        return self._backdrop.lit(image, t)
+
+    def _place(self, body: "_Body", t: float) -> tuple[float, float]:
+        walked = body.motion.walked(t)
+        return self.width / 2 + body.motion.x.at(walked), self.height / 2 + body.motion.y.at(walked)
+
+    @cached_property
+    def _backdrop(self) -> Backdrop:
+        generator = np.random.default_rng([self.seed, 0])
+        canvas = _room(*canvas_size(self.height, self.width, self.camera_motion), self.num_panels, generator)
+        return moving_backdrop(canvas, generator, self.camera_motion, self.light_change)
+
+    @cached_property
+    def _target(self) -> "_Body":
+        return self._body(1)
+
+    @cached_property
+    def _distractors(self) -> tuple["_Body", ...]:
+        return tuple(self._body(2 + i) for i in range(self.num_distractors))
+
+    def _body(self, number: int) -> "_Body":
+        generator = np.random.default_rng([self.seed, number])
+        shape = exp(generator.uniform(-0.4, 0.4))
+        half = (self.size / 2 * shape, self.size / 2 / shape)
+        # large objects may stick out now and then
+        reach = 1.2 * max(half) * self.scale_change**0.5
+        room = (max(0.1 * self.width, self.width / 2 - reach), max(0.1 * self.height, self.height / 2 - reach))
+        motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
+        narrow = _two_waves(generator, _NARROWEST * self.tumbling)
+        roll = _two_waves(generator, 0.5 * self.tumbling)
+        side = round(2 * self.size)
+        largest = int(generator.choice([4, 8, 16]))
+        texture = _toned(clouds(side, side, generator, largest=min(largest, side // 2), smallest=2), generator)
+        return _Body(motion, half, *_outline(generator), narrow, roll, texture)
+
+
+class _Body(NamedTuple):
+    motion: Motion
+    half: tuple[float, float]  # half axes [px] at scale 1
+    uneven: NDArray[np.float64]  # strength of each harmonic of the outline
+    phase: NDArray[np.float64]
+    narrow: tuple[Waves, Waves]  # logarithms of both axes
+    roll: tuple[Waves, Waves]  # the texture's way under the outline
+    texture: NDArray[np.float64]
+
+    def outline(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Places along the outline, from the middle [px]."""
+        angle, radius = self.motion.angle.at(t), self._radius(_AROUND)
+        a, b = self._axes(t)
+        along, across = a * radius * np.cos(_AROUND), b * radius * np.sin(_AROUND)
+        return along * cos(angle) - across * sin(angle), along * sin(angle) + across * cos(angle)
+
+    def draw(self, image: NDArray[np.float64], place: tuple[float, float], t: float) -> None:
+        """Into an image, in place."""
+        angle, (x, y) = self.motion.angle.at(t), place
+        a, b = self._axes(t)
+        reach = (1 + _MOST_UNEVEN) * max(a, b) + 1
+        left, top = (max(0, int(middle - reach)) for middle in (x, y))
+        right, bottom = (max(0, int(middle + reach) + 1) for middle in (x, y))
+        part = image[top:bottom, left:right]
+        if not part.size:
+            return
+        rows, columns = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]] + 0.5
+        along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / a
+        across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / b
+        level = np.hypot(along, across) / self._radius(np.arctan2(across, along))
+        covered = (0.5 + (1 - level) * min(a, b)).clip(0, 1)
+        u, v = (
+            (_SHOWN * one + roll.at(t) + 1) / 2 * len(self.texture)
+            for one, roll in zip((along, across), self.roll, strict=True)
+        )
+        part += covered * (read_between(self.texture, u, v) - part)
+
+    def _axes(self, t: float) -> tuple[float, float]:
+        scale = self.motion.log_scale.at(t)
+        a, b = (half * exp(scale + wave.at(t)) for half, wave in zip(self.half, self.narrow, strict=True))
+        return a, b
+
+    def _radius(self, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the outline, 1 on average, before it is stretched along the axes."""
+        radius = np.ones_like(angle)
+        for number, strength, phase in zip(_HARMONICS, self.uneven, self.phase, strict=True):
+            radius += strength * np.cos(number * angle + phase)
+        return radius
+
+
+def _outline(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Strength and phase of the harmonics: some are missing, and high ones are weaker."""
+    number = len(_HARMONICS)
+    strength = 0.25 * generator.normal(size=number) / _HARMONICS**0.7 * (generator.random(number) < 0.5)
+    strength *= min(1.0, _MOST_UNEVEN / max(1e-9, np.abs(strength).sum()))
+    return strength, generator.uniform(0, 2 * pi, number)
+
+
+def _two_waves(generator: np.random.Generator, strength: float) -> tuple[Waves, Waves]:
+    first, second = (smooth_waves(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
+    return first, second
+
+
+def _room(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Clouds with panels before them, some of which let them through."""
+    canvas = _toned(clouds(height, width, generator), generator)
+    for _ in range(num_panels):
+        top, left = generator.uniform(-0.2, 1, 2) * (height, width)
+        bottom, right = np.array([top, left]) + generator.uniform(0.05, 0.6, 2) * (height, width)
+        rows, columns = (slice(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right)))
+        canvas[rows, columns] += generator.uniform(0.5, 1) * (generator.uniform(0.05, 0.95) - canvas[rows, columns])
+    return canvas
+
+
+def _toned(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Of another brightness and contrast."""
+    middle, contrast = generator.uniform(0.1, 0.9, 2)
+    return (middle + contrast * (texture - texture.mean())).clip(0.02, 0.98)

@@ -1,0 +1,86 @@
+"""A live event camera, through the optional package `dv-processing` (Apache-2.0).
+
+Checked with recordings, which that package reads in the same way; no camera was at hand.
+"""
+
+import importlib
+import threading
+from time import sleep
+from typing import Any
+
+import numpy as np
+
+from spikebridge.data.events.events import make_events
+from spikebridge.data.streams.binner import Arriving, FrameFeed
+from spikebridge.errors import ConfigError, DataError
+
+_IDLE = 0.0005  # seconds to sleep where the camera has nothing
+
+
+def open_camera() -> Any:
+    """The first camera that answers.
+
+    Raises:
+        ConfigError: the package is not installed.
+        DataError: there is no camera.
+    """
+    try:
+        dv: Any = importlib.import_module("dv_processing")
+    except ImportError:
+        raise ConfigError("a live camera needs the package dv-processing: pip install spikebridge[camera]") from None
+    try:
+        return dv.io.camera.open()
+    except RuntimeError as error:
+        raise DataError(f"no event camera answers ({error}); is it plugged in, and may this user reach it?") from error
+
+
+def sensor_of(device: Any) -> tuple[int, int]:
+    """Rows and columns of its event pixels.
+
+    Raises:
+        DataError: it has none.
+    """
+    if not device.isEventStreamAvailable():
+        raise DataError("this camera gives no events")
+    width, height = device.getEventResolution()
+    return int(height), int(width)
+
+
+def follow_device(device: Any, feed: Arriving | FrameFeed, events: bool = True, frames: bool = True) -> None:
+    """Starts a thread that reads from anything that dv-processing reads events and frames from.
+
+    Args:
+        device: a camera or a recording of that package.
+        feed: where they go.
+        events: whether they are taken.
+        frames: whether they are taken.
+
+    Raises:
+        DataError: it does not have what is taken.
+    """
+    if (events and not device.isEventStreamAvailable()) or (frames and not device.isFrameStreamAvailable()):
+        raise DataError(
+            "this camera has to give events and frames (a DAVIS does); frames of another device come with --frames"
+        )
+    thread = threading.Thread(target=_read, args=(device, feed, events, frames), name="event camera", daemon=True)
+    thread.start()
+
+
+def _read(device: Any, feed: Arriving | FrameFeed, events: bool, frames: bool) -> None:
+    try:
+        while device.isRunning():
+            frame = device.getNextFrame() if frames else None
+            batch = device.getNextEventBatch() if events else None
+            if frame is not None:
+                picture = np.asarray(frame.image)
+                grey = picture if picture.ndim == 2 else picture.mean(axis=2).astype(np.uint8)
+                feed.add_frame(int(frame.timestamp), grey)
+            if batch is not None:
+                table = batch.numpy()
+                feed.add(make_events(table["timestamp"], table["x"], table["y"], table["polarity"]))
+            if frame is None and batch is None:
+                sleep(_IDLE)
+    except RuntimeError as error:
+        feed.bad(1, f"the camera broke off ({error})")
+    finally:
+        feed.end()

@@ -1,0 +1,148 @@
+"""A recording played at its own speed: each bin is there once its time has passed on this machine's clock.
+
+A live stream as images, one a bin: what a network takes that knows neither single events nor boxes.
+"""
+
+from time import perf_counter, sleep
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from spikebridge.data.events.binned import crop_events
+from spikebridge.data.recordings.recording import Inputs, Recording
+from spikebridge.data.streams.binner import Arriving
+from spikebridge.errors import ConfigError, DataError
+
+
+class PlayedRecording:
+    """Bins of a recording from a frame on, in real time; over and over if asked for.
+
+    Args:
+        recording: to play.
+        frame: the first frame; None begins with the first bin.
+        box: of the target in it, for who follows one.
+        loop: begin again after the end, until somebody stops.
+        speed: 2 plays twice as fast.
+        hold_events: give a frame with the events since it; else every event once, in the bin of its time.
+
+    Raises:
+        DataError: there is no bin after the frame.
+        ConfigError: a speed of 0 or less.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> recording = film(TurningDisk(height=32, width=32), duration=0.05, dt=0.005)
+        >>> played = PlayedRecording(recording, 0, recording.frame_boxes[0], speed=100)
+        >>> played.wait(0) >= 1, sorted(played.inputs(0, 1))
+        (True, ['box', 'elapsed', 'events', 'frame', 'frame_age'])
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        frame: int | None,
+        box: Float[np.ndarray, "4"] | None = None,
+        loop: bool = False,
+        speed: float = 1.0,
+        hold_events: bool = True,
+    ) -> None:
+        if not 0 < speed < float("inf"):
+            raise ConfigError(f"a recording is played at a speed above 0, but got {speed}")
+        self.recording = recording
+        self.first = 0 if frame is None else int(recording.frame_bins[frame])
+        self.length = recording.num_bins - self.first
+        if self.length < 1:
+            raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
+        self.box = box
+        self.hold_events = hold_events
+        self.loop = loop
+        self.dt = recording.dt / speed
+        self.began: float | None = None
+
+    def wait(self, done: int) -> int | None:
+        """Sleeps until bin `done` is over; None where the recording is."""
+        if done >= self.length and not self.loop:
+            return None
+        if self.began is None:
+            self.began = perf_counter()
+        sleep(max(0.0, self.ready_at(done) - perf_counter()))
+        complete = max(done + 1, int((perf_counter() - self.began) / self.dt))
+        return complete if self.loop else min(complete, self.length)
+
+    def ready_at(self, bin_: int) -> float:
+        """When a bin is over [s]."""
+        return (self.began or 0.0) + (bin_ + 1) * self.dt
+
+    def begins_anew(self, bin_: int) -> bool:
+        """Whether the recording begins with this bin."""
+        return bin_ % self.length == 0
+
+    def inputs(self, first: int, stop: int) -> Inputs:
+        """What is new in these bins of one round; the first ones bring the box."""
+        begin = first % self.length
+        begun = self.first + begin
+        inputs = self.recording.inputs(begun, begun + stop - first, self.hold_events)
+        if begin == 0 and self.box is not None:
+            inputs["box"] = self.box
+        return inputs
+
+
+class GridBin(NamedTuple):
+    """A bin of a stream.
+
+    Args:
+        events: the channels ON and OFF.
+        frame: grey levels from 0 to 1, where one has come.
+    """
+
+    events: Float[np.ndarray, "2 H W"]
+    frame: Float[np.ndarray, "h w"] | None
+
+
+class EventGrids:
+    """A source whose bins are laid out as images, one by one, also where several wait.
+
+    Args:
+        source: of single events, each given once (`hold_events=False`).
+        height: rows of the sensor.
+        width: columns of the sensor.
+        counts: how many events there were; else 1 where there was any.
+
+    Example:
+        >>> from spikebridge.data.streams.binner import FramesOf
+        >>> from spikebridge.data.events.events import make_events
+        >>> stream = Arriving(dt=0.001, height=1, width=2, frames=FramesOf(wanted=False))
+        >>> stream.add(make_events(t=[0, 10, 1500], x=[1, 1, 0], y=[0, 0, 0], p=[1, 1, 0]))
+        >>> [one.events.tolist() for one in EventGrids(stream, 1, 2, counts=True).inputs(0, 1)]
+        [[[[0.0, 2.0]], [[0.0, 0.0]]]]
+    """
+
+    def __init__(self, source: PlayedRecording | Arriving, height: int, width: int, counts: bool = False) -> None:
+        self.source = source
+        self.dt = source.dt
+        self.whole = (0, 0, width, height)
+        self.counts = counts
+
+    def wait(self, done: int) -> int | None:
+        """As the source does."""
+        return self.source.wait(done)
+
+    def ready_at(self, bin_: int) -> float:
+        """As the source says [s]."""
+        return self.source.ready_at(bin_)
+
+    def begins_anew(self, bin_: int) -> bool:
+        """As the source says."""
+        return self.source.begins_anew(bin_)
+
+    def inputs(self, first: int, stop: int) -> list[GridBin]:
+        """Each of these bins."""
+        bins = []
+        for bin_ in range(first, stop):
+            inputs = self.source.inputs(bin_, bin_ + 1)
+            frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
+            grid = crop_events(inputs["events"], self.whole, self.counts).numpy()
+            bins.append(GridBin(grid, None if frame is None else frame.astype(np.float32) / 255))
+        return bins

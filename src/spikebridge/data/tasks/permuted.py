@@ -1,0 +1,175 @@
+"""Many tasks from one data set: its features in another order for each, tasks of a group in nearly the same order.
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), eq. 16 and the released code. The overlap of two orders
+is the share of features that stand in the same place; in a group it is about .85, .72, .61 for tasks 1, 2, 3 apart,
+between groups about 0. Labels never change, and no permuted copy of the data is ever made: a batch is permuted when it
+is drawn.
+"""
+
+from jaxtyping import Float, Int64, Shaped
+from torch import Generator, Tensor, arange, randint, randperm, stack
+
+from spikebridge.data.tasks.tasks import TaskSamples, TaskSplit, split_groups
+from spikebridge.errors import ConfigError, ShapeError
+
+# the released code shuffles 300 to 399 of 2312 features
+_LEAST_SHARE, _MOST_SHARE = 300 / 2312, 399 / 2312
+
+
+class GroupedPermutations:
+    """Orders of features, one a task, in groups of alike ones.
+
+    The first order of each group is random. Every other one is the order before it with the entries of one window, of
+    random length and place, shuffled.
+
+    Args:
+        num_features: length d of an input.
+        num_tasks: K.
+        group_size: tasks in a group; the last group may have fewer.
+        window: least and most length of the window; without it .130 d and .173 d (those of the released code), at
+            least 2.
+        generator: draws all of it.
+
+    Attributes:
+        permutations: `(K, d)`, int64; task k sees `x[..., permutations[k]]`.
+        similarity: `(K, K)`, the share of equal places of each two orders (eq. 16).
+        group: `(K,)`, int64, the group of each task.
+
+    Raises:
+        ConfigError: no task, no feature, no group, or a window that no order has.
+
+    Example:
+        >>> import torch
+        >>> tasks = GroupedPermutations(100, 6, group_size=3, generator=torch.Generator().manual_seed(0))
+        >>> tasks.group.tolist()
+        [0, 0, 0, 1, 1, 1]
+        >>> [bool(tasks.similarity[0, k] > 0.5) for k in range(6)]
+        [True, True, True, False, False, False]
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_tasks: int,
+        group_size: int = 4,
+        window: tuple[int, int] | None = None,
+        *,
+        generator: Generator,
+    ) -> None:
+        for name, value, least in (("num_features", num_features, 2), ("num_tasks", num_tasks, 1)):
+            if value < least:
+                raise ConfigError(f"{name} should be at least {least}, but is {value}")
+        if group_size < 1:
+            raise ConfigError(f"group_size should be at least 1, but is {group_size}")
+        low, high = _usual_window(num_features) if window is None else window
+        if not 1 <= low <= high <= num_features:
+            raise ConfigError(
+                f"window should be (least, most) with 1 <= least <= most <= {num_features} features, "
+                f"but is ({low}, {high})"
+            )
+        orders: list[Tensor] = []
+        for task in range(num_tasks):
+            if task % group_size == 0:
+                orders.append(randperm(num_features, generator=generator))
+            else:
+                orders.append(_shuffled_window(orders[-1], low, high, generator))
+        self.group_size = group_size
+        self.window = (low, high)
+        self.permutations: Int64[Tensor, "K d"] = stack(orders)
+        self.group: Int64[Tensor, " K"] = arange(num_tasks) // group_size
+        self.similarity: Float[Tensor, "K K"] = _overlaps(self.permutations)
+
+    def __len__(self) -> int:
+        return len(self.permutations)
+
+    @property
+    def num_features(self) -> int:
+        """Length of an input."""
+        return self.permutations.shape[1]
+
+    def split(self, num_eval_groups: int, seen_positions: tuple[int, ...] = (1, 2)) -> TaskSplit:
+        """Which tasks come before, and which of those that are learnt the backbone has seen.
+
+        Args:
+            num_eval_groups: so many groups, the last ones, are learnt one task after the other.
+            seen_positions: places in those groups, from 0, whose tasks the backbone sees too; `()` for none.
+
+        Returns:
+            Tasks of the groups before, and the seen and the unseen tasks of the last groups.
+
+        Raises:
+            ConfigError: more groups than there are, or a place that a group does not have.
+
+        Example:
+            >>> import torch
+            >>> tasks = GroupedPermutations(10, 8, generator=torch.Generator())
+            >>> [index.tolist() for index in tasks.split(num_eval_groups=1)]
+            [[0, 1, 2, 3], [5, 6], [4, 7]]
+        """
+        return split_groups(self.group, self.group_size, num_eval_groups, seen_positions)
+
+    def samples(
+        self, task: int, inputs: Shaped[Tensor, "..."], labels: Int64[Tensor, " N"], batch_axis: int = 0
+    ) -> TaskSamples:
+        """The data set as one task sees it.
+
+        Args:
+            task: from 0.
+            inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; the shape has d entries.
+            labels: `(N,)`.
+            batch_axis: the axis of the samples.
+
+        Returns:
+            Samples that are permuted when they are drawn; the tensors are shared, not copied.
+
+        Raises:
+            ShapeError: an input does not have d entries, or not one label a sample.
+        """
+        num_features = inputs.shape[batch_axis + 1 :].numel()
+        if num_features != self.num_features:
+            raise ShapeError(
+                f"the orders are of {self.num_features} features, but a sample of shape "
+                f"{tuple(inputs.shape[batch_axis + 1 :])} has {num_features}"
+            )
+        return TaskSamples(inputs, labels, batch_axis, order=self.permutations[task])
+
+    def reshuffled(self, task: int, share: float, generator: Generator) -> Int64[Tensor, " d"]:
+        """An order that nobody has learnt, but like a task's: a window of it is shuffled once more (Fig. 3f).
+
+        Args:
+            task: whose order, from 0.
+            share: of the features in the window, 0 to 1.
+            generator: draws the place of the window and its new order.
+
+        Raises:
+            ConfigError: a share outside 0 to 1.
+
+        Example:
+            >>> import torch
+            >>> tasks = GroupedPermutations(10, 1, generator=torch.Generator().manual_seed(0))
+            >>> bool((tasks.reshuffled(0, 0.0, torch.Generator()) == tasks.permutations[0]).all())
+            True
+        """
+        if not 0 <= share <= 1:
+            raise ConfigError(f"share should be from 0 to 1, but is {share}")
+        length = round(share * self.num_features)
+        return _shuffled_window(self.permutations[task], length, length, generator)
+
+
+def _usual_window(num_features: int) -> tuple[int, int]:
+    low, high = (max(2, round(share * num_features)) for share in (_LEAST_SHARE, _MOST_SHARE))
+    return low, high
+
+
+def _shuffled_window(base: Tensor, low: int, high: int, generator: Generator) -> Tensor:
+    length = int(randint(low, high + 1, (), generator=generator))
+    start = int(randint(0, len(base) - length + 1, (), generator=generator))
+    inside = base[start : start + length]
+    order = base.clone()
+    order[start : start + length] = inside[randperm(length, generator=generator)]
+    return order
+
+
+def _overlaps(orders: Tensor) -> Tensor:
+    # row by row: all pairs at once would take K times K times d bytes
+    return stack([(order == orders).float().mean(1) for order in orders])

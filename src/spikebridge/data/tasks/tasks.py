@@ -1,0 +1,225 @@
+"""Which tasks a backbone learns from, which are learnt one after the other, and pairs of tasks to compare.
+
+Samples of one task out of a data set that all tasks share.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int64, Shaped
+from torch import Generator, Tensor
+
+from spikebridge.errors import ConfigError, ShapeError
+
+
+class TaskSplit(NamedTuple):
+    """Tasks by number: `prior` come before; `seen` and `unseen` are learnt one after the other.
+
+    The backbone sees images of prior and seen tasks, never of unseen ones.
+    """
+
+    prior: Int64[Tensor, " P"]
+    seen: Int64[Tensor, " S"]
+    unseen: Int64[Tensor, " U"]
+
+    @property
+    def learnt(self) -> Int64[Tensor, " L"]:
+        """All tasks that are learnt one after the other, in their order."""
+        return torch.cat([self.seen, self.unseen]).sort().values
+
+    @property
+    def backbone(self) -> Int64[Tensor, " B"]:
+        """All tasks that the backbone may see."""
+        return torch.cat([self.prior, self.seen])
+
+
+def split_groups(
+    group: Int64[Tensor, " K"], group_size: int, num_eval_groups: int, seen_positions: tuple[int, ...]
+) -> TaskSplit:
+    """The last groups apart from the others, and in them the seen places apart from the rest.
+
+    Args:
+        group: of each task, growing.
+        group_size: tasks of a whole group.
+        num_eval_groups: how many of the last groups are learnt.
+        seen_positions: places in a group, from 0, that the backbone sees.
+
+    Raises:
+        ConfigError: more groups than there are, or a place that a group does not have.
+
+    Example:
+        >>> split = split_groups(torch.tensor([0, 0, 1, 1]), 2, num_eval_groups=1, seen_positions=(1,))
+        >>> [index.tolist() for index in split]
+        [[0, 1], [3], [2]]
+    """
+    num_groups = int(group[-1]) + 1
+    if not 1 <= num_eval_groups <= num_groups:
+        raise ConfigError(f"num_eval_groups should be from 1 to {num_groups} (all groups), but is {num_eval_groups}")
+    wrong = [position for position in seen_positions if not 0 <= position < group_size]
+    if wrong:
+        raise ConfigError(f"seen_positions should be from 0 to {group_size - 1} (places in a group), but has {wrong}")
+    learnt = group >= num_groups - num_eval_groups
+    position = torch.arange(len(group)) % group_size
+    seen = torch.isin(position, torch.tensor(seen_positions, dtype=torch.int64))
+    return TaskSplit(*((~learnt).nonzero()[:, 0], (learnt & seen).nonzero()[:, 0], (learnt & ~seen).nonzero()[:, 0]))
+
+
+class TaskPairs(NamedTuple):
+    """Pairs of tasks, by number."""
+
+    first: Int64[Tensor, " P"]
+    second: Int64[Tensor, " P"]
+
+
+@dataclass(frozen=True)
+class BalancedPairs:
+    """Draws pairs of tasks so that alike ones are not rare. Two tasks drawn at random nearly never share a group.
+
+    Of the share `same_group`, half are one task twice (to be shown with two sets of images), half are two tasks of one
+    group. The others are two tasks of different groups. Where no group has two tasks, all of the share are one task
+    twice; where there is one group alone, all others are two tasks of it as well.
+
+    Args:
+        tasks: `(M,)`, those to draw from.
+        group: `(K,)`, the group of every task.
+        same_group: share of pairs in one group, 0 to 1.
+
+    Raises:
+        ConfigError: no task, or a share outside 0 to 1.
+
+    Example:
+        >>> pairs = BalancedPairs(torch.arange(4), torch.tensor([0, 0, 1, 1]), same_group=1.0)
+        >>> first, second = pairs.draw(100, torch.Generator().manual_seed(0))
+        >>> bool((first // 2 == second // 2).all())
+        True
+    """
+
+    tasks: Int64[Tensor, " M"]
+    group: Int64[Tensor, " K"]
+    same_group: float = 0.5
+
+    def __post_init__(self) -> None:
+        if len(self.tasks) == 0:
+            raise ConfigError("pairs need at least one task to draw from")
+        if not 0 <= self.same_group <= 1:
+            raise ConfigError(f"same_group is a share from 0 to 1, but is {self.same_group}")
+
+    def draw(self, num_pairs: int, generator: Generator) -> TaskPairs:
+        """Draws pairs.
+
+        Args:
+            num_pairs: how many.
+            generator: draws them.
+        """
+        own = self.group[self.tasks]
+        same = own[:, None] == own
+        one_task = torch.eye(len(own), dtype=torch.bool)
+        mates, strangers = same & ~one_task, ~same if (~same).any() else same
+        kind = torch.rand(num_pairs, generator=generator)[:, None]
+        # a first task is drawn from those that have a mate, so that the shares hold whatever the groups
+        is_mate = (kind >= self.same_group / 2) & (kind < self.same_group) & mates.any()
+        first = _choose(torch.where(is_mate, mates.any(1), True), generator)
+        alike = torch.where(is_mate, mates[first], one_task[first])
+        second = _choose(torch.where(kind < self.same_group, alike, strangers[first]), generator)
+        return TaskPairs(self.tasks[first], self.tasks[second])
+
+    def share_in_group(self, pairs: TaskPairs) -> float:
+        """The share of pairs that are in one group, to be logged.
+
+        Args:
+            pairs: as drawn.
+        """
+        return float((self.group[pairs.first] == self.group[pairs.second]).float().mean())
+
+
+def _choose(allowed: Bool[Tensor, "P M"], generator: Generator) -> Int64[Tensor, " P"]:
+    """One allowed column for each row, all with the same chance."""
+    return torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]
+
+
+def two_sets_of_images(num_images: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Numbers of images for the two tasks of a pair: two sets that share none.
+
+    Args:
+        num_images: to draw from.
+        size: images in each set.
+        generator: draws them.
+
+    Raises:
+        ConfigError: fewer than `2 * size` images.
+
+    Example:
+        >>> first, second = two_sets_of_images(4, 2, torch.Generator().manual_seed(0))
+        >>> sorted([*first.tolist(), *second.tolist()])
+        [0, 1, 2, 3]
+    """
+    if not 0 < size <= num_images // 2:
+        raise ConfigError(f"two sets of {size} images that share none need {2 * size}, but there are {num_images}")
+    order = torch.randperm(num_images, generator=generator)
+    return order[:size], order[size : 2 * size]
+
+
+class LabelledBatch(NamedTuple):
+    """Inputs `(B, d)` or `(T, B, d)`, as floating-point numbers, and labels `(B,)`."""
+
+    x: Tensor
+    labels: Int64[Tensor, " B"]
+
+
+class TaskSamples:
+    """A data set as one task sees it: some of the samples, their features in the task's order.
+
+    The tensors are shared by all tasks; a batch is cut out, put in order and made floating-point when it is drawn.
+
+    Args:
+        inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; whole numbers (events in bytes) too.
+        labels: `(N,)`.
+        batch_axis: the axis of the samples, 0 or 1.
+        order: `(d,)`, where each feature of the flattened shape comes from; None leaves them.
+        subset: numbers of the samples that belong to the task; None for all.
+
+    Raises:
+        ShapeError: not one label a sample, or a batch axis that is not 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> samples = TaskSamples(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, 1]), order=torch.tensor([1, 0]))
+        >>> samples.select(torch.tensor([1]))
+        LabelledBatch(x=tensor([[4., 3.]]), labels=tensor([1]))
+    """
+
+    def __init__(
+        self,
+        inputs: Shaped[Tensor, "..."],
+        labels: Int64[Tensor, " N"],
+        batch_axis: int = 0,
+        order: Int64[Tensor, " d"] | None = None,
+        subset: Int64[Tensor, " M"] | None = None,
+    ) -> None:
+        if batch_axis not in (0, 1) or inputs.ndim <= batch_axis or inputs.shape[batch_axis] != len(labels):
+            raise ShapeError(
+                f"inputs need one sample a label along batch_axis 0 or 1: {len(labels)} labels, "
+                f"but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
+            )
+        self.inputs = inputs
+        self.labels = labels
+        self.batch_axis = batch_axis
+        self.order = order
+        self.subset = subset
+
+    def __len__(self) -> int:
+        return len(self.labels if self.subset is None else self.subset)
+
+    def select(self, indices: Int64[Tensor, " B"]) -> LabelledBatch:
+        """The samples of these numbers, in this order.
+
+        Args:
+            indices: `(B,)`, from 0 to `len(self) - 1`.
+        """
+        chosen = indices if self.subset is None else self.subset[indices]
+        chosen = chosen.to(self.inputs.device)
+        x = self.inputs.index_select(self.batch_axis, chosen).flatten(self.batch_axis + 1)
+        if self.order is not None:
+            x = x.index_select(-1, self.order.to(x.device))
+        return LabelledBatch(x if x.is_floating_point() else x.float(), self.labels[chosen.to(self.labels.device)])

@@ -1,0 +1,43 @@
+from .adapters.base import Adapted, adapt
+from .bundle.bundle import Bundle
+from .bundle.export import export
+from .bundle.rebuild import rebuild
+from .compare import Comparison, Tolerance, compare_bundle
+from .integer.bundle import integer_runner
+from .integer.model import IntegerModel
+from .nir.reader import NirPart, from_nir
+from .nir.writer import to_nir, write_nir
+from .quantization.config import Quantization, Region
+from .quantization.lowering import add_integers, integer_model
+from .quantization.network import quantize
+from .quantization.report import memory, saturation
+from .runtime.runner import Runner
+from .streaming.loop import Live
+from .target import target_level
+
+__all__ = [
+    "Adapted",
+    "Bundle",
+    "Comparison",
+    "IntegerModel",
+    "Live",
+    "NirPart",
+    "Quantization",
+    "Region",
+    "Runner",
+    "Tolerance",
+    "adapt",
+    "add_integers",
+    "compare_bundle",
+    "export",
+    "from_nir",
+    "integer_model",
+    "integer_runner",
+    "memory",
+    "quantize",
+    "rebuild",
+    "saturation",
+    "target_level",
+    "to_nir",
+    "write_nir",
+]

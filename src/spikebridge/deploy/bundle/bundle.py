@@ -1,0 +1,142 @@
+"""A bundle: one folder that holds a hybrid network for other machines. Reading one needs no torch.
+
+```
+manifest.json      what there is: clocks, links, units, files with sizes and SHA-256, the model card
+ann/PART.onnx      one file an ANN part, its batch free; LINK.unit.onnx for the nonlinearity of a unit
+snn/PART.nir       one file an SNN part
+units/LINK.*       kernels and discretizers as numbers (safetensors)
+sample/            a small input, and what every part and link of the trained network gave on it
+```
+
+A bundle may come from anywhere: paths are kept inside the folder, sizes and hashes are checked before memory is taken,
+and nothing in it is ever run as a program.
+"""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
+from spikebridge.errors import DataError
+
+MANIFEST = "manifest.json"
+MOST_MANIFEST_BYTES = 16 << 20
+_CHUNK = 1 << 20
+
+
+class Bundle:
+    """A bundle on disk, opened with `Bundle.open`.
+
+    Attributes:
+        path: the folder.
+        manifest: what it holds.
+
+    Example:
+        >>> Bundle.open("no/such/folder")
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: no/such/folder is no bundle: there is no manifest.json; ...
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Bundle":
+        """Reads a bundle's manifest and checks every file of it.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            DataError: it is no bundle, or a file is missing, damaged, or leads out of the folder.
+        """
+        folder = Path(path)
+        file = folder / MANIFEST
+        if not file.is_file():
+            raise DataError(
+                f"{folder} is no bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
+            )
+        size = file.stat().st_size
+        if size > MOST_MANIFEST_BYTES:
+            raise DataError(f"{file} has {size} bytes; a manifest has {MOST_MANIFEST_BYTES} at most")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file} is damaged: {error}") from None
+        bundle = cls(folder, parse_manifest(text))
+        for name in bundle.manifest.files:
+            bundle._check(name)
+        return bundle
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file, checked against its size and hash.
+
+        Raises:
+            DataError: the file is another than the manifest says.
+        """
+        path = self._within(name)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
+            raise DataError(self._damaged(name))
+        return content
+
+    def numbers(self, name: str | None) -> dict[str, NDArray[np.generic]]:
+        """The tensors of a safetensors file by name; none without a file.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        if name is None:
+            return {}
+        try:
+            # the header's sizes are held against the length of the file before memory is taken
+            return load(self.read(name))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path / name} is damaged: {error}") from None
+
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.manifest.files.values())
+
+    def _check(self, name: str) -> None:
+        path, digest = self._within(name), hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        if digest.hexdigest() != self.manifest.files[name].sha256:
+            raise DataError(self._damaged(name))
+
+    def _damaged(self, name: str) -> str:
+        return f"{self.path / name} is damaged: its SHA-256 is not the one in the manifest; export or copy it anew"
+
+    def _within(self, name: str) -> Path:
+        """The path of a file inside the folder, of the declared size."""
+        known = self.manifest.files.get(name)
+        if known is None:
+            raise DataError(f"{self.path} has no file {name!r}")
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
+            raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+        path = self.path.joinpath(*pure.parts)
+        if self.path.resolve() not in path.resolve().parents:
+            raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+        if not path.is_file():
+            raise DataError(f"{path} is missing")
+        if path.stat().st_size != known.size:
+            raise DataError(f"{path} has {path.stat().st_size} bytes, but the manifest says {known.size}; copy it anew")
+        return path
+
+
+def file_name(name: str) -> str:
+    """A part's or link's name as a file's.
+
+    Example:
+        >>> file_name("what"), file_name("a/b")
+        ('what', 'a%2Fb')
+    """
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else f"%{ord(c):X}" for c in name)

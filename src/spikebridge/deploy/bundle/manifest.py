@@ -1,0 +1,384 @@
+"""What a bundle says of itself: `manifest.json` as dataclasses. No torch is needed.
+
+Shapes are those of one sample, without time and batch. Clocks are in base ticks of `dt` seconds. Links stand in the
+order of a part's arguments; `order` is the order in which parts fire inside one tick.
+
+manifest.json: a manifest as text and back, every value held against its declared type. No torch is needed.
+"""
+
+import dataclasses
+import json
+import math
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from spikebridge.errors import DataError, did_you_mean
+
+MOST_NUMBERS = 1 << 28  # in one value of a signal
+MOST_TICKS = 1 << 31
+
+Setting = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """A clock: the period and the tick of the first sample, in base ticks.
+
+    Example:
+        >>> rhythm = Rhythm(period=6, phase=5)  # samples at 5, 11, 17, ...
+        >>> rhythm.count(12), rhythm.between(6, 12), rhythm.fires(11)
+        (2, 1, True)
+    """
+
+    period: int
+    phase: int
+
+    def __post_init__(self) -> None:
+        """Refuses what no clock can be."""
+        if not 1 <= self.period <= MOST_TICKS or not 0 <= self.phase <= MOST_TICKS:
+            raise DataError(f"a clock has a period of at least 1 and a phase of at least 0 ticks, but got {self}")
+
+    def count(self, stop: int) -> int:
+        """How many samples there are before tick `stop`."""
+        return max(0, -((self.phase - stop) // self.period))
+
+    def between(self, start: int, stop: int) -> int:
+        """How many samples there are from tick `start` to before tick `stop`."""
+        return self.count(stop) - self.count(start)
+
+    def fires(self, tick: int) -> bool:
+        """Whether there is a sample at a tick."""
+        return tick >= self.phase and (tick - self.phase) % self.period == 0
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """An input: its clock and one sample's shape and kind of numbers."""
+
+    clock: Rhythm
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "bool"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuses shapes that no memory holds."""
+        check_shape(self.shape)
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """A part: on which side it runs, in which file it is, and what it gives.
+
+    Attributes:
+        side: "snn" where something in it spikes or remembers, else "ann".
+        format: of the file. An SNN part that NIR cannot hold is an ONNX step: state in, state out.
+        file: in the bundle.
+        clock: its ticks.
+        shape: of its output.
+        spikes: whether its output is spikes.
+        initial: file with the state before the first tick, for an ONNX step.
+        notes: what the format has no field for, in words: soft resets, and why a part is not in NIR.
+    """
+
+    side: Literal["ann", "snn"]
+    format: Literal["onnx", "nir"]
+    file: str
+    clock: Rhythm
+    shape: tuple[int, ...]
+    spikes: bool = False
+    initial: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses shapes that no memory holds."""
+        check_shape(self.shape)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A window, kernel or discretizer: its class and settings; its tensors stand in the file of the link's numbers.
+
+    One that this package does not know by name is a `Function`, an ONNX file of its own.
+    """
+
+    name: str
+    settings: dict[str, Setting]
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """A hybrid unit by its stages.
+
+    Attributes:
+        nonlinearity: an ONNX file, from `value` (and `context`) to `output`.
+        fires: NIR file of the layer of a `Fire` discretizer.
+        kernel_function: ONNX file of a kernel named `Function`: the steps of a window `(B, L, *N)` to one value.
+        discretizer_function: ONNX file of a discretizer named `Function`: the values of a window `(B, M, *N)` to
+            those it gives out, `(B, M2, *N2)`.
+    """
+
+    window: StageRecord | None = None
+    kernel: StageRecord | None = None
+    nonlinearity: str | None = None
+    discretizer: StageRecord | None = None
+    fires: str | None = None
+    kernel_function: str | None = None
+    discretizer_function: str | None = None
+
+
+@dataclass(frozen=True)
+class LinkRecord:
+    """A link: from where to where, through which unit, and how it is read.
+
+    Attributes:
+        node, quantity: for a modulation: what it acts on, a node of the target's NIR graph and its quantity.
+        shape: of one value.
+        emits: the clock of its values, before the delay.
+        initial: what is read before the first value; None where the numbers hold it as `initial`.
+        numbers: file of tensors.
+    """
+
+    name: str
+    kind: Literal["transmission", "modulation"]
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    emits: Rhythm
+    held: bool
+    delay: int = 0
+    into: str | None = None
+    context: str | None = None
+    initial: float | None = 0.0
+    node: str | None = None
+    quantity: str | None = None
+    by: Literal["add", "multiply", "replace"] = "multiply"
+    unit: UnitRecord | None = None
+    numbers: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what no link can be."""
+        check_shape(self.shape)
+        if not 0 <= self.delay <= MOST_TICKS:
+            raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
+        if self.kind == "modulation" and (self.node is None or self.quantity is None):
+            raise DataError(f"the modulation {self.name!r} names no quantity")
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """A small input and what the trained network gave: `inputs.NAME`, `parts.NAME`, `links.NAME` in the file."""
+
+    file: str
+    ticks: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        """Refuses what no sample can be."""
+        if not 1 <= self.ticks <= MOST_TICKS or not 1 <= self.batch <= MOST_NUMBERS:
+            raise DataError(f"a sample has 1 tick and 1 stream at least, but got {self}")
+
+
+@dataclass(frozen=True)
+class IntegersRecord:
+    """The integer model: its folder, its two files, and what the quantised network gave on the sample."""
+
+    folder: str
+    files: tuple[str, ...]
+    sample: str
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of a file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle in words.
+
+    Attributes:
+        left_out: modules of the network that are no part and no unit of its graph, and so not in the bundle.
+        card: the model card: data, figures, seed, versions.
+        integers: the same network in whole numbers, where it was quantised.
+    """
+
+    dt: float
+    inputs: dict[str, InputRecord]
+    parts: dict[str, PartRecord]
+    links: tuple[LinkRecord, ...]
+    order: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sample: SampleRecord
+    files: dict[str, FileRecord]
+    left_out: tuple[str, ...]
+    card: dict[str, Any]
+    integers: IntegersRecord | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses names that lead nowhere."""
+        if not 0 < self.dt < math.inf:
+            raise DataError(f"manifest: dt is a time above 0 s, but is {self.dt}")
+        signals = {**self.inputs, **self.parts}
+        if sorted(self.order) != sorted(self.parts):
+            raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
+        for name in self.outputs:
+            _known(name, self.parts, "an output")
+        for link in self.links:
+            _known(link.source, signals, f"the source of link {link.name!r}")
+            _known(link.target, self.parts, f"the target of link {link.name!r}")
+            for other in (link.context, trigger_of(link)):
+                if other is not None:
+                    _known(other, signals, f"a signal of link {link.name!r}")
+            self._check_order(link)
+        if len({link.name for link in self.links}) < len(self.links):
+            raise DataError("manifest: two links have one name")
+        for file in self.named_files():
+            _known(file, self.files, "a file")
+
+    def _check_order(self, link: LinkRecord) -> None:
+        place = {name: i for i, name in enumerate(self.order)}
+        prompt = [name for name in (link.source, link.context, trigger_of(link)) if name in place and not link.delay]
+        if any(place[str(name)] >= place[link.target] for name in prompt):
+            raise DataError(
+                f"manifest: {link.target!r} comes before what link {link.name!r} brings it in the same tick"
+            )
+
+    def named_files(self) -> list[str]:
+        """Every file that something in the bundle needs."""
+        names: list[str | None] = [self.sample.file]
+        if self.integers is not None:
+            names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
+        for part in self.parts.values():
+            names += [part.file, part.initial]
+        for link in self.links:
+            names.append(link.numbers)
+            if link.unit is not None:
+                unit = link.unit
+                names += [unit.nonlinearity, unit.fires, unit.kernel_function, unit.discretizer_function]
+        return [name for name in names if name is not None]
+
+    def clock(self, signal: str) -> Rhythm:
+        """The clock of an input or a part."""
+        return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
+
+    def shape(self, signal: str) -> tuple[int, ...]:
+        """The shape of one value of an input or a part."""
+        return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
+
+    def incoming(self, part: str | None) -> list[LinkRecord]:
+        """The links that lead to a part, in order."""
+        return [link for link in self.links if link.target == part]
+
+
+def trigger_of(link: LinkRecord) -> str | None:
+    """The signal at whose samples the windows of a link's unit open, None where there is none."""
+    window = link.unit.window if link.unit is not None else None
+    return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raises where a shape cannot be, or would take more memory than any sample should.
+
+    Example:
+        >>> check_shape((1000000, 1000000))
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: a bundle declares values of shape (1000000, 1000000): 1000000000000 numbers, ...
+    """
+    if any(n < 0 for n in shape) or math.prod(shape) > MOST_NUMBERS:
+        raise DataError(
+            f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {MOST_NUMBERS}"
+        )
+
+
+def _known(name: str, known: Any, what: str) -> None:
+    if name not in known:
+        raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, known)}")
+
+
+SCHEMA = "spikebridge bundle"
+VERSION = 1
+
+R = TypeVar("R")
+
+
+def write_manifest(manifest: Manifest) -> str:
+    """The text of manifest.json."""
+    head = {"schema": SCHEMA, "version": VERSION}
+    return json.dumps({**head, **dataclasses.asdict(manifest)}, indent=2, allow_nan=False) + "\n"
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Reads manifest.json.
+
+    Raises:
+        DataError: it is no manifest, one of another version, or a value is not what it should be.
+
+    Example:
+        >>> parse_manifest('{"schema": "spikebridge bundle", "version": 9}')
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"manifest.json is damaged: {error}") from None
+    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
+        raise DataError("manifest.json is not the manifest of a spikebridge bundle")
+    version = plain.pop("version", None)
+    if version != VERSION:
+        raise DataError(
+            f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
+            "or use the spikebridge that wrote it"
+        )
+    return record(Manifest, plain, "manifest")
+
+
+def record(kind: type[R], value: Any, where: str) -> R:
+    """A dataclass from plain values, every one of its declared type.
+
+    Raises:
+        DataError: a field too many or too few, or a value of another type.
+    """
+    if not isinstance(value, dict):
+        raise DataError(f"{where} should be an object, but is a {type(value).__name__}")
+    hints = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in value:
+        if name not in fields:
+            raise DataError(f"{where} has an unknown field {name!r}; {did_you_mean(str(name), fields)}")
+    missing = [name for name, f in fields.items() if name not in value and f.default is dataclasses.MISSING]
+    if missing:
+        raise DataError(f"{where} lacks {', '.join(missing)}")
+    return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return record(kind, value, where)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        choices = [choice for choice in inner if choice is not type(None)]
+        if len(choices) == 1:
+            return _value(choices[0], value, where)
+        if type(value) in choices:
+            return value
+    elif origin is Literal:
+        if value in inner:
+            return value
+    elif origin is tuple and isinstance(value, list):
+        return tuple(_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    elif origin is dict and isinstance(value, dict):
+        return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    elif kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    shown = f"{value!r}"
+    raise DataError(f"{where} should be {getattr(kind, '__name__', kind) if not origin else kind}, but is {shown:.80}")

@@ -1,0 +1,199 @@
+"""A hybrid network from its bundle alone: parts read back from NIR and ONNX, units made of their numbers."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikebridge.axes import Step
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.manifest import LinkRecord, Manifest, Rhythm
+from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
+from spikebridge.deploy.nir.reader import from_nir
+from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.errors import ConfigError, DataError, ShapeError
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every
+from spikebridge.hybrid.network.link import Link
+from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.neurons import Stateful
+from spikebridge.neurons.state import State
+
+
+class OnnxModule(nn.Module):
+    """An ONNX file as a module, run by onnxruntime; no gradient passes it.
+
+    Args:
+        session: the loaded file.
+        signals: the names of its inputs by position.
+        into: the names of its inputs by the argument that they are here.
+        shape: of what it gives, one sample; None where it has to be found out.
+    """
+
+    def __init__(
+        self,
+        session: OnnxSession,
+        signals: list[str],
+        into: Mapping[str, str] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.signals = signals
+        self.into = dict(into or {})
+        self.shape = shape
+
+    def forward(self, *signals: Tensor, **named: Tensor) -> Tensor:
+        """Signals `(B, *N)` to `(B, *M)`."""
+        given = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
+        first = next(iter(given.values()))
+        if len(first) == 0:
+            # not every operator takes nothing
+            return first.new_zeros((0, *self._shape(given)))
+        y = self.session.run({name: x.detach().numpy() for name, x in given.items()})[0]
+        return torch.from_numpy(y)
+
+    def _shape(self, given: Mapping[str, Tensor]) -> tuple[int, ...]:
+        if self.shape is None:
+            ones = {name: np.zeros((1, *x.shape[1:]), np.float32) for name, x in given.items()}
+            self.shape = tuple(self.session.run(ones)[0].shape[1:])
+        return self.shape
+
+
+class OnnxStepPart(Stateful):
+    """An ONNX step as a stateful part.
+
+    Args:
+        session: the loaded file.
+        initial: the state before the first tick, for one sample.
+        signal: the name of its input.
+        into: the names of its further inputs by the argument that they are here.
+    """
+
+    def __init__(
+        self, session: OnnxSession, initial: list[Tensor], signal: str, into: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.initial = initial
+        self.signal = signal
+        self.into = dict(into or {})
+        # its further inputs are arguments, as those of any part
+        self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
+
+    def initial_state(self, x_t: Step) -> State:
+        return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
+
+    def _step(self, x_t: Step, state: State, **named: Any) -> tuple[Tensor, State]:
+        feed = {self.signal: x_t, **{self.into[name]: x for name, x in named.items()}}
+        feed |= {f"state.{i}": t for i, t in enumerate(state)}
+        y, *after = self.session.run({name: x.detach().numpy() for name, x in feed.items()})
+        return torch.from_numpy(y), tuple(torch.from_numpy(t) for t in after)
+
+
+def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """A function whose further arguments have names."""
+
+    def function(x_t: Tensor, state: State, **named: Any) -> Any:
+        return method(x_t, state, **named)
+
+    own = list(inspect.signature(method).parameters.values())[:2]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    return function
+
+
+def rebuild(bundle: Bundle) -> HybridNetwork:
+    """The network of a bundle, to run and to compare; ONNX parts pass no gradient.
+
+    Args:
+        bundle: an opened one.
+
+    Raises:
+        DataError: a file is damaged, or the parts do not fit each other.
+    """
+    manifest = bundle.manifest
+    try:
+        network = HybridNetwork(
+            dt=manifest.dt,
+            inputs={name: _every(record.clock, manifest.dt) for name, record in manifest.inputs.items()},
+            parts={name: _part(bundle, name) for name in manifest.parts},
+            links=[_link(bundle, link) for link in manifest.links],
+            outputs=list(manifest.outputs),
+            clocks={name: _every(record.clock, manifest.dt) for name, record in manifest.parts.items()},
+        )
+    except (ConfigError, ShapeError) as error:
+        raise DataError(f"{bundle.path}: what the manifest says does not fit together: {error}") from None
+    _check_clocks(network, manifest)
+    return network.eval()
+
+
+def _every(clock: Rhythm, dt: float) -> Every:
+    return every(clock.period * dt, clock.phase * dt)
+
+
+def _part(bundle: Bundle, name: str) -> nn.Module:
+    record = bundle.manifest.parts[name]
+    if record.format == "nir":
+        return from_nir(bundle.read(record.file))
+    session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
+    links = [link for link in bundle.manifest.incoming(name) if link.kind == "transmission"]
+    into = {link.into: link.name for link in links if link.into is not None}
+    signals = [link.name for link in links if link.into is None]
+    if record.initial is None:
+        return OnnxModule(session, signals, into, record.shape)
+    numbers = bundle.numbers(record.initial)
+    initial = [torch.from_numpy(numbers[f"state.{i}"]) for i in range(len(numbers))]
+    return OnnxStepPart(session, initial, signals[0], into)
+
+
+def _link(bundle: Bundle, link: LinkRecord) -> Link:
+    tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
+    common: dict[str, Any] = {"held": link.held, "delay": link.delay, "context": link.context, "name": link.name}
+    unit = _unit(bundle, link, tensors)
+    if link.kind == "modulation":
+        target = f"{link.target}.{link.node}.{link.quantity}"
+        return Modulation(link.source, target, unit, by=link.by, **common)
+    # with its shape, so that no loop has to look for it
+    initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
+    return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
+
+
+def _unit(bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor]) -> HybridUnit | None:
+    record = link.unit
+    if record is None:
+        return None
+    stages: list[Any] = []
+    for stage in ("window", "kernel", "discretizer"):
+        own = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
+        words = getattr(record, stage)
+        named = words is not None and words.name != FUNCTION
+        stages.append(stage_of(words, own) if named else None)
+    window, kernel, discretizer = stages
+    if record.kernel_function is not None:
+        function = _function(bundle, record.kernel_function)
+        length = getattr(window, "length", None) or 1
+        kernel = FunctionKernel(function, length, function.session.num_axes - 2)
+    if record.discretizer_function is not None and record.discretizer is not None:
+        function = _function(bundle, record.discretizer_function)
+        discretizer = FunctionDiscretizer(function, record.discretizer.settings.get("kind"))
+    if record.fires is not None:
+        discretizer = Fire(from_nir(bundle.read(record.fires)))
+    nonlinearity = None
+    if record.nonlinearity is not None:
+        nonlinearity = _function(bundle, record.nonlinearity)
+    return HybridUnit(window, kernel, nonlinearity, discretizer)
+
+
+def _function(bundle: Bundle, file: str) -> OnnxModule:
+    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+    return OnnxModule(session, session.inputs)
+
+
+def _check_clocks(network: HybridNetwork, manifest: Manifest) -> None:
+    """Raises where the manifest says another clock than its stages have."""
+    for link, route in zip(manifest.links, network.routes, strict=True):
+        if (link.emits.period, link.emits.phase) != tuple(route.clock):
+            raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {route.clock}")

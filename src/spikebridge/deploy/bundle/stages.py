@@ -1,0 +1,251 @@
+"""The stages of hybrid units as records and tensors, and back.
+
+Stages of hybrid units that a bundle does not know by name, as functions of one window: to ONNX and back.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.axes import Signal, Step, Windows
+from spikebridge.deploy.bundle.manifest import Setting, StageRecord
+from spikebridge.errors import DataError, ExportError
+from spikebridge.hybrid import (
+    Alpha,
+    Bernoulli,
+    Burst,
+    Count,
+    Difference,
+    Discretizer,
+    Exponential,
+    FirstSpike,
+    FirstTime,
+    Gaussian,
+    Hold,
+    HybridUnit,
+    Integrate,
+    Kernel,
+    Last,
+    Mean,
+    Phase,
+    SignedDelta,
+    Since,
+    Sliding,
+    Sum,
+    Taps,
+    Threshold,
+    Tumbling,
+)
+from spikebridge.neurons.state import State
+
+# what each stage is made of: the arguments that make one like it
+ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+    Hold: ("length",),
+    Tumbling: ("length",),
+    Sliding: ("length", "stride"),
+    Since: ("trigger",),
+    Sum: ("keep",),
+    Mean: ("keep",),
+    Difference: ("lag", "keep"),
+    Exponential: ("tau", "dt", "keep"),
+    Alpha: ("tau", "dt", "keep"),
+    Gaussian: ("delay", "sigma", "dt", "keep"),
+    Taps: ("num_taps", "keep"),
+    Bernoulli: ("seed",),
+    Threshold: ("v_threshold",),
+    SignedDelta: ("quantum", "limit"),
+    Integrate: (),
+    Last: (),
+    Count: (),
+    FirstTime: (),
+    FirstSpike: (),
+    Phase: (),
+    Burst: (),
+}
+
+
+FUNCTION = "Function"
+
+
+def is_known(stage: nn.Module) -> bool:
+    """Whether a stage can be held by name and numbers."""
+    return type(stage) in ARGUMENTS
+
+
+def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
+    """A window, kernel or discretizer in words, and its tensors.
+
+    Args:
+        stage: the stage.
+        where: its place, for messages.
+
+    Raises:
+        ExportError: it is of a kind that no bundle holds.
+
+    Example:
+        >>> stage_record(Tumbling(3), "the window of a unit")
+        (StageRecord(name='Tumbling', settings={'length': 3}), {})
+    """
+    kind = type(stage)
+    if kind not in ARGUMENTS:
+        known = ", ".join(one.__name__ for one in ARGUMENTS)
+        raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
+    settings: dict[str, Setting] = {}
+    tensors: dict[str, Tensor] = {}
+    for name in ARGUMENTS[kind]:
+        value = getattr(stage, name)
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach()
+        else:
+            settings[name] = value
+    if isinstance(stage, Taps):
+        tensors["weight"] = stage.weight.detach()
+    elif isinstance(stage, Gaussian):
+        # for those who cannot work them out
+        tensors["weight"] = stage.taps().detach()
+    return StageRecord(kind.__name__, settings), tensors
+
+
+def stage_of(record: StageRecord, tensors: Mapping[str, Tensor]) -> Any:
+    """The stage of a record.
+
+    Raises:
+        DataError: there is no such stage, or it cannot be made of what the record says.
+    """
+    kinds = {kind.__name__: kind for kind in ARGUMENTS}
+    kind: Any = kinds.get(record.name)
+    if kind is None:
+        raise DataError(f"there is no stage {record.name!r}; known are {', '.join(kinds)}")
+    given = {**record.settings, **{name: t for name, t in tensors.items() if name in ARGUMENTS[kind]}}
+    try:
+        if kind is not Taps:
+            return kind(**given)
+        weight = tensors["weight"]
+        stage = Taps(len(weight), tuple(weight.shape[1:]), keep=bool(given["keep"]))
+        with torch.no_grad():
+            stage.weight.copy_(weight)
+        return stage
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"the stage {record.name!r} cannot be made of {record.settings}: {error}") from None
+
+
+class KernelFunction(nn.Module):
+    """The value that a kernel gives at the end of a window, as a function of the window's steps.
+
+    Args:
+        kernel: one that gives its last value alone.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, steps: Float[Tensor, "B L *N"]) -> Float[Tensor, "B *N2"]:
+        """The last value."""
+        return self.kernel.last(steps.transpose(0, 1))
+
+
+class DiscretizerFunction(nn.Module):
+    """A discretizer without memory, as a function of the values of one window.
+
+    Args:
+        discretizer: the discretizer.
+        length: steps of a window.
+    """
+
+    def __init__(self, discretizer: Discretizer, length: int) -> None:
+        super().__init__()
+        self.discretizer = discretizer
+        self.length = length
+
+    def forward(self, values: Float[Tensor, "B M *N"]) -> Float[Tensor, "B M2 *N2"]:
+        """What comes out."""
+        y, _ = self.discretizer(values.transpose(0, 1).unsqueeze(0), self.length)
+        return y.squeeze(0).transpose(0, 1)
+
+
+def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) -> None:
+    """Raises where a stage is no function of one window: one that remembers, or a kernel that gives every step.
+
+    Args:
+        unit: whose stage it is.
+        stage: "kernel" or "discretizer".
+        values: what comes into it, `(K, M, B, *N)`.
+        where: its place, for the message.
+    """
+    module: Any = getattr(unit, stage)
+    if stage == "kernel":
+        if unit.form != "cut" or unit.kept:
+            raise ExportError(
+                f"{where} is a {type(module).__name__}, which a bundle holds only where it gives one value at the end "
+                "of a window of known length"
+            )
+        return
+    with torch.no_grad():
+        state = module(values, unit.window.length or 1 if unit.window is not None else 1)[1]
+    if state is not None:
+        raise ExportError(f"{where} is a {type(module).__name__} with a memory, which a bundle does not hold")
+
+
+class WindowSteps(NamedTuple):
+    """The last steps, oldest first, `(B, L, *N)`."""
+
+    steps: Tensor
+
+
+class FunctionKernel(Kernel):
+    """A kernel that is a function of a whole window.
+
+    Args:
+        function: of `(B, L, *N)`.
+        length: steps of a window.
+        num_axes: of one step of one sample, `*N`.
+
+    Example:
+        >>> kernel = FunctionKernel(nn.Flatten(), length=2, num_axes=1)
+        >>> kernel.last(torch.tensor([1.0, 2.0]).reshape(2, 1, 1)).tolist()
+        [[1.0, 2.0]]
+    """
+
+    is_faster = True
+
+    def __init__(self, function: nn.Module, length: int, num_axes: int) -> None:
+        super().__init__()
+        self.function = function
+        self.length = length
+        self.num_axes = num_axes
+
+    def initial_state(self, x_t: Step) -> WindowSteps:
+        return WindowSteps(x_t.new_zeros((x_t.shape[0], self.length, *x_t.shape[1:])))
+
+    def step(self, x_t: Step, state: WindowSteps, **modulation: Any) -> tuple[Step, WindowSteps]:
+        steps = torch.cat([state.steps[:, 1:], x_t.unsqueeze(1)], 1)
+        return self.function(steps), WindowSteps(steps)
+
+    def last(self, x: Signal) -> Float[Tensor, "B *N2"]:
+        # windows side by side, where there are several, are as samples
+        lead = x.shape[1 : x.ndim - self.num_axes]
+        rows: Tensor = self.function(x.movedim(0, len(lead)).flatten(0, len(lead) - 1))
+        return rows.unflatten(0, lead)
+
+
+class FunctionDiscretizer(Discretizer):
+    """A discretizer that is a function of the values of a window.
+
+    Args:
+        function: of `(B, M, *N)`.
+        kind: "steps", "reduces" or "expands".
+    """
+
+    def __init__(self, function: nn.Module, kind: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.kind = kind
+
+    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M2 B *N2"], None]:
+        rows = h.movedim(2, 1)
+        y = self.function(rows.flatten(0, 1))
+        return y.unflatten(0, rows.shape[:2]).movedim(1, 2), None

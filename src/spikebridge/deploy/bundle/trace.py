@@ -1,0 +1,160 @@
+"""What every part and unit of a network gives on an input, and whether that is worth comparing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ExportError
+from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
+from spikebridge.hybrid.network.link import Route
+from spikebridge.hybrid.network.shape_inference import find_shapes
+from spikebridge.neurons.neuron import Neuron
+
+
+class Recording(NamedTuple):
+    """Signals by name.
+
+    Args:
+        parts: of every part, `(K, B, *M)`.
+        links: of every unit, `(K, B, *M)`.
+    """
+
+    parts: dict[str, Tensor]
+    links: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An input, and what a network gave on it.
+
+    Attributes:
+        inputs: `(T, B, *N)` each.
+        recorded: of every part and unit.
+        ticks: base ticks.
+    """
+
+    inputs: dict[str, Tensor]
+    recorded: Recording
+    ticks: int
+
+    def signal(self, name: str) -> Tensor:
+        """An input or a part, `(K, B, *M)`, one value at least."""
+        if name in self.inputs:
+            return _something(self.inputs[name])
+        y = self.recorded.parts.get(name)
+        if y is None or not len(y):
+            raise ExportError(f"part {name!r} never fires on the sample; give a longer one")
+        return y
+
+    def carried(self, route: Route) -> Tensor:
+        """What a link carries, `(K, B, *M)`, one value at least."""
+        values = self.recorded.links.get(route.name)
+        return self.signal(route.link.source) if values is None else _something(values)
+
+
+def _something(values: Tensor) -> Tensor:
+    """The signal, or one value of zeros where it has none."""
+    return values if len(values) else values.new_zeros((1, *values.shape[1:]))
+
+
+def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
+    """What every part and every unit gives.
+
+    Args:
+        network: in eval mode.
+        inputs: `(T, B, *N)` each.
+        ticks: base ticks; None means the most for which every input has exactly the samples given.
+
+    Example:
+        >>> from spikebridge.hybrid import HybridUnit, Sum, Transmission, Tumbling, every
+        >>> from spikebridge.neurons import IF
+        >>> unit = HybridUnit(Tumbling(2), Sum())
+        >>> network = HybridNetwork(
+        ...     dt=0.001,
+        ...     inputs={"x": every(0.001)},
+        ...     parts={"snn": IF(), "ann": nn.Identity()},
+        ...     links=[Transmission("x", "snn"), Transmission("snn", "ann", unit)],
+        ...     outputs=["ann"],
+        ... ).eval()
+        >>> recorded = record(network, {"x": torch.ones(4, 1, 1)})
+        >>> list(recorded.parts), recorded.links["snn_to_ann"].flatten().tolist()
+        (['snn', 'ann'], [2.0, 2.0])
+    """
+    empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
+    carried, batch = find_shapes(network, empty), next(iter(inputs.values())).shape[1]
+    made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}
+
+    def hear(name: str) -> Any:
+        return lambda unit, arguments, result: made[name].append(result[0].detach())
+
+    with _all_outputs(network), torch.no_grad():
+        state = network.initial_state(inputs)
+        handles = [unit.register_forward_hook(hear(name)) for name, unit in network.units.items()]
+        try:
+            parts, _ = network(inputs, state, ticks)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return Recording(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
+
+
+def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
+    """The recording, if every layer spikes in it and every unit acts: a comparison of silence passes everything.
+
+    Raises:
+        ExportError: a layer that never spikes, or a unit without effect, is named.
+    """
+    spoke: dict[str, bool] = {}
+
+    def hear(name: str) -> Any:
+        def hook(layer: nn.Module, arguments: Any, result: Any) -> None:
+            spoke[name] = spoke.get(name, False) or bool(result[0].any())
+
+        return hook
+
+    layers = {name: layer for name, layer in network.named_modules() if _spikes(layer)}
+    handles = [layer.register_forward_hook(hear(name)) for name, layer in layers.items()]
+    try:
+        recorded = record(network, inputs, ticks)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in layers:
+        if not spoke.get(name):
+            raise ExportError(
+                f"the layer {name!r} never spikes on the sample, so a comparison would say nothing; give a longer or "
+                "stronger one, or train the network"
+            )
+    for route in network.routes:
+        if route.name in network.units:
+            neutral = {"multiply": 1.0, "add": 0.0}.get(route.link.by) if isinstance(route.link, Modulation) else 0.0
+            values = recorded.links[route.name]
+            if not values.numel() or (neutral is not None and bool(values.eq(neutral).all())):
+                raise ExportError(
+                    f"the unit of link {route.name!r} has no effect on the sample, so a comparison would say nothing; "
+                    "give a longer sample, or train the network"
+                )
+    return recorded
+
+
+def spikes_only(values: Tensor) -> bool:
+    """Whether a signal is spikes."""
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def _spikes(layer: nn.Module) -> bool:
+    return isinstance(layer, Neuron) and not isinstance(layer, Gain | Gate) and hasattr(layer, "surrogate")
+
+
+@contextmanager
+def _all_outputs(network: HybridNetwork) -> Iterator[None]:
+    before = network.outputs
+    network.outputs = tuple(network.parts)
+    try:
+        yield
+    finally:
+        network.outputs = before

@@ -1,0 +1,157 @@
+"""The integer model of a bundle, run without torch.
+
+`integer_runner` steps the whole network: what was quantised in whole numbers, what stays real by onnxruntime. Between
+parts it carries real values that lie on the grids of whole numbers, so that each part takes exactly what it would.
+Where everything was quantised, numpy and safetensors are all it needs.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.integer.model import IntegerModel, fitting, whole
+from spikebridge.deploy.integer.records import IntegerLinkRecord
+from spikebridge.deploy.runtime.nir_interpreter import Effects
+from spikebridge.deploy.runtime.runner import Listen, Runner, RunnerState
+from spikebridge.deploy.runtime.units import UnitState
+from spikebridge.errors import DataError
+
+Values: TypeAlias = NDArray[Any]
+Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by name, `(K, B, *M)`
+
+
+def integers_of(bundle: Bundle) -> IntegerModel:
+    """The integer model in a bundle.
+
+    Args:
+        bundle: an opened one.
+
+    Raises:
+        DataError: there is none, it is damaged, or of another network.
+    """
+    known = bundle.manifest.integers
+    if known is None:
+        raise DataError(
+            f"{bundle.path} has no integer model; `spikebridge quantize RUN --bundle {bundle.path}` adds one"
+        )
+    model = IntegerModel.open(bundle.path / known.folder)
+    check_fit(bundle, model)
+    return model
+
+
+def check_fit(bundle: Bundle, model: IntegerModel) -> None:
+    """Refuses an integer model of another network than the bundle's.
+
+    Raises:
+        DataError: its parts, links or clocks are not those of the manifest.
+    """
+    manifest, record = bundle.manifest, model.record
+    links = {link.name: link for link in manifest.links}
+    strange = [name for name in record.inputs if name not in {**manifest.inputs, **manifest.parts, **links}]
+    strange += [name for name, part in record.parts.items() if _clock(manifest.parts.get(name)) != part.clock]
+    strange += [link.name for link in record.links if not _same(link, links.get(link.name))]
+    if strange:
+        raise DataError(f"{bundle.path}: the integer model is of another network: {strange[0]!r} is not in the bundle")
+
+
+def integer_runner(bundle: Bundle) -> Runner:
+    """The network of a bundle with its parts and units in whole numbers, as far as they were quantised.
+
+    Args:
+        bundle: with an integer model.
+
+    Raises:
+        DataError: there is none, or a file is damaged.
+    """
+    model = integers_of(bundle)
+    units = {link.name: _WholeUnit(model, link) for link in model.record.links if link.unit is not None}
+    return _IntegerRunner(bundle, {name: _WholePart(model, name) for name in model.parts}, units)
+
+
+def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals, ticks: int) -> Signals:
+    """What the parts and units of the integer model give on a bundle's sample, as real values.
+
+    Args:
+        bundle: with an integer model.
+        inputs: of the sample.
+        known: what the quantised network gave, which is read where the integer model begins in the middle of it.
+        ticks: base ticks.
+    """
+    model = integers_of(bundle)
+    brought = {**known["links"], **known["parts"], **inputs}
+    missing = [name for name in model.record.inputs if name not in brought]
+    if missing:
+        raise DataError(f"{bundle.path}: the sample of the integer model tells nothing of {missing[0]!r}")
+    gathered: Signals = {"parts": {}, "links": {}}
+    rows: dict[tuple[str, str], list[Values]] = {}
+
+    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+        rows.setdefault((kind, name), []).append(value)
+        return value
+
+    model.run(model.enter({name: brought[name] for name in model.record.inputs}), ticks, listen)
+    units = {link.name for link in model.record.links if link.unit is not None}
+    for (kind, name), values in rows.items():
+        if kind == "parts" or name in units:
+            key = name if kind == "parts" else f"links.{name}"
+            gathered[kind][name] = model.real({key: np.stack(values)})[key]
+    return gathered
+
+
+class _IntegerRunner(Runner):
+    def step(
+        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+    ) -> tuple[dict[str, Values], RunnerState]:
+        with fitting("what came in"):
+            return super().step(inputs, state, listen)
+
+
+class _WholePart:
+    """A part of the integer model between real values."""
+
+    def __init__(self, model: IntegerModel, name: str) -> None:
+        self.program, self.scale = model.parts[name], model.record.scale(name)
+        links = model.record.incoming(name)
+        self.reads = {link.name: link for link in links if link.kind == "transmission"}
+        self.acts = {(str(link.node), str(link.quantity)): link for link in links if link.kind == "modulation"}
+
+    def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
+        given = {str(self.reads[name].argument): whole(name, x, self.reads[name].gives) for name, x in reads.items()}
+        acting = {
+            key: [(whole(self.acts[key].name, x, self.acts[key].gives), by) for x, by in several]
+            for key, several in effects.items()
+        }
+        y, state = self.program.step(given, acting, state)
+        return (y * self.scale).astype(np.float32), state
+
+
+class _WholeUnit:
+    """A unit of the integer model between real values."""
+
+    def __init__(self, model: IntegerModel, link: IntegerLinkRecord) -> None:
+        self.link, self.unit = link, model.links[link.name].unit
+
+    def push(
+        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
+    ) -> tuple[list[Values], UnitState]:
+        link, unit = self.link, self.unit
+        if unit is None:
+            raise DataError(f"the integer model has no unit for link {link.name!r}")
+        beside = link.takes_beside
+        second = None if context is None or beside is None else whole(link.name, context, beside)
+        values, state = unit.push(whole(link.name, x, link.takes), state, opens, second)
+        return [(q * link.gives.scale).astype(np.float32) for q in values], state
+
+
+def _clock(record: Any) -> Any:
+    return None if record is None else record.clock
+
+
+def _same(link: IntegerLinkRecord, known: Any) -> bool:
+    if known is None or link.target not in (None, known.target):
+        return False
+    same = all(getattr(link, name) == getattr(known, name) for name in ("kind", "emits", "held", "delay"))
+    return same and link.source in (known.source, known.name)

@@ -1,0 +1,79 @@
+"""An integer model on disk: `integer.json` in words, `integer.safetensors` in numbers. No torch is needed."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from spikebridge.deploy.bundle.manifest import FileRecord, record
+from spikebridge.deploy.integer.records import IntegerRecord
+from spikebridge.errors import DataError, ExportError
+
+WORDS, NUMBERS = "integer.json", "integer.safetensors"
+SCHEMA, VERSION = "spikebridge integer model", 2
+MOST_BYTES = 16 << 20  # of the words
+
+
+def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a new folder, whole or not at all.
+
+    Raises:
+        ExportError: it is there already.
+    """
+    if path.exists():
+        raise ExportError(f"{path} is there already; name another folder or remove it first")
+    content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
+    own = dataclasses.replace(model, numbers=FileRecord(len(content), hashlib.sha256(content).hexdigest()))
+    head = {"schema": SCHEMA, "version": VERSION}
+    text = json.dumps({**head, **dataclasses.asdict(own)}, indent=1, allow_nan=False) + "\n"
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        (draft / NUMBERS).write_bytes(content)
+        (draft / WORDS).write_text(text, encoding="utf-8")
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
+    """Reads a folder; sizes and the hash are checked before memory is taken.
+
+    Raises:
+        DataError: it is no integer model, or damaged.
+    """
+    words, file = path / WORDS, path / NUMBERS
+    if not words.is_file() or not file.is_file():
+        raise DataError(
+            f"{path} is no integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
+        )
+    if words.stat().st_size > MOST_BYTES:
+        raise DataError(f"{words} has {words.stat().st_size} bytes; {MOST_BYTES} are the most")
+    try:
+        plain = json.loads(words.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise DataError(f"{words} is damaged: {error}") from None
+    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
+        raise DataError(f"{words} is not of an integer model")
+    if (version := plain.pop("version", None)) != VERSION:
+        raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
+    model: IntegerRecord = record(IntegerRecord, plain, WORDS)
+    if model.numbers is None or file.stat().st_size != model.numbers.size:
+        raise DataError(f"{file} has {file.stat().st_size} bytes, not those that {WORDS} tells of; copy it anew")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != model.numbers.sha256:
+        raise DataError(f"{file} is damaged: its SHA-256 is not the one in {WORDS}; copy it anew")
+    try:
+        return model, load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is damaged: {error}") from None

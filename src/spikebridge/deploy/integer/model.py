@@ -1,0 +1,163 @@
+"""The integer model: a quantised hybrid network in numpy, tick by tick, without floats and without torch.
+
+    model = IntegerModel.open("digits.integer/")
+    outputs, state = model.step(model.enter(inputs), model.start(batch=1))   # one tick
+    outputs = model.real(model.run(model.enter(inputs)))                     # a whole recording
+
+Only `enter` and `real`, at its borders, know real values: there the sensor's converter and the user's screen stand. The
+rules of time are those of `runner_ticks.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.integer.layers import MOST_SHIFT, Whole
+from spikebridge.deploy.integer.program import IntegerProgram
+from spikebridge.deploy.integer.records import GridRecord, IntegerInputRecord, IntegerLinkRecord, IntegerRecord
+from spikebridge.deploy.integer.units import integer_unit
+from spikebridge.deploy.runtime.links import LinkRunner
+from spikebridge.deploy.runtime.runner import Listen, RunnerState, TickRunner
+from spikebridge.errors import DataError, ShapeError, SpikebridgeError
+
+Values: TypeAlias = NDArray[Any]
+Numbers: TypeAlias = Mapping[str, Values]
+
+
+class IntegerModel(TickRunner):
+    """A network of whole numbers. `integer_model(quantized)` makes one, `IntegerModel.open(folder)` reads one.
+
+    Args:
+        record: the model in words.
+        numbers: its whole numbers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
+    """
+
+    def __init__(self, record: IntegerRecord, numbers: Numbers) -> None:
+        self.record, self.numbers = record, dict(numbers)
+        for name, q in numbers.items():
+            if q.dtype.kind not in "iu":
+                raise DataError(f"the integer model holds {name!r} of {q.dtype}, which are no whole numbers")
+            if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
+                raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
+        with fitting("its numbers"):
+            super().__init__(
+                record,
+                {n: IntegerProgram(p.program, _below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
+                {link.name: _link(record, link, _below(numbers, f"links/{link.name}/")) for link in record.links},
+            )
+
+    @classmethod
+    def open(cls, path: Path | str) -> "IntegerModel":
+        """Reads a model that `save` wrote.
+
+        Raises:
+            DataError: it is none, or a file is missing or damaged.
+        """
+        from spikebridge.deploy.integer.file import read_integer
+
+        return cls(*read_integer(Path(path)))
+
+    def save(self, path: Path | str) -> None:
+        """Writes the model as a new folder, whole or not at all.
+
+        Raises:
+            ExportError: the folder is there already.
+        """
+        from spikebridge.deploy.integer.file import write_integer
+
+        write_integer(Path(path), self.record, self.numbers)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all whole numbers."""
+        return sum(q.nbytes for q in self.numbers.values())
+
+    def enter(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """Real inputs as whole numbers, clipped to what each can take; masks stay masks."""
+        entered: dict[str, Values] = {}
+        for name, x in inputs.items():
+            grid = self._input(name).grid
+            entered[name] = x.astype(np.bool_) if grid is None else whole(name, x, grid)
+        return entered
+
+    def real(self, outputs: Mapping[str, Whole]) -> dict[str, NDArray[np.float32]]:
+        """Outputs as real values."""
+        return {name: (y * self.record.scale(name)).astype(np.float32) for name, y in outputs.items()}
+
+    def argument(self, link: IntegerLinkRecord) -> str:
+        return str(link.argument)
+
+    def taken(self, name: str, record: IntegerInputRecord, x: Values) -> Values:
+        if x.dtype.kind not in "biu":
+            raise ShapeError(f"input {name!r} needs whole numbers, but got {x.dtype}; enter() makes them")
+        return x if record.grid is None else np.clip(x.astype(np.int64), record.grid.low, record.grid.high)
+
+    def step(
+        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+    ) -> tuple[dict[str, Whole], RunnerState]:
+        with fitting("what came in"):
+            return super().step(inputs, state, listen)
+
+    def _input(self, name: str) -> IntegerInputRecord:
+        self._known(name)
+        return self.record.inputs[name]
+
+
+def whole(name: str, x: Values, grid: GridRecord) -> Whole:
+    """Real values as whole numbers, clipped to a grid.
+
+    Example:
+        >>> whole("x", np.array([0.5, 9.0]), GridRecord(scale=0.25, low=-8, high=7)).tolist()
+        [2, 7]
+    """
+    if not np.isfinite(x).all():
+        raise DataError(f"{name!r} has values that are not finite")
+    entered: Whole = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
+    return entered
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """What numpy says where numbers of an integer model do not fit each other, as one line.
+
+    Example:
+        >>> with fitting("what came in"):
+        ...     np.ones(2) @ np.ones(3)
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: the integer model cannot run, what came in does not fit: ...
+    """
+    try:
+        yield
+    except SpikebridgeError:
+        raise
+    except KeyError as missing:
+        raise DataError(f"the integer model is damaged: it lacks {missing}") from None
+    except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"the integer model cannot run, {what} does not fit: {error}") from None
+
+
+def _link(record: IntegerRecord, link: IntegerLinkRecord, numbers: Mapping[str, dict[str, Any]]) -> LinkRunner:
+    own = {name: q.astype(np.int64) for name, q in numbers.get("link", {}).items()}
+    trigger = link.trigger
+    return LinkRunner(
+        link,
+        record.clock(link.source),
+        None if link.unit is None else integer_unit(link.unit, numbers),
+        initial=own.get("initial"),
+        context=None if link.context is None else own["context"],
+        trigger=None if trigger is None else (trigger, record.clock(trigger)),
+        masked=trigger in record.inputs and record.inputs[str(trigger)].grid is None,
+    )
+
+
+def _below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]:
+    found: dict[str, dict[str, Values]] = {}
+    for name, value in numbers.items():
+        if name.startswith(prefix):
+            owner, _, key = name.removeprefix(prefix).rpartition("/")
+            found.setdefault(owner, {})[key] = value
+    return found

@@ -1,0 +1,110 @@
+"""Opening a NIR file that may come from anywhere. No torch is needed.
+
+A NIR file is HDF5, and HDF5 can do more than NIR needs: link to other files, and declare arrays far larger than the
+file. So it is looked through before anything is read into memory.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from spikebridge.errors import DataError, ExportError
+
+MOST_BYTES = 1 << 30
+MOST_NODES = 10_000
+MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
+_ROOM = 1 << 20
+
+
+def nir_library() -> ModuleType:
+    """The `nir` package.
+
+    Raises:
+        ExportError: it is not installed.
+    """
+    try:
+        import nir
+    except ImportError:
+        raise ExportError("NIR files need the package nir; install it with: pip install 'spikebridge[nir]'") from None
+    return nir
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes the libraries say into one line."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        IndexError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def open_graph(source: Any) -> Any:
+    """A `nir.NIRGraph` from a path, the bytes of a file, or itself.
+
+    Raises:
+        DataError: the file is no NIR file, damaged, reaches out of itself, declares too much, or has an unknown node.
+    """
+    nir = nir_library()
+    if isinstance(source, nir.NIRGraph):
+        return source
+    if isinstance(source, bytes):
+        name, size = "the NIR file", len(source)
+    else:
+        name, path = f"{source}", Path(source)
+        if not path.is_file():
+            raise DataError(f"there is no NIR file {source}")
+        size = path.stat().st_size
+    with refused(name):
+        _look_through(io.BytesIO(source) if isinstance(source, bytes) else source, size)
+        graph = nir.read(io.BytesIO(source) if isinstance(source, bytes) else source, type_check=False)
+    if not isinstance(graph, nir.NIRGraph):
+        raise DataError(f"{name} holds one {type(graph).__name__}, but a part is a NIRGraph")
+    return graph
+
+
+def _look_through(file: Any, size: int) -> None:
+    import h5py
+
+    from spikebridge.deploy.nir.quantities import KINDS
+
+    declared = nodes = 0
+    with h5py.File(file, "r") as h5:
+        waiting = [("", h5)]
+        while waiting:
+            path, group = waiting.pop()
+            if "type" in group and isinstance(group["type"], h5py.Dataset) and "metadata" not in path.split("/"):
+                kind = group["type"][()]
+                kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+                nodes += 1
+                if kind not in KINDS:
+                    where = path.removeprefix("/node/nodes/") or path
+                    raise DataError(
+                        f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(KINDS)}"
+                    )
+            for name in group:
+                inner = f"{path}/{name}"
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise DataError(f"{inner} is a link to elsewhere, which no NIR file needs")
+                item = group[name]
+                if isinstance(item, h5py.Group):
+                    waiting.append((inner, item))
+                    continue
+                if item.external is not None or item.is_virtual:
+                    raise DataError(f"{inner} keeps its values in another file")
+                declared += item.nbytes
+                if declared > MOST_BYTES or declared > MOST_GROWTH * size + _ROOM or nodes + len(waiting) > MOST_NODES:
+                    raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")

@@ -1,0 +1,282 @@
+"""Layers as NIR nodes: which node a layer is, with which numbers, and what NIR has no field for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.deploy.nir.file import nir_library
+from spikebridge.deploy.nir.quantities import Array, Integration, floats
+from spikebridge.deploy.nir.tracer import Visit
+from spikebridge.errors import ExportError
+from spikebridge.hybrid import Gain, Gate
+from spikebridge.neurons import IF, LIF, PLIF, CubaLIF, Integrator, Memoryless
+from spikebridge.neurons.neuron import Neuron
+
+
+@dataclass(frozen=True)
+class Made:
+    """The node of a layer, and in words what NIR has no field for.
+
+    Attributes:
+        before: a factor on what comes in, as a node of its own.
+    """
+
+    node: Any
+    notes: tuple[str, ...] = ()
+    before: Any = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """How membranes of `dt` seconds a step are put in NIR's continuous time."""
+
+    dt: float
+    integration: Integration
+
+    def leak(self, tau: Tensor | float, who: str) -> tuple[Array, Array]:
+        """NIR's time constant, and by how much it has to amplify the input.
+
+        Example:
+            >>> tau, gain = Membrane(dt=1.0, integration="euler").leak(1 / np.log(2), "LIF")  # a step halves
+            >>> float(tau), float(gain)
+            (2.0, 2.0)
+        """
+        share = -np.expm1(-self.dt / floats(tau))
+        if not (share > 0).all():
+            raise ExportError(f"{who} has time constants with and without end; NIR's LIF leaks, its IF does not")
+        return floats(tau if self.integration == "exact" else self.dt / share), floats(1 / share)
+
+
+class SumPool2d(nn.Module):
+    """The sum over each window of an image, as some chips pool.
+
+    Args:
+        kernel_size: height and width.
+        stride: from one window to the next.
+        padding: zeros around the image.
+
+    Example:
+        >>> SumPool2d((2, 2), (2, 2))(torch.ones(1, 1, 2, 4)).tolist()
+        [[[[4.0, 4.0]]]]
+    """
+
+    def __init__(
+        self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """The sums."""
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, divisor_override=1)
+
+
+def node_of(visit: Visit, membrane: Membrane) -> Made:
+    """The node of a layer.
+
+    Raises:
+        ExportError: NIR has none; the message names the layer and the reason.
+    """
+    make = _NODES.get(type(visit.module))
+    if make is None:
+        raise ExportError(f"{visit.name!r} is a {type(visit.module).__name__}, for which NIR has no node")
+    made = make(visit, membrane)
+    made.node.metadata = (
+        {"quantity": _factor(visit.module), **made.metadata} if _factor(visit.module) else made.metadata
+    )
+    return made
+
+
+def fold_norm(visit: Visit, node: Any) -> Any:
+    """The node before a batch normalisation in eval mode, with the norm taken into its weights.
+
+    Raises:
+        ExportError: the layer before has no weights, or the norm keeps no statistics.
+    """
+    norm: Any = visit.module
+    nir = nir_library()
+    if not isinstance(node, nir.Conv1d | nir.Conv2d | nir.Affine | nir.Linear):
+        raise ExportError(f"the batch norm {visit.name!r} stands behind no convolution or linear layer to fold it into")
+    if norm.running_mean is None:
+        raise ExportError(f"the batch norm {visit.name!r} keeps no statistics, so each batch is normed by itself")
+    factor = 1 / (norm.running_var.double() + norm.eps).sqrt() * (1 if norm.weight is None else norm.weight.double())
+    offset = (0 if norm.bias is None else norm.bias.double()) - norm.running_mean.double() * factor
+    scale = factor.detach().numpy().reshape(-1, *[1] * (node.weight.ndim - 1))
+    node.weight = (node.weight.astype(np.float64) * scale).astype(np.float32)
+    bias = node.bias.astype(np.float64) * factor.detach().numpy() + offset.detach().numpy()
+    node.bias = bias.astype(np.float32)
+    return node
+
+
+Make: TypeAlias = Callable[[Any, Membrane], Made]
+
+
+def _affine(visit: Visit, membrane: Membrane) -> Made:
+    linear: Any = visit.module
+    if len(visit.shape) != 1:
+        raise ExportError(f"{visit.name!r} maps the last axis of samples {visit.shape}; NIR's Affine takes one axis")
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
+    return Made(nir_library().Affine(weight=_array(linear.weight), bias=_array(bias)))
+
+
+def _conv(visit: Visit, membrane: Membrane) -> Made:
+    conv: Any = visit.module
+    if conv.padding_mode != "zeros":
+        raise ExportError(f"{visit.name!r} pads with {conv.padding_mode!r}; NIR's convolution pads with zeros")
+    one = isinstance(conv, nn.Conv1d)
+    sizes = {name: getattr(conv, name) for name in ("stride", "padding", "dilation")}
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+    kind = nir_library().Conv1d if one else nir_library().Conv2d
+    return Made(
+        kind(
+            input_shape=visit.shape[1] if one else visit.shape[1:],
+            weight=_array(conv.weight),
+            bias=_array(bias),
+            groups=conv.groups,
+            **{name: size[0] if one and not isinstance(size, str) else size for name, size in sizes.items()},
+        )
+    )
+
+
+def _pool(visit: Visit, membrane: Membrane) -> Made:
+    pool: Any = visit.module
+    nir = nir_library()
+    sizes = {name: np.array(_pair(getattr(pool, name))) for name in ("kernel_size", "stride", "padding")}
+    if isinstance(pool, SumPool2d):
+        return Made(nir.SumPool2d(**sizes))
+    if pool.ceil_mode or pool.divisor_override is not None or (sizes["padding"].any() and not pool.count_include_pad):
+        raise ExportError(
+            f"{visit.name!r} pools with ceil_mode, a divisor, or without its padding; NIR has none of these"
+        )
+    return Made(nir.AvgPool2d(**sizes))
+
+
+def _flatten(visit: Visit, membrane: Membrane) -> Made:
+    flat: Any = visit.module
+    if flat.start_dim < 1:
+        raise ExportError(f"{visit.name!r} flattens the batch, too (start_dim={flat.start_dim}); use start_dim=1")
+    # NIR counts axes without the batch
+    end = flat.end_dim - 1 if flat.end_dim > 0 else flat.end_dim
+    node = nir_library().Flatten(input_type={"input": np.array(visit.shape)}, start_dim=flat.start_dim - 1, end_dim=end)
+    return Made(node)
+
+
+def _lif(visit: Visit, membrane: Membrane) -> Made:
+    lif: Any = visit.module
+    nir = nir_library()
+    numbers = {name: _full(lif, name, visit) for name in ("v_threshold", "v_reset", "r", "v_leak")}
+    metadata, notes = _beyond(visit, lif)
+    if bool(torch.isinf(torch.as_tensor(lif.tau)).all()):
+        leak = numbers.pop("v_leak")
+        numbers["r"] = numbers["r"] / membrane.dt
+        more = _initial(visit, leak)
+        return Made(nir.IF(**numbers), (*notes, *more[1]), metadata={**metadata, **more[0]})
+    tau, gain = membrane.leak(lif.tau, f"{visit.name!r}")
+    numbers |= {"tau": _spread(tau, visit), "r": numbers["r"] * _spread(gain, visit)}
+    return Made(nir.LIF(**numbers), notes, metadata=metadata)
+
+
+def _cuba(visit: Visit, membrane: Membrane) -> Made:
+    cuba: Any = visit.module
+    numbers = {name: _full(cuba, name, visit) for name in ("v_threshold", "v_reset", "r", "v_leak")}
+    tau, gain = membrane.leak(cuba.tau, f"{visit.name!r}")
+    tau_syn, gain_syn = membrane.leak(cuba.tau_syn, f"the synapses of {visit.name!r}")
+    numbers |= {"tau_mem": _spread(tau, visit), "tau_syn": _spread(tau_syn, visit)}
+    numbers |= {"r": numbers["r"] * _spread(gain, visit), "w_in": _spread(gain_syn, visit)}
+    metadata, notes = _beyond(visit, cuba)
+    return Made(nir_library().CubaLIF(**numbers), notes, metadata=metadata)
+
+
+def _integrator(visit: Visit, membrane: Membrane) -> Made:
+    layer: Any = visit.module
+    nir = nir_library()
+    r, leak = _full(layer, "r", visit), _full(layer, "v_leak", visit)
+    if bool(torch.isinf(torch.as_tensor(layer.tau)).all()):
+        metadata, notes = _initial(visit, leak)
+        return Made(nir.I(r=r / membrane.dt), notes, metadata=metadata)
+    tau, gain = membrane.leak(layer.tau, f"{visit.name!r}")
+    return Made(nir.LI(tau=_spread(tau, visit), r=r * _spread(gain, visit), v_leak=leak))
+
+
+def _memoryless(visit: Visit, membrane: Membrane) -> Made:
+    r = _full(visit.module, "r", visit)
+    nir = nir_library()
+    node = nir.Threshold(threshold=_full(visit.module, "v_threshold", visit))
+    return Made(node, before=None if (r == 1).all() else nir.Scale(scale=r))
+
+
+def _scale(visit: Visit, membrane: Membrane) -> Made:
+    return Made(nir_library().Scale(scale=_full(visit.module, _factor(visit.module), visit)))
+
+
+def _factor(module: nn.Module) -> str:
+    return "gain" if type(module) is Gain else "gate" if type(module) is Gate else ""
+
+
+def _beyond(visit: Visit, layer: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Kind of reset and refractory time: metadata, and the same in words."""
+    metadata: dict[str, Any] = {}
+    notes = []
+    if layer.reset == "soft":
+        metadata["reset"] = "soft"
+        notes.append(f"{visit.name}: reset is soft (minus the threshold); NIR has no field for it")
+    if steps := getattr(layer, "refractory", 0):
+        metadata["refractory_steps"] = steps
+        notes.append(f"{visit.name}: refractory for {steps} steps; NIR has no field for it")
+    return metadata, tuple(notes)
+
+
+def _initial(visit: Visit, leak: Array) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A membrane that does not leak, but does not start at 0."""
+    if not leak.any():
+        return {}, ()
+    return {"v_initial": leak}, (f"{visit.name}: membranes do not start at 0; NIR has no field for it",)
+
+
+def _full(layer: Any, name: str, visit: Visit) -> Array:
+    return _spread(floats(getattr(layer, name)), visit)
+
+
+def _spread(values: Array, visit: Visit) -> Array:
+    """One value a neuron, as NIR wants it."""
+    return np.ascontiguousarray(np.broadcast_to(values, visit.shape))
+
+
+def _array(tensor: Tensor) -> Array:
+    # a copy: folding and others may write into it
+    return tensor.detach().numpy().copy()
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)
+
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_NODES: dict[type, Make] = {
+    nn.Linear: _affine,
+    nn.Conv1d: _conv,
+    nn.Conv2d: _conv,
+    nn.AvgPool2d: _pool,
+    SumPool2d: _pool,
+    nn.Flatten: _flatten,
+    LIF: _lif,
+    PLIF: _lif,
+    IF: _lif,
+    CubaLIF: _cuba,
+    Integrator: _integrator,
+    Memoryless: _memoryless,
+    Gain: _scale,
+    Gate: _scale,
+}
+
+
+def dt_of(part: nn.Module) -> float | None:
+    """The step that a part's neurons name [s], None where none does."""
+    return next((layer.dt for layer in part.modules() if isinstance(layer, Neuron) and layer.dt is not None), None)

@@ -1,0 +1,251 @@
+"""One NIR node in this package's words: kind, numbers and settings. No torch is needed.
+
+NIR (J. E. Pedersen et al., Nature Communications 15:8122, 2024) describes continuous time. Its `LIF` is
+`tau dv/dt = (v_leak - v) + r I`. With the input constant over a step of `dt` the exact solution is
+
+    v = v_leak + decay (v - v_leak) + (1 - decay) r I,    decay = exp(-dt / tau)
+
+and ours adds `r x` unscaled, so `r_ours = r_nir (1 - decay)`. A simulator that steps by Euler has the same with
+`decay = 1 - dt / tau`; Spyx has that decay, but adds x as it is, whatever its files say of r. `IF` has no leak:
+`r_ours = r_nir dt`. `CubaLIF` is integrated current first, then membrane, each exactly:
+`i_ours = i_nir / (w_in (1 - decay_syn))`. NIR fires at `v > v_threshold`, this package at `v >= v_threshold`.
+
+A soft reset, a refractory time and an initial membrane have no field in NIR; they stand in a node's metadata.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.nir.file import refused
+from spikebridge.errors import DataError
+
+Integration: TypeAlias = Literal["exact", "euler"]
+Reading: TypeAlias = Literal["exact", "euler", "unscaled"]
+Reset: TypeAlias = Literal["hard", "soft"]
+Array: TypeAlias = NDArray[Any]
+Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]
+
+MOST_STEPS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a membrane gets over one step of `dt` seconds; "unscaled" leaks as by Euler and adds its input as it is."""
+
+    dt: float
+    way: Reading = "exact"
+
+    def leaking(self, tau: Any, who: str) -> tuple[Array, Array]:
+        """The time constant with which an exact step leaks as much, and the share of its drive that a membrane takes.
+
+        Example:
+            >>> tau, share = Step(dt=1.0, way="euler").leaking(2.0, "LIF")
+            >>> round(float(np.exp(-1.0 / tau)), 6), float(share)
+            (0.5, 0.5)
+        """
+        tau = floats(tau)
+        if not (tau > 0).all():
+            raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
+        if self.way == "exact":
+            return tau, floats(-np.expm1(-self.dt / tau))
+        share = floats(self.dt / tau)
+        if (share > 1).any():
+            raise DataError(f"{who} has a time constant of {tau.min()} s, shorter than the Euler step of {self.dt} s")
+        with np.errstate(divide="ignore"):
+            # all gone in one step: a time constant so short that nothing is left
+            exact = np.where(share < 1, -self.dt / np.log1p(-np.minimum(share, 1)), self.dt * 1e-3)
+        return exact, share
+
+    def taken(self, r: Any, *shares: Array | float) -> Array:
+        """How much of its input a membrane takes in a step.
+
+        Example:
+            >>> float(Step(1.0).taken(2.0, 0.25)), float(Step(1.0, "unscaled").taken(2.0, 0.25))
+            (0.5, 1.0)
+        """
+        whole = np.ones_like(floats(r)) if self.way == "unscaled" else floats(r)
+        for share in () if self.way == "unscaled" else shares:
+            whole = whole * share
+        return whole
+
+
+def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Made:
+    """What a NIR node is here.
+
+    Args:
+        name: of the node, for messages.
+        node: a `nir.NIRNode`.
+        step: how time goes on.
+        reset: what NIR has no field for; None takes what the node's metadata name, else "hard".
+
+    Returns:
+        Kind (IF is a LIF without leak, I and LI are an Integrator), numbers, settings.
+
+    Raises:
+        DataError: the node is unknown, or its numbers cannot be.
+    """
+    kind = type(node).__name__
+    make = _KINDS.get(kind)
+    if make is None:
+        raise DataError(f"the NIR node {name!r} is a {kind}, which is not known; known are {', '.join(_KINDS)}")
+    with refused(f"the NIR node {name!r} ({kind})"):
+        kind, numbers, settings = make(node, step)
+        for key, value in numbers.items():
+            endless = key.startswith("tau") and bool((value > 0).all())
+            if not endless and not np.isfinite(value).all():
+                raise DataError(f"{key} is not finite")
+        told = node.metadata if isinstance(node.metadata, Mapping) else {}
+        if kind in ("LIF", "CubaLIF"):
+            settings |= _beyond(told, reset)
+        if "v_initial" in told and "v_leak" in numbers and bool(np.isinf(numbers["tau"]).all()):
+            numbers["v_leak"] = floats(told["v_initial"])
+    return kind, numbers, settings
+
+
+def uniform(values: Array) -> Array | float:
+    """One number where all are the same.
+
+    Example:
+        >>> uniform(np.array([2.0, 2.0])), uniform(np.array([2.0, 1.0]))
+        (2.0, array([2., 1.]))
+    """
+    first = values.flat[0] if values.size else 0.0
+    return float(first) if bool((values == first).all()) else values
+
+
+def floats(value: Any) -> Array:
+    """Numbers as float64; some writers keep torch tensors in a graph."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
+
+
+def _beyond(told: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
+    """What NIR has no field for."""
+    kind = reset or str(told.get("reset", "hard"))
+    if kind not in get_args(Reset):
+        raise DataError(f"the reset is {kind!r}; known are hard and soft")
+    refractory = int(told.get("refractory_steps", 0))
+    if not 0 <= refractory <= MOST_STEPS:
+        raise DataError(f"it is refractory for {refractory} steps")
+    return {"reset": kind, "refractory": refractory}
+
+
+def _weights(node: Any) -> dict[str, Array]:
+    return {name: floats(getattr(node, name)).astype(np.float32) for name in ("weight", "bias") if hasattr(node, name)}
+
+
+def _threshold(node: Any) -> dict[str, Array]:
+    reset = getattr(node, "v_reset", None)
+    threshold = floats(node.v_threshold)
+    return {"v_threshold": threshold, "v_reset": np.zeros_like(threshold) if reset is None else floats(reset)}
+
+
+def _linear(node: Any, step: Step) -> Made:
+    return "Affine", _weights(node), {}
+
+
+def _conv(node: Any, step: Step) -> Made:
+    axes = 1 if type(node).__name__ == "Conv1d" else 2
+    numbers = _weights(node)
+    if numbers["weight"].ndim != axes + 2:
+        raise DataError(f"a weight of shape {numbers['weight'].shape} is no kernel over {axes} axes")
+    settings: dict[str, Any] = {name: _whole(getattr(node, name), axes) for name in ("stride", "dilation")}
+    settings["padding"] = _padding(node.padding, numbers["weight"].shape[2:], settings["dilation"])
+    settings["groups"] = int(np.asarray(node.groups))
+    if not 1 <= settings["groups"] <= len(numbers["weight"]):
+        raise DataError(f"groups are {settings['groups']}")
+    return f"Conv{axes}d", numbers, settings
+
+
+def _pool(node: Any, step: Step) -> Made:
+    settings = {name: _whole(getattr(node, name), 2) for name in ("kernel_size", "stride")}
+    return type(node).__name__, {}, {**settings, "padding": _whole(node.padding, 2, least=0)}
+
+
+def _whole(value: Any, axes: int, least: int = 1) -> tuple[int, ...]:
+    numbers = np.ravel(np.asarray(value)).astype(np.int64)
+    numbers = np.repeat(numbers, axes) if numbers.size == 1 else numbers
+    if numbers.size != axes or (numbers < least).any() or (numbers > MOST_STEPS).any():
+        raise DataError(f"{numbers.tolist()} are no sizes over {axes} axes")
+    return tuple(int(n) for n in numbers)
+
+
+def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Before and after, for each axis."""
+    word = value.decode() if isinstance(value, bytes) else value
+    if isinstance(word, str):
+        if word not in ("same", "valid"):
+            raise DataError(f"a padding is 'same', 'valid' or a number, but got {word!r}")
+        spans = [d * (k - 1) if word == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((span // 2, span - span // 2) for span in spans)
+    return tuple((n, n) for n in _whole(value, len(kernel), least=0))
+
+
+def _flat(node: Any, step: Step) -> Made:
+    return "Flatten", {}, {"start_dim": int(node.start_dim), "end_dim": int(node.end_dim)}
+
+
+def _scale(node: Any, step: Step) -> Made:
+    told = node.metadata if isinstance(node.metadata, Mapping) else {}
+    return "Scale", {"gate" if told.get("quantity") == "gate" else "gain": floats(node.scale)}, {}
+
+
+def _step_function(node: Any, step: Step) -> Made:
+    return "Threshold", {"v_threshold": floats(node.threshold)}, {}
+
+
+def _delay(node: Any, step: Step) -> Made:
+    steps = np.rint(floats(node.delay) / step.dt)
+    if steps.size == 0 or (steps != steps.flat[0]).any() or not 0 <= steps.flat[0] <= MOST_STEPS:
+        raise DataError(f"delays are one whole number of steps for all neurons here, but are {steps.ravel()[:4]}")
+    return "Delay", {}, {"steps": int(steps.flat[0])}
+
+
+def _leaky(node: Any, step: Step) -> dict[str, Array]:
+    """Membranes with a leak (LI, LIF) and without (I, IF)."""
+    if not hasattr(node, "tau"):
+        r = floats(node.r)
+        return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}
+    tau, share = step.leaking(node.tau, type(node).__name__)
+    return {"tau": tau, "v_leak": floats(node.v_leak), "r": step.taken(node.r, share)}
+
+
+def _integrator(node: Any, step: Step) -> Made:
+    return "Integrator", _leaky(node, step), {}
+
+
+def _lif(node: Any, step: Step) -> Made:
+    return "LIF", {**_leaky(node, step), **_threshold(node)}, {}
+
+
+def _cuba(node: Any, step: Step) -> Made:
+    kind = type(node).__name__
+    tau, share = step.leaking(node.tau_mem, kind)
+    tau_syn, share_syn = step.leaking(node.tau_syn, kind)
+    r = step.taken(node.r, share, floats(node.w_in), share_syn)
+    numbers = {"tau": tau, "tau_syn": tau_syn, "v_leak": floats(node.v_leak), "r": r}
+    return kind, {**numbers, **(_threshold(node) if kind == "CubaLIF" else {})}, {}
+
+
+_KINDS: dict[str, Callable[[Any, Step], Made]] = {
+    "Affine": _linear,
+    "Linear": _linear,
+    "Conv1d": _conv,
+    "Conv2d": _conv,
+    "AvgPool2d": _pool,
+    "SumPool2d": _pool,
+    "Flatten": _flat,
+    "Scale": _scale,
+    "Threshold": _step_function,
+    "Delay": _delay,
+    "I": _integrator,
+    "LI": _integrator,
+    "IF": _lif,
+    "LIF": _lif,
+    "CubaLI": _cuba,
+    "CubaLIF": _cuba,
+}
+KINDS = (*_KINDS, "Input", "Output", "NIRGraph")

@@ -1,0 +1,225 @@
+"""Writing parts and nonlinearities as ONNX files, their batch free.
+
+A plain module becomes a function of its signals. A stateful part becomes a step: what comes in and the state, to what
+goes out and the next state. Inputs are named after the links that bring them.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.deploy.onnx.session import check_opset
+from spikebridge.errors import ExportError
+from spikebridge.neurons import Stateful
+from spikebridge.neurons.state import State
+from spikebridge.ops import reference
+
+OUTPUT = "output"
+
+
+def write_onnx(
+    module: nn.Module, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
+) -> bytes:
+    """A plain module as the bytes of an ONNX file.
+
+    Args:
+        module: in eval mode.
+        signals: an example of each input by the name it shall have, `(B, *N)` each, in the order of the arguments.
+        into: for inputs that the module takes by name: the argument.
+        name: for messages; None takes the class.
+
+    Raises:
+        ExportError: the module cannot be exported; the message says why.
+    """
+    named = dict(into or {})
+    wrapped = _Function(module, [named.get(signal) for signal in signals])
+    return _export(wrapped, list(signals.items()), [OUTPUT], name or type(module).__name__)
+
+
+def write_onnx_step(
+    part: Stateful,
+    signals: Mapping[str, Tensor],
+    into: Mapping[str, str] | None = None,
+    *,
+    name: str | None = None,
+) -> tuple[bytes, list[Tensor]]:
+    """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the output and `next.0`, `next.1`, ...
+
+    Args:
+        part: in eval mode.
+        signals: an example of each input, `(B, *N)` each; the first one is the part's signal.
+        into: for further inputs: the argument.
+        name: for messages; None takes the class.
+
+    Returns:
+        The bytes of the file, and the state before the first tick for a batch of one.
+
+    Raises:
+        ExportError: the part cannot be exported, or its state is no tensors.
+    """
+    who = name or type(part).__name__
+    named = dict(into or {})
+    first = next(iter(signals.values()))
+    with torch.no_grad():
+        state = part.initial_state(torch.zeros_like(first))
+        tensors = tensors_of(state, who)
+        initial = [t[:1].clone() for t in tensors]
+        _refuse_shared(tensors, len(first), who)
+    wrapped = _Step(part, [named.get(signal) for signal in signals], state)
+    inputs = [*signals.items(), *((f"state.{i}", t) for i, t in enumerate(tensors))]
+    outputs = [OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
+    return _export(wrapped, inputs, outputs, who), initial
+
+
+def tensors_of(state: State, who: str) -> list[Tensor]:
+    """The tensors of a state in order.
+
+    Raises:
+        ExportError: it holds something else, such as a count.
+    """
+    if isinstance(state, Tensor):
+        return [state]
+    if state is None:
+        return []
+    if isinstance(state, dict):
+        state = tuple(state.values())
+    if not isinstance(state, tuple | list):
+        raise ExportError(f"{who} has a {type(state).__name__} in its state; an exported step passes tensors only")
+    return [tensor for item in state for tensor in tensors_of(item, who)]
+
+
+class _Function(nn.Module):
+    """A module with its signals in a row."""
+
+    def __init__(self, module: nn.Module, into: Sequence[str | None]) -> None:
+        super().__init__()
+        self.module = module
+        self.into = into
+
+    def forward(self, *signals: Tensor) -> Tensor:
+        """What the module gives."""
+        args, named = _sorted(signals, self.into)
+        return self.module(*args, **named)
+
+
+class _Step(nn.Module):
+    """One step of a stateful part, its state laid out in a row."""
+
+    def __init__(self, part: Stateful, into: Sequence[str | None], like: State) -> None:
+        super().__init__()
+        self.part = part
+        self.into = into
+        self.like = like
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """The output, and the next state."""
+        signals, state = values[: len(self.into)], iter(values[len(self.into) :])
+        args, named = _sorted(signals, self.into)
+        y, after = self.part.step(args[0], _like(self.like, state), **named)
+        return (y, *tensors_of(after, type(self.part).__name__))
+
+
+def _sorted(signals: Sequence[Tensor], into: Sequence[str | None]) -> tuple[list[Tensor], dict[str, Tensor]]:
+    pairs = list(zip(signals, into, strict=True))
+    return [x for x, name in pairs if name is None], {name: x for x, name in pairs if name is not None}
+
+
+def _like(state: Any, values: Iterator[Tensor]) -> Any:
+    """A state of the same form, of other tensors."""
+    if isinstance(state, Tensor):
+        return next(values)
+    if isinstance(state, dict):
+        return {name: _like(item, values) for name, item in state.items()}
+    if isinstance(state, tuple | list):
+        items = [_like(item, values) for item in state]
+        return type(state)(*items) if hasattr(state, "_fields") else type(state)(items)
+    return state
+
+
+def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:
+    for tensor in tensors:
+        if tensor.ndim == 0 or len(tensor) != batch or not torch.equal(tensor, tensor[:1].expand_as(tensor)):
+            raise ExportError(f"the state of {who} does not begin the same for every sample, batch first")
+
+
+def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[str], name: str) -> bytes:
+    try:
+        import onnxscript  # noqa: F401 - torch's exporter needs it, and says so less plainly
+    except ImportError:
+        raise ExportError(
+            "writing ONNX files needs the packages onnx and onnxscript: pip install 'spikebridge[onnx]'"
+        ) from None
+    # torch's exporter takes a dimension of 0 or 1 as meant to stay so
+    examples = tuple(_two(x.detach()) for _, x in inputs)
+    batch = torch.export.Dim("batch", min=1)
+    shapes = (tuple({0: batch} for _ in examples),)
+    # the plain steps are made of operators that ONNX has
+    with _quietly(), reference(), torch.no_grad():
+        try:
+            module = copy.deepcopy(module).eval()
+            program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+            written = torch.onnx.export(
+                program,
+                (),
+                input_names=[signal for signal, _ in inputs],
+                output_names=outputs,
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+                custom_translation_table=_translations(),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the exporter meets, the user hears which part and why
+            raise ExportError(f"{name} cannot be written as ONNX: {_reason(error)}") from None
+    content: bytes = written.model_proto.SerializeToString()  # type: ignore[union-attr]
+    check_opset(content, name)
+    return content
+
+
+def _translations() -> dict[Any, Any]:
+    """Operators that torch's exporter lacks."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    def sort_stable(self, stable=True, dim=-1, descending=False):  # type: ignore[no-untyped-def]
+        # of equal values TopK gives the one of the lower index first
+        number = op.Reshape(op.Gather(op.Shape(self), op.Constant(value_int=dim), axis=0), op.Constant(value_ints=[1]))
+        return op.TopK(self, number, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: sort_stable}
+
+
+def _two(x: Tensor) -> Tensor:
+    """The first samples of a batch, two at least."""
+    return torch.cat([x[:2], x[:1]]) if len(x) > 1 else x.repeat(2, *[1] * (x.ndim - 1))
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    if "specialized it to be a constant" in text:
+        return "its code fixes the size of the batch, as len(x) of a tensor does; x.shape[0] leaves it free"
+    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+        return "its code takes a branch that depends on the values of a tensor; torch.where keeps it one graph"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter's own notes are about torch, not about the network."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,332 @@
+"""Layers of whole numbers: products with weights, changes of scale, and what leaves a scale as it is.
+
+Each has three faces: real values while it watches, whole numbers with gradients afterwards, and the record of an
+integer operation.
+
+What leaves whole numbers whole: rectifying, flattening, pooling, and what was given one tick ago.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikebridge.deploy.quantization.config import Region
+from spikebridge.deploy.quantization.quantizer import Quantizer, dyadic, rescale, snap, weight_scales
+from spikebridge.deploy.quantization.tracer import Function
+from spikebridge.errors import ExportError
+from spikebridge.hybrid.unit.discretizer import straight_through
+
+Numbers: TypeAlias = dict[str, Tensor]
+Settings: TypeAlias = dict[str, int | float | bool | str | None]
+MOST_SUM = 2**31 - 1
+
+
+class Value(NamedTuple):
+    """A signal inside a program: rows `(R, *N)`, and the scale of its whole numbers; None for real values."""
+
+    x: Tensor
+    scale: Tensor | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """The scale of whole numbers."""
+        if self.scale is None:
+            raise ValueError("a real value has no scale")
+        return self.scale
+
+
+class Record(NamedTuple):
+    """An integer operation: its name, settings and whole numbers, and the scale of what it gives."""
+
+    operation: str
+    settings: Settings
+    numbers: Numbers
+    scale: Tensor
+
+
+class Product(nn.Module):
+    """A linear layer or a convolution, with the batch normalisation behind it; the sum is kept whole.
+
+    Args:
+        layer: the layer.
+        region: its widths.
+        norm: its normalisation, in evaluation mode for good.
+        path: for messages.
+    """
+
+    def __init__(self, layer: nn.Module, region: Region, norm: nn.Module | None, path: str) -> None:
+        super().__init__()
+        self.layer, self.norm, self.region, self.path = layer, norm, region, path
+
+    def forward(self, values: list[Value]) -> Value:
+        (value,) = values
+        if value.scale is None:
+            y = self.layer(value.x)
+            return Value(y if self.norm is None else self.norm(y))
+        weight, bias, scale = self.whole(value.scale)
+        layer: Any = self.layer
+        if isinstance(layer, nn.Linear):
+            return Value(F.linear(value.x, weight, bias), scale)
+        convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
+        y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return Value(y, scale)
+
+    def counted(self, output: Value) -> dict[str, float]:
+        """A bias is added once a value; products are seen where they happen."""
+        return {"adds": 0 if self._folded()[1] is None else output.x.numel()}
+
+    def whole(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Whole weights and bias, and the scale of a sum, one a channel."""
+        weight, bias = self._folded()
+        own = weight_scales(weight, self.region)
+        sums = own * scale
+        whole = snap(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
+        shifted = None if bias is None else snap(bias.double() / sums).clamp(-MOST_SUM / 2, MOST_SUM / 2)
+        return whole, shifted, sums.reshape(-1, *[1] * (weight.ndim - 2))
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        weight, bias, sums = self.whole(scales[0])
+        most = weight.abs().flatten(1).sum(1) * max(abs(bound) for bound in bounds[0])
+        most = most if bias is None else most + bias.abs()
+        if float(most.max()) > MOST_SUM:
+            raise ExportError(f"{self.path!r} may sum up to {float(most.max()):.0f}, more than 32 bits hold")
+        numbers: Numbers = {"weight": weight.to(torch.int8)}
+        if bias is not None:
+            numbers["bias"] = bias.to(torch.int32)
+        layer: Any = self.layer
+        if isinstance(layer, nn.Linear):
+            return Record("linear", {}, numbers, sums)
+        settings: Settings = {"groups": layer.groups}
+        for axis in range(weight.ndim - 2):
+            for name in ("stride", "padding", "dilation"):
+                settings[f"{name}_{axis}"] = getattr(layer, name)[axis]
+        return Record("convolution", settings, numbers, sums)
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        layer: Any = self.layer
+        norm: Any = self.norm
+        if norm is None:
+            return layer.weight, layer.bias
+        factor = (norm.running_var + norm.eps).rsqrt()
+        factor = factor if norm.weight is None else factor * norm.weight
+        bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+        bias = bias * factor if norm.bias is None else bias * factor + norm.bias
+        return layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)), bias
+
+
+class Narrow(nn.Module):
+    """Sums of any scales to one signal of few bits: added up, or side by side.
+
+    Args:
+        quantizer: of what comes out.
+        axis: along which signals stand side by side; None adds them up.
+        num_signals: that are added up.
+    """
+
+    def __init__(self, quantizer: Quantizer, axis: int | None = None, num_signals: int = 1) -> None:
+        super().__init__()
+        self.quantizer, self.axis, self.num_signals = quantizer, axis, num_signals
+
+    def forward(self, values: list[Value]) -> Value:
+        if values[0].scale is None:
+            y = self._joined([value.x for value in values])
+            self.quantizer.observe(y)
+            return Value(y)
+        scale = self.quantizer.scale
+        y = self._joined([rescale(value.x, value.known / scale) for value in values])
+        return Value(self.quantizer.clamp(y), scale)
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        numbers: Numbers = {}
+        for i, scale in enumerate(scales):
+            numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale / self.quantizer.scale).items()}
+        grid = self.quantizer.grid
+        settings: Settings = {"low": grid.low, "high": grid.high, "axis": self.axis}
+        return Record("narrow", settings, numbers, self.quantizer.scale)
+
+    def counted(self, output: Value) -> dict[str, float]:
+        """Each value that comes in changes its scale, and is added up."""
+        return rescales(output.x.numel() * self.num_signals, self.quantizer.power_of_two)
+
+    def _joined(self, xs: list[Tensor]) -> Tensor:
+        if self.axis is not None:
+            return torch.cat(xs, self.axis)
+        total = xs[0]
+        for x in xs[1:]:
+            total = total + x
+        return total
+
+
+class Table(nn.Module):
+    """A function of each value alone, as a table of all the values that its input can take.
+
+    Args:
+        function: the function.
+        quantizer: of what comes out.
+    """
+
+    def __init__(self, function: nn.Module, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.function, self.quantizer = function, quantizer
+        self.register_buffer("bounds", torch.tensor([0, 1]))
+
+    bounds: Tensor
+
+    def forward(self, values: list[Value]) -> Value:
+        (value,) = values
+        if value.scale is None:
+            y = self.function(value.x)
+            self.quantizer.observe(y)
+            return Value(y)
+        low = int(self.bounds[0])
+        hard = self.entries(value.scale)[(value.x.detach() - low).long()]
+        soft = self.function((value.x * value.scale).to(self._dtype())).double() / self.quantizer.scale
+        return Value(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
+
+    def entries(self, scale: Tensor) -> Tensor:
+        """What comes out for each whole number, the lowest first."""
+        low, high = self.bounds.tolist()
+        grid = torch.arange(low, high + 1, dtype=torch.float64) * scale
+        with torch.no_grad():
+            y = self.function(grid.to(self._dtype())).double()
+        return self._bounded(torch.floor(y / self.quantizer.scale + 0.5))
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        numbers = {"entries": self.entries(scales[0]).to(torch.int16)}
+        return Record("table", {"low": int(self.bounds[0])}, numbers, self.quantizer.scale)
+
+    def _bounded(self, q: Tensor) -> Tensor:
+        low, high = self.quantizer.bounds.tolist()
+        return q.clamp(low, high)
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.function.parameters()), torch.float32)
+
+
+def rescales(number: int, power_of_two: bool) -> dict[str, float]:
+    """Changes of scale as operations: a product and a shift, or a shift alone, which is no dearer than an addition."""
+    return {"adds" if power_of_two else "macs": number}
+
+
+def ratio_numbers(ratio: Tensor) -> Numbers:
+    """A ratio of scales as whole numbers."""
+    multiplier, shift = dyadic(ratio)
+    return {"multiplier": multiplier, "shift": shift}
+
+
+class Plain(nn.Module):
+    """What leaves whole numbers whole: rectifying, flattening, the largest or the sum of several.
+
+    Args:
+        layer: `ReLU`, `Flatten`, `Identity`, a pooling.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.window = 1  # values that a mean is taken over
+
+    def forward(self, values: list[Value]) -> Value:
+        (value,) = values
+        layer: Any = self.layer
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            self.window = value.x.shape[-1] * value.x.shape[-2]
+            y = value.x.sum((-2, -1), keepdim=True) if value.scale is not None else layer(value.x)
+        elif isinstance(layer, nn.AvgPool2d):
+            rows, columns = _pair(layer.kernel_size)
+            self.window = rows * columns
+            if value.scale is None:
+                y = layer(value.x)
+            else:
+                y = F.avg_pool2d(value.x, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
+        else:
+            y = layer(value.x)
+        return Value(y, None if value.scale is None else value.scale / self.window)
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        layer: Any = self.layer
+        settings: Settings = {}
+        if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
+            for name in ("kernel_size", "stride", "padding"):
+                settings |= {f"{name}_{axis}": n for axis, n in enumerate(_pair(getattr(layer, name)))}
+        if isinstance(layer, nn.Flatten):
+            settings = {"start": layer.start_dim, "end": layer.end_dim}
+        names = {nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"}
+        names |= {nn.AdaptiveAvgPool2d: "sum"}
+        name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
+        return Record(name, settings, {}, scales[0] / self.window)
+
+
+class Previous(nn.Module):
+    """What a later operation gave one tick ago; zeros at first.
+
+    Args:
+        shape: of one sample.
+        quantizer: of that operation, once it is known.
+    """
+
+    quantizer: Quantizer
+
+    def __init__(self, shape: tuple[int, ...], quantizer: Quantizer) -> None:
+        super().__init__()
+        self.shape, self.quantizer = shape, quantizer
+
+    def start(self, like: Tensor, batch: int, whole: bool) -> Tensor:
+        """Before the first tick, `(B, *shape)`."""
+        return like.new_zeros((batch, *self.shape), dtype=torch.float64 if whole else like.dtype)
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        return Record("previous", {f"axis_{i}": n for i, n in enumerate(self.shape)}, {}, self.quantizer.scale)
+
+
+def refuse_odd(layer: nn.Module, path: str) -> None:
+    """Refuses convolutions that pad in a way of their own."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+        raise ExportError(
+            f"{path!r} pads with {layer.padding_mode!r} by {layer.padding!r}; only zeros by a number can be"
+        )
+
+
+def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
+    """A layer that leaves whole numbers whole, None for another."""
+    known: Any = module
+    if isinstance(module, Function):
+        name = module.function if isinstance(module.function, str) else module.function.__name__
+        if name == "relu":
+            return nn.ReLU()
+        if name == "flatten":
+            start = module.args[1] if len(module.args) > 1 else module.named.get("start_dim", 0)
+            return nn.Flatten(start)
+        return None
+    if isinstance(module, nn.ReLU):
+        return nn.ReLU()
+    if isinstance(module, nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
+        return nn.Identity()
+    if isinstance(module, nn.MaxPool2d):
+        if known.ceil_mode or known.return_indices or known.dilation not in (1, (1, 1)):
+            raise ExportError(f"{path!r} pools with ceil_mode, indices or dilation, which has no integer form")
+        return module
+    if isinstance(module, nn.AvgPool2d):
+        if (
+            known.ceil_mode
+            or known.divisor_override
+            or (known.padding not in (0, (0, 0)) and not known.count_include_pad)
+        ):
+            raise ExportError(f"{path!r} takes means over uneven numbers of values, which has no integer form")
+        return module
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        if known.output_size not in (1, (1, 1)):
+            raise ExportError(f"{path!r} pools to {known.output_size}; only pooling to one value has an integer form")
+        return module
+    return module if isinstance(module, nn.Flatten) else None
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])

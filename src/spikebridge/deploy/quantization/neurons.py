@@ -1,0 +1,355 @@
+"""Neurons of whole numbers: membranes, thresholds and leaks in one scale, into which currents of any scale come.
+
+Layers of whole numbers whose quantities other networks may set: what neurons, gains and gates share.
+
+Gains and gates of whole numbers: a signal times a factor that a link may set.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.deploy.quantization.config import Region
+from spikebridge.deploy.quantization.layers import Numbers, Record, Settings, Value, ratio_numbers, rescales
+from spikebridge.deploy.quantization.quantizer import (
+    FRACTION,
+    Grid,
+    Quantizer,
+    double,
+    leak_towards,
+    rescale,
+    snap,
+    up_to_power_of_two,
+)
+from spikebridge.errors import ExportError
+from spikebridge.hybrid import Gain, Gate
+from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
+from spikebridge.neurons.lif import IF, leak
+from spikebridge.neurons.neuron import Neuron, refuse_not_finite
+
+HEADROOM = 2.0  # what remembers may rise to so many times what was seen of it
+
+
+class WholeLayer(nn.Module):
+    """A layer with quantities in one scale, `y, state = layer(values, batch, state, effects)`.
+
+    Args:
+        layer: what it was.
+        region: its widths.
+        path: for messages.
+
+    Attributes:
+        modulable: names of the quantities that links may act on.
+        effects: for each modulated quantity, the grids of the signals that act on it, in the order of the links.
+    """
+
+    modulable: ClassVar[tuple[str, ...]]
+
+    def __init__(self, layer: Neuron, region: Region, path: str) -> None:
+        super().__init__()
+        self.layer, self.region, self.path = layer, region, path
+        self.effects: dict[str, list[Quantizer]] = {}
+
+    @property
+    def scale(self) -> Tensor:
+        """Of its quantities."""
+        raise NotImplementedError
+
+    @property
+    def high(self) -> int:
+        """The largest whole number of what remembers; the lowest is as far below 0."""
+        return 2 ** (self.region.membranes - 1) - 1
+
+    def settle(self) -> None:
+        """Chooses the scale on what was seen."""
+        raise NotImplementedError
+
+    def effect_numbers(self) -> Numbers:
+        """How what acts on a quantity comes into its scale."""
+        numbers: Numbers = {}
+        for name, quantizers in self.effects.items():
+            for i, quantizer in enumerate(quantizers):
+                for by, ratio in (("multiply", quantizer.scale), ("add", quantizer.scale / self.scale)):
+                    numbers |= {f"{name}.{by}_{i}.{key}": n for key, n in ratio_numbers(ratio).items()}
+        return numbers
+
+    def modulated(self, name: str, base: Tensor, effects: Mapping[str, Sequence[Effect]], x: Tensor) -> Tensor:
+        """A quantity under what acts on it.
+
+        Args:
+            name: of the quantity.
+            base: its whole number.
+            effects: by quantity.
+            x: a signal `(T, B, *N)` of the layer's.
+        """
+        for effect, quantizer in zip(effects.get(name, ()), self.effects.get(name, []), strict=False):
+            q = quantizer.enter(effect.signal)
+            q = q.reshape(*q.shape, *[1] * (x.ndim - q.ndim))
+            if effect.by == "multiply":
+                base = rescale(base * q, quantizer.scale)
+            else:
+                moved = rescale(q, quantizer.scale / self.scale)
+                base = moved if effect.by == "replace" else base + moved
+            base = self.bounded(base)
+        return base
+
+    def bounded(self, q: Tensor) -> Tensor:
+        """A quantity inside its width."""
+        # one above the highest membrane: a threshold out of reach stays out of reach
+        return q.clamp(-self.high, self.high + 1)
+
+    def quantity(self, name: str) -> Tensor:
+        """A quantity of the layer, in float64."""
+        default = {"r": 1.0}.get(name, 0.0)
+        return double(getattr(self.layer, name, default))
+
+
+def effects_at(effects: Mapping[str, Sequence[Effect]], t: int) -> dict[str, list[Effect]]:
+    """What acts at one step."""
+
+    def at(effect: Effect) -> Effect:
+        return effect if len(effect.signal) == 1 else Effect(effect.signal[t : t + 1], effect.by)
+
+    return {name: [at(effect) for effect in several] for name, several in effects.items()}
+
+
+def in_time(rows: Tensor, batch: int) -> Tensor:
+    """Rows `(T * B, *N)` as a signal; T may be 0.
+
+    Example:
+        >>> import torch
+        >>> in_time(torch.zeros(6, 5), batch=2).shape
+        torch.Size([3, 2, 5])
+    """
+    return rows.reshape(len(rows) // max(batch, 1), batch, *rows.shape[1:])
+
+
+KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
+MODULABLE = ("v_threshold", "v_reset", "v_leak")
+
+
+class Membranes(NamedTuple):
+    """What a layer of whole numbers remembers, all in the membranes' scale; None for what it does not have.
+
+    Attributes:
+        v: membranes after the reset.
+        wait: refractory steps left.
+        i: synaptic currents, times `r`.
+        a: what past spikes have added to the thresholds.
+    """
+
+    v: Tensor
+    wait: Tensor | None = None
+    i: Tensor | None = None
+    a: Tensor | None = None
+
+
+class WholeNeuron(WholeLayer):
+    """A layer of neurons.
+
+    Args:
+        layer: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF` or `AdaptiveLIF`.
+        region: its widths.
+        path: for messages.
+    """
+
+    modulable = MODULABLE
+
+    def __init__(self, layer: Neuron, region: Region, path: str) -> None:
+        super().__init__(layer, region, path)
+        if type(layer) not in KNOWN:
+            raise ExportError(
+                f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
+                f"{', '.join(kind.__name__ for kind in KNOWN)}"
+            )
+        self.num_currents = 1
+        self.most = 0.0
+        self.membranes = Quantizer(region.membranes)
+
+    @property
+    def scale(self) -> Tensor:
+        return self.membranes.scale
+
+    @property
+    def spikes(self) -> bool:
+        """Whether it gives spikes, not membranes."""
+        return not isinstance(self.layer, Integrator)
+
+    def settle(self) -> None:
+        kept = [self.quantity(name).abs().max() for name in MODULABLE]
+        most = max(self.most, *(float(value) for value in kept)) or 1.0
+        scale = torch.tensor(most * HEADROOM / self.high, dtype=torch.float64)
+        scale = up_to_power_of_two(scale) if self.region.power_of_two else scale
+        self.membranes.take(Grid(float(scale), -self.high, self.high))
+
+    def forward(
+        self, values: Sequence[Value], batch: int, state: Any, effects: Mapping[str, list[Effect]]
+    ) -> tuple[Value, Any]:
+        """Rows `(T * B, *N)` of currents that add up."""
+        self.num_currents = len(values)
+        if values[0].scale is None:
+            return self._watch(_added([value.x for value in values]), batch, state, effects)
+        quantities = self.whole()
+        r = self.quantity("r")
+        x = in_time(_added([rescale(value.x, value.known * r / self.scale) for value in values]), batch)
+        known = {name: self.modulated(name, quantities.pop(name), effects, x) for name in MODULABLE}
+        if state is None:
+            state = self._start(x, self.whole()["v_leak"])
+        outputs = []
+        for t, x_t in enumerate(x.unbind(0)):
+            now = {name: q[t] if q.ndim == x.ndim and len(q) > 1 else q for name, q in known.items()}
+            now = {name: q[0] if q.ndim == x.ndim else q for name, q in now.items()}
+            y_t, state = self._step(x_t, state, now | quantities)
+            outputs.append(y_t)
+        y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
+        one = torch.ones((), dtype=torch.float64)
+        return Value(y.flatten(0, 1), one if self.spikes else self.scale), state
+
+    def whole(self) -> dict[str, Tensor]:
+        """Quantities in the membranes' scale, and decays in parts of 2^15."""
+        bounded = {name: self.bounded(snap(self.quantity(name) / self.scale)) for name in MODULABLE}
+        if isinstance(self.layer, AdaptiveLIF):
+            bounded["jump"] = self.bounded(snap(self.quantity("jump") / self.scale))
+        return bounded | {name: snap(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
+
+    def counted(self, output: tuple[Value, Any]) -> dict[str, float]:
+        """One update a neuron and step, and its currents brought into the membranes' scale."""
+        number = output[0].x.numel()
+        return {"updates": number, **rescales(number * self.num_currents, self.region.power_of_two)}
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        numbers: Numbers = {name: q.long() for name, q in self.whole().items()}
+        r = self.quantity("r")
+        for i, scale in enumerate(scales):
+            numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale * r / self.scale).items()}
+        layer: Any = self.layer
+        settings: Settings = {"high": self.high, "spikes": self.spikes, "reset": getattr(layer, "reset", "hard")}
+        settings["refractory"] = getattr(layer, "refractory", 0)
+        one = torch.ones((), dtype=torch.float64)
+        return Record("neuron", settings, numbers | self.effect_numbers(), one if self.spikes else self.scale)
+
+    def _step(self, x_t: Tensor, state: Membranes, now: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        nothing = torch.zeros((), dtype=torch.float64)
+        i = state.i
+        if i is not None:
+            i = x_t = self._clamp(leak_towards(i, nothing, now["decay_syn"]) + x_t)
+        v = self._clamp(leak_towards(state.v, now["v_leak"], now["decay"]) + x_t)
+        if not self.spikes:
+            return v, Membranes(v)
+        layer: Any = self.layer
+        a, wait, threshold = state.a, state.wait, now["v_threshold"]
+        if a is not None:
+            a = leak_towards(a, nothing, now["decay_adaptation"])
+            threshold = threshold + a
+        if wait is not None:
+            v = torch.where(wait == 0, v, state.v)
+        spikes = layer.surrogate((v - threshold) * self.scale)
+        if wait is not None:
+            spikes = spikes * (wait == 0)
+            wait = torch.where(spikes > 0, layer.refractory, (wait - 1).clamp(min=0))
+        if a is not None:
+            a = self._clamp(a + now["jump"] * spikes)
+        fired = spikes.detach() if getattr(layer, "detach_reset", False) else spikes
+        if getattr(layer, "reset", "hard") == "soft":
+            v = self._clamp(v - fired * threshold)
+        else:
+            v = v * (1 - fired) + fired * now["v_reset"]
+        return spikes, Membranes(v, wait, i, a)
+
+    def _watch(self, x: Tensor, batch: int, state: Any, effects: Mapping[str, list[Effect]]) -> tuple[Value, Any]:
+        """The layer itself, and how far what it remembers rises before it is reset."""
+        signal = in_time(x, batch)
+        before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
+        r, decays = self.quantity("r"), self._decays()
+        for t in range(len(signal)):
+            part = signal[t : t + 1]
+            if part.numel():
+                came = part[0]
+                if isinstance(self.layer, CubaLIF):
+                    came = before.i * decays["decay_syn"] + came
+                v = leak(before.v, decays["decay"], getattr(self.layer, "v_leak", 0.0)) + r * came
+                self.most = max(self.most, float(v.abs().max()), float((r * came).abs().max()))
+            before = self.layer(part, before, **effects_at(effects, t))[1]
+            if isinstance(self.layer, AdaptiveLIF) and part.numel():
+                self.most = max(self.most, float((self.quantity("v_threshold") + before.a).abs().max()))
+        y, state = self.layer(signal, state, **effects)
+        return Value(y.flatten(0, 1)), state
+
+    def _start(self, x: Tensor, rest: Tensor) -> Membranes:
+        zeros = x.new_zeros(x.shape[1:])
+        wait = torch.zeros(x.shape[1:], dtype=torch.int64) if getattr(self.layer, "refractory", 0) else None
+        currents = zeros if isinstance(self.layer, CubaLIF) else None
+        return Membranes(zeros + rest, wait, currents, zeros if isinstance(self.layer, AdaptiveLIF) else None)
+
+    def _clamp(self, v: Tensor) -> Tensor:
+        refuse_not_finite(self.layer, v)
+        return self.membranes.clamp(v)
+
+    def _decays(self) -> dict[str, Tensor | float]:
+        """Of the membranes, and of currents or adaptations."""
+        if isinstance(self.layer, Memoryless):
+            return {"decay": torch.zeros(())}
+        known = self.layer.arguments({name: getattr(self.layer, name) for name in self.layer.modulable})
+        return {name: value for name, value in known.items() if name.startswith("decay")}
+
+
+def _added(xs: Sequence[Tensor]) -> Tensor:
+    total = xs[0]
+    for x in xs[1:]:
+        total = total + x
+    return total
+
+
+class WholeFactor(WholeLayer):
+    """A gain or a gate. Its scale is a power of two, so that a gate that is open changes nothing.
+
+    Args:
+        layer: `Gain` or `Gate`.
+        region: its widths; the factor has those of a membrane.
+        path: for messages.
+    """
+
+    factor_scale: Tensor
+
+    def __init__(self, layer: Gain | Gate, region: Region, path: str) -> None:
+        super().__init__(layer, region, path)
+        (self.name,) = layer.modulable
+        self.modulable = (self.name,)  # type: ignore[misc]
+        self.most = 0.0
+        self.register_buffer("factor_scale", torch.ones((), dtype=torch.float64))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.factor_scale
+
+    def settle(self) -> None:
+        most = max(self.most, float(self.quantity(self.name).abs().max())) or 1.0
+        self.factor_scale.copy_(up_to_power_of_two(torch.tensor(most * HEADROOM / self.high, dtype=torch.float64)))
+
+    def forward(
+        self, values: Sequence[Value], batch: int, state: Any, effects: Mapping[str, list[Effect]]
+    ) -> tuple[Value, None]:
+        """Rows `(T * B, *N)`."""
+        (value,) = values
+        x = in_time(value.x, batch)
+        if value.scale is None:
+            factor = self.layer.quantities(x.ndim, dict(effects))[self.name]
+            self.most = max(self.most, float(torch.as_tensor(factor).abs().max()))
+            return Value((x * factor).flatten(0, 1)), None
+        y = x * self.modulated(self.name, self._whole(), effects, x)
+        return Value(y.flatten(0, 1), value.scale * self.scale), None
+
+    def counted(self, output: tuple[Value, None]) -> dict[str, float]:
+        """One product a value."""
+        return {"macs": output[0].x.numel()}
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+        """The integer operation."""
+        numbers: Numbers = {self.name: self._whole().long(), **self.effect_numbers()}
+        return Record("factor", {"quantity": self.name, "high": self.high}, numbers, scales[0] * self.scale)
+
+    def _whole(self) -> Tensor:
+        return self.bounded(snap(self.quantity(self.name) / self.scale))

@@ -1,0 +1,216 @@
+"""The grid of a signal: its scale and the whole numbers that it may take, chosen on what was seen of it.
+
+Whole numbers in floating tensors: what an integer machine would do, with gradients that go straight through.
+
+Every value is a whole number below 2^53 in float64, so that sums and products are exact in any order, and a network
+that computes so gives the same bits as one of integers.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.deploy.quantization.config import Region
+from spikebridge.hybrid.unit.discretizer import straight_through
+
+MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
+
+
+class Grid(NamedTuple):
+    """A signal's whole numbers from `low` to `high`, times `scale`."""
+
+    scale: float
+    low: int
+    high: int
+
+
+class Quantizer(nn.Module):
+    """Watches a signal, chooses its grid, and keeps to it.
+
+    Args:
+        bits: of the whole numbers.
+        power_of_two: whether the scale is one.
+        positive: whether the signal is known never to be negative, so that no sign is needed.
+
+    Attributes:
+        observing: whether it only watches.
+        counts: values that were clipped, and all, since `start_counting`; None while nobody counts.
+
+    Example:
+        >>> quantizer = Quantizer(8)
+        >>> quantizer.observe(torch.tensor([-12.7, 1.0]))
+        >>> quantizer.settle()
+        >>> quantizer.enter(torch.tensor([1.0, 99.0])).tolist()
+        [10.0, 127.0]
+    """
+
+    scale: Tensor
+    bounds: Tensor
+
+    def __init__(self, bits: int, power_of_two: bool = False, positive: bool = False) -> None:
+        super().__init__()
+        self.bits, self.power_of_two, self.positive = bits, power_of_two, positive
+        self.observing = True
+        self.seen: list[Tensor] = []
+        self.counts: list[int] | None = None
+        self.register_buffer("scale", torch.tensor(1.0, dtype=torch.float64))
+        self.register_buffer("bounds", torch.tensor([0, 1]))
+
+    @classmethod
+    def of(cls, region: Region, positive: bool = False) -> "Quantizer":
+        """One for the signals of a region."""
+        return cls(region.activations, region.power_of_two, positive)
+
+    @property
+    def grid(self) -> Grid:
+        """The chosen grid."""
+        low, high = self.bounds.tolist()
+        return Grid(float(self.scale), low, high)
+
+    def take(self, grid: Grid) -> None:
+        """Takes over a grid from elsewhere."""
+        self.scale.fill_(grid.scale)
+        self.bounds.copy_(torch.tensor([grid.low, grid.high]))
+        self.observing, self.seen = False, []
+
+    def observe(self, x: Tensor) -> None:
+        """Watches: the largest values, and some of the others."""
+        flat = x.detach().flatten().double()
+        if flat.numel() == 0:
+            return
+        if flat.numel() > MOST_SEEN:
+            step = flat.numel() // MOST_SEEN + 1
+            flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
+        self.seen.append(flat)
+
+    def settle(self) -> None:
+        """Chooses the scale with the least mean squared error of what was seen; whole numbers are kept as they are."""
+        if not self.observing:
+            return
+        x = torch.cat(self.seen) if self.seen else torch.zeros(1, dtype=torch.float64)
+        unsigned = self.positive or bool((x == x.round()).all() and x.min() >= 0)
+        low, high = (0, 2**self.bits - 1) if unsigned else (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1)
+        most = float(x.abs().max())
+        if most == 0 or (bool((x == x.round()).all()) and low <= x.min() and most <= high):
+            self.take(Grid(1.0, low, high))
+            return
+        if self.power_of_two:
+            widest = up_to_power_of_two(torch.tensor(most / high, dtype=torch.float64))
+            scales = [widest, widest / 2, widest / 4]
+        else:
+            scales = [torch.tensor(most / high * share / 40, dtype=torch.float64) for share in range(40, 13, -1)]
+        errors = [float((x - torch.floor(x / s + 0.5).clamp(low, high) * s).square().mean()) for s in scales]
+        self.take(Grid(float(scales[errors.index(min(errors))]), low, high))
+
+    def clamp(self, q: Tensor) -> Tensor:
+        """Keeps whole numbers on the grid, and counts those that were not."""
+        low, high = self.bounds.tolist()
+        if self.counts is not None:
+            self.counts[0] += int(((q < low) | (q > high)).sum())
+            self.counts[1] += q.numel()
+        return q.clamp(low, high)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Real values as whole numbers."""
+        return self.clamp(snap(x.double() / self.scale))
+
+
+def weight_scales(weight: Tensor, region: Region) -> Tensor:
+    """The scale of each output channel, first axis: the largest weight is the largest whole number.
+
+    Example:
+        >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), Region()).tolist()
+        [0.09999..., 1.0]
+    """
+    most = weight.detach().double().flatten(1).abs().amax(1)
+    scale = torch.where(most > 0, most / (2 ** (region.weights - 1) - 1), 1.0)
+    return up_to_power_of_two(scale) if region.power_of_two else scale
+
+
+MOST_SHIFT = 46
+FRACTION = 15  # bits of a multiplier, and of a decay behind the point
+
+
+def snap(x: Tensor) -> Tensor:
+    """The nearest whole number, halves upwards; the gradient goes straight through.
+
+    Example:
+        >>> snap(torch.tensor([0.5, -0.5, 1.4])).tolist()
+        [1.0, 0.0, 1.0]
+    """
+    return straight_through(torch.floor(x + 0.5), x)
+
+
+def dyadic(ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """A ratio of scales as multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for a power of two below 1.
+
+    Args:
+        ratio: float64.
+
+    Returns:
+        Whole numbers m and k, int64.
+
+    Example:
+        >>> m, k = dyadic(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
+        >>> m.tolist(), k.tolist()  # 0.3 is 19661 / 65536 to five digits
+        ([1, 19661, 4], [2, 16, 0])
+    """
+    mantissa, exponent = torch.frexp(ratio.detach().abs())
+    shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MOST_SHIFT).long()
+    return torch.floor(ratio.detach() * power(shift) + 0.5).long(), shift
+
+
+def power(shift: Tensor) -> Tensor:
+    """`2^shift` in float64."""
+    return (torch.ones_like(shift) << shift).double()
+
+
+def rescale(q: Tensor, ratio: Tensor) -> Tensor:
+    """A whole number in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards.
+
+    Args:
+        q: whole numbers.
+        ratio: of the old scale to the new one, broadcasting against q.
+
+    Example:
+        >>> rescale(torch.tensor([3.0, -3.0], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)).tolist()
+        [2.0, -1.0]
+    """
+    multiplier, shift = dyadic(ratio)
+    exact = q * multiplier / power(shift)
+    return straight_through(torch.floor(exact + 0.5), exact)
+
+
+def leak_towards(v: Tensor, rest: Tensor, decay: Tensor) -> Tensor:
+    """A membrane one step closer to rest; the decay is a whole number of parts of 2^15.
+
+    Args:
+        v: membrane.
+        rest: where it goes.
+        decay: `round(decay 2^15)`.
+
+    Example:
+        >>> leak_towards(*(torch.tensor(x, dtype=torch.float64) for x in (100.0, 0.0, 2.0**14))).item()
+        50.0
+    """
+    exact = (v - rest) * decay / 2**FRACTION
+    return rest + straight_through(torch.floor(exact + 0.5), exact)
+
+
+def double(value: Tensor | float) -> Tensor:
+    """A quantity in float64."""
+    return torch.as_tensor(value).double()
+
+
+def up_to_power_of_two(scale: Tensor) -> Tensor:
+    """The smallest power of two that is not below.
+
+    Example:
+        >>> up_to_power_of_two(torch.tensor([0.3, 0.5], dtype=torch.float64)).tolist()
+        [0.5, 0.5]
+    """
+    mantissa, exponent = torch.frexp(scale)
+    exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
+    shift = exponent.abs().clamp(max=60).long()
+    return torch.where(exponent >= 0, power(shift), 1 / power(shift))

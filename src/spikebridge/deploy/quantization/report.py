@@ -1,0 +1,171 @@
+"""What quantisation did to a network: where values were clipped, and how much memory is left."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.quantization.layers import Narrow, Table
+from spikebridge.deploy.quantization.network import program_of
+from spikebridge.deploy.quantization.neurons import WholeNeuron
+from spikebridge.deploy.quantization.program import Program
+from spikebridge.deploy.quantization.quantizer import Quantizer
+from spikebridge.deploy.quantization.units import QuantizedUnit, WholeKernel
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.neurons.state import State
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """One signal.
+
+    Attributes:
+        path: of the layer, stage or input that it belongs to.
+        share: of its values that were clipped.
+        scale: of one whole number.
+        bits: of its width.
+    """
+
+    path: str
+    share: float
+    scale: float
+    bits: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of numbers, of the parts and units that are quantised.
+
+    Attributes:
+        parameters: before, as real numbers of 32 bits.
+        integers: after, with biases, multipliers and shifts.
+        state: of one stream's membranes, before.
+        integer_state: after.
+    """
+
+    parameters: int
+    integers: int
+    state: int
+    integer_state: int
+
+
+def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> list[Saturation]:
+    """How often each signal of a quantised network was clipped in a run, those that were most often first.
+
+    Args:
+        network: of `quantize`.
+        inputs: `(T, B, *N)` each.
+        ticks: base ticks; None means the most for which every input has exactly the samples given.
+
+    Example:
+        >>> from torch import nn
+        >>> from spikebridge.deploy.quantization.network import quantize
+        >>> quantized = quantize(nn.Sequential(nn.Linear(1, 1)), {"signal": torch.rand(9, 1, 1)})
+        >>> saturation(quantized, {"signal": 9 + torch.rand(9, 1, 1)})[0].share
+        1.0
+    """
+    with _counting(network) as known, torch.no_grad():
+        network(inputs, ticks=ticks)
+        rows = []
+        for path, quantizer in known.items():
+            clipped, number = quantizer.counts or [0, 0]
+            if number:
+                grid = quantizer.grid
+                bits = (grid.high - grid.low).bit_length()
+                rows.append(Saturation(path, clipped / number, grid.scale, bits))
+    return sorted(rows, key=lambda row: -row.share)
+
+
+def memory(
+    before: HybridNetwork, quantized: HybridNetwork, model: IntegerModel, inputs: Mapping[str, Tensor]
+) -> Memory:
+    """Memory of what is quantised.
+
+    Args:
+        before: the network that was quantised.
+        quantized: of `quantize`.
+        model: of `integer_model`.
+        inputs: signals that show its shapes.
+    """
+    paths = quantized_paths(quantized)
+    parts = [path for path in paths if path in before.parts]
+    modules = [before.parts[path] if path in before.parts else before.get_submodule(path) for path in paths]
+    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    one = {name: x[:, :1] for name, x in inputs.items()}
+    state, whole = before.initial_state(one), quantized.initial_state(one)
+    numbers = sum(_numbers(state.parts[name]) for name in parts)
+    bits = 0
+    for name in parts:
+        program = program_of(quantized.parts[name])
+        if program is not None and program.remembering:
+            states = zip(program.remembering, whole.parts[name].layers, strict=True)
+            bits += sum(program.width_of(path) * _numbers(mine) for path, mine in states)
+    return Memory(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
+
+
+def quantized_paths(network: HybridNetwork) -> list[str]:
+    """The parts (`NAME`) and units (`units.LINK`) of a network that are quantised."""
+    parts = [name for name, part in network.parts.items() if program_of(part) is not None]
+    return parts + [f"units.{name}" for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)]
+
+
+def quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
+    """Every grid of a quantised network by path, each once."""
+    found: dict[str, Quantizer] = {}
+    programs = {name: program_of(part) for name, part in network.parts.items()}
+    for name, program in programs.items():
+        if program is not None:
+            found |= _of_program(name, program)
+    for name, unit in network.units.items():
+        if not isinstance(unit, QuantizedUnit):
+            continue
+        if unit.whole_kernel is not None:
+            found |= _of_kernel(f"units.{name}.kernel", unit.whole_kernel)
+        if unit.program is not None:
+            found |= _of_program(f"units.{name}.nonlinearity", unit.program)
+        if unit.whole_discretizer is not None:
+            found[f"units.{name}.discretizer"] = unit.whole_discretizer.own
+            if unit.whole_discretizer.neuron is not None:
+                found[f"units.{name}.discretizer.membranes"] = unit.whole_discretizer.neuron.membranes
+    return found
+
+
+def _of_program(path: str, program: Program) -> dict[str, Quantizer]:
+    found = {f"{path}:input {name}": program._entry(name) for name in program.inputs}
+    for step in program.steps:
+        operation: Any = program.operations["/" + step.name.replace(".", "/")]
+        name = step.name.removesuffix(":narrow")
+        if isinstance(operation, Narrow | Table):
+            found[f"{path}.{name}"] = operation.quantizer
+        elif isinstance(operation, WholeNeuron):
+            found[f"{path}.{name}.membranes"] = operation.membranes
+    return found
+
+
+def _of_kernel(path: str, kernel: WholeKernel) -> dict[str, Quantizer]:
+    return {f"{path}:input": kernel.entry, f"{path}.sums": kernel.sums, path: kernel.out}
+
+
+@contextmanager
+def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
+    known = quantizers(network)
+    network._carried = {}
+    for quantizer in known.values():
+        quantizer.counts = [0, 0]
+    try:
+        yield known
+    finally:
+        for quantizer in known.values():
+            quantizer.counts = None
+
+
+def _numbers(state: State) -> int:
+    if isinstance(state, Tensor):
+        return state.numel()
+    if isinstance(state, tuple | list):
+        return sum(_numbers(one) for one in state)
+    return sum(_numbers(one) for one in state.values()) if isinstance(state, dict) else 0

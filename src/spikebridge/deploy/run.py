@@ -1,0 +1,143 @@
+"""Running a bundle from file to file: a recording in, the outputs and the rate out. No torch is needed."""
+
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.integer.bundle import integer_runner
+from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.errors import DataError
+
+Values = NDArray[Any]
+MOST_BYTES = 4 << 30
+_TELL_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run gave.
+
+    Attributes:
+        outputs: by name, `(K, B, *M)` each.
+        ticks: how many.
+        seconds: how long they took, without loading.
+        load_seconds: how long loading took.
+    """
+
+    outputs: dict[str, Values]
+    ticks: int
+    seconds: float
+    load_seconds: float
+
+    @property
+    def ticks_per_second(self) -> float:
+        """The rate."""
+        return self.ticks / self.seconds if self.seconds > 0 else float("inf")
+
+
+def run_bundle(
+    bundle: Bundle,
+    file: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+    *,
+    integers: bool = False,
+) -> Ran:
+    """Runs a bundle on a recording, or on its own sample.
+
+    Args:
+        bundle: an opened one.
+        file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
+        progress: is told how far it is, once a second.
+        integers: whether what was quantised computes with whole numbers.
+
+    Raises:
+        DataError: the recording is missing, damaged or empty.
+        ShapeError: it does not fit the bundle.
+    """
+    begun = time.perf_counter()
+    runner = integer_runner(bundle) if integers else Runner(bundle)
+    if file is None:
+        numbers = bundle.numbers(bundle.manifest.sample.file)
+        inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
+        ticks = bundle.manifest.sample.ticks
+    else:
+        inputs = read_arrays(file)
+        ticks = runner.count_ticks(inputs)
+        if ticks == 0:
+            raise DataError(f"{file} holds no sample of any input; a recording needs at least one")
+    started = told = time.perf_counter()
+
+    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+        nonlocal told
+        if time.perf_counter() - told > _TELL_EVERY:
+            told = time.perf_counter()
+            progress(f"tick {tick} of {ticks}, {tick / (told - started):.0f} a second")
+        return value
+
+    outputs = runner.run(inputs, ticks, listen)
+    return Ran(outputs, ticks, time.perf_counter() - started, started - begun)
+
+
+def read_arrays(file: Path) -> dict[str, Values]:
+    """The arrays of a `.npz` or `.safetensors` file by name.
+
+    Raises:
+        DataError: there is no such file, it is damaged, of another kind, or declares too much.
+    """
+    if not file.is_file():
+        raise DataError(f"there is no recording {file}")
+    try:
+        if file.suffix == ".safetensors":
+            # the header's sizes are held against the size of the file before memory is taken
+            return dict(load_file(file))
+        if file.suffix != ".npz":
+            raise DataError(f"{file} should end in .npz or .safetensors")
+        with zipfile.ZipFile(file) as archive:
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > MOST_BYTES:
+            raise DataError(f"{file} declares {declared} bytes, more than is read")
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (SafetensorError, ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file} is damaged: {error}") from None
+
+
+def check_destination(file: Path) -> None:
+    """Refuses a file that `write_arrays` could not write, before there is anything to write.
+
+    Raises:
+        DataError: the name ends in neither .npz nor .safetensors, or its folder is not there.
+    """
+    if file.suffix not in (".npz", ".safetensors"):
+        raise DataError(f"{file} should end in .npz or .safetensors")
+    if not file.parent.is_dir():
+        raise DataError(f"there is no folder {file.parent} to write {file.name} into")
+
+
+def write_arrays(file: Path, arrays: dict[str, Values]) -> None:
+    """Writes arrays as `.npz` or `.safetensors`, whole or not at all.
+
+    Raises:
+        DataError: the name ends in something else, or its folder is not there.
+    """
+    check_destination(file)
+    draft = file.with_name(f".{file.stem}.tmp{file.suffix}")
+    try:
+        if file.suffix == ".npz":
+            np.savez(draft, allow_pickle=False, **arrays)
+        else:
+            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, draft)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)

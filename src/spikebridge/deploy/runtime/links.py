@@ -1,0 +1,228 @@
+"""Links in numpy: what a unit made waits until its stamp, then is read sampled or held. No torch is needed."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.manifest import LinkRecord, Rhythm, trigger_of
+from spikebridge.deploy.nir.graph import read_graph
+from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.runtime.discretizers import Function
+from spikebridge.deploy.runtime.nir_interpreter import NirRunner
+from spikebridge.deploy.runtime.units import Nonlinearity, UnitState, real_unit
+from spikebridge.errors import DataError
+
+Values: TypeAlias = NDArray[Any]
+
+
+class LinkState(NamedTuple):
+    """What a link remembers.
+
+    Attributes:
+        unit: the state of its unit.
+        waiting: values on the way, oldest first.
+        held: the newest value that arrived; the initial one before, None where that means absence.
+        context: the newest value of the context.
+        triggered: whether a mask has a trigger waiting for the next step of the source, `(B,)`.
+    """
+
+    unit: UnitState
+    waiting: tuple[Values, ...]
+    held: Values | None
+    context: Values | None
+    triggered: NDArray[np.bool_] | None
+
+
+@runtime_checkable
+class LinkWords(Protocol):
+    """What the rules of time ask of a link, whatever numbers it carries."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["transmission", "modulation"]: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def context(self) -> str | None: ...
+    @property
+    def emits(self) -> Rhythm: ...
+    @property
+    def held(self) -> bool: ...
+    @property
+    def delay(self) -> int: ...
+
+
+@runtime_checkable
+class Unit(Protocol):
+    """What makes values of a signal, step by step."""
+
+    def push(
+        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
+    ) -> tuple[list[Values], UnitState]:
+        """One step: the values that come out, oldest first, and the state."""
+
+
+class LinkRunner:
+    """One link.
+
+    Args:
+        link: in words.
+        source: the clock of its source.
+        unit: what makes values of the source's, None where the link passes them on.
+        initial: of one sample, before the first value; None where that means absence.
+        context: of one sample, before the first value of the context.
+        trigger: the signal at whose samples windows open, and its clock.
+        masked: whether the trigger is a mask, one flag a sample.
+        shape: of a value, where it is known.
+    """
+
+    def __init__(
+        self,
+        link: LinkWords,
+        source: Rhythm,
+        unit: Unit | None,
+        *,
+        initial: Values | None = None,
+        context: Values | None = None,
+        trigger: tuple[str, Rhythm] | None = None,
+        masked: bool = False,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.link, self.source, self.unit, self.trigger = link, source, unit, trigger
+        self.initial, self.context, self.masked, self.shape = initial, context, masked, shape
+        self.sources = [name for name in (link.source, link.context, trigger and trigger[0]) if name is not None]
+
+    def start(self, batch: int) -> LinkState:
+        """What the link remembers before the first tick."""
+        held, context = (
+            None if value is None else np.repeat(value[None], batch, axis=0) for value in (self.initial, self.context)
+        )
+        return LinkState(UnitState(), (), held, context, np.zeros(batch, np.bool_) if self.masked else None)
+
+    def take_in(
+        self, signals: Mapping[str, Values | None], tick: int, state: LinkState
+    ) -> tuple[list[Values], LinkState]:
+        """What the unit makes of what the sources gave at a tick."""
+        x = signals.get(self.link.source)
+        if self.unit is None:
+            return ([] if x is None else [x]), state
+        if self.link.context is not None and (fresh := signals.get(self.link.context)) is not None:
+            state = state._replace(context=fresh)
+        opens, state = self._opens(signals, tick, state)
+        if x is None:
+            return [], state
+        # flags count as numbers here
+        x = x.astype(np.float32) if x.dtype == np.bool_ else x
+        values, unit = self.unit.push(x, state.unit, opens, state.context)
+        return values, state._replace(unit=unit)
+
+    def send(self, values: list[Values], state: LinkState) -> LinkState:
+        """Puts values on the way."""
+        for value in values:
+            if self.shape is not None and value.shape[1:] != self.shape:
+                raise DataError(
+                    f"link {self.link.name!r} carried {value.shape[1:]}, but the manifest says {self.shape}"
+                )
+        return state._replace(waiting=(*state.waiting, *values))
+
+    def read(self, tick: int, fires: bool, state: LinkState) -> tuple[Values | None, LinkState]:
+        """What the target reads at a tick, None for nothing; values whose time has come leave the way.
+
+        Args:
+            tick: the tick.
+            fires: whether the target has a tick there.
+            state: of the link.
+        """
+        number = self.link.emits.between(tick - self.link.delay, tick + 1 - self.link.delay)
+        if number > len(state.waiting):
+            raise DataError(f"link {self.link.name!r} has nothing to deliver at tick {tick}: the clocks do not fit")
+        arrived = state.waiting[number - 1] if number else None
+        state = state._replace(waiting=state.waiting[number:])
+        if self.link.held or self.link.kind == "modulation":
+            state = state if arrived is None else state._replace(held=arrived)
+            return state.held, state
+        if arrived is None and fires and state.held is None:
+            raise DataError(f"link {self.link.name!r} brings nothing at tick {tick}: the clocks do not fit")
+        return (arrived if arrived is not None else state.held), state
+
+    def _opens(
+        self, signals: Mapping[str, Values | None], tick: int, state: LinkState
+    ) -> tuple[bool | NDArray[np.bool_], LinkState]:
+        """Whether windows of `Since` open at this step of the source."""
+        if self.trigger is None:
+            return False, state
+        name, clock = self.trigger
+        if state.triggered is not None:
+            flags = signals.get(name)
+            waiting = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
+            return waiting, state._replace(triggered=np.zeros_like(waiting) if self.source.fires(tick) else waiting)
+        before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
+        return clock.count(tick + 1) > before, state
+
+
+def open_link(bundle: Bundle, link: LinkRecord, unit: Unit | None = None) -> LinkRunner:
+    """A link of a bundle.
+
+    Args:
+        bundle: an opened one.
+        link: the link in words.
+        unit: another one than that of the bundle.
+
+    Raises:
+        DataError: a file of its unit is damaged or does not fit.
+    """
+    manifest, numbers = bundle.manifest, bundle.numbers(link.numbers)
+    trigger = trigger_of(link)
+    if link.initial is None and "initial" not in numbers:
+        raise DataError(f"link {link.name!r} has no initial value")
+    initial: Values = numbers["initial"] if link.initial is None else np.full(link.shape, link.initial, np.float32)
+    if initial.shape != link.shape:
+        raise DataError(f"link {link.name!r} carries {link.shape}, but begins with {initial.shape}")
+    begins = link.kind == "transmission" and (link.held or link.delay > 0)
+    return LinkRunner(
+        link,
+        manifest.clock(link.source),
+        _unit(bundle, link, numbers) if unit is None else unit,
+        initial=initial if begins else None,
+        context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
+        trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
+        masked=trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool",
+        shape=link.shape,
+    )
+
+
+def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any]) -> Unit | None:
+    if link.unit is None:
+        return None
+    fires = None if link.unit.fires is None else NirRunner(read_graph(bundle.read(link.unit.fires)))
+    files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
+    functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
+    return real_unit(link.unit, numbers, _nonlinearity(bundle, link), fires, functions)
+
+
+def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:
+    file = link.unit.nonlinearity if link.unit is not None else None
+    if file is None:
+        return None
+    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+
+    def apply(h: Values, context: Values | None) -> Values:
+        feed = {"value": h} if context is None else {"value": h, "context": context}
+        y: Values = session.run(feed)[0]
+        return y
+
+    return apply
+
+
+def _of_window(bundle: Bundle, file: str) -> Function:
+    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+
+    def apply(values: Values) -> Values:
+        y: Values = session.run({"value": values})[0]
+        return y
+
+    return apply

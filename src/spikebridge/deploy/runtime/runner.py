@@ -1,0 +1,260 @@
+"""A bundle that runs without torch: numpy, onnxruntime and nir are all it needs.
+
+bundle = Bundle.open("bundle/")
+runner = Runner(bundle)
+outputs, state = runner.step({"events": x}, runner.start(batch=1))     # one tick
+outputs = runner.run(inputs)                                           # a whole recording
+
+The rules of time of `HybridNetwork`, tick by tick in numpy: what every torch-free runner of a network shares.
+
+A part fires at its ticks, reads sampled or held links, and what a unit makes is stamped and delivered by the link's
+clock. They are written once more here, so that this and the core check each other. No torch is needed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.manifest import InputRecord
+from spikebridge.deploy.runtime.links import LinkRunner, LinkState, Unit, open_link
+from spikebridge.deploy.runtime.parts import PartRunner, open_part
+from spikebridge.errors import DataError, ShapeError, did_you_mean
+
+Values: TypeAlias = NDArray[Any]
+Listen: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: what goes on instead
+
+
+class RunnerState(NamedTuple):
+    """All that a stream needs to go on: the next tick, the batch, states of parts and links."""
+
+    tick: int
+    batch: int
+    parts: dict[str, Any]
+    links: dict[str, LinkState]
+
+
+@runtime_checkable
+class Graph(Protocol):
+    """What a runner asks of a network in words."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...
+    @property
+    def parts(self) -> Mapping[str, Any]: ...
+    @property
+    def order(self) -> Sequence[str]: ...
+    @property
+    def outputs(self) -> Sequence[str]: ...
+
+    def incoming(self, part: Any) -> Sequence[Any]:
+        """The links that lead to a part, in order; None: out of the network."""
+
+
+class TickRunner:
+    """Parts and links, run tick by tick.
+
+    Args:
+        graph: the network in words.
+        parts: what runs each, `y, state = part.step(reads, effects, state)`.
+        links: what runs each.
+    """
+
+    def __init__(self, graph: Graph, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
+        self.graph, self.parts, self.links = graph, dict(parts), dict(links)
+
+    def argument(self, link: Any) -> str:
+        """What a part calls the signal that a transmission brings."""
+        return str(link.name)
+
+    def taken(self, name: str, record: Any, x: Values) -> Values:
+        """One step of an input, as the parts want it; refuses what it cannot be."""
+        return x
+
+    def start(self, batch: int) -> RunnerState:
+        """The state before the first tick.
+
+        Args:
+            batch: streams side by side.
+        """
+        links = {name: link.start(batch) for name, link in self.links.items()}
+        return RunnerState(0, batch, dict.fromkeys(self.parts), links)
+
+    def step(
+        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+    ) -> tuple[dict[str, Values], RunnerState]:
+        """One tick.
+
+        Args:
+            inputs: those that fire at it, `(B, *N)` each.
+            state: of `start`, or after the tick before.
+            listen: is told every value that a part or a link makes, and gives the one that goes on.
+
+        Returns:
+            The outputs that fired, and the state. `links.NAME` is what leaves the network by a unit; one that gives
+            several values in a tick gives the last one.
+
+        Raises:
+            ShapeError: an input is missing, too much, or of another shape.
+        """
+        tick, graph = state.tick, self.graph
+        signals = self._signals(inputs, tick, state.batch)
+        parts, links = dict(state.parts), dict(state.links)
+        outputs: dict[str, Values] = {}
+        late: list[Any] = []
+        done = set(graph.inputs)
+
+        def take_in(link: Any) -> None:
+            runner = self.links[link.name]
+            made, links[link.name] = runner.take_in(signals, tick, links[link.name])
+            if listen is not None:
+                made = [listen("links", link.name, tick, value) for value in made]
+            if link.target is not None:
+                links[link.name] = runner.send(made, links[link.name])
+            elif made:
+                outputs[f"links.{link.name}"] = made[-1]
+
+        for part in graph.order:
+            for link in graph.incoming(part):
+                if link.delay and not done.issuperset(self.links[link.name].sources):
+                    late.append(link)
+                else:
+                    take_in(link)
+            y, parts[part] = self._fire(part, tick, parts[part], links)
+            if y is not None and listen is not None:
+                y = listen("parts", part, tick, y)
+            signals[part] = y
+            done.add(part)
+        for link in (*late, *graph.incoming(None)):
+            take_in(link)
+        outputs |= {name: y for name in graph.outputs if (y := signals.get(name)) is not None}
+        return outputs, RunnerState(tick + 1, state.batch, parts, links)
+
+    def run(
+        self, inputs: Mapping[str, Values], ticks: int | None = None, listen: Listen | None = None
+    ) -> dict[str, Values]:
+        """A whole recording.
+
+        Args:
+            inputs: `(T, B, *N)` each.
+            ticks: how many; None means the most for which every input has exactly the samples given.
+            listen: as in `step`.
+
+        Returns:
+            The outputs, `(K, B, *M)` each; those that never fired are not there.
+
+        Raises:
+            ShapeError: inputs that do not fit the network or each other.
+        """
+        number = self.count_ticks(inputs) if ticks is None else ticks
+        state = self.start(next(iter(inputs.values())).shape[1])
+        given: dict[str, list[Values]] = {}
+        for tick in range(number):
+            now = {}
+            for name, record in self.graph.inputs.items():
+                if record.clock.fires(tick):
+                    x, index = inputs[name], record.clock.count(tick)
+                    if index >= len(x):
+                        raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
+                    now[name] = x[index]
+            outputs, state = self.step(now, state, listen)
+            for name, y in outputs.items():
+                given.setdefault(name, []).append(y)
+        return {name: np.stack(values) for name, values in given.items()}
+
+    def count_ticks(self, inputs: Mapping[str, Values]) -> int:
+        """The most ticks for which every input has exactly the samples given."""
+        known = self.graph.inputs
+        for name in known:
+            if name not in inputs:
+                raise ShapeError(f"input {name!r} is missing; there are {', '.join(known)}")
+        for name, x in inputs.items():
+            self._known(name)
+            if x.ndim < 2:
+                raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
+        clocks = {name: record.clock for name, record in known.items()}
+        return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
+
+    def _signals(self, inputs: Mapping[str, Values], tick: int, batch: int) -> dict[str, Values | None]:
+        """The inputs of a tick, checked."""
+        signals: dict[str, Values | None] = {}
+        for name, record in self.graph.inputs.items():
+            x, clock = inputs.get(name), record.clock
+            if (x is None) == clock.fires(tick):
+                wanted = "a sample" if x is None else "none"
+                raise ShapeError(
+                    f"input {name!r} has {wanted} at tick {tick} (every {clock.period} from tick {clock.phase})"
+                )
+            if x is not None and len(x) != batch:
+                raise ShapeError(f"input {name!r} needs a step of {batch} streams, but got shape {x.shape}")
+            signals[name] = None if x is None else self.taken(name, record, x)
+        for name in inputs:
+            self._known(name)
+        return signals
+
+    def _known(self, name: str) -> None:
+        if name not in self.graph.inputs:
+            raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
+
+    def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkState]) -> tuple[Values | None, Any]:
+        fires = self.graph.parts[part].clock.fires(tick)
+        reads: dict[str, Values] = {}
+        effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
+        for link in self.graph.incoming(part):
+            value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
+            if value is None:
+                continue
+            if link.kind == "transmission":
+                reads[self.argument(link)] = value
+            else:
+                effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
+        if not fires:
+            return None, state
+        y, state = self.parts[part].step(reads, effects, state)
+        return y, state
+
+
+class Runner(TickRunner):
+    """A bundle, loaded.
+
+    Args:
+        bundle: an opened one.
+        parts: other runners for some parts, by name.
+        units: other units for some links, by name.
+
+    Raises:
+        DataError: a file of the bundle is damaged or does not fit.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        parts: Mapping[str, PartRunner] | None = None,
+        units: Mapping[str, Unit] | None = None,
+    ) -> None:
+        self.manifest = bundle.manifest
+        given, made = dict(parts or {}), dict(units or {})
+        super().__init__(
+            self.manifest,
+            {
+                name: given[name] if name in given else open_part(bundle, name, record)
+                for name, record in self.manifest.parts.items()
+            },
+            {link.name: open_link(bundle, link, made.get(link.name)) for link in self.manifest.links},
+        )
+
+    def taken(self, name: str, record: InputRecord, x: Values) -> Values:
+        if x.shape[1:] != record.shape:
+            raise ShapeError(f"input {name!r} needs a step {(len(x), *record.shape)}, but got {x.shape}")
+        if record.dtype == "bool":
+            if x.dtype != np.bool_:
+                raise ShapeError(f"input {name!r} is a mask of flags, but got {x.dtype}")
+            return x
+        if x.dtype.kind not in "fbiu":
+            raise ShapeError(f"input {name!r} needs numbers, but got {x.dtype}")
+        taken: Values = x.astype(np.float32)
+        if not np.isfinite(taken).all():
+            raise DataError(f"input {name!r} has values that are not finite")
+        return taken

@@ -1,0 +1,58 @@
+"""A trained network in PyTorch, stepped by a live stream."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.deploy.bundle.export import rhythm
+from spikebridge.deploy.bundle.manifest import InputRecord
+from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, intake_of
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork, Transmission, every
+
+EVENTS, NETWORK = "events", "network"
+
+
+def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSteps:
+    """Steps of a network.
+
+    Args:
+        network: the trained one, a hybrid network or layers that take events.
+        sample: of its inputs, `(T, B, *N)` each; it tells the shapes.
+
+    Raises:
+        ConfigError: it takes no events, or something that no stream brings.
+    """
+    if not isinstance(network, HybridNetwork):
+        network, sample = _alone(network), {EVENTS: next(iter(sample.values()))}
+    hybrid = network.eval()
+    inputs = {name: InputRecord(rhythm(clock), tuple(sample[name].shape[2:])) for name, clock in hybrid.inputs.items()}
+    intake = intake_of(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
+    first = next(hybrid.parameters(), torch.empty(0))
+
+    def advance(given: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
+        tensors = {name: torch.from_numpy(x).to(first) for name, x in given.items() if len(x)}
+        with torch.inference_mode():
+            outputs, state = hybrid(tensors, state, ticks=ticks)
+        return {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}, state
+
+    return NetworkSteps(intake, advance, TOGETHER)
+
+
+def _alone(network: nn.Module) -> HybridNetwork:
+    """Layers alone as a hybrid network of one part; its step is that of its neurons."""
+    told_steps: list[Any] = [getattr(module, "dt", None) for module in network.modules()]
+    steps = {dt for dt in told_steps if isinstance(dt, float)}
+    if len(steps) != 1:
+        told = ", ".join(f"{dt:g} s" for dt in sorted(steps)) or "none"
+        raise ConfigError(f"a live network needs neurons of one step, but those of {type(network).__name__} are {told}")
+    (dt,) = steps
+    return HybridNetwork(
+        dt=dt,
+        inputs={EVENTS: every(dt)},
+        parts={NETWORK: network},
+        links=[Transmission(EVENTS, NETWORK)],
+        outputs=[NETWORK],
+    )

@@ -1,0 +1,311 @@
+"""Whether parts and units fit the plan of a network: names, arguments, quantities, and their own time steps.
+
+What a network lets in: signals that are known, whole, finite, and of the same stream.
+"""
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
+from spikebridge.hybrid.clock import Clock, Every
+from spikebridge.hybrid.modulation import check_path
+from spikebridge.hybrid.network.link import Modulation, Route
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.neuron import Neuron
+from spikebridge.neurons.quantity import are_hidden
+from spikebridge.neurons.sequential import Sequential
+from spikebridge.neurons.stateless import refuse_hidden_state
+
+
+def ticks_of(rhythms: Mapping[str, Every], dt: float) -> dict[str, Clock]:
+    """Clocks in base ticks of rhythms in seconds.
+
+    Args:
+        rhythms: by name.
+        dt: base step [s].
+
+    Returns:
+        Their clocks.
+
+    Raises:
+        ConfigError: something that is no rhythm, or that the base step does not divide.
+
+    Example:
+        >>> from spikebridge.hybrid import every
+        >>> ticks_of({"frames": every(1 / 40)}, dt=1 / 240)
+        {'frames': Clock(period=6, phase=0)}
+    """
+    for name, rhythm in rhythms.items():
+        if not isinstance(rhythm, Every):
+            raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {rhythm!r}")
+    return {name: rhythm.clock(dt, name) for name, rhythm in rhythms.items()}
+
+
+def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
+    """Raises where a part is no module, cannot be called so, or hides a state, or where an output is no part."""
+    for name, part in parts.items():
+        if not isinstance(part, nn.Module):
+            raise ConfigError(f"part {name!r} needs to be a module, but is a {type(part).__name__}")
+        if not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
+        refuse_hidden_state(part, name)
+    for name in [outputs] if isinstance(outputs, str) else outputs:
+        if name not in parts:
+            raise ConfigError(f"the output {name!r} is no part: {did_you_mean(name, parts)}")
+    if isinstance(outputs, str):
+        raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
+
+
+def check_part(name: str, part: nn.Module, incoming: Sequence[Route], period: float) -> None:
+    """Raises where a part cannot take what its links bring, or has another time step than its clock.
+
+    Args:
+        name: of the part.
+        part: the module.
+        incoming: its links.
+        period: of its clock [s].
+    """
+    _check_steps(name, part, period)
+    into = [route.link.into for route in incoming if not isinstance(route.link, Modulation)]
+    named = [argument for argument in into if argument is not None]
+    unnamed = len(into) - len(named)
+    if isinstance(part, Stateful) and unnamed != 1:
+        raise ConfigError(
+            f"the stateful part {name!r} takes one signal by position, but {unnamed} links bring one; name the others "
+            "with into="
+        )
+    _check_arguments(name, part, unnamed, named)
+    for route in incoming:
+        if isinstance(route.link, Modulation):
+            check_path(part, name, route.link.path)
+
+
+def check_unit(route: Route, dt: float) -> None:
+    """Raises where a layer in a link's unit has another time step than the clock it runs on; `dt` is the base step."""
+    unit = route.link.unit
+    if unit is None:
+        return
+    if unit.kernel is not None:
+        _check_steps(f"the unit {route.name}", unit.kernel, unit.kernel_period(route.source) * dt)
+    if unit.discretizer is not None:
+        _check_steps(f"the unit {route.name}", unit.discretizer, route.clock.period * dt)
+
+
+def _check_steps(name: str, module: nn.Module, period: float) -> None:
+    for path, layer in module.named_modules():
+        dt = getattr(layer, "dt", None) if isinstance(layer, Stateful) else None
+        if dt is not None and abs(dt - period) > 1e-6 * period:
+            where = f" at {path!r}" if path else ""
+            raise ConfigError(
+                f"{name!r} runs every {period:g} s, but its {type(layer).__name__}{where} has dt={dt:g} s; set "
+                f"dt={period:g}"
+            )
+
+
+def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[str]) -> None:
+    """Raises where the arguments of a part are not those that its links bring."""
+    signature = _signature(part.forward)
+    if signature is None:
+        return
+    count = unnamed + isinstance(part, Stateful)  # the state comes second
+    try:
+        signature.bind(*[None] * count, **dict.fromkeys(named))
+    except TypeError as error:
+        raise ConfigError(
+            f"the links of part {name!r} bring {unnamed} signals by position and {sorted(named)} by name, but its "
+            f"forward takes {signature}: {error}"
+        ) from None
+    if isinstance(part, Stateful):
+        _check_named_inputs(name, part, named)
+
+
+def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None:
+    """Raises where a stateful part would take a named signal for a modulation, or not at all."""
+    known = {argument for method in (part.forward, part.step) for argument in _explicit(method)} - {"x", "x_t", "state"}
+    for argument in named:
+        if argument in part.modulable_paths():
+            raise ConfigError(
+                f"{argument!r} is a quantity of part {name!r}, which a Modulation acts on: Modulation(..., "
+                f"'{name}.{argument}', by='replace')"
+            )
+        if argument not in known:
+            raise ConfigError(f"part {name!r} has no input {argument!r}; {did_you_mean(argument, sorted(known))}")
+
+
+def _explicit(method: Any) -> list[str]:
+    """The arguments of a method that have a name of their own."""
+    signature = _signature(method)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [n for n, p in signature.parameters.items() if p.kind not in kinds] if signature is not None else []
+
+
+def _signature(method: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(method)
+    except (TypeError, ValueError):
+        return None  # compiled code tells nothing about itself
+
+
+# what keeps NaN and infinity visible on the way to a membrane
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
+
+
+def first_look(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the inputs of a stream look like: an empty `(B, 0, *N)` for each, by which later ones are known.
+
+    Args:
+        clocks: of all inputs.
+        inputs: `(T, B, *N)` each, with any T.
+
+    Returns:
+        The empty signals, batch first, as every tensor in a state has it.
+
+    Raises:
+        ConfigError: an input is missing, or none holds floats.
+        ShapeError: batches, dtypes or devices differ.
+    """
+    _refuse_unknown(clocks, inputs)
+    known: dict[str, Tensor] = {}
+    like: Tensor | None = None
+    for name in clocks:
+        if name not in inputs:
+            raise ConfigError(
+                f"the first call needs every input, to know its shape, but {name!r} is missing; give an empty "
+                "(0, B, *N) where it has no sample yet"
+            )
+        x = inputs[name]
+        if not isinstance(x, Tensor) or x.ndim < 2:
+            what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {what}")
+        if x.dtype != torch.bool and not x.is_floating_point():
+            raise ShapeError(f"input {name!r} needs floats (or flags, for a trigger), but got {x.dtype}; use .float()")
+        if like is None and x.is_floating_point():
+            like = x
+        known[name] = x.new_empty((x.shape[1], 0, *x.shape[2:]))
+    if like is None:
+        raise ConfigError("a stream needs at least one input of floats, to know its dtype")
+    for name, empty in known.items():
+        dtype = empty.dtype if empty.dtype == torch.bool else like.dtype
+        _refuse_other(name, empty, like.shape[1], dtype, like.device)
+    return known
+
+
+def admit(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
+    """Raises where an input is unknown, malformed or of another stream.
+
+    Args:
+        clocks: of all inputs.
+        inputs: those of a stretch.
+        known: what `first_look` saw.
+    """
+    _refuse_unknown(clocks, inputs)
+    for name, x in inputs.items():
+        empty = known[name]
+        if not isinstance(x, Tensor) or x.ndim != empty.ndim or x.shape[2:] != empty.shape[2:]:
+            what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            shape = ", ".join(["T", str(len(empty)), *map(str, empty.shape[2:])])
+            raise ShapeError(f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {what}")
+        if x.shape[1] != empty.shape[0] or x.dtype != empty.dtype or x.device != empty.device:
+            _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
+
+
+def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: int, ticks: int | None, dt: float) -> int:
+    """How many ticks a stretch has.
+
+    Args:
+        clocks: of all inputs.
+        given: samples given of each.
+        start: its first tick.
+        ticks: as asked for; None means the most for which every input has exactly the samples given.
+        dt: base step [s], for messages.
+
+    Returns:
+        The number of ticks.
+
+    Raises:
+        ShapeError: an input has another number of samples in these ticks.
+
+    Example:
+        >>> clocks = {"frames": Clock(6, 0), "events": Clock(1, 0)}
+        >>> count_ticks(clocks, {"frames": 1, "events": 6}, start=0, ticks=None, dt=0.001)
+        6
+    """
+    if ticks is None:
+        after = [clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in clocks.items()]
+        ticks = max(0, min(after) - start)
+    elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
+        raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+    for name, clock in clocks.items():
+        expected = clock.between(start, start + ticks)
+        if given[name] != expected:
+            raise ShapeError(
+                f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
+                f"but {given[name]} were given"
+            )
+    return ticks
+
+
+def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> None:
+    for name in inputs:
+        if name not in clocks:
+            raise ConfigError(f"there is no input {name!r}; {did_you_mean(name, clocks)}")
+
+
+def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raises where a signal, here with its batch first, is not of the stream."""
+    if x.shape[0] != batch:
+        raise ShapeError(f"input {name!r} has a batch of {len(x)}, but the stream has {batch}")
+    if x.dtype != dtype or x.device != device:
+        raise ShapeError(
+            f"input {name!r} is {x.dtype} on {x.device}, but the stream is {dtype} on {device}; move it with .to()"
+        )
+
+
+def refuse_not_finite(name: str, x: Tensor) -> None:
+    """Raises where an input holds NaN or infinity."""
+    # one sum shows whether any value is not finite; only where it is not, values are looked at one by one
+    if x.dtype == torch.bool or x.numel() == 0 or are_hidden(x) or math.isfinite(float(x.detach().sum())):
+        return
+    number = int((~x.isfinite()).sum())
+    if number:
+        raise DataError(
+            f"input {name!r} has {number} values that are not finite (NaN or infinite); mend the data first"
+        )
+
+
+def unguarded(inputs: Iterable[str], routes: Iterable[Route], parts: Mapping[str, nn.Module]) -> list[str]:
+    """Inputs in which NaN could pass unnoticed, so that the network has to look at every value.
+
+    The others lead straight to neurons: they refuse what is not finite when it shows in a membrane, which is a look at
+    one value a neuron, not at one a neuron and step.
+
+    Args:
+        inputs: their names.
+        routes: all links.
+        parts: all parts.
+
+    Returns:
+        Names of inputs.
+    """
+    straight = {route.link.source for route in routes if route.prompt and _guards(parts[route.link.part])}
+    bent = {
+        name for route in routes for name in route.sources if not (route.prompt and _guards(parts[route.link.part]))
+    }
+    return [name for name in inputs if name not in straight or name in bent]
+
+
+def _guards(part: nn.Module) -> bool:
+    """Whether nothing that is not finite passes the first neurons of a part without showing in a membrane."""
+    for layer in part if isinstance(part, Sequential) else [part]:
+        if isinstance(layer, Neuron):
+            # a neuron in its refractory time does not look at its input
+            own = type(layer).forward is Neuron.forward and type(layer)._run is Neuron._run
+            return own and not getattr(layer, "refractory", 0)
+        if type(layer) not in LINEAR:
+            return False
+    return False

@@ -1,0 +1,287 @@
+"""The plan of a hybrid network: names, clocks and order, worked out once when the network is built.
+
+The order in which parts run: along their links, loops as one group.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.modulation import acts_on_a_parameter
+from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parts that run together: one part, or the parts of a loop in the order in which they fire inside a tick.
+
+    Attributes:
+        parts: their names.
+        loop: whether they hear from each other.
+        internal: links that carry what a part of the loop gave.
+        late: those of them with a delay, which end the spans of the loop.
+        beside: signals from elsewhere that the units of internal links hear, too.
+    """
+
+    parts: list[str]
+    loop: bool = False
+    internal: tuple[Route, ...] = ()
+    late: tuple[Route, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Cuts the ticks of a loop where a delayed link next delivers something made inside a span."""
+        if not self.late:
+            return [(start, stop)]
+        spans = []
+        while start < stop:
+            end = min([stop, *(route.makes.next(start) + route.link.delay for route in self.late)])
+            spans.append((start, end))
+            start = end
+        return spans
+
+
+def groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
+    """Groups in an order in which every group comes after those it hears from.
+
+    Args:
+        parts: in the order given by the user, which decides where the links do not.
+        routes: all links.
+
+    Returns:
+        One group for each part that is in no loop, and for each loop.
+
+    Raises:
+        ConfigError: a loop without a delay; the message names its parts and proposes the link to delay.
+    """
+    groups = []
+    for members in _strong_components(_hears(parts, routes)):
+        internal = tuple(
+            route for route in routes if route.link.part in members and any(s in members for s in route.sources)
+        )
+        if internal:
+            late = tuple(route for route in internal if route.link.delay > 0)
+            beside = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
+            groups.append(Group(_inside_a_tick(members, internal), True, internal, late, tuple(beside)))
+        else:
+            groups.append(Group(members))
+    return groups
+
+
+def _hears(parts: list[str], routes: Iterable[Route]) -> dict[str, set[str]]:
+    hears: dict[str, set[str]] = {part: set() for part in parts}
+    for route in routes:
+        if route.link.part in hears:
+            hears[route.link.part] |= {source for source in route.sources if source in hears}
+    return hears
+
+
+def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]:
+    """The order of a loop's parts inside one tick, along its links without delay."""
+    prompt = [route for route in internal if route.link.delay == 0]
+    hears = _hears(members, prompt)
+    order: list[str] = []
+    for component in _strong_components(hears):
+        if len(component) > 1 or component[0] in hears[component[0]]:
+            ring = _ring(component, hears)
+            edges = set(pairwise(ring))
+            closing = [route for route in prompt if any((source, route.link.part) in edges for source in route.sources)]
+            raise ConfigError(
+                f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
+                f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=1"
+            )
+        order += component
+    return order
+
+
+def _ring(component: list[str], hears: dict[str, set[str]]) -> list[str]:
+    """A way round through some parts of a component, along the links, back to where it began."""
+    way = [component[0]]
+    while way[-1] not in way[:-1]:
+        way.append(next(name for name in component if name in hears[way[-1]]))
+    return way[way.index(way[-1]) :][::-1]
+
+
+def _strong_components(hears: dict[str, set[str]]) -> list[list[str]]:
+    """Tarjan's strongly connected components, every one after those it hears from, members in the order given."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    components: list[list[str]] = []
+    rank = {name: i for i, name in enumerate(hears)}
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(hears[name], key=rank.__getitem__):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            cut = stack.index(name)
+            components.append(sorted(stack[cut:], key=rank.__getitem__))
+            del stack[cut:]
+
+    for name in hears:
+        if name not in index:
+            visit(name)
+    return components
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Clocks of all signals, routes of all links by name and by target, and groups of parts in order."""
+
+    clocks: dict[str, Clock]
+    routes: dict[str, Route]
+    incoming: dict[str, list[Route]]
+    groups: list[Group]
+
+
+def make_plan(
+    inputs: Mapping[str, Clock],
+    parts: Mapping[str, nn.Module],
+    declared: Mapping[str, Clock],
+    links: Sequence[Link],
+    dt: float,
+) -> Plan:
+    """Works out the plan.
+
+    Args:
+        inputs: their clocks.
+        parts: by name.
+        declared: clocks of parts that no sampled link tells.
+        links: in the order of a part's arguments.
+        dt: base step [s], for messages.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: names that do not exist or exist twice, clocks that do not fit, a loop without delay; the message
+            names the parts.
+    """
+    _check_names(inputs, parts, links)
+    names = _name_links(links)
+    clocks = _find_clocks(inputs, parts, declared, names)
+    routes = {name: _route(name, link, clocks, parts) for name, link in names.items()}
+    for route in routes.values():
+        if not route.link.held and route.reads != clocks[route.link.part]:
+            raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
+    incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
+    return Plan(clocks, routes, incoming, groups_in_order(list(parts), list(routes.values())))
+
+
+def _route(name: str, link: Link, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
+    source, trigger = clocks[link.source], trigger_of(link)
+    out = _unit_clock(link, source)
+    return Route(
+        name=name,
+        link=link,
+        clock=out,
+        reads=out.delayed(link.delay),
+        source=source,
+        makes=source if link.unit is None else link.unit.window_clock(source),
+        context=None if link.context is None else clocks[link.context],
+        trigger=None if trigger is None else clocks[trigger],
+        acts_on_a_parameter=isinstance(link, Modulation) and acts_on_a_parameter(parts[link.part], link.path),
+    )
+
+
+def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], links: Sequence[Link]) -> None:
+    both = set(inputs) & set(parts)
+    if both:
+        raise ConfigError(f"inputs and parts need different names, but both have {sorted(both)}")
+    signals = [*inputs, *parts]
+    for link in links:
+        if not isinstance(link, Transmission | Modulation):
+            raise ConfigError(f"a link is a Transmission or a Modulation, but got {type(link).__name__}")
+        for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
+            if name is not None and name not in signals:
+                raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(name, signals)}")
+        if link.part not in parts:
+            raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
+    for part in parts:
+        transmissions = [link for link in links if isinstance(link, Transmission) and link.part == part]
+        if not transmissions:
+            raise ConfigError(f"part {part!r} has no input; add a Transmission to it")
+        named = [link.into for link in transmissions if link.into is not None]
+        if len(set(named)) < len(named):
+            raise ConfigError(f"two links lead into the same argument of {part!r}, but got into= {sorted(named)}")
+
+
+def _name_links(links: Sequence[Link]) -> dict[str, Link]:
+    names: dict[str, Link] = {}
+    for link in links:
+        name = link.name or f"{link.source}_to_{link.part}"
+        if link.name is None:
+            count = 2
+            while name in names:
+                name = f"{link.source}_to_{link.part}_{count}"
+                count += 1
+        if name in names or "." in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(
+                f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="
+            )
+        names[name] = link
+    return names
+
+
+def _unit_clock(link: Link, source: Clock) -> Clock:
+    return source if link.unit is None else link.unit.clock(source, f"the unit of {describe(link)}")
+
+
+def _find_clocks(
+    inputs: Mapping[str, Clock],
+    parts: Mapping[str, nn.Module],
+    declared: Mapping[str, Clock],
+    names: dict[str, Link],
+) -> dict[str, Clock]:
+    """Declared clocks, and for the others that of their sampled inputs, followed along the links."""
+    for name in declared:
+        if name not in parts:
+            raise ConfigError(f"a clock is declared for {name!r}, which is no part: {did_you_mean(name, parts)}")
+    clocks = {**inputs, **declared}
+    waiting = [name for name in parts if name not in clocks]
+    while waiting:
+        found = {}
+        for part in waiting:
+            for link in names.values():
+                if link.part == part and not link.held and link.source in clocks:
+                    found[part] = _unit_clock(link, clocks[link.source]).delayed(link.delay)
+                    break
+        if not found:
+            raise ConfigError(
+                f"the clock of {', '.join(map(repr, waiting))} is not known, since no sampled link tells it; declare "
+                f"it: clocks={{{waiting[0]!r}: every(...)}}"
+            )
+        clocks |= found
+        waiting = [name for name in waiting if name not in found]
+    return clocks
+
+
+def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
+    link, comes = route.link, route.reads
+    text = (
+        f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} "
+        f"fires {wanted.describe(dt)}; "
+    )
+    phase = route.clock.phase
+    if wanted.period > comes.period and wanted.period % comes.period == 0:
+        length = wanted.period // comes.period
+        joined = Clock(wanted.period, phase + (length - 1) * comes.period).delayed(link.delay)
+        joint = f"Tumbling({length})"
+    elif comes.period > wanted.period and comes.period % wanted.period == 0:
+        joined = Clock(wanted.period, phase).delayed(link.delay)
+        joint = f"Hold({comes.period // wanted.period})"
+    else:
+        return text + "read it held=True, or give both one clock"
+    if joined == wanted:
+        return text + f"{joint} joins them; or read it held=True"
+    return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"

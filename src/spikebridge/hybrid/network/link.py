@@ -1,0 +1,213 @@
+"""Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022).
+
+Routes: links with their clocks, and what they remember.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias, get_args
+
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
+from spikebridge.hybrid.unit.window import Since
+from spikebridge.neurons.quantity import By
+
+
+@dataclass(frozen=True, eq=False)
+class Transmission:
+    """The output of a signal, through a unit, becomes an input of a part.
+
+    Args:
+        source: an input or a part.
+        target: a part.
+        unit: a hybrid unit, or None between like parts.
+        held: read the newest value at any of the target's ticks, instead of one value at each.
+        into: the target's argument; by position if None.
+        delay: base ticks until a value arrives.
+        context: a signal that is the second argument of the unit's nonlinearity, held.
+        initial: what is read before the first value: a number, or a tensor of the shape `*N`.
+        name: of the link and its unit; "source_to_target" if None.
+
+    Raises:
+        ConfigError: a delay, unit, argument or initial value that cannot be meant.
+
+    Example:
+        >>> Transmission("events", "snn", delay=1).part
+        'snn'
+    """
+
+    source: str
+    target: str
+    unit: HybridUnit | None = None
+    held: bool = False
+    into: str | None = None
+    delay: int = 0
+    context: str | None = None
+    initial: float | Tensor = 0.0
+    name: str | None = None
+
+    @property
+    def part(self) -> str:
+        """The part that is reached."""
+        return self.target
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.into is not None and not self.into.isidentifier():
+            raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {self.into!r}")
+        if isinstance(self.initial, bool) or not isinstance(self.initial, float | int | Tensor):
+            raise ConfigError(f"{describe(self)} needs initial= as a number or a tensor, but got {self.initial!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Modulation:
+    """The output of a signal, through a unit, acts on a quantity of a part. Before its first value it is absent.
+
+    Args:
+        source: an input or a part.
+        target: path of the quantity, "part.layer.quantity".
+        unit: a hybrid unit, or None.
+        by: "add", "multiply" or "replace".
+        held: read the newest value at any of the target's ticks; False asks for equal clocks.
+        delay: base ticks until a value arrives.
+        context: a signal that is the second argument of the unit's nonlinearity, held.
+        name: of the link and its unit; "source_to_part" if None.
+
+    Raises:
+        ConfigError: a target that is no path, or a way to act, delay or unit that cannot be meant.
+
+    Example:
+        >>> link = Modulation("ann", "snn.lif1.v_threshold")
+        >>> link.part, link.path
+        ('snn', 'lif1.v_threshold')
+    """
+
+    source: str
+    target: str
+    unit: HybridUnit | None = None
+    by: By = "multiply"
+    held: bool = True
+    delay: int = 0
+    context: str | None = None
+    name: str | None = None
+
+    @property
+    def part(self) -> str:
+        """The part that is reached."""
+        return self.target.partition(".")[0]
+
+    @property
+    def path(self) -> str:
+        """The quantity inside the part."""
+        return self.target.partition(".")[2]
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not self.path:
+            raise ConfigError(
+                f"a modulation's target is a path to a quantity, for example '{self.target}.lif1.v_threshold', but got "
+                f"{self.target!r}"
+            )
+        if self.by not in get_args(By):
+            raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {self.by!r}")
+
+
+Link: TypeAlias = Transmission | Modulation
+
+
+def describe(link: Link) -> str:
+    """A link for people.
+
+    Example:
+        >>> describe(Transmission("events", "snn"))
+        "the link 'events' -> 'snn'"
+    """
+    return f"the link {link.source!r} -> {link.target!r}"
+
+
+def trigger_of(link: Link) -> str | None:
+    """The signal at whose samples the windows of a link's unit open, None where there is none.
+
+    Example:
+        >>> trigger_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
+        'frames'
+    """
+    return link.unit.window.trigger if link.unit is not None and isinstance(link.unit.window, Since) else None
+
+
+def _check(link: Link) -> None:
+    if isinstance(link.delay, bool) or not isinstance(link.delay, int) or link.delay < 0:
+        raise ConfigError(
+            f"{describe(link)} needs its delay as a whole number of base ticks, 0 or more, but got {link.delay!r}"
+        )
+    if link.unit is not None and not isinstance(link.unit, HybridUnit):
+        raise ConfigError(f"{describe(link)} needs a HybridUnit or None, but got {type(link.unit).__name__}")
+    if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
+        raise ConfigError(f"{describe(link)} has the context {link.context!r}, but no nonlinearity that could take it")
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A link with its name and clocks worked out.
+
+    Attributes:
+        clock: of the unit's output, before the delay.
+        reads: of the values that a sampled target gets, after the delay.
+        source: of the source.
+        makes: of the ticks at which the unit gives something out: when windows close, or at every step of the source.
+        context: of the context, None without one.
+        trigger: of the signal at whose samples windows open, None without one.
+        acts_on_a_parameter: whether it modulates a parameter of a plain module, and not a quantity of a neuron.
+        sampled: whether the target reads one value at each of its ticks, an initial one too.
+        into: the argument of the target that a transmission becomes, None for one by position.
+        prompt: whether the target reads every value as it is, at once.
+        begins: whether the target may read an initial value.
+    """
+
+    name: str
+    link: Link
+    clock: Clock
+    reads: Clock
+    source: Clock
+    makes: Clock
+    context: Clock | None = None
+    trigger: Clock | None = None
+    acts_on_a_parameter: bool = False
+    sampled: bool = field(init=False)
+    into: str | None = field(init=False)
+    prompt: bool = field(init=False)
+    begins: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        link = self.link
+        sampled = isinstance(link, Transmission) and not link.held
+        into = link.into if isinstance(link, Transmission) else None
+        prompt = sampled and into is None and link.unit is None and link.delay == 0
+        begins = isinstance(link, Transmission) and (link.held or link.delay > 0)
+        for name, value in (("sampled", sampled), ("into", into), ("prompt", prompt), ("begins", begins)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def sources(self) -> list[str]:
+        """Every signal that must be there before the unit can run."""
+        return [n for n in (self.link.source, self.link.context, trigger_of(self.link)) if n is not None]
+
+
+class LinkState(NamedTuple):
+    """What a link remembers.
+
+    Attributes:
+        unit: the state of its unit.
+        queue: values on the way, oldest first, `(B, Q, *N)`; their stamps follow from the clock.
+        held: the newest value that has arrived, `(B, *N)`; the initial one before, None where that means absence.
+        context: the newest value of the context, `(B, *C)`.
+        triggered: whether a trigger waits for the next step of the source, `(B,)`.
+    """
+
+    unit: UnitState = UnitState()
+    queue: Tensor | None = None
+    held: Tensor | None = None
+    context: Tensor | None = None
+    triggered: Tensor | None = None

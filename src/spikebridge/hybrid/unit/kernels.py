@@ -1,0 +1,384 @@
+"""Kernels with a time constant, which can be learned: a leak, and a rise and fall.
+
+Kernels of finitely many taps: learned ones, and a bell.
+
+The change of a signal since its window opened, or over the last steps of it.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.axes import Signal, Step
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid.unit.kernel import Kernel, SumCarry
+from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.neurons.base import refuse_unknown
+from spikebridge.neurons.lif import decay_of
+from spikebridge.neurons.quantity import Modulated, Quantity
+from spikebridge.ops.filters import one_pass as native_sums
+from spikebridge.ops.filters.difference import Before, change
+from spikebridge.ops.filters.fir import finite_response, last_response, powers
+from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
+from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, runs_in_one_pass, sums_of, wants_gradients
+
+
+def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
+    """One step of a leaky sum, `h = decay h + x`.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+        decay: `exp(-dt / tau)`.
+
+    Returns:
+        The leaky sum, as output and as carry.
+
+    Example:
+        >>> h_t, carry = exponential_step(torch.tensor([[1.0]]), SumCarry(torch.tensor([[4.0]])), decay=0.5)
+        >>> h_t.item()
+        3.0
+    """
+    total = carry.total * decay + x_t
+    return total, SumCarry(total)
+
+
+class Exponential(Kernel):
+    """A leaky sum, `h = exp(-dt / tau) h + x`.
+
+    Args:
+        tau: time constant [s].
+        dt: step of the clock [s].
+        keep: give out every step.
+        learn: `("tau",)` to train it, stored as its logarithm.
+
+    Example:
+        >>> tau = 1 / math.log(2)  # one step halves
+        >>> Exponential(tau, dt=1.0)(torch.tensor([4.0, 0.0, 0.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [4.0, 2.0, 1.0]
+    """
+
+    tau = Quantity(positive=True)
+    step_function = staticmethod(exponential_step)
+    is_faster = forgets = True
+
+    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
+        super().__init__(keep, dt, learn, tau=tau)
+        self.fewest = 32 if isinstance(self.tau, Tensor) else 16  # a decay that is a tensor takes two operations a step
+
+    def initial_state(self, x_t: Step) -> SumCarry:
+        return SumCarry(torch.zeros_like(x_t))
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        return {"decay": decay_of(quantities["tau"], self.dt)}
+
+    def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
+        start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
+        if log_tau is None or self.dt is None or isinstance(restarts, Tensor) or not runs_in_one_pass(x, log_tau):
+            sums, total = leaky_sum(x, start, decay_of(self.tau, self.dt), restarts)
+        else:
+            sums, total = sums_of(x, start, log_tau, restarts, self.dt)
+        return sums, SumCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        log_tau = self._parameters.get("log_tau")
+        if log_tau is not None and self.dt is not None and native_sums.serves(x, log_tau):
+            return last_of_sums(x, log_tau, self.dt)
+        return last_sum(x, decay_of(self.tau, self.dt))
+
+
+class AlphaCarry(NamedTuple):
+    """The two stages of an alpha function: `sum decay^k x[t - k]` and `sum k decay^k x[t - k]`."""
+
+    first: Tensor
+    second: Tensor
+
+
+def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Tensor | float, rise: Tensor | float) -> tuple[Step, AlphaCarry]:
+    """One step of an alpha function, `h[t] = rise sum_k k decay^k x[t - k]`.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+        decay: `exp(-dt / tau)`.
+        rise: `e dt / tau`, with which the peak is 1.
+
+    Returns:
+        The value and the carry.
+
+    Example:
+        >>> carry = AlphaCarry(first=torch.tensor([[4.0]]), second=torch.tensor([[2.0]]))
+        >>> h_t, carry = alpha_step(torch.tensor([[1.0]]), carry, decay=0.5, rise=2.0)
+        >>> h_t.item(), carry.first.item(), carry.second.item()  # (2 + 4) / 2 and 4 / 2 + 1
+        (6.0, 3.0, 3.0)
+    """
+    second = (carry.second + carry.first) * decay
+    return second * rise, AlphaCarry(carry.first * decay + x_t, second)
+
+
+class Alpha(Kernel):
+    """The alpha function `(t / tau) exp(1 - t / tau)`: rises to 1 after tau, then falls.
+
+    Args:
+        tau: time of the peak [s].
+        dt: step of the clock [s].
+        keep: give out every step.
+        learn: `("tau",)` to train it.
+
+    Example:
+        >>> h, _ = Alpha(tau=2.0, dt=1.0)(torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(4, 1, 1))
+        >>> [round(value, 3) for value in h.flatten().tolist()]  # 0, e^.5 / 2, 1, 1.5 e^-.5
+        [0.0, 0.824, 1.0, 0.91]
+    """
+
+    tau = Quantity(positive=True)
+    step_function = staticmethod(alpha_step)
+    is_faster = forgets = True
+    fewest = 24
+
+    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
+        super().__init__(keep, dt, learn, tau=tau)
+        self.dt: float = dt
+
+    def initial_state(self, x_t: Step) -> AlphaCarry:
+        return AlphaCarry(torch.zeros_like(x_t), torch.zeros_like(x_t))
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        tau = quantities["tau"]
+        return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
+
+    def restarts_in_one_pass(self, x: Signal) -> bool:
+        return super().restarts_in_one_pass(x) and not wants_gradients(*self.parameters())
+
+    def whole(self, x: Signal, carry: AlphaCarry | None, restarts: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
+        decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
+        if isinstance(restarts, bytes) or (restarts is None and self.restarts_in_one_pass(x)):
+            first, second = (None, None) if carry is None else carry
+            values, first, second = alphas_of(x, first, second, decay, rise, restarts)
+            return values, AlphaCarry(first, second)
+        first, second = self.initial_state(x[0]) if carry is None else carry
+        # second + first is a leaky sum of first, and second is what a decay leaves of it
+        before = second + first
+        both, first, _ = sum_of_sums(x, first, before, decay, restarts)
+        if restarts is not None:
+            decay = decay * (1 - restarts)
+        if not isinstance(rise, Tensor):
+            late, last = one_step_late(both, before, decay, rise)
+            return late, AlphaCarry(first, last)
+        second = torch.cat([before.unsqueeze(0), both[:-1]])
+        second = second * decay
+        return second * rise, AlphaCarry(first, second[-1].clone())
+
+    def last(self, x: Signal) -> Step:
+        age, left = powers(decay_of(self.tau, self.dt), x)
+        return last_response(x, age * left) * (self.dt * math.e / self.tau)
+
+
+class History(NamedTuple):
+    """The last steps inside the window, oldest first, `(B, n, *N)`."""
+
+    last: Tensor
+
+
+def taps_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, History]:
+    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing.
+
+    Args:
+        x_t: input.
+        carry: the `n - 1` steps before.
+        taps: weights of the present step, the one before, and so on: `(n,)`, `(n, *N)` or `(n, B, *N)`.
+
+    Returns:
+        The value and the steps that the next one looks back on.
+
+    Example:
+        >>> carry = History(torch.tensor([[[2.0]]]))
+        >>> h_t, carry = taps_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
+        >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
+        (4.0, 3.0)
+    """
+    last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
+    weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
+    return (last.movedim(1, 0) * weights).sum(0), History(last[:, 1:])
+
+
+class _FiniteResponse(Kernel):
+    """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
+
+    step_function = staticmethod(taps_step)
+    is_faster = True
+    num_taps: int
+
+    def initial_state(self, x_t: Step) -> History:
+        return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
+
+    def whole(self, x: Signal, carry: History, restarts: Restarts | None = None) -> tuple[Signal, History]:
+        before = carry.last.transpose(0, 1)
+        return finite_response(x, self._taps(x), before), self._newest(x, before)
+
+    def from_nothing(self, x: Signal) -> tuple[Signal, History]:
+        return self.values(x), self.after(x)
+
+    def values(self, x: Signal) -> Signal:
+        return finite_response(x, self._taps(x))
+
+    def after(self, x: Signal) -> History:
+        return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
+
+    def _newest(self, x: Signal, before: Tensor) -> History:
+        kept = self.num_taps - 1
+        newest = x[max(0, len(x) - kept) :]
+        steps = before[len(before) + len(newest) - kept :], newest
+        # a copy: a state must not keep a long signal alive
+        return History(torch.cat([part.transpose(0, 1) for part in steps], 1))
+
+    def last(self, x: Signal) -> Step:
+        inside = min(len(x), self.num_taps)
+        return last_response(x[len(x) - inside :], self._taps(x)[:inside])
+
+    def _taps(self, x: Signal) -> Tensor:
+        taps: Tensor = self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])["taps"]
+        return taps
+
+
+class Taps(_FiniteResponse):
+    """Learned taps: the weights of the last `num_taps` steps, trained.
+
+    Args:
+        num_taps: steps that the kernel looks back, with the present one.
+        shape: `()` for one kernel for all, or the layer's shape for one a neuron.
+        keep: give out every step.
+
+    Example:
+        >>> kernel = Taps(2)
+        >>> _ = nn.init.ones_(kernel.weight)
+        >>> kernel(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [1.0, 3.0, 5.0]
+    """
+
+    def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
+        super().__init__(keep)
+        self.num_taps = whole_number("Taps", "num_taps", num_taps)
+        self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        return {"taps": self.weight}
+
+
+class Gaussian(_FiniteResponse):
+    """A bell of past time, `exp(-(t - delay)^2 / (2 sigma^2))`, its taps summing to 1.
+
+    Args:
+        delay: how long ago the bell has its peak [s].
+        sigma: its width [s].
+        dt: step of the clock [s].
+        keep: give out every step.
+        learn: which of "delay" and "sigma" to train; the number of taps stays that of the start.
+
+    Example:
+        >>> kernel = Gaussian(delay=2.0, sigma=0.5, dt=1.0)
+        >>> len(kernel.taps()), int(kernel.taps().argmax())
+        (5, 2)
+    """
+
+    delay = Quantity()
+    sigma = Quantity(positive=True)
+
+    def __init__(
+        self,
+        delay: Tensor | float,
+        sigma: Tensor | float,
+        *,
+        dt: float,
+        keep: bool = False,
+        learn: str | Iterable[str] = (),
+    ) -> None:
+        super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
+        self.dt: float = dt
+        if float(torch.as_tensor(delay).min()) < 0:
+            raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
+        reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())
+        self.num_taps = math.ceil(reach / dt) + 1
+
+    def taps(self) -> Tensor:
+        """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
+        place = next(self.parameters(), torch.empty(0))
+        return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        delay, sigma = quantities["delay"], quantities["sigma"]
+        if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
+            exponents = [-((k * self.dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
+            return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
+        delay, sigma = (torch.as_tensor(quantity).to(x_t) for quantity in (delay, sigma))
+        t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * self.dt
+        t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
+        return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
+
+
+class DifferenceCarry(NamedTuple):
+    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has begun `(B,)`."""
+
+    last: Tensor
+    started: Tensor
+
+
+class Difference(Kernel):
+    """The change since the window opened, or over the last `lag` steps of it.
+
+    Args:
+        lag: steps to look back; None looks back to the window's first step.
+        keep: give out every step.
+
+    Example:
+        >>> Difference()(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, 1.0]
+        >>> Difference(lag=1)(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, -1.0]
+    """
+
+    is_faster = True
+
+    def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
+        super().__init__(keep)
+        self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
+
+    def initial_state(self, x_t: Step) -> DifferenceCarry:
+        empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
+        return DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
+
+    def step(self, x_t: Step, state: DifferenceCarry, **modulation: Modulated) -> tuple[Step, DifferenceCarry]:
+        refuse_unknown(self, modulation)
+        started = state.started.reshape(-1, *[1] * x_t.ndim)
+        # before the window opened its first value stands in
+        last = torch.where(started, state.last, x_t.unsqueeze(1))
+        newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
+        return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
+
+    def whole(
+        self, x: Signal, carry: DifferenceCarry, restarts: Restarts | None = None
+    ) -> tuple[Signal, DifferenceCarry]:
+        before = Before(carry.last.transpose(0, 1), carry.started)
+        return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
+
+    def from_nothing(self, x: Signal) -> tuple[Signal, DifferenceCarry]:
+        return self.values(x), self.after(x)
+
+    def values(self, x: Signal) -> Signal:
+        return change(x, self.lag)
+
+    def after(self, x: Signal) -> DifferenceCarry:
+        return self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
+
+    def _newest(self, x: Signal, before: Tensor) -> DifferenceCarry:
+        newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
+        # a copy: a state must not keep a long signal alive
+        started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
+        return DifferenceCarry(newest.transpose(0, 1).clone(), started)
+
+    def last(self, x: Signal) -> Step:
+        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

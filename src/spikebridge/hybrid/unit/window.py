@@ -1,0 +1,279 @@
+"""W, the window: lays one network's time on the other's (R. Zhao et al., 2022, eq. 4: `X . W(t - k Ts)`).
+
+A window has one of two forms. *Cut*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`, and what is left over is
+state. *Running*: the signal stays as it is, with one flag a step that says where a window opens; the kernel restarts
+there.
+
+Where the windows of `Since` open, among the steps of their source.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.axes import Signal, Windows
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid.clock import Clock
+
+
+class CutState(NamedTuple):
+    """Steps of the unfinished window, batch first `(B, l, *N)`."""
+
+    buffer: Tensor
+
+
+class RunningState(NamedTuple):
+    """Steps since the present window opened; 0 when the next step opens one."""
+
+    position: int
+
+
+class Window(nn.Module):
+    """What all windows share.
+
+    Attributes:
+        length: steps in one window, None where it is not known beforehand.
+        overlaps: whether a step can be in more than one window.
+    """
+
+    length: int | None = None
+    overlaps: bool = False
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState | None]:
+        """Cuts a stretch of a signal.
+
+        Args:
+            x: `(T, B, *N)`.
+            state: after the stretch before, None at the start.
+
+        Returns:
+            Complete windows `(K, L, B, *N)`, maybe with K = 0, and the steps of the unfinished one.
+        """
+        raise ConfigError(f"{type(self).__name__} does not cut a signal: it has no windows of known length")
+
+    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState | None]:
+        """For each of `num_steps` steps whether a window opens there, and the state after them."""
+        raise ConfigError(f"{type(self).__name__} has no running form")
+
+    def clock(self, source: Clock) -> Clock:
+        """The clock of one value a window, stamped when the window closes."""
+        return source
+
+    def extra_repr(self) -> str:
+        return f"{self.length}" if self.length is not None else ""
+
+
+def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
+    """The value, or a `ConfigError` that says who needs what."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {value!r}")
+    return value
+
+
+class Hold(Window):
+    """Each value becomes `length` steps: from a slow network to a fast one.
+
+    Args:
+        length: steps that one value is held for.
+
+    Example:
+        >>> windows, _ = Hold(3).cut(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist()
+        [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length: int = whole_number("Hold", "its length", length)
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, None]:
+        return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
+
+
+class Sliding(Window):
+    """Windows of `length` steps, one every `stride` steps.
+
+    Args:
+        length: steps in a window.
+        stride: steps from one window to the next, at most `length`.
+
+    Example:
+        >>> windows, state = Sliding(3, stride=1).cut(torch.arange(4.0).reshape(4, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
+        ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [2.0, 3.0])
+    """
+
+    def __init__(self, length: int, stride: int = 1) -> None:
+        super().__init__()
+        self.length: int = whole_number(type(self).__name__, "its length", length)
+        self.stride = whole_number(type(self).__name__, "its stride", stride)
+        if self.stride > self.length:
+            raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
+        self.overlaps = self.stride < self.length
+
+    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState]:
+        given = x
+        if state is not None and state.buffer.shape[1]:
+            waiting = state.buffer.transpose(0, 1)
+            if waiting.shape[1:] != x.shape[1:]:
+                raise ShapeError(
+                    f"{type(self).__name__} holds steps {tuple(waiting.shape[1:])} of an unfinished window, but the "
+                    f"signal has steps {tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
+                )
+            x = torch.cat([waiting, x])
+        num_steps = len(x)
+        num_windows = max(0, (num_steps - self.length) // self.stride + 1)
+        used = num_windows * self.stride
+        if not self.overlaps:
+            # a slice of all would cost the backward pass a copy
+            whole = x if used == num_steps else x[:used]
+            windows = whole.reshape(num_windows, self.length, *x.shape[1:])
+        elif num_windows:
+            windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
+        else:
+            windows = x.new_empty((0, self.length, *x.shape[1:]))
+        if used == num_steps:
+            return windows, CutState(x.new_empty((x.shape[1], 0, *x.shape[2:])))
+        rest = x[used:]
+        if used or x is given:
+            # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
+            rest = rest.clone()
+        return windows, CutState(rest.transpose(0, 1))
+
+    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
+        position = 0 if state is None else state.position
+        opening = range(-position % self.length, num_steps, self.length)
+        flags = [False] * num_steps
+        flags[opening.start :: self.length] = [True] * len(opening)
+        return flags, RunningState((position + num_steps) % self.length)
+
+    def clock(self, source: Clock) -> Clock:
+        return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)
+
+    def extra_repr(self) -> str:
+        return f"{self.length}, stride={self.stride}"
+
+
+class Tumbling(Sliding):
+    """Windows of `length` steps side by side: from a fast network to a slow one.
+
+    Args:
+        length: steps in a window.
+
+    Example:
+        >>> windows, state = Tumbling(2).cut(torch.arange(5.0).reshape(5, 1, 1), None)
+        >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
+        ([[0.0, 1.0], [2.0, 3.0]], [4.0])
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length, stride=length)
+
+    def extra_repr(self) -> str:
+        return f"{self.length}"
+
+
+class Since(Window):
+    """A window that opens anew at each sample of another signal, however late it comes: a camera frame, a saccade.
+
+    The first source step at or after a trigger belongs to the new window; before any trigger the window is open from
+    the start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`.
+    A unit called by hand is given the flags: `unit(x, state, opens=...)`.
+
+    Args:
+        trigger: name of the signal.
+
+    Example:
+        >>> Since("frames")
+        Since('frames')
+    """
+
+    def __init__(self, trigger: str) -> None:
+        super().__init__()
+        self.trigger = trigger
+
+    def extra_repr(self) -> str:
+        return repr(self.trigger)
+
+
+def openings_by_clock(source: Clock, trigger: Clock, start: int, stop: int) -> Tensor:
+    """Where windows open when every sample of the trigger opens one: at the first source step at or after it.
+
+    Args:
+        source: clock of the steps.
+        trigger: clock of the trigger.
+        start: first base tick.
+        stop: the tick after the last.
+
+    Returns:
+        One flag a source step, `(T,)`, the same for all samples.
+
+    Example:
+        >>> openings_by_clock(Clock(2, 0), Clock(3, 1), 0, 12).tolist()  # steps 0, 2, 4, ...; triggers 1, 4, 7, 10
+        [False, True, True, False, True, True]
+    """
+    ticks = source.ticks(start, stop)
+    before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
+    return torch.tensor(
+        [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)], dtype=torch.bool
+    )
+
+
+def openings_by_flags(
+    source: Clock, trigger: Clock, flags: Tensor | None, waiting: Tensor, start: int, stop: int
+) -> tuple[Tensor, Tensor]:
+    """The same when the trigger is a mask, so that each sample of the batch opens its windows by itself.
+
+    Args:
+        source: clock of the steps.
+        trigger: clock of the mask.
+        flags: the mask in this stretch, `(K, B)`; None where it has no tick.
+        waiting: whether a trigger came after the last source step, `(B,)`.
+        start: first base tick.
+        stop: the tick after the last.
+
+    Returns:
+        One flag a source step and sample, `(T, B)`, and whether a trigger waits for the next step, `(B,)`.
+
+    Example:
+        >>> flags = torch.tensor([[True], [False], [True]])
+        >>> opens, waiting = openings_by_flags(Clock(2, 0), Clock(1, 0), flags, torch.tensor([False]), 0, 3)
+        >>> opens.flatten().tolist(), waiting.tolist()
+        ([True, True], [False])
+    """
+    if flags is not None and flags.numel() != len(flags) * len(waiting):
+        raise ShapeError(f"a trigger has one flag a sample, (T, B), but got shape {tuple(flags.shape)}")
+    rows = [] if flags is None else [row.reshape(-1) for row in flags.unbind(0)]
+    arrivals = iter(zip(trigger.ticks(start, stop), rows, strict=True) if rows else ())
+    none = torch.zeros_like(waiting)
+    opens = []
+    stamp, row = next(arrivals, (stop, none))
+    for tick in source.ticks(start, stop):
+        while stamp <= tick:
+            waiting = waiting | row
+            stamp, row = next(arrivals, (stop, none))
+        opens.append(waiting)
+        waiting = none
+    while stamp < stop:
+        waiting = waiting | row
+        stamp, row = next(arrivals, (stop, none))
+    return torch.stack(opens) if opens else none.new_empty((0, len(none))), waiting
+
+
+def openings_by_hand(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
+    """The flags that a unit is given, `(T, B)` or `(T,)`: for each step True, False, or one a sample `(B,)`."""
+    if opens is None:
+        raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
+    if len(opens) != len(x):
+        raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
+    if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
+        raise ShapeError(
+            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {opens.dtype} "
+            f"{tuple(opens.shape)}"
+        )
+    if opens.ndim == 1:
+        return opens.tolist()
+    # a step at which no sample opens a window is cheaper without a mask
+    return [row if some else False for row, some in zip(opens.unbind(0), opens.any(1).tolist(), strict=True)]

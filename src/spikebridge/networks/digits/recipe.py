@@ -1,0 +1,296 @@
+"""What and where on digits: an ANN sees noisy frames, an SNN sees events, hybrid units link them.
+
+    spikebridge train digits --preset default      # six networks, three seeds, one table, one report
+    spikebridge train digits --preset quick        # the same in seconds, for a look
+    spikebridge train digits --noise 1.0 --thinning 4 --networks learned ann
+
+A digit moves before a hybrid camera (three micro-saccades). "What" is an ANN on noisy frames at a low rate, "where" an
+SNN on events at a high rate. A transmission unit turns the SNN's spikes into a number for the answer; a modulation unit
+lets what the ANN has seen set the thresholds of the SNN (R. Zhao et al., 2022, Figs. 1 and 2). All networks have the
+same number of parameters to within 5 %:
+
+| network | parts | unit SNN -> ANN | unit ANN -> SNN thresholds |
+|---|---|---|---|
+| learned | ANN, SNN | learned taps, learned map | learned map |
+| fixed | ANN, SNN | mean, identity | identity |
+| transmission | ANN, SNN | learned taps, learned map | none |
+| modulation | ANN, SNN | mean, identity; the answer reads the SNN alone | learned map |
+| ann | ANN on frames | - | - |
+| snn | SNN on events | mean, identity | - |
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikebridge.data.images.digits import load_digits
+from spikebridge.data.images.mnist import load_mnist
+from spikebridge.data.simulation.saccades import HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.digits import report as digits_report
+from spikebridge.networks.digits import report as digits_table
+from spikebridge.networks.digits.model import KINDS, matched, num_parameters
+from spikebridge.training.batches import Batches
+from spikebridge.training.evaluation import evaluating
+from spikebridge.training.loop import fit
+from spikebridge.training.phase import WHOLE, Phase
+from spikebridge.training.run.command import train_command
+from spikebridge.training.run.run import Run
+from spikebridge.training.settings import Settings
+
+NUM_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the digits recipe."""
+
+    networks: tuple[str, ...] = tuple(KINDS)
+    """Which networks to train and compare."""
+    seed: int = 0
+    """The first seed: of initial weights, order of samples and noise in training."""
+    num_seeds: int = 3
+    """Trainings of each network, with seeds one after the other."""
+    dataset: Literal["digits", "mnist"] = "digits"
+    """digits is embedded (scikit-learn, 8 x 8); mnist is read from SPIKEBRIDGE_DATA."""
+    split: Literal["test", "validation"] = "test"
+    """What the accuracies are measured on; settings are chosen on validation."""
+    noise: float = 0.6
+    """Standard deviation of the frames' noise (white is 1): where the ANN alone reaches about 90 % on validation."""
+    thinning: int = 1
+    """Only each so-many-th frame reaches the camera's output."""
+    event_loss: float = 0.4
+    """Chance of an event to be lost: with `spurious`, where the SNN alone reaches about 90 % on validation."""
+    spurious: float = 0.02
+    """Chance of an event without a cause, in each pixel and step."""
+    num_steps: int = 12
+    """Event steps of a recording of 0.3 s."""
+    num_frames: int = 4
+    """Frames of a recording, before thinning."""
+    hidden: int = 32
+    """Features of each side of the hybrid network; the other networks get as many as make their parameters equal."""
+    epochs: int = 30
+    """Passes over the training samples."""
+    batch_size: int = 128
+    """Samples of a step, over all processes together."""
+    lr: float = 0.01
+    """Highest learning rate of a one-cycle schedule."""
+    num_train: int | None = None
+    """Use only so many training samples."""
+    devices: int = 1
+    """Processes on each machine."""
+    nodes: int = 1
+    """Machines."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share the work."""
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Numbers of the training."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
+    """Kind of device; the networks are small, so a CPU is as fast as any."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot be meant."""
+        for name in self.networks:
+            if name not in KINDS:
+                raise ConfigError(f"no network {name!r}; {did_you_mean(name, KINDS)}")
+        for name in ("num_seeds", "thinning", "num_frames", "hidden", "epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        if not 0 <= self.noise < math.inf:
+            raise ConfigError(f"noise needs to be 0 or more, but got {self.noise}")
+        for name in ("event_loss", "spurious"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a chance from 0 to 1, but got {getattr(self, name)}")
+        if self.num_steps % self.num_frames:
+            raise ConfigError(f"num_frames must divide num_steps, but got {self.num_frames} and {self.num_steps}")
+
+    @property
+    def dt(self) -> float:
+        """The base step [s]."""
+        return 0.3 / self.num_steps
+
+    @property
+    def frame_period(self) -> int:
+        """Base steps from one frame to the next, before thinning."""
+        return self.num_steps // self.num_frames
+
+    @property
+    def sensor(self) -> int:
+        """Height and width of the camera [px]."""
+        return 16 if self.dataset == "digits" else 34
+
+
+PRESETS = {
+    "quick": Config(num_seeds=1, epochs=6, batch_size=32, num_train=384, hidden=16),
+    "default": Config(),
+    "five": Config(num_seeds=5),
+    "mnist": Config(dataset="mnist", num_seeds=1, epochs=10),
+}
+
+
+def build(config: Config) -> dict[str, HybridNetwork]:
+    """Every network of the comparison, untrained, with parameters equal to within 5 %."""
+    return {name: _network(config, name) for name in config.networks}
+
+
+def _network(config: Config, name: str) -> HybridNetwork:
+    return matched(
+        name,
+        config.hidden,
+        dt=config.dt,
+        frame_period=config.frame_period,
+        frame_every=config.frame_period * config.thinning,
+        sensor=config.sensor,
+    )
+
+
+def _seeded(config: Config, name: str, seed: int) -> HybridNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _network(config, name)
+
+
+def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecording, HybridRecording]:
+    """Clean recordings of the training samples and of the split that is scored; the same for every seed."""
+    splits = load_digits() if config.dataset == "digits" else load_mnist(data)
+    train = splits.train.select(torch.arange(min(config.num_train or 10**9, len(splits.train.labels))))
+    scored = splits.test if config.split == "test" else splits.validation
+    make = torch.Generator().manual_seed
+    return (
+        hybrid_camera(train.images, train.labels, make(1), _saccades(config)),
+        hybrid_camera(scored.images, scored.labels, make(2), _saccades(config)),
+    )
+
+
+def _senses(config: Config, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """What the networks get to see of clean frames and events: noise is drawn anew each time."""
+    return {
+        "frames": noisy(thin(frames, config.thinning), config.noise, generator),
+        "events": lossy(events, config.event_loss, config.spurious, generator),
+    }
+
+
+def _answers(network: HybridNetwork, config: Config, seen: dict[str, Tensor]) -> Tensor:
+    """The answers `(K, B, 10)` of a recording, one a window."""
+    return network({name: seen[name] for name in network.inputs}, ticks=config.num_steps)[0]["answer"]
+
+
+def example(config: Config) -> dict[str, Tensor]:
+    """A small batch of both inputs, made of the embedded digits."""
+    digits = load_digits().validation.select(torch.arange(8))
+    images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
+    generator = torch.Generator().manual_seed(0)
+    seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
+    return _senses(config, seen.frames, seen.events, generator)
+
+
+def _saccades(config: Config) -> Saccades:
+    side = 1.5 if config.dataset == "digits" else 3.0
+    return Saccades(config.sensor, side, config.num_steps, config.frame_period, dt=config.dt)
+
+
+def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of the mean of all answers of a recording."""
+    seen = _senses(config, batch["frames"], batch["events"], torch.default_generator)
+    logits = _answers(network, config, seen).mean(0)
+    hits = (logits.argmax(-1) == batch["labels"]).float().mean()
+    return F.cross_entropy(logits, batch["labels"]), {"accuracy": hits}
+
+
+def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
+    """Trains every network with every seed, scores them, and writes the table."""
+    training, scored = recordings(config)
+    tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
+    data = Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0})
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+    # seeds outside, so that a stopped run has whole comparisons
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        for name in config.networks:
+            child = run.child(f"{name}/seed-{seed}")
+            if not child.finished:
+                network = _seeded(config, name, seed)
+                fit(network, [_phase(config, name, seed)], data, settings=_settings(config, seed, quiet), run=child)
+                child.save_weights(network)
+                child.save_results(score(network, config, scored))
+            scores[name].append(child.results())
+    results = digits_table.compare(scores)
+    run.save_results(results)
+    return results
+
+
+def _phase(config: Config, name: str, seed: int) -> Phase:
+    return Phase(
+        f"{name}, seed {seed}",
+        train=WHOLE,
+        objective=partial(objective, config=config),
+        epochs=config.epochs,
+        optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=0.01),
+        scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=config.epochs + 1),
+        clip=1.0,
+    )
+
+
+def _settings(config: Config, seed: int, quiet: bool) -> Settings:
+    names = ("batch_size", "devices", "nodes", "strategy", "precision", "accelerator")
+    return Settings(seed=seed, quiet=quiet, **{name: getattr(config, name) for name in names})
+
+
+def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
+    """Accuracy after each window over `NUM_DRAWS` draws of the noise, and what one recording costs."""
+    by_window = accuracy_by_window(network, config, scored)
+    seen = _senses(config, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
+    return {
+        "accuracy": by_window[-1],
+        "accuracy_by_window": by_window,
+        "parameters": num_parameters(network),
+        **digits_table.expenses(network, {name: seen[name] for name in network.inputs}),
+    }
+
+
+def accuracy_by_window(network: HybridNetwork, config: Config, scored: HybridRecording) -> list[float]:
+    """Accuracy of the mean of the answers so far, over `NUM_DRAWS` draws of the noise."""
+    generator = torch.Generator().manual_seed(1000)
+    hits = []
+    with evaluating(network):
+        for _ in range(NUM_DRAWS):
+            answers = _answers(network, config, _senses(config, scored.frames, scored.events, generator))
+            hits.append((answers.cumsum(0).argmax(-1) == scored.labels).float().mean(1))
+    return torch.stack(hits).mean(0).tolist()
+
+
+def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
+    """What the networks see of training samples, to choose scales of whole numbers on."""
+    training, _ = recordings(config, data)
+    some = slice(num_samples)
+    return _senses(config, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000))
+
+
+def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
+    """The figure that quantisation may cost."""
+    return {"accuracy": accuracy_by_window(network, config, recordings(config, data)[1])[-1]}
+
+
+def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
+    """Scores the trained networks of a run again."""
+    config = run.config_as(Config)
+    _, scored = recordings(config, data)
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for path, child in run.children().items():
+        name = path.partition("/")[0]
+        network = _network(config, name)
+        child.load_weights(network)
+        scores.setdefault(name, []).append(score(network, config, scored))
+    return digits_table.compare({name: scores[name] for name in config.networks})
+
+
+def report(run: Run) -> Path:
+    """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
+    config = run.config_as(Config)
+    return digits_report.write(run, build(config), example(config), train_command("digits", config))

@@ -1,0 +1,314 @@
+"""The page of the digits recipe: who wins, when, with which networks, and where in the grid of noise.
+
+The table of the digits recipe: what a network costs, means and spreads over seeds, and who is ahead of whom.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikebridge.analysis.cost import count_cost
+from spikebridge.analysis.energy import energy, hardware_profile
+from spikebridge.analysis.latency import measure_steps
+from spikebridge.analysis.plots.figures import (
+    accuracy_bars,
+    accuracy_lines,
+    draw_network,
+    heat_map,
+    raster,
+    to_svg,
+    unit_kernels,
+)
+from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.analysis.summary import summarize
+from spikebridge.errors import DataError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.digits.model import KINDS
+from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.run import Run
+
+# there in a checkout of the sources; a report made elsewhere goes without
+GRID = Path(__file__).parents[4] / "benchmarks" / "results" / "digits_grid.json"
+
+
+def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str) -> Path:
+    """Writes report.html into a finished run.
+
+    Args:
+        run: with its results.
+        networks: untrained, by name; the weights of the first seed are loaded.
+        inputs: a small batch for summaries and rasters.
+        command: what makes the same run again.
+    """
+    scores = _scores(run)
+    for name, network in networks.items():
+        next(child for path, child in run.children().items() if path.startswith(f"{name}/")).load_weights(network)
+    results = run.results()
+    _save_pictures(run, scores, networks)
+    sections = [
+        _result(results, scores),
+        _time(scores, run.config),
+        _inside(networks, inputs),
+        _drawn(networks, inputs),
+        *_grid(),
+        Section("How it was measured", MEASURED),
+    ]
+    facts = {name: run.config[name] for name in ("dataset", "split", "noise", "thinning", "event_loss", "epochs")}
+    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    seeds = f"{run.config['seed']} to {run.config['seed'] + run.config['num_seeds'] - 1}"
+    return write_report(
+        run.path / "report.html",
+        "What and where on digits",
+        sections,
+        {"seeds": seeds, **facts},
+        command,
+        _lead(results),
+    )
+
+
+MEASURED = (
+    "A digit moves before a simulated hybrid camera for 0.3 s. Frames come at a low rate with Gaussian noise; events "
+    "at a high rate, some lost, some without a cause. Noise is drawn anew in every step of training and four times in "
+    "scoring. The answer is the mean of the answers after each window. The default noise was chosen on validation data "
+    "with the one-sided twins alone, 90 ± 2 % each, before any hybrid network was scored "
+    "(benchmarks/digits_noise.py).",
+    "Operations are counted on the real activity of trained networks: multiply-accumulates where values are real, "
+    "synaptic operations where inputs are spikes, updates of neurons. Energy is the 45 nm model of M. Horowitz "
+    "(ISSCC 2014), 4.6 pJ a multiply-accumulate and 0.9 pJ an addition, without memory. The time of a tick is the "
+    "median wall time of one step of a stream of one sample.",
+)
+
+
+def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in run.config["networks"]}
+    for path, child in run.children().items():
+        scores[path.partition("/")[0]].append(child.results())
+    return scores
+
+
+def _lead(results: Mapping[str, Any]) -> str:
+    """The result in a sentence: what the learned hybrid reaches, and beside whom it is ahead, level or behind."""
+    rows = {row["network"]: row for row in results["networks"]}
+    if "learned" not in rows:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for row in results["learned against"]:
+        groups.setdefault(row["learned is"], []).append(f"{row['network']} ({row['points']:+.1f})")
+    words = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
+    told = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
+    spread = rows["learned"]["sd"]
+    sd = "" if spread is None else f" ± {spread:.1f}"
+    if spread is None:
+        return f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f} % with one seed, which tells no order."
+    return f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}{sd} %. In points, it is {'; '.join(told)}."
+
+
+def _result(results: Mapping[str, Any], scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+    rows = results["networks"]
+    best = max(range(len(rows)), key=lambda i: rows[i]["accuracy %"])
+    tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
+    if results["learned against"]:
+        text = "Differences seed by seed; “level” where the mean lies within two standard errors of nothing."
+        tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
+    return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
+
+
+def _bars(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    return to_svg(accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}))
+
+
+def _save_pictures(
+    run: Run, scores: Mapping[str, Sequence[Mapping[str, Any]]], networks: Mapping[str, HybridNetwork]
+) -> None:
+    """Accuracies and networks as files of their own."""
+    folder = run.path / "pictures"
+    folder.mkdir(exist_ok=True)
+    drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
+    for name, svg in drawn.items():
+        with replacing(folder / f"{name}.svg") as temporary:
+            temporary.write_text(svg, encoding="utf-8")
+
+
+def _time(scores: Mapping[str, Sequence[Mapping[str, Any]]], config: Mapping[str, Any]) -> Section:
+    windows = len(next(iter(scores.values()))[0]["accuracy_by_window"])
+    times = [300 * (k + 1) / windows for k in range(windows)]
+    lines = {
+        name: [[100 * score["accuracy_by_window"][k] for score in seeds] for k in range(windows)]
+        for name, seeds in scores.items()
+    }
+    figure = accuracy_lines(times, lines, "time since the recording began [ms]")
+    text = "Every network answers whenever a window closes; an early answer is worth more to a robot than a late one."
+    return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
+
+
+def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
+    pictures = []
+    for name, network in networks.items():
+        if name == "learned":
+            units = {route.name: route.link.unit for route in network.routes if route.link.unit is not None}
+            figure = unit_kernels(units, num_steps=6, dt=network.dt)
+            pictures.append(Picture(to_svg(figure), "Learned taps: how a spike counts by its age, one line a neuron."))
+        if "where" in network.parts:
+            spikes = _spikes(network, inputs)
+            caption = f"Spikes of the SNN's last layer in “{name}”."
+            pictures.append(Picture(to_svg(raster(spikes, network.dt)), caption))
+    return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures)
+
+
+def _spikes(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What the SNN gives out for the first recording, `(T, N)`."""
+    pieces: list[Tensor] = []
+    watch = network.parts["where"].register_forward_hook(lambda part, given, result: pieces.append(result[0].detach()))
+    try:
+        network({name: inputs[name] for name in network.inputs})
+    finally:
+        watch.remove()
+    return torch.cat(pieces)[:, 0]
+
+
+def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
+    pictures = [Picture(draw_network(network), f"{name}: {KINDS[name]}") for name, network in networks.items()]
+    first = next(iter(networks.values()))
+    summary = summarize(first, {name: inputs[name] for name in first.inputs})
+    tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
+    return Section("The networks", "", tables, pictures)
+
+
+def _grid() -> list[Section]:
+    """The committed grid of noise and thinning, where it is."""
+    if not GRID.exists():
+        return []
+    try:
+        rows = json.loads(GRID.read_text(encoding="utf-8"))["rows"]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{GRID} is damaged: {error}; benchmarks/digits_grid.py makes it") from error
+    caption = "Accuracy [%]; the best of each column and thinning has a frame."
+    picture = Picture(grid_figure(rows), caption)
+    return [Section("Where the hybrid wins, and where not", grid_verdict(rows), pictures=[picture])]
+
+
+def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The grid noise x thinning x network as one heat map, SVG."""
+    noises = sorted({row["noise"] for row in rows})
+    keys = list(dict.fromkeys((row["thinning"], row["network"]) for row in rows))
+    found = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
+    values = [[found[(*key, noise)] for noise in noises] for key in keys]
+    names = [name for _, name in keys]
+    best = {
+        (thinning, noise): max(found[thinning, name, noise] for name in names)
+        for thinning, _ in keys
+        for noise in noises
+    }
+    marks = [[found[(*key, noise)] == best[key[0], noise] for noise in noises] for key in keys]
+    titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
+    figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
+    return to_svg(figure, "accuracy over noise, thinning and network")
+
+
+def grid_verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """In sentences: in which cells the learned hybrid is ahead of the others, and in which it is not."""
+    cells: dict[tuple[int, float], dict[str, float]] = {}
+    for row in rows:
+        cells.setdefault((row["thinning"], row["noise"]), {})[row["network"]] = row["accuracy"]
+    others = [name for name in dict.fromkeys(row["network"] for row in rows) if name != "learned"]
+    sentences = []
+    for other in others:
+        gaps = {cell: found["learned"] - found[other] for cell, found in cells.items()}
+        lost = [f"noise {noise}, thinning {k} ({gap:+.1f})" for (k, noise), gap in gaps.items() if gap < 0]
+        where = f"; it is below at {', '.join(lost)}" if lost else ""
+        above, mean = sum(gap > 0 for gap in gaps.values()), fmean(gaps.values())
+        sentences.append(
+            f"Beside “{other}” the learned hybrid is above in {above} of {len(gaps)} cells, by {mean:+.1f} points in "
+            f"the mean ({min(gaps.values()):+.1f} to {max(gaps.values()):+.1f}){where}."
+        )
+    best = [max(found, key=found.__getitem__) for found in cells.values()]
+    counts = ", ".join(f"{name} in {best.count(name)}" for name in dict.fromkeys(best))
+    return [f"Highest mean of {len(cells)} cells: {counts}.", *sentences]
+
+
+def expenses(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
+    """Operations and energy of one recording, and the wall time of a tick.
+
+    Args:
+        network: trained.
+        inputs: some recordings; their mean counts. The first one is streamed for the time.
+    """
+    cost = count_cost(network, inputs)
+    total = cost.total
+    one = {name: x[:, :1].repeat(8, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
+    return {
+        "macs": total.macs,
+        "synops": total.synops,
+        "updates": total.updates,
+        "energy_nj": energy(cost, hardware_profile("45nm")).total * 1e9,
+        "tick_ms": measure_steps(network, one).median * 1e3,
+    }
+
+
+def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The table of all networks over seeds, the learned hybrid beside each other one, and accuracy over time.
+
+    Args:
+        scores: what `score` gave, a list over seeds for each network.
+    """
+    return {
+        "networks": [_row(name, seeds) for name, seeds in scores.items()],
+        "learned against": _against("learned", scores),
+        "accuracy by window": [
+            {"network": name} | {str(k + 1): value for k, value in enumerate(_by_window(seeds))}
+            for name, seeds in scores.items()
+        ],
+    }
+
+
+def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values = [100 * score["accuracy"] for score in seeds]
+    means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
+    return {
+        "network": name,
+        "accuracy %": round(fmean(values), 2),
+        "sd": round(stdev(values), 2) if len(values) > 1 else None,
+        "seeds": len(values),
+        "parameters": int(seeds[0]["parameters"]),
+        "kMAC": round(means["macs"] / 1e3, 1),
+        "ksynop": round(means["synops"] / 1e3, 1),
+        "kupdate": round(means["updates"] / 1e3, 2),
+        "energy nJ": round(means["energy_nj"], 1),
+        "ms a tick": round(means["tick_ms"], 3),
+    }
+
+
+def _against(name: str, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Differences seed by seed; "level" where the mean lies within two standard errors."""
+    rows = []
+    for other in scores:
+        if other == name or name not in scores:
+            continue
+        pairs = zip(scores[name], scores[other], strict=True)
+        gaps = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
+        mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
+        if sd is None:
+            verdict = "one seed tells nothing"
+        elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
+            verdict = "level"
+        else:
+            verdict = "ahead" if mean > 0 else "behind"
+        rows.append(
+            {
+                "network": other,
+                "points": round(mean, 2),
+                "sd": None if sd is None else round(sd, 2),
+                "learned is": verdict,
+            }
+        )
+    return rows
+
+
+def _by_window(seeds: Sequence[Mapping[str, Any]]) -> list[float]:
+    columns = zip(*(score["accuracy_by_window"] for score in seeds), strict=True)
+    return [round(100 * fmean(column), 2) for column in columns]

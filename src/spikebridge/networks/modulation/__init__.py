@@ -1,0 +1,8 @@
+"""Many tasks in a row without forgetting: an ANN that knows how alike tasks are gates the neurons of an SNN.
+
+What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

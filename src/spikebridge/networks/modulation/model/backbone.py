@@ -1,0 +1,209 @@
+"""The backbone and its hybrid units: what turns a task's pictures into signals V for the branch.
+
+As hybrid units `Q . F . H . W`: the first has one recording as its window, the mean over time, and an ANN with one
+linear head a hidden layer of the branch; the second has the samples of a task as its time axis, their mean, and a
+discretizer that opens neurons. Signals are kept before the sigmoid ("drive"), because saturated sigmoids tie.
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 14-17, and its released code; bins: CH-HNN (Q. Shi et
+al., Nature Communications, 2025).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid import Discretizer, HybridUnit, Mean, Tumbling
+
+
+class Backbone(nn.Module):
+    """One drive a hidden neuron of the branch, from recordings: time-mean, body, heads.
+
+    Args:
+        num_inputs: d.
+        num_gated: neurons of each hidden layer of the branch.
+        num_steps: steps T of a recording; 1 for pictures.
+        hidden: sizes of the body's ReLU layers; none is the released code.
+        num_bins: values a neuron; 1, or the bins of `BinUnit`.
+        scale: slope of the sigmoid.
+
+    Raises:
+        ConfigError: a size that cannot be meant.
+
+    Example:
+        >>> backbone = Backbone(4, (6, 6))
+        >>> [drive.shape for drive in backbone(torch.rand(1, 3, 4))]
+        [torch.Size([3, 6]), torch.Size([3, 6])]
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_gated: Sequence[int],
+        num_steps: int = 1,
+        hidden: Sequence[int] = (),
+        num_bins: int = 1,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min(num_inputs, num_steps, num_bins, *num_gated, *hidden) < 1 or not scale > 0:
+            raise ConfigError("a backbone needs sizes of 1 or more and scale > 0")
+        self.num_inputs, self.num_bins, self.scale = num_inputs, num_bins, scale
+        self.num_gated = tuple(num_gated)
+        self.num_steps = num_steps
+        self.over_time = HybridUnit(Tumbling(num_steps), Mean())
+        sizes = [num_inputs, *hidden]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+        self.body = nn.Sequential(*layers)
+        self.heads = nn.ModuleList(nn.Linear(sizes[-1], number * num_bins) for number in num_gated)
+        # what an input is in the mean: without it every task's drive points the same way
+        self.register_buffer("centre", torch.zeros(()))
+
+    def initialise(self, generator: torch.Generator) -> "Backbone":
+        """Draws weights from a normal distribution of variance 1 / fan-in, and no bias: a random projection."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    draw = torch.randn(module.weight.shape, generator=generator)
+                    module.weight.copy_(draw / math.sqrt(module.in_features))
+                    module.bias.zero_()
+        return self
+
+    def fit_centre(self, x: Float[Tensor, "T B N"]) -> "Backbone":
+        """Sets the centre to the mean input of training recordings."""
+        self.centre = x.mean()
+        return self
+
+    def forward(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
+        """The drives of each hidden layer.
+
+        Args:
+            x: recordings.
+
+        Returns:
+            `(B, C)` for each layer, `(B, C * num_bins)` with bins.
+        """
+        if x.ndim != 3 or x.shape[-1] != self.num_inputs:
+            raise ShapeError(f"the backbone needs (T, B, {self.num_inputs}), but got {tuple(x.shape)}")
+        mean, _ = self.over_time(x)
+        if len(mean) != 1:
+            raise ShapeError(f"the backbone needs recordings of {self.num_steps} steps, but got {len(x)}")
+        return self.drives(mean[0])
+
+    def drives(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
+        """The same from time-means."""
+        features = self.body(mean - self.centre)
+        return [head(features) for head in self.heads]
+
+    def signals(self, drives: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
+        """V in 0..1: the sigmoid of the drives, steeper by `scale`."""
+        return [torch.sigmoid(self.scale * drive) for drive in drives]
+
+
+def over_samples(num_samples: int, discretizer: Discretizer | None = None) -> HybridUnit:
+    """The second unit: its time axis is the samples of a task, its batch axis the tasks.
+
+    Args:
+        num_samples: samples in a window.
+        discretizer: what opens neurons: `Threshold(0.5)` on signals, `KWinners` or `DensityController` on drives.
+
+    Returns:
+        a unit from `(S, tasks, C)` to `(1, tasks, C)`.
+
+    Example:
+        >>> from spikebridge.networks.modulation.model.gating import KWinners
+        >>> unit = over_samples(2, KWinners(0.5))
+        >>> unit(torch.tensor([[[0.0, 1.0]], [[3.0, 1.0]]]))[0].flatten().tolist()
+        [1.0, 0.0]
+    """
+    return HybridUnit(Tumbling(num_samples), Mean(), None, discretizer)
+
+
+class Gating(nn.Module):
+    """Backbone and units together: pictures to drives, drives of a task's samples to gates.
+
+    Args:
+        backbone: gives drives.
+        opening: opens neurons of a layer; one discretizer for each layer.
+        bins: the unit that makes one drive of a neuron's bins, where the backbone has bins.
+
+    Example:
+        >>> from spikebridge.networks.modulation.model.gating import KWinners
+        >>> gating = Gating(Backbone(4, (6, 6)), [KWinners(0.5), KWinners(0.5)])
+        >>> [gate.sum(1).tolist() for gate in gating.gates(gating.drives(torch.rand(1, 8, 4)), num_samples=4)]
+        [[3, 3], [3, 3]]
+    """
+
+    def __init__(self, backbone: Backbone, opening: Sequence[Discretizer], bins: "BinUnit | None" = None) -> None:
+        super().__init__()
+        if len(opening) != len(backbone.num_gated) or (bins is None) != (backbone.num_bins == 1):
+            raise ConfigError("gating needs a discretizer for each layer, and a bin unit where the backbone has bins")
+        self.backbone, self.bins = backbone, bins
+        self.opening = nn.ModuleList(opening)
+
+    def drives(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
+        """How much each hidden neuron is to open, for each recording."""
+        drives = self.backbone(x)
+        return drives if self.bins is None else [self.bins.score(drive) for drive in drives]
+
+    def opening_of(self, layer: int) -> Discretizer:
+        """What opens neurons of a layer, from 0."""
+        opening: Discretizer = self.opening[layer]  # type: ignore[assignment]
+        return opening
+
+    def gates(
+        self, drives: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
+    ) -> list[Bool[Tensor, "Q _"]]:
+        """Open neurons of each layer, one row for each `num_samples` samples of one task, in their order.
+
+        Args:
+            drives: of samples, from `drives`.
+            num_samples: in a window; None takes all as one.
+        """
+        gates = []
+        for layer, drive in enumerate(drives):
+            unit = over_samples(num_samples or len(drive), self.opening_of(layer))
+            gates.append(unit(drive.detach().unsqueeze(1))[0][:, 0] > 0)
+        return gates
+
+
+class BinUnit(nn.Module):
+    """Opens a neuron where its strongest bin is none of the closed ones (CH-HNN).
+
+    Args:
+        num_bins: bins n of a neuron.
+        num_closed: how many of them close it: more of them, lower opening.
+        scale: of the softmax over bins.
+
+    Raises:
+        ConfigError: no bin that opens, or none that closes.
+
+    Example:
+        >>> unit = BinUnit(num_bins=2, num_closed=1)
+        >>> unit.score(torch.tensor([[0.25, 0.75, 1.0, 0.0]])).tolist()  # two neurons of two bins
+        [[0.5, -1.0]]
+    """
+
+    def __init__(self, num_bins: int = 10, num_closed: int = 5, scale: float = 50.0) -> None:
+        super().__init__()
+        if not 0 < num_closed < num_bins or not scale > 0:
+            raise ConfigError(f"BinUnit needs 0 < num_closed < num_bins, but got {num_closed} and {num_bins}")
+        self.num_bins, self.num_closed, self.scale = num_bins, num_closed, scale
+
+    def bins(self, drive: Float[Tensor, "B M"]) -> Float[Tensor, "B C n"]:
+        """The softmax over bins of each neuron."""
+        return torch.softmax(self.scale * drive.unflatten(-1, (-1, self.num_bins)), -1)
+
+    def score(self, drive: Float[Tensor, "B M"]) -> Float[Tensor, "B C"]:
+        """By how much the strongest open bin is ahead of the strongest closed one; above 0 the neuron is open."""
+        grouped = drive.unflatten(-1, (-1, self.num_bins))
+        closed, opened = grouped[..., : self.num_closed], grouped[..., self.num_closed :]
+        return opened.amax(-1) - closed.amax(-1)
+
+    def forward(self, drive: Float[Tensor, "B M"]) -> Bool[Tensor, "B C"]:
+        """Which neurons are open."""
+        return self.score(drive) > 0

@@ -1,0 +1,187 @@
+"""How many neurons a task opens: discretizers that set it, and a report of what it is.
+
+The floor in the objective of a gate does not set the opening; these do. Both rank values before the sigmoid, because
+saturated sigmoids tie.
+
+Gates that alike tasks share: a new task takes over open neurons of the nearest task before it.
+
+Units that were trained to tell tasks apart give mates of a group gates that overlap by two thirds. What is not shared
+cannot transfer. Here a task first looks whether a task before it has nearly the same gate of its own, and if so keeps a
+part of the neurons that this one opened, the most driven first. Nobody says which tasks belong together.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spikebridge.axes import Windows
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import Discretizer
+from spikebridge.hybrid.unit.discretizer import straight_through
+
+FEW = 50
+_log = logging.getLogger(__name__)
+
+
+def _share(name: str, rho: float) -> float:
+    if not 0 < rho <= 1:
+        raise ConfigError(f"{name} needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
+    return rho
+
+
+class KWinners(Discretizer):
+    """Opens the `round(rho C)` neurons of a layer with the largest values, in each window and sample; at least one.
+
+    Ties go to the lower index. The gradient goes straight through to the sigmoid of the value.
+
+    Args:
+        rho: share of open neurons, above 0 to 1.
+
+    Example:
+        >>> KWinners(0.5)(torch.tensor([0.1, 3.0, -1.0, 0.2]).reshape(1, 1, 1, 4), length=1)[0].flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = _share("KWinners", rho)
+
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+        number = max(1, round(self.rho * h.shape[-1]))
+        order = h.detach().sort(dim=-1, descending=True, stable=True).indices
+        hard = (order.argsort(-1) < number).to(h.dtype)  # the rank of each value
+        return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
+
+    def extra_repr(self) -> str:
+        return f"rho={self.rho:g}"
+
+
+class DensityController(Discretizer):
+    """Opens neurons above one offset of the layer, set so that tasks open a share `rho` of them in the mean.
+
+    A single task may open more or fewer. The gradient goes straight through to the sigmoid of the value.
+
+    Args:
+        rho: share of open neurons in the mean over tasks, above 0 to 1.
+
+    Example:
+        >>> control = DensityController(0.25).fit(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+        >>> control(torch.tensor([2.0, 3.0]).reshape(1, 1, 1, 2), length=1)[0].flatten().tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = _share("DensityController", rho)
+        self.register_buffer("offset", torch.zeros(()))
+
+    def fit(self, values: Float[Tensor, "K C"]) -> "DensityController":
+        """Sets the offset from the layer's values of some tasks.
+
+        Args:
+            values: before the sigmoid, one row a task.
+
+        Returns:
+            the controller itself.
+        """
+        ranked = values.flatten().sort(descending=True).values
+        number = max(1, round(self.rho * len(ranked)))
+        below = ranked[number] if number < len(ranked) else ranked[-1] - 1
+        # between the last that opens and the first that does not
+        self.offset = (ranked[number - 1] + below) / 2
+        return self
+
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+        above = h - self.offset
+        hard = (above.detach() > 0).to(h.dtype)
+        return straight_through(hard, above.sigmoid()) if h.requires_grad else hard, None
+
+    def extra_repr(self) -> str:
+        return f"rho={self.rho:g}"
+
+
+def opening_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
+    """How many neurons of each layer are open, over tasks; warns where a task has fewer than 50.
+
+    Args:
+        gates: of each layer, one row a task.
+
+    Returns:
+        one row a layer: mean, min and max of the share, fewest open neurons, and shares never and always open.
+
+    Example:
+        >>> opening_report([torch.tensor([[True, False], [True, True]])])[0]["mean"]
+        0.75
+    """
+    rows = []
+    for number, layer in enumerate(gates, 1):
+        share = layer.float().mean(1)
+        fewest = int(layer.sum(1).min())
+        rows.append(
+            {
+                "layer": number,
+                "mean": float(share.mean()),
+                "min": float(share.min()),
+                "max": float(share.max()),
+                "fewest open": fewest,
+                "never open": float((~layer.any(0)).float().mean()),
+                "always open": float(layer.all(0).float().mean()),
+            }
+        )
+        if fewest < FEW:
+            _log.warning("layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, FEW)
+    return rows
+
+
+NEAR = 0.3
+
+
+def take_over(
+    own: Sequence[Bool[Tensor, "K _"]], drives: Sequence[Float[Tensor, "K _"]], share: float, near: float = NEAR
+) -> list[Bool[Tensor, "K _"]]:
+    """The gates of tasks in their order; each sees those before it alone.
+
+    Args:
+        own: the gates that the tasks would open by themselves, of each hidden layer; tasks are compared by these.
+        drives: of each hidden layer.
+        share: of the open neurons that are taken over, 0 (none) to 1 (the whole gate).
+        near: cosine of two tasks' own gates above which the later one takes over. Gates of unlike tasks have about the
+            opening for a cosine.
+
+    Returns:
+        gates that open as many neurons as before.
+
+    Raises:
+        ConfigError: a share outside 0 to 1.
+
+    Example:
+        >>> drives = [torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0], [4.0, 2.9, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 3.0]])]
+        >>> own = [torch.tensor([[1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 1]]).bool()]
+        >>> take_over(own, drives, share=1.0)[0].int().tolist()  # the second is near the first, the third is new
+        [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share, of the open neurons that are taken over, should be from 0 to 1, but is {share}")
+    codes = torch.cat([layer.float() for layer in own], 1)
+    codes = codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+    gates = [layer.clone() for layer in own]
+    for task in range(1, len(codes)):
+        cosine, nearest = (codes[:task] @ codes[task]).max(0)
+        if cosine <= near:
+            continue
+        for layer, drive in zip(gates, drives, strict=True):
+            layer[task] = _part_of(layer[nearest], drive[task], int(layer[task].sum()), share)
+    return gates
+
+
+def _part_of(other: Tensor, drive: Tensor, number: int, share: float) -> Tensor:
+    """So many neurons: a share of them the most driven that the other gate opens, the rest the most driven of all."""
+    taken = min(round(share * number), int(other.sum()))
+    gate = torch.zeros_like(other)
+    gate[drive.masked_fill(~other, -torch.inf).topk(taken).indices] = True
+    gate[drive.masked_fill(gate, -torch.inf).topk(number - taken).indices] = True
+    return gate

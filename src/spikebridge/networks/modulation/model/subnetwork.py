@@ -1,0 +1,108 @@
+"""Exact sub-networks: what a binary gate leaves of the branch, as a small network of its own.
+
+A closed neuron is read by nobody, so its rows and columns can be left out: outputs and gradients are the same, and
+closed weights cannot move, not by momentum, Adam's moments or weight decay either.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spikebridge.errors import ShapeError
+from spikebridge.networks.modulation.model.model import Branch
+
+# which hidden layer's neurons lie along each axis of a parameter; 0 is none of them
+_AXES = {
+    "inlet.weight": (1, 0),
+    "inlet.bias": (1,),
+    "body.layer1.v_threshold": (1,),
+    "body.fc2.weight": (2, 1),
+    "body.fc2.bias": (2,),
+    "body.layer2.v_threshold": (2,),
+    "body.fc3.weight": (0, 2),
+    "body.fc3.bias": (0,),
+}
+
+
+def open_places(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str, tuple[Tensor | None, ...]]:
+    """The open neurons along each axis of each parameter of a branch, by number; None is all.
+
+    Args:
+        branch: the whole.
+        gates: open neurons of both hidden layers.
+
+    Raises:
+        ShapeError: gates of another size, or a layer without an open neuron.
+
+    Example:
+        >>> places = open_places(Branch(3, (4, 2)), [torch.tensor([True, False, True, False]), torch.ones(2).bool()])
+        >>> places["body.fc2.weight"]
+        (tensor([0, 1]), tensor([0, 2]))
+    """
+    if tuple(len(gate) for gate in gates) != branch.num_hidden:
+        raise ShapeError(
+            f"the branch has hidden layers of {branch.num_hidden} neurons, but got gates of "
+            f"{tuple(len(gate) for gate in gates)}"
+        )
+    numbers: list[Tensor | None] = [None, *(gate.nonzero()[:, 0] for gate in gates)]
+    if any(index is not None and len(index) == 0 for index in numbers):
+        raise ShapeError("a gate closes a whole layer, so nothing is left of the branch; raise the opening")
+    return {name: tuple(numbers[layer] for layer in _AXES[name]) for name, _ in branch.named_parameters()}
+
+
+def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
+    """The open part of a branch as a branch of its own, with copies of the open weights.
+
+    Args:
+        branch: the whole.
+        gates: open neurons of both hidden layers.
+
+    Returns:
+        a branch whose parameters have the same names.
+
+    Example:
+        >>> whole = Branch(3, (4, 4))
+        >>> gates = [torch.tensor([True, False, True, False]), torch.tensor([False, True, True, True])]
+        >>> cut_branch(whole, gates).sizes
+        (3, 2, 3, 10)
+    """
+    places = open_places(branch, gates)
+    sizes = int(gates[0].sum()), int(gates[1].sum())
+    with torch.device("meta"):  # weights come from the whole: none are drawn
+        part = Branch(branch.sizes[0], sizes, branch.sizes[3], branch.settings)
+    whole = dict(branch.named_parameters())
+    weights = {}
+    for name, index in places.items():
+        tensor = whole[name].detach()
+        for axis, numbers in enumerate(index):
+            tensor = tensor if numbers is None else tensor.index_select(axis, numbers.to(tensor.device))
+        weights[name] = tensor.clone()
+    part.load_state_dict(weights, assign=True)
+    return part.train(branch.training)
+
+
+def per_sample_logits(
+    branch: Branch, x: Float[Tensor, "T B N"], gates: Sequence[Bool[Tensor, "B _"]]
+) -> Float[Tensor, "B K"]:
+    """Logits where each sample has gates of its own: samples with equal gates share one sub-network.
+
+    Args:
+        branch: the whole.
+        x: `(T, B, d)`, or `(1, B, d)` for pictures.
+        gates: of both hidden layers, one row a sample.
+
+    Returns:
+        `(B, num_classes)`, without gradients to the branch.
+    """
+    rows, member = torch.unique(torch.cat(list(gates), 1), dim=0, return_inverse=True)
+    with torch.no_grad():
+        if len(rows) > x.shape[1] // 2:  # hardly anything is shared
+            return branch(x, **branch.modulation([gate.to(x.dtype) for gate in gates]))
+        first = gates[0].shape[1]
+        logits = x.new_empty(x.shape[1], branch.sizes[3])
+        for number, row in enumerate(rows):
+            chosen = (member == number).nonzero()[:, 0]
+            logits[chosen] = cut_branch(branch, [row[:first], row[first:]])(x[:, chosen])
+    return logits

@@ -1,0 +1,235 @@
+"""Scene files of CLEVRER (K. Yi et al., ICLR 2020) and of programs that read its videos.
+
+| layout | a scene's keys |
+|---|---|
+| ours, JSON lines | `video`, `objects`, `collisions`, `trajectory`, `counterfactual`: `{removed: [[frame, a, b]]}` |
+| original annotation, JSON | `scene_index`, `object_property`, `motion_trajectory`, `collision` |
+| old simulated scenes, JSON or pickle | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
+
+Any of them may be packed with gzip, stand in a list, or lie in a folder, one file a scene. The two last are read by
+their published schema and were checked on small files of our own alone. Nothing is clipped, dropped or guessed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spikebridge.data.io.json_stream import json_objects
+from spikebridge.data.io.restricted_pickle import read_plain_pickle
+from spikebridge.errors import DataError, did_you_mean
+from spikebridge.networks.reasoning.data.scene import Scene
+
+MOST_OBJECTS = 128
+MOST_COLLISIONS = 4096
+PIXELS_PER_UNIT = 40.0
+"""Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere."""
+CENTRE = 75.0
+
+EXPECTED = "scenes"
+_SUFFIXES = (".json", ".jsonl", ".gz", ".p", ".pkl", ".pickle")
+_OURS = ("video", "objects", "collisions", "trajectory", "counterfactual")
+_ORIGINAL = ("scene_index", "video_filename", "object_property", "motion_trajectory", "collision")
+_SIMULATED = ("objects", "predictions", "video", "scene_index", "video_index")
+
+
+def read_scenes(path: Path) -> list[Scene]:
+    """The scenes of a file, or of all files of a folder.
+
+    Args:
+        path: a file of one of the layouts above, or a folder of such files.
+
+    Raises:
+        DataError: with the place: a file that is missing, damaged or of another layout; an unknown value, an object
+            that is not listed, two equal objects, a coordinate that is not finite or has diverged, too many objects or
+            collisions, a video that stands there twice.
+    """
+    scenes: dict[int | str, Scene] = {}
+    for place, plain, default in _documents(path):
+        scene = read_scene(plain, place, default)
+        if scene.video in scenes:
+            raise DataError(f"{place}: video {scene.video} stands there twice")
+        scenes[scene.video] = scene
+    return list(scenes.values())
+
+
+def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = None) -> Scene:
+    """One scene from plain values.
+
+    Args:
+        plain: of one of the three layouts.
+        place: where it stands, for messages.
+        video: its number where the values do not say it, as the name of a file does.
+
+    Raises:
+        DataError: as in `read_scenes`.
+
+    Example:
+        >>> plain = {"video": 7, "objects": [["red", "metal", "cube"]], "collisions": [], "trajectory": [[0, []]]}
+        >>> read_scene(plain, "line 1").video
+        7
+        >>> read_scene({"video": 7, "object": []}, "line 1")
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: line 1: a scene needs 'objects', but has video, object; ...
+    """
+    try:
+        if "motion_trajectory" in plain or "object_property" in plain:
+            return _original(plain, place, video)
+        if "predictions" in plain:
+            return _simulated(plain, place, video)
+        return _ours(plain, place, video)
+    except DataError as error:
+        raise error if str(error).startswith(place) else DataError(f"{place}: {error}") from error
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
+        raise DataError(f"{place}: this scene is not built as its layout has it ({error!r:.120})") from error
+
+
+def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]]:
+    """Place, plain values and number by file name of every scene below a path."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+        if not files:
+            raise DataError(f"{path}: expected a folder of scenes, but it has no {', '.join(_SUFFIXES)} file")
+    else:
+        files = [path]
+    for file in files:
+        number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
+        default = int(number[1]) if number else None
+        if _is_pickle(file):
+            value = read_plain_pickle(file)
+            many = value if isinstance(value, list) else [value]
+            yield from ((f"{file}, entry {i}", one, default) for i, one in enumerate(many, start=1))
+        else:
+            yield from ((place, one, default) for place, one in json_objects(file, EXPECTED))
+
+
+def _is_pickle(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        first = content.read(1)
+    # protocol 2 and later begin with 0x80, older ones of a dict or list with "(", "}" or "]"
+    return first == b"\x80" or (file.suffix in (".p", ".pkl", ".pickle") and first in (b"(", b"}", b"]"))
+
+
+def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
+    _need(plain, ("objects", "collisions", "trajectory"), _OURS, place)
+    what_if = plain.get("counterfactual") or {}
+    if not isinstance(what_if, Mapping):
+        raise DataError(f"{place}: counterfactual is {{removed object: collisions}}, but got {what_if!r:.60}")
+    return _scene(_video(plain, ("video",), video, place), plain["objects"], plain["trajectory"], plain["collisions"],
+                  what_if, place)  # fmt: skip
+
+
+def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
+    _need(plain, ("object_property", "motion_trajectory", "collision"), _ORIGINAL, place)
+    index = _indices([one["object_id"] for one in plain["object_property"]], place)
+    objects = [[one["color"], one["material"], one["shape"]] for one in plain["object_property"]]
+    trajectory = [
+        [
+            sample["frame_id"],
+            [
+                [_listed(index, one["object_id"], place), *(CENTRE + PIXELS_PER_UNIT * x for x in one["location"][:2])]
+                for one in sample["objects"]
+                if one.get("inside_camera_view", True)
+            ],
+        ]
+        for sample in plain["motion_trajectory"]
+    ]
+    collisions = [
+        [met["frame_id"], *(_listed(index, one, place) for one in met["object_ids"])] for met in plain["collision"]
+    ]
+    return _scene(_video(plain, ("scene_index",), video, place), objects, trajectory, collisions, {}, place)
+
+
+def _simulated(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scene:
+    _need(plain, ("objects", "predictions"), _SIMULATED, place)
+    index = _indices([one.get("id", i) for i, one in enumerate(plain["objects"])], place)
+    triples = [[one["color"], one["material"], one["shape"]] for one in plain["objects"]]
+
+    def who(one: Any) -> int:
+        if not isinstance(one, Mapping):
+            return _listed(index, one, place)
+        triple = [one.get(kind) for kind in ("color", "material", "shape")]
+        if triple in triples:
+            return triples.index(triple)
+        return _listed(index, one.get("id", triple), place)
+
+    what_if: dict[int | str, Any] = {}
+    observed: Mapping[str, Any] | None = None
+    for run in plain["predictions"]:
+        if run.get("what_if", -1) == -1:
+            observed = run
+        else:
+            removed = _listed(index, run["what_if"], place)
+            what_if[removed] = [[met["frame"], *map(who, met["objects"])] for met in run["collisions"]]
+    if observed is None:
+        raise DataError(f"{place}: predictions need the one that was observed, what_if = -1, but have none")
+    trajectory = [
+        [sample["frame_index"], [[who(one), one["x"], one["y"]] for one in sample["objects"]]]
+        for sample in observed["trajectory"]
+    ]
+    collisions = [[met["frame"], *map(who, met["objects"])] for met in observed["collisions"]]
+    keys = ("video", "scene_index", "video_index")
+    return _scene(_video(plain, keys, video, place), triples, trajectory, collisions, what_if, place)
+
+
+def _scene(
+    video: int | str,
+    objects: Any,
+    trajectory: Any,
+    collisions: Any,
+    what_if: Mapping[Any, Sequence[Any]],
+    place: str,
+) -> Scene:
+    """A checked scene of a size that the limits allow."""
+    for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
+        if not isinstance(rows, list):
+            raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")
+    if len(objects) > MOST_OBJECTS:
+        raise DataError(f"{place}: {len(objects)} objects, but at most {MOST_OBJECTS} are read")
+    for name, rows in (("collisions", collisions), *((f"collisions without {k}", v) for k, v in what_if.items())):
+        if len(rows) > MOST_COLLISIONS:
+            raise DataError(f"{place}: {len(rows)} {name}, but at most {MOST_COLLISIONS} are read")
+    return Scene.from_lists(video, objects, trajectory, collisions, dict(what_if))
+
+
+def _need(plain: Mapping[str, Any], needed: Sequence[str], known: Sequence[str], place: str) -> None:
+    if not isinstance(plain, Mapping):
+        raise DataError(f"{place}: a scene is an object with names, but got {plain!r:.60}")
+    for name in needed:
+        if name not in plain:
+            others = [key for key in plain if key not in known]
+            near = did_you_mean(name, others) if others else f"Known: {', '.join(known)}."
+            raise DataError(f"{place}: a scene needs {name!r}, but has {', '.join(map(str, plain))}; {near}")
+
+
+def _video(plain: Mapping[str, Any], keys: Sequence[str], default: int | str | None, place: str) -> int | str:
+    value = next((plain[key] for key in keys if key in plain), default)
+    return video_name(value, place)
+
+
+def video_name(value: Any, place: str) -> int | str:
+    """A video's number or name: `"10000"` is 10000.
+
+    Example:
+        >>> video_name("10000", "line 1"), video_name("mine", "line 1")
+        (10000, 'mine')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise DataError(f"{place}: expected the number or name of a video, but got {value!r}")
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _indices(ids: Sequence[Any], place: str) -> dict[Any, int]:
+    index = {one: i for i, one in enumerate(ids)}
+    if len(index) != len(ids):
+        raise DataError(f"{place}: two objects have one id among {list(ids)}")
+    return index
+
+
+def _listed(index: Mapping[Any, int], one: Any, place: str) -> int:
+    if one not in index:
+        raise DataError(f"{place}: object {one!r} is not listed; listed are {', '.join(map(str, index))}")
+    return index[one]

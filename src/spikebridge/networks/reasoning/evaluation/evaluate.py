@@ -1,0 +1,127 @@
+"""Answering the questions of a file about the scenes of a file: every preset of the graph, and the plain executor."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
+from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
+from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
+from spikebridge.training.run.run import Run
+
+PUBLISHED = "paper"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to answer, and from which collisions."""
+
+    scenes: Path | None = None
+    """A file (or folder) of scenes: JSON lines, original CLEVRER annotations or old pickles, plain or gzipped."""
+    questions: Path | None = None
+    """A file of questions about them with known answers, or of what-if texts."""
+    collisions: Literal["baked", "learned", "rule"] = "baked"
+    """baked are those of the scenes; learned and rule are read anew from the trajectories."""
+    causal: bool = True
+    """What-if events from those seen where the removed object has no part in them; `paper` always asks the roll-out."""
+    presets: tuple[str, ...] = tuple(PRESETS)
+    """Graphs to run."""
+    seed: int = 0
+    """Of the choices that are drawn for what-if texts."""
+
+    def __post_init__(self) -> None:
+        """Refuses presets that are not there."""
+        for name in self.presets:
+            if name not in PRESETS:
+                raise ConfigError(f"no preset {name!r} of the graph; {did_you_mean(name, PRESETS)}")
+
+
+def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
+    """The figures of `spikebridge eval reasoning`.
+
+    Args:
+        run: whose units read collisions.
+        options: files and how to answer.
+
+    Returns:
+        `presets.<name>.<question type>` and `executor.<question type>`, each with `per_option`, `per_question`,
+        `num_questions`, `num_options`; the executor's also with `refusals`.
+
+    Raises:
+        ConfigError: one of the two files is not named.
+        DataError: a file that cannot be read, a question about a video without scene, or no answer to compare with.
+    """
+    if options.scenes is None or options.questions is None:
+        missing = "--scenes" if options.scenes is None else "--questions"
+        raise ConfigError(f"scenes and questions belong together; {missing} is missing")
+    start = time.perf_counter()
+    scenes = read_scenes(options.scenes)
+    questions, about = read_asked(options.questions, scenes, options.seed)
+    asked = {question.video for question in questions}
+    scenes = [scene for scene in scenes if scene.video in asked]
+    read = time.perf_counter()
+    presets: dict[str, Any] = {name: {} for name in options.presets}
+    executor: dict[str, Any] = {}
+    for kind in KINDS:
+        some = [question for question in questions if question.kind == kind]
+        seen = read_anew(run, scenes, options.collisions, kind) if some else []
+        for name, scores in presets.items():
+            scores |= score(seen, some, name, options.causal and name != PUBLISHED)
+        executor |= score_executor(seen, some, options.causal)
+    answered = time.perf_counter()
+    return {
+        "collisions": options.collisions,
+        "num_scenes": len(scenes),
+        **about,
+        "seconds": {"reading": round(read - start, 2), "answering": round(answered - read, 2)},
+        "presets": presets,
+        "executor": executor,
+    }
+
+
+def read_asked(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
+    """The questions of a file with known answers; what-if texts get choices by rule.
+
+    Args:
+        path: of the file.
+        scenes: that they are about.
+        seed: of the draws of choices.
+
+    Returns:
+        The questions, and `num_texts_without_choices`, where there are texts.
+    """
+    found = read_questions(path)
+    scene_of = {scene.video: scene for scene in scenes}
+    for number, question in enumerate(found.questions, start=1):
+        if question.video not in scene_of:
+            known = [str(video) for video in list(scene_of)[:5]]
+            raise DataError(
+                f"{path}: question {number} is about video {question.video}, but there is no scene of it among "
+                f"{len(scene_of)} ({', '.join(known)}, ...)"
+            )
+    made = what_if_questions(found.what_if_texts, scene_of, seed)
+    questions = [*found.questions, *made]
+    if not any(answer is not None for question in questions for answer in question.answers):
+        raise DataError(f"{path}: expected questions with known answers to compare with, but there are none")
+    texts = len(found.what_if_texts)
+    return questions, {"num_texts_without_choices": texts - len(made)} if texts else {}
+
+
+def read_anew(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
+    """The scenes with the collisions that were asked for.
+
+    Args:
+        run: whose units read them.
+        scenes: with trajectories.
+        collisions: `baked`, `learned` or `rule`.
+        kind: of the questions: how sure a learned collision has to be depends on it.
+    """
+    if collisions == "learned":
+        return learned_reader(run, kind=kind)(scenes)
+    return fixed_reader(run)(scenes) if collisions == "rule" else list(scenes)

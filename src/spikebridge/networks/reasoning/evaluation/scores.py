@@ -1,0 +1,171 @@
+"""How many questions are answered rightly: by option and by question, by type and subtype, by graph and executor.
+
+Whether a confidence of 0.9 means right nine times out of ten.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
+from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.graph.layout import Preset
+from spikebridge.networks.reasoning.graph.run import Answer, answer
+
+Said = Sequence[Sequence[str | None]]
+"""For each question the value of each whole program."""
+
+
+def score(
+    scenes: Sequence[Scene], questions: Sequence[Question], preset: str | Preset = "compartment", causal: bool = False
+) -> dict[str, Any]:
+    """What the graph is worth.
+
+    Args:
+        scenes: that the questions are about.
+        questions: with known answers.
+        preset: of the graph.
+        causal: what-if events from those seen where the removed object has no part in them.
+
+    Returns:
+        As `tally`.
+    """
+    return tally(questions, values(answer(scenes, questions, preset, causal=causal)))
+
+
+def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False) -> dict[str, Any]:
+    """What the plain executor is worth: a refusal is no answer, and so wrong.
+
+    Args:
+        scenes: that the questions are about.
+        questions: with known answers.
+        causal: as in `score`.
+
+    Returns:
+        As `tally`, with `refusals` for each type, and in all by reason.
+    """
+    return tally(questions, execute(scenes, questions, causal)[0], refusals=True)
+
+
+def execute(
+    scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False
+) -> tuple[list[list[str | None]], list[list[str | None]]]:
+    """The executor's values and the reasons of its refusals, for each whole program of each question.
+
+    Args:
+        scenes: that the questions are about.
+        questions: any.
+        causal: as in `score`.
+    """
+    scene_of = {scene.video: scene for scene in scenes}
+    executors: dict[int | str, Executor] = {}
+    said, reasons = [], []
+    for question in questions:
+        if question.video not in executors:
+            executors[question.video] = Executor(scene_of[question.video], causal=causal)
+        outcomes = [executors[question.video].run(program) for program in question.programs]
+        said.append([outcome.value for outcome in outcomes])
+        reasons.append([outcome.refusal for outcome in outcomes])
+    return said, reasons
+
+
+def values(answers: Sequence[Sequence[Answer]]) -> list[list[str | None]]:
+    """The bare values of answers."""
+    return [[one.value for one in many] for many in answers]
+
+
+def tally(questions: Sequence[Question], said: Said, refusals: bool = False) -> dict[str, Any]:
+    """Shares of right options and of questions with all options right, by type and subtype.
+
+    Args:
+        questions: a question or choice without a known answer is left out.
+        said: the value of each whole program.
+        refusals: count values that are None, too.
+
+    Returns:
+        For each type that occurs `per_option`, `per_question`, `num_questions`, `num_options`, and the same under
+        `subtypes` where there are some.
+
+    Example:
+        >>> question = Question(1, "descriptive", ("objects", "count"), subtype="count", answer="2")
+        >>> tally([question, question], [["2"], ["3"]])["descriptive"]["per_option"]
+        0.5
+    """
+    rows: dict[str, list[tuple[str, list[bool], int]]] = {kind: [] for kind in KINDS}
+    for question, values_said in zip(questions, said, strict=True):
+        known = [(v, a) for v, a in zip(values_said, question.answers, strict=True) if a is not None]
+        if known:
+            right = [value == truth for value, truth in known]
+            rows[question.kind].append((question.subtype, right, sum(value is None for value, _ in known)))
+    result = {}
+    for kind, found in rows.items():
+        if found:
+            result[kind] = _shares(found, refusals)
+            subtypes = sorted({subtype for subtype, _, _ in found if subtype})
+            if subtypes:
+                result[kind]["subtypes"] = {
+                    name: _shares([row for row in found if row[0] == name], refusals) for name in subtypes
+                }
+    return result
+
+
+def _shares(rows: Sequence[tuple[str, list[bool], int]], refusals: bool) -> dict[str, Any]:
+    options = [right for _, many, _ in rows for right in many]
+    shares: dict[str, Any] = {
+        "per_option": sum(options) / len(options),
+        "per_question": sum(all(many) for _, many, _ in rows) / len(rows),
+        "num_questions": len(rows),
+        "num_options": len(options),
+    }
+    return shares | ({"refusals": sum(number for _, _, number in rows)} if refusals else {})
+
+
+def flat(scores: Mapping[str, Any]) -> dict[str, float]:
+    """One row of a table: per cent by option and by question of each type.
+
+    Example:
+        >>> flat({"explanatory": {"per_option": 0.5, "per_question": 0.25}})
+        {'explanatory %': 50.0, 'explanatory per question %': 25.0}
+    """
+    row = {}
+    for kind, shares in scores.items():
+        row[f"{kind} %"] = round(100 * shares["per_option"], 2)
+        if shares["per_question"] != shares["per_option"]:
+            row[f"{kind} per question %"] = round(100 * shares["per_question"], 2)
+    return row
+
+
+def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> dict[str, Any]:
+    """Bins of confidence beside the share of right answers in each.
+
+    Args:
+        confidences: of answers, 0 to 1.
+        right: whether each was.
+        num_bins: of equal width.
+
+    Returns:
+        `bins` (those that hold answers), and `expected_calibration_error`: the mean distance of confidence and share,
+        weighted by the answers in a bin.
+
+    Example:
+        >>> calibration([0.95, 0.95, 0.15, 0.15], [True, True, False, True])["expected_calibration_error"]
+        0.2
+    """
+    sure, hits = np.asarray(confidences, dtype=float), np.asarray(right, dtype=float)
+    number = np.minimum((sure * num_bins).astype(int), num_bins - 1)
+    bins = []
+    for k in range(num_bins):
+        inside = number == k
+        if inside.any():
+            bins.append(
+                {
+                    "from": k / num_bins,
+                    "to": (k + 1) / num_bins,
+                    "num_answers": int(inside.sum()),
+                    "confidence": round(float(sure[inside].mean()), 4),
+                    "right": round(float(hits[inside].mean()), 4),
+                }
+            )
+    away = sum(one["num_answers"] * abs(one["confidence"] - one["right"]) for one in bins) / max(1, len(sure))
+    return {"bins": bins, "expected_calibration_error": round(away, 4)}

@@ -1,0 +1,90 @@
+"""What may come next in a program, from the types of the operators: who follows it writes no ill-typed one."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.parsing.words import Words
+
+Stack = tuple[str, ...]
+HOLE = "choice"
+"""Stands below a question's program where a choice's program runs before it."""
+_FITS_HOLE = ("object", "event", "possible event")
+_ENDS: Mapping[str, tuple[Stack, ...]] = {
+    "question": (("answer",), (HOLE, "answer")),
+    "cause": (("object",), ("event",)),
+    "event": (("possible event",),),
+}
+
+
+class Grammar:
+    """Types of the vocabulary, and a stack of them.
+
+    Args:
+        words: what can be written.
+
+    Example:
+        >>> grammar = Grammar(Words())
+        >>> stack = grammar.start("question")
+        >>> for token in ("objects", "<color 1>"):
+        ...     stack = grammar.push(stack, token)
+        >>> stack, sorted(grammar.allowed(stack, "question"))  # a colour has one use
+        (('choice', 'objects', 'color'), ['filter_color'])
+    """
+
+    def __init__(self, words: Words) -> None:
+        self._table = OperatorTable(attributes=words.attributes)
+        self._types = {slot: slot[1:].partition(" ")[0] for slot in words.slots}
+        orders = {word: kind for word, kind in self._table.words.items() if kind == "order"}
+        self._types |= orders
+        self._writable = [token for token in words.outputs if token in self._table.rows]
+        self._cached = lru_cache(maxsize=4096)(self._allowed)
+
+    def start(self, kind: str) -> Stack:
+        """The stack before the first token."""
+        return (HOLE,) if kind == "question" else ()
+
+    def push(self, stack: Stack, token: str) -> Stack:
+        """The stack after a token that is allowed."""
+        if token in self._types:
+            return (*stack, self._types[token])
+        takes, gives = next(fit for fit in self._fits(stack, token))
+        return (*stack[: len(stack) - len(takes)], gives)
+
+    def allowed(self, stack: Stack, kind: str) -> frozenset[str]:
+        """Tokens that may come next, `<end>` among them where a program may end here.
+
+        Args:
+            stack: types of the values so far.
+            kind: of the text, one of `MARKS`.
+        """
+        return self._cached(stack, kind)
+
+    def _allowed(self, stack: Stack, kind: str) -> frozenset[str]:
+        tokens = {token for token in self._writable if self._fits(stack, token)}
+        top = stack[-1] if stack else ""
+        values = top in ("objects", "events")
+        tokens |= {word for word, type_ in self._types.items() if values and (type_ == "order") == (top == "events")}
+        if top in {*self._types.values()}:  # a word wants its operator at once
+            tokens = {token for token in tokens if self._takes(token, top)}
+        if stack in _ENDS[kind]:
+            tokens.add("<end>")
+        return frozenset(tokens)
+
+    def _takes(self, token: str, top: str) -> bool:
+        row = self._table.rows.get(token)
+        return row is not None and any(s.takes and s.takes[-1] == top for s in row.signatures)
+
+    def _fits(self, stack: Stack, token: str) -> list[tuple[Stack, str]]:
+        found = []
+        for signature in self._table.rows[token].signatures:
+            takes = tuple(signature.takes)
+            under = stack[len(stack) - len(takes) :] if len(takes) <= len(stack) else ()
+            same = len(under) == len(takes) and all(map(_fits_type, under, takes))
+            if same:
+                found.append((takes, signature.gives))
+        return found
+
+
+def _fits_type(there: str, wanted: str) -> bool:
+    return there == wanted or (there == HOLE and wanted in _FITS_HOLE)

@@ -1,0 +1,203 @@
+"""A small convolutional network that finds objects in pictures: where their centres are, how large, what they are.
+
+One map says where centres are, two pairs of maps correct the place and give the size, and three groups of maps name
+colour, material and shape, all read at the peaks of the first (X. Zhou et al., "Objects as Points", 2019). Each picture
+is divided by its mean first, so that the light does not matter.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from spikebridge.errors import ShapeError
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
+
+STRIDE = 4
+"""Pixels from one cell of the maps to the next."""
+
+
+class Maps(NamedTuple):
+    """What the network says of each cell; all but `centre` mean something at a centre alone."""
+
+    centre: Float[Tensor, "B h w"]
+    """Logit of the centre of an object being here."""
+    place: Float[Tensor, "B 2 h w"]
+    """x and y of the centre from the middle of the cell, in cells."""
+    size: Float[Tensor, "B 2 h w"]
+    """Width and height in cells."""
+    color: Float[Tensor, "B 8 h w"]
+    material: Float[Tensor, "B 2 h w"]
+    shape: Float[Tensor, "B 3 h w"]
+
+
+class Detections(NamedTuple):
+    """Objects found in pictures, one row each, in the order of their pictures."""
+
+    frame: Int[np.ndarray, "D"]
+    """Number of the picture."""
+    position: Float[np.ndarray, "D 2"]
+    """x and y of the centre [px]."""
+    size: Float[np.ndarray, "D 2"]
+    """Width and height [px]."""
+    score: Float[np.ndarray, "D"]
+    """How sure the network is that an object is there, 0 to 1."""
+    color: Float[np.ndarray, "D 8"]
+    """Logarithms of probabilities, in the order of `ATTRIBUTES`."""
+    material: Float[np.ndarray, "D 2"]
+    shape: Float[np.ndarray, "D 3"]
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a way straight on."""
+
+    def __init__(self, num_features: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_features, num_features, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm1 = nn.BatchNorm2d(num_features)
+        self.conv2 = nn.Conv2d(num_features, num_features, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu())).relu()
+
+
+class Detector(nn.Module):
+    """Finds objects.
+
+    Args:
+        num_features: channels inside.
+        attributes: kinds of attribute and their values; None for `ATTRIBUTES`.
+
+    Example:
+        >>> maps = Detector(8)(torch.rand(2, 3, 96, 144))
+        >>> maps.centre.shape, maps.color.shape
+        (torch.Size([2, 24, 36]), torch.Size([2, 8, 24, 36]))
+    """
+
+    def __init__(self, num_features: int = 40, attributes: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        super().__init__()
+        self.attributes = dict(ATTRIBUTES if attributes is None else attributes)
+        self._sizes = (1, 2, 2, *(len(values) for values in self.attributes.values()))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, num_features // 2, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(num_features // 2),
+            nn.ReLU(),
+            nn.Conv2d(num_features // 2, num_features, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(num_features),
+            nn.ReLU(),
+        )
+        self.blocks = nn.Sequential(_Block(num_features, 1), _Block(num_features, 2))
+        self.heads = nn.Conv2d(num_features, sum(self._sizes), 1)
+        with torch.no_grad():
+            self.heads.state_dict()["bias"][0] = -4.0  # centres are rare
+
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Maps:
+        """Maps of pictures.
+
+        Args:
+            pictures: red, green and blue, of any positive scale; height and width are multiples of 4.
+
+        Raises:
+            ShapeError: no three colours, or sides that are no multiples of 4.
+        """
+        maps = self.heads(self.features(pictures))
+        centre, *others = maps.split(self._sizes, dim=1)
+        return Maps(centre[:, 0], *others)
+
+    def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """What the maps are read from.
+
+        Args:
+            pictures: as in `forward`.
+
+        Raises:
+            ShapeError: as in `forward`.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] % STRIDE or pictures.shape[3] % STRIDE:
+            raise ShapeError(
+                f"Detector needs pictures (B, 3, H, W) with sides that are multiples of {STRIDE}, but got "
+                f"{tuple(pictures.shape)}"
+            )
+        light = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        features: Tensor = self.blocks(self.stem(pictures / light - 1))
+        return features
+
+
+def detection_loss(
+    maps: Maps, truths: Float[Tensor, "B K 7"], there: Float[Tensor, "B K"]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """How far maps are from the truth: a focal loss of the centres, distances and cross-entropies at them.
+
+    Args:
+        maps: of a batch of pictures.
+        truths: of up to K objects x, y, width and height [px], and the numbers of colour, material and shape.
+        there: 1 where there is an object, 0 where the row is empty.
+
+    Returns:
+        A mean over the pictures, and its parts.
+
+    Source:
+        H. Law and J. Deng, ECCV 2018, eq. 1 (focal loss with soft surroundings, exponents 2 and 4).
+    """
+    height, width = maps.centre.shape[1:]
+    cells = truths[..., :2] / STRIDE
+    column = cells[..., 0].long().clamp(0, width - 1)
+    row = cells[..., 1].long().clamp(0, height - 1)
+    rows, columns = torch.arange(height), torch.arange(width)
+    away = (rows[:, None] - row[..., None, None]).square() + (columns - column[..., None, None]).square()
+    near = (torch.exp(-away / (2 * 0.8**2)) * there[..., None, None]).amax(1)
+    is_centre = near == 1
+    p = maps.centre.sigmoid().clamp(1e-4, 1 - 1e-4)
+    hit = ((1 - p).square() * p.log() * is_centre).sum()
+    miss = ((1 - near).pow(4) * p.square() * (1 - p).log() * ~is_centre).sum()
+    num = there.sum().clamp(min=1)
+    losses = {"centre": -(hit + miss) / num}
+    picture, which = there.nonzero(as_tuple=True)
+    at = (picture, slice(None), row[picture, which], column[picture, which])
+    middle = torch.stack([column, row], -1)[picture, which] + 0.5
+    losses["place"] = (maps.place[at] - (cells[picture, which] - middle)).abs().sum() / num
+    losses["size"] = (maps.size[at] - truths[picture, which, 2:4] / STRIDE).abs().sum() / num
+    for k, name in enumerate(ATTRIBUTES):
+        wanted = truths[picture, which, 4 + k].long()
+        losses[name] = F.cross_entropy(getattr(maps, name)[at], wanted, reduction="sum") / num
+    weights = {"place": 2.0, "size": 0.2}
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
+
+
+@torch.no_grad()
+def detect(
+    detector: Detector, pictures: UInt8[np.ndarray, "F H W 3"], least_score: float = 0.3, batch_size: int = 32
+) -> Detections:
+    """The objects in the pictures of a video.
+
+    Args:
+        detector: in eval mode.
+        pictures: red, green and blue from 0 to 255.
+        least_score: of a peak that counts.
+        batch_size: pictures at once.
+
+    Returns:
+        One row an object and picture.
+    """
+    parts = []
+    for first in range(0, len(pictures), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch_size]))
+        maps = detector(batch.permute(0, 3, 1, 2).float() / 255)
+        parts.append(_peaks(maps, first, least_score))
+    return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _peaks(maps: Maps, first: int, least_score: float) -> Detections:
+    score = maps.centre.sigmoid()
+    highest = F.max_pool2d(score[:, None], 3, stride=1, padding=1)[:, 0]
+    picture, row, column = ((score == highest) & (score >= least_score)).nonzero(as_tuple=True)
+    at = (picture, slice(None), row, column)
+    place = torch.stack([column, row], -1) + 0.5 + maps.place[at]
+    named = [getattr(maps, name)[at].log_softmax(-1) for name in ATTRIBUTES]
+    found = [place * STRIDE, maps.size[at] * STRIDE, score[picture, row, column], *named]
+    return Detections((picture + first).numpy(), *(values.double().numpy() for values in found))

@@ -1,0 +1,111 @@
+"""A new colour by one look: one more row of weights in the detector, and nothing else is changed.
+
+The new row is the mean of the old ones, changed by as little as makes it right in what was shown: above all others at
+the new object, below the right one at objects that are known (imprinting, after H. Qi et al., CVPR 2018). The parser
+and the graph need no weights for it: a word in a table, and a neuron with its connections.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.reasoning.perception.detector import STRIDE, Detector
+
+_MARGIN = 3.0  # of logits
+_STIFFNESS = 1e-3
+_ROUNDS = 8
+
+
+def with_value(attributes: Mapping[str, tuple[str, ...]], kind: str, value: str) -> dict[str, tuple[str, ...]]:
+    """The attributes with one value more.
+
+    Raises:
+        ConfigError: no such kind, or the value is there already.
+
+    Example:
+        >>> with_value({"color": ("red",), "shape": ("cube",)}, "color", "orange")
+        {'color': ('red', 'orange'), 'shape': ('cube',)}
+    """
+    if kind not in attributes:
+        raise ConfigError(f"no kind of attribute {kind!r}; {did_you_mean(kind, attributes)}")
+    taken = [known for values in attributes.values() for known in values]
+    if value in taken:
+        raise ConfigError(f"{value!r} is a value already")
+    return {name: (*values, value) if name == kind else values for name, values in attributes.items()}
+
+
+class Look(NamedTuple):
+    """A picture, and where objects are in it."""
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    points: Float[np.ndarray, "N 2"]
+
+
+@torch.no_grad()
+def learn_value(detector: Detector, kind: str, value: str, look: Look, known: Sequence[Look]) -> Detector:
+    """A detector that knows one value more, from one look at it.
+
+    Args:
+        detector: in eval mode; it is not changed.
+        kind: of attribute, such as `color`.
+        value: its name.
+        look: a picture, and x and y of the objects of the new value in it [px].
+        known: pictures with objects of known values, which are to keep their names.
+
+    Raises:
+        ConfigError: no such kind, or the value is there already.
+    """
+    attributes = with_value(detector.attributes, kind, value)
+    first, last = _rows(detector, kind)
+    state = dict(detector.state_dict())
+    weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
+    rows, offsets = weight[first:last], bias[first:last]
+    new, old = _features(detector, [look], STRIDE**2), _features(detector, known)
+    seen = torch.cat([new, old])
+    sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
+    wanted = (seen @ rows.T + offsets).amax(1) + _MARGIN * sign
+    row, offset = rows.mean(0), offsets.mean()
+    share = torch.cat([torch.full((len(new),), 1 / len(new)), torch.full((len(old),), 1 / max(1, len(old)))])
+    usual = row
+    for _ in range(_ROUNDS):
+        # what is right already asks for nothing
+        open_ = sign * (wanted - (seen @ row + offset)) > 0
+        pull = seen[open_].T * share[open_]
+        away = wanted[open_] - (seen[open_] @ usual + offset)
+        row = usual + torch.linalg.solve(pull @ seen[open_] + _STIFFNESS * torch.eye(len(row)), pull @ away)
+    learned = Detector(detector.heads.in_channels, attributes)
+    state["heads.weight"] = torch.cat([weight[:last], row[None], weight[last:]])[:, :, None, None]
+    state["heads.bias"] = torch.cat([bias[:last], offset[None], bias[last:]])
+    learned.load_state_dict(state)
+    return learned.eval()
+
+
+def _rows(detector: Detector, kind: str) -> tuple[int, int]:
+    """Where the rows of a kind begin and end in the last layer."""
+    kinds = list(detector.attributes)
+    first = 5 + sum(len(detector.attributes[name]) for name in kinds[: kinds.index(kind)])
+    return first, first + len(detector.attributes[kind])
+
+
+def _features(detector: Detector, looks: Sequence[Look], num_shifts: int = 1) -> Tensor:
+    """What the detector has at the cells of objects, and beside them; pictures are shifted by 0 to 3 px both ways."""
+    found = []
+    for picture, points in looks:
+        for down, right in list(product(range(STRIDE), repeat=2))[:num_shifts]:
+            moved = np.roll(picture, (down, right), axis=(0, 1))
+            features = detector.features(torch.from_numpy(moved).permute(2, 0, 1)[None].float() / 255)[0]
+            for x, y in ((points + np.array([right, down])) / STRIDE).tolist():
+                found += _beside(features, x, y)
+    return torch.stack(found) if found else torch.zeros(0, detector.heads.in_channels)
+
+
+def _beside(features: Tensor, x: float, y: float) -> list[Tensor]:
+    height, width = features.shape[1:]
+    cells = [(int(y) + down, int(x) + right) for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    return [features[:, row, column] for row, column in cells if 0 <= row < height and 0 <= column < width]

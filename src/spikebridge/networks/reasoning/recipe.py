@@ -1,0 +1,194 @@
+"""Questions about colliding objects: learned units perceive, a spiking graph reasons, every answer has its reasons.
+
+    spikebridge train reasoning                    # collision and presence units, on real scenes where they are there
+    spikebridge train reasoning --preset quick     # on generated scenes, in seconds
+    spikebridge train reasoning --parts collisions detector parser
+    spikebridge eval reasoning --scenes scenes.jsonl.gz --questions questions.jsonl.gz --collisions learned --json
+
+Nothing is learned inside the graph. What is learned are hybrid units that read collisions, entrances, exits and motion
+from trajectories, each alone on an objective of its own, and, on request, the detector of generated videos and the
+parser of questions. The same questions are answered from scenes whose collisions come from
+
+| collisions | from |
+|---|---|
+| baked | the scene file, as its own perception told them |
+| fixed | the rule: a velocity changes while two objects are near |
+| learned | the trained units |
+| near truth | scenes close to the truth: the ceiling |
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), section on reasoning; CLEVRER, K. Yi et al., ICLR 2020.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridUnit
+from spikebridge.networks.reasoning import comparison as reasoning_comparison
+from spikebridge.networks.reasoning import report as reasoning_report
+from spikebridge.networks.reasoning.evaluation import evaluate as reasoning_evaluation
+from spikebridge.networks.reasoning.evaluation.evaluate import Evaluation
+from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs, signals
+from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit
+from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit
+from spikebridge.networks.reasoning.training import trained_units as reasoning_units
+from spikebridge.networks.reasoning.training.detector import DETECTORS, train_detector
+from spikebridge.networks.reasoning.training.labels import Split, cause_questions, generated_split, is_there, real_split
+from spikebridge.networks.reasoning.training.parser import PARSERS, train_parser
+from spikebridge.networks.reasoning.training.units import (
+    choose_rule,
+    choose_thresholds,
+    collision_phase,
+    detection_scores,
+    presence_phase,
+)
+from spikebridge.training.loop import fit
+from spikebridge.training.run.run import Run
+from spikebridge.training.settings import Settings
+
+Part = Literal["collisions", "detector", "parser"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the reasoning recipe."""
+
+    parts: tuple[Part, ...] = ("collisions",)
+    """What to train: units for collisions, presence and motion; detector of generated videos; parser of questions."""
+    scenes: Literal["auto", "real", "generated"] = "auto"
+    """real are those of CLEVRER in SPIKEBRIDGE_DATA; auto takes them where they are, else generated ones."""
+    num_videos: int = 400
+    """Generated videos to train on."""
+    num_validation: int = 400
+    """Real videos that settings are chosen on; all are without a real question."""
+    seed: int = 0
+    """The first seed: of initial weights, order and augmentation."""
+    num_seeds: int = 1
+    """Trainings, with seeds one after the other."""
+    num_features: int = 48
+    """Channels of the collision unit; the presence unit has half as many."""
+    epochs: int = 30
+    """Passes over the candidate pairs; objects are passed half as often."""
+    batch_size: int = 256
+    """Pairs, or objects, of a step."""
+    lr: float = 3e-3
+    """Highest learning rate of a one-cycle schedule."""
+    jitter: float = 0.3
+    """In training places are off by up to this standard deviation [px]."""
+    size: Literal["quick", "default"] = "default"
+    """Sizes of detector and parser, where they are trained."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot be meant."""
+        names = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        if self.num_features % 8:
+            raise ConfigError(f"num_features is a multiple of 8, but got {self.num_features}")
+        if not self.jitter >= 0:
+            raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
+        if not self.parts:
+            raise ConfigError("parts names nothing to train: collisions, detector, parser")
+
+
+PRESETS = {
+    "quick": Config(scenes="generated", num_videos=32, num_features=16, epochs=16, batch_size=32, size="quick"),
+    "default": Config(),
+    "three": Config(scenes="real", num_seeds=3),
+    "paper": Config(parts=("collisions", "detector", "parser"), scenes="real", num_seeds=3),
+}
+
+
+def build(config: Config) -> dict[str, CollisionUnit]:
+    """The collision unit, untrained."""
+    return {"collisions": _seeded(config, config.seed)[0]}
+
+
+def trained(run: Run) -> dict[str, HybridUnit]:
+    """The trained collision unit of the best seed on validation videos."""
+    return {"collisions": reasoning_units.learned_reader(run).unit}
+
+
+def example(config: Config) -> dict[str, Tensor]:
+    """The tracks of candidate pairs of a generated scene."""
+    pairs = candidate_pairs(generated_split(1).train.noisy)
+    return {"collisions": signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)}
+
+
+def _seeded(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CollisionUnit(config.num_features), PresenceUnit(config.num_features // 2)
+
+
+def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
+    """Trains every part that is asked for, scores it, and writes the comparison."""
+    results: dict[str, Any] = {}
+    if "collisions" in config.parts:
+        results |= _train_collisions(config, run, quiet)
+    if "detector" in config.parts:
+        child = run.child("detector")
+        done = child.finished
+        results["detector"] = child.results() if done else train_detector(DETECTORS[config.size], child, quiet)
+    if "parser" in config.parts:
+        child = run.child("parser")
+        done = child.finished
+        results["parser"] = child.results() if done else train_parser(PARSERS[config.size], child, quiet)
+    run.save_results(results)
+    return results
+
+
+def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
+    split = _split(config)
+    child = run.child("rule")
+    if not child.finished:
+        child.save_results(choose_rule(split.validation.noisy, cause_questions(split.validation.near)))
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        unit, presence = _seeded(config, seed)
+        settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
+        sight = run.child(f"presence/seed-{seed}")
+        if not sight.finished:
+            fit(presence, [presence_phase(split.train, -(-config.epochs // 2), config.lr)], None, settings=settings,
+                run=sight)  # fmt: skip
+            sight.save_weights(presence)
+            sight.save_results({})
+        sight.load_weights(presence)
+        child = run.child(f"collisions/seed-{seed}")
+        if not child.finished:
+            phase = collision_phase(split.train, config.epochs, config.lr, config.jitter)
+            fit(unit, [phase], None, settings=settings, run=child)
+            child.save_weights(unit)
+            child.save_results({})
+        child.load_weights(unit)
+        child = run.child(f"thresholds/seed-{seed}")
+        if not child.finished:
+            chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
+            child.save_results({**chosen, **detection_scores(unit, split.validation)})
+    return reasoning_comparison.compare(run, split, _is_real(config))
+
+
+def _is_real(config: Config) -> bool:
+    return config.scenes == "real" or (config.scenes == "auto" and is_there())
+
+
+def _split(config: Config, data: Path | None = None) -> Split:
+    return real_split(config.num_validation, 0, data) if _is_real(config) else generated_split(config.num_videos)
+
+
+def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
+    """Scores the trained units of a run: on files of scenes and questions, or on those of the training again."""
+    config = run.config_as(Config)
+    options = Evaluation() if options is None else options
+    if options.scenes is not None or options.questions is not None:
+        return reasoning_evaluation.evaluate_files(run, options)
+    return reasoning_comparison.compare(run, _split(config, data), _is_real(config), data)
+
+
+def report(run: Run) -> Path:
+    """Writes report.html: baked-in, fixed and learned collisions beside near truth, and how the units were chosen."""
+    return reasoning_report.write(run, asdict(run.config_as(Config)))

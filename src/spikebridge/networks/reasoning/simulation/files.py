@@ -1,0 +1,163 @@
+"""Videos of rolling objects as files: npz, animated webp or gif, a folder of pictures, or mp4 (extra `video`).
+
+An npz holds `pictures`, bytes `(F, H, W, 3)`, and `rate`, pictures a second. Lossy kinds are read, but change colours a
+little; npz and lossless webp do not.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from spikebridge.data.io.images import SUFFIXES, images_in
+from spikebridge.data.io.npz import read_npz
+from spikebridge.data.io.safe_open import MOST_BYTES, opened
+from spikebridge.errors import ConfigError, DataError
+
+RATE = 25.0
+_MOST_FRAMES = 2048
+_ANIMATIONS = (".webp", ".gif")
+VIDEO_SUFFIXES = (".npz", *_ANIMATIONS, ".mp4")
+
+
+class VideoFile(NamedTuple):
+    """Pictures of a video, and how many there are a second, where the file says that."""
+
+    pictures: UInt8[np.ndarray, "F H W 3"]
+    rate: float | None
+
+
+def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float = RATE) -> None:
+    """Writes a video as `.npz` or as lossless `.webp`; the file that was there stays until the new one is whole.
+
+    Args:
+        path: ends in `.npz` or `.webp`.
+        pictures: red, green and blue from 0 to 255.
+        rate: pictures a second.
+
+    Raises:
+        ConfigError: another ending.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "black.npz"
+        >>> write_video(path, np.zeros((4, 8, 12, 3), np.uint8))
+        >>> read_video(path).pictures.shape, read_video(path).rate
+        ((4, 8, 12, 3), 25.0)
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".webp"):
+        raise ConfigError(f"a video is written as .npz or .webp, but got {path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp{suffix}")
+    try:
+        if suffix == ".npz":
+            np.savez_compressed(temporary, pictures=pictures, rate=np.array(rate))
+        else:
+            first, *others = [Image.fromarray(picture) for picture in pictures]
+            first.save(temporary, save_all=True, append_images=others, duration=round(1000 / rate), lossless=True)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_video(path: Path) -> VideoFile:
+    """Reads a video.
+
+    Args:
+        path: an `.npz`, `.webp`, `.gif` or `.mp4` file, or a folder of pictures.
+
+    Raises:
+        DataError: it is missing, damaged, too large, or no video.
+        ConfigError: an mp4, and the extra that reads it is not installed.
+    """
+    if path.is_dir():
+        return VideoFile(_stack([_open_picture(file) for file in images_in(path)], path), None)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _read_npz(path)
+    if suffix in _ANIMATIONS:
+        return _read_animation(path)
+    if suffix == ".mp4":
+        return _read_mp4(path)
+    kinds = ", ".join(VIDEO_SUFFIXES)
+    raise DataError(
+        f"{path}: expected a video ({kinds}, or a folder of {', '.join(SUFFIXES)}), but it is of another kind"
+    )
+
+
+def _read_npz(path: Path) -> VideoFile:
+    arrays = read_npz(path, ["pictures", "rate"])
+    pictures, rate = arrays["pictures"], arrays["rate"]
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or rate.size != 1:
+        raise DataError(
+            f"{path}: expected pictures as bytes (F, H, W, 3) and one rate, but got {pictures.dtype} {pictures.shape} "
+            f"and {rate.shape}"
+        )
+    return VideoFile(pictures, float(rate.reshape(())))
+
+
+def _read_animation(path: Path) -> VideoFile:
+    with opened(path, "a video") as file:
+        try:
+            with Image.open(file) as image:
+                number = getattr(image, "n_frames", 1)
+                _check_size(number, image.width, image.height, path)
+                durations, frames = [], []
+                for frame in ImageSequence.Iterator(image):
+                    frames.append(np.asarray(frame.convert("RGB")))
+                    durations.append(float(frame.info.get("duration", 0)))
+        except DataError:
+            raise
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: expected a video, but it is damaged or of another kind ({error})") from error
+    mean = float(np.mean(durations))
+    return VideoFile(_stack(frames, path), 1000 / mean if mean > 0 else None)
+
+
+def _read_mp4(path: Path) -> VideoFile:
+    try:
+        import av
+    except ImportError as error:
+        raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
+    with opened(path, "a video"):
+        pass
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            _check_size(min(stream.frames or 1, _MOST_FRAMES), stream.width, stream.height, path)
+            frames = []
+            for frame in container.decode(stream):
+                frames.append(frame.to_ndarray(format="rgb24"))
+                _check_size(len(frames), stream.width, stream.height, path)
+            rate = float(stream.average_rate) if stream.average_rate else None
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
+        raise DataError(f"{path}: expected a video, but it is damaged or of another kind ({error})") from error
+    return VideoFile(_stack(frames, path), rate)
+
+
+def _open_picture(path: Path) -> np.ndarray:
+    with opened(path, "a picture") as file:
+        try:
+            with Image.open(file) as image:
+                _check_size(1, image.width, image.height, path)
+                return np.asarray(image.convert("RGB"))
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: expected a picture, but it is damaged or of another kind ({error})") from error
+
+
+def _check_size(number: int, width: int, height: int, path: Path) -> None:
+    if number > _MOST_FRAMES or number * width * height * 3 > MOST_BYTES:
+        raise DataError(
+            f"{path}: expected at most {_MOST_FRAMES} pictures and {MOST_BYTES} bytes, but it declares {number} of "
+            f"{width} x {height}"
+        )
+
+
+def _stack(pictures: list[np.ndarray], path: Path) -> np.ndarray:
+    if not pictures or len(pictures) > _MOST_FRAMES or len({picture.shape for picture in pictures}) != 1:
+        raise DataError(
+            f"{path}: expected 1 to {_MOST_FRAMES} pictures of one size, but got {len(pictures)} of several"
+        )
+    return np.stack(pictures)

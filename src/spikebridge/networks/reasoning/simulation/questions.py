@@ -1,0 +1,303 @@
+"""Questions of all four kinds about a generated video, in words, with programs, choices and true answers.
+
+Answers come from a judge that sees the true scene (the plain executor). What it refuses to answer is not asked, and
+choices that hang by a thread (`rolling_doubts`) are not offered.
+
+Which collisions hang by a thread: where a quarter of a pixel makes two objects meet or miss, nobody should be asked.
+
+What comes next, and what would be without an object, is simulated again from slightly other states at the last moment
+at which everything was still as it was seen. A pair of objects that does not always do the same is doubtful.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+from numpy.random import Generator
+
+from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Choice, Question, Scene
+from spikebridge.networks.reasoning.simulation.grammar import (
+    Phrase,
+    Reference,
+    cause_of,
+    descriptive,
+    happening,
+    meeting,
+    pick,
+    presence,
+    what_next,
+    what_without,
+)
+from spikebridge.networks.reasoning.simulation.table import Touch
+from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, RollingVideo, Start, is_gone, run
+
+Pair = tuple[int, int]
+PLACE = 0.25
+"""Standard deviation of other places [px]."""
+PACE = 0.015
+"""Standard deviation of other velocities [px/frame]."""
+NUM_TRIES = 10
+HORIZON = 5
+"""What happens so many frames before the end of time, or would so soon after it, is doubtful too."""
+
+
+def doubtful_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
+    """Pairs of objects that may or may not collide.
+
+    Args:
+        video: its first part, without touches from here on, is as it was seen.
+        removed: after the video's end everything is simulated if None; else from the first touch of this object on.
+
+    Returns:
+        Pairs, the lower number first.
+
+    Example:
+        >>> from spikebridge.networks.reasoning.simulation.video import draw_video
+        >>> video = draw_video("train", 0)
+        >>> all(a < b for a, b in doubtful_pairs(video))
+        True
+    """
+    first = _last_as_seen(video, removed)
+    world = video if removed is None else video.without(removed)
+    after = max(first, NUM_OBSERVED_FRAMES - 1) if removed is None else first
+    usual = _doubtful_pairs(world.touches, after)
+    horizons = (NUM_FRAMES - HORIZON, NUM_FRAMES + HORIZON)
+    generator = np.random.default_rng([video.seed, 17, 0 if removed is None else removed + 1])
+    doubtful: set[Pair] = set()
+    for _ in range(NUM_TRIES):
+        starts = [_shaken(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
+        touches = run(starts, video.friction, removed, first, horizons[1])[1]
+        for horizon in horizons:
+            doubtful |= usual ^ _doubtful_pairs([touch for touch in touches if touch.frame < horizon], after)
+    return frozenset(doubtful)
+
+
+def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
+    last = NUM_OBSERVED_FRAMES - 1
+    if removed is None:
+        return last
+    own = [touch.frame - 1 for touch in video.touches if removed in touch[1:3]]
+    return min([last, *own])
+
+
+def _doubtful_pairs(touches: Sequence[Touch], after: int) -> set[Pair]:
+    return {(touch.first, touch.second) for touch in touches if touch.frame > after}
+
+
+def _shaken(start: Start, number: int, frame: int, positions: np.ndarray, generator: np.random.Generator) -> Start:
+    """How an object goes on from a frame, slightly otherwise; one that has not come yet comes slightly otherwise."""
+    place, velocity = np.array(start.position), np.array(start.velocity)
+    when = start.frame
+    if frame > start.frame:
+        place, when = positions[frame, number], frame
+        velocity = place - positions[frame - 1, number]
+        if np.isnan(place).any() or np.isnan(velocity).any() or is_gone(place):
+            return Start(NUM_FRAMES + HORIZON, start.position, start.velocity)
+    place = place + PLACE * generator.standard_normal(2)
+    if velocity.any():
+        velocity = velocity + PACE * generator.standard_normal(2)
+    return Start(when, tuple(place.tolist()), tuple(velocity.tolist()))
+
+
+Judge: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
+"""The answer of each whole program of a question about a scene, None where there is none."""
+
+MOST_CHOICES = 4
+_TRIES = 40
+
+
+def ask_about(
+    video: RollingVideo, judge: Judge, seed: int = 0, num_each: int = 2, doubts: bool = True
+) -> list[Question]:
+    """Questions about a video.
+
+    Args:
+        video: what they are about.
+        judge: answers them.
+        seed: of the draws.
+        num_each: of each kind, as far as there is something to ask: a video after which nothing happens has no
+            predictive question.
+        doubts: leave out choices that hang by a thread.
+
+    Returns:
+        Questions with all answers known.
+    """
+    return _Asker(video, judge, np.random.default_rng([video.seed, seed, 5]), doubts).ask(num_each)
+
+
+def refer_to(scene: Scene, number: int, generator: Generator) -> Reference:
+    """A reference that only one object of a scene answers to.
+
+    Args:
+        scene: with objects.
+        number: of the object.
+        generator: draws which values are named.
+    """
+    objects = scene.objects
+    for size in (1, 1, 2, 2, 3):
+        named = set(generator.permutation(3)[:size].tolist())
+        values = [value if k in named else None for k, value in enumerate(objects[number])]
+        fits = [o for o in objects if all(v is None or v == w for v, w in zip(values, o, strict=True))]
+        if len(fits) == 1:
+            return Reference(*values)
+    return Reference(*objects[number])
+
+
+def descriptive_question(scene: Scene, generator: Generator) -> Question:
+    """A question about what was seen, not yet answered; its references are to objects of the scene.
+
+    Args:
+        scene: with objects.
+        generator: draws it.
+
+    Example:
+        >>> scene = Scene.from_lists(1, [["red", "metal", "cube"]], [], [])
+        >>> descriptive_question(scene, np.random.default_rng(0)).kind
+        'descriptive'
+    """
+
+    def refer_set() -> Reference:
+        named = generator.random(3) < (0.35, 0.3, 0.35)
+        values = scene.objects[int(generator.integers(len(scene.objects)))]
+        return Reference(*(value if is_named else None for value, is_named in zip(values, named, strict=True)))
+
+    def refer_one() -> Reference:
+        return refer_to(scene, int(generator.integers(len(scene.objects))), generator)
+
+    subtype, phrase = descriptive(generator, refer_set, refer_one)
+    return Question(scene.video, "descriptive", phrase.program, text=phrase.text, subtype=subtype)
+
+
+@dataclass(eq=False)
+class _Asker:
+    video: RollingVideo
+    judge: Judge
+    generator: Generator
+    doubts: bool
+
+    @cached_property
+    def _doubts(self) -> dict[int | None, frozenset[Pair]]:
+        return {}
+
+    @cached_property
+    def scene(self) -> Scene:
+        return self.video.scene()
+
+    def ask(self, num_each: int) -> list[Question]:
+        makers = (self._descriptive, self._explanatory, self._predictive, self._counterfactual)
+        questions: list[Question] = []
+        for make in makers:
+            found: dict[tuple[str, ...], Question] = {}
+            for _ in range(_TRIES):
+                if len(found) == num_each:
+                    break
+                question = make()
+                if question is not None and None not in question.answers:
+                    found.setdefault((question.text, *(choice.text for choice in question.choices)), question)
+            questions += found.values()
+        return questions
+
+    def _judged(self, question: Question) -> Question | None:
+        """The question with its answers; choices that the judge refuses are left out."""
+        answers = self.judge(self.scene, question)
+        if question.kind == "descriptive":
+            return replace(question, answer=answers[0])
+        choices = [replace(c, answer=a) for c, a in zip(question.choices, answers, strict=True) if a is not None]
+        if len(choices) < 2 or len({choice.answer for choice in choices}) < 2:
+            return None
+        return replace(question, choices=tuple(choices[:MOST_CHOICES]))
+
+    def _refer(self, number: int) -> Reference:
+        return refer_to(self.scene, number, self.generator)
+
+    def _descriptive(self) -> Question | None:
+        return self._judged(descriptive_question(self.scene, self.generator))
+
+    def _explanatory(self) -> Question | None:
+        effect = self._event(("meeting", "meeting", "filter_out"))
+        if effect is None:
+            return None
+        negated = bool(self.generator.random() < 0.5)
+        what, happened = effect
+        phrase = cause_of(happened, negated, self.generator)
+        events = [self._event(("meeting", "filter_in")) for _ in range(8)]
+        offered = {key: cause for key, cause in (one for one in events if one is not None) if key != what}
+        causes = [*offered.values(), *(presence(self._refer(o)) for o in range(len(self.scene.objects)))]
+        return self._chosen("explanatory", phrase, causes)
+
+    def _event(self, kinds: Sequence[str]) -> tuple[tuple, Phrase] | None:
+        """Something that was seen, and what to call it."""
+        kind = pick(self.generator, kinds)
+        if kind == "meeting":
+            pairs = sorted({(min(a, b), max(a, b)) for _, a, b in self.scene.collisions.tolist()})
+            if not pairs:
+                return None
+            a, b = pairs[int(self.generator.integers(len(pairs)))]
+            return (kind, a, b), meeting(self._refer(a), self._refer(b), self.generator)
+        seen = self.scene.visible
+        inside = seen[0] if kind == "filter_in" else seen[-1]
+        moved = [o for o in range(seen.shape[1]) if not inside[o] and seen[:, o].any()]
+        if not moved:
+            return None
+        who = int(self.generator.choice(moved))
+        return (kind, who), happening(kind, self._refer(who), self.generator)
+
+    def _predictive(self) -> Question | None:
+        doubtful = self._doubtful(None)
+        right = _pairs(self.scene.predicted.tolist())
+        pairs = set(combinations(range(len(self.scene.objects)), 2))
+        return self._about_pairs("predictive", what_next(self.generator), right - doubtful, pairs - right - doubtful, 2)
+
+    def _counterfactual(self) -> Question | None:
+        removed = int(self.generator.integers(len(self.scene.objects)))
+        doubtful = self._doubtful(removed)
+        others = [o for o in range(len(self.scene.objects)) if o != removed]
+        right = _pairs(self.scene.what_if[removed].tolist())
+        seen = _pairs([*self.scene.collisions.tolist(), *self.scene.predicted.tolist()])
+        pairs = set(combinations(others, 2))
+        likely = {pair for pair in seen if removed not in pair} - right
+        wrong = likely if likely else pairs - right
+        negated = bool(self.generator.random() < 0.5)
+        phrase = what_without(self._refer(removed), negated, self.generator)
+        wrong = (wrong | self._one_of(pairs - right)) - doubtful
+        return self._about_pairs("counterfactual", phrase, right - doubtful, wrong, MOST_CHOICES)
+
+    def _doubtful(self, removed: int | None) -> frozenset[Pair]:
+        if not self.doubts:
+            return frozenset()
+        if removed not in self._doubts:
+            self._doubts[removed] = doubtful_pairs(self.video, removed)
+        return self._doubts[removed]
+
+    def _one_of(self, pairs: set[Pair]) -> set[Pair]:
+        ordered = sorted(pairs)
+        return {ordered[int(self.generator.integers(len(ordered)))]} if ordered else set()
+
+    def _about_pairs(
+        self, kind: str, phrase: Phrase, right: set[Pair], wrong: set[Pair], num_choices: int
+    ) -> Question | None:
+        if not right or not wrong:
+            return None
+        chosen = [self._some(right, num_choices // 2), self._some(wrong, num_choices // 2)]
+        pairs = sorted(chosen[0] + chosen[1])
+        events = []
+        for a, b in pairs:
+            a, b = (a, b) if self.generator.random() < 0.5 else (b, a)
+            events.append(meeting(self._refer(a), self._refer(b), self.generator, possible=True))
+        return self._chosen(kind, phrase, events)
+
+    def _some(self, pairs: set[Pair], number: int) -> list[Pair]:
+        ordered = sorted(pairs)
+        return [ordered[i] for i in self.generator.permutation(len(ordered))[:number]]
+
+    def _chosen(self, kind: str, phrase: Phrase, offered: Sequence[Phrase]) -> Question | None:
+        order = self.generator.permutation(len(offered))
+        choices = tuple(Choice(offered[i].program, offered[i].text) for i in order)
+        return self._judged(Question(self.video.name, kind, phrase.program, choices, phrase.text))
+
+
+def _pairs(rows: Sequence[Sequence[int]]) -> set[Pair]:
+    return {(min(a, b), max(a, b)) for _, a, b in rows}

@@ -1,0 +1,128 @@
+"""What the camera sees of rolling objects: shape, colour and gloss from above, light, noise, a passing card."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES
+from spikebridge.networks.reasoning.simulation.table import RADIUS
+from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, RollingVideo
+
+Paint: TypeAlias = tuple[float, float, float]
+
+PAINT: dict[str, Paint] = {
+    "gray": (0.40, 0.40, 0.40),
+    "red": (0.72, 0.12, 0.12),
+    "blue": (0.15, 0.28, 0.80),
+    "green": (0.10, 0.52, 0.14),
+    "brown": (0.46, 0.27, 0.10),
+    "yellow": (0.92, 0.82, 0.16),
+    "cyan": (0.16, 0.76, 0.78),
+    "purple": (0.52, 0.16, 0.66),
+}
+"""Red, green and blue of each colour in full light."""
+_LIGHT = np.array([-0.50, -0.60, 0.62])
+_GLOSS = {"metal": 0.75, "rubber": 0.08}
+_CARD_SHADE = 0.30
+
+
+def pictures(
+    video: RollingVideo, frames: np.ndarray | None = None, paint: Mapping[str, Paint] = PAINT
+) -> UInt8[np.ndarray, "F 96 144 3"]:
+    """Pictures of a video, each with noise of its own.
+
+    Args:
+        video: what to look at.
+        frames: which; without it, all 128 that are seen.
+        paint: red, green and blue of each colour in full light.
+
+    Returns:
+        Red, green and blue from 0 to 255.
+
+    Example:
+        >>> from spikebridge.networks.reasoning.simulation.video import draw_video
+        >>> pictures(draw_video("train", 0), np.array([0, 60])).shape
+        (2, 96, 144, 3)
+    """
+    chosen = np.arange(NUM_OBSERVED_FRAMES) if frames is None else np.asarray(frames)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    # the table is a little darker away from the light
+    table = video.look.table * (1 - 0.15 * (rows / HEIGHT + columns / WIDTH) / 2)
+    image = np.repeat(table.astype(np.float32)[None, :, :, None], len(chosen), axis=0) * np.ones(3, np.float32)
+    for where, frame in zip(image, chosen, strict=True):
+        for i in np.flatnonzero(~np.isnan(video.positions[frame, :, 0])):
+            _draw(where, video, int(i), video.positions[frame, i], paint)
+        _hide(where, video, int(frame))
+    image *= video.look.brightness
+    if video.look.noise > 0:
+        for where, frame in zip(image, chosen, strict=True):
+            generator = np.random.default_rng([video.seed, int(frame)])
+            where += video.look.noise * generator.standard_normal(where.shape, dtype=np.float32)
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, paint: Mapping[str, Paint]) -> None:
+    x, y = centre
+    reach = RADIUS * 1.4 + 3
+    left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
+    top, bottom = max(0, int(y - reach)), min(HEIGHT, int(y + reach) + 1)
+    if left >= right or top >= bottom:
+        return
+    across = (np.arange(left, right) + 0.5 - x)[None, :] / RADIUS
+    down = (np.arange(top, bottom) + 0.5 - y)[:, None] / RADIUS
+    color, material, shape = video.objects[number]
+    part = image[top:bottom, left:right]
+    shadow = np.clip(1.3 - np.hypot(across - 0.3, down - 0.3), 0, 1)
+    part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
+    covered, shade, shine = SHAPES_SEEN[shape](across, down, video.look.angles[number])
+    lit = np.array(paint[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
+    if material == "metal":
+        lit = 0.85 * lit + 0.08
+    part += covered[..., None] * (lit - part)
+
+
+def _sphere(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    radius = np.hypot(across, down)
+    up = np.sqrt(np.clip(1 - radius**2, 0, 1))
+    lit = np.clip(across * _LIGHT[0] + down * _LIGHT[1] + up * _LIGHT[2], 0, 1)
+    return _covered(1 - radius), 0.35 + 0.75 * lit, lit**14
+
+
+def _cylinder(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    radius = np.hypot(across, down)
+    top = _covered(0.70 - radius)
+    streak = np.exp(-(((across - down) / 0.22) ** 2)) * top
+    return _covered(1 - radius), 0.55 + 0.45 * top, streak
+
+
+def _cube(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    u = across * np.cos(angle) + down * np.sin(angle)
+    v = down * np.cos(angle) - across * np.sin(angle)
+    outside = np.maximum(abs(u), abs(v))
+    top = _covered(0.62 - outside)
+    # each of the four sides faces the light in its own way
+    facing = np.where(abs(u) > abs(v), np.sign(u) * np.cos(angle), -np.sign(v) * np.sin(angle)) * _LIGHT[0]
+    facing += np.where(abs(u) > abs(v), np.sign(u) * np.sin(angle), np.sign(v) * np.cos(angle)) * _LIGHT[1]
+    streak = np.exp(-(((u - v) / 0.22) ** 2)) * top
+    return _covered(CUBE - outside), (0.55 + 0.3 * facing) * (1 - top) + top, streak
+
+
+SHAPES_SEEN = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
+"""Of each shape what it covers, its shade and its shine around the centre, in radii."""
+
+
+def _covered(inside: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Share of a pixel that lies inside an outline, of how far it is inside [radii]."""
+    return np.clip(inside * RADIUS + 0.5, 0, 1)
+
+
+def _hide(image: np.ndarray, video: RollingVideo, frame: int) -> None:
+    card = video.look.card
+    if card is None:
+        return
+    left = card.left + card.pace * frame
+    first, last = max(0, round(left)), min(WIDTH, round(left + card.width))
+    if first < last:
+        image[:, first:last] = _CARD_SHADE

@@ -1,0 +1,381 @@
+"""Generated videos of rolling objects after CLEVRER (K. Yi et al., ICLR 2020): one seed is one video, truth is exact.
+
+Three to six objects, no two alike in colour, material and shape, lie or roll on a table seen from above. 128 frames are
+seen, 58 more happen unseen. What happens next is the same table simulated on; what would happen without an object is
+the same table simulated without it, from the same beginnings. All objects meet as discs (`rolling_table`); shape,
+colour and gloss are drawn (`rolling_pictures`).
+
+A drawn video is clear, or another one is drawn: within the frames seen no touch is too soft to be seen, none is missed
+by less than a hair, none happens at the border, in the last frames, or right after another one of the same object.
+
+How a video of rolling objects is drawn, and what makes a draw unclear, so that another one is drawn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations, product
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.random import Generator
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, NUM_OBSERVED_FRAMES, SHAPES, Scene
+from spikebridge.networks.reasoning.simulation.table import RADIUS, RollingTable, Touch
+
+HEIGHT, WIDTH = 96, 144
+NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
+GRID = 5
+"""A scene has a sample every so many frames."""
+_GONE = RADIUS + 4.0
+"""An object farther outside than this is off the table [px]."""
+# each part draws from numbers of its own, so that no seed of one is a seed of another
+SPLITS = {"train": 0, "validation": 1, "test": 2, "outside": 3}
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What videos are drawn from, each a lowest and a highest value."""
+
+    num_objects: tuple[int, int] = (3, 6)
+    friction: tuple[float, float] = (0.003, 0.010)
+    """Decay of velocities [1/frame]."""
+    speed: tuple[float, float] = (0.9, 2.2)
+    """Of objects that roll in [px/frame]."""
+    brightness: tuple[float, float] = (0.8, 1.2)
+    """Factor of the light."""
+    noise: tuple[float, float] = (0.0, 0.04)
+    """Standard deviation of each pixel (white is 1)."""
+    card: float = 0.5
+    """Chance that a card passes before the camera and hides what is behind it."""
+
+    def __post_init__(self) -> None:
+        most = len(COLORS) * len(MATERIALS) * len(SHAPES)
+        if not 1 <= self.num_objects[0] <= self.num_objects[1] <= min(8, most):
+            raise ConfigError(f"num_objects needs 1 <= low <= high <= 8, but got {self.num_objects}")
+
+
+INSIDE = Ranges()
+OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.75), noise=(0.05, 0.08), card=1.0)
+"""Light, noise, friction and speeds that no video of `INSIDE` has."""
+
+
+class Start(NamedTuple):
+    """How an object comes to the table: frame, place of its centre [px], velocity [px/frame]."""
+
+    frame: int
+    position: tuple[float, float]
+    velocity: tuple[float, float]
+
+
+class Card(NamedTuple):
+    """A grey card before the camera: left edge at frame 0 [px], width [px], pace to the right [px/frame]."""
+
+    left: float
+    width: float
+    pace: float
+
+
+class Look(NamedTuple):
+    """How a video is drawn: factor of the light, noise, angle of each object [rad], shade of the table, card."""
+
+    brightness: float
+    noise: float
+    angles: tuple[float, ...]
+    table: float
+    card: Card | None
+
+
+@dataclass(frozen=True, eq=False)
+class RollingVideo:
+    """One video and all that is true of it.
+
+    Args:
+        name: by which questions refer to it.
+        seed: of its noise.
+        objects: colour, material and shape of each.
+        starts: how each came to the table.
+        friction: decay of velocities [1/frame].
+        look: how it is drawn.
+        removed: an object that never comes.
+
+    Example:
+        >>> video = draw_video("train", 0)
+        >>> video.positions.shape[0], video.scene().frames[-1].item()
+        (186, 125)
+        >>> bool(np.isnan(video.without(1).positions[:, 1]).all())
+        True
+    """
+
+    name: int | str
+    seed: int
+    objects: tuple[tuple[str, str, str], ...]
+    starts: tuple[Start, ...]
+    friction: float
+    look: Look
+    removed: int | None = field(default=None)
+
+    @cached_property
+    def _run(self) -> tuple[np.ndarray, tuple[Touch, ...]]:
+        return run(self.starts, self.friction, self.removed)
+
+    @property
+    def positions(self) -> Float[np.ndarray, "F O 2"]:
+        """x and y of every centre in every frame, NaN where an object is not on the table."""
+        return self._run[0]
+
+    @property
+    def touches(self) -> tuple[Touch, ...]:
+        """Every touch in view, in the order of time, seen and unseen."""
+        return self._run[1]
+
+    @property
+    def boxes(self) -> Float[np.ndarray, "F O 4"]:
+        """x, y of the upper left corner, width and height around each object in view, else NaN."""
+        angles = np.array(self.look.angles)
+        turned = RADIUS * CUBE * (abs(np.cos(angles)) + abs(np.sin(angles)))
+        half = np.where([shape == "cube" for _, _, shape in self.objects], turned, RADIUS)
+        size = np.broadcast_to(half[None, :, None], self.positions.shape)
+        boxes = np.concatenate([self.positions - size, 2 * size], axis=2)
+        boxes[~in_view(self.positions)] = np.nan
+        return boxes
+
+    def without(self, removed: int) -> "RollingVideo":
+        """The same beginnings without one of the objects."""
+        return RollingVideo(self.name, self.seed, self.objects, self.starts, self.friction, self.look, removed)
+
+    def scene(self) -> Scene:
+        """What is true, as a scene: samples, collisions, what comes next, what would be without each object."""
+        frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
+        positions = self.positions[frames].copy()
+        positions[~in_view(positions)] = np.nan
+        rows = touch_rows(self.touches)
+        return Scene(
+            self.name,
+            self.objects,
+            frames,
+            positions,
+            rows[rows[:, 0] < NUM_OBSERVED_FRAMES],
+            rows[rows[:, 0] >= NUM_OBSERVED_FRAMES],
+            {k: touch_rows(self.without(k).touches) for k in range(len(self.objects))},
+        )
+
+
+CUBE = 0.86
+"""Half the side of a drawn cube over the radius of its disc."""
+
+
+def touch_rows(touches: Sequence[Touch]) -> np.ndarray:
+    """Touches as rows `frame, object, object`."""
+    return np.array([touch[:3] for touch in touches], dtype=np.int64).reshape(-1, 3)
+
+
+def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
+    """Whether centres are inside the picture; False for NaN.
+
+    Example:
+        >>> in_view(np.array([[0.0, 10.0], [144.0, 10.0], [np.nan, 0.0]])).tolist()
+        [True, False, False]
+    """
+    x, y = positions[..., 0], positions[..., 1]
+    return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
+
+
+def run(
+    starts: Sequence[Start],
+    friction: float,
+    removed: int | None = None,
+    first: int = 0,
+    num_frames: int = NUM_FRAMES,
+) -> tuple[Float[np.ndarray, "F O 2"], tuple[Touch, ...]]:
+    """Simulates the table over all frames.
+
+    Args:
+        starts: of each object.
+        friction: decay of velocities [1/frame].
+        removed: an object that never comes.
+        first: the frame to begin with; what starts before it is not there.
+        num_frames: where to stop.
+
+    Returns:
+        Positions, NaN where an object is not on the table, and the touches in view.
+    """
+    table = RollingTable(friction, first)
+    positions = np.full((num_frames, len(starts), 2), np.nan)
+    touches: list[Touch] = []
+    for frame in range(first, num_frames):
+        if frame > first:
+            touches += table.step()
+        for i, start in enumerate(starts):
+            if start.frame == frame and i != removed:
+                table.put(i, start.position, start.velocity)
+        for i in table.numbers:
+            positions[frame, i] = table.position(i)
+            if is_gone(positions[frame, i]):
+                table.take(i)
+    seen = [t for t in touches if in_view(positions[t.frame, [t.first, t.second]]).all()]
+    return positions, tuple(seen)
+
+
+def is_gone(position: Float[np.ndarray, "2"]) -> bool:
+    """Whether a centre is so far outside that its object has left the table."""
+    x, y = position
+    return bool(max(-x, x - WIDTH, -y, y - HEIGHT) > _GONE)
+
+
+def draw_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo:
+    """The video of a number.
+
+    Args:
+        split: train, validation, test or outside; no two share a video.
+        number: which one.
+        ranges: what it is drawn from.
+
+    Raises:
+        ConfigError: an unknown split, or no clear video after many draws.
+    """
+
+    if split not in SPLITS:
+        raise ConfigError(f"no split {split!r}; {did_you_mean(split, SPLITS)}")
+    generator: Generator = np.random.default_rng([SPLITS[split], number])
+    for _ in range(1000):
+        video = draw(f"{split}-{number}", number, generator, ranges)
+        if fault(video) is None:
+            return video
+    raise ConfigError(f"no clear video in 1000 draws from {ranges}: fewer objects or slower ones make it likelier")
+
+
+SOFTEST = 0.25
+"""A touch at a lower closing speed cannot be seen [px/frame]."""
+HAIR = 0.8
+"""Objects that come nearer than this do touch [px]."""
+PAUSE = 6
+"""Frames between two touches of one object."""
+LATEST = 105
+"""Before this frame every object is there."""
+SETTLED = 12
+"""Frames without a touch at the end of what is seen; of what is unseen the first 3 are without one too."""
+_BORDER = 4.0  # touches are at least this far inside [px]
+_TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
+
+
+def draw(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingVideo:
+    """One draw, clear or not.
+
+    Args:
+        name: of the video.
+        seed: of its noise.
+        generator: draws everything else.
+        ranges: what from.
+    """
+    num_objects = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
+    triples = [_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects]]
+    num_lying = int(generator.integers(1, max(2, num_objects - 1)))
+    lying = _places(num_lying, generator)
+    starts = [Start(0, place, (0.0, 0.0)) for place in lying]
+    starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
+    look = Look(
+        brightness=float(generator.uniform(*ranges.brightness)),
+        noise=float(generator.uniform(*ranges.noise)),
+        angles=tuple(generator.uniform(0, np.pi / 2, num_objects).tolist()),
+        table=float(generator.uniform(0.45, 0.65)),
+        card=_card(generator) if generator.random() < ranges.card else None,
+    )
+    return RollingVideo(name, seed, tuple(triples), tuple(starts), float(generator.uniform(*ranges.friction)), look)
+
+
+def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
+    """Places for lying objects, with room to roll between them."""
+    places: list[tuple[float, float]] = []
+    while len(places) < num_places:
+        place = (generator.uniform(15, WIDTH - 15), generator.uniform(15, HEIGHT - 15))
+        if all(np.hypot(place[0] - x, place[1] - y) > 3 * RADIUS for x, y in places):
+            places.append(place)
+    return places
+
+
+def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ranges) -> Start:
+    """From beyond a border towards a lying object, or where one might come to roll."""
+    outside = RADIUS + 2.0
+    along = generator.uniform(0.15, 0.85)
+    sides = [(-outside, along * HEIGHT), (WIDTH + outside, along * HEIGHT)]
+    sides += [(along * WIDTH, -outside), (along * WIDTH, HEIGHT + outside)]
+    begin = np.array(sides[generator.integers(4)])
+    aim = np.array(lying[generator.integers(len(lying))]) + generator.uniform(-12, 12, 2)
+    if generator.random() < 0.3:
+        aim = np.array([generator.uniform(30, WIDTH - 30), generator.uniform(25, HEIGHT - 25)])
+    way = aim - begin
+    velocity = way / np.hypot(*way) * generator.uniform(*ranges.speed)
+    return Start(int(generator.integers(0, LATEST)), tuple(begin.tolist()), tuple(velocity.tolist()))
+
+
+def _card(generator: Generator) -> Card:
+    pace = float(generator.uniform(0.8, 2.0)) * (1 if generator.random() < 0.5 else -1)
+    width = float(generator.uniform(8, 16))
+    arrival = float(generator.uniform(10, 60))  # frame at which its front edge comes into view
+    left = -width - pace * arrival if pace > 0 else WIDTH - pace * arrival
+    return Card(left, width, pace)
+
+
+def fault(video: RollingVideo) -> str | None:
+    """What makes a draw unclear; None where nothing does."""
+    positions = video.positions
+    seen = positions[:NUM_OBSERVED_FRAMES]
+    touches = [touch for touch in video.touches if touch.frame < NUM_OBSERVED_FRAMES]
+    if not touches:
+        return "nothing happens"
+    if any(touch.closing < SOFTEST for touch in touches):
+        return "a touch is too soft to be seen"
+    for touch in touches:
+        if _outside_by(positions[touch.frame, [touch.first, touch.second]]).max() > -_BORDER:
+            return "a touch happens at the border"
+    late = range(NUM_OBSERVED_FRAMES - SETTLED, NUM_OBSERVED_FRAMES + 3)
+    if any(touch.frame in late for touch in video.touches):
+        return "a touch happens at the end of what is seen"
+    for one, other in combinations(touches, 2):
+        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < PAUSE:
+            return "two touches of one object come too soon after each other"
+    return _near(seen, touches) or _borderline(seen) or _hidden(video)
+
+
+def _near(seen: np.ndarray, touches: list[Touch]) -> str | None:
+    met: dict[tuple[int, int], list[int]] = {(touch.first, touch.second): [] for touch in touches}
+    for touch in touches:
+        met[touch.first, touch.second].append(touch.frame)
+    for i, j in combinations(range(seen.shape[1]), 2):
+        gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
+        near = [int(frame) for frame in np.flatnonzero(gaps < HAIR)]
+        if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
+            return "two objects miss each other by less than a hair, or stay together"
+    return None
+
+
+def _outside_by(positions: np.ndarray) -> np.ndarray:
+    """How far centres are outside the picture, negative inside [px]."""
+    x, y = positions[..., 0], positions[..., 1]
+    return np.max([-x, x - WIDTH, -y, y - HEIGHT], axis=0)
+
+
+def _borderline(seen: np.ndarray) -> str | None:
+    """An object that lingers on the border is neither in nor out."""
+    around = np.abs(_outside_by(seen)) < 1.5
+    if (around.sum(axis=0) > 6).any():
+        return "an object lingers on the border"
+    last = _outside_by(seen[-1])
+    return "an object leaves as the video ends" if (np.abs(last) < 3).any() else None
+
+
+def _hidden(video: RollingVideo) -> str | None:
+    """An entrance or exit behind the card cannot be seen."""
+    card = video.look.card
+    if card is None:
+        return None
+    visible = in_view(video.positions[:NUM_OBSERVED_FRAMES])
+    for frame, i in np.argwhere(visible[1:] != visible[:-1]):
+        x = video.positions[frame : frame + 2, i, 0]
+        left = card.left + card.pace * frame
+        if np.nanmin(x) < left + card.width + 15 and np.nanmax(x) > left - 15:
+            return "an entrance or exit is hidden"
+    return None

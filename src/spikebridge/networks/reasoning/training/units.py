@@ -1,0 +1,247 @@
+"""Training of the collision unit and of the presence unit, each alone on an objective of its own (way 2).
+
+How sure a collision has to be before it counts: chosen on validation videos, for causes and for what was seen.
+
+A missed collision breaks a chain of causes, a made-up one rarely does; whoever counts is wrong by either. So the spike
+of the collision unit has one threshold for explanatory questions and one for all others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.hybrid import HybridUnit
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.evaluation.scores import execute, score
+from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE, Pairs, candidate_pairs, mirrored
+from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, FixedCollisionUnit
+from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, track_signals
+from spikebridge.networks.reasoning.events.reader import CollisionReader, read_pairs
+from spikebridge.networks.reasoning.simulation.questions import descriptive_question
+from spikebridge.networks.reasoning.training.labels import (
+    UNKNOWN,
+    SceneSet,
+    cause_questions,
+    collision_labels,
+    presence_labels,
+)
+from spikebridge.training.batches import Batches
+from spikebridge.training.phase import WHOLE, Phase
+
+RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
+
+
+def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
+    """The collision unit alone, on candidate pairs of perceived scenes with labels near truth.
+
+    Args:
+        scenes: to train on.
+        epochs: passes over the pairs.
+        lr: highest learning rate of a one-cycle schedule.
+        jitter: most standard deviation of what is added to places [px].
+    """
+    pairs = candidate_pairs(scenes.noisy)
+    when = collision_labels(pairs, scenes)
+    use = torch.nonzero(when != UNKNOWN).squeeze(1)
+    columns = {name: getattr(pairs, name)[:, use] for name in ("places", "visible", "third")}
+    data = Batches(
+        {**columns, "kinds": pairs.kinds[use], "when": when[use]},
+        batch={**dict.fromkeys(columns, 1), "kinds": 0, "when": 0},
+    )
+    return _phase("collision unit", partial(collision_objective, jitter=jitter), data, epochs, lr)
+
+
+def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
+    """The presence unit alone, on the objects of perceived scenes with labels near truth.
+
+    Args:
+        scenes: to train on.
+        epochs: passes over the objects.
+        lr: highest learning rate of a one-cycle schedule.
+    """
+    there = presence_labels(scenes)
+    known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
+    tensors = {"tracks": track_signals(scenes.noisy)[:, known], "there": there[:, known]}
+    return _phase("presence unit", presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
+
+
+def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
+    return Phase(
+        name,
+        train=WHOLE,
+        objective=objective,
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.02),
+        scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=epochs + 1),
+        clip=1.0,
+        data=data,
+    )
+
+
+def collision_objective(
+    unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy over "at sample t" and "never", on mirrored and shaken pairs in random order.
+
+    A frame between two samples is shared between them, so that the expectation over samples is the frame.
+    """
+    x = varied(batch, jitter)
+    scores = unit.scores(x, orders=1)
+    when = batch["when"]
+    loss = when_loss(scores, when)
+    hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
+    return loss, {"accuracy": hits}
+
+
+def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
+    """Cross-entropy with labels that are frames, or below 0 for never.
+
+    Args:
+        scores: of each sample, and of never.
+        when: frames.
+
+    Example:
+        >>> even = torch.zeros(1, 4)  # three samples and never, all alike
+        >>> when_loss(even, torch.tensor([7.0])).exp().item(), when_loss(even, torch.tensor([-1.0])).exp().item()
+        (4.0, 4.0)
+    """
+    logs = scores.log_softmax(1)
+    at = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
+    before = at.floor().long().clamp(max=scores.shape[1] - 3)
+    share = at - before
+    rows = torch.arange(len(when))
+    told = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
+    return torch.where(when >= 0, told, -logs[:, -1]).mean()
+
+
+def varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
+    """Pairs as they could have been as well: mirrored, in the other order, a little off, at random.
+
+    Args:
+        batch: `places`, `visible`, `third`, `kinds` as in `Pairs`, and `when`.
+        jitter: most standard deviation of what is added to places [px].
+    """
+    size = len(batch["when"])
+    turned, swapped = torch.rand(2, size) < 0.5
+    places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
+    places = places + jitter * torch.rand(size, 1, 1) * torch.randn_like(places)
+    none = torch.zeros(size, dtype=torch.long)
+    return Pairs(
+        places=torch.where(swapped[:, None, None], places.flip(2), places),
+        visible=torch.where(swapped[:, None], batch["visible"].flip(2), batch["visible"]),
+        third=torch.where(swapped[:, None], batch["third"].flip(2), batch["third"]),
+        kinds=torch.where(swapped[:, None, None], batch["kinds"].flip(1), batch["kinds"]),
+        scene=none,
+        objects=none,
+    )
+
+
+def presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of "in view" and of "moves", sample by sample, as far as each is known."""
+    stages, _ = unit.stages(batch["tracks"])
+    scores, true = stages.nonlinearity[0, 0], batch["there"].permute(1, 2, 0)
+    known = ~true.isnan()
+    loss = F.binary_cross_entropy_with_logits(scores, true.nan_to_num(), weight=known.float(), reduction="none")
+    hits = ((scores > 0) == (true > 0.5))[known].float().mean()
+    return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
+
+
+def choose_rule(noisy: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
+    """The two limits of the fixed unit with which most choices are judged rightly on the same validation videos.
+
+    Args:
+        noisy: scenes of the validation videos.
+        questions: about them, with answers.
+    """
+    tried = {
+        (near, jolt): score(CollisionReader(FixedCollisionUnit(near, jolt))(noisy), questions) for near, jolt in RULES
+    }
+    near, jolt = max(tried, key=lambda rule: tried[rule]["explanatory"]["per_option"])
+    return {"near": near, "jolt": jolt}
+
+
+def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
+    """How well a unit tells who collides, and when.
+
+    Args:
+        unit: fixed or learned.
+        scenes: perceived and near truth.
+
+    Returns:
+        `recall`, `precision`, the mean `timing_frames` of the hits, and the share `late` of those off by over 2.5.
+    """
+    pairs = candidate_pairs(scenes.noisy)
+    when = collision_labels(pairs, scenes)
+    spikes, frames, _ = read_pairs(unit, pairs)
+    told, true = spikes & (when != UNKNOWN), when >= 0
+    away = (frames - when)[told & true].abs()
+    return {
+        "recall": _share(told[true]),
+        "precision": _share(true[told]),
+        "timing_frames": float(away.mean()) if len(away) else float("nan"),
+        "late": _share(away > FRAMES_PER_SAMPLE / 2),
+    }
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean()) if len(flags) else float(np.nan)
+
+
+THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)
+
+
+def threshold_kind(kind: str) -> str:
+    """By which kind of question the threshold for a kind of question was chosen.
+
+    Example:
+        >>> threshold_kind("explanatory"), threshold_kind("counterfactual")
+        ('explanatory', 'descriptive')
+    """
+    return "explanatory" if kind == "explanatory" else "descriptive"
+
+
+def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: SceneSet) -> dict[str, Any]:
+    """The threshold at which most is judged rightly, by kind of question; leaves that for causes in the unit.
+
+    Args:
+        unit: trained, in eval mode.
+        presence: trained, in eval mode.
+        scenes: of the validation videos.
+
+    Returns:
+        `thresholds`, and under `tried` what each of them would give.
+    """
+    asked = {"descriptive": seen_questions(scenes.near), "explanatory": cause_questions(scenes.near)}
+    reader = CollisionReader(unit, presence)
+    tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
+    for value in THRESHOLDS:
+        unit.set_threshold(value)
+        read = reader(scenes.noisy)
+        for kind, questions in asked.items():
+            tried[kind][f"{value:g}"] = round(score(read, questions)[kind]["per_option"], 5)
+    best = {kind: float(max(found, key=lambda v: (found[v], float(v)))) for kind, found in tried.items()}
+    unit.set_threshold(best["explanatory"])
+    return {"thresholds": best, "tried": tried}
+
+
+def seen_questions(near: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
+    """Descriptive questions about true scenes with the answers of the plain executor; what it refuses is left out.
+
+    They serve to choose settings where no question of a test may be looked at.
+
+    Args:
+        near: true scenes.
+        seed: of the draws.
+        num_each: drawn for a scene.
+    """
+    generator = np.random.default_rng([19, seed])
+    questions = [descriptive_question(scene, generator) for scene in near for _ in range(num_each)]
+    said, _ = execute(near, questions)
+    return [replace(one, answer=a) for one, (a,) in zip(questions, said, strict=True) if a is not None]

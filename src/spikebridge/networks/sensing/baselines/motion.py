@@ -1,0 +1,297 @@
+"""Trackers without a network: what a network has to be better than.
+
+All of them are told boxes at frames and say where the target is at the end of each step. A state of None is a new
+start. The box keeps the size it was last told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.data.recordings.recording import Inputs
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing.model.boxes import middle_of, moved, told_box
+
+# where the fit of the noise looks, around the best so far
+_AROUND = np.linspace(-1, 1, 5)
+
+
+class HoldState(NamedTuple):
+    """The box that was told last."""
+
+    box: Float[np.ndarray, "4"]
+
+
+class Hold:
+    """The target is where it was at the last told box.
+
+    Example:
+        >>> from spikebridge.data.events.binned import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> told = Inputs(events=nothing, elapsed=0.01, box=np.array([1.0, 2.0, 3.0, 4.0]))
+        >>> box, state = Hold().step(told, None)
+        >>> Hold().step(Inputs(events=nothing, elapsed=0.01), state)[0].tolist()
+        [1.0, 2.0, 3.0, 4.0]
+    """
+
+    def step(self, inputs: Inputs, state: HoldState | None) -> tuple[Float[np.ndarray, "4"], HoldState]:
+        """The box that was told last.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told, or one that cannot be meant.
+        """
+        if "box" in inputs:
+            state = HoldState(told_box(inputs["box"]))
+        if state is None:
+            raise _untold()
+        return state.box, state
+
+
+class BoxTracker:
+    """A tracker that moves told boxes on. A box holds at its frame: time goes by up to it, then to the step's end.
+
+    Subclasses say what a first box starts, what time changes, what a further box adds, and where the target then is.
+    """
+
+    def step(self, inputs: Inputs, state: Any) -> tuple[Float[np.ndarray, "4"], Any]:
+        """Where the target is expected at the end of this step.
+
+        Args:
+            inputs: with a `box` at the first step.
+            state: what is known; None at first.
+
+        Returns:
+            The box, and what is known now.
+
+        Raises:
+            DataError: no box was ever told, or one that cannot be meant.
+        """
+        left = inputs["elapsed"]
+        if "box" in inputs:
+            box, left = told_box(inputs["box"]), _age(inputs)
+            if state is None:
+                state = self._started(box)
+            else:
+                state = self._told(self._later(state, inputs["elapsed"] - left), box)
+        if state is None:
+            raise _untold()
+        state = self._later(state, left)
+        return self._box(state), state
+
+    def _started(self, box: NDArray[np.float64]) -> Any:
+        """What is known from a first box."""
+        raise NotImplementedError
+
+    def _later(self, state: Any, dt: float) -> Any:
+        """The same knowledge, some seconds later; nothing changes in no time or less."""
+        raise NotImplementedError
+
+    def _told(self, state: Any, box: NDArray[np.float64]) -> Any:
+        """Knowledge after a further box was told at this very time."""
+        raise NotImplementedError
+
+    def _box(self, state: Any) -> NDArray[np.float64]:
+        """Where the target is expected now."""
+        raise NotImplementedError
+
+
+class VelocityState(NamedTuple):
+    """The last told box, the velocity of its middle [px/s], and how long ago it held [s]."""
+
+    box: Float[np.ndarray, "4"]
+    velocity: Float[np.ndarray, "2"]
+    age: float
+
+
+class ConstantVelocity(BoxTracker):
+    """The target moves on as it did between the last two told boxes; after a single one it stands still.
+
+    Example:
+        >>> from spikebridge.data.events.binned import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> tracker, state = ConstantVelocity(), None
+        >>> for x in (0.0, 6.0):  # 6 px in a step of 1 s; a box is told at the beginning of a step
+        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(told, state)
+        >>> box.tolist()
+        [12.0, 0.0, 2.0, 2.0]
+    """
+
+    def _started(self, box: NDArray[np.float64]) -> VelocityState:
+        return VelocityState(box, np.zeros(2), 0.0)
+
+    def _later(self, state: VelocityState, dt: float) -> VelocityState:
+        return state._replace(age=state.age + dt)
+
+    def _told(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
+        known = state.age > 0
+        velocity = (middle_of(box) - middle_of(state.box)) / state.age if known else state.velocity
+        return VelocityState(box, velocity, 0.0)
+
+    def _box(self, state: VelocityState) -> NDArray[np.float64]:
+        return moved(state.box, state.velocity * state.age)
+
+
+class KalmanState(NamedTuple):
+    """Mean of place and velocity along both axes, their covariance (the same for both), and the size of the box."""
+
+    mean: Float[np.ndarray, "2 2"]  # place and velocity by x and y
+    covariance: Float[np.ndarray, "2 2"]
+    size: Float[np.ndarray, "2"]
+
+
+@dataclass(frozen=True)
+class Kalman(BoxTracker):
+    """The best guess for a target whose velocity is a random walk, told boxes that are a little wrong.
+
+    Args:
+        acceleration: how fast the velocity wanders: its variance grows by this a second [px^2/s^3].
+        box_noise: standard deviation of a told box along each axis [px].
+        speed: standard deviation of the velocity along each axis before anything is known [px/s].
+
+    Source: R. E. Kalman, J. Basic Engineering 82:35 (1960); the motion is the "white acceleration" of Y. Bar-Shalom.
+
+    Raises:
+        ConfigError: a setting cannot be meant.
+
+    Example:
+        >>> from spikebridge.data.events.binned import BinEvents
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> tracker, state = Kalman(acceleration=0.0, box_noise=1e-6, speed=1000.0), None
+        >>> for x in (0.0, 6.0):  # without noise it is constant velocity
+        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(told, state)
+        >>> box.round(6).tolist()
+        [12.0, 0.0, 2.0, 2.0]
+    """
+
+    acceleration: float
+    box_noise: float
+    speed: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant."""
+        for name, above in (("acceleration", False), ("box_noise", True), ("speed", True)):
+            value = getattr(self, name)
+            if not 0 <= value < inf or (above and value == 0):
+                raise ConfigError(f"Kalman needs {name} {'above 0' if above else 'of 0 or more'}, but got {value!r}.")
+
+    def surprise(self, centers: Float[np.ndarray, "F 2"], times: Float[np.ndarray, " F"]) -> float:
+        """How unlikely places are to follow each other as they do: mean negative log-likelihood of one of them.
+
+        Args:
+            centers: middles of boxes.
+            times: when they were told [s].
+
+        Raises:
+            DataError: there are fewer than two.
+        """
+        if len(centers) < 2:
+            raise DataError(f"places that follow each other are two or more, but got {len(centers)}.")
+        state = self._started(np.concatenate([centers[0], np.zeros(2)]))
+        total = 0.0
+        for place, dt in zip(centers[1:], np.diff(times), strict=True):
+            state = self._later(state, float(dt))
+            variance = state.covariance[0, 0] + self.box_noise**2
+            total += float(((place - state.mean[0]) ** 2).sum() / (2 * variance) + np.log(2 * np.pi * variance))
+            state = self._told(state, np.concatenate([place, np.zeros(2)]))
+        return total / (len(centers) - 1)
+
+    def _started(self, box: NDArray[np.float64]) -> KalmanState:
+        return KalmanState(
+            np.stack([middle_of(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
+        )
+
+    def _later(self, state: KalmanState, dt: float) -> KalmanState:
+        if dt <= 0:
+            return state
+        moves = np.array([[1.0, dt], [0.0, 1.0]])
+        wanders = self.acceleration * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        return state._replace(mean=moves @ state.mean, covariance=moves @ state.covariance @ moves.T + wanders)
+
+    def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
+        gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
+        mean = state.mean + gain[:, None] * (middle_of(box) - state.mean[0])
+        return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
+
+    def _box(self, state: KalmanState) -> NDArray[np.float64]:
+        return np.concatenate([state.mean[0] - state.size / 2, state.size])
+
+
+def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndarray, " F"]) -> Kalman:
+    """The Kalman tracker to which boxes are least surprising.
+
+    Args:
+        frame_boxes: boxes as the tracker will be told them, noise included; NaN where nobody knows.
+        frame_times: when they hold [s].
+
+    Returns:
+        The tracker.
+
+    Raises:
+        DataError: fewer than 8 boxes are known.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> times = np.arange(300) * 0.025
+        >>> places = np.cumsum(np.cumsum(rng.normal(0, 2.0, (300, 2)), axis=0) * 0.025, axis=0)
+        >>> told = np.hstack([places + rng.normal(0, 1.0, (300, 2)), np.full((300, 2), 10.0)])
+        >>> round(fit_kalman(told, times).box_noise, 1)  # 1 px of noise was put in
+        1.0
+    """
+    return fit_kalman_to([(frame_boxes, frame_times)])
+
+
+def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Kalman:
+    """The same for several targets, each with boxes and times of its own.
+
+    Args:
+        tracks: `(F, 4)` boxes and `(F,)` times [s] of each.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        DataError: fewer than 8 boxes are known.
+    """
+    known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
+    ways = [(middle_of(boxes), times) for boxes, times in known if len(boxes) > 1]
+    if (num_known := sum(len(times) for _, times in ways)) < 8:
+        raise DataError(
+            f"fitting the noise of a Kalman filter needs 8 known boxes or more, but got {num_known}; leave it out, or "
+            "take more frames."
+        )
+    steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
+    period = float(np.concatenate([np.diff(times) for _, times in ways]).mean())
+    speed = max(float(steps.std() / period), 1e-3)
+
+    def surprise(pair: tuple[float, float]) -> float:
+        kalman = Kalman(10 ** pair[0], 10 ** pair[1], speed)
+        return sum(kalman.surprise(centers, times) * (len(times) - 1) for centers, times in ways)
+
+    # exponents of 10: a velocity that is new at every frame, and a tenth of a frame's way as noise
+    best = (np.log10(speed**2 / period), np.log10(max(float(steps.std()), 1e-3)) - 1)
+    for width in (2.0, 0.8, 0.3, 0.1):
+        best = min([(a, n) for a in best[0] + width * _AROUND for n in best[1] + width * _AROUND], key=surprise)
+    return Kalman(float(10 ** best[0]), float(10 ** best[1]), speed)
+
+
+def _age(inputs: Inputs) -> float:
+    """How long ago a told box held: at the frame, else at the beginning of the step."""
+    return inputs.get("frame_age", inputs["elapsed"])
+
+
+def _untold() -> DataError:
+    return DataError("a tracker has to be told the first box: give inputs['box'] at the first step.")

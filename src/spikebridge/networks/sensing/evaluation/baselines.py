@@ -1,0 +1,136 @@
+"""Trackers that the sensing network stands beside, by name.
+
+| name | what it is |
+|---|---|
+| `hold` | the last told box |
+| `constant_velocity` | the last two told boxes, moved on |
+| `kalman` | the same with a Kalman filter, its noise fitted on boxes of the same recording |
+| `ann_hold`, `ann_constant_velocity` | the network's ANN alone: finds the target at frames |
+| `events` | the network's SNN alone: follows what its events look like |
+| `decay_0` | the network itself, its membranes made to forget in every bin |
+| `kcf`, `csrt` | trackers of OpenCV on brightened frames (extra `opencv`) |
+| a network of the run | one that was trained beside it, such as `none`, `fixed` or `memoryless` |
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
+from typing import Any
+
+import torch
+
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold, fit_kalman_to
+from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
+from spikebridge.networks.sensing.baselines.snn_only import EventTracker
+from spikebridge.networks.sensing.evaluation.follow import Tracker
+from spikebridge.networks.sensing.evaluation.protocols import shaken
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.neurons import LIF, Integrator
+
+BASELINES = (
+    "hold",
+    "constant_velocity",
+    "kalman",
+    "ann_hold",
+    "ann_constant_velocity",
+    "events",
+    "decay_0",
+    "kcf",
+    "csrt",
+)
+
+
+def baseline_names(words: str, networks: Sequence[str]) -> list[str]:
+    """Names from a list with commas.
+
+    Args:
+        words: such as `hold,constant_velocity`; `none` for none of them.
+        networks: of the run; their names count too.
+
+    Raises:
+        ConfigError: a name is not known.
+
+    Example:
+        >>> baseline_names("hold, kalman", ["learned"])
+        ['hold', 'kalman']
+    """
+    names = [word.strip().replace("-", "_").replace(" ", "_") for word in words.split(",") if word.strip()]
+    if names == ["none"] and "none" not in networks:
+        return []
+    for name in names:
+        if name not in BASELINES and name not in networks:
+            raise ConfigError(f"no baseline {name!r}: {did_you_mean(name, [*BASELINES, *networks])}")
+    return list(dict.fromkeys(names))
+
+
+def baseline(
+    name: str,
+    network: SensingTracker,
+    recordings: Sequence[tuple[Recording, range]],
+    noise_px: float,
+    seed: int,
+    trained: Callable[[str], Tracker],
+) -> Tracker:
+    """A baseline by its name.
+
+    Args:
+        name: of `BASELINES`, or a network of the run.
+        network: the tracker that it stands beside.
+        recordings: and frames of each, on which the Kalman filter's noise is fitted: its best case.
+        noise_px: by which told boxes are moved [px].
+        seed: draws it.
+        trained: gives a network of the run.
+
+    Raises:
+        ConfigError: an optional package is missing.
+        DataError: too few boxes are known to fit a filter.
+    """
+    makers: dict[str, Callable[[], Any]] = {
+        "hold": Hold,
+        "constant_velocity": ConstantVelocity,
+        "kalman": lambda: _kalman(recordings, noise_px, seed),
+        "ann_hold": lambda: FrameTracker(_at_frames(network), "hold"),
+        "ann_constant_velocity": lambda: FrameTracker(_at_frames(network), "constant_velocity"),
+        "events": lambda: EventTracker(network.sensing, network.crop),
+        "decay_0": lambda: forgetful(network),
+        "kcf": lambda: OpenCVTracker("kcf"),
+        "csrt": lambda: OpenCVTracker("csrt"),
+    }
+    tracker: Tracker = makers[name]() if name in makers else trained(name)
+    return tracker
+
+
+def forgetful(network: SensingTracker) -> SensingTracker:
+    """The same tracker with membranes that keep nothing from one bin to the next: a decay of 0.
+
+    Args:
+        network: stays as it is.
+    """
+    other = copy(network)
+    other.sensing = deepcopy(network.sensing)
+    for module in other.sensing.modules():
+        if isinstance(module, LIF | Integrator):
+            module.tau = torch.full_like(torch.as_tensor(module.tau), 1e-3 * float(module.dt or 1))
+    return other
+
+
+def _at_frames(network: SensingTracker) -> SensingTracker:
+    """Without events there is nothing to follow: where the ANN finds the target again is where it is."""
+    other = copy(network)
+    other.recall = 1.0
+    return other
+
+
+def _kalman(recordings: Sequence[tuple[Recording, range]], noise_px: float, seed: int) -> Tracker:
+    """Fitted on all boxes as they are told."""
+    return fit_kalman_to(
+        [
+            (
+                shaken(r.frame_boxes, noise_px, seed)[frames.start : frames.stop],
+                r.frame_times[frames.start : frames.stop],
+            )
+            for r, frames in recordings
+        ]
+    )

@@ -1,0 +1,255 @@
+"""`spikebridge eval sensing`: a trained network on any recording, in any protocol, beside any baseline.
+
+    spikebridge eval sensing --data FOLDER --protocol A --json
+    spikebridge eval RUN --protocol C --baselines hold,ann_hold,csrt --split all
+
+| protocol | what is given | further options | what comes back beside the figures |
+|---|---|---|---|
+| A | the true boxes of the last two frames | `--shake PX` | |
+| B | the true box every so many frames | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
+| C | the first box alone | | |
+| D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
+| E | as C; an answer counts once the work for it is done | `--latency` | |
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+
+from spikebridge.data.catalog import VARIABLE, data_folder
+from spikebridge.data.recordings.load import load_recording
+from spikebridge.data.recordings.recording import Recording, temporal_splits
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
+from spikebridge.networks.sensing.evaluation.benchmark import (
+    Part,
+    check_labelled,
+    generated,
+    labelled,
+    streamed,
+    target_speeds,
+    thinned,
+)
+from spikebridge.networks.sensing.evaluation.follow import Outputs, Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
+from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained, streaming
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.training.run.run import Run
+
+# the box of frame 0 may stand in its file alone, and A needs a frame before the first
+_FIRST = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
+_NEEDS_TWO = ("A", "D")  # an answer after a frame needs its box and that of the one before
+_NUM_SCENES = 4
+_EVERY = (1, 2, 4, 8, 16, None)
+_KEEP = (1, 2, 4, 8)
+_FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is asked of a trained network."""
+
+    protocol: Literal["A", "B", "C", "D", "E"] = "A"
+    """A between frames, B a box every so many frames, C the first box alone, D fewer frames, E with latency."""
+    baselines: str = "hold,constant_velocity"
+    """Names with commas: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt,
+    or another network of the run; none for none of them."""
+    recording: str | None = None
+    """The name of the recording's folder, where the data folder holds several."""
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto"
+    """The part of the recording; auto is the test part where the run was trained on this recording, else all of it."""
+    shake: float = 0.0
+    """Told boxes are moved along both axes by noise of this standard deviation [px]."""
+    keep_every: int = 1
+    """Only each so-many-th frame is used."""
+    every: int = 4
+    """B: a box every so many frames."""
+    latency: Literal["measured", "none", "tianjic"] = "measured"
+    """E: the work for an answer, measured here, or declared: none, or the rates of the paper's chip."""
+    network: str | None = None
+    """Which network of the run; the first one without it."""
+    weights_seed: int | None = None
+    """Which training of it, and of networks beside it; the first one without it."""
+    seed: int = 0
+    """Draws the noise of told boxes."""
+    event_offset: int | None = None
+    """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated without it."""
+    box_offset: int | None = None
+    """FE240hz: the box of frame k is the fast box 6 k + this; found without it."""
+    repair: bool = False
+    """A folder of one's own: drop events outside the sensor and sort those that jump back."""
+
+    def __post_init__(self) -> None:
+        """Refuses options that cannot be meant."""
+        for name in ("keep_every", "every"):
+            if not getattr(self, name) >= 1:
+                raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
+        if not 0 <= self.shake < float("inf"):
+            raise ConfigError(f"shake needs to be 0 px or more, but got {self.shake}")
+
+
+def evaluate_recording(
+    run: Run,
+    data: Path | None,
+    options: Evaluation,
+    load: Callable[[str | None, int | None], SensingTracker],
+) -> dict[str, Any]:
+    """All figures of a network and of baselines on one recording.
+
+    Args:
+        run: with trained weights.
+        data: the recording's folder, or one that holds it; that of the environment without it.
+        options: what is asked.
+        load: a tracker of the run by the network's name and its training's seed; the first ones without them.
+
+    Returns:
+        Figures by name, `per_bin`, `by_speed`, what they were measured on, and the same under `baselines`.
+
+    Raises:
+        ConfigError: an option cannot be meant, or does not fit the recording.
+        DataError: the recording is missing or damaged, or has no boxes to compare with.
+    """
+    tracker = load(options.network, options.weights_seed)
+    names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        split, parts = _parts(run, data, options, tracker.sensing.dt)
+        rates = _rates(parts, options) if options.protocol == "D" else {}
+    told = [str(one.message) for one in caught]
+    for text in told:
+        print(f"warning: {text}", file=sys.stderr)
+    # all of them first: one whose package is missing is told before minutes of work
+    beside = {
+        name: baseline(
+            name, tracker, parts, options.shake, options.seed, lambda known: load(known, options.weights_seed)
+        )
+        for name in names
+    }
+    results = _measured(parts, rates, tracker, options, "network")
+    others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
+    recording, frames = parts[0]
+    return {
+        "protocol": options.protocol,
+        "recording": ", ".join(part.recording.name for part in parts),
+        "split": split,
+        "frames": [frames.start, frames.stop],
+        "frame_rate_hz": _frame_rate(recording),
+        "num_labels": results["num_outputs"],
+        "seed": options.seed,
+        "shake_px": options.shake,
+        "latency": options.latency if options.protocol == "E" else None,
+        "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
+        "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
+        "warnings": told,
+        **results,
+        "baselines": others,
+    }
+
+
+def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[Part]]:
+    """What is measured on: one recording, or generated scenes where none is named and none is there."""
+    if data is None and options.recording is None and not os.environ.get(VARIABLE):
+        scenes = generated("test", _NUM_SCENES)
+        return "generated", [_thinned(scene, options) for scene in scenes]
+    folder = data.expanduser() if data is not None else data_folder()
+    offsets = options.event_offset, options.box_offset
+    recording = load_recording(folder, options.recording, dt, *offsets, options.repair)
+    split = options.split
+    if split == "auto":
+        # frames that a network was trained on would flatter it
+        split = "test" if recording.name in _trained_on(run) else "all"
+    whole = range(_FIRST[options.protocol], recording.num_frames)
+    frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
+    needs_two = options.protocol in _NEEDS_TWO
+    part = labelled(_thinned(Part(recording, frames), options), needs_two)
+    check_labelled(part, split, needs_two)
+    return split, [part]
+
+
+def _thinned(part: Part, options: Evaluation) -> Part:
+    return thinned(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
+
+
+def _trained_on(run: Run) -> list[str]:
+    """Names of the recordings whose first part the run was trained on."""
+    return [word.strip() for word in str(run.results().get("recording", "")).split(",")]
+
+
+def _frame_rate(recording: Recording) -> float | None:
+    if recording.num_frames < 2:
+        return None
+    return round(1 / float(np.median(np.diff(recording.frame_times))), 3)
+
+
+def _measured(
+    parts: Sequence[Part], rates: dict[int, list[Part]], tracker: Tracker, options: Evaluation, name: str
+) -> dict[str, Any]:
+    """The figures of one tracker; a line tells that it is done."""
+    started = perf_counter()
+    results = _figures(parts, [_asked(part, tracker, options) for part in parts])
+    if options.protocol == "B":
+        results["by_every"] = [
+            {
+                "every": every,
+                **join_outputs([_chained(part, tracker, options, every) for part in parts]).score()._asdict(),
+            }
+            for every in _EVERY
+        ]
+    if options.protocol == "D":
+        results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
+    seconds = perf_counter() - started
+    print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
+    return results
+
+
+def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any]:
+    joined = join_outputs(outputs)
+    results = joined.report()
+    # fifths of the answers, from the slowest to the fastest target
+    speeds, edges = target_speeds(parts, outputs, _FIFTHS)
+    bands = error_by_speed(joined.boxes, joined.truths, speeds, edges) if len(edges) > 2 else []
+    return {**results, "by_speed": [band._asdict() for band in bands]}
+
+
+def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
+    if options.protocol in _NEEDS_TWO:
+        return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
+    if options.protocol == "E":
+        if options.latency == "measured":
+            return streaming(part.recording, tracker, part.frames)
+        return streamed(part, tracker, options.latency)
+    return _chained(part, tracker, options, options.every if options.protocol == "B" else None)
+
+
+def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | None) -> Outputs:
+    return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
+
+
+def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
+    """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
+    rates = {}
+    for keep in _KEEP:
+        fewer = [labelled(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
+        if kept := [part for part in fewer if part.frames]:
+            rates[keep] = kept
+        else:
+            warnings.warn(
+                f"{keep} times fewer frames are left out of by_frame_rate: no two that follow one another have boxes.",
+                stacklevel=2,
+            )
+    return rates
+
+
+def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+    """A and C with each so-many-th frame."""
+    between = join_outputs([_asked(part, tracker, options) for part in parts])
+    loop = join_outputs([_chained(part, tracker, options, None) for part in parts])
+    rate = _frame_rate(parts[0].recording)
+    return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

@@ -1,0 +1,302 @@
+"""Protocols that ask different questions of a tracker, the same for every tracker and every recording.
+
+| protocol | what is given | the question |
+|---|---|---|
+| A `between_frames` | the true boxes of the last two frames | is the motion after the last frame right? |
+| B `chained` | the true box every L frames | how fast does it drift? |
+| C `chained` with `every=None` | the first box only | is it a tracker? |
+| D `thinned` | A or C with fewer frames | what do frames buy? |
+| E `streaming` | C, and each answer is there only after the work for it | what does latency cost? |
+
+Sources: M. Li, Y.-X. Wang, D. Ramanan, ECCV 2020 (streaming); R. Zhao et al., Nature Communications 13:3427 (2022).
+
+Latencies that are declared, not measured: what an answer would cost on a machine that is not here.
+
+| name | a bin of events | a bin with a frame | what it is |
+|---|---|---|---|
+| `none` | 0 | 0 | answers are there at once |
+| `tianjic` | 1 / 5952.4 s | 1 / 541 s | the paper's hybrid network on the Tianjic chip |
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022): 5952.4 answers a second; the ANN alone, which a frame
+needs, is about 11 times slower. A tracker that looks at frames alone has nothing to do in a bin of events.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.evaluation.follow import (
+    Followed,
+    Outputs,
+    Tracker,
+    bins_of,
+    check_first,
+    check_frames,
+    follow,
+    join_outputs,
+    outputs_of,
+)
+from spikebridge.networks.sensing.evaluation.latency import newest_available
+
+
+def between_frames(
+    recording: Followed,
+    tracker: Tracker,
+    frames: range | None = None,
+    num_given: int = 2,
+    noise_px: float = 0.0,
+    seed: int = 0,
+) -> Outputs:
+    """A: after the true boxes of the last frames, where is the target until the next one?
+
+    Each frame is a start of its own: nothing is known from before its first given box.
+
+    Args:
+        recording: what to follow.
+        tracker: who follows.
+        frames: after which frames answers count; all that have enough before them without it.
+        num_given: how many frames are given with their boxes, the last one included.
+        noise_px: standard deviation by which each given box is moved along both axes [px].
+        seed: draws it, once for each frame of the recording.
+
+    Returns:
+        Answers from each frame up to the next one. A frame without known boxes before it has none.
+
+    Raises:
+        ConfigError: `frames` are not in the recording, or too near to its beginning.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> recording = film(TurningDisk(height=48, width=48, speed=0.0), duration=0.1, dt=0.005)
+        >>> between_frames(recording, Hold(), num_given=1).score().mean_distance_px  # it stands still
+        0.0
+    """
+    if num_given < 1:
+        raise ConfigError(f"answers after a frame need num_given of 1 box or more, but got {num_given}.")
+    num_frames = len(recording.frame_bins)
+    frames = range(num_given - 1, num_frames) if frames is None else frames
+    check_frames(frames, num_frames, num_before=num_given - 1)
+    given = shaken(recording.frame_boxes, noise_px, seed)
+    parts = []
+    for k in frames:
+        known = {i: given[i] for i in range(k - num_given + 1, k + 1)}
+        if np.isfinite(list(known.values())).all():
+            boxes = follow(recording, tracker, *bins_of(recording, range(k - num_given + 1, k + 1)), known)
+            first, stop = bins_of(recording, range(k, k + 1))
+            parts.append(outputs_of(recording, boxes[len(boxes) - (stop - first) :], first))
+    if not parts:
+        return outputs_of(recording, np.empty((0, 4)), 0)
+    return join_outputs(parts)
+
+
+def chained(
+    recording: Followed,
+    tracker: Tracker,
+    frames: range | None = None,
+    every: int | None = None,
+    noise_px: float = 0.0,
+    seed: int = 0,
+) -> Outputs:
+    """B: the true box every so many frames; C: only the first one.
+
+    Args:
+        recording: what to follow.
+        tracker: who follows.
+        frames: which frames; the box of the first is given. All without it.
+        every: from one given box to the next [frames]; None gives the first alone.
+        noise_px: standard deviation by which each given box is moved along both axes [px].
+        seed: draws it.
+
+    Returns:
+        An answer for each bin from the first frame on.
+
+    Raises:
+        ConfigError: the first box is not known, or `frames` are not in the recording.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> often, once = (chained(recording, Hold(), every=every).score() for every in (1, None))
+        >>> often.mean_distance_px < once.mean_distance_px
+        True
+    """
+    frames = range(len(recording.frame_bins)) if frames is None else frames
+    check_frames(frames, len(recording.frame_bins))
+    if every is not None and every < 1:
+        raise ConfigError(f"a box every so many frames needs every of 1 or more, but got {every}.")
+    given = shaken(recording.frame_boxes, noise_px, seed)
+    check_first(given, frames)
+    chosen = frames[:: every or len(frames)]
+    first, stop = bins_of(recording, frames)
+    known = {k: given[k] for k in chosen if np.isfinite(given[k]).all()}
+    return outputs_of(recording, follow(recording, tracker, first, stop, known), first)
+
+
+def thinned(
+    recording: Followed,
+    ask: Callable[..., Outputs],
+    tracker: Tracker,
+    frames: range,
+    keep_every: tuple[int, ...] = (1, 2, 4, 8),
+    **settings: Any,
+) -> dict[int, Outputs]:
+    """D: the same question with fewer frames.
+
+    Args:
+        recording: what to follow.
+        ask: another protocol of this file.
+        tracker: who follows.
+        frames: which frames of the whole recording.
+        keep_every: 1 keeps all frames, 2 every second one.
+        **settings: of the protocol.
+
+    Returns:
+        What the protocol gives, by `keep_every`.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> recording = film(TurningDisk(height=48, width=48), duration=0.2, dt=0.005)
+        >>> found = thinned(recording, between_frames, Hold(), range(1, 8), keep_every=(1, 2), num_given=1)
+        >>> {keep: int(outputs.bin_of_frame.max()) for keep, outputs in found.items()}
+        {1: 5, 2: 10}
+    """
+    return {
+        keep: ask(
+            recording.thinned(keep),
+            tracker,
+            frames=range(-(-frames.start // keep), -(-frames.stop // keep)),
+            **settings,
+        )
+        for keep in keep_every
+    }
+
+
+def streaming(
+    recording: Followed,
+    tracker: Tracker,
+    frames: range | None = None,
+    latency: Callable[[Any], float] | None = None,
+) -> Outputs:
+    """E: C, but each truth is compared with the newest answer that is there at its time.
+
+    One worker works: while it is busy bins go by, and then it takes all that is new at once, with the newest frame.
+
+    Args:
+        recording: what to follow.
+        tracker: who follows.
+        frames: which frames; all without it.
+        latency: seconds of work for some inputs (`declared_latency`); measured here without it.
+
+    Returns:
+        For each bin from the first frame on the answer that was there at its end; the first box before any was.
+
+    Raises:
+        ConfigError: the first box is not known, or `frames` are not in the recording.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> at_once = streaming(recording, Hold(), latency=declared_latency(0.0, 0.0))
+        >>> at_once.score() == chained(recording, Hold()).score()
+        True
+    """
+    frames = range(len(recording.frame_bins)) if frames is None else frames
+    check_frames(frames, len(recording.frame_bins))
+    check_first(recording.frame_boxes, frames)
+    first, stop = bins_of(recording, frames)
+    dt, done, free, state = recording.dt, first, 0.0, None
+    boxes, stamps, waits = [], [], []
+    while done < stop:
+        begin = max(free, (done + 1) * dt)
+        # rounded, so that a bin which ends at this very moment is there
+        newest = min(stop, int(round(begin / dt, 6)))
+        inputs = recording.inputs(done, newest)
+        if done == first:
+            inputs = {**inputs, "box": recording.frame_boxes[frames.start]}
+        started = perf_counter()
+        box, state = tracker.step(inputs, state)
+        free = begin + (perf_counter() - started if latency is None else latency(inputs))
+        boxes.append(box)
+        stamps.append(newest * dt)
+        waits.append(free - newest * dt)
+        done = newest
+    # a nanosecond of grace: what is there at this very moment must not come late by a rounding error
+    served = newest_available((np.arange(first, stop) + 1) * dt + 1e-9, stamps, np.array(waits).clip(min=0))
+    # index -1 is the last of this list: what counts before any answer is there
+    shown = np.array([*boxes, recording.frame_boxes[frames.start]])
+    return outputs_of(recording, shown[served], first)
+
+
+def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
+    """Latencies from a table: of a step with events alone, and of one in which a frame has come.
+
+    Args:
+        step: seconds.
+        frame: seconds.
+
+    Example:
+        >>> latency = declared_latency(step=0.001, frame=0.004)
+        >>> latency({"events": None}), latency({"events": None, "frame": None})
+        (0.001, 0.004)
+    """
+    return lambda inputs: frame if "frame" in inputs else step
+
+
+def shaken(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
+    """Boxes as they are told: each moved by noise along both axes.
+
+    Args:
+        boxes: of all frames of a recording.
+        noise_px: standard deviation [px].
+        seed: draws it.
+
+    Raises:
+        ConfigError: the noise cannot be meant.
+
+    Example:
+        >>> bool((shaken(np.ones((2, 4)), 0.0, seed=0) == 1).all())
+        True
+    """
+    if not 0 <= noise_px < float("inf"):
+        raise ConfigError(f"noise of given boxes needs noise_px of 0 or more, but got {noise_px!r}.")
+    moved = np.random.default_rng(seed).normal(0, noise_px, (len(boxes), 2)) if noise_px else 0.0
+    told = boxes.copy()
+    told[:, :2] += moved
+    return told
+
+
+class DeclaredLatency(NamedTuple):
+    """Seconds of work for a bin of events, and for a bin in which a frame has come."""
+
+    step: float
+    frame: float
+
+    def of(self, sees_events: bool = True) -> Callable[[Any], float]:
+        """The latency of some inputs, for `streaming`.
+
+        Args:
+            sees_events: whether the tracker works on events at all.
+
+        Example:
+            >>> DECLARED["tianjic"].of(sees_events=False)({"events": None})
+            0.0
+        """
+        return declared_latency(self.step if sees_events else 0.0, self.frame)
+
+
+DECLARED = {
+    "none": DeclaredLatency(step=0.0, frame=0.0),
+    "tianjic": DeclaredLatency(step=1 / 5952.4, frame=1 / 541),
+}

@@ -1,0 +1,269 @@
+"""What is behind the target: the last frame as it would be without it, carried on from frame to frame.
+
+What is around the target is seen in the last frame; what is behind it, in an earlier one, where the target was
+elsewhere. The camera may have moved since, so the last frame is laid under the new one (`camera_motion`, whose places
+and motions are those here).
+
+How a camera has moved from one frame to the next: an affine map of places, told by all but the target.
+
+Gauss-Newton steps on logarithms of both frames (B. Lucas and T. Kanade, IJCAI 1981; steps as of S. Baker and
+I. Matthews, IJCV 56, 2004), first coarse, then fine, where places that do not follow the others count little.
+
+Places are `(x, y)` from -1 at one edge of a frame to 1 at the other. A motion is where the frame before shows what the
+new one does: `motion @ (x, y, 1)`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.data.events.binned import Crop
+from spikebridge.networks.sensing.model.boxes import Box, crop_touching, middle_of
+
+Motion = Float[np.ndarray, "2 3"]
+Numbers = NDArray[np.float32]
+
+COVERS = 1.3
+"""A target may cover so much more than its box, as a factor of each side: boxes are wrong, and rooms must be bare."""
+STILL = np.eye(2, 3, dtype=np.float32)
+"""The motion of a camera that does not move."""
+_ROWS = 88  # of cells, about
+_PLACES = {4: 300, 1: 1500}  # so many are looked at of cells four times as large, then of those
+_STEPS = 3
+
+
+def camera_motion(
+    now: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, "H W"], boxes: list[Box], start: Motion
+) -> Motion:
+    """Where the frame before shows what a frame does.
+
+    Args:
+        now: grey levels.
+        before: of the frame before.
+        boxes: what they cover is not looked at [px].
+        start: what is expected: the motion before this one; no motion at all where that fits better.
+
+    Example:
+        >>> y, x = np.mgrid[:80, :84]
+        >>> wall = (128 + 60 * np.sin(x / 9 + y / 30) + 60 * np.cos(y / 7)).astype(np.uint8)
+        >>> motion = camera_motion(wall[:, 4:], wall[:, :80], [], STILL)
+        >>> (40 * motion[:, 2]).round(1).tolist()  # what is seen now was four pixels further to the right
+        [4.0, 0.0]
+    """
+    starts = [STILL, start]
+    fine = max(1, round(now.shape[0] / _ROWS))
+    pictures = [_means(frame, fine) for frame in (now, before)]
+    for side, number in _PLACES.items():
+        new, last = (np.log(_means(picture, side) + 8) for picture in pictures)
+        if min(new.shape) > 1:  # else it has no slopes
+            whole = np.array([[now.shape[1]], [now.shape[0]]], np.float32) / (side * fine)
+            away = ~_covered(boxes, new.shape, side * fine)
+            starts = [_aligned(_steepest(new, away, whole, number), last, whole, starts)]
+    return starts[0]
+
+
+class _Steepest(NamedTuple):
+    """What is looked at of a frame.
+
+    Args:
+        places: `x, y, 1`.
+        shows: what is to be seen there.
+        counts: 1 or 0.
+        slopes: by each number of a motion.
+    """
+
+    places: Float[np.ndarray, "3 N"]
+    shows: Float[np.ndarray, " N"]
+    counts: Float[np.ndarray, " N"]
+    slopes: Float[np.ndarray, "6 N"]
+
+
+def _steepest(
+    picture: Float[np.ndarray, "h w"], away: NDArray[np.bool_], whole: Float[np.ndarray, "2 1"], number: int
+) -> _Steepest:
+    """The steepest cells away from targets.
+
+    Args:
+        picture: of cells.
+        away: where no target is.
+        whole: how many cells would fill the frame.
+        number: of places.
+    """
+    down, across = (slope.ravel() for slope in np.gradient(picture))
+    steep = torch.from_numpy((down**2 + across**2) * away.ravel())
+    chosen = steep.topk(min(number, len(steep)), sorted=False).indices.numpy()
+    middles = np.stack(np.divmod(chosen, picture.shape[1])[::-1]) + np.float32(0.5)
+    places = np.concatenate([2 * middles / whole - 1, np.ones((1, len(chosen)), np.float32)], dtype=np.float32)
+    slopes = np.concatenate([whole[0] / 2 * across[chosen] * places, whole[1] / 2 * down[chosen] * places])
+    return _Steepest(places, picture.ravel()[chosen], away.ravel()[chosen].astype(np.float32), slopes)
+
+
+def _aligned(
+    seen: _Steepest, last: Float[np.ndarray, "h w"], whole: Float[np.ndarray, "2 1"], starts: list[Motion]
+) -> Motion:
+    """Gauss-Newton steps from the best start."""
+    picture = torch.from_numpy(last)[None, None]
+    beyond = whole / np.array([last.shape[1:], last.shape[:1]], np.float32)  # a frame, in sides of the picture
+
+    def compared(motion: Numbers) -> tuple[Numbers, Numbers]:
+        """By how much each place is off, and whether it counts."""
+        there = motion @ seen.places
+        grid = torch.from_numpy((there + 1) * beyond - 1).T[None, None]
+        found = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+        return found.numpy().ravel() - seen.shows, seen.counts * (np.abs(there).max(0) < 1)
+
+    motion = starts[0] if len(starts) == 1 else min(starts, key=lambda one: _misfit(*compared(one)))
+    for _ in range(_STEPS):
+        off, counted = compared(motion)
+        typical = 2 * np.partition(np.abs(off), len(off) // 2)[len(off) // 2] + 0.01
+        weighed = seen.slopes * (counted / (1 + (off / typical) ** 2))
+        # the little that is added leaves the motion as it is where nothing is to be seen
+        step = np.linalg.solve(weighed @ seen.slopes.T + 1e-3 * np.eye(6, dtype=np.float32), weighed @ off)
+        motion = motion - motion[:, :2] @ step.reshape(2, 3)
+    return motion
+
+
+def _misfit(off: Float[np.ndarray, " N"], counted: Float[np.ndarray, " N"]) -> float:
+    """The mean difference; one that is not in sight is as large as any."""
+    return float((counted * np.abs(off).clip(max=1) + (1 - counted)).mean())
+
+
+def _covered(boxes: list[Box], cells: tuple[int, ...], side: int) -> NDArray[np.bool_]:
+    """Which cells of a frame a target may cover."""
+    y, x = (side * (np.arange(n) + 0.5) for n in cells)
+    covered = np.zeros(cells, bool)
+    for left, top, width, height in boxes:
+        beside = np.abs(x - left - width / 2) <= COVERS * width / 2
+        above = np.abs(y - top - height / 2) <= COVERS * height / 2
+        covered |= above[:, None] & beside
+    return covered
+
+
+def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
+    """Of square cells; what is left over at the lower and the right edge is out."""
+    rows, columns = (n // side for n in picture.shape)
+    high, means = np.zeros((rows, side * columns), np.float32), np.zeros((rows, columns), np.float32)
+    for i in range(side):
+        high += picture[i : side * rows : side, : side * columns]
+    for i in range(side):
+        means += high[:, i::side]
+    means /= side * side
+    return means
+
+
+class Room(NamedTuple):
+    """The last frame without its target, and how the camera has moved since.
+
+    Args:
+        picture: grey levels, and 1 where they are known, else 0.
+        motion: where the last frame shows what the new one does.
+
+    Example:
+        >>> frame = np.full((40, 60), 50, np.uint8)
+        >>> frame[10:20, 10:20] = 200  # the target
+        >>> room = new_room(frame).followed(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> known[15, 15].item(), known[15, 40].item()
+        (0.0, 1.0)
+        >>> frame = np.roll(frame, 20, 1)  # it goes on, and what was behind it is seen
+        >>> room = room.followed(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> known[15, 15].item(), known[15, 35].item(), round(grey[15, 35].item())
+        (1.0, 1.0, 50)
+    """
+
+    picture: Float[Tensor, "1 2 H W"]
+    motion: Motion
+
+    def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
+        """What is behind the target in a part of the new frame; what was not in sight of the last one is not known.
+
+        Args:
+            crop: left, top, width and height [px].
+        """
+        height, width = self.picture.shape[2:]
+        left, top, across, down = crop
+        x, y = _line(left, across, width), _line(top, down, height)
+        (a, b, c), (d, e, f) = self.motion
+        there = np.empty((down, across, 2), np.float32)
+        np.add((b * y + c)[:, None], a * x, out=there[..., 0])
+        np.add((e * y + f)[:, None], d * x, out=there[..., 1])
+        seen = F.grid_sample(self.picture, torch.from_numpy(there)[None], padding_mode="border", align_corners=False)
+        seen[:, 1] *= torch.from_numpy((np.abs(there[..., 0]) < 1) & (np.abs(there[..., 1]) < 1))
+        return seen
+
+    def since(self, earlier: "Room") -> "Room":
+        """The room of a frame earlier than the last one, as the new frame sees it.
+
+        Args:
+            earlier: of the last frame.
+        """
+        return Room(earlier.picture, _after(earlier.motion, self.motion))
+
+    def followed(
+        self,
+        frame: UInt8[np.ndarray, "H W"],
+        box: Float[np.ndarray, "4"],
+        new: UInt8[np.ndarray, "H W"],
+        believed: Float[np.ndarray, "4"],
+    ) -> "Room":
+        """The room once a new frame has come.
+
+        Args:
+            frame: the last one.
+            box: where the target was in it [px].
+            new: the new one.
+            believed: where the target may be in that [px].
+        """
+        picture = _picture(frame, known=True)
+        covered = (COVERS * box[2:] / 2).tolist()
+        left, top, width, height = crop = crop_touching(middle_of(box).tolist(), covered, frame.shape)
+        picture[:, :, top : top + height, left : left + width] = self.behind(crop)
+        return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
+
+
+def new_room(frame: UInt8[np.ndarray, "H W"]) -> Room:
+    """Nothing is known of what is behind a target that is seen for the first time.
+
+    Args:
+        frame: grey levels.
+    """
+    return Room(_picture(frame, known=False), STILL)
+
+
+def change(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+    """How much brighter pictures are than what is behind the target, as a logarithm; 0 where that is not known.
+
+    Args:
+        pictures: grey levels.
+        behind: grey levels, and 1 where they are known.
+
+    Example:
+        >>> behind = torch.tensor([[[[42.0, 42.0]], [[1.0, 0.0]]]])
+        >>> change(torch.full((1, 1, 1, 2), 92.0), behind)  # of 42 + 8 and 92 + 8
+        tensor([[[[0.6931, 0.0000]]]])
+    """
+    return behind[:, 1:] * ((pictures + 8).log() - (behind[:, :1] + 8).log())
+
+
+def _after(motion: Motion, first: Motion) -> Motion:
+    """A motion of what another one has moved."""
+    moved: Motion = motion[:, :2] @ first
+    moved[:, 2] += motion[:, 2]
+    return moved
+
+
+def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2 H W"]:
+    grey = torch.from_numpy(frame.astype(np.float32))
+    return torch.stack([grey, torch.full_like(grey, float(known))])[None]
+
+
+def _line(first: int, number: int, whole: int) -> Float[np.ndarray, " N"]:
+    """Where some columns or rows of a frame are."""
+    line: Float[np.ndarray, " N"] = (2 * np.arange(first, first + number, dtype=np.float32) + 1) / whole - 1
+    return line

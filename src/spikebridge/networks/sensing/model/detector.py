@@ -1,0 +1,383 @@
+"""Where is the target in a new frame, and how large is it? The ANN's answer at every frame.
+
+A sight is a picture around a box, scaled so that every target fills the same share of it. The finder compares the
+sight of the new frame with that of the frame before, with what is behind the target, with the events between them and
+with the template
+
+    K = (1 - a) K_0 + a K_new
+
+of the first frame and of the newest one in which the target was surely seen. `K_0` never changes, so that one bad frame
+does no lasting harm (the complementary filter of DashNet, Z. Yang et al., arXiv:1909.12942). Both are seen beside the
+new sight, too: how large the target is now is best told from how large it just was, unless that was wrong already.
+
+Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
+
+What is seen around a box: a picture scaled so that every target fills the same share of it.
+
+Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
+from spikebridge.networks.sensing.model.background import change
+from spikebridge.networks.sensing.model.heads import cross_spectrum, cut_out
+
+SCALES = (0.87, 1.15)
+"""Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
+CELL = 2 * STRIDE
+"""Side of a cell in which an untrained spread is measured [px of a sight]."""
+_CLEARLY = 0.5  # a change that is as good as any, as a logarithm
+_PERHAPS = 0.25  # as if so much were new where nothing is known
+_ANYWHERE = 0.02  # a target that does not move is not new
+
+
+class Found(NamedTuple):
+    """What the finder says.
+
+    Args:
+        boxes: where the target is, and its size.
+        spread: how far the middle may be off along an axis [px].
+        odds: log-odds of the cells of the sight; cell (i, j) looks at the place `(8 j + 0.5, 8 i + 0.5)` of its 64 px.
+    """
+
+    boxes: Float[Tensor, "B 4"]
+    spread: Float[Tensor, " B"]
+    odds: Float[Tensor, "B N N"]
+
+
+def filtered(first: Tensor, newest: Tensor, a: float) -> Tensor:
+    """The template `K = (1 - a) K_0 + a K_new`.
+
+    Args:
+        first: `K_0`.
+        newest: `K_new`.
+        a: share of the newest, from 0 to 1.
+
+    Example:
+        >>> filtered(torch.tensor([1.0]), torch.tensor([2.0]), a=0.25).item()
+        1.25
+    """
+    if not 0 <= a <= 1:
+        raise ConfigError(f"the share of the newest template is a number from 0 to 1, but got {a}")
+    return (1 - a) * first + a * newest
+
+
+class Finder(nn.Module):
+    """Convolutions over all that is seen around a believed box. Each cell votes for a box, and counts by its odds.
+
+    Args:
+        num_features: channels of the ANN's features.
+        num_hidden: channels of what compares them; twice as many where cells are twice as large.
+
+    Example:
+        >>> finder = Finder().eval()
+        >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
+        >>> template = finder.template(frames, box)
+        >>> nothing = torch.zeros(1, 2, 90, 90)  # no event, and nothing known of what is behind the target
+        >>> found = finder(frames, frames, nothing, nothing, box, template, template, a=0.3)
+        >>> found.boxes.shape, found.odds.shape
+        (torch.Size([1, 4]), torch.Size([1, 8, 8]))
+    """
+
+    def __init__(self, num_features: int = 8, num_hidden: int = 64) -> None:
+        super().__init__()
+        self.what = WhatPathway(num_features)
+        n = num_hidden
+        self.body = nn.Sequential(
+            *_layer(4 * num_features + 7, n, 2),
+            *_layer(n, n, 1),
+            *_layer(n, 2 * n, 2),
+            *_layer(2 * n, 2 * n, 1),
+            *_layer(2 * n, 2 * n, 1),
+            *_layer(2 * n, 2 * n, 1),
+            nn.Dropout2d(0.05),
+        )
+        # log-odds, four edges and the logarithm of the spread
+        self.votes = nn.Conv2d(2 * n, 6, 1)
+        with torch.no_grad():
+            self.votes.weight[1:] = 0
+
+    def template(self, pictures: Float[Tensor, "B 1 H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C N N"]:
+        """The target's features, without the mean of what is around.
+
+        Args:
+            pictures: grey levels 0 to 255.
+            boxes: of the target.
+        """
+        features = self.what(sights(pictures, boxes))
+        return cut_out(features, target_mask(boxes, features.shape[-1]))
+
+    def forward(
+        self,
+        now: Float[Tensor, "B 1 H W"],
+        before: Float[Tensor, "B 1 H W"],
+        events: Float[Tensor, "B 2 H W"],
+        behind: Float[Tensor, "B 2 H W"],
+        boxes: Float[Tensor, "B 4"],
+        first: Float[Tensor, "#B C N N"],
+        newest: Float[Tensor, "#B C N N"],
+        a: float,
+    ) -> Found:
+        """Where the target is.
+
+        Args:
+            now: the new frame, grey levels 0 to 255.
+            before: the frame before.
+            events: between the two, ON and OFF, 1 where there was any.
+            behind: what is behind the target in the new frame: grey levels, and 1 where they are known.
+            boxes: where the target is believed to be in the new frame.
+            first: template `K_0` of each sample, or one for all.
+            newest: `K_new`, likewise.
+            a: share of the newest template in `K`.
+        """
+        grid = grid_around(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+        look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
+        sight = look(now)
+        seen, last = self.what(torch.cat([sight, look(before)])).chunk(2)
+        mask = target_mask(boxes, seen.shape[-1])
+        stirred, new = F.avg_pool2d(look(events), STRIDE), novelty(sight, look(behind))
+        alike = correlation(seen, filtered(first, newest, a)).unsqueeze(1)
+        known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
+        votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, new, alike], 1)))
+        return _counted(votes, boxes)
+
+    def agreed(
+        self,
+        now: Float[Tensor, "1 1 H W"],
+        before: Float[Tensor, "1 1 H W"],
+        events: Float[Tensor, "1 2 H W"],
+        behind: Float[Tensor, "1 2 H W"],
+        box: Float[Tensor, "1 4"],
+        first: Float[Tensor, "1 C N N"],
+        newest: Float[Tensor, "1 C N N"],
+        a: float,
+    ) -> Found:
+        """The mean of what is found when the target is believed smaller and larger than it is: in a closed loop a
+        wrong size would else confirm itself.
+
+        Args:
+            now: as for `forward`, and so on; one sample.
+            before: the frame before.
+            events: between the two.
+            behind: the target.
+            box: where the target is believed to be.
+            first: `K_0`.
+            newest: `K_new`.
+            a: share of the newest template in `K`.
+        """
+        scales = torch.tensor(SCALES, dtype=box.dtype, device=box.device)[:, None]
+        sizes = scales * box[:, 2:]
+        boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
+        several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events, behind))
+        found = self(*several, boxes, first, newest, a)
+        return Found(*(part.mean(0, keepdim=True) for part in found))
+
+    def search(
+        self,
+        picture: Float[Tensor, "1 1 H W"],
+        behind: Float[Tensor, "1 2 H W"],
+        box: Float[Tensor, "1 4"],
+        template: Float[Tensor, "1 C N N"],
+    ) -> Float[Tensor, "1 4"]:
+        """Where in the whole frame the template fits best, for a target that was lost.
+
+        Args:
+            picture: grey levels 0 to 255.
+            behind: the target.
+            box: of the size that is looked for.
+            template: `K`.
+        """
+        return best_fit(self.what, picture, behind, box, template)
+
+
+def best_fit(
+    what: nn.Module,
+    picture: Float[Tensor, "1 1 H W"],
+    behind: Float[Tensor, "1 2 H W"],
+    box: Float[Tensor, "1 4"],
+    template: Float[Tensor, "1 C N N"],
+) -> Float[Tensor, "1 4"]:
+    """Where in a whole frame a template fits best among what was not there before.
+
+    Args:
+        what: reads the frame.
+        picture: grey levels 0 to 255.
+        behind: the target: grey levels, and 1 where they are known.
+        box: of the size that is looked for.
+        template: of a sight.
+    """
+    scale = SIDE / float(sight_side(box))
+    size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
+    both = F.interpolate(torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False)
+    seen, room = both.split([1, 2], 1)
+    features = what(seen)
+    mask = target_mask(box, template.shape[-1])
+    energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
+    fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
+    stands_out = (change(seen, room).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - room[:, 1:])
+    new = _shifted(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
+    fits = fits.clamp(min=0) * (new + _ANYWHERE)
+    row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
+    # the template's middle is the edge between two cells
+    cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
+    whole = torch.tensor([[fits.shape[-1], fits.shape[-2]]], dtype=box.dtype, device=box.device)
+    extent = torch.tensor([[picture.shape[-1], picture.shape[-2]]], dtype=box.dtype, device=box.device)
+    return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
+
+
+def novelty(sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]) -> Float[Tensor, "B 3 N N"]:
+    """How much brighter a sight is than what is behind the target, how different, and how much of that is known.
+
+    Args:
+        sight: grey levels.
+        behind: grey levels, and 1 where they are known.
+    """
+    brighter = change(sight, behind)
+    return F.avg_pool2d(torch.cat([brighter, brighter.abs(), behind[:, 1:]], 1), STRIDE)
+
+
+def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:
+    """How well a template fits at each cell: 1 where it finds itself.
+
+    Args:
+        features: of a sight.
+        template: of a sight of the same size, its target in the middle; one for all features will do.
+    """
+    return _shifted(features, template) / (template.square().sum((1, 2, 3)) + 1e-6)[:, None, None]
+
+
+def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B H W"]:
+    """`sum_d T(d) . f(x + d)` with d from the template's middle, for every x."""
+    height, width = features.shape[2:]
+    num_cells = template.shape[-1]
+    half = num_cells // 2
+    # what comes in again from the other side is further away than half a template
+    size = (height + num_cells - half, width + num_cells - half)
+    fits = torch.fft.irfft2(cross_spectrum(features, template, size), s=size).roll((half, half), (1, 2))
+    return fits[:, :height, :width]
+
+
+def _counted(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Found:
+    """The mean over cells of the boxes that they vote for."""
+    num_cells = votes.shape[-1]
+    odds, shifts, log_spread = votes[:, 0], votes[:, 1:5], votes[:, 5]
+    share = odds.flatten(1).softmax(1).reshape(odds.shape)
+    steps = cell_steps(num_cells, like=votes)
+    x, y = steps.expand(num_cells, num_cells), steps.unsqueeze(1).expand(num_cells, num_cells)
+    # an untrained finder gives a quarter of the sight to each side of a cell
+    edges = torch.stack([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts
+    left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * sight_side(boxes)[:, None]).unbind(1)
+    size = torch.stack([right - left, bottom - top], 1).clamp(min=2.0)
+    middle = boxes[:, :2] + boxes[:, 2:] / 2 + torch.stack([left + right, top + bottom], 1) / 2
+    spread = (share * log_spread).sum((1, 2)).exp() * sight_side(boxes) / CELL
+    return Found(torch.cat([middle - size / 2, size], 1), spread, odds)
+
+
+def _layer(num_in: int, num_out: int, stride: int) -> list[nn.Module]:
+    conv = nn.Conv2d(num_in, num_out, 3, stride, 1, bias=False)
+    return [conv, nn.BatchNorm2d(num_out), nn.ReLU()]
+
+
+SIDE = 64
+"""Side of a sight [its own px]."""
+CONTEXT = 2.6
+"""Side of a sight, in sides of a square target."""
+SMALLEST = 12.0
+"""Smaller targets are looked at as if they had this side [px]."""
+
+
+def sight_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
+    """How much of a picture is seen around a box: the side of the square [px].
+
+    Example:
+        >>> sight_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item()  # 2.6 times the root of 400
+        52.0
+    """
+    return CONTEXT * boxes[:, 2:].prod(1).clamp(min=0).sqrt().clamp(min=SMALLEST)
+
+
+def sights(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C S S"]:
+    """Pictures around boxes, all at one scale; where they stick out the nearest pixels are repeated.
+
+    Args:
+        pictures: frames, or events laid out.
+        boxes: what is in the middle of each sight.
+
+    Example:
+        >>> box = torch.tensor([[20.0, 20.0, 64 / 2.6, 64 / 2.6]])  # a sight of 64 px: nothing is scaled
+        >>> picture = torch.arange(100.0).expand(1, 1, 100, 100)
+        >>> seen = sights(picture, box)
+        >>> round(seen[0, 0, 0, 1].item() - seen[0, 0, 0, 0].item(), 3)
+        1.0
+    """
+    return resampled(pictures, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+
+
+def resampled(
+    pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
+) -> Float[Tensor, "B C S S"]:
+    """Rectangles of pictures as squares of `size` pixels, bilinear.
+
+    Args:
+        pictures: pixel i covers `[i, i + 1)`.
+        middles: of the rectangles, `(x, y)` [px].
+        sides: width and height of them [px].
+        size: of what comes out.
+
+    Example:
+        >>> resampled(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
+        2.0
+    """
+    grid = grid_around(pictures, middles, sides, size)
+    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+
+
+def grid_around(
+    pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
+) -> Float[Tensor, "B S S 2"]:
+    """The places of `resampled`, from -1 at one edge of the picture to 1 at the other.
+
+    Args:
+        pictures: as for `resampled`, and so on.
+        middles: of the rectangles.
+        sides: width and height of them.
+        size: of what comes out.
+    """
+    steps = (torch.arange(size, dtype=middles.dtype, device=middles.device) + 0.5) / size - 0.5
+    # -1 and 1 are the outer edges of the picture
+    x = 2 * (middles[:, :1] + sides[:, :1] * steps) / pictures.shape[3] - 1
+    y = 2 * (middles[:, 1:] + sides[:, 1:] * steps) / pictures.shape[2] - 1
+    return torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
+
+
+def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B 1 N N"]:
+    """A soft ellipse in the middle of a sight: 1 on the target, 0 away from it.
+
+    Args:
+        boxes: of the sight; only their shape counts.
+        num_cells: along each side.
+    """
+    half = 0.55 * boxes[:, 2:] / sight_side(boxes)[:, None]
+    steps = cell_steps(num_cells, like=boxes)
+    x, y = steps / half[:, :1], steps / half[:, 1:]
+    away = (x.square()[:, None, :] + y.square()[:, :, None]).sqrt()
+    return torch.sigmoid(4 * (1 - away)).unsqueeze(1)
+
+
+def cell_steps(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
+    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel.
+
+    Args:
+        num_cells: along a side.
+        like: has the type and the device.
+    """
+    stride = SIDE // num_cells
+    return (torch.arange(num_cells, dtype=like.dtype, device=like.device) * stride + 0.5) / SIDE - 0.5

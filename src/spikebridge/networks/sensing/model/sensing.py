@@ -1,0 +1,246 @@
+"""The hybrid sensing network: an ANN reads frames, an SNN reads events, a hybrid unit adds the change to the features.
+
+    SF^(t + dt) = SF(t) + HU[ SNN[ events since t ] ]
+
+(R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) With the change head the sum is never formed: the head
+compares the change itself with what a moved target would change in `SF`, which is the same least squares with less to
+compute. The correlation head forms it. In the kernel form the unit goes the other way (`sensing_kernel.py`).
+
+One stream of the network is one frame and the events after it: the crop moves with the target, so each frame begins a
+new stream, with membranes and unit at rest. Between frames the ANN never runs.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid import HybridNetwork, NetworkState
+from spikebridge.networks.sensing.model.backbones import (
+    RESNET_STRIDE,
+    STRIDE,
+    ResNetWhat,
+    WhatPathway,
+    WherePathway,
+    resnet_features,
+    resnet_where,
+)
+from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.model.heads import ChangeHead, Template
+from spikebridge.networks.sensing.model.motion_prior import WIDER, Start, Trust, VelocityPrior, expected_place
+from spikebridge.networks.sensing.model.units import ChangeMap, Head, Mode, UnitKind, check_options, sensing_graph
+
+Size = Literal["small", "resnet"]
+# parts that remember events
+_OF_EVENTS = ("where", "membrane")
+
+
+class Sensing(HybridNetwork):
+    """Where a target has gone since a frame: the graph of ANN, SNN, unit and head, and what is known of velocity.
+
+    As a `HybridNetwork` it gives a map of displacements at each bin; `follow` makes places of them.
+
+    Args:
+        dt: length of a bin [s].
+        mode: `additive`, the unit SNN to ANN adds to the features; `kernel`, the unit ANN to SNN sets weights.
+        unit: the hybrid unit: `learned`, `fixed` (a plain sum, a bare cut), or `none`: then events change nothing.
+        head: of the additive form, `change` or `correlation`; the kernel form has the correlation.
+        size: of the pathways: `small`, stride 2, or `resnet`, the paper's, stride 8.
+        prior: whether the velocity of the last two frames counts.
+        num_features: channels of both pathways; of the resnet a multiple of 16.
+        reach: displacements are looked at up to so many cells.
+        search: and no further than this from the predicted place, or 1.6 times as far where there is none [px].
+        memory: whether the membranes of the SNN remember.
+        finder: whether the target is looked for at frames without a told box.
+        change_map: what the learned unit of the additive form makes of the summed change: `linear` a map, `tanh` the
+            tanh of it, `joined` that of a map of the change and the frame's features, less what these alone would give.
+        counts: events say how many there were; else 1 where there was any. Whoever cuts out events asks this.
+
+    Raises:
+        ConfigError: a form that there is not, or an option that does not go with it.
+
+    Example:
+        >>> sensing = Sensing(dt=1 / 240)
+        >>> frames, events = torch.zeros(2, 1, 96, 96), torch.zeros(6, 2, 2, 96, 96)
+        >>> start = sensing.begin(frames, torch.tensor([[0.0, 0, 20, 20]] * 2))
+        >>> places, spreads = sensing.follow(frames, events, torch.tensor([[0.0, 0, 20, 20]] * 2), start)
+        >>> places.shape, spreads.shape
+        (torch.Size([6, 2, 2]), torch.Size([6, 2]))
+    """
+
+    def __init__(
+        self,
+        *,
+        dt: float,
+        mode: Mode = "additive",
+        unit: UnitKind = "learned",
+        head: Head | None = None,
+        size: Size = "small",
+        prior: bool = True,
+        num_features: int = 8,
+        reach: int = 16,
+        search: float = 10.0,
+        memory: bool = True,
+        finder: bool = True,
+        change_map: ChangeMap = "linear",
+        counts: bool = False,
+    ) -> None:
+        if not search >= 1:
+            raise ConfigError(f"a search needs 1 px or more, but got {search}")
+        check_options(change_map, counts, mode=mode, unit=unit)
+        stride = stride_of(size)
+        what, where = _pathways(size, num_features, dt, memory)
+        # a thousand channels have enough to mix in one cell
+        sizes = {"num_features": num_features, "reach": reach, "stride": stride, "side": 3 if size == "small" else 1}
+        head = head or ("change" if mode == "additive" else "correlation")
+        super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, change_map=change_map, **sizes))
+        self.counts = counts
+        self.search = search
+        self.stride = stride
+        self.prior = VelocityPrior() if prior else None
+        self.back = ChangeHead(reach, stride) if prior else None
+        self.cut = Template(stride=stride)
+        self.trust = Trust() if prior else None
+        self.finder = Finder() if finder else None
+
+    def follow(
+        self,
+        frames: Float[Tensor, "B 1 H W"],
+        events: Float[Tensor, "T B 2 H W"],
+        boxes: Float[Tensor, "B 4"],
+        start: Start,
+    ) -> tuple[Float[Tensor, "T B 2"], Float[Tensor, "T B"]]:
+        """Where the target is at the end of each bin up to the next frame.
+
+        Args:
+            frames: crops, grey levels 0 to 255.
+            events: of the same crops, ON and OFF.
+            boxes: middle of the target beside the middle of the crop, and its size `(x, y, w, h)` [px].
+            start: of `begin`.
+
+        Returns:
+            Displacements from the middle of the box, and their standard deviations [px].
+        """
+        response, _ = self.respond({"frames": frames[None], "boxes": boxes[None], "events": events}, None)
+        num_steps, batch = response.shape[:2]
+        age = torch.arange(1, num_steps + 1, dtype=events.dtype, device=events.device) / num_steps
+        repeated = Start(*(part.repeat(num_steps, *[1] * (part.ndim - 1)) for part in start))
+        places, spreads = self.locate(response.flatten(0, 1), age.repeat_interleave(batch), repeated)
+        return places.reshape(num_steps, batch, 2), spreads.reshape(num_steps, batch)
+
+    def begin(
+        self,
+        frames: Float[Tensor, "B 1 H W"],
+        boxes: Float[Tensor, "B 4"],
+        before: Float[Tensor, "B 1 H W"] | None = None,
+        motion: Float[Tensor, "B 2"] | None = None,
+    ) -> Start:
+        """What is expected when a frame has come.
+
+        Args:
+            frames: crops, grey levels 0 to 255.
+            boxes: as for `follow`.
+            before: the frame before, cut at the same place; None where there was none.
+            motion: how far the box went between the two [px].
+        """
+        still = torch.zeros_like(boxes[:, :2])
+        if self.trust is None or self.back is None or before is None or motion is None:
+            return Start(still, still, torch.full_like(still[:, 0], torch.inf))
+        now, then = self.parts["what"](torch.cat([frames, before])).chunk(2)
+        back, _ = expected_place(self.back(self.cut(now, boxes), then - now), -motion, self.search)
+        return self.trust(motion, -back)
+
+    def respond(
+        self, inputs: dict[str, Tensor], state: NetworkState | None
+    ) -> tuple[Float[Tensor, "T B D D"], NetworkState]:
+        """What the events say of each displacement, on a stretch of a stream; a frame and a box begin it."""
+        known = {name: x for name, x in inputs.items() if name in self.inputs}
+        outputs, state = self(known, state, ticks=len(inputs["events"]))
+        return outputs["head"], state
+
+    def renewed(self, state: NetworkState) -> NetworkState:
+        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
+
+        Args:
+            state: of `respond`.
+        """
+        batch, device = state.like.shape[0], state.like.device
+        parts = {name: None if name in _OF_EVENTS else known for name, known in state.parts.items()}
+        links = {
+            route.name: state.links[route.name]._replace(unit=unit.start(batch, device))
+            if route.link.source in _OF_EVENTS and (unit := self.unit_of(route)) is not None
+            else state.links[route.name]
+            for route in self.routes
+        }
+        return state._replace(parts=parts, links=links)
+
+    def change(
+        self, events: Float[Tensor, "T B 2 H W"], features: Float[Tensor, "B C H2 W2"] | None = None
+    ) -> Float[Tensor, "T B C H2 W2"]:
+        """What the unit adds to the features of the frame at each bin, in the additive form.
+
+        Args:
+            events: since the frame, ON and OFF.
+            features: of the frame; a joined map reads them, others do not.
+
+        Raises:
+            ConfigError: the network has no unit from SNN to ANN, or its map lacks the features.
+        """
+        if "unit" not in self.units or "membrane" in self.parts:
+            raise ConfigError("only a network of the additive form with a unit has a change of features")
+        opens = torch.zeros(len(events), dtype=torch.bool, device=events.device)
+        opens[:1] = True
+        context = None
+        if self.plan.routes["unit"].link.context is not None:
+            if features is None:
+                raise ConfigError("a joined map reads the features of the frame; give features")
+            context = features.expand(len(events), *features.shape)
+        change: Tensor = self.units["unit"](self.parts["where"](events)[0], opens=opens, context=context)[0]
+        return change
+
+    def locate(
+        self, response: Float[Tensor, "B D D"], age: Float[Tensor, " B"], start: Start
+    ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, " B"]]:
+        """The place on which the response and the prior agree, and its standard deviation [px].
+
+        Args:
+            response: of the network.
+            age: time since the frame, in parts of the time between the last two frames.
+            start: of `begin`.
+        """
+        predicted = start.motion * age[:, None]
+        if self.prior is None:
+            place, spread = expected_place(response, predicted, self.search)
+        else:
+            odds = response + self.prior(predicted, age, start.spread, response.shape[-1])
+            search = self.search * torch.where(start.spread.isinf(), WIDER, 1.0)
+            place, spread = expected_place(odds, predicted, search)
+        return start.place + place, spread
+
+
+def stride_of(size: Size) -> int:
+    """Side of a cell of the pathways of a size [px].
+
+    Raises:
+        ConfigError: there is no such size.
+
+    Example:
+        >>> stride_of("small"), stride_of("resnet")
+        (2, 8)
+    """
+    strides: dict[str, int] = {"small": STRIDE, "resnet": RESNET_STRIDE}
+    if size not in strides:
+        raise ConfigError(f"there are no pathways of size {size!r}; {did_you_mean(str(size), get_args(Size))}")
+    return strides[size]
+
+
+def _pathways(size: Size, num_features: int, dt: float, memory: bool) -> tuple[nn.Module, nn.Module]:
+    """Of frames, and of events."""
+    if size == "small":
+        return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory)
+    width = num_features // 16
+    if width < 1 or resnet_features(width) != num_features or not memory:
+        raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
+    return ResNetWhat(width), resnet_where(width, dt=dt)

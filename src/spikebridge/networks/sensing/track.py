@@ -1,0 +1,262 @@
+"""Following one target through a recording with a trained network: boxes, a file of them, an animation, a summary.
+
+The same in a program of your own, at the rate of the events:
+
+    tracker, state = sensing.tracker(run), None
+    for inputs in camera:  # a frame and its box come with the first step
+        box, state = tracker.step(inputs, state)
+
+How far a tracker is, live: a bar with rate, confidence and "lost" on a terminal, a line now and then elsewhere.
+"""
+
+import csv
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing.evaluation.metrics import score
+from spikebridge.networks.sensing.report.animation import (
+    DrawnBox,
+    SeenEvents,
+    check_animation,
+    tracking_picture,
+    write_animation,
+)
+from spikebridge.training.run.atomic import replacing
+
+COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
+_FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
+# pictures are kept in memory while an animation is written
+_MOST_PICTURES = 250
+_SECONDS_EACH = 0.04
+_WIDE = 300
+
+
+class Moment(NamedTuple):
+    """Where the target is at the end of a bin, how sure the tracker is (0 to 1), and whether it lost the target."""
+
+    bin: int
+    box: Float[np.ndarray, "4"]
+    confidence: float
+    lost: bool
+
+
+def followed(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[Moment]:
+    """The tracker's answer at the end of each bin from a frame on.
+
+    Args:
+        recording: to follow.
+        tracker: whose state has `confidence` and `lost`.
+        frame: the first one.
+        box: of the target in it.
+
+    Raises:
+        DataError: the frame comes after the last bin.
+    """
+    first = int(recording.frame_bins[frame])
+    if first >= recording.num_bins:
+        raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
+    state = None
+    for b in range(first, recording.num_bins):
+        inputs = recording.inputs(b, b + 1)
+        if b == first:
+            inputs["box"] = box
+        answer, state = tracker.step(inputs, state)
+        yield Moment(b, answer, float(state.confidence), bool(state.lost))
+
+
+def track_recording(
+    recording: Recording,
+    tracker: Any,
+    init: Float[np.ndarray, "4"] | None = None,
+    out: Path | None = None,
+    animation: Path | None = None,
+    tell: Callable[[Moment, int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Follows a target through a recording and writes what is asked for, whole or not at all.
+
+    Args:
+        recording: to follow.
+        tracker: whose state has `confidence` and `lost`.
+        init: the box in the first frame; the recording's own first one without it.
+        out: a csv file for the boxes, in the files' own time.
+        animation: a file for a picture every few bins.
+        tell: called after each bin with the moment, the bins done and the bins a second.
+
+    Returns:
+        A summary: how many boxes, how fast, how sure, and how far off where the truth is known.
+
+    Raises:
+        DataError: no first box is known, or it is outside the image.
+        ConfigError: a file cannot be written there.
+    """
+    frame, box = recording.first_box(init)
+    _check_files(out, animation)
+    pictures: list[Image.Image] = []
+    first = int(recording.frame_bins[frame])
+    account = _Account(recording, first)
+    stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
+    with ExitStack() as stack:
+        temporary = {path: stack.enter_context(replacing(path)) for path in (out, animation) if path is not None}
+        write = None if out is None else _opened_csv(stack, temporary[out])
+        started = perf_counter()
+        for moment in followed(recording, tracker, frame, box):
+            # what is written and drawn is not the tracker's work
+            account.add(moment, perf_counter() - started)
+            if write is not None:
+                write(_row(recording, moment))
+            if animation is not None and account.num_boxes % stride == 0:
+                pictures.append(picture_of(recording, moment, stride))
+            if tell is not None:
+                tell(moment, account.num_boxes, account.rate)
+            started = perf_counter()
+        if animation is not None:
+            last = [] if pictures else [picture_of(recording, moment, stride)]
+            write_animation(temporary[animation], pictures + last, _SECONDS_EACH, animation.suffix)
+    return account.summary() | {"boxes": out, "animation": animation}
+
+
+def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float | None = None) -> Image.Image:
+    """A moment as a picture: the newest frame, the events of the last bins, the box, and the true one where known.
+
+    Args:
+        recording: that is followed.
+        moment: of it.
+        num_bins: how many bins of events are shown.
+        scale: of the picture; small sensors are shown twice as large without it.
+    """
+    stop = moment.bin + 1
+    newest = int(np.searchsorted(recording.frame_bins, moment.bin, side="right")) - 1
+    events = SeenEvents(*recording.events.of_bins(max(0, stop - num_bins), stop))
+    factor = scale or (1.0 if recording.events.width >= _WIDE else 2.0)
+    truth = recording.boxes[moment.bin]
+    boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
+    boxes.append(DrawnBox(moment.box, _LOST if moment.lost else _FOUND))
+    caption = f"{stop * recording.dt:6.2f} s   confidence {moment.confidence:.2f}{'   LOST' if moment.lost else ''}"
+    return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, factor)
+
+
+def time_us(recording: Recording, bin_: int) -> int:
+    """When a bin ends, in the time of the recording's files [us]."""
+    return recording.start_us + round((bin_ + 1) * recording.dt * 1e6)
+
+
+def _check_files(*paths: Path | None) -> None:
+    for path in (path for path in paths if path is not None):
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
+        if path.is_dir():
+            raise ConfigError(f"{path}: expected the name of a file to write, but this is a folder")
+    if paths[1] is not None:
+        check_animation(paths[1].suffix)
+
+
+def _opened_csv(stack: ExitStack, path: Path) -> Callable[[Sequence[Any]], Any]:
+    writer = csv.writer(stack.enter_context(path.open("w", newline="", encoding="utf-8")), lineterminator="\n")
+    writer.writerow(COLUMNS)
+    return writer.writerow
+
+
+def _row(recording: Recording, moment: Moment) -> list[Any]:
+    numbers = [f"{value:.3f}" for value in moment.box.tolist()]
+    return [time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)]
+
+
+class _Account:
+    """What is to be said of all answers, summed as they come, so that many take no more memory than a few."""
+
+    def __init__(self, recording: Recording, first: int) -> None:
+        self.recording, self.first = recording, first
+        self.is_labelled = bool(np.isfinite(recording.boxes).all(axis=1).any())
+        self.boxes = array("d")  # only where they are compared with true ones
+        self.num_boxes = self.num_lost = 0
+        self.confidence = self.seconds = 0.0
+
+    def add(self, moment: Moment, seconds: float) -> None:
+        """One more answer, and how long it took [s]."""
+        self.last = moment
+        self.num_boxes += 1
+        self.num_lost += moment.lost
+        self.confidence += moment.confidence
+        self.seconds += seconds
+        if self.is_labelled:
+            self.boxes.extend(moment.box)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.num_boxes / self.seconds
+
+    def summary(self) -> dict[str, Any]:
+        """As it is told."""
+        result: dict[str, Any] = {
+            "recording": self.recording.name,
+            "first_t_us": time_us(self.recording, self.first),
+            "last_t_us": time_us(self.recording, self.last.bin),
+            "num_boxes": self.num_boxes,
+            "boxes_per_second": round(self.rate, 1),
+            "of_real_time": round(self.rate * self.recording.dt, 3),
+            "mean_confidence": round(self.confidence / self.num_boxes, 4),
+            "lost_share": round(self.num_lost / self.num_boxes, 4),
+            "last_box": [round(value, 3) for value in self.last.box.tolist()],
+        }
+        if self.is_labelled:
+            boxes = np.array(self.boxes).reshape(-1, 4)
+            truths = self.recording.boxes[self.first : self.last.bin + 1]
+            if np.isfinite(truths).all(axis=1).any():
+                result["against_truth"] = score(boxes, truths)._asdict()
+        return result
+
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def telling(total: int, quiet: bool = False, console: Console | None = None) -> Iterator[Callable[..., None] | None]:
+    """What `track_recording` tells each bin to, on stderr.
+
+    Args:
+        total: bins of the recording.
+        quiet: tell nothing.
+        console: where to; stderr without it.
+    """
+    console = console or Console(stderr=True)
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("tracking", total=total)
+            yield lambda moment, done, rate: bars.update(task, completed=done, description=words(moment, rate))
+    else:
+        last = perf_counter()
+
+        def line(moment: Moment, done: int, rate: float) -> None:
+            nonlocal last
+            if perf_counter() - last >= _SECONDS_BETWEEN_LINES:
+                last = perf_counter()
+                print(f"{done} of {total}  {words(moment, rate)}", file=sys.stderr, flush=True)
+
+        yield line
+
+
+def words(moment: Moment, rate: float) -> str:
+    """Rate and confidence of a moment.
+
+    Example:
+        >>> words(Moment(0, None, 0.5, True), 240.0)
+        '240 boxes/s  confidence 0.50  LOST'
+    """
+    return f"{rate:.0f} boxes/s  confidence {moment.confidence:.2f}{'  LOST' if moment.lost else ''}"

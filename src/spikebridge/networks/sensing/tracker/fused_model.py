@@ -1,0 +1,448 @@
+"""The sensing network made ready to run: what is linear behind the spikes meets the template once a frame.
+
+    h = F u,    <h, T_d> = <F u, T_d> = <u, (F' T)_d>
+
+`u` is the leaky sum of what the SNN gave, `F` the unit's map, `F'` its adjoint, `T_d` the template moved by d.
+`Sensing` maps `u` in every bin; here `F'` maps the template when a frame comes, and a bin is left with the convolutions
+of its events and spikes, the leak, and one correlation. Weights are prepared, too: a batch norm becomes part of its
+convolution, and convolutions of the same input run as one.
+
+The answers are those of `Sensing` to rounding, but for a margin: `Sensing` cuts `h` off at the edge of the crop, and
+the fold knows half of F more of it. That counts only where the moved template reaches the edge.
+
+The convolution behind the spikes stays in the bin: folded as well (`spikebridge.ops.folded_response`) each spike would
+add a number to every displacement for each time constant of the unit, many more than the weights that it meets now.
+
+The change head and the prior, ready to answer at one sample: only what the search needs is worked out.
+"""
+
+from copy import deepcopy
+from math import exp, inf, log
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from spikebridge.hybrid import Exponential, Kernel, Sum
+from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
+from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cell_places, cut_out
+from spikebridge.networks.sensing.model.motion_prior import (
+    WIDER,
+    Drift,
+    Expected,
+    Start,
+    Trust,
+    VelocityPrior,
+    near,
+    numbers,
+    place_with_drift,
+)
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.neurons import LIF
+from spikebridge.neurons.lif import LIFState, lif_step
+
+
+class Opened(NamedTuple):
+    """What a frame opens, and holds until the next one.
+
+    Args:
+        kernel: spectrum of the mapped template, conjugate, its displacements from `-reach` on.
+        lacking: how much less than at its place the template is like itself at each displacement, below 0.
+    """
+
+    kernel: Complex[Tensor, "C N M"]
+    lacking: Float[np.ndarray, "K K"]
+
+
+class FoldedState(NamedTuple):
+    """What the frame opened, what was expected since, the membranes, the carry of the leaky sum, and the drift."""
+
+    opened: Opened
+    expected: Expected
+    membranes: LIFState
+    carry: Any
+    drift: Drift | None = None
+
+
+def is_foldable(sensing: Sensing) -> bool:
+    """Whether a network is of the form that can be folded: small pathways, change head, and a unit with a linear map.
+
+    Example:
+        >>> is_foldable(Sensing(dt=1 / 240)), is_foldable(Sensing(dt=1 / 240, unit="none"))
+        (True, False)
+    """
+    kinds = {"what": WhatPathway, "where": WherePathway, "head": ChangeHead}
+    if set(sensing.units) != {"unit"} or any(type(sensing.parts[name]) is not kinds[name] for name in kinds):
+        return False
+    unit = sensing.units["unit"]
+    return type(unit.kernel) in (Exponential, Sum) and unit.discretizer is None and _is_linear_map(unit.nonlinearity)
+
+
+class JoinedWhat(nn.Module):
+    """`WhatPathway` with one convolution of the frame instead of two and a batch norm.
+
+    Args:
+        what: in eval mode.
+
+    Example:
+        >>> what, frames = WhatPathway(4).eval(), 255 * torch.rand(1, 1, 16, 16)
+        >>> torch.allclose(JoinedWhat(what)(frames), what(frames), atol=1e-5)
+        True
+    """
+
+    def __init__(self, what: WhatPathway) -> None:
+        super().__init__()
+        first, norm, _, last = list[Any](what.bent)
+        self.first = _joined(what.straight, fuse_conv_bn_eval(first, norm))
+        self.last = deepcopy(last)
+        self.requires_grad_(False)
+
+    def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """Grey levels 0 to 255 to features."""
+        straight, bent = self.first(log_intensity(frames)).chunk(2, 1)
+        features: Tensor = self.last(bent.relu())
+        return features + straight
+
+
+class FoldedSensing(nn.Module):
+    """A trained network, ready to follow one target.
+
+    Args:
+        sensing: in eval mode, of a form for which `is_foldable`. Its weights are read once.
+        crop: side of the square that it sees [px].
+
+    Example:
+        >>> folded = FoldedSensing(Sensing(dt=1 / 240).eval(), crop=96)
+        >>> frame, box = 255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]])
+        >>> start, state = folded.open(frame, box)
+        >>> place, spread, state = folded(torch.zeros(1, 2, 96, 96), state, age=1.0)
+        >>> place.shape
+        (2,)
+    """
+
+    mapping: Tensor | None
+    first_shift: Tensor
+
+    def __init__(self, sensing: Sensing, crop: int) -> None:
+        super().__init__()
+        where: Any = sensing.parts["where"]
+        unit: Any = sensing.units["unit"]
+        head: Any = sensing.parts["head"]
+        what: Any = sensing.parts["what"]
+        spiking = where.spiking
+        self.what = JoinedWhat(what)
+        self.cut = sensing.cut.margin, sensing.cut.hardness
+        self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
+        self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
+        self.trust = None if sensing.trust is None else ReadyTrust(sensing.trust)
+        self.requires_grad_(False)
+        self.search, self.stride = sensing.search, sensing.stride
+        # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
+        self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
+        self.head = ReadyHead(head, sensing.prior)
+        self.back = None if sensing.back is None else ReadyHead(sensing.back)
+        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
+        self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
+        self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
+
+    def open(
+        self,
+        frame: Float[Tensor, "1 1 H W"],
+        box: Float[Tensor, "1 4"],
+        before: Float[Tensor, "1 1 H W"] | None = None,
+        motion: Float[Tensor, "1 2"] | None = None,
+        start: Start | None = None,
+    ) -> tuple[Start, FoldedState]:
+        """A frame has come: what is expected, and the template, mapped.
+
+        Args:
+            frame: a crop, grey levels 0 to 255.
+            box: middle of the target beside the middle of the crop, and its size `(x, y, w, h)` [px].
+            before: the frame before, cut at the same place; None where there was none.
+            motion: how far the box went between the two [px].
+            start: what is expected, where that is known already.
+        """
+        features = self.what(frame if before is None else torch.cat([frame, before]))
+        places = cell_places(features.shape[-1], features, self.stride).numpy()
+        mask = soft_ellipse(places, box[0].double().numpy(), *self.cut)
+        spectrum = self._spectrum(cut_out(features[:1], mask)[0])
+        own = torch.view_as_real(spectrum).square().sum(0).sum(-1) * self.first_shift
+        template = spectrum.conj() * self.first_shift
+        lacking = self.head.lacking(own)
+        if start is not None:
+            expected = numbers(start)
+        else:
+            expected = self._expected(features, motion, template, lacking)
+            start = Start(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
+        kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
+        return start, self._new(Opened(kernel, lacking), expected, features)
+
+    def renewed(self, state: FoldedState, start: Start) -> FoldedState:
+        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
+
+        Args:
+            state: of the old one.
+            start: what is expected of the new one; its spread is that of the place.
+        """
+        place, motion, spread = numbers(start)
+        drift = Drift(spread, self.head.still(state.opened.lacking))
+        return self._new(state.opened, Expected(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
+
+    def forward(
+        self, events: Float[Tensor, "1 2 H W"], state: FoldedState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, FoldedState]:
+        """Where the target is at the end of a bin, and the standard deviation of that.
+
+        Args:
+            events: of the bin, ON and OFF.
+            state: since the frame.
+            age: time since then, in parts of the time in which the target goes as far as `start.motion`.
+
+        Returns:
+            The displacement from the middle of the box [px], its spread [px], and the state.
+        """
+        total, state = self._sum(events, state)
+        seen = (self._spectrum(total) * state.opened.kernel).sum(0)
+        opened, expected = state.opened, state.expected
+        place, spread = self.head.answer(seen, opened.lacking, expected, age, self.search, state.drift)
+        return place, spread, state
+
+    def take_in(self, events: Float[Tensor, "1 2 H W"], state: FoldedState) -> FoldedState:
+        """A bin that needs no answer."""
+        return self._sum(events, state)[1]
+
+    def _expected(
+        self, features: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
+    ) -> Expected:
+        if self.trust is None or self.back is None or motion is None or len(features) == 1:
+            return Expected(np.zeros(2), np.zeros(2), inf)
+        seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
+        gone = motion[0].double().numpy()
+        came, _ = self.back.answer(seen, lacking, Expected(np.zeros(2), -gone, 0.0), 1.0, self.search)
+        return self.trust(gone, -came)
+
+    def _new(self, opened: Opened, expected: Expected, like: Tensor) -> FoldedState:
+        nothing = like.new_zeros((1, *like.shape[1:]))
+        return FoldedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
+
+    def _sum(self, events: Tensor, state: FoldedState) -> tuple[Float[Tensor, "C H2 W2"], FoldedState]:
+        straight, current = self.events(events).chunk(2, 1)
+        spikes, membranes = self.membranes(current, state.membranes)
+        total, carry = self.leak(self.out(spikes) + straight, state.carry)
+        return total[0], state._replace(membranes=membranes, carry=carry)
+
+    def _spectrum(self, maps: Float[Tensor, "*S H2 W2"]) -> Complex[Tensor, "*S N M"]:
+        # rows first: those that only make room are never transformed
+        return torch.fft.fft(torch.fft.rfft(maps, self.side), self.side, -2)
+
+    def _adjoint(self, weight: Float[Tensor, "O C K K"]) -> Complex[Tensor, "O C N M"]:
+        """By what the unit's map multiplies the spectrum of a signal, and so its adjoint the conjugate template's."""
+        reach = weight.shape[-1] // 2
+        room = F.pad(weight, (0, self.side - weight.shape[-1]) * 2).roll((-reach, -reach), (-2, -1))
+        return self._spectrum(room).conj().resolve_conj()
+
+    def _shift(self, reach: int) -> Complex[Tensor, "N M"]:
+        """The spectrum that puts the displacement `-reach` first."""
+        place = torch.zeros(self.side, self.side, dtype=torch.float32)
+        place[reach, reach] = 1.0
+        return self._spectrum(place)
+
+
+class _Membranes(nn.Module):
+    """One step of a layer of neurons, with its arguments worked out once."""
+
+    def __init__(self, lif: LIF) -> None:
+        super().__init__()
+        self.at_rest = deepcopy(lif).requires_grad_(False).initial_state
+        with torch.no_grad():
+            self.arguments = lif.arguments(lif.quantities(5, {}))
+
+    def forward(self, current: Float[Tensor, "1 C H W"], state: LIFState) -> tuple[Tensor, LIFState]:
+        return lif_step(current, state, **self.arguments)
+
+    def counted(self, output: tuple[Tensor, LIFState]) -> dict[str, float]:
+        """An update a neuron."""
+        return {"updates": output[0].numel()}
+
+
+class _Leak(nn.Module):
+    """One step of the unit's kernel, with its arguments worked out once."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        kernel = deepcopy(kernel).requires_grad_(False)
+        self.at_rest = kernel.initial_state
+        self.step = kernel.stepper(torch.empty(1, dtype=torch.float32))
+
+    def forward(self, change: Float[Tensor, "1 C H W"], carry: Any) -> tuple[Tensor, Any]:
+        return self.step(change, carry)
+
+    def counted(self, output: tuple[Tensor, Any]) -> dict[str, float]:
+        """A multiply-accumulate a value."""
+        return {"macs": output[0].numel()}
+
+
+def _is_linear_map(module: nn.Module | None) -> bool:
+    if module is None:
+        return True
+    if type(module) is not nn.Conv2d or module.bias is not None or module.padding_mode != "zeros":
+        return False
+    sides = module.kernel_size
+    plain = module.stride == module.dilation == (1, 1) and module.groups == 1
+    return plain and all(n % 2 for n in sides) and module.padding == tuple(n // 2 for n in sides)
+
+
+def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Two convolutions of the same input as one, their channels one after the other."""
+    both = deepcopy(first)
+    both.out_channels += second.out_channels
+    biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in (first, second)]
+    both.weight = nn.Parameter(torch.cat([first.weight, second.weight]).detach())
+    both.bias = nn.Parameter(torch.cat(biases).detach())
+    return both
+
+
+class ReadyTrust:
+    """A `Trust` in numbers. Weights are read once.
+
+    Args:
+        trust: that it answers for.
+
+    Example:
+        >>> ready = ReadyTrust(Trust())
+        >>> bool(0 < ready(np.array([4.0, 0.0]), np.array([6.0, 0.0])).place[0] < 1)
+        True
+    """
+
+    def __init__(self, trust: Trust) -> None:
+        self.place, self.motion = (
+            (base.item(), slope.item())
+            for base, slope in ((trust.place_base, trust.place_slope), (trust.motion_base, trust.motion_slope))
+        )
+        self.spread = exp(trust.log_spread.item())
+
+    def __call__(self, by_box: Float[np.ndarray, "2"], by_picture: Float[np.ndarray, "2"]) -> Expected:
+        """Two motions [px] to what is expected."""
+        away = by_picture - by_box
+        square = float(away @ away)
+        place, motion = (
+            away / (1 + exp(-base - slope * log(square + 0.1))) for base, slope in (self.place, self.motion)
+        )
+        return Expected(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
+
+
+def soft_ellipse(
+    places: Float[np.ndarray, " N"], box: Float[np.ndarray, "4"], margin: float, hardness: float
+) -> Float[Tensor, "1 1 N N"]:
+    """See `Template.mask`.
+
+    Args:
+        places: of the cells, beside the middle of the crop [px].
+        box: middle of the target beside that of the crop, and its size [px].
+        margin: added to the half axes [px].
+        hardness: how fast the mask falls.
+    """
+    x, y = (((places - box[i]) / (0.55 * box[2 + i] + margin)) ** 2 for i in (0, 1))
+    mask = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(x + y[:, None]) - 1), 80.0)))
+    return torch.from_numpy(mask.astype(np.float32))[None, None]
+
+
+class ReadyHead:
+    """A `ChangeHead` that is given spectra, and its answer with a prior. Weights are read once.
+
+    Args:
+        head: that it answers for.
+        prior: of the place; without it all places near the expected one are alike.
+
+    Example:
+        >>> head = ReadyHead(ChangeHead(reach=2))
+        >>> head.between.shape, head.between[4].tolist()  # a pixel on a cell reads that cell alone
+        ((9, 5), [0.0, 0.0, 1.0, 0.0, 0.0])
+    """
+
+    def __init__(self, head: ChangeHead, prior: VelocityPrior | None = None) -> None:
+        self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
+        num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
+        self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
+        self.half = num_pixels // 2
+        steps = np.arange(num_pixels, dtype=np.float64) - self.half
+        self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
+        # of its variance: at the beginning, and what it has grown by at age 1
+        logs = () if prior is None else (prior.log_start, prior.log_growth)
+        self.prior = None if prior is None else tuple(exp(2 * log.item()) for log in logs)
+
+    def lacking(self, own: Complex[Tensor, "N M"]) -> Float[np.ndarray, "K K"]:
+        """How much less than at its place the template is like itself at each displacement, below 0.
+
+        Args:
+            own: spectrum of the correlation of the template with itself, its displacements from `-reach` on.
+        """
+        alike = self._cells(own)
+        return alike - alike[self.reach, self.reach]
+
+    def answer(
+        self,
+        seen: Complex[Tensor, "N M"],
+        lacking: Float[np.ndarray, "K K"],
+        expected: Expected,
+        age: float,
+        search: float,
+        drift: Drift | None = None,
+    ) -> tuple[Float[np.ndarray, "2"], float]:
+        """The mean place near the predicted one, and its standard deviation along an axis [px].
+
+        Args:
+            seen: spectrum of the correlation of the change with the template, its displacements from `-reach` on.
+            lacking: of the template.
+            expected: of the stream.
+            age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
+            search: how far from the prediction is looked, along each axis; a prior without a velocity has it look
+                further [px].
+            drift: what is not known of the stream's beginning; None where it began with its frame.
+        """
+        if drift is not None:
+            fits = self.scale * (self.between @ self._cells(seen) @ self.between.T)
+            return place_with_drift(fits, drift, expected, self._variance(expected, age), age, search)
+        middle = expected.motion * age
+        if self.prior is not None and expected.spread == inf:
+            search *= WIDER
+        columns, rows = (near(place, search, self.half) for place in middle.tolist())
+        # a constant counts for nothing, so the place that was never left need not have 0
+        score = self.scale * (self._cells(seen) + self.g * lacking)
+        odds = self.between[rows] @ score @ self.between[columns].T
+        if self.prior is not None:
+            away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
+            odds -= away[rows, :1] + away[columns, 1]
+        share = np.exp(odds - odds.max())
+        # rows for 1, y, y^2 and columns for 1, x, x^2
+        moments = self.powers[:, rows] @ share @ self.powers[:, columns].T
+        x, y, second = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
+        x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
+        variance = (second - x * x - y * y) / 2
+        return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
+
+    def still(self, lacking: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
+        """The log-odds of displacements where nothing has changed, one a pixel.
+
+        Args:
+            lacking: of the template.
+        """
+        return self.scale * self.g * (self.between @ lacking @ self.between.T)
+
+    def _variance(self, expected: Expected, age: float) -> float:
+        """Of the way since the stream began; see `VelocityPrior`."""
+        if self.prior is None:
+            return inf
+        start, growth = self.prior
+        return start + growth * age**2 + (expected.spread * age) ** 2
+
+    def _cells(self, spectrum: Tensor) -> NDArray[np.float64]:
+        """The correlation at shifts from `-reach` to `reach` cells."""
+        number = 2 * self.reach + 1
+        rows = torch.fft.ifft(spectrum, dim=-2)[:number]
+        return torch.fft.irfft(rows, spectrum.shape[-2])[:, :number].double().numpy()

@@ -1,0 +1,271 @@
+"""Pictures of a target and boxes around it, changed at random: what a finder has to cope with, and a recording lacks.
+
+A sample has the pictures `now`, `before`, `told`, `events` and `behind`, `(B, C, S, S)` with channels before rows, and
+the boxes of its target in the first three, `(x, y, w, h)` in pixels of them.
+
+Pictures turned at random, a few at a time and as they are stored: bytes are turned in a quarter of the time.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from spikebridge.networks.sensing.model.detector import resampled
+
+PICTURES = ("now", "before", "told", "events", "behind")
+BOXES = ("box", "box_before", "box_told")
+_FAR = 0.2
+_SWOLLEN, _SWELLS = 0.3, 0.5
+_WHOLLY = 0.6
+_COARSE = 0.3
+_SILENT = 0.1
+_HIDDEN = 0.25
+
+
+def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
+    """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
+
+    Three in ten are too small or too large by up to a factor of 1.6: nothing in the next frame tells a tracker that its
+    box has swollen, unless the finder does.
+
+    Args:
+        boxes: true ones.
+        shake: 0 leaves them as they are.
+    """
+    count = len(boxes)
+    much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
+    size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
+    middle = middles(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
+    stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
+    swollen = min(1.0, shake) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
+    sizes = boxes[:, 2:] * (stretch + _SWELLS * swollen).clamp(-1, 1).exp()
+    return torch.cat([middle - sizes / 2, sizes], 1)
+
+
+def drifted(
+    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"], most: float = 1.0
+) -> Float[Tensor, "B 4"]:
+    """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
+
+    With errors of their own the newest template would always show the target, and a finder would learn to trust it; in
+    a closed loop it shows what the tracker took for the target. Three in five are wrong by the largest share, so that
+    the first template alone tells the truth.
+
+    Args:
+        before: true boxes of the frame before.
+        boxes: true ones of the new frame.
+        believed: what a tracker takes them for.
+        most: the largest share.
+
+    Example:
+        >>> box, believed = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
+        >>> 0 <= drifted(box, box, believed)[0, 0] <= 4
+        tensor(True)
+    """
+    share = most * (torch.rand(len(boxes), 1) / (1 - _WHOLLY)).clamp(max=1)
+    size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
+    middle = middles(before) + share * (middles(believed) - middles(boxes)) / size * earlier
+    sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
+    return torch.cat([middle - sizes / 2, sizes], 1)
+
+
+def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each sample as it is, mirrored, or with rows and columns swapped, at random.
+
+    Args:
+        batch: square pictures of one size, channels before rows, and boxes.
+    """
+    ways, middle = drawn_ways(len(batch["box"])), batch["now"].shape[-1] / 2
+    stack = torch.cat([batch[name] for name in PICTURES], 1)
+    pictures = turned_pictures(stack, ways).split([batch[name].shape[1] for name in PICTURES], 1)
+    boxes = {}
+    for name in BOXES:
+        sizes = turned_pairs(batch[name][:, 2:], ways, signed=False)
+        places = middle + turned_pairs(middles(batch[name]) - middle, ways)
+        boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
+    return {**batch, **dict(zip(PICTURES, pictures, strict=True)), **boxes}
+
+
+def set_abroad(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Some targets before what is around another one of the batch, which itself stands beside them.
+
+    A target that is always seen in its own room is told by the room; and the likeliest thing to take for it is another
+    target.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        share: of the samples.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    other, chosen = torch.randperm(count), torch.rand(count) < share
+    # the other target comes to stand one to two sizes away; where the picture ends it goes on from the other edge
+    angle, far = 2 * torch.pi * torch.rand(count), side * (0.2 + 0.3 * torch.rand(count))
+    outline = 2 ** (1 + 2 * torch.rand(count, 1)), 1 + 0.2 * torch.rand(count, 1)
+    columns, rows = (
+        (torch.arange(side) + (far * way)[chosen].round().long()[:, None]) % side for way in (angle.cos(), angle.sin())
+    )
+    power, wide = (part[chosen] for part in outline)
+    here, then = (_covered(batch[name][chosen], side, power, wide) for name in ("box", "box_before"))
+    # what was around the other one is behind this one, and at times not known where it stands
+    hidden = here * (torch.rand(len(here), 1, 1, 1) < _HIDDEN)
+    masks = {"now": here, "before": then, "events": torch.maximum(here, then), "behind": torch.zeros_like(here)}
+    pictures = {}
+    for name, mask in masks.items():
+        own = batch[name].float()
+        beside = other[chosen, None, None, None], torch.arange(own.shape[1])[:, None, None]
+        around = own[(*beside, rows[:, None, :, None], columns[:, None, None, :])]
+        if name == "behind":
+            around[:, 1:] *= 1 - hidden
+        pictures[name] = own.index_put((chosen,), around + mask * (own[chosen] - around))
+    return {**batch, **pictures}
+
+
+def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Tensor, "B 1 S S"]:
+    """1 on targets: ellipses at a power of 2, nearly the boxes themselves at 8; a little wider than these."""
+    half = boxes[:, 2:] / 2
+    x, y = (((torch.arange(side) + 0.5 - boxes[:, i : i + 1]) / half[:, i : i + 1] - 1).abs() / wide for i in (0, 1))
+    away = ((x**power)[:, None, :] + (y**power)[:, :, None]) ** (1 / power)[:, :, None]
+    return torch.sigmoid(8 * (1 - away)).unsqueeze(1)
+
+
+def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
+    """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: the largest change of a side, as a logarithm.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
+    stack = torch.cat([batch[name].float() for name in PICTURES], 1)
+    stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
+    pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
+    boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
+    return {**batch, **pictures, **boxes}
+
+
+def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
+    """Some samples as if the target were small, so that fewer pixels show it.
+
+    Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
+
+    Args:
+        batch: square pictures of one size, and boxes.
+        most: how many times fewer pixels along a side.
+    """
+    count, side = len(batch["box"]), batch["now"].shape[-1]
+    few = round(side * most ** -torch.rand(()).item())
+    chosen = torch.rand(count) < _COARSE
+
+    def seen(x: Tensor) -> Tensor:
+        small = F.interpolate(x[chosen], (few, few), mode="bilinear", align_corners=False)
+        coarse = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+        return x.index_put((chosen,), coarse)
+
+    return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
+
+
+def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Frames brighter, darker, of another contrast and noisy; shares of 1 for bytes in others, at times no events.
+
+    Args:
+        batch: pictures of 0 to 255.
+    """
+    count = len(batch["box"])
+    light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
+    grey, known = batch["behind"].split(1, 1)
+    frames = {"now": batch["now"], "before": batch["before"], "told": batch["told"], "behind": grey}
+    changed = {name: 255 * (x / 255).pow(gamma) for name, x in frames.items()}
+    changed["behind"] = light * changed["behind"]
+    noise = 4 * torch.rand(count, 1, 1, 1)
+    for name in ("now", "before"):
+        changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
+    heard = (torch.rand(count, 1, 1, 1) > _SILENT).float()
+    pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
+    pictures["behind"] = torch.cat([pictures["behind"], known / 255], 1)
+    return {**batch, **pictures, "events": heard * batch["events"] / 255}
+
+
+def edges(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
+    """Left, top, right and bottom.
+
+    Example:
+        >>> edges(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        [[1.0, 2.0, 4.0, 6.0]]
+    """
+    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+
+
+def middles(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
+    """Of boxes.
+
+    Example:
+        >>> middles(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        [[2.5, 4.0]]
+    """
+    return boxes[:, :2] + boxes[:, 2:] / 2
+
+
+def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
+    return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
+
+
+class Ways(NamedTuple):
+    """How each sample is turned: mirrored from left to right, then upside down, then rows and columns swapped."""
+
+    across: Bool[Tensor, " B"]
+    down: Bool[Tensor, " B"]
+    swap: Bool[Tensor, " B"]
+
+
+def drawn_ways(count: int) -> Ways:
+    """A way for each of some samples; all eight are as likely.
+
+    Args:
+        count: of samples.
+    """
+    return Ways(*(torch.rand(count) < 0.5 for _ in Ways._fields))
+
+
+def turned_pictures(pictures: Shaped[Tensor, "..."], ways: Ways, axis: int = 0) -> Shaped[Tensor, "..."]:
+    """Square pictures, each turned its way.
+
+    Args:
+        pictures: rows and columns last.
+        ways: of the samples.
+        axis: of the samples.
+
+    Example:
+        >>> upside_down = Ways(torch.tensor([False]), torch.tensor([True]), torch.tensor([False]))
+        >>> turned_pictures(torch.tensor([[[1, 2], [3, 4]]]), upside_down).tolist()
+        [[[3, 4], [1, 2]]]
+    """
+    each = zip(pictures.unbind(axis), *(way.tolist() for way in ways), strict=True)
+    return torch.stack([_turned(*one) for one in each], axis)
+
+
+def turned_pairs(pairs: Float[Tensor, "*T B 2"], ways: Ways, signed: bool = True) -> Float[Tensor, "*T B 2"]:
+    """Numbers along `x` and `y`, turned as the pictures are.
+
+    Args:
+        pairs: displacements from the middle; with `signed` False lengths, which no mirror changes.
+        ways: of the samples.
+        signed: see `pairs`.
+
+    Example:
+        >>> everything = Ways(*torch.ones(3, 1, dtype=torch.bool))
+        >>> turned_pairs(torch.tensor([[1.0, 2.0]]), everything).tolist()
+        [[-2.0, -1.0]]
+    """
+    if signed:
+        pairs = torch.where(torch.stack([ways.across, ways.down], 1), -pairs, pairs)
+    return torch.where(ways.swap[:, None], pairs.flip(-1), pairs)
+
+
+def _turned(picture: Tensor, across: bool, down: bool, swap: bool) -> Tensor:
+    axes = [axis for axis, way in ((-1, across), (-2, down)) if way]
+    mirrored = picture.flip(axes) if axes else picture
+    return mirrored.transpose(-1, -2) if swap else mirrored

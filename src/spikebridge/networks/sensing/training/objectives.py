@@ -1,0 +1,224 @@
+"""Training what follows between frames: objectives, and samples turned at random.
+
+| tracking_objective | what it trains | labels |
+|---|---|---|
+| `tracking_objective` | everything at once | at bins |
+| `frames_objective` | the ANN and the head: what changes between two frames shows the way (eq. 8) | at frames |
+| `events_objective` | the SNN and its unit, on labels and on the change between two frames | at bins |
+| `change_objective` | the SNN and its unit on that change alone, `L_F` (eq. 13) | none |
+
+Boxes are wrong in half of the samples, as a tracker's are. A bin without a label counts for nothing; the last one,
+that of the next frame, always has one.
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022).
+
+Training the finder: pictures of a target beside the box that a tracker might believe, wrong in place and size.
+
+In a closed loop a tracker sees its own mistakes, and they last. So each believed box is moved and stretched at random,
+in one sample of five by far, and the newest template is cut out as wrongly. In some samples the target is not there at
+all, so that the finder learns how far to trust itself; in some it has no newest template, as after a loss.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.networks.sensing.model.detector import SIDE, Finder, Found, sight_side
+from spikebridge.networks.sensing.model.losses import box_overlap, feature_change, feature_size, map_presence
+from spikebridge.networks.sensing.model.motion_prior import Start
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.training.augmentation import (
+    coarser,
+    drawn_ways,
+    drifted,
+    edges,
+    middles,
+    mirrored,
+    relit,
+    set_abroad,
+    shaken,
+    stretched,
+    turned_pairs,
+    turned_pictures,
+)
+from spikebridge.networks.sensing.training.samples import Samples
+
+Batch = dict[str, Tensor]
+Result = tuple[Tensor, dict[str, Tensor]]
+
+
+class Shaken(NamedTuple):
+    """Samples whose boxes are wrong.
+
+    Args:
+        samples: turned at random.
+        boxes: as the network is told them.
+        here: by how much they are off [px].
+        start: what the network makes of them.
+    """
+
+    samples: Samples
+    boxes: Float[Tensor, "B 4"]
+    here: Float[Tensor, "B 2"]
+    start: Start
+
+
+def tracking_objective(network: Sensing, batch: Batch, *, shake: float) -> Result:
+    """Mean distance between answer and truth, where there is one, smooth near 0; turned samples, jittered boxes."""
+    one = shaken_boxes(network, batch, shake)
+    places, _ = network.follow(one.samples.frames, one.samples.events, one.boxes, one.start)
+    known = one.samples.truths.isfinite().all(-1)
+    # chosen first: what is not known would also spoil the gradient of what is
+    away = (places + one.here - one.samples.truths)[known].square().sum(-1)
+    return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
+
+
+def frames_objective(network: Sensing, batch: Batch, *, shake: float, quiet: float = 1e-3) -> Result:
+    """`L_c + L_1 + L_R`: where the target is in the next frame, from the change of the ANN's features.
+
+    Args:
+        network: of the additive form with a change head.
+        batch: samples.
+        shake: in half of them boxes are moved, by up to this standard deviation [px].
+        quiet: weight of `L_R`; too strong, and the features die.
+    """
+    one = shaken_boxes(network, batch, shake)
+    what = network.parts["what"]
+    now, after = what(torch.cat([one.samples.frames, one.samples.after])).chunk(2)
+    response = network.parts["head"](network.cut(now, one.boxes), after - now)
+    places, _ = network.locate(response, torch.ones(len(now)), one.start)
+    truth = one.samples.truths[-1] - one.here
+    away = (places - truth).square().sum(-1)
+    presence = map_presence(response, truth + response.shape[-1] // 2, sigma=network.stride)
+    loss = 0.1 * presence + (away + 0.25).sqrt().mean() + quiet * feature_size(now)
+    return loss, {"distance_px": away.sqrt().mean()}
+
+
+def events_objective(network: Sensing, batch: Batch, *, shake: float, alike: float = 1.0) -> Result:
+    """`L_1 + L_F`: the answers at every bin, and the change at the last one. The ANN is only looked at.
+
+    Args:
+        network: of the additive form.
+        batch: samples.
+        shake: as above.
+        alike: weight of `L_F`.
+    """
+    loss, shown = tracking_objective(network, batch, shake=shake)
+    change, _ = change_objective(network, batch)
+    return loss + alike * change, {**shown, "change": change}
+
+
+def change_objective(network: Sensing, batch: Batch) -> Result:
+    """`L_F` alone: the unit's change at the end of the interval against that between the two frames. No label is read.
+
+    Args:
+        network: of the additive form.
+        batch: samples.
+    """
+    samples = turned(Samples(**batch))
+    with torch.no_grad():  # what is aimed at stands still, or the best features were those that never change
+        now, after = network.parts["what"](torch.cat([samples.frames, samples.after])).chunk(2)
+    loss = feature_change(network.change(samples.events, now)[-1], now, after)
+    return loss, {"distance": loss.detach()}
+
+
+def shaken_boxes(network: Sensing, batch: Batch, shake: float) -> Shaken:
+    """A batch as the network is told it.
+
+    Args:
+        network: makes the start.
+        batch: samples.
+        shake: half of the boxes are moved, by up to this standard deviation [px].
+    """
+    samples = turned(Samples(**batch))
+    size = len(samples.boxes)
+    noise = shake * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
+    here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
+    boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
+    start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
+    return Shaken(samples, boxes, here, start)
+
+
+def turned(samples: Samples) -> Samples:
+    """Each sample as it is, mirrored, or with rows and columns swapped, at random: pictures, boxes and ways together.
+
+    Args:
+        samples: of one batch; pictures and events may be bytes, which are turned faster.
+    """
+    ways = drawn_ways(len(samples.boxes))
+    pictures = partial(turned_pictures, ways=ways)
+    places, sizes = samples.boxes.split(2, 1)
+    return Samples(
+        frames=pictures(samples.frames).float(),
+        before=pictures(samples.before).float(),
+        events=pictures(samples.events, axis=1).float(),
+        boxes=torch.cat([turned_pairs(places, ways), turned_pairs(sizes, ways, signed=False)], 1),
+        motion=turned_pairs(samples.motion, ways),
+        truths=turned_pairs(samples.truths, ways),
+        after=pictures(samples.after).float(),
+    )
+
+
+_ABSENT = 0.1
+_ANEW = 0.15
+
+
+def detection_objective(
+    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
+
+    Args:
+        finder: what is trained.
+        batch: of `sensing_sightings`.
+        shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
+        abroad: share of the samples whose target stands before what is around another one.
+        lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
+        a: share of the newest template.
+    """
+    one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
+    now, absent = _without_some(one["now"], one["is_there"])
+    believed = shaken(one["box"], shake)
+    wrong = drifted(one["box_before"], one["box"], believed, lasting)
+    first = finder.template(one["told"], one["box_told"])
+    newest = finder.template(one["before"], shaken(wrong, 0.3 * shake))
+    newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
+    found = finder(now, one["before"], one["events"], one["behind"], believed, first, newest, a)
+    there = (~absent).float()
+    side = sight_side(believed)
+    away = (edges(found.boxes) - edges(one["box"])) / side[:, None] * 2
+    overlap = box_overlap(found.boxes, one["box"])
+    off = middles(found.boxes) - middles(one["box"])
+    place = 10 * F.smooth_l1_loss(away, torch.zeros_like(away), beta=0.05, reduction="none").mean(1) + 1 - overlap
+    loss = (
+        (there * place).mean()
+        + 0.1 * _presence(found, believed, one["box"], there)
+        + _honesty(found, off, absent, side)
+    )
+    return loss, {"overlap": (there * overlap).sum() / there.sum().clamp(min=1)}
+
+
+def _presence(found: Found, believed: Tensor, truth: Tensor, there: Tensor) -> Tensor:
+    """Cross-entropy of the odds, of the samples in which there is a target."""
+    side = sight_side(believed)[:, None]
+    inside = (middles(truth) - middles(believed)) / side * SIDE + SIDE / 2
+    cells = (inside - 0.5) / (SIDE / found.odds.shape[-1])
+    chosen = there > 0
+    return map_presence(found.odds[chosen], cells[chosen]) if chosen.any() else found.odds.sum() * 0
+
+
+def _honesty(found: Found, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
+    """Negative log-likelihood of how far off the middle is; a target that is not there is off by half the sight."""
+    square = torch.where(absent, side.square() / 4, off.detach().square().sum(1))
+    spread = (found.spread.square() + 0.25) / side.square()
+    return 0.1 * (square / side.square() / (2 * spread) + spread.log()).clamp(max=50).mean()
+
+
+def _without_some(now: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor]:
+    """In some samples the picture is that of another one; and where the target is missing then."""
+    other = torch.rand(len(now)) < _ABSENT
+    return torch.where(other[:, None, None, None], now.roll(1, 0), now), other | ~is_there

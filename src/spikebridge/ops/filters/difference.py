@@ -1,0 +1,87 @@
+"""The change of a whole sequence over some steps, with gradients: one difference, in memory that is used again."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spikebridge.ops.sequence.autograd import refuse_unusual_backward
+from spikebridge.ops.sequence.layout import Outline, groups_of
+
+
+class Before(NamedTuple):
+    """Steps before a signal.
+
+    Args:
+        last: `(n, B, *N)`, oldest first.
+        started: which samples have them, `(B,)`; for others their first value stands in.
+    """
+
+    last: Float[Tensor, "n B *N"]
+    started: Bool[Tensor, " B"]
+
+    def steps(self, x_0: Float[Tensor, "B *N"]) -> Float[Tensor, "n B *N"]:
+        """The steps, or the first value `x_0` where there are none."""
+        return torch.where(_beside(self.started, self.last), self.last, x_0)
+
+
+def change(x: Float[Tensor, "T B *N"], lag: int | None = None, before: Before | None = None) -> Float[Tensor, "T B *N"]:
+    """`x[t] - x[t - lag]`, or without a lag the change since the one step before.
+
+    Args:
+        x: the signal.
+        lag: steps to look back.
+        before: as many steps as the lag, or one; None where no sample has any.
+
+    Example:
+        >>> x = torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1)
+        >>> change(x).flatten().tolist(), change(x, lag=1).flatten().tolist()
+        ([0.0, 2.0, 1.0], [0.0, 2.0, -1.0])
+        >>> change(x, 1, Before(torch.tensor([[[2.0]]]), torch.tensor([True]))).flatten().tolist()
+        [1.0, 2.0, -1.0]
+    """
+    difference: Tensor = _Change.apply(x, lag, *(before or (None, None)))
+    return difference
+
+
+class _Change(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lag: int | None, last: Tensor | None, started: Tensor | None) -> Tensor:
+        ctx.lag, ctx.like = lag, Outline.of(x)
+        ctx.save_for_backward(started)
+        before = x[:1] if last is None or started is None else Before(last, started).steps(x[0])
+        y = groups_of(x).room_for(x, x)
+        if lag is None:
+            return torch.sub(x, before, out=y)
+        torch.sub(x[:lag], before[: len(x)], out=y[:lag])
+        if lag < len(x):
+            torch.sub(x[lag:], x[:-lag], out=y[lag:])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_unusual_backward("a kernel")
+        grad_x, lag = ctx.like.groups.room_for(ctx.like, grad), ctx.lag
+        if lag is None:
+            grad_x.copy_(grad)
+            of_before = -grad.sum(0, keepdim=True)
+        else:
+            seen = max(0, len(grad) - lag)  # steps that a later one looks back on
+            torch.sub(grad[:seen], grad[len(grad) - seen :], out=grad_x[:seen])
+            grad_x[seen:] = grad[seen:]
+            of_before = -grad[:lag]
+        (started,) = ctx.saved_tensors
+        if started is None:
+            grad_x[0] += of_before.sum(0)
+            return grad_x, None, None, None
+        flags = _beside(started, of_before)
+        of_last = grad.new_zeros((lag or 1, *grad.shape[1:]))
+        of_last[: len(of_before)] = of_before.masked_fill(~flags, 0)
+        grad_x[0] += of_before.masked_fill(flags, 0).sum(0)
+        return grad_x, None, of_last, None
+
+
+def _beside(started: Tensor, steps: Tensor) -> Tensor:
+    """Flags of samples beside steps `(n, B, *N)`."""
+    return started.reshape(-1, *[1] * (steps.ndim - 2))

@@ -1,0 +1,196 @@
+"""Finite responses over a whole sequence, with gradients: a few products with the whole signal, one a tap."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.autograd import refuse_unusual_backward
+from spikebridge.ops.sequence.dispatch import IN_C, choose
+from spikebridge.ops.sequence.layout import groups_of
+from spikebridge.ops.sequence.scheme import Scheme
+from spikebridge.ops.sequence.tiling import batch_parts, time_blocks
+
+PART = 2**18  # numbers
+
+
+def finite_response(
+    x: Float[Tensor, "T B *N"], taps: Float[Tensor, "n *M"], before: Float[Tensor, "m B *N"] | None = None
+) -> Float[Tensor, "T B *N"]:
+    """`h[t] = sum_k taps[k] x[t - k]`.
+
+    Args:
+        x: the signal.
+        taps: weights of the present step, the one before, and so on; `*M` lines up from the right with the signal.
+        before: the `n - 1` steps before the first, oldest first; None for nothing.
+
+    Example:
+        >>> x, before = torch.tensor([3.0, 0.0]).reshape(2, 1, 1), torch.tensor([[[2.0]]])
+        >>> finite_response(x, torch.tensor([1.0, 0.5]), before).flatten().tolist()  # 3 + 2 / 2 and 0 + 3 / 2
+        [4.0, 1.5]
+    """
+    if before is not None:
+        before = before.expand(-1, *x.shape[1:]) if len(before) else None
+    response: Tensor = _FiniteResponse.apply(x, taps, before)
+    return response
+
+
+def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) -> Float[Tensor, "B *N"]:
+    """The one value `sum_k taps[k] signal[n - 1 - k]`: taps that all neurons share make it a product of matrices.
+
+    Args:
+        signal: as many steps as there are taps.
+        taps: weights of the last step, the one before, and so on; `*M` lines up from the right with the signal.
+
+    Example:
+        >>> last_response(torch.tensor([2.0, 3.0]).reshape(2, 1, 1), torch.tensor([1.0, 0.5])).item()  # 3 + 2 / 2
+        4.0
+    """
+    weights = taps.flip(0)
+    if taps[0].numel() == 1:
+        # windows cut from a signal have their time second in memory: no copy of them
+        steps = signal.flatten(1) if signal.is_contiguous() else signal.movedim(0, 1).flatten(2)
+        return (weights.flatten() @ steps).reshape(signal.shape[1:])
+    weights = weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])
+    response: Tensor = _LastResponse.apply(signal, weights)
+    return response
+
+
+def powers(decay: Tensor | float, x: Float[Tensor, "T B *N"]) -> tuple[Tensor, Tensor]:
+    """For each step of a signal, the newest first: its age `k`, and `decay^k`.
+
+    Example:
+        >>> age, left = powers(0.5, torch.zeros(3, 1, 1))
+        >>> age.tolist(), left.tolist()
+        ([0.0, 1.0, 2.0], [1.0, 0.5, 0.25])
+    """
+    age = torch.arange(len(x), dtype=x.dtype, device=x.device)
+    if isinstance(decay, Tensor):
+        age = age.reshape(-1, *[1] * decay.ndim)
+    return age, decay**age
+
+
+class _LastResponse(torch.autograd.Function):
+    """The sum over time of a product that is never there as a whole: a part of the batch at once."""
+
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(signal, weights)
+        response = torch.empty(signal.shape[1:], dtype=signal.dtype, device=signal.device)
+        for part in _small_parts(signal):
+            torch.sum(signal[:, part] * _of_batch(weights, part, signal.ndim), 0, out=response[part])
+        return response
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_unusual_backward("a kernel", grad)
+        signal, weights = ctx.saved_tensors
+        grad_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
+        grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
+        for part in _small_parts(signal):
+            w, g = _of_batch(weights, part, signal.ndim), grad[part]
+            if grad_signal is not None:
+                torch.mul(w, g, out=grad_signal[:, part])
+            if grad_weights is not None:
+                sums = _of_batch(grad_weights, part, signal.ndim)
+                sums += (signal[:, part] * g).sum_to_size(sums.shape)
+        return grad_signal, grad_weights
+
+
+def _small_parts(signal: Tensor) -> list[slice]:
+    """Parts of the batch of which all steps stay near a processor."""
+    batch, size = signal.shape[1], signal.numel()
+    step = max(1, batch * PART // max(1, size)) if signal.device.type == "cpu" else max(1, batch)
+    return [slice(b, min(b + step, batch)) for b in range(0, batch, step)]
+
+
+class _FiniteResponse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, before: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, taps, before)
+        response = groups_of(x).room_for(x, x)
+        past = 0 if before is None else len(before)
+        if before is not None:
+            # what looks back on the steps before sees them in a row with its own
+            _respond(torch.cat([before, x[:past]]), taps, past, response[:past])
+        if past < len(x):
+            _respond(x, taps, past, response[past:])
+        return response
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_unusual_backward("a kernel", grad)
+        x, taps, before = ctx.saved_tensors
+        grad_x = grad_taps = grad_before = None
+        if ctx.needs_input_grad[1] and taps[0].numel() == 1 and time_blocks(grad)[0].stop <= len(taps):
+            grad_taps = _shares_of_few_steps(x, grad, before, len(taps)).to(taps.dtype).reshape(taps.shape)
+        elif ctx.needs_input_grad[1]:
+            grad_taps = torch.zeros_like(taps)
+            for part in batch_parts(x):
+                sums = _of_batch(grad_taps, part, x.ndim)
+                _add_shares(sums, x[:, part], grad[:, part], 0)
+                if before is not None:
+                    _add_shares(sums, before[:, part], grad[: len(before), part], len(before))
+        # backwards in time the taps look ahead: a signal with nothing behind it, read from the other end
+        if ctx.needs_input_grad[0]:
+            grad_x = groups_of(x).room_for(x, x)
+            _respond(grad, taps.flip(0), len(taps) - 1, grad_x)
+        if ctx.needs_input_grad[2]:
+            grad_before = torch.empty(before.shape, dtype=x.dtype, device=x.device)
+            _respond(grad, taps.flip(0), 0, grad_before)
+        return grad_x, grad_taps, grad_before
+
+
+def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
+    """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
+    if taps.dtype == x.dtype and choose(Scheme(), x) is IN_C:
+        native.respond(x, taps, offset, y)
+        return
+    num_taps = len(taps)
+    for part in batch_parts(y):
+        weights, given, sums = _of_batch(taps, part, y.ndim), x[:, part], y[:, part]
+        for block in time_blocks(sums):
+            sums[block] = 0
+            for k in range(num_taps):
+                seen = slice(max(0, block.start + offset - k), min(len(x), block.stop + offset - k))
+                if seen.start < seen.stop:
+                    there = sums[seen.start - offset + k : seen.stop - offset + k]
+                    there.addcmul_(given[seen], weights[k])
+
+
+def _shares_of_few_steps(x: Tensor, grad: Tensor, before: Tensor | None, num_taps: int) -> Tensor:
+    """Gradients of taps that all neurons share, where a block of time has few steps and those are large.
+
+    A block's products with all that it looks back on are one product of matrices, which reads both once; what one tap
+    saw is a diagonal of it.
+    """
+    past = num_taps - 1
+    before = x.new_zeros((past, *x.shape[1:])) if before is None else before
+    sums = x.new_zeros(num_taps)  # the oldest first
+    for given, seen in ((grad[:past], torch.cat([before, x[:past]])), (grad[past:], x)):
+        for block in time_blocks(given) if len(given) else ():
+            steps, back = given[block].flatten(1), seen[block.start : block.stop + past].flatten(1)
+            products = steps @ back.T
+            sums += products.as_strided((len(steps), num_taps), (len(back) + 1, 1)).sum(0)
+    return sums.flip(0)
+
+
+def _add_shares(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> None:
+    """Adds the gradients of taps: the product of that of the response with what each of them saw of a signal."""
+    for block in time_blocks(grad):
+        for k in range(len(sums)):
+            seen = slice(max(0, block.start + offset - k), min(len(x), block.stop + offset - k))
+            if seen.start >= seen.stop:
+                continue
+            g, s = grad[seen.start - offset + k : seen.stop - offset + k], x[seen]
+            if sums[k].numel() == 1 and g.is_contiguous() and s.is_contiguous():
+                sums[k] += torch.dot(g.flatten(), s.flatten())
+            else:
+                sums[k] += (g * s).sum_to_size(sums[k].shape)
+
+
+def _of_batch(taps: Tensor, part: slice, ndim: int) -> Tensor:
+    """Taps `(n, *M)` for a part of the batch, which they have if they have as many axes as the signal."""
+    return taps if taps.ndim < ndim or taps.shape[1] == 1 else taps[:, part]

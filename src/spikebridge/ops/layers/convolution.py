@@ -1,0 +1,272 @@
+"""Convolutions in training, where oneDNN can be outrun: of spikes, of few inputs, and the gradients of biases.
+
+Where most of what comes in is silent, it is left out (`spike_convolution`). The gradient of a bias is a sum over the
+gradient, which PyTorch's own sum takes in a tenth of the time. With few input channels, as behind a camera or an event
+camera, the gradient of the weights is a few such sums: plain C takes them together. In float32 on a CPU, channels last;
+everything else goes to PyTorch. Sums are met to rounding.
+
+Convolutions of pictures most of which is 0, as spikes are: what is silent is left out of outputs and of gradients.
+
+Between layers of neurons a convolution multiplies mostly with 0. Plain C lists what is not 0 in each row of a picture
+once, and sums what stands there alone: `y`, and the gradient of the weights. In float32 on a CPU, channels last. Sums
+are met to rounding; a weight that is not finite shows where its input was active.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.ops.native.library import library
+from spikebridge.ops.reference import is_plain_training, is_without_native
+from spikebridge.ops.sequence.autograd import is_batched
+
+MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
+MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
+OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
+LANES, LEAST_OUTPUTS = 16, 32  # outputs are summed in vectors, and one alone waits for itself
+LEAST_TAPS = 48  # of a row of the kernel; and of several rows, which share their lists
+LEAST_WORK = 2**22  # products; below it the Python around it costs more
+LOOKED_AT = 16  # pictures, to tell how much is active
+
+SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
+    *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+    *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
+    *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+]
+
+
+class _SpikeJob(ctypes.Structure):
+    """`SpikeConvolution` of spike_convolution.h."""
+
+    _fields_ = [
+        *SIZES,
+        *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "y", "sums", "gradient")],
+        *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def serves(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> bool:
+    """Whether a layer, and the number of pictures, are such that leaving out pays, if enough of them is silent.
+
+    Args:
+        layer: with padding by zeros, told in numbers.
+        x: pictures.
+    """
+    if is_without_native() or layer.groups != 1 or tuple(layer.dilation) != (1, 1) or x.shape[1] != layer.in_channels:
+        return False
+    outputs, rows, row = layer.out_channels, layer.kernel_size[0], layer.in_channels * layer.kernel_size[1]
+    wide = outputs % LANES == 0 and outputs >= LEAST_OUTPUTS and rows > 1 and row >= LEAST_TAPS
+    height, width = _size(x, layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
+    pays = min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= LEAST_WORK
+    return wide and pays and hasattr(library().steps, "spikebridge_spike_convolution")
+
+
+def active_share(x: Float[Tensor, "B C Y X"]) -> float:
+    """How much of what comes in is not 0, by some of the pictures.
+
+    Args:
+        x: pictures.
+
+    Example:
+        >>> active_share(torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2))
+        0.25
+    """
+    some = x[:: max(1, len(x) // LOOKED_AT)]
+    return int(some.count_nonzero()) / some.numel()
+
+
+def is_few(active: float, num_outputs: int, most: float) -> bool:
+    """Whether a share of active inputs is so small that leaving out the others pays.
+
+    Args:
+        active: the share.
+        num_outputs: channels.
+        most: where there are outputs enough.
+
+    Example:
+        >>> is_few(0.3, 64, MOST_ACTIVE), is_few(0.3, 32, MOST_ACTIVE)
+        (True, False)
+    """
+    return active <= most * min(1.0, num_outputs / OUTPUTS)
+
+
+def outputs_of(
+    x: Float[Tensor, "B C Y X"],
+    weight: Float[Tensor, "D C ky kx"],
+    bias: Float[Tensor, " D"] | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Float[Tensor, "B D y x"]:
+    """The convolution.
+
+    Args:
+        x: pictures.
+        weight: of a layer that `serves`.
+        bias: of the outputs.
+        stride: along rows and columns.
+        padding: rows and columns of zeros on each side.
+    """
+    size = _size(x, weight.shape[2:], stride, padding)
+    y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
+    taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
+    weights = torch.cat([block.flatten() for block in taps.split(OUTPUTS, 1)])
+    # pictures are not equally active, so parts are many
+    parts = min(len(x), 8 * _threads(x))
+    _run(x, y.shape, weight, stride, padding, parts, weights=weights, bias=bias, y=y)
+    return y
+
+
+def weights_of(
+    x: Float[Tensor, "B C Y X"],
+    gradient: Float[Tensor, "B D y x"],
+    weight: Float[Tensor, "D C ky kx"],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Float[Tensor, "D C ky kx"]:
+    """The gradient of the weights.
+
+    Args:
+        x: as in `outputs_of`, and so on.
+        gradient: of what that gives.
+        weight: for its shape.
+        stride: along rows and columns.
+        padding: rows and columns of zeros on each side.
+    """
+    gradient, sums = gradient.contiguous(memory_format=CHANNELS_LAST), x.new_empty(_threads(x), weight.numel())
+    _run(x, gradient.shape, weight, stride, padding, len(sums), sums=sums, gradient=gradient)
+    num_outputs, num_taps = len(weight), weight[0].numel()
+    blocks = [block.reshape(num_taps, -1) for block in sums.sum(0).split(OUTPUTS * num_taps)]
+    of_taps = torch.cat(blocks, 1).T.reshape(num_outputs, *weight.shape[2:], weight.shape[1])
+    return of_taps.permute(0, 3, 1, 2)
+
+
+def _size(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> list[int]:
+    """Rows and columns of what comes out."""
+    sides = zip(x.shape[2:], kernel, stride, padding, strict=True)
+    return [(side + 2 * pad - length) // step + 1 for side, length, step, pad in sides]
+
+
+def _threads(x: Tensor) -> int:
+    return min(torch.get_num_threads(), len(x)) if library().team else 1
+
+
+def _run(
+    x: Tensor,
+    shape: torch.Size,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    parts: int,
+    **memory: Tensor | None,
+) -> None:
+    """Fills `y`, or `sums`, from the rest of the memory; the shape is that of y."""
+    x = x.contiguous(memory_format=CHANNELS_LAST)
+    job = _SpikeJob(*x.shape, *shape[1:], *weight.shape[2:], *stride, *padding)
+    job.num_parts, job.num_threads, job.team = parts, _threads(x), library().team
+    for name, tensor in {**memory, "x": x}.items():
+        setattr(job, name, None if tensor is None else tensor.data_ptr())
+    steps: Any = library().steps
+    if steps.spikebridge_spike_convolution(ctypes.byref(job)) != 0:
+        raise MemoryError("a convolution found no memory to list what is active")
+
+
+MOST_TAPS = 39  # of the weights of an output: with more, oneDNN is as fast
+TAPS, LANES = 10, 16  # that are summed at once, of convolution.c
+WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
+CHANNELS_LAST = torch.channels_last
+
+
+class _Job(ctypes.Structure):
+    """`Convolution` of convolution.h."""
+
+    _fields_ = [
+        *SIZES,
+        *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums")],
+        *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B c y x"]:
+    """What `layer(x)` gives, with the same gradients to rounding.
+
+    Args:
+        layer: the convolution; laid out channels last (`layer.to(memory_format=torch.channels_last)`) it takes the fast
+            way in training.
+        x: pictures.
+
+    Example:
+        >>> layer = nn.Conv2d(1, 16, 3).to(memory_format=torch.channels_last)
+        >>> convolve(layer, torch.ones(2, 1, 5, 5)).sum().backward()
+        >>> layer.bias.grad[0].item(), layer.weight.grad[0, 0, 0, 0].item()  # 9 places of 2 pictures
+        (18.0, 18.0)
+    """
+    if not _serves(layer, x):
+        y: Tensor = layer(x)
+        return y
+    settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    return _Convolution.apply(x, layer.weight, layer.bias, serves(layer, x), *settings)
+
+
+def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
+    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
+    return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, may_be_silent: bool, *settings: Any
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.settings, ctx.active = settings, active_share(x) if may_be_silent else 1.0
+        if is_few(ctx.active, len(weight), MOST_ACTIVE):
+            return outputs_of(x, weight, bias, *settings[:2])
+        return torch.conv2d(x, weight, bias, *settings)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        stride, padding, dilation, groups = ctx.settings
+        settings = (stride, padding, dilation, False, (0, 0), groups)
+        of_x: Tensor | None = None
+        of_weight: Tensor | None = None
+        if wants_weight and not torch.is_grad_enabled() and not is_batched(grad):
+            if not wants_x and _has_few_taps(weight, dilation, groups):
+                of_weight, of_bias = _sums(x, weight, grad, stride, padding)
+                return None, of_weight, of_bias if wants_bias else None, *(None,) * 5
+            if is_few(ctx.active, len(weight), MOST_ACTIVE_BACKWARD):
+                of_weight, wants_weight = weights_of(x, grad, weight, stride, padding), False
+        if wants_x or wants_weight:  # of operations that can be differentiated again
+            mask = [wants_x, wants_weight, False]
+            of_x, dense, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
+            of_weight = dense if wants_weight else of_weight
+        return of_x, of_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 5
+
+
+def _has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
+    few = weight[0].numel() <= MOST_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    return few and not is_without_native() and hasattr(library().steps, "spikebridge_convolution_weights")
+
+
+def _sums(
+    x: Tensor, weight: Tensor, grad: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """The gradients of weight and bias."""
+    x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
+    num_taps, team = weight[0].numel(), library().team
+    threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // WORK_OF_A_THREAD) if team else 1
+    sums = x.new_empty(threads, (num_taps // TAPS + 1) * TAPS, len(weight))
+    job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
+    job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()
+    job.num_parts, job.num_threads, job.team = threads, threads, team
+    steps: Any = library().steps
+    if steps.spikebridge_convolution_weights(ctypes.byref(job)) != 0:
+        raise MemoryError("the gradient of a convolution found no memory to work in")
+    total = sums.sum(0)
+    return total[:num_taps].T.reshape(weight.shape), total[num_taps]

@@ -1,0 +1,216 @@
+"""Linear layers whose backward pass leaves out what was silent.
+
+Between layers of neurons most inputs are 0, and what is 0 adds nothing to the gradient of the weights, which is a third
+of the work of a training step, or half of it in a first layer. Plain C lists what is not 0 once and sums that alone. In
+float32 on a CPU, where few inputs are active; everything else goes to PyTorch. Sums are met to rounding; a gradient
+that is not finite shows where its input was active.
+
+Spikes that are kept as bytes are read a part at a time, so that they never take more memory again.
+
+Spikes kept as bytes between the forward and the backward pass: a quarter of their memory, and the same gradients.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikebridge.ops.native.library import library
+from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.reference import is_plain_training, is_without_native
+from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backward
+
+MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
+OUTPUTS = 64  # of a block, of linear.h; with fewer of them listing costs more than it saves
+LEAST_WORK = 2**21  # products; below it the Python around it costs more
+MOST_INPUTS = 2**18  # so that what is listed can be counted in 32 bits
+LOOKED_AT = 64  # rows, to tell how many inputs are active
+PART = 2**22  # bytes that become numbers together
+
+
+class _Job(ctypes.Structure):
+    """`Linear` of linear.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_rows", "num_inputs", "num_outputs")],
+        *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums", "weights")],
+        ("num_threads", ctypes.c_int64),
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
+    """What `layer(x)` gives, with the same gradients to rounding.
+
+    Args:
+        layer: the linear layer.
+        x: signals, best where most of them are 0.
+
+    Example:
+        >>> layer, spikes = nn.Linear(100, 64), torch.zeros(400, 100)
+        >>> spikes[7, 3] = 1.0
+        >>> linear(layer, spikes).sum().backward()
+        >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
+        64.0
+    """
+    pays = _pays(x.numel(), layer.in_features, layer.out_features)
+    if not (pays or keeps_bytes()) or not is_plain_training(x, layer.weight):
+        y: Tensor = layer(x)
+        return y
+    return _Linear.apply(x, layer.weight, layer.bias)
+
+
+def _pays(size: int, inputs: int, outputs: int) -> bool:
+    """Whether leaving out what is silent does, for so many numbers, if enough of them are."""
+    large = outputs >= OUTPUTS and size * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
+    return large and not is_without_native() and hasattr(library().steps, "spikebridge_linear_weights")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(kept(x), weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        rows, of_rows = (signal.reshape(-1, signal.shape[-1]) for signal in (x, grad))
+        if rows.dtype == torch.uint8:
+            refuse_unusual_backward("a linear layer whose inputs are kept as bytes,", grad)
+        of_weight = _of_weight(rows, of_rows) if wants_weight else None
+        return _of_x(grad, weight) if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
+
+
+def _of_x(grad: Tensor, weight: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or is_batched(grad) or grad.ndim != 2:
+        return grad @ weight
+    # the input, which often lay in a room, may be gone by now
+    return torch.mm(grad, weight, out=room_for((len(grad), weight.shape[1]), grad))
+
+
+def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
+    if rows.dtype == torch.uint8:
+        number = max(1, PART // rows.shape[1])
+        parts = zip(rows.split(number), of_rows.split(number), strict=True)
+        total = torch.zeros(of_rows.shape[1], rows.shape[1], dtype=of_rows.dtype, device=of_rows.device)
+        for some, of_some in parts:
+            total += _of_weight(some.to(of_some.dtype), of_some)
+        return total
+    pays = _pays(rows.numel(), rows.shape[1], of_rows.shape[1])
+    if pays and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
+        return _sums(rows, of_rows)
+    return of_rows.T @ rows
+
+
+def _is_silent(rows: Tensor) -> bool:
+    """Whether few inputs are active, by some of the rows."""
+    some = rows[:: max(1, len(rows) // LOOKED_AT)]
+    return int(some.count_nonzero()) <= MOST_ACTIVE * some.numel()
+
+
+def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
+    """The gradient of the weights."""
+    rows, of_rows = rows.contiguous(), of_rows.contiguous()
+    num_rows, num_inputs, num_outputs = *rows.shape, of_rows.shape[1]
+    num_blocks = -(-num_outputs // OUTPUTS)
+    sums = rows.new_empty(num_blocks, num_inputs, OUTPUTS)
+    weights = rows.new_empty(num_outputs, num_inputs)
+    team = library().team
+    threads = min(torch.get_num_threads(), num_blocks) if team else 1
+    job = _Job(num_rows, num_inputs, num_outputs)
+    job.x, job.gradient, job.sums, job.weights = (t.data_ptr() for t in (rows, of_rows, sums, weights))
+    job.num_threads, job.team = threads, team
+    steps: Any = library().steps
+    if steps.spikebridge_linear_weights(ctypes.byref(job)) != 0:
+        raise MemoryError("the gradient of a linear layer found no memory to work in")
+    return weights
+
+
+Packed: TypeAlias = Tensor | tuple[Tensor, torch.dtype]
+FEWEST = 4096  # numbers; less is not worth a look
+GLANCE = 64  # numbers that are looked at first: most tensors that are no spikes show it there
+BLOCK = 2**18  # numbers that are looked at and packed together, so that no other large memory is taken
+_keeps_bytes: ContextVar[bool] = ContextVar("keeps_bytes", default=False)
+
+
+@contextmanager
+def spikes_as_bytes() -> Iterator[None]:
+    """Inside, whatever a layer keeps for the backward pass is kept as bytes if all of it is 0 or 1.
+
+    A weight that follows a spiking layer keeps its input, the spikes. This costs a look at each tensor that is kept.
+
+    Example:
+        >>> weight, spikes = torch.ones(64, 1, requires_grad=True), torch.ones(64, 64)
+        >>> with spikes_as_bytes():
+        ...     y = (spikes @ weight).sum()
+        >>> y.backward()
+        >>> weight.grad[0].item()
+        64.0
+    """
+    token = _keeps_bytes.set(True)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
+            yield
+    finally:
+        _keeps_bytes.reset(token)
+
+
+def keeps_bytes() -> bool:
+    """Whether this runs inside `spikes_as_bytes`."""
+    return _keeps_bytes.get()
+
+
+def kept(x: Tensor) -> Tensor:
+    """What a layer keeps that reads bytes itself, a part at a time: the signal, or inside `spikes_as_bytes` its spikes.
+
+    Args:
+        x: any signal.
+
+    Example:
+        >>> with spikes_as_bytes():
+        ...     kept(torch.ones(64, 64)).dtype, kept(torch.full((64, 64), 0.5)).dtype
+        (torch.uint8, torch.float32)
+    """
+    spikes = _as_bytes(x.detach()) if keeps_bytes() else None
+    return x if spikes is None else spikes
+
+
+def _pack(tensor: Tensor) -> Packed:
+    spikes = _as_bytes(tensor.detach())
+    return tensor if spikes is None else (spikes, tensor.dtype)
+
+
+def _unpack(packed: Packed) -> Tensor:
+    return packed if isinstance(packed, Tensor) else packed[0].to(packed[1])
+
+
+def _as_bytes(tensor: Tensor) -> Tensor | None:
+    """Spikes as bytes that lie as they do; None for what is none, or not worth it."""
+    if not tensor.is_floating_point() or tensor.numel() < FEWEST or tensor.is_meta or not _is_dense(tensor):
+        return None
+    numbers = tensor.as_strided((tensor.numel(),), (1,))
+    if not _are_spikes(numbers[:GLANCE]):
+        return None
+    packed = torch.empty_like(tensor, dtype=torch.uint8)
+    for some, place in zip(numbers.split(BLOCK), packed.as_strided(numbers.shape, (1,)).split(BLOCK), strict=True):
+        if not _are_spikes(some):
+            return None
+        place.copy_(some)
+    return packed
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+
+
+def _are_spikes(numbers: Tensor) -> bool:
+    # a square is the number itself for 0 and 1 alone
+    return torch.equal(numbers * numbers, numbers)

@@ -1,0 +1,165 @@
+"""Max pooling that remembers the place of each largest value in a byte, where PyTorch takes eight.
+
+Behind a spiking convolution the places are most of what pooling reads and writes. In plain C for float32 on a CPU,
+channels last, windows side by side; everything else goes to PyTorch.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from spikebridge.errors import ConfigError
+from spikebridge.ops.native.library import library
+from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.reference import is_reference, is_without_native
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.autograd import refuse_unusual_backward
+from spikebridge.ops.sequence.layout import standing_alone
+from spikebridge.ops.sequence.scheme import Size
+
+MOST_PLACES = 255  # of a window, to be told by a byte
+WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
+SETTINGS = ("kernel_size", "stride", "padding", "dilation")
+CHANNELS_LAST = torch.channels_last
+
+
+class _Pool(ctypes.Structure):
+    """`Pool` of pool.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width", "size_y", "size_x")],
+        *[(name, ctypes.c_void_p) for name in ("full", "pooled", "places")],
+        ("num_threads", ctypes.c_int64),
+        ("team", ctypes.c_void_p),
+    ]
+
+
+def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Float[Tensor, "B C y x"]:
+    """The largest value of each window of `size`, side by side; rows and columns left over are left out.
+
+    Args:
+        x: pictures; laid out channels last (`x.to(memory_format=torch.channels_last)`) they take the fast way.
+        size: of a window, or of both its sides.
+
+    Returns:
+        What `torch.nn.functional.max_pool2d(x, size)` gives, in the layout of `x`.
+
+    Raises:
+        ConfigError: a size that is none.
+
+    Example:
+        >>> max_pool2d(torch.arange(4.0).reshape(1, 1, 2, 2), 2).item()
+        3.0
+    """
+    height, width = sides_of(size)
+    if not _serves(x, height, width):
+        return F.max_pool2d(x, (height, width))
+    pooled: Tensor = _MaxPool.apply(x, height, width)
+    return pooled
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d` with windows side by side, by `max_pool2d`.
+
+    Args:
+        kernel_size: of a window, or of both its sides.
+
+    Example:
+        >>> MaxPool2d(2)(torch.arange(4.0).reshape(1, 1, 2, 2)).item()
+        3.0
+    """
+
+    def __init__(self, kernel_size: int | tuple[int, int]) -> None:
+        super().__init__(kernel_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return max_pool2d(input, self.kernel_size)
+
+
+def windows_of(module: nn.Module) -> Size | None:
+    """The windows of a max pooling that stand side by side; None for any other module.
+
+    Example:
+        >>> windows_of(nn.MaxPool2d(2)), windows_of(nn.MaxPool2d(3, stride=2))
+        ((2, 2), None)
+    """
+    if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
+        return None
+    size, stride, padding, dilation = (_pair(getattr(module, name)) for name in SETTINGS)
+    plain = stride == size and padding == (0, 0) and dilation == (1, 1)
+    return size if plain and not (module.ceil_mode or module.return_indices) else None
+
+
+def sides_of(size: int | Size) -> Size:
+    """Height and width of a window of `size`.
+
+    Raises:
+        ConfigError: what is no size.
+
+    Example:
+        >>> sides_of(2), sides_of((2, 3))
+        ((2, 2), (2, 3))
+    """
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+        raise ConfigError(
+            f"pooling needs a size, a whole number of at least 1 or two of them (height, width), but got {size!r}"
+        )
+    return sides
+
+
+def _pair(number: int | tuple[int, ...]) -> Size:
+    height, width = (number, number) if isinstance(number, int) else number
+    return height, width
+
+
+def _serves(x: Tensor, height: int, width: int) -> bool:
+    if torch.compiler.is_compiling() or is_reference() or is_without_native():
+        return False
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    plain = type(x) in (Tensor, nn.Parameter) and x.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
+    fits = plain and 0 < height <= x.shape[2] and 0 < width <= x.shape[3] and height * width <= MOST_PLACES
+    return fits and x.numel() > 0 and x.is_contiguous(memory_format=CHANNELS_LAST) and native.available()
+
+
+def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, width: int) -> None:
+    team = library().team
+    threads = min(torch.get_num_threads(), 1 + full.numel() // WORK_OF_A_THREAD) if team else 1
+    pointers = (tensor.data_ptr() for tensor in (full, pooled, places))
+    job = _Pool(*full.shape, height, width, *pointers, threads, team)
+    getattr(library().steps, name)(ctypes.byref(job))
+
+
+def _room_for(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory for pictures that lie channels last."""
+    batch, channels, height, width = shape
+    return standing_alone(room_for((batch, height, width, channels), like).permute(0, 3, 1, 2))
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
+        shape = (*x.shape[:2], x.shape[2] // height, x.shape[3] // width)
+        pooled = _room_for(shape, x)
+        places = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=CHANNELS_LAST)
+        _run("spikebridge_pool_forward", x, pooled, places, height, width)
+        ctx.save_for_backward(places)
+        ctx.shape, ctx.size = x.shape, (height, width)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        refuse_unusual_backward("max pooling", grad)
+        (places,) = ctx.saved_tensors
+        full = _room_for(ctx.shape, grad)
+        if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
+            full.zero_()  # what no window sees has no gradient
+        _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)
+        return full, None, None

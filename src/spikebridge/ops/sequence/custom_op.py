@@ -1,0 +1,182 @@
+"""The scheme as one opaque operator, so that `torch.compile` and `torch.export` need not unroll time.
+
+An operator takes tensors, numbers and words, so a scheme is spelt out as words, and its surrogate goes by the full name
+of its class and its width.
+"""
+
+import math
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikebridge.ops.sequence.dispatch import choose
+from spikebridge.ops.sequence.scheme import Bump, Memory, Question, Scheme, Values
+
+NAMES = ("x", *Memory._fields, *Values._fields)
+NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
+
+
+def can_be_spelt(surrogate: Bump | None) -> bool:
+    """Whether a surrogate is known from the name of its class and its width.
+
+    Example:
+        >>> from spikebridge.neurons import Arctan
+        >>> can_be_spelt(Arctan(2.0)), can_be_spelt(None)
+        (True, True)
+    """
+    if surrogate is None:
+        return True
+    kind: Any = type(surrogate)
+    return list(getattr(kind, "__dataclass_fields__", ())) == ["width"] and "." not in kind.__qualname__
+
+
+def run_opaque(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tuple[Tensor, Memory]:
+    """The same as `sequence.run_sequence`, in float32 or float64, as one operator."""
+    numbers = [math.nan if isinstance(value, Tensor) else float(value) for value in values]
+    tensors = [value if isinstance(value, Tensor) else None for value in values]
+    kind = type(scheme.surrogate)
+    surrogate = "" if scheme.surrogate is None else f"{kind.__module__}.{kind.__qualname__}"
+    width = 0.0 if scheme.surrogate is None else float(scheme.surrogate.width)
+    words = (surrogate, width, scheme.reset, scheme.detach_reset)
+    y, _, v, i, a = torch.ops.spikebridge.sequence(x, *start, *tensors, numbers, *words)
+    return y, Memory(v, i if start.i is not None else None, a if start.a is not None else None)
+
+
+@lru_cache(maxsize=64)
+def _scheme(surrogate: str, width: float, reset: Any, detach_reset: bool) -> Scheme:
+    if not surrogate:
+        return Scheme(None, reset, detach_reset)
+    module, _, name = surrogate.rpartition(".")
+    return Scheme(getattr(import_module(module), name)(width=width), reset, detach_reset)
+
+
+def _values(tensors: tuple[Tensor | None, ...], numbers: list[float]) -> Values:
+    return Values(*[n if t is None else t for t, n in zip(tensors, numbers, strict=True)])
+
+
+@torch.library.custom_op("spikebridge::sequence", mutates_args=())
+def sequence(
+    x: Tensor,
+    v: Tensor,
+    i: Tensor | None,
+    a: Tensor | None,
+    decay: Tensor | None,
+    v_threshold: Tensor | None,
+    v_reset: Tensor | None,
+    v_leak: Tensor | None,
+    r: Tensor | None,
+    decay_syn: Tensor | None,
+    decay_adaptation: Tensor | None,
+    jump: Tensor | None,
+    numbers: list[float],
+    surrogate: str,
+    width: float,
+    reset: str,
+    detach_reset: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Outputs, membranes before the reset, and the last memory; what there is not is empty."""
+    scheme = _scheme(surrogate, width, reset, detach_reset)
+    values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
+    y, kept, end = choose(scheme, x).forward(scheme, x, Memory(v, i, a), values, keep=scheme.fires)
+    told = _told(x, (v, i, a), surrogate, torch.device("meta"))
+    found = [_lying_as(t, like, x) for t, like in zip((y, kept, *end), told, strict=True)]
+    return found[0], found[1], found[2], found[3], found[4]
+
+
+@sequence.register_fake
+def _(x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+    return _told(x, (v, i, a), rest[len(Values._fields) + 1], x.device)
+
+
+def _told(x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device) -> tuple[Tensor, ...]:
+    """What a compiler is told of the results, on which it relies: they lie as the signal does."""
+    kept = torch.empty_like(x, device=device) if surrogate else x.new_empty(0, device=device)
+    ends = [
+        x.new_empty(0, device=device) if memory is None else torch.empty_like(x[0], device=device)
+        for memory in memories
+    ]
+    return torch.empty_like(x, device=device), kept, *ends
+
+
+def _lying_as(result: Tensor | None, told: Tensor, x: Tensor) -> Tensor:
+    """A result as it was told: itself, or a copy in that order of memory; empty for what there is not."""
+    if result is None:
+        return x.new_empty(0)
+    axes = zip(result.shape, result.stride(), told.stride(), strict=True)
+    if all(size == 1 or stride == as_told for size, stride, as_told in axes):
+        return result
+    return result.new_empty_strided(told.shape, told.stride()).copy_(result)
+
+
+@torch.library.custom_op("spikebridge::sequence_backward", mutates_args=())
+def sequence_backward(
+    x: Tensor | None,
+    kept: Tensor,
+    v: Tensor,
+    i: Tensor | None,
+    a: Tensor | None,
+    decay: Tensor | None,
+    v_threshold: Tensor | None,
+    v_reset: Tensor | None,
+    v_leak: Tensor | None,
+    r: Tensor | None,
+    decay_syn: Tensor | None,
+    decay_adaptation: Tensor | None,
+    jump: Tensor | None,
+    numbers: list[float],
+    surrogate: str,
+    width: float,
+    reset: str,
+    detach_reset: bool,
+    grad_y: Tensor | None,
+    grad_v: Tensor | None,
+    grad_i: Tensor | None,
+    grad_a: Tensor | None,
+    wanted: str,
+) -> list[Tensor]:
+    """The gradients that are wanted, in the order of their names, parted by blanks."""
+    scheme = _scheme(surrogate, width, reset, detach_reset)
+    values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
+    start, names = Memory(v, i, a), wanted.split()
+    ends = zip(Memory._fields, start, (grad_v, grad_i, grad_a), strict=True)
+    grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
+    grads = choose(scheme, kept).backward(Question(scheme, x, kept, start, values, grad_y, grad_end, names))
+    return [grads[name].contiguous() for name in names]
+
+
+@sequence_backward.register_fake
+def _(x: Tensor | None, kept: Tensor, *rest: Any) -> list[Tensor]:
+    inputs = dict(zip(NAMES, (kept, *rest), strict=False))
+    return [torch.empty_like(inputs[name], memory_format=torch.contiguous_format) for name in rest[-1].split()]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    tensors, ctx.words = inputs[: len(NAMES)], inputs[len(NAMES) :]
+    ctx.unused = {"v_reset"} if ctx.words[3] == "soft" else set()
+    kept = output[1] if ctx.words[1] else output[0]
+    ctx.save_for_backward(*tensors, kept)
+
+
+def _backward(ctx: Any, grad_y: Tensor | None, grad_kept: Any, *grad_end: Tensor | None) -> tuple[Any, ...]:
+    x, *tensors, kept = ctx.saved_tensors
+    needed = zip(NAMES, ctx.needs_input_grad[: len(NAMES)], strict=True)
+    wanted = [name for name, need in needed if need and name not in ctx.unused]
+    grads = dict.fromkeys(NAMES)
+    if wanted:
+        grads_in_order = torch.ops.spikebridge.sequence_backward(
+            x if any(name in wanted for name in NEED_THE_INPUT) else None,
+            kept,
+            *tensors,
+            *ctx.words,
+            grad_y,
+            *[g if t is not None else None for g, t in zip(grad_end, tensors[:3], strict=True)],
+            " ".join(wanted),
+        )
+        grads.update(zip(wanted, grads_in_order, strict=True))
+    return *grads.values(), *[None] * len(ctx.words)
+
+
+sequence.register_autograd(_backward, setup_context=_setup_context)

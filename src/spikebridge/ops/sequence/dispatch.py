@@ -1,0 +1,27 @@
+"""Which implementation of the scheme serves a signal: plain C where it is there and can, else PyTorch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from spikebridge.ops.reference import is_without_native
+from spikebridge.ops.sequence import forward as steps
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sequence.scheme import Question, Scheme, Trace
+
+
+class Steps(NamedTuple):
+    """An implementation, with the signatures of `steps.py`."""
+
+    forward: Callable[..., Trace]
+    backward: Callable[[Question], dict[str, Tensor]]
+
+
+IN_PYTORCH = Steps(steps.forward_steps, steps.backward_steps)
+IN_C = Steps(native.forward_steps, native.backward_steps)
+
+
+def choose(scheme: Scheme, x: Tensor) -> Steps:
+    """The fastest implementation that can run a case."""
+    return IN_C if not is_without_native() and native.serves(scheme, x) else IN_PYTORCH

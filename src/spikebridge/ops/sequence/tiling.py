@@ -1,0 +1,78 @@
+"""Cuts a signal into pieces that fit a processor's caches: parts of the batch, and blocks of time.
+
+Samples know nothing of each other, so each part of a batch runs through all its time alone, with its membranes near the
+processor. What needs no loop over time is done for a block of steps at once.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spikebridge.ops.sequence.scheme import Value, Values
+
+ROW = 65536  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
+BLOCK = 65536  # elements of a block of steps for one thread: some of them fit the second cache
+
+
+def batch_parts(x: Tensor) -> list[slice]:
+    """Parts of the batch whose steps are small.
+
+    Example:
+        >>> batch_parts(torch.zeros(10, 3, 200))
+        [slice(0, 3, None)]
+    """
+    batch = x.shape[1]
+    sample = max(1, x[0].numel() // max(1, batch))
+    size = max(1, ROW * torch.get_num_threads() // sample) if x.device.type == "cpu" else max(1, batch)
+    return [slice(b, min(b + size, batch)) for b in range(0, max(1, batch), size)]
+
+
+def time_blocks(x: Tensor) -> list[slice]:
+    """Stretches of time that stay near the processor while a few operations go over them."""
+    num_steps = len(x)
+    size = max(1, BLOCK * torch.get_num_threads() // max(1, x[0].numel()))
+    return [slice(t, min(t + size, num_steps)) for t in range(0, num_steps, size)]
+
+
+def number(value: Value) -> Value:
+    """A tensor of one number on the processor as that number, anything else as it is."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
+
+
+def is_number(value: Value, wanted: float | int) -> bool:
+    """Whether a value is known to be a certain number."""
+    return not isinstance(value, Tensor) and value == wanted
+
+
+def of_batch(value: Tensor, part: slice, ndim: int) -> Tensor:
+    """A value for a part of the batch of a signal with `ndim` axes, in the same memory."""
+    if value.ndim < ndim - 1:
+        return value
+    axis = value.ndim - ndim + 1
+    return value if value.shape[axis] == 1 else value.narrow(axis, part.start, part.stop - part.start)
+
+
+def values_of_batch(values: Values, part: slice, ndim: int) -> Values:
+    """All values for a part of the batch."""
+    return Values(*[of_batch(value, part, ndim) if isinstance(value, Tensor) else value for value in values])
+
+
+def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
+    """A value for each step of a signal, as tensors that need no wrapping."""
+    if not isinstance(value, Tensor):
+        return [x.new_full((), value)] * len(x)
+    if value.ndim < x.ndim:
+        return [value] * len(x)
+    return [value[0]] * len(x) if len(value) == 1 else value.unbind(0)
+
+
+def as_tensor(value: Value, x: Tensor) -> Tensor:
+    """A value as a tensor beside a signal."""
+    return value if isinstance(value, Tensor) else x.new_full((), value)
+
+
+def in_block(value: Value, block: slice, x: Tensor) -> Tensor:
+    """A value for a block of the steps of a signal."""
+    value = as_tensor(value, x)
+    return value if value.ndim < x.ndim or len(value) == 1 else value[block]

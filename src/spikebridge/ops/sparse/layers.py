@@ -1,0 +1,151 @@
+"""Which networks can be stepped by events: their layers in a row, each with its place in the state, or a refusal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.ops.layers.pooling import MaxPool2d
+
+PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, MaxPool2d, nn.AvgPool2d, nn.Flatten)
+ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in evaluation
+
+
+@dataclass(frozen=True)
+class Row:
+    """A container's places: the number of a layer with a state among those with one, None for a plain one, or a row."""
+
+    places: tuple["Row | int | None", ...]
+
+    def states(self, container: Any, states: list[Any]) -> Any:
+        """The state of a container like `container`, with the states of its layers in order."""
+        parts = [
+            place.states(old, states) if isinstance(place, Row) else None if place is None else states[place]
+            for place, old in zip(self.places, container.layers, strict=True)
+        ]
+        return type(container)(tuple(parts))
+
+
+@dataclass(frozen=True)
+class EventLayer:
+    """A layer of the network.
+
+    Args:
+        path: its name in the network.
+        module: the layer itself.
+        address: where its state stands in that of the network, index by index; None for a plain layer.
+    """
+
+    path: str
+    module: nn.Module
+    address: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.path!r} ({type(self.module).__name__})"
+
+    def find(self, state: Any) -> Any:
+        """Its state in that of the network."""
+        try:
+            for index in self.address or ():
+                state = state[index]
+        except (IndexError, KeyError, TypeError):
+            raise ShapeError(f"the state holds nothing for {self.name}; give the state of the same network") from None
+        return state
+
+
+def read_layers(network: nn.Module) -> tuple[list[EventLayer], Row]:
+    """The layers of a `spikebridge.neurons.Sequential`, inner ones in their place.
+
+    Raises:
+        ConfigError: a layer that cannot be stepped by events, with its path and the reason.
+    """
+    if not isinstance(network, nn.Module) or not is_row(network) or not hasattr(network, "initial_state"):
+        kind = type(network)
+        raise ConfigError(
+            f"event-driven stepping takes a spikebridge.neurons.Sequential, but got a {kind.__module__}."
+            f"{kind.__qualname__}; put its layers into one"
+        )
+    layers: list[EventLayer] = []
+    return layers, _read(network, "", (), layers)
+
+
+def is_row(module: nn.Module) -> bool:
+    """Whether a module only runs its children one after the other, as both kinds of Sequential do."""
+    return type(module).forward.__qualname__ == "Sequential.forward"
+
+
+def follows_scheme(module: nn.Module) -> bool:
+    """Whether a layer is one of neurons whose step is that of `scheme.py`, as it stands in `neurons/`.
+
+    The scheme is above this folder's reach by import, so the layer is known by what it says of itself.
+    """
+    kind: Any = type(module)
+    if not getattr(kind, "follows_scheme", False):
+        return False
+    return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
+
+
+def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
+    """The arguments of a neuron's step function, for steps `(B, *N)` with so many axes."""
+    arguments: dict[str, Any] = module.arguments(module.quantities(num_axes + 1, {}))
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+
+
+def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> Row:
+    _refuse_hooks(row, path)
+    places: list[Row | int | None] = []
+    for index, (name, module) in enumerate(row.named_children()):
+        where = f"{path}.{name}" if path else name
+        here = (*address, 0, index)  # a container's state has one field, the states of its layers
+        if is_row(module):
+            inner = _read(module, where, here, layers)
+            places.append(inner if hasattr(module, "initial_state") else None)
+            continue
+        reason = _why_not(module)
+        if reason:
+            raise ConfigError(
+                f"{where!r} is a {type(module).__name__}, which cannot be stepped by events: {reason}; step the "
+                "network itself, or prepare the layers before and after it"
+            )
+        _refuse_hooks(module, where)
+        if type(module) in ABSENT:
+            places.append(None)
+        elif follows_scheme(module):
+            places.append(sum(layer.address is not None for layer in layers))
+            layers.append(EventLayer(where, module, here))
+        else:
+            places.append(None)
+            layers.append(EventLayer(where, module))
+    return Row(tuple(places))
+
+
+def _refuse_hooks(module: nn.Module, path: str) -> None:
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ConfigError(
+            f"{path or 'the network'!r} has forward hooks, which a prepared network would not call; remove them"
+        )
+
+
+def _why_not(module: Any) -> str:
+    """The reason why a layer cannot be held, empty where it can."""
+    kind = type(module)
+    if kind in ABSENT:
+        return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
+    if follows_scheme(module):
+        surrogate = arguments_of(module, 2).get("surrogate")
+        known = surrogate is None or type(surrogate).__call__.__qualname__ == "Surrogate.__call__"
+        return "" if known else "its surrogate makes spikes in a way of its own"
+    if hasattr(module, "initial_state"):
+        return "its step is not the scheme of charge, fire and reset"
+    if kind not in PLAIN:
+        names = ", ".join(dict.fromkeys(plain.__name__ for plain in PLAIN))
+        return f"only neurons, {names} can (and Identity, and Dropout in evaluation)"
+    if kind is nn.Conv2d and module.padding_mode != "zeros":
+        return f"its padding is {module.padding_mode!r}, not zeros"
+    if kind is nn.MaxPool2d and module.return_indices:
+        return "it returns indices too"
+    if kind is nn.Flatten and (module.start_dim, module.end_dim) != (1, -1):
+        return f"it flattens from axis {module.start_dim} to {module.end_dim}, not from 1 to -1"
+    return ""

@@ -1,0 +1,93 @@
+"""Synaptic intelligence: weights whose moves lowered the loss of old tasks are held near their old values.
+
+Along a task, `omega += -g * move` with the gradient g of the task's loss alone. At its end
+`Omega += max(omega, 0) / (way^2 + xi)`, with the way from the task's beginning, and the penalty is
+`c sum Omega (theta - theta*)^2` (F. Zenke, B. Poole, S. Ganguli, ICML 2017). `c` = .035 and `xi` = .01 are what
+N. Masse, G. Grant, D. Freedman, PNAS 115:E10467 (2018) took for 100 tasks with gates.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from spikebridge.errors import ConfigError
+from spikebridge.training.continual.quadratic import QuadraticPenalty, StepKind
+from spikebridge.training.continual.regularizer import (
+    Answer,
+    LabelledData,
+    Masks,
+    Parameters,
+    plain_answer,
+    trained_parameters,
+    where_open,
+)
+
+
+class SynapticIntelligence(QuadraticPenalty):
+    """Synaptic intelligence in three buffers.
+
+    Args:
+        strength: c; the penalty is `c Omega (theta - theta*)^2`.
+        damping: xi, above 0.
+        step: `proximal` cannot diverge; `explicit`, as published, adds the penalty's gradient to the loss's.
+
+    Raises:
+        ConfigError: a damping that is not above 0.
+    """
+
+    buffer_names = ("omega", "importance", "anchor")
+
+    def __init__(self, strength: float = 0.035, damping: float = 0.01, step: StepKind = "proximal") -> None:
+        super().__init__(strength, step)
+        if not damping > 0:
+            raise ConfigError(f"damping should be above 0, but is {damping}")
+        self.damping = damping
+        self._gradients: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
+
+    def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
+        self._gradients = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+        # clones: a view of a parameter would move with it, and every move would read as 0
+        self._before = {name: parameters[name].detach().clone() for name in self._gradients}
+        for name, start in self._before.items():
+            self.buffers["anchor"].setdefault(name, start.clone())
+            for kind in ("omega", "importance"):
+                self.buffers[kind].setdefault(name, torch.zeros_like(start))
+        super().before_step(parameters, masks)
+
+    def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
+        super().after_step(parameters, optimizer, masks)
+        for name, gradient in self._gradients.items():
+            move = parameters[name].detach() - self._before[name]
+            self.buffers["omega"][name].add_(where_open(name, -gradient * move, torch.zeros_like(move), masks))
+        self._gradients, self._before = {}, {}
+
+    def end_of_task(
+        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, masks: Masks | None = None
+    ) -> None:
+        for name, parameter in trained_parameters(model).items():
+            if name not in self.buffers["omega"]:
+                continue
+            omega, anchor = self.buffers["omega"][name], self.buffers["anchor"][name]
+            way = parameter.detach() - anchor
+            self.buffers["importance"][name].add_(omega.clamp(min=0) / (way.square() + self.damping))
+            omega.zero_()
+            anchor.copy_(where_open(name, parameter.detach(), anchor, masks))
+
+    def square(self, name: str) -> tuple[Tensor, Tensor] | None:
+        if name not in self.buffers["importance"]:
+            return None
+        # strength / 2 of the square is c, so that A is twice the importance
+        curvature = 2 * self.buffers["importance"][name]
+        return curvature, curvature * self.buffers["anchor"][name]
+
+    def penalty(self, parameters: Parameters) -> Tensor:
+        total = super().penalty(parameters)
+        for name, parameter in parameters.items():
+            if name in self.buffers["importance"]:
+                away = parameter - self.buffers["anchor"][name]
+                total = total + (self.buffers["importance"][name] * away.square()).sum()
+        return self.strength * total
+
+    def _first(self, kind: str, parameter: Tensor) -> Tensor:
+        return parameter.detach() if kind == "anchor" else super()._first(kind, parameter)

@@ -1,0 +1,55 @@
+"""XdG: each task opens a random part of every layer (N. Masse, G. Grant, D. Freedman, PNAS 115:E10467, 2018)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Generator, Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.training.rng import derived_seed
+
+
+@dataclass(frozen=True)
+class RandomGates:
+    """Random gates, one set a task; each layer opens exactly `round(share * C)` neurons.
+
+    A gate is a function of seed, task and layer: it may be asked for in any order, and needs no memory.
+
+    Args:
+        sizes: neurons C of each layer.
+        share: open, above 0 to 1; .20 was published.
+        seed: of the gates.
+
+    Raises:
+        ConfigError: a share that opens no neuron, or too many.
+
+    Example:
+        >>> gates = RandomGates(sizes=(10, 5), share=0.2, seed=3)
+        >>> [int(gate.sum()) for gate in gates(task=7)]
+        [2, 1]
+        >>> all(a.equal(b) for a, b in zip(gates(7), RandomGates((10, 5), 0.2, 3)(7)))
+        True
+    """
+
+    sizes: tuple[int, ...]
+    share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or any(round(self.share * size) < 1 for size in self.sizes):
+            raise ConfigError(f"a share of {self.share} opens no neuron, or too many, of layers of {self.sizes}")
+
+    def __call__(self, task: int) -> tuple[Bool[Tensor, " C"], ...]:
+        """The gates of a task, one a layer; true is open.
+
+        Args:
+            task: its number.
+        """
+        return tuple(self._gate(task, layer, size) for layer, size in enumerate(self.sizes))
+
+    def _gate(self, task: int, layer: int, size: int) -> Tensor:
+        draws = Generator().manual_seed(derived_seed(self.seed, task, layer))
+        gate = torch.zeros(size, dtype=torch.bool)
+        gate[torch.randperm(size, generator=draws)[: round(self.share * size)]] = True
+        return gate

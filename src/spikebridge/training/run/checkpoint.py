@@ -1,0 +1,186 @@
+"""Where a training stands, in one file: weights, optimizer, generators, counters.
+
+A checkpoint is a safetensors file `checkpoint/step-00000120.safetensors`. Its tensors carry numbers; the tree that they
+hang in is JSON in the file's header, with a version and a digest of everything. One file is complete or not there: it
+is written under another name, brought to the disk, and renamed. The newest two are kept. If the newest is damaged all
+the same (a bad disk), the one before is taken and a warning logged: a resumed training is equal to the bit, so only
+time is lost. If none is whole, that is an error, never a silent new start.
+
+A nesting of tensors and plain values, taken apart into tensors and JSON, and put together again.
+
+The state of an optimizer is such a tree. Tuples and dicts with numbers as keys, which JSON lacks, are marked.
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.atomic import is_leftover, replacing
+from spikebridge.training.run.weights import own_copy
+
+VERSION = "1"
+KEPT = 2
+_log = logging.getLogger(__name__)
+
+
+def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
+    """Writes a checkpoint and removes all but the newest two.
+
+    Args:
+        folder: of the checkpoints; made if it is not there.
+        step: of the training; gives the file its name.
+        tree: tensors and plain values, nested.
+
+    Returns:
+        the file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = save_checkpoint(Path(folder), 12, {"weights": torch.tensor([1.5]), "epoch": 3})
+        ...     (file.name, load_checkpoint(Path(folder)))
+        ('step-00000012.safetensors', {'weights': tensor([1.5000]), 'epoch': 3})
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text, tensors = take_apart(tree)
+    tensors = {name: own_copy(tensor) for name, tensor in tensors.items()}
+    path = folder / f"step-{step:08d}.safetensors"
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)})
+    # a checkpoint further on is of a training that was resumed from before it; keeping it would win over this one
+    others = [file for file in _files(folder) if file != path]
+    behind = [file for file in others if file.name < path.name]
+    for file in {*others} - {*behind[: KEPT - 1]}:
+        file.unlink()
+    for file in folder.iterdir():
+        if is_leftover(file):
+            file.unlink()
+    return path
+
+
+def load_checkpoint(folder: Path) -> Any | None:
+    """The newest whole checkpoint of a folder, None if the folder holds none at all.
+
+    Raises:
+        DataError: there are checkpoints, but every one is damaged.
+        ConfigError: a checkpoint of another version.
+    """
+    files = _files(folder)
+    for file in files:
+        try:
+            return read_checkpoint(file)
+        except DataError as error:
+            _log.warning("%s; trying the checkpoint before it", error)
+    if files:
+        raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training anew")
+    return None
+
+
+def read_checkpoint(path: Path) -> Any:
+    """The tree of one checkpoint.
+
+    Raises:
+        DataError: the file is damaged.
+        ConfigError: it has another version.
+    """
+    try:
+        # the header names the sizes, and the reader holds them against the size of the file before it takes memory
+        with safe_open(path, framework="pt") as file:
+            head = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"the checkpoint {path} is damaged: {error}") from error
+    if head.get("version", VERSION) != VERSION:
+        raise ConfigError(
+            f"the checkpoint {path} has version {head['version']}, but this program reads version {VERSION}"
+        )
+    text = head.get("tree", "")
+    if head.get("digest") != _digest(text, tensors):
+        raise DataError(f"the checkpoint {path} is damaged: its digest does not fit")
+    return put_together(text, tensors)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def take_apart(tree: Any) -> tuple[str, dict[str, Tensor]]:
+    """The tree as JSON with the tensors left out, and the tensors by number.
+
+    Args:
+        tree: tensors, numbers, words, None, nested in lists, tuples and dicts.
+
+    Raises:
+        ConfigError: something else in the tree.
+
+    Example:
+        >>> import torch
+        >>> text, tensors = take_apart({"step": 3, "mean": torch.tensor([0.5])})
+        >>> text
+        '{"dict": [["step", 3], ["mean", {"tensor": "0"}]]}'
+        >>> put_together(text, tensors)
+        {'step': 3, 'mean': tensor([0.5000])}
+    """
+    tensors: dict[str, Tensor] = {}
+    return json.dumps(_apart(tree, tensors)), tensors
+
+
+def _apart(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor):
+        name = str(len(tensors))
+        tensors[name] = node
+        return {"tensor": name}
+    if isinstance(node, dict):
+        return {"dict": [[_apart(key, tensors), _apart(value, tensors)] for key, value in node.items()]}
+    if isinstance(node, tuple):
+        return {"tuple": [_apart(item, tensors) for item in node]}
+    if isinstance(node, list):
+        return [_apart(item, tensors) for item in node]
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise ConfigError(
+        f"a checkpoint holds tensors and plain values, but something here is a {type(node).__name__}: {node!r}"
+    )
+
+
+def put_together(text: str, tensors: dict[str, Tensor]) -> Any:
+    """The tree that was taken apart.
+
+    Raises:
+        DataError: the text is not such a tree, or a tensor is missing.
+    """
+    try:
+        return _together(json.loads(text), tensors)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"not a tree of tensors and values: {error!r}") from error
+
+
+def _together(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_together(item, tensors) for item in node]
+    if not isinstance(node, dict):
+        return node
+    ((mark, inside),) = node.items()
+    if mark == "tensor":
+        return tensors[inside]
+    if mark == "tuple":
+        return tuple(_together(item, tensors) for item in inside)
+    return {_together(key, tensors): _together(value, tensors) for key, value in inside}

@@ -1,0 +1,124 @@
+"""Measurements of a training as JSON lines: added at the end, cut back only when a run resumes.
+
+The rows of metrics.jsonl in TensorBoard: a mirror, made anew from the rows whenever a training starts.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.config_io import to_plain
+
+Row: TypeAlias = dict[str, Any]
+_NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+_log = logging.getLogger(__name__)
+
+
+class MetricsFile:
+    """Rows of a file of JSON lines.
+
+    Args:
+        path: the file; one that is not there has no rows.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     metrics = MetricsFile(Path(folder) / "metrics.jsonl")
+        ...     metrics.append({"epoch": 1, "loss": 0.5})
+        ...     metrics.append({"epoch": 2, "loss": float("inf")})
+        ...     metrics.truncate(1)
+        ...     metrics.rows()
+        [{'epoch': 1, 'loss': 0.5}]
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Writes one row to the disk."""
+        line = json.dumps(to_plain(dict(row), "row"), allow_nan=False) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[Row]:
+        """All rows. Of a line that a killed process did not finish, nothing is taken.
+
+        Raises:
+            DataError: a whole line that is not a row.
+        """
+        lines = self._lines()
+        if lines and not lines[-1].endswith("\n"):
+            _log.warning("%s: the last line is unfinished and left out", self.path)
+            lines.pop()
+        return [self._row(line, number) for number, line in enumerate(lines, start=1)]
+
+    def truncate(self, num_rows: int) -> None:
+        """Keeps the first rows alone: a resumed training writes the later ones again.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        lines = self._lines()
+        if sum(line.endswith("\n") for line in lines) < num_rows:
+            raise DataError(f"{self.path} should hold {num_rows} rows, but holds {len(lines)}: it was changed by hand")
+        if len(lines) > num_rows:
+            with replacing(self.path) as temporary:
+                temporary.write_text("".join(lines[:num_rows]), encoding="utf-8")
+
+    def _lines(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        return self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+
+    def _row(self, line: str, number: int) -> Row:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{self.path} is damaged at line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{self.path} is damaged at line {number}: a row is an object, but this is {line.strip()}")
+        return {name: _NUMBERS.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+class TensorBoard:
+    """Writes the numbers of rows under `PHASE/NAME`, against the step.
+
+    Args:
+        folder: of the event files; whatever is in it is written anew.
+        rows: those that are there already.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, rows: Iterable[Row] = ()) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "tensorboard=True needs TensorBoard: pip install 'spikebridge[tensorboard]', or leave it out"
+            ) from error
+        if folder.exists():
+            shutil.rmtree(folder)
+        self._writer = SummaryWriter(str(folder))
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Shows one row."""
+        prefix = row["phase"] if row["kind"] == "epoch" else f"{row['phase']} steps"
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(f"{prefix}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Brings everything to the disk."""
+        self._writer.close()

@@ -1,0 +1,255 @@
+"""A run folder: what was asked, what came out, with what it was made, and where a stopped training stands.
+
+```
+config.json            the recipe's name and the values of its Config, re-loadable
+metrics.jsonl          one row an epoch (or step), as JSON lines
+results.json           what the run found, once it is done
+weights.safetensors    the trained network
+environment.json       versions, seed, git revision, device
+checkpoint/            where a stopped training goes on
+runs/NAME/             runs inside this one: one network of a comparison each
+```
+
+Reading a run needs no torch, but for its weights. Of several processes the first one writes; the others' runs write
+nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.atomic import is_leftover, replacing
+from spikebridge.training.run.config_io import from_plain, to_plain
+from spikebridge.training.run.environment import describe_environment
+from spikebridge.training.run.metrics import MetricsFile
+from spikebridge.training.run.process import is_first_process
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+C = TypeVar("C")
+FORMAT = "spikebridge run"
+VERSION = 1
+_BEGINNING = {"config.json", "environment.json"}
+
+
+class Run:
+    """A run folder. Make one with `Run.create`, read one with `Run.open`.
+
+    Attributes:
+        path: the folder.
+        recipe: name of the recipe that made it.
+        config: its settings as plain values; `config_as` makes the recipe's own dataclass of them.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from tempfile import TemporaryDirectory
+        >>> @dataclass(frozen=True)
+        ... class Config:
+        ...     sizes: tuple[int, ...] = (3, 4)
+        >>> with TemporaryDirectory() as folder:
+        ...     run = Run.create(Path(folder) / "first", "digits", Config())
+        ...     run.log({"epoch": 1, "loss": 0.5})
+        ...     run.save_results({"accuracy": 0.9})
+        ...     again = Run.open(Path(folder) / "first")
+        ...     (again.recipe, again.config_as(Config), again.metrics.rows(), again.results())
+        ('digits', Config(sizes=(3, 4)), [{'epoch': 1, 'loss': 0.5}], {'accuracy': 0.9})
+    """
+
+    def __init__(self, path: Path, recipe: str, config: dict[str, Any], *, resumed: bool = False) -> None:
+        self.path = path
+        self.recipe = recipe
+        self.config = config
+        self.resumed = resumed
+        self.writes = is_first_process()
+        self.metrics = MetricsFile(path / "metrics.jsonl")
+        self.checkpoint = path / "checkpoint"
+
+    @classmethod
+    def create(cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False) -> "Run":
+        """Begins a run in a new or empty folder, or goes on with the one that is there.
+
+        Args:
+            path: the folder; its parents are made too.
+            recipe: name of the recipe.
+            config: its settings, a dataclass.
+            resume: go on if the run is there already, begin if it is not (so a job can always be started with it).
+
+        Raises:
+            ConfigError: the folder holds a run and resume is not set, a run of another recipe, version or config, or
+                something that is no run.
+            DataError: its config.json is damaged.
+        """
+        path, plain = Path(path), to_plain(config)
+        if not is_first_process():
+            return cls(path, recipe, plain, resumed=resume)
+        if not (path / "config.json").exists():
+            _begin(path, recipe, plain)
+            return cls(path, recipe, plain, resumed=resume)
+        if not resume:
+            raise ConfigError(f"{path} holds a run already: go on with it (--resume) or take another folder (--out)")
+        run = cls.open(path)
+        if run.recipe != recipe:
+            raise ConfigError(
+                f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
+            )
+        _check_same(run.config, plain, path)
+        run.resumed = True
+        return run
+
+    def take_back(self) -> None:
+        """Removes the folder of a run that ended before it did anything, so that it does not stand in the way."""
+        # runs inside it may have begun, too
+        if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
+            rmtree(self.path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Reads a run that is there.
+
+        Raises:
+            ConfigError: the folder is not a run, or one of another version.
+            DataError: its config.json is damaged.
+        """
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"{path} is not a run folder: it has no config.json")
+        head = _read_json(path / "config.json")
+        if head.get("format") != FORMAT:
+            raise ConfigError(f"{path} is not a run folder: its config.json was written by something else")
+        if head.get("version") != VERSION:
+            raise ConfigError(
+                f"{path} is a run of version {head.get('version')}, but this program reads version {VERSION}"
+            )
+        recipe, config = head.get("recipe"), head.get("config")
+        if not isinstance(recipe, str) or not isinstance(config, dict):
+            raise DataError(f"{path / 'config.json'} is damaged: it needs a recipe's name and its config")
+        return cls(path, recipe, config)
+
+    def config_as(self, kind: type[C]) -> C:
+        """The settings as the recipe's dataclass.
+
+        Raises:
+            ConfigError: they are not settings of that class.
+        """
+        config: C = from_plain(kind, self.config)
+        return config
+
+    def child(self, name: str) -> "Run":
+        """A run inside this one, with metrics, results, weights and checkpoint of its own; begun or gone on with as
+        this one is.
+
+        Args:
+            name: may have slashes: `"hybrid/seed-0"`.
+
+        Raises:
+            ConfigError: a name that leads out of the run, or a child that is there although the run was not resumed.
+        """
+        steps = Path(name).parts
+        if not steps or Path(name).is_absolute() or ".." in steps:
+            raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
+        return Run.create(self.path / "runs" / name, self.recipe, self.config, resume=self.resumed)
+
+    def children(self) -> dict[str, "Run"]:
+        """The runs inside this one, by name."""
+        folder = self.path / "runs"
+        found = sorted(
+            file.parent for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts
+        )
+        return {path.relative_to(folder).as_posix(): Run.open(path) for path in found}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its results."""
+        return (self.path / "results.json").exists()
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Adds a row to metrics.jsonl."""
+        if self.writes:
+            self.metrics.append(row)
+
+    def save_results(self, results: Mapping[str, Any]) -> None:
+        """Writes results.json; with it the run is finished."""
+        self._write("results.json", to_plain(dict(results), "results"))
+
+    def results(self) -> dict[str, Any]:
+        """What results.json says.
+
+        Raises:
+            DataError: the run is not finished, or the file is damaged.
+        """
+        if not self.finished:
+            raise DataError(f"the run {self.path} has no results yet; go on with it (--resume)")
+        return _read_json(self.path / "results.json")
+
+    def save_environment(self, **more: Any) -> None:
+        """Writes environment.json: versions, platform, revision, and what is given (seed, device, ...)."""
+        self._write("environment.json", to_plain(describe_environment(**more), "environment"))
+
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        return _read_json(self.path / "environment.json")
+
+    def save_weights(self, weights: "nn.Module | Mapping[str, Tensor]") -> None:
+        """Writes weights.safetensors."""
+        from spikebridge.training.run.weights import save_weights
+
+        if self.writes:
+            save_weights(self.path / "weights.safetensors", weights)
+
+    def load_weights(self, module: "nn.Module") -> None:
+        """Copies the run's weights into a network.
+
+        Raises:
+            DataError: there are none, or they are damaged.
+            ConfigError: they are another network's.
+        """
+        from spikebridge.training.run.weights import load_weights
+
+        load_weights(self.path / "weights.safetensors", module)
+
+    def _write(self, name: str, plain: Any) -> None:
+        if self.writes:
+            _write_json(self.path / name, plain)
+
+
+def _begin(path: Path, recipe: str, plain: dict[str, Any]) -> None:
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file; a run needs a folder (--out)")
+    if path.is_dir() and any(not is_leftover(file) for file in path.iterdir()):
+        raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
+    path.mkdir(parents=True, exist_ok=True)
+    _write_json(path / "config.json", {"format": FORMAT, "version": VERSION, "recipe": recipe, "config": plain})
+    _write_json(path / "environment.json", describe_environment())
+
+
+def _check_same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if names:
+        first = names[0]
+        raise ConfigError(
+            f"{path} is a run with another config ({', '.join(names)}): {first} is {there.get(first)!r} there and "
+            f"{here.get(first)!r} here; go on with the same one or take another folder (--out)"
+        )
+
+
+def _write_json(path: Path, plain: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or damaged: {error}") from error
+    if not isinstance(plain, dict):
+        raise DataError(f"{path} is damaged: it should hold an object, but holds a {type(plain).__name__}")
+    return plain

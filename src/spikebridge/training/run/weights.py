@@ -1,0 +1,125 @@
+"""Weights in a safetensors file, checked against the network before any of them is changed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.atomic import replacing
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module by name.
+
+    Raises:
+        ConfigError: it holds something that is no tensor.
+
+    Example:
+        >>> list(tensors_of(nn.Linear(2, 1)))
+        ['weight', 'bias']
+    """
+    state = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"{name!r} of {type(module).__name__} is a {type(value).__name__}; only tensors can be saved"
+            )
+    return state
+
+
+def own_copy(tensor: Tensor) -> Tensor:
+    """A contiguous copy on the CPU that shares its memory with nothing (tied weights do)."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor]) -> None:
+    """Writes weights; the file that was there stays until the new one is whole.
+
+    Args:
+        path: ends in `.safetensors` by custom.
+        weights: a module, or tensors by name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_weights(Path(folder) / "w.safetensors", {"a": torch.tensor([1.5])})
+        ...     read_weights(Path(folder) / "w.safetensors")
+        {'a': tensor([1.5000])}
+    """
+    tensors = tensors_of(weights) if isinstance(weights, nn.Module) else weights
+    with replacing(path) as temporary:
+        save_file({name: own_copy(tensor) for name, tensor in tensors.items()}, temporary)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, on the CPU.
+
+    Raises:
+        DataError: no such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise DataError(f"there are no weights at {path}")
+    try:
+        # the header names the sizes, and the reader holds them against the size of the file before it takes memory
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"the weights at {path} are damaged: {error}") from error
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Copies the weights of a file into a module, in the module's own precision and on its device.
+
+    Raises:
+        DataError: no such file, or a damaged one.
+        ConfigError: weights of another network; the module is left as it was.
+    """
+    weights = read_weights(path)
+    check_fit(weights, module, str(path))
+    module.load_state_dict(weights)
+
+
+def check_fit(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
+    """Whether weights are those of a module: the same names and shapes.
+
+    Args:
+        weights: by name.
+        module: the network they are meant for.
+        source: where they come from, for the message.
+
+    Raises:
+        ConfigError: they are another network's; the message names the first difference.
+
+    Example:
+        >>> check_fit({"weight": torch.zeros(1, 3)}, nn.Linear(2, 1, bias=False), "w.safetensors")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: w.safetensors is of another network: 'weight' is (1, 3) there and ...
+    """
+    own = tensors_of(module)
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    kind = type(module).__name__
+    if missing:
+        raise ConfigError(f"{source} is of another network: it lacks {_some(missing)} of this {kind}")
+    if unknown:
+        raise ConfigError(f"{source} is of another network: this {kind} has no {_some(unknown)}")
+    for name, tensor in own.items():
+        there, here = tuple(weights[name].shape), tuple(tensor.shape)
+        if there != here:
+            raise ConfigError(f"{source} is of another network: {name!r} is {there} there and {here} in this {kind}")
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def restore_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if tensor.dtype != weights[name].dtype:
+            tensor.data = tensor.data.to(weights[name].dtype)
+    with torch.no_grad():
+        module.load_state_dict(weights)

@@ -1,0 +1,565 @@
+"""The command line as people and machines meet it. A tiny recipe file stands for all recipes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spikebridge.cli.command import Answer, Command
+from spikebridge.cli.main import COMMANDS, main
+from spikebridge.pretrained import shipped, shipped_run
+
+RECIPE = '''
+"""A tiny recipe: adds numbers and calls it training."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork, Transmission, every
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights move."""
+
+    lr: float = 0.5
+    """Step size."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is made of."""
+
+    steps: int = 3
+    """How many numbers are added."""
+    pause: float = 0.0
+    """Seconds between two numbers."""
+    widths: tuple[int, ...] = (1, 2)
+    """Widths of layers."""
+    use_bias: bool = True
+    """Whether layers have a bias."""
+    optimizer: Optimizer = Optimizer()
+
+    def __post_init__(self):
+        if self.steps < 0:
+            raise ConfigError(f"steps must be 0 or more, but got {self.steps}")
+
+
+PRESETS = {"default": Config(), "quick": Config(steps=1)}
+
+
+def train(config, run):
+    print("adding")
+    ledger = run.path / "ledger.txt"
+    done = len(ledger.read_text().split()) if ledger.exists() else 0
+    for number in range(done, config.steps):
+        time.sleep(config.pause)
+        with ledger.open("a") as file:
+            file.write(f"{number}\\n")
+    if config.steps == 13:
+        raise RuntimeError("thirteen")
+    if config.steps in (0, 14):
+        raise ConfigError("nothing to add")
+    total = sum(range(config.steps))
+    table = [{"network": "only", "total": total}]
+    return {"total": total, "lr": config.optimizer.lr, "nothing": float("nan"), "table": table}
+
+
+def evaluate(run, data):
+    return {"lines": len((run.path / "ledger.txt").read_text().split()), "data": None if data is None else str(data)}
+
+
+def report(run):
+    path = run.path / "report.html"
+    path.write_text("<p>a report</p>")
+    return path
+
+
+def build(config):
+    hybrid = HybridNetwork(
+        dt=1.0,
+        inputs={"x": every(1.0)},
+        parts={"ann": nn.Linear(2, 3)},
+        links=[Transmission("x", "ann")],
+        outputs=["ann"],
+    )
+    return {"only": nn.Linear(2, 1, bias=config.use_bias), "other": hybrid}
+
+
+def example(config):
+    return {"x": torch.zeros(3, 1, 2)}
+'''
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, with a recipe file in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SPIKEBRIDGE_DEBUG", raising=False)
+    (tmp_path / "my.py").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs words that must be refused, and gives the one line that says why."""
+
+    def run(*words: str) -> str:
+        code = main(words)
+        captured = capsys.readouterr()
+        assert code == 2
+        assert captured.out == ""
+        assert captured.err.startswith("spikebridge: error: ")
+        assert captured.err.count("\n") == 1
+        return captured.err
+
+    return run
+
+
+def spikebridge(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(  # type: ignore[call-overload]
+        [sys.executable, "-m", "spikebridge", *words], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], ["data"], ["lst"]])
+def test_help_and_list_wake_neither_torch_nor_a_recipe(words: list[str]) -> None:
+    program = f"""
+        import sys
+        from spikebridge.cli.main import COMMANDS, main
+        main({words})
+        heavy = [name for name in sys.modules if name in ("torch", "sklearn", "matplotlib", "lightning_fabric")]
+        heavy += [name for name in sys.modules if name.startswith("spikebridge.recipes.") and "discovery" not in name]
+        sys.exit(", ".join(heavy) or 0)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_list_shows_building_blocks_of_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "LIF" in [block["name"] for block in found["blocks"]["neurons"]]
+    assert "LIFState" not in [block["name"] for block in found["blocks"]["neurons"]]
+    assert all(block["summary"] for blocks in found["blocks"].values() for block in blocks)
+    assert all(blocks for blocks in found["blocks"].values())
+
+
+def test_every_stage_of_a_hybrid_unit_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    import spikebridge.hybrid as hybrid
+
+    assert main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["blocks"]
+    stages = {"windows": hybrid.Window, "kernels": hybrid.Kernel, "discretizers": hybrid.Discretizer}
+    for kind, stage in stages.items():
+        exported = (getattr(hybrid, name) for name in hybrid.__all__)
+        classes = {one.__name__ for one in exported if isinstance(one, type) and issubclass(one, stage)}
+        assert {block["name"] for block in listed[kind]} == classes - {stage.__name__}
+
+
+def test_list_shows_recipes_with_their_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert re.search(r"^  digits +\S.*presets: .*quick", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    for command in ("list", "train", "eval", "report", "draw", "doctor", "data", "copy"):
+        assert re.search(rf"^  {command} +\S", text, re.MULTILINE)
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"spikebridge \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_of_a_recipe_lists_every_setting_with_its_value(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "./my.py", "--preset", "quick", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "How many numbers are added. (default: 1)" in " ".join(text.split())
+    for option in ("--steps", "--widths", "--use-bias", "--optimizer.lr", "--resume", "--out", "--quiet", "--json"):
+        assert option in text
+
+
+@pytest.mark.parametrize("command", ["list", "train", "eval", "report", "draw", "doctor", "data", "copy"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: spikebridge {command}" in capsys.readouterr().out
+
+
+def test_a_misspelt_command_is_guessed(refused: Callable[..., str]) -> None:
+    assert "no command 'trian': did you mean 'train'?" in refused("trian")
+
+
+def test_a_misspelt_recipe_is_guessed(refused: Callable[..., str]) -> None:
+    assert "no recipe 'digit': did you mean 'digits'?" in refused("train", "digit")
+    assert "did you mean 'digits'?" in refused("eval", "digit")
+    assert "did you mean 'digits'?" in refused("copy", "digit", "mine.py")
+
+
+def test_a_misspelt_preset_is_guessed(here: Path, refused: Callable[..., str]) -> None:
+    assert "has no preset 'quik': did you mean 'quick'?" in refused("train", "./my.py", "--preset", "quik")
+
+
+def test_a_misspelt_option_is_guessed(here: Path, refused: Callable[..., str]) -> None:
+    assert "no option --stpes: did you mean --steps?" in refused("train", "./my.py", "--stpes", "4")
+    assert "did you mean --optimizer.lr?" in refused("train", "./my.py", "--optimiser.lr=4")
+    assert "did you mean --json?" in refused("list", "--jsno")
+
+
+def test_an_option_like_no_other_is_refused_without_a_guess(here: Path, refused: Callable[..., str]) -> None:
+    line = refused("train", "./my.py", "--zzz", "4")
+    assert "no option --zzz: spikebridge train ./my.py --help lists them" in line
+
+
+def test_a_word_too_many_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    assert "'quick' is one word too many" in refused("train", "./my.py", "quick")
+
+
+def test_a_value_of_the_wrong_kind_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    assert "--steps: invalid literal for int() with base 10: 'many'" in refused("train", "./my.py", "--steps", "many")
+
+
+def test_an_option_without_its_value_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    assert "Missing value for argument '--steps'" in refused("train", "./my.py", "--steps")
+
+
+def test_a_setting_that_cannot_be_meant_is_refused_in_its_own_words(here: Path, refused: Callable[..., str]) -> None:
+    line = refused("train", "./my.py", "--steps", "-1")
+    assert line == "spikebridge: error: steps must be 0 or more, but got -1\n"
+    assert not (here / "runs").exists()
+
+
+def test_a_run_that_is_refused_at_once_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for steps, is_left in (("0", False), ("14", True)):  # what was done stays, for --resume
+        assert main(["train", "./my.py", "--steps", steps, "--out", "one"]) == 2
+        assert "nothing to add" in capsys.readouterr().err
+        assert (here / "one").exists() == is_left
+
+
+def test_the_recipe_comes_first(refused: Callable[..., str]) -> None:
+    assert "the recipe comes first: spikebridge train RECIPE [OPTIONS]" in refused("train", "--preset", "quick")
+    assert "the recipe comes first" in refused("train")
+
+
+def test_a_command_without_its_word_is_refused(refused: Callable[..., str]) -> None:
+    assert "spikebridge draw --help" in refused("draw")
+    assert "spikebridge copy --help" in refused("copy", "digits")
+
+
+def test_a_missing_recipe_file_says_how_to_make_one(here: Path, refused: Callable[..., str]) -> None:
+    assert "`spikebridge copy RECIPE ./none.py` makes one to edit" in refused("train", "./none.py")
+
+
+def test_a_file_that_is_no_recipe_says_what_it_lacks(here: Path, refused: Callable[..., str]) -> None:
+    (here / "half.py").write_text("Config = int\nPRESETS = {}\n")
+    assert "half.py is not a recipe: it has no train, evaluate, report, build, example." in refused("train", "half.py")
+
+
+def test_a_broken_recipe_file_is_named_with_its_line(here: Path, refused: Callable[..., str]) -> None:
+    (here / "bad.py").write_text("x = 1\ndef f(:\n")
+    assert "bad.py, line 2: " in refused("train", "bad.py")
+    (here / "bad.py").write_text("import no_such_module\n")
+    assert "bad.py cannot be loaded: No module named 'no_such_module'" in refused("train", "bad.py")
+
+
+def test_a_setting_that_hides_an_option_of_train_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    (here / "clash.py").write_text(RECIPE.replace("steps: int", "quiet: int").replace("self.steps", "self.quiet"))
+    (here / "clash.py").write_text((here / "clash.py").read_text().replace("Config(steps=1)", "Config()"))
+    assert "Config has quiet, an option of the command itself" in refused("train", "clash.py")
+
+
+def test_a_recipe_is_copied_once_and_never_over_another_file(
+    here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["copy", "digits", "mine.py"]) == 0
+    assert "spikebridge train mine.py" in capsys.readouterr().out
+    (here / "mine.py").write_text("precious")
+    assert "mine.py exists" in refused("copy", "digits", "mine.py")
+    assert (here / "mine.py").read_text() == "precious"
+    assert "must end in .py" in refused("copy", "digits", "mine.txt")
+
+
+def test_a_copied_recipe_is_a_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["copy", "digits", "mine.py"]) == 0
+    assert main(["train", "mine.py", "--help"]) == 0
+    assert "usage: spikebridge train mine.py" in capsys.readouterr().out
+
+
+def test_the_installation_is_examined(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["versions"]["torch"]
+    assert facts["threads"]["torch"] >= 1
+    assert facts["extras"]["test"] is True
+
+
+def test_training_gives_a_table_and_a_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "./my.py", "--out", "run", "--steps", "4", "--optimizer.lr", "2"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^network  total\nonly         6$", text, re.MULTILINE)
+    assert text.endswith("report: run/report.html\n")
+    assert (here / "run" / "report.html").exists()
+
+
+def test_json_is_one_document_on_stdout_and_the_rest_goes_to_stderr(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "run", "--preset", "quick", "--json"]) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert answer["run"] == "run"
+    assert answer["results"]["total"] == 0
+    assert answer["results"]["nothing"] is None
+    assert "adding" in captured.err
+
+
+def test_options_change_single_settings_of_a_preset(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "./my.py", "--preset", "quick", "--optimizer.lr", "3", "--no-use-bias", "--widths", "5", "6"]
+    assert main([*words, "--out", "run"]) == 0
+    settings = json.loads((here / "run" / "config.json").read_text())
+    text = json.dumps(settings)
+    assert '"steps": 1' in text
+    assert '"lr": 3.0' in text
+    assert '"use_bias": false' in text
+    assert '"widths": [5, 6]' in text
+
+
+def test_runs_without_a_folder_are_numbered(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        assert main(["train", "./my.py", "--preset", "quick"]) == 0
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["my", "my-2", "my-3"]
+
+
+def test_a_finished_folder_is_not_overwritten(here: Path, refused: Callable[..., str]) -> None:
+    assert spikebridge("train", "./my.py", "--out", "run").returncode == 0
+    assert "--resume" in refused("train", "./my.py", "--out", "run")
+
+
+def test_resume_starts_what_is_not_there_and_goes_on_with_what_is(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "run", "--steps", "4", "--resume"]) == 0
+    (here / "run" / "ledger.txt").write_text("0\n1\n")
+    assert main(["train", "./my.py", "--out", "run", "--resume", "--json"]) == 0
+    assert (here / "run" / "ledger.txt").read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_resume_with_other_settings_is_refused(
+    here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "run", "--steps", "4"]) == 0
+    capsys.readouterr()
+    assert "steps" in refused("train", "./my.py", "--out", "run", "--steps", "5", "--resume")
+
+
+def test_processes_started_together_must_name_the_folder_they_share(
+    here: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    assert "name the run folder they share (--out)" in refused("train", "./my.py")
+
+
+def test_of_several_processes_only_the_first_one_tells(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    (here / "run" / "report.html").unlink()
+    capsys.readouterr()
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "./my.py", "--out", "run", "--resume", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not (here / "run" / "report.html").exists()
+
+
+def test_a_process_that_the_first_one_started_joins_its_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["train", "./my.py", "--steps", "2"]) == 0
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["train", "./my.py", "--steps", "2"]) == 0
+    assert [path.name for path in (here / "runs").iterdir()] == ["my"]
+
+
+def test_quiet_reaches_a_recipe_that_knows_the_word(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loud = RECIPE.replace("def train(config, run):", "def train(config, run, quiet=False):")
+    (here / "my.py").write_text(loud.replace('print("adding")', 'print("quiet" if quiet else "adding")'))
+    assert main(["train", "./my.py", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("quiet\n")
+
+
+def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
+    words = ["train", "./my.py", "--out", "my run", "--steps", "1000", "--pause", "0.05"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spikebridge", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests that run in the background ignore Ctrl-C, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    ledger = here / "my run" / "ledger.txt"
+    deadline = time.monotonic() + 60
+    while not ledger.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = error.splitlines()[-1]
+    assert last == "spikebridge: stopped; `spikebridge train ./my.py --out 'my run' --resume` goes on"
+    assert "Traceback" not in error
+
+
+def test_a_run_is_evaluated_and_reported_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    (here / "run" / "report.html").unlink()
+    capsys.readouterr()
+    assert main(["eval", "run", "--data", "digits", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["lines"], answer["data"]) == (3, "digits")
+    assert main(["report", "run"]) == 0
+    assert capsys.readouterr().out == "report: run/report.html\n"
+    assert (here / "run" / "report.html").exists()
+
+
+def test_a_recipe_may_have_options_of_evaluation(
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    options = '@dataclass(frozen=True)\nclass Evaluation:\n    times: int = 2\n    """How often."""\n\n\n'
+    text = RECIPE.replace("def evaluate(run, data):", options + "def evaluate(run, data, options):")
+    (here / "my.py").write_text(text.replace('{"lines":', '{"times": options.times, "lines":'))
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "run", "--times", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["times"] == 5
+    assert main(["eval", "run", "--help"]) == 0
+    assert "How often." in capsys.readouterr().out
+    assert "no option --timse: did you mean --times?" in refused("eval", "run", "--timse", "5")
+    assert "the run or recipe comes first" in refused("eval", "--times", "5")
+
+
+def test_what_is_shipped_can_be_opened() -> None:
+    for name in shipped():
+        run = shipped_run(name)
+        assert run is not None
+        assert run.results()
+
+
+def test_a_recipe_without_weights_cannot_be_evaluated(here: Path, refused: Callable[..., str]) -> None:
+    assert "./my.py has no trained weights; train it first" in refused("eval", "./my.py")
+
+
+def test_a_folder_that_is_no_run_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    (here / "empty").mkdir()
+    assert "empty" in refused("eval", "empty")
+    assert "there is no run folder none" in refused("report", "none")
+    assert "neither a run folder nor a recipe" in refused("draw", "none")
+
+
+def test_a_run_of_another_version_of_its_recipe_is_refused(here: Path, refused: Callable[..., str]) -> None:
+    assert spikebridge("train", "./my.py", "--out", "run").returncode == 0
+    (here / "my.py").write_text(RECIPE.replace("widths: tuple", "depths: tuple"))
+    assert "no field 'widths'" in refused("eval", "run")
+
+
+def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["draw", "./my.py", "--network", "other", "--out", "pictures/other.svg"]) == 0
+    text = capsys.readouterr().out
+    assert "9 parameters" in text
+    assert text.endswith("\n\ndrawing: pictures/other.svg\n")
+    assert "<svg" in (here / "pictures" / "other.svg").read_text()
+    assert "did you mean 'other'?" in refused("draw", "./my.py", "--network", "othr")
+    assert "'only' is a Linear; only a hybrid network can be drawn" in refused("draw", "./my.py")
+
+
+def test_the_doctor_examines_a_recipe_as_built_and_a_run_as_trained(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silenced = """
+def build(config):
+    layer = nn.Linear(2, 1)
+    nn.init.constant_(layer.bias, -100.0)
+    return {"only": nn.Sequential(layer, nn.ReLU())}
+
+
+def train(config, run):
+    network = build(config)["only"]
+    nn.init.constant_(network[0].bias, 100.0)
+    run.child("only/seed-0").save_weights(network)
+    return {}
+"""
+    (here / "my.py").write_text(RECIPE + silenced)
+    assert main(["doctor", "./my.py", "--json"]) == 1
+    finding = json.loads(capsys.readouterr().out)["findings"][0]
+    assert (finding["network"], finding["kind"]) == ("only", "dead")
+    assert main(["doctor", "./my.py"]) == 1
+    assert "remedy: " in capsys.readouterr().out
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "run"]) == 0
+    assert capsys.readouterr().out == "no findings: the networks look healthy\n"
+
+
+def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "./my.py", "--steps", "13"]
+    assert main(words) == 1
+    assert capsys.readouterr().err == "spikebridge: unexpected RuntimeError: thirteen (--debug shows where)\n"
+    with pytest.raises(RuntimeError, match="thirteen"):
+        main([*words, "--debug"])
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(here: Path, refused: Callable[..., str]) -> None:
+    (here / "file").write_text("")
+    assert "file" in refused("train", "./my.py", "--out", "file/run")
+    assert "file" in refused("draw", "./my.py", "--network", "other", "--out", "file/other.svg")
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    command = f"{sys.executable} -m spikebridge list | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=dict(os.environ))
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
+def test_the_reference_lists_every_command() -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "command-line.md").read_text()
+    assert [name for name in COMMANDS if f"| `{name}" not in page] == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grumble(Command):
+    """Warns and goes on."""
+
+    def answer(self) -> Answer:
+        """Warns."""
+        warnings.warn("two lines\nof one thought", stacklevel=1)
+        return Answer({}, "done")
+
+
+def test_a_warning_is_one_line_without_a_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(COMMANDS, "grumble", Grumble)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["grumble"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("done\n", "spikebridge: warning: two lines of one thought\n")

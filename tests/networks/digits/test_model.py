@@ -1,0 +1,70 @@
+"""The what/where networks: equal sizes, learned units that start as fixed ones, and links that matter."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.digits import KINDS, matched, num_parameters, what_where
+
+SIZES = {"dt": 0.025, "frame_period": 3, "frame_every": 3, "sensor": 16}
+
+
+def recording(batch: int = 2) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "frames": torch.rand(4, batch, 1, 16, 16, generator=generator),
+        "events": (torch.rand(12, batch, 2, 16, 16, generator=generator) < 0.3).float(),
+    }
+
+
+def answers(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    outputs, _ = network({name: inputs[name] for name in network.inputs}, ticks=12)
+    return outputs["answer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hidden", [16, 32])
+def test_parameters_are_equal_to_within_five_percent(kind: str, hidden: int) -> None:
+    goal = num_parameters(matched("learned", hidden, **SIZES))
+    assert abs(num_parameters(matched(kind, hidden, **SIZES)) / goal - 1) < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_answers_once_a_window(kind: str) -> None:
+    assert answers(what_where(kind, 8, **SIZES), recording()).shape == (4, 2, 10)
+
+
+def test_matching_draws_nothing_from_the_generator_but_the_network_itself() -> None:
+    torch.manual_seed(3)
+    direct = what_where("learned", 32, **SIZES)
+    torch.manual_seed(3)
+    searched = matched("learned", 32, **SIZES)
+    assert all(torch.equal(a, b) for a, b in zip(direct.parameters(), searched.parameters(), strict=True))
+
+
+def test_a_learned_transmission_starts_as_the_fixed_one_and_a_learned_modulation_without_effect() -> None:
+    learned, snn = what_where("learned", 8, **SIZES), what_where("modulation", 8, **SIZES)
+    spikes = (torch.rand(6, 2, 8) < 0.5).float()
+    taps, _ = learned.units["where_to_answer"](spikes)
+    mean, _ = snn.units["where_to_answer"](spikes)
+    torch.testing.assert_close(taps, mean)
+    factors, _ = learned.units["what_to_where"](torch.randn(2, 2, 8))
+    assert torch.equal(factors, torch.ones_like(factors))
+
+
+@pytest.mark.parametrize(("kind", "blind"), [("learned", "frames"), ("learned", "events"), ("modulation", "frames")])
+def test_an_input_reaches_the_answer(kind: str, blind: str) -> None:
+    torch.manual_seed(0)
+    network = what_where(kind, 32, **SIZES)
+    if kind == "modulation":
+        # it starts without effect: give it one
+        torch.nn.init.normal_(network.units["what_to_where"].nonlinearity[0].weight, std=5.0)
+    seen = recording(8)
+    unseen = seen | {blind: torch.zeros_like(seen[blind])}
+    assert not torch.equal(answers(network, seen), answers(network, unseen))
+
+
+def test_a_misspelt_kind_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'learned'"):
+        what_where("lerned", 8, **SIZES)

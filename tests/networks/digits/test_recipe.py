@@ -1,0 +1,118 @@
+"""The digits recipe end to end, at the size of its quick preset."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.networks.digits import report as digits_table
+from spikebridge.training import Run
+
+QUICK = digits.PRESETS["quick"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
+    run = Run.create(tmp_path_factory.mktemp("digits") / "run", "digits", QUICK)
+    return run, digits.train(QUICK, run, quiet=True)
+
+
+def test_every_network_learns_far_above_chance(trained: tuple[Run, dict[str, Any]]) -> None:
+    _, results = trained
+    accuracy = {row["network"]: row["accuracy %"] for row in results["networks"]}
+    assert set(accuracy) == set(digits.KINDS)
+    # chance is 10 %; a network whose gradient did not flow stays there
+    assert min(accuracy.values()) > 40
+    assert accuracy["learned"] > 60
+
+
+def test_the_table_has_operations_energy_and_time(trained: tuple[Run, dict[str, Any]]) -> None:
+    rows = {row["network"]: row for row in trained[1]["networks"]}
+    assert rows["ann"]["ksynop"] == 0
+    assert rows["ann"]["kupdate"] == 0
+    assert rows["snn"]["ksynop"] > 0
+    assert all(row["energy nJ"] > 0 and row["ms a tick"] > 0 for row in rows.values())
+    # 512 + hidden neurons, 12 steps: every neuron is updated in every step
+    hidden = digits.build(QUICK)["snn"].parts["where"].fc.out_features
+    assert rows["snn"]["kupdate"] == pytest.approx(12 * (512 + hidden) / 1e3, abs=0.01)
+
+
+def test_evaluating_again_gives_the_same_accuracies(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, results = trained
+    again = digits.evaluate(Run.open(run.path))
+    assert [row["accuracy %"] for row in again["networks"]] == [row["accuracy %"] for row in results["networks"]]
+
+
+def test_the_report_is_one_file_with_every_network(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = trained
+    page = digits.report(run).read_text()
+    assert all(name in page for name in digits.KINDS)
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_that_lost_a_network_trains_only_that_one_to_the_same_numbers(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, results = trained
+    shutil.copytree(run.path, tmp_path / "run")
+    lost = tmp_path / "run" / "runs" / "snn" / "seed-0"
+    shutil.rmtree(lost)
+    kept = (tmp_path / "run" / "runs" / "ann" / "seed-0" / "results.json").stat().st_mtime_ns
+    again = digits.train(QUICK, Run.create(tmp_path / "run", "digits", QUICK, resume=True), quiet=True)
+    without_time = [{k: v for k, v in row.items() if k != "ms a tick"} for row in again["networks"]]
+    assert without_time == [{k: v for k, v in row.items() if k != "ms a tick"} for row in results["networks"]]
+    assert (tmp_path / "run" / "runs" / "ann" / "seed-0" / "results.json").stat().st_mtime_ns == kept
+
+
+def test_recordings_do_not_depend_on_the_seed() -> None:
+    small = dataclasses.replace(QUICK, num_train=8)
+    first, _ = digits.recordings(small)
+    second, _ = digits.recordings(dataclasses.replace(small, seed=5))
+    assert torch.equal(first.events, second.events)
+
+
+def test_thinning_leaves_fewer_frames_and_the_same_number_of_answers() -> None:
+    config = dataclasses.replace(QUICK, thinning=4)
+    inputs = digits.example(config)
+    assert len(inputs["frames"]) == 1
+    outputs, _ = digits.build(config)["learned"](inputs, ticks=12)
+    assert len(outputs["answer"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"networks": ("lerned",)}, "did you mean 'learned'"),
+        ({"num_steps": 10}, "must divide"),
+        ({"epochs": 0}, "above 0"),
+        ({"noise": -1.0}, "noise"),
+        ({"event_loss": 2.0}, "loss"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        digits.example(dataclasses.replace(QUICK, **settings))
+
+
+def test_the_verdict_needs_two_standard_errors() -> None:
+    def seeds(*values: float) -> list[dict[str, Any]]:
+        costs = dict.fromkeys(("macs", "synops", "updates", "energy_nj", "tick_ms"), 0.0)
+        return [{"accuracy": v, "accuracy_by_window": [v], "parameters": 1, **costs} for v in values]
+
+    scores = {"learned": seeds(0.95, 0.96, 0.97), "ann": seeds(0.90, 0.91, 0.92), "snn": seeds(0.97, 0.95, 0.97)}
+    rows = {row["network"]: row for row in digits_table.compare(scores)["learned against"]}
+    assert rows["ann"] == {"network": "ann", "points": 5.0, "sd": 0.0, "learned is": "ahead"}
+    assert rows["snn"]["learned is"] == "level"
+
+
+def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
+    for name, preset in digits.PRESETS.items():
+        run = Run.create(tmp_path / name, "digits", preset)
+        assert Run.open(run.path).config_as(digits.Config) == preset
+        json.loads((run.path / "config.json").read_text())

@@ -1,0 +1,276 @@
+"""The modulation recipe end to end: above chance, resumed to the same numbers, gates of training pictures alone."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge import pretrained
+from spikebridge.data import load_mnist
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation import report as modulation_table
+from spikebridge.networks.modulation.evaluation.scores import Modes
+from spikebridge.networks.modulation.training import train as modulation_cell
+from spikebridge.networks.modulation.training.methods import METHODS, consolidation, tuned
+from spikebridge.networks.modulation.training.tasks import Pictures
+from spikebridge.networks.modulation.training.train_gates import build_gating, gates_of, train_gating
+from spikebridge.training import Run
+
+QUICK = modulation.PRESETS["quick"]
+# a few seconds of it, in two groups
+TINY = dataclasses.replace(
+    QUICK,
+    methods=("hmn",),
+    group_size=2,
+    seen=(1,),
+    num_prior=8,
+    num_hidden=60,
+    num_train=60,
+    num_test=40,
+    epochs=1,
+    num_pairs=16,
+    num_fisher=10,
+    snapshots=True,
+)
+FLOOR = 0.6  # chance is 0.1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
+    run = Run.create(tmp_path_factory.mktemp("modulation") / "run", "modulation", QUICK)
+    return run, modulation.train(QUICK, run, quiet=True)
+
+
+def rows(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["method"]: row for row in results["methods"]}
+
+
+def test_quick_learns_far_above_chance_and_finds_the_gate_from_one_picture(trained: tuple[Run, dict[str, Any]]) -> None:
+    table = rows(trained[1])
+    assert set(table) == set(QUICK.methods)
+    assert min(row["ACC"] for row in table.values()) > FLOOR
+    assert table["hmn"]["one picture"] > FLOOR
+    assert table["hmn"]["opening"] == QUICK.rho == table["xdg_ewc"]["opening"]
+
+
+def test_learned_gates_transfer_and_random_ones_hardly_do(trained: tuple[Run, dict[str, Any]]) -> None:
+    table = rows(trained[1])
+    assert table["hmn"]["transfer"] > 1.5 * table["xdg_ewc"]["transfer"]
+
+
+def test_every_method_starts_a_seed_from_the_same_tasks(trained: tuple[Run, dict[str, Any]]) -> None:
+    cells = trained[0].children()
+    overlaps = [cells[f"{name}/seed-0"].results()["representation"]["overlap"] for name in QUICK.methods]
+    assert overlaps[0] == overlaps[1] == overlaps[2]
+
+
+def test_the_report_is_one_file_with_every_figure(trained: tuple[Run, dict[str, Any]]) -> None:
+    page = modulation.report(trained[0]).read_text()
+    for words in ("number of tasks", "Unlearnt but similar", "How tasks are told apart", "Cost and memory", "XdG, EWC"):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_evaluating_again_gives_the_accuracies_of_the_run(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, results = trained
+    found = modulation.evaluate(Run.open(run.path))
+    assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
+    assert set(found["modes"]) == {"given", "inferred", "nearest_gate", "direct", "per_sample", "two_nearest"}
+    assert found["num_tasks"] == QUICK.num_tasks
+    # weights are kept in half precision
+    assert found["acc"] == pytest.approx(rows(results)["hmn"]["ACC"], abs=0.01)
+    assert found["modes"]["inferred"] == pytest.approx(rows(results)["hmn"]["one picture"], abs=0.02)
+    json.dumps(found)
+
+
+def test_other_pictures_are_named_in_the_refusal(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=np.zeros((3, 28, 28), np.uint8), labels=np.array([1, 2, 3]))
+    with pytest.raises(ConfigError, match=r"64 pixels, but .* 784"):
+        modulation.evaluate(trained[0], path)
+    with pytest.raises(ConfigError, match=r"no weights of 'xdg_ewc'.*hmn"):
+        modulation.evaluate(trained[0], None, modulation.Evaluation(method="xdg_ewc"))
+    np.savez(path, images=np.zeros((3, 28, 28), np.float32), labels=np.array([1, 2, 3]))
+    with pytest.raises(DataError, match="expected bytes"):
+        modulation.evaluate(trained[0], path)
+
+
+def numbers(results: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in results.items() if "seconds" not in key}
+
+
+def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, shown = TINY, modulation.recordings(TINY)
+    whole = modulation.train_one(config, "hmn", 0, Run.create(tmp_path / "whole", "modulation", config), shown, True)
+    killed = Run.create(tmp_path / "killed", "modulation", config)
+    plain = modulation_cell.learn
+
+    def dies(*arguments: Any, measure: Any, **named: Any) -> Any:
+        def watch(module: Any, num_learnt: int) -> Any:
+            if num_learnt == 3:
+                raise RuntimeError("killed")
+            return measure(module, num_learnt)
+
+        return plain(*arguments, measure=watch, **named)
+
+    monkeypatch.setattr(modulation_cell, "learn", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        modulation.train_one(config, "hmn", 0, killed, shown, True)
+    monkeypatch.setattr(modulation_cell, "learn", plain)
+    again = modulation.train_one(
+        config, "hmn", 0, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
+    )
+    assert numbers(again) == numbers(whole)
+    # sub-networks taken before the kill are there too, and their files are gone
+    kept = [(tmp_path / name / "weights_snapshots.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert kept[0] == kept[1]
+    assert not list(tmp_path.rglob("snapshots"))
+
+
+def test_snapshots_give_transfer_on_other_pictures_without_training(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "modulation", TINY)
+    modulation.train(TINY, run, quiet=True)
+    found, own = modulation.evaluate(run), run.children()["hmn/seed-0"].results()
+    assert found["bwt_and_fwd_of"] == "these pictures"
+    # the same pictures as in training: the measures come out again, up to half precision and bytes
+    for key, name in (("bwt", "bwt"), ("fwd", "transfer"), ("fwt", "fwt")):
+        assert found[key] == pytest.approx(own[name], abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["hmn", "hmn_shared", "projection", "hmn_bins", "xdg_ewc", "group_ewc"])
+def test_gates_come_from_training_pictures_alone(name: str) -> None:
+    method, units = METHODS[name], TINY.units
+    train, test = modulation.recordings(TINY)
+    noise = torch.rand(test.inputs.shape, generator=torch.Generator().manual_seed(9))
+    found = []
+    for scored in (test, Pictures(noise, test.labels.flip(0), 0)):
+        tasks = modulation.tasks_of(TINY, 0, train, scored)
+        gating = build_gating(method, tasks, units, 0) if method.has_unit else None
+        if gating is not None:
+            train_gating(gating, method, tasks, units, 0, None, quiet=True)
+        found.append(gates_of(method, tasks, units, 0, gating))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    # at equal opening: 12 of 60 in every task and layer
+    assert all((layer.sum(1) == 12).all() for layer in found[0])
+
+
+def test_gates_do_follow_training_pictures() -> None:
+    train, test = modulation.recordings(TINY)
+    other = Pictures(train.inputs.flip(1), train.labels, 0)
+    found = []
+    for shown in (train, other):
+        tasks = modulation.tasks_of(TINY, 0, shown, test)
+        gating = build_gating(METHODS["projection"], tasks, TINY.units, 0)
+        found.append(gates_of(METHODS["projection"], tasks, TINY.units, 0, gating))
+    assert not torch.equal(found[0][0], found[1][0])
+
+
+@pytest.mark.parametrize(
+    "name", ["group", "xdg_si", "snn_si", "snn_meta", "ann_ewc", "gated_ann", "per_sample", "single"]
+)
+def test_every_kind_of_method_is_a_setting_of_the_same_loop(name: str) -> None:
+    config = dataclasses.replace(TINY, num_train=20, num_plain=20, snapshots=False)
+    tasks = modulation.tasks_of(config, 0, *modulation.recordings(config))
+    cell = modulation_cell.run_cell(METHODS[name], config.cell(name), tasks, 0, None, quiet=True)
+    assert cell.learnt.accuracies.shape == (5, 4)
+    assert bool(cell.learnt.accuracies.isfinite().all())
+
+
+def test_masks_and_sub_networks_give_the_same_table_of_accuracies() -> None:
+    found = []
+    for execution in ("cut", "full"):
+        config = dataclasses.replace(TINY, execution=execution, num_train=20)
+        tasks = modulation.tasks_of(config, 0, *modulation.recordings(config))
+        cell = modulation_cell.run_cell(METHODS["xdg"], config.cell("xdg"), tasks, 0, None, quiet=True)
+        found.append(cell.learnt.accuracies)
+    assert torch.equal(*found)
+
+
+def test_the_original_settings_are_those_of_the_released_code() -> None:
+    branch = modulation.PRESETS["paper"].branch_settings
+    assert (branch.num_steps, branch.v_threshold, branch.leak, branch.bias, branch.readout) == (
+        10,
+        0.2,
+        1,
+        False,
+        "rate",
+    )
+    # the backbone of the released script is the unit alone
+    assert modulation.PRESETS["paper_wide"].hidden == ()
+
+
+def test_every_method_has_a_rate_and_something_that_keeps() -> None:
+    for name, method in METHODS.items():
+        lr, strength = tuned("digits", name)
+        assert lr > 0
+        assert (strength > 0) == (method.keep != "none")
+        consolidation(method, strength, 10, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("hnm",)}, "did you mean 'hmn'"),
+        ({"methods": ()}, "at least one"),
+        ({"num_tasks": 5}, "whole groups of 4"),
+        ({"rho": 0.0}, "share of open neurons"),
+        ({"epochs": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(QUICK, **settings)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    def cell(seed: int, acc: float) -> dict[str, Any]:
+        return {"seed": seed, "acc": acc, "transfer": None, "forgetting": 0.0}
+
+    scores = {"hmn": [cell(0, 0.9), cell(1, 0.8)], "snn": [cell(1, 0.5)]}
+    (row,) = modulation_table.against("hmn", scores)
+    assert (row["seeds"], row["ACC"], row["ACC is"]) == (1, 0.3, "one seed tells nothing")
+
+
+def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
+    for name, preset in modulation.PRESETS.items():
+        run = Run.create(tmp_path / name, "modulation", preset)
+        assert Run.open(run.path).config_as(modulation.Config) == preset
+
+
+def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
+    real_set: Callable[[str], tuple[Path, ...]], tmp_path: Path
+) -> None:
+    real_set("mnist")
+    digits = load_mnist().test
+    path = tmp_path / "others.npz"
+    pictures = (digits.images[:100] * 255).round().byte().numpy()
+    np.savez(path, images=pictures, labels=digits.labels[:100].numpy())
+    options = modulation.Evaluation(direct_samples=20, per_sample_pictures=2)
+    found = modulation.evaluate(Run.open(Path(pretrained.__file__).parent / "modulation"), path, options)
+    assert found["num_tasks"] == 40
+    assert found["bwt_and_fwd_of"] == "these pictures"
+    assert found["acc"] > 0.85
+    assert found["modes"]["inferred"] > found["acc"] - 0.005
+    assert found["right_task"] > 0.98
+    assert found["fwd"] > 0.75
+    assert found["opening"] == pytest.approx(0.1)
+
+
+def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None:
+    tasks = modulation.tasks_of(TINY, 0, *modulation.recordings(TINY))
+    cell = modulation_cell.run_cell(METHODS["projection"], TINY.cell("projection"), tasks, 0, None, quiet=True)
+    modes = Modes(cell.branch, cell.gates or [], tasks, cell.gating, cell.codes)
+    assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.nearest_gate().accuracy)
+    assert modes.nearest_gate(num_samples=20).task >= modes.nearest_gate().task
+    with pytest.raises(ConfigError, match="gates that units make"):
+        Modes(cell.branch, cell.gates or [], tasks, None).inferred()
+    with pytest.raises(ConfigError, match="table of Gaussians"):
+        Modes(cell.branch, cell.gates or [], tasks, cell.gating).inferred()

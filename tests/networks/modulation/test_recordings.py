@@ -1,0 +1,73 @@
+"""Recordings in time for the modulation recipe: simulated events, and N-MNIST folders."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.nmnist import write_nmnist
+from spikebridge.errors import DataError
+from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.training import train as modulation_cell
+from spikebridge.networks.modulation.training.methods import METHODS
+from spikebridge.networks.modulation.training.tasks import recordings
+
+EVENTS = dataclasses.replace(
+    modulation.PRESETS["events"],
+    methods=("hmn",),
+    group_size=2,
+    seen=(1,),
+    num_tasks=2,
+    num_prior=8,
+    num_hidden=200,
+    num_train=160,
+    num_test=30,
+    epochs=4,
+    lr=0.2,
+    batch_size=8,
+    rho=0.3,
+    num_pairs=16,
+    num_fisher=10,
+)
+
+
+def test_recordings_in_time_are_learnt_and_their_task_is_found() -> None:
+    train, test = modulation.recordings(EVENTS)
+    assert train.inputs.shape == (10, 160, 2312)
+    assert train.inputs.dtype == torch.uint8  # as floats they would take four times the memory
+    tasks = modulation.tasks_of(EVENTS, 0, train, test)
+    cell = modulation_cell.run_cell(METHODS["hmn"], EVENTS.cell("hmn"), tasks, 0, None, quiet=True)
+    assert cell.learnt.accuracies.diagonal(-1).mean() > 0.25  # chance is 0.1
+    assert cell.codes is not None
+    x = tasks.test.in_order(tasks.orders.permutations[tasks.learnt[1]])
+    assert cell.gating is not None
+    drives = torch.cat([layer[:, :32] for layer in cell.gating.drives(x)], 1)
+    found = cell.codes.infer_task(drives).task
+    assert (found == 1).float().mean() > 0.5
+
+
+def test_n_mnist_folders_are_read_as_ten_steps_of_two_polarities(tmp_path: Path) -> None:
+    for part in ("Train", "Test"):
+        for label in (3, 7):
+            folder = tmp_path / "nmnist" / part / str(label)
+            folder.mkdir(parents=True)
+            # one event at the start, one in the last step, one after the end of the third saccade
+            events = make_events(t=[0, 299_999, 310_000], x=[1, 2, 33], y=[0, 5, 33], p=[1, 0, 1])
+            write_nmnist(folder / "1.bin", events)
+    train, test = recordings(tmp_path, "test", 0)
+    assert train.inputs.shape == (10, 2, 2312)
+    assert train.labels.tolist() == test.labels.tolist() == [3, 7]
+    first = train.inputs[:, 0].reshape(10, 2, 34, 34)
+    assert first[0, 0, 0, 1] == first[9, 1, 5, 2] == first[9, 0, 33, 33] == 1
+    assert int(first.sum()) == 3
+    kept, validation = recordings(tmp_path, "validation", 1)
+    assert sorted(kept.labels.tolist() + validation.labels.tolist()) == [3, 7]
+
+
+def test_folders_without_recordings_are_refused(tmp_path: Path) -> None:
+    for part in ("Train", "Test"):
+        (tmp_path / "nmnist" / part).mkdir(parents=True)
+    with pytest.raises(DataError, match="expected N-MNIST recordings in folders 0 to 9"):
+        recordings(tmp_path, "test", 0)

@@ -1,0 +1,145 @@
+"""Questions in words to programs: only well-typed ones, slots for values, no word guessed away."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
+from spikebridge.networks.reasoning.graph.compiler import parse
+from spikebridge.networks.reasoning.parsing.grammar import Grammar
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.parsing.parser import Parser, kind_of, read_question
+from spikebridge.networks.reasoning.parsing.words import MARKS, Words
+from spikebridge.networks.reasoning.simulation.grammar import draw_text
+from spikebridge.networks.reasoning.training.parser import drawn_texts, texts_of
+from spikebridge.pretrained.perception import shipped_parser
+
+WORDS = Words()
+GRAMMAR = Grammar(WORDS)
+CHOICE = {"object": "objects unique", "event": "events unique", "possible event": "all_events unique"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(MARKS)), st.integers(0, 10**6))
+def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    stack, written = GRAMMAR.start(kind), []
+    for _ in range(60):
+        allowed = sorted(GRAMMAR.allowed(stack, kind))
+        assert allowed, stack
+        token = "<end>" if "<end>" in allowed else allowed[generator.integers(len(allowed))]
+        if token == "<end>":
+            break
+        stack = GRAMMAR.push(stack, token)
+        written.append(token)
+    else:
+        return  # a walk that does not end by itself
+    values = {slot: ATTRIBUTES[slot[1:].split(" ")[0]][0] for slot in WORDS.slots}
+    program = [values.get(token, token) for token in written]
+    table = OperatorTable()
+    if kind == "question" and stack == ("answer",):
+        trees = []
+        for choice in CHOICE.values():
+            try:
+                trees.append(parse([*choice.split(), *program], table))
+            except ConfigError:
+                continue
+        assert trees
+        assert trees[0].gives == "answer"
+    else:
+        assert parse(program, table).gives in ("answer", "object", "event", "possible event")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_every_drawn_text_can_be_read_and_written(seed: int) -> None:
+    drawn = draw_text(np.random.default_rng(seed))
+    text = WORDS.read(drawn.text, drawn.kind)
+    assert text.unknown == ()
+    written = WORDS.write(drawn.program, text)
+    assert all(token in WORDS.outputs for token in written)
+    stack = GRAMMAR.start(drawn.kind)
+    for token in written:
+        assert token in GRAMMAR.allowed(stack, drawn.kind)
+        stack = GRAMMAR.push(stack, token)
+    assert "<end>" in GRAMMAR.allowed(stack, drawn.kind)
+    assert tuple(text.slots.get(token, token) for token in written) == drawn.program
+
+
+def test_values_stand_for_themselves_by_their_place() -> None:
+    text = WORDS.read("Does the red cube hit a gray cube, or grey spheres?", "question")
+    assert text.slots == {"<color 1>": "red", "<shape 1>": "cube", "<color 2>": "gray", "<shape 2>": "sphere"}
+    assert text.unknown == ("does", "hit", "or")
+
+
+def test_words_that_nobody_knows_are_reported() -> None:
+    with pytest.raises(DataError, match="unknown words 'shiny', 'colides'"):
+        WORDS.check(WORDS.read("what shiny object colides", "question"))
+    with pytest.raises(DataError, match="unknown word 'colides'; did you mean 'collides'"):
+        WORDS.check(WORDS.read("what colides", "question"))
+    with pytest.raises(DataError, match="1 to 39 words, but got 0"):
+        WORDS.read("?!", "question")
+    with pytest.raises(DataError, match="at most 4 different values of a color"):
+        WORDS.read("red blue green gray cyan", "question")
+    with pytest.raises(ConfigError, match="no kind of text 'choice'"):
+        WORDS.read("red", "choice")
+
+
+def test_batches_do_not_change_what_is_read() -> None:
+    parser = shipped_parser()
+    texts = drawn_texts(1001, 12)
+    together = parser.parse([one.text for one in texts], [one.kind for one in texts])
+    for one, parsed in zip(texts, together, strict=True):
+        assert parser.parse([one.text], [one.kind])[0].program == parsed.program
+
+
+def test_the_shipped_parser_reads_generated_texts_of_other_seeds() -> None:
+    texts = drawn_texts(1002, 60)
+    parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
+    right = [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
+    assert np.mean(right) >= 0.98
+    assert all(0 < one.score <= 1 for one in parsed)
+
+
+def test_the_shipped_parser_reads_real_questions(real_set: Callable[[str], tuple[Path, ...]]) -> None:
+    (path,) = [path for path in real_set("clevrer") if path.name.startswith("questions_explanatory_real")]
+    texts = texts_of(read_questions(path).questions[:25])
+    parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
+    assert [one.program for one in parsed] == [text.program for text in texts]
+
+
+def test_a_new_value_is_a_word_and_no_weight() -> None:
+    words = Words({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")})
+    parser = shipped_parser().with_words(words)
+    question = parser.question(1, "How many moving orange spheres are there when the video ends?")
+    assert question.program[:5] == ("objects", "orange", "filter_color", "sphere", "filter_shape")
+    with pytest.raises(DataError, match="unknown word 'orange'"):
+        shipped_parser().question(1, "Are there any orange spheres?")
+    with pytest.raises(ConfigError, match="the parser knows values of color, material, shape, but got size"):
+        shipped_parser().with_words(Words({"size": ("large",)}))
+
+
+def test_questions_and_choices_belong_together() -> None:
+    parser = shipped_parser()
+    question = read_question(parser, 1, "What will happen next?", ["the red cube hits the sphere"])
+    assert question.kind == "predictive"
+    assert question.choices[0].program[0] == "all_events"
+    with pytest.raises(DataError, match="a predictive question and needs choices"):
+        read_question(parser, 1, "What will happen next?")
+    with pytest.raises(DataError, match="has no choices"):
+        read_question(parser, 1, "How many collisions happen?", ["the red cube's exit"])
+    assert kind_of(("objects", "count")) == "descriptive"
+
+
+def test_an_untrained_parser_writes_well_typed_programs_or_none() -> None:
+    torch.manual_seed(0)
+    parser = Parser(num_features=16, num_layers=1).eval()
+    for one in parser.parse(["How many red cubes are there?"] * 2, ["question", "cause"]):
+        assert one.program == () or parse(one.program, OperatorTable()).gives

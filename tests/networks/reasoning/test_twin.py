@@ -1,0 +1,66 @@
+"""The ANN-only twin: what it sees, how slots are dealt, and that it learns."""
+
+import pytest
+import torch
+
+from question_answering.answer_network import MOST_OBJECTS, AnswerNetwork, program_tokens, seen_tokens
+from question_answering.twin import batches, dealt_anew, objective, twin_answers
+from spikebridge.errors import DataError
+from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
+
+RED, BLUE = ["red", "metal", "cube"], ["blue", "rubber", "sphere"]
+
+
+def scene_of(video: int, *objects: list[str]) -> Scene:
+    places = [[0, [[o, 10.0 * o, 5.0] for o in range(len(objects))]]]
+    collisions = [[50, 0, 1], [140, 1, 0]] if len(objects) > 1 else []
+    return Scene.from_lists(video, list(objects), places, collisions, {0: [[60, 0, 1]]} if collisions else {})
+
+
+def test_everything_perceived_is_a_token() -> None:
+    seen = seen_tokens([scene_of(1, RED, BLUE), scene_of(2, RED)])
+    assert seen.there.tolist() == [[True, True, *[False] * 6, True, True, True], [True, *[False] * 10]]
+    assert seen.events[0, :, :4].tolist() == [[1, 0, 0, 50 / 128], [0, 1, 0, 140 / 128], [0, 0, 1, 60 / 128]]
+    assert seen.events[0, :, 4].tolist() == [0, 0, 1]  # object 0 is supposed to be missing
+    assert seen.members[0, :, :2].tolist() == [[1, 1]] * 3
+
+
+def test_slots_dealt_anew_change_no_answer() -> None:
+    torch.manual_seed(0)
+    seen = seen_tokens([scene_of(1, RED, BLUE)])
+    network = AnswerNetwork(16, 1, 2).eval()
+    # without a mark of their own, slots differ in who takes part in what alone
+    torch.nn.init.ones_(network.slots.weight)
+    known = {**seen._asdict(), "program": program_tokens([["objects", "count"]])}
+    dealt = dealt_anew(known)
+    assert not torch.equal(dealt["objects"], known["objects"])
+    torch.testing.assert_close(network(**dealt), network(**known))
+
+
+def test_what_cannot_be_meant_is_refused() -> None:
+    values = ["gray", "red", "blue", "green", "brown", "yellow", "cyan", "purple"]
+    crowd = Scene.from_lists(3, [*([c, "metal", "cube"] for c in values), ["red", "rubber", "cube"]], [], [])
+    with pytest.raises(DataError, match=f"9 objects, but this network knows at most {MOST_OBJECTS}"):
+        seen_tokens([crowd])
+    with pytest.raises(DataError, match="did you mean 'count'"):
+        program_tokens([["objects", "cuont"]])
+    with pytest.raises(DataError, match="at most 48"):
+        program_tokens([["objects"] * 49])
+
+
+def test_it_learns_to_count_and_answers_choices_with_correct_or_wrong() -> None:
+    torch.manual_seed(0)
+    scenes = [scene_of(v, *(RED, BLUE)[: 1 + v % 2]) for v in range(8)]
+    asked = [Question(v, "descriptive", ("objects", "count"), answer=str(1 + v % 2)) for v in range(8)]
+    data = batches(scenes, asked)
+    network = AnswerNetwork(16, 1, 2)
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(40):
+        loss, _ = objective(network, data.select(torch.arange(8)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    assert twin_answers(network, scenes, asked) == [[one.answer] for one in asked]
+    judged = Question(1, "explanatory", ("belong_to",), (Choice(("objects", "unique")),))
+    assert twin_answers(network, scenes, [judged])[0][0] in ("correct", "wrong")

@@ -1,0 +1,97 @@
+import base64
+import re
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.networks.sensing.report.animation import (
+    DrawnBox,
+    SeenEvents,
+    animation_svg,
+    check_animation,
+    tracking_picture,
+    write_animation,
+)
+from spikebridge.networks.sensing.report.figures import error_lines
+
+
+def shades(num):
+    return [Image.new("RGB", (12, 8), (20 * k, 0, 0)) for k in range(num)]
+
+
+def test_events_lie_over_the_frame_where_they_were():
+    frame = np.full((6, 8), 100, np.uint8)
+    events = SeenEvents(np.array([2, 5]), np.array([1, 4]), np.array([True, False]))
+    picture = np.asarray(tracking_picture(frame, events)).astype(int)
+    assert picture.shape == (6, 8, 3)
+    on, off = picture[1, 2], picture[4, 5]
+    assert on[2] > on[0] and off[0] > off[2]  # blue and orange
+    others = np.delete(picture.reshape(-1, 3), [1 * 8 + 2, 4 * 8 + 5], axis=0)
+    assert (others == others[0]).all() and len(set(others[0].tolist())) == 1
+
+
+def test_a_window_shows_its_part_and_moves_events_and_boxes_along():
+    frame = np.zeros((20, 30), np.uint8)
+    events = SeenEvents(np.array([12, 29]), np.array([6, 19]), np.array([True, True]))
+    box = DrawnBox((14, 8, 4, 4), thin=True)
+    picture = tracking_picture(frame, events, [box], window=(10, 5, 12, 10))
+    assert picture.size == (12, 10)
+    assert picture.getpixel((2, 1))[2] > 0  # the event at (12, 6)
+    assert picture.getpixel((4, 3)) == picture.getpixel((8, 7)) == (255, 255, 255)
+    assert (np.asarray(picture).sum(axis=2) > 0).sum() == 1 + 16  # one event, and 16 pixels around the box
+
+
+def test_a_large_picture_is_made_smaller_and_a_box_without_area_is_a_point():
+    assert tracking_picture(np.zeros((100, 400), np.uint8), scale=4.0).size == (640, 160)
+    assert tracking_picture(np.zeros((9, 9), np.uint8), boxes=[DrawnBox((4, 4, 0, -1))]).getpixel((4, 4))[0] == 255
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_an_animation_has_every_picture_and_its_time(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_animation(path, iter(shades(5)), seconds_each=0.05)
+    with Image.open(path) as picture:
+        assert picture.n_frames == 5 and picture.size == (12, 8)
+        picture.seek(1)
+        picture.load()
+        assert picture.info["duration"] == 50
+
+
+def test_an_mp4_has_every_picture(tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "half.tmp"
+    write_animation(path, shades(5), seconds_each=0.04, suffix=".mp4")
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 5
+        assert container.streams.video[0].average_rate == 25
+
+
+def test_without_its_encoder_an_mp4_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigError, match=r"needs an encoder: install spikebridge\[video\], or take \.webp"):
+        check_animation(".mp4")
+    with pytest.raises(ConfigError, match=r"ends in \.webp, \.gif, \.mp4, but got '\.avi'"):
+        check_animation(".avi")
+    with pytest.raises(ConfigError, match="at least one picture"):
+        animation_svg([], 0.1)
+
+
+def test_an_animation_inside_a_page_asks_for_no_other_file():
+    svg = animation_svg(shades(3), 0.1, title="a < b")
+    assert "<title>a &lt; b</title>" in svg and svg.count("http") == 1  # the name of SVG itself
+    content = base64.b64decode(re.search(r"base64,([^\"]+)", svg).group(1))
+    with Image.open(BytesIO(content)) as picture:
+        assert picture.n_frames == 3
+
+
+def test_lines_of_errors_have_a_point_for_each_place():
+    figure = error_lines([5, 10, 40], {"a": [3.0, 2.0, 1.0], "b": [9.0, 9.0, 9.0]}, "rate", logarithmic=True)
+    axes = figure.axes[0]
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[5, 10, 40]] * 2
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "10", "40"]
+    with pytest.raises(ShapeError, match="'a' has 1 errors for 2 places"):
+        error_lines([1, 2], {"a": [1.0]}, "rate")

@@ -1,0 +1,158 @@
+"""What is behind a target: a camera that moves, a target that goes on, and what was never seen."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikebridge.networks.sensing.model.background import COVERS, STILL, Motion, Room, camera_motion, new_room
+
+HEIGHT, WIDTH = 120, 160
+NOWHERE = np.array([-50.0, -50.0, 1.0, 1.0])
+
+
+def wall(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> torch.Tensor:
+    """A wall with patches and fine grain."""
+    generator = torch.Generator().manual_seed(seed)
+    rough = F.interpolate(torch.rand(1, 1, 6, 8, generator=generator), (height, width), mode="bicubic")
+    fine = F.interpolate(torch.rand(1, 1, 24, 32, generator=generator), (height, width), mode="bicubic")
+    return (120 * rough + 60 * fine + 20).clamp(0, 255)
+
+
+def moved(*rows: list[float]) -> Motion:
+    return np.array(rows, np.float32)
+
+
+def seen(picture: torch.Tensor, motion: Motion) -> np.ndarray:
+    """What a camera sees at `motion @ place`."""
+    grid = F.affine_grid(torch.from_numpy(motion)[None], [1, 1, HEIGHT, WIDTH], align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)[0, 0].numpy().astype(np.uint8)
+
+
+def with_target(frame: np.ndarray, box: np.ndarray, grey: int = 250) -> np.ndarray:
+    left, top, width, height = box.astype(int)
+    shown = frame.copy()
+    shown[top : top + height, left : left + width] = grey
+    return shown
+
+
+@given(
+    shift=st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05)),
+    turn=st.floats(-0.03, 0.03),
+    size=st.floats(0.98, 1.02),
+    seed=st.integers(0, 20),
+)
+def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel_or_a_tenth_of_its_way(
+    shift: tuple[float, float], turn: float, size: float, seed: int
+) -> None:
+    motion = moved([size, turn, shift[0]], [-turn, size, shift[1]])
+    picture = wall(seed=seed)
+    before, now = seen(picture, STILL), seen(picture, motion)
+    # something of its own moves as well
+    box, there = np.array([60.0, 40.0, 30.0, 24.0]), np.array([70.0, 36.0, 30.0, 24.0])
+    now, before = with_target(now, there), with_target(before, box)
+    found = camera_motion(now, before, [there, box], STILL)
+    corners = np.array([[-0.8, -0.8, 1.0], [0.8, -0.8, 1.0], [-0.8, 0.8, 1.0], [0.8, 0.8, 1.0]])
+    off, way = (np.abs(corners @ one.T * [WIDTH / 2, HEIGHT / 2]).max() for one in (found - motion, motion - STILL))
+    assert off < 0.33 or off < 0.1 * way
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
+    frame, start = np.full((HEIGHT, WIDTH), grey, np.uint8), moved([1.0, 0.0, 0.02], [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(camera_motion(frame, frame, [NOWHERE], start), STILL)
+    everywhere = np.array([0.0, 0.0, WIDTH, HEIGHT])
+    frame = wall()[0, 0].numpy().astype(np.uint8)
+    np.testing.assert_allclose(camera_motion(frame, frame, [everywhere], start), STILL)
+
+
+def test_an_expectation_that_is_far_off_does_no_harm() -> None:
+    motion = moved([1.0, 0.0, 0.03], [0.0, 1.0, -0.02])
+    before, now = seen(wall(), STILL), seen(wall(), motion)
+    alone = camera_motion(now, before, [NOWHERE], STILL)
+    for start in (moved([1, 0, 5], [0, 1, 5]), moved([9, 0, 0], [0, 9, 0]), moved([0, 0, 0], [0, 0, 0])):
+        np.testing.assert_allclose(camera_motion(now, before, [NOWHERE], start), alone)
+
+
+def test_a_fast_camera_is_followed_by_what_is_expected_of_it() -> None:
+    before, now = seen(wall(), STILL), seen(wall(), moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]))
+    found = camera_motion(now, before, [NOWHERE], moved([1.0, 0.0, 0.29], [0.0, 1.0, 0.11]))
+    np.testing.assert_allclose(found, moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]), atol=0.004)
+
+
+@pytest.mark.parametrize("size", [(HEIGHT - 1, WIDTH - 2), (HEIGHT, WIDTH - 1)], ids=str)
+def test_pixels_that_are_left_over_shift_no_place(size: tuple[int, int]) -> None:
+    """Cells are two by two pixels from 132 rows on; with a row or a column over they end before the frame does."""
+    big = wall(2 * size[0], 2 * size[1])[0, 0].numpy().astype(np.uint8)
+    now, before = big[4:, :-6], big[:-4, 6:]
+    found = camera_motion(now, before, [NOWHERE], STILL)
+    height, width = now.shape
+    np.testing.assert_allclose(found[:, 2] * [width / 2, height / 2], [-6.0, 4.0], atol=0.15)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)
+def test_frames_of_any_size_have_a_room(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    room = new_room(frame).followed(frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0]))
+    behind = room.behind((0, 0, size[1], size[0]))
+    assert behind.shape == (1, 2, *size)
+    assert behind.isfinite().all()
+
+
+def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
+    bare = wall()[0, 0].numpy().astype(np.uint8)
+    places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
+    frames = [with_target(bare, box) for box in places]
+    room = new_room(frames[0])
+    assert room.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
+    for k in range(1, 8):
+        room = room.followed(frames[k - 1], places[k - 1], frames[k], places[k])
+        grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+        # where it was at first, its own margin with it, and ever since
+        unknown = np.zeros((HEIGHT, WIDTH), bool)
+        margin = 12 * COVERS
+        first, last = 32 - margin, places[k - 1][0] + 12 - margin
+        unknown[
+            int(55 - 15 * COVERS) : int(np.ceil(55 + 15 * COVERS)), int(last) : int(np.ceil(first + 2 * margin))
+        ] = 1
+        assert ((known < 0.5) == unknown).mean() > 0.99
+        clear = known > 0.99
+        assert np.abs(grey - bare)[clear].max() < 12
+        assert np.abs(grey - bare)[clear].mean() < 1
+    assert known.min() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_comes_into_sight_is_not_known() -> None:
+    frame = wall()[0, 0].numpy().astype(np.uint8)
+    picture = torch.from_numpy(frame.astype(np.float32))[None, None]
+    room = Room(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
+    grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+    # a quarter of half a width: twenty columns
+    assert known[:, : WIDTH - 20].min() == 1
+    assert known[:, WIDTH - 20 :].max() == 0
+    np.testing.assert_allclose(grey[:, : WIDTH - 20], frame[:, 20:], atol=1e-3)
+    part = room.behind((30, 10, 50, 40))[0].numpy()
+    np.testing.assert_allclose(part[0], grey[10:50, 30:80], atol=1e-3)
+
+
+def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
+    picture = wall()
+    earlier = Room(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.1], [0, 1, 0.05]))
+    later = Room(earlier.behind((0, 0, WIDTH, HEIGHT)), moved([0.9, 0.1, -0.1], [-0.1, 0.9, 0.0]))
+    straight = later.since(earlier).behind((0, 0, WIDTH, HEIGHT))
+    in_steps = later.behind((0, 0, WIDTH, HEIGHT))
+    clear = (in_steps[:, 1] > 0.99) & (straight[:, 1] > 0.99)
+    assert clear.float().mean() > 0.8
+    assert (straight - in_steps)[:, 0][clear].abs().mean() < 1.0
+
+
+def test_a_room_is_an_argument_and_a_result() -> None:
+    frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
+    room = new_room(frame)
+    kept = room.picture.clone()
+    one, two = (room.followed(frame, box, frame, box) for _ in range(2))
+    torch.testing.assert_close(room.picture, kept, rtol=0, atol=0)
+    torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
+    np.testing.assert_array_equal(one.motion, two.motion)

@@ -1,0 +1,48 @@
+"""Trackers beside the network: the one that forgets."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names, forgetful
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+
+DT = 1 / 240
+
+
+def said_last(sensing: Sensing, events: torch.Tensor) -> torch.Tensor:
+    """What the SNN gives in the last bin: to its unit, or, in the kernel form, to the read-out."""
+    with torch.no_grad():
+        change, _ = sensing.parts["where"](events)
+        if "membrane" in sensing.parts:
+            change, _ = sensing.parts["membrane"](change)
+    return change[-1]
+
+
+@pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["additive", "kernel"])
+def test_a_forgetful_tracker_knows_nothing_of_earlier_bins_and_leaves_the_other_as_it_was(form: Any) -> None:
+    torch.manual_seed(0)
+    tracker = SensingTracker(Sensing(dt=DT, num_features=4, **form).eval(), crop=48)
+    weights = {name: x.clone() for name, x in tracker.sensing.state_dict().items()}
+    other = forgetful(tracker)
+    events = (torch.rand(4, 1, 2, 48, 48) < 0.3).float()
+    for network, forgets in ((other.sensing, True), (tracker.sensing, False)):
+        earlier, alone = said_last(network, events), said_last(network, events[-1:])
+        assert torch.allclose(earlier, alone, atol=1e-5) is forgets
+    assert all(torch.equal(x, weights[name]) for name, x in tracker.sensing.state_dict().items())
+
+
+def test_names_are_those_of_baselines_and_of_networks_of_the_run() -> None:
+    assert baseline_names("hold, ann-hold,hold,none", ["none"]) == ["hold", "ann_hold", "none"]
+    assert baseline_names("none", ["learned"]) == []
+    with pytest.raises(ConfigError, match="did you mean 'kalman'"):
+        baseline_names("kalmann", ["learned"])
+
+
+def test_a_network_without_an_snn_has_no_tracker_of_events() -> None:
+    frames_alone = SensingTracker(Sensing(dt=DT, unit="none").eval(), crop=48)
+    with pytest.raises(ConfigError, match="needs a network with an SNN"):
+        baseline("events", frames_alone, [], 0.0, 0, lambda name: frames_alone)

@@ -1,0 +1,113 @@
+"""What the report shows beside its table, on a small film, with weights that were never trained."""
+
+import json
+from copy import copy
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.networks.sensing.evaluation.benchmark import Part, streamed
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.report import figures as sensing_figures
+from spikebridge.networks.sensing.report.figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures
+from spikebridge.networks.sensing.report.report import time_constants
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.training.samples import cut_samples
+from spikebridge.training import Run
+
+
+@pytest.fixture(scope="module")
+def part():
+    recording = film(TurningDisk(height=64, width=64), duration=0.25, dt=1 / 240)
+    return Part(recording, range(1, 10))
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=1 / 240, reach=8).eval(), crop=48)
+
+
+def test_fewer_frames_are_a_row_each_as_long_as_there_are_enough(part, tracker):
+    rows = by_frame_rate("mine", tracker, [part])
+    # nine frames after another; four at half the rate; fewer at a quarter
+    assert [(row["frames a second"], row["starts"]) for row in rows] == [(40, 9), (20, 4)]
+    assert list(rows[0])[2:] == ["mine", "hold", "constant_velocity", "kalman", "events"]
+    assert rows[0]["hold"] < rows[1]["hold"]
+
+
+def test_bands_of_speed_have_three_methods_each(part, tracker):
+    rows = by_speed(tracker, [part])
+    assert len(rows) == 3 and rows[0]["to px/s"] == rows[1]["from px/s"] < rows[1]["to px/s"]
+    methods = {name.partition(",")[0] + name.split(",")[1] for name in rows[0] if "," in name}
+    assert methods == {"ANN offline", "ANN streaming", "hybrid streaming"}
+    # what comes later is never better for a target that moves on
+    assert all(row["ANN, streaming, px"] >= row["ANN, offline, px"] - 0.5 for row in rows)
+
+
+def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, tracker):
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    at_once = copy(trusting)
+    at_once.at_once = True
+    late, in_time = (
+        streaming(part.recording, one, part.frames, DECLARED["tianjic"].of()).boxes for one in (trusting, at_once)
+    )
+    assert not np.array_equal(late, in_time)
+    assert np.array_equal(streamed(part, trusting, "tianjic").boxes, in_time)
+    rows = by_speed(trusting, [part])
+    assert not trusting.at_once
+    assert rows == by_speed(at_once, [part])
+
+
+def test_every_time_constant_has_its_own_name():
+    networks = {"kernel": Sensing(dt=1 / 240, mode="kernel"), "learned": Sensing(dt=1 / 240)}
+    rows = [(row["network"], row["of"], row["mean ms"]) for row in time_constants(networks)]
+    assert rows == [
+        ("kernel", "membranes of the SNN", 13.0),
+        ("kernel", "membranes that are read", 13.0),
+        ("learned", "membranes of the SNN", 13.0),
+        ("learned", "hybrid unit", 100.0),
+    ]
+
+
+def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tracker):
+    samples = cut_samples(part.recording, range(3, 4), 48)
+    inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
+    rows = {row["part"]: row for row in cost_rows(tracker.sensing, inputs)}
+    assert rows["the ANN in every bin"]["MAC"] == 6 * rows["what"]["MAC"]
+    assert rows["all"]["of all"] == 1 and rows["where"]["MAC"] == 0 and rows["where"]["spike additions"] > 0
+    # 5 x 5 taps twice and 8 x 3 x 3 taps, 8 channels, 24 x 24 cells
+    assert rows["what"]["MAC"] == (25 + 25 + 72) * 8 * 24 * 24
+
+
+def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypatch):
+    monkeypatch.setattr(sensing_figures, "_MOST_STARTS", 4)
+    monkeypatch.setattr(sensing_figures, "_KEEP", (1,))
+    frames_alone = SensingTracker(Sensing(dt=1 / 240, reach=8, unit="none").eval(), crop=48)
+    (row,) = by_frame_rate("frames", frames_alone, [part])
+    assert list(row) == ["frames a second", "starts", "frames", "hold", "constant_velocity", "kalman"]
+    assert cost_rows(frames_alone.sensing, {}) == []
+
+
+def test_the_moving_pictures_show_the_window_in_which_the_target_is(part, tracker):
+    pictures = moving_pictures(tracker, part)
+    assert len(pictures) == 27  # 54 bins, every second one
+    assert len({picture.size for picture in pictures}) == 1 and pictures[0].width >= 64
+
+
+def test_figures_are_kept_until_the_run_has_new_results(part, tracker, tmp_path, monkeypatch):
+    run = Run(tmp_path, "sensing", {})
+    run.save_results({})
+    assert figures(run, "mine", tracker, [part]) == {"by frame rate": [], "by speed": []}  # too few frames
+    kept = json.loads((tmp_path / "figures.json").read_text())
+    monkeypatch.setattr(sensing_figures, "_LEAST_FRAMES", 1)
+    monkeypatch.setattr(sensing_figures, "by_frame_rate", lambda *_: ["measured"])
+    monkeypatch.setattr(sensing_figures, "by_speed", lambda *_: ["measured"])
+    assert figures(run, "mine", tracker, [part]) == kept
+    (tmp_path / "figures.json").unlink()
+    assert figures(run, "mine", tracker, [part])["by speed"] == ["measured"]

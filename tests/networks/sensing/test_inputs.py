@@ -1,0 +1,127 @@
+"""What a program of one's own may give a sensing tracker, and what it is told where that cannot be meant."""
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.data.events.binned import BinEvents
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.errors import DataError
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.state import check_inputs
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+
+DT = 0.005
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+
+
+@pytest.fixture
+def single_precision_afterwards() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def new_tracker() -> SensingTracker:
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=DT, num_features=4, reach=6).eval(), crop=48)
+
+
+def first_step(**others: Any) -> dict[str, Any]:
+    nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+    frame = np.zeros((64, 64), np.uint8)
+    step = {"events": nothing, "elapsed": DT, "frame": frame, "frame_age": DT, "box": np.array([30.0, 9, 15, 14])}
+    return {name: value for name, value in {**step, **others}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"elapsed": 0.0}, "elapsed: .* above 0, but got 0.0"),
+        ({"elapsed": float("nan")}, "elapsed: .* above 0, but got nan"),
+        ({"frame_age": None}, "frame_age: .* but got None"),
+        ({"frame_age": -DT}, "frame_age: .* but got -0.005"),
+        ({"frame": np.full((64, 64), 0.5)}, r"frame: .* but got float64 of shape \(64, 64\)"),
+        ({"frame": np.zeros((64, 64, 3), np.uint8)}, r"frame: .* but got uint8 of shape \(64, 64, 3\)"),
+        ({"frame": [[0]]}, "frame: .* but got list"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_words(others: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        check_inputs(first_step(**others), None)  # type: ignore[arg-type]
+
+
+def test_a_tracker_looks_at_what_it_is_given(recording: Recording) -> None:
+    tracker = new_tracker()
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    with pytest.raises(DataError, match=r"rows and columns \(64, 64\) as before, but got \(32, 64\)"):
+        tracker.step({**recording.inputs(5, 6), "frame": np.zeros((32, 64), np.uint8)}, state)
+
+
+def test_a_stream_that_stood_still_for_long_goes_on_at_once(recording: Recording) -> None:
+    tracker = new_tracker()
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    started = perf_counter()
+    answers = [tracker.step({**recording.inputs(1, 2), "elapsed": pause}, state)[0] for pause in (3.0, 1e7)]
+    assert perf_counter() - started < 10
+    assert np.isfinite(answers).all()
+
+
+def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
+    def boxes(fills: bool) -> list[list[float]]:
+        tracker, state, found = new_tracker(), None, []
+        frame, events = (
+            np.empty((64, 64), np.uint8),
+            BinEvents(*np.zeros((2, 10_000), np.uint16), np.zeros(10_000, bool)),
+        )
+        for b in range(recording.num_bins):
+            inputs = recording.inputs(b, b + 1)
+            if fills:
+                for mine, new in zip(events, inputs["events"], strict=True):
+                    mine[: len(new)] = new
+                inputs["events"] = BinEvents(*(mine[: len(inputs["events"].x)] for mine in events))
+            if fills and "frame" in inputs:
+                frame[:] = inputs["frame"]
+                inputs["frame"] = frame
+            if state is None:
+                inputs["box"] = recording.frame_boxes[0]
+            box, state = tracker.step(inputs, state)
+            found.append(box.tolist())
+            assert not np.shares_memory(state.events[-1].x, events.x)  # an untrained finder does not heed them
+        return found
+
+    assert boxes(fills=True) == boxes(fills=False)
+
+
+@pytest.mark.usefixtures("single_precision_afterwards")
+def test_another_default_of_torch_changes_no_answer(recording: Recording) -> None:
+    tracker = new_tracker()
+    expected = followed(tracker, recording)
+    torch.set_default_dtype(torch.float64)
+    np.testing.assert_array_equal(followed(tracker, recording), expected)
+    # a network that was made under it
+    other = new_tracker()
+    other.sensing.float()
+    other.sensing.load_state_dict(tracker.sensing.state_dict())
+    np.testing.assert_allclose(followed(other, recording), expected, atol=1e-4)
+
+
+def followed(tracker: SensingTracker, recording: Recording) -> np.ndarray:
+    """Each third frame alone, and steps of two bins, so that streams begin anew and bins are waited through."""
+    thinned, state, boxes = recording.thinned(3), None, []
+    for b in range(0, recording.num_bins, 2):
+        inputs = thinned.inputs(b, b + 2)
+        if state is None:
+            inputs["box"] = thinned.frame_boxes[0]
+        box, state = tracker.step(inputs, state)
+        boxes.append(box)
+    return np.stack(boxes)

@@ -1,0 +1,244 @@
+"""Trackers that see frames alone or events alone."""
+
+import re
+import sys
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spikebridge.data.events.binned import BinEvents
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold, fit_kalman, fit_kalman_to
+from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
+from spikebridge.networks.sensing.baselines.snn_only import EventTracker
+from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained
+from spikebridge.networks.sensing.model.backbones import WherePathway
+from spikebridge.networks.sensing.model.boxes import middle_of
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+
+NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return film(TurningDisk(height=64, width=64), duration=0.2, dt=1 / 240)
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=1 / 240, reach=8).eval(), crop=48)
+
+
+def without_events(recording):
+    nothing = replace(recording.events, x=NOTHING.x, y=NOTHING.y, on=NOTHING.on, edges=0 * recording.events.edges)
+    return replace(recording, events=nothing, frame_events=0 * recording.frame_events)
+
+
+@pytest.mark.parametrize("between", ["hold", "constant_velocity"])
+def test_a_tracker_of_frames_never_sees_an_event(recording, seeing, between):
+    tracker = FrameTracker(seeing, between)
+    assert np.array_equal(chained(recording, tracker).boxes, chained(without_events(recording), tracker).boxes)
+
+
+def test_from_true_boxes_a_tracker_of_frames_is_hold_or_constant_velocity(recording, seeing):
+    for between, plain in (("hold", Hold()), ("constant_velocity", ConstantVelocity())):
+        found, expected = (between_frames(recording, one) for one in (FrameTracker(seeing, between), plain))
+        assert np.array_equal(found.boxes, expected.boxes)
+
+
+def test_between_frames_it_holds_what_it_found(recording, seeing):
+    boxes = chained(recording, FrameTracker(seeing)).boxes.reshape(-1, 6, 4)
+    assert (boxes == boxes[:, :1]).all()
+    # and it looks again at each frame
+    assert len(np.unique(boxes[:, 0, 0])) > 4
+
+
+def test_its_state_tells_confidence_and_loss(recording, seeing):
+    inputs = recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}
+    _, state = FrameTracker(seeing).step(inputs, None)
+    assert 0 <= state.confidence <= 1 and state.lost is False
+
+
+def test_a_tracker_of_events_never_sees_a_frame(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    dark = replace(recording, frames=0 * recording.frames)
+    assert np.array_equal(chained(recording, tracker).boxes, chained(dark, tracker).boxes)
+
+
+def test_events_alone_follow_a_target_that_moves():
+    """An untrained SNN sees smoothed ON minus OFF events: enough to be nearer than who stands still."""
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
+    found, held = (between_frames(scene, one).score().mean_distance_px for one in (tracker, Hold()))
+    assert found < 0.8 * held
+
+
+def test_events_alone_are_followed_by_an_snn_of_any_stride():
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    sensing = Sensing(dt=1 / 240, size="resnet", num_features=32, reach=4).eval()
+
+    class Coarse(WherePathway):
+        """The small pathway, four by four cells at once."""
+
+        def forward(self, x, state=None, **modulation):
+            y, state = super().forward(x, state)
+            return F.avg_pool2d(y.flatten(0, 1), 4).unflatten(0, y.shape[:2]), state
+
+    sensing.parts["where"] = Coarse(32, dt=1 / 240).eval()
+    found, held = (
+        between_frames(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), Hold())
+    )
+    assert found < 0.6 * held
+
+
+def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
+    scene = film(MovingObjects(seed=2, size=26.0, speed=400.0), duration=0.15, dt=1 / 240)
+    torch.manual_seed(0)
+    sensing = Sensing(dt=1 / 240).eval()
+
+    def error(tracker):
+        distances, state = [], None
+        for b in range(0, scene.num_bins, 2):
+            told = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
+            box, state = tracker.step(scene.inputs(b, b + 2) | told, state)
+            distances.append(np.hypot(*(middle_of(box) - middle_of(scene.boxes[b + 1]))))
+        return np.mean(distances)
+
+    assert error(EventTracker(sensing, crop=64)) < 0.7 * error(Hold())
+
+
+def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, seeing):
+    """As in the tracker of both. With all of the crop to look in, a long step is not looked at otherwise."""
+    tracker = EventTracker(seeing.sensing, crop=48, search=48.0)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    _, state = tracker.step(recording.inputs(1, 2), state)
+    dt, events = recording.dt, recording.inputs(2, 5)["events"]
+    at_once, _ = tracker.step({"events": events, "elapsed": 3 * dt}, state)
+    for one in (NOTHING, NOTHING, events):
+        each, state = tracker.step({"events": one, "elapsed": dt}, state)
+    np.testing.assert_allclose(at_once, each, atol=1e-5)
+
+
+def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    quiet = without_events(recording)
+    assert (chained(quiet, tracker).boxes == quiet.frame_boxes[0]).all()
+
+
+def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
+    boxes = np.array([[10.0, 10, 8, 8]])
+    tracker = EventTracker(seeing.sensing, crop=16, search=4.0)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": boxes[0]}, None)
+    crops = {state.crop}
+    for b in range(1, 40):
+        _, state = tracker.step(recording.inputs(b, b + 1), state)
+        crops.add(state.crop)
+        assert np.abs(state.box[:2] - state.crop_box[:2]).max() <= 4.0
+    assert len(crops) > 1
+    assert all(crop[2:] == (16, 16) for crop in crops)
+
+
+def test_what_cannot_be_followed_is_refused(recording, seeing):
+    step = recording.inputs(1, 2)
+    for tracker in (FrameTracker(seeing), EventTracker(seeing.sensing, crop=48)):
+        with pytest.raises(DataError, match=r"starts with a frame and a box|has to be told the first box"):
+            tracker.step(step, None)
+    with pytest.raises(ConfigError, match="needs a network with an SNN"):
+        EventTracker(Sensing(dt=1 / 240, unit="none"))
+    with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 15"):
+        EventTracker(seeing.sensing, crop=15)
+    with pytest.raises(ConfigError, match="a search of 1 px or more"):
+        EventTracker(seeing.sensing, crop=48, search=0.0)
+    with pytest.raises(ConfigError, match="eval mode"):
+        EventTracker(Sensing(dt=1 / 240)).step(step | {"box": recording.frame_boxes[0]}, None)
+    _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    with pytest.raises(DataError, match="a box is told with the frame"):
+        FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (0, 64), (64,)], ids=str)
+def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, shape):
+    monkeypatch.setitem(sys.modules, "cv2", sys)  # is not asked
+    told = recording.inputs(0, 1) | {"box": recording.frame_boxes[0], "frame": np.zeros(shape, np.uint8)}
+    for tracker in (seeing, FrameTracker(seeing), OpenCVTracker("kcf")):
+        with pytest.raises(DataError, match=rf"grey levels from 0 to 255, .* of shape {re.escape(str(shape))}"):
+            tracker.step(told, None)
+
+
+@pytest.mark.parametrize("kind", ["kcf", "csrt"])
+def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind):
+    pytest.importorskip("cv2")
+    slow = film(TurningDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
+    boxes = chained(slow, OpenCVTracker(kind)).boxes
+    assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
+    assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
+    assert np.abs(boxes[::6, :2] - slow.frame_boxes[:, :2]).max() < 4
+
+
+def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
+    pytest.importorskip("cv2")
+    inputs = {"events": NOTHING, "elapsed": 0.01, "frame_age": 0.01, "frame": np.zeros((40, 50), np.uint8)}
+    box = np.array([-6.0, 36.5, 12.0, 9.0])
+    told, state = OpenCVTracker("csrt").step(inputs | {"box": box}, None)
+    assert np.array_equal(told, box) and not state.lost
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match=r"install spikebridge\[opencv\]"):
+        OpenCVTracker("kcf")
+    with pytest.raises(ConfigError, match="did you mean 'csrt'"):
+        OpenCVTracker("csr")
+
+
+def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_them():
+    rng = np.random.default_rng(0)
+    times = np.arange(60) * 0.025
+    walks = [np.cumsum(np.cumsum(rng.normal(0, 2.0, (60, 2)), axis=0) * 0.025, axis=0) + start for start in (0, 900)]
+    tracks = [(np.hstack([walk + rng.normal(0, 0.5, walk.shape), np.full((60, 2), 9.0)]), times) for walk in walks]
+    both = fit_kalman_to(tracks)
+    assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(*tracks[0]).speed
+    with pytest.raises(DataError, match="8 known boxes or more, but got 6"):
+        fit_kalman_to([(boxes[:3], times[:3]) for boxes, times in tracks])
+
+
+@pytest.mark.parametrize("older", [0.0, 0.01])
+def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(seeing, older):
+    scene = film(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
+    tracker, state = FrameTracker(seeing, "constant_velocity"), None
+    for b in range(14):
+        told = {"box": scene.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step(scene.inputs(b, b + 1) | told, state)
+    inputs = scene.inputs(14, 15)
+    again = inputs | {"frame": scene.frames[0], "frame_age": state.age + inputs["elapsed"] + older}
+    (box, known), (expected, without) = tracker.step(again, state), tracker.step(inputs, state)
+    assert box.tolist() == expected.tolist() and known.age == without.age
+
+
+@pytest.mark.parametrize("elapsed", [float("nan"), float("inf"), 0.0])
+def test_a_time_that_is_none_is_refused(recording, seeing, elapsed):
+    for tracker in (EventTracker(seeing.sensing, crop=48), FrameTracker(seeing)):
+        _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+        with pytest.raises(DataError, match="elapsed: expected the seconds since the last step"):
+            tracker.step({"events": NOTHING, "elapsed": elapsed}, state)
+
+
+def test_a_tracker_of_events_goes_on_at_once_after_a_pause_of_any_length(recording, seeing):
+    tracker = EventTracker(seeing.sensing, crop=48)
+    _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
+    started = perf_counter()
+    box, _ = tracker.step(recording.inputs(1, 2) | {"elapsed": 1e7}, state)
+    assert perf_counter() - started < 10
+    assert np.isfinite(box).all()

@@ -1,0 +1,235 @@
+"""The protocols on a recording of six frames that can be followed by hand."""
+
+import numpy as np
+import pytest
+
+from spikebridge.data.events.binned import bin_sparse
+from spikebridge.data.events.events import make_events
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.errors import ConfigError
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold
+from spikebridge.networks.sensing.evaluation.follow import Outputs
+from spikebridge.networks.sensing.evaluation.metrics import error_by_speed, target_speed
+from spikebridge.networks.sensing.evaluation.protocols import (
+    between_frames,
+    chained,
+    declared_latency,
+    streaming,
+    thinned,
+)
+
+NUM_FRAMES, RATIO, DT = 6, 4, 0.01
+NUM_BINS = NUM_FRAMES * RATIO
+
+
+def box_at(bins):
+    """1 px to the right a bin."""
+    return np.array([100.0 + bins, 50.0, 10.0, 10.0])
+
+
+def recording(**changes):
+    """One event in each bin; its column tells the bin, and the grey of a frame its number."""
+    bin_of = np.arange(NUM_BINS)
+    events = make_events(t=bin_of * 10_000 + 5000, x=bin_of, y=bin_of * 0, p=bin_of * 0)
+    frame_bins = RATIO * np.arange(NUM_FRAMES)
+    parts = {
+        "name": "straight",
+        "dt": DT,
+        "events": bin_sparse(events, 1, NUM_BINS, DT, NUM_BINS),
+        "frames": np.arange(NUM_FRAMES, dtype=np.uint8)[:, None, None],
+        "frame_times": frame_bins * DT,
+        "frame_events": frame_bins,
+        "frame_boxes": np.stack([box_at(b) for b in frame_bins]),
+        "boxes": np.stack([box_at(b + 1) for b in bin_of]),
+    }
+    return Recording(**{**parts, **changes})
+
+
+class Listener:
+    """Holds the last told box and writes down what it was given."""
+
+    def __init__(self):
+        self.heard = []
+        self.starts = 0
+
+    def step(self, inputs, state):
+        self.starts += state is None
+        frame = inputs["frame"].item() if "frame" in inputs else None
+        told = inputs["box"][0] if "box" in inputs else None
+        self.heard.append((inputs["events"].x.tolist(), frame, told))
+        state = inputs.get("box", state)
+        return state, state
+
+
+def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
+    listener = Listener()
+    outputs = between_frames(recording(), listener, range(2, 3))
+    assert listener.heard == [
+        ([4], 1, 104),
+        ([5], None, None),
+        ([6], None, None),
+        ([7], None, None),
+        ([8], 2, 108),
+        ([9], None, None),
+        ([10], None, None),
+        ([11], None, None),
+    ]
+    assert outputs.bins.tolist() == [8, 9, 10, 11] and outputs.bin_of_frame.tolist() == [1, 2, 3, 4]
+    assert outputs.truths[:, 0].tolist() == [109, 110, 111, 112]
+    assert outputs.boxes[:, 0].tolist() == [108] * 4
+
+
+def test_between_frames_starts_anew_at_every_frame():
+    listener = Listener()
+    outputs = between_frames(recording(), listener)
+    assert listener.starts == 5 and len(outputs.boxes) == 5 * RATIO
+    assert between_frames(recording(), Hold(), num_given=1).bins.tolist() == list(range(NUM_BINS))
+
+
+def test_hold_is_late_by_what_the_target_moved_and_constant_velocity_is_right():
+    hold = between_frames(recording(), Hold()).report()
+    assert hold["mean_distance_px"] == 2.5
+    assert [(one["bin"], one["mean_distance_px"]) for one in hold["per_bin"]] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert between_frames(recording(), ConstantVelocity()).score().mean_distance_px == pytest.approx(0)
+
+
+def test_the_report_has_the_names_that_are_asked_for():
+    names = {"mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "per_bin"}
+    assert names <= set(chained(recording(), Hold()).report())
+
+
+def test_a_frame_without_a_known_box_is_no_start():
+    boxes = recording().frame_boxes.copy()
+    boxes[3] = np.nan
+    outputs = between_frames(recording(frame_boxes=boxes), Hold())
+    # neither frame 3 nor frame 4, before which it stands
+    assert sorted(set(outputs.bins // RATIO)) == [1, 2, 5]
+    assert between_frames(recording(frame_boxes=boxes), Hold(), range(3, 4)).score().num_outputs == 0
+
+
+def test_unlabelled_bins_are_answered_and_not_scored():
+    truths = recording().boxes.copy()
+    truths[9] = np.nan
+    outputs = between_frames(recording(boxes=truths), Hold(), range(2, 3))
+    assert len(outputs.boxes) == 4 and outputs.score().num_outputs == 3
+
+
+def test_shaken_boxes_are_the_same_for_every_tracker_and_each_frame_is_shaken_once():
+    shaken = [between_frames(recording(), tracker, noise_px=2.0, seed=3, num_given=1) for tracker in (Hold(), Hold())]
+    assert np.array_equal(shaken[0].boxes, shaken[1].boxes)
+    told = shaken[0].boxes[::RATIO, :2] - recording().frame_boxes[:, :2]
+    part = between_frames(recording(), Hold(), range(4, 6), noise_px=2.0, seed=3).boxes[::RATIO, :2]
+    assert np.array_equal(part, told[4:] + recording().frame_boxes[4:, :2])
+    assert 0.5 < np.abs(told).mean() < 4 and np.array_equal(shaken[0].boxes[:, 2:], np.full((NUM_BINS, 2), 10.0))
+    other = between_frames(recording(), Hold(), noise_px=2.0, seed=4, num_given=1)
+    assert not np.array_equal(other.boxes, shaken[0].boxes)
+
+
+@pytest.mark.parametrize(("every", "told_at"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (None, [0])])
+def test_chained_tells_the_box_every_so_many_frames(every, told_at):
+    listener = Listener()
+    outputs = chained(recording(), listener, every=every)
+    assert listener.starts == 1 and len(outputs.boxes) == NUM_BINS
+    assert [frame for _, frame, told in listener.heard if told is not None] == told_at
+    assert [frame for _, frame, _ in listener.heard if frame is not None] == list(range(NUM_FRAMES))
+
+
+def test_hold_drifts_as_far_as_the_target_went():
+    """With a box every 2 frames the target is 1 .. 8 px away, with one alone 1 .. 24."""
+    assert chained(recording(), Hold(), every=2).score().mean_distance_px == 4.5
+    assert chained(recording(), Hold()).score().mean_distance_px == 12.5
+
+
+def test_a_part_begins_with_its_own_first_box():
+    listener = Listener()
+    outputs = chained(recording(), listener, range(2, 4))
+    assert listener.heard[0] == ([8], 2, 108) and outputs.bins.tolist() == list(range(8, 16))
+
+
+def test_no_answer_depends_on_what_comes_after_it():
+    class Counter:
+        def step(self, inputs, state):
+            state = (0.0 if state is None else state) + sum(inputs["events"].x.tolist())
+            return np.array([state, 0.0, 1.0, 1.0]), state
+
+    events = recording().events
+    changed = events.x.copy()
+    changed[14:] = 0
+    later = recording(events=type(events)(changed, events.y, events.on, events.edges, 1, NUM_BINS))
+    for ask in (lambda r: chained(r, Counter()), lambda r: streaming(r, Counter(), latency=declared_latency(0.0, 0.0))):
+        before, after = ask(recording()).boxes, ask(later).boxes
+        assert np.array_equal(before[:14], after[:14]) and not np.array_equal(before[14:], after[14:])
+
+
+def test_fewer_frames_make_longer_gaps_of_the_same_part():
+    found = thinned(recording(), between_frames, Hold(), range(2, 6), keep_every=(1, 2), num_given=2)
+    assert found[1].bins.tolist() == list(range(8, 24)) and found[2].bins.tolist() == list(range(8, 24))
+    assert found[1].score().mean_distance_px == 2.5 and found[2].score().mean_distance_px == 4.5
+    assert found[2].bin_of_frame.tolist() == [*range(1, 9), *range(1, 9)]
+
+
+def test_a_busy_worker_takes_all_that_is_new_at_once():
+    """2.5 bins of work: at the end of bin 0, then at 3.5 bins (1 and 2), at 6 bins (3, 4, 5), at 8.5 (6, 7) ..."""
+    listener = Listener()
+    outputs = streaming(recording(), listener, latency=declared_latency(2.5 * DT, 2.5 * DT))
+    assert [events for events, _, _ in listener.heard[:5]] == [[0], [1, 2], [4, 5], [6, 7], [8, 9, 10]]
+    # the frame of bin 4 came with bins 3 to 5: only what is after it is given
+    assert [frame for _, frame, _ in listener.heard[:5]] == [0, None, 1, None, 2]
+    assert len(outputs.boxes) == NUM_BINS
+
+
+class Clock:
+    """Answers with the time of its newest input, in bins."""
+
+    def step(self, inputs, state):
+        now = (state or 0) + round(inputs["elapsed"] / DT)
+        return box_at(now), now
+
+
+def test_each_truth_meets_the_newest_answer_that_was_there():
+    """The answers of bins 1, 3, 6, 8 are there at 3.5, 6, 8.5 and 11 bins; before that the first box counts."""
+    outputs = streaming(recording(), Clock(), latency=declared_latency(2.5 * DT, 2.5 * DT))
+    assert (outputs.boxes[:12, 0] - 100).tolist() == [0, 0, 0, 1, 1, 3, 3, 3, 6, 6, 8, 8]
+    assert streaming(recording(), Clock(), latency=declared_latency(0, 0)).score().mean_distance_px == 0
+
+
+def test_only_frames_may_be_slow():
+    """A frame takes 2 bins of work more: the answers of its bin and of the next are late."""
+    outputs = streaming(recording(), Clock(), range(0, 2), latency=declared_latency(step=0.0, frame=2 * DT))
+    assert (outputs.boxes[:, 0] - 100).tolist() == [0, 0, 3, 4, 4, 4, 7, 8]
+
+
+def test_without_a_table_the_work_is_measured():
+    outputs = streaming(recording(), Clock())
+    # a step of microseconds is there long before the next bin ends
+    assert (outputs.truths[1:, 0] - outputs.boxes[1:, 0]).max() <= 1
+
+
+def test_the_error_can_be_told_by_the_targets_speed():
+    outputs = chained(recording(), Hold(), every=1)
+    speeds = target_speed(recording().boxes, DT)[outputs.bins]
+    slow, fast = error_by_speed(outputs.boxes, outputs.truths, speeds, [0, 99, 101])
+    assert (slow.num_outputs, fast.num_outputs) == (0, NUM_BINS - 6)
+    assert fast.mean_distance_px == pytest.approx(2.5, abs=0.2)
+
+
+def test_questions_that_cannot_be_asked_are_refused():
+    unknown = recording().frame_boxes.copy()
+    unknown[0] = np.nan
+    for ask in (chained, streaming):
+        with pytest.raises(ConfigError, match="that of frame 0 is not known"):
+            ask(recording(frame_boxes=unknown), Hold())
+        with pytest.raises(ConfigError, match=r"inside the 6 of the recording, with 0 before it"):
+            ask(recording(), Hold(), range(0, 7))
+    with pytest.raises(ConfigError, match=r"with 1 before it, but got range\(0, 2\)"):
+        between_frames(recording(), Hold(), range(0, 2))
+    with pytest.raises(ConfigError, match="num_given of 1 box or more"):
+        between_frames(recording(), Hold(), num_given=0)
+    with pytest.raises(ConfigError, match="every of 1 or more"):
+        chained(recording(), Hold(), every=0)
+    with pytest.raises(ConfigError, match="noise_px of 0 or more"):
+        chained(recording(), Hold(), noise_px=-1.0)
+
+
+def test_outputs_hold_arrays_and_nothing_else():
+    assert set(Outputs._fields) == {"boxes", "truths", "bins", "bin_of_frame"}

@@ -1,0 +1,264 @@
+"""The sensing recipe end to end, at the size of its quick preset or below."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.deploy import Quantization, Region, quantize
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.evaluation.follow import join_outputs
+from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.training import objectives as sensing_following
+from spikebridge.networks.sensing.training import phases as sensing_phases
+from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.samples import Samples
+from spikebridge.training import Run
+
+QUICK = sensing.PRESETS["quick"]
+# the same with half the features, on smaller crops
+SMALL = dataclasses.replace(QUICK, num_features=4, crop=64, reach=12, epochs=2, finding_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any]]:
+    run = Run.create(tmp_path_factory.mktemp("sensing") / "run", "sensing", SMALL)
+    return run, sensing.train(SMALL, run, quiet=True)
+
+
+def test_the_network_beats_hold_and_constant_velocity(trained: tuple[Run, dict[str, Any]]) -> None:
+    rows = {row["tracker"]: row for row in trained[1]["trackers"]}
+    # the stated floor: half of hold, and better than a velocity from exact boxes
+    assert rows["learned"]["distance px"] < 0.5 * rows["hold"]["distance px"]
+    assert rows["learned"]["of constant velocity"] < 0.8
+    assert rows["learned"]["auc"] > rows["constant velocity"]["auc"]
+    assert rows["constant velocity"]["of constant velocity"] == 1.0
+
+
+def test_the_error_grows_with_the_bins_since_the_frame(trained: tuple[Run, dict[str, Any]]) -> None:
+    rows = {row["tracker"]: row for row in trained[1]["distance by bin"]}
+    assert all(row["1"] < row["6"] for row in rows.values())
+
+
+def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, results = trained
+    assert sensing.evaluate(Run.open(run.path)) == results
+
+
+def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = trained
+    (child,) = run.children().values()
+    torch.manual_seed(7)
+    network, known = (sensing.build(SMALL)["learned"] for _ in range(2))
+    child.load_weights(known)
+    pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
+    taken = sensing_phases.take_part(network, "finder", run.path, child)
+    assert network.finder is not None and known.finder is not None
+    for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    after = [p for name, p in network.named_parameters() if not name.startswith("finder.")]
+    assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
+    assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
+    with pytest.raises(ConfigError, match="no finder can be taken"):
+        sensing_phases.take_part(network, "finder", child.path, child)
+    assert set(sensing_phases.take_part(network, "pathways", run.path, child)) == {"pathways"}
+    for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(ConfigError, match="another network"):
+        other = sensing.build(dataclasses.replace(SMALL, num_features=8))["learned"]
+        sensing_phases.take_part(other, "pathways", run.path, child)
+
+
+def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
+    trained: tuple[Run, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, results = trained
+    config = dataclasses.replace(SMALL, pathways=str(run.path))
+    again = sensing.train(config, Run.create(tmp_path / "again", "sensing", config), quiet=True)
+    figures = ("distance px", "shaken 1 px")
+    assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
+    (child,) = Run.open(tmp_path / "again").children().values()
+    (first,) = run.children().values()
+    record = {"pathways": {"config": first.config, "environment": first.environment()}}
+    assert child.results()["pathways"] == record["pathways"]
+    # who takes them from there learns where they were trained
+    network = sensing.build(SMALL)["learned"]
+    assert sensing_phases.take_part(network, "pathways", tmp_path / "again", child) == record
+    with pytest.raises(ConfigError, match="only the finders"):
+        dataclasses.replace(SMALL, pathways="a", finders="b")
+
+
+def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(SMALL, epochs=1, finding_epochs=0, change_map="joined", counts=True)
+    run = Run.create(tmp_path / "run", "sensing", config)
+    results = sensing.train(config, run, quiet=True)
+    opened = Run.open(run.path)
+    assert sensing.evaluate(opened) == results
+    tracker = sensing.tracker(opened)
+    assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
+    data = sensing_data.training_data(dataclasses.replace(config, num_scenes=1, schedule="label_free"))
+    assert data.changes is not None
+    assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.samples, data.changes))
+    assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
+    assert sensing.calibration(config, 2)["events"].max() > 1
+    monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
+    asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
+    scored = [between_frames(r, tracker, frames) for r, frames in sensing_scores.generated("test", 4)]
+    assert asked["mean_distance_px"] == pytest.approx(join_outputs(scored).score().mean_distance_px)
+
+
+@pytest.mark.parametrize("change_map", ["linear", "tanh"])
+def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+    config = dataclasses.replace(SMALL, num_scenes=1, finding_epochs=0, change_map=change_map)
+    network = sensing.build(config)["learned"].eval()
+    regions = Quantization(tuple(Region(path) for path in sensing.REGIONS))
+    whole: Any = quantize(network, sensing.calibration(config, 4), regions)
+    expected = sensing.measure(network, config)["mean_distance_px"]
+    assert sensing.measure(whole, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)
+
+
+def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, networks=("learned", "fixed"))
+    stopped = Run.create(tmp_path / "stopped", "sensing", config)
+    shutil.copytree(trained[0].path / "runs", stopped.path / "runs")
+    with pytest.raises(DataError, match="no results yet"):
+        sensing.report(stopped)
+    with pytest.raises(ConfigError, match="no trained fixed/seed-0"):
+        sensing.evaluate(stopped)
+
+
+def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str, Any]]) -> None:
+    page = sensing.report(trained[0]).read_text()
+    assert all(name in page for name in ("learned", "hold", "constant velocity"))
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
+    torch.manual_seed(0)
+    size, place = 9, torch.tensor([2.0, -3.0])  # beside the middle of the crop
+    picture = torch.zeros(64, 1, size, size)
+    picture[:, 0, 4 - 3, 4 + 2] = 1.0
+    boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
+    events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
+    samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
+    turned = sensing_following.turned(samples)
+    assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
+    for i in range(64):
+        x, y, w, _ = turned.boxes[i].tolist()
+        for one in (turned.frames[i, 0], turned.before[i, 0], turned.events[0, i, 0], turned.after[i, 0]):
+            assert one[4 + int(y), 4 + int(x)] == 1.0
+        assert (w == 5.0) == (abs(x) == 2.0)
+        assert turned.motion[i].tolist() == turned.truths[0, i].tolist() == [x, y]
+
+
+def test_the_example_fits_every_network() -> None:
+    inputs = sensing.example(QUICK)
+    for network in sensing.build(dataclasses.replace(QUICK, networks=tuple(sensing.KINDS))).values():
+        outputs, _ = network({name: inputs[name] for name in network.inputs}, ticks=6)
+        assert outputs["head"].shape == (6, 1, 65, 65)
+
+
+@pytest.mark.parametrize(("preset", "least"), [("large", 50_000), ("paper", 4_000_000)])
+def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
+    config = sensing.PRESETS[preset]
+    network = sensing.build(config)["learned"].eval()
+    assert sum(p.numel() for p in network.parameters()) > least
+    frames, events = torch.rand(1, 1, 1, config.crop, config.crop), torch.ones(1, 1, 2, config.crop, config.crop)
+    with torch.no_grad():
+        inputs = {"frames": 255 * frames, "boxes": torch.tensor([[[0.0, 0.0, 30.0, 30.0]]]), "events": events}
+        response, _ = network.respond(inputs, None)
+    assert response.isfinite().all()
+
+
+def test_fewer_frames_are_fewer_starts() -> None:
+    (part,) = sensing_scores.parts("generated", "validation", 1, thinning=4)
+    assert part.recording.num_frames == 5
+    with pytest.raises(ConfigError, match="fewer than three"):
+        sensing_scores.parts("generated", "validation", 1, thinning=10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"networks": ("lerned",)}, "did you mean 'learned'"),
+        ({"epochs": 0}, "above 0"),
+        ({"reach": 0}, "above 0"),
+        ({"shake": -1.0}, "shake"),
+        # else it would be told after the training
+        ({"recall": 2.0}, "recall is a share"),
+        ({"crop": 97}, "a multiple of 2, but got 97"),
+        ({"crop": 100, "size": "resnet"}, "a multiple of 8, but got 100"),
+        ({"change_map": "tahn"}, "did you mean 'tanh'"),
+        ({"networks": ("learned", "kernel"), "change_map": "joined"}, "but got mode='kernel'"),
+        ({"networks": ("learned", "none"), "counts": True}, "leave out counts"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(QUICK, **settings)
+
+
+def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
+    for name, preset in sensing.PRESETS.items():
+        run = Run.create(tmp_path / name, "sensing", preset)
+        assert Run.open(run.path).config_as(sensing.Config) == preset
+        json.loads((run.path / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def own() -> Recording:
+    """56 frames, of which 34 to 54 are the test part."""
+    return film(TurningDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="own")
+
+
+def with_boxes(recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPatch, **boxes: Any) -> str:
+    """A folder that loads as the recording with other boxes."""
+    other = dataclasses.replace(recording, **boxes)
+    monkeypatch.setattr(sensing_scores, "load_recording", lambda *_, **__: other)
+    return str(folder)
+
+
+def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_boxes(own, tmp_path, monkeypatch)
+    (seen,) = sensing_scores.parts(folder, "train", 4)
+    (scored,) = sensing_scores.parts(folder, "test", 4)
+    assert seen.recording is scored.recording and seen.recording.name == "own"
+    assert (seen.frames, scored.frames) == (range(2, 28), range(34, 55))
+    with pytest.raises(ConfigError, match="recording 'reel' is neither the folder of a recording nor one of auto"):
+        sensing_scores.parts("reel", "train", 4)
+
+
+def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_training(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = own.frame_boxes.copy()
+    boxes[20:40] = float("nan")
+    folder = with_boxes(own, tmp_path, monkeypatch, frame_boxes=boxes)
+    assert sensing_scores.parts(folder, "test", 4)[0].frames == range(41, 55)
+    with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
+        sensing_scores.parts(folder, "validation", 4)
+
+
+def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(
+    own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = own.boxes.copy()
+    boxes[3::6] = float("nan")
+    scored = sensing_scores.parts(with_boxes(own, tmp_path, monkeypatch, boxes=boxes), "test", 4)
+    rows = sensing_scores.compare({}, scored)["distance by bin"]
+    assert [list(row) for row in rows] == [["tracker", "1", "2", "3", "5", "6"]] * 2

@@ -1,0 +1,332 @@
+"""`spikebridge track` and `spikebridge eval sensing` as people meet them; weights untrained, recording small."""
+
+import csv
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spikebridge.cli.main import main
+from spikebridge.data.events.events import make_events
+from spikebridge.data.events.files import write_events
+from spikebridge.data.recordings.recording import Inputs, Recording
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
+from spikebridge.training import Run
+
+START = 7_000_000
+CONFIG = sensing.Config(recording="generated", num_scenes=1, crop=48, reach=8, finding_epochs=0)
+
+
+@pytest.fixture(scope="module")
+def filmed() -> Recording:
+    """0.25 s: ten frames, 60 bins."""
+    return film(TurningDisk(height=64, width=64), duration=0.25, dt=1 / 240)
+
+
+@pytest.fixture(scope="module")
+def saved(filmed: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a folder of one's own, on a clock that begins at 7 s."""
+    folder = tmp_path_factory.mktemp("data") / "disk"
+    (folder / "frames").mkdir(parents=True)
+    rows = []
+    for k, (frame, t) in enumerate(zip(filmed.frames, filmed.frame_times, strict=True)):
+        Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
+        rows.append(f"{k}.png,{START + round(1e6 * t)}")
+    bins = np.repeat(np.arange(filmed.num_bins), np.diff(filmed.events.edges))
+    t = START + np.round((bins + 0.5) * filmed.dt * 1e6).astype(np.int64)
+    events = make_events(t=t, x=filmed.events.x, y=filmed.events.y, p=filmed.events.on)
+    write_events(folder / "events.npz", events, 64, 64)
+    (folder / "meta.json").write_text(json.dumps({"width": 64, "height": 64}))
+    (folder / "frames.csv").write_text("\n".join(["file,t_us", *rows]) + "\n")
+    ends = START + np.round((np.arange(filmed.num_bins) + 1) * filmed.dt * 1e6).astype(int)
+    boxes = [f"{START},{','.join(map(str, filmed.frame_boxes[0]))}"]
+    boxes += [f"{t},{','.join(map(str, box))}" for t, box in zip(ends, filmed.boxes, strict=True)]
+    (folder / "boxes.csv").write_text("\n".join(["t_us,x,y,w,h", *boxes]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run whose network was never trained."""
+    whole = Run.create(tmp_path_factory.mktemp("runs") / "untrained", "sensing", CONFIG)
+    torch.manual_seed(0)
+    child = whole.child("learned/seed-0")
+    child.save_weights(sensing.build(CONFIG)["learned"])
+    child.save_results({})
+    whole.save_results({"recording": "elsewhere"})
+    return str(whole.path)
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """The folder, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "disk"))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Runs words that must be refused: one line on stderr, exit code 2."""
+    assert main([str(word) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("spikebridge: error: ") and captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_a_recording_is_followed_into_a_file_and_an_animation(
+    saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, animation = tmp_path / "found.csv", tmp_path / "found.webp"
+    words = ["track", saved, "--network", run, "--out", out, "--animation", animation, "--json"]
+    assert main([str(word) for word in words]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    rows = rows_of(out)
+    assert list(rows[0]) == ["t_us", "x", "y", "w", "h", "confidence", "lost"]
+    # a box at the end of each of 60 bins, in the time of the files
+    assert len(rows) == summary["num_boxes"] == 60
+    assert [int(row["t_us"]) for row in rows[:3]] == [START + 4167, START + 8333, START + 12500]
+    assert summary["last_t_us"] == START + 250_000
+    assert all(0 <= float(row["confidence"]) <= 1 and row["lost"] in ("0", "1") for row in rows)
+    assert summary["boxes_per_second"] > 0 and summary["against_truth"]["num_outputs"] == 60
+    with Image.open(animation) as picture:
+        assert picture.format == "WEBP" and picture.n_frames == 30 and picture.size == (128, 128)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
+
+
+def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:
+    out = tmp_path / "found.csv"
+    assert main(["track", str(saved), "--network", run, "--init", "20,30,9,7", "--out", str(out), "--quiet"]) == 0
+    first = rows_of(out)[0]
+    assert (float(first["w"]), float(first["h"])) == (9.0, 7.0)
+    assert abs(float(first["x"]) - 20) < 8 and abs(float(first["y"]) - 30) < 8
+
+
+def test_without_any_box_the_remedy_is_told(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "boxes.csv").unlink()
+    assert "no frame has a box; say where the target is in the first one: --init" in refusal(
+        capsys, "track", copy, "--network", run
+    )
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ("1,2,3", "x,y,w,h: four numbers in pixels"),
+        ("1,2,0,5", "w and h above 0"),
+        ("a,b,c,d", "four numbers"),
+        ("nan,1,2,3", "four numbers"),
+        ("70,1,5,5", "expected a first box inside the image of 64 x 64 pixels, but got [70.0"),
+    ],
+)
+def test_a_first_box_that_cannot_be_is_refused(
+    saved: Path, run: str, init: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(capsys, "track", saved, "--network", run, "--init", init)
+
+
+def test_a_wrong_path_is_refused(run: str, tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nowhere"
+    assert f"{missing}: expected the folder of a recording" in refusal(capsys, "track", missing, "--network", run)
+    assert "there is no folder" in refusal(capsys, "track", saved, "--network", run, "--out", missing / "a.csv")
+    assert "this is a folder" in refusal(capsys, "track", saved, "--network", run, "--out", tmp_path)
+    assert "ends in .webp, .gif, .mp4" in refusal(capsys, "track", saved, "--network", run, "--animation", "a.avi")
+    assert "follows nothing" in refusal(capsys, "track", saved, "--network", "digits")
+    one, same = tmp_path / "a.webp", tmp_path / ".." / tmp_path.name / "a.webp"
+    assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", one, "--animation", same)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert f"{pipe}: expected the name of a file" in refusal(capsys, "track", saved, "--network", run, "--out", pipe)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "frames.csv", "events.csv", "frames/new.csv"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_file_of_the_recording_is_written_over_or_added(
+    copy: Path, run: str, name: str, is_there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / name
+    path.write_bytes(b"mine") if is_there else path.unlink(missing_ok=True)
+    assert "a file of the recording itself" in refusal(capsys, "track", copy, "--network", run, "--out", path)
+    assert path.read_bytes() == b"mine" if is_there else not path.exists()
+
+
+def test_damaged_events_are_refused(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (copy / "events.npz").read_bytes()
+    (copy / "events.npz").write_bytes(whole[: len(whole) // 2])
+    for words in (("track", copy, "--network", run), ("eval", run, "--data", copy)):
+        assert "events.npz" in refusal(capsys, *words)
+    (copy / "events.npz").write_bytes(b"")
+    assert "the file is empty" in refusal(capsys, "track", copy, "--network", run)
+
+
+def test_sizes_that_differ_are_refused(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "meta.json").write_text(json.dumps({"width": 32, "height": 64}))
+    line = refusal(capsys, "track", copy, "--network", run)
+    assert "32 x 64 pixels (meta.json), but they are 64 x 64. Resize and crop" in line
+
+
+def test_an_empty_first_box_is_refused(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (copy / "boxes.csv").read_text().splitlines()
+    (copy / "boxes.csv").write_text("\n".join([lines[0], f"{START},1,1,0,5", *lines[2:]]))
+    assert "boxes.csv, line 2: expected a first box inside the image" in refusal(
+        capsys, "track", copy, "--network", run
+    )
+
+
+def test_events_out_of_order_are_refused_and_repaired_when_asked(
+    copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(copy / "events.npz") as file:
+        arrays = dict(file)
+    arrays["t"][[100, 2000]] = arrays["t"][[2000, 100]]
+    np.savez(copy / "events.npz", **arrays)
+    assert "events.npz" in refusal(capsys, "track", copy, "--network", run)
+    assert main(["track", str(copy), "--network", run, "--repair", "--json", "--quiet"]) == 0
+    assert "sorted" in json.loads(capsys.readouterr().out)["warnings"][0]
+
+
+def test_a_stopped_tracking_leaves_no_file(
+    saved: Path, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C at the twentieth bin; what was there before is still there."""
+    step, num_steps = SensingTracker.step, [0]
+
+    def interrupted(self: SensingTracker, inputs: Inputs, state: TrackingState | None) -> Any:
+        num_steps[0] += 1
+        if num_steps[0] == 20:
+            raise KeyboardInterrupt
+        return step(self, inputs, state)
+
+    monkeypatch.setattr(SensingTracker, "step", interrupted)
+    out, animation = tmp_path / "found.csv", tmp_path / "found.webp"
+    out.write_text("of yesterday")
+    words = ["track", saved, "--network", run, "--out", out, "--animation", animation]
+    assert main([str(word) for word in words]) == 130
+    assert capsys.readouterr().err == "spikebridge: stopped\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["found.csv"] and out.read_text() == "of yesterday"
+
+
+@pytest.mark.parametrize("protocol", ["A", "B", "C", "D", "E"])
+def test_every_protocol_gives_every_figure_for_the_network_and_each_baseline(
+    protocol: str, saved: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--baselines", "hold,constant_velocity,kalman", "--latency", "tianjic", "--json"]
+    assert main(["eval", run, "--data", str(saved), "--protocol", protocol, *words]) == 0
+    results = json.loads(capsys.readouterr().out)
+    figures = {"mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "per_bin"}
+    assert figures <= set(results)
+    assert set(results["baselines"]) == {"hold", "constant_velocity", "kalman"}
+    for one in results["baselines"].values():
+        assert figures <= set(one) and one["num_outputs"] == results["num_labels"]
+    assert (results["protocol"], results["recording"], results["seed"]) == (protocol, "disk", 0)
+    assert results["split"] == "all" and results["frames"] == [{"A": 2, "D": 2}.get(protocol, 1), 10]
+    # A answers after each of 8 frames, the others from frame 1 to the end
+    assert results["num_labels"] == {"A": 48, "D": 48}.get(protocol, 54)
+    assert [row["bin"] for row in results["per_bin"]] == [1, 2, 3, 4, 5, 6]
+    if protocol == "B":
+        assert [row["every"] for row in results["by_every"]] == [1, 2, 4, 8, 16, None]
+    if protocol == "D":
+        assert [row["frame_rate_hz"] for row in results["by_frame_rate"]][:3] == [40, 20, 10]
+        assert figures | {"closed_loop"} <= set(results["by_frame_rate"][0])
+
+
+def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
+    copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "boxes.csv"
+    first, *rows = path.read_text().splitlines()
+    # frames 4 and later have a box: of each fourth one, frames 4 and 8
+    path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
+    assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 4]
+    assert [row["keep_every"] for row in results["baselines"]["hold"]["by_frame_rate"]] == [1, 2, 4]
+    (warning,) = results["warnings"]
+    assert warning == "8 times fewer frames are left out of by_frame_rate: no two that follow one another have boxes."
+
+
+def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
+    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = film(TurningDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="elsewhere")
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: longer)
+    options = sensing.Evaluation(baselines="hold", protocol="C")
+    results = sensing.evaluate(Run.open(run), tmp_path, options)
+    # 56 frames: the test part is frames 34 to 54
+    assert results["split"] == "test" and results["frames"] == [34, 55]
+
+
+def test_at_fewer_frames_there_is_a_row_where_somebody_can_start(
+    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = filmed.frame_boxes.copy()
+    boxes[4] = np.nan  # of frames 0, 4 and 8 no two neighbours have boxes, of 0 and 8 both
+    partly = replace(filmed, frame_boxes=boxes)
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: partly)
+    results = sensing.evaluate(Run.open(run), tmp_path, sensing.Evaluation(baselines="none", protocol="D"))
+    assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 8]
+
+
+def test_networks_stand_beside_one_of_the_same_seed(
+    filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: filmed)
+    tracker, asked = sensing.tracker(Run.open(run)), []
+
+    def load(network: str | None, seed: int | None) -> SensingTracker:
+        asked.append((network, seed))
+        return tracker
+
+    options = sensing.Evaluation(protocol="C", baselines="learned", weights_seed=3)
+    sensing_evaluation.evaluate_recording(Run.open(run), tmp_path, options, load)
+    assert asked == [(None, 3), ("learned", 3)]
+
+
+def test_words_that_cannot_be_meant_are_refused(
+    saved: Path, copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def line(*words: str) -> str:
+        return refusal(capsys, "eval", run, "--data", saved, *words)
+
+    assert "no baseline 'kalmann': did you mean 'kalman'" in line("--baselines", "kalmann")
+    assert "'--protocol'. Expected one of" in line("--protocol", "F")
+    assert "no trained lerned" in line("--network", "lerned")
+    assert "three parts with gaps need 40 frames or more, but got 10" in line("--split", "test")
+    assert "shake needs to be 0 px or more" in line("--shake", "-1")
+    assert "keep_every needs to be 1 or more" in line("--keep-every", "0")
+    assert "every needs to be 1 or more" in line("--every", "0")
+    (copy / "boxes.csv").unlink()
+    assert "expected two neighbouring frames with boxes" in refusal(capsys, "eval", run, "--data", copy)
+
+
+def test_a_baseline_whose_package_is_missing_is_told_before_anything_is_measured(
+    saved: Path, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr(sensing_evaluation, "_measured", lambda *_: pytest.fail("something was measured"))
+    assert "install spikebridge[opencv]" in refusal(capsys, "eval", run, "--data", saved, "--baselines", "hold,csrt")
+
+
+def test_a_run_without_data_is_measured_on_generated_scenes(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
+    monkeypatch.setattr(sensing_evaluation, "_NUM_SCENES", 1)
+    assert main(["eval", run, "--protocol", "A", "--keep-every", "4", "--baselines", "hold", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["split"] == "generated" and results["recording"].startswith("scene ")
+    assert results["frame_rate_hz"] == 10 and len(results["per_bin"]) == 24

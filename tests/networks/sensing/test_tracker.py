@@ -1,0 +1,447 @@
+"""The sensing network as a tracker, and the crops that it sees."""
+
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.data.events.binned import BinEvents, crop_events
+from spikebridge.data.recordings.recording import Inputs, Recording
+from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained, declared_latency, streaming
+from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, moved
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.fused_detector import ReadyFinder
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.training.samples import cut_samples
+
+DT = 0.005
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+
+
+@pytest.fixture(scope="module")
+def tracker() -> SensingTracker:
+    torch.manual_seed(0)
+    return SensingTracker(Sensing(dt=DT, num_features=4, reach=6).eval(), crop=48)
+
+
+def test_the_tracker_says_what_the_network_says_of_the_same_samples(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    outputs = between_frames(recording, tracker, range(1, 5))
+    samples = cut_samples(recording, range(1, 5), 48)
+    with torch.no_grad():
+        start = tracker.sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
+        places, _ = tracker.sensing.follow(samples.frames, samples.events, samples.boxes, start)
+    said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
+    here = recording.frame_boxes[1:5]
+    expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
+    np.testing.assert_allclose(said, expected, atol=1e-3)
+
+
+def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    first, second = recording.frame_bins[1:3].tolist()
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    disturbed = state
+    everywhere = np.indices((64, 64)).reshape(2, -1).astype(np.uint16)
+    noise = BinEvents(everywhere[0], everywhere[1], np.ones(64 * 64, bool))
+    for b in range(1, first):
+        _, state = tracker.step(recording.inputs(b, b + 1), state)
+        _, disturbed = tracker.step({**recording.inputs(b, b + 1), "events": noise}, disturbed)
+    assert not np.array_equal(state.box, disturbed.box)
+    for b in range(first, second):
+        told = {"box": recording.frame_boxes[1]} if b == first else {}
+        box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+        other, disturbed = tracker.step({**recording.inputs(b, b + 1), **told}, disturbed)
+        assert np.array_equal(box, other)
+
+
+def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    loop = chained(recording, tracker)
+    at_once = streaming(recording, tracker, latency=declared_latency(0.0, 0.0))
+    np.testing.assert_allclose(loop.boxes, at_once.boxes)
+    slow = streaming(recording, tracker, latency=declared_latency(0.012, 0.02))
+    assert np.isfinite(slow.boxes).all()  # it takes several bins at once
+
+
+def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracker: SensingTracker) -> None:
+    boxes = between_frames(recording.thinned(2), tracker, range(1, 3)).boxes
+    assert len(boxes) == 20
+    assert np.isfinite(boxes).all()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"mode": "kernel"}, {"head": "correlation"}, {"unit": "none"}],
+    ids=["additive", "kernel", "sum", "none"],
+)
+def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    sensing = Sensing(dt=DT, num_features=4, reach=4, **form).eval()
+    frame = {"frames": 255 * torch.rand(1, 1, 1, 32, 32), "boxes": torch.tensor([[[1.0, 0.0, 9.0, 9.0]]])}
+    first, second = (torch.rand(2, 3, 1, 2, 32, 32) < 0.2).float().unbind(0)
+    with torch.no_grad():
+        _, state = sensing.respond({**frame, "events": first}, None)
+        again, _ = sensing.respond({"events": second}, sensing.renewed(state))
+        anew, _ = sensing.respond({**frame, "events": second}, None)
+        without, _ = sensing.respond({"events": second}, state)
+    assert torch.equal(again, anew)
+    assert "events" not in sensing.inputs or not torch.equal(without, anew)
+
+
+def test_where_frames_are_late_streams_begin_anew_without_the_ann(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    runs: list[int] = []
+    state, begun = None, []
+    for b in range(20):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        begun.append(round(state.stream.age / DT))
+        if b == 0:
+            state.ready.network.what.register_forward_hook(lambda *_: runs.append(0))
+    assert begun == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
+    assert runs == []
+
+
+def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, tracker: SensingTracker) -> None:
+    state, boxes = None, []
+    for b in range(11):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        boxes.append(box[:2])
+    assert state is not None
+    np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
+    rest = boxes[9] - state.sighting.box[:2] - state.stream.moved
+    np.testing.assert_allclose(state.stream.start.place[0].numpy(), rest, atol=1e-4)
+    assert np.abs(rest).max() <= 0.5
+
+
+def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_again_it_is_not(
+    recording: Recording, tracker: SensingTracker
+) -> None:
+    doubtful = copy(tracker)
+    doubtful.sure = 1.0
+    state, lost = None, []
+    for b in range(int(recording.frame_bins[5])):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
+        state = doubtful.settled(state)
+        assert state.sighting.unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
+        assert 0 <= state.confidence <= 1
+        lost.append(state.lost)
+    assert lost.index(True) == recording.frame_bins[3]
+    assert all(lost[recording.frame_bins[3] :])
+    b = int(recording.frame_bins[5])
+    _, state = doubtful.step({**recording.inputs(b, b + 1), "box": recording.frame_boxes[5]}, state)
+    assert not state.lost
+
+
+def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTracker) -> None:
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    holding = copy(trusting)
+    holding.hold_size = True
+    measured, held = (chained(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
+    np.testing.assert_allclose(held, np.broadcast_to(recording.frame_boxes[0, 2:], held.shape))
+    assert not np.allclose(measured[-1], held[-1])
+
+
+def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracker: SensingTracker) -> None:
+    second = int(recording.frame_bins[1])
+    for sure, renewed in ((0.0, True), (1.0, False)):
+        watcher, state = copy(tracker), None
+        watcher.sure = sure
+        for b in range(second + 1):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+            if b == 0:
+                first, newest = state.sighting.first, state.sighting.newest
+        state = watcher.settled(state)
+        assert state.sighting.first is first  # K_0 never changes
+        assert (state.sighting.newest is newest) is not renewed
+
+
+def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, tracker: SensingTracker) -> None:
+    trusting, state, boxes = copy(tracker), None, []
+    trusting.sure, second = 0.0, int(recording.frame_bins[1])
+    for b in range(second + 2):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        box, state = trusting.step({**recording.inputs(b, b + 1), **told}, state)
+        assert (state.doubt is not None) is (b == second)
+        boxes.append(box)
+        if b == second:
+            believed, settled = state.sighting.box, trusting.settled(state)
+            assert trusting.settled(settled) is settled
+    np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
+    np.testing.assert_allclose(boxes[second + 1][2:], settled.sighting.box[2:])
+
+    # what the target has gone since the frame goes along
+    def middle(one: np.ndarray) -> np.ndarray:
+        return one[:2] + one[2:] / 2
+
+    corrected = middle(settled.sighting.box) - middle(believed)
+    np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
+
+
+def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
+    """The state in which the finder has still to look at it."""
+    state = None
+    for b in range(int(recording.frame_bins[1]) + 1):
+        told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        _, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+    return state
+
+
+def finding(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
+    """A tracker whose finder is sure of a box."""
+    monkeypatch.setattr(ReadyFinder, "look", lambda self, *now, **known: (box, 0.1))
+    sure = copy(tracker)
+    sure.recall = 0.5
+    return sure
+
+
+@pytest.mark.parametrize(("keep", "recall"), [(1, 0.5), (2, 0.75), (3, 0.875)])
+def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, recall: float
+) -> None:
+    found = np.array([20.0, 24.0, 16.0, 12.0])
+    half, thinned = finding(monkeypatch, tracker, found), recording.thinned(keep)
+    state = to_the_second_frame(thinned, half)
+    own, seen = state.doubt.box, half.settled(state).sighting.box
+    np.testing.assert_allclose(seen, own + recall * (found - own))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    thinned = recording.thinned(keep)
+    believed = to_the_second_frame(thinned, tracker).doubt.box
+    for beside, is_far in ((1.0, False), (12.0, True)):
+        sure = finding(monkeypatch, tracker, moved(believed, np.array([beside, 0.0])))
+        state = to_the_second_frame(thinned, sure)
+        settled = sure.settled(state)
+        way = settled.sighting.box[0] - believed[0]
+        assert way == pytest.approx(beside * (1 - 0.5**keep))
+        if not is_far:
+            assert settled.network is state.network
+            continue
+        crop, seen = crop_around(settled.sighting.box, sure.crop)
+        # it went so much further since the last frame
+        start = state.stream.start
+        start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
+        run, box = state.ready.network, torch.tensor(seen[None], dtype=torch.float32)
+        _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
+        network = run.take_in(crop_events(state.events[0], crop)[None], network)
+        assert settled.crop == crop
+        torch.testing.assert_close(settled.stream.start.motion, start.motion)
+        torch.testing.assert_close(settled.network.carry, network.carry)
+        torch.testing.assert_close(settled.network.opened.kernel, network.opened.kernel)
+        np.testing.assert_allclose(settled.network.expected.motion, network.expected.motion, rtol=1e-5)
+
+
+def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_in_the_last_frame(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = np.array([4.0, 6.0, 16.0, 12.0])
+    monkeypatch.setattr(ReadyFinder, "search", lambda self, *now: there)
+    sure = finding(monkeypatch, tracker, there)
+    state = to_the_second_frame(recording, sure)
+    assert torch.isfinite(sure.settled(state).stream.start.spread).all()
+    for unsure in (1, 3):
+        settled = sure.settled(state._replace(sighting=state.sighting._replace(unsure=unsure)))
+        start = settled.stream.start
+        assert torch.isinf(start.spread).all()
+        assert start.motion.abs().max() == start.place.abs().max() == 0
+    # looked for in the whole frame, and all of the way is gone from what is found there
+    np.testing.assert_allclose(settled.sighting.box, there)
+
+
+def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    at_once, second = copy(trusting), int(recording.frame_bins[1])
+    at_once.at_once = True
+    boxes = {}
+    for name, one in (("later", trusting), ("at once", at_once)):
+        state, boxes[name] = None, []
+        for b in range(second + 3):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = one.step({**recording.inputs(b, b + 1), **told}, state)
+            boxes[name].append(box)
+            if b == second and name == "later":
+                settled = one.settled(state).box
+    np.testing.assert_array_equal(boxes["at once"][:second], boxes["later"][:second])
+    np.testing.assert_allclose(boxes["at once"][second], settled)
+    assert not np.allclose(boxes["later"][second], settled)
+    np.testing.assert_allclose(boxes["at once"][second + 1 :], boxes["later"][second + 1 :])
+
+
+def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
+    recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
+    monkeypatch.setattr(ReadyFinder, "search", lambda *_: elsewhere)
+    monkeypatch.setattr(ReadyFinder, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
+    watcher, ends = copy(tracker), []
+    # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
+    for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):
+        watcher.doubtful, watcher.convinced, state = doubtful, convinced, None
+        for b in range(int(recording.frame_bins[1]) + 1):
+            told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
+            _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+        ends.append(watcher.settled(state).sighting)
+    assert np.abs(ends[0].box - elsewhere).max() > 5
+    np.testing.assert_allclose(ends[1].box, ends[0].box)
+    np.testing.assert_allclose(ends[2].box, elsewhere)
+    assert [one.spread for one in ends] == [2.0, 2.0, 1.0]
+
+
+def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
+    events, stop = recording.events, 12
+    later = int(events.edges[stop])
+    other = np.concatenate([events.on[:later], ~events.on[later:]])
+    changed = replace(recording, events=replace(events, on=other))
+    trusting = copy(tracker)
+    trusting.sure = 0.0
+    one, two = (chained(r, trusting).boxes for r in (recording, changed))
+    assert np.array_equal(one[:stop], two[:stop])
+    assert not np.array_equal(one[stop:], two[stop:])
+
+
+def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
+    nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+    told = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
+    box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
+    for _ in range(3):
+        box, state = tracker.step(told, state)
+    state = tracker.settled(state)
+    assert np.isfinite(box).all()
+    assert box[2:].tolist() == [10.0, 8.0]
+    assert state.confidence < 0.3
+    assert state.lost
+
+
+def test_a_crop_follows_the_middle_of_the_box() -> None:
+    crop, seen = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
+    assert crop[2:] == (16, 16)
+    # middle (-1, 6): the crop's middle is at left + 8, in the plane where pixel 0 begins at 0
+    np.testing.assert_allclose([crop[0] + 8 + seen[0], crop[1] + 8 + seen[1]], [-1.0, 6.0])
+    assert abs(seen[:2]).max() <= 0.5
+
+
+def test_a_start_without_frame_or_box_is_refused(recording: Recording, tracker: SensingTracker) -> None:
+    with pytest.raises(DataError, match="has no box"):
+        tracker.step(recording.inputs(0, 1), None)
+    with pytest.raises(DataError, match="has no frame"):
+        tracker.step(recording.inputs(1, 2), None)
+    with pytest.raises(DataError, match="told with the frame"):
+        tracker.step({**recording.inputs(1, 2), "box": recording.frame_boxes[0]}, None)
+
+
+def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
+    tracker = SensingTracker(Sensing(dt=DT), crop=48)
+    with pytest.raises(ConfigError, match="eval mode"):
+        tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 47"):
+        SensingTracker(Sensing(dt=DT), crop=47)
+    with pytest.raises(ConfigError, match="a multiple of 8, but got 100"):
+        SensingTracker(Sensing(dt=DT, size="resnet", num_features=16), crop=100)
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        SensingTracker(Sensing(dt=DT), recall=2.0)
+    with pytest.raises(ConfigError, match="longer than 0"):
+        SensingTracker(Sensing(dt=DT), longest=0.0)
+
+
+@pytest.mark.parametrize("unit", ["learned", "none"])
+def test_weights_of_another_type_are_named(recording: Recording, unit: Any) -> None:
+    tracker = SensingTracker(Sensing(dt=DT, unit=unit).eval().double(), crop=48)
+    with pytest.raises(
+        ConfigError, match=r"frames and events are torch.float32 on cpu, but parts\.what.* torch.float64"
+    ):
+        tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+
+
+def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) -> None:
+    torch.manual_seed(0)
+    sensing = Sensing(dt=DT, num_features=4, reach=16).eval()
+    samples = cut_samples(recording, range(1, 2), 32)
+    with torch.no_grad():
+        start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
+        places, _ = sensing.follow(samples.frames, samples.events, samples.boxes, start)
+    said = between_frames(recording, SensingTracker(sensing, crop=32), range(1, 2)).boxes
+    middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
+    # the crop cuts off some of what the fold knows
+    np.testing.assert_allclose(said[:, :2] + said[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
+
+
+@pytest.mark.parametrize("older", [0.0, 0.001])
+@pytest.mark.parametrize("recall", [0.5, 1.0])
+def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
+    recording: Recording, tracker: SensingTracker, older: float, recall: float
+) -> None:
+    watcher, told = copy(tracker), {"box": recording.frame_boxes[0]}
+    watcher.recall = recall
+    _, state = watcher.step({**recording.inputs(0, 1), **told}, None)
+    events = recording.inputs(1, 2)
+    again = Inputs(**events, frame=recording.frames[3], frame_age=state.age + DT + older)
+    box, known = watcher.step(again, state)
+    np.testing.assert_array_equal(box, watcher.step(events, state)[0])
+    assert known.age == pytest.approx(2 * DT)
+    assert known.doubt is None
+    with pytest.raises(DataError, match="no later one"):
+        watcher.step({**again, **told}, state)
+
+
+@pytest.mark.parametrize("behind_torch", [False, True], ids=["counted", "not counted"])
+def test_a_new_stream_knows_weights_that_have_changed(recording: Recording, behind_torch: bool) -> None:
+    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
+    tracker = SensingTracker(sensing, crop=48)
+    before = between_frames(recording, tracker).boxes
+    np.testing.assert_array_equal(between_frames(recording, tracker).boxes, before)
+    if behind_torch:
+        sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
+    else:
+        with torch.no_grad():
+            sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
+    after = between_frames(recording, tracker).boxes
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_array_equal(between_frames(recording, SensingTracker(sensing, crop=48)).boxes, after)
+
+
+def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
+    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
+    tracker, unit = SensingTracker(sensing, crop=48), sensing.units["unit"]
+    folded = between_frames(recording, tracker).boxes
+    unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
+    assert np.abs(between_frames(recording, tracker).boxes - folded).max() > 1e-3
+
+
+@pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["folded", "plain"])
+def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recording, form: dict[str, Any]) -> None:
+    boxes = []
+    for changed in (False, True):
+        torch.manual_seed(0)
+        sensing = Sensing(dt=DT, num_features=4, reach=6, **form).eval()
+        tracker, state = SensingTracker(sensing, crop=48), None
+        for b in range(4):
+            told = {"box": recording.frame_boxes[0]} if b == 0 else {}
+            box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+            if changed:
+                torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
+        boxes.append(box)
+    np.testing.assert_array_equal(*boxes)

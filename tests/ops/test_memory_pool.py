@@ -1,0 +1,163 @@
+"""Rooms: memory of large results that is used again, and never while anybody can still see it."""
+
+import copy
+import gc
+import math
+import sys
+import threading
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.neurons import LIF, Integrator
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.native import memory_pool as rooms
+from spikebridge.ops.native.memory_pool import LEAST, room_for
+from spikebridge.ops.sequence import native
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rooms are kept on Linux alone")
+
+LARGE = (9, 4, 8192)  # more than LEAST in float32
+
+
+@pytest.fixture(autouse=True)
+def _no_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "_rooms", rooms._Rooms())
+
+
+def like(dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.zeros(1, dtype=dtype)
+
+
+def test_memory_is_used_again_once_its_tensor_is_gone() -> None:
+    first = room_for(LARGE, like())
+    place = first.data_ptr()
+    del first
+    assert room_for(LARGE, like()).data_ptr() == place
+
+
+@pytest.mark.parametrize("keep", [lambda t: t[-1], lambda t: t.detach(), lambda t: t.numpy(), lambda t: t.view(-1)])
+def test_whatever_still_shows_the_memory_keeps_it(keep: object) -> None:
+    first = room_for(LARGE, like()).fill_(7)
+    kept = keep(first)  # type: ignore[operator]
+    place = first.data_ptr()
+    del first
+    gc.collect()
+    second = room_for(LARGE, like()).fill_(1)
+    assert second.data_ptr() != place
+    assert float(torch.as_tensor(kept[0]).reshape(-1)[0]) == 7
+
+
+def test_dtype_shape_and_order_are_those_asked_for() -> None:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        room = room_for(LARGE, like(dtype))
+        assert room.shape == LARGE and room.dtype == dtype and room.is_contiguous()
+        assert room.data_ptr() % 64 == 0 and room.storage_offset() == 0
+        assert room.untyped_storage().nbytes() == math.prod(LARGE) * room.element_size()
+
+
+def test_an_output_may_be_written_into_before_the_backward_pass() -> None:
+    x = torch.ones(LARGE, requires_grad=True)
+    y, _ = Integrator(math.inf, dt=1.0)(x)
+    y.div_(2).sum().backward()
+    assert x.grad is not None and x.grad[0, 0, 0].item() == LARGE[0] / 2
+
+
+def waiting() -> int:
+    return sum(length * len(some) for length, some in rooms._rooms.idle.items())
+
+
+def test_a_room_serves_what_is_a_little_smaller_and_nothing_much_smaller() -> None:
+    place = room_for((18 * LEAST,), like(torch.uint8)).data_ptr()
+    assert room_for((16 * LEAST,), like(torch.uint8)).data_ptr() != place
+    assert room_for((17 * LEAST,), like(torch.uint8)).data_ptr() == place
+
+
+@pytest.mark.parametrize("size", [LEAST, LEAST + 1, 10**6, 2**20 + 4096, 123_456_789])
+def test_a_room_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
+    assert size <= rooms._length_for(size) <= 1.25 * size
+
+
+def test_what_waits_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MOST_IDLE", 8 * LEAST)
+    for size in (4, 2, 1, 2, 4):
+        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del del_me
+    assert {length // LEAST: len(some) for length, some in rooms._rooms.idle.items()} == {4: 1, 2: 1, 1: 1}
+    for size in (1, 8):
+        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del del_me
+    assert {length // LEAST for length in rooms._rooms.idle} == {8}
+
+
+def test_as_much_waits_as_was_once_needed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MOST_IDLE", LEAST)
+    lent = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    places = {tensor.data_ptr() for tensor in lent}
+    del lent
+    assert waiting() == 6 * LEAST
+    again = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    assert {tensor.data_ptr() for tensor in again} == places and waiting() == 0
+    monkeypatch.setattr(rooms, "_allowed", lambda: 2 * LEAST)
+    del again
+    assert waiting() == 2 * LEAST
+
+
+def test_small_and_other_places_take_ordinary_memory() -> None:
+    assert room_for((3,), like()).untyped_storage().resizable()
+    assert room_for(LARGE, torch.zeros(1, device="meta")).is_meta
+    assert waiting() == 0
+
+
+def test_a_copy_has_memory_of_its_own() -> None:
+    first = room_for(LARGE, like()).fill_(3)
+    second = copy.deepcopy(first)
+    place = first.data_ptr()
+    del first
+    assert second.data_ptr() != place and bool((second == 3).all())
+
+
+def test_threads_never_share_a_room() -> None:
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(30):
+            room = room_for((LEAST // 4,), like()).fill_(number)
+            if not bool((room == number).all()):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", ["native", "pytorch"])
+@pytest.mark.parametrize("make", [lambda: LIF(0.01, dt=0.004), lambda: Integrator(0.01, dt=0.004, learn="tau")])
+def test_nothing_is_read_from_what_a_room_held_before(path: str, make: object) -> None:
+    if path == "native" and not native.available():
+        pytest.skip(native.why_not())
+    layer = make()  # type: ignore[operator]
+    x = torch.randn(LARGE, generator=torch.Generator().manual_seed(1))
+
+    def train() -> tuple[Tensor, Tensor | None]:
+        signal = x.clone().requires_grad_()
+        y, _ = layer(signal)
+        y.backward(torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape))
+        return y.detach().clone(), signal.grad
+
+    with reference():
+        slow = train()
+    for _ in range(2):
+        lent = [room_for(LARGE, like()).fill_(math.nan) for _ in range(3)]
+        del lent
+        if path == "native":
+            fast = train()
+        else:
+            with without_native():
+                fast = train()
+        assert torch.equal(fast[0], slow[0])
+        torch.testing.assert_close(fast[1], slow[1], rtol=1e-5, atol=1e-5)
