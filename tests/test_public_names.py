@@ -10,7 +10,7 @@ import spikebridge
 
 ROOT = Path(spikebridge.__file__).parent
 EXPORTING = ("neurons", "hybrid", "coding", "data")
-FILES = sorted(ROOT.rrglob("*.py"))
+FILES = sorted(ROOT.rglob("*.py"))
 
 
 def public(tree: ast.Module) -> list[ast.ClassDef | ast.FunctionDef]:
