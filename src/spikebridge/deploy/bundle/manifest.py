@@ -279,6 +279,18 @@ def trigger_of(link: LinkRecord) -> str | None:
     return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
 
 
+def record_name(kind: type) -> str:
+    """The name under which files hold a stage of a unit: its `record_name`, and its class name where it has none.
+
+    Example:
+        >>> class FIR:
+        ...     record_name = "Taps"
+        >>> record_name(FIR), record_name(dict)
+        ('Taps', 'dict')
+    """
+    return str(getattr(kind, "record_name", kind.__name__))
+
+
 def check_shape(shape: tuple[int, ...]) -> None:
     """Raises where a shape cannot be, or would take more memory than any sample should.
 

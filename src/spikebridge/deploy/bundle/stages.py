@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Step, Windows
-from spikebridge.deploy.bundle.manifest import Setting, StageRecord
+from spikebridge.deploy.bundle.manifest import Setting, StageRecord, record_name
 from spikebridge.errors import DataError, ExportError
 from spikebridge.hybrid import (
     Alpha,
@@ -91,7 +91,7 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
     """
     kind = type(stage)
     if kind not in ARGUMENTS:
-        known = ", ".join(one.__name__ for one in ARGUMENTS)
+        known = ", ".join(map(record_name, ARGUMENTS))
         raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
     settings: dict[str, Setting] = {}
     tensors: dict[str, Tensor] = {}
@@ -106,7 +106,7 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
     elif isinstance(stage, Gaussian):
         # for those who cannot work them out
         tensors["weight"] = stage.taps().detach()
-    return StageRecord(kind.__name__, settings), tensors
+    return StageRecord(record_name(kind), settings), tensors
 
 
 def stage_of(record: StageRecord, tensors: Mapping[str, Tensor]) -> Any:
@@ -115,7 +115,7 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor]) -> Any:
     Raises:
         DataError: there is no such stage, or it cannot be made of what the record says.
     """
-    kinds = {kind.__name__: kind for kind in ARGUMENTS}
+    kinds = {record_name(kind): kind for kind in ARGUMENTS}
     kind: Any = kinds.get(record.name)
     if kind is None:
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(kinds)}")

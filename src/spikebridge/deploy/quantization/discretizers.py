@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikebridge.deploy.bundle.manifest import record_name
 from spikebridge.deploy.quantization.config import Region
 from spikebridge.deploy.quantization.layers import Numbers, Record, Settings, Value, ratio_numbers
 from spikebridge.deploy.quantization.neurons import WholeNeuron
@@ -105,7 +106,7 @@ class WholeDiscretizer(Discretizer):
         numbers: Numbers = {}
         grid = self.own.grid
         settings: Settings = {"low_out": grid.low, "high_out": grid.high, "low": self.entry.grid.low}
-        name = type(self.inner).__name__
+        name = record_name(type(self.inner))
         if isinstance(self.inner, Threshold):
             numbers["v_threshold"] = self._threshold().long()
         elif isinstance(self.inner, FirstSpike | Phase | Burst):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import rhythm
-from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
+from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, record_name, write_manifest
 from spikebridge.deploy.bundle.trace import Recording, record
 from spikebridge.deploy.integer.bundle import check_fit
 from spikebridge.deploy.integer.file import NUMBERS, WORDS
@@ -229,7 +229,7 @@ def _window(window: Window | None) -> StageRecord | None:
         settings = {"length": window.length}
     elif (trigger := getattr(window, "trigger", None)) is not None:
         settings = {"trigger": trigger}
-    return StageRecord(type(window).__name__, settings)
+    return StageRecord(record_name(type(window)), settings)
 
 
 def without_numbers(record: IntegerRecord) -> IntegerRecord:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikebridge.deploy.bundle.manifest import record_name
 from spikebridge.deploy.quantization.config import Quantization, Region
 from spikebridge.deploy.quantization.discretizers import WholeDiscretizer
 from spikebridge.deploy.quantization.layers import Numbers, Record, Settings, ratio_numbers
@@ -167,7 +168,7 @@ class WholeKernel(Kernel):
         settings: Settings = {"keep": self.keep, "high": self.high, "low_out": grid.low, "high_out": grid.high}
         if isinstance(self.kernel, Difference):
             settings["lag"] = self.kernel.lag
-        name = "Taps" if isinstance(self.kernel, Gaussian) else type(self.kernel).__name__
+        name = record_name(Taps if isinstance(self.kernel, Gaussian) else type(self.kernel))
         return Record(name, settings, numbers, self.out.scale)
 
     def _follow(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -189,6 +189,8 @@ class Fire(Discretizer):
         [0.0, 1.0, 0.0, 1.0]
     """
 
+    record_name = "Fire"  # in the files of bundles and integer models
+
     def __init__(self, layer: Stateful) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):

@@ -260,6 +260,8 @@ class Taps(_FiniteResponse):
         [1.0, 3.0, 5.0]
     """
 
+    record_name = "Taps"  # in the files of bundles and integer models
+
     def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
         super().__init__(keep)
         self.num_taps = whole_number("Taps", "num_taps", num_taps)
