@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from beside_peers.taking_turns import take_turns
 from spikebridge.hybrid import (
+    FIR,
     Alpha,
     Difference,
     Exponential,
@@ -17,7 +18,6 @@ from spikebridge.hybrid import (
     Kernel,
     Mean,
     Sum,
-    Taps,
     Tumbling,
     Window,
 )
@@ -34,7 +34,7 @@ KERNELS: dict[str, Callable[[bool, int], Kernel]] = {
     "Exponential": lambda keep, n: Exponential(10.0, dt=1.0, keep=keep),
     "Exponential, learned": lambda keep, n: Exponential(torch.full((n,), 10.0), dt=1.0, keep=keep, learn="tau"),
     "Alpha": lambda keep, n: Alpha(5.0, dt=1.0, keep=keep),
-    "Taps of 8": lambda keep, n: Taps(8, keep=keep),
+    "Taps of 8": lambda keep, n: FIR(8, keep=keep),
     "Gaussian of 13": lambda keep, n: Gaussian(4.0, 2.0, dt=1.0, keep=keep),
     "Difference": lambda keep, n: Difference(4, keep=keep),
 }

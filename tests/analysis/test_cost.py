@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from spikebridge.analysis import Operations, count_cost, count_run
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
+    FIR,
     Count,
-    Fire,
     Gain,
     Gaussian,
     Hold,
@@ -19,8 +19,8 @@ from spikebridge.hybrid import (
     Modulation,
     Phase,
     Sliding,
+    SpikingLayer,
     Sum,
-    Taps,
     Threshold,
     Transmission,
     Tumbling,
@@ -210,14 +210,14 @@ def test_parts_and_links_of_a_network_by_hand(network: HybridNetwork, inputs: di
     [
         (HybridUnit(Tumbling(4), Mean()), Operations(macs=8 * 2)),
         (HybridUnit(Sliding(4, 2), Mean()), Operations(macs=3 * 4 * 2)),
-        (HybridUnit(Tumbling(4), Taps(3)), Operations(macs=8 * 2)),
-        (HybridUnit(Tumbling(4), Taps(3, keep=True)), Operations(macs=8 * 2 * 3)),
+        (HybridUnit(Tumbling(4), FIR(3)), Operations(macs=8 * 2)),
+        (HybridUnit(Tumbling(4), FIR(3, keep=True)), Operations(macs=8 * 2 * 3)),
         (HybridUnit(None, Gaussian(2.0, 0.5, dt=1.0)), Operations(macs=8 * 2)),
         (HybridUnit(None, Gaussian(2.0, 0.5, dt=1.0, keep=True)), Operations(macs=8 * 2 * 5)),
         (HybridUnit(Tumbling(4), None, None, Count()), Operations(compares=8 * 2)),
         (HybridUnit(Hold(3), None, None, Threshold()), Operations(compares=8 * 3 * 2)),
         (HybridUnit(Tumbling(4), Sum(), None, Phase()), Operations(macs=8 * 2, compares=2 * 4 * 2)),
-        (HybridUnit(None, None, None, Fire(IF())), Operations(updates=8 * 2)),
+        (HybridUnit(None, None, None, SpikingLayer(IF())), Operations(updates=8 * 2)),
         (HybridUnit(Tumbling(4), Mean(), nn.Linear(2, 3)), Operations(macs=8 * 2 + 2 * 6, adds=2 * 3)),
     ],
     ids=lambda value: "" if isinstance(value, Operations) else None,

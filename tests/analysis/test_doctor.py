@@ -152,7 +152,9 @@ def test_a_cut_gradient_is_found(inputs: Outputs) -> None:
         ("no gradient", "where_to_what"),
         ("no gradient", "what_to_where"),
     }
-    assert all("by one that passes it: Threshold, Fire or a surrogate" in finding.remedy for finding in findings)
+    assert all(
+        "by one that passes it: Threshold, SpikingLayer or a surrogate" in finding.remedy for finding in findings
+    )
     unit = HybridUnit(Tumbling(6), Mean(), nn.Linear(16, 4), Threshold(0.0, Arctan()))
     assert examine(what_where(motion=unit), inputs, only_what) == []
 

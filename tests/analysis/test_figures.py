@@ -19,7 +19,7 @@ from spikebridge.analysis.plots.figures import (
     unit_kernels,
 )
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.hybrid import Alpha, Exponential, HybridUnit, Mean, Taps, Tumbling
+from spikebridge.hybrid import FIR, Alpha, Exponential, HybridUnit, Mean, Tumbling
 
 
 def figures() -> dict[str, Figure]:
@@ -53,7 +53,7 @@ def test_membranes_have_a_row_each_with_marks_at_their_spikes() -> None:
 
 def test_kernels_are_shown_by_their_answer_to_a_pulse() -> None:
     assert impulse_response(Mean(), 4).tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
-    taps = Taps(2, (3,))
+    taps = FIR(2, (3,))
     with torch.no_grad():
         taps.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
     assert impulse_response(taps, 3).tolist() == [[1, 2, 3], [4, 5, 6], [0, 0, 0]]

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from spikebridge.analysis import summarize
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
-from spikebridge.hybrid import Clock, Fire, HybridNetwork, HybridUnit, Since, Sliding, Taps
+from spikebridge.hybrid import FIR, Clock, HybridNetwork, HybridUnit, Since, Sliding, SpikingLayer
 from spikebridge.neurons import IF, Integrator, Sequential
 
 
@@ -57,11 +57,13 @@ def test_a_plain_module_is_listed_by_layer() -> None:
 
 
 def test_stages_are_named_in_words() -> None:
-    unit = HybridUnit(Since("frames"), Taps(5), nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)), Fire(IF()))
-    assert stages_of(unit) == {"W": "Since(frames)", "H": "Taps(5)", "F": "Linear 2→4 + 2", "Q": "Fire(IF)"}
-    assert stages_of(HybridUnit(Sliding(4, 2), Taps(2), nn.Conv2d(2, 8, 3))) == {
+    unit = HybridUnit(
+        Since("frames"), FIR(5), nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)), SpikingLayer(IF())
+    )
+    assert stages_of(unit) == {"W": "Since(frames)", "H": "FIR(5)", "F": "Linear 2→4 + 2", "Q": "SpikingLayer(IF)"}
+    assert stages_of(HybridUnit(Sliding(4, 2), FIR(2), nn.Conv2d(2, 8, 3))) == {
         "W": "Sliding(4, 2)",
-        "H": "Taps(2)",
+        "H": "FIR(2)",
         "F": "Conv2d 2→8",
     }
     assert stages_of(None) == {}

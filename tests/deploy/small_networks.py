@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy import Bundle, Quantization, add_integers, quantize
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Sum, Taps, Transmission, Tumbling, every
+from spikebridge.hybrid import FIR, HybridNetwork, HybridUnit, Mean, Modulation, Sum, Transmission, Tumbling, every
 from spikebridge.neurons import IF, LIF, Sequential
 
 DT = 1e-3
@@ -32,7 +32,7 @@ def small_network() -> HybridNetwork:
             Transmission("frames", "ann"),
             Transmission("events", "snn"),
             Modulation("ann", "snn.lif.v_threshold", HybridUnit(None, None, gain)),
-            Transmission("snn", "answer", HybridUnit(Tumbling(4), Taps(4, (5,)), nn.Linear(5, 3))),
+            Transmission("snn", "answer", HybridUnit(Tumbling(4), FIR(4, (5,)), nn.Linear(5, 3))),
         ],
         outputs=["answer"],
     ).eval()

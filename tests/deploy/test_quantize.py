@@ -13,6 +13,7 @@ from torch import nn
 from spikebridge.deploy import IntegerModel, Quantization, Region, integer_model, quantize, saturation
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import (
+    FIR,
     Alpha,
     Bernoulli,
     Burst,
@@ -20,7 +21,6 @@ from spikebridge.hybrid import (
     Difference,
     Discretizer,
     Exponential,
-    Fire,
     FirstSpike,
     FirstTime,
     Gain,
@@ -38,8 +38,8 @@ from spikebridge.hybrid import (
     SignedDelta,
     Since,
     Sliding,
+    SpikingLayer,
     Sum,
-    Taps,
     Threshold,
     Transmission,
     Tumbling,
@@ -126,7 +126,7 @@ def test_random_networks_give_the_same_bits(
     ann = pictures(kind, pool).eval()
     first = {"fc": nn.Linear(2, 3), "gain": Gain(torch.tensor([0.5, 1.0, -2.0])), "fire": spiking(neuron, reset)}
     snn = Sequential(**first, gate=Gate(), out=nn.Linear(3, 3), again=spiking((0, 4, 5)[kind + reset], reset))
-    unit = HybridUnit(Tumbling(window), Taps(window, (3,)), nn.Linear(3, 4))
+    unit = HybridUnit(Tumbling(window), FIR(window, (3,)), nn.Linear(3, 4))
     network = HybridNetwork(
         dt=0.001,
         inputs={"frames": every(0.001 * period), "events": every(0.001)},
@@ -155,10 +155,10 @@ def tau() -> dict[str, Any]:
         (Tumbling(3), Mean(), Threshold(0.2)),
         (Sliding(4, 2), Exponential(**tau()), Bernoulli(seed=3)),
         (Tumbling(2), Mean(keep=True), SignedDelta(0.25)),
-        (None, Alpha(keep=True, **tau()), Fire(IF(reset="soft"))),
+        (None, Alpha(keep=True, **tau()), SpikingLayer(IF(reset="soft"))),
         (Tumbling(4), Difference(lag=2, keep=True), Integrate()),
         (Tumbling(4), Difference(), None),
-        (None, Gaussian(0.002, 0.001, dt=0.001, keep=True), Fire(Integrator(0.01, dt=0.001))),
+        (None, Gaussian(0.002, 0.001, dt=0.001, keep=True), SpikingLayer(Integrator(0.01, dt=0.001))),
         (Tumbling(3), None, Count()),
         (Tumbling(3), None, Last()),
         (Tumbling(3), None, FirstTime()),

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid import HybridUnit, Taps, Tumbling
+from spikebridge.hybrid import FIR, HybridUnit, Tumbling
 
 LENGTH, CHANNELS = 6, 12
 
@@ -19,7 +19,7 @@ def some_map(windows: Tensor) -> Tensor:
 def unit_of(width: int) -> HybridUnit:
     """Random kernels in time, one a channel, and a network of one hidden layer as wide as asked for."""
     torch.manual_seed(width)
-    kernel = Taps(LENGTH, shape=(CHANNELS,))
+    kernel = FIR(LENGTH, shape=(CHANNELS,))
     hidden = nn.Linear(CHANNELS, width)
     for parameter, spread in ((kernel.weight, CHANNELS**-0.5), (hidden.weight, 0.3), (hidden.bias, 0.3)):
         nn.init.normal_(parameter, std=spread)

@@ -10,6 +10,7 @@ from torch import Tensor
 import spikebridge.hybrid as hybrid
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
+    FIR,
     Alpha,
     Bernoulli,
     Burst,
@@ -17,7 +18,6 @@ from spikebridge.hybrid import (
     Difference,
     Discretizer,
     Exponential,
-    Fire,
     FirstSpike,
     FirstTime,
     Gaussian,
@@ -31,8 +31,8 @@ from spikebridge.hybrid import (
     SignedDelta,
     Since,
     Sliding,
+    SpikingLayer,
     Sum,
-    Taps,
     Threshold,
     Tumbling,
     UnitState,
@@ -58,13 +58,13 @@ KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
     "exponential": lambda keep: Exponential(0.01, dt=0.01, keep=keep, learn="tau"),
     "alpha": lambda keep: Alpha(0.02, dt=0.01, keep=keep, learn="tau"),
     "gaussian": lambda keep: Gaussian(0.02, 0.01, dt=0.01, keep=keep, learn=("delay", "sigma")),
-    "taps": lambda keep: Taps(3, keep=keep),
+    "taps": lambda keep: FIR(3, keep=keep),
 }
 DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
     "none": lambda: None,
     "bernoulli": lambda: Bernoulli(seed=3),
     "threshold": lambda: Threshold(0.5, learn="v_threshold"),
-    "fire": lambda: Fire(LIF(0.02, dt=0.01)),
+    "fire": lambda: SpikingLayer(LIF(0.02, dt=0.01)),
     "first-spike": FirstSpike,
     "phase": Phase,
     "burst": Burst,

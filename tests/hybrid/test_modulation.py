@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
+    FIR,
     Exponential,
     Gain,
     Gate,
@@ -16,7 +17,6 @@ from spikebridge.hybrid import (
     HybridUnit,
     Mean,
     Modulation,
-    Taps,
     Transmission,
     Tumbling,
     every,
@@ -233,7 +233,7 @@ def test_a_quantity_that_the_target_does_not_have_is_refused_with_those_it_has()
     with pytest.raises(ConfigError, match=r"part 'p' has no quantity '0.scale'; .*Known: 0.weight, 0.bias, 2.weight"):
         modulated(plain(), "0.scale", "add", 1)
     with pytest.raises(ConfigError, match=r"part 'p' has no quantity 'weight'; Known: none"):
-        modulated(Taps(2), "weight", "add", 1)
+        modulated(FIR(2), "weight", "add", 1)
 
 
 def test_a_modulation_that_does_not_fit_is_refused() -> None:

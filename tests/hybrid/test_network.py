@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import (
     Exponential,
-    Fire,
     Hold,
     HybridNetwork,
     HybridUnit,
     Mean,
     Modulation,
     Since,
+    SpikingLayer,
     Sum,
     Transmission,
     Tumbling,
@@ -200,7 +200,7 @@ def test_a_step_that_is_not_that_of_the_clock_is_an_error_with_both() -> None:
     with pytest.raises(
         ConfigError, match=r"'the unit x_to_a' runs every 0\.004 s, but its LIF at 'layer' has dt=0\.001"
     ):
-        unit = HybridUnit(Tumbling(4), Mean(), None, Fire(LIF(0.01, dt=0.001)))
+        unit = HybridUnit(Tumbling(4), Mean(), None, SpikingLayer(LIF(0.01, dt=0.001)))
         linked(Transmission("x", "a", unit), Transmission("x", "b"))
     # inside a held value the kernel steps as often as the hold gives values
     slow = {"inputs": {"x": every(0.004)}}

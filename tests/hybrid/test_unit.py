@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import (
+    FIR,
     Bernoulli,
     Burst,
     Clock,
     Count,
     Difference,
     Exponential,
-    Fire,
     FirstSpike,
     FirstTime,
     Gaussian,
@@ -27,8 +27,8 @@ from spikebridge.hybrid import (
     SignedDelta,
     Since,
     Sliding,
+    SpikingLayer,
     Sum,
-    Taps,
     Threshold,
     Tumbling,
 )
@@ -103,7 +103,7 @@ def test_stages_of_another_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match="discretizer is a Discretizer, but got IF"):
         HybridUnit(None, None, None, IF())
     with pytest.raises(
-        ConfigError, match=r"has no state, but got IF; a spiking layer is the discretizer Fire\(layer\)"
+        ConfigError, match=r"has no state, but got IF; a spiking layer is the discretizer SpikingLayer\(layer\)"
     ):
         HybridUnit(None, None, IF())
     with pytest.raises(ConfigError, match="'nonlinearity' is a plain Sequential, but holds the stateful IF at '1'"):
@@ -112,7 +112,7 @@ def test_stages_of_another_kind_are_refused() -> None:
 
 @pytest.mark.parametrize("value", [0, -2, 2.0, True, "3"])
 def test_lengths_are_whole_numbers_above_zero(value: Any) -> None:
-    for make in (Hold, Tumbling, Sliding, Taps, lambda n: Difference(lag=n), lambda n: SignedDelta(1.0, limit=n)):
+    for make in (Hold, Tumbling, Sliding, FIR, lambda n: Difference(lag=n), lambda n: SignedDelta(1.0, limit=n)):
         with pytest.raises(ConfigError, match="as a whole number of at least 1, but got"):
             make(value)
 
@@ -130,8 +130,8 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         SignedDelta(0.0)
     with pytest.raises(ConfigError, match=r"Bernoulli needs a whole number as its seed, but got 0\.5"):
         Bernoulli(seed=0.5)
-    with pytest.raises(ConfigError, match="Fire needs a Stateful layer, but got Linear"):
-        Fire(nn.Linear(1, 1))
+    with pytest.raises(ConfigError, match="SpikingLayer needs a Stateful layer, but got Linear"):
+        SpikingLayer(nn.Linear(1, 1))
 
 
 def test_a_length_that_does_not_divide_the_clock_is_refused() -> None:
@@ -156,7 +156,7 @@ def test_the_four_stages_read_as_the_equation() -> None:
 
 def test_one_class_works_in_both_directions() -> None:
     to_ann = HybridUnit(Tumbling(4), Mean())
-    to_snn = HybridUnit(Hold(4), None, None, Fire(IF(reset="soft")))
+    to_snn = HybridUnit(Hold(4), None, None, SpikingLayer(IF(reset="soft")))
     assert given(to_snn, 0.5, 0.25) == [0, 1, 0, 1, 0, 0, 0, 1]
     assert given(to_ann, *given(to_snn, 0.5, 0.25)) == [0.5, 0.25]
 
@@ -241,13 +241,13 @@ def test_signals_that_are_none_are_refused() -> None:
 
 def test_a_unit_works_in_the_dtype_of_its_signal_and_names_a_mismatch() -> None:
     x = torch.rand(6, 2, 3, dtype=torch.float64)
-    for kernel in (Mean(), Difference(), Exponential(0.02, dt=0.01), Taps(2).double()):
+    for kernel in (Mean(), Difference(), Exponential(0.02, dt=0.01), FIR(2).double()):
         assert HybridUnit(Tumbling(3), kernel, None, Bernoulli())(x)[0].dtype == torch.float64
-    with pytest.raises(ShapeError, match=r"Taps keeps torch.float32 on cpu, but its signal is torch.float64 on"):
-        HybridUnit(Tumbling(3), Taps(2))(x)
+    with pytest.raises(ShapeError, match=r"FIR keeps torch.float32 on cpu, but its signal is torch.float64 on"):
+        HybridUnit(Tumbling(3), FIR(2))(x)
     with pytest.raises(ShapeError, match=r"Threshold keeps torch.float32 .* move one of them with \.to\(\)"):
         HybridUnit(None, None, None, Threshold(learn="v_threshold"))(x)
-    mixed = HybridUnit(Tumbling(3), Taps(2), nn.Linear(3, 4))
+    mixed = HybridUnit(Tumbling(3), FIR(2), nn.Linear(3, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert mixed(x.float())[0].shape == (2, 2, 4)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
+    FIR,
     Alpha,
     Difference,
     Exponential,
@@ -20,7 +21,6 @@ from spikebridge.hybrid import (
     Since,
     Sliding,
     Sum,
-    Taps,
     Tumbling,
     Window,
 )
@@ -39,9 +39,9 @@ KERNELS: dict[str, Callable[[bool], Kernel]] = {
     "Exponential learned": lambda keep: Exponential(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
     "Alpha": lambda keep: Alpha(0.003, dt=0.001, keep=keep),
     "Alpha learned": lambda keep: Alpha(torch.full((N,), 0.003), dt=0.001, keep=keep, learn="tau"),
-    "Taps": lambda keep: Taps(4, keep=keep),
-    "Taps of one": lambda keep: Taps(1, keep=keep),
-    "Taps a neuron": lambda keep: Taps(9, (N,), keep=keep),
+    "Taps": lambda keep: FIR(4, keep=keep),
+    "Taps of one": lambda keep: FIR(1, keep=keep),
+    "Taps a neuron": lambda keep: FIR(9, (N,), keep=keep),
     "Gaussian learned": lambda keep: Gaussian(0.003, 0.001, dt=0.001, keep=keep, learn=("delay", "sigma")),
     "Difference": lambda keep: Difference(keep=keep),
     "Difference over a lag": lambda keep: Difference(3, keep=keep),
@@ -71,7 +71,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What ran without a loop."""
     seen: list[str] = []
     monkeypatch.setattr(sequence, "FEWEST_STEPS", {"native": 1, "pytorch": 1})
-    for kind in (Sum, Mean, Exponential, Alpha, Taps, Gaussian, Difference):
+    for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):
         for method in ("whole", "values", "last"):
             plain = getattr(kind, method)
             monkeypatch.setattr(kind, method, lambda *a, _p=plain, _m=method: seen.append(_m) or _p(*a))
@@ -160,8 +160,8 @@ EXACT = {
 @pytest.mark.parametrize("name", [*EXACT, "Taps"])
 @pytest.mark.parametrize("window", [Tumbling(4), Tumbling(8), Sliding(4, 1)], ids=str)
 def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Window) -> None:
-    kernel = Taps(3) if name == "Taps" else EXACT[name](False)
-    if isinstance(kernel, Taps):
+    kernel = FIR(3) if name == "Taps" else EXACT[name](False)
+    if isinstance(kernel, FIR):
         torch.nn.init.constant_(kernel.weight, 0.25)
     unit = HybridUnit(window, kernel).double()
     x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
@@ -286,7 +286,7 @@ def test_transforms_and_the_reference_take_the_loop(calls: list[str]) -> None:
 def test_second_derivatives_of_taps_are_refused() -> None:
     x = torch.randn(8, 1, 1).requires_grad_()
     with pytest.raises(ConfigError, match="second derivative"):
-        torch.autograd.grad(Taps(3, keep=True)(x)[0].sum(), x, create_graph=True)
+        torch.autograd.grad(FIR(3, keep=True)(x)[0].sum(), x, create_graph=True)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 4), (3, 2, 1)], ids=str)

@@ -39,7 +39,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikebridge.analysis.hooks import Visit, Visits, evaluating, is_layer, unwrapped, visiting
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
-from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
@@ -380,7 +380,7 @@ def _operations_of(visit: Visit) -> Operations | None:
     if isinstance(module, HybridUnit):
         return Operations(macs=_kernel_values(module, visit.args[0], y))
     if isinstance(module, Discretizer):
-        return None if isinstance(module, Fire) else Operations(compares=max(num_values, visit.args[0].numel()))
+        return None if isinstance(module, SpikingLayer) else Operations(compares=max(num_values, visit.args[0].numel()))
     if isinstance(module, Gain | Gate | Kernel):
         return Operations(macs=num_values)
     if isinstance(module, Stateful):

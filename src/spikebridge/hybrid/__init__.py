@@ -4,14 +4,15 @@ from spikebridge.hybrid.clock import Clock, Every, every
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
-from spikebridge.hybrid.unit.discretizer import Bernoulli, Discretizer, Fire, SignedDelta, Threshold
+from spikebridge.hybrid.unit.discretizer import Bernoulli, Discretizer, SignedDelta, SpikingLayer, Threshold
 from spikebridge.hybrid.unit.discretizers import Burst, Count, FirstSpike, FirstTime, Integrate, Last, Phase
 from spikebridge.hybrid.unit.kernel import Kernel, Mean, Sum
-from spikebridge.hybrid.unit.kernels import Alpha, Difference, Exponential, Gaussian, Taps
+from spikebridge.hybrid.unit.kernels import FIR, Alpha, Difference, Exponential, Gaussian
 from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
 __all__ = [
+    "FIR",
     "Alpha",
     "Bernoulli",
     "Burst",
@@ -21,7 +22,6 @@ __all__ = [
     "Discretizer",
     "Every",
     "Exponential",
-    "Fire",
     "FirstSpike",
     "FirstTime",
     "Gain",
@@ -41,9 +41,9 @@ __all__ = [
     "SignedDelta",
     "Since",
     "Sliding",
+    "SpikingLayer",
     "Stages",
     "Sum",
-    "Taps",
     "Threshold",
     "ThresholdModulation",
     "Transmission",

@@ -116,7 +116,7 @@ def _absent(owner: str, size: float | None) -> Finding:
         what = "no gradient comes back to it from the loss"
         remedy = (
             "use an output that it acts on in the loss, and replace a stage after it that cuts the gradient (detach, "
-            "round, argmax) by one that passes it: Threshold, Fire or a surrogate; or freeze it"
+            "round, argmax) by one that passes it: Threshold, SpikingLayer or a surrogate; or freeze it"
         )
     else:
         what = "its gradient is exactly zero"

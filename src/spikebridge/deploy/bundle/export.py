@@ -2,7 +2,7 @@
 
 Parts as files of a bundle: plain ones as ONNX, spiking ones as NIR, and what NIR cannot hold as an ONNX step.
 
-Links and their units as files of a bundle: numbers, an ONNX file for the nonlinearity, a NIR file for Fire.
+Links and their units as files of a bundle: numbers, an ONNX file for the nonlinearity, a NIR file for a spiking layer.
 
 A bundle while it is written: files with their sizes and hashes.
 """
@@ -49,7 +49,7 @@ from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Kernel, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Route
-from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 
 Progress: TypeAlias = Callable[[str], None]
@@ -339,7 +339,7 @@ def _unit(
     stages: dict[str, Any] = {}
     for stage in ("window", "kernel", "discretizer"):
         module = getattr(unit, stage)
-        if isinstance(module, Fire):
+        if isinstance(module, SpikingLayer):
             stages["fires"] = _fire(draft, network, route, unit, module, sample)
         elif module is not None and stage != "window" and not is_known(module):
             stages |= _function(draft, route, unit, sample, stage)
@@ -373,12 +373,14 @@ def _function(draft: Draft, route: Route, unit: HybridUnit, sample: Sample, stag
     return {stage: StageRecord(FUNCTION, settings), f"{stage}_function": file}
 
 
-def _fire(draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, fire: Fire, sample: Sample) -> str:
+def _fire(
+    draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, fire: SpikingLayer, sample: Sample
+) -> str:
     try:
         x = _after(route, unit, sample, "nonlinearity").flatten(0, 1)
         written = to_nir(fire.layer, x, dt=route.clock.period * network.dt)
     except ExportError as reason:
-        raise ExportError(f"the layer of Fire in link {route.name!r}: {reason}") from None
+        raise ExportError(f"the layer of SpikingLayer in link {route.name!r}: {reason}") from None
     return draft.save(f"units/{file_name(route.name)}.nir", written.content())
 
 

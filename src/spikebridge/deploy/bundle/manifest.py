@@ -111,7 +111,7 @@ class UnitRecord:
 
     Attributes:
         nonlinearity: an ONNX file, from `value` (and `context`) to `output`.
-        fires: NIR file of the layer of a `Fire` discretizer.
+        fires: NIR file of the layer of a `SpikingLayer` discretizer.
         kernel_function: ONNX file of a kernel named `Function`: the steps of a window `(B, L, *N)` to one value.
         discretizer_function: ONNX file of a discretizer named `Function`: the values of a window `(B, M, *N)` to
             those it gives out, `(B, M2, *N2)`.

@@ -17,7 +17,7 @@ from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Link
-from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.state import State
 
@@ -180,7 +180,7 @@ def _unit(bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor]) -> Hy
         function = _function(bundle, record.discretizer_function)
         discretizer = FunctionDiscretizer(function, record.discretizer.settings.get("kind"))
     if record.fires is not None:
-        discretizer = Fire(from_nir(bundle.read(record.fires)))
+        discretizer = SpikingLayer(from_nir(bundle.read(record.fires)))
     nonlinearity = None
     if record.nonlinearity is not None:
         nonlinearity = _function(bundle, record.nonlinearity)

@@ -14,6 +14,7 @@ from spikebridge.axes import Signal, Step, Windows
 from spikebridge.deploy.bundle.manifest import Setting, StageRecord, record_name
 from spikebridge.errors import DataError, ExportError
 from spikebridge.hybrid import (
+    FIR,
     Alpha,
     Bernoulli,
     Burst,
@@ -35,7 +36,6 @@ from spikebridge.hybrid import (
     Since,
     Sliding,
     Sum,
-    Taps,
     Threshold,
     Tumbling,
 )
@@ -53,7 +53,7 @@ ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     Exponential: ("tau", "dt", "keep"),
     Alpha: ("tau", "dt", "keep"),
     Gaussian: ("delay", "sigma", "dt", "keep"),
-    Taps: ("num_taps", "keep"),
+    FIR: ("num_taps", "keep"),
     Bernoulli: ("seed",),
     Threshold: ("v_threshold",),
     SignedDelta: ("quantum", "limit"),
@@ -101,7 +101,7 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
             tensors[name] = value.detach()
         else:
             settings[name] = value
-    if isinstance(stage, Taps):
+    if isinstance(stage, FIR):
         tensors["weight"] = stage.weight.detach()
     elif isinstance(stage, Gaussian):
         # for those who cannot work them out
@@ -121,10 +121,10 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor]) -> Any:
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(kinds)}")
     given = {**record.settings, **{name: t for name, t in tensors.items() if name in ARGUMENTS[kind]}}
     try:
-        if kind is not Taps:
+        if kind is not FIR:
             return kind(**given)
         weight = tensors["weight"]
-        stage = Taps(len(weight), tuple(weight.shape[1:]), keep=bool(given["keep"]))
+        stage = FIR(len(weight), tuple(weight.shape[1:]), keep=bool(given["keep"]))
         with torch.no_grad():
             stage.weight.copy_(weight)
         return stage

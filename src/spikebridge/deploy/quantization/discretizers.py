@@ -16,19 +16,19 @@ from spikebridge.hybrid import (
     Burst,
     Count,
     Discretizer,
-    Fire,
     FirstSpike,
     FirstTime,
     Integrate,
     Last,
     Phase,
     SignedDelta,
+    SpikingLayer,
     Threshold,
 )
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.neuron import Neuron
 
-KNOWN = (Bernoulli, Threshold, Fire, SignedDelta, Integrate, Last, Count, FirstTime, FirstSpike, Phase, Burst)
+KNOWN = (Bernoulli, Threshold, SpikingLayer, SignedDelta, Integrate, Last, Count, FirstTime, FirstSpike, Phase, Burst)
 DRAW_BITS = 24
 
 
@@ -57,7 +57,7 @@ class WholeDiscretizer(Discretizer):
         self.entry, self.own = Quantizer.of(region), Quantizer.of(region)
         self.observing = True
         self.neuron: WholeNeuron | None = None
-        if isinstance(inner, Fire):
+        if isinstance(inner, SpikingLayer):
             if not isinstance(inner.layer, Neuron):
                 raise ExportError(f"{path!r} fires by a {type(inner.layer).__name__}; only a layer of neurons can be")
             self.neuron = WholeNeuron(inner.layer, region, f"{path}.layer")

@@ -31,7 +31,7 @@ from spikebridge.deploy.quantization.quantizer import (
 )
 from spikebridge.deploy.quantization.tracer import wiring
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import Alpha, Difference, Exponential, Gaussian, HybridUnit, Kernel, Mean, Sum, Taps, Window
+from spikebridge.hybrid import FIR, Alpha, Difference, Exponential, Gaussian, HybridUnit, Kernel, Mean, Sum, Window
 from spikebridge.hybrid.unit.discretizer import straight_through
 from spikebridge.neurons.lif import decay_of
 
@@ -82,7 +82,7 @@ class WholeKernel(Kernel):
 
     def __init__(self, kernel: Kernel, region: Region, path: str) -> None:
         super().__init__(kernel.keep)
-        if type(kernel) not in (Sum, Mean, Exponential, Alpha, Difference, Taps, Gaussian):
+        if type(kernel) not in (Sum, Mean, Exponential, Alpha, Difference, FIR, Gaussian):
             raise ExportError(f"{path!r} is a {type(kernel).__name__}, a kernel that has no integer form")
         self.kernel, self.region, self.path = kernel, region, path
         self.num_taps = getattr(kernel, "num_taps", 1)
@@ -144,7 +144,7 @@ class WholeKernel(Kernel):
             decay = snap(double(decay_of(kernel.tau, kernel.dt)) * 2**FRACTION)
             rise = torch.ones(()) if isinstance(kernel, Exponential) else double(kernel.dt * torch.e / kernel.tau)
             return {"decay": decay, "scale": self.sums.scale * double(rise)}
-        if isinstance(kernel, Taps | Gaussian):
+        if isinstance(kernel, FIR | Gaussian):
             like = torch.zeros((), dtype=torch.float32)
             given = {name: getattr(kernel, name) for name in kernel.modulable}
             taps = double(kernel.arguments(given, like)["taps"])
@@ -168,7 +168,7 @@ class WholeKernel(Kernel):
         settings: Settings = {"keep": self.keep, "high": self.high, "low_out": grid.low, "high_out": grid.high}
         if isinstance(self.kernel, Difference):
             settings["lag"] = self.kernel.lag
-        name = record_name(Taps if isinstance(self.kernel, Gaussian) else type(self.kernel))
+        name = record_name(FIR if isinstance(self.kernel, Gaussian) else type(self.kernel))
         return Record(name, settings, numbers, self.out.scale)
 
     def _follow(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -185,7 +185,7 @@ class WholeKernel(Kernel):
             last = torch.where(started, state.last, x.unsqueeze(1))
             newest = last if kernel.lag is None else torch.cat([last[:, 1:], x.unsqueeze(1)], dim=1)
             return rescale(x - last[:, 0], ratio), FirstSteps(newest, torch.ones_like(state.started))
-        if isinstance(kernel, Taps | Gaussian):
+        if isinstance(kernel, FIR | Gaussian):
             last = torch.cat([state.last, x.unsqueeze(1)], dim=1)
             taps = known["taps"]
             weights = taps.flip(0).reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])

@@ -181,7 +181,7 @@ def real_unit(
         record: the unit in words.
         numbers: its tensors, named `stage.quantity`.
         nonlinearity: F, None for the identity.
-        fires: the layer of a `Fire` discretizer.
+        fires: the layer of a `SpikingLayer` discretizer.
         functions: of stages named `Function`: "kernel", "discretizer".
 
     Raises:

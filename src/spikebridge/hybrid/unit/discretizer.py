@@ -176,7 +176,7 @@ class Threshold(Discretizer):
         return self.surrogate(h - self.v_threshold), None
 
 
-class Fire(Discretizer):
+class SpikingLayer(Discretizer):
     """A spiking layer makes the spikes; its membranes live on from window to window.
 
     Args:
@@ -184,7 +184,7 @@ class Fire(Discretizer):
 
     Example:
         >>> from spikebridge.neurons import IF
-        >>> spikes, _ = Fire(IF(reset="soft"))(torch.full((2, 2, 1, 1), 0.5), length=2)
+        >>> spikes, _ = SpikingLayer(IF(reset="soft"))(torch.full((2, 2, 1, 1), 0.5), length=2)
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
@@ -194,7 +194,7 @@ class Fire(Discretizer):
     def __init__(self, layer: Stateful) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):
-            raise ConfigError(f"Fire needs a Stateful layer, but got {type(layer).__name__}")
+            raise ConfigError(f"SpikingLayer needs a Stateful layer, but got {type(layer).__name__}")
         self.layer = layer
 
     def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:

@@ -184,7 +184,7 @@ class History(NamedTuple):
     last: Tensor
 
 
-def taps_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, History]:
+def fir_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, History]:
     """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing.
 
     Args:
@@ -197,7 +197,7 @@ def taps_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tupl
 
     Example:
         >>> carry = History(torch.tensor([[[2.0]]]))
-        >>> h_t, carry = taps_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
+        >>> h_t, carry = fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
         >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
         (4.0, 3.0)
     """
@@ -209,7 +209,7 @@ def taps_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tupl
 class _FiniteResponse(Kernel):
     """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
 
-    step_function = staticmethod(taps_step)
+    step_function = staticmethod(fir_step)
     is_faster = True
     num_taps: int
 
@@ -245,8 +245,8 @@ class _FiniteResponse(Kernel):
         return taps
 
 
-class Taps(_FiniteResponse):
-    """Learned taps: the weights of the last `num_taps` steps, trained.
+class FIR(_FiniteResponse):
+    """A finite impulse response with learned taps, the weights of the last `num_taps` steps.
 
     Args:
         num_taps: steps that the kernel looks back, with the present one.
@@ -254,7 +254,7 @@ class Taps(_FiniteResponse):
         keep: give out every step.
 
     Example:
-        >>> kernel = Taps(2)
+        >>> kernel = FIR(2)
         >>> _ = nn.init.ones_(kernel.weight)
         >>> kernel(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
         [1.0, 3.0, 5.0]
@@ -264,7 +264,7 @@ class Taps(_FiniteResponse):
 
     def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
         super().__init__(keep)
-        self.num_taps = whole_number("Taps", "num_taps", num_taps)
+        self.num_taps = whole_number("FIR", "num_taps", num_taps)
         self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:

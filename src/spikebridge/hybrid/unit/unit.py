@@ -88,7 +88,7 @@ class HybridUnit(nn.Module):
         if isinstance(nonlinearity, Stateful):
             raise ConfigError(
                 f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
-                "the discretizer Fire(layer)"
+                "the discretizer SpikingLayer(layer)"
             )
         if nonlinearity is not None:
             refuse_hidden_state(nonlinearity, "nonlinearity")

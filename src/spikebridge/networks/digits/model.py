@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Mean, Modulation, Taps, Transmission, Tumbling, every
+from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Sequential, Triangle
 
 KINDS = {
@@ -171,7 +171,7 @@ def _transmission(kind: str, hidden: int, window: int) -> HybridUnit:
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
-    return HybridUnit(Tumbling(window), Taps(window, (hidden,)), identity)
+    return HybridUnit(Tumbling(window), FIR(window, (hidden,)), identity)
 
 
 def _modulation(kind: str, hidden: int) -> HybridUnit:

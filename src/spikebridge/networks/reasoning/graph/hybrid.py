@@ -12,7 +12,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.clock import every
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork
-from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.graph.compiler import Instructions
@@ -124,7 +124,9 @@ def reasoning_network(
         },
         links=[
             Transmission(
-                "program", "stimuli", HybridUnit(None, Delays(lookup.length), lookup, Fire(Memoryless(v_threshold=1.0)))
+                "program",
+                "stimuli",
+                HybridUnit(None, Delays(lookup.length), lookup, SpikingLayer(Memoryless(v_threshold=1.0))),
             ),
             Transmission("stimuli", "graph"),
             Modulation("scores", "graph.weight.weight", HybridUnit(None, VisibleMean(), writes), by="add"),

@@ -3,7 +3,7 @@
 | unit | W window | H kernel | F nonlinearity | Q discretizer |
 |---|---|---|---|---|
 | attributes to connections (modulation) | whole video | mean over visible samples | choose a value, times s | none |
-| program to spikes (transmission) | running | the last six instructions | lookup of the operator table | Fire |
+| program to spikes (transmission) | running | the last six instructions | lookup of the operator table | SpikingLayer |
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Step
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.unit.discretizer import Fire
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.graph.compiler import Instructions
@@ -102,7 +102,7 @@ def program_unit(table: OperatorTable, layout: Layout) -> HybridUnit:
         [['ask_entering'], ['dismiss_objects', 'dismiss_events'], []]
     """
     lookup = OperatorLookup(table, layout)
-    return HybridUnit(None, Delays(lookup.length), lookup, Fire(Memoryless(v_threshold=1.0)))
+    return HybridUnit(None, Delays(lookup.length), lookup, SpikingLayer(Memoryless(v_threshold=1.0)))
 
 
 def program_begins(
