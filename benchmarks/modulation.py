@@ -27,11 +27,11 @@ from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation import report as modulation_table
 from spikebridge.networks.modulation.evaluation import evaluate as modulation_evaluation
 from spikebridge.networks.modulation.evaluation import scores as modulation_scores
-from spikebridge.networks.modulation.evaluation.scores import Modes
+from spikebridge.networks.modulation.evaluation.scores import InferenceModes
+from spikebridge.networks.modulation.training.gates import build_gating, task_prototypes
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.tasks import Pictures
-from spikebridge.networks.modulation.training.train import build_branch
-from spikebridge.networks.modulation.training.train_gates import build_gating, code_table
+from spikebridge.networks.modulation.training.tasks import LabelledInputs
+from spikebridge.networks.modulation.training.trial import build_branch
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import replacing
 from spikebridge.training.run.environment import describe_environment
@@ -64,7 +64,7 @@ LAST = ("wide_ewc", "per_sample")
 LARGE = ("matrix", "representation", "seen", "unseen")
 
 
-def cells(config: modulation.Config) -> Iterator[tuple[str, int]]:
+def trials(config: modulation.Config) -> Iterator[tuple[str, int]]:
     """Methods and seeds in the order of their turn."""
     seeds = range(config.seed, config.seed + config.num_seeds)
     others = [name for name in config.methods if name not in (*FIRST, *LAST)]
@@ -78,7 +78,7 @@ def merged(run: Run) -> dict[str, list[dict[str, Any]]]:
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
             found.setdefault(path.partition("/")[0], []).append(child.results())
-    return {name: sorted(found[name], key=lambda cell: cell["seed"]) for name in METHODS if name in found}
+    return {name: sorted(found[name], key=lambda trial: trial["seed"]) for name in METHODS if name in found}
 
 
 def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str
         return []
 
     def both(rival: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        theirs = {cell["seed"]: cell for cell in scores.get(rival, ())}
+        theirs = {trial["seed"]: trial for trial in scores.get(rival, ())}
         return [(ours, theirs[ours["seed"]]) for ours in scores[name] if ours["seed"] in theirs]
 
     rows: list[dict[str, Any]] = []
@@ -101,11 +101,11 @@ def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str
         if pairs := both(rival):
             gap = fmean(our["acc"] + our["transfer"] - their["acc"] - their["transfer"] for our, their in pairs)
             rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0, pairs))
-    cells = scores[name]
-    slope = 100 * fmean(modulation_scores.steady_growth(cell["seconds"]) for cell in cells)
-    rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1, cells))
-    drop = 100 * fmean(cell["just_learnt_first"] - cell["just_learnt_last"] for cell in cells)
-    rows.append(_target("just learnt, first four above last four [points]", drop, 2.0, drop <= 2, cells))
+    trials = scores[name]
+    slope = 100 * fmean(modulation_scores.relative_slope(trial["seconds"]) for trial in trials)
+    rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1, trials))
+    drop = 100 * fmean(trial["just_learnt_first"] - trial["just_learnt_last"] for trial in trials)
+    rows.append(_target("just learnt, first four above last four [points]", drop, 2.0, drop <= 2, trials))
     return rows
 
 
@@ -113,20 +113,20 @@ def _target(figure: str, measured: float, target: float, met: bool, of: Sized) -
     return {"figure": figure, "measured": round(measured, 4), "target": target, "met": met, "seeds": len(of)}
 
 
-def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[Pictures, Pictures]) -> None:
+def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[LabelledInputs, LabelledInputs]) -> None:
     """Finds the tasks of a trained network again; everything else of its results stays."""
     method, results = METHODS[name], child.results()
-    seed, settings = results["seed"], config.cell(name)
-    tasks = modulation.tasks_of(config, seed, *shown)
+    seed, settings = results["seed"], config.trial(name)
+    tasks = modulation.task_sequence(config, seed, *shown)
     gating = build_gating(method, tasks, settings.units, seed) if method.has_unit else None
     branch = build_branch(method, settings, tasks, gating)
     weights = modulation_evaluation.load_networks(child, branch, gating)
     gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
-    codes = None if gating is None else code_table(gating.eval(), tasks)
-    modes = Modes(branch, gates, tasks, gating, codes)
-    results["modes"] = {"given": results["modes"]["given"], **modulation_scores.score_modes(modes, method, seed)}
-    if codes is not None:
-        results["memory"]["numbers a task"] = codes.num_numbers // len(codes)
+    prototypes = None if gating is None else task_prototypes(gating.eval(), tasks)
+    modes = InferenceModes(branch, gates, tasks, gating, prototypes)
+    results["modes"] = {"given": results["modes"]["given"], **modulation_scores.score_inference(modes, method, seed)}
+    if prototypes is not None:
+        results["memory"]["numbers a task"] = prototypes.num_values // len(prototypes)
     if "reshuffled" in results:
         results["reshuffled"] = modulation_scores.reshuffled(modes, method)
     child.save_results(results)
@@ -143,7 +143,7 @@ def write(dataset: str, run: Run) -> None:
         "targets": {name: targets(name, scores) for name in OURS},
         **modulation_table.compare(scores),
         "cells": {
-            name: [{key: value for key, value in cell.items() if key not in LARGE} for cell in seeds]
+            name: [{key: value for key, value in trial.items() if key not in LARGE} for trial in seeds]
             for name, seeds in scores.items()
         },
         "config": run.config,
@@ -166,7 +166,7 @@ def main() -> None:
     config = CONFIGS[words.dataset]
     run = Run.create(words.folder or Path(f"runs/modulation-{words.dataset}"), "modulation", config, resume=True)
     shown = modulation.recordings(config)
-    for name, seed in cells(config):
+    for name, seed in trials(config):
         if (words.methods and name not in words.methods) or (words.seeds and seed not in words.seeds):
             continue
         child = run.child(f"{name}/seed-{seed}")
@@ -174,7 +174,7 @@ def main() -> None:
             if child.finished and METHODS[name].is_gated and not METHODS[name].per_sample:
                 rescore(config, name, child, shown)
         elif not child.finished:
-            found = modulation.train_one(config, name, seed, child, shown, quiet=True)
+            found = modulation.train_trial(config, name, seed, child, shown, quiet=True)
             print(name, seed, f"ACC {found['acc']:.4f}", f"transfer {found['transfer']}", flush=True)
         write(words.dataset, run)
     if sum(map(len, merged(run).values())) == config.num_seeds * len(config.methods):

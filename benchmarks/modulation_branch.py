@@ -20,11 +20,11 @@ import torch
 
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import task_measures
-from spikebridge.networks.modulation.model.model import ORIGINAL
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
+from spikebridge.networks.modulation.model.branch import ORIGINAL
+from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.train import CellSettings, run_cell
-from spikebridge.networks.modulation.training.train_gates import build_gating, train_gating
+from spikebridge.networks.modulation.training.trial import TrialSettings, run_trial
 from spikebridge.training.run.atomic import replacing
 from spikebridge.training.run.environment import describe_environment
 
@@ -49,9 +49,9 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings_of(row: str) -> CellSettings:
+def settings_of(row: str) -> TrialSettings:
     """The settings of `default` with what the row changes."""
-    settings = CONFIG.cell("hmn")
+    settings = CONFIG.trial("hmn")
     settings = replace(settings, branch=replace(settings.branch, **ROWS[row]))
     if row == "original":
         return replace(settings, by_open_fan_in=False, lr=RELEASED[0], strength=RELEASED[1])
@@ -61,7 +61,7 @@ def settings_of(row: str) -> CellSettings:
 @lru_cache(maxsize=1)
 def units_of(seed: int) -> Gating:
     """The trained units of a seed, once for all rows."""
-    tasks = modulation.tasks_of(CONFIG, seed, *modulation.recordings(CONFIG))
+    tasks = modulation.task_sequence(CONFIG, seed, *modulation.recordings(CONFIG))
     gating = build_gating(METHOD, tasks, CONFIG.units, seed)
     train_gating(gating, METHOD, tasks, CONFIG.units, seed, None, quiet=True)
     return gating.eval()
@@ -69,18 +69,18 @@ def units_of(seed: int) -> Gating:
 
 def score(row: str, seed: int) -> dict[str, Any]:
     """One training."""
-    tasks = modulation.tasks_of(CONFIG, seed, *modulation.recordings(CONFIG))
-    cell = run_cell(METHOD, settings_of(row), tasks, seed, None, quiet=True, gating=units_of(seed))
-    found = task_measures(cell.learnt.accuracies, tasks.group)
+    tasks = modulation.task_sequence(CONFIG, seed, *modulation.recordings(CONFIG))
+    trial = run_trial(METHOD, settings_of(row), tasks, seed, None, quiet=True, gating=units_of(seed))
+    found = continual_metrics(trial.learnt.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "just_learnt_first", "just_learnt_last", "forgetting", "transfer")
-    seconds = fmean(cell.learnt.seconds)
+    seconds = fmean(trial.learnt.seconds)
     return {"seed": seed, **{key: round(getattr(found, key), 5) for key in kept}, "s a task": round(seconds, 3)}
 
 
-def table(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def table(trials: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Means over seeds, and whether a row goes on learning."""
     rows = []
-    for name, seeds in cells.items():
+    for name, seeds in trials.items():
         mean = {key: round(fmean(seed[key] for seed in seeds), 4) for key in seeds[0] if key != "seed"}
         falls = round(100 * (mean["just_learnt_first"] - mean["just_learnt_last"]), 2)
         rows.append({"row": name, "seeds": len(seeds), **mean, "falls by": falls, "within 2": falls <= POINTS})
@@ -93,14 +93,14 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
     rows = parser.parse_args().rows
     torch.set_num_threads(1)
-    cells = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
+    trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
     for seed in SEEDS:
         for row in rows:
-            if seed in (cell["seed"] for cell in cells.setdefault(row, [])):
+            if seed in (trial["seed"] for trial in trials.setdefault(row, [])):
                 continue
-            cells[row].append(score(row, seed))
-            print(row, cells[row][-1], flush=True)
-            done = {name: found for name, found in cells.items() if found}
+            trials[row].append(score(row, seed))
+            print(row, trials[row][-1], flush=True)
+            done = {name: found for name, found in trials.items() if found}
             content = {"num_tasks": CONFIG.num_tasks, "rows": table(done), "cells": done}
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")

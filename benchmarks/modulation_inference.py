@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikebridge.networks.modulation import GateTable, GaussianTable, few_drives
+from spikebridge.networks.modulation import GateTable, GaussianPrototypes, prototype_features
 from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.train_gates import build_gating, gates_of, train_gating
 from spikebridge.training.run.atomic import replacing
 from spikebridge.training.run.environment import describe_environment
 
@@ -36,53 +36,53 @@ def nearest_mean(table: list[Tensor], x: Tensor) -> Tensor:
 
 def diagonal(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and variances alone."""
-    found = GaussianTable.fit(table)
+    found = GaussianPrototypes.fit(table)
     alone = torch.stack([covariance.diagonal().diag() for covariance in found.covariances])
-    return GaussianTable(found.means, alone).infer_task(x).task
+    return GaussianPrototypes(found.means, alone).infer_task(x).task
 
 
 def shared(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means, with the mean covariance of all tasks."""
-    found = GaussianTable.fit(table)
+    found = GaussianPrototypes.fit(table)
     whole = found.covariances.mean(0, keepdim=True).expand_as(found.covariances)
-    return GaussianTable(found.means, whole).infer_task(x).task
+    return GaussianPrototypes(found.means, whole).infer_task(x).task
 
 
 def whole(table: list[Tensor], x: Tensor) -> Tensor:
     """The likeliest task by means and whole covariances."""
-    return GaussianTable.fit(table).infer_task(x).task
+    return GaussianPrototypes.fit(table).infer_task(x).task
 
 
-Way = Callable[[list[Tensor], Tensor], Tensor]
-WAYS: dict[str, Way] = {"nearest mean": nearest_mean, "variances": diagonal, "one covariance": shared}
+InferenceMode = Callable[[list[Tensor], Tensor], Tensor]
+WAYS: dict[str, InferenceMode] = {"nearest mean": nearest_mean, "variances": diagonal, "one covariance": shared}
 
 
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
     config = replace(modulation.PRESETS["table"], split="validation", seed=SEED)
-    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
+    tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
     method = METHODS[name]
     gating = build_gating(method, tasks, config.units, SEED)
     train_gating(gating, method, tasks, config.units, SEED, None, quiet=True)
-    gates = gates_of(method, tasks, config.units, SEED, gating.eval()) or []
+    gates = task_gates(method, tasks, config.units, SEED, gating.eval()) or []
     truth = torch.arange(len(tasks.learnt)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)
     shown: list[list[list[Tensor]]] = []
     with torch.no_grad():
-        for pictures in (tasks.train, tasks.test):
+        for images in (tasks.train, tasks.test):
             orders = [tasks.orders.permutations[task] for task in tasks.learnt]
-            shown.append([[d[:, :64].clone() for d in gating.drives(pictures.in_order(o))] for o in orders])
-        everything = [gating.drives(tasks.test.in_order(o)) for o in orders]
+            shown.append([[d[:, :64].clone() for d in gating.preactivations(images.permuted(o))] for o in orders])
+        everything = [gating.preactivations(tasks.test.permuted(o)) for o in orders]
 
     def row(way: str, neurons: int, task: Tensor) -> dict[str, Any]:
         right = (task == truth).float().mean().item(), (group[task] == group[truth]).float().mean().item()
         return {"units": name, "way": way, "neurons": neurons, "task": round(right[0], 4), "group": round(right[1], 4)}
 
-    nearest = [GateTable(gates).infer_task(drives).task for drives in everything]
+    nearest = [GateTable(gates).infer_task(preactivations).task for preactivations in everything]
     yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
     for number in NEURONS:
-        table = [few_drives(drives, number) for drives in shown[0]]
-        x = torch.cat([few_drives(drives, number) for drives in shown[1]])
+        table = [prototype_features(preactivations, number) for preactivations in shown[0]]
+        x = torch.cat([prototype_features(preactivations, number) for preactivations in shown[1]])
         for way, find in (*WAYS.items(), ("whole covariances", whole)):
             if number == 64 or way == "whole covariances":
                 yield row(way, number, find(table, x))

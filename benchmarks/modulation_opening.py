@@ -18,10 +18,10 @@ import torch
 
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import task_measures
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
+from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.train import run_cell
-from spikebridge.networks.modulation.training.train_gates import build_gating, train_gating
+from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.atomic import replacing
 from spikebridge.training.run.environment import describe_environment
 
@@ -35,29 +35,29 @@ SEEDS = (0, 1)
 def score(rho: float, seed: int) -> list[dict[str, Any]]:
     """All methods at one opening and seed; the learned ones with the same units."""
     config = replace(modulation.Config(), num_tasks=12, num_hidden=1000, rho=rho)
-    tasks = modulation.tasks_of(config, seed, *modulation.recordings(config))
+    tasks = modulation.task_sequence(config, seed, *modulation.recordings(config))
     units = build_gating(METHODS["hmn"], tasks, config.units, seed)
     train_gating(units, METHODS["hmn"], tasks, config.units, seed, None, quiet=True)
     rows = []
     for name in NAMES:
         gating: Gating | None = units.eval() if name in LEARNED else None
-        cell = run_cell(METHODS[name], config.cell(name), tasks, seed, None, quiet=True, gating=gating)
-        found = task_measures(cell.learnt.accuracies, tasks.group)
+        trial = run_trial(METHODS[name], config.trial(name), tasks, seed, None, quiet=True, gating=gating)
+        found = continual_metrics(trial.learnt.accuracies, tasks.group)
         kept = {"ACC": found.acc, "transfer": found.transfer, "forgetting": found.forgetting}
         rows.append({"opening": rho, "seed": seed, "method": name, **{k: round(v, 5) for k, v in kept.items()}})
         print(rows[-1], flush=True)
     return rows
 
 
-def table(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def table(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, a row an opening."""
     rows = []
-    for rho in sorted({cell["opening"] for cell in cells}):
-        here = [cell for cell in cells if cell["opening"] == rho]
-        row: dict[str, Any] = {"opening": rho, "seeds": len({cell["seed"] for cell in here})}
+    for rho in sorted({trial["opening"] for trial in trials}):
+        here = [trial for trial in trials if trial["opening"] == rho]
+        row: dict[str, Any] = {"opening": rho, "seeds": len({trial["seed"] for trial in here})}
         for name in NAMES:
             for key in ("ACC", "transfer"):
-                row[f"{name} {key}"] = round(fmean(cell[key] for cell in here if cell["method"] == name), 4)
+                row[f"{name} {key}"] = round(fmean(trial[key] for trial in here if trial["method"] == name), 4)
         for name in LEARNED:
             row[f"{name} transfer over xdg_ewc"] = round(row[f"{name} transfer"] / row["xdg_ewc transfer"], 3)
             both = [row[f"{one} ACC"] + row[f"{one} transfer"] for one in (name, "group_ewc")]
@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument("--openings", nargs="+", type=float, default=list(OPENINGS))
     openings = parser.parse_args().openings
     torch.set_num_threads(1)
-    cells = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else []
-    done = {(cell["opening"], cell["seed"]) for cell in cells}
+    trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else []
+    done = {(trial["opening"], trial["seed"]) for trial in trials}
     for seed in SEEDS:
         for rho in openings:
             if (rho, seed) in done:
                 continue
-            cells += score(rho, seed)
-            content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(cells), "cells": cells}
+            trials += score(rho, seed)
+            content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 

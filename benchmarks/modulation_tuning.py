@@ -24,10 +24,10 @@ import torch
 
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import task_measures
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
+from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.train import run_cell
-from spikebridge.networks.modulation.training.train_gates import build_gating, train_gating
+from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.atomic import replacing
 from spikebridge.training.run.environment import describe_environment
 
@@ -66,7 +66,7 @@ def units_of(config: modulation.Config, name: str) -> Gating | None:
     method, units = METHODS[name], config.units
     if not method.has_unit:
         return None
-    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
+    tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
     gating = build_gating(method, tasks, units, SEED)
     train_gating(gating, method, tasks, units, SEED, None, quiet=True)
     return gating
@@ -74,11 +74,11 @@ def units_of(config: modulation.Config, name: str) -> Gating | None:
 
 def score(config: modulation.Config, name: str, lr: float, strength: float, share: float | None) -> dict[str, Any]:
     """ACC and the rest at one point."""
-    tasks = modulation.tasks_of(config, SEED, *modulation.recordings(config))
-    settings = replace(config, lr=lr, strength=strength).cell(name)
+    tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
+    settings = replace(config, lr=lr, strength=strength).trial(name)
     method = METHODS[name] if share is None else replace(METHODS[name], shares=share)
-    cell = run_cell(method, settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
-    found = task_measures(cell.learnt.accuracies, tasks.group)
+    trial = run_trial(method, settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
+    found = continual_metrics(trial.learnt.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "forgetting", "transfer")
     point = {"lr": lr, "strength": strength, **({} if share is None else {"share": share})}
     return {**point, **{key: round(getattr(found, key), 5) for key in kept}}

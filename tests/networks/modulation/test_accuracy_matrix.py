@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from spikebridge.errors import ShapeError
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import (
     accuracy_after,
+    continual_metrics,
     growth,
     paired_difference,
-    task_measures,
 )
 
 # three tasks; the first and the third are of one group
@@ -23,7 +23,7 @@ R = [
 
 
 def test_every_measure_by_hand() -> None:
-    result = task_measures(R, group=[0, 1, 0])
+    result = continual_metrics(R, group=[0, 1, 0])
     assert result.num_tasks == 3
     assert result.acc == pytest.approx((0.6 + 0.7 + 0.8) / 3)
     assert result.bwt == pytest.approx(((0.6 - 0.9) + (0.7 - 0.8)) / 2)
@@ -38,7 +38,7 @@ def test_every_measure_by_hand() -> None:
 
 
 def test_scores_of_some_tasks_alone() -> None:
-    result = task_measures(R, group=[0, 1, 0], counted=[True, False, True])
+    result = continual_metrics(R, group=[0, 1, 0], counted=[True, False, True])
     assert result.num_tasks == 2
     assert result.acc == pytest.approx(0.7)
     assert result.bwt == pytest.approx(-0.3)
@@ -50,14 +50,14 @@ def test_scores_of_some_tasks_alone() -> None:
 def test_the_first_and_the_last_four_tasks_are_told_apart() -> None:
     matrix = np.zeros((7, 6))
     matrix[np.arange(1, 7), np.arange(6)] = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
-    result = task_measures(matrix)
+    result = continual_metrics(matrix)
     assert result.just_learnt_first == pytest.approx(0.75)
     assert result.just_learnt_last == pytest.approx(0.55)
     assert np.isnan(result.transfer)
 
 
 def test_one_task_has_no_past_and_no_future() -> None:
-    result = task_measures([[0.1], [0.9]])
+    result = continual_metrics([[0.1], [0.9]])
     assert (result.acc, result.just_learnt) == (0.9, 0.9)
     assert all(np.isnan([result.bwt, result.fwt, result.forgetting, result.transfer]))
 
@@ -67,7 +67,7 @@ def test_one_task_has_no_past_and_no_future() -> None:
 def test_measures_by_their_sums(num_tasks: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
     matrix, group = draw.random((num_tasks + 1, num_tasks)), draw.integers(0, 3, num_tasks)
-    result = task_measures(matrix, group)
+    result = continual_metrics(matrix, group)
     tasks = range(1, num_tasks + 1)
     one = {(k, j): matrix[k, j - 1] for k in range(num_tasks + 1) for j in tasks}
     assert result.bwt == pytest.approx(np.mean([one[num_tasks, j] - one[j, j] for j in tasks[:-1]]))
@@ -98,11 +98,11 @@ def test_growth_is_the_slope_over_the_mean() -> None:
 
 def test_what_is_no_such_matrix_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(K \+ 1, K\), but has shape \(2, 2\)"):
-        task_measures([[0.1, 0.2], [0.3, 0.4]])
+        continual_metrics([[0.1, 0.2], [0.3, 0.4]])
     with pytest.raises(ShapeError, match="row 1, column 0 has none"):
         accuracy_after([[0.1], [float("nan")]])
     with pytest.raises(ShapeError, match=r"group needs one value for each of 3 tasks, but has shape \(2,\)"):
-        task_measures(R, group=[0, 1])
+        continual_metrics(R, group=[0, 1])
     with pytest.raises(ShapeError, match="the same seeds, but there are 2 and 1"):
         paired_difference([0.1, 0.2], [0.3])
     with pytest.raises(ShapeError, match="growth needs 2 or more tasks, but got 1"):

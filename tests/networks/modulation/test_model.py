@@ -10,9 +10,17 @@ from torch import Tensor
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation
-from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating, KWinners, cut_branch, open_places
-from spikebridge.networks.modulation.model.hybrid import as_hybrid_network
-from spikebridge.networks.modulation.model.model import ORIGINAL
+from spikebridge.networks.modulation import (
+    Backbone,
+    Branch,
+    BranchSettings,
+    Gating,
+    KWinners,
+    extract_subnetwork,
+    open_indices,
+)
+from spikebridge.networks.modulation.model.branch import ORIGINAL
+from spikebridge.networks.modulation.model.network import as_hybrid_network
 from spikebridge.networks.modulation.model.subnetwork import per_sample_logits
 from spikebridge.training import (
     EWC,
@@ -45,7 +53,7 @@ def gates(seed: int = 0, hidden: tuple[int, int] = (12, 10)) -> list[Tensor]:
     return [torch.randperm(size, generator=draw) < 5 for size in hidden]
 
 
-def pictures(number: int = 20, seed: int = 0) -> Tensor:
+def images(number: int = 20, seed: int = 0) -> Tensor:
     return torch.rand(1, number, 6, generator=torch.Generator().manual_seed(seed))
 
 
@@ -55,28 +63,28 @@ def open_with(network: Branch, chosen: list[Tensor]) -> dict[str, Any]:
 
 @every_kind
 def test_all_open_equals_the_plain_branch_bit_by_bit(kind: str) -> None:
-    network, x = branch(kind), pictures()
+    network, x = branch(kind), images()
     assert torch.equal(network(x, **network.modulation([torch.ones(12), torch.ones(10)])), network(x))
 
 
 @pytest.mark.parametrize("kind", ["default", "mean", "original"])
 def test_high_thresholds_close_as_gates_do(kind: str) -> None:
-    network, x, chosen = branch(kind), pictures(), gates()
+    network, x, chosen = branch(kind), images(), gates()
     high = network.modulation([gate.float() for gate in chosen], by=ThresholdModulation(1e6))
     assert torch.equal(network(x, **high), network(x, **open_with(network, chosen)))
 
 
 @every_kind
 def test_the_cut_branch_gives_the_same_outputs_and_gradients(kind: str) -> None:
-    whole, x, chosen = branch(kind).double(), pictures().double(), gates()
+    whole, x, chosen = branch(kind).double(), images().double(), gates()
     modulation = whole.modulation([gate.double() for gate in chosen])
-    part = cut_branch(whole, chosen)
+    part = extract_subnetwork(whole, chosen)
     masked, small = whole(x, **modulation), part(x)
     assert torch.allclose(masked, small, atol=1e-12)
     labels = torch.arange(20) % 3
     for logits in (masked, small):
         torch.nn.functional.cross_entropy(logits, labels).backward()
-    opening = Opening(places=open_places(whole, chosen))
+    opening = Opening(places=open_indices(whole, chosen))
     own = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
         assert own[name].grad is not None
@@ -98,7 +106,7 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: str) -> None:
     optimizer, keep = METHODS[method]
-    x, labels = pictures(16)[0].double(), torch.arange(16) % 3
+    x, labels = images(16)[0].double(), torch.arange(16) % 3
     tasks = [Task(s, s) for s in (TaskSamples(x, labels), TaskSamples(x.flip(1), labels))]
     chosen = [gates(0), gates(1)]
     ends = []
@@ -108,8 +116,8 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
         openings = [
             Opening(
                 network.modulation([gate.double() for gate in some]),
-                open_places(network, some),
-                (lambda whole, some=some: cut_branch(whole, some)) if cut else None,
+                open_indices(network, some),
+                (lambda whole, some=some: extract_subnetwork(whole, some)) if cut else None,
             )
             for some in chosen
         ]
@@ -133,7 +141,7 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
 
 
 def test_samples_with_own_gates_are_answered_as_with_masks() -> None:
-    network, x = branch(), pictures(8)
+    network, x = branch(), images(8)
     for rows in ([gates(k % 2) for k in range(8)], [gates(k) for k in range(8)]):
         own = [torch.stack(layer) for layer in zip(*rows, strict=True)]
         masked = network(x, **network.modulation([layer.float() for layer in own]))
@@ -141,7 +149,7 @@ def test_samples_with_own_gates_are_answered_as_with_masks() -> None:
 
 
 def test_a_picture_is_a_signal_that_does_not_change() -> None:
-    network, x = branch(), pictures(4)
+    network, x = branch(), images(4)
     assert torch.allclose(network(x), network(x.expand(4, 4, 6)), atol=1e-6)
 
 
@@ -167,10 +175,10 @@ def test_rates_as_logits_flatten_the_softmax() -> None:
 
 def test_the_graph_answers_as_branch_and_gating_do() -> None:
     gating = Gating(Backbone(6, (12, 10)).initialise(torch.Generator().manual_seed(5)), [KWinners(0.4), KWinners(0.4)])
-    gating.backbone.fit_centre(pictures(30))
-    network, x = branch(), pictures(7)
+    gating.backbone.fit_mean(images(30))
+    network, x = branch(), images(7)
     graph = as_hybrid_network(network, gating).eval()
-    own = gating.gates(gating.drives(x), num_samples=1)
+    own = gating.gates(gating.preactivations(x), num_samples=1)
     expected = network(x, **network.modulation([gate.float() for gate in own]))
     assert torch.allclose(graph({"pictures": x}, ticks=4)[0]["answer"][0], expected, atol=1e-6)
     # one after the other, as a stream: each picture sets its own gates
@@ -186,8 +194,12 @@ def test_the_graph_answers_as_branch_and_gating_do() -> None:
         (lambda: Branch(6, (12,)), ConfigError, "2 hidden layers"),
         (lambda: BranchSettings(leak=0.0), ConfigError, "share of a membrane"),
         (lambda: branch()(torch.zeros(1, 2, 5)), ShapeError, r"\(T, B, 6\)"),
-        (lambda: cut_branch(branch(), [torch.ones(12).bool()]), ShapeError, "gates of"),
-        (lambda: cut_branch(branch(), [torch.ones(12).bool(), torch.zeros(10).bool()]), ShapeError, "whole layer"),
+        (lambda: extract_subnetwork(branch(), [torch.ones(12).bool()]), ShapeError, "gates of"),
+        (
+            lambda: extract_subnetwork(branch(), [torch.ones(12).bool(), torch.zeros(10).bool()]),
+            ShapeError,
+            "whole layer",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Any, error: type[Exception], message: str) -> None:

@@ -15,11 +15,11 @@ from spikebridge.data import load_mnist
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation import report as modulation_table
-from spikebridge.networks.modulation.evaluation.scores import Modes
-from spikebridge.networks.modulation.training import train as modulation_cell
+from spikebridge.networks.modulation.evaluation.scores import InferenceModes
+from spikebridge.networks.modulation.training import trial as trials
+from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS, consolidation, tuned
-from spikebridge.networks.modulation.training.tasks import Pictures
-from spikebridge.networks.modulation.training.train_gates import build_gating, gates_of, train_gating
+from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.training import Run
 
 QUICK = modulation.PRESETS["quick"]
@@ -65,8 +65,8 @@ def test_learned_gates_transfer_and_random_ones_hardly_do(trained: tuple[Run, di
 
 
 def test_every_method_starts_a_seed_from_the_same_tasks(trained: tuple[Run, dict[str, Any]]) -> None:
-    cells = trained[0].children()
-    overlaps = [cells[f"{name}/seed-0"].results()["representation"]["overlap"] for name in QUICK.methods]
+    trials = trained[0].children()
+    overlaps = [trials[f"{name}/seed-0"].results()["representation"]["overlap"] for name in QUICK.methods]
     assert overlaps[0] == overlaps[1] == overlaps[2]
 
 
@@ -109,9 +109,9 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, shown = TINY, modulation.recordings(TINY)
-    whole = modulation.train_one(config, "hmn", 0, Run.create(tmp_path / "whole", "modulation", config), shown, True)
+    whole = modulation.train_trial(config, "hmn", 0, Run.create(tmp_path / "whole", "modulation", config), shown, True)
     killed = Run.create(tmp_path / "killed", "modulation", config)
-    plain = modulation_cell.learn
+    plain = trials.learn
 
     def dies(*arguments: Any, measure: Any, **named: Any) -> Any:
         def watch(module: Any, num_learnt: int) -> Any:
@@ -121,11 +121,11 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
 
         return plain(*arguments, measure=watch, **named)
 
-    monkeypatch.setattr(modulation_cell, "learn", dies)
+    monkeypatch.setattr(trials, "learn", dies)
     with pytest.raises(RuntimeError, match="killed"):
-        modulation.train_one(config, "hmn", 0, killed, shown, True)
-    monkeypatch.setattr(modulation_cell, "learn", plain)
-    again = modulation.train_one(
+        modulation.train_trial(config, "hmn", 0, killed, shown, True)
+    monkeypatch.setattr(trials, "learn", plain)
+    again = modulation.train_trial(
         config, "hmn", 0, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
     )
     assert numbers(again) == numbers(whole)
@@ -151,12 +151,12 @@ def test_gates_come_from_training_pictures_alone(name: str) -> None:
     train, test = modulation.recordings(TINY)
     noise = torch.rand(test.inputs.shape, generator=torch.Generator().manual_seed(9))
     found = []
-    for scored in (test, Pictures(noise, test.labels.flip(0), 0)):
-        tasks = modulation.tasks_of(TINY, 0, train, scored)
+    for scored in (test, LabelledInputs(noise, test.labels.flip(0), 0)):
+        tasks = modulation.task_sequence(TINY, 0, train, scored)
         gating = build_gating(method, tasks, units, 0) if method.has_unit else None
         if gating is not None:
             train_gating(gating, method, tasks, units, 0, None, quiet=True)
-        found.append(gates_of(method, tasks, units, 0, gating))
+        found.append(task_gates(method, tasks, units, 0, gating))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     # at equal opening: 12 of 60 in every task and layer
     assert all((layer.sum(1) == 12).all() for layer in found[0])
@@ -164,12 +164,12 @@ def test_gates_come_from_training_pictures_alone(name: str) -> None:
 
 def test_gates_do_follow_training_pictures() -> None:
     train, test = modulation.recordings(TINY)
-    other = Pictures(train.inputs.flip(1), train.labels, 0)
+    other = LabelledInputs(train.inputs.flip(1), train.labels, 0)
     found = []
     for shown in (train, other):
-        tasks = modulation.tasks_of(TINY, 0, shown, test)
+        tasks = modulation.task_sequence(TINY, 0, shown, test)
         gating = build_gating(METHODS["projection"], tasks, TINY.units, 0)
-        found.append(gates_of(METHODS["projection"], tasks, TINY.units, 0, gating))
+        found.append(task_gates(METHODS["projection"], tasks, TINY.units, 0, gating))
     assert not torch.equal(found[0][0], found[1][0])
 
 
@@ -178,19 +178,19 @@ def test_gates_do_follow_training_pictures() -> None:
 )
 def test_every_kind_of_method_is_a_setting_of_the_same_loop(name: str) -> None:
     config = dataclasses.replace(TINY, num_train=20, num_plain=20, snapshots=False)
-    tasks = modulation.tasks_of(config, 0, *modulation.recordings(config))
-    cell = modulation_cell.run_cell(METHODS[name], config.cell(name), tasks, 0, None, quiet=True)
-    assert cell.learnt.accuracies.shape == (5, 4)
-    assert bool(cell.learnt.accuracies.isfinite().all())
+    tasks = modulation.task_sequence(config, 0, *modulation.recordings(config))
+    trial = trials.run_trial(METHODS[name], config.trial(name), tasks, 0, None, quiet=True)
+    assert trial.learnt.accuracies.shape == (5, 4)
+    assert bool(trial.learnt.accuracies.isfinite().all())
 
 
 def test_masks_and_sub_networks_give_the_same_table_of_accuracies() -> None:
     found = []
     for execution in ("cut", "full"):
         config = dataclasses.replace(TINY, execution=execution, num_train=20)
-        tasks = modulation.tasks_of(config, 0, *modulation.recordings(config))
-        cell = modulation_cell.run_cell(METHODS["xdg"], config.cell("xdg"), tasks, 0, None, quiet=True)
-        found.append(cell.learnt.accuracies)
+        tasks = modulation.task_sequence(config, 0, *modulation.recordings(config))
+        trial = trials.run_trial(METHODS["xdg"], config.trial("xdg"), tasks, 0, None, quiet=True)
+        found.append(trial.learnt.accuracies)
     assert torch.equal(*found)
 
 
@@ -231,10 +231,10 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], mes
 
 
 def test_differences_are_paired_by_seed() -> None:
-    def cell(seed: int, acc: float) -> dict[str, Any]:
+    def trial(seed: int, acc: float) -> dict[str, Any]:
         return {"seed": seed, "acc": acc, "transfer": None, "forgetting": 0.0}
 
-    scores = {"hmn": [cell(0, 0.9), cell(1, 0.8)], "snn": [cell(1, 0.5)]}
+    scores = {"hmn": [trial(0, 0.9), trial(1, 0.8)], "snn": [trial(1, 0.5)]}
     (row,) = modulation_table.against("hmn", scores)
     assert (row["seeds"], row["ACC"], row["ACC is"]) == (1, 0.3, "one seed tells nothing")
 
@@ -251,8 +251,8 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
     real_set("mnist")
     digits = load_mnist().test
     path = tmp_path / "others.npz"
-    pictures = (digits.images[:100] * 255).round().byte().numpy()
-    np.savez(path, images=pictures, labels=digits.labels[:100].numpy())
+    images = (digits.images[:100] * 255).round().byte().numpy()
+    np.savez(path, images=images, labels=digits.labels[:100].numpy())
     options = modulation.Evaluation(direct_samples=20, per_sample_pictures=2)
     found = modulation.evaluate(Run.open(Path(pretrained.__file__).parent / "modulation"), path, options)
     assert found["num_tasks"] == 40
@@ -265,12 +265,12 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
 
 
 def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None:
-    tasks = modulation.tasks_of(TINY, 0, *modulation.recordings(TINY))
-    cell = modulation_cell.run_cell(METHODS["projection"], TINY.cell("projection"), tasks, 0, None, quiet=True)
-    modes = Modes(cell.branch, cell.gates or [], tasks, cell.gating, cell.codes)
+    tasks = modulation.task_sequence(TINY, 0, *modulation.recordings(TINY))
+    trial = trials.run_trial(METHODS["projection"], TINY.trial("projection"), tasks, 0, None, quiet=True)
+    modes = InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating, trial.prototypes)
     assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.nearest_gate().accuracy)
     assert modes.nearest_gate(num_samples=20).task >= modes.nearest_gate().task
     with pytest.raises(ConfigError, match="gates that units make"):
-        Modes(cell.branch, cell.gates or [], tasks, None).inferred()
+        InferenceModes(trial.branch, trial.gates or [], tasks, None).inferred()
     with pytest.raises(ConfigError, match="table of Gaussians"):
-        Modes(cell.branch, cell.gates or [], tasks, cell.gating).inferred()
+        InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating).inferred()

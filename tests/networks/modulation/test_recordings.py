@@ -10,7 +10,7 @@ from spikebridge.data.events.events import make_events
 from spikebridge.data.events.nmnist import write_nmnist
 from spikebridge.errors import DataError
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.training import train as modulation_cell
+from spikebridge.networks.modulation.training import trial as trials
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import recordings
 
@@ -37,14 +37,14 @@ def test_recordings_in_time_are_learnt_and_their_task_is_found() -> None:
     train, test = modulation.recordings(EVENTS)
     assert train.inputs.shape == (10, 160, 2312)
     assert train.inputs.dtype == torch.uint8  # as floats they would take four times the memory
-    tasks = modulation.tasks_of(EVENTS, 0, train, test)
-    cell = modulation_cell.run_cell(METHODS["hmn"], EVENTS.cell("hmn"), tasks, 0, None, quiet=True)
-    assert cell.learnt.accuracies.diagonal(-1).mean() > 0.25  # chance is 0.1
-    assert cell.codes is not None
-    x = tasks.test.in_order(tasks.orders.permutations[tasks.learnt[1]])
-    assert cell.gating is not None
-    drives = torch.cat([layer[:, :32] for layer in cell.gating.drives(x)], 1)
-    found = cell.codes.infer_task(drives).task
+    tasks = modulation.task_sequence(EVENTS, 0, train, test)
+    trial = trials.run_trial(METHODS["hmn"], EVENTS.trial("hmn"), tasks, 0, None, quiet=True)
+    assert trial.learnt.accuracies.diagonal(-1).mean() > 0.25  # chance is 0.1
+    assert trial.prototypes is not None
+    x = tasks.test.permuted(tasks.orders.permutations[tasks.learnt[1]])
+    assert trial.gating is not None
+    preactivations = torch.cat([layer[:, :32] for layer in trial.gating.preactivations(x)], 1)
+    found = trial.prototypes.infer_task(preactivations).task
     assert (found == 1).float().mean() > 0.5
 
 

@@ -18,24 +18,24 @@ from spikebridge.networks.modulation import (
     DensityController,
     GateTable,
     Gating,
-    GaussianTable,
+    GaussianPrototypes,
     KWinners,
-    PairedPictures,
-    over_samples,
+    TaskPairDataset,
+    sample_mean_unit,
 )
-from spikebridge.networks.modulation.model.gating import opening_report, take_over
-from spikebridge.networks.modulation.model.objectives import OBJECTIVES, bin_loss, cosines, floor_loss
+from spikebridge.networks.modulation.model.gating import density_report, share_gates
 from spikebridge.networks.modulation.model.task_inference import means_of
+from spikebridge.networks.modulation.training.objectives import OBJECTIVES, bin_loss, cosines, density_floor_loss
 
 
-def drives(*shape: int, seed: int = 0) -> Tensor:
+def preactivations(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @given(st.floats(0.001, 1.0), st.integers(1, 60), st.integers(0, 2**16))
 @settings(max_examples=40, deadline=None)
 def test_k_winners_open_exactly_the_same_number_for_every_task(rho: float, size: int, seed: int) -> None:
-    values = drives(3, 1, 4, size, seed=seed).round(decimals=1)  # with ties
+    values = preactivations(3, 1, 4, size, seed=seed).round(decimals=1)  # with ties
     opened = KWinners(rho)(values, 1)[0]
     assert set(opened.unique().tolist()) <= {0.0, 1.0}
     assert (opened.sum(-1) == max(1, round(rho * size))).all()
@@ -51,7 +51,7 @@ def test_ties_open_the_lower_index_and_saturated_signals_are_ranked_before_the_s
 
 
 def test_the_density_controller_sets_the_thresholded_opening_of_the_mean_over_tasks() -> None:
-    tasks = drives(40, 500) + 3 * drives(40, 1, seed=1)  # tasks of unlike strength
+    tasks = preactivations(40, 500) + 3 * preactivations(40, 1, seed=1)  # tasks of unlike strength
     control = DensityController(0.2).fit(tasks)
     opened = control(tasks.reshape(1, 1, 40, 500), 1)[0][0, 0]
     assert abs(opened.mean().item() - 0.2) < 0.01
@@ -60,7 +60,7 @@ def test_the_density_controller_sets_the_thresholded_opening_of_the_mean_over_ta
 
 def test_openings_pass_a_gradient_straight_through() -> None:
     for unit in (KWinners(0.5), DensityController(0.5)):
-        values = drives(1, 1, 2, 6).requires_grad_()
+        values = preactivations(1, 1, 2, 6).requires_grad_()
         unit(values, 1)[0].sum().backward()
         assert torch.allclose(values.grad, torch.sigmoid(values) * (1 - torch.sigmoid(values)))
 
@@ -68,7 +68,7 @@ def test_openings_pass_a_gradient_straight_through() -> None:
 def test_the_report_of_opening_counts_layers_and_warns_of_few(caplog: pytest.LogCaptureFixture) -> None:
     gates = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]]).bool()
     with caplog.at_level(logging.WARNING):
-        (row,) = opening_report([gates])
+        (row,) = density_report([gates])
     assert row == {
         "layer": 1, "mean": 0.5, "min": 0.5, "max": 0.5, "fewest open": 2, "never open": 0.25, "always open": 0.25,
     }  # fmt: skip
@@ -90,8 +90,10 @@ def test_a_free_pair_settles_where_the_table_says(weight: float) -> None:
 
 
 def test_the_floor_acts_below_the_minimum_alone_and_sums_layers() -> None:
-    assert floor_loss([torch.full((1, 2, 4), 0.5)], rho=0.1).item() == 0
-    assert floor_loss([torch.full((1, 2, 4), 0.04), torch.full((1, 2, 4), 0.07)], 0.1).item() == pytest.approx(0.09)
+    assert density_floor_loss([torch.full((1, 2, 4), 0.5)], rho=0.1).item() == 0
+    assert density_floor_loss([torch.full((1, 2, 4), 0.04), torch.full((1, 2, 4), 0.07)], 0.1).item() == pytest.approx(
+        0.09
+    )
 
 
 def test_bins_count_the_worst_layer_and_uneven_use() -> None:
@@ -105,8 +107,8 @@ def test_bins_count_the_worst_layer_and_uneven_use() -> None:
 
 
 def test_more_closed_bins_open_fewer_neurons() -> None:
-    drive = drives(20, 300 * 10)
-    shares = [BinUnit(10, closed)(drive).float().mean().item() for closed in (3, 5, 8)]
+    preactivation = preactivations(20, 300 * 10)
+    shares = [BinUnit(10, closed)(preactivation).float().mean().item() for closed in (3, 5, 8)]
     assert shares[0] > shares[1] > shares[2]
     assert shares[1] == pytest.approx(0.5, abs=0.03)
 
@@ -114,19 +116,19 @@ def test_more_closed_bins_open_fewer_neurons() -> None:
 def test_the_second_unit_thresholds_the_mean_over_samples() -> None:
     # eq. 17: the mean of (0.4, 0.8) is 0.6 > 1/2, that of (0.9, 0.05) is 0.475
     signals = torch.tensor([[[0.4, 0.9]], [[0.8, 0.05]]])
-    assert over_samples(2, Threshold(0.5))(signals)[0].flatten().tolist() == [1.0, 0.0]
+    assert sample_mean_unit(2, Threshold(0.5))(signals)[0].flatten().tolist() == [1.0, 0.0]
 
 
 def test_a_soft_gate_of_samples_can_close_what_most_samples_open() -> None:
     signals = torch.tensor([[[0.55]], [[0.55]], [[0.1]]])
     assert (signals > 0.5).float().mean().item() > 0.5
-    assert over_samples(3, Threshold(0.5))(signals)[0].item() == 0
+    assert sample_mean_unit(3, Threshold(0.5))(signals)[0].item() == 0
 
 
 def test_the_backbone_sees_the_mean_over_time_of_centred_recordings() -> None:
     backbone = Backbone(5, (4, 3), num_steps=2).initialise(torch.Generator().manual_seed(0))
     x = torch.rand(2, 6, 5)
-    backbone.fit_centre(x)
+    backbone.fit_mean(x)
     expected = (x.mean(0) - x.mean()) @ backbone.heads[1].weight.T
     assert torch.allclose(backbone(x)[1], expected, atol=1e-6)
     with pytest.raises(ShapeError, match="recordings of 2 steps"):
@@ -141,8 +143,8 @@ def test_a_projection_of_uncentred_pictures_opens_nearly_the_same_for_every_task
     for centred in (False, True):
         gating = Gating(Backbone(64, (200, 200)).initialise(torch.Generator().manual_seed(2)), [KWinners(0.1)] * 2)
         if centred:
-            gating.backbone.fit_centre(shown)
-        gates = gating.gates(gating.drives(shown), num_samples=1)[0].float()
+            gating.backbone.fit_mean(shown)
+        gates = gating.gates(gating.preactivations(shown), num_samples=1)[0].float()
         overlap.append(((gates @ gates.T).sum() - gates.sum()).item() / (6 * 5 * 20))
     assert overlap[0] > 2 * overlap[1]
 
@@ -154,17 +156,17 @@ def table(new_below: float | None = None) -> GateTable:
 
 def test_the_nearest_gate_is_found_and_ties_go_to_the_lower_task() -> None:
     query = torch.tensor([[2.0, 2.0, -1.0, 0.0], [-1.0, 3.0, 3.0, 0.0]])
-    guess = table().infer_task([query, query])
-    assert guess.task.tolist() == [0, 1]
-    assert guess.margin[0].item() == pytest.approx(0)  # task 2 has the same gate
-    assert guess.margin[1] > 0
-    assert not guess.is_new.any()
+    estimate = table().infer_task([query, query])
+    assert estimate.task.tolist() == [0, 1]
+    assert estimate.margin[0].item() == pytest.approx(0)  # task 2 has the same gate
+    assert estimate.margin[1] > 0
+    assert not estimate.is_new.any()
 
 
 def test_a_query_that_no_gate_is_near_to_is_a_new_task() -> None:
     query = torch.tensor([[2.0, 2.0, 0.0, 0.0], [0.0, 0.1, 0.0, 5.0]])
-    guess = table(new_below=0.5).infer_task([query, query])
-    assert guess.is_new.tolist() == [False, True]
+    estimate = table(new_below=0.5).infer_task([query, query])
+    assert estimate.is_new.tolist() == [False, True]
 
 
 def test_a_table_has_one_bit_a_neuron_and_task() -> None:
@@ -179,53 +181,53 @@ def test_how_numbers_vary_together_tells_tasks_of_one_mean_apart() -> None:
     draw = torch.Generator().manual_seed(0)
     first = torch.randn(4000, 3, generator=draw) @ torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.4, 0.0], [0.0, 0.0, 1.0]])
     second = first * torch.tensor([1.0, -1.0, 1.0])  # the same variances, the other correlation
-    found = GaussianTable.fit([first[:2000], second[:2000]])
+    found = GaussianPrototypes.fit([first[:2000], second[:2000]])
     right = [(found.infer_task(x[2000:]).task == k).float().mean().item() for k, x in enumerate((first, second))]
     assert min(right) > 0.75
     # samples of one task together, and memory that does not depend on how many samples there were
     assert found.infer_task(first[2000:], num_samples=10).task.tolist() == [0] * 200
-    assert (len(found), found.num_numbers) == (2, 2 * (3 + 6))
+    assert (len(found), found.num_values) == (2, 2 * (3 + 6))
 
 
 def test_likelihoods_are_those_of_the_normal_distribution() -> None:
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
     mean, x = torch.tensor([1.0, -1.0]), torch.tensor([[0.0, 0.0], [2.0, 1.0]])
     exact = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
-    found = GaussianTable(mean[None], covariance[None]).likelihoods(x)[:, 0]
+    found = GaussianPrototypes(mean[None], covariance[None]).log_likelihoods(x)[:, 0]
     assert torch.allclose(found - exact, torch.full((2,), math.log(2 * math.pi)), atol=1e-5)
 
 
 def test_numbers_that_never_change_do_not_decide_alone() -> None:
-    values = torch.cat([drives(200, 2), torch.zeros(200, 1)], 1)
-    guess = GaussianTable.fit([values, values + torch.tensor([5.0, 5.0, 0.0])]).infer_task(torch.zeros(1, 3))
-    assert guess.task.tolist() == [0]
+    values = torch.cat([preactivations(200, 2), torch.zeros(200, 1)], 1)
+    estimate = GaussianPrototypes.fit([values, values + torch.tensor([5.0, 5.0, 0.0])]).infer_task(torch.zeros(1, 3))
+    assert estimate.task.tolist() == [0]
     with pytest.raises(ShapeError, match="of 3 numbers, but got 2"):
-        GaussianTable.fit([values]).infer_task(torch.zeros(1, 2))
+        GaussianPrototypes.fit([values]).infer_task(torch.zeros(1, 2))
     with pytest.raises(ShapeError, match="do not go with"):
-        GaussianTable(torch.zeros(2, 3), torch.zeros(2, 3))
+        GaussianPrototypes(torch.zeros(2, 3), torch.zeros(2, 3))
 
 
 @given(st.floats(0, 1), st.integers(0, 2**16))
 @settings(max_examples=30, deadline=None)
 def test_sharing_keeps_the_opening_and_takes_over_the_share(share: float, seed: int) -> None:
-    values = drives(1, 40, seed=seed)
-    drive = torch.cat([values, values + 0.3 * drives(2, 40, seed=seed + 1)])  # three alike tasks
-    own = KWinners(0.25)(drive[None, None], 1)[0][0, 0].bool()
-    (gates,) = take_over([own], [drive], share, near=0.0)
+    values = preactivations(1, 40, seed=seed)
+    preactivation = torch.cat([values, values + 0.3 * preactivations(2, 40, seed=seed + 1)])  # three alike tasks
+    own = KWinners(0.25)(preactivation[None, None], 1)[0][0, 0].bool()
+    (gates,) = share_gates([own], [preactivation], share, near=0.0)
     assert gates.sum(1).tolist() == [10, 10, 10]
     assert torch.equal(gates[0], own[0])
     assert int((gates[1] & gates[0]).sum()) >= round(10 * share)
 
 
 def test_a_task_that_is_near_to_none_keeps_its_own_gate() -> None:
-    drive = torch.tensor([[3.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 2.0], [0.0, 1.0, 3.0, 2.0]])
-    own = KWinners(0.5)(drive[None, None], 1)[0][0, 0].bool()
-    (gates,) = take_over([own], [drive], share=1.0)
+    preactivation = torch.tensor([[3.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 2.0], [0.0, 1.0, 3.0, 2.0]])
+    own = KWinners(0.5)(preactivation[None, None], 1)[0][0, 0].bool()
+    (gates,) = share_gates([own], [preactivation], share=1.0)
     assert gates.int().tolist() == [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
     # no later task is looked at
-    assert torch.equal(take_over([own[:2]], [drive[:2]], share=1.0)[0], gates[:2])
+    assert torch.equal(share_gates([own[:2]], [preactivation[:2]], share=1.0)[0], gates[:2])
     with pytest.raises(ConfigError, match="from 0 to 1"):
-        take_over([own], [drive], share=1.5)
+        share_gates([own], [preactivation], share=1.5)
 
 
 def test_queries_are_means_of_neighbours_alone() -> None:
@@ -236,32 +238,32 @@ def test_queries_are_means_of_neighbours_alone() -> None:
 
 def test_pairs_show_each_task_its_own_order_and_balance_groups() -> None:
     tasks = GroupedPermutations(10, 40, generator=torch.Generator().manual_seed(0))
-    pictures = torch.arange(60.0).reshape(6, 10)
+    images = torch.arange(60.0).reshape(6, 10)
     allowed = torch.arange(20)
     draw = torch.Generator().manual_seed(1)
-    pairs = PairedPictures(tasks, allowed, pictures, 400, num_samples=3, generator=draw)
+    pairs = TaskPairDataset(tasks, allowed, images, 400, num_samples=3, generator=draw)
     assert pairs.share_in_group == pytest.approx(0.5, abs=0.08)
     assert max(int(pairs.pairs.first.max()), int(pairs.pairs.second.max())) < 20
     batch = pairs.select(torch.tensor([7]))
     first, second = int(pairs.pairs.first[7]), int(pairs.pairs.second[7])
-    sets = [pairs.pictures[side][7] for side in (0, 1)]
+    sets = [pairs.images[side][7] for side in (0, 1)]
     assert not set(sets[0].tolist()) & set(sets[1].tolist())
-    assert torch.equal(batch.first[0], pictures[sets[0]][:, tasks.permutations[first]])
-    assert torch.equal(batch.second[0], pictures[sets[1]][:, tasks.permutations[second]])
+    assert torch.equal(batch.first[0], images[sets[0]][:, tasks.permutations[first]])
+    assert torch.equal(batch.second[0], images[sets[1]][:, tasks.permutations[second]])
     assert batch.similarity.item() == tasks.similarity[first, second]
 
 
 def test_training_brings_signals_of_alike_tasks_together() -> None:
     tasks = GroupedPermutations(16, 24, generator=torch.Generator().manual_seed(0))
     # every picture is like the mean one, as digits are
-    pictures = torch.linspace(-1, 1, 16) + 0.3 * drives(50, 16)
-    pairs = PairedPictures(tasks, torch.arange(24), pictures, 320, 4, generator=torch.Generator().manual_seed(2))
-    backbone = Backbone(16, (40, 40), scale=5.0).initialise(torch.Generator().manual_seed(3)).fit_centre(pictures[None])
+    images = torch.linspace(-1, 1, 16) + 0.3 * preactivations(50, 16)
+    pairs = TaskPairDataset(tasks, torch.arange(24), images, 320, 4, generator=torch.Generator().manual_seed(2))
+    backbone = Backbone(16, (40, 40), scale=5.0).initialise(torch.Generator().manual_seed(3)).fit_mean(images[None])
     optimizer = torch.optim.Adam(backbone.parameters(), lr=3e-2)
 
     def loss(indices: Tensor) -> Tensor:
         batch = pairs.select(indices)
-        sides = [backbone.signals(backbone.drives(side)) for side in (batch.first, batch.second)]
+        sides = [backbone.signals(backbone.preactivations(side)) for side in (batch.first, batch.second)]
         layers = zip(*sides, strict=True)
         return torch.stack([OBJECTIVES["dissimilarity"](cosines(a, b), batch.similarity) for a, b in layers]).sum()
 

@@ -1,9 +1,9 @@
-from .model.backbone import Backbone, BinUnit, Gating, over_samples
+from .model.backbone import Backbone, BinUnit, Gating, sample_mean_unit
+from .model.branch import Branch, BranchSettings
 from .model.gating import DensityController, KWinners
-from .model.model import Branch, BranchSettings
-from .model.objectives import PairedPictures
-from .model.subnetwork import cut_branch, open_places, per_sample_logits
-from .model.task_inference import GateTable, GaussianTable, few_drives
+from .model.subnetwork import extract_subnetwork, open_indices, per_sample_logits
+from .model.task_inference import GateTable, GaussianPrototypes, prototype_features
+from .training.objectives import TaskPairDataset
 
 __all__ = [
     "Backbone",
@@ -13,12 +13,12 @@ __all__ = [
     "DensityController",
     "GateTable",
     "Gating",
-    "GaussianTable",
+    "GaussianPrototypes",
     "KWinners",
-    "PairedPictures",
-    "cut_branch",
-    "few_drives",
-    "open_places",
-    "over_samples",
+    "TaskPairDataset",
+    "extract_subnetwork",
+    "open_indices",
     "per_sample_logits",
+    "prototype_features",
+    "sample_mean_unit",
 ]

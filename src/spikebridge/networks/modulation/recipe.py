@@ -27,12 +27,18 @@ from spikebridge.networks.modulation.evaluation import evaluate as modulation_ev
 from spikebridge.networks.modulation.evaluation import scores as modulation_scores
 from spikebridge.networks.modulation.evaluation.evaluate import Evaluation
 from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.hybrid import as_hybrid_network, branch_and_gating
-from spikebridge.networks.modulation.model.model import DEFAULT, ORIGINAL, Branch, BranchSettings
+from spikebridge.networks.modulation.model.branch import DEFAULT, ORIGINAL, Branch, BranchSettings
+from spikebridge.networks.modulation.model.network import as_hybrid_network, branch_and_gating
+from spikebridge.networks.modulation.training.gates import UnitSettings, build_gating
 from spikebridge.networks.modulation.training.methods import METHODS, tuned
-from spikebridge.networks.modulation.training.tasks import DatasetName, Pictures, TaskSequence, pictures, sequence
-from spikebridge.networks.modulation.training.train import CellSettings, build_branch, run_cell
-from spikebridge.networks.modulation.training.train_gates import UnitSettings, build_gating
+from spikebridge.networks.modulation.training.tasks import (
+    DatasetName,
+    LabelledInputs,
+    TaskSequence,
+    load_inputs,
+    sequence,
+)
+from spikebridge.networks.modulation.training.trial import TrialSettings, build_branch, run_trial
 from spikebridge.training.run.command import train_command
 from spikebridge.training.run.run import Run
 
@@ -143,10 +149,10 @@ class Config:
             scale=self.unit_scale,
         )
 
-    def cell(self, name: str) -> CellSettings:
+    def trial(self, name: str) -> TrialSettings:
         """Sizes and rates of a method."""
         lr, strength = tuned(self.dataset, name)
-        return CellSettings(
+        return TrialSettings(
             units=self.units,
             num_plain=self.num_plain,
             branch=self.branch_settings,
@@ -154,7 +160,7 @@ class Config:
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=lr if self.lr is None else self.lr,
-            lr_falls=max(1, self.epochs // 2),
+            lr_milestone=max(1, self.epochs // 2),
             momentum=self.momentum,
             strength=strength if self.strength is None else self.strength,
             num_fisher=self.num_fisher,
@@ -222,7 +228,7 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 def trained(run: Run) -> dict[str, HybridNetwork]:
     """The same with the weights of a run."""
     branch, gating = _parts(run.config_as(Config))
-    modulation_evaluation.load_networks(modulation_evaluation.chosen(run, "hmn")[1], branch, gating)
+    modulation_evaluation.load_networks(modulation_evaluation.find_trial(run, "hmn")[1], branch, gating)
     return {"hmn": as_hybrid_network(branch, gating)}
 
 
@@ -236,13 +242,13 @@ def example(config: Config) -> dict[str, Tensor]:
     return {"pictures": torch.rand(1, 4, FEATURES[config.dataset], generator=torch.Generator().manual_seed(0))}
 
 
-def recordings(config: Config, data: Path | None = None) -> tuple[Pictures, Pictures]:
+def recordings(config: Config, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
     """Recordings to train on and to score, in no task's order."""
-    train, scored = pictures(config.dataset, config.split, data)
+    train, scored = load_inputs(config.dataset, config.split, data)
     return train.first(config.num_train), scored.first(config.num_test)
 
 
-def tasks_of(config: Config, seed: int, train: Pictures, scored: Pictures) -> TaskSequence:
+def task_sequence(config: Config, seed: int, train: LabelledInputs, scored: LabelledInputs) -> TaskSequence:
     """The tasks of one seed."""
     return sequence(train, scored, seed, config.num_tasks, config.num_prior, config.group_size, config.seen)
 
@@ -254,23 +260,23 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     # seeds outside, so that a stopped run has whole comparisons
     for seed in range(config.seed, config.seed + config.num_seeds):
         for name in config.methods:
-            scores[name].append(train_one(config, name, seed, run.child(f"{name}/seed-{seed}"), shown, quiet))
+            scores[name].append(train_trial(config, name, seed, run.child(f"{name}/seed-{seed}"), shown, quiet))
     results = modulation_table.compare(scores)
     run.save_results(results)
     return results
 
 
-def train_one(
-    config: Config, name: str, seed: int, run: Run, shown: tuple[Pictures, Pictures], quiet: bool = False
+def train_trial(
+    config: Config, name: str, seed: int, run: Run, shown: tuple[LabelledInputs, LabelledInputs], quiet: bool = False
 ) -> dict[str, Any]:
     """One method and one seed, unless its results are there already."""
     if run.finished:
         return run.results()
-    method, settings = METHODS[name], config.cell(name)
-    tasks = tasks_of(config, seed, *shown)
-    cell = run_cell(method, settings, tasks, seed, run, quiet, config.snapshots and name == "hmn")
-    modulation_evaluation.save_cell(cell, tasks, run)
-    run.save_results(modulation_scores.score(cell, method, settings, tasks, seed, in_full=seed == config.seed))
+    method, settings = METHODS[name], config.trial(name)
+    tasks = task_sequence(config, seed, *shown)
+    trial = run_trial(method, settings, tasks, seed, run, quiet, config.snapshots and name == "hmn")
+    modulation_evaluation.save_trial(trial, tasks, run)
+    run.save_results(modulation_scores.score(trial, method, settings, tasks, seed, in_full=seed == config.seed))
     return run.results()
 
 
@@ -278,20 +284,20 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     """Scores the trained HMN of a run on its own test pictures, or on those of a file."""
     config = run.config_as(Config)
     options = options or Evaluation()
-    name, child = modulation_evaluation.chosen(run, options.method)
-    method, settings = METHODS[name], config.cell(name)
+    name, child = modulation_evaluation.find_trial(run, options.method)
+    method, settings = METHODS[name], config.trial(name)
     trained, scored = recordings_for(config, data)
-    tasks = tasks_of(config, config.seed, trained, scored)
+    tasks = task_sequence(config, config.seed, trained, scored)
     gating = build_gating(method, tasks, settings.units, config.seed) if method.has_unit else None
     branch = build_branch(method, settings, tasks, gating)
-    return modulation_evaluation.evaluate_cell(child, branch, gating, settings, tasks, config.seed, options)
+    return modulation_evaluation.evaluate_trial(child, branch, gating, settings, tasks, config.seed, options)
 
 
-def recordings_for(config: Config, data: Path | None) -> tuple[Pictures, Pictures]:
+def recordings_for(config: Config, data: Path | None) -> tuple[LabelledInputs, LabelledInputs]:
     """Training pictures are needed for their shape alone where a file brings those to score."""
     if data is None or data.is_dir():
         return recordings(config, data)
-    scored = modulation_evaluation.pictures_of_file(data, FEATURES[config.dataset])
+    scored = modulation_evaluation.read_inputs(data, FEATURES[config.dataset])
     return scored, scored
 
 

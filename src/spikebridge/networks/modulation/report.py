@@ -48,13 +48,13 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], command: str) -> Path
         command: what makes the same run again.
     """
     results = run.results()
-    cells = _cells(run)
+    trials = _cells(run)
     sections = [
         _over_tasks(results),
         _table(results),
-        *_transfer(cells),
-        *_telling_apart(cells),
-        _cost(cells),
+        *_transfer(trials),
+        *_telling_apart(trials),
+        _cost(trials),
         Section(
             "The network",
             "HMN on pictures as a graph: the ANN's units set the gates of the SNN, no task is named.",
@@ -92,11 +92,11 @@ def lead(results: Mapping[str, Any]) -> str:
 
 def _cells(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Results of every cell by method."""
-    cells: dict[str, list[dict[str, Any]]] = {}
+    trials: dict[str, list[dict[str, Any]]] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
-            cells.setdefault(path.partition("/")[0], []).append(child.results())
-    return {name: cells[name] for name in METHODS if name in cells}
+            trials.setdefault(path.partition("/")[0], []).append(child.results())
+    return {name: trials[name] for name in METHODS if name in trials}
 
 
 def _main_first(names: Iterable[str]) -> list[str]:
@@ -126,8 +126,8 @@ def _table(results: Mapping[str, Any]) -> Section:
     return Section("Methods", "", tables)
 
 
-def _transfer(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
-    with_curve = {name: seeds[0]["reshuffled"] for name, seeds in cells.items() if "reshuffled" in seeds[0]}
+def _transfer(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    with_curve = {name: seeds[0]["reshuffled"] for name, seeds in trials.items() if "reshuffled" in seeds[0]}
     if not with_curve:
         return []
     pictures = []
@@ -142,8 +142,8 @@ def _transfer(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]
     return [Section("Unlearnt but similar", text, pictures=pictures)]
 
 
-def _telling_apart(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
-    shown = {name: seeds[0]["representation"] for name, seeds in cells.items() if "representation" in seeds[0]}
+def _telling_apart(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    shown = {name: seeds[0]["representation"] for name, seeds in trials.items() if "representation" in seeds[0]}
     gated = [name for name in _main_first(shown) if "gate similarity" in shown[name]][:2]
     if not gated:
         return []
@@ -175,9 +175,9 @@ def _telling_apart(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sec
     return [Section("How tasks are told apart", "First seed.", tables, pictures)]
 
 
-def _cost(cells: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
     rows, seconds, kept = [], {}, {}
-    for name, seeds in cells.items():
+    for name, seeds in trials.items():
         first, memory = seeds[0], seeds[0]["memory"]
         cost = first.get("cost", {})
         per_task = np.mean([seed["seconds"] for seed in seeds], 0)

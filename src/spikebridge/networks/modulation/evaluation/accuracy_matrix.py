@@ -16,7 +16,7 @@ from spikebridge.errors import ShapeError
 NUM_EDGE = 4
 
 
-class TaskMeasures(NamedTuple):
+class ContinualMetrics(NamedTuple):
     """Measures of one learning; accuracies from 0 to 1, NaN where no task counts.
 
     Plasticity and forgetting are two numbers: whether new tasks are still learnt (`just_learnt`, its first and last
@@ -50,9 +50,9 @@ class TaskMeasures(NamedTuple):
     just_learnt_last: float
 
 
-def task_measures(
+def continual_metrics(
     accuracies: ArrayLike, group: Sequence[int] | ArrayLike | None = None, counted: ArrayLike | None = None
-) -> TaskMeasures:
+) -> ContinualMetrics:
     """All measures of a matrix R.
 
     Args:
@@ -65,7 +65,7 @@ def task_measures(
 
     Example:
         >>> R = [[0.1, 0.1], [0.9, 0.5], [0.7, 0.8]]
-        >>> result = task_measures(R, group=[0, 0])
+        >>> result = continual_metrics(R, group=[0, 0])
         >>> [round(value, 6) for value in (result.acc, result.bwt, result.fwt, result.transfer, result.forgetting)]
         [0.75, -0.2, 0.4, 0.5, 0.2]
     """
@@ -83,7 +83,7 @@ def task_measures(
     first, last = column == 0, column == num_tasks - 1
     lost = np.array([R[j + 1 : num_tasks, j].max(initial=-np.inf) for j in column]) - R[-1]
     edges = learnt[marks]
-    return TaskMeasures(
+    return ContinualMetrics(
         num_tasks=int(marks.sum()),
         acc=_mean(R[-1], marks),
         bwt=_mean(R[-1] - learnt, marks & ~last),

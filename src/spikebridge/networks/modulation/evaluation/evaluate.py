@@ -10,16 +10,22 @@ from torch import Tensor
 
 from spikebridge.data.images.labelled import read_digit_file
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import task_measures
-from spikebridge.networks.modulation.evaluation.scores import Modes
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
+from spikebridge.networks.modulation.evaluation.scores import InferenceModes
 from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.gating import opening_report
-from spikebridge.networks.modulation.model.model import Branch
-from spikebridge.networks.modulation.model.subnetwork import cut_branch
-from spikebridge.networks.modulation.model.task_inference import GaussianTable
+from spikebridge.networks.modulation.model.branch import Branch
+from spikebridge.networks.modulation.model.gating import density_report
+from spikebridge.networks.modulation.model.subnetwork import extract_subnetwork
+from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.tasks import Pictures, TaskSequence
-from spikebridge.networks.modulation.training.train import Cell, CellSettings, packed, start, unpacked
+from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskSequence
+from spikebridge.networks.modulation.training.trial import (
+    Trial,
+    TrialSettings,
+    dequantize_snapshots,
+    quantize_snapshots,
+    start,
+)
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import read_weights, save_weights
 
@@ -41,7 +47,7 @@ class Evaluation:
     """Pictures a task on which every picture makes its own gate: the slow mode."""
 
 
-def pictures_of_file(path: Path, num_features: int) -> Pictures:
+def read_inputs(path: Path, num_features: int) -> LabelledInputs:
     """Digits of an npz file, as one row a picture.
 
     Raises:
@@ -54,26 +60,26 @@ def pictures_of_file(path: Path, num_features: int) -> Pictures:
             f"this network was trained on pictures of {num_features} pixels, but {path} has pictures of "
             f"{images[0].numel()}; evaluate one that was trained with --dataset mnist"
         )
-    return Pictures(images.flatten(1), labels, 0)
+    return LabelledInputs(images.flatten(1), labels, 0)
 
 
-def save_cell(cell: Cell, sequence: TaskSequence, run: Run) -> None:
+def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     """Writes what an evaluation needs: weights in half precision, gates, Gaussians, orders, snapshots as bytes."""
-    weights = {f"branch.{name}": value.half() for name, value in cell.branch.state_dict().items()}
-    if cell.gating is not None:
-        weights |= {f"gating.{name}": value.half() for name, value in cell.gating.state_dict().items()}
-    if cell.gates is not None:
-        weights |= {f"gates.{n}": layer.to(torch.uint8) for n, layer in enumerate(cell.gates)}
-    if cell.codes is not None:
-        weights |= {"codes.means": cell.codes.means, "codes.covariances": cell.codes.covariances}
+    weights = {f"branch.{name}": value.half() for name, value in trial.branch.state_dict().items()}
+    if trial.gating is not None:
+        weights |= {f"gating.{name}": value.half() for name, value in trial.gating.state_dict().items()}
+    if trial.gates is not None:
+        weights |= {f"gates.{n}": layer.to(torch.uint8) for n, layer in enumerate(trial.gates)}
+    if trial.prototypes is not None:
+        weights |= {"codes.means": trial.prototypes.means, "codes.covariances": trial.prototypes.covariances}
     weights["orders"] = sequence.orders.permutations[sequence.learnt].to(torch.int16)
     run.save_weights(weights)
-    if cell.snapshots is not None and cell.gates is not None and run.writes:
-        save_weights(run.path / SNAPSHOTS, packed(cell.snapshots.taken, cell.branch, cell.gates))
-        cell.snapshots.forget()
+    if trial.snapshots is not None and trial.gates is not None and run.writes:
+        save_weights(run.path / SNAPSHOTS, quantize_snapshots(trial.snapshots.taken, trial.branch, trial.gates))
+        trial.snapshots.forget()
 
 
-def chosen(run: Run, method: str) -> tuple[str, Run]:
+def find_trial(run: Run, method: str) -> tuple[str, Run]:
     """The trained cell of a method whose weights were kept: that of the first seed.
 
     Raises:
@@ -90,7 +96,7 @@ def chosen(run: Run, method: str) -> tuple[str, Run]:
 
 
 def _part(branch: Branch, gates: list[Tensor], task: int) -> Branch:
-    return cut_branch(branch, [layer[task] for layer in gates])
+    return extract_subnetwork(branch, [layer[task] for layer in gates])
 
 
 def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, Tensor]:
@@ -109,10 +115,10 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
     return weights
 
 
-def load_cell(
+def load_trial(
     run: Run, branch: Branch, gating: Gating | None, sequence: TaskSequence
-) -> tuple[list[Tensor], GaussianTable, dict[str, Tensor]]:
-    """Puts what `save_cell` wrote into place.
+) -> tuple[list[Tensor], GaussianPrototypes, dict[str, Tensor]]:
+    """Puts what `save_trial` wrote into place.
 
     Returns:
         the gates `(K, C)` a layer, the Gaussian of each task, and the snapshots, if there are any.
@@ -123,13 +129,13 @@ def load_cell(
     weights = load_networks(run, branch, gating)
     try:
         gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
-        codes = GaussianTable(weights["codes.means"], weights["codes.covariances"])
+        prototypes = GaussianPrototypes(weights["codes.means"], weights["codes.covariances"])
         sequence.orders.permutations[sequence.learnt] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{run.path / WEIGHTS} is of another network: {error}") from error
     if not (run.path / SNAPSHOTS).is_file():
-        return gates, codes, {}
-    return gates, codes, unpacked(read_weights(run.path / SNAPSHOTS), branch, gates)
+        return gates, prototypes, {}
+    return gates, prototypes, dequantize_snapshots(read_weights(run.path / SNAPSHOTS), branch, gates)
 
 
 def _named(weights: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
@@ -137,11 +143,11 @@ def _named(weights: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     return {name.removeprefix(start_): value.float() for name, value in weights.items() if name.startswith(start_)}
 
 
-def evaluate_cell(
+def evaluate_trial(
     run: Run,
     branch: Branch,
     gating: Gating | None,
-    settings: CellSettings,
+    settings: TrialSettings,
     sequence: TaskSequence,
     seed: int,
     options: Evaluation,
@@ -161,14 +167,14 @@ def evaluate_cell(
     """
     if gating is None:
         raise ConfigError("only methods whose gates units make can be evaluated without being told the task")
-    gates, codes, snapshots = load_cell(run, branch, gating.eval(), sequence)
-    modes = Modes(branch, gates, sequence, gating, codes)
+    gates, prototypes, snapshots = load_trial(run, branch, gating.eval(), sequence)
+    modes = InferenceModes(branch, gates, sequence, gating, prototypes)
     number = len(sequence.test.labels)
     samples, direct = min(options.num_samples, number), min(options.direct_samples, number)
     few = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
     inferred = modes.inferred(samples)
     given = modes.given()
-    opening = opening_report(gates)
+    opening = density_report(gates)
     return {
         "acc": given,
         **_before_the_end(run, branch, gates, snapshots, settings, sequence, seed, modes),
@@ -177,7 +183,7 @@ def evaluate_cell(
             "given": given,
             "inferred": inferred.accuracy,
             "direct": modes.direct(direct),
-            "per_sample": Modes(branch, gates, few, gating).direct(1),
+            "per_sample": InferenceModes(branch, gates, few, gating).direct(1),
             "nearest_gate": modes.nearest_gate(samples).accuracy,
             "two_nearest": modes.two_nearest(),
         },
@@ -197,10 +203,10 @@ def _before_the_end(
     branch: Branch,
     gates: list[Tensor],
     snapshots: Mapping[str, Tensor],
-    settings: CellSettings,
+    settings: TrialSettings,
     sequence: TaskSequence,
     seed: int,
-    modes: Modes,
+    modes: InferenceModes,
 ) -> dict[str, Any]:
     """BWT, FWT and transfer; `fwd` is transfer, the raw accuracy on tasks alike to learnt ones, before their turn."""
     if not snapshots:
@@ -224,5 +230,5 @@ def _before_the_end(
             # what is between, no measure reads
             rows = range(row, num_tasks) if when == "after" else range(1, row + 1)
             R[list(rows), k] = modes.accuracy_of(part, k)
-    found = task_measures(R.numpy(), sequence.group)
+    found = continual_metrics(R.numpy(), sequence.group)
     return {"bwt": found.bwt, "fwd": found.transfer, "fwt": found.fwt, "bwt_and_fwd_of": "these pictures"}

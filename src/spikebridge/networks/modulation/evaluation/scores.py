@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile
 from spikebridge.errors import ConfigError
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import TaskMeasures, accuracy_after, task_measures
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import (
+    ContinualMetrics,
+    accuracy_after,
+    continual_metrics,
+)
 from spikebridge.networks.modulation.evaluation.representation import (
     RESHUFFLED_SHARES,
     activity_correlation,
@@ -25,21 +29,27 @@ from spikebridge.networks.modulation.evaluation.representation import (
     task_similarity,
 )
 from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.gating import opening_report
-from spikebridge.networks.modulation.model.model import Branch
-from spikebridge.networks.modulation.model.subnetwork import cut_branch, per_sample_logits
-from spikebridge.networks.modulation.model.task_inference import GateTable, GaussianTable, Guess, few_drives, means_of
+from spikebridge.networks.modulation.model.branch import Branch
+from spikebridge.networks.modulation.model.gating import density_report
+from spikebridge.networks.modulation.model.subnetwork import extract_subnetwork, per_sample_logits
+from spikebridge.networks.modulation.model.task_inference import (
+    GateTable,
+    GaussianPrototypes,
+    TaskEstimate,
+    means_of,
+    prototype_features,
+)
+from spikebridge.networks.modulation.training.gates import input_projection, task_prototypes
 from spikebridge.networks.modulation.training.methods import Method
 from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.networks.modulation.training.train import Cell, CellSettings
-from spikebridge.networks.modulation.training.train_gates import code_table, input_reader
+from spikebridge.networks.modulation.training.trial import Trial, TrialSettings
 
-Way: TypeAlias = Literal["given", "inferred", "nearest gate"]
+InferenceMode: TypeAlias = Literal["given", "inferred", "nearest gate"]
 SHARPNESS = 100.0  # of the weights of the two nearest gates, chosen on tuning tasks
 
 
 @dataclass(frozen=True)
-class Found:
+class InferenceScore:
     """How good guesses of the task were, and the accuracy with them."""
 
     accuracy: float
@@ -52,7 +62,7 @@ class Found:
         return {"accuracy": self.accuracy, "right task": self.task, "right group": self.group}
 
 
-class Modes:
+class InferenceModes:
     """The ways to find gates for the test pictures of every task.
 
     Args:
@@ -69,11 +79,11 @@ class Modes:
         gates: Sequence[Tensor],
         sequence: TaskSequence,
         gating: Gating | None,
-        codes: GaussianTable | None = None,
+        prototypes: GaussianPrototypes | None = None,
     ) -> None:
         self.branch, self.gates, self.sequence, self.gating = branch.eval(), list(gates), sequence, gating
-        self.codes = codes
-        self.parts = [cut_branch(branch, [layer[k] for layer in gates]) for k in range(len(gates[0]))]
+        self.prototypes = prototypes
+        self.parts = [extract_subnetwork(branch, [layer[k] for layer in gates]) for k in range(len(gates[0]))]
 
     def given(self) -> float:
         """The task is told."""
@@ -83,22 +93,29 @@ class Modes:
         """Accuracy of a sub-network on the test pictures of a task."""
         return float(self._hits(part, self.shown(task)).mean())
 
-    def inferred(self, num_samples: int = 1) -> Found:
+    def inferred(self, num_samples: int = 1) -> InferenceScore:
         """The task that the drives of so many unlabelled samples of one task are likeliest of."""
-        gating, codes = self._need_gating(), self._need_codes()
-        return self._by_guess(lambda x: codes.infer_task(few_drives(gating.drives(x)), num_samples), num_samples)
+        gating, prototypes = self._need_gating(), self._need_prototypes()
+        return self._by_estimate(
+            lambda x: prototypes.infer_task(prototype_features(gating.preactivations(x)), num_samples), num_samples
+        )
 
-    def nearest_gate(self, num_samples: int = 1, table: GateTable | None = None) -> Found:
+    def nearest_gate(self, num_samples: int = 1, table: GateTable | None = None) -> InferenceScore:
         """The stored gate nearest to the mean drive of so many unlabelled samples of one task."""
         gating = self._need_gating()
         known = table or GateTable(self.gates)
-        return self._by_guess(
-            lambda x: known.infer_task([means_of(drive, num_samples) for drive in gating.drives(x)]), num_samples
+        return self._by_estimate(
+            lambda x: known.infer_task(
+                [means_of(preactivation, num_samples) for preactivation in gating.preactivations(x)]
+            ),
+            num_samples,
         )
 
-    def by_input(self, reads: Gating, table: GaussianTable, num_samples: int = 1) -> Found:
+    def by_input(self, reads: Gating, table: GaussianPrototypes, num_samples: int = 1) -> InferenceScore:
         """As `inferred`, by a fixed random projection of the input: for gates that no unit makes."""
-        return self._by_guess(lambda x: table.infer_task(few_drives(reads.drives(x)), num_samples), num_samples)
+        return self._by_estimate(
+            lambda x: table.infer_task(prototype_features(reads.preactivations(x)), num_samples), num_samples
+        )
 
     def two_nearest(self, sharpness: float = SHARPNESS) -> float:
         """One unlabelled picture, but the answers of the two nearest gates, weighted by how near they are.
@@ -113,7 +130,7 @@ class Modes:
         for k in range(len(self.parts)):
             x = self.shown(k)
             with torch.no_grad():
-                cosines, nearest = table.cosines(gating.drives(x)).topk(2, 1)
+                cosines, nearest = table.cosines(gating.preactivations(x)).topk(2, 1)
                 weights = torch.softmax(sharpness * cosines, 1)
                 answer = torch.zeros(len(labels), self.branch.sizes[3])
                 for place in (0, 1):
@@ -131,7 +148,7 @@ class Modes:
         for k in range(len(self.parts)):
             x = self.shown(k)
             with torch.no_grad():
-                gates = gating.gates(gating.drives(x), num_samples)
+                gates = gating.gates(gating.preactivations(x), num_samples)
             used = len(gates[0]) * num_samples
             spread = [layer.repeat_interleave(num_samples, 0) for layer in gates]
             logits = torch.cat(
@@ -143,7 +160,7 @@ class Modes:
             scores.append((logits.argmax(1) == self.sequence.test.labels[:used]).float().mean())
         return float(torch.stack(scores).mean())
 
-    def reshuffled(self, task: int, share: float, way: Way) -> float:
+    def reshuffled(self, task: int, share: float, way: InferenceMode) -> float:
         """Accuracy on a task that nobody has learnt: a window of a learnt order, shuffled once more.
 
         Args:
@@ -153,27 +170,29 @@ class Modes:
         """
         draw = torch.Generator().manual_seed(1 + task)
         order = self.sequence.orders.reshuffled(self.sequence.learnt[task], share, draw)
-        x = self.sequence.test.in_order(order)
+        x = self.sequence.test.permuted(order)
         if way == "given":
             return float(self._hits(self.parts[task], x).mean())
         with torch.no_grad():
-            drives = self._need_gating().drives(x)
+            preactivations = self._need_gating().preactivations(x)
             near = way == "nearest gate"
-            guess = (
-                GateTable(self.gates).infer_task(drives) if near else self._need_codes().infer_task(few_drives(drives))
+            estimate = (
+                GateTable(self.gates).infer_task(preactivations)
+                if near
+                else self._need_prototypes().infer_task(prototype_features(preactivations))
             )
-        return float(self._hits_by_guess(x, guess.task).mean())
+        return float(self._hits_by_estimate(x, estimate.task).mean())
 
     def shown(self, task: int) -> Tensor:
         """The test pictures of a task, `(T, N, d)`."""
-        return self.sequence.test.in_order(self.sequence.orders.permutations[self.sequence.learnt[task]])
+        return self.sequence.test.permuted(self.sequence.orders.permutations[self.sequence.learnt[task]])
 
     def activity(self) -> Tensor:
         """Mean spikes of each hidden neuron of both layers in each task, `(K, 2 C)`; closed neurons are silent."""
         rows = []
         for k, part in enumerate(self.parts):
             row = []
-            for layer, rates in enumerate(hidden_rates(part, self.shown(k)[:, :200])):
+            for layer, rates in enumerate(hidden_activity(part, self.shown(k)[:, :200])):
                 full = torch.zeros(self.gates[layer].shape[1])
                 full[self.gates[layer][k]] = rates
                 row.append(full)
@@ -185,16 +204,16 @@ class Modes:
             raise ConfigError("only gates that units make can be found from pictures")
         return self.gating
 
-    def _need_codes(self) -> GaussianTable:
-        if self.codes is None:
+    def _need_prototypes(self) -> GaussianPrototypes:
+        if self.prototypes is None:
             raise ConfigError("inferring the task needs a table of Gaussians; give codes=code_table(gating, sequence)")
-        return self.codes
+        return self.prototypes
 
     def _hits(self, part: Branch, x: Tensor) -> Tensor:
         with torch.no_grad():
             return (part(x).argmax(1) == self.sequence.test.labels).float()
 
-    def _hits_by_guess(self, x: Tensor, task: Tensor) -> Tensor:
+    def _hits_by_estimate(self, x: Tensor, task: Tensor) -> Tensor:
         hits = torch.zeros(len(task))
         with torch.no_grad():
             for k in task.unique().tolist():
@@ -203,20 +222,20 @@ class Modes:
                 hits[chosen] = (answer == self.sequence.test.labels[chosen]).float()
         return hits
 
-    def _by_guess(self, look: Callable[[Tensor], Guess], num_samples: int) -> Found:
+    def _by_estimate(self, look: Callable[[Tensor], TaskEstimate], num_samples: int) -> InferenceScore:
         group = torch.tensor(self.sequence.group)
         rows: list[Any] = []
         for k in range(len(self.parts)):
             x = self.shown(k)
             with torch.no_grad():
-                guess = look(x).task
-            each = guess.repeat_interleave(num_samples)
-            hits = self._hits_by_guess(x[:, : len(each)], each)
-            rows.append([hits.mean(), (guess == k).float().mean(), (group[guess] == group[k]).float().mean()])
-        return Found(*torch.tensor(rows).mean(0).tolist())
+                estimate = look(x).task
+            each = estimate.repeat_interleave(num_samples)
+            hits = self._hits_by_estimate(x[:, : len(each)], each)
+            rows.append([hits.mean(), (estimate == k).float().mean(), (group[estimate] == group[k]).float().mean()])
+        return InferenceScore(*torch.tensor(rows).mean(0).tolist())
 
 
-def hidden_rates(branch: Branch, x: Tensor) -> list[Tensor]:
+def hidden_activity(branch: Branch, x: Tensor) -> list[Tensor]:
     """The mean output of each neuron of both hidden layers."""
     found: list[Tensor] = []
     watches = [
@@ -241,9 +260,9 @@ NUM_SINGLE = 50
 
 
 def score(
-    cell: Cell,
+    trial: Trial,
     method: Method,
-    settings: CellSettings,
+    settings: TrialSettings,
     sequence: TaskSequence,
     seed: int,
     in_full: bool,
@@ -255,38 +274,42 @@ def score(
         method, settings, sequence, seed: what it was made of.
         in_full: also what one seed is enough for: representation, unlearnt tasks, cost.
     """
-    R, group = cell.learnt.accuracies, sequence.group
+    R, group = trial.learnt.accuracies, sequence.group
     seen = sequence.seen
     found: dict[str, Any] = {
         "seed": seed,
         "lr": settings.lr,
         "strength": settings.strength,
-        **measured(task_measures(R, group)),
-        "seen": measured(task_measures(R, group, seen)),
-        "unseen": measured(task_measures(R, group, [not one for one in seen])),
+        **measured(continual_metrics(R, group)),
+        "seen": measured(continual_metrics(R, group, seen)),
+        "unseen": measured(continual_metrics(R, group, [not one for one in seen])),
         "after": _rounded(accuracy_after(R)),
         "matrix": [_rounded(row) for row in R],
-        "seconds": _rounded(cell.learnt.seconds),
-        "growth of seconds": steady_growth(cell.learnt.seconds) if len(cell.learnt.seconds) > 1 else None,
-        "memory": memory(cell, method, sequence),
+        "seconds": _rounded(trial.learnt.seconds),
+        "growth of seconds": relative_slope(trial.learnt.seconds) if len(trial.learnt.seconds) > 1 else None,
+        "memory": memory(trial, method, sequence),
         "modes": {"given": float(R[-1].mean())},
-        **cell.notes,
+        **trial.notes,
     }
     if method.alone:
         return found
-    modes = None if cell.gates is None else Modes(cell.branch, cell.gates, sequence, cell.gating, cell.codes)
-    if modes is not None and cell.gates is not None:
-        found["opening"] = opening_report([layer.bool() for layer in cell.gates])
-        found["modes"] |= score_modes(modes, method, seed)
+    modes = (
+        None
+        if trial.gates is None
+        else InferenceModes(trial.branch, trial.gates, sequence, trial.gating, trial.prototypes)
+    )
+    if modes is not None and trial.gates is not None:
+        found["opening"] = density_report([layer.bool() for layer in trial.gates])
+        found["modes"] |= score_inference(modes, method, seed)
     if in_full:
-        found["cost"] = cost(cell, sequence, modes)
+        found["cost"] = cost(trial, sequence, modes)
         if modes is not None and not method.per_sample:
             found["reshuffled"] = reshuffled(modes, method)
-        found["representation"] = representation(cell, sequence, modes)
+        found["representation"] = representation(trial, sequence, modes)
     return found
 
 
-def measured(measures: TaskMeasures) -> dict[str, Any]:
+def measured(measures: ContinualMetrics) -> dict[str, Any]:
     """Measures as plain numbers, None where no task counts."""
     return {
         name: None if isinstance(value, float) and value != value else value
@@ -294,31 +317,31 @@ def measured(measures: TaskMeasures) -> dict[str, Any]:
     }
 
 
-def steady_growth(values: Sequence[float]) -> float:
+def relative_slope(values: Sequence[float]) -> float:
     """By which share of its median a quantity grows with each task: the median slope of all pairs (Theil and Sen).
 
     A busy machine makes some tasks slow; a line through the means would follow those.
 
     Example:
-        >>> round(steady_growth([1.0, 1.1, 9.0, 1.3, 1.4]), 3)  # 0.1 a task, of 1.3
+        >>> round(relative_slope([1.0, 1.1, 9.0, 1.3, 1.4]), 3)  # 0.1 a task, of 1.3
         0.077
     """
     slopes = [(values[j] - values[i]) / (j - i) for i in range(len(values)) for j in range(i + 1, len(values))]
     return median(slopes) / median(values)
 
 
-def score_modes(modes: Modes, method: Method, seed: int) -> dict[str, Any]:
+def score_inference(modes: InferenceModes, method: Method, seed: int) -> dict[str, Any]:
     """Accuracy without being told the task, in every way that the method allows."""
     sequence = modes.sequence
     if method.per_sample:
         return {"per_sample": modes.direct(1)}
     few = [number for number in FEW if number <= len(sequence.test.labels)]
     if not method.has_unit:
-        reads = input_reader(sequence, seed)
-        return {"by input": {"1": modes.by_input(reads, code_table(reads, sequence)).row}}
+        reads = input_projection(sequence, seed)
+        return {"by input": {"1": modes.by_input(reads, task_prototypes(reads, sequence)).row}}
     # single pictures hardly share a gate, so the whole branch runs for each: the first ones of a task are enough
     some = sequence._replace(test=sequence.test.first(min(NUM_SINGLE, len(sequence.test.labels))))
-    single = Modes(modes.branch, modes.gates, some, modes.gating).direct(1)
+    single = InferenceModes(modes.branch, modes.gates, some, modes.gating).direct(1)
     return {
         "inferred": {str(n): modes.inferred(n).row for n in few},
         "nearest gate": {str(n): modes.nearest_gate(n).row for n in few},
@@ -327,10 +350,10 @@ def score_modes(modes: Modes, method: Method, seed: int) -> dict[str, Any]:
     }
 
 
-def reshuffled(modes: Modes, method: Method) -> dict[str, Any]:
+def reshuffled(modes: InferenceModes, method: Method) -> dict[str, Any]:
     """Accuracy on tasks that nobody has learnt, over the share of an order that is shuffled once more (Fig. 3f)."""
     number = len(modes.parts)
-    kinds: tuple[Way, ...] = ("given", "inferred", "nearest gate") if method.has_unit else ("given",)
+    kinds: tuple[InferenceMode, ...] = ("given", "inferred", "nearest gate") if method.has_unit else ("given",)
     curves: dict[str, Any] = {"shares": list(RESHUFFLED_SHARES)}
     for way in kinds:
         by_task = reshuffled_accuracy(
@@ -341,7 +364,7 @@ def reshuffled(modes: Modes, method: Method) -> dict[str, Any]:
     return curves
 
 
-def representation(cell: Cell, sequence: TaskSequence, modes: Modes | None) -> dict[str, Any]:
+def representation(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) -> dict[str, Any]:
     """How tasks are told apart: likeness of orders, of gates, of hidden activity; signals in a plane."""
     overlaps = sequence.orders.similarity[sequence.learnt][:, sequence.learnt]
     found: dict[str, Any] = {
@@ -352,29 +375,29 @@ def representation(cell: Cell, sequence: TaskSequence, modes: Modes | None) -> d
     if modes is None:
         rows = []
         for task in sequence.learnt:
-            x = sequence.test.in_order(sequence.orders.permutations[task])[:, :200]
-            rows.append(torch.cat(hidden_rates(cell.branch.eval(), x)))
+            x = sequence.test.permuted(sequence.orders.permutations[task])[:, :200]
+            rows.append(torch.cat(hidden_activity(trial.branch.eval(), x)))
         activity = torch.stack(rows)
     else:
         activity = modes.activity()
-        codes = torch.cat([layer.float() for layer in modes.gates], 1)
-        alike = task_similarity(codes)
+        prototypes = torch.cat([layer.float() for layer in modes.gates], 1)
+        alike = task_similarity(prototypes)
         found["gate similarity"] = [_rounded(row) for row in alike]
-        if len(codes) > 2:
+        if len(prototypes) > 2:
             found["correlation of gates with overlap"] = overlap_correlation(alike, overlaps)
-            found["embedding"] = [_rounded(row) for row in embed(codes)]
-        if 1 < len(set(sequence.group)) < len(codes):
-            found["silhouette"] = group_silhouette(codes, sequence.group)
+            found["embedding"] = [_rounded(row) for row in embed(prototypes)]
+        if 1 < len(set(sequence.group)) < len(prototypes):
+            found["silhouette"] = group_silhouette(prototypes, sequence.group)
         found["signals"] = modes.gates[0][:, :NUM_SIGNALS].int().tolist()
     found["activity correlation"] = [_rounded(row) for row in activity_correlation(activity).clip(-1, 1)]
     return found
 
 
-def memory(cell: Cell, method: Method, sequence: TaskSequence) -> dict[str, Any]:
+def memory(trial: Trial, method: Method, sequence: TaskSequence) -> dict[str, Any]:
     """Numbers that a method keeps, and bits of its gate table; only the table grows with the tasks."""
-    branch = sum(parameter.numel() for parameter in cell.branch.parameters())
-    gating = 0 if cell.gating is None else sum(parameter.numel() for parameter in cell.gating.parameters())
-    bits = [layer.shape[1] for layer in cell.gates or ()]
+    branch = sum(parameter.numel() for parameter in trial.branch.parameters())
+    gating = 0 if trial.gating is None else sum(parameter.numel() for parameter in trial.gating.parameters())
+    bits = [layer.shape[1] for layer in trial.gates or ()]
     copies = len(sequence.learnt) if method.alone else 1
     return {
         "branch": branch * copies,
@@ -382,14 +405,14 @@ def memory(cell: Cell, method: Method, sequence: TaskSequence) -> dict[str, Any]
         "buffers": BUFFERS[method.keep] * branch,
         # where gates are shared, a task's own one is kept too: by it the next task is known
         "table bits a task": (2 if method.shares else 1) * sum(bits),
-        "numbers a task": 0 if cell.codes is None else cell.codes.num_numbers // len(cell.codes),
+        "numbers a task": 0 if trial.prototypes is None else trial.prototypes.num_values // len(trial.prototypes),
     }
 
 
-def cost(cell: Cell, sequence: TaskSequence, modes: Modes | None) -> dict[str, float]:
+def cost(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) -> dict[str, float]:
     """Operations and energy of one picture, in the sub-network of its task where there is one."""
-    branch: Branch = cell.branch if modes is None else modes.parts[0]
-    x = sequence.test.in_order(sequence.orders.permutations[sequence.learnt[0]])[:, :32]
+    branch: Branch = trial.branch if modes is None else modes.parts[0]
+    x = sequence.test.permuted(sequence.orders.permutations[sequence.learnt[0]])[:, :32]
     counted = count_cost(_Batch(branch.eval()), x.transpose(0, 1))
     total = counted.total
     found = {
@@ -398,8 +421,8 @@ def cost(cell: Cell, sequence: TaskSequence, modes: Modes | None) -> dict[str, f
         "updates": total.updates,
         "energy nJ": energy(counted, hardware_profile("45nm")).total * 1e9,
     }
-    if cell.gating is not None:
-        heads: Mapping[str, nn.Module] = dict(cell.gating.named_modules())
+    if trial.gating is not None:
+        heads: Mapping[str, nn.Module] = dict(trial.gating.named_modules())
         found["backbone macs"] = float(sum(m.weight.numel() for m in heads.values() if isinstance(m, nn.Linear)))
     return found
 

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
 
     Example:
         >>> backbone = Backbone(4, (6, 6))
-        >>> [drive.shape for drive in backbone(torch.rand(1, 3, 4))]
+        >>> [preactivation.shape for preactivation in backbone(torch.rand(1, 3, 4))]
         [torch.Size([3, 6]), torch.Size([3, 6])]
     """
 
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
                     module.bias.zero_()
         return self
 
-    def fit_centre(self, x: Float[Tensor, "T B N"]) -> "Backbone":
+    def fit_mean(self, x: Float[Tensor, "T B N"]) -> "Backbone":
         """Sets the centre to the mean input of training recordings."""
         self.centre = x.mean()
         return self
@@ -92,19 +92,19 @@ class Backbone(nn.Module):
         mean, _ = self.over_time(x)
         if len(mean) != 1:
             raise ShapeError(f"the backbone needs recordings of {self.num_steps} steps, but got {len(x)}")
-        return self.drives(mean[0])
+        return self.preactivations(mean[0])
 
-    def drives(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
+    def preactivations(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
         """The same from time-means."""
         features = self.body(mean - self.centre)
         return [head(features) for head in self.heads]
 
-    def signals(self, drives: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
+    def signals(self, preactivations: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
         """V in 0..1: the sigmoid of the drives, steeper by `scale`."""
-        return [torch.sigmoid(self.scale * drive) for drive in drives]
+        return [torch.sigmoid(self.scale * preactivation) for preactivation in preactivations]
 
 
-def over_samples(num_samples: int, discretizer: Discretizer | None = None) -> HybridUnit:
+def sample_mean_unit(num_samples: int, discretizer: Discretizer | None = None) -> HybridUnit:
     """The second unit: its time axis is the samples of a task, its batch axis the tasks.
 
     Args:
@@ -116,7 +116,7 @@ def over_samples(num_samples: int, discretizer: Discretizer | None = None) -> Hy
 
     Example:
         >>> from spikebridge.networks.modulation.model.gating import KWinners
-        >>> unit = over_samples(2, KWinners(0.5))
+        >>> unit = sample_mean_unit(2, KWinners(0.5))
         >>> unit(torch.tensor([[[0.0, 1.0]], [[3.0, 1.0]]]))[0].flatten().tolist()
         [1.0, 0.0]
     """
@@ -134,7 +134,7 @@ class Gating(nn.Module):
     Example:
         >>> from spikebridge.networks.modulation.model.gating import KWinners
         >>> gating = Gating(Backbone(4, (6, 6)), [KWinners(0.5), KWinners(0.5)])
-        >>> [gate.sum(1).tolist() for gate in gating.gates(gating.drives(torch.rand(1, 8, 4)), num_samples=4)]
+        >>> [gate.sum(1).tolist() for gate in gating.gates(gating.preactivations(torch.rand(1, 8, 4)), num_samples=4)]
         [[3, 3], [3, 3]]
     """
 
@@ -145,10 +145,14 @@ class Gating(nn.Module):
         self.backbone, self.bins = backbone, bins
         self.opening = nn.ModuleList(opening)
 
-    def drives(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
+    def preactivations(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
         """How much each hidden neuron is to open, for each recording."""
-        drives = self.backbone(x)
-        return drives if self.bins is None else [self.bins.score(drive) for drive in drives]
+        preactivations = self.backbone(x)
+        return (
+            preactivations
+            if self.bins is None
+            else [self.bins.score(preactivation) for preactivation in preactivations]
+        )
 
     def opening_of(self, layer: int) -> Discretizer:
         """What opens neurons of a layer, from 0."""
@@ -156,18 +160,18 @@ class Gating(nn.Module):
         return opening
 
     def gates(
-        self, drives: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
+        self, preactivations: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
     ) -> list[Bool[Tensor, "Q _"]]:
         """Open neurons of each layer, one row for each `num_samples` samples of one task, in their order.
 
         Args:
-            drives: of samples, from `drives`.
+            drives: of samples, from `preactivations`.
             num_samples: in a window; None takes all as one.
         """
         gates = []
-        for layer, drive in enumerate(drives):
-            unit = over_samples(num_samples or len(drive), self.opening_of(layer))
-            gates.append(unit(drive.detach().unsqueeze(1))[0][:, 0] > 0)
+        for layer, preactivation in enumerate(preactivations):
+            unit = sample_mean_unit(num_samples or len(preactivation), self.opening_of(layer))
+            gates.append(unit(preactivation.detach().unsqueeze(1))[0][:, 0] > 0)
         return gates
 
 
@@ -194,16 +198,16 @@ class BinUnit(nn.Module):
             raise ConfigError(f"BinUnit needs 0 < num_closed < num_bins, but got {num_closed} and {num_bins}")
         self.num_bins, self.num_closed, self.scale = num_bins, num_closed, scale
 
-    def bins(self, drive: Float[Tensor, "B M"]) -> Float[Tensor, "B C n"]:
+    def bins(self, preactivation: Float[Tensor, "B M"]) -> Float[Tensor, "B C n"]:
         """The softmax over bins of each neuron."""
-        return torch.softmax(self.scale * drive.unflatten(-1, (-1, self.num_bins)), -1)
+        return torch.softmax(self.scale * preactivation.unflatten(-1, (-1, self.num_bins)), -1)
 
-    def score(self, drive: Float[Tensor, "B M"]) -> Float[Tensor, "B C"]:
+    def score(self, preactivation: Float[Tensor, "B M"]) -> Float[Tensor, "B C"]:
         """By how much the strongest open bin is ahead of the strongest closed one; above 0 the neuron is open."""
-        grouped = drive.unflatten(-1, (-1, self.num_bins))
+        grouped = preactivation.unflatten(-1, (-1, self.num_bins))
         closed, opened = grouped[..., : self.num_closed], grouped[..., self.num_closed :]
         return opened.amax(-1) - closed.amax(-1)
 
-    def forward(self, drive: Float[Tensor, "B M"]) -> Bool[Tensor, "B C"]:
+    def forward(self, preactivation: Float[Tensor, "B M"]) -> Bool[Tensor, "B C"]:
         """Which neurons are open."""
-        return self.score(drive) > 0
+        return self.score(preactivation) > 0

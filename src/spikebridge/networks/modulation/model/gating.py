@@ -104,7 +104,7 @@ class DensityController(Discretizer):
         return f"rho={self.rho:g}"
 
 
-def opening_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
+def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
     """How many neurons of each layer are open, over tasks; warns where a task has fewer than 50.
 
     Args:
@@ -114,7 +114,7 @@ def opening_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
         one row a layer: mean, min and max of the share, fewest open neurons, and shares never and always open.
 
     Example:
-        >>> opening_report([torch.tensor([[True, False], [True, True]])])[0]["mean"]
+        >>> density_report([torch.tensor([[True, False], [True, True]])])[0]["mean"]
         0.75
     """
     rows = []
@@ -140,8 +140,8 @@ def opening_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
 NEAR = 0.3
 
 
-def take_over(
-    own: Sequence[Bool[Tensor, "K _"]], drives: Sequence[Float[Tensor, "K _"]], share: float, near: float = NEAR
+def share_gates(
+    own: Sequence[Bool[Tensor, "K _"]], preactivations: Sequence[Float[Tensor, "K _"]], share: float, near: float = NEAR
 ) -> list[Bool[Tensor, "K _"]]:
     """The gates of tasks in their order; each sees those before it alone.
 
@@ -159,29 +159,29 @@ def take_over(
         ConfigError: a share outside 0 to 1.
 
     Example:
-        >>> drives = [torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0], [4.0, 2.9, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 3.0]])]
+        >>> layer = torch.tensor([[4.0, 3.0, 2.0, 1.0, 0.0], [4.0, 2.9, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 3.0]])
         >>> own = [torch.tensor([[1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 1]]).bool()]
-        >>> take_over(own, drives, share=1.0)[0].int().tolist()  # the second is near the first, the third is new
+        >>> share_gates(own, [layer], share=1.0)[0].int().tolist()  # the second is near the first, the third is not
         [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"share, of the open neurons that are taken over, should be from 0 to 1, but is {share}")
-    codes = torch.cat([layer.float() for layer in own], 1)
-    codes = codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+    directions = torch.cat([layer.float() for layer in own], 1)
+    directions = directions / directions.norm(dim=1, keepdim=True).clamp(min=1)
     gates = [layer.clone() for layer in own]
-    for task in range(1, len(codes)):
-        cosine, nearest = (codes[:task] @ codes[task]).max(0)
+    for task in range(1, len(directions)):
+        cosine, nearest = (directions[:task] @ directions[task]).max(0)
         if cosine <= near:
             continue
-        for layer, drive in zip(gates, drives, strict=True):
-            layer[task] = _part_of(layer[nearest], drive[task], int(layer[task].sum()), share)
+        for layer, preactivation in zip(gates, preactivations, strict=True):
+            layer[task] = _part_of(layer[nearest], preactivation[task], int(layer[task].sum()), share)
     return gates
 
 
-def _part_of(other: Tensor, drive: Tensor, number: int, share: float) -> Tensor:
+def _part_of(other: Tensor, preactivation: Tensor, number: int, share: float) -> Tensor:
     """So many neurons: a share of them the most driven that the other gate opens, the rest the most driven of all."""
     taken = min(round(share * number), int(other.sum()))
     gate = torch.zeros_like(other)
-    gate[drive.masked_fill(~other, -torch.inf).topk(taken).indices] = True
-    gate[drive.masked_fill(gate, -torch.inf).topk(number - taken).indices] = True
+    gate[preactivation.masked_fill(~other, -torch.inf).topk(taken).indices] = True
+    gate[preactivation.masked_fill(gate, -torch.inf).topk(number - taken).indices] = True
     return gate

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.modulation.model.model import Branch
+from spikebridge.networks.modulation.model.branch import Branch
 
 # which hidden layer's neurons lie along each axis of a parameter; 0 is none of them
 _AXES = {
@@ -26,7 +26,7 @@ _AXES = {
 }
 
 
-def open_places(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str, tuple[Tensor | None, ...]]:
+def open_indices(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str, tuple[Tensor | None, ...]]:
     """The open neurons along each axis of each parameter of a branch, by number; None is all.
 
     Args:
@@ -37,7 +37,7 @@ def open_places(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str,
         ShapeError: gates of another size, or a layer without an open neuron.
 
     Example:
-        >>> places = open_places(Branch(3, (4, 2)), [torch.tensor([True, False, True, False]), torch.ones(2).bool()])
+        >>> places = open_indices(Branch(3, (4, 2)), [torch.tensor([True, False, True, False]), torch.ones(2).bool()])
         >>> places["body.fc2.weight"]
         (tensor([0, 1]), tensor([0, 2]))
     """
@@ -52,7 +52,7 @@ def open_places(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str,
     return {name: tuple(numbers[layer] for layer in _AXES[name]) for name, _ in branch.named_parameters()}
 
 
-def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
+def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
     """The open part of a branch as a branch of its own, with copies of the open weights.
 
     Args:
@@ -65,10 +65,10 @@ def cut_branch(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
     Example:
         >>> whole = Branch(3, (4, 4))
         >>> gates = [torch.tensor([True, False, True, False]), torch.tensor([False, True, True, True])]
-        >>> cut_branch(whole, gates).sizes
+        >>> extract_subnetwork(whole, gates).sizes
         (3, 2, 3, 10)
     """
-    places = open_places(branch, gates)
+    places = open_indices(branch, gates)
     sizes = int(gates[0].sum()), int(gates[1].sum())
     with torch.device("meta"):  # weights come from the whole: none are drawn
         part = Branch(branch.sizes[0], sizes, branch.sizes[3], branch.settings)
@@ -104,5 +104,5 @@ def per_sample_logits(
         logits = x.new_empty(x.shape[1], branch.sizes[3])
         for number, row in enumerate(rows):
             chosen = (member == number).nonzero()[:, 0]
-            logits[chosen] = cut_branch(branch, [row[:first], row[first:]])(x[:, chosen])
+            logits[chosen] = extract_subnetwork(branch, [row[:first], row[first:]])(x[:, chosen])
     return logits

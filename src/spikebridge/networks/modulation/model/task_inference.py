@@ -22,7 +22,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, ShapeError
 
 
-class Guess(NamedTuple):
+class TaskEstimate(NamedTuple):
     """For each query: the nearest task, its cosine, how far the next one is behind, and whether none is near."""
 
     task: Int64[Tensor, " Q"]
@@ -43,8 +43,8 @@ class GateTable:
 
     Example:
         >>> table = GateTable([torch.tensor([[True, False], [False, True]])], new_below=0.5)
-        >>> guess = table.infer_task([torch.tensor([[3.0, 0.1], [-1.0, -1.0]])])
-        >>> guess.task.tolist(), guess.is_new.tolist()
+        >>> estimate = table.infer_task([torch.tensor([[3.0, 0.1], [-1.0, -1.0]])])
+        >>> estimate.task.tolist(), estimate.is_new.tolist()
         ([0, 0], [False, True])
     """
 
@@ -53,11 +53,11 @@ class GateTable:
             raise ShapeError(f"a table needs one row a task in each layer, but got {[len(layer) for layer in gates]}")
         self.gates = [layer.bool() for layer in gates]
         self.new_below = new_below
-        codes = torch.cat(self.gates, 1).float()
-        self._codes = codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+        rows = torch.cat(self.gates, 1).float()
+        self._directions = rows / rows.norm(dim=1, keepdim=True).clamp(min=1)
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._directions)
 
     @property
     def num_bits(self) -> int:
@@ -68,7 +68,7 @@ class GateTable:
         """The gates of a task, one a layer."""
         return [layer[task] for layer in self.gates]
 
-    def infer_task(self, drives: Sequence[Float[Tensor, "Q _"]]) -> Guess:
+    def infer_task(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> TaskEstimate:
         """The task whose gate points most as the drives do; ties go to the lower number.
 
         Args:
@@ -77,17 +77,17 @@ class GateTable:
         Returns:
             a guess a query.
         """
-        return _guess(self.cosines(drives), self.new_below)
+        return _estimate(self.cosines(preactivations), self.new_below)
 
-    def cosines(self, drives: Sequence[Float[Tensor, "Q _"]]) -> Float[Tensor, "Q K"]:
+    def cosines(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> Float[Tensor, "Q K"]:
         """How near each query is to each task's gate."""
-        query = torch.cat(list(drives), 1)
-        if query.shape[1] != self._codes.shape[1]:
-            raise ShapeError(f"the table has codes of {self._codes.shape[1]} neurons, but got {query.shape[1]}")
-        return (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._codes.T
+        query = torch.cat(list(preactivations), 1)
+        if query.shape[1] != self._directions.shape[1]:
+            raise ShapeError(f"the table has codes of {self._directions.shape[1]} neurons, but got {query.shape[1]}")
+        return (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._directions.T
 
 
-class GaussianTable:
+class GaussianPrototypes:
     """A Gaussian of each task on a few numbers of a recording, with its whole covariance; of fixed size a task.
 
     Mates of a group have nearly the same mean, so the nearest mean or gate confuses them. What tells them apart is how
@@ -102,7 +102,7 @@ class GaussianTable:
 
     Example:
         >>> alike, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
-        >>> table = GaussianTable(torch.zeros(2, 2), torch.stack([alike, opposite]))  # one mean for both tasks
+        >>> table = GaussianPrototypes(torch.zeros(2, 2), torch.stack([alike, opposite]))  # one mean for both tasks
         >>> table.infer_task(torch.tensor([[2.0, 1.5], [-1.0, 1.0]])).task.tolist()
         [0, 1]
     """
@@ -114,7 +114,7 @@ class GaussianTable:
         self._roots = torch.linalg.cholesky(covariances)
 
     @classmethod
-    def fit(cls, samples: Sequence[Float[Tensor, "S r"]], ridge: float = 0.01) -> "GaussianTable":
+    def fit(cls, samples: Sequence[Float[Tensor, "S r"]], ridge: float = 0.01) -> "GaussianPrototypes":
         """Mean and covariance of each task's training recordings.
 
         Args:
@@ -133,12 +133,12 @@ class GaussianTable:
         return len(self.means)
 
     @property
-    def num_numbers(self) -> int:
+    def num_values(self) -> int:
         """Memory of the table: of each task a mean and half of a symmetric matrix."""
         kept = self.means.shape[1]
         return len(self) * kept * (kept + 3) // 2
 
-    def likelihoods(self, x: Float[Tensor, "Q r"]) -> Float[Tensor, "Q K"]:
+    def log_likelihoods(self, x: Float[Tensor, "Q r"]) -> Float[Tensor, "Q K"]:
         """The log-likelihood of each query under each task, up to a constant."""
         if x.shape[-1] != self.means.shape[1]:
             raise ShapeError(f"the table has Gaussians of {self.means.shape[1]} numbers, but got {x.shape[-1]}")
@@ -148,15 +148,15 @@ class GaussianTable:
             columns.append(-0.5 * away.square().sum(0) - root.diagonal().log().sum())
         return torch.stack(columns, 1)
 
-    def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> Guess:
+    def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> TaskEstimate:
         """The likeliest task of each `num_samples` recordings of one task, in their order.
 
         Similarity and margin are log-likelihoods a recording.
         """
-        return _guess(means_of(self.likelihoods(x), num_samples), None)
+        return _estimate(means_of(self.log_likelihoods(x), num_samples), None)
 
 
-def few_drives(drives: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
+def prototype_features(preactivations: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
     """The drives of the first neurons of each layer, as many of each: what a Gaussian of a task is kept of.
 
     Args:
@@ -164,10 +164,10 @@ def few_drives(drives: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Floa
         number: of neurons in all; of a smaller layer all are taken.
 
     Example:
-        >>> few_drives([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]])], number=4).tolist()
+        >>> prototype_features([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]])], number=4).tolist()
         [[1.0, 2.0, 4.0, 5.0]]
     """
-    return torch.cat([layer[:, : max(1, number // len(drives))] for layer in drives], 1)
+    return torch.cat([layer[:, : max(1, number // len(preactivations))] for layer in preactivations], 1)
 
 
 def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q C"]:
@@ -186,7 +186,7 @@ def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q
     return values[:whole].unflatten(0, (-1, num_samples)).mean(1)
 
 
-def _guess(score: Tensor, new_below: float | None) -> Guess:
+def _estimate(score: Tensor, new_below: float | None) -> TaskEstimate:
     best, task = score.max(1)
     # max takes any of equal ones; the lowest is wanted
     task = (score == best[:, None]).int().argmax(1)
@@ -195,4 +195,4 @@ def _guess(score: Tensor, new_below: float | None) -> Guess:
     else:
         margin = best - score.scatter(1, task[:, None], -torch.inf).amax(1)
     is_new = torch.zeros_like(best, dtype=torch.bool) if new_below is None else best < new_below
-    return Guess(task, best, margin, is_new)
+    return TaskEstimate(task, best, margin, is_new)

@@ -26,7 +26,7 @@ DatasetName: TypeAlias = Literal["digits", "mnist", "events", "nmnist"]
 NUM_VALIDATION = {"digits": 280, "mnist": 1000, "events": 280, "nmnist": 5000}
 
 
-class Pictures(NamedTuple):
+class LabelledInputs(NamedTuple):
     """Recordings in no task's order: `(N, d)` with batch axis 0, or `(T, N, d)` with batch axis 1, and labels."""
 
     inputs: Tensor
@@ -43,22 +43,22 @@ class Pictures(NamedTuple):
         """Means over time `(N, d)`."""
         return self.inputs.sum(0, dtype=torch.float32) / self.num_steps if self.batch_axis else self.inputs
 
-    def first(self, number: int | None) -> "Pictures":
+    def first(self, number: int | None) -> "LabelledInputs":
         """Only so many of them."""
         if number is None:
             return self
-        return Pictures(self.inputs.narrow(self.batch_axis, 0, number), self.labels[:number], self.batch_axis)
+        return LabelledInputs(self.inputs.narrow(self.batch_axis, 0, number), self.labels[:number], self.batch_axis)
 
-    def in_order(self, order: Tensor) -> Tensor:
+    def permuted(self, order: Tensor) -> Tensor:
         """All recordings as a task sees them, `(T, N, d)` with T = 1 for pictures."""
         shown = self.inputs.index_select(-1, order).float()
         return shown if self.batch_axis else shown.unsqueeze(0)
 
-    def parts_in_order(self, order: Tensor, size: int) -> Iterator[Tensor]:
+    def permuted_batches(self, order: Tensor, size: int) -> Iterator[Tensor]:
         """The same in parts of so many recordings: events as floats would not fit in memory at once."""
         for start in range(0, len(self.labels), size):
             some = self.inputs.narrow(self.batch_axis, start, min(size, len(self.labels) - start))
-            yield Pictures(some, self.labels, self.batch_axis).in_order(order)
+            yield LabelledInputs(some, self.labels, self.batch_axis).permuted(order)
 
 
 class TaskSequence(NamedTuple):
@@ -69,8 +69,8 @@ class TaskSequence(NamedTuple):
 
     orders: GroupedPermutations
     split: TaskSplit
-    train: Pictures
-    test: Pictures
+    train: LabelledInputs
+    test: LabelledInputs
 
     @property
     def learnt(self) -> list[int]:
@@ -98,7 +98,7 @@ class TaskSequence(NamedTuple):
         ]
 
 
-def pictures(dataset: DatasetName, split: str, data: Path | None = None) -> tuple[Pictures, Pictures]:
+def load_inputs(dataset: DatasetName, split: str, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
     """Recordings to train on, and those of the split that is scored.
 
     Args:
@@ -116,23 +116,23 @@ def pictures(dataset: DatasetName, split: str, data: Path | None = None) -> tupl
     return _flat(splits.train), _flat(scored)
 
 
-def _flat(samples: LabelledImages) -> Pictures:
-    return Pictures(samples.images.flatten(1), samples.labels, 0)
+def _flat(samples: LabelledImages) -> LabelledInputs:
+    return LabelledInputs(samples.images.flatten(1), samples.labels, 0)
 
 
-def _events(splits: ImageSplits, scored: LabelledImages) -> tuple[Pictures, Pictures]:
+def _events(splits: ImageSplits, scored: LabelledImages) -> tuple[LabelledInputs, LabelledInputs]:
     saccades = Saccades(MNIST_SACCADES.sensor, MNIST_SACCADES.side, num_steps=10, frame_period=10)
     seen = []
     for number, (images, labels) in enumerate((splits.train, scored)):
         draw = torch.Generator().manual_seed(number)
         events = hybrid_camera(images, labels, draw, saccades).events
-        seen.append(Pictures(events.flatten(2), labels, 1))
+        seen.append(LabelledInputs(events.flatten(2), labels, 1))
     return seen[0], seen[1]
 
 
 def sequence(
-    train: Pictures,
-    test: Pictures,
+    train: LabelledInputs,
+    test: LabelledInputs,
     seed: int,
     num_tasks: int,
     num_prior: int,
@@ -158,7 +158,7 @@ NUM_STEPS = 10
 DURATION = 300_000  # three saccades [us]
 
 
-def recordings(data: Path | None, split: str, num_validation: int) -> tuple[Pictures, Pictures]:
+def recordings(data: Path | None, split: str, num_validation: int) -> tuple[LabelledInputs, LabelledInputs]:
     """Recordings to train on, and those of the split that is scored.
 
     Args:
@@ -178,11 +178,11 @@ def recordings(data: Path | None, split: str, num_validation: int) -> tuple[Pict
     return _some(train, order[:cut]), _some(train, order[cut:])
 
 
-def _some(recordings: Pictures, index: torch.Tensor) -> Pictures:
-    return Pictures(recordings.inputs[:, index], recordings.labels[index], 1)
+def _some(recordings: LabelledInputs, index: torch.Tensor) -> LabelledInputs:
+    return LabelledInputs(recordings.inputs[:, index], recordings.labels[index], 1)
 
 
-def _read(folder: Path) -> Pictures:
+def _read(folder: Path) -> LabelledInputs:
     files = [(file, label) for label in range(10) for file in sorted((folder / str(label)).glob("*.bin"))]
     if not files:
         raise DataError(f"{folder}: expected N-MNIST recordings in folders 0 to 9, but there are none.")
@@ -192,4 +192,4 @@ def _read(folder: Path) -> Pictures:
         at = np.minimum(events["t"] * NUM_STEPS // DURATION, NUM_STEPS - 1)
         steps[at, number, np.where(events["p"], 0, 1), events["y"], events["x"]] = 1
     labels = torch.tensor([label for _, label in files])
-    return Pictures(torch.from_numpy(steps).flatten(2), labels, 1)
+    return LabelledInputs(torch.from_numpy(steps).flatten(2), labels, 1)

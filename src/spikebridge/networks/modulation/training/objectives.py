@@ -64,11 +64,11 @@ def dissimilarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": similarity_loss, "dissimilarity": dissimilarity_loss}
 
 
-def floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) -> Tensor:
+def density_floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) -> Tensor:
     """How far the mean opening lies below a minimum, `max(rho - mean V, 0)`, summed over layers.
 
     Example:
-        >>> round(floor_loss([torch.full((1, 1, 4), 0.1)], rho=0.3).item(), 4)
+        >>> round(density_floor_loss([torch.full((1, 1, 4), 0.1)], rho=0.3).item(), 4)
         0.2
     """
     return torch.stack([(rho - v.mean()).clamp(min=0) for v in signals]).sum()
@@ -114,7 +114,7 @@ class PairBatch(NamedTuple):
     similarity: Float[Tensor, " P"]
 
 
-class PairedPictures:
+class TaskPairDataset:
     """Pairs of tasks with pictures, all drawn beforehand: a stopped training goes on with the same ones.
 
     Args:
@@ -137,7 +137,7 @@ class PairedPictures:
         >>> draw = torch.Generator().manual_seed(0)
         >>> tasks = GroupedPermutations(6, 8, generator=draw)
         >>> seen = torch.arange(8)
-        >>> pairs = PairedPictures(tasks, seen, torch.rand(20, 6), num_pairs=10, num_samples=3, generator=draw)
+        >>> pairs = TaskPairDataset(tasks, seen, torch.rand(20, 6), num_pairs=10, num_samples=3, generator=draw)
         >>> batch = pairs.select(torch.tensor([0, 7]))
         >>> batch.first.shape, batch.similarity.shape
         (torch.Size([2, 3, 6]), torch.Size([2]))
@@ -163,7 +163,7 @@ class PairedPictures:
         self.pairs = balanced.draw(num_pairs, generator)
         self.share_in_group = balanced.share_in_group(self.pairs)
         drawn = [two_sets_of_images(len(means), num_samples, generator) for _ in range(num_pairs)]
-        self.pictures = [torch.stack([sets[side] for sets in drawn]) for side in (0, 1)]
+        self.images = [torch.stack([sets[side] for sets in drawn]) for side in (0, 1)]
 
     def __len__(self) -> int:
         return len(self.pairs.first)
@@ -171,9 +171,9 @@ class PairedPictures:
     def select(self, indices: Int64[Tensor, " P"]) -> PairBatch:
         """The pairs of these numbers as one batch."""
         first, second = (tasks[indices] for tasks in self.pairs)
-        sides = [self._shown(tasks, self.pictures[side][indices]) for side, tasks in enumerate((first, second))]
+        sides = [self._shown(tasks, self.images[side][indices]) for side, tasks in enumerate((first, second))]
         return PairBatch(sides[0], sides[1], self.tasks.similarity[first, second])
 
-    def _shown(self, tasks: Tensor, pictures: Tensor) -> Tensor:
-        shown = self.means[pictures].float()
+    def _shown(self, tasks: Tensor, images: Tensor) -> Tensor:
+        shown = self.means[images].float()
         return shown.gather(2, self.tasks.permutations[tasks].unsqueeze(1).expand_as(shown))

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.backbone import Backbone, BinUnit, Gating
-from spikebridge.networks.modulation.model.gating import KWinners, take_over
-from spikebridge.networks.modulation.model.objectives import (
+from spikebridge.networks.modulation.model.gating import KWinners, share_gates
+from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes, prototype_features
+from spikebridge.networks.modulation.training.methods import Method
+from spikebridge.networks.modulation.training.objectives import (
     OBJECTIVES,
     PairBatch,
-    PairedPictures,
+    TaskPairDataset,
     bin_loss,
     cosines,
-    floor_loss,
+    density_floor_loss,
 )
-from spikebridge.networks.modulation.model.task_inference import GaussianTable, few_drives
-from spikebridge.networks.modulation.training.methods import Method
 from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.training.continual.xdg import RandomGates
 from spikebridge.training.loop import fit
@@ -80,7 +80,7 @@ def build_gating(method: Method, sequence: TaskSequence, settings: UnitSettings,
         settings.scale,
     )
     backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1)))
-    backbone.fit_centre(train.means.unsqueeze(0))
+    backbone.fit_mean(train.means.unsqueeze(0))
     opening = [KWinners(settings.rho) for _ in settings.num_hidden]
     # one bin opens for each nine that close: about the opening that k-winners then set exactly
     return Gating(backbone, opening, BinUnit(BINS, BINS - max(1, round(BINS * settings.rho))) if has_bins else None)
@@ -102,7 +102,7 @@ def train_gating(
     """
     if method.gates not in ("similarity", "dissimilarity", "bins"):
         return {}
-    pairs = PairedPictures(
+    pairs = TaskPairDataset(
         sequence.orders,
         sequence.split.backbone,
         sequence.train.means,
@@ -128,48 +128,50 @@ def objective(gating: nn.Module, batch: PairBatch, *, kind: str, settings: UnitS
     if not isinstance(gating, Gating):
         raise ConfigError(f"the objective is for Gating, but got {type(gating).__name__}")
     backbone = gating.backbone
-    first, second = (backbone.drives(side) for side in (batch.first, batch.second))
+    first, second = (backbone.preactivations(side) for side in (batch.first, batch.second))
     if gating.bins is not None:
         bins = gating.bins
         shape = (*batch.first.shape[:2], -1, bins.num_bins)
-        sides = [[bins.bins(d.flatten(0, 1)).reshape(shape) for d in drives] for drives in (first, second)]
+        sides = [
+            [bins.bins(d.flatten(0, 1)).reshape(shape) for d in preactivations] for preactivations in (first, second)
+        ]
         return bin_loss(sides[0], sides[1], batch.similarity)
-    sides = [backbone.signals(drives) for drives in (first, second)]
+    sides = [backbone.signals(preactivations) for preactivations in (first, second)]
     layers = list(zip(*sides, strict=True))
     apart = torch.stack([OBJECTIVES[kind](cosines(a, b), batch.similarity, settings.weight) for a, b in layers]).sum()
-    return apart + settings.floor * floor_loss([torch.cat(pair) for pair in layers], settings.rho)
+    return apart + settings.floor * density_floor_loss([torch.cat(pair) for pair in layers], settings.rho)
 
 
-def task_drives(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> list[Tensor]:
+def task_preactivations(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> list[Tensor]:
     """The mean drive of each task to learn over its training pictures, `(K, C)` a layer."""
     rows = []
     with torch.no_grad():
         for task in sequence.learnt:
-            shown = sequence.train.parts_in_order(sequence.orders.permutations[task], chunk)
-            parts = [gating.drives(part) for part in shown]
+            shown = sequence.train.permuted_batches(sequence.orders.permutations[task], chunk)
+            parts = [gating.preactivations(part) for part in shown]
             rows.append([torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)])
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
-def code_table(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> GaussianTable:
+def task_prototypes(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> GaussianPrototypes:
     """What tells the tasks to learn apart: of each a Gaussian on a few drives of its training pictures."""
     samples = []
     with torch.no_grad():
         for task in sequence.learnt:
-            shown = sequence.train.parts_in_order(sequence.orders.permutations[task], chunk)
-            samples.append(torch.cat([few_drives(gating.drives(part)) for part in shown]))
-    return GaussianTable.fit(samples)
+            shown = sequence.train.permuted_batches(sequence.orders.permutations[task], chunk)
+            samples.append(torch.cat([prototype_features(gating.preactivations(part)) for part in shown]))
+    return GaussianPrototypes.fit(samples)
 
 
-def input_reader(sequence: TaskSequence, seed: int, number: int = 64) -> Gating:
+def input_projection(sequence: TaskSequence, seed: int, number: int = 64) -> Gating:
     """A fixed random projection of the input to a few numbers, for methods whose gates no unit makes."""
     train = sequence.train
     backbone = Backbone(train.inputs.shape[-1], (number // 2, number // 2), train.num_steps)
-    backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1))).fit_centre(train.means.unsqueeze(0))
+    backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1))).fit_mean(train.means.unsqueeze(0))
     return Gating(backbone, [KWinners(1.0), KWinners(1.0)])
 
 
-def gates_of(
+def task_gates(
     method: Method, sequence: TaskSequence, settings: UnitSettings, seed: int, gating: Gating | None
 ) -> list[Tensor] | None:
     """The gates of all tasks to learn, `(K, C)` a layer; None where nothing is closed.
@@ -179,9 +181,9 @@ def gates_of(
     if not method.is_gated:
         return None
     if gating is not None:
-        drives = task_drives(gating, sequence)
-        own = gating.gates(drives, num_samples=1)
-        return take_over(own, drives, method.shares) if method.shares else own
+        preactivations = task_preactivations(gating, sequence)
+        own = gating.gates(preactivations, num_samples=1)
+        return share_gates(own, preactivations, method.shares) if method.shares else own
     draw = RandomGates(settings.num_hidden, settings.rho, derived_seed(seed, 3))
     numbers = sequence.group if method.gates == "group" else sequence.learnt
     rows = [draw(number) for number in numbers]

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Hold, HybridNetwork, HybridUnit, Last, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.networks.modulation.model.backbone import Backbone, Gating
+from spikebridge.networks.modulation.model.branch import DEFAULT, DT, Branch, BranchSettings
 from spikebridge.networks.modulation.model.gating import KWinners
-from spikebridge.networks.modulation.model.model import DEFAULT, DT, Branch, BranchSettings
 
 
-class View(nn.Module):
+class CentredBackbone(nn.Module):
     """The backbone's body on centred pictures."""
 
     centre: Tensor
@@ -56,10 +56,10 @@ def as_hybrid_network(branch: Branch, gating: Gating) -> HybridNetwork:
         dt=DT,
         inputs={"pictures": every(steps * DT)},
         parts={
-            "view": View(gating.backbone),
+            "view": CentredBackbone(gating.backbone),
             "inlet": branch.inlet,
             "body": branch.body,
-            "answer": Scale(settings.logit_scale),
+            "answer": LogitScale(settings.logit_scale),
         },
         links=[
             Transmission("pictures", "view"),
@@ -72,7 +72,7 @@ def as_hybrid_network(branch: Branch, gating: Gating) -> HybridNetwork:
     )
 
 
-class Scale(nn.Module):
+class LogitScale(nn.Module):
     """Multiplies logits by a number."""
 
     def __init__(self, factor: float) -> None:

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.model import Branch, BranchSettings
-from spikebridge.networks.modulation.model.subnetwork import cut_branch, open_places
-from spikebridge.networks.modulation.model.task_inference import GaussianTable
-from spikebridge.networks.modulation.training.methods import Method, consolidation
-from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.networks.modulation.training.train_gates import (
+from spikebridge.networks.modulation.model.branch import Branch, BranchSettings
+from spikebridge.networks.modulation.model.subnetwork import extract_subnetwork, open_indices
+from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
+from spikebridge.networks.modulation.training.gates import (
     UnitSettings,
     build_gating,
-    code_table,
-    gates_of,
+    task_gates,
+    task_prototypes,
     train_gating,
 )
+from spikebridge.networks.modulation.training.methods import Method, consolidation
+from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.training.continual.loop import learn
 from spikebridge.training.continual.opening import Opening
 from spikebridge.training.continual.task import ContinualSettings, Learnt
@@ -73,7 +73,7 @@ class Snapshots:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _take(self, branch: Branch, task: int, when: str) -> None:
-        part = cut_branch(branch, [layer[task] for layer in self.gates])
+        part = extract_subnetwork(branch, [layer[task] for layer in self.gates])
         values = {name: parameter.detach().cpu().clone() for name, parameter in part.named_parameters()}
         if self.folder is None:
             self._kept[f"{when}.{task}"] = values
@@ -82,7 +82,7 @@ class Snapshots:
         save_weights(self.folder / f"{when}.{task}.safetensors", values)
 
 
-def packed(snapshots: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
+def quantize_snapshots(snapshots: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
     """Snapshots as bytes: how far each weight is from where it ended, in 127ths of the tensor's largest way.
 
     Args:
@@ -99,14 +99,16 @@ def packed(snapshots: Mapping[str, Tensor], branch: Branch, gates: list[Tensor])
     return found
 
 
-def unpacked(bytes_: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
+def dequantize_snapshots(bytes_: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, Tensor]:
     """Snapshots from their bytes."""
     ways = {key: value * bytes_[f"{key}.step"] for key, value in bytes_.items() if not key.endswith(".step")}
     return {key: now + way for key, (now, way) in _with_end(ways, branch, gates).items()}
 
 
 def _with_end(values: Mapping[str, Tensor], branch: Branch, gates: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    parts = [dict(cut_branch(branch, [layer[k] for layer in gates]).named_parameters()) for k in range(len(gates[0]))]
+    parts = [
+        dict(extract_subnetwork(branch, [layer[k] for layer in gates]).named_parameters()) for k in range(len(gates[0]))
+    ]
     ends = {key: parts[int(key.split(".")[1])][key.split(".", 2)[2]].detach() for key in values}
     return {key: (ends[key], values[key]) for key in values}
 
@@ -115,7 +117,7 @@ NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
-class CellSettings:
+class TrialSettings:
     """Sizes and rates of one cell.
 
     Args:
@@ -123,7 +125,7 @@ class CellSettings:
         num_plain: neurons a layer of an ungated branch.
         branch: neurons and read-out.
         by_open_fan_in: initial weights scaled by open neurons, not by all.
-        epochs, batch_size, lr, momentum: of each task; the rate falls to a tenth after `lr_falls` epochs.
+        epochs, batch_size, lr, momentum: of each task; the rate falls to a tenth after `lr_milestone` epochs.
         strength: of what keeps old tasks.
         num_fisher: samples of a task for the Fisher information.
         cut: train sub-networks instead of masks.
@@ -137,7 +139,7 @@ class CellSettings:
     epochs: int
     batch_size: int
     lr: float
-    lr_falls: int
+    lr_milestone: int
     momentum: float
     strength: float
     num_fisher: int
@@ -146,7 +148,7 @@ class CellSettings:
 
 
 @dataclass
-class Cell:
+class Trial:
     """What a method has after all its tasks.
 
     Attributes:
@@ -162,7 +164,7 @@ class Cell:
     branch: Branch
     gates: list[Tensor] | None
     gating: Gating | None
-    codes: GaussianTable | None
+    prototypes: GaussianPrototypes | None
     learnt: Learnt
     notes: dict[str, Any]
     snapshots: Snapshots | None
@@ -174,11 +176,11 @@ def logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tenso
     return y
 
 
-def logits_by_own_gate(module: nn.Module, x: Tensor, quantities: Mapping[str, Any], *, gating: Gating) -> Tensor:
+def logits_with_own_gates(module: nn.Module, x: Tensor, quantities: Mapping[str, Any], *, gating: Gating) -> Tensor:
     """The same where each sample opens neurons by itself."""
     shown = x if x.ndim == 3 else x.unsqueeze(0)
     with torch.no_grad():
-        gates = gating.gates(gating.drives(shown), num_samples=1)
+        gates = gating.gates(gating.preactivations(shown), num_samples=1)
     if not isinstance(module, Branch):
         raise ConfigError(f"own gates are for a Branch, but got {type(module).__name__}")
     y: Tensor = module(shown, **module.modulation([gate.to(shown.dtype) for gate in gates]))
@@ -188,25 +190,25 @@ def logits_by_own_gate(module: nn.Module, x: Tensor, quantities: Mapping[str, An
 def opening_of(branch: Branch, gates: list[Tensor], cut: bool) -> Opening:
     """What of the branch a task may use: as masks, or as a sub-network."""
     quantities = branch.modulation([gate.float() for gate in gates])
-    return Opening(quantities, open_places(branch, gates), partial(_cut, gates=gates) if cut else None)
+    return Opening(quantities, open_indices(branch, gates), partial(_cut, gates=gates) if cut else None)
 
 
 def _cut(module: nn.Module, gates: list[Tensor]) -> nn.Module:
     if not isinstance(module, Branch):
         raise ConfigError(f"only a Branch can be cut, but got {type(module).__name__}")
-    return cut_branch(module, gates)
+    return extract_subnetwork(module, gates)
 
 
-def run_cell(
+def run_trial(
     method: Method,
-    settings: CellSettings,
+    settings: TrialSettings,
     sequence: TaskSequence,
     seed: int,
     run: Run | None,
     quiet: bool = False,
     snapshots: bool = False,
     gating: Gating | None = None,
-) -> Cell:
+) -> Trial:
     """Trains the units, makes the gates, learns all tasks; goes on where the run was stopped.
 
     Args:
@@ -225,15 +227,15 @@ def run_cell(
         child = None if run is None else run.child("units")
         notes = train_gating(gating, method, sequence, settings.units, seed, child, quiet)
         gating.eval()
-    gates = gates_of(method, sequence, settings.units, seed, gating)
-    codes = None if gating is None else code_table(gating, sequence)
+    gates = task_gates(method, sequence, settings.units, seed, gating)
+    prototypes = None if gating is None else task_prototypes(gating, sequence)
     branch = build_branch(method, settings, sequence, gating)
     start(branch, settings, seed, gates).to(settings.device)
     if gating is not None:
         gating.to(settings.device)
     if method.alone:
         learnt = _alone(branch, settings, sequence, seed, quiet)
-        return Cell(branch.cpu(), gates, gating, codes, learnt, notes, None)
+        return Trial(branch.cpu(), gates, gating, prototypes, learnt, notes, None)
     kept = consolidation(method, settings.strength, settings.num_fisher, seed, _chunk(branch, settings, method))
     openings = None
     if gates is not None and not method.per_sample:
@@ -248,20 +250,20 @@ def run_cell(
         branch,
         sequence.tasks(),
         optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
-        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_falls], gamma=0.1),
+        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_milestone], gamma=0.1),
         consolidation=kept,
         openings=openings,
-        forward=partial(logits_by_own_gate, gating=gating) if method.per_sample and gating is not None else logits,
+        forward=partial(logits_with_own_gates, gating=gating) if method.per_sample and gating is not None else logits,
         measure=taken,
         settings=_loop_settings(settings, seed, quiet),
         run=tasks,
     )
     if gating is not None:
         gating.cpu()
-    return Cell(branch.cpu(), gates, gating, codes, learnt, notes, taken)
+    return Trial(branch.cpu(), gates, gating, prototypes, learnt, notes, taken)
 
 
-def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence, gating: Gating | None) -> Branch:
+def build_branch(method: Method, settings: TrialSettings, sequence: TaskSequence, gating: Gating | None) -> Branch:
     """The branch of a method, in the size that the method asks for."""
     num_inputs, hidden = sequence.train.inputs.shape[-1], settings.units.num_hidden
     if method.alone:
@@ -270,18 +272,18 @@ def build_branch(method: Method, settings: CellSettings, sequence: TaskSequence,
     elif method.size == "plain":
         hidden = settings.num_plain, settings.num_plain
     elif method.size == "wide":
-        hidden = wide_enough(num_inputs, hidden, len(sequence.learnt))
+        hidden = matched_width(num_inputs, hidden, len(sequence.learnt))
     # an ANN's logits are not summed over steps, so they need no factor
     own = {"neuron": "ann", "logit_scale": 1.0} if method.neuron == "ann" else {}
     held = BranchSettings(**{**vars(settings.branch), **own})
     return Branch(num_inputs, hidden, NUM_CLASSES, held)
 
 
-def wide_enough(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tuple[int, int]:
+def matched_width(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tuple[int, int]:
     """The hidden layers of an ungated branch with as many numbers as HMN's branch, heads and gate table together.
 
     Example:
-        >>> wide_enough(64, (2000, 2000), 40)
+        >>> matched_width(64, (2000, 2000), 40)
         (2064, 2064)
     """
     branch = num_inputs * hidden[0] + hidden[0] * hidden[1] + hidden[1] * NUM_CLASSES
@@ -292,7 +294,7 @@ def wide_enough(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tup
     return size, size
 
 
-def start(branch: Branch, settings: CellSettings, seed: int, gates: list[Tensor] | None) -> Branch:
+def start(branch: Branch, settings: TrialSettings, seed: int, gates: list[Tensor] | None) -> Branch:
     """Draws the initial weights; the same seed gives the same ones to every method, up to scale."""
     fan_in = None
     if gates is not None and settings.by_open_fan_in:
@@ -300,7 +302,7 @@ def start(branch: Branch, settings: CellSettings, seed: int, gates: list[Tensor]
     return branch.initialise(torch.Generator().manual_seed(derived_seed(seed, 0)), fan_in)
 
 
-def _alone(branch: Branch, settings: CellSettings, sequence: TaskSequence, seed: int, quiet: bool) -> Learnt:
+def _alone(branch: Branch, settings: TrialSettings, sequence: TaskSequence, seed: int, quiet: bool) -> Learnt:
     """A fresh network for each task; before its task a network has learnt nothing, so R has two values a column."""
     num_tasks = len(sequence.learnt)
     accuracies = torch.zeros(num_tasks + 1, num_tasks, dtype=torch.float64)
@@ -311,7 +313,7 @@ def _alone(branch: Branch, settings: CellSettings, sequence: TaskSequence, seed:
             fresh,
             [task],
             optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
-            scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_falls], gamma=0.1),
+            scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_milestone], gamma=0.1),
             forward=logits,
             settings=_loop_settings(settings, seed, quiet),
         )
@@ -321,11 +323,11 @@ def _alone(branch: Branch, settings: CellSettings, sequence: TaskSequence, seed:
     return Learnt(accuracies, seconds, [])
 
 
-def _loop_settings(settings: CellSettings, seed: int, quiet: bool) -> ContinualSettings:
+def _loop_settings(settings: TrialSettings, seed: int, quiet: bool) -> ContinualSettings:
     return ContinualSettings(settings.epochs, settings.batch_size, seed, test_batch_size=2000, quiet=quiet)
 
 
-def _chunk(branch: Branch, settings: CellSettings, method: Method) -> int:
+def _chunk(branch: Branch, settings: TrialSettings, method: Method) -> int:
     """Samples at a time for the Fisher information, so that their gradients stay below about 200 MB."""
     shares = [settings.units.rho if method.is_gated and settings.cut and not method.per_sample else 1.0] * 2
     first, second = (size * share for size, share in zip(branch.num_hidden, shares, strict=True))
