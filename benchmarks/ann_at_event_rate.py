@@ -16,8 +16,8 @@ from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import film, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.evaluation.follow import Tracker, join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import chained
+from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
+from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.atomic import replacing
 
@@ -38,7 +38,7 @@ def scenes() -> list[Recording]:
 
 def figures(recordings: list[Recording], tracker: Tracker) -> dict[str, float]:
     """Of all scenes together."""
-    found = join_outputs([chained(recording, tracker) for recording in recordings]).score()
+    found = join_results([one_pass_evaluation(recording, tracker) for recording in recordings]).score()
     return {"distance px": found.mean_distance_px, "auc": found.auc, "lost share": found.lost_share}
 
 

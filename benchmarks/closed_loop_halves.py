@@ -27,9 +27,9 @@ from errors_left import errors_left
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import join_outputs
+from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.training import recordings as sensing_data
-from spikebridge.networks.sensing.training.phases import take_part
+from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run, Settings, fit
 from spikebridge.training.run.atomic import replacing
@@ -56,14 +56,14 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
     if not child.finished:
         seen = [
-            sensing_scores.Part(real_recording(), HALVES[half]),
+            sensing_scores.RecordingPart(real_recording(), HALVES[half]),
             *sensing_scores.generated("train", config.num_scenes),
         ]
-        pairs = sensing_data.sightings(replace(config, seed=seed), seen)
+        pairs = sensing_data.detector_samples(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
             raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")
-        taken = take_part(network, "pathways", shipped.path, child)
+        taken = load_part(network, "pathways", shipped.path, child)
         (finding,) = sensing.phases(replace(config, pathways=str(shipped.path)), network, "finder", pairs)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True)
         fit(network, [finding], pairs, settings=settings, run=child)
@@ -77,7 +77,7 @@ def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
     """AUC of all loops through the half that was not seen, and how many of them lost the target."""
     plain = cut(real_recording(), UNSEEN[half])
     found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, LEAST)]
-    whole = join_outputs(found).score()
+    whole = join_results(found).score()
     lost = sum(loop.score().lost_share > 0 for loop in found)
     return {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3), "loops": len(found), "lost": lost}
 

@@ -24,8 +24,8 @@ from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import Outputs, join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import chained
+from spikebridge.networks.sensing.evaluation.follow import TrackingResult, join_results
+from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import replacing
@@ -55,7 +55,7 @@ def cut(recording: Recording, frames: range) -> Recording:
     )
 
 
-def mirrored(recording: Recording) -> Recording:
+def random_flip(recording: Recording) -> Recording:
     """Left and right turned round."""
     events, width = recording.events, recording.events.width
 
@@ -89,10 +89,10 @@ def backwards(recording: Recording) -> Recording:
 
 def loops(
     recording: Recording, tracker: sensing.SensingTracker | FrameTracker, apart: int = APART, least: int = LEAST
-) -> list[Outputs]:
+) -> list[TrackingResult]:
     """From every start to the end."""
     starts = range(0, recording.num_frames - least, apart)
-    return [chained(recording, tracker, range(start, recording.num_frames)) for start in starts]
+    return [one_pass_evaluation(recording, tracker, range(start, recording.num_frames)) for start in starts]
 
 
 def ways() -> dict[str, Recording]:
@@ -100,7 +100,7 @@ def ways() -> dict[str, Recording]:
     recording, _ = sensing_scores.parts("real", "train", 1)[0]
     plain = cut(recording, temporal_splits(recording.num_frames)["validation"])
     both = {"as it is": plain, "backwards": backwards(plain)}
-    return both | {f"{name}, mirrored": mirrored(way) for name, way in both.items()}
+    return both | {f"{name}, mirrored": random_flip(way) for name, way in both.items()}
 
 
 def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
             tracker.recall = recall
             found = {name: loops(way, tracker) for name, way in looked.items()}
             every = [one.score() for outputs in found.values() for one in outputs]
-            shares = {name: round(join_outputs(outputs).score().auc, 3) for name, outputs in found.items()}
+            shares = {name: round(join_results(outputs).score().auc, 3) for name, outputs in found.items()}
             row = {"training": path, "recall": recall, "auc": round(fmean(shares.values()), 3), **shares}
             rows.append({**row, "loops": len(every), "loops that lost it": sum(one.lost_share > 0 for one in every)})
             print(rows[-1], flush=True)
@@ -143,7 +143,7 @@ def slower(run: Run) -> list[dict[str, Any]]:
 def _together(recordings: list[Recording], tracker: Any, keep: int) -> dict[str, Any]:
     every = [one for each in recordings for one in loops(each, tracker, ceil(APART / keep), ceil(LEAST / keep))]
     lost = sum(one.score().lost_share > 0 for one in every)
-    return {"auc": round(join_outputs(every).score().auc, 3), "lost": lost, "loops": len(every)}
+    return {"auc": round(join_results(every).score().auc, 3), "lost": lost, "loops": len(every)}
 
 
 def _named(path: str) -> tuple[str, int]:

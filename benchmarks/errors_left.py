@@ -14,16 +14,16 @@ from torch import Tensor
 
 from spikebridge.data.events.binned import crop_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.networks.sensing.training.augmentation import middles
-from spikebridge.networks.sensing.training.detector_samples import rooms
+from spikebridge.networks.sensing.training.augmentation import box_centers
+from spikebridge.networks.sensing.training.detector_samples import background_sequence
 
 WRONG = 0.25  # of a size: as its logarithm, and as a way
 LOOKS = 80
 
 
-class Pair(NamedTuple):
+class FramePair(NamedTuple):
     """Two neighbouring frames, the events between them, what is behind the target, the boxes of both, and a template
     from anywhere.
     """
@@ -53,16 +53,18 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
                 for factor, beside in ((1.0, 0 * way), (exp(WRONG), 0 * way), (1.0, WRONG * way))
             )
             sizes.append(float((larger[:, 2:].prod() / true[:, 2:].prod()).log()) / 2 / WRONG)
-            off = (middles(moved) - middles(true)) / pair.here[:, 2:].prod().sqrt()
+            off = (box_centers(moved) - box_centers(true)) / pair.here[:, 2:].prod().sqrt()
             places.append(float((off * way).sum()) / WRONG)
     return {"size left": round(fmean(sizes), 2), "place left": round(fmean(places), 2)}
 
 
-def pairs(finder: Finder, recording: Recording, frames: range, generator: np.random.Generator) -> Iterator[Pair]:
+def pairs(
+    finder: TargetDetector, recording: Recording, frames: range, generator: np.random.Generator
+) -> Iterator[FramePair]:
     """Spread over the frames, with the template of one that is drawn."""
     whole = (0, 0, recording.events.width, recording.events.height)
     chosen = np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int)
-    for k, found in rooms(recording, frames, recording.frames.__getitem__, generator, wrong=0.0):
+    for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, wrong=0.0):
         if k not in chosen:
             continue
         shown = (k, k - 1, int(generator.choice(frames)))
@@ -70,17 +72,19 @@ def pairs(finder: Finder, recording: Recording, frames: range, generator: np.ran
         here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
         between = recording.events.between(*(int(recording.frame_events[i]) for i in (k - 1, k)))
         events, behind = crop_events(between, whole)[None], found[1].behind(whole)
-        yield Pair(now, before, events, behind, here, there, finder.template(told, at_first))
+        yield FramePair(now, before, events, behind, here, there, finder.template(told, at_first))
 
 
-def found(finder: Finder, pair: Pair, renewal: float, factor: float, beside: Tensor) -> Tensor:
+def found(finder: TargetDetector, pair: FramePair, renewal: float, factor: float, beside: Tensor) -> Tensor:
     """The box that is found when the believed one is wrong, as it was in the frame before."""
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
     newest = finder.template(pair.before, there)
-    return finder.agreed(pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, renewal).boxes
+    return finder.detect_multiscale(
+        pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, renewal
+    ).boxes
 
 
 def wrong(box: Tensor, factor: float, beside: Tensor) -> Tensor:
     """A box that is larger than its target and beside it, by parts of its size."""
     sizes = factor * box[:, 2:]
-    return torch.cat([middles(box) + beside * box[:, 2:].prod().sqrt() - sizes / 2, sizes], 1)
+    return torch.cat([box_centers(box) + beside * box[:, 2:].prod().sqrt() - sizes / 2, sizes], 1)

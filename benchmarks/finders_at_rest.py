@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from closed_loop_halves import CONFIG, HALVES, RUNS, real_recording, trained
-from errors_left import Pair, pairs
+from errors_left import FramePair, pairs
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing.evaluation.metrics import score
-from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.networks.sensing.training.augmentation import middles
+from spikebridge.networks.sensing.training.augmentation import box_centers
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import replacing
 
@@ -46,11 +46,13 @@ def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tup
     return boxes, labels
 
 
-def _settled(finder: Finder, pair: Pair, renewal: float) -> Tensor:
+def _settled(finder: TargetDetector, pair: FramePair, renewal: float) -> Tensor:
     box = pair.here
     for _ in range(LOOKS):
         newest = finder.template(pair.before, _as_wrong(pair.there, box, pair.here))
-        box = finder.agreed(pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, renewal).boxes
+        box = finder.detect_multiscale(
+            pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, renewal
+        ).boxes
     return box
 
 
@@ -58,7 +60,7 @@ def _as_wrong(true: Tensor, box: Tensor, label: Tensor) -> Tensor:
     """A box that is off by as much, in parts of its size, as another is off its label."""
     size, other = (one[:, 2:].prod().sqrt() for one in (true, label))
     sizes = true[:, 2:] * box[:, 2:] / label[:, 2:]
-    return torch.cat([middles(true) + (middles(box) - middles(label)) / other * size - sizes / 2, sizes], 1)
+    return torch.cat([box_centers(true) + (box_centers(box) - box_centers(label)) / other * size - sizes / 2, sizes], 1)
 
 
 def compared(found: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import Tracker, join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import between_frames
-from spikebridge.networks.sensing.model.motion_prior import Start, numbers
+from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
+from spikebridge.networks.sensing.evaluation.protocols import interframe
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import Ready
-from spikebridge.networks.sensing.tracker.fused_model import FoldedSensing, FoldedState
+from spikebridge.networks.sensing.tracker.frozen import InferenceModel
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference, FusedState
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
@@ -34,21 +34,21 @@ KEPT = (2, 4, 8)
 PARTS: tuple[Literal["train", "validation"], ...] = ("train", "validation")
 
 
-class AsIfThere(FoldedSensing):
+class AsIfThere(FusedInference):
     """The network that never doubts where a stream began."""
 
-    def renewed(self, state: FoldedState, start: Start) -> FoldedState:
+    def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """The old rule: how far the place may be off widens the velocity prior."""
-        return super().renewed(state, start)._replace(drift=None, expected=numbers(start))
+        return super().restart_events(state, start)._replace(drift=None, expected=to_numpy(start))
 
 
 def without_doubt(tracker: SensingTracker) -> SensingTracker:
     """The same tracker with the old rule."""
 
-    def made_ready(network: Sensing, crop: int) -> Ready:
-        return Ready(AsIfThere(network, crop), None)
+    def build_inference(network: Sensing, crop: int) -> InferenceModel:
+        return InferenceModel(AsIfThere(network, crop), None)
 
-    tracker._ready = made_ready  # type: ignore[assignment]
+    tracker._ready = build_inference  # type: ignore[assignment]
     return tracker
 
 
@@ -62,8 +62,8 @@ def recordings(part: Literal["train", "validation"], keep: int) -> list[Recordin
 
 def distance(tracker: Tracker, seen: Sequence[Recording]) -> float:
     """Mean distance [px] between frames, over all of them."""
-    asked = [between_frames(one, tracker, range(1, one.num_frames - 1)) for one in seen]
-    return join_outputs(asked).score().mean_distance_px
+    asked = [interframe(one, tracker, range(1, one.num_frames - 1)) for one in seen]
+    return join_results(asked).score().mean_distance_px
 
 
 def rows(run: Run) -> list[dict[str, Any]]:

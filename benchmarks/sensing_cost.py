@@ -13,8 +13,8 @@ from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import bins_of
-from spikebridge.networks.sensing.tracker.frozen import made_ready
+from spikebridge.networks.sensing.evaluation.follow import bin_range
+from spikebridge.networks.sensing.tracker.frozen import build_inference
 from spikebridge.training import Run
 
 NUM_COUNTED = 21  # frames over which operations are counted
@@ -54,7 +54,7 @@ def saved(everywhere: Operations, ours: Operations) -> dict[str, Any]:
 
 def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> Cost:
     """All that runs in a closed loop, a frame and the bins up to the next one."""
-    first, stop = bins_of(recording, frames)
+    first, stop = bin_range(recording, frames)
     begin = int(recording.frame_bins[frames.start + 1])
     state: Any = None
     for b in range(first, begin):
@@ -81,7 +81,7 @@ def part_of(cost: Cost, name: str) -> Operations:
 def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
     """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
     samples = sensing.cut_samples(recording, frames, tracker.crop)
-    network = made_ready(tracker.sensing, tracker.crop).network
+    network = build_inference(tracker.sensing, tracker.crop).network
 
     def each(run: Callable[[int, Any], None]) -> Cost:
         def all_of_them() -> int:
@@ -113,14 +113,14 @@ def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: ra
     return {"rows": count_cost(tracker.sensing, inputs).rows()}
 
 
-def times(tracker: sensing.SensingTracker, part: sensing_scores.Part) -> dict[str, float]:
+def times(tracker: sensing.SensingTracker, part: sensing_scores.RecordingPart) -> dict[str, float]:
     """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
     the finder looks at it.
 
     Processor time of one thread, because other work on the machine must not count.
     """
     recording, frames = part
-    first, stop = bins_of(recording, frames)
+    first, stop = bin_range(recording, frames)
     spent: dict[str, list[float]] = {"bin": [], "frame": [], "finder": []}
     state: Any = None
     for b in range(first, stop):

@@ -19,8 +19,8 @@ from typing import Any
 
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.evaluation.follow import join_results
+from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import replacing
@@ -64,13 +64,13 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"mean": round(fmean(values), 3), "sd": round(stdev(values), 3), "seeds": [round(one, 3) for one in values]}
 
 
-def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_scores.Part]) -> float:
+def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_scores.RecordingPart]) -> float:
     """Mean distance [px] in A with every fourth frame."""
-    rare = [sensing_scores.thinned(one, 4, num_before=1) for one in scored]
-    return join_outputs([between_frames(r, tracker, frames) for r, frames in rare]).score().mean_distance_px
+    rare = [sensing_scores.subsample_part(one, 4, num_before=1) for one in scored]
+    return join_results([interframe(r, tracker, frames) for r, frames in rare]).score().mean_distance_px
 
 
-def most_events(part: sensing_scores.Part) -> int:
+def most_events(part: sensing_scores.RecordingPart) -> int:
     """Events of one kind that a pixel has in a bin, at most."""
     starts, (events, frames) = part.recording.frame_bins, (part.recording.events, part.frames)
     bins = range(int(starts[frames.start]), int(starts[frames.stop - 1]))

@@ -19,8 +19,8 @@ from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.benchmark import DT
-from spikebridge.networks.sensing.evaluation.follow import join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import chained
+from spikebridge.networks.sensing.evaluation.follow import join_results
+from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.atomic import replacing
 
@@ -58,8 +58,8 @@ def main() -> None:
     for path in run.children():
         network, _, seed = path.partition("/seed-")
         tracker = sensing.tracker(run, network, int(seed))
-        loops = [chained(one, tracker, range(one.num_frames)) for one in filmed]
-        whole, each = join_outputs(loops).score(), [loop.score().lost_share for loop in loops]
+        loops = [one_pass_evaluation(one, tracker, range(one.num_frames)) for one in filmed]
+        whole, each = join_results(loops).score(), [loop.score().lost_share for loop in loops]
         lost = sum(share > 0.1 for share in each)
         figures = {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3)}
         rows.append({"training": path, **figures, "scenes": len(loops), "lost for a tenth of the time": lost})

@@ -53,7 +53,7 @@ class Track(Command):
         run = target.trained_run()
         from spikebridge.data.recordings.load import belongs_to, find_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
-        from spikebridge.networks.sensing.track import telling, track_recording
+        from spikebridge.networks.sensing.track import progress_reporter, track_recording
 
         init = None if self.init is None else parse_box(self.init)
         folder = find_recording(self.recording.expanduser())
@@ -73,7 +73,7 @@ class Track(Command):
                 repair=self.repair,
             )
         told = [str(one.message) for one in caught]
-        with telling(recording.num_bins, self.quiet) as tell:
+        with progress_reporter(recording.num_bins, self.quiet) as tell:
             summary = track_recording(recording, tracker, init, self.out, self.animation, tell)
         data = {"run": run.path, "warnings": told, **summary}
         return Answer(data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])}))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikebridge.networks.sensing.model.detector import sight_side
+from spikebridge.networks.sensing.model.detector import patch_side
 from spikebridge.networks.sensing.training import augmentation as sensing_changes
 
 
@@ -25,7 +25,7 @@ def test_mirrored_pictures_and_boxes_are_mirrored_together() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, picture) | {
         name: box.repeat(64, 1) for name in sensing_changes.BOXES
     }
-    turned = sensing_changes.mirrored({**batch, "events": picture.bool()})
+    turned = sensing_changes.random_flip({**batch, "events": picture.bool()})
     assert len({tuple(row) for row in turned["box"].tolist()}) == 8
     for i in range(64):
         x, y, w, h = turned["box"][i].int().tolist()
@@ -40,7 +40,7 @@ def test_some_pictures_of_a_batch_are_coarser_and_keep_their_light() -> None:
         torch.nn.functional.interpolate(noise(14), (112, 112), mode="bicubic").clamp(0, 255).expand(64, -1, -1, -1)
     )
     batch = dict.fromkeys(sensing_changes.PICTURES, picture) | {"box": torch.zeros(64, 4)}
-    found = sensing_changes.coarser(batch)["now"]
+    found = sensing_changes.lower_resolution(batch)["now"]
     same = (found == picture).flatten(1).all(1)
     assert 32 < same.sum() < 60
     assert found.shape == picture.shape
@@ -49,14 +49,14 @@ def test_some_pictures_of_a_batch_are_coarser_and_keep_their_light() -> None:
 
 def test_one_believed_box_in_five_is_far_off() -> None:
     truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
-    stretch = (sensing_changes.shaken(truth, 1.0)[:, 2:] / 20).log().abs().max(1).values
+    stretch = (sensing_changes.jitter_boxes(truth, 1.0)[:, 2:] / 20).log().abs().max(1).values
     assert 0.02 < (stretch > 0.5).float().mean() < 0.2
     assert stretch.max() <= 1.0 + 1e-5
 
 
 def test_some_believed_boxes_have_swollen_or_shrunk_as_a_whole() -> None:
     truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
-    found = sensing_changes.shaken(truth, 1.0)
+    found = sensing_changes.jitter_boxes(truth, 1.0)
     stretch = (found[:, 2:] / 20).log()
     much = stretch.mean(1).abs() > 0.35
     # one in twelve is so far off by chance, and as many again by swelling, whose sides are wrong alike
@@ -66,18 +66,18 @@ def test_some_believed_boxes_have_swollen_or_shrunk_as_a_whole() -> None:
 
 def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
     box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
-    torch.testing.assert_close(sensing_changes.shaken(box, 0.0), box)
-    torch.testing.assert_close(sight_side(box), torch.tensor([2.6 * 12.0]))  # no smaller than 12 px
-    assert np.isfinite(sensing_changes.shaken(box, 1.0).numpy()).all()
+    torch.testing.assert_close(sensing_changes.jitter_boxes(box, 0.0), box)
+    torch.testing.assert_close(patch_side(box), torch.tensor([2.6 * 12.0]))  # no smaller than 12 px
+    assert np.isfinite(sensing_changes.jitter_boxes(box, 1.0).numpy()).all()
 
 
 def test_what_a_believed_box_is_wrong_by_was_wrong_before_too() -> None:
     boxes = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(500, 1)
     before = torch.tensor([[30.0, 50.0, 40.0, 40.0]]).repeat(500, 1)  # twice as large: errors count in sizes
-    believed = sensing_changes.shaken(boxes, 1.0)
-    found = sensing_changes.drifted(before, boxes, believed)
+    believed = sensing_changes.jitter_boxes(boxes, 1.0)
+    found = sensing_changes.correlated_jitter(before, boxes, believed)
     now, then = (
-        sensing_changes.middles(one) - sensing_changes.middles(true)
+        sensing_changes.box_centers(one) - sensing_changes.box_centers(true)
         for one, true in ((believed, boxes), (found, before))
     )
     share = (then / now / 2).nan_to_num()
@@ -97,14 +97,14 @@ def test_a_target_abroad_is_itself_before_what_is_around_another_one() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, picture) | {
         name: box.repeat(8, 1) for name in sensing_changes.BOXES
     }
-    found = sensing_changes.set_abroad(batch, share=1.0)
+    found = sensing_changes.swap_background(batch, share=1.0)
     for name in ("now", "before", "events"):
         core = found[name][:, 0, 42:54, 42:54]
         torch.testing.assert_close(core, 10 * levels[:, None, None].expand(-1, 12, 12), rtol=0.05, atol=0)
     edge = found["now"][:, 0, :, :20].flatten(1)
-    rooms = torch.stack([edge[i].mode().values for i in range(8)])
-    assert ((rooms - levels).abs() > 0.5).sum() >= 4  # a permutation leaves some where they are
-    assert set(rooms.tolist()) <= set(levels.tolist()) | set((10 * levels).tolist())
+    background_sequence = torch.stack([edge[i].mode().values for i in range(8)])
+    assert ((background_sequence - levels).abs() > 0.5).sum() >= 4  # a permutation leaves some where they are
+    assert set(background_sequence.tolist()) <= set(levels.tolist()) | set((10 * levels).tolist())
     assert (found["told"] == picture).all()
     assert all((found[name] == batch[name]).all() for name in sensing_changes.BOXES)
 
@@ -113,7 +113,7 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, noise(32)) | {
         name: torch.tensor([[8.0, 8.0, 10.0, 10.0]]) for name in sensing_changes.BOXES
     }
-    found = sensing_changes.set_abroad(batch, share=0.0)
+    found = sensing_changes.swap_background(batch, share=0.0)
     assert all((found[name] == batch[name]).all() for name in batch)
 
 
@@ -124,7 +124,7 @@ def test_behind_a_target_abroad_is_what_was_behind_the_other_one() -> None:
     behind[:, 0] = torch.arange(number, dtype=torch.uint8)[:, None, None]
     frame = torch.full((number, 1, side, side), 200, dtype=torch.uint8)
     batch = {"now": frame, "before": frame, "told": frame, "events": frame.expand(-1, 2, -1, -1), "behind": behind}
-    found = sensing_changes.set_abroad(batch | dict.fromkeys(sensing_changes.BOXES, box), 1.0)["behind"]
+    found = sensing_changes.swap_background(batch | dict.fromkeys(sensing_changes.BOXES, box), 1.0)["behind"]
     grey, known = found.unbind(1)
     assert (grey == grey[:, :1, :1]).all()
     assert sorted(grey[:, 0, 0].tolist()) == list(range(number))
@@ -139,7 +139,9 @@ def test_what_is_behind_a_target_is_seen_in_the_light_of_the_frame_before() -> N
     frame = torch.full((number, 1, side, side), 90.0)
     known = torch.full((number, 1, side, side), 255.0)
     batch = dict.fromkeys(("now", "before", "told", "events"), frame)
-    lit = sensing_changes.relit({**batch, "behind": torch.cat([frame, known], 1), "box": torch.zeros(number, 4)})
+    lit = sensing_changes.jitter_illumination(
+        {**batch, "behind": torch.cat([frame, known], 1), "box": torch.zeros(number, 4)}
+    )
     behind, seen = lit["behind"].split(1, 1)
     assert (seen == 1).all()
     torch.testing.assert_close(behind.mean((1, 2, 3)), lit["before"].mean((1, 2, 3)), atol=2.0, rtol=0)

@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.networks.sensing.model.background import COVERS, STILL, Motion, Room, camera_motion, new_room
+from spikebridge.networks.sensing.model.background import (
+    COVERS,
+    STILL,
+    Background,
+    Motion,
+    camera_motion,
+    initial_background,
+)
 
 HEIGHT, WIDTH = 120, 160
 NOWHERE = np.array([-50.0, -50.0, 1.0, 1.0])
@@ -93,9 +100,11 @@ def test_pixels_that_are_left_over_shift_no_place(size: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)
-def test_frames_of_any_size_have_a_room(size: tuple[int, int]) -> None:
+def test_frames_of_any_size_have_a_background(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
-    room = new_room(frame).followed(frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0]))
+    room = initial_background(frame).updated(
+        frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0])
+    )
     behind = room.behind((0, 0, size[1], size[0]))
     assert behind.shape == (1, 2, *size)
     assert behind.isfinite().all()
@@ -105,10 +114,10 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
     bare = wall()[0, 0].numpy().astype(np.uint8)
     places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
     frames = [with_target(bare, box) for box in places]
-    room = new_room(frames[0])
+    room = initial_background(frames[0])
     assert room.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
     for k in range(1, 8):
-        room = room.followed(frames[k - 1], places[k - 1], frames[k], places[k])
+        room = room.updated(frames[k - 1], places[k - 1], frames[k], places[k])
         grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
         # where it was at first, its own margin with it, and ever since
         unknown = np.zeros((HEIGHT, WIDTH), bool)
@@ -127,7 +136,7 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
 def test_what_comes_into_sight_is_not_known() -> None:
     frame = wall()[0, 0].numpy().astype(np.uint8)
     picture = torch.from_numpy(frame.astype(np.float32))[None, None]
-    room = Room(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
+    room = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
     grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
     # a quarter of half a width: twenty columns
     assert known[:, : WIDTH - 20].min() == 1
@@ -139,8 +148,8 @@ def test_what_comes_into_sight_is_not_known() -> None:
 
 def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
     picture = wall()
-    earlier = Room(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.1], [0, 1, 0.05]))
-    later = Room(earlier.behind((0, 0, WIDTH, HEIGHT)), moved([0.9, 0.1, -0.1], [-0.1, 0.9, 0.0]))
+    earlier = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.1], [0, 1, 0.05]))
+    later = Background(earlier.behind((0, 0, WIDTH, HEIGHT)), moved([0.9, 0.1, -0.1], [-0.1, 0.9, 0.0]))
     straight = later.since(earlier).behind((0, 0, WIDTH, HEIGHT))
     in_steps = later.behind((0, 0, WIDTH, HEIGHT))
     clear = (in_steps[:, 1] > 0.99) & (straight[:, 1] > 0.99)
@@ -150,9 +159,9 @@ def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
 
 def test_a_room_is_an_argument_and_a_result() -> None:
     frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
-    room = new_room(frame)
+    room = initial_background(frame)
     kept = room.picture.clone()
-    one, two = (room.followed(frame, box, frame, box) for _ in range(2))
+    one, two = (room.updated(frame, box, frame, box) for _ in range(2))
     torch.testing.assert_close(room.picture, kept, rtol=0, atol=0)
     torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
     np.testing.assert_array_equal(one.motion, two.motion)

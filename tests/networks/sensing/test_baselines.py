@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names, forgetful
+from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names, without_memory
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 
@@ -27,7 +27,7 @@ def test_a_forgetful_tracker_knows_nothing_of_earlier_bins_and_leaves_the_other_
     torch.manual_seed(0)
     tracker = SensingTracker(Sensing(dt=DT, num_features=4, **form).eval(), crop=48)
     weights = {name: x.clone() for name, x in tracker.sensing.state_dict().items()}
-    other = forgetful(tracker)
+    other = without_memory(tracker)
     events = (torch.rand(4, 1, 2, 48, 48) < 0.3).float()
     for network, forgets in ((other.sensing, True), (tracker.sensing, False)):
         earlier, alone = said_last(network, events), said_last(network, events[-1:])

@@ -6,7 +6,7 @@ import pytest
 from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.networks.sensing.evaluation.protocols import DECLARED, chained, streaming
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, one_pass_evaluation, streaming
 
 DT, NUM_BINS, RATIO = 1 / 240, 24, 6
 
@@ -45,7 +45,7 @@ def late(recording, latency):
 def test_answers_that_are_there_at_once_are_never_late(straight):
     assert late(straight, DECLARED["none"].of()) == [0] * NUM_BINS
     assert np.array_equal(
-        streaming(straight, Clock(), latency=DECLARED["none"].of()).boxes, chained(straight, Clock()).boxes
+        streaming(straight, Clock(), latency=DECLARED["none"].of()).boxes, one_pass_evaluation(straight, Clock()).boxes
     )
 
 

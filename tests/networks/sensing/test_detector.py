@@ -6,9 +6,17 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents, crop_events
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.model.background import Room
-from spikebridge.networks.sensing.model.detector import SCALES, SIDE, Finder, correlation, filtered, sights, target_mask
-from spikebridge.networks.sensing.tracker.fused_detector import ReadyFinder
+from spikebridge.networks.sensing.model.background import Background
+from spikebridge.networks.sensing.model.detector import (
+    PATCH_SIDE,
+    SCALES,
+    TargetDetector,
+    blend_templates,
+    correlation,
+    search_patches,
+    target_mask,
+)
+from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +33,8 @@ def test_a_target_fills_the_same_share_of_a_sight_whatever_its_size() -> None:
     pictures = torch.zeros(2, 1, 120, 120)
     pictures[0, :, 40:60, 30:50] = 1.0
     pictures[1, :, 20:60, 50:90] = 1.0
-    small, large = sights(pictures, torch.tensor([[30.0, 40, 20, 20], [50.0, 20, 40, 40]]))
-    assert small.sum() == pytest.approx((SIDE / 2.6) ** 2, rel=0.04)
+    small, large = search_patches(pictures, torch.tensor([[30.0, 40, 20, 20], [50.0, 20, 40, 40]]))
+    assert small.sum() == pytest.approx((PATCH_SIDE / 2.6) ** 2, rel=0.04)
     assert large.sum() == pytest.approx(small.sum().item(), rel=0.04)
 
 
@@ -38,7 +46,7 @@ def test_pixel_and_cell_agree_at_both_ends_of_the_mask() -> None:
 
 
 def test_a_template_finds_itself_in_the_middle() -> None:
-    finder, picture = Finder().eval(), smooth_noise(96, 96)
+    finder, picture = TargetDetector().eval(), smooth_noise(96, 96)
     box = torch.tensor([[30.0, 36.0, 24.0, 20.0]])
     with torch.no_grad():
         template = finder.template(picture, box)
@@ -48,7 +56,7 @@ def test_a_template_finds_itself_in_the_middle() -> None:
 
 
 def test_a_lost_target_is_found_in_the_whole_frame() -> None:
-    finder, picture = Finder().eval(), smooth_noise(160, 200)
+    finder, picture = TargetDetector().eval(), smooth_noise(160, 200)
     there, nothing = torch.tensor([[130.0, 90.0, 26.0, 22.0]]), torch.zeros(1, 2, 160, 200)
     with torch.no_grad():
         template = finder.template(picture, there)
@@ -57,7 +65,7 @@ def test_a_lost_target_is_found_in_the_whole_frame() -> None:
 
 
 def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
-    finder, wall = Finder().eval(), smooth_noise(160, 200)
+    finder, wall = TargetDetector().eval(), smooth_noise(160, 200)
     target = smooth_noise(32, 32)[..., :22, :26]
     before, now = wall.clone(), wall.clone()
     for picture in (before, now):
@@ -77,13 +85,13 @@ def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
 def test_the_template_never_forgets_the_first_one() -> None:
     first, newest = torch.ones(2), torch.zeros(2)
     for _ in range(50):
-        assert filtered(first, newest, 0.3).tolist() == pytest.approx([0.7, 0.7])
+        assert blend_templates(first, newest, 0.3).tolist() == pytest.approx([0.7, 0.7])
     with pytest.raises(ConfigError, match="from 0 to 1"):
-        filtered(first, newest, 1.5)
+        blend_templates(first, newest, 1.5)
 
 
 def test_a_moved_picture_moves_the_answer() -> None:
-    finder = Finder().eval()
+    finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     picture, nothing = smooth_noise(128, 128), torch.zeros(1, 2, 128, 128)
     box = torch.tensor([[50.0, 50.0, 24.0, 24.0]])
@@ -97,13 +105,13 @@ def test_a_moved_picture_moves_the_answer() -> None:
 
 
 def test_several_sizes_agree_on_their_mean() -> None:
-    finder = Finder().eval()
+    finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     picture, nothing = smooth_noise(96, 96), torch.zeros(1, 2, 96, 96)
     box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
     with torch.no_grad():
         template = finder.template(picture, box)
-        found = finder.agreed(picture, picture, nothing, nothing, box, template, template, 0.3)
+        found = finder.detect_multiscale(picture, picture, nothing, nothing, box, template, template, 0.3)
         alone = [
             finder(picture, picture, nothing, nothing, torch.tensor([around]), template, template, 0.3).boxes
             for around in ([42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s] for s in SCALES)
@@ -112,7 +120,7 @@ def test_several_sizes_agree_on_their_mean() -> None:
 
 
 def test_the_order_of_samples_changes_nothing_in_eval() -> None:
-    finder = Finder().eval()
+    finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     pictures, events = torch.cat([smooth_noise(96, 96) for _ in range(3)]), torch.rand(3, 2, 96, 96).round()
     behind = torch.cat([255 * torch.rand(3, 1, 96, 96), torch.ones(3, 1, 96, 96)], 1)
@@ -130,32 +138,32 @@ CORNERS = [[30.0, 35.0, 20.0, 16.0], [-3.0, -4.0, 20.0, 30.0], [95.0, 70.0, 30.0
 
 @pytest.mark.parametrize("corner", CORNERS, ids=str)
 def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]) -> None:
-    finder, generator = Finder(), np.random.default_rng(0)
+    finder, generator = TargetDetector(), np.random.default_rng(0)
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     frame, before = (smooth_noise(96, 112).round().clamp(0, 255) for _ in range(2))
     x, y = (generator.integers(0, n, 600).astype(np.uint16) for n in (112, 96))
     events = BinEvents(x, y, generator.random(600) < 0.5)
     laid_out = crop_events(events, (0, 0, 112, 96))[None]
     known = (torch.rand(1, 1, 96, 112) < 0.8).float()
-    room = Room(
+    room = Background(
         torch.cat([smooth_noise(96, 112), known], 1), np.array([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]], np.float32)
     )
     behind, some = room.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)
         finder(frame, before, laid_out, behind, some, known, known, 0.3)
-    ready = ReadyFinder(finder.eval())
+    ready = FusedDetector(finder.eval())
 
     box, last = np.array(corner), np.add(corner, [2.0, -3.0, 1.0, 2.0])
     rows = [torch.tensor(one[None], dtype=torch.float32) for one in (box, last)]
     bytes_ = [one[0, 0].numpy().astype(np.uint8) for one in (frame, before)]
     with torch.no_grad():
         known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
-        expected = finder.agreed(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
+        expected = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
         first, newest = ready.template(ready.sight(bytes_[0], box)), ready.sight(bytes_[1], last)
         found, spread = ready.look(*bytes_, events, room, box, first, newest, 0.3)
         anew, off = ready.look(*bytes_, events, room, box, first, None, 0.3)
-        alone = finder.agreed(frame, before, laid_out, behind, rows[0], known, known, 0.3)
+        alone = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, known, 0.3)
         again = finder.search(frame, behind, rows[0], known)[0].numpy()
         np.testing.assert_allclose(ready.search(bytes_[0], room, box, known), again, atol=1e-3)
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)

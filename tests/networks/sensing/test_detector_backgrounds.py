@@ -9,8 +9,8 @@ import torch
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
-from spikebridge.networks.sensing.model.background import new_room
-from spikebridge.networks.sensing.training.detector_samples import rooms
+from spikebridge.networks.sensing.model.background import initial_background
+from spikebridge.networks.sensing.training.detector_samples import background_sequence
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,10 @@ def recording() -> Recording:
 
 def every(recording: Recording, frames: range, wrong: float = 0.0) -> dict[int, list[int]]:
     generator = np.random.default_rng(0)
-    return {k: sorted(found) for k, found in rooms(recording, frames, recording.frames.__getitem__, generator, wrong)}
+    return {
+        k: sorted(found)
+        for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, wrong)
+    }
 
 
 def test_the_first_frame_has_no_room_and_the_third_two_of_them(recording: Recording) -> None:
@@ -45,11 +48,11 @@ def test_a_frame_without_a_box_begins_anew(recording: Recording) -> None:
 
 def test_true_boxes_give_the_rooms_of_a_tracker_that_is_right(recording: Recording) -> None:
     generator = np.random.default_rng(0)
-    found = dict(rooms(recording, range(5), recording.frames.__getitem__, generator, wrong=0.0))
-    room = new_room(recording.frames[0])
+    found = dict(background_sequence(recording, range(5), recording.frames.__getitem__, generator, wrong=0.0))
+    room = initial_background(recording.frames[0])
     for k in range(1, 5):
         box, there = recording.frame_boxes[k - 1], recording.frame_boxes[k]
-        room = room.followed(recording.frames[k - 1], box, recording.frames[k], there)
+        room = room.updated(recording.frames[k - 1], box, recording.frames[k], there)
         assert torch.equal(found[k][1].picture, room.picture)
         np.testing.assert_array_equal(found[k][1].motion, room.motion)
 
@@ -58,6 +61,6 @@ def test_wrong_boxes_leave_other_rooms(recording: Recording) -> None:
     pictures = []
     for wrong in (0.0, 1.0):
         generator = np.random.default_rng(0)
-        *_, (_, found) = rooms(recording, range(6), recording.frames.__getitem__, generator, wrong)
+        *_, (_, found) = background_sequence(recording, range(6), recording.frames.__getitem__, generator, wrong)
         pictures.append(found[1].picture)
     assert not torch.equal(*pictures)

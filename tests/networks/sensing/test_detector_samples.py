@@ -9,23 +9,23 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.training import detector_samples as sensing_sightings
 from spikebridge.networks.sensing.training import objectives as sensing_finding
 
 
 @pytest.fixture(scope="module")
-def parts() -> list[sensing_scores.Part]:
+def parts() -> list[sensing_scores.RecordingPart]:
     return sensing_scores.generated("train", 1)
 
 
-def everything(found: sensing_sightings.Sightings) -> dict[str, Tensor]:
+def everything(found: sensing_sightings.DetectorDataset) -> dict[str, Tensor]:
     return found.select(torch.arange(len(found)))
 
 
-def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.Part]) -> None:
-    plain = everything(sensing_sightings.sightings(parts, lost=0.0))
-    some = everything(sensing_sightings.sightings(parts, lost=0.5))
+def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.RecordingPart]) -> None:
+    plain = everything(sensing_sightings.detector_samples(parts, lost=0.0))
+    some = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     assert plain["is_there"].all()
     there = some["is_there"]
     assert there.sum() == len(plain["is_there"])
@@ -38,12 +38,12 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scor
     torch.testing.assert_close(shows, some["box"][~there])
 
 
-def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part]) -> None:
+def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.RecordingPart]) -> None:
     recording, frames = parts[0]
     x, y, on = recording.events.between(0, 0)
     silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
     still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
-    found = sensing_sightings.sightings([(still, frames[:6]), (recording, frames)], lost=0.0)
+    found = sensing_sightings.detector_samples([(still, frames[:6]), (recording, frames)], lost=0.0)
     rows, batch = found.rows.tensors, everything(found)
     assert len(found.told) < len(found)
     assert len(found.told) == len(rows["told"].unique())
@@ -56,8 +56,8 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Part
     assert (batch["box_told"][same] == batch["box_told"][-1]).all()
 
 
-def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.Part]) -> None:
-    found = sensing_sightings.sightings(parts, lost=0.0)
+def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.RecordingPart]) -> None:
+    found = sensing_sightings.detector_samples(parts, lost=0.0)
     assert len(found) == 2 * len(found.pairs)
     batch = everything(found)
     forwards, backwards = ({name: x[i::2] for name, x in batch.items()} for i in (0, 1))
@@ -68,8 +68,8 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.
     assert (forwards["box"] != forwards["box_before"]).any()
 
 
-def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_scores.Part]) -> None:
-    batch = everything(sensing_sightings.sightings(parts, lost=0.0))
+def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_scores.RecordingPart]) -> None:
+    batch = everything(sensing_sightings.detector_samples(parts, lost=0.0))
     brighter = batch["now"].float() - batch["before"].float()
     on, off = batch["events"].split(1, 1)
     assert brighter[(on > 200) & (off < 50)].mean() > 10
@@ -77,8 +77,8 @@ def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensi
     assert {0, 255} <= set(on.unique().tolist())
 
 
-def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_scores.Part]) -> None:
-    found = sensing_sightings.sightings(parts, lost=0.0)
+def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_scores.RecordingPart]) -> None:
+    found = sensing_sightings.detector_samples(parts, lost=0.0)
     batch = everything(found)
     grey, known = (one[:, 0].float() for one in batch["behind"].split(1, 1))
     assert set(known.unique().tolist()) == {0.0, 255.0}
@@ -98,10 +98,10 @@ def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_sc
     assert inside > 3 * outside
 
 
-def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.Part]) -> None:
+def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.RecordingPart]) -> None:
     recording, _ = parts[0]
     box, generator = recording.frame_boxes[3], np.random.default_rng(0)
-    away = [sensing_sightings.somewhere_else(recording, box, generator) for _ in range(20)]
+    away = [sensing_sightings.random_background_box(recording, box, generator) for _ in range(20)]
     found = np.array([one for one in away if one is not None])
     assert len(found)
     assert (found[:, 2:] == box[2:]).all()
@@ -109,14 +109,14 @@ def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scor
     middles = found[:, :2] + found[:, 2:] / 2
     assert ((middles >= 0) & (middles <= [recording.events.width, recording.events.height])).all()
     everywhere = np.array([0.0, 0.0, recording.events.width, recording.events.height])
-    assert sensing_sightings.somewhere_else(recording, everywhere, generator) is None
+    assert sensing_sightings.random_background_box(recording, everywhere, generator) is None
 
 
-def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.Part]) -> None:
+def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.RecordingPart]) -> None:
     torch.manual_seed(0)
-    columns = everything(sensing_sightings.sightings(parts, lost=0.5))
+    columns = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
-    finder = Finder()
+    finder = TargetDetector()
     loss, figures = sensing_finding.detection_objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)
     loss.backward()
     assert figures["overlap"] == 0.0
@@ -126,7 +126,7 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_score
     assert gradient[5].abs().max() > 0.0  # the spread
 
 
-def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_scores.Part]) -> None:
+def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_scores.RecordingPart]) -> None:
     recording, frames = parts[0]
     with pytest.raises(ConfigError, match="two neighbouring frames"):
-        sensing_sightings.sightings([(recording, frames[:1])])
+        sensing_sightings.detector_samples([(recording, frames[:1])])

@@ -9,7 +9,7 @@ import torch
 
 from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
-from spikebridge.networks.sensing.evaluation.benchmark import Part, streamed
+from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart, streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.report import figures as sensing_figures
@@ -23,7 +23,7 @@ from spikebridge.training import Run
 @pytest.fixture(scope="module")
 def part():
     recording = film(TurningDisk(height=64, width=64), duration=0.25, dt=1 / 240)
-    return Part(recording, range(1, 10))
+    return RecordingPart(recording, range(1, 10))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, t
         streaming(part.recording, one, part.frames, DECLARED["tianjic"].of()).boxes for one in (trusting, at_once)
     )
     assert not np.array_equal(late, in_time)
-    assert np.array_equal(streamed(part, trusting, "tianjic").boxes, in_time)
+    assert np.array_equal(streaming_declared(part, trusting, "tianjic").boxes, in_time)
     rows = by_speed(trusting, [part])
     assert not trusting.at_once
     assert rows == by_speed(at_once, [part])

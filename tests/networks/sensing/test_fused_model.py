@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikebridge.networks.sensing.model.motion_prior import Start
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import PlainSensing, made_ready
-from spikebridge.networks.sensing.tracker.fused_model import FoldedSensing, is_foldable
+from spikebridge.networks.sensing.tracker.frozen import EagerInference, build_inference
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
 
-DT, SIDE = 1 / 240, 64
+DT, PATCH_SIDE = 1 / 240, 64
 
 
 def trained(**form: Any) -> Sensing:
@@ -31,14 +31,16 @@ def trained(**form: Any) -> Sensing:
 def frames_and_events(room: int = 0, num_bins: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Two frames, a box, a motion, and events; none of these so near the edge of the crop."""
     torch.manual_seed(1)
-    frame, before = 255 * torch.rand(2, 1, 1, SIDE, SIDE)
-    events = (torch.rand(num_bins, 1, 2, SIDE, SIDE) < 0.2).float()
-    inside = torch.zeros(SIDE, SIDE)
-    inside[room : SIDE - room, room : SIDE - room] = 1.0
+    frame, before = 255 * torch.rand(2, 1, 1, PATCH_SIDE, PATCH_SIDE)
+    events = (torch.rand(num_bins, 1, 2, PATCH_SIDE, PATCH_SIDE) < 0.2).float()
+    inside = torch.zeros(PATCH_SIDE, PATCH_SIDE)
+    inside[room : PATCH_SIDE - room, room : PATCH_SIDE - room] = 1.0
     return frame, before, torch.tensor([[0.3, -0.2, 12.0, 9.0]]), torch.tensor([[2.0, -1.5]]), events * inside
 
 
-def answers(network: FoldedSensing | PlainSensing, room: int = 0, first: bool = False) -> tuple[Start, np.ndarray]:
+def answers(
+    network: FusedInference | EagerInference, room: int = 0, first: bool = False
+) -> tuple[MotionPrior, np.ndarray]:
     """Start, and place and spread after each bin; of the first frame there is no motion."""
     frame, before, box, motion, events = frames_and_events(room)
     rows = []
@@ -50,7 +52,7 @@ def answers(network: FoldedSensing | PlainSensing, room: int = 0, first: bool = 
     return start, np.array(rows)
 
 
-BELIEVED = Start(torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 1.0]]), torch.tensor([0.5]))
+BELIEVED = MotionPrior(torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 1.0]]), torch.tensor([0.5]))
 FORMS: list[dict[str, Any]] = [{}, {"unit": "fixed"}, {"prior": False}, {"memory": False}]
 
 
@@ -58,8 +60,8 @@ FORMS: list[dict[str, Any]] = [{}, {"unit": "fixed"}, {"prior": False}, {"memory
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_the_fold_says_what_the_network_says_where_nothing_is_near_the_edge(form: dict[str, Any], first: bool) -> None:
     sensing = trained(**form)
-    start, said = answers(FoldedSensing(sensing, SIDE), 8, first)
-    expected_start, expected = answers(PlainSensing(sensing), 8, first)
+    start, said = answers(FusedInference(sensing, PATCH_SIDE), 8, first)
+    expected_start, expected = answers(EagerInference(sensing), 8, first)
     for ours, theirs in zip(start, expected_start, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(said, expected, atol=2e-3)
@@ -70,7 +72,7 @@ def test_a_start_that_is_known_already_counts_as_in_the_network_also_without_a_p
     sensing = trained(prior=False)
     frame, _, box, _, events = frames_and_events(8)
     said = []
-    for network in (FoldedSensing(sensing, SIDE), PlainSensing(sensing)):
+    for network in (FusedInference(sensing, PATCH_SIDE), EagerInference(sensing)):
         with torch.no_grad():
             _, state = network.open(frame, box, start=BELIEVED._replace(motion=torch.tensor([[5.0, -3.0]])))
             place, spread, _ = network(events[0], state, 1.0)
@@ -80,29 +82,29 @@ def test_a_start_that_is_known_already_counts_as_in_the_network_also_without_a_p
 
 def test_events_at_the_edge_make_a_small_difference() -> None:
     sensing = trained()
-    _, said = answers(FoldedSensing(sensing, SIDE))
-    _, expected = answers(PlainSensing(sensing))
+    _, said = answers(FusedInference(sensing, PATCH_SIDE))
+    _, expected = answers(EagerInference(sensing))
     np.testing.assert_allclose(said, expected, atol=0.05)
 
 
 def test_a_map_that_is_not_the_identity_counts() -> None:
     sensing = trained()
-    _, said = answers(FoldedSensing(sensing, SIDE), room=8)
+    _, said = answers(FusedInference(sensing, PATCH_SIDE), room=8)
     sensing.units["unit"].nonlinearity = None
-    _, without = answers(FoldedSensing(sensing, SIDE), room=8)
+    _, without = answers(FusedInference(sensing, PATCH_SIDE), room=8)
     assert abs(said - without).max() > 0.01
 
 
 @pytest.mark.parametrize("form", [{}, {"head": "correlation"}, {"mode": "kernel"}, {"unit": "none"}], ids=str)
 def test_a_renewed_stream_begins_at_its_start_without_its_events(form: dict[str, Any]) -> None:
-    network = made_ready(trained(**form), SIDE).network
-    assert isinstance(network, FoldedSensing) is (form == {})
+    network = build_inference(trained(**form), PATCH_SIDE).network
+    assert isinstance(network, FusedInference) is (form == {})
     frame, _, box, _, events = frames_and_events()
     with torch.no_grad():
         _, opened = network.open(frame, box)
-        later = network.take_in(events[1], network(events[0], opened, 0.5)[2])
-        place, spread, _ = network(events[2], network.renewed(opened, BELIEVED), 0.5)
-        again, same, _ = network(events[2], network.renewed(later, BELIEVED), 0.5)
+        later = network.accumulate(events[1], network(events[0], opened, 0.5)[2])
+        place, spread, _ = network(events[2], network.restart_events(opened, BELIEVED), 0.5)
+        again, same, _ = network(events[2], network.restart_events(later, BELIEVED), 0.5)
     np.testing.assert_allclose(again, place, atol=1e-5)
     assert same == pytest.approx(spread, abs=1e-5)
 
@@ -112,9 +114,9 @@ def test_the_fold_renews_its_stream_as_the_network_does(form: dict[str, Any]) ->
     sensing = trained(**form)
     frame, _, box, _, events = frames_and_events(8)
     said = []
-    for network in (FoldedSensing(sensing, SIDE), PlainSensing(sensing)):
+    for network in (FusedInference(sensing, PATCH_SIDE), EagerInference(sensing)):
         with torch.no_grad():
-            state = network.renewed(network.open(frame, box)[1], BELIEVED)
+            state = network.restart_events(network.open(frame, box)[1], BELIEVED)
             _, _, state = network(events[0], state, 0.5)
             place, spread, _ = network(events[1], state, 1.0)
         said.append([*place, spread])
@@ -123,6 +125,6 @@ def test_the_fold_renews_its_stream_as_the_network_does(form: dict[str, Any]) ->
 
 def test_only_a_linear_unit_can_be_folded() -> None:
     sensing = trained()
-    assert is_foldable(sensing)
+    assert can_fuse(sensing)
     sensing.units["unit"].nonlinearity = torch.nn.Sequential(sensing.units["unit"].nonlinearity, torch.nn.Tanh())
-    assert not is_foldable(sensing)
+    assert not can_fuse(sensing)

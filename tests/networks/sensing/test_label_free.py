@@ -20,9 +20,9 @@ from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.training import recordings as sensing_data
 from spikebridge.networks.sensing.training.objectives import change_objective, events_objective, frames_objective
-from spikebridge.networks.sensing.training.objectives import shaken_boxes as shaken
+from spikebridge.networks.sensing.training.objectives import jitter_samples as shaken
 from spikebridge.networks.sensing.training.objectives import tracking_objective as objective
-from spikebridge.networks.sensing.training.samples import Samples, cut_changes
+from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_unlabelled_samples
 from spikebridge.training import Run
 
 DT = 1 / 240
@@ -78,7 +78,7 @@ def trained(config: sensing.Config, path: Path) -> tuple[Run, dict[str, Any]]:
     return run, sensing.train(config, run, quiet=True)
 
 
-def change_of(network: torch.nn.Module, samples: Samples) -> float:
+def change_of(network: torch.nn.Module, samples: TrackingSamples) -> float:
     """`L_F`, with the network as a tracker uses it."""
     network.eval()
     torch.manual_seed(0)
@@ -97,7 +97,7 @@ def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabe
     # beside the same ANN with an SNN as it was at the start, on frames that it was not trained on
     network = sensing.tracker(run).sensing
     held = sensing_scores.parts(unlabelled, "test", 1, needs_boxes=False)[0]
-    samples = cut_changes(*held, config.crop, np.random.default_rng(0))
+    samples = cut_unlabelled_samples(*held, config.crop, np.random.default_rng(0))
     learned = change_of(network, samples)
     start = sensing._seeded(config, "learned", 0).state_dict()
     heard = {name: start[name] for name in start if name.startswith(("parts.where.", "units."))}
@@ -123,7 +123,7 @@ def test_with_clips_no_box_of_the_recording_is_read(
             assert torch.equal(mine.tensors[name], theirs.tensors[name])
     # ten frames of the clip, forwards and backwards, one bin each
     assert one.samples.tensors["events"].shape[:2] == (1, 19)
-    assert one.sightings is not None and len(one.sightings) < 20
+    assert one.detector_samples is not None and len(one.detector_samples) < 20
 
 
 @pytest.mark.parametrize("schedule", ["joint", "alternate", "label_free"])
@@ -187,7 +187,7 @@ def test_where_all_truths_are_known_not_a_bit_is_changed_by_choosing_them() -> N
 
     def plain() -> torch.Tensor:
         told = shaken(network, one, 1.0)
-        places, _ = network.follow(told.samples.frames, told.samples.events, told.boxes, told.start)
+        places, _ = network.track(told.samples.frames, told.samples.events, told.boxes, told.start)
         away = (places + told.here - told.samples.truths).square().sum(-1)
         return (away + 0.25).sqrt().mean()
 

@@ -8,7 +8,12 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Exponential, Since
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
-from spikebridge.networks.sensing.model.motion_prior import Start, Trust, VelocityPrior, expected_place
+from spikebridge.networks.sensing.model.motion_prior import (
+    ConstantVelocityPrior,
+    MotionFusion,
+    MotionPrior,
+    soft_argmax,
+)
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import additive_unit
 
@@ -61,7 +66,7 @@ def test_every_parameter_gets_a_gradient() -> None:
     sensing, inputs = Sensing(dt=DT, num_features=4, reach=4, search=4.0, finder=False), some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
-    places, _ = sensing.follow(frames, inputs["events"], boxes, start)
+    places, _ = sensing.track(frames, inputs["events"], boxes, start)
     (places - 1).square().sum().backward()
     assert [name for name, p in sensing.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -109,7 +114,7 @@ def test_without_a_unit_events_change_nothing_and_the_target_stays() -> None:
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     with torch.no_grad():
         start = sensing.begin(frames, boxes)
-        places, _ = sensing.follow(frames, inputs["events"], boxes, start)
+        places, _ = sensing.track(frames, inputs["events"], boxes, start)
         peak = sensing.respond(inputs, None)[0].flatten(2).argmax(2)
     assert torch.equal(places[0], places[5])
     assert (peak == 17 * 17 // 2).all()
@@ -144,14 +149,14 @@ def test_a_dead_frame_gives_numbers() -> None:
 
 
 def test_a_prior_that_knows_nothing_says_nothing() -> None:
-    odds = VelocityPrior()(torch.zeros(1, 2), torch.ones(1), torch.tensor([torch.inf]), side=5)
+    odds = ConstantVelocityPrior()(torch.zeros(1, 2), torch.ones(1), torch.tensor([torch.inf]), side=5)
     assert torch.equal(odds, torch.zeros(1, 5, 5))
 
 
 def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
     sensing = Sensing(dt=DT, reach=4, search=6.0).eval()
     response = torch.zeros(1, 17, 17)
-    start = Start(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.zeros(1))
+    start = MotionPrior(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.zeros(1))
     with torch.no_grad():
         expected, unsure = sensing.locate(response, torch.ones(1), start)
         response[0, 8, 13] = 99.0
@@ -165,7 +170,7 @@ def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> No
     sensing = Sensing(dt=DT, reach=8, search=6.0).eval()
     response = torch.zeros(2, 33, 33)
     response[:, 16, 16 + 9] = 99.0
-    start = Start(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([torch.inf, 5.0]))
+    start = MotionPrior(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([torch.inf, 5.0]))
     with torch.no_grad():
         unknown, still = sensing.locate(response, torch.ones(2), start)[0]
     torch.testing.assert_close(unknown, torch.tensor([9.0, 0.0]), atol=0.01, rtol=0)
@@ -174,18 +179,18 @@ def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> No
 
 def test_pictures_that_agree_with_boxes_leave_the_start_alone() -> None:
     motion = torch.tensor([[3.0, -1.0]])
-    start = Trust()(motion, motion)
+    start = MotionFusion()(motion, motion)
     torch.testing.assert_close(start.motion, motion)
     assert start.place.abs().max() == 0
-    assert Trust()(motion, motion + 4).spread > start.spread
+    assert MotionFusion()(motion, motion + 4).spread > start.spread
 
 
 def test_places_outside_of_the_search_do_not_count() -> None:
     odds = torch.zeros(1, 9, 9)
     odds[0, 4, 8] = 99.0  # 4 px to the right
-    place, _ = expected_place(odds, torch.zeros(1, 2), search=3)
+    place, _ = soft_argmax(odds, torch.zeros(1, 2), search=3)
     torch.testing.assert_close(place, torch.zeros(1, 2), atol=1e-5, rtol=0)
-    places, _ = expected_place(odds.expand(2, -1, -1), torch.zeros(2, 2), search=torch.tensor([3.0, 4.0]))
+    places, _ = soft_argmax(odds.expand(2, -1, -1), torch.zeros(2, 2), search=torch.tensor([3.0, 4.0]))
     torch.testing.assert_close(places, torch.tensor([[0.0, 0.0], [4.0, 0.0]]), atol=1e-5, rtol=0)
 
 

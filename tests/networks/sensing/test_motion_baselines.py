@@ -7,11 +7,11 @@ from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.fe240hz import load_fe240hz
 from spikebridge.data.recordings.recording import temporal_splits
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold, Kalman, fit_kalman
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, thinned
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Kalman, StaticBox, fit_kalman
+from spikebridge.networks.sensing.evaluation.protocols import interframe, subsampled_frames
 
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-EVERY_TRACKER = [Hold(), ConstantVelocity(), Kalman(acceleration=100.0, box_noise=1.0, speed=100.0)]
+EVERY_TRACKER = [StaticBox(), ConstantVelocity(), Kalman(acceleration=100.0, box_noise=1.0, speed=100.0)]
 
 
 def told(x, y=0.0, w=2.0, h=4.0, **changes):
@@ -143,22 +143,22 @@ TEST = temporal_splits(560)["test"]
 @pytest.mark.parametrize(
     ("offset", "tracker", "distance", "precision_3px", "auc"),
     [
-        (-3, Hold(), 3.710, 0.495, 0.741),
+        (-3, StaticBox(), 3.710, 0.495, 0.741),
         (-3, ConstantVelocity(), 1.614, 0.892, 0.856),
-        (-5, Hold(), 3.800, 0.482, 0.736),
+        (-5, StaticBox(), 3.800, 0.482, 0.736),
         (-5, ConstantVelocity(), 1.758, 0.859, 0.848),
     ],
 )
 def test_known_figures_of_the_real_recording_come_out(real, offset, tracker, distance, precision_3px, auc):
     """Worked out once without this package; -5 is the offset of the boxes, -3 that of older figures."""
-    found = between_frames(real[offset], tracker, TEST).score()
+    found = interframe(real[offset], tracker, TEST).score()
     assert found.num_outputs == 1272
     assert found.mean_distance_px == pytest.approx(distance, abs=0.002)
     assert (found.precision_3px, found.auc) == pytest.approx((precision_3px, auc), abs=0.001)
 
 
 def test_the_real_error_grows_from_bin_to_bin(real):
-    per_bin = between_frames(real[-3], ConstantVelocity(), TEST).report()["per_bin"]
+    per_bin = interframe(real[-3], ConstantVelocity(), TEST).report()["per_bin"]
     errors = [round(one["mean_distance_px"], 2) for one in per_bin]
     assert errors == pytest.approx([0.97, 1.31, 1.50, 1.67, 1.97, 2.27], abs=0.011)
 
@@ -170,15 +170,15 @@ def test_a_fitted_kalman_beats_constant_velocity_on_the_real_recording_most_wher
     boxes[:, :2] += np.random.default_rng(1).normal(0, 2.0, (len(boxes), 2))
     kalman = fit_kalman(boxes, recording.frame_times[train.start : train.stop])
     settings = {"frames": TEST, "noise_px": 2.0, "seed": 0}
-    straight = between_frames(recording, ConstantVelocity(), **settings).score().mean_distance_px
-    two, many = (between_frames(recording, kalman, num_given=n, **settings).score().mean_distance_px for n in (2, 8))
+    straight = interframe(recording, ConstantVelocity(), **settings).score().mean_distance_px
+    two, many = (interframe(recording, kalman, num_given=n, **settings).score().mean_distance_px for n in (2, 8))
     assert two < 0.95 * straight and many < 0.75 * straight
 
 
 def test_at_fewer_frames_constant_velocity_loses_its_lead_on_the_real_recording(real):
     """At 5 Hz the target has turned long before the next frame."""
     hold, straight = (
-        thinned(real[-3], between_frames, t, TEST, keep_every=(1, 8)) for t in (Hold(), ConstantVelocity())
+        subsampled_frames(real[-3], interframe, t, TEST, keep_every=(1, 8)) for t in (StaticBox(), ConstantVelocity())
     )
     lead = {keep: straight[keep].score().mean_distance_px / hold[keep].score().mean_distance_px for keep in (1, 8)}
     assert lead[1] < 0.5 and 0.8 < lead[8] < 1

@@ -16,12 +16,12 @@ from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold, fit_kalman, fit_kalman_to
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman, fit_kalman_to
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.model.backbones import WherePathway
-from spikebridge.networks.sensing.model.boxes import middle_of
+from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 
@@ -47,17 +47,19 @@ def without_events(recording):
 @pytest.mark.parametrize("between", ["hold", "constant_velocity"])
 def test_a_tracker_of_frames_never_sees_an_event(recording, seeing, between):
     tracker = FrameTracker(seeing, between)
-    assert np.array_equal(chained(recording, tracker).boxes, chained(without_events(recording), tracker).boxes)
+    assert np.array_equal(
+        one_pass_evaluation(recording, tracker).boxes, one_pass_evaluation(without_events(recording), tracker).boxes
+    )
 
 
 def test_from_true_boxes_a_tracker_of_frames_is_hold_or_constant_velocity(recording, seeing):
-    for between, plain in (("hold", Hold()), ("constant_velocity", ConstantVelocity())):
-        found, expected = (between_frames(recording, one) for one in (FrameTracker(seeing, between), plain))
+    for between, plain in (("hold", StaticBox()), ("constant_velocity", ConstantVelocity())):
+        found, expected = (interframe(recording, one) for one in (FrameTracker(seeing, between), plain))
         assert np.array_equal(found.boxes, expected.boxes)
 
 
 def test_between_frames_it_holds_what_it_found(recording, seeing):
-    boxes = chained(recording, FrameTracker(seeing)).boxes.reshape(-1, 6, 4)
+    boxes = one_pass_evaluation(recording, FrameTracker(seeing)).boxes.reshape(-1, 6, 4)
     assert (boxes == boxes[:, :1]).all()
     # and it looks again at each frame
     assert len(np.unique(boxes[:, 0, 0])) > 4
@@ -72,7 +74,7 @@ def test_its_state_tells_confidence_and_loss(recording, seeing):
 def test_a_tracker_of_events_never_sees_a_frame(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=48)
     dark = replace(recording, frames=0 * recording.frames)
-    assert np.array_equal(chained(recording, tracker).boxes, chained(dark, tracker).boxes)
+    assert np.array_equal(one_pass_evaluation(recording, tracker).boxes, one_pass_evaluation(dark, tracker).boxes)
 
 
 def test_events_alone_follow_a_target_that_moves():
@@ -80,7 +82,7 @@ def test_events_alone_follow_a_target_that_moves():
     scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
-    found, held = (between_frames(scene, one).score().mean_distance_px for one in (tracker, Hold()))
+    found, held = (interframe(scene, one).score().mean_distance_px for one in (tracker, StaticBox()))
     assert found < 0.8 * held
 
 
@@ -98,7 +100,7 @@ def test_events_alone_are_followed_by_an_snn_of_any_stride():
 
     sensing.parts["where"] = Coarse(32, dt=1 / 240).eval()
     found, held = (
-        between_frames(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), Hold())
+        interframe(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), StaticBox())
     )
     assert found < 0.6 * held
 
@@ -113,10 +115,10 @@ def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
         for b in range(0, scene.num_bins, 2):
             told = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
             box, state = tracker.step(scene.inputs(b, b + 2) | told, state)
-            distances.append(np.hypot(*(middle_of(box) - middle_of(scene.boxes[b + 1]))))
+            distances.append(np.hypot(*(box_center(box) - box_center(scene.boxes[b + 1]))))
         return np.mean(distances)
 
-    assert error(EventTracker(sensing, crop=64)) < 0.7 * error(Hold())
+    assert error(EventTracker(sensing, crop=64)) < 0.7 * error(StaticBox())
 
 
 def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, seeing):
@@ -134,7 +136,7 @@ def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, se
 def test_a_silent_stretch_leaves_the_box_where_it_was(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=48)
     quiet = without_events(recording)
-    assert (chained(quiet, tracker).boxes == quiet.frame_boxes[0]).all()
+    assert (one_pass_evaluation(quiet, tracker).boxes == quiet.frame_boxes[0]).all()
 
 
 def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
@@ -181,7 +183,7 @@ def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, sha
 def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind):
     pytest.importorskip("cv2")
     slow = film(TurningDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
-    boxes = chained(slow, OpenCVTracker(kind)).boxes
+    boxes = one_pass_evaluation(slow, OpenCVTracker(kind)).boxes
     assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
     assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
     assert np.abs(boxes[::6, :2] - slow.frame_boxes[:, :2]).max() < 4

@@ -14,14 +14,14 @@ from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import additive_unit
-from spikebridge.networks.sensing.tracker.frozen import PlainSensing, made_ready
-from spikebridge.networks.sensing.tracker.fused_model import FoldedSensing
+from spikebridge.networks.sensing.tracker.frozen import EagerInference, build_inference
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.networks.sensing.training.objectives import turned
-from spikebridge.networks.sensing.training.samples import Samples, cut_samples
+from spikebridge.networks.sensing.training.objectives import random_flip_samples
+from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
 
 DT = 0.005
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -135,7 +135,7 @@ def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[s
     with torch.no_grad():
         _, state = sensing.respond(inputs, None)
         later = torch.poisson(0.2 * torch.ones_like(inputs["events"]))
-        again, _ = sensing.respond({"events": later}, sensing.renewed(state))
+        again, _ = sensing.respond({"events": later}, sensing.restart_events(state))
         anew, _ = sensing.respond({**inputs, "events": later}, None)
     assert torch.equal(again, anew)
 
@@ -146,7 +146,7 @@ def test_every_parameter_gets_a_gradient(change_map: Any) -> None:
     inputs = some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
-    places, _ = sensing.follow(frames, inputs["events"], boxes, start)
+    places, _ = sensing.track(frames, inputs["events"], boxes, start)
     (places - 1).square().sum().backward()
     assert [name for name, p in sensing.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -156,13 +156,13 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(form: dict[s
     sensing = small(**form)
     # only what is linear behind the spikes is folded
     linear = form.get("change_map") is None and "mode" not in form
-    assert isinstance(made_ready(sensing, 48).network, FoldedSensing if linear else PlainSensing)
-    outputs = between_frames(recording, SensingTracker(sensing, crop=48), range(1, 5))
+    assert isinstance(build_inference(sensing, 48).network, FusedInference if linear else EagerInference)
+    outputs = interframe(recording, SensingTracker(sensing, crop=48), range(1, 5))
     samples = cut_samples(recording, range(1, 5), 48, counts=sensing.counts)
     assert bool(samples.events.max() > 1) is sensing.counts
     with torch.no_grad():
         start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
-        places, _ = sensing.follow(samples.frames, samples.events, samples.boxes, start)
+        places, _ = sensing.track(samples.frames, samples.events, samples.boxes, start)
     said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
     here = recording.frame_boxes[1:5]
     expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
@@ -172,9 +172,9 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(form: dict[s
 @pytest.mark.parametrize("kind", [SensingTracker, EventTracker])
 def test_a_tracker_counts_events_where_its_network_does(kind: Any, recording: Recording) -> None:
     sensing = small()
-    plain = chained(recording, kind(sensing, crop=48)).boxes
+    plain = one_pass_evaluation(recording, kind(sensing, crop=48)).boxes
     sensing.counts = True
-    counted = chained(recording, kind(sensing, crop=48)).boxes
+    counted = one_pass_evaluation(recording, kind(sensing, crop=48)).boxes
     assert not np.array_equal(plain, counted)
 
 
@@ -203,8 +203,8 @@ def test_more_events_than_a_byte_holds_do_not_begin_at_zero_again(recording: Rec
 
 def test_counts_are_turned_with_their_samples(recording: Recording) -> None:
     samples = cut_samples(recording, range(1, 5), 48, as_bytes=True, counts=True)
-    one = Samples(*(part.float() if name == "frames" else part for name, part in samples._asdict().items()))
-    events = turned(one).events
+    one = TrackingSamples(*(part.float() if name == "frames" else part for name, part in samples._asdict().items()))
+    events = random_flip_samples(one).events
     assert events.dtype == torch.float32
     for mine, theirs in zip(events.unbind(1), samples.events.unbind(1), strict=True):
         assert torch.equal(mine.flatten(2).sort().values, theirs.float().flatten(2).sort().values)

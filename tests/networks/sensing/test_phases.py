@@ -6,7 +6,7 @@ import torch
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.training.objectives import Batch, change_objective, events_objective, frames_objective
-from spikebridge.networks.sensing.training.phases import following_phases
+from spikebridge.networks.sensing.training.phases import tracking_phases
 from spikebridge.training import Batches, Settings, fit
 
 SETTINGS = {"epochs": 2, "shake": 1.0, "lr": 3e-3, "lr_scalars": 2e-2}
@@ -45,7 +45,7 @@ def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) 
     sensing = small(**form)
     before = {name: p.detach().clone() for name, p in sensing.named_parameters()}
     # three steps of each phase: after two of one size a number may be back where it began
-    phases = following_phases(sensing, "x", schedule, **{**SETTINGS, "epochs": 6})  # type: ignore[arg-type]
+    phases = tracking_phases(sensing, "x", schedule, **{**SETTINGS, "epochs": 6})  # type: ignore[arg-type]
     fit(sensing, phases, samples(), settings=Settings(batch_size=4, accelerator="cpu", quiet=True))
     unchanged = {name.partition(".")[0] for name, p in sensing.named_parameters() if torch.equal(p, before[name])}
     # without labels between frames nothing tells how far to trust a velocity
@@ -53,7 +53,7 @@ def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) 
 
 
 def test_the_ann_stands_still_while_the_snn_is_trained_and_the_other_way_round() -> None:
-    phases = following_phases(small(), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]
+    phases = tracking_phases(small(), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]
     assert [phase.name for phase in phases] == ["x, frames 1", "x, events 1", "x, frames 2", "x, events 2"]
     for phase in phases:
         assert ("what" in phase.train) is ("frames" in phase.name)
@@ -63,7 +63,7 @@ def test_the_ann_stands_still_while_the_snn_is_trained_and_the_other_way_round()
 
 @pytest.mark.parametrize(("epochs", "lengths"), [(5, [3, 3, 2, 2]), (4, [2, 2, 2, 2]), (1, [1, 1, 1, 1])])
 def test_alternating_phases_have_all_epochs_together(epochs: int, lengths: list[int]) -> None:
-    phases = following_phases(small(), "x", "alternate", **{**SETTINGS, "epochs": epochs})  # type: ignore[arg-type]
+    phases = tracking_phases(small(), "x", "alternate", **{**SETTINGS, "epochs": epochs})  # type: ignore[arg-type]
     assert [phase.epochs for phase in phases] == lengths
 
 
@@ -96,6 +96,6 @@ def test_the_objective_of_the_events_has_both_parts() -> None:
 
 
 def test_the_kernel_form_is_trained_in_one_phase_only() -> None:
-    assert len(following_phases(small(mode="kernel"), "x", "joint", **SETTINGS)) == 1  # type: ignore[arg-type]
+    assert len(tracking_phases(small(mode="kernel"), "x", "joint", **SETTINGS)) == 1  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="take joint"):
-        following_phases(small(mode="kernel"), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]
+        tracking_phases(small(mode="kernel"), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]

@@ -7,15 +7,16 @@ from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold
-from spikebridge.networks.sensing.evaluation.follow import Outputs
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
+from spikebridge.networks.sensing.evaluation.follow import TrackingResult
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed, target_speed
 from spikebridge.networks.sensing.evaluation.protocols import (
-    between_frames,
-    chained,
     declared_latency,
+    interframe,
+    one_pass_evaluation,
+    reset_every,
     streaming,
-    thinned,
+    subsampled_frames,
 )
 
 NUM_FRAMES, RATIO, DT = 6, 4, 0.01
@@ -63,7 +64,7 @@ class Listener:
 
 def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
     listener = Listener()
-    outputs = between_frames(recording(), listener, range(2, 3))
+    outputs = interframe(recording(), listener, range(2, 3))
     assert listener.heard == [
         ([4], 1, 104),
         ([5], None, None),
@@ -81,68 +82,70 @@ def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
 
 def test_between_frames_starts_anew_at_every_frame():
     listener = Listener()
-    outputs = between_frames(recording(), listener)
+    outputs = interframe(recording(), listener)
     assert listener.starts == 5 and len(outputs.boxes) == 5 * RATIO
-    assert between_frames(recording(), Hold(), num_given=1).bins.tolist() == list(range(NUM_BINS))
+    assert interframe(recording(), StaticBox(), num_given=1).bins.tolist() == list(range(NUM_BINS))
 
 
 def test_hold_is_late_by_what_the_target_moved_and_constant_velocity_is_right():
-    hold = between_frames(recording(), Hold()).report()
+    hold = interframe(recording(), StaticBox()).report()
     assert hold["mean_distance_px"] == 2.5
     assert [(one["bin"], one["mean_distance_px"]) for one in hold["per_bin"]] == [(1, 1), (2, 2), (3, 3), (4, 4)]
-    assert between_frames(recording(), ConstantVelocity()).score().mean_distance_px == pytest.approx(0)
+    assert interframe(recording(), ConstantVelocity()).score().mean_distance_px == pytest.approx(0)
 
 
 def test_the_report_has_the_names_that_are_asked_for():
     names = {"mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "per_bin"}
-    assert names <= set(chained(recording(), Hold()).report())
+    assert names <= set(one_pass_evaluation(recording(), StaticBox()).report())
 
 
 def test_a_frame_without_a_known_box_is_no_start():
     boxes = recording().frame_boxes.copy()
     boxes[3] = np.nan
-    outputs = between_frames(recording(frame_boxes=boxes), Hold())
+    outputs = interframe(recording(frame_boxes=boxes), StaticBox())
     # neither frame 3 nor frame 4, before which it stands
     assert sorted(set(outputs.bins // RATIO)) == [1, 2, 5]
-    assert between_frames(recording(frame_boxes=boxes), Hold(), range(3, 4)).score().num_outputs == 0
+    assert interframe(recording(frame_boxes=boxes), StaticBox(), range(3, 4)).score().num_outputs == 0
 
 
 def test_unlabelled_bins_are_answered_and_not_scored():
     truths = recording().boxes.copy()
     truths[9] = np.nan
-    outputs = between_frames(recording(boxes=truths), Hold(), range(2, 3))
+    outputs = interframe(recording(boxes=truths), StaticBox(), range(2, 3))
     assert len(outputs.boxes) == 4 and outputs.score().num_outputs == 3
 
 
-def test_shaken_boxes_are_the_same_for_every_tracker_and_each_frame_is_shaken_once():
-    shaken = [between_frames(recording(), tracker, noise_px=2.0, seed=3, num_given=1) for tracker in (Hold(), Hold())]
+def test_box_noise_is_the_same_for_every_tracker_and_drawn_once_per_frame():
+    shaken = [
+        interframe(recording(), tracker, noise_px=2.0, seed=3, num_given=1) for tracker in (StaticBox(), StaticBox())
+    ]
     assert np.array_equal(shaken[0].boxes, shaken[1].boxes)
     told = shaken[0].boxes[::RATIO, :2] - recording().frame_boxes[:, :2]
-    part = between_frames(recording(), Hold(), range(4, 6), noise_px=2.0, seed=3).boxes[::RATIO, :2]
+    part = interframe(recording(), StaticBox(), range(4, 6), noise_px=2.0, seed=3).boxes[::RATIO, :2]
     assert np.array_equal(part, told[4:] + recording().frame_boxes[4:, :2])
     assert 0.5 < np.abs(told).mean() < 4 and np.array_equal(shaken[0].boxes[:, 2:], np.full((NUM_BINS, 2), 10.0))
-    other = between_frames(recording(), Hold(), noise_px=2.0, seed=4, num_given=1)
+    other = interframe(recording(), StaticBox(), noise_px=2.0, seed=4, num_given=1)
     assert not np.array_equal(other.boxes, shaken[0].boxes)
 
 
 @pytest.mark.parametrize(("every", "told_at"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (None, [0])])
-def test_chained_tells_the_box_every_so_many_frames(every, told_at):
+def test_the_box_is_given_at_every_nth_frame(every, told_at):
     listener = Listener()
-    outputs = chained(recording(), listener, every=every)
+    outputs = reset_every(recording(), listener, every=every)
     assert listener.starts == 1 and len(outputs.boxes) == NUM_BINS
     assert [frame for _, frame, told in listener.heard if told is not None] == told_at
     assert [frame for _, frame, _ in listener.heard if frame is not None] == list(range(NUM_FRAMES))
 
 
-def test_hold_drifts_as_far_as_the_target_went():
+def test_a_static_box_drifts_as_far_as_the_target_moves():
     """With a box every 2 frames the target is 1 .. 8 px away, with one alone 1 .. 24."""
-    assert chained(recording(), Hold(), every=2).score().mean_distance_px == 4.5
-    assert chained(recording(), Hold()).score().mean_distance_px == 12.5
+    assert reset_every(recording(), StaticBox(), every=2).score().mean_distance_px == 4.5
+    assert one_pass_evaluation(recording(), StaticBox()).score().mean_distance_px == 12.5
 
 
 def test_a_part_begins_with_its_own_first_box():
     listener = Listener()
-    outputs = chained(recording(), listener, range(2, 4))
+    outputs = one_pass_evaluation(recording(), listener, range(2, 4))
     assert listener.heard[0] == ([8], 2, 108) and outputs.bins.tolist() == list(range(8, 16))
 
 
@@ -156,13 +159,16 @@ def test_no_answer_depends_on_what_comes_after_it():
     changed = events.x.copy()
     changed[14:] = 0
     later = recording(events=type(events)(changed, events.y, events.on, events.edges, 1, NUM_BINS))
-    for ask in (lambda r: chained(r, Counter()), lambda r: streaming(r, Counter(), latency=declared_latency(0.0, 0.0))):
+    for ask in (
+        lambda r: one_pass_evaluation(r, Counter()),
+        lambda r: streaming(r, Counter(), latency=declared_latency(0.0, 0.0)),
+    ):
         before, after = ask(recording()).boxes, ask(later).boxes
         assert np.array_equal(before[:14], after[:14]) and not np.array_equal(before[14:], after[14:])
 
 
 def test_fewer_frames_make_longer_gaps_of_the_same_part():
-    found = thinned(recording(), between_frames, Hold(), range(2, 6), keep_every=(1, 2), num_given=2)
+    found = subsampled_frames(recording(), interframe, StaticBox(), range(2, 6), keep_every=(1, 2), num_given=2)
     assert found[1].bins.tolist() == list(range(8, 24)) and found[2].bins.tolist() == list(range(8, 24))
     assert found[1].score().mean_distance_px == 2.5 and found[2].score().mean_distance_px == 4.5
     assert found[2].bin_of_frame.tolist() == [*range(1, 9), *range(1, 9)]
@@ -206,7 +212,7 @@ def test_without_a_table_the_work_is_measured():
 
 
 def test_the_error_can_be_told_by_the_targets_speed():
-    outputs = chained(recording(), Hold(), every=1)
+    outputs = reset_every(recording(), StaticBox(), every=1)
     speeds = target_speed(recording().boxes, DT)[outputs.bins]
     slow, fast = error_by_speed(outputs.boxes, outputs.truths, speeds, [0, 99, 101])
     assert (slow.num_outputs, fast.num_outputs) == (0, NUM_BINS - 6)
@@ -216,20 +222,20 @@ def test_the_error_can_be_told_by_the_targets_speed():
 def test_questions_that_cannot_be_asked_are_refused():
     unknown = recording().frame_boxes.copy()
     unknown[0] = np.nan
-    for ask in (chained, streaming):
+    for ask in (one_pass_evaluation, streaming):
         with pytest.raises(ConfigError, match="that of frame 0 is not known"):
-            ask(recording(frame_boxes=unknown), Hold())
+            ask(recording(frame_boxes=unknown), StaticBox())
         with pytest.raises(ConfigError, match=r"inside the 6 of the recording, with 0 before it"):
-            ask(recording(), Hold(), range(0, 7))
+            ask(recording(), StaticBox(), range(0, 7))
     with pytest.raises(ConfigError, match=r"with 1 before it, but got range\(0, 2\)"):
-        between_frames(recording(), Hold(), range(0, 2))
+        interframe(recording(), StaticBox(), range(0, 2))
     with pytest.raises(ConfigError, match="num_given of 1 box or more"):
-        between_frames(recording(), Hold(), num_given=0)
+        interframe(recording(), StaticBox(), num_given=0)
     with pytest.raises(ConfigError, match="every of 1 or more"):
-        chained(recording(), Hold(), every=0)
+        reset_every(recording(), StaticBox(), every=0)
     with pytest.raises(ConfigError, match="noise_px of 0 or more"):
-        chained(recording(), Hold(), noise_px=-1.0)
+        one_pass_evaluation(recording(), StaticBox(), noise_px=-1.0)
 
 
 def test_outputs_hold_arrays_and_nothing_else():
-    assert set(Outputs._fields) == {"boxes", "truths", "bins", "bin_of_frame"}
+    assert set(TrackingResult._fields) == {"boxes", "truths", "bins", "bin_of_frame"}

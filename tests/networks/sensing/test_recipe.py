@@ -16,12 +16,12 @@ from spikebridge.deploy import Quantization, Region, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import join_outputs
-from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.evaluation.follow import join_results
+from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.training import objectives as sensing_following
 from spikebridge.networks.sensing.training import phases as sensing_phases
 from spikebridge.networks.sensing.training import recordings as sensing_data
-from spikebridge.networks.sensing.training.samples import Samples
+from spikebridge.networks.sensing.training.samples import TrackingSamples
 from spikebridge.training import Run
 
 QUICK = sensing.PRESETS["quick"]
@@ -61,7 +61,7 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
     network, known = (sensing.build(SMALL)["learned"] for _ in range(2))
     child.load_weights(known)
     pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
-    taken = sensing_phases.take_part(network, "finder", run.path, child)
+    taken = sensing_phases.load_part(network, "finder", run.path, child)
     assert network.finder is not None and known.finder is not None
     for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
         assert torch.equal(mine, theirs)
@@ -69,13 +69,13 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
     assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
     assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
     with pytest.raises(ConfigError, match="no finder can be taken"):
-        sensing_phases.take_part(network, "finder", child.path, child)
-    assert set(sensing_phases.take_part(network, "pathways", run.path, child)) == {"pathways"}
+        sensing_phases.load_part(network, "finder", child.path, child)
+    assert set(sensing_phases.load_part(network, "pathways", run.path, child)) == {"pathways"}
     for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     with pytest.raises(ConfigError, match="another network"):
         other = sensing.build(dataclasses.replace(SMALL, num_features=8))["learned"]
-        sensing_phases.take_part(other, "pathways", run.path, child)
+        sensing_phases.load_part(other, "pathways", run.path, child)
 
 
 def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
@@ -92,7 +92,7 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
     assert child.results()["pathways"] == record["pathways"]
     # who takes them from there learns where they were trained
     network = sensing.build(SMALL)["learned"]
-    assert sensing_phases.take_part(network, "pathways", tmp_path / "again", child) == record
+    assert sensing_phases.load_part(network, "pathways", tmp_path / "again", child) == record
     with pytest.raises(ConfigError, match="only the finders"):
         dataclasses.replace(SMALL, pathways="a", finders="b")
 
@@ -114,8 +114,8 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
     assert sensing.calibration(config, 2)["events"].max() > 1
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
     asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
-    scored = [between_frames(r, tracker, frames) for r, frames in sensing_scores.generated("test", 4)]
-    assert asked["mean_distance_px"] == pytest.approx(join_outputs(scored).score().mean_distance_px)
+    scored = [interframe(r, tracker, frames) for r, frames in sensing_scores.generated("test", 4)]
+    assert asked["mean_distance_px"] == pytest.approx(join_results(scored).score().mean_distance_px)
 
 
 @pytest.mark.parametrize("change_map", ["linear", "tanh"])
@@ -153,8 +153,8 @@ def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
     picture[:, 0, 4 - 3, 4 + 2] = 1.0
     boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
     events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
-    samples = Samples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
-    turned = sensing_following.turned(samples)
+    samples = TrackingSamples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
+    turned = sensing_following.random_flip_samples(samples)
     assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
     for i in range(64):
         x, y, w, _ = turned.boxes[i].tolist()

@@ -11,7 +11,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.training.samples import Samples, cut_changes, cut_samples
+from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples, cut_unlabelled_samples
 
 DT = 0.005
 NAN = float("nan")
@@ -79,7 +79,7 @@ def test_a_bin_that_is_known_is_a_truth_beside_one_that_is_not(worked: Recording
 
 def test_a_sample_without_a_box_is_cut_around_an_event(worked: Recording) -> None:
     nobody = replace(worked, boxes=np.full((8, 4), NAN), frame_boxes=np.full((4, 4), NAN))
-    samples = cut_changes(nobody, range(1, 4), 16, np.random.default_rng(0), both_ways=True)
+    samples = cut_unlabelled_samples(nobody, range(1, 4), 16, np.random.default_rng(0), both_ways=True)
     # frame 2 has no event after it: one forward sample, and the same interval backwards
     assert samples.events.shape == (2, 2, 2, 16, 16)
     # around (30, 3), moved inside of the sensor, the crop begins at (16, 0)
@@ -95,7 +95,7 @@ def test_a_sample_without_a_box_is_cut_around_an_event(worked: Recording) -> Non
 def test_changes_are_drawn_from_their_generator_and_no_box_is_read(recording: Recording) -> None:
     nobody = replace(recording, boxes=recording.boxes * NAN, frame_boxes=recording.frame_boxes * NAN)
     first, again, other = (
-        cut_changes(one, range(1, 5), 32, np.random.default_rng(seed))
+        cut_unlabelled_samples(one, range(1, 5), 32, np.random.default_rng(seed))
         for one, seed in ((recording, 0), (nobody, 0), (recording, 1))
     )
     assert torch.equal(first.frames, again.frames) and torch.equal(first.events, again.events)
@@ -105,7 +105,7 @@ def test_changes_are_drawn_from_their_generator_and_no_box_is_read(recording: Re
 
 
 def test_a_sensor_smaller_than_the_crop_is_continued(worked: Recording) -> None:
-    samples = cut_changes(worked, range(1, 4), 48, np.random.default_rng(0))
+    samples = cut_unlabelled_samples(worked, range(1, 4), 48, np.random.default_rng(0))
     assert samples.frames[0, 0, 40].tolist() == [10.0 + min(x, 31) for x in range(48)]
     assert samples.events.nonzero().tolist() == [[0, 0, 0, 3, 30]]
 
@@ -124,14 +124,14 @@ def test_whatever_boxes_are_missing_no_label_that_counts_is_unknown(recording: R
     boxes, frame_boxes = recording.boxes.copy(), recording.frame_boxes.copy()
     boxes[generator.random(len(boxes)) < 0.5] = NAN
     frame_boxes[3] = NAN
-    samples: Samples = cut_samples(replace(recording, boxes=boxes, frame_boxes=frame_boxes), range(1, 5), 32)
+    samples: TrackingSamples = cut_samples(replace(recording, boxes=boxes, frame_boxes=frame_boxes), range(1, 5), 32)
     assert all(part.isfinite().all() for part in (samples.boxes, samples.motion, samples.truths[-1]))
     assert samples.truths.isnan().any()
 
 
 def test_without_an_event_nothing_changes(worked: Recording) -> None:
     with pytest.raises(ConfigError, match="changes need events between frames, but after 2 to 3 are none"):
-        cut_changes(worked, range(2, 4), 16, np.random.default_rng(0))
+        cut_unlabelled_samples(worked, range(2, 4), 16, np.random.default_rng(0))
 
 
 def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:

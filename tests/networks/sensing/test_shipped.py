@@ -14,9 +14,9 @@ from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import film
 from spikebridge.data.streams.binner import Arriving
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.evaluation.metrics import score
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
@@ -40,8 +40,8 @@ def test_the_shipped_weights_beat_constant_velocity_on_the_real_recording(
     """Forty frames of the test part, in which nothing was trained or chosen."""
     recording, frames = load_fe240hz(real_set("fe240hz")[0].parent), range(400, 440)
     network, velocity, hold = (
-        between_frames(recording, one, frames).score().mean_distance_px
-        for one in (sensing.tracker(shipped()), ConstantVelocity(), Hold())
+        interframe(recording, one, frames).score().mean_distance_px
+        for one in (sensing.tracker(shipped()), ConstantVelocity(), StaticBox())
     )
     assert network < 0.9 * velocity and network < 0.5 * hold
 
@@ -51,7 +51,7 @@ def test_the_shipped_weights_follow_the_test_part_from_its_first_box(
 ) -> None:
     """The finder decides there, of which answers between told frames know nothing."""
     recording = load_fe240hz(real_set("fe240hz")[0].parent)
-    score = chained(recording, sensing.tracker(shipped()), range(340, 552)).score()
+    score = one_pass_evaluation(recording, sensing.tracker(shipped()), range(340, 552)).score()
     assert score.auc >= 0.6 and score.lost_share == 0
 
 
@@ -98,5 +98,5 @@ def test_frames_that_arrive_late_in_a_live_stream_are_as_good_as_frames_in_time(
     recording = film(MovingObjects(seed=seed), duration=0.25, dt=DT)
     live, punctual = (followed(arriving(recording, late)) for late in (5, 0))
     np.testing.assert_allclose(live, followed(recorded(recording, 5)), atol=1e-9)
-    far, near = (score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual))
-    assert far < near + 2
+    far, search_slice = (score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual))
+    assert far < search_slice + 2

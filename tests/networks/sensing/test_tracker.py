@@ -13,10 +13,15 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained, declared_latency, streaming
-from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, moved
+from spikebridge.networks.sensing.evaluation.protocols import (
+    declared_latency,
+    interframe,
+    one_pass_evaluation,
+    streaming,
+)
+from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.fused_detector import ReadyFinder
+from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.samples import cut_samples
 
@@ -37,11 +42,11 @@ def tracker() -> SensingTracker:
 def test_the_tracker_says_what_the_network_says_of_the_same_samples(
     recording: Recording, tracker: SensingTracker
 ) -> None:
-    outputs = between_frames(recording, tracker, range(1, 5))
+    outputs = interframe(recording, tracker, range(1, 5))
     samples = cut_samples(recording, range(1, 5), 48)
     with torch.no_grad():
         start = tracker.sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
-        places, _ = tracker.sensing.follow(samples.frames, samples.events, samples.boxes, start)
+        places, _ = tracker.sensing.track(samples.frames, samples.events, samples.boxes, start)
     said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
     here = recording.frame_boxes[1:5]
     expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
@@ -70,7 +75,7 @@ def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
 def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
     recording: Recording, tracker: SensingTracker
 ) -> None:
-    loop = chained(recording, tracker)
+    loop = one_pass_evaluation(recording, tracker)
     at_once = streaming(recording, tracker, latency=declared_latency(0.0, 0.0))
     np.testing.assert_allclose(loop.boxes, at_once.boxes)
     slow = streaming(recording, tracker, latency=declared_latency(0.012, 0.02))
@@ -78,7 +83,7 @@ def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
 
 
 def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracker: SensingTracker) -> None:
-    boxes = between_frames(recording.thinned(2), tracker, range(1, 3)).boxes
+    boxes = interframe(recording.thinned(2), tracker, range(1, 3)).boxes
     assert len(boxes) == 20
     assert np.isfinite(boxes).all()
 
@@ -95,7 +100,7 @@ def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[s
     first, second = (torch.rand(2, 3, 1, 2, 32, 32) < 0.2).float().unbind(0)
     with torch.no_grad():
         _, state = sensing.respond({**frame, "events": first}, None)
-        again, _ = sensing.respond({"events": second}, sensing.renewed(state))
+        again, _ = sensing.respond({"events": second}, sensing.restart_events(state))
         anew, _ = sensing.respond({**frame, "events": second}, None)
         without, _ = sensing.respond({"events": second}, state)
     assert torch.equal(again, anew)
@@ -125,7 +130,7 @@ def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, t
         boxes.append(box[:2])
     assert state is not None
     np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
-    rest = boxes[9] - state.sighting.box[:2] - state.stream.moved
+    rest = boxes[9] - state.sighting.box[:2] - state.stream.crop_offset
     np.testing.assert_allclose(state.stream.start.place[0].numpy(), rest, atol=1e-4)
     assert np.abs(rest).max() <= 0.5
 
@@ -139,7 +144,7 @@ def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_ag
     for b in range(int(recording.frame_bins[5])):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
-        state = doubtful.settled(state)
+        state = doubtful.flush(state)
         assert state.sighting.unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
         assert 0 <= state.confidence <= 1
         lost.append(state.lost)
@@ -155,7 +160,7 @@ def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTrack
     trusting.sure = 0.0
     holding = copy(trusting)
     holding.hold_size = True
-    measured, held = (chained(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
+    measured, held = (one_pass_evaluation(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
     np.testing.assert_allclose(held, np.broadcast_to(recording.frame_boxes[0, 2:], held.shape))
     assert not np.allclose(measured[-1], held[-1])
 
@@ -170,7 +175,7 @@ def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracke
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
             if b == 0:
                 first, newest = state.sighting.first, state.sighting.newest
-        state = watcher.settled(state)
+        state = watcher.flush(state)
         assert state.sighting.first is first  # K_0 never changes
         assert (state.sighting.newest is newest) is not renewed
 
@@ -184,17 +189,17 @@ def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, 
         assert (state.doubt is not None) is (b == second)
         boxes.append(box)
         if b == second:
-            believed, settled = state.sighting.box, trusting.settled(state)
-            assert trusting.settled(settled) is settled
+            believed, flushed = state.sighting.box, trusting.flush(state)
+            assert trusting.flush(flushed) is flushed
     np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
-    np.testing.assert_allclose(boxes[second + 1][2:], settled.sighting.box[2:])
+    np.testing.assert_allclose(boxes[second + 1][2:], flushed.sighting.box[2:])
 
     # what the target has gone since the frame goes along
     def middle(one: np.ndarray) -> np.ndarray:
         return one[:2] + one[2:] / 2
 
-    corrected = middle(settled.sighting.box) - middle(believed)
-    np.testing.assert_allclose(middle(settled.box), middle(boxes[second]) + corrected)
+    corrected = middle(flushed.sighting.box) - middle(believed)
+    np.testing.assert_allclose(middle(flushed.box), middle(boxes[second]) + corrected)
 
 
 def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
@@ -208,7 +213,7 @@ def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
 
 def finding(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
     """A tracker whose finder is sure of a box."""
-    monkeypatch.setattr(ReadyFinder, "look", lambda self, *now, **known: (box, 0.1))
+    monkeypatch.setattr(FusedDetector, "look", lambda self, *now, **known: (box, 0.1))
     sure = copy(tracker)
     sure.recall = 0.5
     return sure
@@ -221,7 +226,7 @@ def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
     found = np.array([20.0, 24.0, 16.0, 12.0])
     half, thinned = finding(monkeypatch, tracker, found), recording.thinned(keep)
     state = to_the_second_frame(thinned, half)
-    own, seen = state.doubt.box, half.settled(state).sighting.box
+    own, seen = state.doubt.box, half.flush(state).sighting.box
     np.testing.assert_allclose(seen, own + recall * (found - own))
 
 
@@ -232,43 +237,43 @@ def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
     thinned = recording.thinned(keep)
     believed = to_the_second_frame(thinned, tracker).doubt.box
     for beside, is_far in ((1.0, False), (12.0, True)):
-        sure = finding(monkeypatch, tracker, moved(believed, np.array([beside, 0.0])))
+        sure = finding(monkeypatch, tracker, translate_box(believed, np.array([beside, 0.0])))
         state = to_the_second_frame(thinned, sure)
-        settled = sure.settled(state)
-        way = settled.sighting.box[0] - believed[0]
+        flushed = sure.flush(state)
+        way = flushed.sighting.box[0] - believed[0]
         assert way == pytest.approx(beside * (1 - 0.5**keep))
         if not is_far:
-            assert settled.network is state.network
+            assert flushed.network is state.network
             continue
-        crop, seen = crop_around(settled.sighting.box, sure.crop)
+        crop, seen = crop_around(flushed.sighting.box, sure.crop)
         # it went so much further since the last frame
         start = state.stream.start
         start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
         run, box = state.ready.network, torch.tensor(seen[None], dtype=torch.float32)
         _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
-        network = run.take_in(crop_events(state.events[0], crop)[None], network)
-        assert settled.crop == crop
-        torch.testing.assert_close(settled.stream.start.motion, start.motion)
-        torch.testing.assert_close(settled.network.carry, network.carry)
-        torch.testing.assert_close(settled.network.opened.kernel, network.opened.kernel)
-        np.testing.assert_allclose(settled.network.expected.motion, network.expected.motion, rtol=1e-5)
+        network = run.accumulate(crop_events(state.events[0], crop)[None], network)
+        assert flushed.crop == crop
+        torch.testing.assert_close(flushed.stream.start.motion, start.motion)
+        torch.testing.assert_close(flushed.network.carry, network.carry)
+        torch.testing.assert_close(flushed.network.opened.kernel, network.opened.kernel)
+        np.testing.assert_allclose(flushed.network.expected.motion, network.expected.motion, rtol=1e-5)
 
 
 def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_in_the_last_frame(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = np.array([4.0, 6.0, 16.0, 12.0])
-    monkeypatch.setattr(ReadyFinder, "search", lambda self, *now: there)
+    monkeypatch.setattr(FusedDetector, "search", lambda self, *now: there)
     sure = finding(monkeypatch, tracker, there)
     state = to_the_second_frame(recording, sure)
-    assert torch.isfinite(sure.settled(state).stream.start.spread).all()
+    assert torch.isfinite(sure.flush(state).stream.start.spread).all()
     for unsure in (1, 3):
-        settled = sure.settled(state._replace(sighting=state.sighting._replace(unsure=unsure)))
-        start = settled.stream.start
+        flushed = sure.flush(state._replace(sighting=state.sighting._replace(unsure=unsure)))
+        start = flushed.stream.start
         assert torch.isinf(start.spread).all()
         assert start.motion.abs().max() == start.place.abs().max() == 0
     # looked for in the whole frame, and all of the way is gone from what is found there
-    np.testing.assert_allclose(settled.sighting.box, there)
+    np.testing.assert_allclose(flushed.sighting.box, there)
 
 
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
@@ -284,10 +289,10 @@ def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recordi
             box, state = one.step({**recording.inputs(b, b + 1), **told}, state)
             boxes[name].append(box)
             if b == second and name == "later":
-                settled = one.settled(state).box
+                flushed = one.flush(state).box
     np.testing.assert_array_equal(boxes["at once"][:second], boxes["later"][:second])
-    np.testing.assert_allclose(boxes["at once"][second], settled)
-    assert not np.allclose(boxes["later"][second], settled)
+    np.testing.assert_allclose(boxes["at once"][second], flushed)
+    assert not np.allclose(boxes["later"][second], flushed)
     np.testing.assert_allclose(boxes["at once"][second + 1 :], boxes["later"][second + 1 :])
 
 
@@ -295,8 +300,8 @@ def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
-    monkeypatch.setattr(ReadyFinder, "search", lambda *_: elsewhere)
-    monkeypatch.setattr(ReadyFinder, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
+    monkeypatch.setattr(FusedDetector, "search", lambda *_: elsewhere)
+    monkeypatch.setattr(FusedDetector, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
     watcher, ends = copy(tracker), []
     # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
     for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):
@@ -304,7 +309,7 @@ def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
         for b in range(int(recording.frame_bins[1]) + 1):
             told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
-        ends.append(watcher.settled(state).sighting)
+        ends.append(watcher.flush(state).sighting)
     assert np.abs(ends[0].box - elsewhere).max() > 5
     np.testing.assert_allclose(ends[1].box, ends[0].box)
     np.testing.assert_allclose(ends[2].box, elsewhere)
@@ -318,7 +323,7 @@ def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTra
     changed = replace(recording, events=replace(events, on=other))
     trusting = copy(tracker)
     trusting.sure = 0.0
-    one, two = (chained(r, trusting).boxes for r in (recording, changed))
+    one, two = (one_pass_evaluation(r, trusting).boxes for r in (recording, changed))
     assert np.array_equal(one[:stop], two[:stop])
     assert not np.array_equal(one[stop:], two[stop:])
 
@@ -329,7 +334,7 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
     for _ in range(3):
         box, state = tracker.step(told, state)
-    state = tracker.settled(state)
+    state = tracker.flush(state)
     assert np.isfinite(box).all()
     assert box[2:].tolist() == [10.0, 8.0]
     assert state.confidence < 0.3
@@ -382,8 +387,8 @@ def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) 
     samples = cut_samples(recording, range(1, 2), 32)
     with torch.no_grad():
         start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
-        places, _ = sensing.follow(samples.frames, samples.events, samples.boxes, start)
-    said = between_frames(recording, SensingTracker(sensing, crop=32), range(1, 2)).boxes
+        places, _ = sensing.track(samples.frames, samples.events, samples.boxes, start)
+    said = interframe(recording, SensingTracker(sensing, crop=32), range(1, 2)).boxes
     middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
     # the crop cuts off some of what the fold knows
     np.testing.assert_allclose(said[:, :2] + said[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
@@ -411,24 +416,24 @@ def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
 def test_a_new_stream_knows_weights_that_have_changed(recording: Recording, behind_torch: bool) -> None:
     sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
     tracker = SensingTracker(sensing, crop=48)
-    before = between_frames(recording, tracker).boxes
-    np.testing.assert_array_equal(between_frames(recording, tracker).boxes, before)
+    before = interframe(recording, tracker).boxes
+    np.testing.assert_array_equal(interframe(recording, tracker).boxes, before)
     if behind_torch:
         sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
     else:
         with torch.no_grad():
             sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
-    after = between_frames(recording, tracker).boxes
+    after = interframe(recording, tracker).boxes
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_array_equal(between_frames(recording, SensingTracker(sensing, crop=48)).boxes, after)
+    np.testing.assert_array_equal(interframe(recording, SensingTracker(sensing, crop=48)).boxes, after)
 
 
 def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
     sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
     tracker, unit = SensingTracker(sensing, crop=48), sensing.units["unit"]
-    folded = between_frames(recording, tracker).boxes
+    folded = interframe(recording, tracker).boxes
     unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
-    assert np.abs(between_frames(recording, tracker).boxes - folded).max() > 1e-3
+    assert np.abs(interframe(recording, tracker).boxes - folded).max() > 1e-3
 
 
 @pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["folded", "plain"])

@@ -1,11 +1,18 @@
 from .baselines.ann_only import FrameTracker
-from .baselines.motion import ConstantVelocity, Hold, Kalman, fit_kalman
+from .baselines.motion import ConstantVelocity, Kalman, StaticBox, fit_kalman
 from .baselines.opencv import OpenCVTracker
 from .baselines.snn_only import EventTracker
-from .evaluation.follow import Outputs
+from .evaluation.follow import TrackingResult
 from .evaluation.latency import newest_available, streaming_score
 from .evaluation.metrics import TrackingScore, error_by_speed, score, score_by_bin, target_speed
-from .evaluation.protocols import between_frames, chained, declared_latency, streaming, thinned
+from .evaluation.protocols import (
+    declared_latency,
+    interframe,
+    one_pass_evaluation,
+    reset_every,
+    streaming,
+    subsampled_frames,
+)
 from .model.sensing import Sensing
 from .tracker.tracker import SensingTracker
 
@@ -13,23 +20,24 @@ __all__ = [
     "ConstantVelocity",
     "EventTracker",
     "FrameTracker",
-    "Hold",
     "Kalman",
     "OpenCVTracker",
-    "Outputs",
     "Sensing",
     "SensingTracker",
+    "StaticBox",
+    "TrackingResult",
     "TrackingScore",
-    "between_frames",
-    "chained",
     "declared_latency",
     "error_by_speed",
     "fit_kalman",
+    "interframe",
     "newest_available",
+    "one_pass_evaluation",
+    "reset_every",
     "score",
     "score_by_bin",
     "streaming",
     "streaming_score",
+    "subsampled_frames",
     "target_speed",
-    "thinned",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.protocols import between_frames
+from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.samples import cut_samples
@@ -38,5 +38,5 @@ def measure(network: Sensing, config: Any, data: Path | None = None) -> dict[str
     """The figure that quantisation may cost: the mean distance of protocol A, over recordings [px]."""
     scored = sensing_scores.with_boxes(config, config.split, data)
     tracker = SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
-    distances = [between_frames(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
+    distances = [interframe(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
     return {"mean_distance_px": fmean(distances)}

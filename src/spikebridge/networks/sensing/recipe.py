@@ -40,7 +40,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import quantize as sensing_quantization
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.benchmark import Part
+from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart
 from spikebridge.networks.sensing.evaluation.evaluate import Evaluation, evaluate_recording
 from spikebridge.networks.sensing.model.boxes import check_crop
 from spikebridge.networks.sensing.model.sensing import Sensing, stride_of
@@ -251,8 +251,8 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
             if not child.finished:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-                taken = sensing_phases.take_parts(network, config.finders, config.pathways, child)
-                steps = phases(config, network, f"{name}, seed {seed}", data.sightings, data.changes)
+                taken = sensing_phases.load_parts(network, config.finders, config.pathways, child)
+                steps = phases(config, network, f"{name}, seed {seed}", data.detector_samples, data.changes)
                 fit(network, steps, data.samples, settings=settings, run=child)
                 child.save_weights(network)
                 child.save_results({**sensing_scores.score(tracker_of(config, network), scored), **taken})
@@ -266,23 +266,23 @@ def _seeds(config: Config) -> range:
     return range(config.seed, config.seed + config.num_seeds)
 
 
-def _scored(config: Config, data: Path | None = None) -> list[Part]:
+def _scored(config: Config, data: Path | None = None) -> list[RecordingPart]:
     return sensing_scores.with_boxes(config, config.split, data)
 
 
 def phases(
     config: Config, network: Sensing, name: str, pairs: Dataset | None, changes: Dataset | None = None
 ) -> list[Phase]:
-    """First all that follows between frames, then what finds the target in them; see `sensing_data.Data`."""
+    """First all that follows between frames, then what finds the target in them; see `sensing_data.TrainingData`."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
     settings: dict[str, Any] = {"epochs": config.epochs, "shake": config.shake, **rates}
     asked = network, name, config.schedule, changes
-    following = [] if config.pathways else sensing_phases.following_phases(*asked, **settings)
+    following = [] if config.pathways else sensing_phases.tracking_phases(*asked, **settings)
     if pairs is None:
         return following
     names = ("epochs", "shake", "abroad", "lasting", "lr")
     finding: dict[str, Any] = {one: getattr(config, f"finding_{one}") for one in names}
-    return [*following, sensing_phases.finding_phase(f"{name}, finder", pairs, renewal=config.renewal, **finding)]
+    return [*following, sensing_phases.detector_phase(f"{name}, finder", pairs, renewal=config.renewal, **finding)]
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:

@@ -44,7 +44,7 @@ _SECONDS_EACH = 0.04
 _WIDE = 300
 
 
-class Moment(NamedTuple):
+class TrackedBox(NamedTuple):
     """Where the target is at the end of a bin, how sure the tracker is (0 to 1), and whether it lost the target."""
 
     bin: int
@@ -53,7 +53,7 @@ class Moment(NamedTuple):
     lost: bool
 
 
-def followed(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[Moment]:
+def tracked_boxes(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[TrackedBox]:
     """The tracker's answer at the end of each bin from a frame on.
 
     Args:
@@ -74,7 +74,7 @@ def followed(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarr
         if b == first:
             inputs["box"] = box
         answer, state = tracker.step(inputs, state)
-        yield Moment(b, answer, float(state.confidence), bool(state.lost))
+        yield TrackedBox(b, answer, float(state.confidence), bool(state.lost))
 
 
 def track_recording(
@@ -83,7 +83,7 @@ def track_recording(
     init: Float[np.ndarray, "4"] | None = None,
     out: Path | None = None,
     animation: Path | None = None,
-    tell: Callable[[Moment, int, float], None] | None = None,
+    tell: Callable[[TrackedBox, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Follows a target through a recording and writes what is asked for, whole or not at all.
 
@@ -112,7 +112,7 @@ def track_recording(
         temporary = {path: stack.enter_context(replacing(path)) for path in (out, animation) if path is not None}
         write = None if out is None else _opened_csv(stack, temporary[out])
         started = perf_counter()
-        for moment in followed(recording, tracker, frame, box):
+        for moment in tracked_boxes(recording, tracker, frame, box):
             # what is written and drawn is not the tracker's work
             account.add(moment, perf_counter() - started)
             if write is not None:
@@ -128,7 +128,7 @@ def track_recording(
     return account.summary() | {"boxes": out, "animation": animation}
 
 
-def picture_of(recording: Recording, moment: Moment, num_bins: int = 2, scale: float | None = None) -> Image.Image:
+def picture_of(recording: Recording, moment: TrackedBox, num_bins: int = 2, scale: float | None = None) -> Image.Image:
     """A moment as a picture: the newest frame, the events of the last bins, the box, and the true one where known.
 
     Args:
@@ -169,7 +169,7 @@ def _opened_csv(stack: ExitStack, path: Path) -> Callable[[Sequence[Any]], Any]:
     return writer.writerow
 
 
-def _row(recording: Recording, moment: Moment) -> list[Any]:
+def _row(recording: Recording, moment: TrackedBox) -> list[Any]:
     numbers = [f"{value:.3f}" for value in moment.box.tolist()]
     return [time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)]
 
@@ -184,7 +184,7 @@ class _Account:
         self.num_boxes = self.num_lost = 0
         self.confidence = self.seconds = 0.0
 
-    def add(self, moment: Moment, seconds: float) -> None:
+    def add(self, moment: TrackedBox, seconds: float) -> None:
         """One more answer, and how long it took [s]."""
         self.last = moment
         self.num_boxes += 1
@@ -224,7 +224,9 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def telling(total: int, quiet: bool = False, console: Console | None = None) -> Iterator[Callable[..., None] | None]:
+def progress_reporter(
+    total: int, quiet: bool = False, console: Console | None = None
+) -> Iterator[Callable[..., None] | None]:
     """What `track_recording` tells each bin to, on stderr.
 
     Args:
@@ -239,24 +241,24 @@ def telling(total: int, quiet: bool = False, console: Console | None = None) -> 
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:
             task = bars.add_task("tracking", total=total)
-            yield lambda moment, done, rate: bars.update(task, completed=done, description=words(moment, rate))
+            yield lambda moment, done, rate: bars.update(task, completed=done, description=status_line(moment, rate))
     else:
         last = perf_counter()
 
-        def line(moment: Moment, done: int, rate: float) -> None:
+        def line(moment: TrackedBox, done: int, rate: float) -> None:
             nonlocal last
             if perf_counter() - last >= _SECONDS_BETWEEN_LINES:
                 last = perf_counter()
-                print(f"{done} of {total}  {words(moment, rate)}", file=sys.stderr, flush=True)
+                print(f"{done} of {total}  {status_line(moment, rate)}", file=sys.stderr, flush=True)
 
         yield line
 
 
-def words(moment: Moment, rate: float) -> str:
+def status_line(moment: TrackedBox, rate: float) -> str:
     """Rate and confidence of a moment.
 
     Example:
-        >>> words(Moment(0, None, 0.5, True), 240.0)
+        >>> status_line(TrackedBox(0, None, 0.5, True), 240.0)
         '240 boxes/s  confidence 0.50  LOST'
     """
     return f"{rate:.0f} boxes/s  confidence {moment.confidence:.2f}{'  LOST' if moment.lost else ''}"

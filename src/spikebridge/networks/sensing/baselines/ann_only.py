@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.tracker.state import check_times
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
 
@@ -45,20 +45,20 @@ class FrameTracker:
         between: `hold`, or `constant_velocity` of the last two places.
 
     Example:
-        >>> from spikebridge.networks.sensing.evaluation.protocols import chained
+        >>> from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
         >>> from spikebridge.networks.sensing.model.sensing import Sensing
         >>> recording = film(TurningDisk(height=64, width=64), duration=0.1, dt=0.005)
         >>> tracker = FrameTracker(SensingTracker(Sensing(dt=0.005).eval(), crop=48))
-        >>> boxes = chained(recording, tracker).boxes
+        >>> boxes = one_pass_evaluation(recording, tracker).boxes
         >>> (boxes[5:10] == boxes[5]).all()  # five bins a frame
         np.True_
     """
 
     def __init__(self, tracker: SensingTracker, between: Literal["hold", "constant_velocity"] = "hold") -> None:
         self.tracker = tracker
-        self.between: Any = Hold() if between == "hold" else ConstantVelocity()
+        self.between: Any = StaticBox() if between == "hold" else ConstantVelocity()
 
     def step(self, inputs: Inputs, state: FrameState | None) -> tuple[Float[np.ndarray, "4"], FrameState]:
         """Where the target is expected at the end of this step.
@@ -78,7 +78,7 @@ class FrameTracker:
             return self._waited(inputs, state)
         # the ANN looks where the target is expected, and time went by although it saw no events
         expecting = state.found._replace(box=state.box, age=state.age) if state is not None else None
-        found = self.tracker.settled(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
+        found = self.tracker.flush(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
         if state is not None and found.frame is state.found.frame:  # the new one is no later
             return self._waited(inputs, state)
         told: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}

@@ -15,31 +15,31 @@ from numpy.typing import NDArray
 
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.model.boxes import middle_of, moved, told_box
+from spikebridge.networks.sensing.model.boxes import box_center, check_box, translate_box
 
 # where the fit of the noise looks, around the best so far
 _AROUND = np.linspace(-1, 1, 5)
 
 
-class HoldState(NamedTuple):
+class StaticBoxState(NamedTuple):
     """The box that was told last."""
 
     box: Float[np.ndarray, "4"]
 
 
-class Hold:
+class StaticBox:
     """The target is where it was at the last told box.
 
     Example:
         >>> from spikebridge.data.events.binned import BinEvents
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
         >>> told = Inputs(events=nothing, elapsed=0.01, box=np.array([1.0, 2.0, 3.0, 4.0]))
-        >>> box, state = Hold().step(told, None)
-        >>> Hold().step(Inputs(events=nothing, elapsed=0.01), state)[0].tolist()
+        >>> box, state = StaticBox().step(told, None)
+        >>> StaticBox().step(Inputs(events=nothing, elapsed=0.01), state)[0].tolist()
         [1.0, 2.0, 3.0, 4.0]
     """
 
-    def step(self, inputs: Inputs, state: HoldState | None) -> tuple[Float[np.ndarray, "4"], HoldState]:
+    def step(self, inputs: Inputs, state: StaticBoxState | None) -> tuple[Float[np.ndarray, "4"], StaticBoxState]:
         """The box that was told last.
 
         Args:
@@ -53,7 +53,7 @@ class Hold:
             DataError: no box was ever told, or one that cannot be meant.
         """
         if "box" in inputs:
-            state = HoldState(told_box(inputs["box"]))
+            state = StaticBoxState(check_box(inputs["box"]))
         if state is None:
             raise _untold()
         return state.box, state
@@ -80,7 +80,7 @@ class BoxTracker:
         """
         left = inputs["elapsed"]
         if "box" in inputs:
-            box, left = told_box(inputs["box"]), _age(inputs)
+            box, left = check_box(inputs["box"]), _age(inputs)
             if state is None:
                 state = self._started(box)
             else:
@@ -137,11 +137,11 @@ class ConstantVelocity(BoxTracker):
 
     def _told(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
         known = state.age > 0
-        velocity = (middle_of(box) - middle_of(state.box)) / state.age if known else state.velocity
+        velocity = (box_center(box) - box_center(state.box)) / state.age if known else state.velocity
         return VelocityState(box, velocity, 0.0)
 
     def _box(self, state: VelocityState) -> NDArray[np.float64]:
-        return moved(state.box, state.velocity * state.age)
+        return translate_box(state.box, state.velocity * state.age)
 
 
 class KalmanState(NamedTuple):
@@ -211,7 +211,7 @@ class Kalman(BoxTracker):
 
     def _started(self, box: NDArray[np.float64]) -> KalmanState:
         return KalmanState(
-            np.stack([middle_of(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
+            np.stack([box_center(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
         )
 
     def _later(self, state: KalmanState, dt: float) -> KalmanState:
@@ -223,7 +223,7 @@ class Kalman(BoxTracker):
 
     def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
         gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
-        mean = state.mean + gain[:, None] * (middle_of(box) - state.mean[0])
+        mean = state.mean + gain[:, None] * (box_center(box) - state.mean[0])
         return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
 
     def _box(self, state: KalmanState) -> NDArray[np.float64]:
@@ -267,7 +267,7 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
         DataError: fewer than 8 boxes are known.
     """
     known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
-    ways = [(middle_of(boxes), times) for boxes, times in known if len(boxes) > 1]
+    ways = [(box_center(boxes), times) for boxes, times in known if len(boxes) > 1]
     if (num_known := sum(len(times) for _, times in ways)) < 8:
         raise DataError(
             f"fitting the noise of a Kalman filter needs 8 known boxes or more, but got {num_known}; leave it out, or "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.sensing.model.boxes import told_box
+from spikebridge.networks.sensing.model.boxes import check_box
 from spikebridge.networks.sensing.tracker.state import grey_frame
 
 OpenCVKind = Literal["kcf", "csrt"]
@@ -74,7 +74,7 @@ class OpenCVTracker:
             return state.box, state
         picture = self._picture(grey_frame(inputs["frame"]))
         if "box" in inputs:
-            state = self._begun(picture, told_box(inputs["box"]))
+            state = self._begun(picture, check_box(inputs["box"]))
         elif state is None:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         else:

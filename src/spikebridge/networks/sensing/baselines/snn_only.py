@@ -15,11 +15,11 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.model.boxes import check_crop, crop_around, told_box
+from spikebridge.networks.sensing.model.boxes import check_box, check_crop, crop_around
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
-from spikebridge.networks.sensing.model.motion_prior import expected_place
+from spikebridge.networks.sensing.model.motion_prior import soft_argmax
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import check_ready
+from spikebridge.networks.sensing.tracker.frozen import check_inference
 from spikebridge.networks.sensing.tracker.state import check_times, num_bins
 
 _EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
@@ -58,11 +58,11 @@ class EventTracker:
         ConfigError: the network has no SNN, or a setting cannot be meant.
 
     Example:
-        >>> from spikebridge.networks.sensing.evaluation.protocols import chained
+        >>> from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
         >>> recording = film(TurningDisk(height=64, width=64), duration=0.1, dt=0.005)
-        >>> len(chained(recording, EventTracker(Sensing(dt=0.005).eval(), crop=48)).boxes)
+        >>> len(one_pass_evaluation(recording, EventTracker(Sensing(dt=0.005).eval(), crop=48)).boxes)
         20
     """
 
@@ -97,14 +97,14 @@ class EventTracker:
 
         Raises:
             DataError: no box was ever told, or one that cannot be meant, or a time.
-            ConfigError: the network is not one that can be stepped (`check_ready`).
+            ConfigError: the network is not one that can be stepped (`check_inference`).
         """
         if state is None:
-            check_ready(self.sensing)
+            check_inference(self.sensing)
         check_times(inputs)
         if "box" in inputs:
             # what the target looks like is remembered, where it is is new
-            state = self._begun(told_box(inputs["box"]), state)
+            state = self._begun(check_box(inputs["box"]), state)
         elif state is None:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         # a told box holds at its frame, where the step has one
@@ -139,6 +139,6 @@ class EventTracker:
         _, seen = crop_around(state.crop_box, self.crop)
         shift = seen[:2] - state.template_at
         last = state.box[:2] - state.crop_box[:2] + shift
-        place, _ = expected_place(response, torch.tensor(last[None], dtype=torch.float32), self.search * length)
+        place, _ = soft_argmax(response, torch.tensor(last[None], dtype=torch.float32), self.search * length)
         moved = place[0].double().numpy() - shift
         return state._replace(box=np.concatenate([state.crop_box[:2] + moved, state.box[2:]]))

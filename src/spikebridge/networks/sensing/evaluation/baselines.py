@@ -21,11 +21,11 @@ import torch
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold, fit_kalman_to
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman_to
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.follow import Tracker
-from spikebridge.networks.sensing.evaluation.protocols import shaken
+from spikebridge.networks.sensing.evaluation.protocols import add_box_noise
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.neurons import LIF, Integrator
 
@@ -88,13 +88,13 @@ def baseline(
         DataError: too few boxes are known to fit a filter.
     """
     makers: dict[str, Callable[[], Any]] = {
-        "hold": Hold,
+        "hold": StaticBox,
         "constant_velocity": ConstantVelocity,
         "kalman": lambda: _kalman(recordings, noise_px, seed),
         "ann_hold": lambda: FrameTracker(_at_frames(network), "hold"),
         "ann_constant_velocity": lambda: FrameTracker(_at_frames(network), "constant_velocity"),
         "events": lambda: EventTracker(network.sensing, network.crop),
-        "decay_0": lambda: forgetful(network),
+        "decay_0": lambda: without_memory(network),
         "kcf": lambda: OpenCVTracker("kcf"),
         "csrt": lambda: OpenCVTracker("csrt"),
     }
@@ -102,7 +102,7 @@ def baseline(
     return tracker
 
 
-def forgetful(network: SensingTracker) -> SensingTracker:
+def without_memory(network: SensingTracker) -> SensingTracker:
     """The same tracker with membranes that keep nothing from one bin to the next: a decay of 0.
 
     Args:
@@ -128,7 +128,7 @@ def _kalman(recordings: Sequence[tuple[Recording, range]], noise_px: float, seed
     return fit_kalman_to(
         [
             (
-                shaken(r.frame_boxes, noise_px, seed)[frames.start : frames.stop],
+                add_box_noise(r.frame_boxes, noise_px, seed)[frames.start : frames.stop],
                 r.frame_times[frames.start : frames.stop],
             )
             for r, frames in recordings

@@ -18,20 +18,20 @@ from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import Stimulus, film, scene_seeds
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Hold
+from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
-from spikebridge.networks.sensing.evaluation.follow import Outputs, Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import target_speed
-from spikebridge.networks.sensing.evaluation.protocols import DECLARED, between_frames, chained, streaming
+from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 
 DT = 1 / 240
 _RECORDINGS = ("auto", "real", "generated", "both")
 _SECONDS = 0.5
-_BASELINES: dict[str, Any] = {"hold": Hold(), "constant velocity": ConstantVelocity()}
+_BASELINES: dict[str, Any] = {"hold": StaticBox(), "constant velocity": ConstantVelocity()}
 
 
-class Part(NamedTuple):
+class RecordingPart(NamedTuple):
     """Some frames of a recording."""
 
     recording: Recording
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 def parts(
     kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path | None = None, needs_boxes: bool = True
-) -> list[Part]:
+) -> list[RecordingPart]:
     """The recordings of a split.
 
     Args:
@@ -60,7 +60,7 @@ def parts(
         found = generated(split, num_scenes)
     else:
         recording = _loaded(find("fe240hz", data)[0].parent if kind in _RECORDINGS else _own(kind))
-        part = Part(recording, temporal_splits(recording.num_frames)[split])
+        part = RecordingPart(recording, temporal_splits(recording.num_frames)[split])
         if needs_boxes:
             part = labelled(part, pairs=True)
             remedy = " Without boxes there is --schedule label_free --clips." if split == "train" else ""
@@ -71,7 +71,9 @@ def parts(
     if thinning == 1:
         return found
     fewer = [
-        Part(one.recording.thinned(thinning), range(-(-one.frames.start // thinning), one.frames.stop // thinning))
+        RecordingPart(
+            one.recording.thinned(thinning), range(-(-one.frames.start // thinning), one.frames.stop // thinning)
+        )
         for one in found
     ]
     if any(len(part.frames) < 3 for part in fewer):
@@ -79,7 +81,7 @@ def parts(
     return fewer
 
 
-def labelled(part: Part, pairs: bool) -> Part:
+def labelled(part: RecordingPart, pairs: bool) -> RecordingPart:
     """A part without the frames at its beginning from which nobody can start; without any, if nobody can from one.
 
     Args:
@@ -91,15 +93,15 @@ def labelled(part: Part, pairs: bool) -> Part:
     if pairs:
         known = known & np.concatenate([[False], known[:-1]])
     inside = np.flatnonzero(known[frames.start : frames.stop])
-    return Part(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
+    return RecordingPart(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
-def is_labelled(part: Part) -> bool:
+def is_labelled(part: RecordingPart) -> bool:
     """Whether there is somewhere to start from in a part of `labelled`, and a box to compare with."""
     return len(part.frames) > 0 and bool(np.isfinite(part.recording.boxes).all(axis=1).any())
 
 
-def check_labelled(part: Part, name: str, pairs: bool, remedy: str = "") -> None:
+def check_labelled(part: RecordingPart, name: str, pairs: bool, remedy: str = "") -> None:
     """Refuses a part from which nobody can start, or of a recording without boxes to compare with.
 
     Args:
@@ -117,7 +119,7 @@ def check_labelled(part: Part, name: str, pairs: bool, remedy: str = "") -> None
         raise DataError(f"{part.recording.name}: {found}{remedy}")
 
 
-def with_boxes(config: Any, split: str, data: Path | None = None) -> list[Part]:
+def with_boxes(config: Any, split: str, data: Path | None = None) -> list[RecordingPart]:
     """A split of a run's recordings; generated scenes, which say so, where label_free trains on one without boxes.
 
     Args:
@@ -130,7 +132,10 @@ def with_boxes(config: Any, split: str, data: Path | None = None) -> list[Part]:
         (first, *_) = parts(config.recording, *asked, config.thinning, data, needs_boxes=False)
         if not is_labelled(labelled(first, pairs=True)):
             note = f"({first.recording.name} has no boxes)"
-            return [Part(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in generated(*asked)]
+            return [
+                RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames)
+                for scene, frames in generated(*asked)
+            ]
     return parts(config.recording, *asked, config.thinning, data)
 
 
@@ -149,7 +154,7 @@ def _own(path: str) -> Path:
     return folder
 
 
-def generated(split: str, num_scenes: int) -> list[Part]:
+def generated(split: str, num_scenes: int) -> list[RecordingPart]:
     """Scenes of half a second with a textured target, each of another seed.
 
     Args:
@@ -159,9 +164,9 @@ def generated(split: str, num_scenes: int) -> list[Part]:
     return [_filmed(MovingObjects(seed=seed, size=26.0), f"scene {seed}") for seed in scene_seeds(split, num_scenes)]
 
 
-def _filmed(scene: Stimulus, name: str) -> Part:
+def _filmed(scene: Stimulus, name: str) -> RecordingPart:
     recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
-    return Part(recording, range(1, recording.num_frames))
+    return RecordingPart(recording, range(1, recording.num_frames))
 
 
 def _is_there(data: Path | None) -> bool:
@@ -172,7 +177,7 @@ def _is_there(data: Path | None) -> bool:
     return True
 
 
-def thinned(part: Part, keep_every: int, num_before: int = 0) -> Part:
+def subsample_part(part: RecordingPart, keep_every: int, num_before: int = 0) -> RecordingPart:
     """A part with fewer frames.
 
     Args:
@@ -181,11 +186,11 @@ def thinned(part: Part, keep_every: int, num_before: int = 0) -> Part:
         num_before: frames of the thinned recording that have to go before those of the part.
     """
     first, stop = (-(-frame // keep_every) for frame in (part.frames.start, part.frames.stop))
-    return Part(part.recording.thinned(keep_every), range(max(num_before, first), stop))
+    return RecordingPart(part.recording.thinned(keep_every), range(max(num_before, first), stop))
 
 
 def target_speeds(
-    parts: Sequence[Part], outputs: Sequence[Outputs], shares: Sequence[float]
+    parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult], shares: Sequence[float]
 ) -> tuple[NDArray[np.float64], list[float]]:
     """How fast the target was at each answer, and the edges of bands of speed.
 
@@ -207,7 +212,7 @@ def target_speeds(
     return speeds, edges.tolist()
 
 
-def streamed(part: Part, tracker: Tracker, latency: str) -> Outputs:
+def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> TrackingResult:
     """E with declared latencies.
 
     Args:
@@ -222,7 +227,7 @@ def streamed(part: Part, tracker: Tracker, latency: str) -> Outputs:
     return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(sees_events))
 
 
-def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
+def score(tracker: Tracker, scored: Sequence[RecordingPart]) -> dict[str, Any]:
     """What a tracker is worth between frames (A), on boxes shaken by 1 and 2 px, and from the first box alone (C).
 
     Args:
@@ -232,15 +237,15 @@ def score(tracker: Tracker, scored: Sequence[Part]) -> dict[str, Any]:
     Returns:
         The figures of A with `per_bin`, and `shaken_1px`, `shaken_2px` (mean distances) and `closed_loop` (of C).
     """
-    result = join_outputs([between_frames(r, tracker, frames) for r, frames in scored]).report()
+    result = join_results([interframe(r, tracker, frames) for r, frames in scored]).report()
     for noise in (1, 2):
-        shaken = join_outputs([between_frames(r, tracker, frames, noise_px=noise) for r, frames in scored])
+        shaken = join_results([interframe(r, tracker, frames, noise_px=noise) for r, frames in scored])
         result[f"shaken_{noise}px"] = shaken.score().mean_distance_px
-    loop = join_outputs([chained(r, tracker, frames) for r, frames in scored]).score()
+    loop = join_results([one_pass_evaluation(r, tracker, frames) for r, frames in scored]).score()
     return {**result, "closed_loop": loop._asdict()}
 
 
-def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[Part]) -> dict[str, Any]:
+def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[RecordingPart]) -> dict[str, Any]:
     """The table of networks and baselines, and the error by bin.
 
     Args:

@@ -29,17 +29,17 @@ from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
 from spikebridge.networks.sensing.evaluation.benchmark import (
-    Part,
+    RecordingPart,
     check_labelled,
     generated,
     labelled,
-    streamed,
+    streaming_declared,
+    subsample_part,
     target_speeds,
-    thinned,
 )
-from spikebridge.networks.sensing.evaluation.follow import Outputs, Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained, streaming
+from spikebridge.networks.sensing.evaluation.protocols import interframe, reset_every, streaming
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
@@ -153,7 +153,7 @@ def evaluate_recording(
     }
 
 
-def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[Part]]:
+def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[RecordingPart]]:
     """What is measured on: one recording, or generated scenes where none is named and none is there."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
         scenes = generated("test", _NUM_SCENES)
@@ -168,13 +168,13 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
     needs_two = options.protocol in _NEEDS_TWO
-    part = labelled(_thinned(Part(recording, frames), options), needs_two)
+    part = labelled(_thinned(RecordingPart(recording, frames), options), needs_two)
     check_labelled(part, split, needs_two)
     return split, [part]
 
 
-def _thinned(part: Part, options: Evaluation) -> Part:
-    return thinned(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
+def _thinned(part: RecordingPart, options: Evaluation) -> RecordingPart:
+    return subsample_part(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
 
 
 def _trained_on(run: Run) -> list[str]:
@@ -189,7 +189,11 @@ def _frame_rate(recording: Recording) -> float | None:
 
 
 def _measured(
-    parts: Sequence[Part], rates: dict[int, list[Part]], tracker: Tracker, options: Evaluation, name: str
+    parts: Sequence[RecordingPart],
+    rates: dict[int, list[RecordingPart]],
+    tracker: Tracker,
+    options: Evaluation,
+    name: str,
 ) -> dict[str, Any]:
     """The figures of one tracker; a line tells that it is done."""
     started = perf_counter()
@@ -198,7 +202,7 @@ def _measured(
         results["by_every"] = [
             {
                 "every": every,
-                **join_outputs([_chained(part, tracker, options, every) for part in parts]).score()._asdict(),
+                **join_results([_closed_loop(part, tracker, options, every) for part in parts]).score()._asdict(),
             }
             for every in _EVERY
         ]
@@ -209,8 +213,8 @@ def _measured(
     return results
 
 
-def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any]:
-    joined = join_outputs(outputs)
+def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) -> dict[str, Any]:
+    joined = join_results(outputs)
     results = joined.report()
     # fifths of the answers, from the slowest to the fastest target
     speeds, edges = target_speeds(parts, outputs, _FIFTHS)
@@ -218,21 +222,21 @@ def _figures(parts: Sequence[Part], outputs: Sequence[Outputs]) -> dict[str, Any
     return {**results, "by_speed": [band._asdict() for band in bands]}
 
 
-def _asked(part: Part, tracker: Tracker, options: Evaluation) -> Outputs:
+def _asked(part: RecordingPart, tracker: Tracker, options: Evaluation) -> TrackingResult:
     if options.protocol in _NEEDS_TWO:
-        return between_frames(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
+        return interframe(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
     if options.protocol == "E":
         if options.latency == "measured":
             return streaming(part.recording, tracker, part.frames)
-        return streamed(part, tracker, options.latency)
-    return _chained(part, tracker, options, options.every if options.protocol == "B" else None)
+        return streaming_declared(part, tracker, options.latency)
+    return _closed_loop(part, tracker, options, options.every if options.protocol == "B" else None)
 
 
-def _chained(part: Part, tracker: Tracker, options: Evaluation, every: int | None) -> Outputs:
-    return chained(part.recording, tracker, part.frames, every, noise_px=options.shake, seed=options.seed)
+def _closed_loop(part: RecordingPart, tracker: Tracker, options: Evaluation, every: int | None) -> TrackingResult:
+    return reset_every(part.recording, tracker, every, part.frames, noise_px=options.shake, seed=options.seed)
 
 
-def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
+def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, list[RecordingPart]]:
     """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
     rates = {}
     for keep in _KEEP:
@@ -247,9 +251,9 @@ def _rates(parts: Sequence[Part], options: Evaluation) -> dict[int, list[Part]]:
     return rates
 
 
-def _at_rate(parts: Sequence[Part], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+def _at_rate(parts: Sequence[RecordingPart], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
     """A and C with each so-many-th frame."""
-    between = join_outputs([_asked(part, tracker, options) for part in parts])
-    loop = join_outputs([_chained(part, tracker, options, None) for part in parts])
+    between = join_results([_asked(part, tracker, options) for part in parts])
+    loop = join_results([_closed_loop(part, tracker, options, None) for part in parts])
     rate = _frame_rate(parts[0].recording)
     return {"keep_every": keep, "frame_rate_hz": rate, **between.report(), "closed_loop": loop.score()._asdict()}

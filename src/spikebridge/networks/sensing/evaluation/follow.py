@@ -24,7 +24,7 @@ class Tracker(Protocol):
 
 
 @runtime_checkable
-class Followed(Protocol):
+class TrackingSequence(Protocol):
     """A recording with bins of `dt` seconds: frames act from a bin on, and each bin has a box at its end."""
 
     @property
@@ -54,7 +54,7 @@ class Followed(Protocol):
         """The same recording with fewer frames."""
 
 
-class Outputs(NamedTuple):
+class TrackingResult(NamedTuple):
     """What a tracker said, and what was true.
 
     Args:
@@ -79,8 +79,8 @@ class Outputs(NamedTuple):
         return {**self.score()._asdict(), "per_bin": [{"bin": m, **one._asdict()} for m, one in per_bin.items()]}
 
 
-def follow(
-    recording: Followed, tracker: Tracker, first: int, stop: int, given: Mapping[int, NDArray[np.float64]]
+def run_tracker(
+    recording: TrackingSequence, tracker: Tracker, first: int, stop: int, given: Mapping[int, NDArray[np.float64]]
 ) -> Float[np.ndarray, "N 4"]:
     """The tracker's boxes at the end of each bin, from a new start.
 
@@ -102,7 +102,7 @@ def follow(
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
-def outputs_of(recording: Followed, boxes: Float[np.ndarray, "N 4"], first: int) -> Outputs:
+def as_result(recording: TrackingSequence, boxes: Float[np.ndarray, "N 4"], first: int) -> TrackingResult:
     """Boxes of consecutive bins beside what was true.
 
     Args:
@@ -112,24 +112,24 @@ def outputs_of(recording: Followed, boxes: Float[np.ndarray, "N 4"], first: int)
     """
     bins = np.arange(first, first + len(boxes))
     newest = np.searchsorted(recording.frame_bins, bins, side="right") - 1
-    return Outputs(boxes, recording.boxes[bins], bins, bins - recording.frame_bins[newest] + 1)
+    return TrackingResult(boxes, recording.boxes[bins], bins, bins - recording.frame_bins[newest] + 1)
 
 
-def join_outputs(outputs: Sequence[Outputs]) -> Outputs:
+def join_results(outputs: Sequence[TrackingResult]) -> TrackingResult:
     """The answers on several recordings, or on parts of one, one after the other.
 
     Args:
         outputs: at least one.
 
     Example:
-        >>> one = Outputs(np.ones((1, 4)), np.ones((1, 4)), np.array([3]), np.array([1]))
-        >>> join_outputs([one, one]).bins.tolist()
+        >>> one = TrackingResult(np.ones((1, 4)), np.ones((1, 4)), np.array([3]), np.array([1]))
+        >>> join_results([one, one]).bins.tolist()
         [3, 3]
     """
-    return Outputs(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
+    return TrackingResult(*(np.concatenate(column) for column in zip(*outputs, strict=True)))
 
 
-def bins_of(recording: Followed, frames: range) -> tuple[int, int]:
+def bin_range(recording: TrackingSequence, frames: range) -> tuple[int, int]:
     """From the first bin of the first of these frames up to the first bin of the frame after them.
 
     Args:
@@ -159,7 +159,7 @@ def check_frames(frames: range, num_frames: int, num_before: int = 0) -> None:
         )
 
 
-def check_first(boxes: Float[np.ndarray, "F 4"], frames: range) -> None:
+def check_first_box(boxes: Float[np.ndarray, "F 4"], frames: range) -> None:
     """Refuse a start without a known box.
 
     Args:

@@ -2,10 +2,10 @@
 
 | protocol | what is given | the question |
 |---|---|---|
-| A `between_frames` | the true boxes of the last two frames | is the motion after the last frame right? |
-| B `chained` | the true box every L frames | how fast does it drift? |
-| C `chained` with `every=None` | the first box only | is it a tracker? |
-| D `thinned` | A or C with fewer frames | what do frames buy? |
+| A `interframe` | the true boxes of the last two frames | is the motion after the last frame right? |
+| B `reset_every` | the true box every L frames | how fast does it drift? |
+| C `one_pass_evaluation` | the first box only | is it a tracker? |
+| D `subsampled_frames` | A or C with fewer frames | what do frames buy? |
 | E `streaming` | C, and each answer is there only after the work for it | what does latency cost? |
 
 Sources: M. Li, Y.-X. Wang, D. Ramanan, ECCV 2020 (streaming); R. Zhao et al., Nature Communications 13:3427 (2022).
@@ -30,27 +30,27 @@ from jaxtyping import Float
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.evaluation.follow import (
-    Followed,
-    Outputs,
     Tracker,
-    bins_of,
-    check_first,
+    TrackingResult,
+    TrackingSequence,
+    as_result,
+    bin_range,
+    check_first_box,
     check_frames,
-    follow,
-    join_outputs,
-    outputs_of,
+    join_results,
+    run_tracker,
 )
 from spikebridge.networks.sensing.evaluation.latency import newest_available
 
 
-def between_frames(
-    recording: Followed,
+def interframe(
+    recording: TrackingSequence,
     tracker: Tracker,
     frames: range | None = None,
     num_given: int = 2,
     noise_px: float = 0.0,
     seed: int = 0,
-) -> Outputs:
+) -> TrackingResult:
     """A: after the true boxes of the last frames, where is the target until the next one?
 
     Each frame is a start of its own: nothing is known from before its first given box.
@@ -72,9 +72,9 @@ def between_frames(
     Example:
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
         >>> recording = film(TurningDisk(height=48, width=48, speed=0.0), duration=0.1, dt=0.005)
-        >>> between_frames(recording, Hold(), num_given=1).score().mean_distance_px  # it stands still
+        >>> interframe(recording, StaticBox(), num_given=1).score().mean_distance_px  # it stands still
         0.0
     """
     if num_given < 1:
@@ -82,72 +82,91 @@ def between_frames(
     num_frames = len(recording.frame_bins)
     frames = range(num_given - 1, num_frames) if frames is None else frames
     check_frames(frames, num_frames, num_before=num_given - 1)
-    given = shaken(recording.frame_boxes, noise_px, seed)
+    given = add_box_noise(recording.frame_boxes, noise_px, seed)
     parts = []
     for k in frames:
         known = {i: given[i] for i in range(k - num_given + 1, k + 1)}
         if np.isfinite(list(known.values())).all():
-            boxes = follow(recording, tracker, *bins_of(recording, range(k - num_given + 1, k + 1)), known)
-            first, stop = bins_of(recording, range(k, k + 1))
-            parts.append(outputs_of(recording, boxes[len(boxes) - (stop - first) :], first))
+            boxes = run_tracker(recording, tracker, *bin_range(recording, range(k - num_given + 1, k + 1)), known)
+            first, stop = bin_range(recording, range(k, k + 1))
+            parts.append(as_result(recording, boxes[len(boxes) - (stop - first) :], first))
     if not parts:
-        return outputs_of(recording, np.empty((0, 4)), 0)
-    return join_outputs(parts)
+        return as_result(recording, np.empty((0, 4)), 0)
+    return join_results(parts)
 
 
-def chained(
-    recording: Followed,
+def reset_every(
+    recording: TrackingSequence,
     tracker: Tracker,
+    every: int | None,
     frames: range | None = None,
-    every: int | None = None,
     noise_px: float = 0.0,
     seed: int = 0,
-) -> Outputs:
-    """B: the true box every so many frames; C: only the first one.
+) -> TrackingResult:
+    """B: the true box is given at every N-th frame.
 
     Args:
-        recording: what to follow.
-        tracker: who follows.
-        frames: which frames; the box of the first is given. All without it.
-        every: from one given box to the next [frames]; None gives the first alone.
-        noise_px: standard deviation by which each given box is moved along both axes [px].
-        seed: draws it.
+        recording: what is tracked.
+        tracker: the tracker.
+        every: from one given box to the next [frames]; None gives the first one only.
+        frames: which frames; the box of the first is given. All by default.
+        noise_px: standard deviation of the noise of given boxes along each axis [px].
+        seed: of the noise.
 
     Returns:
-        An answer for each bin from the first frame on.
+        A box for each bin from the first frame on.
 
     Raises:
         ConfigError: the first box is not known, or `frames` are not in the recording.
-
-    Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> from spikebridge.networks.sensing.baselines.motion import Hold
-        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
-        >>> often, once = (chained(recording, Hold(), every=every).score() for every in (1, None))
-        >>> often.mean_distance_px < once.mean_distance_px
-        True
     """
     frames = range(len(recording.frame_bins)) if frames is None else frames
     check_frames(frames, len(recording.frame_bins))
     if every is not None and every < 1:
-        raise ConfigError(f"a box every so many frames needs every of 1 or more, but got {every}.")
-    given = shaken(recording.frame_boxes, noise_px, seed)
-    check_first(given, frames)
+        raise ConfigError(f"a box at every N-th frame needs every of 1 or more, but got {every}.")
+    given = add_box_noise(recording.frame_boxes, noise_px, seed)
+    check_first_box(given, frames)
     chosen = frames[:: every or len(frames)]
-    first, stop = bins_of(recording, frames)
+    first, stop = bin_range(recording, frames)
     known = {k: given[k] for k in chosen if np.isfinite(given[k]).all()}
-    return outputs_of(recording, follow(recording, tracker, first, stop, known), first)
+    return as_result(recording, run_tracker(recording, tracker, first, stop, known), first)
 
 
-def thinned(
-    recording: Followed,
-    ask: Callable[..., Outputs],
+def one_pass_evaluation(
+    recording: TrackingSequence,
+    tracker: Tracker,
+    frames: range | None = None,
+    noise_px: float = 0.0,
+    seed: int = 0,
+) -> TrackingResult:
+    """C: the first box only, in a closed loop (Y. Wu, J. Lim, M.-H. Yang, CVPR 2013). Arguments as for `reset_every`.
+
+    Args:
+        recording: what is tracked.
+        tracker: the tracker.
+        frames: which frames.
+        noise_px: of the first box [px].
+        seed: of the noise.
+
+    Example:
+        >>> from spikebridge.data.simulation.render import film
+        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
+        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> often, once = reset_every(recording, StaticBox(), 1), one_pass_evaluation(recording, StaticBox())
+        >>> often.score().mean_distance_px < once.score().mean_distance_px
+        True
+    """
+    return reset_every(recording, tracker, None, frames, noise_px, seed)
+
+
+def subsampled_frames(
+    recording: TrackingSequence,
+    ask: Callable[..., TrackingResult],
     tracker: Tracker,
     frames: range,
     keep_every: tuple[int, ...] = (1, 2, 4, 8),
     **settings: Any,
-) -> dict[int, Outputs]:
+) -> dict[int, TrackingResult]:
     """D: the same question with fewer frames.
 
     Args:
@@ -164,9 +183,9 @@ def thinned(
     Example:
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
         >>> recording = film(TurningDisk(height=48, width=48), duration=0.2, dt=0.005)
-        >>> found = thinned(recording, between_frames, Hold(), range(1, 8), keep_every=(1, 2), num_given=1)
+        >>> found = subsampled_frames(recording, interframe, StaticBox(), range(1, 8), keep_every=(1, 2), num_given=1)
         >>> {keep: int(outputs.bin_of_frame.max()) for keep, outputs in found.items()}
         {1: 5, 2: 10}
     """
@@ -182,11 +201,11 @@ def thinned(
 
 
 def streaming(
-    recording: Followed,
+    recording: TrackingSequence,
     tracker: Tracker,
     frames: range | None = None,
     latency: Callable[[Any], float] | None = None,
-) -> Outputs:
+) -> TrackingResult:
     """E: C, but each truth is compared with the newest answer that is there at its time.
 
     One worker works: while it is busy bins go by, and then it takes all that is new at once, with the newest frame.
@@ -206,16 +225,16 @@ def streaming(
     Example:
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> from spikebridge.networks.sensing.baselines.motion import Hold
+        >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
         >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
-        >>> at_once = streaming(recording, Hold(), latency=declared_latency(0.0, 0.0))
-        >>> at_once.score() == chained(recording, Hold()).score()
+        >>> at_once = streaming(recording, StaticBox(), latency=declared_latency(0.0, 0.0))
+        >>> at_once.score() == one_pass_evaluation(recording, StaticBox()).score()
         True
     """
     frames = range(len(recording.frame_bins)) if frames is None else frames
     check_frames(frames, len(recording.frame_bins))
-    check_first(recording.frame_boxes, frames)
-    first, stop = bins_of(recording, frames)
+    check_first_box(recording.frame_boxes, frames)
+    first, stop = bin_range(recording, frames)
     dt, done, free, state = recording.dt, first, 0.0, None
     boxes, stamps, waits = [], [], []
     while done < stop:
@@ -236,7 +255,7 @@ def streaming(
     served = newest_available((np.arange(first, stop) + 1) * dt + 1e-9, stamps, np.array(waits).clip(min=0))
     # index -1 is the last of this list: what counts before any answer is there
     shown = np.array([*boxes, recording.frame_boxes[frames.start]])
-    return outputs_of(recording, shown[served], first)
+    return as_result(recording, shown[served], first)
 
 
 def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
@@ -254,7 +273,7 @@ def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
     return lambda inputs: frame if "frame" in inputs else step
 
 
-def shaken(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
+def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
     """Boxes as they are told: each moved by noise along both axes.
 
     Args:
@@ -266,7 +285,7 @@ def shaken(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float
         ConfigError: the noise cannot be meant.
 
     Example:
-        >>> bool((shaken(np.ones((2, 4)), 0.0, seed=0) == 1).all())
+        >>> bool((add_box_noise(np.ones((2, 4)), 0.0, seed=0) == 1).all())
         True
     """
     if not 0 <= noise_px < float("inf"):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.events.binned import Crop
-from spikebridge.networks.sensing.model.boxes import Box, crop_touching, middle_of
+from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering
 
 Motion = Float[np.ndarray, "2 3"]
 Numbers = NDArray[np.float32]
@@ -156,7 +156,7 @@ def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
     return means
 
 
-class Room(NamedTuple):
+class Background(NamedTuple):
     """The last frame without its target, and how the camera has moved since.
 
     Args:
@@ -166,12 +166,12 @@ class Room(NamedTuple):
     Example:
         >>> frame = np.full((40, 60), 50, np.uint8)
         >>> frame[10:20, 10:20] = 200  # the target
-        >>> room = new_room(frame).followed(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> room = initial_background(frame).updated(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
         >>> grey, known = room.behind((0, 0, 60, 40))[0]
         >>> known[15, 15].item(), known[15, 40].item()
         (0.0, 1.0)
         >>> frame = np.roll(frame, 20, 1)  # it goes on, and what was behind it is seen
-        >>> room = room.followed(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> room = room.updated(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
         >>> grey, known = room.behind((0, 0, 60, 40))[0]
         >>> known[15, 15].item(), known[15, 35].item(), round(grey[15, 35].item())
         (1.0, 1.0, 50)
@@ -197,21 +197,21 @@ class Room(NamedTuple):
         seen[:, 1] *= torch.from_numpy((np.abs(there[..., 0]) < 1) & (np.abs(there[..., 1]) < 1))
         return seen
 
-    def since(self, earlier: "Room") -> "Room":
+    def since(self, earlier: "Background") -> "Background":
         """The room of a frame earlier than the last one, as the new frame sees it.
 
         Args:
             earlier: of the last frame.
         """
-        return Room(earlier.picture, _after(earlier.motion, self.motion))
+        return Background(earlier.picture, _after(earlier.motion, self.motion))
 
-    def followed(
+    def updated(
         self,
         frame: UInt8[np.ndarray, "H W"],
         box: Float[np.ndarray, "4"],
         new: UInt8[np.ndarray, "H W"],
         believed: Float[np.ndarray, "4"],
-    ) -> "Room":
+    ) -> "Background":
         """The room once a new frame has come.
 
         Args:
@@ -222,21 +222,21 @@ class Room(NamedTuple):
         """
         picture = _picture(frame, known=True)
         covered = (COVERS * box[2:] / 2).tolist()
-        left, top, width, height = crop = crop_touching(middle_of(box).tolist(), covered, frame.shape)
+        left, top, width, height = crop = crop_covering(box_center(box).tolist(), covered, frame.shape)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
-        return Room(picture, camera_motion(new, frame, [believed, box], self.motion))
+        return Background(picture, camera_motion(new, frame, [believed, box], self.motion))
 
 
-def new_room(frame: UInt8[np.ndarray, "H W"]) -> Room:
+def initial_background(frame: UInt8[np.ndarray, "H W"]) -> Background:
     """Nothing is known of what is behind a target that is seen for the first time.
 
     Args:
         frame: grey levels.
     """
-    return Room(_picture(frame, known=False), STILL)
+    return Background(_picture(frame, known=False), STILL)
 
 
-def change(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+def log_contrast(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
     """How much brighter pictures are than what is behind the target, as a logarithm; 0 where that is not known.
 
     Args:
@@ -245,7 +245,7 @@ def change(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"])
 
     Example:
         >>> behind = torch.tensor([[[[42.0, 42.0]], [[1.0, 0.0]]]])
-        >>> change(torch.full((1, 1, 1, 2), 92.0), behind)  # of 42 + 8 and 92 + 8
+        >>> log_contrast(torch.full((1, 1, 1, 2), 92.0), behind)  # of 42 + 8 and 92 + 8
         tensor([[[[0.6931, 0.0000]]]])
     """
     return behind[:, 1:] * ((pictures + 8).log() - (behind[:, :1] + 8).log())

@@ -19,21 +19,21 @@ from spikebridge.errors import ConfigError, DataError
 Box = Float[np.ndarray, "4"]
 
 
-def middle_of(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
+def box_center(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
     """The middle of a box, or of several.
 
     Args:
         box: any unit of length.
 
     Example:
-        >>> middle_of(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
+        >>> box_center(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
         [12.0, 23.0]
     """
     middle: Float[np.ndarray, "*S 2"] = box[..., :2] + box[..., 2:] / 2
     return middle
 
 
-def told_box(box: ArrayLike) -> Box:
+def check_box(box: ArrayLike) -> Box:
     """A box that a tracker is told, in numbers of its own.
 
     Args:
@@ -43,7 +43,7 @@ def told_box(box: ArrayLike) -> Box:
         DataError: it has no size, or no place.
 
     Example:
-        >>> told_box([10, 20, 4, 6]).tolist()
+        >>> check_box([10, 20, 4, 6]).tolist()
         [10.0, 20.0, 4.0, 6.0]
     """
     told = np.array(box, dtype=np.float64)
@@ -52,7 +52,7 @@ def told_box(box: ArrayLike) -> Box:
     return told
 
 
-def placed(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:
+def box_from_center(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:
     """The box of a size around its middle.
 
     Args:
@@ -60,13 +60,13 @@ def placed(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:
         size: width and height.
 
     Example:
-        >>> placed(np.array([12.0, 23.0]), np.array([4.0, 6.0])).tolist()
+        >>> box_from_center(np.array([12.0, 23.0]), np.array([4.0, 6.0])).tolist()
         [10.0, 20.0, 4.0, 6.0]
     """
     return np.concatenate([middle - size / 2, size])
 
 
-def moved(box: Box, way: Float[np.ndarray, "2"]) -> Box:
+def translate_box(box: Box, way: Float[np.ndarray, "2"]) -> Box:
     """The same box elsewhere.
 
     Args:
@@ -74,13 +74,13 @@ def moved(box: Box, way: Float[np.ndarray, "2"]) -> Box:
         way: along x and y.
 
     Example:
-        >>> moved(np.array([10.0, 20.0, 4.0, 6.0]), np.array([1.0, -1.0])).tolist()
+        >>> translate_box(np.array([10.0, 20.0, 4.0, 6.0]), np.array([1.0, -1.0])).tolist()
         [11.0, 19.0, 4.0, 6.0]
     """
     return np.concatenate([box[:2] + way, box[2:]])
 
 
-def kept_on(frame: UInt8[np.ndarray, "H W"], box: Box) -> Box:
+def clamp_box(frame: UInt8[np.ndarray, "H W"], box: Box) -> Box:
     """The box with its middle on a frame, as near to its own as may be.
 
     Args:
@@ -88,10 +88,10 @@ def kept_on(frame: UInt8[np.ndarray, "H W"], box: Box) -> Box:
         box: of any place [px].
 
     Example:
-        >>> kept_on(np.zeros((40, 60), np.uint8), np.array([70.0, 10.0, 4.0, 6.0])).tolist()
+        >>> clamp_box(np.zeros((40, 60), np.uint8), np.array([70.0, 10.0, 4.0, 6.0])).tolist()
         [58.0, 10.0, 4.0, 6.0]
     """
-    return placed(middle_of(box).clip(0, frame.shape[::-1]), box[2:])
+    return box_from_center(box_center(box).clip(0, frame.shape[::-1]), box[2:])
 
 
 Reader: TypeAlias = Callable[[int], NDArray[np.uint8]]
@@ -129,12 +129,12 @@ def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.
         >>> crop, seen.tolist()
         ((4, 15, 16, 16), [0.25, 0.0, 4.5, 6.0])
     """
-    middle = middle_of(box)
+    middle = box_center(box)
     left, top = np.round(middle - size / 2).astype(int).tolist()
     return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
 
 
-def crop_touching(middle: Sequence[float], half: Sequence[float], shape: tuple[int, ...], least: int = 0) -> Crop:
+def crop_covering(middle: Sequence[float], half: Sequence[float], shape: tuple[int, ...], least: int = 0) -> Crop:
     """The pixels of a frame that a rectangle touches.
 
     Args:
@@ -144,7 +144,7 @@ def crop_touching(middle: Sequence[float], half: Sequence[float], shape: tuple[i
         least: so many rows and columns at least, those at an edge where the rectangle is outside.
 
     Example:
-        >>> crop_touching((5.0, 1.0), (2.5, 3.0), shape=(10, 20))
+        >>> crop_covering((5.0, 1.0), (2.5, 3.0), shape=(10, 20))
         (2, 0, 6, 4)
     """
     height, width = shape

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
-from spikebridge.networks.sensing.model.background import change
+from spikebridge.networks.sensing.model.background import log_contrast
 from spikebridge.networks.sensing.model.heads import cross_spectrum, cut_out
 
 SCALES = (0.87, 1.15)
@@ -39,7 +39,7 @@ _PERHAPS = 0.25  # as if so much were new where nothing is known
 _ANYWHERE = 0.02  # a target that does not move is not new
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """What the finder says.
 
     Args:
@@ -53,7 +53,7 @@ class Found(NamedTuple):
     odds: Float[Tensor, "B N N"]
 
 
-def filtered(first: Tensor, newest: Tensor, a: float) -> Tensor:
+def blend_templates(first: Tensor, newest: Tensor, a: float) -> Tensor:
     """The template `K = (1 - a) K_0 + a K_new`.
 
     Args:
@@ -62,7 +62,7 @@ def filtered(first: Tensor, newest: Tensor, a: float) -> Tensor:
         a: share of the newest, from 0 to 1.
 
     Example:
-        >>> filtered(torch.tensor([1.0]), torch.tensor([2.0]), a=0.25).item()
+        >>> blend_templates(torch.tensor([1.0]), torch.tensor([2.0]), a=0.25).item()
         1.25
     """
     if not 0 <= a <= 1:
@@ -70,7 +70,7 @@ def filtered(first: Tensor, newest: Tensor, a: float) -> Tensor:
     return (1 - a) * first + a * newest
 
 
-class Finder(nn.Module):
+class TargetDetector(nn.Module):
     """Convolutions over all that is seen around a believed box. Each cell votes for a box, and counts by its odds.
 
     Args:
@@ -78,7 +78,7 @@ class Finder(nn.Module):
         num_hidden: channels of what compares them; twice as many where cells are twice as large.
 
     Example:
-        >>> finder = Finder().eval()
+        >>> finder = TargetDetector().eval()
         >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
         >>> template = finder.template(frames, box)
         >>> nothing = torch.zeros(1, 2, 90, 90)  # no event, and nothing known of what is behind the target
@@ -112,7 +112,7 @@ class Finder(nn.Module):
             pictures: grey levels 0 to 255.
             boxes: of the target.
         """
-        features = self.what(sights(pictures, boxes))
+        features = self.what(search_patches(pictures, boxes))
         return cut_out(features, target_mask(boxes, features.shape[-1]))
 
     def forward(
@@ -125,7 +125,7 @@ class Finder(nn.Module):
         first: Float[Tensor, "#B C N N"],
         newest: Float[Tensor, "#B C N N"],
         a: float,
-    ) -> Found:
+    ) -> Detection:
         """Where the target is.
 
         Args:
@@ -138,18 +138,18 @@ class Finder(nn.Module):
             newest: `K_new`, likewise.
             a: share of the newest template in `K`.
         """
-        grid = grid_around(now, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+        grid = sampling_grid(now, boxes[:, :2] + boxes[:, 2:] / 2, patch_side(boxes)[:, None].expand(-1, 2), PATCH_SIDE)
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
         sight = look(now)
         seen, last = self.what(torch.cat([sight, look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        stirred, new = F.avg_pool2d(look(events), STRIDE), novelty(sight, look(behind))
-        alike = correlation(seen, filtered(first, newest, a)).unsqueeze(1)
+        stirred, new = F.avg_pool2d(look(events), STRIDE), background_difference(sight, look(behind))
+        alike = correlation(seen, blend_templates(first, newest, a)).unsqueeze(1)
         known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, new, alike], 1)))
         return _counted(votes, boxes)
 
-    def agreed(
+    def detect_multiscale(
         self,
         now: Float[Tensor, "1 1 H W"],
         before: Float[Tensor, "1 1 H W"],
@@ -159,7 +159,7 @@ class Finder(nn.Module):
         first: Float[Tensor, "1 C N N"],
         newest: Float[Tensor, "1 C N N"],
         a: float,
-    ) -> Found:
+    ) -> Detection:
         """The mean of what is found when the target is believed smaller and larger than it is: in a closed loop a
         wrong size would else confirm itself.
 
@@ -178,7 +178,7 @@ class Finder(nn.Module):
         boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
         several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events, behind))
         found = self(*several, boxes, first, newest, a)
-        return Found(*(part.mean(0, keepdim=True) for part in found))
+        return Detection(*(part.mean(0, keepdim=True) for part in found))
 
     def search(
         self,
@@ -195,10 +195,10 @@ class Finder(nn.Module):
             box: of the size that is looked for.
             template: `K`.
         """
-        return best_fit(self.what, picture, behind, box, template)
+        return search_full_frame(self.what, picture, behind, box, template)
 
 
-def best_fit(
+def search_full_frame(
     what: nn.Module,
     picture: Float[Tensor, "1 1 H W"],
     behind: Float[Tensor, "1 2 H W"],
@@ -214,15 +214,15 @@ def best_fit(
         box: of the size that is looked for.
         template: of a sight.
     """
-    scale = SIDE / float(sight_side(box))
-    size = [max(SIDE, round(n * scale)) for n in picture.shape[2:]]
+    scale = PATCH_SIDE / float(patch_side(box))
+    size = [max(PATCH_SIDE, round(n * scale)) for n in picture.shape[2:]]
     both = F.interpolate(torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False)
     seen, room = both.split([1, 2], 1)
     features = what(seen)
     mask = target_mask(box, template.shape[-1])
     energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
     fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
-    stands_out = (change(seen, room).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - room[:, 1:])
+    stands_out = (log_contrast(seen, room).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - room[:, 1:])
     new = _shifted(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
     fits = fits.clamp(min=0) * (new + _ANYWHERE)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
@@ -233,14 +233,16 @@ def best_fit(
     return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
 
 
-def novelty(sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]) -> Float[Tensor, "B 3 N N"]:
+def background_difference(
+    sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]
+) -> Float[Tensor, "B 3 N N"]:
     """How much brighter a sight is than what is behind the target, how different, and how much of that is known.
 
     Args:
         sight: grey levels.
         behind: grey levels, and 1 where they are known.
     """
-    brighter = change(sight, behind)
+    brighter = log_contrast(sight, behind)
     return F.avg_pool2d(torch.cat([brighter, brighter.abs(), behind[:, 1:]], 1), STRIDE)
 
 
@@ -265,20 +267,20 @@ def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N
     return fits[:, :height, :width]
 
 
-def _counted(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Found:
+def _counted(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Detection:
     """The mean over cells of the boxes that they vote for."""
     num_cells = votes.shape[-1]
     odds, shifts, log_spread = votes[:, 0], votes[:, 1:5], votes[:, 5]
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
-    steps = cell_steps(num_cells, like=votes)
+    steps = cell_offsets(num_cells, like=votes)
     x, y = steps.expand(num_cells, num_cells), steps.unsqueeze(1).expand(num_cells, num_cells)
     # an untrained finder gives a quarter of the sight to each side of a cell
     edges = torch.stack([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts
-    left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * sight_side(boxes)[:, None]).unbind(1)
+    left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * patch_side(boxes)[:, None]).unbind(1)
     size = torch.stack([right - left, bottom - top], 1).clamp(min=2.0)
     middle = boxes[:, :2] + boxes[:, 2:] / 2 + torch.stack([left + right, top + bottom], 1) / 2
-    spread = (share * log_spread).sum((1, 2)).exp() * sight_side(boxes) / CELL
-    return Found(torch.cat([middle - size / 2, size], 1), spread, odds)
+    spread = (share * log_spread).sum((1, 2)).exp() * patch_side(boxes) / CELL
+    return Detection(torch.cat([middle - size / 2, size], 1), spread, odds)
 
 
 def _layer(num_in: int, num_out: int, stride: int) -> list[nn.Module]:
@@ -286,25 +288,25 @@ def _layer(num_in: int, num_out: int, stride: int) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(num_out), nn.ReLU()]
 
 
-SIDE = 64
+PATCH_SIDE = 64
 """Side of a sight [its own px]."""
-CONTEXT = 2.6
+CONTEXT_FACTOR = 2.6
 """Side of a sight, in sides of a square target."""
-SMALLEST = 12.0
+MIN_TARGET_SIDE = 12.0
 """Smaller targets are looked at as if they had this side [px]."""
 
 
-def sight_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
+def patch_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
     """How much of a picture is seen around a box: the side of the square [px].
 
     Example:
-        >>> sight_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item()  # 2.6 times the root of 400
+        >>> patch_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item()  # 2.6 times the root of 400
         52.0
     """
-    return CONTEXT * boxes[:, 2:].prod(1).clamp(min=0).sqrt().clamp(min=SMALLEST)
+    return CONTEXT_FACTOR * boxes[:, 2:].prod(1).clamp(min=0).sqrt().clamp(min=MIN_TARGET_SIDE)
 
 
-def sights(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C S S"]:
+def search_patches(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C S S"]:
     """Pictures around boxes, all at one scale; where they stick out the nearest pixels are repeated.
 
     Args:
@@ -314,14 +316,14 @@ def sights(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> F
     Example:
         >>> box = torch.tensor([[20.0, 20.0, 64 / 2.6, 64 / 2.6]])  # a sight of 64 px: nothing is scaled
         >>> picture = torch.arange(100.0).expand(1, 1, 100, 100)
-        >>> seen = sights(picture, box)
+        >>> seen = search_patches(picture, box)
         >>> round(seen[0, 0, 0, 1].item() - seen[0, 0, 0, 0].item(), 3)
         1.0
     """
-    return resampled(pictures, boxes[:, :2] + boxes[:, 2:] / 2, sight_side(boxes)[:, None].expand(-1, 2), SIDE)
+    return resample(pictures, boxes[:, :2] + boxes[:, 2:] / 2, patch_side(boxes)[:, None].expand(-1, 2), PATCH_SIDE)
 
 
-def resampled(
+def resample(
     pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
 ) -> Float[Tensor, "B C S S"]:
     """Rectangles of pictures as squares of `size` pixels, bilinear.
@@ -333,20 +335,20 @@ def resampled(
         size: of what comes out.
 
     Example:
-        >>> resampled(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
+        >>> resample(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
         2.0
     """
-    grid = grid_around(pictures, middles, sides, size)
+    grid = sampling_grid(pictures, middles, sides, size)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def grid_around(
+def sampling_grid(
     pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
 ) -> Float[Tensor, "B S S 2"]:
-    """The places of `resampled`, from -1 at one edge of the picture to 1 at the other.
+    """The places of `resample`, from -1 at one edge of the picture to 1 at the other.
 
     Args:
-        pictures: as for `resampled`, and so on.
+        pictures: as for `resample`, and so on.
         middles: of the rectangles.
         sides: width and height of them.
         size: of what comes out.
@@ -365,19 +367,19 @@ def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B
         boxes: of the sight; only their shape counts.
         num_cells: along each side.
     """
-    half = 0.55 * boxes[:, 2:] / sight_side(boxes)[:, None]
-    steps = cell_steps(num_cells, like=boxes)
+    half = 0.55 * boxes[:, 2:] / patch_side(boxes)[:, None]
+    steps = cell_offsets(num_cells, like=boxes)
     x, y = steps / half[:, :1], steps / half[:, 1:]
     away = (x.square()[:, None, :] + y.square()[:, :, None]).sqrt()
     return torch.sigmoid(4 * (1 - away)).unsqueeze(1)
 
 
-def cell_steps(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
+def cell_offsets(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
     """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel.
 
     Args:
         num_cells: along a side.
         like: has the type and the device.
     """
-    stride = SIDE // num_cells
-    return (torch.arange(num_cells, dtype=like.dtype, device=like.device) * stride + 0.5) / SIDE - 0.5
+    stride = PATCH_SIDE // num_cells
+    return (torch.arange(num_cells, dtype=like.dtype, device=like.device) * stride + 0.5) / PATCH_SIDE - 0.5

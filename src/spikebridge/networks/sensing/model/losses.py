@@ -164,8 +164,8 @@ def signed_response(response: Float[Tensor, "B H W"], centers: Float[Tensor, "B 
     """
     rows, columns = (torch.arange(n, dtype=response.dtype, device=response.device) for n in response.shape[1:])
     away = (rows - centers[:, 1:]).square().unsqueeze(2) + (columns - centers[:, :1]).square().unsqueeze(1)
-    near, counts = away <= 1, (away <= 1) | (away > 4)
-    sign = torch.where(near, 1.0, -1.0).to(response.dtype)
+    search_slice, counts = away <= 1, (away <= 1) | (away > 4)
+    sign = torch.where(search_slice, 1.0, -1.0).to(response.dtype)
     return (counts * (0.1 * response.square() - sign * response)).sum((1, 2)).mean()
 
 

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 
-WIDER = 1.6
+UNKNOWN_VELOCITY_FACTOR = 1.6
 """A target whose velocity is not known is looked for so many times as far away."""
 
 
-class Start(NamedTuple):
+class MotionPrior(NamedTuple):
     """What is expected when a frame has come.
 
     Args:
@@ -49,26 +49,26 @@ class Start(NamedTuple):
     spread: Float[Tensor, " B"]
 
 
-class Expected(NamedTuple):
-    """What was expected when a stream began, as numbers; see `Start`."""
+class MotionPriorNp(NamedTuple):
+    """What was expected when a stream began, as numbers; see `MotionPrior`."""
 
     place: Float[np.ndarray, "2"]
     motion: Float[np.ndarray, "2"]
     spread: float
 
 
-def numbers(start: Start) -> Expected:
+def to_numpy(start: MotionPrior) -> MotionPriorNp:
     """A start of one sample as numbers.
 
     Example:
-        >>> numbers(Start(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.5]))).spread
+        >>> to_numpy(MotionPrior(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.5]))).spread
         0.5
     """
     place, motion = (part[0].double().numpy() for part in (start.place, start.motion))
-    return Expected(place, motion, float(start.spread))
+    return MotionPriorNp(place, motion, float(start.spread))
 
 
-def near(place: float, reach: float, half: int) -> slice:
+def search_slice(place: float, reach: float, half: int) -> slice:
     """Which pixels along an axis of a map of displacements are no further than `reach` from a place.
 
     Args:
@@ -77,14 +77,14 @@ def near(place: float, reach: float, half: int) -> slice:
         half: the map has displacements from `-half` to `half`.
 
     Example:
-        >>> near(0.4, 2.0, half=8), near(9.5, 2.0, half=8)  # -1 to 2, and 6 to 8
+        >>> search_slice(0.4, 2.0, half=8), search_slice(9.5, 2.0, half=8)  # -1 to 2, and 6 to 8
         (slice(7, 11, None), slice(14, 17, None))
     """
     place = min(max(place, -half), half)
     return slice(max(ceil(place - reach), -half) + half, min(floor(place + reach), half) + half + 1)
 
 
-class Trust(nn.Module):
+class MotionFusion(nn.Module):
     """A start made of what the boxes and what the pictures say of the last motion.
 
     With a difference `r` between them: the start moves by a share of r, the velocity by another share, and the spread
@@ -92,7 +92,7 @@ class Trust(nn.Module):
 
     Example:
         >>> box, picture = torch.tensor([[4.0, 0.0]]), torch.tensor([[6.0, 0.0]])
-        >>> start = Trust()(box, picture)
+        >>> start = MotionFusion()(box, picture)
         >>> 0 < start.place[0, 0] < 1, 4 < start.motion[0, 0] < 6
         (tensor(True), tensor(True))
     """
@@ -105,24 +105,24 @@ class Trust(nn.Module):
         self.motion_slope = nn.Parameter(torch.tensor(0.3))
         self.log_spread = nn.Parameter(torch.tensor(-1.5))
 
-    def forward(self, by_box: Float[Tensor, "B 2"], by_picture: Float[Tensor, "B 2"]) -> Start:
+    def forward(self, by_box: Float[Tensor, "B 2"], by_picture: Float[Tensor, "B 2"]) -> MotionPrior:
         """Two motions [px] to a start."""
         away = by_picture - by_box
         size = (away.square().sum(1, keepdim=True) + 0.1).log()
         place = torch.sigmoid(self.place_base + self.place_slope * size) * away
         motion = by_box + torch.sigmoid(self.motion_base + self.motion_slope * size) * away
         spread = self.log_spread.exp() * (away.square().sum(1) + 1e-6).sqrt()
-        return Start(place, motion, spread)
+        return MotionPrior(place, motion, spread)
 
 
-class VelocityPrior(nn.Module):
+class ConstantVelocityPrior(nn.Module):
     """How far from its prediction a target that keeps its velocity is found.
 
     The standard deviation grows with the time since the frame, and with how uncertain the two positions are that the
     velocity was made of.
 
     Example:
-        >>> prior = VelocityPrior()
+        >>> prior = ConstantVelocityPrior()
         >>> early, late = prior.variance(torch.tensor([0.0, 1.0]), torch.zeros(2))
         >>> bool(early < late)
         True
@@ -159,7 +159,7 @@ class VelocityPrior(nn.Module):
         return -away / (2 * self.variance(age, spread))[:, None, None]
 
 
-def expected_place(
+def soft_argmax(
     log_odds: Float[Tensor, "B D D"], around: Float[Tensor, "B 2"], search: float | Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, " B"]]:
     """The mean place under the softmax of a map, and how far the map is spread around it.
@@ -178,7 +178,7 @@ def expected_place(
     Example:
         >>> odds = torch.full((1, 5, 5), -99.0)
         >>> odds[0, 3, 2] = odds[0, 3, 3] = 0.0
-        >>> place, spread = expected_place(odds, torch.zeros(1, 2), search=2)
+        >>> place, spread = soft_argmax(odds, torch.zeros(1, 2), search=2)
         >>> place.tolist(), round(spread.item(), 3)  # half way along x: sqrt(0.25 / 2)
         ([[0.5, 1.0]], 0.354)
     """
@@ -205,7 +205,7 @@ _FAR, _FARTHEST = 3.0, 8.0  # d0 is looked for up to so many standard deviations
 _LEAST = 0.5  # a smaller standard deviation would fall between the pixels
 
 
-class Drift(NamedTuple):
+class StartUncertainty(NamedTuple):
     """What is not known of the beginning of a stream.
 
     Args:
@@ -217,8 +217,13 @@ class Drift(NamedTuple):
     still: Float[np.ndarray, "D D"]
 
 
-def place_with_drift(
-    fits: Float[np.ndarray, "D D"], drift: Drift, expected: Expected, variance: float, age: float, search: float
+def bayes_update(
+    fits: Float[np.ndarray, "D D"],
+    drift: StartUncertainty,
+    expected: MotionPriorNp,
+    variance: float,
+    age: float,
+    search: float,
 ) -> tuple[Float[np.ndarray, "2"], float]:
     """The mean place near the predicted one, and its standard deviation along an axis [px].
 
@@ -234,14 +239,15 @@ def place_with_drift(
         >>> bump = np.exp(-(np.arange(-8, 9) ** 2) / 8)
         >>> still = 20 * (np.outer(bump, bump) - 1)  # of a round target
         >>> fits = np.roll(still, 3, axis=1) - np.roll(still, -1, axis=1)  # from 1 px on the left to 3 on the right
-        >>> expected = Expected(np.zeros(2), np.array([2.0, 0.0]), 0.0)
-        >>> place_with_drift(fits, Drift(1.0, still), expected, variance=4.0, age=1.0, search=5.0)[0].round(1).tolist()
+        >>> expected = MotionPriorNp(np.zeros(2), np.array([2.0, 0.0]), 0.0)
+        >>> place, _ = bayes_update(fits, StartUncertainty(1.0, still), expected, variance=4.0, age=1.0, search=5.0)
+        >>> place.round(1).tolist()
         [2.9, 0.0]
     """
     half, motion = len(fits) // 2, expected.motion * age
     spread = max(DOUBT * drift.spread, _LEAST)
-    before = x0, y0 = [near(place, min(_FAR * spread, _FARTHEST), half) for place in expected.place.tolist()]
-    after = x1, y1 = [near(place, search, half) for place in (expected.place + motion).tolist()]
+    before = x0, y0 = [search_slice(place, min(_FAR * spread, _FARTHEST), half) for place in expected.place.tolist()]
+    after = x1, y1 = [search_slice(place, search, half) for place in (expected.place + motion).tolist()]
     # displacements from each of the first places to each of the others, which may be more than the map has
     ways = [range(to.start - of.stop + 1, to.stop - of.start) for of, to in zip(before, after, strict=True)]
     far = max(half, *(max(-way.start, way.stop - 1) for way in ways))

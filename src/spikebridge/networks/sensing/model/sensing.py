@@ -27,9 +27,15 @@ from spikebridge.networks.sensing.model.backbones import (
     resnet_features,
     resnet_where,
 )
-from spikebridge.networks.sensing.model.detector import Finder
+from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
-from spikebridge.networks.sensing.model.motion_prior import WIDER, Start, Trust, VelocityPrior, expected_place
+from spikebridge.networks.sensing.model.motion_prior import (
+    UNKNOWN_VELOCITY_FACTOR,
+    ConstantVelocityPrior,
+    MotionFusion,
+    MotionPrior,
+    soft_argmax,
+)
 from spikebridge.networks.sensing.model.units import ChangeMap, Head, Mode, UnitKind, check_options, sensing_graph
 
 Size = Literal["small", "resnet"]
@@ -40,7 +46,7 @@ _OF_EVENTS = ("where", "membrane")
 class Sensing(HybridNetwork):
     """Where a target has gone since a frame: the graph of ANN, SNN, unit and head, and what is known of velocity.
 
-    As a `HybridNetwork` it gives a map of displacements at each bin; `follow` makes places of them.
+    As a `HybridNetwork` it gives a map of displacements at each bin; `track` makes places of them.
 
     Args:
         dt: length of a bin [s].
@@ -65,7 +71,7 @@ class Sensing(HybridNetwork):
         >>> sensing = Sensing(dt=1 / 240)
         >>> frames, events = torch.zeros(2, 1, 96, 96), torch.zeros(6, 2, 2, 96, 96)
         >>> start = sensing.begin(frames, torch.tensor([[0.0, 0, 20, 20]] * 2))
-        >>> places, spreads = sensing.follow(frames, events, torch.tensor([[0.0, 0, 20, 20]] * 2), start)
+        >>> places, spreads = sensing.track(frames, events, torch.tensor([[0.0, 0, 20, 20]] * 2), start)
         >>> places.shape, spreads.shape
         (torch.Size([6, 2, 2]), torch.Size([6, 2]))
     """
@@ -99,18 +105,18 @@ class Sensing(HybridNetwork):
         self.counts = counts
         self.search = search
         self.stride = stride
-        self.prior = VelocityPrior() if prior else None
+        self.prior = ConstantVelocityPrior() if prior else None
         self.back = ChangeHead(reach, stride) if prior else None
         self.cut = Template(stride=stride)
-        self.trust = Trust() if prior else None
-        self.finder = Finder() if finder else None
+        self.trust = MotionFusion() if prior else None
+        self.finder = TargetDetector() if finder else None
 
-    def follow(
+    def track(
         self,
         frames: Float[Tensor, "B 1 H W"],
         events: Float[Tensor, "T B 2 H W"],
         boxes: Float[Tensor, "B 4"],
-        start: Start,
+        start: MotionPrior,
     ) -> tuple[Float[Tensor, "T B 2"], Float[Tensor, "T B"]]:
         """Where the target is at the end of each bin up to the next frame.
 
@@ -126,7 +132,7 @@ class Sensing(HybridNetwork):
         response, _ = self.respond({"frames": frames[None], "boxes": boxes[None], "events": events}, None)
         num_steps, batch = response.shape[:2]
         age = torch.arange(1, num_steps + 1, dtype=events.dtype, device=events.device) / num_steps
-        repeated = Start(*(part.repeat(num_steps, *[1] * (part.ndim - 1)) for part in start))
+        repeated = MotionPrior(*(part.repeat(num_steps, *[1] * (part.ndim - 1)) for part in start))
         places, spreads = self.locate(response.flatten(0, 1), age.repeat_interleave(batch), repeated)
         return places.reshape(num_steps, batch, 2), spreads.reshape(num_steps, batch)
 
@@ -136,20 +142,20 @@ class Sensing(HybridNetwork):
         boxes: Float[Tensor, "B 4"],
         before: Float[Tensor, "B 1 H W"] | None = None,
         motion: Float[Tensor, "B 2"] | None = None,
-    ) -> Start:
+    ) -> MotionPrior:
         """What is expected when a frame has come.
 
         Args:
             frames: crops, grey levels 0 to 255.
-            boxes: as for `follow`.
+            boxes: as for `track`.
             before: the frame before, cut at the same place; None where there was none.
             motion: how far the box went between the two [px].
         """
         still = torch.zeros_like(boxes[:, :2])
         if self.trust is None or self.back is None or before is None or motion is None:
-            return Start(still, still, torch.full_like(still[:, 0], torch.inf))
+            return MotionPrior(still, still, torch.full_like(still[:, 0], torch.inf))
         now, then = self.parts["what"](torch.cat([frames, before])).chunk(2)
-        back, _ = expected_place(self.back(self.cut(now, boxes), then - now), -motion, self.search)
+        back, _ = soft_argmax(self.back(self.cut(now, boxes), then - now), -motion, self.search)
         return self.trust(motion, -back)
 
     def respond(
@@ -160,7 +166,7 @@ class Sensing(HybridNetwork):
         outputs, state = self(known, state, ticks=len(inputs["events"]))
         return outputs["head"], state
 
-    def renewed(self, state: NetworkState) -> NetworkState:
+    def restart_events(self, state: NetworkState) -> NetworkState:
         """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
 
         Args:
@@ -201,7 +207,7 @@ class Sensing(HybridNetwork):
         return change
 
     def locate(
-        self, response: Float[Tensor, "B D D"], age: Float[Tensor, " B"], start: Start
+        self, response: Float[Tensor, "B D D"], age: Float[Tensor, " B"], start: MotionPrior
     ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, " B"]]:
         """The place on which the response and the prior agree, and its standard deviation [px].
 
@@ -212,11 +218,11 @@ class Sensing(HybridNetwork):
         """
         predicted = start.motion * age[:, None]
         if self.prior is None:
-            place, spread = expected_place(response, predicted, self.search)
+            place, spread = soft_argmax(response, predicted, self.search)
         else:
             odds = response + self.prior(predicted, age, start.spread, response.shape[-1])
-            search = self.search * torch.where(start.spread.isinf(), WIDER, 1.0)
-            place, spread = expected_place(odds, predicted, search)
+            search = self.search * torch.where(start.spread.isinf(), UNKNOWN_VELOCITY_FACTOR, 1.0)
+            place, spread = soft_argmax(odds, predicted, search)
         return start.place + place, spread
 
 

@@ -29,10 +29,15 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.evaluation.baselines import baseline
-from spikebridge.networks.sensing.evaluation.benchmark import Part, streamed, target_speeds, thinned
-from spikebridge.networks.sensing.evaluation.follow import Outputs, Tracker, join_outputs
+from spikebridge.networks.sensing.evaluation.benchmark import (
+    RecordingPart,
+    streaming_declared,
+    subsample_part,
+    target_speeds,
+)
+from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
-from spikebridge.networks.sensing.evaluation.protocols import between_frames, chained
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.report.animation import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.atomic import replacing
@@ -49,7 +54,7 @@ _TRUE, _HYBRID, _FRAMES = (255, 255, 255), (80, 220, 120), (250, 200, 60)
 _MOST_BINS, _STRIDE, _ROOM = 96, 2, 16
 
 
-def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Part]) -> dict[str, Any]:
+def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[RecordingPart]) -> dict[str, Any]:
     """What was measured of a run, from its folder where it is there already.
 
     Args:
@@ -74,7 +79,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Part])
     return measured
 
 
-def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, Any]]:
+def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[RecordingPart]) -> list[dict[str, Any]]:
     """Mean distance between frames (protocol A) at each frame rate, a row a rate.
 
     Args:
@@ -86,7 +91,7 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> 
     others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in methods}
     rows = []
     for keep in _KEEP:
-        kept = [thinned(part, keep, num_before=1) for part in parts]
+        kept = [subsample_part(part, keep, num_before=1) for part in parts]
         starts = [(part.recording, k) for part in kept for k in part.frames]
         if len(starts) < _LEAST_STARTS:
             continue
@@ -95,12 +100,12 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[Part]) -> 
         rate = 1 / float(np.diff(kept[0].recording.frame_times).mean())
         row: dict[str, Any] = {"frames a second": round(rate, 2), "starts": len(chosen)}
         for method, one in {name: tracker, **others}.items():
-            row[method] = join_outputs([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
+            row[method] = join_results([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
         rows.append(row)
     return rows
 
 
-def by_speed(tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, Any]]:
+def by_speed(tracker: SensingTracker, parts: Sequence[RecordingPart]) -> list[dict[str, Any]]:
     """Mean overlap in three bands of the target's speed, a row a band: from the first box alone, streaming.
 
     Args:
@@ -109,16 +114,16 @@ def by_speed(tracker: SensingTracker, parts: Sequence[Part]) -> list[dict[str, A
     """
     ann = baseline("ann_hold", tracker, parts, 0.0, 0, _none_of_the_run)
     asked = {
-        "ANN, offline": [chained(r, ann, frames) for r, frames in parts],
-        "ANN, streaming": [streamed(part, ann, "tianjic") for part in parts],
-        "hybrid, streaming": [streamed(part, tracker, "tianjic") for part in parts],
+        "ANN, offline": [one_pass_evaluation(r, ann, frames) for r, frames in parts],
+        "ANN, streaming": [streaming_declared(part, ann, "tianjic") for part in parts],
+        "hybrid, streaming": [streaming_declared(part, tracker, "tianjic") for part in parts],
     }
     speeds, edges = target_speeds(parts, next(iter(asked.values())), _THIRDS)
     if len(edges) < 2:
         return []
     rows: list[dict[str, Any]] = [{"from px/s": round(low), "to px/s": round(high)} for low, high in pairwise(edges)]
     for method, outputs in asked.items():
-        joined = join_outputs(outputs)
+        joined = join_results(outputs)
         bands = error_by_speed(joined.boxes, joined.truths, speeds, edges)
         for row, band in zip(rows, bands, strict=True):
             row |= {f"{method}, IoU": round(band.miou, 3), f"{method}, px": round(band.mean_distance_px, 2)}
@@ -144,7 +149,7 @@ def cost_rows(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[dict
     return [{**row, "of all": round(row["uJ"] / rows[-2]["uJ"], 2)} for row in rows]
 
 
-def moving_pictures(tracker: SensingTracker, part: Part) -> list[Image.Image]:
+def moving_pictures(tracker: SensingTracker, part: RecordingPart) -> list[Image.Image]:
     """The first 0.4 s: frames, events, and the boxes of the truth, the hybrid and its ANN alone, from the first box on.
 
     Args:
@@ -154,8 +159,8 @@ def moving_pictures(tracker: SensingTracker, part: Part) -> list[Image.Image]:
     recording, frames = part
     stop = min(int(np.searchsorted(recording.frame_bins, recording.frame_bins[frames.start] + _MOST_BINS)), frames.stop)
     shown = range(frames.start, max(stop, frames.start + 1))
-    followed = chained(recording, tracker, shown)
-    alone = chained(recording, baseline("ann_hold", tracker, [part], 0.0, 0, _none_of_the_run), shown)
+    followed = one_pass_evaluation(recording, tracker, shown)
+    alone = one_pass_evaluation(recording, baseline("ann_hold", tracker, [part], 0.0, 0, _none_of_the_run), shown)
     window = _window(recording, followed)
     return [
         _drawn(recording, int(followed.bins[i]), window, followed.boxes[i], alone.boxes[i], followed.truths[i])
@@ -173,7 +178,7 @@ def _drawn(recording: Recording, bin_: int, window: Crop, hybrid: Any, alone: An
     return tracking_picture(recording.frames[newest], events, boxes, caption, scale, window)
 
 
-def _window(recording: Recording, followed: Outputs) -> Crop:
+def _window(recording: Recording, followed: TrackingResult) -> Crop:
     """The part of the sensor in which the target and the boxes are, with some room around."""
     seen = followed.truths[np.isfinite(followed.truths).all(axis=1)]
     boxes = seen if len(seen) else followed.boxes
@@ -194,8 +199,8 @@ def _cost(name: str, done: Operations) -> dict[str, Any]:
     }
 
 
-def _after(tracker: Tracker, recording: Recording, frame: int) -> Outputs:
-    return between_frames(recording, tracker, range(frame, frame + 1))
+def _after(tracker: Tracker, recording: Recording, frame: int) -> TrackingResult:
+    return interframe(recording, tracker, range(frame, frame + 1))
 
 
 def _none_of_the_run(name: str) -> Tracker:

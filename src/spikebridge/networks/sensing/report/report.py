@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.analysis.plots.figures import draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.sensing.evaluation.benchmark import Part
+from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart
 from spikebridge.networks.sensing.report.animation import animation_svg
 from spikebridge.networks.sensing.report.figures import cost_rows, error_lines, figures, moving_pictures
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
@@ -48,7 +48,7 @@ def write(
     networks: Mapping[str, HybridNetwork],
     command: str,
     tracker: SensingTracker,
-    scored: Sequence[Part],
+    scored: Sequence[RecordingPart],
     inputs: Mapping[str, Tensor],
 ) -> Path:
     """Writes report.html into a finished run.
@@ -137,7 +137,7 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     return [Section("Error against the target's speed", _SPEEDS, [Table(rows)])] if rows else []
 
 
-def _seen(tracker: SensingTracker, part: Part) -> Section:
+def _seen(tracker: SensingTracker, part: RecordingPart) -> Section:
     caption = (
         "White, thin: the truth. Green: the hybrid. Yellow, thin: its ANN alone, which waits for the next frame. Blue "
         "and orange: ON and OFF events of the last two bins. Slowed down five times; the first box alone was given."

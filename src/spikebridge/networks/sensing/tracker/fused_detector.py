@@ -1,6 +1,6 @@
-"""A trained finder ready to look at one target: the pictures around it are cut out first, and all sights read at once.
+"""The target detector with fused weights for one target: patches are cut out first and read in one batch.
 
-The answers are those of `Finder` to rounding. What is a few numbers of one target is worked out beside the network.
+Results equal those of `TargetDetector` to rounding. Small arrays of a single target are computed with NumPy.
 """
 
 from copy import deepcopy
@@ -17,34 +17,34 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
-from spikebridge.networks.sensing.model.background import Room
-from spikebridge.networks.sensing.model.boxes import Box, crop_frame, crop_touching, middle_of
+from spikebridge.networks.sensing.model.background import Background
+from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering, crop_frame
 from spikebridge.networks.sensing.model.detector import (
     CELL,
-    CONTEXT,
+    CONTEXT_FACTOR,
+    MIN_TARGET_SIDE,
+    PATCH_SIDE,
     SCALES,
-    SIDE,
-    SMALLEST,
-    Finder,
-    best_fit,
-    cell_steps,
+    TargetDetector,
+    background_difference,
+    blend_templates,
+    cell_offsets,
     correlation,
-    filtered,
-    novelty,
+    search_full_frame,
 )
 from spikebridge.networks.sensing.model.heads import cut_out
-from spikebridge.networks.sensing.tracker.fused_model import JoinedWhat, soft_ellipse
+from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_mask
 
-_CELLS = SIDE // STRIDE
+_CELLS = PATCH_SIDE // STRIDE
 
 
 @cache
 def _places(num_cells: int) -> Float[np.ndarray, " N"]:
-    """See `cell_steps`."""
-    return cell_steps(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
+    """See `cell_offsets`."""
+    return cell_offsets(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
 
 
-class Sight(NamedTuple):
+class TargetPatch(NamedTuple):
     """What is seen around a box: what a template is made of, once it is needed.
 
     Args:
@@ -56,34 +56,34 @@ class Sight(NamedTuple):
     mask: Float[Tensor, "1 1 N N"]
 
 
-class ReadyFinder(nn.Module):
+class FusedDetector(nn.Module):
     """A trained finder; later changes of its weights are not seen.
 
     Args:
         finder: in eval mode.
 
     Example:
-        >>> from spikebridge.networks.sensing.model.background import new_room
-        >>> finder, frame = ReadyFinder(Finder().eval()), np.zeros((90, 90), np.uint8)
+        >>> from spikebridge.networks.sensing.model.background import initial_background
+        >>> finder, frame = FusedDetector(TargetDetector().eval()), np.zeros((90, 90), np.uint8)
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> box, room = np.array([30.0, 40.0, 20.0, 16.0]), new_room(frame)
+        >>> box, room = np.array([30.0, 40.0, 20.0, 16.0]), initial_background(frame)
         >>> sight = finder.sight(frame, box)
         >>> found, spread = finder.look(frame, frame, nothing, room, box, finder.template(sight), sight, a=0.3)
         >>> found.shape
         (4,)
     """
 
-    def __init__(self, finder: Finder) -> None:
+    def __init__(self, finder: TargetDetector) -> None:
         super().__init__()
         own = deepcopy(finder).requires_grad_(False)
-        self.what = JoinedWhat(own.what) if type(own.what) is WhatPathway else own.what
+        self.what = FusedWhat(own.what) if type(own.what) is WhatPathway else own.what
         self.body = _fused(own.body)
         self.votes = own.votes
         for module in self.what.modules():
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
 
-    def sight(self, frame: NDArray[np.uint8], box: Box) -> Sight:
+    def sight(self, frame: NDArray[np.uint8], box: Box) -> TargetPatch:
         """What is seen around a box.
 
         Args:
@@ -91,9 +91,9 @@ class ReadyFinder(nn.Module):
             box: of the target [px].
         """
         crop = _around(frame, box, 1.0)
-        return Sight(_looks(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
+        return TargetPatch(_looks(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
 
-    def template(self, sight: Sight) -> Float[Tensor, "1 C N N"]:
+    def template(self, sight: TargetPatch) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
 
         Args:
@@ -106,13 +106,13 @@ class ReadyFinder(nn.Module):
         now: NDArray[np.uint8],
         before: NDArray[np.uint8],
         events: BinEvents,
-        room: Room,
+        room: Background,
         box: Box,
         first: Float[Tensor, "1 C N N"],
-        newest: Sight | None,
+        newest: TargetPatch | None,
         a: float,
     ) -> tuple[Box, float]:
-        """Where the target is, the mean of what is found when it is believed smaller and larger; see `Finder.agreed`.
+        """Where the target is: the mean over two assumed sizes; see `TargetDetector.detect_multiscale`.
 
         Args:
             now: the new frame, grey levels.
@@ -131,22 +131,22 @@ class ReadyFinder(nn.Module):
         frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
         pictures = torch.cat([*frames, crop_events(events, crop)[None], room.behind(crop)], 1)
         looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
-        shown = looks[:, :2].reshape(2 * number, 1, SIDE, SIDE)
+        shown = looks[:, :2].reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
         features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         recent = first if newest is None else cut_out(features[-1:], newest.mask)
-        alike = correlation(seen, filtered(first, recent, a)).unsqueeze(1)
+        alike = correlation(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        stirred, new = F.avg_pool2d(looks[:, 2:4], STRIDE), novelty(looks[:, :1], looks[:, 4:])
+        stirred, new = F.avg_pool2d(looks[:, 2:4], STRIDE), background_difference(looks[:, :1], looks[:, 4:])
         every = [seen, change, known, _masks(box, SCALES), stirred, new, alike]
         votes = self.votes(self.body(torch.cat(every, 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _counted(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
 
-    def search(self, frame: NDArray[np.uint8], room: Room, box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
-        """Where in the whole frame the template fits best; see `Finder.search`.
+    def search(self, frame: NDArray[np.uint8], room: Background, box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
+        """Where in the whole frame the template fits best; see `TargetDetector.search`.
 
         Args:
             frame: grey levels.
@@ -156,7 +156,7 @@ class ReadyFinder(nn.Module):
         """
         whole = (0, 0, frame.shape[1], frame.shape[0])
         like = torch.tensor(box[None], dtype=torch.float32)
-        there = best_fit(self.what, crop_frame(frame, whole)[None], room.behind(whole), like, template)
+        there = search_full_frame(self.what, crop_frame(frame, whole)[None], room.behind(whole), like, template)
         return there[0].double().numpy()
 
 
@@ -174,24 +174,24 @@ def _fused(layers: nn.Sequential) -> nn.Sequential:
 
 
 def _side(box: Box, scale: float) -> float:
-    """See `sight_side`."""
-    return CONTEXT * max(scale * max(float(box[2] * box[3]), 0.0) ** 0.5, SMALLEST)
+    """See `patch_side`."""
+    return CONTEXT_FACTOR * max(scale * max(float(box[2] * box[3]), 0.0) ** 0.5, MIN_TARGET_SIDE)
 
 
 def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     """The pixels of a frame that a sight needs."""
     half = _side(box, scale) / 2 + 1
-    return crop_touching(middle_of(box).tolist(), (half, half), frame.shape, least=1)
+    return crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
 
 
 def _looks(
     pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> Float[Tensor, "K C S S"]:
-    """See `sights`: pictures of a crop, as they are seen when the target is believed of several sizes."""
+    """See `search_patches`: pictures of a crop, as they are seen when the target is believed of several sizes."""
     left, top, width, height = crop
-    x, y = middle_of(box) - (left, top)
-    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(SIDE)
-    grid = np.empty((len(scales), SIDE, SIDE, 2), np.float32)
+    x, y = box_center(box) - (left, top)
+    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(PATCH_SIDE)
+    grid = np.empty((len(scales), PATCH_SIDE, PATCH_SIDE, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
     grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
     grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
@@ -202,13 +202,13 @@ def _looks(
 def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
     shapes = (np.array([0, 0, *(scale * box[2:] / _side(box, scale))]) for scale in scales)
-    return torch.cat([soft_ellipse(_places(_CELLS), shape, margin=0.0, hardness=4.0) for shape in shapes])
+    return torch.cat([ellipse_mask(_places(_CELLS), shape, margin=0.0, hardness=4.0) for shape in shapes])
 
 
 def _counted(
     votes: Float[np.ndarray, "K 6 N N"], box: Box, sides: Float[np.ndarray, " K"]
 ) -> tuple[Float[np.ndarray, "K 4"], Float[np.ndarray, " K"]]:
-    """See `Finder.forward`: the mean over cells of the boxes that they vote for, and its spread."""
+    """See `TargetDetector.forward`: the mean over cells of the boxes that they vote for, and its spread."""
     number, num_cells = len(votes), votes.shape[-1]
     share = np.exp(votes[:, 0] - votes[:, 0].max((1, 2), keepdims=True))
     share /= share.sum((1, 2), keepdims=True)
@@ -218,5 +218,5 @@ def _counted(
     # an untrained finder gives a quarter of the sight to each side of a cell
     first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
     size = np.maximum(last - first, 2.0)
-    middle = middle_of(box) + (first + last) / 2
+    middle = box_center(box) + (first + last) / 2
     return np.concatenate([middle - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL

@@ -32,22 +32,22 @@ from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
 from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cell_places, cut_out
 from spikebridge.networks.sensing.model.motion_prior import (
-    WIDER,
-    Drift,
-    Expected,
-    Start,
-    Trust,
-    VelocityPrior,
-    near,
-    numbers,
-    place_with_drift,
+    UNKNOWN_VELOCITY_FACTOR,
+    ConstantVelocityPrior,
+    MotionFusion,
+    MotionPrior,
+    MotionPriorNp,
+    StartUncertainty,
+    bayes_update,
+    search_slice,
+    to_numpy,
 )
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 
 
-class Opened(NamedTuple):
+class TemplateSpectrum(NamedTuple):
     """What a frame opens, and holds until the next one.
 
     Args:
@@ -59,21 +59,21 @@ class Opened(NamedTuple):
     lacking: Float[np.ndarray, "K K"]
 
 
-class FoldedState(NamedTuple):
+class FusedState(NamedTuple):
     """What the frame opened, what was expected since, the membranes, the carry of the leaky sum, and the drift."""
 
-    opened: Opened
-    expected: Expected
+    opened: TemplateSpectrum
+    expected: MotionPriorNp
     membranes: LIFState
     carry: Any
-    drift: Drift | None = None
+    drift: StartUncertainty | None = None
 
 
-def is_foldable(sensing: Sensing) -> bool:
+def can_fuse(sensing: Sensing) -> bool:
     """Whether a network is of the form that can be folded: small pathways, change head, and a unit with a linear map.
 
     Example:
-        >>> is_foldable(Sensing(dt=1 / 240)), is_foldable(Sensing(dt=1 / 240, unit="none"))
+        >>> can_fuse(Sensing(dt=1 / 240)), can_fuse(Sensing(dt=1 / 240, unit="none"))
         (True, False)
     """
     kinds = {"what": WhatPathway, "where": WherePathway, "head": ChangeHead}
@@ -83,7 +83,7 @@ def is_foldable(sensing: Sensing) -> bool:
     return type(unit.kernel) in (Exponential, Sum) and unit.discretizer is None and _is_linear_map(unit.nonlinearity)
 
 
-class JoinedWhat(nn.Module):
+class FusedWhat(nn.Module):
     """`WhatPathway` with one convolution of the frame instead of two and a batch norm.
 
     Args:
@@ -91,7 +91,7 @@ class JoinedWhat(nn.Module):
 
     Example:
         >>> what, frames = WhatPathway(4).eval(), 255 * torch.rand(1, 1, 16, 16)
-        >>> torch.allclose(JoinedWhat(what)(frames), what(frames), atol=1e-5)
+        >>> torch.allclose(FusedWhat(what)(frames), what(frames), atol=1e-5)
         True
     """
 
@@ -109,15 +109,15 @@ class JoinedWhat(nn.Module):
         return features + straight
 
 
-class FoldedSensing(nn.Module):
+class FusedInference(nn.Module):
     """A trained network, ready to follow one target.
 
     Args:
-        sensing: in eval mode, of a form for which `is_foldable`. Its weights are read once.
+        sensing: in eval mode, of a form for which `can_fuse`. Its weights are read once.
         crop: side of the square that it sees [px].
 
     Example:
-        >>> folded = FoldedSensing(Sensing(dt=1 / 240).eval(), crop=96)
+        >>> folded = FusedInference(Sensing(dt=1 / 240).eval(), crop=96)
         >>> frame, box = 255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]])
         >>> start, state = folded.open(frame, box)
         >>> place, spread, state = folded(torch.zeros(1, 2, 96, 96), state, age=1.0)
@@ -135,17 +135,17 @@ class FoldedSensing(nn.Module):
         head: Any = sensing.parts["head"]
         what: Any = sensing.parts["what"]
         spiking = where.spiking
-        self.what = JoinedWhat(what)
+        self.what = FusedWhat(what)
         self.cut = sensing.cut.margin, sensing.cut.hardness
         self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
         self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
-        self.trust = None if sensing.trust is None else ReadyTrust(sensing.trust)
+        self.trust = None if sensing.trust is None else FusedMotionFusion(sensing.trust)
         self.requires_grad_(False)
         self.search, self.stride = sensing.search, sensing.stride
         # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
         self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
-        self.head = ReadyHead(head, sensing.prior)
-        self.back = None if sensing.back is None else ReadyHead(sensing.back)
+        self.head = FusedHead(head, sensing.prior)
+        self.back = None if sensing.back is None else FusedHead(sensing.back)
         weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
@@ -156,8 +156,8 @@ class FoldedSensing(nn.Module):
         box: Float[Tensor, "1 4"],
         before: Float[Tensor, "1 1 H W"] | None = None,
         motion: Float[Tensor, "1 2"] | None = None,
-        start: Start | None = None,
-    ) -> tuple[Start, FoldedState]:
+        start: MotionPrior | None = None,
+    ) -> tuple[MotionPrior, FusedState]:
         """A frame has come: what is expected, and the template, mapped.
 
         Args:
@@ -169,33 +169,33 @@ class FoldedSensing(nn.Module):
         """
         features = self.what(frame if before is None else torch.cat([frame, before]))
         places = cell_places(features.shape[-1], features, self.stride).numpy()
-        mask = soft_ellipse(places, box[0].double().numpy(), *self.cut)
+        mask = ellipse_mask(places, box[0].double().numpy(), *self.cut)
         spectrum = self._spectrum(cut_out(features[:1], mask)[0])
         own = torch.view_as_real(spectrum).square().sum(0).sum(-1) * self.first_shift
         template = spectrum.conj() * self.first_shift
         lacking = self.head.lacking(own)
         if start is not None:
-            expected = numbers(start)
+            expected = to_numpy(start)
         else:
             expected = self._expected(features, motion, template, lacking)
-            start = Start(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
+            start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
         kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        return start, self._new(Opened(kernel, lacking), expected, features)
+        return start, self._new(TemplateSpectrum(kernel, lacking), expected, features)
 
-    def renewed(self, state: FoldedState, start: Start) -> FoldedState:
+    def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
 
         Args:
             state: of the old one.
             start: what is expected of the new one; its spread is that of the place.
         """
-        place, motion, spread = numbers(start)
-        drift = Drift(spread, self.head.still(state.opened.lacking))
-        return self._new(state.opened, Expected(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
+        place, motion, spread = to_numpy(start)
+        drift = StartUncertainty(spread, self.head.still(state.opened.lacking))
+        return self._new(state.opened, MotionPriorNp(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
 
     def forward(
-        self, events: Float[Tensor, "1 2 H W"], state: FoldedState, age: float
-    ) -> tuple[Float[np.ndarray, "2"], float, FoldedState]:
+        self, events: Float[Tensor, "1 2 H W"], state: FusedState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, FusedState]:
         """Where the target is at the end of a bin, and the standard deviation of that.
 
         Args:
@@ -212,25 +212,25 @@ class FoldedSensing(nn.Module):
         place, spread = self.head.answer(seen, opened.lacking, expected, age, self.search, state.drift)
         return place, spread, state
 
-    def take_in(self, events: Float[Tensor, "1 2 H W"], state: FoldedState) -> FoldedState:
+    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> FusedState:
         """A bin that needs no answer."""
         return self._sum(events, state)[1]
 
     def _expected(
         self, features: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
-    ) -> Expected:
+    ) -> MotionPriorNp:
         if self.trust is None or self.back is None or motion is None or len(features) == 1:
-            return Expected(np.zeros(2), np.zeros(2), inf)
+            return MotionPriorNp(np.zeros(2), np.zeros(2), inf)
         seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
         gone = motion[0].double().numpy()
-        came, _ = self.back.answer(seen, lacking, Expected(np.zeros(2), -gone, 0.0), 1.0, self.search)
+        came, _ = self.back.answer(seen, lacking, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
         return self.trust(gone, -came)
 
-    def _new(self, opened: Opened, expected: Expected, like: Tensor) -> FoldedState:
+    def _new(self, opened: TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
-        return FoldedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
+        return FusedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
-    def _sum(self, events: Tensor, state: FoldedState) -> tuple[Float[Tensor, "C H2 W2"], FoldedState]:
+    def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "C H2 W2"], FusedState]:
         straight, current = self.events(events).chunk(2, 1)
         spikes, membranes = self.membranes(current, state.membranes)
         total, carry = self.leak(self.out(spikes) + straight, state.carry)
@@ -307,36 +307,36 @@ def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     return both
 
 
-class ReadyTrust:
-    """A `Trust` in numbers. Weights are read once.
+class FusedMotionFusion:
+    """A `MotionFusion` in numbers. Weights are read once.
 
     Args:
         trust: that it answers for.
 
     Example:
-        >>> ready = ReadyTrust(Trust())
+        >>> ready = FusedMotionFusion(MotionFusion())
         >>> bool(0 < ready(np.array([4.0, 0.0]), np.array([6.0, 0.0])).place[0] < 1)
         True
     """
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: MotionFusion) -> None:
         self.place, self.motion = (
             (base.item(), slope.item())
             for base, slope in ((trust.place_base, trust.place_slope), (trust.motion_base, trust.motion_slope))
         )
         self.spread = exp(trust.log_spread.item())
 
-    def __call__(self, by_box: Float[np.ndarray, "2"], by_picture: Float[np.ndarray, "2"]) -> Expected:
+    def __call__(self, by_box: Float[np.ndarray, "2"], by_picture: Float[np.ndarray, "2"]) -> MotionPriorNp:
         """Two motions [px] to what is expected."""
         away = by_picture - by_box
         square = float(away @ away)
         place, motion = (
             away / (1 + exp(-base - slope * log(square + 0.1))) for base, slope in (self.place, self.motion)
         )
-        return Expected(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
+        return MotionPriorNp(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
 
 
-def soft_ellipse(
+def ellipse_mask(
     places: Float[np.ndarray, " N"], box: Float[np.ndarray, "4"], margin: float, hardness: float
 ) -> Float[Tensor, "1 1 N N"]:
     """See `Template.mask`.
@@ -352,7 +352,7 @@ def soft_ellipse(
     return torch.from_numpy(mask.astype(np.float32))[None, None]
 
 
-class ReadyHead:
+class FusedHead:
     """A `ChangeHead` that is given spectra, and its answer with a prior. Weights are read once.
 
     Args:
@@ -360,12 +360,12 @@ class ReadyHead:
         prior: of the place; without it all places near the expected one are alike.
 
     Example:
-        >>> head = ReadyHead(ChangeHead(reach=2))
+        >>> head = FusedHead(ChangeHead(reach=2))
         >>> head.between.shape, head.between[4].tolist()  # a pixel on a cell reads that cell alone
         ((9, 5), [0.0, 0.0, 1.0, 0.0, 0.0])
     """
 
-    def __init__(self, head: ChangeHead, prior: VelocityPrior | None = None) -> None:
+    def __init__(self, head: ChangeHead, prior: ConstantVelocityPrior | None = None) -> None:
         self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
         num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
         self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
@@ -389,10 +389,10 @@ class ReadyHead:
         self,
         seen: Complex[Tensor, "N M"],
         lacking: Float[np.ndarray, "K K"],
-        expected: Expected,
+        expected: MotionPriorNp,
         age: float,
         search: float,
-        drift: Drift | None = None,
+        drift: StartUncertainty | None = None,
     ) -> tuple[Float[np.ndarray, "2"], float]:
         """The mean place near the predicted one, and its standard deviation along an axis [px].
 
@@ -407,11 +407,11 @@ class ReadyHead:
         """
         if drift is not None:
             fits = self.scale * (self.between @ self._cells(seen) @ self.between.T)
-            return place_with_drift(fits, drift, expected, self._variance(expected, age), age, search)
+            return bayes_update(fits, drift, expected, self._variance(expected, age), age, search)
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
-            search *= WIDER
-        columns, rows = (near(place, search, self.half) for place in middle.tolist())
+            search *= UNKNOWN_VELOCITY_FACTOR
+        columns, rows = (search_slice(place, search, self.half) for place in middle.tolist())
         # a constant counts for nothing, so the place that was never left need not have 0
         score = self.scale * (self._cells(seen) + self.g * lacking)
         odds = self.between[rows] @ score @ self.between[columns].T
@@ -434,8 +434,8 @@ class ReadyHead:
         """
         return self.scale * self.g * (self.between @ lacking @ self.between.T)
 
-    def _variance(self, expected: Expected, age: float) -> float:
-        """Of the way since the stream began; see `VelocityPrior`."""
+    def _variance(self, expected: MotionPriorNp, age: float) -> float:
+        """Of the way since the stream began; see `ConstantVelocityPrior`."""
         if self.prior is None:
             return inf
         start, growth = self.prior

@@ -14,10 +14,10 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
-from spikebridge.networks.sensing.model.background import Room
-from spikebridge.networks.sensing.model.motion_prior import Start
-from spikebridge.networks.sensing.tracker.frozen import Ready
-from spikebridge.networks.sensing.tracker.fused_detector import Sight
+from spikebridge.networks.sensing.model.background import Background
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior
+from spikebridge.networks.sensing.tracker.frozen import InferenceModel
+from spikebridge.networks.sensing.tracker.fused_detector import TargetPatch
 
 PATIENCE = 3
 """After so many frames without confidence a target is lost."""
@@ -37,7 +37,7 @@ def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
     return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
-class Sighting(NamedTuple):
+class TargetEstimate(NamedTuple):
     """What is known of a target from frames.
 
     Args:
@@ -52,10 +52,10 @@ class Sighting(NamedTuple):
     spread: float
     unsure: int
     first: Tensor | None
-    newest: Sight | None
+    newest: TargetPatch | None
 
 
-class Doubt(NamedTuple):
+class PendingFrame(NamedTuple):
     """A frame that nobody has looked for the target in yet.
 
     Args:
@@ -71,22 +71,22 @@ class Doubt(NamedTuple):
     since: float
 
 
-class Stream(NamedTuple):
+class EventStreamState(NamedTuple):
     """What was known when a stream of events began.
 
     Args:
         start: what was expected.
         period: in which the target goes as far as `start.motion` [s].
         age: time since the stream began [s].
-        gone: how far the target had gone since the frame [px].
-        moved: how far the crop had, in whole pixels.
+        target_offset: how far the target had gone since the frame [px].
+        crop_offset: how far the crop had, in whole pixels.
     """
 
-    start: Start
+    start: MotionPrior
     period: float
     age: float
-    gone: Float[np.ndarray, "2"]
-    moved: Float[np.ndarray, "2"]
+    target_offset: Float[np.ndarray, "2"]
+    crop_offset: Float[np.ndarray, "2"]
 
 
 class TrackingState(NamedTuple):
@@ -113,17 +113,17 @@ class TrackingState(NamedTuple):
     box: Float[np.ndarray, "4"]
     spread: float
     confidence: float
-    sighting: Sighting
+    sighting: TargetEstimate
     frame: NDArray[np.uint8]
     frame_box: Float[np.ndarray, "4"]
     events: tuple[BinEvents, ...]
     age: float
-    stream: Stream
+    stream: EventStreamState
     crop: Crop
-    room: Room
-    ready: Ready
+    room: Background
+    ready: InferenceModel
     network: Any
-    doubt: Doubt | None = None
+    doubt: PendingFrame | None = None
 
     @property
     def lost(self) -> bool:

@@ -3,8 +3,8 @@
 A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
 frame, else the tracker's own answer. In the next step the finder looks for the target in that frame, so that no step
 has all of the work, and the answer moves to what it says; what is behind the target it knows from earlier frames. Where
-the next frame is late, events begin a new stream around the tracker's own answer: the crop has moved, and the target's
-features, still those of its frame, with it. Between frames the box keeps its size.
+the next frame is late, events begin a new stream around the tracker's own answer: the crop moves, and the target's
+features, still those of its frame, move with it. Between frames the box keeps its size.
 
 The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
 
@@ -26,26 +26,26 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.model.background import Room, new_room
+from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
+    box_center,
+    box_from_center,
+    check_box,
     check_crop,
+    clamp_box,
     crop_around,
     crop_frame,
-    kept_on,
-    middle_of,
-    moved,
-    placed,
-    told_box,
+    translate_box,
 )
-from spikebridge.networks.sensing.model.motion_prior import Start, numbers
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import KeptReady, PlainSensing, check_ready
-from spikebridge.networks.sensing.tracker.fused_detector import ReadyFinder, Sight
-from spikebridge.networks.sensing.tracker.fused_model import FoldedSensing
+from spikebridge.networks.sensing.tracker.frozen import EagerInference, InferenceCache, check_inference
+from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference
 from spikebridge.networks.sensing.tracker.state import (
-    Doubt,
-    Sighting,
-    Stream,
+    EventStreamState,
+    PendingFrame,
+    TargetEstimate,
     TrackingState,
     check_inputs,
     confidence,
@@ -75,12 +75,12 @@ class SensingTracker:
         at_once: the finder looks at a frame in the frame's own step, where a machine has the time.
 
     Example:
-        >>> from spikebridge.networks.sensing.evaluation.protocols import between_frames
+        >>> from spikebridge.networks.sensing.evaluation.protocols import interframe
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
         >>> recording = film(TurningDisk(height=64, width=64), duration=0.1, dt=0.005)
         >>> tracker = SensingTracker(Sensing(dt=0.005).eval(), crop=48)
-        >>> len(between_frames(recording, tracker).boxes)  # three frames have one before them
+        >>> len(interframe(recording, tracker).boxes)  # three frames have one before them
         15
     """
 
@@ -105,7 +105,7 @@ class SensingTracker:
         if not longest > 0:
             raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
         self.sensing = sensing
-        self._ready = KeptReady()
+        self._ready = InferenceCache()
         self.crop = crop
         self.renewal = renewal
         self.recall = recall
@@ -128,17 +128,17 @@ class SensingTracker:
 
         Raises:
             DataError: the first step has no frame or no box, a box has no frame, or `check_inputs` refuses something.
-            ConfigError: the network cannot be stepped (`check_ready`).
+            ConfigError: the network cannot be stepped (`check_inference`).
         """
         if self.sensing.training:  # else it is checked where it is made ready
-            check_ready(self.sensing)
+            check_inference(self.sensing)
         check_inputs(inputs, None if state is None else state.frame)
         sees = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
         if "box" in inputs and not sees:
             raise DataError("a box is told with the frame that it is in, but this step has no frame, or no later one.")
         with torch.inference_mode():
             if state is not None:
-                state = self.settled(state)
+                state = self.flush(state)
             if sees:
                 state = self._follow(inputs["events"], inputs["frame_age"], self._begin(inputs, state))
             elif state is not None:
@@ -146,7 +146,7 @@ class SensingTracker:
             else:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
             if self.at_once:
-                state = self.settled(state)
+                state = self.flush(state)
         return state.box, state
 
     def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
@@ -155,11 +155,11 @@ class SensingTracker:
         period = self.sensing.dt if last is None else _period(inputs, last)
         frame, doubt = inputs["frame"].copy(), None  # a camera's program may fill the same array again
         if told := "box" in inputs:
-            sighting = _told(ready.finder, frame, told_box(inputs["box"]))
+            sighting = _told(ready.finder, frame, check_box(inputs["box"]))
         elif last is not None:
             sighting = last.sighting._replace(box=self._believed(frame, last, inputs["elapsed"] - inputs["frame_age"]))
             stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            doubt = Doubt(sighting.box, last.frame, stirred, period)
+            doubt = PendingFrame(sighting.box, last.frame, stirred, period)
         else:
             raise DataError("a tracker has to be told the first box, but the first step has no box.")
         box = sighting.box
@@ -168,25 +168,25 @@ class SensingTracker:
         if last is None:
             start, network = ready.network.open(picture, boxes)
         elif period < 1.5 * self.longest:
-            earlier, way = crop_frame(last.frame, crop)[None], _row(middle_of(box) - middle_of(last.frame_box))
+            earlier, way = crop_frame(last.frame, crop)[None], _row(box_center(box) - box_center(last.frame_box))
             start, network = ready.network.open(picture, boxes, earlier, way)
         else:
             # pictures so far apart tell nothing of the way, and a velocity so old is known the less
             ago, period = period / self.longest, self.longest
-            way = _row((middle_of(box) - middle_of(last.frame_box)) / ago)
-            start = Start(torch.zeros_like(way), way, torch.full_like(way[:, 0], _WANDERS * (ago - 1) ** 0.5))
+            way = _row((box_center(box) - box_center(last.frame_box)) / ago)
+            start = MotionPrior(torch.zeros_like(way), way, torch.full_like(way[:, 0], _WANDERS * (ago - 1) ** 0.5))
             _, network = ready.network.open(picture, boxes, start=start)
-        mended = box if told else moved(box, numbers(start).place)
-        stream = Stream(start, period, 0.0, np.zeros(2), np.zeros(2))
+        mended = box if told else translate_box(box, to_numpy(start).place)
+        stream = EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2))
         room = _room(ready.finder, frame, box, last)
         return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, room, ready, network, doubt)
 
     def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
         """Where the target is in a new frame by the last answer, moved on to the frame's time."""
-        motion = numbers(last.stream.start).motion
-        return kept_on(frame, moved(last.box, motion * (seconds / last.stream.period)))
+        motion = to_numpy(last.stream.start).motion
+        return clamp_box(frame, translate_box(last.box, motion * (seconds / last.stream.period)))
 
-    def settled(self, state: TrackingState) -> TrackingState:
+    def flush(self, state: TrackingState) -> TrackingState:
         """What is known once the finder has looked at the last frame; a step does so for the frame of the step before.
 
         Args:
@@ -195,22 +195,22 @@ class SensingTracker:
         with torch.inference_mode():
             return state if state.doubt is None else self._looked(state, state.doubt)
 
-    def _looked(self, state: TrackingState, doubt: Doubt) -> TrackingState:
+    def _looked(self, state: TrackingState, doubt: PendingFrame) -> TrackingState:
         """What the finder says of the last frame, beside the place where the target was believed to be."""
         known, finder, frame, box = state.sighting, state.ready.finder, state.frame, doubt.box
         if finder is None or known.first is None or known.newest is None:
             return state._replace(doubt=None)
         around, found, spread = self._found(state, doubt, finder, known.first, known.newest)
         recall = 1 - (1 - self.recall) ** (doubt.since / self.longest)
-        seen = kept_on(frame, around + recall * (found - around))
+        seen = clamp_box(frame, around + recall * (found - around))
         if self.hold_size:
-            seen = placed(middle_of(seen), box[2:])
+            seen = box_from_center(box_center(seen), box[2:])
         if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
             return state._replace(sighting=known._replace(spread=spread, unsure=known.unsure + 1), doubt=None)
-        sighting = Sighting(seen, spread, 0, known.first, finder.sight(frame, seen))
+        sighting = TargetEstimate(seen, spread, 0, known.first, finder.sight(frame, seen))
         # what has moved since then goes along
-        way = middle_of(seen) - middle_of(box)
-        here, mended = (placed(middle_of(one) + way, seen[2:]) for one in (state.box, state.frame_box))
+        way = box_center(seen) - box_center(box)
+        here, mended = (box_from_center(box_center(one) + way, seen[2:]) for one in (state.box, state.frame_box))
         state = state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
         if hypot(*way) <= _BESIDE * sqrt(seen[2:].prod()):
             return state
@@ -221,20 +221,20 @@ class SensingTracker:
         else:
             # where it was in that is not known, and so neither is its velocity
             nowhere = torch.zeros_like(start.motion)
-            start = Start(nowhere, nowhere, torch.full_like(start.spread, torch.inf))
+            start = MotionPrior(nowhere, nowhere, torch.full_like(start.spread, torch.inf))
         return self._opened_again(state, start)
 
-    def _opened_again(self, state: TrackingState, start: Start) -> TrackingState:
+    def _opened_again(self, state: TrackingState, start: MotionPrior) -> TrackingState:
         """The stream of a frame once more, where the target was found: cut out beside it, its template is not of it."""
         run, stream = state.ready.network, state.stream
         crop, seen = crop_around(state.sighting.box, self.crop)
         opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
         (events,) = state.events  # of the frame's own step: the next one settles it
-        network = run.take_in(state.ready.seen(events, crop), self._waited(run, opened, state.age))
+        network = run.accumulate(state.ready.seen(events, crop), self._waited(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
-        self, state: TrackingState, doubt: Doubt, finder: ReadyFinder, first: Tensor, newest: Sight
+        self, state: TrackingState, doubt: PendingFrame, finder: FusedDetector, first: Tensor, newest: TargetPatch
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Around which box the target is, its own box, and how far that may be off.
 
@@ -260,7 +260,7 @@ class SensingTracker:
         network = self._waited(run, state.network, since)
         stream = state.stream._replace(age=state.stream.age + since)
         place, spread, network = run(state.ready.seen(events, state.crop), network, stream.age / stream.period)
-        box = moved(state.sighting.box, place + stream.moved)
+        box = translate_box(state.sighting.box, place + stream.crop_offset)
         return state._replace(
             box=box,
             spread=spread,
@@ -271,22 +271,22 @@ class SensingTracker:
             network=network,
         )
 
-    def _waited(self, run: FoldedSensing | PlainSensing, network: Any, since: float) -> Any:
+    def _waited(self, run: FusedInference | EagerInference, network: Any, since: float) -> Any:
         """All but the last bin of a step, without the events, which are said to be in that."""
         for _ in range(num_bins(since, self.sensing.dt) - 1):
-            network = run.take_in(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
+            network = run.accumulate(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
         return network
 
     def _renewed(self, state: TrackingState) -> TrackingState:
         """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
-        gone = middle_of(state.box) - middle_of(state.sighting.box)
+        gone = box_center(state.box) - box_center(state.sighting.box)
         whole = np.round(gone)
-        rest, way = _row(gone - whole), _row(gone - state.stream.gone)
-        left, top = (whole - state.stream.moved).astype(int).tolist()
+        rest, way = _row(gone - whole), _row(gone - state.stream.target_offset)
+        left, top = (whole - state.stream.crop_offset).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.crop, self.crop)
-        start = Start(rest, way, torch.tensor([state.spread], dtype=torch.float32))
-        stream = Stream(start, state.stream.age, 0.0, gone, whole)
-        network = state.ready.network.renewed(state.network, start)
+        start = MotionPrior(rest, way, torch.tensor([state.spread], dtype=torch.float32))
+        stream = EventStreamState(start, state.stream.age, 0.0, gone, whole)
+        network = state.ready.network.restart_events(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
 
 
@@ -295,20 +295,20 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
-def _told(finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> Sighting:
+def _told(finder: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> TargetEstimate:
     if finder is None:
-        return Sighting(box, 0.0, 0, None, None)
+        return TargetEstimate(box, 0.0, 0, None, None)
     sight = finder.sight(frame, box)
-    return Sighting(box, 0.0, 0, finder.template(sight), sight)
+    return TargetEstimate(box, 0.0, 0, finder.template(sight), sight)
 
 
 def _room(
-    finder: ReadyFinder | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
-) -> Room:
+    finder: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
+) -> Background:
     """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
     if last is None or finder is None:
-        return new_room(frame) if last is None else last.room
-    return last.room.followed(last.frame, last.sighting.box, frame, box)
+        return initial_background(frame) if last is None else last.room
+    return last.room.updated(last.frame, last.sighting.box, frame, box)
 
 
 def _row(part: NDArray[np.float64]) -> Tensor:

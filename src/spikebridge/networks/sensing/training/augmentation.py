@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from spikebridge.networks.sensing.model.detector import resampled
+from spikebridge.networks.sensing.model.detector import resample
 
 PICTURES = ("now", "before", "told", "events", "behind")
 BOXES = ("box", "box_before", "box_told")
@@ -25,7 +25,7 @@ _SILENT = 0.1
 _HIDDEN = 0.25
 
 
-def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
+def jitter_boxes(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
     """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
 
     Three in ten are too small or too large by up to a factor of 1.6: nothing in the next frame tells a tracker that its
@@ -38,14 +38,14 @@ def shaken(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
     count = len(boxes)
     much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
     size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
-    middle = middles(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
+    middle = box_centers(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
     stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
     swollen = min(1.0, shake) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
     sizes = boxes[:, 2:] * (stretch + _SWELLS * swollen).clamp(-1, 1).exp()
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
-def drifted(
+def correlated_jitter(
     before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"], most: float = 1.0
 ) -> Float[Tensor, "B 4"]:
     """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
@@ -62,34 +62,34 @@ def drifted(
 
     Example:
         >>> box, believed = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
-        >>> 0 <= drifted(box, box, believed)[0, 0] <= 4
+        >>> 0 <= correlated_jitter(box, box, believed)[0, 0] <= 4
         tensor(True)
     """
     share = most * (torch.rand(len(boxes), 1) / (1 - _WHOLLY)).clamp(max=1)
     size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
-    middle = middles(before) + share * (middles(believed) - middles(boxes)) / size * earlier
+    middle = box_centers(before) + share * (box_centers(believed) - box_centers(boxes)) / size * earlier
     sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
-def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def random_flip(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each sample as it is, mirrored, or with rows and columns swapped, at random.
 
     Args:
         batch: square pictures of one size, channels before rows, and boxes.
     """
-    ways, middle = drawn_ways(len(batch["box"])), batch["now"].shape[-1] / 2
+    ways, middle = draw_flips(len(batch["box"])), batch["now"].shape[-1] / 2
     stack = torch.cat([batch[name] for name in PICTURES], 1)
-    pictures = turned_pictures(stack, ways).split([batch[name].shape[1] for name in PICTURES], 1)
+    pictures = flip_images(stack, ways).split([batch[name].shape[1] for name in PICTURES], 1)
     boxes = {}
     for name in BOXES:
-        sizes = turned_pairs(batch[name][:, 2:], ways, signed=False)
-        places = middle + turned_pairs(middles(batch[name]) - middle, ways)
+        sizes = flip_vectors(batch[name][:, 2:], ways, signed=False)
+        places = middle + flip_vectors(box_centers(batch[name]) - middle, ways)
         boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
     return {**batch, **dict(zip(PICTURES, pictures, strict=True)), **boxes}
 
 
-def set_abroad(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """Some targets before what is around another one of the batch, which itself stands beside them.
 
     A target that is always seen in its own room is told by the room; and the likeliest thing to take for it is another
@@ -131,7 +131,7 @@ def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Ten
     return torch.sigmoid(8 * (1 - away)).unsqueeze(1)
 
 
-def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
+def jitter_aspect(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
 
     Args:
@@ -141,13 +141,13 @@ def stretched(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
     count, side = len(batch["box"]), batch["now"].shape[-1]
     factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
     stack = torch.cat([batch[name].float() for name in PICTURES], 1)
-    stack = resampled(stack, torch.full((count, 2), side / 2), side / factor, side)
+    stack = resample(stack, torch.full((count, 2), side / 2), side / factor, side)
     pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
     boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
     return {**batch, **pictures, **boxes}
 
 
-def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
+def lower_resolution(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
     """Some samples as if the target were small, so that fewer pixels show it.
 
     Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
@@ -168,7 +168,7 @@ def coarser(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
     return {**batch, **{name: seen(batch[name]) for name in PICTURES}}
 
 
-def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Frames brighter, darker, of another contrast and noisy; shares of 1 for bytes in others, at times no events.
 
     Args:
@@ -189,21 +189,21 @@ def relit(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**batch, **pictures, "events": heard * batch["events"] / 255}
 
 
-def edges(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
+def box_corners(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
     """Left, top, right and bottom.
 
     Example:
-        >>> edges(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        >>> box_corners(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
         [[1.0, 2.0, 4.0, 6.0]]
     """
     return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
 
 
-def middles(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
+def box_centers(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
     """Of boxes.
 
     Example:
-        >>> middles(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
+        >>> box_centers(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
         [[2.5, 4.0]]
     """
     return boxes[:, :2] + boxes[:, 2:] / 2
@@ -213,7 +213,7 @@ def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
     return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
 
 
-class Ways(NamedTuple):
+class Flips(NamedTuple):
     """How each sample is turned: mirrored from left to right, then upside down, then rows and columns swapped."""
 
     across: Bool[Tensor, " B"]
@@ -221,16 +221,16 @@ class Ways(NamedTuple):
     swap: Bool[Tensor, " B"]
 
 
-def drawn_ways(count: int) -> Ways:
+def draw_flips(count: int) -> Flips:
     """A way for each of some samples; all eight are as likely.
 
     Args:
         count: of samples.
     """
-    return Ways(*(torch.rand(count) < 0.5 for _ in Ways._fields))
+    return Flips(*(torch.rand(count) < 0.5 for _ in Flips._fields))
 
 
-def turned_pictures(pictures: Shaped[Tensor, "..."], ways: Ways, axis: int = 0) -> Shaped[Tensor, "..."]:
+def flip_images(pictures: Shaped[Tensor, "..."], ways: Flips, axis: int = 0) -> Shaped[Tensor, "..."]:
     """Square pictures, each turned its way.
 
     Args:
@@ -239,15 +239,15 @@ def turned_pictures(pictures: Shaped[Tensor, "..."], ways: Ways, axis: int = 0) 
         axis: of the samples.
 
     Example:
-        >>> upside_down = Ways(torch.tensor([False]), torch.tensor([True]), torch.tensor([False]))
-        >>> turned_pictures(torch.tensor([[[1, 2], [3, 4]]]), upside_down).tolist()
+        >>> upside_down = Flips(torch.tensor([False]), torch.tensor([True]), torch.tensor([False]))
+        >>> flip_images(torch.tensor([[[1, 2], [3, 4]]]), upside_down).tolist()
         [[[3, 4], [1, 2]]]
     """
     each = zip(pictures.unbind(axis), *(way.tolist() for way in ways), strict=True)
     return torch.stack([_turned(*one) for one in each], axis)
 
 
-def turned_pairs(pairs: Float[Tensor, "*T B 2"], ways: Ways, signed: bool = True) -> Float[Tensor, "*T B 2"]:
+def flip_vectors(pairs: Float[Tensor, "*T B 2"], ways: Flips, signed: bool = True) -> Float[Tensor, "*T B 2"]:
     """Numbers along `x` and `y`, turned as the pictures are.
 
     Args:
@@ -256,8 +256,8 @@ def turned_pairs(pairs: Float[Tensor, "*T B 2"], ways: Ways, signed: bool = True
         signed: see `pairs`.
 
     Example:
-        >>> everything = Ways(*torch.ones(3, 1, dtype=torch.bool))
-        >>> turned_pairs(torch.tensor([[1.0, 2.0]]), everything).tolist()
+        >>> everything = Flips(*torch.ones(3, 1, dtype=torch.bool))
+        >>> flip_vectors(torch.tensor([[1.0, 2.0]]), everything).tolist()
         [[-2.0, -1.0]]
     """
     if signed:
@@ -267,5 +267,5 @@ def turned_pairs(pairs: Float[Tensor, "*T B 2"], ways: Ways, signed: bool = True
 
 def _turned(picture: Tensor, across: bool, down: bool, swap: bool) -> Tensor:
     axes = [axis for axis, way in ((-1, across), (-2, down)) if way]
-    mirrored = picture.flip(axes) if axes else picture
-    return mirrored.transpose(-1, -2) if swap else mirrored
+    random_flip = picture.flip(axes) if axes else picture
+    return random_flip.transpose(-1, -2) if swap else random_flip

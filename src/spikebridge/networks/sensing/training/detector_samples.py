@@ -21,9 +21,9 @@ from torch import Tensor
 from spikebridge.data.events.binned import crop_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.model.background import Room, new_room
-from spikebridge.networks.sensing.model.boxes import Reader, crop_touching, middle_of
-from spikebridge.networks.sensing.model.detector import resampled, sight_side
+from spikebridge.networks.sensing.model.background import Background, initial_background
+from spikebridge.networks.sensing.model.boxes import Reader, box_center, crop_covering
+from spikebridge.networks.sensing.model.detector import patch_side, resample
 from spikebridge.training.batches import Batches
 
 _ROOM = 1.7
@@ -37,7 +37,7 @@ _TRIES = 20
 _KEPT = 16  # frames that are not read again; each is seen in several pairs
 
 
-class Look(NamedTuple):
+class View(NamedTuple):
     """One way to look at a pair of frames.
 
     Args:
@@ -51,13 +51,13 @@ class Look(NamedTuple):
     is_there: bool
 
 
-class Pair(NamedTuple):
+class FramePair(NamedTuple):
     """Two frames, the box around which they are cut, and how they are looked at."""
 
     earlier: int
     later: int
     around: NDArray[np.float64]
-    looks: tuple[Look, ...]
+    looks: tuple[View, ...]
 
 
 class _Seen(NamedTuple):
@@ -68,11 +68,11 @@ class _Seen(NamedTuple):
     is_backwards: bool
 
 
-def _seen(pair: Pair, look: Look) -> _Seen:
+def _seen(pair: FramePair, look: View) -> _Seen:
     return _Seen(pair.earlier if look.is_backwards else pair.later, pair.later - pair.earlier, look.is_backwards)
 
 
-class Sightings:
+class DetectorDataset:
     """Samples for a finder.
 
     Many share their pictures, and clips have no events at all: each picture, and silence, lie in memory once.
@@ -113,9 +113,9 @@ class Sightings:
         return {**row, **pictures}
 
 
-def sightings(
+def detector_samples(
     parts: Sequence[tuple[Recording, range]], apart: int = 300, lost: float = 0.2, seed: int = 0
-) -> Sightings:
+) -> DetectorDataset:
     """Pairs of frames with the events between them and a third frame in which the box was told.
 
     Of a recording with events all pairs of neighbours, and of frames with one between them, forwards and backwards in
@@ -155,12 +155,12 @@ def sightings(
             continue
         read = lru_cache(maxsize=_KEPT)(part.frames.__getitem__)
         known: dict[int, int] = {}
-        looked: dict[_Seen, list[tuple[int, Pair]]] = {}
+        looked: dict[_Seen, list[tuple[int, FramePair]]] = {}
         for pair in pairs:
             number, sound = next(at_pair), next(at_events) if part.events.num_events else 0
             shown[number] = _cut(_grey(read(pair.earlier), read(pair.later)), pair.around)
             if sound:
-                heard[sound] = _stirred(part, pair)
+                heard[sound] = _events_between(part, pair)
             for look in pair.looks:
                 if look.told not in known:
                     known[look.told] = next(at_told)
@@ -172,10 +172,12 @@ def sightings(
             for row, pair in looked[where]:
                 behind[row] = _bare(room, pair.around)
     columns = {name: torch.from_numpy(np.array([row[name] for row in rows])) for name in rows[0]}
-    return Sightings(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, heard, behind, told)
+    return DetectorDataset(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, heard, behind, told)
 
 
-def _pairs(recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator) -> list[Pair]:
+def _pairs(
+    recording: Recording, frames: range, apart: int, lost: float, generator: np.random.Generator
+) -> list[FramePair]:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     silent = not recording.events.num_events
     found = []
@@ -183,42 +185,45 @@ def _pairs(recording: Recording, frames: range, apart: int, lost: float, generat
         for k in frames[gap:]:
             if not (known[k - gap] and known[k]):
                 continue
-            near = [j for j in frames if known[j] and abs(j - k) <= apart]
+            search_slice = [j for j in frames if known[j] and abs(j - k) <= apart]
             ways = [bool(generator.integers(2))] if silent else [False, True]
-            looks = tuple(Look(int(generator.choice(near)), way, is_there=True) for way in ways)
-            pair = Pair(k - gap, k, recording.frame_boxes[[k - gap, k]].mean(0), looks)
+            looks = tuple(View(int(generator.choice(search_slice)), way, is_there=True) for way in ways)
+            pair = FramePair(k - gap, k, recording.frame_boxes[[k - gap, k]].mean(0), looks)
             found.append(pair)
             for look in looks:
                 here = recording.frame_boxes[k - gap if look.is_backwards else k]
-                if generator.random() < lost and (away := somewhere_else(recording, here, generator)) is not None:
+                if (
+                    generator.random() < lost
+                    and (away := random_background_box(recording, here, generator)) is not None
+                ):
                     found.append(pair._replace(around=away, looks=(look._replace(is_there=False),)))
     return found
 
 
 def _rooms(
     recording: Recording, frames: range, read: Reader, looked: Container[_Seen], generator: np.random.Generator
-) -> Iterator[tuple[_Seen, Room | None]]:
+) -> Iterator[tuple[_Seen, Background | None]]:
     """What is behind the target in each new frame that is looked at; None where nothing is known."""
     for step in (1, -1):
-        for k, found in rooms(recording, frames[::step], read, generator):
+        for k, found in background_sequence(recording, frames[::step], read, generator):
             for gap in _GAPS:
                 if (where := _Seen(k, gap, step < 0)) in looked:
                     yield where, found.get(gap)
 
 
-def _bare(room: Room | None, around: NDArray[np.float64]) -> Tensor:
+def _bare(room: Background | None, around: NDArray[np.float64]) -> Tensor:
     """A part of a room, as bytes: 255 where it is not known."""
     if room is None:
         return torch.full((1, _PICTURE, _PICTURE), _UNKNOWN, dtype=torch.uint8)
     reach = _side(around) / 2 + 1
-    middle = middle_of(around).tolist()
-    crop = crop_touching(middle, (reach, reach), tuple(room.picture.shape[2:]), least=1)
+    middle = box_center(around).tolist()
+    crop = crop_covering(middle, (reach, reach), tuple(room.picture.shape[2:]), least=1)
     seen = room.behind(crop)[0]
     grey, known = _cut(torch.cat([seen[:1], 255 * seen[1:]]), around - [*crop[:2], 0, 0]).split(1)
     return torch.where(known > 127, grey.clamp(max=_UNKNOWN - 1), _UNKNOWN)
 
 
-def somewhere_else(
+def random_background_box(
     recording: Recording, box: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.float64] | None:
     """A box of the same size on the frame, so far away that its sight does not show the target; None where no try found
@@ -230,10 +235,10 @@ def somewhere_else(
     return None
 
 
-def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, ArrayLike]:
+def _boxes(recording: Recording, pair: FramePair, look: View) -> dict[str, ArrayLike]:
     """Inside the pictures of a look."""
     scale = _PICTURE / _side(pair.around)
-    corner = middle_of(pair.around) - _side(pair.around) / 2
+    corner = box_center(pair.around) - _side(pair.around) / 2
     order = (pair.earlier, pair.later) if look.is_backwards else (pair.later, pair.earlier)
     here, before = (recording.frame_boxes[k] if look.is_there else pair.around for k in order)
     there = recording.frame_boxes[look.told]
@@ -251,7 +256,7 @@ def _boxes(recording: Recording, pair: Pair, look: Look) -> dict[str, ArrayLike]
     }
 
 
-def _stirred(recording: Recording, pair: Pair) -> Tensor:
+def _events_between(recording: Recording, pair: FramePair) -> Tensor:
     """The events between two frames, around their box."""
     events = recording.events.between(*(int(recording.frame_events[k]) for k in (pair.earlier, pair.later)))
     whole = (0, 0, recording.events.width, recording.events.height)
@@ -261,7 +266,7 @@ def _stirred(recording: Recording, pair: Pair) -> Tensor:
 
 def _side(box: NDArray[np.float64]) -> float:
     """How much is cut around a target: more than its sight, so that there is room for boxes that are wrong."""
-    return _ROOM * float(sight_side(torch.tensor(box[None])))
+    return _ROOM * float(patch_side(torch.tensor(box[None])))
 
 
 def _grey(*frames: NDArray[np.uint8]) -> Tensor:
@@ -270,9 +275,9 @@ def _grey(*frames: NDArray[np.uint8]) -> Tensor:
 
 def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
     """A picture around a box, as bytes, at nearly the scale of a sight: large targets take no more memory."""
-    middle = torch.tensor(middle_of(box)[None], dtype=torch.float32)
+    middle = torch.tensor(box_center(box)[None], dtype=torch.float32)
     sides = torch.full((1, 2), _side(box))
-    return resampled(picture[None], middle, sides, _PICTURE)[0].round().to(torch.uint8)
+    return resample(picture[None], middle, sides, _PICTURE)[0].round().to(torch.uint8)
 
 
 _ANEW = 0.03  # of the frames
@@ -280,9 +285,9 @@ _OFF, _SWOLLEN = 0.06, 0.1  # of a target's size; as a logarithm
 _LASTS = 0.9  # share of an error that the next frame has, too
 
 
-def rooms(
+def background_sequence(
     recording: Recording, frames: Sequence[int], read: Reader, generator: np.random.Generator, wrong: float = 1.0
-) -> Iterator[tuple[int, Mapping[int, Room]]]:
+) -> Iterator[tuple[int, Mapping[int, Background]]]:
     """What is behind the target in one frame after the other, by how many frames ago the last one was: one, or two.
 
     A frame without a box, or one that does not come at once after the last one, begins anew.
@@ -294,16 +299,16 @@ def rooms(
         generator: draws errors.
         wrong: how wrong boxes are; 0 for true ones that are followed from the first frame on.
     """
-    found: dict[int, Room] = {}
+    found: dict[int, Background] = {}
     error, last = generator.normal(size=4), None
     for k in frames:
         box = recording.frame_boxes[k]
         if last is None or abs(k - last) > 1 or not np.isfinite(box).all():
             found = {}
         else:
-            before = found[1] if found and generator.random() >= wrong * _ANEW else new_room(read(last))
+            before = found[1] if found and generator.random() >= wrong * _ANEW else initial_background(read(last))
             known = _mistaken(recording.frame_boxes[last], wrong * error)
-            room = before.followed(read(last), known, read(k), box)
+            room = before.updated(read(last), known, read(k), box)
             found = {1: room, 2: room.since(before)} if found else {1: room}
         last = k if np.isfinite(box).all() else None
         error = _LASTS * error + (1 - _LASTS**2) ** 0.5 * generator.normal(size=4)
@@ -311,6 +316,6 @@ def rooms(
 
 
 def _mistaken(box: np.ndarray, error: np.ndarray) -> np.ndarray:
-    middle = middle_of(box) + _OFF * box[2:].prod() ** 0.5 * error[:2]
+    middle = box_center(box) + _OFF * box[2:].prod() ** 0.5 * error[:2]
     size = box[2:] * np.exp(_SWOLLEN * error[2:])
     return np.concatenate([middle - size / 2, size])

@@ -27,31 +27,31 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.networks.sensing.model.detector import SIDE, Finder, Found, sight_side
+from spikebridge.networks.sensing.model.detector import PATCH_SIDE, Detection, TargetDetector, patch_side
 from spikebridge.networks.sensing.model.losses import box_overlap, feature_change, feature_size, map_presence
-from spikebridge.networks.sensing.model.motion_prior import Start
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.training.augmentation import (
-    coarser,
-    drawn_ways,
-    drifted,
-    edges,
-    middles,
-    mirrored,
-    relit,
-    set_abroad,
-    shaken,
-    stretched,
-    turned_pairs,
-    turned_pictures,
+    box_centers,
+    box_corners,
+    correlated_jitter,
+    draw_flips,
+    flip_images,
+    flip_vectors,
+    jitter_aspect,
+    jitter_boxes,
+    jitter_illumination,
+    lower_resolution,
+    random_flip,
+    swap_background,
 )
-from spikebridge.networks.sensing.training.samples import Samples
+from spikebridge.networks.sensing.training.samples import TrackingSamples
 
 Batch = dict[str, Tensor]
 Result = tuple[Tensor, dict[str, Tensor]]
 
 
-class Shaken(NamedTuple):
+class JitteredSamples(NamedTuple):
     """Samples whose boxes are wrong.
 
     Args:
@@ -61,16 +61,16 @@ class Shaken(NamedTuple):
         start: what the network makes of them.
     """
 
-    samples: Samples
+    samples: TrackingSamples
     boxes: Float[Tensor, "B 4"]
     here: Float[Tensor, "B 2"]
-    start: Start
+    start: MotionPrior
 
 
 def tracking_objective(network: Sensing, batch: Batch, *, shake: float) -> Result:
     """Mean distance between answer and truth, where there is one, smooth near 0; turned samples, jittered boxes."""
-    one = shaken_boxes(network, batch, shake)
-    places, _ = network.follow(one.samples.frames, one.samples.events, one.boxes, one.start)
+    one = jitter_samples(network, batch, shake)
+    places, _ = network.track(one.samples.frames, one.samples.events, one.boxes, one.start)
     known = one.samples.truths.isfinite().all(-1)
     # chosen first: what is not known would also spoil the gradient of what is
     away = (places + one.here - one.samples.truths)[known].square().sum(-1)
@@ -86,7 +86,7 @@ def frames_objective(network: Sensing, batch: Batch, *, shake: float, quiet: flo
         shake: in half of them boxes are moved, by up to this standard deviation [px].
         quiet: weight of `L_R`; too strong, and the features die.
     """
-    one = shaken_boxes(network, batch, shake)
+    one = jitter_samples(network, batch, shake)
     what = network.parts["what"]
     now, after = what(torch.cat([one.samples.frames, one.samples.after])).chunk(2)
     response = network.parts["head"](network.cut(now, one.boxes), after - now)
@@ -119,14 +119,14 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
         network: of the additive form.
         batch: samples.
     """
-    samples = turned(Samples(**batch))
+    samples = random_flip_samples(TrackingSamples(**batch))
     with torch.no_grad():  # what is aimed at stands still, or the best features were those that never change
         now, after = network.parts["what"](torch.cat([samples.frames, samples.after])).chunk(2)
     loss = feature_change(network.change(samples.events, now)[-1], now, after)
     return loss, {"distance": loss.detach()}
 
 
-def shaken_boxes(network: Sensing, batch: Batch, shake: float) -> Shaken:
+def jitter_samples(network: Sensing, batch: Batch, shake: float) -> JitteredSamples:
     """A batch as the network is told it.
 
     Args:
@@ -134,31 +134,31 @@ def shaken_boxes(network: Sensing, batch: Batch, shake: float) -> Shaken:
         batch: samples.
         shake: half of the boxes are moved, by up to this standard deviation [px].
     """
-    samples = turned(Samples(**batch))
+    samples = random_flip_samples(TrackingSamples(**batch))
     size = len(samples.boxes)
     noise = shake * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
     here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
     boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
     start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
-    return Shaken(samples, boxes, here, start)
+    return JitteredSamples(samples, boxes, here, start)
 
 
-def turned(samples: Samples) -> Samples:
+def random_flip_samples(samples: TrackingSamples) -> TrackingSamples:
     """Each sample as it is, mirrored, or with rows and columns swapped, at random: pictures, boxes and ways together.
 
     Args:
         samples: of one batch; pictures and events may be bytes, which are turned faster.
     """
-    ways = drawn_ways(len(samples.boxes))
-    pictures = partial(turned_pictures, ways=ways)
+    ways = draw_flips(len(samples.boxes))
+    pictures = partial(flip_images, ways=ways)
     places, sizes = samples.boxes.split(2, 1)
-    return Samples(
+    return TrackingSamples(
         frames=pictures(samples.frames).float(),
         before=pictures(samples.before).float(),
         events=pictures(samples.events, axis=1).float(),
-        boxes=torch.cat([turned_pairs(places, ways), turned_pairs(sizes, ways, signed=False)], 1),
-        motion=turned_pairs(samples.motion, ways),
-        truths=turned_pairs(samples.truths, ways),
+        boxes=torch.cat([flip_vectors(places, ways), flip_vectors(sizes, ways, signed=False)], 1),
+        motion=flip_vectors(samples.motion, ways),
+        truths=flip_vectors(samples.truths, ways),
         after=pictures(samples.after).float(),
     )
 
@@ -168,7 +168,7 @@ _ANEW = 0.15
 
 
 def detection_objective(
-    finder: Finder, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
+    finder: TargetDetector, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
 
@@ -180,19 +180,19 @@ def detection_objective(
         lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
         a: share of the newest template.
     """
-    one = relit(coarser(stretched(set_abroad(mirrored(batch), abroad))))
+    one = jitter_illumination(lower_resolution(jitter_aspect(swap_background(random_flip(batch), abroad))))
     now, absent = _without_some(one["now"], one["is_there"])
-    believed = shaken(one["box"], shake)
-    wrong = drifted(one["box_before"], one["box"], believed, lasting)
+    believed = jitter_boxes(one["box"], shake)
+    wrong = correlated_jitter(one["box_before"], one["box"], believed, lasting)
     first = finder.template(one["told"], one["box_told"])
-    newest = finder.template(one["before"], shaken(wrong, 0.3 * shake))
+    newest = finder.template(one["before"], jitter_boxes(wrong, 0.3 * shake))
     newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
     found = finder(now, one["before"], one["events"], one["behind"], believed, first, newest, a)
     there = (~absent).float()
-    side = sight_side(believed)
-    away = (edges(found.boxes) - edges(one["box"])) / side[:, None] * 2
+    side = patch_side(believed)
+    away = (box_corners(found.boxes) - box_corners(one["box"])) / side[:, None] * 2
     overlap = box_overlap(found.boxes, one["box"])
-    off = middles(found.boxes) - middles(one["box"])
+    off = box_centers(found.boxes) - box_centers(one["box"])
     place = 10 * F.smooth_l1_loss(away, torch.zeros_like(away), beta=0.05, reduction="none").mean(1) + 1 - overlap
     loss = (
         (there * place).mean()
@@ -202,16 +202,16 @@ def detection_objective(
     return loss, {"overlap": (there * overlap).sum() / there.sum().clamp(min=1)}
 
 
-def _presence(found: Found, believed: Tensor, truth: Tensor, there: Tensor) -> Tensor:
+def _presence(found: Detection, believed: Tensor, truth: Tensor, there: Tensor) -> Tensor:
     """Cross-entropy of the odds, of the samples in which there is a target."""
-    side = sight_side(believed)[:, None]
-    inside = (middles(truth) - middles(believed)) / side * SIDE + SIDE / 2
-    cells = (inside - 0.5) / (SIDE / found.odds.shape[-1])
+    side = patch_side(believed)[:, None]
+    inside = (box_centers(truth) - box_centers(believed)) / side * PATCH_SIDE + PATCH_SIDE / 2
+    cells = (inside - 0.5) / (PATCH_SIDE / found.odds.shape[-1])
     chosen = there > 0
     return map_presence(found.odds[chosen], cells[chosen]) if chosen.any() else found.odds.sum() * 0
 
 
-def _honesty(found: Found, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
+def _honesty(found: Detection, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
     """Negative log-likelihood of how far off the middle is; a target that is not there is off by half the sight."""
     square = torch.where(absent, side.square() / 4, off.detach().square().sum(1))
     spread = (found.spread.square() + 0.25) / side.square()

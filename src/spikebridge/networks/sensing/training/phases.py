@@ -23,14 +23,14 @@ from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import check_fit, read_weights
 
 Schedule = Literal["joint", "alternate", "label_free"]
-Part = Literal["finder", "pathways"]
+RecordingPart = Literal["finder", "pathways"]
 ROUNDS = 2
 """How often alternating phases come."""
 _SEES, _EXPECTS = ("what", "head"), ("prior", "back", "trust")
 _HEARS = ("where", "unit", "membrane")
 
 
-def following_phases(
+def tracking_phases(
     network: Sensing,
     name: str,
     schedule: Schedule,
@@ -87,7 +87,7 @@ def following_phases(
     return phases
 
 
-def finding_phase(
+def detector_phase(
     name: str,
     pairs: Dataset,
     *,
@@ -102,7 +102,7 @@ def finding_phase(
 
     Args:
         name: of the phase.
-        pairs: of `sensing_sightings.sightings`.
+        pairs: of `sensing_sightings.detector_samples`.
         epochs: passes over them.
         shake: how wrong the boxes are that the finder is given.
         abroad: share of the samples whose target stands before what is around another one.
@@ -122,8 +122,8 @@ def finding_phase(
     )
 
 
-def take_parts(network: Sensing, finders: str, pathways: str, child: Run) -> dict[str, Any]:
-    """See `take_part`.
+def load_parts(network: Sensing, finders: str, pathways: str, child: Run) -> dict[str, Any]:
+    """See `load_part`.
 
     Args:
         network: gets them.
@@ -131,15 +131,15 @@ def take_parts(network: Sensing, finders: str, pathways: str, child: Run) -> dic
         pathways: the same for all the rest.
         child: the training that they are for.
     """
-    sources: dict[Part, str] = {"finder": finders, "pathways": pathways}
+    sources: dict[RecordingPart, str] = {"finder": finders, "pathways": pathways}
     taken: dict[str, Any] = {}
     for part, path in sources.items():
         if path:
-            taken |= take_part(network, part, Path(path), child)
+            taken |= load_part(network, part, Path(path), child)
     return taken
 
 
-def take_part(network: Sensing, part: Part, path: Path, child: Run) -> dict[str, Any]:
+def load_part(network: Sensing, part: RecordingPart, path: Path, child: Run) -> dict[str, Any]:
     """Gives a network a part that was trained in another run, of the same network and seed.
 
     Args:

@@ -12,16 +12,16 @@ from spikebridge.data.simulation.render import film, scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.benchmark import DT, Part
+from spikebridge.networks.sensing.evaluation.benchmark import DT, RecordingPart
 from spikebridge.networks.sensing.training import detector_samples as sensing_sightings
-from spikebridge.networks.sensing.training.samples import AXES, Samples, cut_changes, cut_samples
+from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples, cut_unlabelled_samples
 from spikebridge.training.batches import Batches
 
 _LONG = 1.5
 _CLIP_RATE = 30.0
 
 
-class Data(NamedTuple):
+class TrainingData(NamedTuple):
     """All that a training needs.
 
     Args:
@@ -32,10 +32,10 @@ class Data(NamedTuple):
 
     samples: Batches
     changes: Batches | None
-    sightings: sensing_sightings.Sightings | None
+    detector_samples: sensing_sightings.DetectorDataset | None
 
 
-def training_data(config: Any) -> Data:
+def training_data(config: Any) -> TrainingData:
     """What a run is trained on. With label_free and clips no box of its recording is read.
 
     Args:
@@ -52,15 +52,15 @@ def training_data(config: Any) -> Data:
     if label_free:
         changes = _changes(config, _followed(config, sensing_scores.parts(*asked, needs_boxes=False)))
     finds = config.finding_epochs and not config.finders
-    return Data(samples, changes, sightings(config, recorded) if finds else None)
+    return TrainingData(samples, changes, detector_samples(config, recorded) if finds else None)
 
 
-def _followed(config: Any, seen: list[Part]) -> list[Part]:
+def _followed(config: Any, seen: list[RecordingPart]) -> list[RecordingPart]:
     """Those of which the pathways learn; the finder sees all."""
     return seen[: 1 + config.following_scenes] if config.recording == "both" else seen
 
 
-def batches(config: Any, parts: Sequence[Part]) -> Batches:
+def batches(config: Any, parts: Sequence[RecordingPart]) -> Batches:
     """What the pathways are trained on.
 
     Args:
@@ -70,9 +70,11 @@ def batches(config: Any, parts: Sequence[Part]) -> Batches:
     return _joined([cut_samples(seen, frames, config.crop, **_ways(config)) for seen, frames in parts])
 
 
-def _changes(config: Any, parts: Sequence[Part]) -> Batches:
+def _changes(config: Any, parts: Sequence[RecordingPart]) -> Batches:
     drawn = np.random.default_rng(config.seed)
-    return _joined([cut_changes(seen, frames, config.crop, drawn, **_ways(config)) for seen, frames in parts])
+    return _joined(
+        [cut_unlabelled_samples(seen, frames, config.crop, drawn, **_ways(config)) for seen, frames in parts]
+    )
 
 
 def _ways(config: Any) -> dict[str, bool]:
@@ -80,11 +82,11 @@ def _ways(config: Any) -> dict[str, bool]:
     return {"both_ways": True, "as_bytes": True, "counts": config.counts}
 
 
-def _joined(cut: Sequence[Samples]) -> Batches:
+def _joined(cut: Sequence[TrackingSamples]) -> Batches:
     return Batches({name: torch.cat([getattr(one, name) for one in cut], axis) for name, axis in AXES.items()}, AXES)
 
 
-def sightings(config: Any, parts: Sequence[Part]) -> sensing_sightings.Sightings:
+def detector_samples(config: Any, parts: Sequence[RecordingPart]) -> sensing_sightings.DetectorDataset:
     """What the finder is trained on: the same parts, scenes of its own, and clips.
 
     Args:
@@ -93,10 +95,10 @@ def sightings(config: Any, parts: Sequence[Part]) -> sensing_sightings.Sightings
     """
     own = tumbling("train", config.finding_scenes)
     seen = [*parts, *own, *(clips() if config.clips else [])]
-    return sensing_sightings.sightings(seen, lost=config.finding_lost, seed=config.seed)
+    return sensing_sightings.detector_samples(seen, lost=config.finding_lost, seed=config.seed)
 
 
-def tumbling(split: str, num_scenes: int) -> list[Part]:
+def tumbling(split: str, num_scenes: int) -> list[RecordingPart]:
     """Scenes that are hard to hold on to, each of other sizes and speeds, for what reads frames: each third frame.
 
     They are so long that in most of their frames it has been seen what is behind the target.
@@ -120,11 +122,11 @@ def tumbling(split: str, num_scenes: int) -> list[Part]:
             tumbling=generator.uniform(0.2, 1),
         )
         recording = film(scene, duration=_LONG, dt=DT, image_interval=DT, name=f"tumbling {seed}")
-        scenes.append(Part(recording, range(1, recording.num_frames, 3)))
+        scenes.append(RecordingPart(recording, range(1, recording.num_frames, 3)))
     return scenes
 
 
-def clips(data: Path | None = None) -> list[Part]:
+def clips(data: Path | None = None) -> list[RecordingPart]:
     """Video clips with boxes and without events, for what reads frames.
 
     Args:
@@ -140,4 +142,4 @@ def clips(data: Path | None = None) -> list[Part]:
         )
     # a bin a frame: there is nothing to put into more of them
     recordings = [clip_recording(folder, dt=1 / _CLIP_RATE, frame_rate=_CLIP_RATE) for folder in found]
-    return [Part(recording, range(recording.num_frames)) for recording in recordings]
+    return [RecordingPart(recording, range(recording.num_frames)) for recording in recordings]

@@ -3,7 +3,7 @@
 | samples | boxes they need | cut out around |
 |---|---|---|
 | `cut_samples` | of a frame and of its neighbours; those in between are truths where there are any | the box |
-| `cut_changes` | none | an event |
+| `cut_unlabelled_samples` | none | an event |
 """
 
 from collections import Counter
@@ -21,10 +21,10 @@ from torch import Tensor
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.model.boxes import Reader, crop_around, crop_bytes, middle_of
+from spikebridge.networks.sensing.model.boxes import Reader, box_center, crop_around, crop_bytes
 
 
-class Samples(NamedTuple):
+class TrackingSamples(NamedTuple):
     """Frames with the events up to the next one; B samples of T bins.
 
     Args:
@@ -71,7 +71,7 @@ def cut_samples(
     both_ways: bool = False,
     as_bytes: bool = False,
     counts: bool = False,
-) -> Samples:
+) -> TrackingSamples:
     """One sample for each frame whose box, and those of its neighbours, are known.
 
     A camera's clock is not that of the bins, so some frames come a bin sooner or later. Samples are as long as most of
@@ -109,7 +109,7 @@ def cut_samples(
     return _stacked(known, as_bytes)
 
 
-def cut_changes(
+def cut_unlabelled_samples(
     recording: Recording,
     frames: range,
     size: int,
@@ -117,7 +117,7 @@ def cut_changes(
     both_ways: bool = False,
     as_bytes: bool = False,
     counts: bool = False,
-) -> Samples:
+) -> TrackingSamples:
     """One sample for each frame and way of time, of a recording without boxes, or whose boxes are not to be read.
 
     Each is cut around one of its events, drawn at random, and moved inside of the sensor if it would stick out; without
@@ -142,7 +142,7 @@ def cut_changes(
         >>> from spikebridge.data.simulation.render import film
         >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
         >>> recording = film(TurningDisk(height=64, width=64), duration=0.125, dt=0.005)
-        >>> samples = cut_changes(recording, range(1, 4), size=48, generator=np.random.default_rng(0))
+        >>> samples = cut_unlabelled_samples(recording, range(1, 4), size=48, generator=np.random.default_rng(0))
         >>> samples.events.shape, samples.boxes.isnan().all().item()
         (torch.Size([5, 3, 2, 48, 48]), True)
     """
@@ -180,21 +180,23 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
     return [recording.events.between(int(a), int(b)) for a, b in pairwise(edges)]
 
 
-def _around_the_box(recording: Recording, read: Reader, one: _Interval, size: int, counts: bool) -> Samples | None:
+def _around_the_box(
+    recording: Recording, read: Reader, one: _Interval, size: int, counts: bool
+) -> TrackingSamples | None:
     """A sample, without an axis for samples; None where a box that it needs is not known."""
     before, here, after = recording.frame_boxes[list(one.frames)]
-    there = middle_of(recording.boxes[one.places])
+    there = box_center(recording.boxes[one.places])
     if not np.isfinite(there[-1]).all():
-        there[-1] = middle_of(after)
+        there[-1] = box_center(after)
     if not np.isfinite([*before, *here, *there[-1]]).all():
         return None
     crop, box = crop_around(here, size)
-    return _cut_out(read, one, crop, counts, box, middle_of(here) - middle_of(before), there - middle_of(here))
+    return _cut_out(read, one, crop, counts, box, box_center(here) - box_center(before), there - box_center(here))
 
 
 def _around_an_event(
     recording: Recording, read: Reader, one: _Interval, size: int, counts: bool, generator: np.random.Generator
-) -> Samples | None:
+) -> TrackingSamples | None:
     """The same without boxes; None where there is no event."""
     x, y = (np.concatenate([getattr(events, name) for events in one.bins]) for name in ("x", "y"))
     if not len(x):
@@ -216,15 +218,15 @@ def _cut_out(
     box: NDArray[np.float64],
     motion: NDArray[np.float64],
     truths: NDArray[np.float64],
-) -> Samples:
+) -> TrackingSamples:
     before, now, after = (torch.from_numpy(crop_bytes(read(frame), crop).copy())[None] for frame in one.frames)
     grids = torch.stack([crop_events(bin_, crop, counts) for bin_ in one.bins])
     events = grids.clamp(max=255).byte() if counts else grids.bool()
     boxes, way, gone = (torch.tensor(label, dtype=torch.float32) for label in (box, motion, truths))
-    return Samples(now, before, events, boxes, way, gone, after)
+    return TrackingSamples(now, before, events, boxes, way, gone, after)
 
 
-def _stacked(rows: Sequence[Samples], as_bytes: bool) -> Samples:
+def _stacked(rows: Sequence[TrackingSamples], as_bytes: bool) -> TrackingSamples:
     columns = zip(zip(*rows, strict=True), AXES.values(), strict=True)
-    samples = Samples(*(torch.stack(column, axis) for column, axis in columns))
-    return samples if as_bytes else Samples(*(part.float() for part in samples))
+    samples = TrackingSamples(*(torch.stack(column, axis) for column, axis in columns))
+    return samples if as_bytes else TrackingSamples(*(part.float() for part in samples))
