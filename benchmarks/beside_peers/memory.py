@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from beside_peers.layers import every_library
 from beside_peers.works import Dense, DenseInARow, training_step
-from spikebridge.ops import spikes_as_bytes
+from spikebridge.ops import pack_spikes
 
 BATCH = 128
 IN_A_ROW, AS_BYTES = ", Sequential", ", spikes as bytes"
@@ -34,7 +34,7 @@ def peak_of_training(name: str, num_steps: int) -> float:
     run = training_step(network, layer, (num_steps, BATCH, 784))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _megabytes("VmRSS")
-    with spikes_as_bytes() if AS_BYTES in name else nullcontext():
+    with pack_spikes() if AS_BYTES in name else nullcontext():
         run()
     return _megabytes("VmHWM") - before
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, Integrator, Sequential
-from spikebridge.ops import reference, spikes_as_bytes
+from spikebridge.ops import pack_spikes, reference
 from spikebridge.ops.layers import linear
 from spikebridge.ops.layers import linear as byte_spikes
 from spikebridge.ops.layers.linear import _pack
@@ -23,7 +23,7 @@ def test_gradients_are_the_same_to_the_bit() -> None:
     net = Sequential(nn.Linear(9, 64), LIF(0.01, dt=0.004), nn.Linear(64, 5), Integrator(0.01, dt=0.004))
     x = 3 * torch.randn(60, 4, 9)
     plain = gradients(net, x)
-    with spikes_as_bytes():
+    with pack_spikes():
         packed = gradients(net, x)
     assert plain[2].abs().sum() > 0
     assert all(torch.equal(a, b) for a, b in zip(plain, packed, strict=True))
@@ -68,7 +68,7 @@ def test_a_product_reads_bytes_in_parts(monkeypatch: pytest.MonkeyPatch, num_out
         if found:
             y = layer(signal)
         else:
-            with spikes_as_bytes():
+            with pack_spikes():
                 y = linear.linear(layer, signal)
             assert y.grad_fn is not None
             assert sorted(str(t.dtype) for t in y.grad_fn.saved_tensors) == ["torch.float32", "torch.uint8"]  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def test_a_product_reads_bytes_in_parts(monkeypatch: pytest.MonkeyPatch, num_out
 
 def test_bytes_have_no_second_derivative() -> None:
     layer, x = nn.Linear(90, 70), torch.ones(200, 90, requires_grad=True)
-    for path, refused in ((spikes_as_bytes, True), (reference, False)):
+    for path, refused in ((pack_spikes, True), (reference, False)):
         with path():
             y = linear.linear(layer, x)
         if refused:
@@ -92,7 +92,7 @@ def test_bytes_have_no_second_derivative() -> None:
 
 def test_double_precision_comes_back_as_such() -> None:
     weight = torch.ones(64, 1, dtype=torch.float64, requires_grad=True)
-    with spikes_as_bytes():
+    with pack_spikes():
         y = torch.ones(64, 64, dtype=torch.float64) @ weight
     y.sum().backward()
     assert weight.grad is not None and weight.grad.dtype == torch.float64 and weight.grad[0].item() == 64

@@ -1,4 +1,4 @@
-"""Rooms: memory of large results that is used again, and never while anybody can still see it."""
+"""The memory pool: blocks are used again, and never while a tensor still shows them."""
 
 import copy
 import gc
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from spikebridge.neurons import LIF, Integrator
 from spikebridge.ops import reference, without_native
-from spikebridge.ops.native import memory_pool as rooms
-from spikebridge.ops.native.memory_pool import LEAST, room_for
+from spikebridge.ops.native import memory_pool
+from spikebridge.ops.native.memory_pool import LEAST, pool_empty
 from spikebridge.ops.sequence import native
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rooms are kept on Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="blocks are pooled on Linux alone")
 
 LARGE = (9, 4, 8192)  # more than LEAST in float32
 
 
 @pytest.fixture(autouse=True)
-def _no_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "_rooms", rooms._Rooms())
+def _empty_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_pool, "_pool", memory_pool._Pool())
 
 
 def like(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -31,30 +31,30 @@ def like(dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def test_memory_is_used_again_once_its_tensor_is_gone() -> None:
-    first = room_for(LARGE, like())
+    first = pool_empty(LARGE, like())
     place = first.data_ptr()
     del first
-    assert room_for(LARGE, like()).data_ptr() == place
+    assert pool_empty(LARGE, like()).data_ptr() == place
 
 
 @pytest.mark.parametrize("keep", [lambda t: t[-1], lambda t: t.detach(), lambda t: t.numpy(), lambda t: t.view(-1)])
 def test_whatever_still_shows_the_memory_keeps_it(keep: object) -> None:
-    first = room_for(LARGE, like()).fill_(7)
+    first = pool_empty(LARGE, like()).fill_(7)
     kept = keep(first)  # type: ignore[operator]
     place = first.data_ptr()
     del first
     gc.collect()
-    second = room_for(LARGE, like()).fill_(1)
+    second = pool_empty(LARGE, like()).fill_(1)
     assert second.data_ptr() != place
     assert float(torch.as_tensor(kept[0]).reshape(-1)[0]) == 7
 
 
 def test_dtype_shape_and_order_are_those_asked_for() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        room = room_for(LARGE, like(dtype))
-        assert room.shape == LARGE and room.dtype == dtype and room.is_contiguous()
-        assert room.data_ptr() % 64 == 0 and room.storage_offset() == 0
-        assert room.untyped_storage().nbytes() == math.prod(LARGE) * room.element_size()
+        block = pool_empty(LARGE, like(dtype))
+        assert block.shape == LARGE and block.dtype == dtype and block.is_contiguous()
+        assert block.data_ptr() % 64 == 0 and block.storage_offset() == 0
+        assert block.untyped_storage().nbytes() == math.prod(LARGE) * block.element_size()
 
 
 def test_an_output_may_be_written_into_before_the_backward_pass() -> None:
@@ -65,66 +65,66 @@ def test_an_output_may_be_written_into_before_the_backward_pass() -> None:
 
 
 def waiting() -> int:
-    return sum(length * len(some) for length, some in rooms._rooms.idle.items())
+    return sum(length * len(some) for length, some in memory_pool._pool.idle.items())
 
 
 def test_a_room_serves_what_is_a_little_smaller_and_nothing_much_smaller() -> None:
-    place = room_for((18 * LEAST,), like(torch.uint8)).data_ptr()
-    assert room_for((16 * LEAST,), like(torch.uint8)).data_ptr() != place
-    assert room_for((17 * LEAST,), like(torch.uint8)).data_ptr() == place
+    place = pool_empty((18 * LEAST,), like(torch.uint8)).data_ptr()
+    assert pool_empty((16 * LEAST,), like(torch.uint8)).data_ptr() != place
+    assert pool_empty((17 * LEAST,), like(torch.uint8)).data_ptr() == place
 
 
 @pytest.mark.parametrize("size", [LEAST, LEAST + 1, 10**6, 2**20 + 4096, 123_456_789])
 def test_a_room_is_at_most_a_quarter_larger_than_needed(size: int) -> None:
-    assert size <= rooms._length_for(size) <= 1.25 * size
+    assert size <= memory_pool._length_for(size) <= 1.25 * size
 
 
 def test_what_waits_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MOST_IDLE", 8 * LEAST)
+    monkeypatch.setattr(memory_pool, "MOST_IDLE", 8 * LEAST)
     for size in (4, 2, 1, 2, 4):
-        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del_me = pool_empty((size * LEAST,), like(torch.uint8))
         del del_me
-    assert {length // LEAST: len(some) for length, some in rooms._rooms.idle.items()} == {4: 1, 2: 1, 1: 1}
+    assert {length // LEAST: len(some) for length, some in memory_pool._pool.idle.items()} == {4: 1, 2: 1, 1: 1}
     for size in (1, 8):
-        del_me = room_for((size * LEAST,), like(torch.uint8))
+        del_me = pool_empty((size * LEAST,), like(torch.uint8))
         del del_me
-    assert {length // LEAST for length in rooms._rooms.idle} == {8}
+    assert {length // LEAST for length in memory_pool._pool.idle} == {8}
 
 
 def test_as_much_waits_as_was_once_needed_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MOST_IDLE", LEAST)
-    lent = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    monkeypatch.setattr(memory_pool, "MOST_IDLE", LEAST)
+    lent = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
     places = {tensor.data_ptr() for tensor in lent}
     del lent
     assert waiting() == 6 * LEAST
-    again = [room_for((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
+    again = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
     assert {tensor.data_ptr() for tensor in again} == places and waiting() == 0
-    monkeypatch.setattr(rooms, "_allowed", lambda: 2 * LEAST)
+    monkeypatch.setattr(memory_pool, "_allowed", lambda: 2 * LEAST)
     del again
     assert waiting() == 2 * LEAST
 
 
 def test_small_and_other_places_take_ordinary_memory() -> None:
-    assert room_for((3,), like()).untyped_storage().resizable()
-    assert room_for(LARGE, torch.zeros(1, device="meta")).is_meta
+    assert pool_empty((3,), like()).untyped_storage().resizable()
+    assert pool_empty(LARGE, torch.zeros(1, device="meta")).is_meta
     assert waiting() == 0
 
 
 def test_a_copy_has_memory_of_its_own() -> None:
-    first = room_for(LARGE, like()).fill_(3)
+    first = pool_empty(LARGE, like()).fill_(3)
     second = copy.deepcopy(first)
     place = first.data_ptr()
     del first
     assert second.data_ptr() != place and bool((second == 3).all())
 
 
-def test_threads_never_share_a_room() -> None:
+def test_threads_never_share_a_block() -> None:
     wrong: list[int] = []
 
     def work(number: int) -> None:
         for _ in range(30):
-            room = room_for((LEAST // 4,), like()).fill_(number)
-            if not bool((room == number).all()):
+            block = pool_empty((LEAST // 4,), like()).fill_(number)
+            if not bool((block == number).all()):
                 wrong.append(number)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
@@ -152,7 +152,7 @@ def test_nothing_is_read_from_what_a_room_held_before(path: str, make: object) -
     with reference():
         slow = train()
     for _ in range(2):
-        lent = [room_for(LARGE, like()).fill_(math.nan) for _ in range(3)]
+        lent = [pool_empty(LARGE, like()).fill_(math.nan) for _ in range(3)]
         del lent
         if path == "native":
             fast = train()

@@ -25,7 +25,7 @@ from spikebridge.neurons import (
     lif_step,
 )
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.scheme import Memory, Question, Scheme, Values
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -102,12 +102,10 @@ class Case:
         self.grad_y = torch.randn(shape, generator=generator)
         self.grad_end = {n: torch.randn(shape[1:], generator=generator) for n in self.names}
 
-    def by_steps(self, scheme: Scheme) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    def by_steps(self, spec: NeuronSpec) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Outputs, the last memory and gradients by the plain step function and autograd."""
         settings = (
-            {"surrogate": scheme.surrogate, "reset": scheme.reset, "detach_reset": scheme.detach_reset}
-            if self.fires
-            else {}
+            {"surrogate": spec.surrogate, "reset": spec.reset, "detach_reset": spec.detach_reset} if self.fires else {}
         )
         state, outputs = self.state(**self.memory), []
         for t, x_t in enumerate(self.x.unbind(0)):
@@ -124,20 +122,20 @@ class Case:
         )
         return y, end, {n: g for n, g in zip(tensors, grads, strict=True) if g is not None}
 
-    def natively(self, scheme: Scheme, wanted: Any, in_place: bool = False) -> Any:
+    def natively(self, spec: NeuronSpec, wanted: Any, in_place: bool = False) -> Any:
         """The same by the native steps."""
-        assert native.serves(scheme, self.x)
-        memory, values = Memory(**self.memory), Values(**self.values)
+        assert native.supports(spec, self.x)
+        memory, values = Memory(**self.memory), NeuronParams(**self.values)
         with torch.no_grad():
-            trace = native.forward_steps(scheme, self.x, memory, values, keep=True)
+            trace = native.forward_steps(spec, self.x, memory, values, keep=True)
             out = trace.v if in_place else None
-            question = Question(scheme, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out)
+            question = BackwardArgs(spec, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out)
             grads = native.backward_steps(question)
         return trace.y, {n: getattr(trace.end, n) for n in self.names}, grads
 
-    def check(self, scheme: Scheme, in_place: bool = False) -> None:
-        y, end, grads = self.by_steps(scheme)
-        native_y, native_end, native_grads = self.natively(scheme, list(grads), in_place)
+    def check(self, spec: NeuronSpec, in_place: bool = False) -> None:
+        y, end, grads = self.by_steps(spec)
+        native_y, native_end, native_grads = self.natively(spec, list(grads), in_place)
         assert torch.equal(native_y, y)
         assert all(torch.equal(native_end[n], value) for n, value in end.items())
         assert set(native_grads) == set(grads)
@@ -152,8 +150,8 @@ def _at(value: Any, t: int) -> Any:
     return value[min(t, len(value) - 1)] if isinstance(value, Tensor) and value.ndim == 3 else value
 
 
-def scheme_of(kind: str, surrogate: Surrogate | None = None, **settings: Any) -> Scheme:
-    return Scheme(None) if kind == "Integrator" else Scheme(surrogate or Arctan(1.3), **settings)
+def scheme_of(kind: str, surrogate: Surrogate | None = None, **settings: Any) -> NeuronSpec:
+    return NeuronSpec(None) if kind == "Integrator" else NeuronSpec(surrogate or Arctan(1.3), **settings)
 
 
 @pytest.mark.parametrize("form", SHAPES)
@@ -242,8 +240,12 @@ def test_channels_stay_last() -> None:
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
     steps, memory = x.unflatten(0, (3, 2)), Memory(torch.zeros(2, 4, 5, 5))
     threshold = torch.rand(4, 1, 1)
-    trace = native.forward_steps(Scheme(Arctan()), steps, memory, Values(0.5, v_threshold=threshold), keep=True)
-    plain = native.forward_steps(Scheme(Arctan()), steps.contiguous(), memory, Values(0.5, threshold), keep=True)
+    trace = native.forward_steps(
+        NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True
+    )
+    plain = native.forward_steps(
+        NeuronSpec(Arctan()), steps.contiguous(), memory, NeuronParams(0.5, threshold), keep=True
+    )
     assert torch.equal(trace.y, plain.y)
     assert torch.equal(trace.end.v, plain.end.v)
     assert trace.y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
@@ -282,10 +284,10 @@ def test_outputs_in_another_order_may_be_written_into() -> None:
 
 def test_what_is_not_given_counts_as_zero() -> None:
     case = Case("LIF", "number", (5, 2, 3))
-    memory, values = Memory(**case.memory), Values(**case.values)
+    memory, values = Memory(**case.memory), NeuronParams(**case.values)
     with torch.no_grad():
         trace = native.forward_steps(scheme_of("LIF"), case.x, memory, values, keep=True)
-        question = Question(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
+        question = BackwardArgs(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
         grads = native.backward_steps(question)
     assert grads["x"].tolist() == torch.zeros(5, 2, 3).tolist()
     assert grads["v"].tolist() == torch.zeros(2, 3).tolist()
@@ -294,8 +296,12 @@ def test_what_is_not_given_counts_as_zero() -> None:
 def test_nothing_is_kept_where_nobody_asks() -> None:
     case = Case("LIF", "number", (5, 2, 3))
     with torch.no_grad():
-        kept = native.forward_steps(scheme_of("LIF"), case.x, Memory(**case.memory), Values(**case.values), keep=True)
-        bare = native.forward_steps(scheme_of("LIF"), case.x, Memory(**case.memory), Values(**case.values), keep=False)
+        kept = native.forward_steps(
+            scheme_of("LIF"), case.x, Memory(**case.memory), NeuronParams(**case.values), keep=True
+        )
+        bare = native.forward_steps(
+            scheme_of("LIF"), case.x, Memory(**case.memory), NeuronParams(**case.values), keep=False
+        )
     assert bare.v is None
     assert torch.equal(bare.y, kept.y)
 
@@ -310,7 +316,9 @@ def test_the_start_is_left_alone() -> None:
 def test_nan_never_fires_and_stays() -> None:
     x = torch.ones(4, 1, 2)
     x[1, 0, 0] = math.nan
-    trace = native.forward_steps(Scheme(Arctan()), x, Memory(torch.zeros(1, 2)), Values(1.0, v_threshold=2.0), True)
+    trace = native.forward_steps(
+        NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True
+    )
     assert trace.y[:, 0].tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
     assert trace.end.v.isnan().tolist() == [[True, False]]
 
@@ -320,8 +328,8 @@ def test_what_is_served() -> None:
         """Has another derivative, for all that one knows."""
 
     x = torch.zeros(2, 1, 3)
-    assert native.serves(Scheme(None), x)
-    assert not native.serves(Scheme(Steep()), x)
-    assert not native.serves(Scheme(Arctan()), x.double())
-    assert not native.serves(Scheme(Arctan()), x[:, :0])
-    assert not native.serves(Scheme(Arctan()), x.to("meta"))
+    assert native.supports(NeuronSpec(None), x)
+    assert not native.supports(NeuronSpec(Steep()), x)
+    assert not native.supports(NeuronSpec(Arctan()), x.double())
+    assert not native.supports(NeuronSpec(Arctan()), x[:, :0])
+    assert not native.supports(NeuronSpec(Arctan()), x.to("meta"))

@@ -12,7 +12,7 @@ from spikebridge.neurons import Arctan
 from spikebridge.ops.native import library as native_library
 from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.scheme import Memory, Scheme, Values
+from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -25,7 +25,7 @@ def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.Monkey
     assert not native.available()
     assert native.why_not() == "the native part was not built; install again where there is a C compiler"
     assert native.description() == f"PyTorch alone: {native.why_not()}"
-    assert not native.serves(Scheme(Arctan()), torch.ones(2, 1, 1))
+    assert not native.supports(NeuronSpec(Arctan()), torch.ones(2, 1, 1))
 
 
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_what_runs_is_said() -> None:
 @needs_library
 def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, memory = torch.randn(5, 1, 9000), Memory(torch.zeros(1, 9000))
-    expected = native.forward_steps(Scheme(Arctan()), x, memory, Values(0.5), keep=False)
+    expected = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     alone = native_library.library()._replace(team=None)
     monkeypatch.setattr(native, "library", lambda: Library(*alone))
     native._plan_of_numbers.cache_clear()
-    got = native.forward_steps(Scheme(Arctan()), x, memory, Values(0.5), keep=False)
+    got = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     native._plan_of_numbers.cache_clear()
     assert torch.equal(got.y, expected.y)
     assert native.description().endswith("on one thread")
@@ -96,12 +96,12 @@ def test_no_threads_are_made_beside_those_of_pytorch() -> None:
 import os, torch
 from spikebridge.neurons import Arctan
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.scheme import Memory, Scheme, Values
+from spikebridge.ops.sequence.spec import Memory, NeuronSpec, NeuronParams
 torch.set_num_threads(2)
 torch.ones(2**20).mul(2.0)
 before = len(os.listdir("/proc/self/task"))
 x = torch.ones(9, 1, 2**16)
-native.forward_steps(Scheme(Arctan()), x, Memory(torch.zeros(1, 2**16)), Values(0.5), keep=False)
+native.forward_steps(NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 2**16)), NeuronParams(0.5), keep=False)
 print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

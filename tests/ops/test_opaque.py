@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
 from spikebridge.ops import reference, without_native
-from spikebridge.ops.sequence.custom_op import can_be_spelt, sequence
-from spikebridge.ops.sequence.scheme import Values
+from spikebridge.ops.sequence.custom_op import is_exportable, sequence
+from spikebridge.ops.sequence.spec import NeuronParams
 
 LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")
 LAYERS = {
@@ -79,7 +79,7 @@ def test_results_lie_as_a_compiler_was_told(lies: str, without: bool) -> None:
         "every second": torch.randn(9, 2, 10)[..., ::2],
         "spread": torch.randn(1, 2, 5).expand(9, 2, 5),
     }[lies]
-    decay = [torch.tensor(0.5), *[None] * (len(Values._fields) - 1)]
+    decay = [torch.tensor(0.5), *[None] * (len(NeuronParams._fields) - 1)]
     memories = [torch.zeros(x.shape[1:]) for _ in range(3)]
     inputs = (x, *memories, *decay, [math.nan, 1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.1], *ARCTAN)
     with without_native() if without else nullcontext():
@@ -155,7 +155,7 @@ def test_a_surrogate_that_cannot_be_spelt_takes_the_loop() -> None:
             return torch.full_like(x, 3.0)
 
     layer, x = LIF(0.01, dt=0.004, surrogate=Steep()), torch.randn(4, 2, 5)
-    assert not can_be_spelt(Steep())
+    assert not is_exportable(Steep())
     assert OPERATOR not in nodes(torch.export.export(Outputs(layer), (x,)))
 
 
@@ -165,6 +165,6 @@ def test_the_operator_is_sound(with_memories: bool) -> None:
     x = torch.randn(6, 2, 3, requires_grad=True)
     memories = [torch.rand(2, 3, requires_grad=True) if needed else None for needed in (True, with_memories, False)]
     decay = torch.full((3,), 0.5, requires_grad=True)
-    tensors = [decay, *[None] * (len(Values._fields) - 1)]
+    tensors = [decay, *[None] * (len(NeuronParams._fields) - 1)]
     numbers = [float("nan"), 1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0]
     torch.library.opcheck(sequence, (x, *memories, *tensors, numbers, *ARCTAN))

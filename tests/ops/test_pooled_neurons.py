@@ -93,7 +93,7 @@ def test_without_one_pass_it_is_the_neuron_and_then_the_pooling(path: Callable[[
     assert torch.equal(state.v, expected.v)
 
 
-@pytest.mark.parametrize("method", ["pooled", "consuming"])
+@pytest.mark.parametrize("method", ["pooled", "forward_donated"])
 def test_one_number_is_the_size_of_both_sides(method: str) -> None:
     neuron, x = IF(v_threshold=0.8), pictures(3, 2, 4, 6, 6)
     y, _ = getattr(neuron, method)(x.clone(memory_format=torch.preserve_format), size=2)
@@ -110,14 +110,14 @@ def test_what_is_no_size_is_refused(size: Any) -> None:
 
 @needs_library
 def test_what_is_no_picture_channels_last_is_pooled_behind() -> None:
-    scheme = sequence.Scheme(LIF(0.01, dt=0.001).surrogate)
+    spec = sequence.NeuronSpec(LIF(0.01, dt=0.001).surrogate)
     x = pictures(3, 2, 4, 6, 6)
-    assert sequence.serves_pooling(scheme, x, (2, 2))
-    assert not sequence.serves_pooling(sequence.Scheme(), x, (2, 2))  # no spikes
-    assert not sequence.serves_pooling(scheme, x.contiguous(), (2, 2))
-    assert not sequence.serves_pooling(scheme, x.double(), (2, 2))
-    assert not sequence.serves_pooling(scheme, x, (7, 2))
-    assert not sequence.serves_pooling(scheme, x[:, :, :, 0], (2, 2))
+    assert sequence.supports_pooling(spec, x, (2, 2))
+    assert not sequence.supports_pooling(sequence.NeuronSpec(), x, (2, 2))  # no spikes
+    assert not sequence.supports_pooling(spec, x.contiguous(), (2, 2))
+    assert not sequence.supports_pooling(spec, x.double(), (2, 2))
+    assert not sequence.supports_pooling(spec, x, (7, 2))
+    assert not sequence.supports_pooling(spec, x[:, :, :, 0], (2, 2))
     y, _ = Integrator(0.01, dt=0.001).pooled(x, size=(2, 2))
     assert y.shape == (3, 2, 4, 3, 3)
     y, _ = IF().pooled(x[:0], size=(2, 2))
@@ -144,8 +144,8 @@ def test_a_row_of_layers_gives_the_same(pool: nn.Module) -> None:
 @needs_library
 def test_a_row_of_layers_joins_them_unless_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int]] = []
-    serve = native.serves_pooling
-    monkeypatch.setattr(native, "serves_pooling", lambda *given: sizes.append(given[2]) or serve(*given))
+    supports = native.supports_pooling
+    monkeypatch.setattr(native, "supports_pooling", lambda *given: sizes.append(given[2]) or supports(*given))
     net, x = network(nn.MaxPool2d(2)), torch.rand(4, 3, 2, 9, 9)
     y, _ = net(x)
     assert sizes == [(2, 2)]

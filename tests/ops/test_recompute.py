@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Recurrent, Sequential
-from spikebridge.ops import recompute, reference, spikes_as_bytes, without_native
+from spikebridge.ops import pack_spikes, recompute, reference, without_native
 
 
 def network() -> Sequential:
@@ -41,7 +41,7 @@ def test_numbers_and_gradients_are_the_same(span: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-WAYS = [reference, without_native, spikes_as_bytes]
+WAYS = [reference, without_native, pack_spikes]
 
 
 @pytest.mark.parametrize("way", WAYS)

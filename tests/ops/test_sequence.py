@@ -363,7 +363,7 @@ def test_what_does_not_fit_the_scheme_takes_the_loop(calls: list[int]) -> None:
 
 
 def test_a_step_alone_takes_the_loop_which_costs_less(path: None) -> None:
-    assert not sequence.serves(torch.ones(1, 2, N)) and sequence.serves(torch.ones(1, 2, N, dtype=torch.bfloat16))
+    assert not sequence.supports(torch.ones(1, 2, N)) and sequence.supports(torch.ones(1, 2, N, dtype=torch.bfloat16))
 
 
 def test_a_surrogate_of_ones_own_has_its_derivative_taken(calls: list[int]) -> None:
@@ -388,5 +388,5 @@ def test_reference_holds_in_its_own_thread_alone() -> None:
 
     x = torch.ones(9, 1, 1)
     with reference(), ThreadPoolExecutor(1) as other:
-        assert not sequence.serves(x) and other.submit(sequence.serves, x).result()
-    assert sequence.serves(x)
+        assert not sequence.supports(x) and other.submit(sequence.supports, x).result()
+    assert sequence.supports(x)

@@ -92,7 +92,7 @@ class AdaptiveLIF(FiringNeuron):
     tau_adaptation = Quantity(positive=True)
     jump = Quantity()
     step_function = staticmethod(adaptive_lif_step)
-    follows_scheme = True
+    follows_spec = True
 
     def __init__(
         self,

@@ -87,7 +87,7 @@ class CubaLIF(FiringNeuron):
 
     tau_syn = Quantity(positive=True)
     step_function = staticmethod(cuba_lif_step)
-    follows_scheme = True
+    follows_spec = True
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class Integrator(Neuron):
     v_leak = Quantity()
     r = Quantity()
     step_function = staticmethod(integrator_step)
-    follows_scheme = True
+    follows_spec = True
 
     def __init__(
         self,

@@ -125,7 +125,7 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
-def whole_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
+def refractory_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
     """A refractory time in steps, rounded."""
     who = type(layer).__name__
     if not 0 <= refractory < math.inf:
@@ -163,7 +163,7 @@ class LIF(FiringNeuron):
     """
 
     step_function = staticmethod(lif_step)
-    follows_scheme = True
+    follows_spec = True
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class LIF(FiringNeuron):
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {}, **settings)
-        self.refractory = whole_steps(self, refractory, dt)
+        self.refractory = refractory_steps(self, refractory, dt)
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(

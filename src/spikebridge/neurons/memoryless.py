@@ -30,7 +30,7 @@ class Memoryless(Neuron):
     v_threshold = Quantity()
     r = Quantity()
     step_function = staticmethod(lif_step)
-    follows_scheme = True
+    follows_spec = True
 
     def __init__(
         self,

@@ -14,8 +14,8 @@ from spikebridge.neurons.quantity import Modulated, are_hidden
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
-from spikebridge.ops.sequence.autograd import run_sequence, serves, serves_pooling
-from spikebridge.ops.sequence.scheme import Memory, Scheme, Size, Values
+from spikebridge.ops.sequence.autograd import run_sequence, supports, supports_pooling
+from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Size
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
 
@@ -34,12 +34,12 @@ class Neuron(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    follows_scheme: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.sequence.scheme
+    follows_spec: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.sequence.spec
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step_function" in vars(cls) and "follows_scheme" not in vars(cls):
-            cls.follows_scheme = False  # what a parent says holds for the parent's step
+            cls.follows_spec = False  # what a parent says holds for the parent's step
 
     def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Neuron(Stateful):
         """
         return self._pooled(x, state, size, modulation)
 
-    def consuming(
+    def forward_donated(
         self,
         x: Float[Tensor, "T B *N"],
         state: State = None,
@@ -127,25 +127,25 @@ class Neuron(Stateful):
 
         Example:
             >>> from spikebridge.neurons import IF
-            >>> IF(v_threshold=2.0).consuming(torch.ones(2, 1, 1))[0].flatten().tolist()
+            >>> IF(v_threshold=2.0).forward_donated(torch.ones(2, 1, 1))[0].flatten().tolist()
             [0.0, 1.0]
         """
         if size is not None:
-            return self._pooled(x, state, size, modulation, spare=True)
+            return self._pooled(x, state, size, modulation, donated=True)
         x, state, arguments = self._prepared(x, state, modulation)
-        return self._run(x, state, arguments, spare=True) if x.shape[0] else (x, state)
+        return self._run(x, state, arguments, donated=True) if x.shape[0] else (x, state)
 
     def _pooled(
-        self, x: Tensor, state: State, size: int | Size, modulation: dict[str, Modulated], spare: bool = False
+        self, x: Tensor, state: State, size: int | Size, modulation: dict[str, Modulated], donated: bool = False
     ) -> tuple[Tensor, State]:
         size = sides_of(size)
         x, state, arguments = self._prepared(x, state, modulation)
-        scheme = self._scheme(x, state, arguments) if x.shape[0] else None
-        if scheme is not None and serves_pooling(scheme, x, size):
-            y, state = self._whole(scheme, x, state, arguments, size, spare)
+        spec = self._scheme(x, state, arguments) if x.shape[0] else None
+        if spec is not None and supports_pooling(spec, x, size):
+            y, state = self._whole(spec, x, state, arguments, size, donated)
             refuse_not_finite(self, state[0])
             return y, state
-        y, state = self._run(x, state, arguments, spare) if x.shape[0] else (x, state)
+        y, state = self._run(x, state, arguments, donated) if x.shape[0] else (x, state)
         return max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2]), state
 
     def _prepared(
@@ -171,31 +171,31 @@ class Neuron(Stateful):
             self._check_state(state, x)
         return x, state, self.arguments(quantities)
 
-    def _run(self, x: Tensor, state: State, arguments: dict[str, Any], spare: bool = False) -> tuple[Tensor, State]:
-        scheme = self._scheme(x, state, arguments)
-        if scheme is None:
+    def _run(self, x: Tensor, state: State, arguments: dict[str, Any], donated: bool = False) -> tuple[Tensor, State]:
+        spec = self._scheme(x, state, arguments)
+        if spec is None:
             y, state = self._loop(x, state, arguments)
         else:
-            y, state = self._whole(scheme, x, state, arguments, None, spare)
+            y, state = self._whole(spec, x, state, arguments, None, donated)
         refuse_not_finite(self, state[0])
         return y, state
 
-    def _scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> Scheme | None:
+    def _scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
-        if not self.follows_scheme or getattr(state, "wait", None) is not None:
+        if not self.follows_spec or getattr(state, "wait", None) is not None:
             return None
-        scheme = Scheme(**{name: arguments[name] for name in KINDS if name in arguments})
-        surrogate = scheme.surrogate
+        spec = NeuronSpec(**{name: arguments[name] for name in KINDS if name in arguments})
+        surrogate = spec.surrogate
         # who makes spikes in another way has only the loop
         plain = surrogate is None or type(surrogate).__call__ is Surrogate.__call__
-        return scheme if plain and serves(x, scheme) else None
+        return spec if plain and supports(x, spec) else None
 
     def _whole(
-        self, scheme: Scheme, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, spare: bool
+        self, spec: NeuronSpec, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
     ) -> tuple[Tensor, State]:
-        values = Values(**{name: arguments[name] for name in Values._fields if name in arguments})
+        values = NeuronParams(**{name: arguments[name] for name in NeuronParams._fields if name in arguments})
         memory = Memory(**{name: value for name, value in state._asdict().items() if name in Memory._fields})
-        y, end = run_sequence(scheme, x, memory, values, pool, spare)
+        y, end = run_sequence(spec, x, memory, values, pool, donated)
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
 
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
@@ -262,24 +262,24 @@ def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
         )
 
 
-def windows_behind(layer: nn.Module, after: nn.Module) -> Size | None:
+def fusable_pool_size(layer: nn.Module, after: nn.Module) -> Size | None:
     """The windows of a max pooling that stand side by side behind a layer of neurons, if nobody listens in between.
 
     Example:
         >>> from spikebridge.neurons import IF
-        >>> windows_behind(IF(), nn.MaxPool2d(2)), windows_behind(IF(), nn.MaxPool2d(2, stride=1))
+        >>> fusable_pool_size(IF(), nn.MaxPool2d(2)), fusable_pool_size(IF(), nn.MaxPool2d(2, stride=1))
         ((2, 2), None)
     """
     size = windows_of(after) if is_plain_neuron(layer) else None
-    return None if size is None or is_heard(after) else size
+    return None if size is None or has_hooks(after) else size
 
 
 def is_plain_neuron(layer: nn.Module) -> bool:
     """Whether a layer does what a neuron does and nobody listens, so that it may be run in another way."""
-    return isinstance(layer, Neuron) and type(layer).forward is Neuron.forward and not is_heard(layer)
+    return isinstance(layer, Neuron) and type(layer).forward is Neuron.forward and not has_hooks(layer)
 
 
-def is_heard(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether hooks, another `forward` put in its place, or a compiler that traces it would see a module run."""
     if torch.compiler.is_compiling():
         return True

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
-from spikebridge.neurons.neuron import Neuron, is_heard, is_plain_neuron, windows_behind
+from spikebridge.neurons.neuron import Neuron, fusable_pool_size, has_hooks, is_plain_neuron
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
@@ -111,17 +111,17 @@ class Sequential(Stateful):
             product = False
             if joined:
                 joined = False
-            elif after is not None and after[0] not in by_layer and (size := windows_behind(layer, after[1])):
-                run = cast(Neuron, layer).consuming if alone else cast(Neuron, layer).pooled
+            elif after is not None and after[0] not in by_layer and (size := fusable_pool_size(layer, after[1])):
+                run = cast(Neuron, layer).forward_donated if alone else cast(Neuron, layer).pooled
                 x, layer_state = run(x, layer_state, size=size, **effects)
                 joined = True
             elif alone and is_plain_neuron(layer):
-                x, layer_state = cast(Neuron, layer).consuming(x, layer_state, **effects)
+                x, layer_state = cast(Neuron, layer).forward_donated(x, layer_state, **effects)
             elif isinstance(layer, Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
             elif effects:
                 x = modulated(layer, effects, x)
-            elif product := type(layer) in PRODUCTS and not is_heard(layer):
+            elif product := type(layer) in PRODUCTS and not has_hooks(layer):
                 x = _product(layer, x)
             else:
                 x = over_time(layer, x)

@@ -18,9 +18,9 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum, pays
+from spikebridge.ops.filters.leaky_sum import Restarts, is_profitable, last_sum, leaky_sum
 from spikebridge.ops.filters.one_pass import means_of, runs_in_one_pass
-from spikebridge.ops.sequence.autograd import serves
+from spikebridge.ops.sequence.autograd import supports
 
 
 class Kernel(Stateful):
@@ -79,13 +79,13 @@ class Kernel(Stateful):
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
-        if modulation or x.ndim < 2 or len(x) == 0 or not (self.runs_whole(x, state) and self.pays(x)):
+        if modulation or x.ndim < 2 or len(x) == 0 or not (self.runs_whole(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
         return self.from_nothing(x) if state is None else self.whole(x, state)
 
     def runs_whole(self, x: Signal, carry: State) -> bool:
         """Whether `whole` and `last` are there for a signal: same numbers, without a loop over steps."""
-        if not self.is_faster or not serves(x):
+        if not self.is_faster or not supports(x):
             return False
         carried: tuple[Tensor, ...] = () if carry is None else carry
         # what the loop would promote, or broadcast, is left to it
@@ -94,9 +94,9 @@ class Kernel(Stateful):
                 return False
         return all(t.shape[0] == x.shape[1] for t in carried)
 
-    def pays(self, x: Signal, num_stretches: int = 1) -> bool:
+    def is_profitable(self, x: Signal, num_stretches: int = 1) -> bool:
         """Whether `whole` is faster than the loop, for a signal that restarts so often."""
-        return pays(x, self.fewest * num_stretches)
+        return is_profitable(x, self.fewest * num_stretches)
 
     def restarts_in_one_pass(self, x: Signal) -> bool:
         """Whether `whole` takes the steps at which all samples restart as bytes, and forgets there what came before."""

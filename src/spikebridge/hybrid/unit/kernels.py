@@ -86,7 +86,7 @@ class Exponential(Kernel):
 
     def last(self, x: Signal) -> Step:
         log_tau = self._parameters.get("log_tau")
-        if log_tau is not None and self.dt is not None and native_sums.serves(x, log_tau):
+        if log_tau is not None and self.dt is not None and native_sums.supports(x, log_tau):
             return last_of_sums(x, log_tau, self.dt)
         return last_sum(x, decay_of(self.tau, self.dt))
 

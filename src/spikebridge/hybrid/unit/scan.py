@@ -11,7 +11,7 @@ from torch import Tensor
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.neurons.state import State, where
-from spikebridge.ops.filters.leaky_sum import prefers_windows
+from spikebridge.ops.filters.leaky_sum import is_faster_in_windows
 
 Restart: TypeAlias = bool | Tensor  # for all samples or none, or a flag a sample `(B,)`
 LEAST_STRETCH = 4  # steps; below it the loop costs less
@@ -38,20 +38,20 @@ def run_kernel(
         ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
     is_whole = x.shape[0] > 1 and kernel.runs_whole(x, carry)
-    if restarts is None and is_whole and kernel.pays(x):
+    if restarts is None and is_whole and kernel.is_profitable(x):
         return _uninterrupted(kernel, x, carry)
     flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
     if not is_whole:
         return _loop(kernel, x, carry, flags)
     of_all = _of_all(flags)
     if of_all is not None and 1 not in of_all:
-        return _uninterrupted(kernel, x, carry) if kernel.pays(x) else _loop(kernel, x, carry, flags)
+        return _uninterrupted(kernel, x, carry) if kernel.is_profitable(x) else _loop(kernel, x, carry, flags)
     if of_all is not None and kernel.restarts_in_one_pass(x):
         return kernel.whole(x, carry, of_all)
     starts = [t for t, flag in enumerate(flags) if flag is not False]
     period = _period(starts, flags)
-    if kernel.forgets and not (period and prefers_windows(x)):
-        if not kernel.pays(x, 1 if of_all is None else len(starts) + 1):
+    if kernel.forgets and not (period and is_faster_in_windows(x)):
+        if not kernel.is_profitable(x, 1 if of_all is None else len(starts) + 1):
             return _loop(kernel, x, carry, flags)
         values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _where(x, flags))
         # 0 times what is not finite is not 0: only the loop can forget that

@@ -51,7 +51,7 @@ class _Change(torch.autograd.Function):
         ctx.lag, ctx.like = lag, Outline.of(x)
         ctx.save_for_backward(started)
         before = x[:1] if last is None or started is None else Before(last, started).steps(x[0])
-        y = groups_of(x).room_for(x, x)
+        y = groups_of(x).pool_empty(x, x)
         if lag is None:
             return torch.sub(x, before, out=y)
         torch.sub(x[:lag], before[: len(x)], out=y[:lag])
@@ -62,7 +62,7 @@ class _Change(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_unusual_backward("a kernel")
-        grad_x, lag = ctx.like.groups.room_for(ctx.like, grad), ctx.lag
+        grad_x, lag = ctx.like.groups.pool_empty(ctx.like, grad), ctx.lag
         if lag is None:
             grad_x.copy_(grad)
             of_before = -grad.sum(0, keepdim=True)

@@ -10,7 +10,7 @@ from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 from spikebridge.ops.sequence.dispatch import IN_C, choose
 from spikebridge.ops.sequence.layout import groups_of
-from spikebridge.ops.sequence.scheme import Scheme
+from spikebridge.ops.sequence.spec import NeuronSpec
 from spikebridge.ops.sequence.tiling import batch_parts, time_blocks
 
 PART = 2**18  # numbers
@@ -110,7 +110,7 @@ class _FiniteResponse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor, before: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, taps, before)
-        response = groups_of(x).room_for(x, x)
+        response = groups_of(x).pool_empty(x, x)
         past = 0 if before is None else len(before)
         if before is not None:
             # what looks back on the steps before sees them in a row with its own
@@ -135,7 +135,7 @@ class _FiniteResponse(torch.autograd.Function):
                     _add_shares(sums, before[:, part], grad[: len(before), part], len(before))
         # backwards in time the taps look ahead: a signal with nothing behind it, read from the other end
         if ctx.needs_input_grad[0]:
-            grad_x = groups_of(x).room_for(x, x)
+            grad_x = groups_of(x).pool_empty(x, x)
             _respond(grad, taps.flip(0), len(taps) - 1, grad_x)
         if ctx.needs_input_grad[2]:
             grad_before = torch.empty(before.shape, dtype=x.dtype, device=x.device)
@@ -145,7 +145,7 @@ class _FiniteResponse(torch.autograd.Function):
 
 def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
-    if taps.dtype == x.dtype and choose(Scheme(), x) is IN_C:
+    if taps.dtype == x.dtype and choose(NeuronSpec(), x) is IN_C:
         native.respond(x, taps, offset, y)
         return
     num_taps = len(taps)

@@ -10,12 +10,12 @@ from torch import Tensor
 from spikebridge.ops.filters import one_pass as native_sums
 from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.one_pass import last_of_sums, runs_in_one_pass, sums_of, wants_gradients
-from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.reference import without_native
 from spikebridge.ops.sequence.autograd import SINGLE, refuse_unusual_backward, run_sequence
 from spikebridge.ops.sequence.dispatch import IN_PYTORCH, choose
 from spikebridge.ops.sequence.layout import groups_of
-from spikebridge.ops.sequence.scheme import Memory, Scheme, Value, Values
+from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import in_block, is_number, time_blocks
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
@@ -34,7 +34,7 @@ def leaky_sum(
     """`h[t] = decay h[t - 1] + x[t]`, to the bit as step by step.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.serves`.
+        x: the signal, T >= 1, one that `sequence.supports`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step, 0 to 1.
         restarts: where it begins anew; None where it never does.
@@ -57,7 +57,7 @@ def leaky_sum(
     # in C a decay of its own for every step and neuron would be spread over the batch first
     spread = restarts is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
-        sums, end = run_sequence(Scheme(), x, Memory(start), Values(_left(decay, restarts)))
+        sums, end = run_sequence(NeuronSpec(), x, Memory(start), NeuronParams(_left(decay, restarts)))
     return sums, end.v
 
 
@@ -65,7 +65,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     """The leaky sum of a signal after its last step, from nothing before the first: no other is ever in memory.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.serves`.
+        x: the signal, T >= 1, one that `sequence.supports`.
         decay: what is left of the sum after a step; a number, or a tensor `()` or `(*N)`.
 
     Example:
@@ -75,7 +75,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     """
     if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
-    if native_sums.serves(x, decay):
+    if native_sums.supports(x, decay):
         return last_of_sums(x, decay)
     return x.sum(0) if is_number(decay, 1) else last_response(x, powers(decay, x)[1])
 
@@ -90,7 +90,7 @@ def sum_of_sums(
     """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.serves`.
+        x: the signal, T >= 1, one that `sequence.supports`.
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
@@ -110,7 +110,7 @@ def sum_of_sums(
         z = _sum_of_stretches(f, outer, decay, restarts)
         return z, f[-1].clone(), z[-1].clone()
     left = _left(decay, restarts)
-    z, end = run_sequence(Scheme(), x, Memory(outer, inner), Values(left, decay_syn=left))
+    z, end = run_sequence(NeuronSpec(), x, Memory(outer, inner), NeuronParams(left, decay_syn=left))
     return z, end.i if end.i is not None else inner, end.v
 
 
@@ -135,21 +135,21 @@ def one_step_late(
     return late
 
 
-def prefers_windows(x: Tensor) -> bool:
+def is_faster_in_windows(x: Tensor) -> bool:
     """Whether equal windows had better run side by side than one after the other.
 
     That is natively, and in PyTorch alone where steps are so small that an operation costs more than its numbers.
     """
-    return x[0].numel() <= SMALL_STEP or choose(Scheme(), x) is not IN_PYTORCH
+    return x[0].numel() <= SMALL_STEP or choose(NeuronSpec(), x) is not IN_PYTORCH
 
 
-def pays(x: Tensor, fewest: int) -> bool:
+def is_profitable(x: Tensor, fewest: int) -> bool:
     """Whether sums of a whole signal are faster than a loop over its steps.
 
     That is natively, and in PyTorch alone for a large signal or from `fewest` steps on, which make up for what comes
     before the first.
     """
-    return x.shape[0] >= fewest or x.numel() >= LARGE or choose(Scheme(), x) is not IN_PYTORCH
+    return x.shape[0] >= fewest or x.numel() >= LARGE or choose(NeuronSpec(), x) is not IN_PYTORCH
 
 
 def _left(decay: Value, restarts: Tensor | None) -> Value:
@@ -162,11 +162,11 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
         return False
     if wants_gradients(x, start, decay):
         return False
-    return choose(Scheme(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
+    return choose(NeuronSpec(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
 
 
 def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, restarts: Tensor) -> Tensor:
-    sums, before, left = room_for(x.shape, x), start, torch.empty_like(start)
+    sums, before, left = pool_empty(x.shape, x), start, torch.empty_like(start)
     factor, decays = (1.0, decay) if isinstance(decay, Tensor) else (decay, None)
     for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), (1 - restarts).unbind(0), strict=True):
         if decays is not None:
@@ -181,7 +181,7 @@ class _OneStepLate(torch.autograd.Function):
     def forward(ctx: Any, sums: Tensor, before: Tensor, decay: Value, factor: float) -> tuple[Tensor, Tensor]:
         ctx.decay, ctx.factor, ctx.shape = decay, factor, sums.shape
         ctx.set_materialize_grads(False)
-        y = groups_of(sums).room_for(sums, sums)
+        y = groups_of(sums).pool_empty(sums, sums)
         torch.mul(before, _at(decay, 0, sums), out=y[0]).mul_(factor)
         for block in time_blocks(sums):
             late = slice(max(block.start, 1), block.stop)
@@ -196,7 +196,7 @@ class _OneStepLate(torch.autograd.Function):
         if some is None:
             return None, None, None, None
         decay = ctx.decay
-        grad_sums = room_for(ctx.shape, some) if grad is None else groups_of(grad).room_for(grad, grad)
+        grad_sums = pool_empty(ctx.shape, some) if grad is None else groups_of(grad).pool_empty(grad, grad)
         before = some.new_zeros(ctx.shape[1:])
         if grad is None:
             grad_sums.zero_()

@@ -19,7 +19,7 @@ from spikebridge.ops.reference import is_without_native
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 from spikebridge.ops.sequence.layout import Groups, Outline, groups_of, layout_of
-from spikebridge.ops.sequence.scheme import Scheme, Value
+from spikebridge.ops.sequence.spec import NeuronSpec, Value
 
 
 class Form(IntEnum):
@@ -37,16 +37,16 @@ class Form(IntEnum):
 
 
 BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
-NEVER_FIRES = Scheme()
+NEVER_FIRES = NeuronSpec()
 CHUNK = 2048  # columns; memory is one row or two, and long rows are run some steps at once
 
 
-def serves(x: Tensor, *numbers: Value) -> bool:
+def supports(x: Tensor, *numbers: Value) -> bool:
     """Whether plain C can run sums of a signal: all in float32 on a CPU, numbers the same at all steps."""
     tensors = [n for n in numbers if isinstance(n, Tensor)]
     return (
         not is_without_native()
-        and native.serves(NEVER_FIRES, x)
+        and native.supports(NEVER_FIRES, x)
         and all(n.dtype == x.dtype and (n.ndim < x.ndim or len(n) == 1) for n in tensors)
     )
 
@@ -124,7 +124,7 @@ LONG_ROW = 512  # columns; shorter rows had better be run many at once
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
     """Whether the sums of this file are there for a signal and numbers that are the same at all steps."""
-    return not torch.compiler.is_compiling() and serves(x, *numbers) and keeps_its_place(x)
+    return not torch.compiler.is_compiling() and supports(x, *numbers) and keeps_its_place(x)
 
 
 def sums_of(
@@ -189,7 +189,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = No
     """The last of the leaky sums from nothing: no other is ever in memory.
 
     Args:
-        x: a signal that `native_sums.serves`.
+        x: a signal that `native_sums.supports`.
         decay: as in `sums_of`.
         dt: as there.
     """
@@ -226,7 +226,7 @@ def _groups_for(x: Tensor, decay: Value) -> Groups:
 def _forward(
     form: Form, x: Tensor, groups: Groups, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
-    y = groups.room_for(x, x)
+    y = groups.pool_empty(x, x)
     memory = [x.new_empty(x.shape[1:]) for _ in start]
     run(form, groups, x, y, *memory, start=_dense(start), decay=decay, factor=factor, anew=anew)
     return y, *memory
@@ -261,7 +261,7 @@ class _OnePass(torch.autograd.Function):
         *tensors, sums, before, exponents = ctx.saved_tensors
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
         groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
-        grad_x = groups.room_for(like, next(g for g in (grad, *grads_last) if g is not None))
+        grad_x = groups.pool_empty(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
         if sums is None:
             run(
@@ -301,7 +301,7 @@ class _Last(torch.autograd.Function):
         decay = ctx.number if left is None else left
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
-            grad_x = ctx.groups.room_for(ctx.like, grad)
+            grad_x = ctx.groups.pool_empty(ctx.like, grad)
             run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
         if slope is not None:
             grad_decay = _grad_of(decay, exponents, grad * slope)

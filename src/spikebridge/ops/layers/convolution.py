@@ -49,7 +49,7 @@ class _SpikeJob(ctypes.Structure):
     ]
 
 
-def serves(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> bool:
+def supports(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> bool:
     """Whether a layer, and the number of pictures, are such that leaving out pays, if enough of them is silent.
 
     Args:
@@ -105,7 +105,7 @@ def outputs_of(
 
     Args:
         x: pictures.
-        weight: of a layer that `serves`.
+        weight: of a layer that `supports`.
         bias: of the outputs.
         stride: along rows and columns.
         padding: rows and columns of zeros on each side.
@@ -205,14 +205,14 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
         >>> layer.bias.grad[0].item(), layer.weight.grad[0, 0, 0, 0].item()  # 9 places of 2 pictures
         (18.0, 18.0)
     """
-    if not _serves(layer, x):
+    if not _supports(layer, x):
         y: Tensor = layer(x)
         return y
     settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return _Convolution.apply(x, layer.weight, layer.bias, serves(layer, x), *settings)
+    return _Convolution.apply(x, layer.weight, layer.bias, supports(layer, x), *settings)
 
 
-def _serves(layer: nn.Conv2d, x: Tensor) -> bool:
+def _supports(layer: nn.Conv2d, x: Tensor) -> bool:
     known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
     return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikebridge.ops.native.library import library
-from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.reference import is_plain_training, is_without_native
 from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backward
 
@@ -59,14 +59,14 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
         >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
         64.0
     """
-    pays = _pays(x.numel(), layer.in_features, layer.out_features)
-    if not (pays or keeps_bytes()) or not is_plain_training(x, layer.weight):
+    pays = _is_profitable(x.numel(), layer.in_features, layer.out_features)
+    if not (pays or packs_spikes()) or not is_plain_training(x, layer.weight):
         y: Tensor = layer(x)
         return y
     return _Linear.apply(x, layer.weight, layer.bias)
 
 
-def _pays(size: int, inputs: int, outputs: int) -> bool:
+def _is_profitable(size: int, inputs: int, outputs: int) -> bool:
     """Whether leaving out what is silent does, for so many numbers, if enough of them are."""
     large = outputs >= OUTPUTS and size * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
     return large and not is_without_native() and hasattr(library().steps, "spikebridge_linear_weights")
@@ -92,8 +92,8 @@ class _Linear(torch.autograd.Function):
 def _of_x(grad: Tensor, weight: Tensor) -> Tensor:
     if torch.is_grad_enabled() or is_batched(grad) or grad.ndim != 2:
         return grad @ weight
-    # the input, which often lay in a room, may be gone by now
-    return torch.mm(grad, weight, out=room_for((len(grad), weight.shape[1]), grad))
+    # the input, often from the memory pool, may be freed by now
+    return torch.mm(grad, weight, out=pool_empty((len(grad), weight.shape[1]), grad))
 
 
 def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
         for some, of_some in parts:
             total += _of_weight(some.to(of_some.dtype), of_some)
         return total
-    pays = _pays(rows.numel(), rows.shape[1], of_rows.shape[1])
+    pays = _is_profitable(rows.numel(), rows.shape[1], of_rows.shape[1])
     if pays and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
         return _sums(rows, of_rows)
     return of_rows.T @ rows
@@ -138,48 +138,48 @@ Packed: TypeAlias = Tensor | tuple[Tensor, torch.dtype]
 FEWEST = 4096  # numbers; less is not worth a look
 GLANCE = 64  # numbers that are looked at first: most tensors that are no spikes show it there
 BLOCK = 2**18  # numbers that are looked at and packed together, so that no other large memory is taken
-_keeps_bytes: ContextVar[bool] = ContextVar("keeps_bytes", default=False)
+_packs_spikes: ContextVar[bool] = ContextVar("packs_spikes", default=False)
 
 
 @contextmanager
-def spikes_as_bytes() -> Iterator[None]:
+def pack_spikes() -> Iterator[None]:
     """Inside, whatever a layer keeps for the backward pass is kept as bytes if all of it is 0 or 1.
 
     A weight that follows a spiking layer keeps its input, the spikes. This costs a look at each tensor that is kept.
 
     Example:
         >>> weight, spikes = torch.ones(64, 1, requires_grad=True), torch.ones(64, 64)
-        >>> with spikes_as_bytes():
+        >>> with pack_spikes():
         ...     y = (spikes @ weight).sum()
         >>> y.backward()
         >>> weight.grad[0].item()
         64.0
     """
-    token = _keeps_bytes.set(True)
+    token = _packs_spikes.set(True)
     try:
         with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
             yield
     finally:
-        _keeps_bytes.reset(token)
+        _packs_spikes.reset(token)
 
 
-def keeps_bytes() -> bool:
-    """Whether this runs inside `spikes_as_bytes`."""
-    return _keeps_bytes.get()
+def packs_spikes() -> bool:
+    """Whether this runs inside `pack_spikes`."""
+    return _packs_spikes.get()
 
 
 def kept(x: Tensor) -> Tensor:
-    """What a layer keeps that reads bytes itself, a part at a time: the signal, or inside `spikes_as_bytes` its spikes.
+    """What a layer keeps that reads bytes itself, a part at a time: the signal, or inside `pack_spikes` its spikes.
 
     Args:
         x: any signal.
 
     Example:
-        >>> with spikes_as_bytes():
+        >>> with pack_spikes():
         ...     kept(torch.ones(64, 64)).dtype, kept(torch.full((64, 64), 0.5)).dtype
         (torch.uint8, torch.float32)
     """
-    spikes = _as_bytes(x.detach()) if keeps_bytes() else None
+    spikes = _as_bytes(x.detach()) if packs_spikes() else None
     return x if spikes is None else spikes
 
 

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError
 from spikebridge.ops.native.library import library
-from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 from spikebridge.ops.sequence.layout import standing_alone
-from spikebridge.ops.sequence.scheme import Size
+from spikebridge.ops.sequence.spec import Size
 
 MOST_PLACES = 255  # of a window, to be told by a byte
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
@@ -58,7 +58,7 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
         3.0
     """
     height, width = sides_of(size)
-    if not _serves(x, height, width):
+    if not _supports(x, height, width):
         return F.max_pool2d(x, (height, width))
     pooled: Tensor = _MaxPool.apply(x, height, width)
     return pooled
@@ -119,7 +119,7 @@ def _pair(number: int | tuple[int, ...]) -> Size:
     return height, width
 
 
-def _serves(x: Tensor, height: int, width: int) -> bool:
+def _supports(x: Tensor, height: int, width: int) -> bool:
     if torch.compiler.is_compiling() or is_reference() or is_without_native():
         return False
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
@@ -137,17 +137,17 @@ def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, w
     getattr(library().steps, name)(ctypes.byref(job))
 
 
-def _room_for(shape: Sequence[int], like: Tensor) -> Tensor:
+def _pool_empty(shape: Sequence[int], like: Tensor) -> Tensor:
     """Memory for pictures that lie channels last."""
     batch, channels, height, width = shape
-    return standing_alone(room_for((batch, height, width, channels), like).permute(0, 3, 1, 2))
+    return standing_alone(pool_empty((batch, height, width, channels), like).permute(0, 3, 1, 2))
 
 
 class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, height: int, width: int) -> Tensor:
         shape = (*x.shape[:2], x.shape[2] // height, x.shape[3] // width)
-        pooled = _room_for(shape, x)
+        pooled = _pool_empty(shape, x)
         places = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=CHANNELS_LAST)
         _run("spikebridge_pool_forward", x, pooled, places, height, width)
         ctx.save_for_backward(places)
@@ -158,7 +158,7 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         refuse_unusual_backward("max pooling", grad)
         (places,) = ctx.saved_tensors
-        full = _room_for(ctx.shape, grad)
+        full = _pool_empty(ctx.shape, grad)
         if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
             full.zero_()  # what no window sees has no gradient
         _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)

@@ -15,7 +15,7 @@ import torch
 
 NAME = "spikebridge.ops.native._native"
 VERSION = 7  # SPIKEBRIDGE_VERSION of native.h
-NUM_VALUES = 9  # those of `Values`, and BASE
+NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
 
 class Signal(ctypes.Structure):

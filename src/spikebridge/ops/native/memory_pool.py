@@ -1,4 +1,4 @@
-"""Memory for large results that is used again: rooms, lent to tensors and taken back when those are gone.
+"""A memory pool for large results: blocks, lent to tensors and taken back when those are freed.
 
 Large memory that is taken anew comes from the system page by page, each of them cleared, and that may take longer than
 what a layer does with it. Training asks for the same sizes again and again: what it gave back waits for the next time.
@@ -18,37 +18,37 @@ import torch
 from torch import Tensor
 
 LEAST = 2**17  # bytes; what is smaller is had without the system
-MOST_IDLE = 2**28  # bytes of rooms that wait, or as many as were once lent together; the oldest size goes first
+MOST_IDLE = 2**28  # bytes of blocks that wait, or as many as were once lent together; the oldest size goes first
 SHARE = 1 / 16  # of the machine's memory; more never waits
 PAGE, LINE = 4096, 64  # bytes, the system's and the caches'
-STEPS = 8  # lengths of rooms from one power of two to the next
+STEPS = 8  # lengths of blocks from one power of two to the next
 
 _numbers = itertools.count()
 
 
-class Room(mmap.mmap):
-    """Memory from the system, of which the first `shift` bytes stay unused.
+class Block(mmap.mmap):
+    """A memory map, of which the first `shift` bytes stay unused.
 
-    Rooms begin at a page, and caches hold only a few lines that lie equally far from one: so each has another shift.
+    Blocks begin at a page, and caches hold only a few lines that lie equally far from one: so each has another shift.
     """
 
-    home: "_Rooms"
+    home: "_Pool"
     shift: int
     number: int
     lent: weakref.ref[memoryview] | None
 
     @classmethod
-    def of(cls, home: "_Rooms", length: int) -> "Room":
+    def of(cls, home: "_Pool", length: int) -> "Block":
         """A new one."""
-        room = cls(-1, length + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        room.home, room.number = home, next(_numbers)
-        room.shift = 5 * LINE * room.number % PAGE
+        block = cls(-1, length + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block.home, block.number = home, next(_numbers)
+        block.shift = 5 * LINE * block.number % PAGE
         with suppress(OSError):  # a system without large pages
-            room.madvise(mmap.MADV_HUGEPAGE)
-        return room
+            block.madvise(mmap.MADV_HUGEPAGE)
+        return block
 
     def lend(self) -> memoryview:
-        """Its memory; who lets go of it gives the room back."""
+        """Its memory; freeing it gives the block back."""
         lent = memoryview(self)
         self.lent = weakref.ref(lent, self._come_back)
         return lent
@@ -58,36 +58,36 @@ class Room(mmap.mmap):
         self.home.give_back(self)
 
 
-class _Rooms:
-    """Rooms that wait, by length, and how much is lent.
+class _Pool:
+    """Blocks that wait, by length, and how much is lent.
 
     Threads meet here without a lock: each line does one thing that no other thread can see half done, and what two of
-    them do at once costs a room at worst.
+    them do at once costs a block at worst.
     """
 
     def __init__(self) -> None:
-        self.idle: dict[int, list[Room]] = {}  # the length that was used last comes last
+        self.idle: dict[int, list[Block]] = {}  # the length that was used last comes last
         self.lent: dict[int, int] = {}
         self.most_lent = 0
 
-    def take(self, length: int) -> Room:
-        """The room of that length that came back last, or a new one."""
+    def take(self, length: int) -> Block:
+        """The block of that length that came back last, or a new one."""
         try:
-            room = self.idle[length].pop()
+            block = self.idle[length].pop()
         except (KeyError, IndexError):
-            room = Room.of(self, length)
-        self.lent[room.number] = length
-        return room
+            block = Block.of(self, length)
+        self.lent[block.number] = length
+        return block
 
-    def give_back(self, room: Room) -> None:
-        """Lets a room wait, and others go for it if they are too many."""
+    def give_back(self, block: Block) -> None:
+        """Keeps a block for reuse, and unmaps the oldest where too many are idle."""
         self.most_lent = max(self.most_lent, sum(list(self.lent.values())))
-        length = self.lent.pop(room.number)
-        rooms = self.idle.pop(length, [])
-        rooms.append(room)
-        self.idle[length] = rooms
+        length = self.lent.pop(block.number)
+        blocks = self.idle.pop(length, [])
+        blocks.append(block)
+        self.idle[length] = blocks
         most = min(max(MOST_IDLE, self.most_lent), _allowed())
-        while sum(length * len(rooms) for length, rooms in list(self.idle.items())) > most:
+        while sum(length * len(blocks) for length, blocks in list(self.idle.items())) > most:
             with suppress(StopIteration, RuntimeError, KeyError, IndexError):
                 oldest = next(iter(self.idle))
                 self.idle[oldest].pop(0)
@@ -95,11 +95,11 @@ class _Rooms:
                     del self.idle[oldest]
 
 
-_rooms = _Rooms()
+_pool = _Pool()
 
 
-def room_for(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None = None) -> Tensor:
-    """A tensor of any numbers, as `torch.empty`, in the dtype and on the device of another one.
+def pool_empty(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None = None) -> Tensor:
+    """An uninitialized tensor, as `torch.empty`, in the dtype and on the device of another one, from the pool.
 
     Its storage cannot be resized.
 
@@ -109,7 +109,7 @@ def room_for(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None =
         strides: of its numbers, which lie side by side in any order; None for a contiguous tensor.
 
     Example:
-        >>> room_for((2, 3), torch.zeros(1)).shape
+        >>> pool_empty((2, 3), torch.zeros(1)).shape
         torch.Size([2, 3])
     """
     count = math.prod(shape)
@@ -117,14 +117,14 @@ def room_for(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None =
     if size < LEAST or not like.is_cpu or sys.platform != "linux":
         empty = like.new_empty(shape)
         return empty if strides is None else empty.as_strided_(shape, strides)
-    room = _rooms.take(_length_for(size))
-    # the tensor keeps alive what is lent, and nobody else; it is no view of another one: who gets it may write into it
-    memory = torch.frombuffer(room.lend(), dtype=like.dtype, count=count, offset=room.shift)
+    block = _pool.take(_length_for(size))
+    # the tensor alone keeps alive what is lent, and it is no view of another one, so that it may be written to
+    memory = torch.frombuffer(block.lend(), dtype=like.dtype, count=count, offset=block.shift)
     return memory.resize_(shape) if strides is None else memory.as_strided_(shape, strides)
 
 
 def _length_for(size: int) -> int:
-    """The next of a few lengths, at most an eighth more than needed, so that rooms serve sizes that are alike."""
+    """The next of a few lengths, at most an eighth more than needed, so that blocks serve sizes that are alike."""
     step = 1 << max(0, size.bit_length() - STEPS.bit_length())
     return -(-size // step) * step
 

@@ -14,28 +14,28 @@ from torch.autograd import forward_ad
 from spikebridge.errors import ConfigError
 from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, can_be_spelt, run_opaque
+from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, is_exportable, run_custom_op
 from spikebridge.ops.sequence.dispatch import IN_C, Steps, choose
-from spikebridge.ops.sequence.scheme import Memory, Question, Scheme, Size, Values
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, Size
 
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
 FEWEST_STEPS = {"native": 2, "pytorch": 4}  # of a sequence that is worth a fast path
 
 
-def serves(x: Tensor, scheme: Scheme | None = None) -> bool:
+def supports(x: Tensor, spec: NeuronSpec | None = None) -> bool:
     """Whether a signal takes a fast path: a plain tensor of some steps, outside transforms and `reference()`.
 
-    While a network is compiled or exported, every length of a neuron's `scheme` does: as one operator, which need not
+    While a network is compiled or exported, every length of a neuron's `spec` does: as one operator, which need not
     unroll time.
 
     Example:
-        >>> serves(torch.ones(9, 1, 1)), serves(torch.ones(9, 1, 1, device="meta"))
+        >>> supports(torch.ones(9, 1, 1)), supports(torch.ones(9, 1, 1, device="meta"))
         (True, False)
     """
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling():
-        spelt = scheme is not None and can_be_spelt(scheme.surrogate)
+        spelt = spec is not None and is_exportable(spec.surrogate)
         return spelt and x.dtype in (*SINGLE, *HALF) and not is_reference()
     if is_reference() or torch._C._are_functorch_transforms_active():
         return False
@@ -45,19 +45,19 @@ def serves(x: Tensor, scheme: Scheme | None = None) -> bool:
     return known and (x.dtype in HALF or (x.dtype in SINGLE and x.shape[0] >= fewest))
 
 
-def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
-    """Whether max pooling behind the spikes can be a part of the sequence: see `native.serves_pooling`.
+def supports_pooling(spec: NeuronSpec, x: Tensor, size: Size) -> bool:
+    """Whether max pooling behind the spikes can be a part of the sequence: see `native.supports_pooling`.
 
     Example:
-        >>> serves_pooling(Scheme(), torch.ones(9, 1, 1, 2, 2), (2, 2))  # no spikes
+        >>> supports_pooling(NeuronSpec(), torch.ones(9, 1, 1, 2, 2), (2, 2))  # no spikes
         False
     """
     alone = torch.compiler.is_compiling() or is_without_native()
-    return not alone and serves(x, scheme) and native.serves_pooling(scheme, x, size)
+    return not alone and supports(x, spec) and native.supports_pooling(spec, x, size)
 
 
 def run_sequence(
-    scheme: Scheme, x: Tensor, start: Memory, values: Values, pool: Size | None = None, spare: bool = False
+    spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams, pool: Size | None = None, donated: bool = False
 ) -> tuple[Tensor, Memory]:
     """The outputs and the last memory of a sequence, with gradients to all that asks for them.
 
@@ -66,8 +66,8 @@ def run_sequence(
         x: the input `(T, B, *N)`, T >= 1. Half precision is worked out in float32 and rounded at the end.
         start: the memory before the first step, in the dtype of the input.
         values: the numbers of the scheme, tensors in the dtype of the input.
-        pool: windows of which the largest outputs are given, where `serves_pooling` says so.
-        spare: nobody else looks at the input, so that its memory may be used.
+        pool: windows of which the largest outputs are given, where `supports_pooling` says so.
+        donated: the input is not read again, so that its memory may be used.
 
     Returns:
         `(T, B, *N)` and the memory.
@@ -75,7 +75,8 @@ def run_sequence(
     Example:
         >>> from spikebridge.neurons import Arctan
         >>> x = torch.tensor([1.0, 1.0, 1.0]).reshape(3, 1, 1)
-        >>> y, end = run_sequence(Scheme(Arctan()), x, Memory(torch.zeros(1, 1)), Values(decay=1.0, v_threshold=2.0))
+        >>> params = NeuronParams(decay=1.0, v_threshold=2.0)
+        >>> y, end = run_sequence(NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 1)), params)
         >>> y.flatten().tolist(), end.v.item()
         ([0.0, 1.0, 0.0], 1.0)
     """
@@ -83,21 +84,21 @@ def run_sequence(
     if dtype in HALF:
         x = x.float()
         start = start.each(Tensor.float)
-        values = Values(*[n.float() if isinstance(n, Tensor) else n for n in values])
+        values = NeuronParams(*[n.float() if isinstance(n, Tensor) else n for n in values])
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
     if torch.compiler.is_compiling():
-        y, end = run_opaque(scheme, x, start, values)
+        y, end = run_custom_op(spec, x, start, values)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        y, *memories = _Sequence.apply(scheme, pool, spare, x, *start, *values)
+        y, *memories = _Sequence.apply(spec, pool, donated, x, *start, *values)
         end = Memory(*memories)
     else:
-        y, _, end = _steps(scheme, x, pool, spare).forward(scheme, x, start, values, keep=False)
+        y, _, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=False)
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
-def _steps(scheme: Scheme, x: Tensor, pool: Size | None, spare: bool) -> Steps:
-    steps = choose(scheme, x)
-    return IN_C._replace(forward=partial(IN_C.forward, pool=pool, spare=spare)) if steps is IN_C else steps
+def _steps(spec: NeuronSpec, x: Tensor, pool: Size | None, donated: bool) -> Steps:
+    steps = choose(spec, x)
+    return IN_C._replace(forward=partial(IN_C.forward, pool=pool, donated=donated)) if steps is IN_C else steps
 
 
 def refuse_unusual_backward(what: str, *grads: Tensor | None) -> None:
@@ -123,21 +124,21 @@ def is_batched(grad: Tensor | None) -> bool:
 class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, scheme: Scheme, pool: Size | None, spare: bool, x: Tensor, *rest: Any
+        ctx: Any, spec: NeuronSpec, pool: Size | None, donated: bool, x: Tensor, *rest: Any
     ) -> tuple[Tensor | None, ...]:
-        names = ("x", *Memory._fields, *Values._fields)
+        names = ("x", *Memory._fields, *NeuronParams._fields)
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed]
-        start, values = Memory(*rest[:3]), Values(*rest[3:])
+        start, values = Memory(*rest[:3]), NeuronParams(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
         # a sum's gradient does not ask what the sum was, unless the decay is wanted
-        ctx.needs_membranes = (scheme.fires or "decay" in ctx.wanted) and not ctx.from_input
-        ctx.pool, ctx.steps = pool, choose(scheme, x)
-        y, v, end = _steps(scheme, x, pool, spare).forward(scheme, x, start, values, keep=ctx.needs_membranes)
+        ctx.needs_membranes = (spec.fires or "decay" in ctx.wanted) and not ctx.from_input
+        ctx.pool, ctx.steps = pool, choose(spec, x)
+        y, v, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=ctx.needs_membranes)
         ctx.shape = x.shape
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
         ctx.save_for_backward(x if ctx.from_input else v, *tensors)
         ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
-        ctx.scheme = scheme
+        ctx.spec = spec
         ctx.set_materialize_grads(False)
         return y, *end
 
@@ -146,16 +147,16 @@ class _Sequence(torch.autograd.Function):
         refuse_unusual_backward("a spiking layer", grad_y, *grad_end)
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
-        start, values = Memory(*rest[:3]), Values(*rest[3:])
+        start, values = Memory(*rest[:3]), NeuronParams(*rest[3:])
         x, v = (None, kept)
         if ctx.from_input:
-            x, v = kept, ctx.steps.forward(ctx.scheme, kept, start, values, keep=True).v
+            x, v = kept, ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
         elif not ctx.needs_membranes:
             v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
         # the gradient of the input takes over the memory of membranes that nobody will read again
-        out = v if ctx.scheme.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
+        out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
-        unused = {"v_reset"} if ctx.scheme.reset == "soft" else set()
+        unused = {"v_reset"} if ctx.spec.reset == "soft" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
-        grads = ctx.steps.backward(Question(ctx.scheme, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
-        return None, None, None, *(grads.get(name) for name in ("x", *Memory._fields, *Values._fields))
+        grads = ctx.steps.backward(BackwardArgs(ctx.spec, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
+        return None, None, None, *(grads.get(name) for name in ("x", *Memory._fields, *NeuronParams._fields))

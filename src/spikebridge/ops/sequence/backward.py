@@ -1,4 +1,4 @@
-"""The backward pass of the scheme in `scheme.py`: what follows by hand from its equations.
+"""The backward pass of the scheme in `spec.py`: what follows by hand from its equations.
 
 With `u` the membrane and `a` the adaptation after a step, `th` the threshold in it, `h` the surrogate's derivative and
 `[.]` what the spike does to the membrane, `v_reset - v` (hard), `-th` (soft) or 0 (detached), each step backward is
@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native.memory_pool import room_for
-from spikebridge.ops.sequence.scheme import Bump, Memory, Question, Scheme, Value, Values
+from spikebridge.ops.native.memory_pool import pool_empty
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, SurrogateGradient, Value
 from spikebridge.ops.sequence.tiling import (
     as_tensor,
     batch_parts,
@@ -40,16 +40,16 @@ class Path(NamedTuple):
     """A sequence seen again: its thresholds, and where they are asked for its currents and adaptations.
 
     Args:
-        scheme, v, start, values: as given to `retrace`.
+        scheme, v, start, values: as given to `rematerialize`.
         thresholds: a value of the scheme, or with adaptation one for each step.
         currents: synaptic currents `(T + 1, B, *N)`, the first from before the first step.
         adaptations: what each step found, before its decay.
     """
 
-    scheme: Scheme
+    spec: NeuronSpec
     v: Tensor
     start: Memory
-    values: Values
+    values: NeuronParams
     thresholds: Value
     currents: Tensor | None
     adaptations: Tensor | None
@@ -68,9 +68,9 @@ class Path(NamedTuple):
         """The membranes that a block of steps found: those after the resets of the steps before."""
         before = slice(max(block.start - 1, 0), block.stop - 1)
         v = self.v[before]
-        if self.scheme.fires and self.scheme.reset == "soft":
+        if self.spec.fires and self.spec.reset == "soft":
             v = torch.addcmul(v, self.spikes(before), in_block(self.thresholds, before, self.v), value=-1)
-        elif self.scheme.fires:
+        elif self.spec.fires:
             silent = torch.empty_like(v, memory_format=torch.contiguous_format)
             torch.lt(v, in_block(self.thresholds, before, self.v), out=silent)
             if is_number(self.values.v_reset, 0):
@@ -80,7 +80,9 @@ class Path(NamedTuple):
         return v if block.start > 0 else torch.cat([self.start.v.unsqueeze(0), v])
 
 
-def retrace(scheme: Scheme, x: Tensor | None, v: Tensor, start: Memory, values: Values, with_adaptations: bool) -> Path:
+def rematerialize(
+    spec: NeuronSpec, x: Tensor | None, v: Tensor, start: Memory, values: NeuronParams, with_adaptations: bool
+) -> Path:
     """The path of a sequence.
 
     Args:
@@ -99,7 +101,7 @@ def retrace(scheme: Scheme, x: Tensor | None, v: Tensor, start: Memory, values: 
         rows = currents.unbind(0)
         for t, (x_t, decay) in enumerate(zip(x.unbind(0), each_step(values.decay_syn, v), strict=True)):
             torch.mul(rows[t], decay, out=rows[t + 1]).add_(x_t)
-    if start.a is not None and scheme.fires:
+    if start.a is not None and spec.fires:
         a, spikes, thresholds = start.a.clone(), torch.empty_like(start.a), torch.empty_like(v)
         adaptations = torch.empty_like(v) if with_adaptations else None
         numbers = [each_step(n, v) for n in (values.v_threshold, values.decay_adaptation, values.jump)]
@@ -110,10 +112,10 @@ def retrace(scheme: Scheme, x: Tensor | None, v: Tensor, start: Memory, values: 
                 adaptations[t] = a
             torch.add(a.mul_(decay), threshold, out=row)
             a.addcmul_(torch.ge(v_t, row, out=spikes), jump)
-    return Path(scheme, v, start, values, thresholds, currents, adaptations)
+    return Path(spec, v, start, values, thresholds, currents, adaptations)
 
 
-class Shares:
+class ParameterGrads:
     """Collects the gradients of a part of a batch.
 
     Args:
@@ -156,7 +158,7 @@ class Shares:
         path = self.path
         spikes = path.spikes(block)
         # all that reaches the threshold, but for the sign
-        reaching = spike.addcmul_(after, spikes) if path.scheme.reset == "soft" else spike
+        reaching = spike.addcmul_(after, spikes) if path.spec.reset == "soft" else spike
         if "v_threshold" in self.sums:
             self._add("v_threshold", block, reaching, sign=-1)
         if "v_reset" in self.sums:
@@ -182,30 +184,30 @@ class Shares:
         total.add_((left if right is None else left * right).sum_to_size(total.shape), alpha=sign)
 
 
-def backward_steps(question: Question) -> dict[str, Tensor]:
+def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
     """The gradients of a sequence, by name what is wanted; that of a value is summed to the shape of the value.
 
     Example:
         >>> from spikebridge.neurons import Rectangle
-        >>> from spikebridge.ops.sequence.scheme import Memory, Scheme
+        >>> from spikebridge.ops.sequence.spec import Memory, NeuronSpec
         >>> v, start = torch.tensor([0.5, 3.0]).reshape(2, 1, 1), Memory(torch.zeros(1, 1))
-        >>> values = Values(decay=0.5, v_threshold=1.0)
+        >>> values = NeuronParams(decay=0.5, v_threshold=1.0)
         >>> end = {"v": torch.ones(1, 1)}  # the last step fired: its membrane is 0, whatever came
-        >>> question = Question(Scheme(Rectangle()), None, v, start, values, None, end, {"x"})
+        >>> question = BackwardArgs(NeuronSpec(Rectangle()), None, v, start, values, None, end, {"x"})
         >>> backward_steps(question)["x"].flatten().tolist()
         [0.0, 0.0]
     """
-    scheme, x, v, start, values, grad_y, grad_end, wanted, out, _ = question
-    sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in Values._fields if n in wanted}
-    values = Values(*map(number, values))
-    grad_x = room_for(v.shape, v) if out is None else out
+    spec, x, v, start, values, grad_y, grad_end, wanted, out, _ = question
+    sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in NeuronParams._fields if n in wanted}
+    values = NeuronParams(*map(number, values))
+    grad_x = pool_empty(v.shape, v) if out is None else out
     memories = {n: m for n, m in start._asdict().items() if m is not None}
     carries = {n: grad_end[n].clone() if n in grad_end else torch.zeros_like(m) for n, m in memories.items()}
     for part in batch_parts(v):
         start_of_part, values_of_part = start.of_batch(part), values_of_batch(values, part, v.ndim)
         x_of_part = None if x is None else x[:, part]
-        path = retrace(scheme, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
-        shares = Shares({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
+        path = rematerialize(spec, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
+        shares = ParameterGrads({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
         _WayBack(
             path,
             None if grad_y is None else grad_y[:, part],
@@ -237,13 +239,13 @@ class _WayBack:
     """
 
     def __init__(
-        self, path: Path, grad_y: Tensor | None, carry: dict[str, Tensor], out: Tensor, shares: Shares | None
+        self, path: Path, grad_y: Tensor | None, carry: dict[str, Tensor], out: Tensor, shares: ParameterGrads | None
     ) -> None:
         self.path, self.carry, self.out, self.shares = path, carry, out, shares
-        self.scheme, self.values, self.v = path.scheme, path.values, path.v
+        self.spec, self.values, self.v = path.spec, path.values, path.v
         self.threshold = as_tensor(path.thresholds, self.v)
         self.decays = each_step(self.values.decay, self.v)
-        self.rooms: dict[str, Tensor] = {}
+        self._scratch: dict[str, Tensor] = {}
         steps = time_blocks(self.v)
         self.size = steps[0].stop
         grads = [None] * len(steps) if grad_y is None else grad_y.split(self.size)
@@ -255,24 +257,24 @@ class _WayBack:
     def all_steps(self) -> None:
         """Writes the gradients of the input and of the memory before the first step, and collects those of values."""
         for block in reversed(self.blocks):
-            if self.scheme.surrogate is None:
+            if self.spec.surrogate is None:
                 self._sum(block)
             elif self.path.adapts:
-                self._fire_and_adapt(block, self.scheme.surrogate)
+                self._fire_and_adapt(block, self.spec.surrogate)
             else:
-                self._fire(block, self.scheme.surrogate)
+                self._fire(block, self.spec.surrogate)
 
-    def _room(self, name: str, block: _Block) -> Tensor:
+    def _scratch_for(self, name: str, block: _Block) -> Tensor:
         """Memory for a block, the same for all blocks."""
-        if name not in self.rooms:
+        if name not in self._scratch:
             shape = (self.size, *self.v.shape[1:])
-            self.rooms[name] = torch.empty(shape, dtype=self.v.dtype, device=self.v.device)
-        room = self.rooms[name]
-        return room if len(block.v) == self.size else room[: len(block.v)]
+            self._scratch[name] = torch.empty(shape, dtype=self.v.dtype, device=self.v.device)
+        scratch = self._scratch[name]
+        return scratch if len(block.v) == self.size else scratch[: len(block.v)]
 
     def _grad(self, block: _Block) -> Tensor:
         """Where the gradients of a block's membranes are worked out: at once in place, if all else is read by then."""
-        return block.out if self.shares is None else self._room("grad", block)
+        return block.out if self.shares is None else self._scratch_for("grad", block)
 
     def _sum(self, block: _Block) -> None:
         """Neurons that do not fire: a leaky sum, backwards."""
@@ -281,16 +283,16 @@ class _WayBack:
         self._add_later(block, grad)
         self._finish(block, grad)
 
-    def _fire(self, block: _Block, surrogate: Bump) -> None:
+    def _fire(self, block: _Block, surrogate: SurrogateGradient) -> None:
         """Neurons that fire: `grad_v` of each step from the one after it."""
         v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
-        h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
+        h = surrogate.derivative(torch.sub(v, threshold, out=self._scratch_for("distance", block)))
         slope = self._slope(block, threshold, h)
         about_spikes = self.shares is not None and self.shares.about_spikes
         effect = self._effect(block, threshold, h) if about_spikes else None
         grad = self._grad(block)
         grad.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=grad)
-        spike = self._room("spike", block).copy_(grad) if about_spikes else None
+        spike = self._scratch_for("spike", block).copy_(grad) if about_spikes else None
         self._add_later(block, grad, slope)
         self._finish(block, grad, spike, effect)
 
@@ -318,18 +320,18 @@ class _WayBack:
         for t in range(len(rows) - 2, -1, -1):
             rows[t].addcmul_(factors[t], rows[t + 1], value=factor)
 
-    def _fire_and_adapt(self, block: _Block, surrogate: Bump) -> None:
+    def _fire_and_adapt(self, block: _Block, surrogate: SurrogateGradient) -> None:
         """Neurons whose threshold remembers: two gradients go back in time together."""
         v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
-        h = surrogate.derivative(torch.sub(v, threshold, out=self._room("distance", block)))
-        effect, soft = self._effect(block, threshold, h), self.scheme.reset == "soft"
-        jumps = torch.mul(h, in_block(self.values.jump, block.steps, self.v), out=self._room("distance", block))
+        h = surrogate.derivative(torch.sub(v, threshold, out=self._scratch_for("distance", block)))
+        effect, soft = self._effect(block, threshold, h), self.spec.reset == "soft"
+        jumps = torch.mul(h, in_block(self.values.jump, block.steps, self.v), out=self._scratch_for("distance", block))
         # a hard reset cuts what fired; a soft one takes away a threshold that has a gradient of its own
-        mask = self._room("mask", block)
+        mask = self._scratch_for("mask", block)
         (torch.ge if soft else torch.lt)(v, threshold, out=mask)
-        grad, spike = self._grad(block), self._room("spike", block)
+        grad, spike = self._grad(block), self._scratch_for("spike", block)
         spike.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=spike)
-        after, after_a = self._room("after", block), self._room("after_a", block)
+        after, after_a = self._scratch_for("after", block), self._scratch_for("after_a", block)
         rows = [tensor.unbind(0) for tensor in (spike, grad, after, after_a, mask, jumps)]
         effects = [None] * len(h) if effect is None else effect.unbind(0)
         decays = self.decays[block.steps], each_step(self.values.decay_adaptation, self.v)[block.steps]
@@ -353,20 +355,20 @@ class _WayBack:
 
     def _effect(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the spike, through the surrogate; None for not at all."""
-        if self.scheme.detach_reset:
+        if self.spec.detach_reset:
             return None
-        effect = self._room("effect", block)
-        if self.scheme.reset == "soft":
+        effect = self._scratch_for("effect", block)
+        if self.spec.reset == "soft":
             return torch.mul(h, threshold, out=effect).neg_()
         return torch.sub(in_block(self.values.v_reset, block.steps, self.v), block.v, out=effect).mul_(h)
 
     def _slope(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
-        v, slope = block.v, self._room("distance", block)  # which nobody needs any more
-        if self.scheme.reset == "soft":
-            return None if self.scheme.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
+        v, slope = block.v, self._scratch_for("distance", block)  # which nobody needs any more
+        if self.spec.reset == "soft":
+            return None if self.spec.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
         torch.lt(v, threshold, out=slope)
-        if self.scheme.detach_reset:
+        if self.spec.detach_reset:
             return slope
         if is_number(self.values.v_reset, 0):
             return slope.addcmul_(v, h, value=-1)
@@ -387,7 +389,7 @@ class _WayBack:
             self.shares.add_of_membranes(steps, grad)
             if spike is not None:
                 if after is None:
-                    after = self._room("after", block)
+                    after = self._scratch_for("after", block)
                     torch.mul(grad[1:], in_block(values.decay, slice(steps.start + 1, steps.stop), v), out=after[:-1])
                     after[-1] = self.carry["v"]
                 if effect is not None:

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.scheme import Bump, Memory, Question, Scheme, Values
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, SurrogateGradient
 
-NAMES = ("x", *Memory._fields, *Values._fields)
+NAMES = ("x", *Memory._fields, *NeuronParams._fields)
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
 
 
-def can_be_spelt(surrogate: Bump | None) -> bool:
+def is_exportable(surrogate: SurrogateGradient | None) -> bool:
     """Whether a surrogate is known from the name of its class and its width.
 
     Example:
         >>> from spikebridge.neurons import Arctan
-        >>> can_be_spelt(Arctan(2.0)), can_be_spelt(None)
+        >>> is_exportable(Arctan(2.0)), is_exportable(None)
         (True, True)
     """
     if surrogate is None:
@@ -33,28 +33,28 @@ def can_be_spelt(surrogate: Bump | None) -> bool:
     return list(getattr(kind, "__dataclass_fields__", ())) == ["width"] and "." not in kind.__qualname__
 
 
-def run_opaque(scheme: Scheme, x: Tensor, start: Memory, values: Values) -> tuple[Tensor, Memory]:
+def run_custom_op(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams) -> tuple[Tensor, Memory]:
     """The same as `sequence.run_sequence`, in float32 or float64, as one operator."""
     numbers = [math.nan if isinstance(value, Tensor) else float(value) for value in values]
     tensors = [value if isinstance(value, Tensor) else None for value in values]
-    kind = type(scheme.surrogate)
-    surrogate = "" if scheme.surrogate is None else f"{kind.__module__}.{kind.__qualname__}"
-    width = 0.0 if scheme.surrogate is None else float(scheme.surrogate.width)
-    words = (surrogate, width, scheme.reset, scheme.detach_reset)
+    kind = type(spec.surrogate)
+    surrogate = "" if spec.surrogate is None else f"{kind.__module__}.{kind.__qualname__}"
+    width = 0.0 if spec.surrogate is None else float(spec.surrogate.width)
+    words = (surrogate, width, spec.reset, spec.detach_reset)
     y, _, v, i, a = torch.ops.spikebridge.sequence(x, *start, *tensors, numbers, *words)
     return y, Memory(v, i if start.i is not None else None, a if start.a is not None else None)
 
 
 @lru_cache(maxsize=64)
-def _scheme(surrogate: str, width: float, reset: Any, detach_reset: bool) -> Scheme:
+def _scheme(surrogate: str, width: float, reset: Any, detach_reset: bool) -> NeuronSpec:
     if not surrogate:
-        return Scheme(None, reset, detach_reset)
+        return NeuronSpec(None, reset, detach_reset)
     module, _, name = surrogate.rpartition(".")
-    return Scheme(getattr(import_module(module), name)(width=width), reset, detach_reset)
+    return NeuronSpec(getattr(import_module(module), name)(width=width), reset, detach_reset)
 
 
-def _values(tensors: tuple[Tensor | None, ...], numbers: list[float]) -> Values:
-    return Values(*[n if t is None else t for t, n in zip(tensors, numbers, strict=True)])
+def _values(tensors: tuple[Tensor | None, ...], numbers: list[float]) -> NeuronParams:
+    return NeuronParams(*[n if t is None else t for t, n in zip(tensors, numbers, strict=True)])
 
 
 @torch.library.custom_op("spikebridge::sequence", mutates_args=())
@@ -78,9 +78,9 @@ def sequence(
     detach_reset: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Outputs, membranes before the reset, and the last memory; what there is not is empty."""
-    scheme = _scheme(surrogate, width, reset, detach_reset)
+    spec = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
-    y, kept, end = choose(scheme, x).forward(scheme, x, Memory(v, i, a), values, keep=scheme.fires)
+    y, kept, end = choose(spec, x).forward(spec, x, Memory(v, i, a), values, keep=spec.fires)
     told = _told(x, (v, i, a), surrogate, torch.device("meta"))
     found = [_lying_as(t, like, x) for t, like in zip((y, kept, *end), told, strict=True)]
     return found[0], found[1], found[2], found[3], found[4]
@@ -88,7 +88,7 @@ def sequence(
 
 @sequence.register_fake
 def _(x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    return _told(x, (v, i, a), rest[len(Values._fields) + 1], x.device)
+    return _told(x, (v, i, a), rest[len(NeuronParams._fields) + 1], x.device)
 
 
 def _told(x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device) -> tuple[Tensor, ...]:
@@ -138,12 +138,12 @@ def sequence_backward(
     wanted: str,
 ) -> list[Tensor]:
     """The gradients that are wanted, in the order of their names, parted by blanks."""
-    scheme = _scheme(surrogate, width, reset, detach_reset)
+    spec = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
     start, names = Memory(v, i, a), wanted.split()
     ends = zip(Memory._fields, start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
-    grads = choose(scheme, kept).backward(Question(scheme, x, kept, start, values, grad_y, grad_end, names))
+    grads = choose(spec, kept).backward(BackwardArgs(spec, x, kept, start, values, grad_y, grad_end, names))
     return [grads[name].contiguous() for name in names]
 
 

@@ -8,20 +8,20 @@ from torch import Tensor
 from spikebridge.ops.reference import is_without_native
 from spikebridge.ops.sequence import forward as steps
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.scheme import Question, Scheme, Trace
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, NeuronSpec
 
 
 class Steps(NamedTuple):
     """An implementation, with the signatures of `steps.py`."""
 
-    forward: Callable[..., Trace]
-    backward: Callable[[Question], dict[str, Tensor]]
+    forward: Callable[..., ForwardResult]
+    backward: Callable[[BackwardArgs], dict[str, Tensor]]
 
 
 IN_PYTORCH = Steps(steps.forward_steps, steps.backward_steps)
 IN_C = Steps(native.forward_steps, native.backward_steps)
 
 
-def choose(scheme: Scheme, x: Tensor) -> Steps:
+def choose(spec: NeuronSpec, x: Tensor) -> Steps:
     """The fastest implementation that can run a case."""
-    return IN_C if not is_without_native() and native.serves(scheme, x) else IN_PYTORCH
+    return IN_C if not is_without_native() and native.supports(spec, x) else IN_PYTORCH

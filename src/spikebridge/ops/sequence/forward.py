@@ -1,4 +1,4 @@
-"""The scheme of `scheme.py` over a whole sequence, in plain PyTorch: forward here, backward in `backward.py`.
+"""The scheme of `spec.py` over a whole sequence, in plain PyTorch: forward here, backward in `backward.py`.
 
 Both functions are plain arithmetic outside autograd, in place, in memory taken once. A faster implementation has the
 same two signatures, and is chosen in `dispatch.py` where it can serve.
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.backward import backward_steps
-from spikebridge.ops.sequence.scheme import Memory, Scheme, Trace, Value, Values
+from spikebridge.ops.sequence.spec import ForwardResult, Memory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import batch_parts, each_step, is_number, number, time_blocks, values_of_batch
 
 __all__ = ["backward_steps", "forward_steps"]
 
 
-def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep: bool) -> Trace:
+def forward_steps(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams, keep: bool) -> ForwardResult:
     """All steps of a sequence.
 
     Args:
@@ -37,17 +37,17 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
     Example:
         >>> from spikebridge.neurons import Arctan
         >>> x, start = torch.ones(3, 1, 1), Memory(torch.zeros(1, 1))
-        >>> trace = forward_steps(Scheme(Arctan()), x, start, Values(decay=1.0, v_threshold=2.0), keep=True)
+        >>> trace = forward_steps(NeuronSpec(Arctan()), x, start, NeuronParams(decay=1.0, v_threshold=2.0), keep=True)
         >>> trace.y.flatten().tolist(), trace.v.flatten().tolist(), trace.end.v.item()
         ([0.0, 1.0, 0.0], [1.0, 2.0, 1.0], 1.0)
     """
-    values = Values(*map(number, values))
-    y = room_for(x.shape, x)
-    v = room_for(x.shape, x) if keep and scheme.fires else None
+    values = NeuronParams(*map(number, values))
+    y = pool_empty(x.shape, x)
+    v = pool_empty(x.shape, x) if keep and spec.fires else None
     end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
     for part in batch_parts(x):
         _steps_of_part(
-            scheme,
+            spec,
             x[:, part],
             values_of_batch(values, part, x.ndim),
             start.of_batch(part),
@@ -55,23 +55,23 @@ def forward_steps(scheme: Scheme, x: Tensor, start: Memory, values: Values, keep
             y[:, part],
             None if v is None else v[:, part],
         )
-    return Trace(y, y if keep and not scheme.fires else v, end)
+    return ForwardResult(y, y if keep and not spec.fires else v, end)
 
 
 def _steps_of_part(
-    scheme: Scheme, x: Tensor, values: Values, start: Memory, now: Memory, y: Tensor, v: Tensor | None
+    spec: NeuronSpec, x: Tensor, values: NeuronParams, start: Memory, now: Memory, y: Tensor, v: Tensor | None
 ) -> None:
     """Writes outputs to `y`, membranes to `v` if given, and to `now` the memory after each step."""
     # without a backward pass one row serves all steps
-    rows = y.unbind(0) if not scheme.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
+    rows = y.unbind(0) if not spec.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
     leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
     # a product of three is rounded from left to right on the processor; elsewhere nobody promises
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
-    resets_to_zero = scheme.fires and scheme.reset == "hard" and is_number(values.v_reset, 0)
+    resets_to_zero = spec.fires and spec.reset == "hard" and is_number(values.v_reset, 0)
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
         _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
-    if not scheme.fires and leaks_to_zero and not scales and now.i is None:
+    if not spec.fires and leaks_to_zero and not scales and now.i is None:
         _sums(x, values.decay, start.v, now.v, rows)
         return
     one, before = x.new_ones(()), start.v
@@ -92,19 +92,19 @@ def _steps_of_part(
             torch.mul(before, decay, out=v_t).add_(current)
         else:
             torch.sub(before, v_leak, out=v_t).mul_(decay).add_(v_leak).add_(current)
-        if not scheme.fires:
+        if not spec.fires:
             before = v_t
             continue
         if now.a is not None:
             threshold = torch.add(now.a.mul_(decay_adaptation), threshold, out=sum_)
         torch.ge(v_t, threshold, out=y_t)
-        torch.addcmul(v_t, y_t, threshold if scheme.reset == "soft" else v_t, value=-1, out=now.v)
-        if scheme.reset == "hard" and not resets_to_zero:
+        torch.addcmul(v_t, y_t, threshold if spec.reset == "soft" else v_t, value=-1, out=now.v)
+        if spec.reset == "hard" and not resets_to_zero:
             now.v.addcmul_(y_t, v_reset)
         if now.a is not None:
             now.a.addcmul_(y_t, jump)
         before = now.v
-    if not scheme.fires:
+    if not spec.fires:
         now.v.copy_(before)
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native.memory_pool import room_for
-from spikebridge.ops.sequence.scheme import Memory, Question, Values
+from spikebridge.ops.native.memory_pool import pool_empty
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams
 
 FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
 
@@ -74,7 +74,7 @@ class Layout(NamedTuple):
         """Memory back in its own order."""
         return memory._replace(**{n: self.given_step(m) for n, m in memory._asdict().items() if m is not None})
 
-    def seen_values(self, values: Values) -> Values:
+    def seen_values(self, values: NeuronParams) -> NeuronParams:
         """Values with all axes of the signal, in the order of memory; a single number stays as it is."""
         tensors = {n: v for n, v in values._asdict().items() if isinstance(v, Tensor) and v.ndim > 0}
         return values._replace(**{n: self.seen(self._with_all_axes(value)) for n, value in tensors.items()})
@@ -83,7 +83,7 @@ class Layout(NamedTuple):
         """The gradient of a value back in its shape."""
         return (self.given(grad) if value.ndim > 0 else grad).reshape(value.shape)
 
-    def seen_question(self, question: Question) -> Question:
+    def seen_question(self, question: BackwardArgs) -> BackwardArgs:
         """All that a backward pass is told, in the order of memory."""
         return question._replace(
             x=None if question.x is None else self.seen(question.x),
@@ -95,11 +95,11 @@ class Layout(NamedTuple):
             out=None if question.out is None else self.seen(question.out),
         )
 
-    def given_gradients(self, grads: dict[str, Tensor], values: Values) -> dict[str, Tensor]:
+    def given_gradients(self, grads: dict[str, Tensor], values: NeuronParams) -> dict[str, Tensor]:
         """What a backward pass gave, back in its own order."""
         given = {}
         for name, grad in grads.items():
-            if name in Values._fields:
+            if name in NeuronParams._fields:
                 given[name] = self.given_value(grad, getattr(values, name))
             else:
                 given[name] = self.given(grad) if name == "x" else self.given_step(grad)
@@ -142,13 +142,13 @@ class Groups(NamedTuple):
         step, group, *_ = signal.stride()
         return step, group if self.number > 1 else 0
 
-    def room_for(self, signal: Tensor | Outline, like: Tensor) -> Tensor:
+    def pool_empty(self, signal: Tensor | Outline, like: Tensor) -> Tensor:
         """Memory for steps like those of a signal, with time inside of the groups where it is so in the signal."""
         if self.number > 1:
             shape, strides = signal if isinstance(signal, Outline) else Outline.of(signal)
             if strides[1] > strides[0]:
-                return room_for(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
-        return room_for(signal.shape, like)
+                return pool_empty(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
+        return pool_empty(signal.shape, like)
 
 
 def standing_alone(view: Tensor) -> Tensor:

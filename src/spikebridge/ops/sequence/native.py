@@ -1,6 +1,6 @@
-"""The scheme of `scheme.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
+"""The scheme of `spec.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
 
-`forward_steps` and `backward_steps` have the signatures and the numbers of those in `steps.py`; `serves` says whether
+`forward_steps` and `backward_steps` have the signatures and the numbers of those in `steps.py`; `supports` says whether
 they can take a case. The gradient of a value is summed over time first, then over columns.
 """
 
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from spikebridge.ops.native.library import Backward, Forward, LeakySum, Plan, Pooling, Respond, Share, Signal, library
 from spikebridge.ops.native.library import Value as CValue
-from spikebridge.ops.native.memory_pool import room_for
+from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.layout import Groups, groups_of, layout_of, standing_alone
-from spikebridge.ops.sequence.scheme import Memory, Question, Scheme, Size, Trace, Value, Values
+from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, Memory, NeuronParams, NeuronSpec, Size, Value
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
-BASE = len(Values._fields)  # its place among the values of native.h
+BASE = len(NeuronParams._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
 CHUNK = 512  # columns; what a step of them reads and writes stays in the nearest cache
 RESPONSE_CHUNK = 2048  # columns; steps of long rows look at the same ones, some at once
@@ -49,7 +49,7 @@ def description() -> str:
     return f"native steps with {found.instructions}, on {'PyTorch threads' if found.team else 'one thread'}"
 
 
-def serves(scheme: Scheme, x: Tensor) -> bool:
+def supports(spec: NeuronSpec, x: Tensor) -> bool:
     """Whether the native steps can run this case.
 
     That is float32 on a CPU, with a surrogate of the package or none; any reset, any shape of the values.
@@ -58,14 +58,14 @@ def serves(scheme: Scheme, x: Tensor) -> bool:
         x.dtype == torch.float32
         and x.is_cpu
         and x.numel() > 0
-        and (scheme.surrogate is None or _number_of(scheme.surrogate) is not None)
+        and (spec.surrogate is None or _number_of(spec.surrogate) is not None)
         and available()
     )
 
 
-def serves_pooling(scheme: Scheme, x: Tensor, size: Size) -> bool:
+def supports_pooling(spec: NeuronSpec, x: Tensor, size: Size) -> bool:
     """Whether they can pool the spikes too: of pictures that lie channels last, with windows of `size` side by side."""
-    if x.ndim != 5 or not (scheme.fires and serves(scheme, x)):
+    if x.ndim != 5 or not (spec.fires and supports(spec, x)):
         return False
     layout = layout_of(x)
     fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
@@ -81,45 +81,45 @@ def _number_of(surrogate: object) -> int | None:
 
 
 def forward_steps(
-    scheme: Scheme,
+    spec: NeuronSpec,
     x: Tensor,
     start: Memory,
-    values: Values,
+    values: NeuronParams,
     keep: bool,
     pool: Size | None = None,
-    spare: bool = False,
-) -> Trace:
+    donated: bool = False,
+) -> ForwardResult:
     """All steps of a sequence, as `steps.forward_steps`, maybe pooled. What comes out lies as the signal does.
 
-    What is kept takes the place of a signal to `spare`.
+    What is kept takes the place of a signal to `donated`.
     """
     if (layout := layout_of(x)) is not None:
         seen = layout.seen_memory(start), layout.seen_values(values)
-        y, v, end = forward_steps(scheme, layout.seen(x), *seen, keep, pool, spare)
-        return Trace(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
+        y, v, end = forward_steps(spec, layout.seen(x), *seen, keep, pool, donated)
+        return ForwardResult(layout.given(y), None if v is None else layout.given(v), layout.given_memory(end))
     groups = _groups(x, pool)
     x = groups.dense(x)
-    y = groups.room_for(x, x) if pool is None else _room_for_pooled(x, pool)
+    y = groups.pool_empty(x, x) if pool is None else _pooled_empty(x, pool)
     kept = None
-    if keep and scheme.fires:
-        kept = standing_alone(x) if spare else groups.room_for(x, x)
+    if keep and spec.fires:
+        kept = standing_alone(x) if donated else groups.pool_empty(x, x)
     start = start.each(Tensor.contiguous)
     end = start.each(torch.empty_like)
     held: list[object] = []
-    plan = _plan(scheme, groups, x, values, _chunk(x, pool), held, whole=pool is not None)
+    plan = _plan(spec, groups, x, values, _chunk(x, pool), held, whole=pool is not None)
     signals = [_signal(signal, groups) for signal in (x, y if pool is None else None, kept)]
     job = Forward(plan, *signals, *map(at, (*start, *end)))
     if pool is not None:
         job.pooling = _pooling(y, x, groups, pool)
     run("spikebridge_forward", job)
-    return Trace(y, y if keep and not scheme.fires else kept, end)
+    return ForwardResult(y, y if keep and not spec.fires else kept, end)
 
 
-def backward_steps(question: Question) -> dict[str, Tensor]:
+def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
     if (layout := layout_of(question.v)) is not None:
         return layout.given_gradients(backward_steps(layout.seen_question(question)), question.values)
-    scheme, x, v, start, values, grad_y, grad_end, wanted, out, pool = question
+    spec, x, v, start, values, grad_y, grad_end, wanted, out, pool = question
     groups = _groups(v, pool)
     v = groups.dense(v)
     x = None if x is None else groups.dense(x)
@@ -130,13 +130,13 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
     grads = {name: m.new_empty(m.shape, dtype=torch.float32) for name, m in memories.items() if name in wanted}
     grad_x = None
     if "x" in wanted:
-        grad_x = out if out is not None and groups.dense(out) is out else groups.room_for(v, start.v)
+        grad_x = out if out is not None and groups.dense(out) is out else groups.pool_empty(v, start.v)
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
     chunk = _chunk(v, pool)
     if histories and pool is None:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
-    plan = _plan(scheme, groups, v, values, chunk, held, whole=pool is not None)
+    plan = _plan(spec, groups, v, values, chunk, held, whole=pool is not None)
     pointers = [at(rows.get(name)) for rows in (first, last) for name in Memory._fields]
     job = Backward(plan, _signal(x, groups), _signal(v, groups), *pointers)
     if grad_y is not None and pool is None:
@@ -146,7 +146,7 @@ def backward_steps(question: Question) -> dict[str, Tensor]:
         job.pooling = _pooling(grad_y, v, groups, pool)
     job.grad_x = _signal(grad_x, groups)
     job.grad_v, job.grad_i, job.grad_a = (at(grads.get(name)) for name in Memory._fields)
-    sums = {name: _share(job, name, getattr(values, name), v) for name in Values._fields if name in wanted}
+    sums = {name: _share(job, name, getattr(values, name), v) for name in NeuronParams._fields if name in wanted}
     run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
     return results | grads | ({} if grad_x is None else {"x": grad_x})
@@ -161,9 +161,9 @@ def _chunk(x: Tensor, pool: Size | None) -> int:
     return CHUNK if pool is None else pool[0] * x.shape[3:].numel()
 
 
-def _room_for_pooled(x: Tensor, pool: Size) -> Tensor:
+def _pooled_empty(x: Tensor, pool: Size) -> Tensor:
     num_steps, batch, height, width, channels = x.shape
-    return room_for((num_steps, batch, height // pool[0], width // pool[1], channels), x)
+    return pool_empty((num_steps, batch, height // pool[0], width // pool[1], channels), x)
 
 
 def _pooling(pooled: Tensor, x: Tensor, groups: Groups, pool: Size) -> Pooling:
@@ -212,18 +212,24 @@ def _signal(tensor: Tensor | None, groups: Groups) -> Signal:
 
 
 def _plan(
-    scheme: Scheme, groups: Groups, x: Tensor, values: Values, chunk: int, held: list[object], whole: bool = False
+    spec: NeuronSpec,
+    groups: Groups,
+    x: Tensor,
+    values: NeuronParams,
+    chunk: int,
+    held: list[object],
+    whole: bool = False,
 ) -> Plan:
     """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
-    plan, kept = _plan_of_numbers(scheme, numbers, len(x), groups, chunk, threads, whole)
+    plan, kept = _plan_of_numbers(spec, numbers, len(x), groups, chunk, threads, whole)
     held.append(kept)
     if tensors:
         plan = Plan.from_buffer_copy(plan)
         for name, value in tensors.items():
-            point(plan.values[Values._fields.index(name)], value, x, groups, held)
+            point(plan.values[NeuronParams._fields.index(name)], value, x, groups, held)
         if "v_leak" in tensors:
             point(plan.values[BASE], tensors["v_leak"], x, groups, held)
     return plan
@@ -244,14 +250,14 @@ def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: boo
 
 @lru_cache(maxsize=256)
 def _plan_of_numbers(
-    scheme: Scheme, values: Values, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
+    spec: NeuronSpec, values: NeuronParams, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
 ) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
     plan = Plan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
-    plan.reset = _reset(scheme, values)
-    plan.through_reset = not scheme.detach_reset
-    plan.surrogate = 0 if scheme.surrogate is None else _number_of(scheme.surrogate)
-    plan.width = 1.0 if scheme.surrogate is None else scheme.surrogate.width
+    plan.reset = _reset(spec, values)
+    plan.through_reset = not spec.detach_reset
+    plan.surrogate = 0 if spec.surrogate is None else _number_of(spec.surrogate)
+    plan.width = 1.0 if spec.surrogate is None else spec.surrogate.width
     # nothing is added where the resting value is 0 for good, and -0 is what adds nothing even to -0
     base = -0.0 if values.v_leak == 0 else values.v_leak
     numbers = (ctypes.c_float * (BASE + 1))(*map(float, (*values, base)))
@@ -260,10 +266,10 @@ def _plan_of_numbers(
     return plan, numbers
 
 
-def _reset(scheme: Scheme, values: Values) -> int:
-    if not scheme.fires:
+def _reset(spec: NeuronSpec, values: NeuronParams) -> int:
+    if not spec.fires:
         return NEVER
-    if scheme.reset == "soft":
+    if spec.reset == "soft":
         return BY_THRESHOLD
     return TO_ZERO if values.v_reset == 0 else TO_VALUE
 
@@ -341,7 +347,7 @@ def _varies(value: Tensor, x: Tensor) -> bool:
 
 def _share(job: Backward, name: str, value: Tensor, x: Tensor) -> Tensor:
     """Memory for the gradient of a value, as far as the native steps sum it up."""
-    share: Share = job.shares[Values._fields.index(name)]
+    share: Share = job.shares[NeuronParams._fields.index(name)]
     if _varies(value, x):
         part = x.new_empty(x.shape, dtype=torch.float32)
         share.steps = part.data_ptr()

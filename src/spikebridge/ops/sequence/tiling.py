@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spikebridge.ops.sequence.scheme import Value, Values
+from spikebridge.ops.sequence.spec import NeuronParams, Value
 
 ROW = 65536  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
 BLOCK = 65536  # elements of a block of steps for one thread: some of them fit the second cache
@@ -53,9 +53,9 @@ def of_batch(value: Tensor, part: slice, ndim: int) -> Tensor:
     return value if value.shape[axis] == 1 else value.narrow(axis, part.start, part.stop - part.start)
 
 
-def values_of_batch(values: Values, part: slice, ndim: int) -> Values:
+def values_of_batch(values: NeuronParams, part: slice, ndim: int) -> NeuronParams:
     """All values for a part of the batch."""
-    return Values(*[of_batch(value, part, ndim) if isinstance(value, Tensor) else value for value in values])
+    return NeuronParams(*[of_batch(value, part, ndim) if isinstance(value, Tensor) else value for value in values])
 
 
 def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:

@@ -1,6 +1,6 @@
 """A network's step in one call of the native library: float32 or float64 on a CPU, one sample.
 
-A network's layers as the native step takes them: weights laid out, rooms for signals, all of them held here.
+A network's layers as the native step takes them: weights laid out, buffers for signals, all of them held here.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import DataError, ShapeError
 from spikebridge.ops.native.library import library
-from spikebridge.ops.sequence.scheme import Values
+from spikebridge.ops.sequence.spec import NeuronParams
 from spikebridge.ops.sparse.layers import EventLayer, Row, arguments_of
 from spikebridge.ops.sparse.torch import padding_of
 
@@ -79,7 +79,7 @@ class NativeSteps:
         self.memories = [Memories(layer, state) for layer in layers if layer.address is not None]
         pointers = ctypes.c_void_p * max(1, self.records.num_states)
         self.before, self.after = pointers(), pointers()
-        self.calling = threading.Lock()  # the rooms serve one step at a time
+        self.calling = threading.Lock()  # the buffers serve one step at a time
         self.fixed = ctypes.addressof(self.records.array), len(self.records.records)
         self.pointers = ctypes.addressof(self.before), ctypes.addressof(self.after)
 
@@ -179,7 +179,7 @@ class Record(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int64) for name in _NUMBERS],
         *[(name, ctypes.c_void_p) for name in ("weight", "blocks", "bias")],
-        ("parameters", ctypes.c_void_p * len(Values._fields)),
+        ("parameters", ctypes.c_void_p * len(NeuronParams._fields)),
         *[(name, ctypes.c_void_p) for name in _ROOMS],
     ]
 
@@ -296,8 +296,8 @@ class Records:
         if "surrogate" in arguments:
             hard = arguments.get("reset", "hard") == "hard"
             record.reset = RESET_TO_VALUE if hard else RESET_BY_THRESHOLD
-        known = {name: value for name, value in arguments.items() if name in Values._fields}
-        values = [torch.as_tensor(value, dtype=self.like.dtype) for value in Values(**known)]
+        known = {name: value for name, value in arguments.items() if name in NeuronParams._fields}
+        values = [torch.as_tensor(value, dtype=self.like.dtype) for value in NeuronParams(**known)]
         record.varied = any(value.numel() > 1 for value in values)
         for index, value in enumerate(values):
             spread = value.expand(self.like.shape[1:]) if record.varied else value.reshape(())
@@ -322,7 +322,7 @@ class Records:
         record = Record(kind=kind)
         record.channels, record.height, record.width = image_of(self.like)
         record.out_channels, record.out_height, record.out_width = image_of(after)
-        self._rooms(record, record.out_channels * record.out_height * record.out_width, record.out_channels)
+        self._buffers(record, record.out_channels * record.out_height * record.out_width, record.out_channels)
         self.records.append(record)
         self.layers.append(layer)
         return record
@@ -330,10 +330,10 @@ class Records:
     def _entry(self, shape: torch.Size) -> Record:
         record = Record()
         record.channels, record.height, record.width = image_of(self.like)
-        self._rooms(record, shape.numel())
+        self._buffers(record, shape.numel())
         return record
 
-    def _rooms(self, record: Record, size: int, place: int = 0) -> None:
+    def _buffers(self, record: Record, size: int, place: int = 0) -> None:
         new = self.like.new_zeros
         record.full, record.cleared = self._hold(new(size + place)), self._hold(new(size))
         record.values = self._hold(new(size + 64))

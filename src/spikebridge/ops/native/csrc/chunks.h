@@ -21,7 +21,7 @@ typedef struct {
     float *scratch;
 } Chunk;
 
-/* Runs all chunks of a plan, each with room for `scratch` numbers; 1 where there was not enough memory. */
+/* Runs all chunks of a plan, each with space for `scratch` numbers; 1 where there was not enough memory. */
 int spikebridge_share_out(const Plan *plan, const void *job, void (*run)(const void *job, Chunk *chunk), int64_t scratch);
 
 static inline float *take_row(Chunk *chunk)

@@ -41,19 +41,19 @@ typedef struct {
     /* Where an input goes: in a new order; to its only window; and of a convolution with blocks where each tap leads, as
        [place][tap]. To none is to the place behind the last, and the flag of that output is always 1. */
     const int32_t *target;
-    void *full;            /* room for all outputs and one place more */
-    void *cleared;         /* room for all outputs, zero between steps */
-    void *padded;          /* room for the input of a dense convolution with its padding, zero between steps */
-    int32_t *index;        /* room for a list of all outputs, and 64 more */
+    void *full;            /* space for all outputs and one place more */
+    void *cleared;         /* space for all outputs, zero between steps */
+    void *padded;          /* space for the input of a dense convolution with its padding, zero between steps */
+    int32_t *index;        /* space for a list of all outputs, and 64 more */
     void *values;          /* the same for the values of what is listed */
-    uint8_t *flags;        /* room for a flag an output, and 64 more */
+    uint8_t *flags;        /* space for a flag an output, and 64 more */
 } Layer;
 
 int64_t spikebridge_events_version(void);
 int64_t spikebridge_events_layer_size(void);
 
 /* The last of the layers is no layer: its channels, height and width are those of the input of the network, and its
-   rooms serve it. before and after hold the states of all neurons, y takes the outputs. Returns 0, or one more than the
+   buffers serve it. before and after hold the states of all neurons, y takes the outputs. Returns 0, or one more than the
    number of the first layer whose membranes are not finite. */
 int64_t spikebridge_events_step_float(const Layer *layers, int64_t num_layers, const float *x, int64_t channels_last,
                                       const void *const *before, void *const *after, float *y);

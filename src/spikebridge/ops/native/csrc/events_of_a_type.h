@@ -347,7 +347,7 @@ APART void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     out->count = s->count;
 }
 
-/* The neurons from `from` to `to`: the scheme of scheme.py, operation by operation. */
+/* The neurons from `from` to `to`: the scheme of spec.py, operation by operation. */
 INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
                            int64_t from, int64_t to, const int64_t reset, const int current, const int adapting,
                            const int waiting, const int varied) {
@@ -414,7 +414,7 @@ INLINE int NAME(asks_for_spikes)(const Layer *neurons, const Layer *pool) {
            pool->pad_y == 0 && pool->pad_x == 0 && bottom <= pool->height && right <= pool->width;
 }
 
-/* The flags of windows from the flags of spikes, in the room for values, which ones do not need; with zeros up to a multiple
+/* The flags of windows from the flags of spikes, in the buffer for values, which ones do not need; with zeros up to a multiple
    of 64. */
 INLINE const uint8_t *NAME(pool_flags)(const Layer *l, const uint8_t *restrict flags, int64_t size) {
     uint8_t *restrict pooled = l->values;

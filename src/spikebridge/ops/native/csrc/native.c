@@ -163,7 +163,7 @@ typedef struct {
     History currents, adaptations;
     int rows;
     float *filled[NUM_VALUES];
-    float *late; /* room for the resting value of the step after */
+    float *late; /* space for the resting value of the step after */
 } Pass;
 
 static int wants(const Backward *job, int k)

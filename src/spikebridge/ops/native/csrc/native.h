@@ -1,6 +1,6 @@
 /* What a caller tells the native steps. A column is one neuron of one sample. Columns come in groups: those of a group lie
    side by side, groups may lie anywhere, as the windows of a signal do. Memory is dense, group after group. The scheme is
-   the one of scheme.py. */
+   the one of spec.py. */
 #ifndef SPIKEBRIDGE_NATIVE_H
 #define SPIKEBRIDGE_NATIVE_H
 

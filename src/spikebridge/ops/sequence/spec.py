@@ -23,7 +23,7 @@ Size: TypeAlias = tuple[int, int]  # height and width
 
 
 @runtime_checkable
-class Bump(Protocol):
+class SurrogateGradient(Protocol):
     """What stands for the derivative of the spike; `width` and the class say which one."""
 
     @property
@@ -33,7 +33,7 @@ class Bump(Protocol):
 
 
 @dataclass(frozen=True)
-class Scheme:
+class NeuronSpec:
     """What kind of neuron it is. A synaptic current and an adaptation are there where the `Memory` has them.
 
     Args:
@@ -42,7 +42,7 @@ class Scheme:
         detach_reset: no gradient through the reset.
     """
 
-    surrogate: Bump | None = None
+    surrogate: SurrogateGradient | None = None
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
 
@@ -51,7 +51,7 @@ class Scheme:
         return self.surrogate is not None
 
 
-class Values(NamedTuple):
+class NeuronParams(NamedTuple):
     """The numbers of a scheme. Each is a float, or a tensor in the dtype and on the device of the signal.
 
     A tensor lines up from the right with the signal `(T, B, *N)`: `()`, `(*N)`, `(B, *N)`, or `(T, B, *N)` where each
@@ -89,7 +89,7 @@ class Memory(NamedTuple):
         return self.each(lambda memory: memory[part])
 
 
-class Trace(NamedTuple):
+class ForwardResult(NamedTuple):
     """What a forward pass gives: the outputs, maybe pooled, the membranes before the reset if kept, the last memory."""
 
     y: Tensor
@@ -97,7 +97,7 @@ class Trace(NamedTuple):
     end: Memory
 
 
-class Question(NamedTuple):
+class BackwardArgs(NamedTuple):
     """What a backward pass is asked: the gradients of a sequence from those of its outputs and of its last memory.
 
     Args:
@@ -108,17 +108,17 @@ class Question(NamedTuple):
         values: the numbers of the scheme.
         grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
         grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
-        wanted: names out of "x", those of `Memory` and those of `Values`, the latter only where they are tensors.
+        wanted: names out of "x", those of `Memory` and those of `NeuronParams`, the latter only where they are tensors.
         out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
             taken anew need not be fetched from the system page by page.
         pool: the windows behind which `grad_y` comes, where the outputs were pooled.
     """
 
-    scheme: Scheme
+    spec: NeuronSpec
     x: Tensor | None
     v: Tensor
     start: Memory
-    values: Values
+    values: NeuronParams
     grad_y: Tensor | None
     grad_end: dict[str, Tensor]
     wanted: Collection[str]

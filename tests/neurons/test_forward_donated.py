@@ -45,9 +45,11 @@ def test_it_gives_what_forward_gives_to_the_bit(kind: str, shape: tuple[int, ...
     try:
         for way in (without_native, reference):
             with way():
-                for one, other in zip(learned(neuron.consuming, neuron, x), learned(neuron, neuron, x), strict=True):
+                for one, other in zip(
+                    learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True
+                ):
                     assert torch.equal(one, other)
-        for one, other in zip(learned(neuron.consuming, neuron, x), learned(neuron, neuron, x), strict=True):
+        for one, other in zip(learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True):
             assert torch.equal(one, other)
     finally:
         torch.set_num_threads(before)
@@ -62,7 +64,7 @@ def test_pooled_pictures_too(shape: tuple[int, ...]) -> None:
     def run(way: Any) -> Any:
         return lambda signal: way(signal, size=(2, 2))
 
-    found = [learned(run(way), neuron, x) for way in (neuron.consuming, neuron.pooled)]
+    found = [learned(run(way), neuron, x) for way in (neuron.forward_donated, neuron.pooled)]
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
@@ -70,7 +72,7 @@ def test_pooled_pictures_too(shape: tuple[int, ...]) -> None:
 def test_membranes_take_the_place_of_the_signal() -> None:
     x = torch.full((3, 1, 64), 0.6, requires_grad=True)
     given = x * 1.0
-    IF().consuming(given)
+    IF().forward_donated(given)
     assert given.detach()[:, 0, 0].tolist() == pytest.approx([0.6, 1.2, 0.6])
     other = x * 1.0
     IF()(other)
@@ -92,9 +94,11 @@ def gradients(net: Sequential, x: Tensor, **modulation: Any) -> list[Tensor]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kinds of the neurons that took the memory of their input."""
     found: list[str] = []
-    consuming = Neuron.consuming
+    forward_donated = Neuron.forward_donated
     monkeypatch.setattr(
-        Neuron, "consuming", lambda self, *a, **k: found.append(type(self).__name__) or consuming(self, *a, **k)
+        Neuron,
+        "forward_donated",
+        lambda self, *a, **k: found.append(type(self).__name__) or forward_donated(self, *a, **k),
     )
     return found
 
