@@ -38,7 +38,7 @@ class Neuron(Stateful):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "step_function" in vars(cls) and "follows_scheme" not in vars(cls):
+        if "step_function" in vars(cls) and "follows_spec" not in vars(cls):
             cls.follows_spec = False  # what a parent says holds for the parent's step
 
     def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:

@@ -82,7 +82,7 @@ def follows_spec(module: nn.Module) -> bool:
     The scheme is above this folder's reach by import, so the layer is known by what it says of itself.
     """
     kind: Any = type(module)
-    if not getattr(kind, "follows_scheme", False):
+    if not getattr(kind, "follows_spec", False):
         return False
     return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
 
