@@ -28,7 +28,8 @@ from spikebridge.data.catalog import find
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import calibration, execute, score, score_executor, tally
+from spikebridge.networks.reasoning.evaluation.scores import calibration, score, score_executor, tally
+from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.recipe import Config

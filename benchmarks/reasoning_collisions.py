@@ -40,9 +40,9 @@ from spikebridge.networks.reasoning.evaluation.scores import score
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pairs
 from spikebridge.networks.reasoning.events.collision_unit import (
     CollisionUnit,
-    FirstConvolutions,
     FixedCollisionUnit,
     Residual,
+    TemporalConvolution,
     expected_frame,
     log_odds,
 )
@@ -50,12 +50,12 @@ from spikebridge.networks.reasoning.events.reader import CollisionReader
 from spikebridge.networks.reasoning.training.labels import SceneSet, Split, cause_questions, real_split
 from spikebridge.networks.reasoning.training.units import (
     THRESHOLDS,
+    augmented,
     choose_rule,
     collision_objective,
     collision_phase,
+    collision_time_loss,
     detection_scores,
-    varied,
-    when_loss,
 )
 from spikebridge.training import Settings, fit
 from spikebridge.training.run.environment import describe_environment
@@ -110,7 +110,7 @@ class TwoHeadedUnit(CollisionUnit):
 
     def __init__(self, num_features: int = 48) -> None:
         super().__init__(num_features)
-        self.kernel = FirstConvolutions(NUM_CHANNELS, num_features)
+        self.kernel = TemporalConvolution(NUM_CHANNELS, num_features)
         self.nonlinearity = TwoHeads(num_features)
 
 
@@ -118,7 +118,7 @@ def two_heads_objective(
     unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`weight` times cross-entropy of "collide?", plus the squared error of "when?" where it does."""
-    scores, when = unit.scores(varied(batch, jitter), orders=1), batch["when"]
+    scores, when = unit.scores(augmented(batch, jitter), orders=1), batch["when"]
     hit = (when >= 0).float()
     late = hit * ((expected_frame(scores) - when) / 5) ** 2
     loss = weight * F.binary_cross_entropy_with_logits(log_odds(scores), hit) + late.sum() / hit.sum().clamp(min=1)
@@ -129,7 +129,7 @@ def plain_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> tuple[Tens
     """The usual loss on pairs as they are."""
     zero = torch.zeros(len(batch["when"]), dtype=torch.long)
     signals = {name: batch[name] for name in ("places", "visible", "third", "kinds")}
-    return when_loss(unit.scores(Pairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]), {}
+    return collision_time_loss(unit.scores(Pairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]), {}
 
 
 JITTERED = partial(collision_objective, jitter=0.3)

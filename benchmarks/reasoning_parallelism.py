@@ -25,10 +25,10 @@ import torch
 
 from reasoning_scenes import Asked, asked_of_data, crowded_scene, drawn_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
 from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import Job, Setting, answer, run_batch, seat_jobs
+from spikebridge.networks.reasoning.graph.run import Query, RunOptions, answer, assign_slots, run_batch
 from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.training.run.environment import describe_environment
@@ -66,7 +66,7 @@ def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
     return "correct" if bool(level) != program.negated else "wrong"
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What loops over samples and objects find: events in order of time, and who is seen and moves at each sample."""
 
     events: list[tuple[str, int, list[int]]]
@@ -75,7 +75,7 @@ class Seen(NamedTuple):
     moving: list[set[int]]
 
 
-def _seen_by_loops(scene: Scene) -> Seen:
+def _seen_by_loops(scene: Scene) -> Observation:
     """Entrances, exits and motion, sample by sample and object by object."""
     frames = [int(frame) for frame in scene.frames]
     at = [{o: row[o] for o in range(scene.num_objects) if not np.isnan(row[o][0])} for row in scene.positions]
@@ -98,14 +98,14 @@ def _seen_by_loops(scene: Scene) -> Seen:
     events: list[tuple[str, int, list[int]]] = [("start", 0, []), ("end", 125, [])]
     events += sorted(changes, key=lambda event: event[0] == "in")
     events += [("collision", int(frame), [int(a), int(b)]) for frame, a, b in scene.collisions]
-    return Seen(sorted(events, key=lambda event: event[1]), frames, [set(places) for places in at], moving)
+    return Observation(sorted(events, key=lambda event: event[1]), frames, [set(places) for places in at], moving)
 
 
 def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
     """The published weights, one by one (drive 100, gate 99, channel 1)."""
     seen = _seen_by_loops(scene)
     events = seen.events[:PAPER_EVENTS]
-    names = Setting(PRESETS["paper"]).layout.names(scene.num_objects, len(events))
+    names = RunOptions(PRESETS["paper"]).layout.names(scene.num_objects, len(events))
     place = {name: n for n, name in enumerate(names)}
     matrix = torch.zeros(len(names), len(names))
 
@@ -199,9 +199,9 @@ def many_times(executor: Executor, number: int) -> None:
         executor.run(PROGRAM.split())
 
 
-def whole(scenes: list[Scene], jobs: list[Job], setting: Setting) -> None:
+def whole(scenes: list[Scene], jobs: list[Query], setting: RunOptions) -> None:
     """Builds and runs."""
-    run_batch(seat_jobs(scenes, jobs, setting), setting)
+    run_batch(assign_slots(scenes, jobs, setting), setting)
 
 
 def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
@@ -241,11 +241,11 @@ def growth_with_the_scene() -> dict[str, object]:
     for num_objects, num_events in ((2, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128), (128, 256)):
         scene = crowded_scene(num_objects, num_events, seed=num_objects)
         table = OperatorTable(attributes=scene.attributes)
-        setting = Setting(table=table)
+        setting = RunOptions(table=table)
         program = compile_program(PROGRAM.split(), table)
-        jobs = [Job(World(0), program)] * 16
-        batch = seat_jobs([scene.scene], jobs, setting)
-        build = median_seconds(3, seat_jobs, [scene.scene], jobs, setting)
+        jobs = [Query(World(0), program)] * 16
+        batch = assign_slots([scene.scene], jobs, setting)
+        build = median_seconds(3, assign_slots, [scene.scene], jobs, setting)
         run = median_seconds(5, run_batch, batch, setting)
         executor = Executor(scene.scene, table)
         alone = median_seconds(3, many_times, executor, 16)
@@ -270,17 +270,17 @@ def growth_with_the_scene() -> dict[str, object]:
 def growth_with_the_batch(asked: Asked) -> dict[str, object]:
     """Time a query against the number of queries about one video, and of videos."""
     program = compile_program(PROGRAM.split(), TABLE)
-    setting = Setting()
+    setting = RunOptions()
     queries = []
     for number in (1, 4, 16, 64, 256, 1024):
-        batch = seat_jobs(asked.scenes[:1], [Job(World(0), program)] * number, setting)
+        batch = assign_slots(asked.scenes[:1], [Query(World(0), program)] * number, setting)
         run = median_seconds(3, run_batch, batch, setting)
         queries.append({"queries": number, "run_ms": round(1e3 * run, 3), "ms_a_query": round(1e3 * run / number, 4)})
         print(queries[-1], flush=True)
     videos = []
     for number in (1, 4, 16, 64, 256):
         scenes = (list(asked.scenes) * 256)[:number]
-        jobs = [Job(World(v), program) for v in range(number)]
+        jobs = [Query(World(v), program) for v in range(number)]
         took = median_seconds(3, whole, scenes, jobs, setting)
         videos.append({"videos": number, "ms": round(1e3 * took, 3), "ms_a_video": round(1e3 * took / number, 4)})
         print(videos[-1], flush=True)

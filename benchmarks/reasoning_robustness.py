@@ -25,24 +25,24 @@ import torch
 
 from reasoning_scenes import Asked, asked_of_data
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
 from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
 from spikebridge.networks.reasoning.events.reader import CollisionReader
+from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.layout import PRESETS, Preset
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.graph.spiking_graph import Faults
+from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults
 from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "reasoning_robustness.json"
 PARTS = ("faults", "rule", "errors")
 COPIES = 5
-GRAPHS: dict[str, Preset] = {f"compartment x{COPIES}": PRESETS["compartment"].copied(COPIES), **PRESETS}
-FAULTS: dict[str, list[Faults]] = {
-    "weight noise": [Faults(weight_noise=noise) for noise in (0.01, 0.02, 0.05)],
-    "neurons lost": [Faults(lost=share) for share in (0.01, 0.05)],
-    "spikes deleted": [Faults(deleted=share) for share in (0.001, 0.01)],
-    "bits": [Faults(bits=bits) for bits in (8, 4, 3)],
+GRAPHS: dict[str, Preset] = {f"compartment x{COPIES}": PRESETS["compartment"].with_copies(COPIES), **PRESETS}
+FAULTS: dict[str, list[GraphFaults]] = {
+    "weight noise": [GraphFaults(weight_noise=noise) for noise in (0.01, 0.02, 0.05)],
+    "neurons lost": [GraphFaults(lost=share) for share in (0.01, 0.05)],
+    "spikes deleted": [GraphFaults(deleted=share) for share in (0.001, 0.01)],
+    "bits": [GraphFaults(bits=bits) for bits in (8, 4, 3)],
 }
 TARGETS = {"weight noise 0.01", "neurons lost 0.01", "spikes deleted 0.01"}
 DEFAULT_RULE = {"near": 20.0, "jolt": 1.0}
@@ -58,7 +58,7 @@ def graded(asked: Asked, given: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def by_graph(asked: Asked, preset: Preset, faults: Faults | None = None) -> dict[str, float]:
+def by_graph(asked: Asked, preset: Preset, faults: GraphFaults | None = None) -> dict[str, float]:
     """The graph's score."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="preset 'scaled' is exact")

@@ -27,14 +27,15 @@ from question_answering.twin import AboutScene, TwinConfig, asked_of_videos, tra
 from spikebridge.analysis import count_cost, energy, hardware_profile
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import Said, execute, tally, values
+from spikebridge.networks.reasoning.evaluation.scores import ProgramValues, tally, values
+from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.compiler import compile_program
 from spikebridge.networks.reasoning.graph.hybrid import network_inputs, reasoning_network
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
-from spikebridge.networks.reasoning.perception.scene import perceive
+from spikebridge.networks.reasoning.perception.perceive import perceive
 from spikebridge.networks.reasoning.simulation.render import pictures
-from spikebridge.networks.reasoning.simulation.video import draw_video
+from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector
 from spikebridge.training.run.environment import describe_environment
 
@@ -47,7 +48,7 @@ def perceived(numbers: Sequence[int]) -> list[Scene]:
     """Scenes of test videos as the detector sees them; refused videos are left out."""
     scenes, detector = [], shipped_detector()
     for number in numbers:
-        video = draw_video("test", number)
+        video = generate_video("test", number)
         try:
             scenes.append(perceive(detector, pictures(video), video.name).scene)
         except DataError as error:
@@ -59,7 +60,7 @@ def side_by_side(network: AnswerNetwork, scenes: list[Scene], questions: list[Qu
     """The three on the same scenes and questions."""
     there = {scene.video for scene in scenes}
     asked = [question for question in questions if question.video in there]
-    said: dict[str, Callable[[], Said]] = {
+    said: dict[str, Callable[[], ProgramValues]] = {
         "hybrid": lambda: values(answer(scenes, asked)),
         "ANN only": lambda: twin_answers(network, scenes, asked),
         "executor only": lambda: execute(scenes, asked)[0],

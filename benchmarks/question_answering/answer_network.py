@@ -30,7 +30,7 @@ _EVENT = len(KINDS) + 1 + MOST_OBJECTS
 _MIDDLE = 75.0
 
 
-class Seen(NamedTuple):
+class SceneTokens(NamedTuple):
     """What is known of scenes, as tokens.
 
     Args:
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     there: Bool[Tensor, "B N"]
 
 
-def seen_tokens(scenes: Sequence[Scene]) -> Seen:
+def seen_tokens(scenes: Sequence[Scene]) -> SceneTokens:
     """Scenes as tokens, padded to the largest.
 
     Args:
@@ -80,7 +80,7 @@ def seen_tokens(scenes: Sequence[Scene]) -> Seen:
             if missing >= 0:
                 events[b, e, len(KINDS) + 1 + missing] = 1
             members[b, e, [first, second]] = 1
-    return Seen(objects, events, members, there)
+    return SceneTokens(objects, events, members, there)
 
 
 def _objects(scene: Scene) -> Float[Tensor, "O F"]:
@@ -168,7 +168,7 @@ class AnswerNetwork(nn.Module):
         """Scores of `ANSWERS`.
 
         Args:
-            objects: as in `Seen`; so are events, members and there.
+            objects: as in `SceneTokens`; so are events, members and there.
             events: what happens.
             members: who takes part.
             there: which tokens there are.

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from question_answering.answer_network import ANSWERS, MOST_OBJECTS, AnswerNetwork, program_tokens, seen_tokens
 from question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.simulation.questions import ask_about
-from spikebridge.networks.reasoning.simulation.video import draw_video
+from spikebridge.networks.reasoning.simulation.questions import generate_questions
+from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.training.batches import Batches
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
@@ -65,9 +65,9 @@ def asked_of_videos(
     """
     scenes, questions = [], []
     for number in numbers:
-        video = draw_video(split, number)
+        video = generate_video(split, number)
         scenes.append(video.scene())
-        questions += ask_about(video, executor_answers, num_each=num_each, doubts=doubts)
+        questions += generate_questions(video, executor_answers, num_each=num_each, doubts=doubts)
     return scenes, questions
 
 
@@ -94,15 +94,15 @@ def objective(network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dic
         network: the twin.
         batch: from `batches`.
     """
-    scores = network(**dealt_anew({name: values for name, values in batch.items() if name != "answer"}))
+    scores = network(**permute_objects({name: values for name, values in batch.items() if name != "answer"}))
     return F.cross_entropy(scores, batch["answer"]), {"accuracy": (scores.argmax(1) == batch["answer"]).float().mean()}
 
 
-def dealt_anew(known: dict[str, Tensor]) -> dict[str, Tensor]:
+def permute_objects(known: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same scenes with their objects in other slots, in all samples of a batch alike.
 
     Args:
-        known: fields of `Seen`, and `program`.
+        known: fields of `SceneTokens`, and `program`.
     """
     order = torch.randperm(MOST_OBJECTS)
     events = known["events"].clone()

@@ -8,14 +8,14 @@ import numpy as np
 
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, KINDS, Question, Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
-from spikebridge.networks.reasoning.perception.scene import perceive
-from spikebridge.networks.reasoning.simulation.questions import ask_about
+from spikebridge.networks.reasoning.perception.perceive import perceive
+from spikebridge.networks.reasoning.simulation.questions import generate_questions
 from spikebridge.networks.reasoning.simulation.render import pictures
-from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, draw_video
+from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, generate_video
 
 
 @dataclass
@@ -116,8 +116,8 @@ def score_videos(
     """
     tally = tally if tally is not None else Tally()
     for number in numbers:
-        video = draw_video(split, number, ranges)
-        _score_video(video, ask_about(video, executor_answers, doubts=doubts), detector, parser, tally)
+        video = generate_video(split, number, ranges)
+        _score_video(video, generate_questions(video, executor_answers, doubts=doubts), detector, parser, tally)
     return tally
 
 

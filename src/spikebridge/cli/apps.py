@@ -194,16 +194,16 @@ class Ask(Command):
 
     def answer(self) -> Answer:
         """Looks, reads the question, and answers."""
-        from spikebridge.networks.reasoning.explain.ask import look, reply
-        from spikebridge.networks.reasoning.explain.page import explained_page
+        from spikebridge.networks.reasoning.explain.ask import answer_question, load_observation
+        from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
-        seen = look(self.seen.expanduser(), shipped_detector(), self.video)
-        said = reply(seen, shipped_parser(), self.question, self.choices)
-        data = {"video": seen.scene.video, **said.plain()}
+        seen = load_observation(self.seen.expanduser(), shipped_detector(), self.video)
+        said = answer_question(seen, shipped_parser(), self.question, self.choices)
+        data = {"video": seen.scene.video, **said.as_dict()}
         text = said.text()
         if self.explain is not None:
-            targets.write_text(self.explain, explained_page(seen, said))
+            targets.write_text(self.explain, explanation_page(seen, said))
             data["page"] = self.explain
             text += f"\nwhy: {self.explain}"
         return Answer(data, text)

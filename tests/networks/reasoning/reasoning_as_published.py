@@ -3,7 +3,7 @@
 from typing import Any
 
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor, Happening
+from spikebridge.networks.reasoning.executor import Event, Executor
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
@@ -40,8 +40,7 @@ class AsPublished:
 
     def _supposed(self, program: Instructions, rows: Any) -> str:
         events = [
-            Happening(k, "collision", 0, frozenset((int(a), int(b))))
-            for k, (_, a, b) in enumerate(rows[:CLIP_SUPPOSED])
+            Event(k, "collision", 0, frozenset((int(a), int(b)))) for k, (_, a, b) in enumerate(rows[:CLIP_SUPPOSED])
         ]
         sets = _Sets(self, events, False).after(program)
         return "correct" if bool(sets.objects or sets.events) != program.negated else "wrong"
@@ -50,7 +49,7 @@ class AsPublished:
 class _Sets:
     """The four sets that a net holds; events by rank."""
 
-    def __init__(self, owner: AsPublished, events: list[Happening], observed: bool) -> None:
+    def __init__(self, owner: AsPublished, events: list[Event], observed: bool) -> None:
         self.executor, self.table, self.all, self.observed = owner.executor, owner.table, events, observed
         self.objects: set[int] = set()
         self.events: set[int] = set()
@@ -65,11 +64,11 @@ class _Sets:
     def involved(self) -> set[int]:
         return set().union(*(self.all[k].objects for k in self.events)) if self.events else set()
 
-    def moves(self, o: int, event: Happening) -> bool:
+    def moves(self, o: int, event: Event) -> bool:
         partner = event.kind == "collision" and o in event.objects
         return self.observed and (partner or self.executor._moves(o, event.frame))
 
-    def is_still(self, o: int, event: Happening) -> bool:
+    def is_still(self, o: int, event: Event) -> bool:
         frame = event.frame
         return self.observed and self.executor._is_visible(o, frame) and not self.executor._moves(o, frame)
 

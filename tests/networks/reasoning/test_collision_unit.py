@@ -23,8 +23,8 @@ from spikebridge.networks.reasoning.events.collision_inputs import (
     velocity,
 )
 from spikebridge.networks.reasoning.events.collision_unit import (
+    CollisionSpike,
     CollisionUnit,
-    EventAt,
     FixedCollisionUnit,
     expected_frame,
     log_odds,
@@ -122,9 +122,9 @@ def test_steps_and_cuts_give_what_the_whole_gives(unit: torch.nn.Module) -> None
 def test_a_spike_needs_the_threshold_and_its_gradient_reaches_the_scores() -> None:
     scores = torch.tensor([[[[1.0, 0.0, 2.0]]]], requires_grad=True)
     odds = float(log_odds(scores.detach()))
-    assert EventAt(odds - 0.1)(scores, 1)[0][..., 0].item() == 1
-    assert EventAt(odds + 0.1)(scores, 1)[0][..., 0].item() == 0
-    EventAt(odds)(scores, 1)[0][..., 0].sum().backward()
+    assert CollisionSpike(odds - 0.1)(scores, 1)[0][..., 0].item() == 1
+    assert CollisionSpike(odds + 0.1)(scores, 1)[0][..., 0].item() == 0
+    CollisionSpike(odds)(scores, 1)[0][..., 0].sum().backward()
     assert scores.grad is not None and (scores.grad != 0).all()
 
 

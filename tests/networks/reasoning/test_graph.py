@@ -13,11 +13,11 @@ from reasoning_as_published import AsPublished
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.explain.explain import explain
-from spikebridge.networks.reasoning.graph.layout import PRESETS, Layout, Preset
-from spikebridge.networks.reasoning.graph.run import Job, Setting, answer, seat_jobs, stimuli_of
-from spikebridge.networks.reasoning.graph.spiking_graph import Faults
+from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout, Preset
+from spikebridge.networks.reasoning.graph.run import Query, RunOptions, answer, assign_slots, batch_stimuli
+from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
@@ -61,7 +61,7 @@ def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps_as_the_desig
     assert (steps[7].events, steps[8].events) == ((0, 1, 2, 3), (1, 2))
     assert (steps[10].events, steps[11].events) == ((1, 2), (1,))
     assert (steps[15].objects, steps[17].objects, steps[18].objects) == ((0,), (), (1,))
-    values = set(Layout(exact=True).values)
+    values = set(NeuronLayout(exact=True).values)
     assert [set(step.fired) & values for step in (steps[19], steps[20])] == [set(), {"red"}]
 
 
@@ -170,14 +170,14 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
     scenes = [random_scene(rng, video) for video in range(3)]
     runs = []
     for way in ("sparse", path):
-        setting = Setting(PRESETS[preset], path=way)
+        setting = RunOptions(PRESETS[preset], path=way)
         compiled = explain(meeting_scene(), PARTNER, preset=preset).program
-        jobs = [Job(World(number), compiled) for number in (0, 1, 2, 1)]
+        jobs = [Query(World(number), compiled) for number in (0, 1, 2, 1)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batch = seat_jobs(scenes, jobs, setting)
+            batch = assign_slots(scenes, jobs, setting)
         runs.append(
-            torch.stack([moment.spikes for moment in batch.graph.run(stimuli_of(batch, setting), batch.columns)])
+            torch.stack([moment.spikes for moment in batch.graph.run(batch_stimuli(batch, setting), batch.columns)])
         )
     assert runs[0].any()
     assert torch.equal(runs[0], runs[1])
@@ -186,10 +186,10 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
 def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> None:
     rng = np.random.default_rng(5)
     scenes = [random_scene(rng, video) for video in range(4)]
-    layout, preset = Layout(exact=True), PRESETS["compartment"]
-    setting = Setting()
+    layout, preset = NeuronLayout(exact=True), PRESETS["compartment"]
+    setting = RunOptions()
     program = explain(scenes[0], ["objects", "count"]).program
-    together = seat_jobs(scenes, [Job(World(number), program) for number in range(4)], setting)
+    together = assign_slots(scenes, [Query(World(number), program) for number in range(4)], setting)
     connections = wire(together.worlds, layout, preset)
     world = together.graph.places.world_of_neuron
     assert (world[connections.source] == world[connections.target]).all()
@@ -204,14 +204,14 @@ def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> 
 
 
 def test_a_graph_has_42_shared_neurons_and_6_for_each_object_and_event() -> None:
-    layout = Layout(exact=False)
+    layout = NeuronLayout(exact=False)
     assert layout.num_neurons(num_objects=5, num_events=11) == 42 + 6 * 5 + 6 * 11
 
 
 def test_a_stream_cut_anywhere_is_the_whole() -> None:
-    setting = Setting()
-    batch = seat_jobs([meeting_scene()], [Job(World(0), explain(meeting_scene(), PARTNER).program)], setting)
-    stimuli = stimuli_of(batch, setting)
+    setting = RunOptions()
+    batch = assign_slots([meeting_scene()], [Query(World(0), explain(meeting_scene(), PARTNER).program)], setting)
+    stimuli = batch_stimuli(batch, setting)
     whole = [moment.spikes for moment in batch.graph.run(stimuli, 1)]
     for cut in (1, 9, 20):
         first = list(batch.graph.run(stimuli[:cut], 1))
@@ -336,20 +336,20 @@ def test_copies_outvote_a_lost_neuron_where_one_neuron_alone_would_be_missed() -
     scenes = [meeting_scene(video) for video in range(60)]
     questions = [descriptive(PARTNER, video) for video in range(60)]
 
-    def right(preset: Preset, faults: Faults) -> int:
+    def right(preset: Preset, faults: GraphFaults) -> int:
         return sum(a.value == "red" for (a,) in answer(scenes, questions, preset=preset, faults=faults))
 
-    faults = Faults(lost=0.02, seed=1)
-    assert right(PRESETS["compartment"], Faults()) == 60
-    assert right(PRESETS["compartment"], faults) < 50 < right(PRESETS["compartment"].copied(5), faults)
+    faults = GraphFaults(lost=0.02, seed=1)
+    assert right(PRESETS["compartment"], GraphFaults()) == 60
+    assert right(PRESETS["compartment"], faults) < 50 < right(PRESETS["compartment"].with_copies(5), faults)
 
 
 def test_one_percent_of_weight_noise_is_within_the_margin_and_faults_are_drawn_by_their_seed() -> None:
     scenes, questions = [meeting_scene()], [descriptive(PARTNER)]
-    quiet, noisy = (answer(scenes, questions, faults=Faults(weight_noise=noise))[0][0] for noise in (0.0, 0.01))
+    quiet, noisy = (answer(scenes, questions, faults=GraphFaults(weight_noise=noise))[0][0] for noise in (0.0, 0.01))
     assert noisy.value == quiet.value == "red"
     assert noisy.margin < quiet.margin == 0.5
-    again = answer(scenes, questions, faults=Faults(weight_noise=0.01))[0][0]
+    again = answer(scenes, questions, faults=GraphFaults(weight_noise=0.01))[0][0]
     assert (again, noisy.confidence) == (noisy, pytest.approx(2 * noisy.margin))
 
 
@@ -357,13 +357,13 @@ def test_a_leak_within_the_bound_changes_no_answer_and_one_past_it_is_refused() 
     rng = np.random.default_rng(2)
     scenes = [random_scene(rng, video) for video in range(4)]
     questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(40)]
-    leaking = PRESETS["compartment"].leaking(tau=0.001, dt=0.0012)  # decay 0.301
-    values = [[a.value for (a,) in answer(scenes, questions, preset=p)] for p in ("compartment", leaking)]
+    with_leak = PRESETS["compartment"].with_leak(tau=0.001, dt=0.0012)  # decay 0.301
+    values = [[a.value for (a,) in answer(scenes, questions, preset=p)] for p in ("compartment", with_leak)]
     assert values[0] == values[1]
     with pytest.raises(ConfigError, match=r"below 0.333"):
-        PRESETS["compartment"].leaking(tau=0.001, dt=0.001)
+        PRESETS["compartment"].with_leak(tau=0.001, dt=0.001)
     with pytest.raises(ConfigError, match=r"below 0.0417"):
-        PRESETS["scaled"].leaking(tau=0.001, dt=0.003)
+        PRESETS["scaled"].with_leak(tau=0.001, dt=0.003)
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:
@@ -384,4 +384,4 @@ def test_what_cannot_be_asked_is_refused_in_words() -> None:
     with pytest.raises(DataError, match="302 events, but a graph holds at most 256"):
         answer(meeting_scene(collisions=crowd), [question])
     with pytest.raises(ConfigError, match="shares from 0 to 1"):
-        Faults(lost=1.5)
+        GraphFaults(lost=1.5)

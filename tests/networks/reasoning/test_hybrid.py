@@ -10,7 +10,7 @@ from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
 from spikebridge.networks.reasoning.graph.hybrid import network_inputs, reasoning_network
 from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import Job, Setting, seat_jobs, stimuli_of
+from spikebridge.networks.reasoning.graph.run import Query, RunOptions, assign_slots, batch_stimuli
 from spikebridge.networks.reasoning.graph.worlds import World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
@@ -32,9 +32,9 @@ def test_the_engine_fires_as_the_hybrid_network_of_the_core_does(preset: str) ->
     network = reasoning_network(scene, preset).eval()
     with torch.no_grad():
         outputs, _ = network(network_inputs(scene, programs, network))
-    setting = Setting(PRESETS[preset])
-    batch = seat_jobs([scene], [Job(World(0), program) for program in programs], setting)
-    moments = batch.graph.run(stimuli_of(batch, setting), batch.columns)
+    setting = RunOptions(PRESETS[preset])
+    batch = assign_slots([scene], [Query(World(0), program) for program in programs], setting)
+    moments = batch.graph.run(batch_stimuli(batch, setting), batch.columns)
     spikes = torch.stack([moment.spikes.T for moment in moments])
     # rungs of the counting ladder have thresholds of their own
     counted = [n for n, name in enumerate(setting.layout.shared) if "_count[" in name]

@@ -13,21 +13,21 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.graph.compiler import parse
-from spikebridge.networks.reasoning.parsing.grammar import Grammar
+from spikebridge.networks.reasoning.parsing._grammar import Grammar
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.reasoning.parsing.parser import Parser, kind_of, read_question
-from spikebridge.networks.reasoning.parsing.words import MARKS, Words
-from spikebridge.networks.reasoning.simulation.grammar import draw_text
-from spikebridge.networks.reasoning.training.parser import drawn_texts, texts_of
+from spikebridge.networks.reasoning.parsing.vocabulary import TEXT_KINDS, Vocabulary
+from spikebridge.networks.reasoning.simulation.templates import sample_text
+from spikebridge.networks.reasoning.training.parser import sample_texts, texts_of
 from spikebridge.pretrained.perception import shipped_parser
 
-WORDS = Words()
+WORDS = Vocabulary()
 GRAMMAR = Grammar(WORDS)
 CHOICE = {"object": "objects unique", "event": "events unique", "possible event": "all_events unique"}
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(MARKS)), st.integers(0, 10**6))
+@given(st.sampled_from(sorted(TEXT_KINDS)), st.integers(0, 10**6))
 def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None:
     generator = np.random.default_rng(seed)
     stack, written = GRAMMAR.start(kind), []
@@ -60,7 +60,7 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_every_drawn_text_can_be_read_and_written(seed: int) -> None:
-    drawn = draw_text(np.random.default_rng(seed))
+    drawn = sample_text(np.random.default_rng(seed))
     text = WORDS.read(drawn.text, drawn.kind)
     assert text.unknown == ()
     written = WORDS.write(drawn.program, text)
@@ -94,14 +94,14 @@ def test_words_that_nobody_knows_are_reported() -> None:
 
 def test_batches_do_not_change_what_is_read() -> None:
     parser = shipped_parser()
-    texts = drawn_texts(1001, 12)
+    texts = sample_texts(1001, 12)
     together = parser.parse([one.text for one in texts], [one.kind for one in texts])
     for one, parsed in zip(texts, together, strict=True):
         assert parser.parse([one.text], [one.kind])[0].program == parsed.program
 
 
 def test_the_shipped_parser_reads_generated_texts_of_other_seeds() -> None:
-    texts = drawn_texts(1002, 60)
+    texts = sample_texts(1002, 60)
     parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
     right = [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
     assert np.mean(right) >= 0.98
@@ -116,14 +116,14 @@ def test_the_shipped_parser_reads_real_questions(real_set: Callable[[str], tuple
 
 
 def test_a_new_value_is_a_word_and_no_weight() -> None:
-    words = Words({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")})
-    parser = shipped_parser().with_words(words)
+    words = Vocabulary({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")})
+    parser = shipped_parser().with_vocabulary(words)
     question = parser.question(1, "How many moving orange spheres are there when the video ends?")
     assert question.program[:5] == ("objects", "orange", "filter_color", "sphere", "filter_shape")
     with pytest.raises(DataError, match="unknown word 'orange'"):
         shipped_parser().question(1, "Are there any orange spheres?")
     with pytest.raises(ConfigError, match="the parser knows values of color, material, shape, but got size"):
-        shipped_parser().with_words(Words({"size": ("large",)}))
+        shipped_parser().with_vocabulary(Vocabulary({"size": ("large",)}))
 
 
 def test_questions_and_choices_belong_together() -> None:

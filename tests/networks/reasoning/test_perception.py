@@ -8,12 +8,12 @@ from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps, detection_loss
 from spikebridge.networks.reasoning.perception.object_tracks import Tracks, track_objects
 from spikebridge.networks.reasoning.perception.one_shot import Look, learn_value
-from spikebridge.networks.reasoning.perception.scene import check_pictures, check_tracks, perceive, roll_out
+from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out
 from spikebridge.networks.reasoning.perception.track_motion import fit_motion
-from spikebridge.networks.reasoning.simulation.questions import doubtful_pairs
+from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
 from spikebridge.networks.reasoning.simulation.render import PAINT, pictures
-from spikebridge.networks.reasoning.simulation.table import fit_stretch
-from spikebridge.networks.reasoning.simulation.video import RollingVideo, draw_video, in_view
+from spikebridge.networks.reasoning.simulation.table import fit_segment
+from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
 
 NUMBERS = range(30, 36)
@@ -75,18 +75,18 @@ def test_a_ghost_of_few_frames_is_no_object() -> None:
 def test_a_fit_finds_where_an_object_rests() -> None:
     frames = np.arange(40.0)
     # 0.36 px a frame decays by 0.02: below 0.3 after ln(1.2) / 0.02 = 9.1, so at the end of frame 10
-    table = fit_stretch(frames, np.stack([np.minimum(frames, 10) * 0.34, np.zeros(40)], 1), 0.02)
+    table = fit_segment(frames, np.stack([np.minimum(frames, 10) * 0.34, np.zeros(40)], 1), 0.02)
     assert table[2] == pytest.approx(10, abs=1)
 
 
 def test_exact_tracks_give_the_collisions_that_happened() -> None:
     for number in NUMBERS:
-        video = draw_video("train", number)
+        video = generate_video("train", number)
         places = found_exactly(video)
         if places.shape[1] < len(video.objects):
             continue
         motion = fit_motion(places)
-        true = np.array([touch[:3] for touch in video.touches if touch.frame < 128])
+        true = np.array([contact[:3] for contact in video.contacts if contact.frame < 128])
         assert pairs(np.array(motion.collisions)) == pairs(true)
         assert motion.friction == pytest.approx(video.friction, abs=0.002)
 
@@ -94,7 +94,7 @@ def test_exact_tracks_give_the_collisions_that_happened() -> None:
 def test_rolling_on_agrees_with_the_truth_where_it_is_clear() -> None:
     wrong, number_of = 0, 0
     for number in NUMBERS:
-        video = draw_video("train", number)
+        video = generate_video("train", number)
         places = found_exactly(video)
         if places.shape[1] < len(video.objects):
             continue
@@ -102,7 +102,7 @@ def test_rolling_on_agrees_with_the_truth_where_it_is_clear() -> None:
         for removed, rows in [(None, scene.predicted), *scene.what_if.items()]:
             told = roll_out(motion, removed)
             told = told[told[:, 0] >= 128] if removed is None else told
-            doubtful = doubtful_pairs(video, removed)
+            doubtful = uncertain_pairs(video, removed)
             wrong += len((pairs(told) ^ pairs(rows)) - doubtful)
             number_of += len((pairs(told) | pairs(rows)) - doubtful)
     assert number_of > 15
@@ -131,7 +131,7 @@ def test_the_detector_refuses_what_it_cannot_lay_its_cells_on() -> None:
 
 
 def test_the_shipped_detector_finds_objects_in_other_light() -> None:
-    video = draw_video("validation", 3)
+    video = generate_video("validation", 3)
     shown = pictures(video)
     darker = (shown * 0.7).astype(np.uint8)
     for seen in (shown, darker):
@@ -163,7 +163,7 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
 def test_one_look_is_enough_for_a_color_and_changes_no_other_weight() -> None:
     plain = shipped_detector()
     paint = {**PAINT, "orange": (0.95, 0.50, 0.10)}
-    video = draw_video("train", 1)
+    video = generate_video("train", 1)
     objects = (("orange", *video.objects[0][1:]), *video.objects[1:])
     shown = RollingVideo("o", 1, objects, video.starts, video.friction, video.look)
     picture = pictures(shown, np.array([100]), paint)[0]

@@ -4,7 +4,7 @@ import pytest
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
-from spikebridge.networks.reasoning.graph.layout import Layout
+from spikebridge.networks.reasoning.graph.layout import NeuronLayout
 from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit
 from spikebridge.networks.reasoning.parsing.operators import OPERATORS, Operator, OperatorTable, Signature
 
@@ -119,7 +119,7 @@ def test_what_a_graph_cannot_hold_is_refused(program: str, message: str) -> None
 
 
 def test_the_spike_train_of_a_program_is_the_rows_of_its_operators_behind_each_other() -> None:
-    layout = Layout(exact=True)
+    layout = NeuronLayout(exact=True)
     programs = [compile_program(p.split(), TABLE) for p in (f"{RED} query_shape", "objects count")]
     spikes = program_spikes(programs, TABLE, program_unit(TABLE, layout))
     told = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
@@ -132,4 +132,4 @@ def test_an_operator_that_stimulates_what_is_no_neuron_is_refused() -> None:
     wrong = Operator("hop", (Signature(("objects",), "objects"),), (("dismis_objects",), ()))
     table = OperatorTable((*OPERATORS, wrong))
     with pytest.raises(ConfigError, match=r"'hop' stimulates 'dismis_objects'.*did you mean 'dismiss_objects'"):
-        program_unit(table, Layout(exact=True))
+        program_unit(table, NeuronLayout(exact=True))

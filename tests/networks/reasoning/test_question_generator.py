@@ -6,15 +6,20 @@ import pytest
 from question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import KINDS, Question
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.simulation.grammar import Reference, cause_of, meeting, what_without
-from spikebridge.networks.reasoning.simulation.questions import ask_about
-from spikebridge.networks.reasoning.simulation.video import draw_video
+from spikebridge.networks.reasoning.simulation.questions import generate_questions
+from spikebridge.networks.reasoning.simulation.templates import (
+    Reference,
+    cause_question,
+    collision_phrase,
+    counterfactual_question,
+)
+from spikebridge.networks.reasoning.simulation.video import generate_video
 
 
 @pytest.fixture(scope="module")
 def asked() -> list[tuple[int, Question]]:
     numbers = range(20, 28)
-    return [(n, q) for n in numbers for q in ask_about(draw_video("train", n), executor_answers)]
+    return [(n, q) for n in numbers for q in generate_questions(generate_video("train", n), executor_answers)]
 
 
 def test_all_four_kinds_are_asked(asked: list[tuple[int, Question]]) -> None:
@@ -35,25 +40,25 @@ def test_choices_differ_and_are_judged(asked: list[tuple[int, Question]]) -> Non
 def test_the_graph_answers_every_question_about_the_true_scene(asked: list[tuple[int, Question]]) -> None:
     for number in {number for number, _ in asked}:
         questions = [question for other, question in asked if other == number]
-        said = answer(draw_video("train", number).scene(), questions)
+        said = answer(generate_video("train", number).scene(), questions)
         assert [tuple(one.value for one in answers) for answers in said] == [q.answers for q in questions]
 
 
 def test_one_seed_asks_the_same_questions() -> None:
-    video = draw_video("train", 20)
-    assert ask_about(video, executor_answers) == ask_about(video, executor_answers)
-    assert ask_about(video, executor_answers) != ask_about(video, executor_answers, seed=1)
+    video = generate_video("train", 20)
+    assert generate_questions(video, executor_answers) == generate_questions(video, executor_answers)
+    assert generate_questions(video, executor_answers) != generate_questions(video, executor_answers, seed=1)
 
 
 def test_wordings_mean_their_programs() -> None:
     generator = np.random.default_rng(0)
-    event = meeting(Reference("red"), Reference(shape="cube"), generator)
-    phrase = cause_of(event, True, generator)
+    event = collision_phrase(Reference("red"), Reference(shape="cube"), generator)
+    phrase = cause_question(event, True, generator)
     red, cube = "objects red filter_color unique", "objects cube filter_shape unique"
     assert " ".join(phrase.program) == (
         f"events events {red} filter_collision {cube} filter_collision unique filter_ancestor belong_to negate"
     )
     assert " not " in phrase.text
     assert "the red object" in phrase.text
-    removed = what_without(Reference(material="metal"), False, generator)
+    removed = counterfactual_question(Reference(material="metal"), False, generator)
     assert " ".join(removed.program) == "all_events objects metal filter_material unique filter_counterfact belong_to"

@@ -12,7 +12,7 @@ import pytest
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.run import answer
 
 PUBLISHED = {"noisy": (94.23, 89.14), "near truth": (99.94, 99.77)}

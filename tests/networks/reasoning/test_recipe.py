@@ -13,8 +13,9 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 from spikebridge.networks.reasoning.evaluation.evaluate import Evaluation
-from spikebridge.networks.reasoning.evaluation.scores import execute, tally
+from spikebridge.networks.reasoning.evaluation.scores import tally
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs
+from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.training.labels import (
     NEVER,
     UNKNOWN,
@@ -24,7 +25,7 @@ from spikebridge.networks.reasoning.training.labels import (
     presence_labels,
     real_split,
 )
-from spikebridge.networks.reasoning.training.units import when_loss
+from spikebridge.networks.reasoning.training.units import collision_time_loss
 from spikebridge.training import Run
 
 QUICK = reasoning.PRESETS["quick"]
@@ -190,8 +191,10 @@ def test_presence_labels_say_where_an_object_truly_is_and_of_one_in_view_whether
 def test_a_frame_between_samples_is_shared_by_both() -> None:
     scores = torch.tensor([[2.0, 1.0, 0.0, 3.0]])
     logs = scores.log_softmax(1)[0]
-    assert when_loss(scores, torch.tensor([6.0])).item() == pytest.approx(float(-0.8 * logs[1] - 0.2 * logs[2]))
-    assert when_loss(scores, torch.tensor([99.0])).item() == pytest.approx(float(-logs[2]))
+    assert collision_time_loss(scores, torch.tensor([6.0])).item() == pytest.approx(
+        float(-0.8 * logs[1] - 0.2 * logs[2])
+    )
+    assert collision_time_loss(scores, torch.tensor([99.0])).item() == pytest.approx(float(-logs[2]))
 
 
 def test_made_questions_are_answered_as_the_executor_does() -> None:

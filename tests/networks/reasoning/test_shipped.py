@@ -9,7 +9,7 @@ from typing import Any
 from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.clevrer_questions import read_question
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
-from spikebridge.networks.reasoning.evaluation.evaluate import read_anew
+from spikebridge.networks.reasoning.evaluation.evaluate import read_collisions
 from spikebridge.networks.reasoning.evaluation.scores import score
 from spikebridge.networks.reasoning.training.trained_units import best_seed, chosen_of, learned_reader, seeds_of
 from spikebridge.pretrained import shipped_run
@@ -47,7 +47,7 @@ def test_learned_collisions_answer_more_real_questions_than_baked_in_ones(real_s
     run = shipped_run("reasoning")
     assert run is not None
     shares = {
-        kind: score(read_anew(run, about, kind, "explanatory"), questions, "paper")["explanatory"]["per_option"]
+        kind: score(read_collisions(run, about, kind, "explanatory"), questions, "paper")["explanatory"]["per_option"]
         for kind in ("baked", "learned")
     }
     assert shares["learned"] > 0.96

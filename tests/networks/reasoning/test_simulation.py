@@ -10,33 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.simulation.questions import doubtful_pairs
+from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
 from spikebridge.networks.reasoning.simulation.render import PAINT, pictures
 from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS, REST, RollingTable, distance
 from spikebridge.networks.reasoning.simulation.video import (
     INSIDE,
+    MIN_CLOSING_SPEED,
     OUTSIDE,
-    SOFTEST,
+    ObjectStart,
     Ranges,
-    Start,
-    draw_video,
     fault,
+    generate_video,
     in_view,
     run,
 )
 
-VIDEOS = [draw_video("train", number) for number in range(12)]
+VIDEOS = [generate_video("train", number) for number in range(12)]
 
 
 def test_a_head_on_bounce_shares_the_speed_as_by_hand() -> None:
     table = RollingTable(friction=0.0)
     table.put(0, (20.0, 50.0), (2.0, 0.0))
     table.put(1, (50.0, 50.0), (-2.0, 0.0))
-    touches = [touch for _ in range(10) for touch in table.step()]
+    contacts = [contact for _ in range(10) for contact in table.step()]
     # 30 px apart, 14 px when they touch, 4 px nearer in each frame: in the fourth
-    assert [(touch.first, touch.second) for touch in touches] == [(0, 1)]
-    assert touches[0].frame in (4, 5)
-    assert touches[0].closing == pytest.approx(4.0)
+    assert [(contact.first, contact.second) for contact in contacts] == [(0, 1)]
+    assert contacts[0].frame in (4, 5)
+    assert contacts[0].closing == pytest.approx(4.0)
     assert table.velocity(0) == pytest.approx((-2.0 * BOUNCE, 0.0), abs=1e-6)
     assert table.velocity(1) == pytest.approx((2.0 * BOUNCE, 0.0), abs=1e-6)
 
@@ -71,7 +71,7 @@ def test_no_motion_comes_from_nothing(velocities: list[tuple[float, float]]) -> 
 
 
 def test_one_number_is_one_video_and_no_two_splits_share_one() -> None:
-    again, other = draw_video("train", 3), draw_video("test", 3)
+    again, other = generate_video("train", 3), generate_video("test", 3)
     assert again.objects == VIDEOS[3].objects
     assert np.array_equal(again.positions, VIDEOS[3].positions, equal_nan=True)
     assert np.array_equal(pictures(again, np.array([5])), pictures(VIDEOS[3], np.array([5])))
@@ -82,18 +82,18 @@ def test_draws_are_clear_and_objects_are_unlike() -> None:
     for video in VIDEOS:
         assert fault(video) is None
         assert 3 <= len(set(video.objects)) == len(video.objects) <= 6
-        seen = [touch for touch in video.touches if touch.frame < 128]
+        seen = [contact for contact in video.contacts if contact.frame < 128]
         assert seen
-        assert min(touch.closing for touch in seen) >= SOFTEST
+        assert min(contact.closing for contact in seen) >= MIN_CLOSING_SPEED
 
 
 def test_a_soft_touch_and_an_uneventful_table_are_faults() -> None:
     video = VIDEOS[0]
     still = replace(
-        video, starts=tuple(Start(0, (20.0 + 30.0 * i, 40.0), (0.0, 0.0)) for i in range(len(video.starts)))
+        video, starts=tuple(ObjectStart(0, (20.0 + 30.0 * i, 40.0), (0.0, 0.0)) for i in range(len(video.starts)))
     )
     assert fault(still) == "nothing happens"
-    slow = Start(0, (35.0, 40.0), (0.31, 0.0))  # 1 px before the next one
+    slow = ObjectStart(0, (35.0, 40.0), (0.31, 0.0))  # 1 px before the next one
     soft = replace(video, starts=(slow, *still.starts[1:]), friction=0.002)
     assert run(soft.starts, soft.friction)[1][0].closing < 0.32
     assert fault(soft) is not None
@@ -111,9 +111,9 @@ def test_the_scene_holds_samples_contacts_and_what_would_be() -> None:
 
 def test_without_an_object_everything_is_as_it_was_until_its_first_touch() -> None:
     for video in VIDEOS[:6]:
-        removed = video.touches[0].first
+        removed = video.contacts[0].first
         without = video.without(removed)
-        until = video.touches[0].frame
+        until = video.contacts[0].frame
         others = [i for i in range(len(video.objects)) if i != removed]
         same = video.positions[:until, others], without.positions[:until, others]
         assert np.array_equal(*same, equal_nan=True)
@@ -124,7 +124,7 @@ def test_boxes_fit_what_is_drawn() -> None:
     video = replace(VIDEOS[1], look=replace_look(VIDEOS[1]))
     frame = 60
     shown = pictures(video, np.array([frame]))[0].astype(float)
-    empty = replace(video, starts=tuple(Start(500, s.position, s.velocity) for s in video.starts))
+    empty = replace(video, starts=tuple(ObjectStart(500, s.position, s.velocity) for s in video.starts))
     blank = pictures(empty, np.array([frame]))[0].astype(float)
     colored = np.abs(shown - blank).max(2) > 60
     for number, box in enumerate(video.boxes[frame]):
@@ -156,15 +156,15 @@ def test_outside_lies_outside() -> None:
 def test_what_hangs_by_a_thread_is_doubtful() -> None:
     video = VIDEOS[0]
     # 120 px apart and 0.8 px nearer in each frame: they pass after the video's end, a hair's breadth from touching
-    graze = (Start(0, (12.0, 40.0), (0.4, 0.0)), Start(0, (132.0, 40.0 + 2 * RADIUS - 0.05), (-0.4, 0.0)))
-    clear = (graze[0], Start(0, (132.0, 42.0), (-0.4, 0.0)))
+    graze = (ObjectStart(0, (12.0, 40.0), (0.4, 0.0)), ObjectStart(0, (132.0, 40.0 + 2 * RADIUS - 0.05), (-0.4, 0.0)))
+    clear = (graze[0], ObjectStart(0, (132.0, 42.0), (-0.4, 0.0)))
     for starts, doubtful in ((graze, {(0, 1)}), (clear, set())):
-        assert doubtful_pairs(replace(video, objects=video.objects[:2], starts=starts, friction=0.0)) == doubtful
+        assert uncertain_pairs(replace(video, objects=video.objects[:2], starts=starts, friction=0.0)) == doubtful
 
 
 def test_settings_that_cannot_be_meant_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no split 'tset'; did you mean 'test'"):
-        draw_video("tset", 0)
+        generate_video("tset", 0)
     with pytest.raises(ConfigError, match="num_objects needs 1 <= low <= high <= 8"):
         Ranges(num_objects=(5, 3))
     with pytest.raises(ConfigError, match="friction of 0 or more, but got -1"):

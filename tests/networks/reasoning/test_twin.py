@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from question_answering.answer_network import MOST_OBJECTS, AnswerNetwork, program_tokens, seen_tokens
-from question_answering.twin import batches, dealt_anew, objective, twin_answers
+from question_answering.twin import batches, objective, permute_objects, twin_answers
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 
@@ -32,7 +32,7 @@ def test_slots_dealt_anew_change_no_answer() -> None:
     # without a mark of their own, slots differ in who takes part in what alone
     torch.nn.init.ones_(network.slots.weight)
     known = {**seen._asdict(), "program": program_tokens([["objects", "count"]])}
-    dealt = dealt_anew(known)
+    dealt = permute_objects(known)
     assert not torch.equal(dealt["objects"], known["objects"])
     torch.testing.assert_close(network(**dealt), network(**known))
 

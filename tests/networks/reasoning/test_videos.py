@@ -10,11 +10,11 @@ from PIL import Image
 
 from question_answering.videos import Tally, score_videos, wilson
 from spikebridge.cli.main import main
-from spikebridge.networks.reasoning.explain.ask import Seen, look, reply
-from spikebridge.networks.reasoning.explain.page import explained_page
+from spikebridge.networks.reasoning.explain.ask import Observation, answer_question, load_observation
+from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.simulation.files import write_video
 from spikebridge.networks.reasoning.simulation.render import pictures
-from spikebridge.networks.reasoning.simulation.video import draw_video
+from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.training import Run
 
@@ -25,13 +25,13 @@ CHOICES = ["the presence of the blue cube", "the presence of the brown sphere"]
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "rolling.npz"
-    write_video(path, pictures(draw_video("validation", 0)))
+    write_video(path, pictures(generate_video("validation", 0)))
     return path
 
 
 @pytest.fixture(scope="module")
-def seen(video: Path) -> Seen:
-    return look(video, shipped_detector())
+def seen(video: Path) -> Observation:
+    return load_observation(video, shipped_detector())
 
 
 def test_pixels_and_words_are_answered_far_above_guessing() -> None:
@@ -83,9 +83,9 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
     code, _, err = run(["ask", str(path), "How many collisions happen?"], capsys)
     assert code == 2
     assert "holds 2 scenes; say which one, such as 7 (--video)" in err
-    picture = explained_page(
-        look(path, shipped_detector(), "7"),
-        reply(look(path, shipped_detector(), "7"), shipped_parser(), "Are there any cubes?"),
+    picture = explanation_page(
+        load_observation(path, shipped_detector(), "7"),
+        answer_question(load_observation(path, shipped_detector(), "7"), shipped_parser(), "Are there any cubes?"),
     )
     assert "data:image/png;base64," in picture
 
@@ -114,10 +114,10 @@ def test_another_kind_of_video_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "144 x 96 pixels, but this video has 30 x 20" in err
 
 
-def test_a_question_with_one_answer_has_a_page_of_its_own(seen: Seen) -> None:
-    said = reply(seen, shipped_parser(), "What color is the first object to collide with the green object?")
+def test_a_question_with_one_answer_has_a_page_of_its_own(seen: Observation) -> None:
+    said = answer_question(seen, shipped_parser(), "What color is the first object to collide with the green object?")
     assert said.answers[0].value == "blue"
-    page = explained_page(seen, said)
+    page = explanation_page(seen, said)
     assert "object_memory" in page or "object[" in page
     assert "frame 0: the video begins" in page
 

@@ -5,7 +5,7 @@ from .events.presence_unit import PresenceUnit
 from .events.reader import CollisionReader
 from .simulation.files import read_video, write_video
 from .simulation.table import RollingTable
-from .simulation.video import RollingVideo, draw_video
+from .simulation.video import RollingVideo, generate_video
 
 __all__ = [
     "CollisionReader",
@@ -14,7 +14,7 @@ __all__ = [
     "PresenceUnit",
     "RollingTable",
     "RollingVideo",
-    "draw_video",
+    "generate_video",
     "read_questions",
     "read_scenes",
     "read_video",

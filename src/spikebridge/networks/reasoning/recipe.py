@@ -28,8 +28,8 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridUnit
-from spikebridge.networks.reasoning import comparison as reasoning_comparison
-from spikebridge.networks.reasoning import report as reasoning_report
+from spikebridge.networks.reasoning import _report
+from spikebridge.networks.reasoning.evaluation import comparison
 from spikebridge.networks.reasoning.evaluation import evaluate as reasoning_evaluation
 from spikebridge.networks.reasoning.evaluation.evaluate import Evaluation
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs, signals
@@ -37,7 +37,13 @@ from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit
 from spikebridge.networks.reasoning.training import trained_units as reasoning_units
 from spikebridge.networks.reasoning.training.detector import DETECTORS, train_detector
-from spikebridge.networks.reasoning.training.labels import Split, cause_questions, generated_split, is_there, real_split
+from spikebridge.networks.reasoning.training.labels import (
+    Split,
+    cause_questions,
+    generated_split,
+    has_real_data,
+    real_split,
+)
 from spikebridge.networks.reasoning.training.parser import PARSERS, train_parser
 from spikebridge.networks.reasoning.training.units import (
     choose_rule,
@@ -169,11 +175,11 @@ def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         if not child.finished:
             chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
             child.save_results({**chosen, **detection_scores(unit, split.validation)})
-    return reasoning_comparison.compare(run, split, _is_real(config))
+    return comparison.compare(run, split, _is_real(config))
 
 
 def _is_real(config: Config) -> bool:
-    return config.scenes == "real" or (config.scenes == "auto" and is_there())
+    return config.scenes == "real" or (config.scenes == "auto" and has_real_data())
 
 
 def _split(config: Config, data: Path | None = None) -> Split:
@@ -186,9 +192,9 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     options = Evaluation() if options is None else options
     if options.scenes is not None or options.questions is not None:
         return reasoning_evaluation.evaluate_files(run, options)
-    return reasoning_comparison.compare(run, _split(config, data), _is_real(config), data)
+    return comparison.compare(run, _split(config, data), _is_real(config), data)
 
 
 def report(run: Run) -> Path:
     """Writes report.html: baked-in, fixed and learned collisions beside near truth, and how the units were chosen."""
-    return reasoning_report.write(run, asdict(run.config_as(Config)))
+    return _report.write(run, asdict(run.config_as(Config)))

@@ -62,7 +62,7 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
     start = time.perf_counter()
     scenes = read_scenes(options.scenes)
-    questions, about = read_asked(options.questions, scenes, options.seed)
+    questions, about = _read_questions(options.questions, scenes, options.seed)
     asked = {question.video for question in questions}
     scenes = [scene for scene in scenes if scene.video in asked]
     read = time.perf_counter()
@@ -70,7 +70,7 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
     executor: dict[str, Any] = {}
     for kind in KINDS:
         some = [question for question in questions if question.kind == kind]
-        seen = read_anew(run, scenes, options.collisions, kind) if some else []
+        seen = read_collisions(run, scenes, options.collisions, kind) if some else []
         for name, scores in presets.items():
             scores |= score(seen, some, name, options.causal and name != PUBLISHED)
         executor |= score_executor(seen, some, options.causal)
@@ -85,7 +85,7 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
     }
 
 
-def read_asked(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
+def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
     """The questions of a file with known answers; what-if texts get choices by rule.
 
     Args:
@@ -113,7 +113,7 @@ def read_asked(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Que
     return questions, {"num_texts_without_choices": texts - len(made)} if texts else {}
 
 
-def read_anew(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
+def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
     """The scenes with the collisions that were asked for.
 
     Args:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from spikebridge.networks.reasoning.data.scene import KINDS, Question, Scene
-from spikebridge.networks.reasoning.evaluation.executor import Executor
+from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.layout import Preset
-from spikebridge.networks.reasoning.graph.run import Answer, answer
+from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
 
-Said = Sequence[Sequence[str | None]]
+ProgramValues = Sequence[Sequence[str | None]]
 """For each question the value of each whole program."""
 
 
@@ -48,34 +48,12 @@ def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causa
     return tally(questions, execute(scenes, questions, causal)[0], refusals=True)
 
 
-def execute(
-    scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False
-) -> tuple[list[list[str | None]], list[list[str | None]]]:
-    """The executor's values and the reasons of its refusals, for each whole program of each question.
-
-    Args:
-        scenes: that the questions are about.
-        questions: any.
-        causal: as in `score`.
-    """
-    scene_of = {scene.video: scene for scene in scenes}
-    executors: dict[int | str, Executor] = {}
-    said, reasons = [], []
-    for question in questions:
-        if question.video not in executors:
-            executors[question.video] = Executor(scene_of[question.video], causal=causal)
-        outcomes = [executors[question.video].run(program) for program in question.programs]
-        said.append([outcome.value for outcome in outcomes])
-        reasons.append([outcome.refusal for outcome in outcomes])
-    return said, reasons
-
-
-def values(answers: Sequence[Sequence[Answer]]) -> list[list[str | None]]:
+def values(answers: Sequence[Sequence[GraphAnswer]]) -> list[list[str | None]]:
     """The bare values of answers."""
     return [[one.value for one in many] for many in answers]
 
 
-def tally(questions: Sequence[Question], said: Said, refusals: bool = False) -> dict[str, Any]:
+def tally(questions: Sequence[Question], said: ProgramValues, refusals: bool = False) -> dict[str, Any]:
     """Shares of right options and of questions with all options right, by type and subtype.
 
     Args:

@@ -37,20 +37,20 @@ from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 _PEAK = 2  # samples on either side of the highest score that say when
 
 
-class Samples(NamedTuple):
+class WindowSamples(NamedTuple):
     """The last samples of a window, oldest first, `(B, T, *N)`."""
 
     last: Tensor
 
 
-class WholeWindow(Kernel):
+class WindowHistory(Kernel):
     """A window's samples side by side, given out when the window closes, `(B, *N, C, T)` for an input `(B, *N, C)`.
 
     Args:
         num_samples: of a window.
 
     Example:
-        >>> WholeWindow(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
+        >>> WindowHistory(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
         [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
 
@@ -60,18 +60,20 @@ class WholeWindow(Kernel):
         super().__init__()
         self.num_samples = num_samples
 
-    def initial_state(self, x_t: Step) -> Samples:
-        return Samples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> WindowSamples:
+        return WindowSamples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: Samples, **modulation: object) -> tuple[Float[Tensor, "B *M"], Samples]:
+    def step(
+        self, x_t: Step, state: WindowSamples, **modulation: object
+    ) -> tuple[Float[Tensor, "B *M"], WindowSamples]:
         seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
-        return self.last(seen.movedim(1, 0)), Samples(seen)
+        return self.last(seen.movedim(1, 0)), WindowSamples(seen)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         return x.movedim(0, -1)
 
 
-class FirstConvolutions(WholeWindow):
+class TemporalConvolution(WindowHistory):
     """A window's samples convolved in time when the window closes: two-sided inside it, and still causal.
 
     Args:
@@ -85,7 +87,7 @@ class FirstConvolutions(WholeWindow):
 
     def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
         super().__init__(num_samples)
-        self.convolution = over_time(num_channels, num_features, width)
+        self.convolution = temporal_conv(num_channels, num_features, width)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         rows = x.movedim(0, -1)
@@ -93,7 +95,7 @@ class FirstConvolutions(WholeWindow):
         return features.unflatten(0, rows.shape[:-2])
 
 
-def over_time(num_inputs: int, num_outputs: int, width: int = 3, dilation: int = 1) -> nn.Conv2d:
+def temporal_conv(num_inputs: int, num_outputs: int, width: int = 3, dilation: int = 1) -> nn.Conv2d:
     """A convolution over the last axis of `(B, F, 1, T)`: with channels last, three times as fast as `Conv1d`."""
     padding = dilation * (width // 2)
     return nn.Conv2d(num_inputs, num_outputs, (1, width), padding=(0, padding), dilation=(1, dilation))
@@ -110,8 +112,8 @@ class Residual(nn.Module):
 
     def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.first = over_time(num_features, num_features, dilation=dilation)
-        self.second = over_time(num_features, num_features, dilation=dilation)
+        self.first = temporal_conv(num_features, num_features, dilation=dilation)
+        self.second = temporal_conv(num_features, num_features, dilation=dilation)
         self.norm_in = nn.GroupNorm(4, num_features)
         self.norm_between = nn.GroupNorm(4, num_features)
         self.dropout = nn.Dropout(dropout)
@@ -122,7 +124,7 @@ class Residual(nn.Module):
         return x + self.second(self.dropout(F.silu(self.norm_between(h))))
 
 
-class When(nn.Module):
+class CollisionTimeScores(nn.Module):
     """Scores of "at sample t", for every t, and of "never": a pair collides at most once.
 
     Args:
@@ -133,7 +135,7 @@ class When(nn.Module):
     def __init__(self, num_features: int, dropout: float) -> None:
         super().__init__()
         self.body = nn.Sequential(*(Residual(num_features, dilation, dropout) for dilation in (1, 2, 4, 1)))
-        self.at = over_time(num_features, 1, width=1)
+        self.at = temporal_conv(num_features, 1, width=1)
         self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.SiLU(), nn.Linear(num_features, 1))
 
     def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T2"]:
@@ -144,7 +146,7 @@ class When(nn.Module):
         return scores.unflatten(0, h.shape[:2]).mean(1)
 
 
-class EventAt(Discretizer):
+class CollisionSpike(Discretizer):
     """A spike where "at some sample" beats "never" by the threshold, and the frame it is told for.
 
     Args:
@@ -207,9 +209,9 @@ class CollisionUnit(HybridUnit):
     def __init__(self, num_features: int = 48, v_threshold: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__(
             Tumbling(NUM_SAMPLES),
-            FirstConvolutions(NUM_CHANNELS, num_features),
-            When(num_features, dropout),
-            EventAt(v_threshold),
+            TemporalConvolution(NUM_CHANNELS, num_features),
+            CollisionTimeScores(num_features, dropout),
+            CollisionSpike(v_threshold),
         )
 
     def scores(self, pairs: Pairs, orders: int = 2) -> Float[Tensor, "P T2"]:
@@ -224,14 +226,14 @@ class CollisionUnit(HybridUnit):
         Args:
             v_threshold: log-odds that a collision has to reach.
         """
-        if isinstance(self.discretizer, EventAt):
+        if isinstance(self.discretizer, CollisionSpike):
             self.discretizer.v_threshold.fill_(v_threshold)
 
 
 _SURE = 20.0
 
 
-class PeakNearby(nn.Module):
+class AccelerationRule(nn.Module):
     """Scores of "at sample t" and "never" by the rule: above 0 where both limits are passed.
 
     Args:
@@ -275,4 +277,4 @@ class FixedCollisionUnit(HybridUnit):
     """
 
     def __init__(self, near: float = 20.0, jolt: float = 0.6) -> None:
-        super().__init__(Tumbling(NUM_SAMPLES), WholeWindow(), PeakNearby(near, jolt), EventAt(0.0))
+        super().__init__(Tumbling(NUM_SAMPLES), WindowHistory(), AccelerationRule(near, jolt), CollisionSpike(0.0))

@@ -26,18 +26,18 @@ from spikebridge.networks.reasoning.events.collision_inputs import (
     on_grid,
     velocity,
 )
-from spikebridge.networks.reasoning.events.collision_unit import FirstConvolutions, Residual, over_time
+from spikebridge.networks.reasoning.events.collision_unit import Residual, TemporalConvolution, temporal_conv
 
 _NUM_CHANNELS = 16
 _SEEN = 6  # the channel of sight
 _STILL = 0.5
 """Slower than this is still [px/sample]: the scale of the channels of slow motion."""
 
-DOUBT = 3.0
+PRESENCE_MARGIN = 3.0
 """Chosen on validation videos: with 0 more wrong entrances go, but true ones go with them, and those cost more."""
 
 
-class Present(nn.Module):
+class PresenceScores(nn.Module):
     """How likely the object is there, and moves, at each sample, as log-odds.
 
     Args:
@@ -47,7 +47,7 @@ class Present(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.body = nn.Sequential(*(Residual(num_features, dilation, 0.0) for dilation in (1, 2, 4)))
-        self.at = over_time(num_features, 2, width=1)
+        self.at = temporal_conv(num_features, 2, width=1)
 
     def forward(self, h: Float[Tensor, "B F T"]) -> Float[Tensor, "B 2 T"]:
         """Of each object at each sample."""
@@ -68,7 +68,10 @@ class PresenceUnit(HybridUnit):
 
     def __init__(self, num_features: int = 24) -> None:
         super().__init__(
-            Tumbling(NUM_SAMPLES), FirstConvolutions(_NUM_CHANNELS, num_features), Present(num_features), Threshold(0.0)
+            Tumbling(NUM_SAMPLES),
+            TemporalConvolution(_NUM_CHANNELS, num_features),
+            PresenceScores(num_features),
+            Threshold(0.0),
         )
 
 
@@ -149,7 +152,7 @@ def _straight_on(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
     return filled
 
 
-def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], doubt: float = DOUBT) -> list[Scene]:
+def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], doubt: float = PRESENCE_MARGIN) -> list[Scene]:
     """The scenes with entrances, exits and motion as the unit reads them.
 
     Args:

@@ -12,15 +12,15 @@ from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.explain.explain import Explanation, explain
-from spikebridge.networks.reasoning.graph.run import Answer, answer
+from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
-from spikebridge.networks.reasoning.perception.scene import perceive
+from spikebridge.networks.reasoning.perception.perceive import perceive
 from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES, read_video
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Observation:
     """What a question is about: a scene, and the pictures it was perceived from, if there are any."""
 
     scene: Scene
@@ -28,13 +28,13 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Reply:
+class QuestionAnswers:
     """A question with its answers, one a choice, or a single one."""
 
     question: Question
-    answers: tuple[Answer, ...]
+    answers: tuple[GraphAnswer, ...]
 
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values, for machines."""
         said = [
             {"value": a.value, "status": a.status, "confidence": a.confidence, "margin": a.margin} for a in self.answers
@@ -54,12 +54,12 @@ class Reply:
         return "\n".join(f"{choice.text:<{width}}  {_line(one)}" for choice, one in pairs)
 
 
-def _line(answer: Answer) -> str:
+def _line(answer: GraphAnswer) -> str:
     value = "no answer" if answer.value is None else answer.value
     return f"{value}  ({answer.status}, confidence {answer.confidence:.2f})"
 
 
-def look(path: Path, detector: Detector, video: str | None = None) -> Seen:
+def load_observation(path: Path, detector: Detector, video: str | None = None) -> Observation:
     """What is in a file: a video, or scenes of which one is chosen.
 
     Args:
@@ -73,8 +73,8 @@ def look(path: Path, detector: Detector, video: str | None = None) -> Seen:
     if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
         shown = read_video(path)
         found = perceive(detector, shown.pictures, path.stem, shown.rate)
-        return Seen(found.scene, shown.pictures)
-    return Seen(_chosen(read_scenes(path), video, path))
+        return Observation(found.scene, shown.pictures)
+    return Observation(_chosen(read_scenes(path), video, path))
 
 
 def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
@@ -88,7 +88,7 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
     return scenes[names.index(video)]
 
 
-def reply(seen: Seen, parser: Parser, text: str, choices: Sequence[str] = ()) -> Reply:
+def answer_question(seen: Observation, parser: Parser, text: str, choices: Sequence[str] = ()) -> QuestionAnswers:
     """Answers a question in words.
 
     Args:
@@ -101,9 +101,9 @@ def reply(seen: Seen, parser: Parser, text: str, choices: Sequence[str] = ()) ->
         DataError: unknown words, or choices where there should be none, or none where there should be some.
     """
     question = read_question(parser, seen.scene.video, text, choices)
-    return Reply(question, answer(seen.scene, [question])[0])
+    return QuestionAnswers(question, answer(seen.scene, [question])[0])
 
 
-def reasons(seen: Seen, question: Question) -> list[Explanation]:
+def explain_question(seen: Observation, question: Question) -> list[Explanation]:
     """Of each whole program of a question what fired, and why."""
     return [explain(seen.scene, program) for program in question.programs]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from spikebridge.networks.reasoning.explain.words import fact_words, neuron_words
-from spikebridge.networks.reasoning.graph.layout import Layout, Preset
-from spikebridge.networks.reasoning.graph.wiring import Connections, Kind
+from spikebridge.networks.reasoning.explain.labels import fact_label, neuron_label
+from spikebridge.networks.reasoning.graph.layout import NeuronLayout, Preset
+from spikebridge.networks.reasoning.graph.wiring import ConnectionKind, Connections
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
 @dataclass(frozen=True)
-class Ground:
+class Evidence:
     """One thing that a spike rests on: an earlier spike, and the perceived fact that joins them, if it is one.
 
     Args:
@@ -30,7 +30,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Reason:
+class ExplanationStep:
     """A spike, and what it rests on.
 
     Args:
@@ -44,7 +44,7 @@ class Reason:
     step: int
     neuron: str
     says: str
-    grounds: tuple[Ground, ...] = ()
+    grounds: tuple[Evidence, ...] = ()
     instruction: str | None = None
 
 
@@ -58,8 +58,8 @@ def reasons_of(
     instructions: Sequence[str],
     words: tuple[Sequence[str], Sequence[str]],
     worlds: Worlds,
-    layout: Layout,
-) -> tuple[Reason, ...]:
+    layout: NeuronLayout,
+) -> tuple[ExplanationStep, ...]:
     """The chain of reasons of a run in one world, latest first.
 
     A neuron that only holds on is followed back to the step at which it was let in, or last had to be brought back.
@@ -78,15 +78,15 @@ def reasons_of(
     """
     walk = _Walk(fired, connections, preset)
     open_ones = [(len(fired) - 1, int(n)) for n in answers]
-    found: dict[tuple[int, int], Reason] = {}
+    found: dict[tuple[int, int], ExplanationStep] = {}
     while open_ones:
         step, neuron = open_ones.pop()
         step = walk.let_in(step, neuron, stimulated)
         if (step, neuron) in found:
             continue
-        says = neuron_words(names[neuron], *words)
+        says = neuron_label(names[neuron], *words)
         if stimulated[step, neuron]:
-            found[step, neuron] = Reason(step, names[neuron], says, instruction=instructions[step])
+            found[step, neuron] = ExplanationStep(step, names[neuron], says, instruction=instructions[step])
             continue
         grounds = []
         for c in walk.needed(step, neuron):
@@ -94,11 +94,11 @@ def reasons_of(
             before = walk.let_in(step - 1, source, stimulated)
             fact, score = None, 1.0
             if connections.written[c]:
-                fact = fact_words(names[source], names[neuron], *words)
+                fact = fact_label(names[source], names[neuron], *words)
                 score = _score(names[source], names[neuron], worlds, layout)
-            grounds.append(Ground(before, names[source], fact, score))
+            grounds.append(Evidence(before, names[source], fact, score))
             open_ones.append((step - 1, source))
-        found[step, neuron] = Reason(step, names[neuron], says, tuple(grounds))
+        found[step, neuron] = ExplanationStep(step, names[neuron], says, tuple(grounds))
     return tuple(found[key] for key in sorted(found, reverse=True))
 
 
@@ -120,7 +120,7 @@ class _Walk:
         """Positive connections whose source fired just before; channels only where it took one."""
         active = self._active(step, neuron)
         weight, kind = self.connections.weight[active], self.connections.kind[active]
-        is_channel = ((kind == Kind.CHANNEL) | (kind == Kind.TALLY)) & (weight > 0)
+        is_channel = ((kind == ConnectionKind.CHANNEL) | (kind == ConnectionKind.TALLY)) & (weight > 0)
         enough = weight[~is_channel].sum() >= self.preset.v_threshold
         return active[(weight > 0) & ~(is_channel & enough)]
 
@@ -136,7 +136,7 @@ class _Walk:
         return into[self.fired[step - 1, self.connections.source[into]]]
 
 
-def _score(source: str, target: str, worlds: Worlds, layout: Layout) -> float:
+def _score(source: str, target: str, worlds: Worlds, layout: NeuronLayout) -> float:
     """How sure a fact is: that of the value it tells of, or of the events."""
     sure = 1.0
     for name in (source, target):

@@ -9,19 +9,19 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.explain.causes import Reason, reasons_of
-from spikebridge.networks.reasoning.explain.words import event_words, object_words
+from spikebridge.networks.reasoning.explain.causes import ExplanationStep, reasons_of
+from spikebridge.networks.reasoning.explain.labels import event_labels, object_labels
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published, compile_program
 from spikebridge.networks.reasoning.graph.layout import Preset, preset_of
-from spikebridge.networks.reasoning.graph.readout import Answer, Recorder, Seat
+from spikebridge.networks.reasoning.graph.readout import GraphAnswer, Recorder, Slot
 from spikebridge.networks.reasoning.graph.run import (
     Batch,
-    Job,
-    ReadsCollisions,
-    Setting,
-    read_findings,
-    seat_jobs,
-    stimuli_of,
+    CollisionSource,
+    Query,
+    RunOptions,
+    assign_slots,
+    batch_stimuli,
+    read_results,
 )
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World
@@ -53,32 +53,32 @@ class Explanation:
     """A program about a scene, run with every spike kept. Made by `explain`."""
 
     def __init__(
-        self, scene: Scene, world: World, program: Instructions, setting: Setting, tokens: Sequence[str]
+        self, scene: Scene, world: World, program: Instructions, setting: RunOptions, tokens: Sequence[str]
     ) -> None:
         self.scene, self.program, self.setting = scene, program, setting
         self.tokens = tuple(tokens)
         self.removal: Explanation | None = None
-        self._batch = seat_jobs([scene], [Job(world, program)], setting)
-        self._stimuli = stimuli_of(self._batch, setting)
+        self._batch = assign_slots([scene], [Query(world, program)], setting)
+        self._stimuli = batch_stimuli(self._batch, setting)
         recorder = Recorder(self._batch.graph, setting.measures_margins)
         spikes = []
         for moment in self._batch.graph.run(self._stimuli, columns=1):
             recorder.take(moment)
             spikes.append(self._batch.graph.majority(moment.spikes)[:, 0].cpu())
         self._fired = torch.stack(spikes).numpy()
-        (finding,) = read_findings(self._batch, recorder.record(), setting)
-        self.answer = Answer(finding.value, finding.status, finding.confidence, finding.margin)
+        (finding,) = read_results(self._batch, recorder.record(), setting)
+        self.answer = GraphAnswer(finding.value, finding.status, finding.confidence, finding.margin)
         self.found = finding.found
 
     @cached_property
     def objects(self) -> list[str]:
         """The objects in words."""
-        return object_words(self.scene)
+        return object_labels(self.scene)
 
     @cached_property
     def events(self) -> list[str]:
         """The events in words, in order of time."""
-        return event_words(self._batch.worlds, self.objects)
+        return event_labels(self._batch.worlds, self.objects)
 
     @cached_property
     def names(self) -> list[str]:
@@ -112,7 +112,7 @@ class Explanation:
         return tuple(told)
 
     @cached_property
-    def cause_chain(self) -> tuple[Reason, ...]:
+    def cause_chain(self) -> tuple[ExplanationStep, ...]:
         """From the answer's spikes back to perceived facts, latest first; nothing where no spike is the answer."""
         setting, batch = self.setting, self._batch
         return reasons_of(
@@ -128,7 +128,7 @@ class Explanation:
             setting.layout,
         )
 
-    def silence(self, names: Sequence[str]) -> list[Answer]:
+    def silence(self, names: Sequence[str]) -> list[GraphAnswer]:
         """What the answer would be if a neuron were silent, for each of the neurons alone.
 
         Args:
@@ -141,14 +141,14 @@ class Explanation:
         places = [layout.index(name, len(self.objects), len(self.events)) for name in names]
         silenced = torch.zeros(len(self.names), len(places), dtype=torch.bool, device=self.setting.device)
         silenced[places, torch.arange(len(places))] = True
-        seats = tuple(Seat(0, column) for column in range(len(places)))
+        seats = tuple(Slot(0, column) for column in range(len(places)))
         batch = Batch(self._batch.worlds, self._batch.graph, seats, (self.program,) * len(places))
         recorder = Recorder(batch.graph, self.setting.measures_margins)
         stimuli = [stimulus.spread(len(places)) for stimulus in self._stimuli]
         for moment in batch.graph.run(stimuli, len(places), silenced=silenced):
             recorder.take(moment)
-        findings = read_findings(batch, recorder.record(), self.setting) if places else []
-        return [Answer(f.value, f.status, f.confidence, f.margin) for f in findings]
+        findings = read_results(batch, recorder.record(), self.setting) if places else []
+        return [GraphAnswer(f.value, f.status, f.confidence, f.margin) for f in findings]
 
     def critical(self) -> list[str]:
         """The neurons whose silence would change the answer's value."""
@@ -183,7 +183,7 @@ def explain(
     scene: Scene,
     tokens: Sequence[str],
     preset: str | Preset = "compartment",
-    collisions: ReadsCollisions | None = None,
+    collisions: CollisionSource | None = None,
     causal: bool = False,
     table: OperatorTable | None = None,
 ) -> Explanation:
@@ -209,7 +209,7 @@ def explain(
         >>> told.critical()
         ['all_objects', 'kind_color', 'red', 'cube', 'object[0]']
     """
-    setting = Setting(preset_of(preset), table if table is not None else OperatorTable(), causal)
+    setting = RunOptions(preset_of(preset), table if table is not None else OperatorTable(), causal)
     if collisions is not None:
         (scene,) = collisions([scene])
     compiler = compile_program if setting.preset.exact else compile_as_published

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.explain.ask import Reply, Seen, reasons
-from spikebridge.networks.reasoning.explain.causes import Ground, Reason
+from spikebridge.networks.reasoning.explain.ask import Observation, QuestionAnswers, explain_question
+from spikebridge.networks.reasoning.explain.causes import Evidence, ExplanationStep
 from spikebridge.networks.reasoning.explain.explain import Explanation
-from spikebridge.networks.reasoning.explain.words import object_words
+from spikebridge.networks.reasoning.explain.labels import object_labels
 from spikebridge.networks.reasoning.simulation.render import PAINT
 
 SCHEMA_VERSION = 1
@@ -122,7 +122,7 @@ def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple
     )
 
 
-def facts_of(explanation: Explanation) -> list[Ground]:
+def facts_of(explanation: Explanation) -> list[Evidence]:
     """The perceived facts that an answer rests on, each once, those nearest to the answer first."""
     grounds = [ground for reason in explanation.cause_chain for ground in reason.grounds if ground.fact]
     return list({ground.fact: ground for ground in grounds}.values())
@@ -141,7 +141,7 @@ def nothing_words(explanation: Explanation) -> str:
     return "because the set is empty: no neuron fires that would say otherwise"
 
 
-def _reason_words(reason: Reason) -> str:
+def _reason_words(reason: ExplanationStep) -> str:
     by = f", by {reason.instruction}" if reason.instruction else ""
     return f"{reason.neuron} (step {reason.step}): {reason.says}{by}"
 
@@ -184,14 +184,14 @@ _TRAIL = 5  # samples of the way that an object came
 _PAGE_TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-def explained_page(seen: Seen, reply: Reply) -> str:
+def explanation_page(seen: Observation, reply: QuestionAnswers) -> str:
     """One page that needs nothing else.
 
     Args:
         seen: what was asked about.
         reply: what was answered.
     """
-    explanations = reasons(seen, reply.question)
+    explanations = explain_question(seen, reply.question)
     frames = picture_strip(seen)
     if reply.question.kind == "descriptive":
         return as_html(explanations[0], reply.question.text, frames)
@@ -203,10 +203,10 @@ def explained_page(seen: Seen, reply: Reply) -> str:
     return template.render(question=reply.question, frames=frames, sections=sections, opened=opened)
 
 
-def picture_strip(seen: Seen) -> list[tuple[str, str]]:
+def picture_strip(seen: Observation) -> list[tuple[str, str]]:
     """The moments that matter, each a caption and a picture as a data URI: begin, collisions, end."""
     scene = seen.scene
-    names = object_words(scene)
+    names = object_labels(scene)
     moments = [(int(scene.frames[0]), "the video begins")] if len(scene.frames) else []
     met = sorted(scene.collisions.tolist())
     moments += [(frame, f"{names[a]} meets {names[b]}") for frame, a, b in met[: _MOST_PICTURES - 2]]
@@ -214,7 +214,7 @@ def picture_strip(seen: Seen) -> list[tuple[str, str]]:
     return [(f"frame {frame}: {words}", _data_uri(_picture(seen, frame, names))) for frame, words in moments]
 
 
-def _picture(seen: Seen, frame: int, names: list[str]) -> Image.Image:
+def _picture(seen: Observation, frame: int, names: list[str]) -> Image.Image:
     scene = seen.scene
     sample = int(np.abs(scene.frames - frame).argmin())
     if seen.pictures is not None:

@@ -112,22 +112,22 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
 
 def _hypothetical(tree: Node, planner: "_Planner", negated: bool) -> Instructions:
     """What will happen, or would: the choice runs in a world of those events, and is right if any is left."""
-    choice, happening = tree.arguments
-    _refuse_other_pairs(choice, happening)
+    choice, border_event_phrase = tree.arguments
+    _refuse_other_pairs(choice, border_event_phrase)
     planner.work_out(choice)
-    planner.send(happening.token)
+    planner.send(border_event_phrase.token)
     first, second = [probe for probe in planner.probes if probe.group == "object"][-2:]
     world: Literal["predicted", "supposed"] = "predicted"
     removal = None
-    if happening.token == "filter_counterfact":
+    if border_event_phrase.token == "filter_counterfact":
         world = "supposed"
         finder = _Planner(planner.table)
-        finder.work_out(happening.arguments[1])
+        finder.work_out(border_event_phrase.arguments[1])
         removal = finder.done("object", "object", False)
     return planner.done("exist", "event", negated, world, removal, (first, second))
 
 
-def _refuse_other_pairs(choice: Node, happening: Node) -> None:
+def _refuse_other_pairs(choice: Node, border_event_phrase: Node) -> None:
     """Raises where a possible event is anything but the meeting of two single objects."""
     met = choice.arguments[0]
     objects = []
@@ -139,7 +139,7 @@ def _refuse_other_pairs(choice: Node, happening: Node) -> None:
             "what may happen is the meeting of two objects: all_events, then filter_collision twice, each behind a "
             "single object (unique), then unique"
         )
-    if happening.token == "filter_counterfact" and happening.arguments[0].token != "all_events":
+    if border_event_phrase.token == "filter_counterfact" and border_event_phrase.arguments[0].token != "all_events":
         raise ConfigError("filter_counterfact runs over all_events; filters belong to the choice")
 
 

@@ -16,7 +16,7 @@ from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.graph.compiler import Instructions
-from spikebridge.networks.reasoning.graph.layout import Layout, Preset, preset_of
+from spikebridge.networks.reasoning.graph.layout import NeuronLayout, Preset, preset_of
 from spikebridge.networks.reasoning.graph.units import (
     ChooseValues,
     Delays,
@@ -25,14 +25,14 @@ from spikebridge.networks.reasoning.graph.units import (
     program_begins,
     stimulus_sizes,
 )
-from spikebridge.networks.reasoning.graph.wiring import places_of, wire
+from spikebridge.networks.reasoning.graph.wiring import neuron_indices, wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.recurrent import Recurrent
 
 
-class IntoWeights(nn.Module):
+class AttributeWeights(nn.Module):
     """Connections of objects with attribute values, at their places in the weights of a graph.
 
     Args:
@@ -58,7 +58,7 @@ class IntoWeights(nn.Module):
         return weights
 
 
-class Sized(nn.Module):
+class ScaleSpikes(nn.Module):
     """Spikes of the shared neurons as charges of all: the drive, for attribute values twice of it.
 
     Args:
@@ -97,9 +97,9 @@ def reasoning_network(
     chosen, table = preset_of(preset), table if table is not None else OperatorTable()
     if chosen.saturates or chosen.copies > 1 or chosen.decay > 0:
         raise ConfigError(f"a graph of the core's layers has plain sums, so 'paper' or 'scaled', not {chosen.name!r}")
-    layout = Layout(chosen.exact, table.attributes)
+    layout = NeuronLayout(chosen.exact, table.attributes)
     worlds = build_worlds([scene], [World(0)], chosen.exact, table.attributes)
-    places, connections = places_of(worlds, layout), wire(worlds, layout, chosen)
+    places, connections = neuron_indices(worlds, layout), wire(worlds, layout, chosen)
     weight = nn.Linear(places.num_neurons, places.num_neurons, bias=False)
     objects = torch.as_tensor(places.of_objects("object"))
     values = torch.tensor([layout.shared_index[value] for value in layout.values])
@@ -111,7 +111,7 @@ def reasoning_network(
     matrix[objects[:, None], values] = 0
     weight.weight = nn.Parameter(matrix, requires_grad=False)
     writes = nn.Sequential(
-        ChooseValues(table.attributes, chosen.step), IntoWeights(objects, values, places.num_neurons)
+        ChooseValues(table.attributes, chosen.step), AttributeWeights(objects, values, places.num_neurons)
     )
     lookup = OperatorLookup(table, layout)
     threshold = torch.full((places.num_neurons,), chosen.v_threshold)
@@ -119,7 +119,7 @@ def reasoning_network(
         dt=0.001,
         inputs={"scores": every(0.001), "program": every(0.001)},
         parts={
-            "stimuli": Sized(stimulus_sizes(layout, chosen.drive), places.num_neurons),
+            "stimuli": ScaleSpikes(stimulus_sizes(layout, chosen.drive), places.num_neurons),
             "graph": Recurrent(Memoryless(v_threshold=threshold), weight),
         },
         links=[

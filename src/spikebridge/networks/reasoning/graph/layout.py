@@ -59,12 +59,12 @@ EVENT_GROUPS = (
 EVENT_GROUPS_BY_FRAME = ("event_before", "event_after")
 """Exact presets alone: before and after by frame, while `earlier` and `later` go by rank."""
 
-MOST_COUNTED = 16
+MAX_COUNTED = 16
 """Rungs of a counting ladder; above that the spikes of the set itself are counted."""
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class NeuronLayout:
     """Which neurons there are, and where they stand.
 
     Args:
@@ -72,7 +72,7 @@ class Layout:
         attributes: kinds of attribute and their values; a new value is a new neuron.
 
     Example:
-        >>> layout = Layout(exact=False)
+        >>> layout = NeuronLayout(exact=False)
         >>> len(layout.shared), layout.num_neurons(num_objects=4, num_events=10)
         (42, 126)
         >>> layout.names(num_objects=1, num_events=1)[42:45]
@@ -100,7 +100,7 @@ class Layout:
     def rungs(self) -> tuple[str, ...]:
         """The counting ladders of the exact presets."""
         names = ("object_count", "event_count")
-        return tuple(f"{name}[{k}]" for name in names for k in range(1, MOST_COUNTED + 1)) if self.exact else ()
+        return tuple(f"{name}[{k}]" for name in names for k in range(1, MAX_COUNTED + 1)) if self.exact else ()
 
     @cached_property
     def shared(self) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class Layout:
             ConfigError: there is no such neuron.
 
         Example:
-            >>> Layout(exact=False).index("object[1]", num_objects=2, num_events=3)
+            >>> NeuronLayout(exact=False).index("object[1]", num_objects=2, num_events=3)
             43
         """
         names = self.names(num_objects, num_events)
@@ -147,7 +147,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class NeuronIndices:
     """Where the neurons of several worlds stand; everything is an array.
 
     Args:
@@ -157,7 +157,7 @@ class Places:
         num_worlds: how many.
     """
 
-    layout: Layout
+    layout: NeuronLayout
     world_of_object: np.ndarray
     world_of_event: np.ndarray
     num_worlds: int
@@ -198,7 +198,7 @@ class Places:
         return np.concatenate([shared, of_objects, of_events])
 
     def of_world(self, world: int) -> np.ndarray:
-        """The neurons of one world, in the order of `Layout.names`."""
+        """The neurons of one world, in the order of `NeuronLayout.names`."""
         return np.flatnonzero(self.world_of_neuron == world)
 
 
@@ -243,9 +243,9 @@ class Preset:
             )
         if not isinstance(self.copies, int) or isinstance(self.copies, bool) or self.copies < 1:
             raise ConfigError(f"a preset needs copies as a whole number of at least 1, but got {self.copies!r}")
-        if self.decay != 0 and not 0 < self.decay < self.most_decay:
+        if self.decay != 0 and not 0 < self.decay < self.max_decay:
             raise ConfigError(
-                f"preset {self.name!r} bears a decay of 0, or below {self.most_decay:.3g} a step, or what is left of a "
+                f"preset {self.name!r} bears a decay of 0, or below {self.max_decay:.3g} a step, or what is left of a "
                 f"membrane reaches the threshold, but got {self.decay:.3g}; take a shorter tau, or 'compartment'"
             )
 
@@ -260,14 +260,14 @@ class Preset:
         return min(self.drive - self.v_threshold, self.v_threshold - self.gate)
 
     @property
-    def most_decay(self) -> float:
+    def max_decay(self) -> float:
         """Where decay becomes unbearable: a silent membrane that is charged again and again reaches the threshold.
 
         The highest silent charge is a gate `G`; with its remainders it is `G (1 + d + d^2 + ...) = G / (1 - d)`.
         """
         return self.margin / (self.gate + self.margin)
 
-    def leaking(self, tau: float, dt: float) -> "Preset":
+    def with_leak(self, tau: float, dt: float) -> "Preset":
         """The same preset with membranes that leak instead of forgetting at once.
 
         Args:
@@ -275,12 +275,12 @@ class Preset:
             dt: step of the graph's clock [s].
 
         Example:
-            >>> round(PRESETS["compartment"].leaking(tau=0.001, dt=0.002).decay, 3)  # exp(-2)
+            >>> round(PRESETS["compartment"].with_leak(tau=0.001, dt=0.002).decay, 3)  # exp(-2)
             0.135
         """
         return replace(self, decay=float(decay_of(tau, dt)))
 
-    def copied(self, copies: int) -> "Preset":
+    def with_copies(self, copies: int) -> "Preset":
         """The same preset with several neurons for each concept."""
         return replace(self, copies=copies)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from spikebridge.networks.reasoning.events.events import COLLISION
 from spikebridge.networks.reasoning.graph.compiler import Instructions, Probe
-from spikebridge.networks.reasoning.graph.layout import MOST_COUNTED
-from spikebridge.networks.reasoning.graph.spiking_graph import Moment, SpikingGraph
+from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
+from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StepOutput
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
@@ -23,7 +23,7 @@ Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class GraphAnswer:
     """What the graph says.
 
     Args:
@@ -39,7 +39,7 @@ class Answer:
     margin: float = 0.5
 
 
-class Seat(NamedTuple):
+class Slot(NamedTuple):
     """Where a program runs: its world in the batch, and its column."""
 
     world: int
@@ -83,9 +83,9 @@ class Recorder:
         self.events: list[Tensor] = []
         self.least: Tensor | None = None
         self.measures = margins
-        self.last: Moment | None = None
+        self.last: StepOutput | None = None
 
-    def take(self, moment: Moment) -> None:
+    def take(self, moment: StepOutput) -> None:
         """Keeps one step."""
         fired = self.graph.majority(moment.spikes)
         self.objects.append(fired[self.objects_at].clone())
@@ -110,7 +110,7 @@ class Recorder:
 
 
 def read_values(
-    programs: Sequence[Instructions], seats: Sequence[Seat], record: Record, graph: SpikingGraph
+    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, graph: SpikingGraph
 ) -> list[tuple[str | None, bool]]:
     """The value that each program left, and whether two values fired at once.
 
@@ -138,8 +138,8 @@ def read_values(
             level = int(fired[index["match"], p])
         else:
             first = index[f"{program.group}_count[1]"]
-            level = int(fired[first : first + MOST_COUNTED, p].sum())
-            if level == MOST_COUNTED:
+            level = int(fired[first : first + MAX_COUNTED, p].sum())
+            if level == MAX_COUNTED:
                 level = int(counted[program.group][p])
         answers.append((_word(program, level), False))
     return answers
@@ -165,7 +165,7 @@ def _members(record: Record, graph: SpikingGraph, worlds: np.ndarray, columns: n
 
 
 def read_statuses(
-    programs: Sequence[Instructions], seats: Sequence[Seat], record: Record, worlds: Worlds, num_steps: Sequence[int]
+    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, worlds: Worlds, num_steps: Sequence[int]
 ) -> list[Status]:
     """Whether every probe held, in the order of the program; the first that did not says why.
 
@@ -205,7 +205,7 @@ def _status(probe: Probe, size: int) -> Status:
     return "ambiguous" if size > probe.most else "ok"
 
 
-def _is_same(pair: tuple[Probe, Probe], begin: int, seat: Seat, record: Record, worlds: Worlds) -> bool:
+def _is_same(pair: tuple[Probe, Probe], begin: int, seat: Slot, record: Record, worlds: Worlds) -> bool:
     own = torch.as_tensor(worlds.world_of_object == seat.world, device=record.objects.device)
     if int(own.sum()) == 2:
         return False  # of two objects there is one pair, whatever names it
@@ -213,7 +213,7 @@ def _is_same(pair: tuple[Probe, Probe], begin: int, seat: Seat, record: Record, 
     return bool((first == second).all())
 
 
-def found_objects(seats: Sequence[Seat], record: Record, worlds: Worlds) -> list[int]:
+def found_objects(seats: Sequence[Slot], record: Record, worlds: Worlds) -> list[int]:
     """The last active object of each seat at the last step, -1 where there is none."""
     last, first = record.objects[-1].cpu().numpy(), worlds.first_object
     numbers = worlds.num_objects
@@ -231,7 +231,7 @@ def _by_world(fired: Bool[Tensor, "T M Q"], world: np.ndarray, number: int) -> F
 
 
 def confidences(
-    programs: Sequence[Instructions], seats: Sequence[Seat], record: Record, worlds: Worlds, num_steps: Sequence[int]
+    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, worlds: Worlds, num_steps: Sequence[int]
 ) -> Float[np.ndarray, "P"]:
     """The product of the scores of all objects and events that a program singled out or ended with.
 

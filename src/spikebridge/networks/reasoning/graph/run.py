@@ -17,21 +17,21 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published, compile_program
-from spikebridge.networks.reasoning.graph.layout import PRESETS, Layout, Preset, preset_of
+from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout, Preset, preset_of
 from spikebridge.networks.reasoning.graph.readout import (
-    Answer,
+    GraphAnswer,
     Record,
     Recorder,
-    Seat,
+    Slot,
     Status,
     confidences,
     found_objects,
     read_statuses,
     read_values,
 )
-from spikebridge.networks.reasoning.graph.spiking_graph import Faults, SpikingGraph, Stimulus
+from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults, SpikingGraph, StimulusSpikes
 from spikebridge.networks.reasoning.graph.units import program_spikes, program_unit, stimulus_sizes
-from spikebridge.networks.reasoning.graph.wiring import places_of, wire
+from spikebridge.networks.reasoning.graph.wiring import neuron_indices, wire
 from spikebridge.networks.reasoning.graph.worlds import World, Worlds, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, with_blanks
 from spikebridge.ops.graph_sums import Path
@@ -41,7 +41,7 @@ MOST_WORLDS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class RunOptions:
     """How programs run.
 
     Args:
@@ -57,13 +57,13 @@ class Setting:
     table: OperatorTable = field(default_factory=OperatorTable)
     causal: bool = False
     path: Path | None = None
-    faults: Faults | None = None
+    faults: GraphFaults | None = None
     device: str = "cpu"
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> NeuronLayout:
         """The neurons."""
-        return Layout(self.preset.exact, self.table.attributes)
+        return NeuronLayout(self.preset.exact, self.table.attributes)
 
     @cached_property
     def unit(self) -> HybridUnit:
@@ -76,14 +76,14 @@ class Setting:
         return self.faults is not None or self.preset.decay > 0 or (self.preset.exact and not self.preset.saturates)
 
 
-class Job(NamedTuple):
+class Query(NamedTuple):
     """A program, and the world in which it runs."""
 
     world: World
     program: Instructions
 
 
-class Finding(NamedTuple):
+class QueryResult(NamedTuple):
     """What a program found: its value, how, how sure, and the last active object."""
 
     value: str | None
@@ -99,7 +99,7 @@ class Batch:
 
     worlds: Worlds
     graph: SpikingGraph
-    seats: tuple[Seat, ...]
+    seats: tuple[Slot, ...]
     programs: tuple[Instructions, ...]
 
     @property
@@ -108,7 +108,7 @@ class Batch:
         return 1 + max((seat.column for seat in self.seats), default=0)
 
 
-def run_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) -> list[Finding]:
+def run_queries(scenes: Sequence[Scene], jobs: Sequence[Query], setting: RunOptions) -> list[QueryResult]:
     """Runs programs in worlds, each world built once.
 
     Args:
@@ -119,15 +119,15 @@ def run_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) -> 
     Returns:
         One finding a job.
     """
-    findings: dict[int, Finding] = {}
+    findings: dict[int, QueryResult] = {}
     for numbers in _cut(jobs):
-        batch = seat_jobs(scenes, [jobs[number] for number in numbers], setting)
+        batch = assign_slots(scenes, [jobs[number] for number in numbers], setting)
         record = run_batch(batch, setting)
-        findings |= dict(zip(numbers, read_findings(batch, record, setting), strict=True))
+        findings |= dict(zip(numbers, read_results(batch, record, setting), strict=True))
     return [findings[number] for number in range(len(jobs))]
 
 
-def seat_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) -> Batch:
+def assign_slots(scenes: Sequence[Scene], jobs: Sequence[Query], setting: RunOptions) -> Batch:
     """Builds the worlds that jobs run in, and gives each job a column in its world."""
     number_of = {world: number for number, world in enumerate(dict.fromkeys(job.world for job in jobs))}
     worlds = build_worlds(
@@ -137,11 +137,11 @@ def seat_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) ->
     seats = []
     for job in jobs:
         number = number_of[job.world]
-        seats.append(Seat(number, taken[number]))
+        seats.append(Slot(number, taken[number]))
         taken[number] += 1
     graph = SpikingGraph(
         wire(worlds, setting.layout, setting.preset),
-        places_of(worlds, setting.layout),
+        neuron_indices(worlds, setting.layout),
         setting.preset,
         setting.path,
         setting.faults,
@@ -150,7 +150,7 @@ def seat_jobs(scenes: Sequence[Scene], jobs: Sequence[Job], setting: Setting) ->
     return Batch(worlds, graph, tuple(seats), tuple(job.program for job in jobs))
 
 
-def stimuli_of(batch: Batch, setting: Setting) -> list[Stimulus]:
+def batch_stimuli(batch: Batch, setting: RunOptions) -> list[StimulusSpikes]:
     """For each step what arrives at the shared neurons of all worlds."""
     number_of = {program: number for number, program in enumerate(dict.fromkeys(batch.programs))}
     spikes = program_spikes(list(number_of), setting.table, setting.unit)
@@ -169,18 +169,18 @@ def stimuli_of(batch: Batch, setting: Setting) -> list[Stimulus]:
     cuts = torch.bincount(step[of], minlength=len(spikes)).tolist()
     device = setting.device
     parts = (part.to(device).split(cuts) for part in (at, column, sizes[neuron[of]]))
-    return [Stimulus(*pieces) for pieces in zip(*parts, strict=True)]
+    return [StimulusSpikes(*pieces) for pieces in zip(*parts, strict=True)]
 
 
-def run_batch(batch: Batch, setting: Setting) -> Record:
+def run_batch(batch: Batch, setting: RunOptions) -> Record:
     """Runs all programs of a batch from rest."""
     recorder = Recorder(batch.graph, setting.measures_margins)
-    for moment in batch.graph.run(stimuli_of(batch, setting), batch.columns):
+    for moment in batch.graph.run(batch_stimuli(batch, setting), batch.columns):
         recorder.take(moment)
     return recorder.record()
 
 
-def _cut(jobs: Sequence[Job]) -> list[list[int]]:
+def _cut(jobs: Sequence[Query]) -> list[list[int]]:
     """Numbers of jobs to run together: worlds with about as many jobs, and not too many at once."""
     of_world: dict[World, list[int]] = {}
     for number, job in enumerate(jobs):
@@ -193,7 +193,7 @@ def _cut(jobs: Sequence[Job]) -> list[list[int]]:
     return [[number for numbers in part for number in numbers] for part in parts]
 
 
-def read_findings(batch: Batch, record: Record, setting: Setting) -> list[Finding]:
+def read_results(batch: Batch, record: Record, setting: RunOptions) -> list[QueryResult]:
     """What every program of a batch found."""
     values = read_values(batch.programs, batch.seats, record, batch.graph)
     num_steps = [program.num_steps(setting.table) for program in batch.programs]
@@ -211,28 +211,26 @@ def read_findings(batch: Batch, record: Record, setting: Setting) -> list[Findin
         if status == "ok" and value is None:
             status = "empty"
         less = min(max(margin / known, 0.0), 1.0) if known > 0 else 1.0
-        findings.append(Finding(value, status, float(sure[number] * less), margin, found[number]))
+        findings.append(QueryResult(value, status, float(sure[number] * less), margin, found[number]))
     return findings
 
 
-ReadsCollisions = Callable[[Sequence[Scene]], Sequence[Scene]]
+CollisionSource = Callable[[Sequence[Scene]], Sequence[Scene]]
 """What reads collisions from trajectories: the same scenes with collisions of its own (`Scene.with_collisions`)."""
-
-__all__ = ["PRESETS", "Answer", "Faults", "ReadsCollisions", "Status", "answer"]
 
 
 def answer(
     scenes: Scene | Sequence[Scene],
     questions: Sequence[Question],
     preset: str | Preset = "compartment",
-    collisions: ReadsCollisions | None = None,
+    collisions: CollisionSource | None = None,
     causal: bool = False,
     abstain: bool = False,
     table: OperatorTable | None = None,
     path: Path | None = None,
-    faults: Faults | None = None,
+    faults: GraphFaults | None = None,
     device: str = "cpu",
-) -> list[tuple[Answer, ...]]:
+) -> list[tuple[GraphAnswer, ...]]:
     """Answers questions about scenes, all in one pass (two where an object is removed).
 
     Args:
@@ -268,7 +266,7 @@ def answer(
         [(Answer(value='sphere', status='ok', confidence=1.0, margin=0.5),)]
     """
     table = table if table is not None else OperatorTable()
-    setting = Setting(preset_of(preset), table, causal, path, faults, device)
+    setting = RunOptions(preset_of(preset), table, causal, path, faults, device)
     given = [scenes] if isinstance(scenes, Scene) else list(scenes)
     if collisions is not None:
         given = list(collisions(given))
@@ -284,33 +282,33 @@ def answer(
 
 
 def _answers(
-    scenes: Sequence[Scene], asked: Sequence[tuple[int, Instructions]], setting: Setting, abstain: bool
-) -> list[Answer]:
+    scenes: Sequence[Scene], asked: Sequence[tuple[int, Instructions]], setting: RunOptions, abstain: bool
+) -> list[GraphAnswer]:
     """First everything about what was seen, and who is removed; then everything that is foreseen or supposed."""
     removals: list[tuple[int, Instructions | None]] = list(
         dict.fromkeys((scene, p.removal) for scene, p in asked if p.removal is not None)
     )
     seen = [number for number, (_, program) in enumerate(asked) if program.world == "observed"]
-    jobs = [Job(World(scene), removal) for scene, removal in removals if removal is not None]
-    jobs += [Job(World(asked[number][0]), asked[number][1]) for number in seen]
-    findings = run_jobs(scenes, jobs, setting)
-    removed: dict[tuple[int, Instructions | None], Finding] = dict(zip(removals, findings, strict=False))
+    jobs = [Query(World(scene), removal) for scene, removal in removals if removal is not None]
+    jobs += [Query(World(asked[number][0]), asked[number][1]) for number in seen]
+    findings = run_queries(scenes, jobs, setting)
+    removed: dict[tuple[int, Instructions | None], QueryResult] = dict(zip(removals, findings, strict=False))
     result = dict(zip(seen, findings[len(removals) :], strict=True))
     other = [number for number in range(len(asked)) if number not in result]
-    jobs = [Job(_world(*asked[number], removed), asked[number][1]) for number in other]
-    for number, finding in zip(other, run_jobs(scenes, jobs, setting), strict=True):
+    jobs = [Query(_world(*asked[number], removed), asked[number][1]) for number in other]
+    for number, finding in zip(other, run_queries(scenes, jobs, setting), strict=True):
         scene, program = asked[number]
         result[number] = _joined(finding, removed.get((scene, program.removal)))
     return [_said(result[number], abstain) for number in range(len(asked))]
 
 
-def _world(scene: int, program: Instructions, removed: dict[tuple[int, Instructions | None], Finding]) -> World:
+def _world(scene: int, program: Instructions, removed: dict[tuple[int, Instructions | None], QueryResult]) -> World:
     if program.world == "predicted":
         return World(scene, "predicted")
     return World(scene, removed[scene, program.removal].found)
 
 
-def _joined(finding: Finding, removal: Finding | None) -> Finding:
+def _joined(finding: QueryResult, removal: QueryResult | None) -> QueryResult:
     """An answer rests on the finding of the removed object, too."""
     if removal is None:
         return finding
@@ -321,15 +319,15 @@ def _joined(finding: Finding, removal: Finding | None) -> Finding:
     )
 
 
-def _said(finding: Finding, abstain: bool) -> Answer:
-    said = Answer(finding.value, finding.status, finding.confidence, finding.margin)
+def _said(finding: QueryResult, abstain: bool) -> GraphAnswer:
+    said = GraphAnswer(finding.value, finding.status, finding.confidence, finding.margin)
     return replace(said, value=None) if abstain and finding.status != "ok" else said
 
 
 class _Programs:
     """Programs that differ in their words alone are compiled once."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: RunOptions) -> None:
         self.table = setting.table
         self.compiler = compile_program if setting.preset.exact else compile_as_published
         self.known: dict[tuple[str, ...], Instructions] = {}

@@ -16,12 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.graph.layout import MOST_COUNTED, Places, Preset
-from spikebridge.networks.reasoning.graph.wiring import Connections, Kind
+from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, Preset
+from spikebridge.networks.reasoning.graph.wiring import ConnectionKind, Connections
 from spikebridge.ops.graph_sums import Path, Weights, graph_sums
 
 
-class GraphState(NamedTuple):
+class SpikingGraphState(NamedTuple):
     """Membranes and spikes after a step, batch first: `(B, N)`."""
 
     v: Float[Tensor, "B N"]
@@ -29,7 +29,7 @@ class GraphState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Faults:
+class GraphFaults:
     """What goes wrong in a graph, drawn once by the seed (weights, lost neurons) or at every step (spikes).
 
     Args:
@@ -53,11 +53,11 @@ class Faults:
             raise ConfigError(f"faults are shares from 0 to 1 and a noise from 0 on, but got {self}")
 
 
-def _warn_of_sums(connections: Connections, places: Places, preset: Preset) -> None:
+def _warn_of_sums(connections: Connections, places: NeuronIndices, preset: Preset) -> None:
     """Warns where so many channels end on a neuron that they could fire it by themselves."""
     if preset.saturates or not preset.exact or len(connections.source) == 0:
         return
-    channels = (connections.kind == Kind.CHANNEL) & (connections.weight > 0)
+    channels = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0)
     number = np.bincount(connections.target[channels], minlength=places.num_neurons)
     most = int(np.ceil(preset.v_threshold / preset.step)) - 1
     worlds = len(set(places.world_of_neuron[number > most].tolist()))
@@ -69,7 +69,7 @@ def _warn_of_sums(connections: Connections, places: Places, preset: Preset) -> N
         )
 
 
-class Stimulus(NamedTuple):
+class StimulusSpikes(NamedTuple):
     """What arrives from outside at one step, as a list.
 
     Args:
@@ -82,13 +82,13 @@ class Stimulus(NamedTuple):
     column: Int[Tensor, "S"]
     size: Float[Tensor, "S"]
 
-    def spread(self, columns: int) -> "Stimulus":
+    def spread(self, columns: int) -> "StimulusSpikes":
         """The same for every one of so many columns, from a stimulus of a single one."""
         column = torch.arange(columns, device=self.neuron.device).repeat_interleave(len(self.neuron))
-        return Stimulus(self.neuron.repeat(columns), column, self.size.repeat(columns))
+        return StimulusSpikes(self.neuron.repeat(columns), column, self.size.repeat(columns))
 
 
-class Moment(NamedTuple):
+class StepOutput(NamedTuple):
     """One step of a run: membranes and spikes `(N, Q)`, of all copies."""
 
     v: Tensor
@@ -110,16 +110,16 @@ class SpikingGraph:
     def __init__(
         self,
         connections: Connections,
-        places: Places,
+        places: NeuronIndices,
         preset: Preset,
         path: Path | None = None,
-        faults: Faults | None = None,
+        faults: GraphFaults | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         _warn_of_sums(connections, places, preset)
         self.places = places
         self.preset = preset
-        self.faults = faults if faults is not None else Faults()
+        self.faults = faults if faults is not None else GraphFaults()
         self.num_neurons = places.num_neurons
         self._generator = torch.Generator(device).manual_seed(self.faults.seed)
         device = torch.device(device)
@@ -130,7 +130,9 @@ class SpikingGraph:
         source, target, weight, kind = self._expanded(connections, summed, device)
         self.num_connections = len(connections.source) * preset.copies**2
         on_branch = (
-            (kind == Kind.CHANNEL) & (weight > 0) if preset.saturates else torch.zeros_like(source, dtype=torch.bool)
+            (kind == ConnectionKind.CHANNEL) & (weight > 0)
+            if preset.saturates
+            else torch.zeros_like(source, dtype=torch.bool)
         )
         if self.faults.bits is not None:
             grid = weight.abs().max() / (2 ** (self.faults.bits - 1) - 1)
@@ -167,24 +169,24 @@ class SpikingGraph:
         if layout.exact:
             first = layout.shared_index["object_count[1]"] * worlds
             rungs = slice(first, first + len(layout.rungs) * worlds)
-            heights = (torch.arange(MOST_COUNTED) + 0.5) * preset.step
+            heights = (torch.arange(MAX_COUNTED) + 0.5) * preset.step
             threshold[rungs] = heights.repeat(2).repeat_interleave(worlds)
             decay[rungs] = 0.0
         threshold, decay = (q.repeat(preset.copies).unsqueeze(1).to(device) for q in (threshold, decay))
         return threshold, decay if preset.decay > 0 else None
 
-    def start(self, columns: int) -> GraphState:
+    def start(self, columns: int) -> SpikingGraphState:
         """The state before the first step."""
         zeros = self.v_threshold.new_zeros(columns, self.num_neurons * self.preset.copies)
-        return GraphState(zeros, zeros)
+        return SpikingGraphState(zeros, zeros)
 
     def run(
         self,
-        stimuli: Sequence[Stimulus],
+        stimuli: Sequence[StimulusSpikes],
         columns: int,
-        state: GraphState | None = None,
+        state: SpikingGraphState | None = None,
         silenced: Bool[Tensor, "N Q"] | None = None,
-    ) -> Iterator[Moment]:
+    ) -> Iterator[StepOutput]:
         """The graph step by step.
 
         Args:
@@ -211,13 +213,13 @@ class SpikingGraph:
             if self.faults.deleted > 0:
                 drawn = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
                 spikes *= drawn >= self.faults.deleted
-            yield Moment(v, spikes)
+            yield StepOutput(v, spikes)
 
-    def state_of(self, moment: Moment) -> GraphState:
+    def state_of(self, moment: StepOutput) -> SpikingGraphState:
         """The state after a step, batch first, for the steps that follow."""
-        return GraphState(moment.v.T, moment.spikes.T)
+        return SpikingGraphState(moment.v.T, moment.spikes.T)
 
-    def _charge(self, stimulus: Stimulus, v: Tensor, spikes: Tensor) -> Tensor:
+    def _charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Tensor:
         sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.is_alike else spikes
         charge = self.soma(sent)
         if self.branch is not None:

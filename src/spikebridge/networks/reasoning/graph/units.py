@@ -20,7 +20,7 @@ from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.graph.compiler import Instructions
-from spikebridge.networks.reasoning.graph.layout import Layout
+from spikebridge.networks.reasoning.graph.layout import NeuronLayout
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.quantity import Modulated
@@ -66,7 +66,7 @@ class OperatorLookup(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, table: OperatorTable, layout: Layout) -> None:
+    def __init__(self, table: OperatorTable, layout: NeuronLayout) -> None:
         super().__init__()
         self.numbers = {name: number for number, name in enumerate(table.trains, start=1)}
         self.length = max(len(steps) for steps in table.trains.values())
@@ -87,13 +87,13 @@ class OperatorLookup(nn.Module):
         return nn.functional.embedding_bag(at, self.rows, mode="sum")
 
 
-def program_unit(table: OperatorTable, layout: Layout) -> HybridUnit:
+def program_unit(table: OperatorTable, layout: NeuronLayout) -> HybridUnit:
     """The unit that turns programs into spike trains.
 
     Its input `(T, B, 1)` holds an instruction's number (`unit.nonlinearity.numbers`) at the step at which it begins.
 
     Example:
-        >>> layout = Layout(exact=False)
+        >>> layout = NeuronLayout(exact=False)
         >>> unit = program_unit(OperatorTable(), layout)
         >>> begins = torch.zeros(3, 1, 1)
         >>> begins[0] = unit.nonlinearity.numbers["filter_in"]
@@ -132,7 +132,7 @@ def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit:
         return unit(program_begins(programs, table, lookup))[0]
 
 
-def stimulus_sizes(layout: Layout, drive: float) -> Float[Tensor, "G"]:
+def stimulus_sizes(layout: NeuronLayout, drive: float) -> Float[Tensor, "G"]:
     """How strong a spike from outside is: the drive, for attribute values twice of it."""
     return torch.tensor([2 * drive if name in layout.values else drive for name in layout.shared])
 

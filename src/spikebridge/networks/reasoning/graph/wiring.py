@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from spikebridge.networks.reasoning.events.events import COLLISION, END, IN, OUT, START, ranks
-from spikebridge.networks.reasoning.graph.layout import MOST_COUNTED, Layout, Places, Preset
+from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
-class Kind(IntEnum):
+class ConnectionKind(IntEnum):
     """What a connection is for. In a preset that saturates, positive channels end on the branch, all else on the soma.
 
     A tally is a channel whose neuron counts, so that it always adds up.
@@ -33,21 +33,21 @@ class Size(NamedTuple):
 
     drives: int
     steps: int
-    kind: Kind
+    kind: ConnectionKind
 
     def weight(self, preset: Preset) -> float:
         """The weight under a preset."""
         return self.drives * preset.drive + self.steps * preset.step
 
 
-D = Size(1, 0, Kind.DRIVE)
-G = Size(1, -1, Kind.GATE)
-S = Size(0, 1, Kind.CHANNEL)
-MINUS_S = Size(0, -1, Kind.CHANNEL)
-MINUS_D = Size(-1, 0, Kind.DRIVE)
-ONE_ALLOWED = Size(1, 1, Kind.DRIVE)
-TWO_ALLOWED = Size(1, 2, Kind.DRIVE)
-TALLY = Size(0, 1, Kind.TALLY)
+D = Size(1, 0, ConnectionKind.DRIVE)
+G = Size(1, -1, ConnectionKind.GATE)
+S = Size(0, 1, ConnectionKind.CHANNEL)
+MINUS_S = Size(0, -1, ConnectionKind.CHANNEL)
+MINUS_D = Size(-1, 0, ConnectionKind.DRIVE)
+ONE_ALLOWED = Size(1, 1, ConnectionKind.DRIVE)
+TWO_ALLOWED = Size(1, 2, ConnectionKind.DRIVE)
+TALLY = Size(0, 1, ConnectionKind.TALLY)
 
 KNOWN: tuple[tuple[str, str, Size], ...] = (
     ("all_objects", "object", D),
@@ -119,7 +119,7 @@ class Connections:
         source: `(C,)` neuron.
         target: `(C,)` neuron.
         weight: `(C,)`.
-        kind: `(C,)` a `Kind`.
+        kind: `(C,)` a `ConnectionKind`.
         written: `(C,)` whether it was written from the scene.
     """
 
@@ -152,12 +152,12 @@ class _Writing:
         )
 
 
-def places_of(worlds: Worlds, layout: Layout) -> Places:
+def neuron_indices(worlds: Worlds, layout: NeuronLayout) -> NeuronIndices:
     """Where the neurons of a batch of worlds stand."""
-    return Places(layout, worlds.world_of_object, worlds.events.scene, len(worlds.worlds))
+    return NeuronIndices(layout, worlds.world_of_object, worlds.events.scene, len(worlds.worlds))
 
 
-def wire(worlds: Worlds, layout: Layout, preset: Preset) -> Connections:
+def wire(worlds: Worlds, layout: NeuronLayout, preset: Preset) -> Connections:
     """All connections of a batch of worlds, without a loop over worlds, objects or events.
 
     Args:
@@ -168,7 +168,7 @@ def wire(worlds: Worlds, layout: Layout, preset: Preset) -> Connections:
     Returns:
         Block-diagonal connections: none joins two worlds.
     """
-    places = places_of(worlds, layout)
+    places = neuron_indices(worlds, layout)
     writing = _Writing(preset)
     for source, target, size in (*KNOWN, *(KNOWN_IF_EXACT if layout.exact else KNOWN_IN_PAPER)):
         writing.join(*_like_with_like(places, source, target), size)
@@ -185,7 +185,7 @@ def wire(worlds: Worlds, layout: Layout, preset: Preset) -> Connections:
     return writing.done()
 
 
-def _like_with_like(places: Places, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+def _like_with_like(places: NeuronIndices, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
     kinds = places.is_group(source), places.is_group(target)
     elements = next((kind for kind in kinds if kind != "shared"), "shared")
     world = {"object": places.world_of_object, "event": places.world_of_event}.get(elements)
@@ -201,7 +201,7 @@ def _like_with_like(places: Places, source: str, target: str) -> tuple[np.ndarra
     return stand(source, kinds[0]), stand(target, kinds[1])
 
 
-def _join_order(writing: _Writing, worlds: Worlds, places: Places) -> None:
+def _join_order(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
     """An active event holds down those not after it among the earlier, those not before it among the later."""
     k, j = worlds.event_pairs()
     event = places.of_events("event")
@@ -220,16 +220,16 @@ def _join_order(writing: _Writing, worlds: Worlds, places: Places) -> None:
     writing.join(event[k[alike]], places.of_events("event_memory")[j[alike]], S)
 
 
-def _join_ladder(writing: _Writing, places: Places, name: str, members: np.ndarray, world: np.ndarray) -> None:
+def _join_ladder(writing: _Writing, places: NeuronIndices, name: str, members: np.ndarray, world: np.ndarray) -> None:
     """Each member lifts every rung; rung k fires where k members are active."""
-    sizes = np.bincount(world, minlength=places.num_worlds)[world].clip(max=MOST_COUNTED)
+    sizes = np.bincount(world, minlength=places.num_worlds)[world].clip(max=MAX_COUNTED)
     member = np.repeat(np.arange(len(members)), sizes)
     rung = ranks(member)
     first = places.layout.shared_index[f"{name}_count[1]"]
     writing.join(members[member], (first + rung) * places.num_worlds + world[member], TALLY)
 
 
-def _write_values(writing: _Writing, worlds: Worlds, places: Places) -> None:
+def _write_values(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
     number, kinds = worlds.values.shape
     objects = np.repeat(places.of_objects("object"), kinds)
     first = places.layout.shared_index[places.layout.values[0]]
@@ -239,7 +239,7 @@ def _write_values(writing: _Writing, worlds: Worlds, places: Places) -> None:
     writing.join(values, objects, S, written=True)
 
 
-def _write_events(writing: _Writing, worlds: Worlds, places: Places) -> None:
+def _write_events(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
     events, event = worlds.events, places.of_events("event")
     touched, cause = places.of_events("event_touched"), places.of_events("event_cause")
     for kind, marker in ((START, "start"), (END, "end")):
@@ -256,7 +256,7 @@ def _write_events(writing: _Writing, worlds: Worlds, places: Places) -> None:
     writing.join(event[worlds.causes.event], cause[worlds.causes.other], S, written=True)
 
 
-def _write_motion(writing: _Writing, worlds: Worlds, places: Places) -> None:
+def _write_motion(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
     event = places.of_events("event")
     moving, still = places.of_objects("object_moving"), places.of_objects("object_still")
     writing.join(event[worlds.moving.event], moving[worlds.moving.other], S, written=True)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question
-from spikebridge.networks.reasoning.parsing.grammar import Grammar
-from spikebridge.networks.reasoning.parsing.words import LONGEST_TEXT, Text, Words
+from spikebridge.networks.reasoning.parsing._grammar import Grammar
+from spikebridge.networks.reasoning.parsing.vocabulary import LONGEST_TEXT, Text, Vocabulary
 
 LONGEST_PROGRAM = 48
 
 
-class Parsed(NamedTuple):
+class ParsedProgram(NamedTuple):
     """A program that was read from a text, and how sure the network is of it, 0 to 1."""
 
     program: tuple[str, ...]
@@ -42,9 +42,9 @@ class Parser(nn.Module):
         torch.Size([7, 2])
     """
 
-    def __init__(self, num_features: int = 144, num_layers: int = 2, words: Words | None = None) -> None:
+    def __init__(self, num_features: int = 144, num_layers: int = 2, words: Vocabulary | None = None) -> None:
         super().__init__()
-        self.words = words if words is not None else Words()
+        self.words = words if words is not None else Vocabulary()
         self.grammar = Grammar(self.words)
         self.read = nn.Embedding(len(self.words.inputs), num_features)
         self.wrote = nn.Embedding(len(self.words.outputs), num_features)
@@ -81,7 +81,7 @@ class Parser(nn.Module):
         )
         return self.output(hidden)
 
-    def with_words(self, words: Words) -> "Parser":
+    def with_vocabulary(self, words: Vocabulary) -> "Parser":
         """The same network with other values of attributes: slots stand for them, so no weight is new.
 
         Args:
@@ -108,12 +108,12 @@ class Parser(nn.Module):
         return nn.utils.rnn.pad_sequence(rows)
 
     @torch.no_grad()
-    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[Parsed]:
+    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[ParsedProgram]:
         """The programs of texts.
 
         Args:
             texts: the words.
-            kinds: of each text, one of `MARKS`: `question`, `cause`, `event`.
+            kinds: of each text, one of `TEXT_KINDS`: `question`, `cause`, `event`.
 
         Returns:
             Of each text its program, an empty one where none ended within `LONGEST_PROGRAM` tokens.
@@ -130,7 +130,7 @@ class Parser(nn.Module):
             parsed += self._decode(read[part], kinds[part])
         return parsed
 
-    def _decode(self, texts: Sequence[Text], kinds: Sequence[str]) -> list[Parsed]:
+    def _decode(self, texts: Sequence[Text], kinds: Sequence[str]) -> list[ParsedProgram]:
         outputs = list(self.words.outputs)
         numbers = self.encode(texts)
         understood = self._understand(numbers)
@@ -164,7 +164,7 @@ class Parser(nn.Module):
             () if b in open_ else tuple(text.slots.get(token, token) for token in written[b])
             for b, text in enumerate(texts)
         ]
-        return [Parsed(program, float(s.exp())) for program, s in zip(filled, sure, strict=True)]
+        return [ParsedProgram(program, float(s.exp())) for program, s in zip(filled, sure, strict=True)]
 
 
 def kind_of(program: Sequence[str]) -> str:

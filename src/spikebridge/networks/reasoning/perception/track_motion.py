@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from spikebridge.networks.reasoning.simulation.table import RADIUS, Stretch, distance, fit_stretch
+from spikebridge.networks.reasoning.simulation.table import RADIUS, MotionSegment, distance, fit_segment
 from spikebridge.networks.reasoning.simulation.video import in_view, is_gone
 
 Collision = tuple[int, int, int]
@@ -108,8 +108,8 @@ def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> _P
     if len(chosen) < 3:
         return None
     start = int(chosen[0])
-    position, velocity, rest, _ = fit_stretch(chosen - start, places[chosen], friction)
-    place, velocity = Stretch(start, at, position, velocity, rest).at(at, friction)
+    position, velocity, rest, _ = fit_segment(chosen - start, places[chosen], friction)
+    place, velocity = MotionSegment(start, at, position, velocity, rest).at(at, friction)
     return _Pace(place, velocity, 12 * _NOISE**2 / len(chosen) ** 3)
 
 
@@ -135,9 +135,9 @@ def _carried_on(places: np.ndarray, side: range, frames: np.ndarray, friction: f
     if len(chosen) < 3:
         return np.repeat(places[side[0]][None], len(frames), axis=0)
     start = int(chosen[0])
-    position, velocity, rest, _ = fit_stretch(chosen - start, places[chosen], friction)
-    stretch = Stretch(start, start, position, velocity, rest)
-    return np.stack([stretch.at(int(f), friction)[0] for f in frames])
+    position, velocity, rest, _ = fit_segment(chosen - start, places[chosen], friction)
+    segment = MotionSegment(start, start, position, velocity, rest)
+    return np.stack([segment.at(int(f), friction)[0] for f in frames])
 
 
 _FRICTIONS = np.linspace(0.0, 0.024, 33)
@@ -146,7 +146,7 @@ _LEAST_FRICTION = 0.001
 _FEW = 5  # frames in which a stretch was hardly seen
 
 
-class Motion(NamedTuple):
+class FittedMotion(NamedTuple):
     """What happened on the table.
 
     Args of the tuple: the friction [1/frame]; of each object its stretches; rows `frame, object, object` of the
@@ -154,7 +154,7 @@ class Motion(NamedTuple):
     """
 
     friction: float
-    stretches: tuple[tuple[Stretch, ...], ...]
+    segments: tuple[tuple[MotionSegment, ...], ...]
     collisions: tuple[tuple[int, int, int], ...]
     num_frames: int
 
@@ -166,14 +166,14 @@ class Motion(NamedTuple):
             frame: counted from 0, also after the last one seen.
             before: as it was going to be, had it not collided at this very frame.
         """
-        stretches = self.stretches[number]
-        last = [s for s in stretches if s.first < frame or (s.first == frame and not before)]
-        return (last[-1] if last else stretches[0]).at(frame, self.friction)
+        segments = self.segments[number]
+        last = [s for s in segments if s.first < frame or (s.first == frame and not before)]
+        return (last[-1] if last else segments[0]).at(frame, self.friction)
 
     def positions(self) -> Float[np.ndarray, "F O 2"]:
         """Where every object was in view in every frame, NaN where it was not."""
-        places = np.array([[self.at(o, f)[0] for o in range(len(self.stretches))] for f in range(self.num_frames)])
-        places = places.reshape(self.num_frames, len(self.stretches), 2)
+        places = np.array([[self.at(o, f)[0] for o in range(len(self.segments))] for f in range(self.num_frames)])
+        places = places.reshape(self.num_frames, len(self.segments), 2)
         return np.where(in_view(places)[..., None], places, np.nan)
 
     def on_table(self, number: int, frame: int) -> bool:
@@ -181,7 +181,7 @@ class Motion(NamedTuple):
         return not is_gone(self.at(number, frame)[0])
 
 
-def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
+def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
     """The motion behind tracks.
 
     Args:
@@ -204,24 +204,24 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> Motion:
         if friction > _LEAST_FRICTION:
             break
     collisions = find_collisions(positions, friction)
-    stretches = []
+    segments = []
     weights = []
     for o in range(positions.shape[1]):
         own = [
             (first, last, *_points(positions[:, o], first, last)) for first, last in _bounds(o, collisions, positions)
         ]
-        stretches.append(_chain(own, friction))
+        segments.append(_chain(own, friction))
         weights.append([len(frames) for _, _, frames, _ in own])
-    _balance(stretches, weights, collisions, friction)
-    return Motion(friction, tuple(map(tuple, stretches)), tuple(collisions), len(positions))
+    _balance(segments, weights, collisions, friction)
+    return FittedMotion(friction, tuple(map(tuple, segments)), tuple(collisions), len(positions))
 
 
 def _balance(
-    stretches: list[list[Stretch]], weights: list[list[int]], collisions: list[Collision], friction: float
+    segments: list[list[MotionSegment]], weights: list[list[int]], collisions: list[Collision], friction: float
 ) -> None:
     """Gives a stretch that was hardly seen the velocity that keeps the momentum of its collision."""
     for frame, a, b in collisions:
-        cut = {o: next(k for k, s in enumerate(stretches[o]) if s.first == frame) for o in (a, b)}
+        cut = {o: next(k for k, s in enumerate(segments[o]) if s.first == frame) for o in (a, b)}
         sides = [(o, k) for o in (a, b) for k in (cut[o] - 1, cut[o])]
         weak = [(o, k) for o, k in sides if weights[o][k] < _FEW]
         if len(weak) != 1:
@@ -229,38 +229,37 @@ def _balance(
         o, k = weak[0]
         other = b if o == a else a
         after = k == cut[o]
-        same = stretches[o][cut[o] - 1 if after else cut[o]]
+        same = segments[o][cut[o] - 1 if after else cut[o]]
         place, velocity = same.at(frame, friction)
         push = (
-            stretches[other][cut[other]].at(frame, friction)[1]
-            - stretches[other][cut[other] - 1].at(frame, friction)[1]
+            segments[other][cut[other]].at(frame, friction)[1] - segments[other][cut[other] - 1].at(frame, friction)[1]
         )
         wanted = velocity - push if after else velocity + push
-        begin = stretches[o][k].first
+        begin = segments[o][k].first
         if after:
-            stretches[o][k] = stretches[o][k]._replace(position=place, velocity=wanted, rest=np.inf)
+            segments[o][k] = segments[o][k]._replace(position=place, velocity=wanted, rest=np.inf)
         else:
             back = frame - begin
             position = place - wanted * float(distance(np.array(back), friction)) * np.exp(friction * back)
-            stretches[o][k] = stretches[o][k]._replace(
+            segments[o][k] = segments[o][k]._replace(
                 position=position, velocity=wanted * np.exp(friction * back), rest=np.inf
             )
 
 
-def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> list[Stretch]:
+def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> list[MotionSegment]:
     """Fits every piece; one that nobody saw begins where the one before ended, and lies still."""
-    stretches: list[Stretch] = []
+    segments: list[MotionSegment] = []
     for first, last, frames, places in pieces:
         if len(frames) >= 2:
-            position, velocity, rest, _ = fit_stretch(frames - first, places, friction)
+            position, velocity, rest, _ = fit_segment(frames - first, places, friction)
         elif len(frames) == 1:
             position, velocity, rest = places[0], np.zeros(2), 0.0
-        elif stretches:
-            position, velocity, rest = stretches[-1].at(first, friction)[0], np.zeros(2), 0.0
+        elif segments:
+            position, velocity, rest = segments[-1].at(first, friction)[0], np.zeros(2), 0.0
         else:
             continue
-        stretches.append(Stretch(first, last, position, velocity, rest))
-    return stretches
+        segments.append(MotionSegment(first, last, position, velocity, rest))
+    return segments
 
 
 def _bounds(number: int, collisions: list[Collision], positions: np.ndarray) -> list[tuple[int, int]]:
@@ -291,7 +290,7 @@ def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
     moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
     if not moving:
         return _BEGINNINGS[0]
-    errors = [sum(fit_stretch(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
+    errors = [sum(fit_segment(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
     best = int(np.argmin(errors))
     if 0 < best < len(errors) - 1:
         before, here, after = errors[best - 1 : best + 2]

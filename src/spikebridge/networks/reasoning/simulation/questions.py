@@ -19,32 +19,32 @@ import numpy as np
 from numpy.random import Generator
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Choice, Question, Scene
-from spikebridge.networks.reasoning.simulation.grammar import (
+from spikebridge.networks.reasoning.simulation.table import Contact
+from spikebridge.networks.reasoning.simulation.templates import (
     Phrase,
     Reference,
-    cause_of,
+    border_event_phrase,
+    cause_question,
+    collision_phrase,
+    counterfactual_question,
     descriptive,
-    happening,
-    meeting,
     pick,
-    presence,
-    what_next,
-    what_without,
+    prediction_question,
+    presence_phrase,
 )
-from spikebridge.networks.reasoning.simulation.table import Touch
-from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, RollingVideo, Start, is_gone, run
+from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, ObjectStart, RollingVideo, is_gone, run
 
 Pair = tuple[int, int]
-PLACE = 0.25
+POSITION_NOISE = 0.25
 """Standard deviation of other places [px]."""
-PACE = 0.015
+VELOCITY_NOISE = 0.015
 """Standard deviation of other velocities [px/frame]."""
-NUM_TRIES = 10
+NUM_PERTURBATIONS = 10
 HORIZON = 5
 """What happens so many frames before the end of time, or would so soon after it, is doubtful too."""
 
 
-def doubtful_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
+def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
     """Pairs of objects that may or may not collide.
 
     Args:
@@ -55,23 +55,23 @@ def doubtful_pairs(video: RollingVideo, removed: int | None = None) -> frozenset
         Pairs, the lower number first.
 
     Example:
-        >>> from spikebridge.networks.reasoning.simulation.video import draw_video
-        >>> video = draw_video("train", 0)
-        >>> all(a < b for a, b in doubtful_pairs(video))
+        >>> from spikebridge.networks.reasoning.simulation.video import generate_video
+        >>> video = generate_video("train", 0)
+        >>> all(a < b for a, b in uncertain_pairs(video))
         True
     """
     first = _last_as_seen(video, removed)
     world = video if removed is None else video.without(removed)
     after = max(first, NUM_OBSERVED_FRAMES - 1) if removed is None else first
-    usual = _doubtful_pairs(world.touches, after)
+    usual = _doubtful_pairs(world.contacts, after)
     horizons = (NUM_FRAMES - HORIZON, NUM_FRAMES + HORIZON)
     generator = np.random.default_rng([video.seed, 17, 0 if removed is None else removed + 1])
     doubtful: set[Pair] = set()
-    for _ in range(NUM_TRIES):
-        starts = [_shaken(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
-        touches = run(starts, video.friction, removed, first, horizons[1])[1]
+    for _ in range(NUM_PERTURBATIONS):
+        starts = [_perturbed(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
+        contacts = run(starts, video.friction, removed, first, horizons[1])[1]
         for horizon in horizons:
-            doubtful |= usual ^ _doubtful_pairs([touch for touch in touches if touch.frame < horizon], after)
+            doubtful |= usual ^ _doubtful_pairs([contact for contact in contacts if contact.frame < horizon], after)
     return frozenset(doubtful)
 
 
@@ -79,15 +79,17 @@ def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
     last = NUM_OBSERVED_FRAMES - 1
     if removed is None:
         return last
-    own = [touch.frame - 1 for touch in video.touches if removed in touch[1:3]]
+    own = [contact.frame - 1 for contact in video.contacts if removed in contact[1:3]]
     return min([last, *own])
 
 
-def _doubtful_pairs(touches: Sequence[Touch], after: int) -> set[Pair]:
-    return {(touch.first, touch.second) for touch in touches if touch.frame > after}
+def _doubtful_pairs(contacts: Sequence[Contact], after: int) -> set[Pair]:
+    return {(contact.first, contact.second) for contact in contacts if contact.frame > after}
 
 
-def _shaken(start: Start, number: int, frame: int, positions: np.ndarray, generator: np.random.Generator) -> Start:
+def _perturbed(
+    start: ObjectStart, number: int, frame: int, positions: np.ndarray, generator: np.random.Generator
+) -> ObjectStart:
     """How an object goes on from a frame, slightly otherwise; one that has not come yet comes slightly otherwise."""
     place, velocity = np.array(start.position), np.array(start.velocity)
     when = start.frame
@@ -95,22 +97,22 @@ def _shaken(start: Start, number: int, frame: int, positions: np.ndarray, genera
         place, when = positions[frame, number], frame
         velocity = place - positions[frame - 1, number]
         if np.isnan(place).any() or np.isnan(velocity).any() or is_gone(place):
-            return Start(NUM_FRAMES + HORIZON, start.position, start.velocity)
-    place = place + PLACE * generator.standard_normal(2)
+            return ObjectStart(NUM_FRAMES + HORIZON, start.position, start.velocity)
+    place = place + POSITION_NOISE * generator.standard_normal(2)
     if velocity.any():
-        velocity = velocity + PACE * generator.standard_normal(2)
-    return Start(when, tuple(place.tolist()), tuple(velocity.tolist()))
+        velocity = velocity + VELOCITY_NOISE * generator.standard_normal(2)
+    return ObjectStart(when, tuple(place.tolist()), tuple(velocity.tolist()))
 
 
-Judge: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
+Oracle: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
 """The answer of each whole program of a question about a scene, None where there is none."""
 
 MOST_CHOICES = 4
 _TRIES = 40
 
 
-def ask_about(
-    video: RollingVideo, judge: Judge, seed: int = 0, num_each: int = 2, doubts: bool = True
+def generate_questions(
+    video: RollingVideo, judge: Oracle, seed: int = 0, num_each: int = 2, doubts: bool = True
 ) -> list[Question]:
     """Questions about a video.
 
@@ -128,7 +130,7 @@ def ask_about(
     return _Asker(video, judge, np.random.default_rng([video.seed, seed, 5]), doubts).ask(num_each)
 
 
-def refer_to(scene: Scene, number: int, generator: Generator) -> Reference:
+def _unique_reference(scene: Scene, number: int, generator: Generator) -> Reference:
     """A reference that only one object of a scene answers to.
 
     Args:
@@ -165,7 +167,7 @@ def descriptive_question(scene: Scene, generator: Generator) -> Question:
         return Reference(*(value if is_named else None for value, is_named in zip(values, named, strict=True)))
 
     def refer_one() -> Reference:
-        return refer_to(scene, int(generator.integers(len(scene.objects))), generator)
+        return _unique_reference(scene, int(generator.integers(len(scene.objects))), generator)
 
     subtype, phrase = descriptive(generator, refer_set, refer_one)
     return Question(scene.video, "descriptive", phrase.program, text=phrase.text, subtype=subtype)
@@ -174,7 +176,7 @@ def descriptive_question(scene: Scene, generator: Generator) -> Question:
 @dataclass(eq=False)
 class _Asker:
     video: RollingVideo
-    judge: Judge
+    judge: Oracle
     generator: Generator
     doubts: bool
 
@@ -211,7 +213,7 @@ class _Asker:
         return replace(question, choices=tuple(choices[:MOST_CHOICES]))
 
     def _refer(self, number: int) -> Reference:
-        return refer_to(self.scene, number, self.generator)
+        return _unique_reference(self.scene, number, self.generator)
 
     def _descriptive(self) -> Question | None:
         return self._judged(descriptive_question(self.scene, self.generator))
@@ -222,10 +224,10 @@ class _Asker:
             return None
         negated = bool(self.generator.random() < 0.5)
         what, happened = effect
-        phrase = cause_of(happened, negated, self.generator)
+        phrase = cause_question(happened, negated, self.generator)
         events = [self._event(("meeting", "filter_in")) for _ in range(8)]
         offered = {key: cause for key, cause in (one for one in events if one is not None) if key != what}
-        causes = [*offered.values(), *(presence(self._refer(o)) for o in range(len(self.scene.objects)))]
+        causes = [*offered.values(), *(presence_phrase(self._refer(o)) for o in range(len(self.scene.objects)))]
         return self._chosen("explanatory", phrase, causes)
 
     def _event(self, kinds: Sequence[str]) -> tuple[tuple, Phrase] | None:
@@ -236,20 +238,22 @@ class _Asker:
             if not pairs:
                 return None
             a, b = pairs[int(self.generator.integers(len(pairs)))]
-            return (kind, a, b), meeting(self._refer(a), self._refer(b), self.generator)
+            return (kind, a, b), collision_phrase(self._refer(a), self._refer(b), self.generator)
         seen = self.scene.visible
         inside = seen[0] if kind == "filter_in" else seen[-1]
         moved = [o for o in range(seen.shape[1]) if not inside[o] and seen[:, o].any()]
         if not moved:
             return None
         who = int(self.generator.choice(moved))
-        return (kind, who), happening(kind, self._refer(who), self.generator)
+        return (kind, who), border_event_phrase(kind, self._refer(who), self.generator)
 
     def _predictive(self) -> Question | None:
         doubtful = self._doubtful(None)
         right = _pairs(self.scene.predicted.tolist())
         pairs = set(combinations(range(len(self.scene.objects)), 2))
-        return self._about_pairs("predictive", what_next(self.generator), right - doubtful, pairs - right - doubtful, 2)
+        return self._about_pairs(
+            "predictive", prediction_question(self.generator), right - doubtful, pairs - right - doubtful, 2
+        )
 
     def _counterfactual(self) -> Question | None:
         removed = int(self.generator.integers(len(self.scene.objects)))
@@ -261,7 +265,7 @@ class _Asker:
         likely = {pair for pair in seen if removed not in pair} - right
         wrong = likely if likely else pairs - right
         negated = bool(self.generator.random() < 0.5)
-        phrase = what_without(self._refer(removed), negated, self.generator)
+        phrase = counterfactual_question(self._refer(removed), negated, self.generator)
         wrong = (wrong | self._one_of(pairs - right)) - doubtful
         return self._about_pairs("counterfactual", phrase, right - doubtful, wrong, MOST_CHOICES)
 
@@ -269,7 +273,7 @@ class _Asker:
         if not self.doubts:
             return frozenset()
         if removed not in self._doubts:
-            self._doubts[removed] = doubtful_pairs(self.video, removed)
+            self._doubts[removed] = uncertain_pairs(self.video, removed)
         return self._doubts[removed]
 
     def _one_of(self, pairs: set[Pair]) -> set[Pair]:
@@ -286,7 +290,7 @@ class _Asker:
         events = []
         for a, b in pairs:
             a, b = (a, b) if self.generator.random() < 0.5 else (b, a)
-            events.append(meeting(self._refer(a), self._refer(b), self.generator, possible=True))
+            events.append(collision_phrase(self._refer(a), self._refer(b), self.generator, possible=True))
         return self._chosen(kind, phrase, events)
 
     def _some(self, pairs: set[Pair], number: int) -> list[Pair]:

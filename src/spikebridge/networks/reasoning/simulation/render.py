@@ -10,9 +10,9 @@ from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, RollingVideo
 
-Paint: TypeAlias = tuple[float, float, float]
+RGB: TypeAlias = tuple[float, float, float]
 
-PAINT: dict[str, Paint] = {
+PAINT: dict[str, RGB] = {
     "gray": (0.40, 0.40, 0.40),
     "red": (0.72, 0.12, 0.12),
     "blue": (0.15, 0.28, 0.80),
@@ -29,7 +29,7 @@ _CARD_SHADE = 0.30
 
 
 def pictures(
-    video: RollingVideo, frames: np.ndarray | None = None, paint: Mapping[str, Paint] = PAINT
+    video: RollingVideo, frames: np.ndarray | None = None, paint: Mapping[str, RGB] = PAINT
 ) -> UInt8[np.ndarray, "F 96 144 3"]:
     """Pictures of a video, each with noise of its own.
 
@@ -42,8 +42,8 @@ def pictures(
         Red, green and blue from 0 to 255.
 
     Example:
-        >>> from spikebridge.networks.reasoning.simulation.video import draw_video
-        >>> pictures(draw_video("train", 0), np.array([0, 60])).shape
+        >>> from spikebridge.networks.reasoning.simulation.video import generate_video
+        >>> pictures(generate_video("train", 0), np.array([0, 60])).shape
         (2, 96, 144, 3)
     """
     chosen = np.arange(NUM_OBSERVED_FRAMES) if frames is None else np.asarray(frames)
@@ -63,7 +63,7 @@ def pictures(
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, paint: Mapping[str, Paint]) -> None:
+def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, paint: Mapping[str, RGB]) -> None:
     x, y = centre
     reach = RADIUS * 1.4 + 3
     left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
@@ -76,7 +76,7 @@ def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarra
     part = image[top:bottom, left:right]
     shadow = np.clip(1.3 - np.hypot(across - 0.3, down - 0.3), 0, 1)
     part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
-    covered, shade, shine = SHAPES_SEEN[shape](across, down, video.look.angles[number])
+    covered, shade, shine = _SHADERS[shape](across, down, video.look.angles[number])
     lit = np.array(paint[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
     if material == "metal":
         lit = 0.85 * lit + 0.08
@@ -109,7 +109,7 @@ def _cube(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarra
     return _covered(CUBE - outside), (0.55 + 0.3 * facing) * (1 - top) + top, streak
 
 
-SHAPES_SEEN = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
+_SHADERS = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
 """Of each shape what it covers, its shade and its shine around the centre, in radii."""
 
 

@@ -27,7 +27,7 @@ REST = 0.3
 SUBSTEPS = 6
 
 
-class Touch(NamedTuple):
+class Contact(NamedTuple):
     """Two discs begin to touch.
 
     Args:
@@ -57,8 +57,8 @@ class RollingTable:
         >>> table = RollingTable(friction=0.0)
         >>> table.put(0, (20.0, 50.0), (1.0, 0.0))
         >>> table.put(1, (44.5, 50.0), (0.0, 0.0))
-        >>> touches = [touch for _ in range(12) for touch in table.step()]
-        >>> touches[0].frame, round(touches[0].closing, 3)  # they are 24.5 px apart, and touch at 14 px
+        >>> contacts = [contact for _ in range(12) for contact in table.step()]
+        >>> contacts[0].frame, round(contacts[0].closing, 3)  # they are 24.5 px apart, and contact at 14 px
         (11, 1.0)
         >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and rests
         [0.0, 0.95]
@@ -76,7 +76,7 @@ class RollingTable:
         self._space.on_collision(begin=self._begin)
         self._shapes: dict[int, Any] = {}
         self._numbers: dict[Any, int] = {}
-        self._touches: list[Touch] = []
+        self._touches: list[Contact] = []
         self.frame = frame
 
     def put(self, number: int, position: Iterable[float], velocity: Iterable[float]) -> None:
@@ -119,7 +119,7 @@ class RollingTable:
         x, y = self._shapes[number].body.velocity
         return x, y
 
-    def step(self) -> list[Touch]:
+    def step(self) -> list[Contact]:
         """One frame; what began to touch in it."""
         self.frame += 1
         self._touches = []
@@ -135,7 +135,7 @@ class RollingTable:
         away = other.body.position - one.body.position
         closing = (one.body.velocity - other.body.velocity).dot(away.normalized())
         first, second = sorted((self._numbers[one], self._numbers[other]))
-        self._touches.append(Touch(self.frame, first, second, float(closing)))
+        self._touches.append(Contact(self.frame, first, second, float(closing)))
 
 
 def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
@@ -184,7 +184,7 @@ def _engine() -> Any:
     return pymunk
 
 
-class Stretch(NamedTuple):
+class MotionSegment(NamedTuple):
     """Free motion of one object from `first` to before `last`, by place and velocity at `first`."""
 
     first: int
@@ -202,7 +202,7 @@ class Stretch(NamedTuple):
         return self.position + self.velocity * moved, left
 
 
-def fit_stretch(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+def fit_segment(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Place and velocity at frame 0 of a piece, frames until it rests, and the sum of squared errors.
 
     Every frame is tried as the one of rest, and a speed is taken that comes to rest about then.

@@ -23,7 +23,7 @@ from numpy.random import Generator
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, NUM_OBSERVED_FRAMES, SHAPES, Scene
-from spikebridge.networks.reasoning.simulation.table import RADIUS, RollingTable, Touch
+from spikebridge.networks.reasoning.simulation.table import RADIUS, Contact, RollingTable
 
 HEIGHT, WIDTH = 96, 144
 NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
@@ -62,7 +62,7 @@ OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.7
 """Light, noise, friction and speeds that no video of `INSIDE` has."""
 
 
-class Start(NamedTuple):
+class ObjectStart(NamedTuple):
     """How an object comes to the table: frame, place of its centre [px], velocity [px/frame]."""
 
     frame: int
@@ -70,7 +70,7 @@ class Start(NamedTuple):
     velocity: tuple[float, float]
 
 
-class Card(NamedTuple):
+class Occluder(NamedTuple):
     """A grey card before the camera: left edge at frame 0 [px], width [px], pace to the right [px/frame]."""
 
     left: float
@@ -85,7 +85,7 @@ class Look(NamedTuple):
     noise: float
     angles: tuple[float, ...]
     table: float
-    card: Card | None
+    card: Occluder | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class RollingVideo:
         removed: an object that never comes.
 
     Example:
-        >>> video = draw_video("train", 0)
+        >>> video = generate_video("train", 0)
         >>> video.positions.shape[0], video.scene().frames[-1].item()
         (186, 125)
         >>> bool(np.isnan(video.without(1).positions[:, 1]).all())
@@ -112,13 +112,13 @@ class RollingVideo:
     name: int | str
     seed: int
     objects: tuple[tuple[str, str, str], ...]
-    starts: tuple[Start, ...]
+    starts: tuple[ObjectStart, ...]
     friction: float
     look: Look
     removed: int | None = field(default=None)
 
     @cached_property
-    def _run(self) -> tuple[np.ndarray, tuple[Touch, ...]]:
+    def _run(self) -> tuple[np.ndarray, tuple[Contact, ...]]:
         return run(self.starts, self.friction, self.removed)
 
     @property
@@ -127,7 +127,7 @@ class RollingVideo:
         return self._run[0]
 
     @property
-    def touches(self) -> tuple[Touch, ...]:
+    def contacts(self) -> tuple[Contact, ...]:
         """Every touch in view, in the order of time, seen and unseen."""
         return self._run[1]
 
@@ -151,7 +151,7 @@ class RollingVideo:
         frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan
-        rows = touch_rows(self.touches)
+        rows = contact_rows(self.contacts)
         return Scene(
             self.name,
             self.objects,
@@ -159,7 +159,7 @@ class RollingVideo:
             positions,
             rows[rows[:, 0] < NUM_OBSERVED_FRAMES],
             rows[rows[:, 0] >= NUM_OBSERVED_FRAMES],
-            {k: touch_rows(self.without(k).touches) for k in range(len(self.objects))},
+            {k: contact_rows(self.without(k).contacts) for k in range(len(self.objects))},
         )
 
 
@@ -167,9 +167,9 @@ CUBE = 0.86
 """Half the side of a drawn cube over the radius of its disc."""
 
 
-def touch_rows(touches: Sequence[Touch]) -> np.ndarray:
+def contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
     """Touches as rows `frame, object, object`."""
-    return np.array([touch[:3] for touch in touches], dtype=np.int64).reshape(-1, 3)
+    return np.array([contact[:3] for contact in contacts], dtype=np.int64).reshape(-1, 3)
 
 
 def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
@@ -184,12 +184,12 @@ def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
 
 
 def run(
-    starts: Sequence[Start],
+    starts: Sequence[ObjectStart],
     friction: float,
     removed: int | None = None,
     first: int = 0,
     num_frames: int = NUM_FRAMES,
-) -> tuple[Float[np.ndarray, "F O 2"], tuple[Touch, ...]]:
+) -> tuple[Float[np.ndarray, "F O 2"], tuple[Contact, ...]]:
     """Simulates the table over all frames.
 
     Args:
@@ -204,10 +204,10 @@ def run(
     """
     table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
-    touches: list[Touch] = []
+    contacts: list[Contact] = []
     for frame in range(first, num_frames):
         if frame > first:
-            touches += table.step()
+            contacts += table.step()
         for i, start in enumerate(starts):
             if start.frame == frame and i != removed:
                 table.put(i, start.position, start.velocity)
@@ -215,7 +215,7 @@ def run(
             positions[frame, i] = table.position(i)
             if is_gone(positions[frame, i]):
                 table.take(i)
-    seen = [t for t in touches if in_view(positions[t.frame, [t.first, t.second]]).all()]
+    seen = [t for t in contacts if in_view(positions[t.frame, [t.first, t.second]]).all()]
     return positions, tuple(seen)
 
 
@@ -225,7 +225,7 @@ def is_gone(position: Float[np.ndarray, "2"]) -> bool:
     return bool(max(-x, x - WIDTH, -y, y - HEIGHT) > _GONE)
 
 
-def draw_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo:
+def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo:
     """The video of a number.
 
     Args:
@@ -247,15 +247,15 @@ def draw_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo
     raise ConfigError(f"no clear video in 1000 draws from {ranges}: fewer objects or slower ones make it likelier")
 
 
-SOFTEST = 0.25
+MIN_CLOSING_SPEED = 0.25
 """A touch at a lower closing speed cannot be seen [px/frame]."""
-HAIR = 0.8
+MIN_GAP = 0.8
 """Objects that come nearer than this do touch [px]."""
-PAUSE = 6
+MIN_FRAMES_BETWEEN = 6
 """Frames between two touches of one object."""
-LATEST = 105
+LAST_ENTRY = 105
 """Before this frame every object is there."""
-SETTLED = 12
+QUIET_FRAMES = 12
 """Frames without a touch at the end of what is seen; of what is unseen the first 3 are without one too."""
 _BORDER = 4.0  # touches are at least this far inside [px]
 _TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
@@ -274,7 +274,7 @@ def draw(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingV
     triples = [_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects]]
     num_lying = int(generator.integers(1, max(2, num_objects - 1)))
     lying = _places(num_lying, generator)
-    starts = [Start(0, place, (0.0, 0.0)) for place in lying]
+    starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
     starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
     look = Look(
         brightness=float(generator.uniform(*ranges.brightness)),
@@ -296,7 +296,7 @@ def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
     return places
 
 
-def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ranges) -> Start:
+def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ranges) -> ObjectStart:
     """From beyond a border towards a lying object, or where one might come to roll."""
     outside = RADIUS + 2.0
     along = generator.uniform(0.15, 0.85)
@@ -308,45 +308,45 @@ def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ran
         aim = np.array([generator.uniform(30, WIDTH - 30), generator.uniform(25, HEIGHT - 25)])
     way = aim - begin
     velocity = way / np.hypot(*way) * generator.uniform(*ranges.speed)
-    return Start(int(generator.integers(0, LATEST)), tuple(begin.tolist()), tuple(velocity.tolist()))
+    return ObjectStart(int(generator.integers(0, LAST_ENTRY)), tuple(begin.tolist()), tuple(velocity.tolist()))
 
 
-def _card(generator: Generator) -> Card:
+def _card(generator: Generator) -> Occluder:
     pace = float(generator.uniform(0.8, 2.0)) * (1 if generator.random() < 0.5 else -1)
     width = float(generator.uniform(8, 16))
     arrival = float(generator.uniform(10, 60))  # frame at which its front edge comes into view
     left = -width - pace * arrival if pace > 0 else WIDTH - pace * arrival
-    return Card(left, width, pace)
+    return Occluder(left, width, pace)
 
 
 def fault(video: RollingVideo) -> str | None:
     """What makes a draw unclear; None where nothing does."""
     positions = video.positions
     seen = positions[:NUM_OBSERVED_FRAMES]
-    touches = [touch for touch in video.touches if touch.frame < NUM_OBSERVED_FRAMES]
-    if not touches:
+    contacts = [contact for contact in video.contacts if contact.frame < NUM_OBSERVED_FRAMES]
+    if not contacts:
         return "nothing happens"
-    if any(touch.closing < SOFTEST for touch in touches):
+    if any(contact.closing < MIN_CLOSING_SPEED for contact in contacts):
         return "a touch is too soft to be seen"
-    for touch in touches:
-        if _outside_by(positions[touch.frame, [touch.first, touch.second]]).max() > -_BORDER:
+    for contact in contacts:
+        if _outside_by(positions[contact.frame, [contact.first, contact.second]]).max() > -_BORDER:
             return "a touch happens at the border"
-    late = range(NUM_OBSERVED_FRAMES - SETTLED, NUM_OBSERVED_FRAMES + 3)
-    if any(touch.frame in late for touch in video.touches):
+    late = range(NUM_OBSERVED_FRAMES - QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
+    if any(contact.frame in late for contact in video.contacts):
         return "a touch happens at the end of what is seen"
-    for one, other in combinations(touches, 2):
-        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < PAUSE:
+    for one, other in combinations(contacts, 2):
+        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < MIN_FRAMES_BETWEEN:
             return "two touches of one object come too soon after each other"
-    return _near(seen, touches) or _borderline(seen) or _hidden(video)
+    return _near(seen, contacts) or _borderline(seen) or _hidden(video)
 
 
-def _near(seen: np.ndarray, touches: list[Touch]) -> str | None:
-    met: dict[tuple[int, int], list[int]] = {(touch.first, touch.second): [] for touch in touches}
-    for touch in touches:
-        met[touch.first, touch.second].append(touch.frame)
+def _near(seen: np.ndarray, contacts: list[Contact]) -> str | None:
+    met: dict[tuple[int, int], list[int]] = {(contact.first, contact.second): [] for contact in contacts}
+    for contact in contacts:
+        met[contact.first, contact.second].append(contact.frame)
     for i, j in combinations(range(seen.shape[1]), 2):
         gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
-        near = [int(frame) for frame in np.flatnonzero(gaps < HAIR)]
+        near = [int(frame) for frame in np.flatnonzero(gaps < MIN_GAP)]
         if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
             return "two objects miss each other by less than a hair, or stay together"
     return None

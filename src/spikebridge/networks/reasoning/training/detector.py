@@ -16,7 +16,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detector, detect, detection_loss
 from spikebridge.networks.reasoning.simulation.render import pictures
-from spikebridge.networks.reasoning.simulation.video import NUM_OBSERVED_FRAMES, RollingVideo, draw_video, in_view
+from spikebridge.networks.reasoning.simulation.video import NUM_OBSERVED_FRAMES, RollingVideo, generate_video, in_view
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
@@ -78,7 +78,7 @@ def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
     """
     shown, truths, there = [], [], []
     for number in range(num_videos):
-        video = draw_video(split, number)
+        video = generate_video(split, number)
         frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
         shown.append(pictures(video, frames))
         for frame in frames:
@@ -147,7 +147,7 @@ def score(detector: Detector, num_videos: int) -> dict[str, Any]:
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     with evaluating(detector):
         for number in range(num_videos):
-            video = draw_video("validation", number)
+            video = generate_video("validation", number)
             frames = np.arange(0, NUM_OBSERVED_FRAMES, 4)
             detections = detect(detector, pictures(video, frames))
             found += len(detections.frame)

@@ -18,7 +18,7 @@ from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 from spikebridge.networks.reasoning.events.collision_inputs import NUM_SAMPLES, Pairs
 from spikebridge.networks.reasoning.events.events import tracks_of
 from spikebridge.networks.reasoning.graph.run import answer
-from spikebridge.networks.reasoning.simulation.video import draw_video
+from spikebridge.networks.reasoning.simulation.video import generate_video
 
 NEVER, UNKNOWN = -1.0, -2.0
 """Labels of a pair that does not collide, and of one with an object that the true scene does not have."""
@@ -80,11 +80,11 @@ def generated_split(num_videos: int) -> Split:
 
 
 def _generated(split: str, num_videos: int) -> SceneSet:
-    near = [draw_video(split, number).scene() for number in range(num_videos)]
-    return SceneSet([blurred(scene, number) for number, scene in enumerate(near)], near)
+    near = [generate_video(split, number).scene() for number in range(num_videos)]
+    return SceneSet([degraded(scene, number) for number, scene in enumerate(near)], near)
 
 
-def blurred(scene: Scene, seed: int) -> Scene:
+def degraded(scene: Scene, seed: int) -> Scene:
     """A scene as a poor detector sees it: places off by half a pixel, one sample in thirty lost, no collision known.
 
     Args:
@@ -194,7 +194,7 @@ def by_video(scenes: Sequence[Scene]) -> Mapping[int | str, Scene]:
     return {scene.video: scene for scene in scenes}
 
 
-def is_there(data: Path | None = None) -> bool:
+def has_real_data(data: Path | None = None) -> bool:
     """Whether the real scenes and questions are in the data folder."""
     try:
         find("clevrer", data)

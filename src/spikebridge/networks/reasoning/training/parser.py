@@ -22,7 +22,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
-from spikebridge.networks.reasoning.simulation.grammar import DrawnText, draw_text
+from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
@@ -72,23 +72,23 @@ def build_parser(config: ParserConfig) -> Parser:
         return Parser(config.num_features, config.num_layers)
 
 
-def drawn_texts(seed: int, number: int) -> list[DrawnText]:
+def sample_texts(seed: int, number: int) -> list[SampledText]:
     """So many generated texts; seeds below 1000 are for training."""
     generator = np.random.default_rng([41, seed])
-    return [draw_text(generator) for _ in range(number)]
+    return [sample_text(generator) for _ in range(number)]
 
 
-def texts_of(questions: Sequence[Question]) -> list[DrawnText]:
+def texts_of(questions: Sequence[Question]) -> list[SampledText]:
     """The texts of questions and of their choices, with their programs."""
     texts = []
     for question in questions:
-        texts.append(DrawnText("question", question.text, question.program))
+        texts.append(SampledText("question", question.text, question.program))
         mark = "cause" if question.kind == "explanatory" else "event"
-        texts += [DrawnText(mark, choice.text, choice.program) for choice in question.choices]
+        texts += [SampledText(mark, choice.text, choice.program) for choice in question.choices]
     return texts
 
 
-def batches(parser: Parser, texts: Sequence[DrawnText]) -> Batches:
+def batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
     """Texts and programs as numbers."""
     words = parser.words
     read = [words.read(one.text, one.kind) for one in texts]
@@ -117,7 +117,7 @@ def objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[st
 def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path | None = None) -> dict[str, Any]:
     """Trains the parser and scores it on generated texts of other seeds, and on real ones where they are."""
     parser = build_parser(config)
-    texts = drawn_texts(config.seed, config.num_texts)
+    texts = sample_texts(config.seed, config.num_texts)
     real = _real_texts(config, data)
     if real:
         texts += texts_of(read_questions(real["train"]).questions)
@@ -169,7 +169,7 @@ def score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -
     """
     results: dict[str, Any] = {"num_parameters": sum(p.numel() for p in parser.parameters())}
     with evaluating(parser):
-        texts = drawn_texts(1000, num_texts)
+        texts = sample_texts(1000, num_texts)
         results["generated"] = float(np.mean(_right(parser, texts)))
         if "test" in real:
             questions = read_questions(real["test"]).questions
@@ -189,7 +189,7 @@ def score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -
     return results
 
 
-def _right(parser: Parser, texts: Sequence[DrawnText]) -> list[bool]:
+def _right(parser: Parser, texts: Sequence[SampledText]) -> list[bool]:
     parsed = parser.parse([one.text for one in texts], [one.kind for one in texts])
     return [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.evaluation.scores import execute, score
 from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE, Pairs, candidate_pairs, mirrored
 from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, FixedCollisionUnit
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, track_signals
 from spikebridge.networks.reasoning.events.reader import CollisionReader, read_pairs
+from spikebridge.networks.reasoning.executor import execute
+from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
 from spikebridge.networks.reasoning.training.labels import (
     UNKNOWN,
@@ -35,7 +36,7 @@ from spikebridge.networks.reasoning.training.labels import (
 from spikebridge.training.batches import Batches
 from spikebridge.training.phase import WHOLE, Phase
 
-RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
+_RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.2, 0.3, 0.5, 0.8))
 
 
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
@@ -92,15 +93,15 @@ def collision_objective(
 
     A frame between two samples is shared between them, so that the expectation over samples is the frame.
     """
-    x = varied(batch, jitter)
+    x = augmented(batch, jitter)
     scores = unit.scores(x, orders=1)
     when = batch["when"]
-    loss = when_loss(scores, when)
+    loss = collision_time_loss(scores, when)
     hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
     return loss, {"accuracy": hits}
 
 
-def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
+def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor:
     """Cross-entropy with labels that are frames, or below 0 for never.
 
     Args:
@@ -109,8 +110,8 @@ def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor
 
     Example:
         >>> even = torch.zeros(1, 4)  # three samples and never, all alike
-        >>> when_loss(even, torch.tensor([7.0])).exp().item(), when_loss(even, torch.tensor([-1.0])).exp().item()
-        (4.0, 4.0)
+        >>> collision_time_loss(even, torch.tensor([7.0])).exp().item()
+        4.0
     """
     logs = scores.log_softmax(1)
     at = (when.clamp(min=0) / FRAMES_PER_SAMPLE).clamp(max=scores.shape[1] - 2)
@@ -121,7 +122,7 @@ def when_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"]) -> Tensor
     return torch.where(when >= 0, told, -logs[:, -1]).mean()
 
 
-def varied(batch: dict[str, Tensor], jitter: float) -> Pairs:
+def augmented(batch: dict[str, Tensor], jitter: float) -> Pairs:
     """Pairs as they could have been as well: mirrored, in the other order, a little off, at random.
 
     Args:
@@ -161,10 +162,23 @@ def choose_rule(noisy: Sequence[Scene], questions: Sequence[Question]) -> dict[s
         questions: about them, with answers.
     """
     tried = {
-        (near, jolt): score(CollisionReader(FixedCollisionUnit(near, jolt))(noisy), questions) for near, jolt in RULES
+        (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(noisy), questions)
+        for near, jolt in _RULES
     }
-    near, jolt = max(tried, key=lambda rule: tried[rule]["explanatory"]["per_option"])
+    near, jolt = max(tried, key=lambda rule: tried[rule])
     return {"near": near, "jolt": jolt}
+
+
+def _option_accuracy(scenes: Sequence[Scene], questions: Sequence[Question]) -> float:
+    """Share of options that the graph answers correctly."""
+    answers = answer(scenes, questions)
+    correct = [
+        one.value == truth
+        for question, given in zip(questions, answers, strict=True)
+        for one, truth in zip(given, question.answers, strict=True)
+        if truth is not None
+    ]
+    return sum(correct) / len(correct)
 
 
 def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
@@ -218,20 +232,20 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
     Returns:
         `thresholds`, and under `tried` what each of them would give.
     """
-    asked = {"descriptive": seen_questions(scenes.near), "explanatory": cause_questions(scenes.near)}
+    asked = {"descriptive": descriptive_questions(scenes.near), "explanatory": cause_questions(scenes.near)}
     reader = CollisionReader(unit, presence)
     tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
     for value in THRESHOLDS:
         unit.set_threshold(value)
         read = reader(scenes.noisy)
         for kind, questions in asked.items():
-            tried[kind][f"{value:g}"] = round(score(read, questions)[kind]["per_option"], 5)
+            tried[kind][f"{value:g}"] = round(_option_accuracy(read, questions), 5)
     best = {kind: float(max(found, key=lambda v: (found[v], float(v)))) for kind, found in tried.items()}
     unit.set_threshold(best["explanatory"])
     return {"thresholds": best, "tried": tried}
 
 
-def seen_questions(near: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
+def descriptive_questions(near: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
     """Descriptive questions about true scenes with the answers of the plain executor; what it refuses is left out.
 
     They serve to choose settings where no question of a test may be looked at.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-MARKS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
+TEXT_KINDS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
 """What a text is: a question, a choice of an explanatory one, a choice of a predictive or counterfactual one."""
 NUM_SLOTS = 4
 """Different values of one kind in one text."""
@@ -44,19 +44,19 @@ class Text(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class Vocabulary:
     """What the parser can read and write.
 
     Args:
         attributes: kinds of attribute and their values; a value more needs no training.
 
     Example:
-        >>> text = Words().read("Are there any red cubes?", "question")
+        >>> text = Vocabulary().read("Are there any red cubes?", "question")
         >>> text.tokens
         ('<question>', 'are', 'there', 'any', '<color 1>', '<shape 1>')
         >>> text.slots
         {'<color 1>': 'red', '<shape 1>': 'cube'}
-        >>> Words().read("Are there any shiny cubes?", "question").unknown
+        >>> Vocabulary().read("Are there any shiny cubes?", "question").unknown
         ('shiny',)
     """
 
@@ -75,7 +75,7 @@ class Words:
     @cached_property
     def inputs(self) -> dict[str, int]:
         """Numbers of what is read."""
-        return {token: k for k, token in enumerate([_PAD, *MARKS.values(), *self.slots, *_READS.split()])}
+        return {token: k for k, token in enumerate([_PAD, *TEXT_KINDS.values(), *self.slots, *_READS.split()])}
 
     @cached_property
     def outputs(self) -> dict[str, int]:
@@ -88,18 +88,18 @@ class Words:
 
         Args:
             text: the words.
-            kind: one of `MARKS`.
+            kind: one of `TEXT_KINDS`.
 
         Raises:
             ConfigError: the kind is not known.
             DataError: the text is empty, too long, or names more values of one kind than there are slots.
         """
-        if kind not in MARKS:
-            raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, MARKS)}")
+        if kind not in TEXT_KINDS:
+            raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", text.lower())
         if not 0 < len(words) < LONGEST_TEXT:
             raise DataError(f"expected a text of 1 to {LONGEST_TEXT - 1} words, but got {len(words)}: {text!r:.80}")
-        tokens: list[str] = [MARKS[kind]]
+        tokens: list[str] = [TEXT_KINDS[kind]]
         slots: dict[str, str] = {}
         unknown: list[str] = []
         for word in (_SPELLINGS.get(word, word) for word in words):
@@ -131,7 +131,7 @@ class Words:
             DataError: the program has a value that is not in the text.
 
         Example:
-            >>> words = Words()
+            >>> words = Vocabulary()
             >>> words.write(("objects", "red", "filter_color", "count"), words.read("How many red ones?", "question"))
             ('objects', '<color 1>', 'filter_color', 'count')
         """

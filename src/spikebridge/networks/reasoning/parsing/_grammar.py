@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
-from spikebridge.networks.reasoning.parsing.words import Words
+from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 
 Stack = tuple[str, ...]
 HOLE = "choice"
@@ -24,7 +24,7 @@ class Grammar:
         words: what can be written.
 
     Example:
-        >>> grammar = Grammar(Words())
+        >>> grammar = Grammar(Vocabulary())
         >>> stack = grammar.start("question")
         >>> for token in ("objects", "<color 1>"):
         ...     stack = grammar.push(stack, token)
@@ -32,7 +32,7 @@ class Grammar:
         (('choice', 'objects', 'color'), ['filter_color'])
     """
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Vocabulary) -> None:
         self._table = OperatorTable(attributes=words.attributes)
         self._types = {slot: slot[1:].partition(" ")[0] for slot in words.slots}
         orders = {word: kind for word, kind in self._table.words.items() if kind == "order"}
@@ -56,7 +56,7 @@ class Grammar:
 
         Args:
             stack: types of the values so far.
-            kind: of the text, one of `MARKS`.
+            kind: of the text, one of `TEXT_KINDS`.
         """
         return self._cached(stack, kind)
 

@@ -7,12 +7,12 @@ from spikebridge.networks.reasoning.events.events import EVENT_KINDS
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
-def object_words(scene: Scene) -> list[str]:
+def object_labels(scene: Scene) -> list[str]:
     """Objects by colour and shape, with the material where that alone tells two apart.
 
     Example:
         >>> objects = [["red", "metal", "cube"], ["red", "rubber", "cube"], ["blue", "metal", "cube"]]
-        >>> object_words(Scene.from_lists(1, objects, [], []))
+        >>> object_labels(Scene.from_lists(1, objects, [], []))
         ['red metal cube', 'red rubber cube', 'blue cube']
     """
     short = [(color, shape) for color, _, shape in scene.objects]
@@ -22,7 +22,7 @@ def object_words(scene: Scene) -> list[str]:
     ]
 
 
-def event_words(worlds: Worlds, names: Sequence[str]) -> list[str]:
+def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
     """The events of one world.
 
     Args:
@@ -62,11 +62,11 @@ _SAYS = {
 _SAYS_SHARED = {"match": "memory and set agree", "count": "the set is counted", "whole": "the whole video is looked at"}
 
 
-def neuron_words(name: str, objects: Sequence[str], events: Sequence[str]) -> str:
+def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> str:
     """What a spike of a neuron says.
 
     Example:
-        >>> neuron_words("object_moving[0]", ["blue cube"], []), neuron_words("red", [], [])
+        >>> neuron_label("object_moving[0]", ["blue cube"], []), neuron_label("red", [], [])
         ('blue cube moves then', 'red')
     """
     group, _, rest = name.partition("[")
@@ -76,13 +76,13 @@ def neuron_words(name: str, objects: Sequence[str], events: Sequence[str]) -> st
     return _SAYS[group].format(named[int(rest.rstrip("]"))])
 
 
-def fact_words(source: str, target: str, objects: Sequence[str], events: Sequence[str]) -> str:
+def fact_label(source: str, target: str, objects: Sequence[str], events: Sequence[str]) -> str:
     """What a connection says that was written from the scene.
 
     Example:
-        >>> fact_words("event[1]", "object_moving[0]", ["blue cube"], ["", "red ball enters (frame 5)"])
+        >>> fact_label("event[1]", "object_moving[0]", ["blue cube"], ["", "red ball enters (frame 5)"])
         'blue cube moves when red ball enters (frame 5)'
-        >>> fact_words("red", "object[0]", ["red cube"], [])
+        >>> fact_label("red", "object[0]", ["red cube"], [])
         'red cube is red'
     """
     places = {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
+from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Question, Scene
 from spikebridge.networks.reasoning.events.events import (
     EVENT_KINDS,
     causes_of,
@@ -20,7 +20,7 @@ from spikebridge.networks.reasoning.events.events import (
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable, parse
 
 
-class Happening(NamedTuple):
+class Event(NamedTuple):
     """An event: its rank in time, kind, frame, and who takes part. A possible one has rank and frame -1."""
 
     rank: int
@@ -29,7 +29,7 @@ class Happening(NamedTuple):
     objects: frozenset[int]
 
 
-class Outcome(NamedTuple):
+class ExecutorResult(NamedTuple):
     """What the executor says: a value, or why it refuses (`empty`, `ambiguous`, `missing`, `other kind`)."""
 
     value: str | None
@@ -69,13 +69,13 @@ class Executor:
         self.tracks = tracks_of([scene])
         listed = observed_events([scene], self.tracks)
         self.events = [
-            Happening(rank, EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in who if o >= 0))
+            Event(rank, EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in who if o >= 0))
             for rank, (kind, frame, who) in enumerate(zip(listed.kind, listed.frame, listed.objects, strict=True))
         ]
         self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
         self.objects = list(range(scene.num_objects))
 
-    def run(self, tokens: Sequence[str]) -> Outcome:
+    def run(self, tokens: Sequence[str]) -> ExecutorResult:
         """The answer of a program, or why there is none.
 
         Args:
@@ -95,8 +95,8 @@ class Executor:
                 arguments = stack[len(stack) - number :]
                 stack[len(stack) - number :] = [self._meaning(token)(*arguments)]
         except _RefusalError as refusal:
-            return Outcome(None, str(refusal))
-        return Outcome(str(stack[0]))
+            return ExecutorResult(None, str(refusal))
+        return ExecutorResult(str(stack[0]))
 
     def _meaning(self, token: str) -> Callable[..., Any]:
         verb, _, what = token.partition("_")
@@ -116,15 +116,15 @@ class Executor:
     def _objects(self) -> list[int]:
         return self.objects
 
-    def _events(self) -> list[Happening]:
+    def _events(self) -> list[Event]:
         return self.events
 
     def _null(self) -> None:
         return None
 
-    def _all_events(self) -> list[Happening]:
+    def _all_events(self) -> list[Event]:
         pairs = [frozenset((a, b)) for a in self.objects for b in self.objects if a < b]
-        return [Happening(-1, "collision", -1, pair) for pair in pairs]
+        return [Event(-1, "collision", -1, pair) for pair in pairs]
 
     def _unique(self, found: list[Any]) -> Any:
         if len(found) != 1:
@@ -149,31 +149,31 @@ class Executor:
             return np.flatnonzero(frames < NUM_OBSERVED_FRAMES)
         return np.abs(frames - frame).argmin(keepdims=True)
 
-    def _filter_before(self, events: list[Happening], event: Happening) -> list[Happening]:
+    def _filter_before(self, events: list[Event], event: Event) -> list[Event]:
         return [e for e in events if e.frame < event.frame]
 
-    def _filter_after(self, events: list[Happening], event: Happening) -> list[Happening]:
+    def _filter_after(self, events: list[Event], event: Event) -> list[Event]:
         return [e for e in events if e.frame > event.frame]
 
-    def _filter_ancestor(self, events: list[Happening], event: Happening) -> list[Happening]:
+    def _filter_ancestor(self, events: list[Event], event: Event) -> list[Event]:
         return [e for e in events if (event.rank, e.rank) in self.causes]
 
-    def _filter_order(self, events: list[Happening], order: str) -> Happening:
+    def _filter_order(self, events: list[Event], order: str) -> Event:
         if not events:
             raise _RefusalError("empty")
         if order == "second" and len(events) < 2:
             raise _RefusalError("missing")
         return events[{"first": 0, "second": 1, "last": -1}[order]]
 
-    def _query_frame(self, event: Happening) -> int:
+    def _query_frame(self, event: Event) -> int:
         return event.frame
 
-    def _query_object(self, event: Happening) -> int:
+    def _query_object(self, event: Event) -> int:
         if event.kind not in ("in", "out"):
             raise _RefusalError("other kind")
         return next(iter(event.objects))
 
-    def _query_collision_partner(self, event: Happening, o: int) -> int:
+    def _query_collision_partner(self, event: Event, o: int) -> int:
         if event.kind != "collision" or o not in event.objects:
             raise _RefusalError("other kind")
         return next(iter(event.objects - {o}))
@@ -184,19 +184,19 @@ class Executor:
     def _exist(self, found: list[Any]) -> str:
         return "yes" if found else "no"
 
-    def _belong_to(self, entry: int | Happening, events: list[Happening]) -> str:
+    def _belong_to(self, entry: int | Event, events: list[Event]) -> str:
         happened = [e for e in events if e.kind not in ("start", "end")]
-        if isinstance(entry, Happening):
+        if isinstance(entry, Event):
             return _right(any(e.kind == entry.kind and e.objects == entry.objects for e in happened))
         return _right(any(entry in e.objects for e in happened))
 
     def _negate(self, value: str) -> str:
         return _right(value == "wrong")
 
-    def _unseen_events(self) -> list[Happening]:
+    def _unseen_events(self) -> list[Event]:
         return _meetings(self.scene.predicted)
 
-    def _filter_counterfact(self, events: list[Happening], removed: int) -> list[Happening]:
+    def _filter_counterfact(self, events: list[Event], removed: int) -> list[Event]:
         if removed not in self.scene.what_if:
             raise _RefusalError("no roll-out")
         rows = without_object(self.scene, removed) if self.causal else self.scene.what_if[removed]
@@ -204,11 +204,33 @@ class Executor:
         return [e for e in events if e.objects in pairs]
 
 
+def execute(
+    scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False
+) -> tuple[list[list[str | None]], list[list[str | None]]]:
+    """The executor's values and the reasons of its refusals, for each whole program of each question.
+
+    Args:
+        scenes: that the questions are about.
+        questions: any.
+        causal: what-if events as in `without_object`.
+    """
+    scene_of = {scene.video: scene for scene in scenes}
+    executors: dict[int | str, Executor] = {}
+    values, refusals = [], []
+    for question in questions:
+        if question.video not in executors:
+            executors[question.video] = Executor(scene_of[question.video], causal=causal)
+        outcomes = [executors[question.video].run(program) for program in question.programs]
+        values.append([outcome.value for outcome in outcomes])
+        refusals.append([outcome.refusal for outcome in outcomes])
+    return values, refusals
+
+
 def _members(who: list[int] | int) -> set[int]:
     return {who} if isinstance(who, int) else set(who)
 
 
-def _first(events: list[Happening]) -> Happening:
+def _first(events: list[Event]) -> Event:
     if not events:
         raise _RefusalError("empty")
     return events[0]
@@ -218,5 +240,5 @@ def _right(is_right: bool) -> str:
     return "correct" if is_right else "wrong"
 
 
-def _meetings(rows: np.ndarray) -> list[Happening]:
-    return [Happening(-1, "collision", int(frame), frozenset((int(a), int(b)))) for frame, a, b in rows]
+def _meetings(rows: np.ndarray) -> list[Event]:
+    return [Event(-1, "collision", int(frame), frozenset((int(a), int(b)))) for frame, a, b in rows]

@@ -58,7 +58,7 @@ def one(reference: Reference) -> Phrase:
     return Phrase(f"the {reference.text()}", (*reference.program(), "unique"))
 
 
-def draw_reference(generator: Generator, least: int = 1) -> Reference:
+def _sample_reference(generator: Generator, least: int = 1) -> Reference:
     """A reference by at least so many values, drawn."""
     while True:
         named = generator.random(3) < (0.55, 0.4, 0.55)
@@ -102,13 +102,13 @@ _ASKS = ("What", "Which event", "Which of the following", "Which of these")
 _SUPPOSED = ("if {0} is removed", "without {0}", "if {0} is taken away", "if {0} is not there")
 
 
-def happening(token: str, reference: Reference, generator: Generator) -> Phrase:
+def border_event_phrase(token: str, reference: Reference, generator: Generator) -> Phrase:
     """An entrance (`filter_in`) or exit (`filter_out`) as a noun."""
     who = one(reference)
     return Phrase(pick(generator, _NOUNS[token]).format(who.text), ("events", *who.program, token, "unique"))
 
 
-def meeting(first: Reference, second: Reference, generator: Generator, possible: bool = False) -> Phrase:
+def collision_phrase(first: Reference, second: Reference, generator: Generator, possible: bool = False) -> Phrase:
     """A collision as a noun, or as something that may happen.
 
     Args:
@@ -123,24 +123,24 @@ def meeting(first: Reference, second: Reference, generator: Generator, possible:
     return Phrase(text, (source, *a.program, "filter_collision", *b.program, "filter_collision", "unique"))
 
 
-def presence(reference: Reference) -> Phrase:
+def presence_phrase(reference: Reference) -> Phrase:
     """That an object is there."""
     who = one(reference)
     return Phrase(f"the presence of {who.text}", who.program)
 
 
-def cause_of(event: Phrase, negated: bool, generator: Generator) -> Phrase:
+def cause_question(event: Phrase, negated: bool, generator: Generator) -> Phrase:
     """Which of the choices is (not) a cause of an event?"""
     text = pick(generator, _NO_CAUSES if negated else _CAUSES).format(event.text)
     return Phrase(text, ("events", *event.program, "filter_ancestor", "belong_to", *_negated(negated)))
 
 
-def what_next(generator: Generator) -> Phrase:
+def prediction_question(generator: Generator) -> Phrase:
     """Which of the choices comes after the video?"""
     return Phrase(pick(generator, _NEXT), ("unseen_events", "belong_to"))
 
 
-def what_without(removed: Reference, negated: bool, generator: Generator) -> Phrase:
+def counterfactual_question(removed: Reference, negated: bool, generator: Generator) -> Phrase:
     """Which of the choices would (not) happen without an object?"""
     who = one(removed)
     supposed = pick(generator, _SUPPOSED).format(who.text)
@@ -307,7 +307,7 @@ def _moving_one(generator: Generator, refer_set: Refer, refer_one: Refer) -> tup
     return kind, Phrase(f"{text}{when.text}?", program)
 
 
-class DrawnText(NamedTuple):
+class SampledText(NamedTuple):
     """A text, what it is (`question`, `cause`, `event`) and the program that it means."""
 
     kind: str
@@ -315,7 +315,7 @@ class DrawnText(NamedTuple):
     program: tuple[str, ...]
 
 
-def draw_text(generator: Generator) -> DrawnText:
+def sample_text(generator: Generator) -> SampledText:
     """A question, or a choice of one.
 
     Args:
@@ -323,7 +323,7 @@ def draw_text(generator: Generator) -> DrawnText:
 
     Example:
         >>> import numpy as np
-        >>> drawn = draw_text(np.random.default_rng(1))
+        >>> drawn = sample_text(np.random.default_rng(1))
         >>> drawn.kind in ("question", "cause", "event"), len(drawn.program) > 1
         (True, True)
     """
@@ -331,28 +331,28 @@ def draw_text(generator: Generator) -> DrawnText:
     form = str(generator.choice(list(forms), p=list(forms.values())))
     kind = form if form in ("cause", "event") else "question"
     phrase = _phrase(form, generator)
-    return DrawnText(kind, phrase.text, phrase.program)
+    return SampledText(kind, phrase.text, phrase.program)
 
 
 def _phrase(form: str, generator: Generator) -> Phrase:
     negated = bool(generator.random() < 0.5)
     if form == "descriptive":
-        return descriptive(generator, lambda: draw_reference(generator, 0), lambda: draw_reference(generator))[1]
+        return descriptive(generator, lambda: _sample_reference(generator, 0), lambda: _sample_reference(generator))[1]
     if form == "cause of":
-        return cause_of(_event(generator, ("meeting", "meeting", "filter_out", "filter_in")), negated, generator)
+        return cause_question(_event(generator, ("meeting", "meeting", "filter_out", "filter_in")), negated, generator)
     if form == "without":
-        return what_without(draw_reference(generator), negated, generator)
+        return counterfactual_question(_sample_reference(generator), negated, generator)
     if form == "next":
-        return what_next(generator)
+        return prediction_question(generator)
     if form == "event":
-        return meeting(draw_reference(generator), draw_reference(generator), generator, possible=True)
+        return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator, possible=True)
     if generator.random() < 0.3:
-        return presence(draw_reference(generator))
+        return presence_phrase(_sample_reference(generator))
     return _event(generator, ("meeting", "filter_in", "filter_out"))
 
 
 def _event(generator: Generator, kinds: tuple[str, ...]) -> Phrase:
     kind = pick(generator, kinds)
     if kind == "meeting":
-        return meeting(draw_reference(generator), draw_reference(generator), generator)
-    return happening(kind, draw_reference(generator), generator)
+        return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator)
+    return border_event_phrase(kind, _sample_reference(generator), generator)

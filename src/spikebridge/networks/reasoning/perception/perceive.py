@@ -18,8 +18,8 @@ from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 from spikebridge.networks.reasoning.perception.detector import Detector, detect
 from spikebridge.networks.reasoning.perception.object_tracks import Tracks, track_objects
-from spikebridge.networks.reasoning.perception.track_motion import Motion, fit_motion
-from spikebridge.networks.reasoning.simulation.table import RollingTable, Touch
+from spikebridge.networks.reasoning.perception.track_motion import FittedMotion, fit_motion
+from spikebridge.networks.reasoning.simulation.table import Contact, RollingTable
 from spikebridge.networks.reasoning.simulation.video import GRID, HEIGHT, NUM_FRAMES, WIDTH, in_view, is_gone
 
 RATE = 25.0
@@ -34,7 +34,7 @@ class Perceived(NamedTuple):
 
     scene: Scene
     tracks: Tracks
-    motion: Motion
+    motion: FittedMotion
 
 
 def perceive(
@@ -121,7 +121,7 @@ def check_tracks(tracks: Tracks) -> None:
         )
 
 
-def roll_out(motion: Motion, removed: int | None = None, num_frames: int = NUM_FRAMES) -> Int[np.ndarray, "C 3"]:
+def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int = NUM_FRAMES) -> Int[np.ndarray, "C 3"]:
     """Collisions from the first frame on: those seen, and those simulated.
 
     Args:
@@ -133,15 +133,15 @@ def roll_out(motion: Motion, removed: int | None = None, num_frames: int = NUM_F
         Rows `frame, object, object`, in the order of time.
 
     Example:
-        >>> from spikebridge.networks.reasoning.simulation.table import Stretch
+        >>> from spikebridge.networks.reasoning.simulation.table import MotionSegment
         >>> def on_row(first, last, x, speed):
-        ...     return Stretch(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
+        ...     return MotionSegment(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
         >>> chain = (  # a ball hits a second one, which then is on its way to a third
         ...     (on_row(0, 15, 10.0, 1.0), on_row(15, 30, 25.0, 0.0)),
         ...     (on_row(0, 15, 39.0, 0.0), on_row(15, 30, 39.0, 1.0)),
         ...     (on_row(0, 30, 70.5, 0.0),),
         ... )
-        >>> motion = Motion(0.0, chain, ((15, 0, 1),), 30)
+        >>> motion = FittedMotion(0.0, chain, ((15, 0, 1),), 30)
         >>> roll_out(motion).tolist(), roll_out(motion, removed=0).tolist()
         ([[15, 0, 1], [33, 1, 2]], [])
         >>> roll_out(motion, removed=1).tolist()  # the first one now goes all the way
@@ -157,16 +157,16 @@ def roll_out(motion: Motion, removed: int | None = None, num_frames: int = NUM_F
 class _World:
     """A table on which objects keep to their record until something is not as it was."""
 
-    def __init__(self, motion: Motion, removed: int | None) -> None:
+    def __init__(self, motion: FittedMotion, removed: int | None) -> None:
         self.motion = motion
         self.removed = removed
         self.table = RollingTable(motion.friction)
-        self.recorded = {o for o in range(len(motion.stretches)) if o != removed and motion.stretches[o]}
+        self.recorded = {o for o in range(len(motion.segments)) if o != removed and motion.segments[o]}
 
     def step(self, frame: int) -> list[tuple[int, int, int]]:
         """One frame; the collisions in it."""
-        touches = self.table.step() if frame > 0 else []
-        rows = [(t.frame, t.first, t.second) for t in touches if self._counts(t)]
+        contacts = self.table.step() if frame > 0 else []
+        rows = [(t.frame, t.first, t.second) for t in contacts if self._counts(t)]
         for at, a, b in self.motion.collisions:
             if at == frame and {a, b} <= self.recorded:
                 rows.append((at, a, b))
@@ -182,9 +182,9 @@ class _World:
                 self.table.take(o)
         return rows
 
-    def _counts(self, touch: Touch) -> bool:
+    def _counts(self, contact: Contact) -> bool:
         """Whether a simulated touch is a new one; both are free after it, unless both keep to their record."""
-        pair = {touch.first, touch.second}
+        pair = {contact.first, contact.second}
         if pair <= self.recorded:
             return False
         self.recorded -= pair
