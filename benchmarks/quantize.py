@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from spikebridge.cli.quantize_run import expenses
-from spikebridge.deploy import Quantization, Region, integer_model, memory, quantize, saturation
+from spikebridge.deploy import QConfig, QConfigMapping, integer_model, memory, quantize, saturation
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
 CONFIGS = {
-    "int8": Region(),
-    "int8 power of two": Region(power_of_two=True),
-    "int4 weights": Region(weights=4),
-    "int4 weights power of two": Region(weights=4, power_of_two=True),
+    "int8": QConfig(),
+    "int8 power of two": QConfig(power_of_two=True),
+    "int4 weights": QConfig(weights=4),
+    "int4 weights power of two": QConfig(weights=4, power_of_two=True),
 }
 AWARE = "int4 weights, trained on"
 NUM_CALIBRATION = 128
@@ -76,8 +76,8 @@ def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:
         network.eval()
         inputs = {key: x for key, x in digits.calibration(config, NUM_CALIBRATION).items() if key in network.inputs}
         aware = numbers.endswith("trained on")
-        region = CONFIGS[numbers.partition(",")[0]]
-        whole = quantize(network, inputs, Quantization((region,)))
+        qconfig = CONFIGS[numbers.partition(",")[0]]
+        whole = quantize(network, inputs, QConfigMapping((qconfig,)))
         if aware:
             train_on(whole, config)
         rows.append({"seed": path, **compared(network, whole, config, inputs)})
@@ -93,7 +93,7 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
     model = integer_model(whole, some)
     with torch.no_grad():
         wanted = whole(some)[0]["answer"].numpy()
-    given = model.real(model.run(model.enter({key: x.numpy() for key, x in some.items()})))["answer"]
+    given = model.dequantize(model.run(model.quantize({key: x.numpy() for key, x in some.items()})))["answer"]
     clipped = [[one.path, one.share] for one in saturation(whole, inputs) if one.share > 0]
     return {
         "before": digits.measure(network, config)["accuracy"],
@@ -131,7 +131,7 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
         child.load_weights(network)
         network.eval()
         inputs = calibration(config, 32)
-        whole = quantize(network, inputs, Quantization(tuple(Region(path) for path in REGIONS)))
+        whole = quantize(network, inputs, QConfigMapping(tuple(QConfig(path) for path in REGIONS)))
         before, after = measure(network, config), measure(whole, config)
         some = {name: x[:, :8] for name, x in inputs.items()}
         model = integer_model(whole, some)

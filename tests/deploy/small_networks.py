@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy import Bundle, Quantization, add_integers, quantize
+from spikebridge.deploy import Bundle, QConfigMapping, add_integers, quantize
 from spikebridge.hybrid import FIR, HybridNetwork, HybridUnit, Mean, Modulation, Sum, Transmission, Tumbling, every
 from spikebridge.neurons import IF, LIF, Sequential
 
@@ -44,11 +44,11 @@ def small_inputs(ticks: int = 24, batch: int = 3) -> dict[str, Tensor]:
     return {"frames": frames, "events": torch.rand(ticks, batch, 6, generator=make)}
 
 
-def with_integers(bundle: Bundle, folder: Path, plan: Quantization | None = None) -> Bundle:
+def with_integers(bundle: Bundle, folder: Path, plan: QConfigMapping | None = None) -> Bundle:
     """A copy of the small bundle with its integer model."""
     shutil.copytree(bundle.path, folder)
     network = small_network()
-    return add_integers(Bundle.open(folder), network, quantize(network, small_inputs(), plan or Quantization()))
+    return add_integers(Bundle.open(folder), network, quantize(network, small_inputs(), plan or QConfigMapping()))
 
 
 def spiking_network() -> HybridNetwork:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from small_networks import small_inputs, small_network, with_integers
 
 from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, Quantization, Region, add_integers, compare_bundle, integer_runner, quantize
+from spikebridge.deploy import Bundle, QConfig, QConfigMapping, add_integers, compare_bundle, integer_runner, quantize
 from spikebridge.deploy.integer.bundle import integers_of
 from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import DataError, ExportError
@@ -56,7 +56,7 @@ def test_a_bundle_runs_in_whole_numbers(whole: Bundle) -> None:
 
 
 def test_what_stays_real_runs_beside_what_is_whole(small: Bundle, whole: Bundle, tmp_path: Path) -> None:
-    plan = Quantization((Region("snn"), Region("units.ann_to_snn")))
+    plan = QConfigMapping((QConfig("snn"), QConfig("units.ann_to_snn")))
     bundle = with_integers(small, tmp_path / "bundle", plan)
     assert integers_of(bundle).record.left_out == ("ann", "answer")
     assert compare_bundle(bundle).passed
@@ -128,7 +128,10 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: plain["links"][2].update(quantity="tau"), "modulates lif.tau, which is not in 'snn'"),
         (lambda plain: plain["parts"]["ann"].update(scale=-1.0), "a part needs a scale above 0"),
         (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 0.0, "low": 0, "high": 1}), "a grid needs a"),
-        (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}), "a grid needs"),
+        (
+            lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}),
+            "a grid needs",
+        ),
         (lambda plain: operation(plain)["settings"].update(padding_0=2**40), "padding_0 of 1099511627776; 0 to 1024"),
         (lambda plain: plain.update(left_out=3), "integer.json.left_out should be"),
     ],

@@ -22,7 +22,7 @@ from spikebridge.deploy import from_nir
 STEPS, BATCH, N = 40, 2, 6
 HOW: dict[str, Any] = {"dt": 1.0, "integration": "unscaled", "reset": "soft"}
 ALPHA, BETA, THRESHOLD = 0.5, 0.75, 1.0
-Step = Callable[[Any, Any], tuple[Any, Any]]
+ProgramStep = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def drive() -> Any:
@@ -69,7 +69,7 @@ def psu_step(x: Any, v: Any) -> tuple[Any, Any]:
     return (v > THRESHOLD).astype(np.float32), v
 
 
-def stepped(step: Step, x: Any, width: int = N) -> Any:
+def stepped(step: ProgramStep, x: Any, width: int = N) -> Any:
     state, given = np.zeros((BATCH, width), np.float32), []
     for x_t in x:
         y, state = step(x_t, state)
@@ -98,7 +98,7 @@ def ours(graph: nir.NIRGraph, x: Any) -> Any:
     ],
     ids=["IF", "CuBaLIF", "PSU_LIF"],
 )
-def test_the_spikes_of_its_equations_are_ours(nodes: Any, step: Step, width: int, late: int) -> None:
+def test_the_spikes_of_its_equations_are_ours(nodes: Any, step: ProgramStep, width: int, late: int) -> None:
     # an offset that no sum of eighths reaches: it fires above the threshold, we at it
     x = drive() + np.float32(0.003)
     theirs = stepped(step, x, width)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spikebridge.deploy import IntegerModel, Quantization, Region, integer_model, quantize, saturation
+from spikebridge.deploy import IntegerModel, QConfig, QConfigMapping, integer_model, quantize, saturation
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.hybrid import (
     FIR,
@@ -61,12 +61,12 @@ from spikebridge.training import WHOLE, Batches, Settings, fit
 from spikebridge.training import Phase as Training
 
 SETTINGS = settings(max_examples=25, deadline=None)
-WIDTHS = [Region(), Region(power_of_two=True, membranes=28), Region(weights=4, activations=6, membranes=20)]
+WIDTHS = [QConfig(), QConfig(power_of_two=True, membranes=28), QConfig(weights=4, activations=6, membranes=20)]
 
 
-def same_bits(network: Any, inputs: dict[str, torch.Tensor], region: Region = WIDTHS[0]) -> HybridNetwork:
+def same_bits(network: Any, inputs: dict[str, torch.Tensor], qconfig: QConfig = WIDTHS[0]) -> HybridNetwork:
     """Checks the integer model against the quantised network on other inputs than the calibrated ones."""
-    whole = quantize(network, inputs, Quantization((region,)))
+    whole = quantize(network, inputs, QConfigMapping((qconfig,)))
     assert_same(whole, {name: 1.5 * x.flip(0) for name, x in inputs.items()})
     return whole
 
@@ -75,9 +75,9 @@ def assert_same(whole: HybridNetwork, inputs: dict[str, torch.Tensor]) -> None:
     model = integer_model(whole, inputs)
     with torch.no_grad():
         wanted, _ = whole(inputs)
-    made = model.run(model.enter({name: x.numpy() for name, x in inputs.items()}))
+    made = model.run(model.quantize({name: x.numpy() for name, x in inputs.items()}))
     assert all(y.dtype.kind == "i" for y in made.values())
-    for name, y in model.real(made).items():
+    for name, y in model.dequantize(made).items():
         assert np.array_equal(y, wanted[name].numpy()), name
 
 
@@ -242,7 +242,7 @@ def test_a_stream_in_steps_gives_the_same_bits(snn: Stateful) -> None:
     x = torch.rand(6, 2, 2) * 4
     whole = quantize(snn, {"signal": x})
     model = integer_model(whole, {"signal": x})
-    entered, state = model.enter({"signal": x.numpy()}), model.start(batch=2)
+    entered, state = model.quantize({"signal": x.numpy()}), model.start(batch=2)
     rows = []
     for x_t in entered["signal"]:
         outputs, state = model.step({"signal": x_t}, state)
@@ -281,7 +281,7 @@ def test_training_goes_on_with_whole_numbers() -> None:
     x = torch.randn(3, 64, 2)
     labels = (x.sum((0, 2)) > 0).long()
     part = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-    whole = quantize(part, {"signal": x}, Quantization((Region(weights=3, activations=4),)))
+    whole = quantize(part, {"signal": x}, QConfigMapping((QConfig(weights=3, activations=4),)))
 
     def loss(network: nn.Module, batch: Any) -> torch.Tensor:
         return nn.functional.cross_entropy(network({"signal": batch["x"]})[0]["network"].mean(0), batch["y"])
@@ -315,7 +315,7 @@ def test_saturation_names_the_signal_that_was_clipped() -> None:
 def test_scales_are_powers_of_two_where_asked() -> None:
     x = torch.randn(6, 2, 3)
     snn = Sequential(fc=nn.Linear(3, 2), fire=LIF(0.01, dt=0.001))
-    model = integer_model(quantize(snn, {"signal": x}, Quantization((Region(power_of_two=True),))), {"signal": x})
+    model = integer_model(quantize(snn, {"signal": x}, QConfigMapping((QConfig(power_of_two=True),))), {"signal": x})
     multipliers = [q for name, q in model.numbers.items() if "multiplier" in name]
     assert multipliers and all(bool((q & (q - 1) == 0).all()) for q in multipliers)
 
@@ -325,7 +325,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     model = integer_model(quantize(nn.Linear(3, 2), {"signal": x}), {"signal": x})
     model.save(tmp_path / "model")
     read = IntegerModel.open(tmp_path / "model")
-    entered = model.enter({"signal": x.numpy()})
+    entered = model.quantize({"signal": x.numpy()})
     assert np.array_equal(read.run(entered)["network"], model.run(entered)["network"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     with pytest.raises(ExportError, match="is there already"):
@@ -342,7 +342,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_region_that_names_no_layer_is_refused() -> None:
-    plan = Quantization((Region("netwrok"),))
+    plan = QConfigMapping((QConfig("netwrok"),))
     with pytest.raises(ConfigError, match=r"'netwrok' names no layer of this network; did you mean 'network'\?"):
         quantize(nn.Linear(1, 1), {"signal": torch.ones(1, 1, 1)}, plan)
 
@@ -373,9 +373,9 @@ def test_a_layer_of_two_signals_is_refused_by_path() -> None:
 
 def test_widths_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="weights of 2 to 8 bits, but got 9"):
-        Region(weights=9)
+        QConfig(weights=9)
     with pytest.raises(ConfigError, match="membranes of 16 to 28 bits"):
-        Region(membranes=32)
+        QConfig(membranes=32)
 
 
 def test_parts_outside_a_region_stay_real() -> None:
@@ -387,8 +387,8 @@ def test_parts_outside_a_region_stay_real() -> None:
         links=[Transmission("x", "a"), Transmission("a", "b", HybridUnit(Tumbling(2), Sum()))],
         outputs=["b"],
     )
-    whole = quantize(network, {"x": x}, Quantization((Region("a"), Region("units.*"))))
+    whole = quantize(network, {"x": x}, QConfigMapping((QConfig("a"), QConfig("units.*"))))
     model = integer_model(whole, {"x": x})
     assert model.record.left_out == ("b",)
-    made = model.real(model.run(model.enter({"x": x.numpy()})))
+    made = model.dequantize(model.run(model.quantize({"x": x.numpy()})))
     assert torch.equal(torch.from_numpy(made["links.a_to_b"]).softmax(-1), whole({"x": x})[0]["b"])

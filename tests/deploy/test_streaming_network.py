@@ -14,8 +14,8 @@ from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.deploy import Bundle, export
-from spikebridge.deploy.bundle.manifest import InputRecord, Rhythm
-from spikebridge.deploy.streaming.network import NetworkSteps, bundle_steps, intake_of
+from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
+from spikebridge.deploy.streaming.network import NetworkSteps, bundle_steps, stream_input_spec
 from spikebridge.deploy.streaming.torch_network import network_steps
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
@@ -27,7 +27,7 @@ DT = 0.001
 NUM_BINS, NUM_TICKS = 11, 22  # a bin is two ticks
 
 
-class Bin(NamedTuple):
+class StreamBin(NamedTuple):
     """A bin with or without a frame."""
 
     events: Any
@@ -55,18 +55,18 @@ def seeing() -> HybridNetwork:
     )
 
 
-def stream() -> list[Bin]:
+def stream() -> list[StreamBin]:
     numbers = np.random.default_rng(0)
     events = (numbers.random((NUM_BINS, 2, 3, 4)) < 0.4).astype(np.float32)
     frames = {k: numbers.random((1, 2)).astype(np.float32) for k in (0, 4, 5, 9)}
-    return [Bin(events[k], frames.get(k)) for k in range(NUM_BINS)]
+    return [StreamBin(events[k], frames.get(k)) for k in range(NUM_BINS)]
 
 
 def example() -> dict[str, torch.Tensor]:
     return {"events": torch.ones(1, 2, 2, 3, 4), "frames": torch.ones(1, 2, 1, 2)}
 
 
-def taken(steps: NetworkSteps, bins: list[Bin], *sizes: int) -> list[Any]:
+def taken(steps: NetworkSteps, bins: list[StreamBin], *sizes: int) -> list[Any]:
     """The newest answers, of so many bins at a time."""
     state, answers, done = None, [], 0
     for size in sizes:
@@ -116,7 +116,7 @@ def test_layers_alone_take_events_at_the_step_of_their_neurons() -> None:
     torch.manual_seed(0)
     layers, bins = snn(), stream()
     steps = network_steps(layers, {"any": torch.ones(1, 1, 2, 3, 4)})
-    assert (steps.intake.bin, steps.intake.sensor, steps.intake.frame) == (2 * DT, (3, 4), None)
+    assert (steps.spec.bin, steps.spec.sensor, steps.spec.frame) == (2 * DT, (3, 4), None)
     whole, _ = layers(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
     assert np.array_equal(taken(steps, bins, 4, 7)[-1]["network"], whole[-1, 0].detach())
     with pytest.raises(ConfigError, match="neurons of one step, but those of Flatten are none"):
@@ -138,7 +138,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_a_bundle_is_stepped_without_torch_to_the_same_spikes(bundle: Bundle) -> None:
     steps, bins = bundle_steps(bundle), stream()
-    assert (steps.intake.events, steps.intake.counts) == ("seen", True)
+    assert (steps.spec.events, steps.spec.counts) == ("seen", True)
     torch.manual_seed(0)
     whole, _ = snn()(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
     for sizes in ((1,) * NUM_BINS, (2, 5, 4)):
@@ -150,10 +150,10 @@ def test_a_bundle_is_stepped_without_torch_to_the_same_spikes(bundle: Bundle) ->
     [{"x": (4,)}, {"x": (2, 3, 4), "y": (2, 3, 4)}, {"x": (2, 3, 4), "y": (7,)}, {"y": (1, 3, 4)}],
 )
 def test_a_network_that_takes_something_else_is_refused_with_what_it_takes(shapes: dict[str, Any]) -> None:
-    records = {name: InputRecord(Rhythm(1, 0), shape) for name, shape in shapes.items()}
+    records = {name: InputRecord(ClockRecord(1, 0), shape) for name, shape in shapes.items()}
     name, shape = next(iter(shapes.items()))
     with pytest.raises(ConfigError, match=r"a live stream brings events \(2, H, W\)") as refusal:
-        intake_of(records, DT, {key: np.zeros(3) for key in records})
+        stream_input_spec(records, DT, {key: np.zeros(3) for key in records})
     assert f"{name} {shape}" in str(refusal.value)
 
 
@@ -226,7 +226,7 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
         def begins_anew(self, bin_: int) -> bool:
             return bin_ == 0
 
-        def inputs(self, first: int, stop: int) -> list[Bin]:
+        def inputs(self, first: int, stop: int) -> list[StreamBin]:
             return stream()[:1]
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))

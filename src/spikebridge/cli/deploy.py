@@ -57,13 +57,13 @@ class Quantize(Command):
     def answer(self) -> Answer:
         """Quantises, writes, and measures before and after."""
         from spikebridge.cli.quantize_run import quantize_run
-        from spikebridge.deploy.quantization.config import Region
+        from spikebridge.deploy.quantization.config import QConfig
 
         target = targets.find(self.target)
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
-        region = Region("*", self.weights, self.activations, self.membranes, self.power_of_two)
+        region = QConfig("*", self.weights, self.activations, self.membranes, self.power_of_two)
         results = quantize_run(
             target.module,
             target.trained_run(),

@@ -20,7 +20,7 @@ from torch import Tensor
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile, joules
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.quantization.config import Quantization, Region, regions_of
+from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
 from spikebridge.deploy.quantization.network import quantize
 from spikebridge.deploy.quantization.report import Saturation, memory, quantized_paths, saturation
@@ -36,7 +36,7 @@ def quantize_run(
     module: ModuleType,
     run: Run,
     out: Path | None,
-    region: Region,
+    qconfig: QConfig,
     *,
     paths: Sequence[str] = (),
     network: str | None = None,
@@ -80,7 +80,7 @@ def quantize_run(
     if opened is not None:
         children = dict([next(iter(children.items()))])  # a bundle holds the first one of its name
     config = run.config_as(module.Config)
-    plan = regions_of(list(paths) or list(getattr(module, "REGIONS", ())), region)
+    plan = qconfigs_for(list(paths) or list(getattr(module, "REGIONS", ())), qconfig)
     signals = module.calibration(config, num_calibration, data)
     rows, clipped = [], []
     with _drafted(out) as draft:
@@ -96,7 +96,7 @@ def quantize_run(
             rows.append({"network": path, **one.figures(module, config, data)})
             clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
         results = {"networks": rows, "clipped": clipped}
-        about = {"recipe": run.recipe, "region": asdict(region), "regions": [r.path for r in plan.regions]}
+        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
         if draft is not None:
             (draft / SUMMARY).write_text(json.dumps({**about, **results}, indent=1) + "\n", encoding="utf-8")
     return results
@@ -111,7 +111,7 @@ class _Quantized:
         plan: of regions.
     """
 
-    def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: Quantization) -> None:
+    def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
         inputs = {name: x for name, x in signals.items() if name in network.inputs}
         self.network, self.some = network, {name: x[:, :NUM_SHOWN] for name, x in inputs.items()}
         self.whole = quantize(network, inputs, plan)

@@ -164,8 +164,8 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
         name, trained, _ = target.trained_network(network)
         inputs = target.inputs(trained)
         steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
-    intake = steps.intake
-    return steps, Wanted(intake.bin, sensor=intake.sensor, frame=intake.frame, counts=intake.counts)
+    spec = steps.spec
+    return steps, Wanted(spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts)
 
 
 def _following(tracker: Any) -> Any:

@@ -7,7 +7,7 @@ from .integer.bundle import integer_runner
 from .integer.model import IntegerModel
 from .nir.reader import NirPart, from_nir
 from .nir.writer import to_nir, write_nir
-from .quantization.config import Quantization, Region
+from .quantization.config import QConfig, QConfigMapping
 from .quantization.lowering import add_integers, integer_model
 from .quantization.network import quantize
 from .quantization.report import memory, saturation
@@ -22,8 +22,8 @@ __all__ = [
     "IntegerModel",
     "Live",
     "NirPart",
-    "Quantization",
-    "Region",
+    "QConfig",
+    "QConfigMapping",
     "Runner",
     "Tolerance",
     "adapt",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.bundle.manifest import Manifest, Rhythm
+from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.trace import refuse_silence
 from spikebridge.deploy.integer.bundle import Signals, integer_signals
@@ -244,7 +244,7 @@ def _level(manifest: Manifest, kind: str, name: str) -> str:
     return "nir" if manifest.parts[name].format == "nir" else "onnxruntime"
 
 
-def _emits(manifest: Manifest, name: str) -> Rhythm:
+def _emits(manifest: Manifest, name: str) -> ClockRecord:
     return next(link.emits for link in manifest.links if link.name == name)
 
 

@@ -23,7 +23,7 @@ _TELL_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """What a run gave.
 
     Attributes:
@@ -50,7 +50,7 @@ def run_bundle(
     progress: Callable[[str], None] = lambda line: None,
     *,
     integers: bool = False,
-) -> Ran:
+) -> RunResult:
     """Runs a bundle on a recording, or on its own sample.
 
     Args:
@@ -84,7 +84,7 @@ def run_bundle(
         return value
 
     outputs = runner.run(inputs, ticks, listen)
-    return Ran(outputs, ticks, time.perf_counter() - started, started - begun)
+    return RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
 
 
 def read_arrays(file: Path) -> dict[str, Values]:

@@ -12,7 +12,7 @@ import torch
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import film
 from spikebridge.data.simulation.rotating_disk import TurningDisk
-from spikebridge.deploy import Quantization, Region, quantize
+from spikebridge.deploy import QConfig, QConfigMapping, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
@@ -124,7 +124,7 @@ def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: 
         pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
     config = dataclasses.replace(SMALL, num_scenes=1, finding_epochs=0, change_map=change_map)
     network = sensing.build(config)["learned"].eval()
-    regions = Quantization(tuple(Region(path) for path in sensing.REGIONS))
+    regions = QConfigMapping(tuple(QConfig(path) for path in sensing.REGIONS))
     whole: Any = quantize(network, sensing.calibration(config, 4), regions)
     expected = sensing.measure(network, config)["mean_distance_px"]
     assert sensing.measure(whole, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)

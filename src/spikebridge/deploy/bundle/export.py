@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
 from spikebridge.deploy.bundle.manifest import (
+    ClockRecord,
     FileRecord,
     InputRecord,
     LinkRecord,
     Manifest,
     PartRecord,
-    Rhythm,
     SampleRecord,
     Setting,
     StageRecord,
@@ -56,7 +56,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 
 @dataclass
-class Draft:
+class BundleWriter:
     """Files of a bundle on their way.
 
     Attributes:
@@ -85,9 +85,9 @@ class Draft:
         return self.save(name, save({key: tensor.detach().contiguous().clone() for key, tensor in tensors.items()}))
 
 
-def rhythm(clock: Clock) -> Rhythm:
+def clock_record(clock: Clock) -> ClockRecord:
     """A clock in the manifest's words."""
-    return Rhythm(clock.period, clock.phase)
+    return ClockRecord(clock.period, clock.phase)
 
 
 SIGNAL = "signal"
@@ -131,7 +131,7 @@ def export(
     try:
         own = copy.deepcopy(network).to("cpu").eval()
         sample = _sample(own, inputs, ticks)
-        text = write_manifest(_write(Draft(draft, progress), own, sample, dict(card or {})))
+        text = write_manifest(_write(BundleWriter(draft, progress), own, sample, dict(card or {})))
         (draft / MANIFEST).write_text(text, encoding="utf-8")
         Bundle.open(draft)
         draft.rename(target)
@@ -159,12 +159,12 @@ def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | N
     return Sample(given, recorded, ticks)
 
 
-def _write(draft: Draft, network: HybridNetwork, sample: Sample, card: dict[str, Any]) -> Manifest:
-    parts = {name: write_part(draft, network, name, sample) for name in network.parts}
-    links = tuple(write_link(draft, network, route, sample) for route in network.routes)
+def _write(writer: BundleWriter, network: HybridNetwork, sample: Sample, card: dict[str, Any]) -> Manifest:
+    parts = {name: write_part(writer, network, name, sample) for name in network.parts}
+    links = tuple(write_link(writer, network, route, sample) for route in network.routes)
     signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
     tensors = {f"{kind}.{name}": x for kind, known in signals.items() for name, x in known.items()}
-    file = draft.save_tensors("sample/sample.safetensors", tensors)
+    file = writer.save_tensors("sample/sample.safetensors", tensors)
     return Manifest(
         dt=network.dt,
         inputs={name: _input(network, name, sample) for name in network.inputs},
@@ -173,7 +173,7 @@ def _write(draft: Draft, network: HybridNetwork, sample: Sample, card: dict[str,
         order=tuple(part for group in network.plan.groups for part in group.parts),
         outputs=network.outputs,
         sample=SampleRecord(file, sample.ticks, next(iter(sample.inputs.values())).shape[1]),
-        files=draft.files,
+        files=writer.files,
         left_out=tuple(n for n, m in network.named_children() if n not in ("parts", "units") and holds_numbers(m)),
         card=card,
     )
@@ -184,14 +184,14 @@ def _input(network: HybridNetwork, name: str, sample: Sample) -> InputRecord:
     if x.dtype not in (torch.float32, torch.bool):
         raise ExportError(f"input {name!r} of the sample is {x.dtype}; a bundle takes float32, and flags for triggers")
     kind = "bool" if x.dtype == torch.bool else "float32"
-    return InputRecord(rhythm(network.inputs[name]), tuple(x.shape[2:]), kind)  # type: ignore[arg-type]
+    return InputRecord(clock_record(network.inputs[name]), tuple(x.shape[2:]), kind)  # type: ignore[arg-type]
 
 
-def write_part(draft: Draft, network: HybridNetwork, name: str, sample: Sample) -> PartRecord:
+def write_part(writer: BundleWriter, network: HybridNetwork, name: str, sample: Sample) -> PartRecord:
     """Writes a part.
 
     Args:
-        draft: the bundle on its way.
+        writer: the bundle that is being written.
         network: in eval mode.
         name: of the part.
         sample: what it gave.
@@ -207,10 +207,10 @@ def write_part(draft: Draft, network: HybridNetwork, name: str, sample: Sample) 
                 "neither NIR nor ONNX has a place for them"
             )
     if isinstance(part, Stateful):
-        return _stateful(draft, network, name, part, sample)
+        return _stateful(writer, network, name, part, sample)
     signals, into = _arguments(routes, sample)
     content = write_onnx(part, signals, into, name=f"part {name!r}")
-    return _record(network, name, sample, "onnx", draft.save(f"ann/{file_name(name)}.onnx", content), side="ann")
+    return _record(network, name, sample, "onnx", writer.save(f"ann/{file_name(name)}.onnx", content), side="ann")
 
 
 def node_of_path(path: str) -> tuple[str, str]:
@@ -224,7 +224,7 @@ def node_of_path(path: str) -> tuple[str, str]:
     return node or "neuron", quantity
 
 
-def _stateful(draft: Draft, network: HybridNetwork, name: str, part: Stateful, sample: Sample) -> PartRecord:
+def _stateful(writer: BundleWriter, network: HybridNetwork, name: str, part: Stateful, sample: Sample) -> PartRecord:
     routes = network.incoming[name]
     try:
         content, notes = _as_nir(network, name, part, routes, sample)
@@ -236,11 +236,11 @@ def _stateful(draft: Draft, network: HybridNetwork, name: str, part: Stateful, s
         signals, into = _arguments(routes, sample)
         step, state = write_onnx_step(part, signals, into, name=f"part {name!r}")
         note = f"an ONNX step, not NIR: {reason}"
-        file = draft.save(f"snn/{file_name(name)}.onnx", step, f": {note}")
+        file = writer.save(f"snn/{file_name(name)}.onnx", step, f": {note}")
         tensors = {f"state.{i}": t for i, t in enumerate(state)}
-        initial = draft.save_tensors(f"snn/{file_name(name)}.state.safetensors", tensors)
+        initial = writer.save_tensors(f"snn/{file_name(name)}.state.safetensors", tensors)
         return _record(network, name, sample, "onnx", file, initial=initial, notes=(note,))
-    return _record(network, name, sample, "nir", draft.save(f"snn/{file_name(name)}.nir", content), notes=notes)
+    return _record(network, name, sample, "nir", writer.save(f"snn/{file_name(name)}.nir", content), notes=notes)
 
 
 def _as_nir(
@@ -280,7 +280,7 @@ def _record(
     initial: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> PartRecord:
-    y, clock = sample.signal(name), rhythm(network.clock_of(name))
+    y, clock = sample.signal(name), clock_record(network.clock_of(name))
     spikes = side == "snn" and spikes_only(y)
     return PartRecord(side, form, file, clock, tuple(y.shape[2:]), spikes, initial, notes)  # type: ignore[arg-type]
 
@@ -290,11 +290,11 @@ def holds_numbers(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
 
 
-def write_link(draft: Draft, network: HybridNetwork, route: Route, sample: Sample) -> LinkRecord:
+def write_link(writer: BundleWriter, network: HybridNetwork, route: Route, sample: Sample) -> LinkRecord:
     """Writes a link with its unit.
 
     Args:
-        draft: the bundle on its way.
+        writer: the bundle that is being written.
         network: in eval mode.
         route: the link.
         sample: what it carried.
@@ -304,14 +304,14 @@ def write_link(draft: Draft, network: HybridNetwork, route: Route, sample: Sampl
     """
     link, unit = route.link, network.unit_of(route)
     tensors: dict[str, Tensor] = {}
-    record = None if unit is None else _unit(draft, network, route, unit, sample, tensors)
+    record = None if unit is None else _unit(writer, network, route, unit, sample, tensors)
     shape = tuple(sample.carried(route).shape[2:])
     initial: float | None = 0.0
     if isinstance(link, Transmission) and isinstance(link.initial, Tensor):
         initial, tensors["initial"] = None, link.initial.float().expand(shape)
     elif isinstance(link, Transmission):
         initial = float(link.initial)
-    numbers = draft.save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
+    numbers = writer.save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
     acts: dict[str, Any] = {}
     if isinstance(link, Modulation):
         node, quantity = node_of_path(link.path)
@@ -322,7 +322,7 @@ def write_link(draft: Draft, network: HybridNetwork, route: Route, sample: Sampl
         source=link.source,
         target=link.part,
         shape=shape,
-        emits=rhythm(route.clock),
+        emits=clock_record(route.clock),
         held=link.held,
         delay=link.delay,
         into=route.into,
@@ -334,15 +334,20 @@ def write_link(draft: Draft, network: HybridNetwork, route: Route, sample: Sampl
 
 
 def _unit(
-    draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, sample: Sample, tensors: dict[str, Tensor]
+    writer: BundleWriter,
+    network: HybridNetwork,
+    route: Route,
+    unit: HybridUnit,
+    sample: Sample,
+    tensors: dict[str, Tensor],
 ) -> UnitRecord:
     stages: dict[str, Any] = {}
     for stage in ("window", "kernel", "discretizer"):
         module = getattr(unit, stage)
         if isinstance(module, SpikingLayer):
-            stages["fires"] = _fire(draft, network, route, unit, module, sample)
+            stages["fires"] = _fire(writer, network, route, unit, module, sample)
         elif module is not None and stage != "window" and not is_known(module):
-            stages |= _function(draft, route, unit, sample, stage)
+            stages |= _function(writer, route, unit, sample, stage)
         elif module is not None:
             stages[stage], own = stage_record(module, f"the {stage} of link {route.name!r}")
             tensors |= {f"{stage}.{name}": value for name, value in own.items()}
@@ -351,11 +356,11 @@ def _unit(
         if route.link.context is not None:
             signals["context"] = sample.signal(route.link.context)[0]
         content = write_onnx(unit.nonlinearity, signals, name=f"the nonlinearity of link {route.name!r}")
-        stages["nonlinearity"] = draft.save(f"ann/{file_name(route.name)}.unit.onnx", content)
+        stages["nonlinearity"] = writer.save(f"ann/{file_name(route.name)}.unit.onnx", content)
     return UnitRecord(**stages)
 
 
-def _function(draft: Draft, route: Route, unit: HybridUnit, sample: Sample, stage: str) -> dict[str, Any]:
+def _function(writer: BundleWriter, route: Route, unit: HybridUnit, sample: Sample, stage: str) -> dict[str, Any]:
     """A stage that is not known by name, as a function of one window."""
     where = f"the {stage} of link {route.name!r}"
     values = _after(route, unit, sample, "window" if stage == "kernel" else "nonlinearity")
@@ -369,19 +374,19 @@ def _function(draft: Draft, route: Route, unit: HybridUnit, sample: Sample, stag
         length = unit.window.length or 1 if unit.window is not None else 1
         function, settings = DiscretizerFunction(discretizer, length), {"kind": discretizer.kind}
     content = write_onnx(function, {"value": values[0].movedim(0, 1)}, name=where)
-    file = draft.save(f"ann/{file_name(route.name)}.{stage}.onnx", content)
+    file = writer.save(f"ann/{file_name(route.name)}.{stage}.onnx", content)
     return {stage: StageRecord(FUNCTION, settings), f"{stage}_function": file}
 
 
 def _fire(
-    draft: Draft, network: HybridNetwork, route: Route, unit: HybridUnit, fire: SpikingLayer, sample: Sample
+    writer: BundleWriter, network: HybridNetwork, route: Route, unit: HybridUnit, fire: SpikingLayer, sample: Sample
 ) -> str:
     try:
         x = _after(route, unit, sample, "nonlinearity").flatten(0, 1)
         written = to_nir(fire.layer, x, dt=route.clock.period * network.dt)
     except ExportError as reason:
-        raise ExportError(f"the layer of SpikingLayer in link {route.name!r}: {reason}") from None
-    return draft.save(f"units/{file_name(route.name)}.nir", written.content())
+        raise ExportError(f"the layer of Fire in link {route.name!r}: {reason}") from None
+    return writer.save(f"units/{file_name(route.name)}.nir", written.content())
 
 
 def _after(route: Route, unit: HybridUnit, sample: Sample, stage: str) -> Tensor:

@@ -22,12 +22,12 @@ Setting = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class ClockRecord:
     """A clock: the period and the tick of the first sample, in base ticks.
 
     Example:
-        >>> rhythm = Rhythm(period=6, phase=5)  # samples at 5, 11, 17, ...
-        >>> rhythm.count(12), rhythm.between(6, 12), rhythm.fires(11)
+        >>> clock_record = ClockRecord(period=6, phase=5)  # samples at 5, 11, 17, ...
+        >>> clock_record.count(12), clock_record.between(6, 12), clock_record.fires(11)
         (2, 1, True)
     """
 
@@ -56,7 +56,7 @@ class Rhythm:
 class InputRecord:
     """An input: its clock and one sample's shape and kind of numbers."""
 
-    clock: Rhythm
+    clock: ClockRecord
     shape: tuple[int, ...]
     dtype: Literal["float32", "bool"] = "float32"
 
@@ -83,7 +83,7 @@ class PartRecord:
     side: Literal["ann", "snn"]
     format: Literal["onnx", "nir"]
     file: str
-    clock: Rhythm
+    clock: ClockRecord
     shape: tuple[int, ...]
     spikes: bool = False
     initial: str | None = None
@@ -143,7 +143,7 @@ class LinkRecord:
     source: str
     target: str
     shape: tuple[int, ...]
-    emits: Rhythm
+    emits: ClockRecord
     held: bool
     delay: int = 0
     into: str | None = None
@@ -260,7 +260,7 @@ class Manifest:
                 names += [unit.nonlinearity, unit.fires, unit.kernel_function, unit.discretizer_function]
         return [name for name in names if name is not None]
 
-    def clock(self, signal: str) -> Rhythm:
+    def clock(self, signal: str) -> ClockRecord:
         """The clock of an input or a part."""
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
 
@@ -284,7 +284,7 @@ def record_name(kind: type) -> str:
 
     Example:
         >>> class FIR:
-        ...     record_name = "Taps"
+        ...     record_name = "FIR"
         >>> record_name(FIR), record_name(dict)
         ('Taps', 'dict')
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Step
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.bundle.manifest import LinkRecord, Manifest, Rhythm
+from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.onnx.session import OnnxSession
@@ -130,7 +130,7 @@ def rebuild(bundle: Bundle) -> HybridNetwork:
     return network.eval()
 
 
-def _every(clock: Rhythm, dt: float) -> Every:
+def _every(clock: ClockRecord, dt: float) -> Every:
     return every(clock.period * dt, clock.phase * dt)
 
 

@@ -15,7 +15,7 @@ from spikebridge.hybrid.network.shape_inference import find_shapes
 from spikebridge.neurons.neuron import Neuron
 
 
-class Recording(NamedTuple):
+class ReferenceTrace(NamedTuple):
     """Signals by name.
 
     Args:
@@ -38,7 +38,7 @@ class Sample:
     """
 
     inputs: dict[str, Tensor]
-    recorded: Recording
+    recorded: ReferenceTrace
     ticks: int
 
     def signal(self, name: str) -> Tensor:
@@ -61,7 +61,7 @@ def _something(values: Tensor) -> Tensor:
     return values if len(values) else values.new_zeros((1, *values.shape[1:]))
 
 
-def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
+def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
     """What every part and every unit gives.
 
     Args:
@@ -88,21 +88,21 @@ def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | No
     carried, batch = find_shapes(network, empty), next(iter(inputs.values())).shape[1]
     made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}
 
-    def hear(name: str) -> Any:
+    def hook(name: str) -> Any:
         return lambda unit, arguments, result: made[name].append(result[0].detach())
 
     with _all_outputs(network), torch.no_grad():
         state = network.initial_state(inputs)
-        handles = [unit.register_forward_hook(hear(name)) for name, unit in network.units.items()]
+        handles = [unit.register_forward_hook(hook(name)) for name, unit in network.units.items()]
         try:
             parts, _ = network(inputs, state, ticks)
         finally:
             for handle in handles:
                 handle.remove()
-    return Recording(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
+    return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
 
 
-def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> Recording:
+def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
     """The recording, if every layer spikes in it and every unit acts: a comparison of silence passes everything.
 
     Raises:
@@ -110,14 +110,14 @@ def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: 
     """
     spoke: dict[str, bool] = {}
 
-    def hear(name: str) -> Any:
+    def hook(name: str) -> Any:
         def hook(layer: nn.Module, arguments: Any, result: Any) -> None:
             spoke[name] = spoke.get(name, False) or bool(result[0].any())
 
         return hook
 
     layers = {name: layer for name, layer in network.named_modules() if _spikes(layer)}
-    handles = [layer.register_forward_hook(hear(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
     try:
         recorded = record(network, inputs, ticks)
     finally:

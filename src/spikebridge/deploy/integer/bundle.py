@@ -67,8 +67,8 @@ def integer_runner(bundle: Bundle) -> Runner:
         DataError: there is none, or a file is damaged.
     """
     model = integers_of(bundle)
-    units = {link.name: _WholeUnit(model, link) for link in model.record.links if link.unit is not None}
-    return _IntegerRunner(bundle, {name: _WholePart(model, name) for name in model.parts}, units)
+    units = {link.name: _IntegerUnit(model, link) for link in model.record.links if link.unit is not None}
+    return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units)
 
 
 def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals, ticks: int) -> Signals:
@@ -92,12 +92,12 @@ def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals
         rows.setdefault((kind, name), []).append(value)
         return value
 
-    model.run(model.enter({name: brought[name] for name in model.record.inputs}), ticks, listen)
+    model.run(model.quantize({name: brought[name] for name in model.record.inputs}), ticks, listen)
     units = {link.name for link in model.record.links if link.unit is not None}
     for (kind, name), values in rows.items():
         if kind == "parts" or name in units:
             key = name if kind == "parts" else f"links.{name}"
-            gathered[kind][name] = model.real({key: np.stack(values)})[key]
+            gathered[kind][name] = model.dequantize({key: np.stack(values)})[key]
     return gathered
 
 
@@ -109,7 +109,7 @@ class _IntegerRunner(Runner):
             return super().step(inputs, state, listen)
 
 
-class _WholePart:
+class _IntegerPart:
     """A part of the integer model between real values."""
 
     def __init__(self, model: IntegerModel, name: str) -> None:
@@ -128,7 +128,7 @@ class _WholePart:
         return (y * self.scale).astype(np.float32), state
 
 
-class _WholeUnit:
+class _IntegerUnit:
     """A unit of the integer model between real values."""
 
     def __init__(self, model: IntegerModel, link: IntegerLinkRecord) -> None:

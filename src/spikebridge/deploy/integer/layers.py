@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Whole: TypeAlias = NDArray[np.int64]
+Ints: TypeAlias = NDArray[np.int64]
 MOST_SHIFT = 46
 FRACTION = 15  # bits of a decay behind the point
 
 
-def rescale(q: Whole, multiplier: Whole, shift: Whole) -> Whole:
+def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
     """A whole number in another scale, `(q m + 2^(k - 1)) >> k`: halves go upwards.
 
     Example:
@@ -22,29 +22,29 @@ def rescale(q: Whole, multiplier: Whole, shift: Whole) -> Whole:
         [2, -1]
     """
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-    moved: Whole = (q * multiplier + half) >> shift
+    moved: Ints = (q * multiplier + half) >> shift
     return moved
 
 
-def leak_towards(v: Whole, rest: Whole | int, decay: Whole) -> Whole:
+def leak_towards(v: Ints, rest: Ints | int, decay: Ints) -> Ints:
     """A membrane one step closer to rest; the decay counts parts of 2^15.
 
     Example:
         >>> leak_towards(np.array([100]), 0, np.array(1 << 14)).tolist()
         [50]
     """
-    left: Whole = rest + (((v - rest) * decay + (1 << (FRACTION - 1))) >> FRACTION)
+    left: Ints = rest + (((v - rest) * decay + (1 << (FRACTION - 1))) >> FRACTION)
     return left
 
 
-def ratio(numbers: Mapping[str, Any], before: str = "", after: str = "") -> tuple[Whole, Whole]:
+def ratio(numbers: Mapping[str, Any], before: str = "", after: str = "") -> tuple[Ints, Ints]:
     """Multiplier and shift among the whole numbers of an operation."""
     return numbers[f"{before}multiplier{after}"].astype(np.int64), numbers[f"{before}shift{after}"].astype(np.int64)
 
 
 Numbers: TypeAlias = dict[str, Any]
 Settings: TypeAlias = Mapping[str, Any]
-Layer: TypeAlias = Callable[[Sequence[Whole]], Whole]
+Layer: TypeAlias = Callable[[Sequence[Ints]], Ints]
 LOWEST = -(1 << 40)
 
 
@@ -79,7 +79,7 @@ def _convolution(settings: Settings, numbers: Numbers) -> Layer:
     groups = settings["groups"]
     spans = [(n - 1) * d + 1 for n, d in zip(weight.shape[2:], dilation, strict=True)]
 
-    def run(given: Sequence[Whole]) -> Whole:
+    def run(given: Sequence[Ints]) -> Ints:
         windows = _windows(given[0], spans, stride, padding, 0)
         cells: Any = (..., *(slice(None, None, d) for d in dilation))
         windows = windows[cells]
@@ -101,7 +101,7 @@ def _narrow(settings: Settings, numbers: Numbers) -> Layer:
     ratios = [ratio(numbers, after=f"_{i}") for i in range(count)]
     low, high, axis = settings["low"], settings["high"], settings["axis"]
 
-    def run(given: Sequence[Whole]) -> Whole:
+    def run(given: Sequence[Ints]) -> Ints:
         moved = [rescale(x, *by) for x, by in zip(given, ratios, strict=True)]
         joined = sum(moved[1:], moved[0]) if axis is None else np.concatenate(moved, axis)
         return np.clip(joined, low, high)
@@ -115,7 +115,7 @@ def _table(settings: Settings, numbers: Numbers) -> Layer:
 
 
 def _flatten(settings: Settings, numbers: Numbers) -> Layer:
-    def run(given: Sequence[Whole]) -> Whole:
+    def run(given: Sequence[Ints]) -> Ints:
         (x,) = given
         start, end = (axis % x.ndim for axis in (settings["start"], settings["end"]))
         return x.reshape(*x.shape[:start], int(np.prod(x.shape[start : end + 1])), *x.shape[end + 1 :])
@@ -131,7 +131,7 @@ def _pool(reduce: Callable[..., Any], outside: int) -> Callable[[Settings, Numbe
     return make
 
 
-def _windows(x: Whole, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: int) -> Whole:
+def _windows(x: Ints, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: int) -> Ints:
     """Every window of the last axes, `(B, C, *places, *size)`."""
     x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=outside)
     axes = tuple(range(2, x.ndim))

@@ -1,11 +1,10 @@
 """The integer model: a quantised hybrid network in numpy, tick by tick, without floats and without torch.
 
     model = IntegerModel.open("digits.integer/")
-    outputs, state = model.step(model.enter(inputs), model.start(batch=1))   # one tick
-    outputs = model.real(model.run(model.enter(inputs)))                     # a whole recording
+    outputs, state = model.step(model.quantize(inputs), model.start(batch=1))   # one tick
+    outputs = model.dequantize(model.run(model.quantize(inputs)))                     # a whole recording
 
-Only `enter` and `real`, at its borders, know real values: there the sensor's converter and the user's screen stand. The
-rules of time are those of `runner_ticks.py`.
+Only `quantize` and `dequantize`, at the borders, see real values. The rules of time are those of `TickRunner`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.integer.layers import MOST_SHIFT, Whole
+from spikebridge.deploy.integer.layers import MOST_SHIFT, Ints
 from spikebridge.deploy.integer.program import IntegerProgram
-from spikebridge.deploy.integer.records import GridRecord, IntegerInputRecord, IntegerLinkRecord, IntegerRecord
+from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.runner import Listen, RunnerState, TickRunner
@@ -76,15 +75,15 @@ class IntegerModel(TickRunner):
         """Of all whole numbers."""
         return sum(q.nbytes for q in self.numbers.values())
 
-    def enter(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+    def quantize(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """Real inputs as whole numbers, clipped to what each can take; masks stay masks."""
-        entered: dict[str, Values] = {}
+        quantized: dict[str, Values] = {}
         for name, x in inputs.items():
             grid = self._input(name).grid
-            entered[name] = x.astype(np.bool_) if grid is None else whole(name, x, grid)
-        return entered
+            quantized[name] = x.astype(np.bool_) if grid is None else whole(name, x, grid)
+        return quantized
 
-    def real(self, outputs: Mapping[str, Whole]) -> dict[str, NDArray[np.float32]]:
+    def dequantize(self, outputs: Mapping[str, Ints]) -> dict[str, NDArray[np.float32]]:
         """Outputs as real values."""
         return {name: (y * self.record.scale(name)).astype(np.float32) for name, y in outputs.items()}
 
@@ -93,12 +92,12 @@ class IntegerModel(TickRunner):
 
     def taken(self, name: str, record: IntegerInputRecord, x: Values) -> Values:
         if x.dtype.kind not in "biu":
-            raise ShapeError(f"input {name!r} needs whole numbers, but got {x.dtype}; enter() makes them")
+            raise ShapeError(f"input {name!r} needs whole numbers, but got {x.dtype}; quantize() makes them")
         return x if record.grid is None else np.clip(x.astype(np.int64), record.grid.low, record.grid.high)
 
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
-    ) -> tuple[dict[str, Whole], RunnerState]:
+    ) -> tuple[dict[str, Ints], RunnerState]:
         with fitting("what came in"):
             return super().step(inputs, state, listen)
 
@@ -107,16 +106,16 @@ class IntegerModel(TickRunner):
         return self.record.inputs[name]
 
 
-def whole(name: str, x: Values, grid: GridRecord) -> Whole:
+def whole(name: str, x: Values, grid: QParamsRecord) -> Ints:
     """Real values as whole numbers, clipped to a grid.
 
     Example:
-        >>> whole("x", np.array([0.5, 9.0]), GridRecord(scale=0.25, low=-8, high=7)).tolist()
+        >>> whole("x", np.array([0.5, 9.0]), QParamsRecord(scale=0.25, low=-8, high=7)).tolist()
         [2, 7]
     """
     if not np.isfinite(x).all():
         raise DataError(f"{name!r} has values that are not finite")
-    entered: Whole = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
+    entered: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
     return entered
 
 

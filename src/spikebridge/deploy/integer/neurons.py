@@ -5,19 +5,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from spikebridge.deploy.integer.layers import Whole, leak_towards, ratio, rescale
+from spikebridge.deploy.integer.layers import Ints, leak_towards, ratio, rescale
 
 QUANTITIES = ("v_threshold", "v_reset", "v_leak")
-Effects: TypeAlias = Mapping[str, Sequence[tuple[Whole, str]]]  # by quantity: the signals that act on it, and how
+Effects: TypeAlias = Mapping[str, Sequence[tuple[Ints, str]]]  # by quantity: the signals that act on it, and how
 
 
 class MembraneState(NamedTuple):
     """Membranes after the reset, refractory steps left, currents, and what spikes have added to the thresholds."""
 
-    v: Whole
-    wait: Whole | None = None
-    i: Whole | None = None
-    a: Whole | None = None
+    v: Ints
+    wait: Ints | None = None
+    i: Ints | None = None
+    a: Ints | None = None
 
 
 class IntegerNeuron:
@@ -44,8 +44,8 @@ class IntegerNeuron:
         self.ratios = [ratio(self.numbers, after=f"_{i}") for i in range(count)]
 
     def step(
-        self, currents: Sequence[Whole], state: MembraneState | None, effects: Effects
-    ) -> tuple[Whole, MembraneState]:
+        self, currents: Sequence[Ints], state: MembraneState | None, effects: Effects
+    ) -> tuple[Ints, MembraneState]:
         """One step, `(B, *N)`."""
         moved = [rescale(x, *by) for x, by in zip(currents, self.ratios, strict=True)]
         came = sum(moved[1:], moved[0])
@@ -73,7 +73,7 @@ class IntegerNeuron:
         v = self._bounded(v - spikes * threshold) if self.reset == "soft" else v * (1 - spikes) + spikes * v_reset
         return spikes, MembraneState(v, wait, i, a)
 
-    def _start(self, like: Whole) -> MembraneState:
+    def _start(self, like: Ints) -> MembraneState:
         zeros = np.zeros_like(like)
         return MembraneState(
             v=zeros + self.numbers["v_leak"],
@@ -82,7 +82,7 @@ class IntegerNeuron:
             a=zeros if "decay_adaptation" in self.numbers else None,
         )
 
-    def _bounded(self, v: Whole) -> Whole:
+    def _bounded(self, v: Ints) -> Ints:
         return np.clip(v, -self.high, self.high)
 
 
@@ -103,13 +103,13 @@ class IntegerFactor:
         self.name, self.high = settings["quantity"], settings["high"]
         self.numbers = {name: np.asarray(value, np.int64) for name, value in numbers.items()}
 
-    def step(self, given: Sequence[Whole], state: None, effects: Effects) -> tuple[Whole, None]:
+    def step(self, given: Sequence[Ints], state: None, effects: Effects) -> tuple[Ints, None]:
         """One step, `(B, *N)`."""
         (x,) = given
         return x * under(self.numbers, self.name, effects, x, self.high), None
 
 
-def under(numbers: Mapping[str, Whole], name: str, effects: Effects, x: Whole, high: int) -> Whole:
+def under(numbers: Mapping[str, Ints], name: str, effects: Effects, x: Ints, high: int) -> Ints:
     """A quantity under what acts on it.
 
     Args:

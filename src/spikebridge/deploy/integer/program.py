@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
-from spikebridge.deploy.integer.layers import LAYERS, Whole, layer_of
+from spikebridge.deploy.integer.layers import LAYERS, Ints, layer_of
 from spikebridge.deploy.integer.neurons import QUANTITIES, IntegerFactor, IntegerNeuron
 from spikebridge.errors import DataError, did_you_mean
 
@@ -16,7 +16,7 @@ MODULABLE = {NEURON: IntegerNeuron, FACTOR: IntegerFactor}
 SIZES = ("kernel_size", "stride", "padding", "dilation")
 MOST_SIZE = 1 << 10
 States: TypeAlias = dict[str, Any]
-Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Whole, str]]]  # by neuron and quantity: signals and how
+Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Ints, str]]]  # by neuron and quantity: signals and how
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class IntegerProgram:
             except KeyError as missing:
                 raise DataError(f"operation {one.name!r} lacks {missing}") from None
 
-    def step(self, reads: Mapping[str, Whole], effects: Effects, state: States | None) -> tuple[Whole, States]:
+    def step(self, reads: Mapping[str, Ints], effects: Effects, state: States | None) -> tuple[Ints, States]:
         """One step.
 
         Args:
@@ -110,7 +110,7 @@ class IntegerProgram:
         return values[self.record.output], after
 
 
-def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Whole]) -> Whole:
+def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Ints]) -> Ints:
     """What was given before the first tick."""
     sizes = [settings[f"axis_{i}"] for i in range(len(settings))]
     shape = tuple(size for size in sizes if isinstance(size, int))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from spikebridge.deploy.bundle.manifest import FileRecord, Rhythm
+from spikebridge.deploy.bundle.manifest import ClockRecord, FileRecord
 from spikebridge.deploy.integer.program import ProgramRecord
 from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.errors import DataError, did_you_mean
@@ -13,7 +13,7 @@ MOST = 1 << 30
 
 
 @dataclass(frozen=True)
-class GridRecord:
+class QParamsRecord:
     """Whole numbers from `low` to `high`, times `scale`."""
 
     scale: float
@@ -30,15 +30,15 @@ class GridRecord:
 class IntegerInputRecord:
     """What comes in: an input of the network, or what a part or unit gives that stays real. A mask has no grid."""
 
-    clock: Rhythm
-    grid: GridRecord | None
+    clock: ClockRecord
+    grid: QParamsRecord | None
 
 
 @dataclass(frozen=True)
 class IntegerPartRecord:
     """A part, its clock, and the scale of what it gives."""
 
-    clock: Rhythm
+    clock: ClockRecord
     program: ProgramRecord
     scale: float
 
@@ -66,11 +66,11 @@ class IntegerLinkRecord:
     kind: Literal["transmission", "modulation"]
     source: str
     target: str | None
-    emits: Rhythm
+    emits: ClockRecord
     held: bool
-    takes: GridRecord
-    gives: GridRecord
-    takes_beside: GridRecord | None = None
+    takes: QParamsRecord
+    gives: QParamsRecord
+    takes_beside: QParamsRecord | None = None
     delay: int = 0
     argument: str | None = None
     node: str | None = None
@@ -141,7 +141,7 @@ class IntegerRecord:
         known = {f"links.{link.name}": link.gives.scale for link in self.links}
         return known[name] if name in known else self.parts[name].scale
 
-    def clock(self, signal: str) -> Rhythm:
+    def clock(self, signal: str) -> ClockRecord:
         """Of an input or a part."""
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
 

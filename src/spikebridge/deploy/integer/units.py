@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import StageRecord
-from spikebridge.deploy.integer.layers import Whole, leak_towards, ratio, rescale
+from spikebridge.deploy.integer.layers import Ints, leak_towards, ratio, rescale
 from spikebridge.deploy.integer.neurons import IntegerNeuron
 from spikebridge.deploy.integer.program import IntegerProgram, ProgramRecord
-from spikebridge.deploy.runtime.discretizers import whole_draws
+from spikebridge.deploy.runtime.discretizers import integer_draws
 from spikebridge.deploy.runtime.units import Stages, UnitRunner
 from spikebridge.errors import DataError
 
@@ -71,7 +71,7 @@ def _program(record: ProgramRecord, numbers: Mapping[str, dict[str, Any]]) -> An
     own = {name.partition(":")[2]: q for name, q in numbers.items() if name.startswith("nonlinearity:")}
     program = IntegerProgram(record, own)
 
-    def run(h: Whole, context: Whole | None) -> Whole:
+    def run(h: Ints, context: Ints | None) -> Ints:
         signals = {name: x for name, x in zip(record.inputs, (h, context), strict=False) if x is not None}
         return program.step(signals, {}, None)[0]
 
@@ -108,73 +108,73 @@ class IntegerKernel:
         self.settings, self.numbers, self.keep = settings, numbers, bool(settings["keep"])
         self.high, self.low_out, self.high_out = (settings[key] for key in ("high", "low_out", "high_out"))
 
-    def begin(self, x: Whole) -> Carry:
+    def begin(self, x: Ints) -> Carry:
         """The carry at the start of a window, for steps like this one."""
         return self.begins(self, x)
 
-    def __call__(self, x: Whole, carry: Carry | None) -> tuple[Whole, Carry]:
+    def __call__(self, x: Ints, carry: Carry | None) -> tuple[Ints, Carry]:
         """One step of a window; None begins it."""
         q, carry = self.follows(self, x, self.begin(x) if carry is None else carry)
         return np.clip(q, self.low_out, self.high_out), carry
 
-    def kept(self, q: Whole) -> Whole:
+    def kept(self, q: Ints) -> Ints:
         """Inside the width of what it remembers."""
         return np.clip(q, -self.high, self.high)
 
-    def out(self, q: Whole) -> Whole:
+    def out(self, q: Ints) -> Ints:
         """In the scale of what comes out."""
         return rescale(q, *ratio(self.numbers, "out."))
 
-    def came(self, x: Whole) -> Whole:
+    def came(self, x: Ints) -> Ints:
         """In the scale of what it remembers."""
         return rescale(x, *ratio(self.numbers, "in."))
 
-    def left(self, q: Whole) -> Whole:
+    def left(self, q: Ints) -> Ints:
         """After one step of the leak."""
         return leak_towards(q, 0, self.numbers["decay"].astype(np.int64))
 
 
-def _one(kernel: IntegerKernel, x: Whole) -> Carry:
+def _one(kernel: IntegerKernel, x: Ints) -> Carry:
     return (np.zeros_like(x),)
 
 
-def _two(kernel: IntegerKernel, x: Whole) -> Carry:
+def _two(kernel: IntegerKernel, x: Ints) -> Carry:
     return np.zeros_like(x), np.zeros_like(x)
 
 
-def _sum(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _sum(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     total = kernel.kept(carry[0] + x)
     return kernel.out(total), (total,)
 
 
-def _counted(kernel: IntegerKernel, x: Whole) -> Carry:
+def _counted(kernel: IntegerKernel, x: Ints) -> Carry:
     return np.zeros_like(x), np.zeros((len(x),) + (1,) * (x.ndim - 1), np.int64)
 
 
-def _mean(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _mean(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     total, number = kernel.kept(carry[0] + x), np.minimum(carry[1] + 1, MOST_STEPS)
     multiplier, shift = ratio(kernel.numbers, "out.")
     unit = (np.int64(1) << shift) * number
     return (2 * total * multiplier + unit) // (2 * unit), (total, number)
 
 
-def _exponential(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _exponential(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     total = kernel.kept(kernel.left(carry[0]) + kernel.came(x))
     return kernel.out(total), (total,)
 
 
-def _alpha(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _alpha(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     second = kernel.kept(kernel.left(carry[1] + carry[0]))
     first = kernel.kept(kernel.left(carry[0]) + kernel.came(x))
     return kernel.out(second), (first, second)
 
 
-def _first(kernel: IntegerKernel, x: Whole) -> Carry:
+def _first(kernel: IntegerKernel, x: Ints) -> Carry:
     empty = np.zeros((len(x), kernel.settings["lag"] or 1, *x.shape[1:]), np.int64)
     return empty, np.zeros(len(x), np.bool_)
 
 
-def _difference(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _difference(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     last, started = carry
     last = np.where(started.reshape(-1, *[1] * x.ndim), last, x[:, None])
     lag = kernel.settings["lag"]
@@ -182,19 +182,19 @@ def _difference(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, C
     return kernel.out(x - last[:, 0]), (newest, np.ones_like(started))
 
 
-def _before(kernel: IntegerKernel, x: Whole) -> Carry:
+def _before(kernel: IntegerKernel, x: Ints) -> Carry:
     return (np.zeros((len(x), len(kernel.numbers["taps"]) - 1, *x.shape[1:]), np.int64),)
 
 
-def _taps(kernel: IntegerKernel, x: Whole, carry: Carry) -> tuple[Whole, Carry]:
+def _taps(kernel: IntegerKernel, x: Ints, carry: Carry) -> tuple[Ints, Carry]:
     taps = kernel.numbers["taps"].astype(np.int64)
     last = np.concatenate([carry[0], x[:, None]], axis=1)
     weights = taps[::-1].reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])
     return kernel.out((np.moveaxis(last, 1, 0) * weights).sum(0)), (last[:, 1:],)
 
 
-Begin: TypeAlias = Callable[[IntegerKernel, Whole], Carry]
-Follow: TypeAlias = Callable[[IntegerKernel, Whole, Carry], tuple[Whole, Carry]]
+Begin: TypeAlias = Callable[[IntegerKernel, Ints], Carry]
+Follow: TypeAlias = Callable[[IntegerKernel, Ints, Carry], tuple[Ints, Carry]]
 _STEPS: dict[str, tuple[Begin, Follow]] = {
     "Sum": (_one, _sum),
     "Mean": (_counted, _mean),
@@ -205,8 +205,8 @@ _STEPS: dict[str, tuple[Begin, Follow]] = {
 }
 
 
-Given: TypeAlias = tuple[list[Whole], Any]
-Make: TypeAlias = Callable[[Sequence[Whole], int, Any], Given]  # values, steps of a window, state
+Given: TypeAlias = tuple[list[Ints], Any]
+Make: TypeAlias = Callable[[Sequence[Ints], int, Any], Given]  # values, steps of a window, state
 REDUCING = ("Integrate", "Last", "Count", "FirstTime")
 EXPANDING = ("Spikes",)
 
@@ -239,7 +239,7 @@ def _threshold(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _fire(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     neuron, out = IntegerNeuron(settings, numbers), ratio(numbers, "out.")
 
-    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
+    def make(values: Sequence[Ints], length: int, state: Any) -> Given:
         given = []
         for h in values:
             y, state = neuron.step([h], state, {})
@@ -252,7 +252,7 @@ def _fire(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _spikes(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     entries = numbers["entries"].astype(np.int64)
 
-    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
+    def make(values: Sequence[Ints], length: int, state: Any) -> Given:
         rows = entries[values[0] - settings["low"]]
         return [rows[..., k] for k in range(rows.shape[-1])], None
 
@@ -262,10 +262,10 @@ def _spikes(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _bernoulli(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     entries = numbers["entries"].astype(np.int64)
 
-    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
+    def make(values: Sequence[Ints], length: int, state: Any) -> Given:
         index, given = state or 0, []
         for h in values:
-            drawn = whole_draws(settings["seed"], len(h), index, h.shape[1:])
+            drawn = integer_draws(settings["seed"], len(h), index, h.shape[1:])
             given.append((drawn < entries[h - settings["low"]]).astype(np.int64))
             index += 1
         return given, index
@@ -276,7 +276,7 @@ def _bernoulli(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
 def _signed_delta(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     by, limit = ratio(numbers), settings["limit"]
 
-    def make(values: Sequence[Whole], length: int, state: Any) -> Given:
+    def make(values: Sequence[Ints], length: int, state: Any) -> Given:
         total, sent = np.zeros_like(values[0]) if state is None else state, []
         for h in values:
             sent.append(np.clip(rescale(h, *by) - total, -limit, limit))
@@ -291,7 +291,7 @@ def _integrate(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Make:
     return _reducing(lambda h: np.clip(rescale(h.sum(0), *by), low, high))
 
 
-def _reducing(reduce: Callable[[Whole], Whole]) -> Make:
+def _reducing(reduce: Callable[[Ints], Ints]) -> Make:
     return lambda values, length, state: ([reduce(np.stack(values))], None)
 
 

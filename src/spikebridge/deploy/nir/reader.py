@@ -143,7 +143,7 @@ def _layer(node: Node, dt: float) -> nn.Module:
     if node.kind == "Threshold":
         return Memoryless(**numbers)
     if node.kind == "Delay":
-        return Late(node.settings["steps"])
+        return DelayedNode(node.settings["steps"])
     if node.kind == "Integrator":
         return Integrator(dt=dt, **numbers)
     if node.kind == "CubaLI":
@@ -164,14 +164,14 @@ class LateState(NamedTuple):
     waiting: Tensor
 
 
-class Late(Stateful):
+class DelayedNode(Stateful):
     """The signal so many steps later, zeros before.
 
     Args:
         steps: how much later.
 
     Example:
-        >>> Late(1)(torch.tensor([1.0, 2.0]).reshape(2, 1, 1))[0].flatten().tolist()
+        >>> DelayedNode(1)(torch.tensor([1.0, 2.0]).reshape(2, 1, 1))[0].flatten().tolist()
         [0.0, 1.0]
     """
 

@@ -10,7 +10,7 @@ EVERYTHING = "*"
 
 
 @dataclass(frozen=True)
-class Region:
+class QConfig:
     """Widths of the whole numbers in a part of a network.
 
     Args:
@@ -25,7 +25,7 @@ class Region:
         ConfigError: widths that cannot be.
 
     Example:
-        >>> Region("where").holds("where.fc1"), Region("where").holds("what"), Region("*.lif2").holds("where.lif2")
+        >>> QConfig("where").holds("where.fc1"), QConfig("where").holds("what"), QConfig("*.lif2").holds("where.lif2")
         (True, False, True)
     """
 
@@ -36,10 +36,10 @@ class Region:
     power_of_two: bool = False
 
     def __post_init__(self) -> None:
-        for name, least, most in (("weights", 2, 8), ("activations", 2, 8), ("membranes", 16, 28)):
+        for name, least, max_seen in (("weights", 2, 8), ("activations", 2, 8), ("membranes", 16, 28)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ConfigError(f"a region needs {name} of {least} to {most} bits, but got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= max_seen:
+                raise ConfigError(f"a region needs {name} of {least} to {max_seen} bits, but got {value!r}")
         if not self.path:
             raise ConfigError("a region needs the path of a part, a unit or a layer, or '*'")
 
@@ -49,27 +49,27 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QConfigMapping:
     """Regions of a network. What no region holds stays as it is; where several hold a layer, the last one counts.
 
     Args:
         regions: in order.
 
     Example:
-        >>> plan = Quantization((Region(), Region("where", membranes=24)))
-        >>> plan.region("where.lif1").membranes, plan.region("what").membranes
+        >>> plan = QConfigMapping((QConfig(), QConfig("where", membranes=24)))
+        >>> plan.qconfig("where.lif1").membranes, plan.qconfig("what").membranes
         (24, 16)
     """
 
-    regions: tuple[Region, ...] = (Region(),)
+    qconfigs: tuple[QConfig, ...] = (QConfig(),)
 
     def __post_init__(self) -> None:
-        if not self.regions:
+        if not self.qconfigs:
             raise ConfigError("a quantisation needs one region at least, such as Region('*')")
 
-    def region(self, path: str) -> Region | None:
+    def qconfig(self, path: str) -> QConfig | None:
         """The region of a layer, None where it is not quantised."""
-        return next((region for region in reversed(self.regions) if region.holds(path)), None)
+        return next((qconfig for qconfig in reversed(self.qconfigs) if qconfig.holds(path)), None)
 
     def check(self, paths: Iterable[str]) -> None:
         """Refuses regions that hold no layer.
@@ -81,18 +81,18 @@ class Quantization:
             ConfigError: a region names nothing; the message says what there is.
         """
         known = list(paths)
-        for region in self.regions:
-            if not any(region.holds(path) for path in known):
+        for qconfig in self.qconfigs:
+            if not any(qconfig.holds(path) for path in known):
                 raise ConfigError(
-                    f"the region {region.path!r} names no layer of this network; {did_you_mean(region.path, known)}"
+                    f"the region {qconfig.path!r} names no layer of this network; {did_you_mean(qconfig.path, known)}"
                 )
 
 
-def regions_of(paths: Sequence[str], region: Region) -> Quantization:
+def qconfigs_for(paths: Sequence[str], qconfig: QConfig) -> QConfigMapping:
     """One set of widths for several paths; for everything where there are none.
 
     Example:
-        >>> [region.path for region in regions_of(["what", "where"], Region(membranes=20)).regions]
+        >>> [qconfig.path for qconfig in qconfigs_for(["what", "where"], QConfig(membranes=20)).qconfigs]
         ['what', 'where']
     """
-    return Quantization(tuple(replace(region, path=path) for path in paths or [EVERYTHING]))
+    return QConfigMapping(tuple(replace(qconfig, path=path) for path in paths or [EVERYTHING]))

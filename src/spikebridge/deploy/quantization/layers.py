@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.deploy.quantization.config import Region
-from spikebridge.deploy.quantization.quantizer import Quantizer, dyadic, rescale, snap, weight_scales
-from spikebridge.deploy.quantization.tracer import Function
+from spikebridge.deploy.quantization.config import QConfig
+from spikebridge.deploy.quantization.quantizer import Quantizer, fixed_point_ratio, rescale, round_ste, weight_scales
+from spikebridge.deploy.quantization.tracer import TracedFunction
 from spikebridge.errors import ExportError
 from spikebridge.hybrid.unit.discretizer import straight_through
 
@@ -23,7 +23,7 @@ Settings: TypeAlias = dict[str, int | float | bool | str | None]
 MOST_SUM = 2**31 - 1
 
 
-class Value(NamedTuple):
+class QTensor(NamedTuple):
     """A signal inside a program: rows `(R, *N)`, and the scale of its whole numbers; None for real values."""
 
     x: Tensor
@@ -37,7 +37,7 @@ class Value(NamedTuple):
         return self.scale
 
 
-class Record(NamedTuple):
+class IntegerOp(NamedTuple):
     """An integer operation: its name, settings and whole numbers, and the scale of what it gives."""
 
     operation: str
@@ -46,7 +46,7 @@ class Record(NamedTuple):
     scale: Tensor
 
 
-class Product(nn.Module):
+class QuantLinear(nn.Module):
     """A linear layer or a convolution, with the batch normalisation behind it; the sum is kept whole.
 
     Args:
@@ -56,54 +56,54 @@ class Product(nn.Module):
         path: for messages.
     """
 
-    def __init__(self, layer: nn.Module, region: Region, norm: nn.Module | None, path: str) -> None:
+    def __init__(self, layer: nn.Module, qconfig: QConfig, norm: nn.Module | None, path: str) -> None:
         super().__init__()
-        self.layer, self.norm, self.region, self.path = layer, norm, region, path
+        self.layer, self.norm, self.qconfig, self.path = layer, norm, qconfig, path
 
-    def forward(self, values: list[Value]) -> Value:
+    def forward(self, values: list[QTensor]) -> QTensor:
         (value,) = values
         if value.scale is None:
             y = self.layer(value.x)
-            return Value(y if self.norm is None else self.norm(y))
+            return QTensor(y if self.norm is None else self.norm(y))
         weight, bias, scale = self.whole(value.scale)
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
-            return Value(F.linear(value.x, weight, bias), scale)
+            return QTensor(F.linear(value.x, weight, bias), scale)
         convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
         y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return Value(y, scale)
+        return QTensor(y, scale)
 
-    def counted(self, output: Value) -> dict[str, float]:
+    def counted(self, output: QTensor) -> dict[str, float]:
         """A bias is added once a value; products are seen where they happen."""
         return {"adds": 0 if self._folded()[1] is None else output.x.numel()}
 
     def whole(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Whole weights and bias, and the scale of a sum, one a channel."""
         weight, bias = self._folded()
-        own = weight_scales(weight, self.region)
+        own = weight_scales(weight, self.qconfig)
         sums = own * scale
-        whole = snap(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
-        shifted = None if bias is None else snap(bias.double() / sums).clamp(-MOST_SUM / 2, MOST_SUM / 2)
+        whole = round_ste(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
+        shifted = None if bias is None else round_ste(bias.double() / sums).clamp(-MOST_SUM / 2, MOST_SUM / 2)
         return whole, shifted, sums.reshape(-1, *[1] * (weight.ndim - 2))
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
         weight, bias, sums = self.whole(scales[0])
-        most = weight.abs().flatten(1).sum(1) * max(abs(bound) for bound in bounds[0])
-        most = most if bias is None else most + bias.abs()
-        if float(most.max()) > MOST_SUM:
-            raise ExportError(f"{self.path!r} may sum up to {float(most.max()):.0f}, more than 32 bits hold")
+        max_seen = weight.abs().flatten(1).sum(1) * max(abs(bound) for bound in bounds[0])
+        max_seen = max_seen if bias is None else max_seen + bias.abs()
+        if float(max_seen.max()) > MOST_SUM:
+            raise ExportError(f"{self.path!r} may sum up to {float(max_seen.max()):.0f}, more than 32 bits hold")
         numbers: Numbers = {"weight": weight.to(torch.int8)}
         if bias is not None:
             numbers["bias"] = bias.to(torch.int32)
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
-            return Record("linear", {}, numbers, sums)
+            return IntegerOp("linear", {}, numbers, sums)
         settings: Settings = {"groups": layer.groups}
         for axis in range(weight.ndim - 2):
             for name in ("stride", "padding", "dilation"):
                 settings[f"{name}_{axis}"] = getattr(layer, name)[axis]
-        return Record("convolution", settings, numbers, sums)
+        return IntegerOp("convolution", settings, numbers, sums)
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         layer: Any = self.layer
@@ -117,7 +117,7 @@ class Product(nn.Module):
         return layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)), bias
 
 
-class Narrow(nn.Module):
+class Requantize(nn.Module):
     """Sums of any scales to one signal of few bits: added up, or side by side.
 
     Args:
@@ -130,25 +130,25 @@ class Narrow(nn.Module):
         super().__init__()
         self.quantizer, self.axis, self.num_signals = quantizer, axis, num_signals
 
-    def forward(self, values: list[Value]) -> Value:
+    def forward(self, values: list[QTensor]) -> QTensor:
         if values[0].scale is None:
             y = self._joined([value.x for value in values])
             self.quantizer.observe(y)
-            return Value(y)
+            return QTensor(y)
         scale = self.quantizer.scale
         y = self._joined([rescale(value.x, value.known / scale) for value in values])
-        return Value(self.quantizer.clamp(y), scale)
+        return QTensor(self.quantizer.clamp(y), scale)
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
         numbers: Numbers = {}
         for i, scale in enumerate(scales):
             numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale / self.quantizer.scale).items()}
-        grid = self.quantizer.grid
-        settings: Settings = {"low": grid.low, "high": grid.high, "axis": self.axis}
-        return Record("narrow", settings, numbers, self.quantizer.scale)
+        qparams = self.quantizer.qparams
+        settings: Settings = {"low": qparams.low, "high": qparams.high, "axis": self.axis}
+        return IntegerOp("narrow", settings, numbers, self.quantizer.scale)
 
-    def counted(self, output: Value) -> dict[str, float]:
+    def counted(self, output: QTensor) -> dict[str, float]:
         """Each value that comes in changes its scale, and is added up."""
         return rescales(output.x.numel() * self.num_signals, self.quantizer.power_of_two)
 
@@ -161,7 +161,7 @@ class Narrow(nn.Module):
         return total
 
 
-class Table(nn.Module):
+class LookupTable(nn.Module):
     """A function of each value alone, as a table of all the values that its input can take.
 
     Args:
@@ -176,29 +176,29 @@ class Table(nn.Module):
 
     bounds: Tensor
 
-    def forward(self, values: list[Value]) -> Value:
+    def forward(self, values: list[QTensor]) -> QTensor:
         (value,) = values
         if value.scale is None:
             y = self.function(value.x)
             self.quantizer.observe(y)
-            return Value(y)
+            return QTensor(y)
         low = int(self.bounds[0])
-        hard = self.entries(value.scale)[(value.x.detach() - low).long()]
+        hard = self.lut(value.scale)[(value.x.detach() - low).long()]
         soft = self.function((value.x * value.scale).to(self._dtype())).double() / self.quantizer.scale
-        return Value(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
+        return QTensor(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
 
-    def entries(self, scale: Tensor) -> Tensor:
+    def lut(self, scale: Tensor) -> Tensor:
         """What comes out for each whole number, the lowest first."""
         low, high = self.bounds.tolist()
-        grid = torch.arange(low, high + 1, dtype=torch.float64) * scale
+        qparams = torch.arange(low, high + 1, dtype=torch.float64) * scale
         with torch.no_grad():
-            y = self.function(grid.to(self._dtype())).double()
+            y = self.function(qparams.to(self._dtype())).double()
         return self._bounded(torch.floor(y / self.quantizer.scale + 0.5))
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
-        numbers = {"entries": self.entries(scales[0]).to(torch.int16)}
-        return Record("table", {"low": int(self.bounds[0])}, numbers, self.quantizer.scale)
+        numbers = {"entries": self.lut(scales[0]).to(torch.int16)}
+        return IntegerOp("table", {"low": int(self.bounds[0])}, numbers, self.quantizer.scale)
 
     def _bounded(self, q: Tensor) -> Tensor:
         low, high = self.quantizer.bounds.tolist()
@@ -215,11 +215,11 @@ def rescales(number: int, power_of_two: bool) -> dict[str, float]:
 
 def ratio_numbers(ratio: Tensor) -> Numbers:
     """A ratio of scales as whole numbers."""
-    multiplier, shift = dyadic(ratio)
+    multiplier, shift = fixed_point_ratio(ratio)
     return {"multiplier": multiplier, "shift": shift}
 
 
-class Plain(nn.Module):
+class PassThrough(nn.Module):
     """What leaves whole numbers whole: rectifying, flattening, the largest or the sum of several.
 
     Args:
@@ -231,7 +231,7 @@ class Plain(nn.Module):
         self.layer = layer
         self.window = 1  # values that a mean is taken over
 
-    def forward(self, values: list[Value]) -> Value:
+    def forward(self, values: list[QTensor]) -> QTensor:
         (value,) = values
         layer: Any = self.layer
         if isinstance(layer, nn.AdaptiveAvgPool2d):
@@ -246,9 +246,9 @@ class Plain(nn.Module):
                 y = F.avg_pool2d(value.x, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
         else:
             y = layer(value.x)
-        return Value(y, None if value.scale is None else value.scale / self.window)
+        return QTensor(y, None if value.scale is None else value.scale / self.window)
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
         layer: Any = self.layer
         settings: Settings = {}
@@ -260,10 +260,10 @@ class Plain(nn.Module):
         names = {nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"}
         names |= {nn.AdaptiveAvgPool2d: "sum"}
         name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
-        return Record(name, settings, {}, scales[0] / self.window)
+        return IntegerOp(name, settings, {}, scales[0] / self.window)
 
 
-class Previous(nn.Module):
+class UnitDelay(nn.Module):
     """What a later operation gave one tick ago; zeros at first.
 
     Args:
@@ -281,9 +281,9 @@ class Previous(nn.Module):
         """Before the first tick, `(B, *shape)`."""
         return like.new_zeros((batch, *self.shape), dtype=torch.float64 if whole else like.dtype)
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
-        return Record("previous", {f"axis_{i}": n for i, n in enumerate(self.shape)}, {}, self.quantizer.scale)
+        return IntegerOp("previous", {f"axis_{i}": n for i, n in enumerate(self.shape)}, {}, self.quantizer.scale)
 
 
 def refuse_odd(layer: nn.Module, path: str) -> None:
@@ -297,7 +297,7 @@ def refuse_odd(layer: nn.Module, path: str) -> None:
 def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
     """A layer that leaves whole numbers whole, None for another."""
     known: Any = module
-    if isinstance(module, Function):
+    if isinstance(module, TracedFunction):
         name = module.function if isinstance(module.function, str) else module.function.__name__
         if name == "relu":
             return nn.ReLU()

@@ -18,24 +18,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
-from spikebridge.deploy.bundle.export import rhythm
+from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, record_name, write_manifest
-from spikebridge.deploy.bundle.trace import Recording, record
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record
 from spikebridge.deploy.integer.bundle import check_fit
 from spikebridge.deploy.integer.file import NUMBERS, WORDS
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
 from spikebridge.deploy.integer.records import (
-    GridRecord,
     IntegerInputRecord,
     IntegerLinkRecord,
     IntegerPartRecord,
     IntegerRecord,
+    QParamsRecord,
 )
 from spikebridge.deploy.integer.units import IntegerUnitRecord
-from spikebridge.deploy.quantization.network import argument_of, program_of
-from spikebridge.deploy.quantization.program import Program
-from spikebridge.deploy.quantization.quantizer import Grid
+from spikebridge.deploy.quantization.network import program_input_of, program_of
+from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.quantizer import QParams
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import HybridNetwork, Modulation, Sliding, Transmission, Window
@@ -84,7 +84,7 @@ class _Writer:
         ]
         parts = {
             name: IntegerPartRecord(
-                rhythm(network.clock_of(name)), self._program(f"parts/{name}", program), float(program.out.scale)
+                clock_record(network.clock_of(name)), self._program(f"parts/{name}", program), float(program.out.scale)
             )
             for name, program in self.programs.items()
         }
@@ -102,8 +102,8 @@ class _Writer:
     def _link(self, route: Route, inside: bool) -> IntegerLinkRecord:
         link, unit = route.link, self.units.get(route.name)
         outer = route.link.unit is not None and unit is None  # a unit that stays real: what it gives comes in
-        grid = self._grid_in(route)
-        source = self._enter(route.name, route.clock, grid) if outer else self._source(link.source, grid)
+        qparams = self._grid_in(route)
+        source = self._enter(route.name, route.clock, qparams) if outer else self._source(link.source, qparams)
         held = self.state.links[route.name]
         prefix = f"links/{route.name}/link"
         if route.begins and held.held is not None and isinstance(link, Transmission):
@@ -112,11 +112,11 @@ class _Writer:
                 if inside
                 else (np.zeros(tuple(held.held.shape[1:]), np.int64))
             )
-        gives = self._grid_out(route) if inside else unit.out.grid if unit is not None and unit.out else grid
+        gives = self._grid_out(route) if inside else unit.out.qparams if unit is not None and unit.out else qparams
         context = beside = trigger = None
         if unit is not None:
             if link.context is not None and unit.program is not None:
-                beside = unit.program._entry(unit.program.inputs[1]).grid
+                beside = unit.program.input_quantizer(unit.program.inputs[1]).qparams
                 context = self._source(link.context, beside)
                 if held.context is not None:
                     self.numbers[f"{prefix}/context"] = np.zeros(tuple(held.context.shape[1:]), np.int64)
@@ -128,13 +128,13 @@ class _Writer:
             kind="modulation" if isinstance(link, Modulation) else "transmission",
             source=source,
             target=link.part if inside else None,
-            emits=rhythm(route.clock),
+            emits=clock_record(route.clock),
             held=link.held,
-            takes=GridRecord(*grid),
-            gives=GridRecord(*gives),
-            takes_beside=None if beside is None else GridRecord(*beside),
+            takes=QParamsRecord(*qparams),
+            gives=QParamsRecord(*gives),
+            takes_beside=None if beside is None else QParamsRecord(*beside),
             delay=link.delay,
-            argument=argument_of(self.network, route) if inside and isinstance(link, Transmission) else None,
+            argument=program_input_of(self.network, route) if inside and isinstance(link, Transmission) else None,
             node=self.programs[link.part].layer_at(node) if quantity and inside else None,
             quantity=quantity or None,
             by=link.by if isinstance(link, Modulation) else "multiply",
@@ -143,19 +143,19 @@ class _Writer:
             unit=None if unit is None else self._unit(f"links/{route.name}", unit),
         )
 
-    def _grid_in(self, route: Route) -> Grid:
+    def _grid_in(self, route: Route) -> QParams:
         """The grid of what the link's unit takes, or of what the link brings where it has none."""
         unit = self.units.get(route.name)
         if unit is not None:
-            if unit.whole_kernel is not None:
-                return unit.whole_kernel.entry.grid
+            if unit.quant_kernel is not None:
+                return unit.quant_kernel.input_quantizer.qparams
             if unit.program is not None:
-                return unit.program._entry("#0").grid
-            if unit.whole_discretizer is not None:
-                return unit.whole_discretizer.entry.grid
+                return unit.program.input_quantizer("#0").qparams
+            if unit.quant_discretizer is not None:
+                return unit.quant_discretizer.input_quantizer.qparams
         return self._grid_out(route)
 
-    def _grid_out(self, route: Route) -> Grid:
+    def _grid_out(self, route: Route) -> QParams:
         """The grid of what the target reads."""
         program, link = self.programs.get(route.link.part), route.link
         if program is None:
@@ -167,40 +167,40 @@ class _Writer:
                 for r in self.network.incoming[link.part]
                 if isinstance(r.link, Modulation) and r.link.path == link.path
             ]
-            return program.layers[program.layer_at(node)].effects[quantity][mates.index(route)].grid
-        return program._entry(argument_of(self.network, route)).grid
+            return program.layers[program.layer_at(node)].effects[quantity][mates.index(route)].qparams
+        return program.input_quantizer(program_input_of(self.network, route)).qparams
 
-    def _source(self, name: str, grid: Grid) -> str:
-        return name if name in self.programs else self._enter(name, self.network.clock_of(name), grid)
+    def _source(self, name: str, qparams: QParams) -> str:
+        return name if name in self.programs else self._enter(name, self.network.clock_of(name), qparams)
 
-    def _enter(self, name: str, clock: Any, grid: Grid | None) -> str:
+    def _enter(self, name: str, clock: Any, qparams: QParams | None) -> str:
         known = self.inputs.get(name)
-        if known is None or (known.grid is None and grid is not None):
-            told = None if grid is None else GridRecord(*grid)
-            self.inputs[name] = IntegerInputRecord(rhythm(clock), told)
+        if known is None or (known.grid is None and qparams is not None):
+            told = None if qparams is None else QParamsRecord(*qparams)
+            self.inputs[name] = IntegerInputRecord(clock_record(clock), told)
         return name
 
     def _trigger(self, name: str, masked: bool) -> str:
         if name in self.programs or name in self.inputs:
             return name
-        grid = None if masked else Grid(1.0, 0, 1)  # only when it comes counts
-        return self._enter(name, self.network.clock_of(name), grid)
+        qparams = None if masked else QParams(1.0, 0, 1)  # only when it comes counts
+        return self._enter(name, self.network.clock_of(name), qparams)
 
     def _unit(self, prefix: str, unit: QuantizedUnit) -> IntegerUnitRecord:
         kernel = discretizer = program = None
-        if unit.whole_kernel is not None:
-            kernel = self._stage(f"{prefix}/kernel", unit.whole_kernel.record())
+        if unit.quant_kernel is not None:
+            kernel = self._stage(f"{prefix}/kernel", unit.quant_kernel.record())
         if unit.program is not None:
             program = self._program(f"{prefix}/nonlinearity:", unit.program, glue="")
-        if unit.whole_discretizer is not None:
-            discretizer = self._stage(f"{prefix}/discretizer", unit.whole_discretizer.record())
+        if unit.quant_discretizer is not None:
+            discretizer = self._stage(f"{prefix}/discretizer", unit.quant_discretizer.record())
         return IntegerUnitRecord(_window(unit.window), kernel, program, discretizer)
 
     def _stage(self, prefix: str, record: Any) -> StageRecord:
         self._keep(prefix, record.numbers)
         return StageRecord(record.operation, record.settings)
 
-    def _program(self, prefix: str, program: Program, glue: str = "/") -> ProgramRecord:
+    def _program(self, prefix: str, program: QuantProgram, glue: str = "/") -> ProgramRecord:
         operations = []
         for step, written in program.records():
             self._keep(f"{prefix}{glue}{step.name}", written.numbers)
@@ -214,8 +214,8 @@ class _Writer:
             self.numbers[f"{prefix}/{name}"] = q.detach().to(kind).numpy().copy()
 
 
-def _entered(x: Tensor, grid: Grid) -> NDArray[np.int64]:
-    q = torch.floor(x.double() / grid.scale + 0.5).clamp(grid.low, grid.high)
+def _entered(x: Tensor, qparams: QParams) -> NDArray[np.int64]:
+    q = torch.floor(x.double() / qparams.scale + 0.5).clamp(qparams.low, qparams.high)
     return q.numpy().astype(np.int64)
 
 
@@ -288,7 +288,7 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     return Bundle.open(bundle.path)
 
 
-def _check_same(bundle: Bundle, given: Recording) -> None:
+def _check_same(bundle: Bundle, given: ReferenceTrace) -> None:
     known = bundle.numbers(bundle.manifest.sample.file)
     for name, y in given.parts.items():
         wanted = known.get(f"parts.{name}")

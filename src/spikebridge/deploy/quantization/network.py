@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.trace import Recording, record
-from spikebridge.deploy.quantization.config import Quantization, Region
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record
+from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.parts import QuantizedModule, QuantizedPart
-from spikebridge.deploy.quantization.program import Program
-from spikebridge.deploy.quantization.quantizer import Grid, Quantizer
-from spikebridge.deploy.quantization.tracer import wiring
+from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
+from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission, every
@@ -33,12 +33,12 @@ from spikebridge.hybrid.unit.scan import last_of_windows
 from spikebridge.neurons import Stateful
 
 
-def program_of(part: object) -> Program | None:
+def program_of(part: object) -> QuantProgram | None:
     """The program of a quantised part, None of another."""
     return part.program if isinstance(part, QuantizedModule | QuantizedPart) else None
 
 
-def argument_of(network: HybridNetwork, route: Route) -> str:
+def program_input_of(network: HybridNetwork, route: Route) -> str:
     """The input of the target's program that a transmission leads to."""
     if route.into is not None:
         return route.into
@@ -46,7 +46,7 @@ def argument_of(network: HybridNetwork, route: Route) -> str:
     return f"#{unnamed.index(route)}"
 
 
-class Wires:
+class ScalePropagation:
     """The signals of a network, recorded before it was quantised.
 
     Args:
@@ -57,10 +57,10 @@ class Wires:
     """
 
     def __init__(
-        self, network: HybridNetwork, inputs: Mapping[str, Tensor], recorded: Recording, config: Quantization
+        self, network: HybridNetwork, inputs: Mapping[str, Tensor], recorded: ReferenceTrace, config: QConfigMapping
     ) -> None:
         self.network, self.inputs, self.recorded, self.config = network, inputs, recorded, config
-        self.outside: dict[str, Grid] = {}  # of inputs, and of what stays real
+        self.outside: dict[str, QParams] = {}  # of inputs, and of what stays real
 
     def signal(self, name: str) -> Tensor:
         """An input or a part's output, `(K, B, *N)`."""
@@ -94,80 +94,80 @@ class Wires:
             if isinstance(route.link, Modulation) and program_of(self.network.parts[route.link.part]) is not None:
                 self.carried(route)
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Every grid is chosen and told to those who read it."""
         network = self.network
         programs = {name: found for name, part in network.parts.items() if (found := program_of(part)) is not None}
         units = {name: unit for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
-        stages: list[Program | QuantizedUnit] = [*programs.values(), *units.values()]
+        stages: list[QuantProgram | QuantizedUnit] = [*programs.values(), *units.values()]
         for stage in stages:
-            stage.settle()
+            stage.calibrate()
         for route in network.routes:
             program = programs.get(route.link.part)
             if route.name in units:
                 context = route.link.context
-                region = self._region(f"units.{route.name}")
-                second = None if context is None else self._source(context, region)
-                units[route.name].begin(self._source(route.link.source, region), second)
+                qconfig = self._region(f"units.{route.name}")
+                second = None if context is None else self._source(context, qconfig)
+                units[route.name].convert(self._source(route.link.source, qconfig), second)
             if program is None:
                 continue
             if isinstance(route.link, Modulation):
                 node, _, quantity = route.link.path.rpartition(".")
                 layer = program.layers[program.layer_at(node)]
-                quantizer = Quantizer.of(layer.region)
-                quantizer.take(self.link_grid(route, layer.region))
+                quantizer = Quantizer.of(layer.qconfig)
+                quantizer.set_qparams(self.link_grid(route, layer.qconfig))
                 layer.effects.setdefault(quantity, []).append(quantizer)
             else:
-                entry = program._entry(argument_of(network, route))
-                entry.take(self.link_grid(route, _region_of(entry)))
+                input_quantizer = program.input_quantizer(program_input_of(network, route))
+                input_quantizer.set_qparams(self.link_grid(route, _region_of(input_quantizer)))
         for program in programs.values():
-            program.begin()
+            program.convert()
 
-    def link_grid(self, route: Route, region: Region) -> Grid:
+    def link_grid(self, route: Route, qconfig: QConfig) -> QParams:
         """The grid of what a link brings."""
         unit: Any = self.network.unit_of(route)
         if unit is not None and not isinstance(unit, QuantizedUnit):
-            return self._outside(route.name, self.carried(route), region)
+            return self._outside(route.name, self.carried(route), qconfig)
         if unit is not None and unit.out is not None:
             out: Quantizer = unit.out
-            return out.grid
-        return self._source(route.link.source, region)
+            return out.qparams
+        return self._source(route.link.source, qconfig)
 
-    def _source(self, name: str, region: Region) -> Grid:
+    def _source(self, name: str, qconfig: QConfig) -> QParams:
         program = program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
-            return self._outside(name, self.signal(name), region)
-        entry = program.entry_of(program.out)
-        if entry is None:
-            return program.out.grid
+            return self._outside(name, self.signal(name), qconfig)
+        input_quantizer = program.input_with(program.out)
+        if input_quantizer is None:
+            return program.out.qparams
         routes = [r for r in self.network.incoming[name] if not isinstance(r.link, Modulation)]
-        return self.link_grid(next(r for r in routes if argument_of(self.network, r) == entry), region)
+        return self.link_grid(next(r for r in routes if program_input_of(self.network, r) == input_quantizer), qconfig)
 
-    def _outside(self, name: str, x: Tensor, region: Region) -> Grid:
+    def _outside(self, name: str, x: Tensor, qconfig: QConfig) -> QParams:
         if name not in self.outside:
-            quantizer = Quantizer.of(region)
+            quantizer = Quantizer.of(qconfig)
             quantizer.observe(x.to(torch.float32))
-            quantizer.settle()
-            self.outside[name] = quantizer.grid
+            quantizer.calibrate()
+            self.outside[name] = quantizer.qparams
         return self.outside[name]
 
-    def _region(self, path: str) -> Region:
+    def _region(self, path: str) -> QConfig:
         stages = ("", ".kernel", ".nonlinearity", ".discretizer")
-        return next(found for stage in stages if (found := self.config.region(f"{path}{stage}")) is not None)
+        return next(found for stage in stages if (found := self.config.qconfig(f"{path}{stage}")) is not None)
 
 
-def _region_of(quantizer: Quantizer) -> Region:
-    return Region(activations=quantizer.bits, power_of_two=quantizer.power_of_two)
+def _region_of(quantizer: Quantizer) -> QConfig:
+    return QConfig(activations=quantizer.bits, power_of_two=quantizer.power_of_two)
 
 
 SIGNAL = "signal"
-DEFAULT = Quantization()
+DEFAULT = QConfigMapping()
 
 
 def quantize(
     network: nn.Module,
     inputs: Mapping[str, Tensor],
-    config: Quantization = DEFAULT,
+    config: QConfigMapping = DEFAULT,
     *,
     ticks: int | None = None,
     dt: float = 1.0,
@@ -200,7 +200,7 @@ def quantize(
     given = {name: x.detach() for name, x in inputs.items()}
     with torch.no_grad():
         recorded = record(whole, given, ticks)
-        wires = Wires(whole, given, recorded, config)
+        wires = ScalePropagation(whole, given, recorded, config)
         for name in list(whole.parts):
             if _is_held(config, name, whole.parts[name]):
                 whole.parts[name] = _part(whole, name, config, wires)
@@ -212,7 +212,7 @@ def quantize(
         whole._unguarded = list(whole.inputs)  # what is not finite has no whole number
         wires.check()
         whole(given, whole.initial_state(given), ticks)  # watched
-        wires.settle()
+        wires.calibrate()
     return whole
 
 
@@ -250,12 +250,12 @@ def _refuse_precision(network: HybridNetwork) -> None:
             raise ExportError(f"{name!r} is {value.dtype}; quantisation starts from float32: network.float()")
 
 
-def _is_held(config: Quantization, path: str, module: nn.Module) -> bool:
+def _is_held(config: QConfigMapping, path: str, module: nn.Module) -> bool:
     names = [path, *(f"{path}.{name}" for name, _ in module.named_modules() if name)]
-    return any(config.region(name) is not None for name in names)
+    return any(config.qconfig(name) is not None for name in names)
 
 
-def _part(network: HybridNetwork, name: str, config: Quantization, wires: Wires) -> nn.Module:
+def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: ScalePropagation) -> nn.Module:
     part = network.parts[name]
     if isinstance(part, HybridNetwork):
         raise ExportError(f"{name!r} is a network of its own; quantise it alone")
@@ -266,7 +266,7 @@ def _part(network: HybridNetwork, name: str, config: Quantization, wires: Wires)
                 "which have no integer form"
             )
     signals, named = wires.arguments(name)
-    program = Program(wiring(part, signals, named, name), name, config)
+    program = QuantProgram(trace_graph(part, signals, named, name), name, config)
     if not isinstance(part, Stateful):
         return QuantizedModule(program)
     quantized = QuantizedPart(program, part)
@@ -284,7 +284,7 @@ def _part(network: HybridNetwork, name: str, config: Quantization, wires: Wires)
     return quantized
 
 
-def _unit(route: Route, unit: HybridUnit, config: Quantization, wires: Wires) -> QuantizedUnit:
+def _unit(route: Route, unit: HybridUnit, config: QConfigMapping, wires: ScalePropagation) -> QuantizedUnit:
     path = f"units.{route.name}"
     source = wires.signal(route.link.source)
     x = source[:1] if source.is_floating_point() else source[:1].float()

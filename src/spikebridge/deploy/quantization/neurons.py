@@ -11,16 +11,16 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.quantization.config import Region
-from spikebridge.deploy.quantization.layers import Numbers, Record, Settings, Value, ratio_numbers, rescales
+from spikebridge.deploy.quantization.config import QConfig
+from spikebridge.deploy.quantization.layers import IntegerOp, Numbers, QTensor, Settings, ratio_numbers, rescales
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
-    Grid,
+    QParams,
     Quantizer,
     double,
     leak_towards,
     rescale,
-    snap,
+    round_ste,
     up_to_power_of_two,
 )
 from spikebridge.errors import ExportError
@@ -32,7 +32,7 @@ from spikebridge.neurons.neuron import Neuron, refuse_not_finite
 HEADROOM = 2.0  # what remembers may rise to so many times what was seen of it
 
 
-class WholeLayer(nn.Module):
+class QuantLayer(nn.Module):
     """A layer with quantities in one scale, `y, state = layer(values, batch, state, effects)`.
 
     Args:
@@ -47,9 +47,9 @@ class WholeLayer(nn.Module):
 
     modulable: ClassVar[tuple[str, ...]]
 
-    def __init__(self, layer: Neuron, region: Region, path: str) -> None:
+    def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__()
-        self.layer, self.region, self.path = layer, region, path
+        self.layer, self.qconfig, self.path = layer, qconfig, path
         self.effects: dict[str, list[Quantizer]] = {}
 
     @property
@@ -60,9 +60,9 @@ class WholeLayer(nn.Module):
     @property
     def high(self) -> int:
         """The largest whole number of what remembers; the lowest is as far below 0."""
-        return 2 ** (self.region.membranes - 1) - 1
+        return 2 ** (self.qconfig.membranes - 1) - 1
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Chooses the scale on what was seen."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class WholeLayer(nn.Module):
             x: a signal `(T, B, *N)` of the layer's.
         """
         for effect, quantizer in zip(effects.get(name, ()), self.effects.get(name, []), strict=False):
-            q = quantizer.enter(effect.signal)
+            q = quantizer.quantize(effect.signal)
             q = q.reshape(*q.shape, *[1] * (x.ndim - q.ndim))
             if effect.by == "multiply":
                 base = rescale(base * q, quantizer.scale)
@@ -146,7 +146,7 @@ class Membranes(NamedTuple):
     a: Tensor | None = None
 
 
-class WholeNeuron(WholeLayer):
+class QuantNeuron(QuantLayer):
     """A layer of neurons.
 
     Args:
@@ -157,16 +157,16 @@ class WholeNeuron(WholeLayer):
 
     modulable = MODULABLE
 
-    def __init__(self, layer: Neuron, region: Region, path: str) -> None:
-        super().__init__(layer, region, path)
+    def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
+        super().__init__(layer, qconfig, path)
         if type(layer) not in KNOWN:
             raise ExportError(
                 f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
                 f"{', '.join(kind.__name__ for kind in KNOWN)}"
             )
         self.num_currents = 1
-        self.most = 0.0
-        self.membranes = Quantizer(region.membranes)
+        self.max_seen = 0.0
+        self.membranes = Quantizer(qconfig.membranes)
 
     @property
     def scale(self) -> Tensor:
@@ -177,16 +177,16 @@ class WholeNeuron(WholeLayer):
         """Whether it gives spikes, not membranes."""
         return not isinstance(self.layer, Integrator)
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         kept = [self.quantity(name).abs().max() for name in MODULABLE]
-        most = max(self.most, *(float(value) for value in kept)) or 1.0
-        scale = torch.tensor(most * HEADROOM / self.high, dtype=torch.float64)
-        scale = up_to_power_of_two(scale) if self.region.power_of_two else scale
-        self.membranes.take(Grid(float(scale), -self.high, self.high))
+        max_seen = max(self.max_seen, *(float(value) for value in kept)) or 1.0
+        scale = torch.tensor(max_seen * HEADROOM / self.high, dtype=torch.float64)
+        scale = up_to_power_of_two(scale) if self.qconfig.power_of_two else scale
+        self.membranes.set_qparams(QParams(float(scale), -self.high, self.high))
 
     def forward(
-        self, values: Sequence[Value], batch: int, state: Any, effects: Mapping[str, list[Effect]]
-    ) -> tuple[Value, Any]:
+        self, values: Sequence[QTensor], batch: int, state: Any, effects: Mapping[str, list[Effect]]
+    ) -> tuple[QTensor, Any]:
         """Rows `(T * B, *N)` of currents that add up."""
         self.num_currents = len(values)
         if values[0].scale is None:
@@ -205,21 +205,21 @@ class WholeNeuron(WholeLayer):
             outputs.append(y_t)
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
         one = torch.ones((), dtype=torch.float64)
-        return Value(y.flatten(0, 1), one if self.spikes else self.scale), state
+        return QTensor(y.flatten(0, 1), one if self.spikes else self.scale), state
 
     def whole(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
-        bounded = {name: self.bounded(snap(self.quantity(name) / self.scale)) for name in MODULABLE}
+        bounded = {name: self.bounded(round_ste(self.quantity(name) / self.scale)) for name in MODULABLE}
         if isinstance(self.layer, AdaptiveLIF):
-            bounded["jump"] = self.bounded(snap(self.quantity("jump") / self.scale))
-        return bounded | {name: snap(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
+            bounded["jump"] = self.bounded(round_ste(self.quantity("jump") / self.scale))
+        return bounded | {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
 
-    def counted(self, output: tuple[Value, Any]) -> dict[str, float]:
+    def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
         """One update a neuron and step, and its currents brought into the membranes' scale."""
         number = output[0].x.numel()
-        return {"updates": number, **rescales(number * self.num_currents, self.region.power_of_two)}
+        return {"updates": number, **rescales(number * self.num_currents, self.qconfig.power_of_two)}
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
         numbers: Numbers = {name: q.long() for name, q in self.whole().items()}
         r = self.quantity("r")
@@ -229,7 +229,7 @@ class WholeNeuron(WholeLayer):
         settings: Settings = {"high": self.high, "spikes": self.spikes, "reset": getattr(layer, "reset", "hard")}
         settings["refractory"] = getattr(layer, "refractory", 0)
         one = torch.ones((), dtype=torch.float64)
-        return Record("neuron", settings, numbers | self.effect_numbers(), one if self.spikes else self.scale)
+        return IntegerOp("neuron", settings, numbers | self.effect_numbers(), one if self.spikes else self.scale)
 
     def _step(self, x_t: Tensor, state: Membranes, now: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
         nothing = torch.zeros((), dtype=torch.float64)
@@ -259,7 +259,7 @@ class WholeNeuron(WholeLayer):
             v = v * (1 - fired) + fired * now["v_reset"]
         return spikes, Membranes(v, wait, i, a)
 
-    def _watch(self, x: Tensor, batch: int, state: Any, effects: Mapping[str, list[Effect]]) -> tuple[Value, Any]:
+    def _watch(self, x: Tensor, batch: int, state: Any, effects: Mapping[str, list[Effect]]) -> tuple[QTensor, Any]:
         """The layer itself, and how far what it remembers rises before it is reset."""
         signal = in_time(x, batch)
         before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
@@ -271,12 +271,12 @@ class WholeNeuron(WholeLayer):
                 if isinstance(self.layer, CubaLIF):
                     came = before.i * decays["decay_syn"] + came
                 v = leak(before.v, decays["decay"], getattr(self.layer, "v_leak", 0.0)) + r * came
-                self.most = max(self.most, float(v.abs().max()), float((r * came).abs().max()))
+                self.max_seen = max(self.max_seen, float(v.abs().max()), float((r * came).abs().max()))
             before = self.layer(part, before, **effects_at(effects, t))[1]
             if isinstance(self.layer, AdaptiveLIF) and part.numel():
-                self.most = max(self.most, float((self.quantity("v_threshold") + before.a).abs().max()))
+                self.max_seen = max(self.max_seen, float((self.quantity("v_threshold") + before.a).abs().max()))
         y, state = self.layer(signal, state, **effects)
-        return Value(y.flatten(0, 1)), state
+        return QTensor(y.flatten(0, 1)), state
 
     def _start(self, x: Tensor, rest: Tensor) -> Membranes:
         zeros = x.new_zeros(x.shape[1:])
@@ -303,7 +303,7 @@ def _added(xs: Sequence[Tensor]) -> Tensor:
     return total
 
 
-class WholeFactor(WholeLayer):
+class QuantFactor(QuantLayer):
     """A gain or a gate. Its scale is a power of two, so that a gate that is open changes nothing.
 
     Args:
@@ -314,42 +314,42 @@ class WholeFactor(WholeLayer):
 
     factor_scale: Tensor
 
-    def __init__(self, layer: Gain | Gate, region: Region, path: str) -> None:
-        super().__init__(layer, region, path)
+    def __init__(self, layer: Gain | Gate, qconfig: QConfig, path: str) -> None:
+        super().__init__(layer, qconfig, path)
         (self.name,) = layer.modulable
         self.modulable = (self.name,)  # type: ignore[misc]
-        self.most = 0.0
+        self.max_seen = 0.0
         self.register_buffer("factor_scale", torch.ones((), dtype=torch.float64))
 
     @property
     def scale(self) -> Tensor:
         return self.factor_scale
 
-    def settle(self) -> None:
-        most = max(self.most, float(self.quantity(self.name).abs().max())) or 1.0
-        self.factor_scale.copy_(up_to_power_of_two(torch.tensor(most * HEADROOM / self.high, dtype=torch.float64)))
+    def calibrate(self) -> None:
+        max_seen = max(self.max_seen, float(self.quantity(self.name).abs().max())) or 1.0
+        self.factor_scale.copy_(up_to_power_of_two(torch.tensor(max_seen * HEADROOM / self.high, dtype=torch.float64)))
 
     def forward(
-        self, values: Sequence[Value], batch: int, state: Any, effects: Mapping[str, list[Effect]]
-    ) -> tuple[Value, None]:
+        self, values: Sequence[QTensor], batch: int, state: Any, effects: Mapping[str, list[Effect]]
+    ) -> tuple[QTensor, None]:
         """Rows `(T * B, *N)`."""
         (value,) = values
         x = in_time(value.x, batch)
         if value.scale is None:
             factor = self.layer.quantities(x.ndim, dict(effects))[self.name]
-            self.most = max(self.most, float(torch.as_tensor(factor).abs().max()))
-            return Value((x * factor).flatten(0, 1)), None
+            self.max_seen = max(self.max_seen, float(torch.as_tensor(factor).abs().max()))
+            return QTensor((x * factor).flatten(0, 1)), None
         y = x * self.modulated(self.name, self._whole(), effects, x)
-        return Value(y.flatten(0, 1), value.scale * self.scale), None
+        return QTensor(y.flatten(0, 1), value.scale * self.scale), None
 
-    def counted(self, output: tuple[Value, None]) -> dict[str, float]:
+    def counted(self, output: tuple[QTensor, None]) -> dict[str, float]:
         """One product a value."""
         return {"macs": output[0].x.numel()}
 
-    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> Record:
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
         numbers: Numbers = {self.name: self._whole().long(), **self.effect_numbers()}
-        return Record("factor", {"quantity": self.name, "high": self.high}, numbers, scales[0] * self.scale)
+        return IntegerOp("factor", {"quantity": self.name, "high": self.high}, numbers, scales[0] * self.scale)
 
     def _whole(self) -> Tensor:
-        return self.bounded(snap(self.quantity(self.name) / self.scale))
+        return self.bounded(round_ste(self.quantity(self.name) / self.scale))

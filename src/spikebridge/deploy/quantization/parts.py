@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.deploy.quantization.program import Program, modulable
+from spikebridge.deploy.quantization.program import QuantProgram, modulable
 from spikebridge.errors import ShapeError
 from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
@@ -25,7 +25,7 @@ class QuantizedModule(nn.Module):
         program: its layers.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: QuantProgram) -> None:
         super().__init__()
         self.program = program
 
@@ -44,7 +44,7 @@ class QuantizedPart(Stateful):
         part: what it was, whose paths of modulation it keeps.
     """
 
-    def __init__(self, program: Program, part: Stateful) -> None:
+    def __init__(self, program: QuantProgram, part: Stateful) -> None:
         super().__init__()
         self.program = program
         self.alone = isinstance(part, Neuron | Recurrent)
@@ -63,7 +63,7 @@ class QuantizedPart(Stateful):
     def forward(
         self, x: Shaped[Tensor, "T B ..."], state: Any = None, **modulation: Any
     ) -> tuple[Shaped[Tensor, "T B ..."], PartState]:
-        names = self.program.remembering
+        names = self.program.stateful_steps
         states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
         rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
         y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.quantization.config import Region
+from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.hybrid.unit.discretizer import straight_through
 
 MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
 
 
-class Grid(NamedTuple):
+class QParams(NamedTuple):
     """A signal's whole numbers from `low` to `high`, times `scale`."""
 
     scale: float
@@ -40,8 +40,8 @@ class Quantizer(nn.Module):
     Example:
         >>> quantizer = Quantizer(8)
         >>> quantizer.observe(torch.tensor([-12.7, 1.0]))
-        >>> quantizer.settle()
-        >>> quantizer.enter(torch.tensor([1.0, 99.0])).tolist()
+        >>> quantizer.calibrate()
+        >>> quantizer.quantize(torch.tensor([1.0, 99.0])).tolist()
         [10.0, 127.0]
     """
 
@@ -58,20 +58,20 @@ class Quantizer(nn.Module):
         self.register_buffer("bounds", torch.tensor([0, 1]))
 
     @classmethod
-    def of(cls, region: Region, positive: bool = False) -> "Quantizer":
+    def of(cls, qconfig: QConfig, positive: bool = False) -> "Quantizer":
         """One for the signals of a region."""
-        return cls(region.activations, region.power_of_two, positive)
+        return cls(qconfig.activations, qconfig.power_of_two, positive)
 
     @property
-    def grid(self) -> Grid:
+    def qparams(self) -> QParams:
         """The chosen grid."""
         low, high = self.bounds.tolist()
-        return Grid(float(self.scale), low, high)
+        return QParams(float(self.scale), low, high)
 
-    def take(self, grid: Grid) -> None:
+    def set_qparams(self, qparams: QParams) -> None:
         """Takes over a grid from elsewhere."""
-        self.scale.fill_(grid.scale)
-        self.bounds.copy_(torch.tensor([grid.low, grid.high]))
+        self.scale.fill_(qparams.scale)
+        self.bounds.copy_(torch.tensor([qparams.low, qparams.high]))
         self.observing, self.seen = False, []
 
     def observe(self, x: Tensor) -> None:
@@ -84,24 +84,24 @@ class Quantizer(nn.Module):
             flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
         self.seen.append(flat)
 
-    def settle(self) -> None:
+    def calibrate(self) -> None:
         """Chooses the scale with the least mean squared error of what was seen; whole numbers are kept as they are."""
         if not self.observing:
             return
         x = torch.cat(self.seen) if self.seen else torch.zeros(1, dtype=torch.float64)
         unsigned = self.positive or bool((x == x.round()).all() and x.min() >= 0)
         low, high = (0, 2**self.bits - 1) if unsigned else (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1)
-        most = float(x.abs().max())
-        if most == 0 or (bool((x == x.round()).all()) and low <= x.min() and most <= high):
-            self.take(Grid(1.0, low, high))
+        max_seen = float(x.abs().max())
+        if max_seen == 0 or (bool((x == x.round()).all()) and low <= x.min() and max_seen <= high):
+            self.set_qparams(QParams(1.0, low, high))
             return
         if self.power_of_two:
-            widest = up_to_power_of_two(torch.tensor(most / high, dtype=torch.float64))
+            widest = up_to_power_of_two(torch.tensor(max_seen / high, dtype=torch.float64))
             scales = [widest, widest / 2, widest / 4]
         else:
-            scales = [torch.tensor(most / high * share / 40, dtype=torch.float64) for share in range(40, 13, -1)]
+            scales = [torch.tensor(max_seen / high * share / 40, dtype=torch.float64) for share in range(40, 13, -1)]
         errors = [float((x - torch.floor(x / s + 0.5).clamp(low, high) * s).square().mean()) for s in scales]
-        self.take(Grid(float(scales[errors.index(min(errors))]), low, high))
+        self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
 
     def clamp(self, q: Tensor) -> Tensor:
         """Keeps whole numbers on the grid, and counts those that were not."""
@@ -111,38 +111,38 @@ class Quantizer(nn.Module):
             self.counts[1] += q.numel()
         return q.clamp(low, high)
 
-    def enter(self, x: Tensor) -> Tensor:
+    def quantize(self, x: Tensor) -> Tensor:
         """Real values as whole numbers."""
-        return self.clamp(snap(x.double() / self.scale))
+        return self.clamp(round_ste(x.double() / self.scale))
 
 
-def weight_scales(weight: Tensor, region: Region) -> Tensor:
+def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
     """The scale of each output channel, first axis: the largest weight is the largest whole number.
 
     Example:
-        >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), Region()).tolist()
+        >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), QConfig()).tolist()
         [0.09999..., 1.0]
     """
-    most = weight.detach().double().flatten(1).abs().amax(1)
-    scale = torch.where(most > 0, most / (2 ** (region.weights - 1) - 1), 1.0)
-    return up_to_power_of_two(scale) if region.power_of_two else scale
+    max_seen = weight.detach().double().flatten(1).abs().amax(1)
+    scale = torch.where(max_seen > 0, max_seen / (2 ** (qconfig.weights - 1) - 1), 1.0)
+    return up_to_power_of_two(scale) if qconfig.power_of_two else scale
 
 
 MOST_SHIFT = 46
 FRACTION = 15  # bits of a multiplier, and of a decay behind the point
 
 
-def snap(x: Tensor) -> Tensor:
+def round_ste(x: Tensor) -> Tensor:
     """The nearest whole number, halves upwards; the gradient goes straight through.
 
     Example:
-        >>> snap(torch.tensor([0.5, -0.5, 1.4])).tolist()
+        >>> round_ste(torch.tensor([0.5, -0.5, 1.4])).tolist()
         [1.0, 0.0, 1.0]
     """
     return straight_through(torch.floor(x + 0.5), x)
 
 
-def dyadic(ratio: Tensor) -> tuple[Tensor, Tensor]:
+def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
     """A ratio of scales as multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for a power of two below 1.
 
     Args:
@@ -152,7 +152,7 @@ def dyadic(ratio: Tensor) -> tuple[Tensor, Tensor]:
         Whole numbers m and k, int64.
 
     Example:
-        >>> m, k = dyadic(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
+        >>> m, k = fixed_point_ratio(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
         >>> m.tolist(), k.tolist()  # 0.3 is 19661 / 65536 to five digits
         ([1, 19661, 4], [2, 16, 0])
     """
@@ -177,7 +177,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
         >>> rescale(torch.tensor([3.0, -3.0], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)).tolist()
         [2.0, -1.0]
     """
-    multiplier, shift = dyadic(ratio)
+    multiplier, shift = fixed_point_ratio(ratio)
     exact = q * multiplier / power(shift)
     return straight_through(torch.floor(exact + 0.5), exact)
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from spikebridge.deploy.integer.model import IntegerModel
-from spikebridge.deploy.quantization.layers import Narrow, Table
+from spikebridge.deploy.quantization.layers import LookupTable, Requantize
 from spikebridge.deploy.quantization.network import program_of
-from spikebridge.deploy.quantization.neurons import WholeNeuron
-from spikebridge.deploy.quantization.program import Program
+from spikebridge.deploy.quantization.neurons import QuantNeuron
+from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import Quantizer
-from spikebridge.deploy.quantization.units import QuantizedUnit, WholeKernel
+from spikebridge.deploy.quantization.units import QuantizedUnit, QuantKernel
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons.state import State
 
@@ -74,9 +74,9 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
         for path, quantizer in known.items():
             clipped, number = quantizer.counts or [0, 0]
             if number:
-                grid = quantizer.grid
-                bits = (grid.high - grid.low).bit_length()
-                rows.append(Saturation(path, clipped / number, grid.scale, bits))
+                qparams = quantizer.qparams
+                bits = (qparams.high - qparams.low).bit_length()
+                rows.append(Saturation(path, clipped / number, qparams.scale, bits))
     return sorted(rows, key=lambda row: -row.share)
 
 
@@ -101,9 +101,9 @@ def memory(
     bits = 0
     for name in parts:
         program = program_of(quantized.parts[name])
-        if program is not None and program.remembering:
-            states = zip(program.remembering, whole.parts[name].layers, strict=True)
-            bits += sum(program.width_of(path) * _numbers(mine) for path, mine in states)
+        if program is not None and program.stateful_steps:
+            states = zip(program.stateful_steps, whole.parts[name].layers, strict=True)
+            bits += sum(program.bits_of(path) * _numbers(mine) for path, mine in states)
     return Memory(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
 
 
@@ -123,31 +123,31 @@ def quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
     for name, unit in network.units.items():
         if not isinstance(unit, QuantizedUnit):
             continue
-        if unit.whole_kernel is not None:
-            found |= _of_kernel(f"units.{name}.kernel", unit.whole_kernel)
+        if unit.quant_kernel is not None:
+            found |= _of_kernel(f"units.{name}.kernel", unit.quant_kernel)
         if unit.program is not None:
             found |= _of_program(f"units.{name}.nonlinearity", unit.program)
-        if unit.whole_discretizer is not None:
-            found[f"units.{name}.discretizer"] = unit.whole_discretizer.own
-            if unit.whole_discretizer.neuron is not None:
-                found[f"units.{name}.discretizer.membranes"] = unit.whole_discretizer.neuron.membranes
+        if unit.quant_discretizer is not None:
+            found[f"units.{name}.discretizer"] = unit.quant_discretizer.own
+            if unit.quant_discretizer.neuron is not None:
+                found[f"units.{name}.discretizer.membranes"] = unit.quant_discretizer.neuron.membranes
     return found
 
 
-def _of_program(path: str, program: Program) -> dict[str, Quantizer]:
-    found = {f"{path}:input {name}": program._entry(name) for name in program.inputs}
+def _of_program(path: str, program: QuantProgram) -> dict[str, Quantizer]:
+    found = {f"{path}:input {name}": program.input_quantizer(name) for name in program.inputs}
     for step in program.steps:
         operation: Any = program.operations["/" + step.name.replace(".", "/")]
         name = step.name.removesuffix(":narrow")
-        if isinstance(operation, Narrow | Table):
+        if isinstance(operation, Requantize | LookupTable):
             found[f"{path}.{name}"] = operation.quantizer
-        elif isinstance(operation, WholeNeuron):
+        elif isinstance(operation, QuantNeuron):
             found[f"{path}.{name}.membranes"] = operation.membranes
     return found
 
 
-def _of_kernel(path: str, kernel: WholeKernel) -> dict[str, Quantizer]:
-    return {f"{path}:input": kernel.entry, f"{path}.sums": kernel.sums, path: kernel.out}
+def _of_kernel(path: str, kernel: QuantKernel) -> dict[str, Quantizer]:
+    return {f"{path}:input": kernel.input_quantizer, f"{path}.sums": kernel.sums, path: kernel.out}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
 
 
 @dataclass(frozen=True)
-class Node:
+class TracedNode:
     """A layer, or signals put together.
 
     Attributes:
@@ -38,15 +38,15 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Wiring:
+class TracedGraph:
     """A part in layers. Inputs are called "#0", "#1" by position, or by their names."""
 
     inputs: tuple[str, ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[TracedNode, ...]
     output: str
 
 
-class Function(nn.Module):
+class TracedFunction(nn.Module):
     """A function of one signal and numbers, as a layer.
 
     Args:
@@ -55,7 +55,7 @@ class Function(nn.Module):
         named: its arguments by name.
 
     Example:
-        >>> Function(operator.mul, (2.0, None), {})(torch.ones(1)).item()
+        >>> TracedFunction(operator.mul, (2.0, None), {})(torch.ones(1)).item()
         2.0
     """
 
@@ -74,7 +74,7 @@ class Function(nn.Module):
         return y
 
 
-def wiring(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> Wiring:
+def trace_graph(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> TracedGraph:
     """A part in layers.
 
     Args:
@@ -87,45 +87,45 @@ def wiring(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, Tenso
         ExportError: the part does between its layers what nobody can follow.
 
     Example:
-        >>> read = wiring(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), [torch.zeros(1, 2)], {}, "ann")
+        >>> read = trace_graph(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), [torch.zeros(1, 2)], {}, "ann")
         >>> [(node.name, node.sources) for node in read.nodes], read.output
         ([('0', ('#0',)), ('1', ('0',))], '1')
     """
     if isinstance(part, Stateful):
         return _stateful(part, signals, named, where)
-    return _Symbols(part, len(signals), list(named), where).wiring()
+    return _Symbols(part, len(signals), list(named), where).trace_graph()
 
 
-def _stateful(part: Stateful, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> Wiring:
+def _stateful(part: Stateful, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> TracedGraph:
     if len(signals) != 1 or named:
         raise ExportError(f"{where!r} is stateful and takes further signals; its integer form takes one")
     try:
         visits, output = nir_trace.trace(part, signals[0].unsqueeze(0), entry=("#0",), prefix="")
     except ExportError as reason:
         raise ExportError(f"{where!r} cannot be quantised: {reason}") from None
-    nodes: list[Node] = []
+    nodes: list[TracedNode] = []
 
     def added(sources: tuple[str, ...], name: str) -> tuple[str, ...]:
         if len(sources) == 1:
             return sources
-        nodes.append(Node(name, "sum", sources))
+        nodes.append(TracedNode(name, "sum", sources))
         return (name,)
 
     for visit in _in_order(part, visits, where):
-        if isinstance(visit, Node):
+        if isinstance(visit, TracedNode):
             nodes.append(visit)
             continue
         sources = visit.sources
         if not isinstance(visit.module, Stateful):
             sources = added(sources, f"{visit.name}:sum")
-        nodes.append(Node(visit.name, "layer", sources, visit.module))
+        nodes.append(TracedNode(visit.name, "layer", sources, visit.module))
     (last,) = added(output, "sum")
-    return Wiring(("#0",), tuple(nodes), last)
+    return TracedGraph(("#0",), tuple(nodes), last)
 
 
-def _in_order(part: Stateful, visits: Sequence[Visit], where: str) -> list[Visit | Node]:
+def _in_order(part: Stateful, visits: Sequence[Visit], where: str) -> list[Visit | TracedNode]:
     """Visits as they can run: the weight of a recurrent layer first, on what the layer gave one tick ago."""
-    ordered: list[Visit | Node] = list(visits)
+    ordered: list[Visit | TracedNode] = list(visits)
     for path, module in part.named_modules():
         if not isinstance(module, Recurrent):
             continue
@@ -138,7 +138,7 @@ def _in_order(part: Stateful, visits: Sequence[Visit], where: str) -> list[Visit
             raise ExportError(
                 f"{where}.{name} feeds back what is not the output of one layer, which has no integer form"
             )
-        before = Node(f"{name}:previous", "previous", (given[0].name,), shape=given[0].given)
+        before = TracedNode(f"{name}:previous", "previous", (given[0].name,), shape=given[0].given)
         renamed = [replace(v, sources=tuple(before.name if s in outer else s for s in v.sources)) for v in back]
         first = ordered.index(inside[0])
         rest = [v for v in ordered[first:] if v not in back]
@@ -180,12 +180,12 @@ class _Symbols:
         self.arguments = bound.arguments
         self.inputs = (*(f"#{i}" for i in range(num_signals)), *named)
         self.known: dict[fx.Node, Any] = {}
-        self.nodes: list[Node] = []
+        self.nodes: list[TracedNode] = []
 
-    def wiring(self) -> Wiring:
+    def trace_graph(self) -> TracedGraph:
         for node in self.graph.nodes:
             if node.op == "output":
-                return Wiring(self.inputs, tuple(self.nodes), self._name(node.args[0]))
+                return TracedGraph(self.inputs, tuple(self.nodes), self._name(node.args[0]))
             if node.op == "placeholder":
                 self.known[node] = self.arguments.get(str(node.target).lstrip("*"))
             elif node.op == "call_module":
@@ -202,7 +202,7 @@ class _Symbols:
         own = name or "layer"
         while own in taken:
             own = f"{own}'"
-        self.nodes.append(Node(own, "layer", sources, module))
+        self.nodes.append(TracedNode(own, "layer", sources, module))
         return own
 
     def _function(self, node: fx.Node) -> Any:
@@ -216,10 +216,10 @@ class _Symbols:
             axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
             given: Any = node.args[0]
             several = self.known[given] if isinstance(given, fx.Node) else tuple(self._name(one) for one in given)
-            self.nodes.append(Node(node.name, "cat", tuple(several), axis=axis))
+            self.nodes.append(TracedNode(node.name, "cat", tuple(several), axis=axis))
             return node.name
         if target in ADD and len(signals) == 2:
-            self.nodes.append(Node(node.name, "sum", tuple(self._name(one) for one in signals)))
+            self.nodes.append(TracedNode(node.name, "sum", tuple(self._name(one) for one in signals)))
             return node.name
         if len(signals) != 1 or any(isinstance(value, fx.Node) for value in node.kwargs.values()):
             raise ExportError(
@@ -228,7 +228,7 @@ class _Symbols:
             )
         args = [None if isinstance(arg, fx.Node) else arg for arg in node.args]
         self.nodes.append(
-            Node(node.name, "layer", (self._name(signals[0]),), Function(target, args, dict(node.kwargs)))
+            TracedNode(node.name, "layer", (self._name(signals[0]),), TracedFunction(target, args, dict(node.kwargs)))
         )
         return node.name
 

@@ -66,10 +66,10 @@ def uniform_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> 
         >>> draws.shape, bool(((0 <= draws) & (draws < 1)).all())
         ((2, 3), True)
     """
-    return whole_draws(seed, batch, index, shape).astype(np.float32) / np.float32(1 << 24)
+    return integer_draws(seed, batch, index, shape).astype(np.float32) / np.float32(1 << 24)
 
 
-def whole_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def integer_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """The same as whole numbers below 2^24."""
     seeds = _mix(np.arange(batch, dtype=np.int64) + (seed * 0x3C6EF372 & _WORD))
     streams = _mix(_mix(np.array([index], np.int64)) ^ seeds)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.bundle.manifest import LinkRecord, Rhythm, trigger_of
+from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.runtime.discretizers import Function
@@ -37,7 +37,7 @@ class LinkState(NamedTuple):
 
 
 @runtime_checkable
-class LinkWords(Protocol):
+class LinkSettings(Protocol):
     """What the rules of time ask of a link, whatever numbers it carries."""
 
     @property
@@ -49,7 +49,7 @@ class LinkWords(Protocol):
     @property
     def context(self) -> str | None: ...
     @property
-    def emits(self) -> Rhythm: ...
+    def emits(self) -> ClockRecord: ...
     @property
     def held(self) -> bool: ...
     @property
@@ -82,13 +82,13 @@ class LinkRunner:
 
     def __init__(
         self,
-        link: LinkWords,
-        source: Rhythm,
+        link: LinkSettings,
+        source: ClockRecord,
         unit: Unit | None,
         *,
         initial: Values | None = None,
         context: Values | None = None,
-        trigger: tuple[str, Rhythm] | None = None,
+        trigger: tuple[str, ClockRecord] | None = None,
         masked: bool = False,
         shape: tuple[int, ...] | None = None,
     ) -> None:

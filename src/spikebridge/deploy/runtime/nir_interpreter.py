@@ -174,7 +174,7 @@ def _scale(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -
     return (x * factor).astype(np.float32), ()
 
 
-def _late(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _delay(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     waiting = (*(state if state is not None else (np.zeros_like(x),) * node.settings["steps"]), x)
     return waiting[0], waiting[1:]
 
@@ -234,7 +234,7 @@ _RUN = {
     "Integrator": _integrator,
     "Threshold": _threshold,
     "Scale": _scale,
-    "Delay": _late,
+    "Delay": _delay,
     "Affine": _affine,
     "Conv1d": _conv,
     "Conv2d": _conv,

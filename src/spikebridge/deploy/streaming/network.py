@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.bundle.manifest import InputRecord, Rhythm
+from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError
 
@@ -24,7 +24,7 @@ TOGETHER, ONE_BY_ONE = 64, 8
 
 
 @runtime_checkable
-class Bin(Protocol):
+class StreamBin(Protocol):
     """A bin of a stream: events as ON and OFF images `(2, H, W)`, and a frame `(h, w)` from 0 to 1 if one has come."""
 
     @property
@@ -37,7 +37,7 @@ class Bin(Protocol):
 
 
 @dataclass(frozen=True)
-class Intake:
+class StreamInputSpec:
     """What a network takes of a stream.
 
     Args:
@@ -74,7 +74,7 @@ class Intake:
         return height, width
 
 
-def intake_of(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str, Values]) -> Intake:
+def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str, Values]) -> StreamInputSpec:
     """Which inputs take events `(2, H, W)` and which frames `(1, H, W)` or `(H, W)`.
 
     Args:
@@ -86,9 +86,9 @@ def intake_of(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str,
         ConfigError: no input takes events, or one takes something else.
 
     Example:
-        >>> records = {"x": InputRecord(Rhythm(2, 0), (2, 8, 6))}
-        >>> intake = intake_of(records, 0.001, {"x": np.array([0.0, 3.0])})
-        >>> intake.events, intake.bin, intake.sensor, intake.counts
+        >>> records = {"x": InputRecord(ClockRecord(2, 0), (2, 8, 6))}
+        >>> spec = stream_input_spec(records, 0.001, {"x": np.array([0.0, 3.0])})
+        >>> spec.events, spec.bin, spec.sensor, spec.counts
         ('x', 0.002, (8, 6), True)
     """
     events = [name for name, one in inputs.items() if len(one.shape) == 3 and one.shape[0] == 2]
@@ -104,7 +104,7 @@ def intake_of(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str,
             f"network takes {told}"
         )
     counts = not np.isin(sample[events[0]], (0, 1)).all()
-    return Intake(dt, events[0], frames[0] if frames else None, inputs, counts)
+    return StreamInputSpec(dt, events[0], frames[0] if frames else None, inputs, counts)
 
 
 class StreamState(NamedTuple):
@@ -130,7 +130,7 @@ class NetworkSteps:
     """Steps of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
 
     Args:
-        intake: what it takes.
+        spec: the inputs of the network.
         advance: how it goes on.
         most_together: bins that go through in one step.
 
@@ -138,39 +138,41 @@ class NetworkSteps:
         num_unseen: bins that were passed over because more than `most_together` waited.
     """
 
-    intake: Intake
+    spec: StreamInputSpec
     advance: Advance
     most_together: int
     num_unseen: int = field(default=0, init=False)
 
-    def __call__(self, bins: Sequence[Bin], state: StreamState | None) -> tuple[dict[str, Values], StreamState]:
+    def __call__(self, bins: Sequence[StreamBin], state: StreamState | None) -> tuple[dict[str, Values], StreamState]:
         """The newest value of each output that fired in these bins, without time and batch."""
-        clock = self.intake.inputs[self.intake.events].clock
+        clock = self.spec.inputs[self.spec.events].clock
         tick, inner, frame = state or StreamState(0, None, None)
         seen = bins[-self.most_together :]
         self.num_unseen += len(bins) - len(seen)
         frame = next((self._frame(one.frame) for one in reversed(bins[: -len(seen)]) if one.frame is not None), frame)
         # the ticks up to the sample of the last bin
         stop = clock.phase + (clock.count(tick) + len(seen) - 1) * clock.period + 1
-        inputs = {self.intake.events: np.stack([one.events for one in seen])[:, None]}
+        inputs = {self.spec.events: np.stack([one.events for one in seen])[:, None]}
         held: list[Values] = []
         for one in seen:
             frame = frame if one.frame is None else self._frame(one.frame)
             held += [] if frame is None else [frame]
-        if self.intake.frames is not None:
+        if self.spec.frames is not None:
             if len(held) < len(seen):
                 raise ConfigError("a stream with frames begins with one, but its first bin has none")
-            which = self._bins_of_frames(self.intake.inputs[self.intake.frames].clock, clock, tick, stop, len(seen))
-            inputs[self.intake.frames] = np.stack(held)[which][:, None]
+            which = self._bins_of_frames(self.spec.inputs[self.spec.frames].clock, clock, tick, stop, len(seen))
+            inputs[self.spec.frames] = np.stack(held)[which][:, None]
         outputs, inner = self.advance(inputs, inner, stop - tick)
         return outputs, StreamState(stop, inner, frame)
 
     def _frame(self, frame: Values) -> Values:
-        shape = self.intake.inputs[str(self.intake.frames)].shape if self.intake.frames is not None else frame.shape
+        shape = self.spec.inputs[str(self.spec.frames)].shape if self.spec.frames is not None else frame.shape
         return frame.reshape(shape)
 
     @staticmethod
-    def _bins_of_frames(frames: Rhythm, events: Rhythm, start: int, stop: int, num_bins: int) -> NDArray[np.int64]:
+    def _bins_of_frames(
+        frames: ClockRecord, events: ClockRecord, start: int, stop: int, num_bins: int
+    ) -> NDArray[np.int64]:
         """For every tick of the frames' clock the bin, of those taken, whose newest frame is read then."""
         ticks = [tick for tick in range(start, stop) if frames.fires(tick)]
         first = events.count(start)
@@ -187,7 +189,7 @@ def bundle_steps(bundle: Bundle) -> NetworkSteps:
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.sample.file)
     sample = {name: numbers[f"inputs.{name}"] for name in manifest.inputs if f"inputs.{name}" in numbers}
-    intake = intake_of(manifest.inputs, manifest.dt, sample)
+    spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
     runner = Runner(bundle)
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
@@ -204,4 +206,4 @@ def bundle_steps(bundle: Bundle) -> NetworkSteps:
             newest |= {name: y[0] for name, y in outputs.items()}
         return newest, state
 
-    return NetworkSteps(intake, advance, ONE_BY_ONE)
+    return NetworkSteps(spec, advance, ONE_BY_ONE)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.export import rhythm
+from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import InputRecord
-from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, intake_of
+from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, stream_input_spec
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 
@@ -28,8 +28,10 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
     if not isinstance(network, HybridNetwork):
         network, sample = _alone(network), {EVENTS: next(iter(sample.values()))}
     hybrid = network.eval()
-    inputs = {name: InputRecord(rhythm(clock), tuple(sample[name].shape[2:])) for name, clock in hybrid.inputs.items()}
-    intake = intake_of(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
+    inputs = {
+        name: InputRecord(clock_record(clock), tuple(sample[name].shape[2:])) for name, clock in hybrid.inputs.items()
+    }
+    spec = stream_input_spec(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
     first = next(hybrid.parameters(), torch.empty(0))
 
     def advance(given: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
@@ -38,7 +40,7 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
             outputs, state = hybrid(tensors, state, ticks=ticks)
         return {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}, state
 
-    return NetworkSteps(intake, advance, TOGETHER)
+    return NetworkSteps(spec, advance, TOGETHER)
 
 
 def _alone(network: nn.Module) -> HybridNetwork:
