@@ -19,7 +19,7 @@ from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "ann_at_event_rate.json"
 DT, SECONDS, NUM_SCENES, BINS = 1 / 240, 0.5, 24, 6
@@ -78,7 +78,7 @@ def main() -> None:
         }
         for name in seeds[0]
     ]
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         content = {"scenes": NUM_SCENES, "seconds": SECONDS, "rows": rows, "seeds": seeds}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

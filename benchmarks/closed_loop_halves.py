@@ -32,7 +32,7 @@ from spikebridge.networks.sensing.training import recordings as sensing_data
 from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run, Settings, fit
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
 RUNS = Path("runs") / "benchmarks" / "closed_loop_halves"
@@ -97,7 +97,7 @@ def main() -> None:
                 revision = Run.open(path).children()[f"learned/seed-{seed}"].environment()["git_revision"]
                 cells.append({"training": name, "half": half, "seed": seed, **figures, "revision": revision})
                 print(cells[-1], flush=True)
-                with replacing(RESULTS) as temporary:
+                with atomic_write(RESULTS) as temporary:
                     content = {"config": asdict(CONFIG), "rows": rows(cells), "cells": cells}
                     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

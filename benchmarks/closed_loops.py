@@ -28,7 +28,7 @@ from spikebridge.networks.sensing.evaluation.follow import TrackingResult, join_
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
 APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end
@@ -134,13 +134,13 @@ def slower(run: Run) -> list[dict[str, Any]]:
         for keep, looked in thinned.items():
             row: dict[str, Any] = {"training": path, "keep every": keep}
             for name, trackers in methods.items():
-                row[name] = max((_together(looked, one, keep) for one in trackers), key=lambda found: found["auc"])
+                row[name] = max((_unflatten(looked, one, keep) for one in trackers), key=lambda found: found["auc"])
             rows.append(row)
             print(row, flush=True)
     return rows
 
 
-def _together(recordings: list[Recording], tracker: Any, keep: int) -> dict[str, Any]:
+def _unflatten(recordings: list[Recording], tracker: Any, keep: int) -> dict[str, Any]:
     every = [one for each in recordings for one in loops(each, tracker, ceil(APART / keep), ceil(LEAST / keep))]
     lost = sum(one.score().lost_share > 0 for one in every)
     return {"auc": round(join_results(every).score().auc, 3), "lost": lost, "loops": len(every)}
@@ -161,7 +161,7 @@ def main() -> None:
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
     found = {"rows": measured(run, arguments.recalls), "slower": slower(run)}
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         content = {"config": run.config, "environment": run.environment(), **found}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -26,7 +26,7 @@ from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.augmentation import box_centers
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "finders_at_rest.json"
 SEED, LOOKS = 0, 8
@@ -107,7 +107,7 @@ def main() -> None:
         half: Run.open(path).children()[f"learned/seed-{SEED}"].environment()["git_revision"]
         for half, path in paths.items()
     }
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         content = {"seed": SEED, "looks": LOOKS, "rows": rows, "revisions": revisions}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

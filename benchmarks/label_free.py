@@ -19,7 +19,7 @@ from typing import Any, Literal
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "label_free.json"
 RUNS = Path("runs") / "benchmarks" / "label_free"
@@ -59,7 +59,7 @@ def main() -> None:
         if not run.finished:
             sensing.train(config, run)
         found += rows(name, run)
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         temporary.write_text(json.dumps({"rows": found}, indent=2) + "\n")
 
 

@@ -33,7 +33,7 @@ from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.networks.modulation.training.trial import build_branch
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation.json"
@@ -149,7 +149,7 @@ def write(dataset: str, run: Run) -> None:
         "config": run.config,
         "environment": describe_environment(),
     }
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 

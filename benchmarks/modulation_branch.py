@@ -25,7 +25,7 @@ from spikebridge.networks.modulation.model.branch import ORIGINAL
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.trial import TrialSettings, run_trial
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_branch.json"
@@ -102,7 +102,7 @@ def main() -> None:
             print(row, trials[row][-1], flush=True)
             done = {name: found for name, found in trials.items() if found}
             content = {"num_tasks": CONFIG.num_tasks, "rows": table(done), "cells": done}
-            with replacing(RESULTS) as temporary:
+            with atomic_write(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 
 

@@ -19,7 +19,7 @@ from spikebridge.networks.modulation import GateTable, GaussianPrototypes, proto
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_inference.json"
@@ -97,7 +97,7 @@ def main() -> None:
             print(row, flush=True)
             rows.append(row)
     content = {"num_tasks": 40, "seed": SEED, "rows": rows, "environment": describe_environment(seed=SEED)}
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 

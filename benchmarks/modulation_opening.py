@@ -22,7 +22,7 @@ from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_opening.json"
@@ -80,7 +80,7 @@ def main() -> None:
                 continue
             trials += score(rho, seed)
             content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
-            with replacing(RESULTS) as temporary:
+            with atomic_write(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 
 

@@ -28,7 +28,7 @@ from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_tuning.json"
@@ -128,7 +128,7 @@ def main() -> None:
                 print(words.dataset, name, points[-1], flush=True)
                 searched[name]["chosen"] = choose(name if words.long else "", points)
                 found["environment"] = describe_environment(seed=SEED)
-                with replacing(RESULTS) as temporary:
+                with atomic_write(RESULTS) as temporary:
                     temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 

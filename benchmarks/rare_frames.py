@@ -27,7 +27,7 @@ from spikebridge.networks.sensing.tracker.fused_model import FusedInference, Fus
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "rare_frames.json"
 KEPT = (2, 4, 8)
@@ -87,7 +87,7 @@ def main() -> None:
     run = shipped_run("sensing")
     if run is None:
         raise SystemExit("no weights are shipped for sensing")
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         temporary.write_text(json.dumps({"rows": rows(run)}, indent=2) + "\n")
 
 

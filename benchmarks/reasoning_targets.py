@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -104,7 +104,7 @@ def main() -> int:
     table, found = RESULTS / "reasoning_targets.json", rows()
     if check:
         return int(json.loads(table.read_text()) != {"targets": found})
-    with replacing(table) as temporary:
+    with atomic_write(table) as temporary:
         temporary.write_text(json.dumps({"targets": found}, indent=1) + "\n")
     for row in found:
         verdict = {True: "met", False: "missed", None: ""}[row["met"]]

@@ -45,7 +45,7 @@ from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from unseen_recording import PIECES, write
 
 RESULTS = Path(__file__).parent / "results" / "sensing.json"
@@ -204,7 +204,7 @@ def trained(name: str, out: Path, finders: str, pathways: str) -> dict[str, Any]
     kept = path / "more.json"
     if not kept.exists():
         found = MORE[name](run, config)
-        with replacing(kept) as temporary:
+        with atomic_write(kept) as temporary:
             temporary.write_text(json.dumps(found))
     child = next(iter(run.children().values()))
     made = {"config": run.config, "environment": child.environment()}
@@ -246,7 +246,7 @@ def main() -> None:
         taken = arguments.finders, arguments.pathways
         found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out, *taken)
         cells = {**written, name: found}
-        with replacing(RESULTS) as temporary:
+        with atomic_write(RESULTS) as temporary:
             content = {"targets": beside_targets(cells), "cells": cells}
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for row in json.loads(RESULTS.read_text())["targets"]:

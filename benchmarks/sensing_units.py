@@ -23,7 +23,7 @@ from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "sensing_units.json"
 RUNS = Path("runs") / "benchmarks" / "sensing_units"
@@ -86,7 +86,7 @@ def main() -> None:
     for name in arguments.cells:
         found = cell(name, arguments.out)
         written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        with replacing(RESULTS) as temporary:
+        with atomic_write(RESULTS) as temporary:
             temporary.write_text(json.dumps({**written, name: found}, indent=2) + "\n", encoding="utf-8")
         print(name, {part: found[part] for part in PARTS}, flush=True)
 

@@ -22,7 +22,7 @@ from spikebridge.networks.sensing.evaluation.benchmark import DT
 from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "tumbling_loops.json"
 SCENES, SECONDS = 24, 2.5
@@ -64,7 +64,7 @@ def main() -> None:
         figures = {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3)}
         rows.append({"training": path, **figures, "scenes": len(loops), "lost for a tenth of the time": lost})
         print(rows[-1], flush=True)
-    with replacing(RESULTS) as temporary:
+    with atomic_write(RESULTS) as temporary:
         content = {"environment": run.environment(), "rows": rows}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis import Finding, examine
+from spikebridge.analysis import Finding, diagnose
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import (
     Bernoulli,
@@ -36,16 +36,16 @@ def kinds(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 def test_a_healthy_hybrid_network_gives_no_findings(network: HybridNetwork, inputs: Outputs) -> None:
-    assert examine(network, inputs, loss) == []
-    assert examine(network.train(), inputs, loss) == []
+    assert diagnose(network, inputs, loss) == []
+    assert diagnose(network.train(), inputs, loss) == []
 
 
 def test_healthy_plain_networks_give_no_findings() -> None:
     torch.manual_seed(0)
     ann = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 3)).eval()
-    assert examine(ann, torch.randn(8, 4), lambda y: y.square().mean()) == []
+    assert diagnose(ann, torch.randn(8, 4), lambda y: y.square().mean()) == []
     snn = Sequential(fc=nn.Linear(4, 16), lif=LIF(dt=0.001), out=nn.Linear(16, 3), read=Integrator(dt=0.001))
-    assert examine(snn, torch.randn(20, 8, 4), lambda y: y[-1].square().mean()) == []
+    assert diagnose(snn, torch.randn(20, 8, 4), lambda y: y[-1].square().mean()) == []
 
 
 def test_the_patient_is_left_as_it_was(inputs: Outputs) -> None:
@@ -60,7 +60,7 @@ def test_the_patient_is_left_as_it_was(inputs: Outputs) -> None:
     network = what_where(what=Normed())
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    examine(network.train(), inputs, loss)
+    diagnose(network.train(), inputs, loss)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(state, torch.get_rng_state())
@@ -69,24 +69,24 @@ def test_the_patient_is_left_as_it_was(inputs: Outputs) -> None:
 def test_a_layer_that_never_spikes_is_dead(network: HybridNetwork, inputs: Outputs) -> None:
     lif = network.parts["where"].lif
     lif.v_threshold = 50.0
-    (finding,) = examine(network, inputs)
+    (finding,) = diagnose(network, inputs)
     assert (finding.kind, finding.where) == ("dead", "where.lif")
     assert finding.what.startswith("never spikes: its membranes reach ")
     remedy, value = finding.remedy.split("about ")[0], float(finding.remedy.split("about ")[1].split(",")[0])
     assert remedy == "lower v_threshold to "
     lif.v_threshold = value
-    assert examine(network, inputs) == []
+    assert diagnose(network, inputs) == []
 
 
 def test_a_rectifier_that_lets_nothing_through_is_dead() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     nn.init.constant_(network[0].bias, -100.0)
-    (finding,) = examine(network, torch.randn(5, 4))
+    (finding,) = diagnose(network, torch.randn(5, 4))
     assert (finding.kind, finding.where) == ("dead", "1")
     assert "give that layer a positive bias" in finding.remedy
     nn.init.constant_(network[0].bias, 0.5)
-    assert examine(network, torch.randn(5, 4)) == []
+    assert diagnose(network, torch.randn(5, 4)) == []
 
 
 def test_membranes_that_only_fall_are_told_from_those_that_rise_too_little() -> None:
@@ -94,16 +94,16 @@ def test_membranes_that_only_fall_are_told_from_those_that_rise_too_little() -> 
     nn.init.constant_(layer.fc.weight, -1.0)
     nn.init.constant_(layer.fc.bias, 0.0)
     x = torch.rand(6, 2, 2) + 0.1
-    (finding,) = examine(layer, x)
+    (finding,) = diagnose(layer, x)
     assert "never rise above 0" in finding.what
     nn.init.constant_(layer.fc.bias, 1.5)
-    assert examine(layer, x) == []
+    assert diagnose(layer, x) == []
 
 
 def test_only_the_first_of_a_chain_of_silent_layers_is_ill() -> None:
     layers = Sequential(fire1=IF(v_threshold=100.0), fc=nn.Linear(2, 2, bias=False), fire2=IF())
-    assert kinds(examine(layers, torch.rand(5, 1, 2))) == [("dead", "fire1")]
-    (finding,) = examine(Sequential(fire=IF()), torch.zeros(5, 1, 2))
+    assert kinds(diagnose(layers, torch.rand(5, 1, 2))) == [("dead", "fire1")]
+    (finding,) = diagnose(Sequential(fire=IF()), torch.zeros(5, 1, 2))
     assert finding.what == "gets nothing but zeros"
 
 
@@ -111,21 +111,21 @@ def test_a_layer_that_always_spikes_is_saturated(network: HybridNetwork, inputs:
     lif = network.parts["where"].lif
     nn.init.constant_(network.parts["where"].fc.bias, 2.0)
     lif.v_threshold = 0.01
-    (finding,) = examine(network, inputs)
+    (finding,) = diagnose(network, inputs)
     assert (finding.kind, finding.where) == ("saturated", "where.lif")
     assert finding.remedy.startswith("raise v_threshold to about ")
     lif.v_threshold = float(finding.remedy.split("about ")[1].split(",")[0])
-    assert examine(network, inputs) == []
+    assert diagnose(network, inputs) == []
 
 
 def test_a_discretizer_that_always_spikes_is_saturated() -> None:
     unit = HybridUnit(Tumbling(2), Mean(), nn.Linear(3, 2), Bernoulli())
     nn.init.constant_(unit.nonlinearity.bias, 9.0)
-    (finding,) = examine(unit.eval(), torch.rand(4, 2, 3))
+    (finding,) = diagnose(unit.eval(), torch.rand(4, 2, 3))
     assert (finding.kind, finding.where) == ("saturated", "discretizer")
     assert "scale its input down in the layer or the nonlinearity before it" in finding.remedy
     nn.init.constant_(unit.nonlinearity.bias, 0.5)
-    assert examine(unit, torch.rand(4, 2, 3)) == []
+    assert diagnose(unit, torch.rand(4, 2, 3)) == []
 
 
 class Cut(nn.Module):
@@ -145,7 +145,7 @@ def test_a_cut_gradient_is_found(inputs: Outputs) -> None:
 
     network = what_where(motion=HybridUnit(Tumbling(6), Mean(), Cut()))
     nn.init.normal_(network.units["where_to_what"].nonlinearity.linear.weight, std=5.0)
-    findings = examine(network, inputs, only_what)
+    findings = diagnose(network, inputs, only_what)
     # the modulation acts on the answers through the same unit, in both directions of time
     assert set(kinds(findings)) == {
         ("no gradient", "where"),
@@ -156,7 +156,7 @@ def test_a_cut_gradient_is_found(inputs: Outputs) -> None:
         "by one that passes it: Threshold, SpikingLayer or a surrogate" in finding.remedy for finding in findings
     )
     unit = HybridUnit(Tumbling(6), Mean(), nn.Linear(16, 4), Threshold(0.0, Arctan()))
-    assert examine(what_where(motion=unit), inputs, only_what) == []
+    assert diagnose(what_where(motion=unit), inputs, only_what) == []
 
 
 def test_a_surrogate_that_is_too_narrow_gives_a_gradient_of_zero() -> None:
@@ -168,10 +168,10 @@ def test_a_surrogate_that_is_too_narrow_gives_a_gradient_of_zero() -> None:
         return y.mean()
 
     x = torch.rand(6, 4, 3)
-    (finding,) = examine(layers(Rectangle(width=1e-6)), x, mean)
+    (finding,) = diagnose(layers(Rectangle(width=1e-6)), x, mean)
     assert (finding.kind, finding.where, finding.severity) == ("no gradient", "fc", "error")
     assert "widen the surrogate's width" in finding.remedy
-    assert examine(layers(Rectangle(width=1.0)), x, mean) == []
+    assert diagnose(layers(Rectangle(width=1.0)), x, mean) == []
 
 
 def test_a_vanishing_gradient_is_found() -> None:
@@ -182,27 +182,27 @@ def test_a_vanishing_gradient_is_found() -> None:
         return layers.double()
 
     x = torch.rand(4, 3, dtype=torch.float64)
-    (finding,) = examine(network(9.0), x, lambda y: y.square().mean())
+    (finding,) = diagnose(network(9.0), x, lambda y: y.square().mean())
     assert (finding.kind, finding.where) == ("vanishing gradient", "0")
     assert "shrink the saturated layers behind it" in finding.remedy
-    assert examine(network(0.1), x, lambda y: y.square().mean()) == []
+    assert diagnose(network(0.1), x, lambda y: y.square().mean()) == []
 
 
 def test_what_is_frozen_needs_no_gradient(network: HybridNetwork, inputs: Outputs) -> None:
     network.parts["where"].requires_grad_(False)
     network.units["what_to_where"].requires_grad_(False)
     network.units["where_to_what"].requires_grad_(False)
-    assert examine(network, inputs, lambda outputs: outputs["what"].mean()) == []
+    assert diagnose(network, inputs, lambda outputs: outputs["what"].mean()) == []
 
 
 def test_batch_normalisation_in_training_mixes_samples() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    (finding,) = examine(network, torch.randn(5, 3))
+    (finding,) = diagnose(network, torch.randn(5, 3))
     assert (finding.kind, finding.where, finding.severity) == ("batch-dependent", "1", "error")
     assert "call .eval() before you judge the network, or use nn.GroupNorm" in finding.remedy
-    assert examine(network.eval(), torch.randn(5, 3)) == []
+    assert diagnose(network.eval(), torch.randn(5, 3)) == []
     network[1] = nn.GroupNorm(1, 4)
-    assert examine(network.train(), torch.randn(5, 3)) == []
+    assert diagnose(network.train(), torch.randn(5, 3)) == []
 
 
 class Centred(nn.Module):
@@ -221,10 +221,10 @@ def test_a_mean_over_the_batch_is_found(inputs: Outputs) -> None:
         unit = HybridUnit(Tumbling(6), Mean(), nn.Sequential(nn.Linear(16, 4), Centred(over_batch)))
         return what_where(motion=unit)
 
-    findings = examine(network(True), inputs)
+    findings = diagnose(network(True), inputs)
     assert [finding.kind for finding in findings] == ["batch-dependent"]
     assert "leave out the operation that mixes samples" in findings[0].remedy
-    assert examine(network(False), inputs) == []
+    assert diagnose(network(False), inputs) == []
 
 
 def test_inputs_and_parts_that_reach_no_output_are_unused(inputs: Outputs) -> None:
@@ -238,11 +238,11 @@ def test_inputs_and_parts_that_reach_no_output_are_unused(inputs: Outputs) -> No
             outputs=["out"],
         ).eval()
 
-    findings = examine(network(), inputs, lambda outputs: outputs["out"].square().mean())
+    findings = diagnose(network(), inputs, lambda outputs: outputs["out"].square().mean())
     assert set(kinds(findings)) == {("unused", "events"), ("unused", "snn")}
     assert findings[0].remedy == "link it to a part that reaches one of the outputs (out), or leave it out"
     link = Transmission("snn", "out", HybridUnit(Tumbling(6), None, None, Integrate()), held=True)
-    assert examine(network(link), inputs, lambda outputs: outputs["out"].square().mean()) == []
+    assert diagnose(network(link), inputs, lambda outputs: outputs["out"].square().mean()) == []
 
 
 class Add(nn.Module):
@@ -256,11 +256,11 @@ def test_a_transmission_through_zero_weights_is_unused(network: HybridNetwork, i
     nonlinearity = network.units["where_to_what"].nonlinearity
     nn.init.zeros_(nonlinearity.weight)
     nn.init.zeros_(nonlinearity.bias)
-    (finding,) = examine(network, inputs)
+    (finding,) = diagnose(network, inputs)
     assert (finding.kind, finding.where) == ("unused", "where_to_what")
     assert "initialise the weights of its nonlinearity anew" in finding.remedy
     nonlinearity.reset_parameters()
-    assert examine(network, inputs) == []
+    assert diagnose(network, inputs) == []
 
 
 class Deaf(What):
@@ -271,7 +271,7 @@ class Deaf(What):
 
 
 def test_a_link_that_its_target_ignores_is_unused(inputs: Outputs) -> None:
-    findings = examine(what_where(what=Deaf()), inputs, loss)
+    findings = diagnose(what_where(what=Deaf()), inputs, loss)
     assert ("unused", "where_to_what") in kinds(findings)
     assert all("check" in f.remedy and "uses what it gets" in f.remedy for f in findings if f.kind == "unused")
 
@@ -281,7 +281,7 @@ def test_a_modulation_that_leaves_its_target_as_it_is_is_unused(inputs: Outputs)
         def forward(self, x: Tensor) -> Tensor:
             return 1 + 1e-5 * x[:, :1].clamp(-1, 1)
 
-    (finding,) = examine(what_where(gain=HybridUnit(None, None, NearOne())), inputs)
+    (finding,) = diagnose(what_where(gain=HybridUnit(None, None, NearOne())), inputs)
     assert (finding.kind, finding.where) == ("unused", "what_to_where")
     assert "it leaves where.lif.v_threshold as it is" in finding.what
 
@@ -304,9 +304,9 @@ def test_what_speaks_only_through_a_constant_modulation_is_not_blamed(inputs: Ou
         ],
         outputs=["where"],
     ).eval()
-    assert kinds(examine(network, inputs)) == [("constant modulation", "what_to_where")]
+    assert kinds(diagnose(network, inputs)) == [("constant modulation", "what_to_where")]
     nn.init.normal_(gain.nonlinearity.weight, std=0.1)
-    assert examine(network, inputs) == []
+    assert diagnose(network, inputs) == []
 
 
 @pytest.mark.parametrize("layers", [lambda: nn.Linear(5, 16), lambda: nn.Sequential(nn.Linear(5, 16), nn.Softplus())])
@@ -315,11 +315,11 @@ def test_a_constant_modulation_is_found(inputs: Outputs, layers: Callable[[], nn
     linear = next(m for m in network.units["what_to_where"].modules() if isinstance(m, nn.Linear))
     nn.init.zeros_(linear.weight)
     nn.init.constant_(linear.bias, 0.7)
-    (finding,) = examine(network, inputs)
+    (finding,) = diagnose(network, inputs)
     assert (finding.kind, finding.where) == ("constant modulation", "what_to_where")
     assert "initialise the weights of its nonlinearity anew" in finding.remedy
     nn.init.normal_(linear.weight, std=0.3)
-    assert examine(network, inputs) == []
+    assert diagnose(network, inputs) == []
 
 
 def test_a_constant_signal_without_a_unit_is_found(inputs: Outputs) -> None:
@@ -331,10 +331,10 @@ def test_a_constant_signal_without_a_unit_is_found(inputs: Outputs) -> None:
         outputs=["snn"],
     )
     level = torch.full((24, 3, 1), 0.5)
-    assert kinds(examine(network, {"events": inputs["events"], "level": level})) == [
+    assert kinds(diagnose(network, {"events": inputs["events"], "level": level})) == [
         ("constant modulation", "events_to_snn".replace("events", "level"))
     ]
-    assert examine(network, {"events": inputs["events"], "level": torch.rand(24, 3, 1)}) == []
+    assert diagnose(network, {"events": inputs["events"], "level": torch.rand(24, 3, 1)}) == []
 
 
 def test_a_layer_that_is_never_called_is_unused() -> None:
@@ -346,13 +346,13 @@ def test_a_layer_that_is_never_called_is_unused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.first(x)) if self.uses else self.first(x)
 
-    (finding,) = examine(Forgetful(False), torch.randn(4, 3))
+    (finding,) = diagnose(Forgetful(False), torch.randn(4, 3))
     assert (finding.kind, finding.where, finding.remedy) == ("unused", "second", "call it in forward, or leave it out")
-    assert examine(Forgetful(True), torch.randn(4, 3)) == []
+    assert diagnose(Forgetful(True), torch.randn(4, 3)) == []
 
 
 def test_empty_inputs_and_losses_of_many_numbers_are_refused(network: HybridNetwork, inputs: Outputs) -> None:
     with pytest.raises(ShapeError, match="an input is empty; give a few samples"):
-        examine(network, inputs | {"frames": inputs["frames"][:0]})
+        diagnose(network, inputs | {"frames": inputs["frames"][:0]})
     with pytest.raises(ShapeError, match=r"a loss gives one number, but this one gave \(4, 3, 5\); take its mean"):
-        examine(network, inputs, lambda outputs: outputs["what"])
+        diagnose(network, inputs, lambda outputs: outputs["what"])

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from spikebridge.training.distributed import Host, optimizer_state, restore_optimizer, weights_of
-from spikebridge.training.run.checkpoint import put_together, take_apart
+from spikebridge.training.distributed import ModuleHost, gather_optimizer_state, gather_weights, scatter_optimizer_state
+from spikebridge.training.run.checkpoint import tree_flatten, tree_unflatten
 
 
 def spread(network: nn.Module) -> tuple[FullyShardedDataParallel, torch.optim.Optimizer]:
     network[0].requires_grad_(False)
-    host = FullyShardedDataParallel(Host(network), device_id=torch.device("cpu"), use_orig_params=True)
+    host = FullyShardedDataParallel(ModuleHost(network), device_id=torch.device("cpu"), use_orig_params=True)
     return host, torch.optim.Adam([p for p in host.parameters() if p.requires_grad], lr=0.1)
 
 
@@ -39,14 +39,14 @@ def main(rank: int, store: Path) -> None:
     host, optimizer = spread(first)
     step(optimizer, lambda: host(lambda network: network(x).square().mean()))
     step(expected, lambda: plain(x).square().mean())
-    weights, state = weights_of(host, first), put_together(*take_apart(optimizer_state(host, optimizer)))
+    weights, state = gather_weights(host, first), tree_unflatten(*tree_flatten(gather_optimizer_state(host, optimizer)))
 
     second.load_state_dict(weights)
     host, optimizer = spread(second)
-    restore_optimizer(host, optimizer, state)
+    scatter_optimizer_state(host, optimizer, state)
     step(optimizer, lambda: host(lambda network: network(x).square().mean()))
     step(expected, lambda: plain(x).square().mean())
-    torch.testing.assert_close(weights_of(host, second), dict(plain.state_dict()))
+    torch.testing.assert_close(gather_weights(host, second), dict(plain.state_dict()))
     torch.distributed.destroy_process_group()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 
 def test_a_file_does_not_take_the_place_of_a_device_or_pipe(tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
-    with pytest.raises(ConfigError, match=f"{pipe}: expected the name of a file"), replacing(pipe):
+    with pytest.raises(ConfigError, match=f"{pipe}: expected the name of a file"), atomic_write(pipe):
         pytest.fail("nothing may be written")
     assert pipe.is_fifo()
 
@@ -20,7 +20,7 @@ def test_a_file_does_not_take_the_place_of_a_device_or_pipe(tmp_path: Path) -> N
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("of yesterday")
-    with pytest.raises(OSError) as told, replacing(path) as temporary:
+    with pytest.raises(OSError) as told, atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     assert told.value.filename == str(path)
@@ -29,6 +29,6 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_told_by_its_own_name(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "a.txt"
-    with pytest.raises(FileNotFoundError) as told, replacing(path) as temporary:
+    with pytest.raises(FileNotFoundError) as told, atomic_write(path) as temporary:
         temporary.write_text("never")
     assert told.value.filename == str(path)

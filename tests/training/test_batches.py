@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.training.batches import Batches, Samples, TimeSlices, as_dataset, epoch_order, share
+from spikebridge.training.batches import Batches, Samples, TimeSlices, check_dataset, epoch_order, shard
 
 
 def test_signals_and_labels_are_taken_along_their_own_axes() -> None:
@@ -21,7 +21,7 @@ def test_signals_and_labels_are_taken_along_their_own_axes() -> None:
 def test_a_map_style_data_set_is_collated() -> None:
     data = Samples([(1.0, 0), (2.0, 1), (3.0, 0)], lambda samples: torch.tensor([x for x, _ in samples]))
     assert data.select(torch.tensor([2, 1])).tolist() == [3.0, 2.0]
-    assert len(as_dataset(data)) == 3
+    assert len(check_dataset(data)) == 3
 
 
 def test_tensors_and_axes_must_have_the_same_names() -> None:
@@ -44,9 +44,9 @@ def test_no_tensor_and_no_sample_are_refused() -> None:
     with pytest.raises(ShapeError, match="no tensor"):
         Batches({}, batch={})
     with pytest.raises(ConfigError, match="no sample"):
-        as_dataset(Batches({"x": torch.zeros(0)}, batch={"x": 0}))
+        check_dataset(Batches({"x": torch.zeros(0)}, batch={"x": 0}))
     with pytest.raises(ConfigError, match="got NoneType"):
-        as_dataset(None)
+        check_dataset(None)
 
 
 def test_the_order_depends_on_seed_phase_and_epoch_and_on_nothing_else() -> None:
@@ -63,7 +63,7 @@ def test_shares_make_the_batch_and_their_weighted_means_average_to_its_mean(
     num_samples: int, num_processes: int
 ) -> None:
     values = torch.arange(num_samples, dtype=torch.float64) ** 2
-    shares = [share(torch.arange(num_samples), rank, num_processes) for rank in range(num_processes)]
+    shares = [shard(torch.arange(num_samples), rank, num_processes) for rank in range(num_processes)]
     taken = torch.cat([mine for mine, weight in shares if weight > 0])
     assert taken.tolist() == list(range(num_samples))
     average = sum(weight * values[mine].mean() for mine, weight in shares) / num_processes

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.rng import capture, kept_generators, restore
+from spikebridge.training.rng import get_rng_state, preserve_rng_state, set_rng_state
 from spikebridge.training.run import checkpoint
 from spikebridge.training.run.checkpoint import (
     load_checkpoint,
-    put_together,
     read_checkpoint,
     save_checkpoint,
-    take_apart,
+    tree_flatten,
+    tree_unflatten,
 )
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
@@ -37,7 +37,7 @@ trees = st.recursive(
 @settings(deadline=None)
 @given(trees)
 def test_any_tree_of_plain_values_comes_back(tree: Any) -> None:
-    assert put_together(*take_apart(tree)) == tree
+    assert tree_unflatten(*tree_flatten(tree)) == tree
 
 
 def test_the_state_of_an_optimizer_comes_back(tmp_path: Path) -> None:
@@ -137,17 +137,17 @@ def draw() -> list[float]:
 
 
 def test_generators_come_back_with_half_used_pairs() -> None:
-    with kept_generators():
+    with preserve_rng_state():
         random.gauss()
         np.random.randn()
-        states = capture()
+        states = get_rng_state()
         first = draw()
-        restore(states)
+        set_rng_state(states)
         assert draw() == first
 
 
 def test_generator_states_have_one_shape_whatever_was_drawn() -> None:
-    with kept_generators():
-        before = {name: state.shape for name, state in capture().items()}
+    with preserve_rng_state():
+        before = {name: state.shape for name, state in get_rng_state().items()}
         draw()
-        assert {name: state.shape for name, state in capture().items()} == before
+        assert {name: state.shape for name, state in get_rng_state().items()} == before

@@ -20,8 +20,8 @@ from spikebridge.training import (
     SynapticIntelligence,
 )
 from spikebridge.training.continual.metaplasticity import damped
-from spikebridge.training.continual.opening import Opening, step_open
-from spikebridge.training.continual.quadratic import QuadraticPenalty, resting_steps
+from spikebridge.training.continual.quadratic import QuadraticPenalty, effective_step_sizes
+from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
 
 
 class Labelled:
@@ -62,7 +62,7 @@ def descend(method: Consolidation, optimizer: Callable[..., Any], start: float, 
     moves = optimizer([w])
     for _ in range(steps):
         w.grad = torch.full_like(w, pull)
-        step_open({"w": w}, moves, method)
+        masked_step({"w": w}, moves, method)
     return w.item()
 
 
@@ -159,21 +159,21 @@ def test_the_proximal_step_rests_where_loss_and_penalty_balance(optimizer: Calla
 
 def test_the_steps_of_optimizers_are_those_of_a_constant_gradient() -> None:
     w = nn.Parameter(torch.zeros(1))
-    assert resting_steps(torch.optim.SGD([w], lr=0.5)) == {w: 0.5}
-    assert resting_steps(torch.optim.SGD([w], lr=0.5, momentum=0.75))[w] == 2.0
-    assert resting_steps(torch.optim.SGD([w], lr=0.5, momentum=0.75, dampening=0.5))[w] == 1.0
+    assert effective_step_sizes(torch.optim.SGD([w], lr=0.5)) == {w: 0.5}
+    assert effective_step_sizes(torch.optim.SGD([w], lr=0.5, momentum=0.75))[w] == 2.0
+    assert effective_step_sizes(torch.optim.SGD([w], lr=0.5, momentum=0.75, dampening=0.5))[w] == 1.0
     adam = torch.optim.Adam([w], lr=0.5, eps=1.0)
     w.grad = torch.full_like(w, 4.0)
     adam.step()
     # after one step the corrected second moment is 4^2
-    torch.testing.assert_close(resting_steps(adam)[w], torch.tensor([0.1]))
+    torch.testing.assert_close(effective_step_sizes(adam)[w], torch.tensor([0.1]))
 
 
 def test_an_optimizer_that_the_proximal_step_does_not_know_is_refused() -> None:
     w = nn.Parameter(torch.ones(1))
     w.grad = torch.ones(1)
     with pytest.raises(ConfigError, match="knows SGD, Adam and AdamW, but the optimizer is RMSprop"):
-        step_open({"w": w}, torch.optim.RMSprop([w]), Square(1.0, 1.0, 0.0))
+        masked_step({"w": w}, torch.optim.RMSprop([w]), Square(1.0, 1.0, 0.0))
 
 
 # ---- information ----
@@ -291,7 +291,7 @@ def test_synaptic_intelligence_by_hand() -> None:
     method = SynapticIntelligence(strength=2.0, damping=0.75)
     for gradient in (1.0, -0.5, 1.0):
         w.grad = torch.tensor([gradient])
-        step_open({"w": w}, moves, method)
+        masked_step({"w": w}, moves, method)
     # omega = 1 * 0.5 + 0.5 * 0.25 + 1 * 0.5 (a step against its gradient always counts up); way = -0.75
     assert method.buffers["omega"]["w"].item() == pytest.approx(1.125)
     method.end_of_task(nn.ParameterDict({"w": w}), small_data())
@@ -304,7 +304,7 @@ def test_synaptic_intelligence_keeps_copies_and_not_views() -> None:
     w = nn.Parameter(torch.tensor([1.0]))
     method = SynapticIntelligence()
     w.grad = torch.tensor([1.0])
-    step_open({"w": w}, torch.optim.SGD([w], lr=0.5), method)
+    masked_step({"w": w}, torch.optim.SGD([w], lr=0.5), method)
     assert method.buffers["anchor"]["w"].item() == 1.0
     assert method.buffers["omega"]["w"].item() == 0.5
 
@@ -318,7 +318,7 @@ def test_synaptic_intelligence_counts_the_gradient_of_the_tasks_loss_alone() -> 
         "anchor": {"w": torch.tensor([0.0])},
     }
     w.grad = torch.tensor([-1.0])
-    step_open({"w": w}, torch.optim.SGD([w], lr=0.25), method)
+    masked_step({"w": w}, torch.optim.SGD([w], lr=0.25), method)
     # the step takes both gradients, -1 + 2 * 2 * 1 = 3, and moves by -0.75; omega is -(-1) * (-0.75)
     assert w.item() == 0.25
     assert method.buffers["omega"]["w"].item() == -0.75
@@ -339,7 +339,7 @@ def test_metaplasticity_damps_what_shrinks_a_weight_and_reverses_nothing() -> No
 def test_metaplasticity_by_hand() -> None:
     w = nn.Parameter(torch.tensor([2.0, -2.0, 0.0]))
     w.grad = torch.ones(3)
-    step_open({"w": w}, torch.optim.SGD([w], lr=1.0), Metaplasticity(0.5))
+    masked_step({"w": w}, torch.optim.SGD([w], lr=1.0), Metaplasticity(0.5))
     # exp(-1) of the step for the first weight; the second grows, the third has no size
     assert w.tolist() == pytest.approx([2 - 0.36787944, -3, -1])
 
@@ -381,12 +381,12 @@ def test_closed_weights_do_not_move_at_all(name: str, optimizer: Callable[..., t
     moves = optimizer(parameters.values())
     for task in range(3):
         gate = RandomGates((5,), share=0.4)(task)[0]
-        masks = Opening(places={"0.weight": (gate,), "0.bias": (gate,), "2.weight": (None, gate)}).masks(parameters)
+        masks = Subnetwork(indices={"0.weight": (gate,), "0.bias": (gate,), "2.weight": (None, gate)}).masks(parameters)
         for _ in range(4):
             before = {key: p.detach().clone() for key, p in parameters.items()}
             moves.zero_grad()
             F.cross_entropy(model(data.x), data.labels + task % 3).backward()
-            step_open(parameters, moves, method, masks)
+            masked_step(parameters, moves, method, masks)
             for key, mask in masks.items():
                 assert parameters[key][~mask].equal(before[key][~mask])
                 assert not parameters[key][mask].equal(before[key][mask])
@@ -405,7 +405,7 @@ def test_what_a_method_keeps_can_be_saved_and_given_to_another(name: str) -> Non
     parameters = dict(model.named_parameters())
     moves = torch.optim.SGD(parameters.values(), lr=0.1)
     F.cross_entropy(model(data.x), data.labels).backward()
-    step_open(parameters, moves, one)
+    masked_step(parameters, moves, one)
     one.end_of_task(model, data)
     other.load_state_dict(one.state_dict())
     elsewhere = {key: p.detach() + 1 for key, p in parameters.items()}

@@ -20,19 +20,20 @@ from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.training import (
     EWC,
     Consolidation,
+    ContinualMethod,
+    ContinualResult,
     ContinualSettings,
     Fisher,
-    Learnt,
-    Lines,
     Metaplasticity,
     OnlineEWC,
-    Opening,
+    ProgressLines,
     RandomGates,
     Run,
+    Subnetwork,
     SynapticIntelligence,
     Task,
     accuracy,
-    learn,
+    fit_tasks,
 )
 
 SIZES = (24, 18)
@@ -59,22 +60,26 @@ class Branch(nn.Module):
         return self.fc3(torch.relu(self.fc2(hidden)) * second)
 
 
-def cut(network: nn.Module, opening: Opening) -> nn.Module:
+def extract(network: nn.Module, subnetwork: Subnetwork) -> nn.Module:
     """The open neurons of a branch as a branch of their own."""
     whole = dict(network.named_parameters())
-    parts = {name: opening.take(name, parameter.detach()) for name, parameter in whole.items()}
+    parts = {name: subnetwork.gather(name, parameter.detach()) for name, parameter in whole.items()}
     small = Branch((len(parts["fc1.bias"]), len(parts["fc2.bias"])))
     with torch.no_grad():
         small.load_state_dict(parts)
     return small
 
 
-def gated(task: int, execution: str = "full") -> Opening:
+def gated(task: int, execution: str = "full") -> Subnetwork:
     one, two = RandomGates(SIZES, share=0.5, seed=1)(task)
-    places = {"fc1.weight": (one,), "fc1.bias": (one,), "fc2.weight": (two, one), "fc2.bias": (two,)}
-    places["fc3.weight"] = (None, two)
-    opening = Opening({"gates": (one.float(), two.float())}, places)
-    return opening if execution == "full" else Opening(opening.quantities, places, cut=partial(cut, opening=opening))
+    indices = {"fc1.weight": (one,), "fc1.bias": (one,), "fc2.weight": (two, one), "fc2.bias": (two,)}
+    indices["fc3.weight"] = (None, two)
+    subnetwork = Subnetwork({"gates": (one.float(), two.float())}, indices)
+    return (
+        subnetwork
+        if execution == "full"
+        else Subnetwork(subnetwork.quantities, indices, extract=partial(extract, subnetwork=subnetwork))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +90,13 @@ def tasks() -> list[Task]:
     return [Task(orders.samples(k, *train), orders.samples(k, *test)) for k in range(NUM_TASKS)]
 
 
-def learnt(tasks: list[Task], consolidation: Consolidation | None = None, **changes: Any) -> tuple[Learnt, Branch]:
+def learnt(
+    tasks: list[Task], consolidation: Consolidation | None = None, **changes: Any
+) -> tuple[ContinualResult, Branch]:
     branch = Branch()
-    usual: dict[str, Any] = {"optimizer": SGD, "settings": QUIET}
-    return learn(branch, tasks, consolidation=consolidation, **{**usual, **changes}), branch
+    usual: dict[str, Any] = {"optimizer": SGD, "consolidation": consolidation or Consolidation()}
+    how = {name: changes.pop(name, QUIET if name == "settings" else None) for name in ("settings", "progress")}
+    return fit_tasks(branch, tasks, ContinualMethod(**{**usual, **changes}), **how), branch
 
 
 def test_the_matrix_has_a_row_for_the_untrained_network_and_one_a_task(tasks: list[Task]) -> None:
@@ -141,12 +149,12 @@ METHODS: dict[str, Callable[[], Consolidation]] = {
 @pytest.mark.parametrize("name", METHODS)
 def test_a_cut_sub_network_learns_what_the_gated_network_learns(tasks: list[Task], name: str) -> None:
     results = {}
-    for execution in ("full", "cut"):
+    for execution in ("full", "extracted"):
         method = METHODS[name]()
-        openings = partial(gated, execution=execution)
-        results[execution] = learnt(tasks[:3], method, openings=openings, optimizer=ADAM), method
+        subnetworks = partial(gated, execution=execution)
+        results[execution] = learnt(tasks[:3], method, subnetworks=subnetworks, optimizer=ADAM), method
     (full, branch), method = results["full"]
-    (small, other), other_method = results["cut"]
+    (small, other), other_method = results["extracted"]
     assert full.accuracies.sub(small.accuracies).abs().max() <= 0.02
     for (key, one), two in zip(branch.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-4, msg=key)
@@ -161,7 +169,7 @@ def test_a_cut_sub_network_learns_what_the_gated_network_learns(tasks: list[Task
     )
 
 
-@pytest.mark.parametrize("execution", ["full", "cut"])
+@pytest.mark.parametrize("execution", ["full", "extracted"])
 def test_weights_closed_in_a_task_are_the_same_before_and_after(tasks: list[Task], execution: str) -> None:
     moments: list[dict[str, Tensor]] = [copy.deepcopy(Branch().state_dict())]
 
@@ -170,8 +178,8 @@ def test_weights_closed_in_a_task_are_the_same_before_and_after(tasks: list[Task
         return {"norm": 1.0}
 
     decaying = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
-    openings = partial(gated, execution=execution)
-    result, branch = learnt(tasks, EWC(10.0), optimizer=decaying, openings=openings, measure=remember)
+    subnetworks = partial(gated, execution=execution)
+    result, branch = learnt(tasks, EWC(10.0), optimizer=decaying, subnetworks=subnetworks, measure=remember)
     for task in range(NUM_TASKS):
         for name, mask in gated(task).masks(dict(branch.named_parameters())).items():
             before, after = moments[task][name], moments[task + 1][name]
@@ -229,7 +237,7 @@ def killed() -> None:
     raise KilledError
 
 
-def numbers(result: Learnt, branch: nn.Module, run: Run) -> dict[str, Any]:
+def numbers(result: ContinualResult, branch: nn.Module, run: Run) -> dict[str, Any]:
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics.rows()]
     return {"R": result.accuracies.tolist(), "rows": rows, "weights": [p.tolist() for p in branch.parameters()]}
 
@@ -239,14 +247,14 @@ def attempt(
 ) -> dict[str, Any]:
     run = Run.create(path, "tasks", Config(), resume=True)
     branch = Branch(dropout=0.2)
-    settings = ContinualSettings(epochs=2, batch_size=100, checkpoint_every=2, quiet=True)
+    settings = changes.pop("settings", ContinualSettings(epochs=2, batch_size=100, checkpoint_every=2, quiet=True))
     usual: dict[str, Any] = {
         "optimizer": ADAM,
-        "settings": settings,
+        "consolidation": method,
         "scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5),
         **({} if forward is None else {"forward": forward}),
     }
-    result = learn(branch, tasks, consolidation=method, run=run, **{**usual, **changes})
+    result = fit_tasks(branch, tasks, ContinualMethod(**{**usual, **changes}), settings=settings, run=run)
     return numbers(result, branch, run)
 
 
@@ -256,22 +264,22 @@ def attempt(
         ("plain", "ewc"),
         ("plain", "metaplasticity"),
         ("full", "online ewc"),
-        ("cut", "none"),
-        ("cut", "ewc"),
-        ("cut", "si"),
+        ("extracted", "none"),
+        ("extracted", "ewc"),
+        ("extracted", "si"),
     ],
 )
 def test_a_learning_killed_at_any_step_ends_with_the_same_bits(
     tasks: list[Task], tmp_path: Path, name: str, execution: str
 ) -> None:
-    openings = None if execution == "plain" else partial(gated, execution=execution)
+    subnetworks = None if execution == "plain" else partial(gated, execution=execution)
     tasks = tasks[:2]
-    whole = attempt(tasks, tmp_path / "whole", METHODS[name](), openings=openings)
+    whole = attempt(tasks, tmp_path / "whole", METHODS[name](), subnetworks=subnetworks)
     # 12 steps, a checkpoint after every second one and after each task: killed in the first task and in the second
     for at in (4, 5):
         with pytest.raises(KilledError):
-            attempt(tasks, tmp_path / "killed", METHODS[name](), dying(at, killed), openings=openings)
-    assert attempt(tasks, tmp_path / "killed", METHODS[name](), openings=openings) == whole
+            attempt(tasks, tmp_path / "killed", METHODS[name](), dying(at, killed), subnetworks=subnetworks)
+    assert attempt(tasks, tmp_path / "killed", METHODS[name](), subnetworks=subnetworks) == whole
 
 
 def test_kept_momentum_outlives_a_kill_between_tasks(tasks: list[Task], tmp_path: Path) -> None:
@@ -310,8 +318,8 @@ def test_a_checkpoint_of_another_learning_is_refused(tasks: list[Task], tmp_path
 
 def test_momentum_of_other_neurons_is_not_kept(tasks: list[Task]) -> None:
     settings = ContinualSettings(fresh_optimizer=False, quiet=True)
-    with pytest.raises(ConfigError, match="momentum cannot be kept where sub-networks are cut"):
-        learnt(tasks, settings=settings, openings=partial(gated, execution="cut"))
+    with pytest.raises(ConfigError, match="momentum cannot be kept where sub-networks are extracted"):
+        learnt(tasks, settings=settings, subnetworks=partial(gated, execution="extracted"))
 
 
 def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:
@@ -320,7 +328,7 @@ def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:
     with pytest.raises(ConfigError, match="task 2 of 2 has no sample to be scored on"):
         learnt([tasks[0], Task(tasks[1].train, none)])
     with pytest.raises(ConfigError, match="this Identity has no parameter to train"):
-        learn(nn.Identity(), tasks, optimizer=SGD)
+        fit_tasks(nn.Identity(), tasks, ContinualMethod(optimizer=SGD))
 
 
 def test_the_result_is_a_function_of_the_arguments_and_leaves_no_trace(tasks: list[Task]) -> None:
@@ -337,7 +345,7 @@ def test_the_result_is_a_function_of_the_arguments_and_leaves_no_trace(tasks: li
 
 def test_a_task_is_a_line_of_progress(tasks: list[Task]) -> None:
     stream = io.StringIO()
-    learnt(tasks[:2], progress=Lines(stream))
+    learnt(tasks[:2], progress=ProgressLines(stream))
     first, second = stream.getvalue().splitlines()
     assert first.startswith("task 1/2  loss ")
     assert "just learnt 0." in second
@@ -353,9 +361,15 @@ def test_a_loss_that_is_not_finite_is_named(tasks: list[Task]) -> None:
     ("make", "message"),
     [
         (lambda: ContinualSettings(epochs=0), "epochs should be at least 1, but is 0"),
-        (lambda: learn(Branch(), [], optimizer=SGD), "a learning needs at least one task"),
-        (lambda: Opening(places={"fc9": ()}).masks(dict(Branch().named_parameters())), "places of 'fc9', but no such"),
-        (lambda: Opening().paste(nn.ParameterDict({"fc9": torch.ones(1)}), Branch()), "the sub-network has 'fc9'"),
+        (lambda: fit_tasks(Branch(), [], ContinualMethod(optimizer=SGD)), "a learning needs at least one task"),
+        (
+            lambda: Subnetwork(indices={"fc9": ()}).masks(dict(Branch().named_parameters())),
+            "indices of 'fc9', but no such",
+        ),
+        (
+            lambda: Subnetwork().write_back(nn.ParameterDict({"fc9": torch.ones(1)}), Branch()),
+            "the sub-network has 'fc9'",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Callable[[], Any], message: str) -> None:
@@ -365,21 +379,21 @@ def test_what_cannot_be_meant_is_refused(make: Callable[[], Any], message: str) 
 
 def test_places_that_do_not_fit_are_refused() -> None:
     parameters = {"b": torch.zeros(3)}
-    with pytest.raises(ShapeError, match="'b' has 3 places along axis 0, but 2 truth values"):
-        Opening(places={"b": (torch.tensor([True, False]),)}).masks(parameters)
-    with pytest.raises(ShapeError, match=r"'b' has shape \(3,\), but places along 2 axes"):
-        Opening(places={"b": (None, None)}).masks(parameters)
+    with pytest.raises(ShapeError, match="'b' has 3 indices along axis 0, but a mask of 2"):
+        Subnetwork(indices={"b": (torch.tensor([True, False]),)}).masks(parameters)
+    with pytest.raises(ShapeError, match=r"'b' has shape \(3,\), but indices along 2 axes"):
+        Subnetwork(indices={"b": (None, None)}).masks(parameters)
     with pytest.raises(ShapeError, match=r"open part of 'b' has the shape \(2,\), but got \(3,\)"):
-        Opening(places={"b": (torch.tensor([0, 2]),)}).put("b", torch.zeros(3), torch.zeros(3))
+        Subnetwork(indices={"b": (torch.tensor([0, 2]),)}).scatter("b", torch.zeros(3), torch.zeros(3))
 
 
 def test_parts_are_taken_and_put_back_along_every_axis() -> None:
     whole = torch.arange(24.0).reshape(2, 3, 4)
-    opening = Opening(places={"w": (None, torch.tensor([2, 0]), torch.tensor([False, True, True, False]))})
-    part = opening.take("w", whole)
+    subnetwork = Subnetwork(indices={"w": (None, torch.tensor([2, 0]), torch.tensor([False, True, True, False]))})
+    part = subnetwork.gather("w", whole)
     assert part.equal(whole[:, [2, 0]][:, :, [1, 2]])
     changed = whole.clone()
-    opening.put("w", changed, -part)
-    mask = opening.masks({"w": whole})["w"]
+    subnetwork.scatter("w", changed, -part)
+    mask = subnetwork.masks({"w": whole})["w"]
     assert changed.equal(torch.where(mask, -whole, whole))
-    assert opening.take("v", part) is not part
+    assert subnetwork.gather("v", part) is not part

@@ -14,8 +14,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training import Bars, Batches, Lines, Phase, Progress, Run, Settings, TimeSlices, fit
-from spikebridge.training.progress import progress_for
+from spikebridge.training import Batches, Phase, Progress, ProgressBars, ProgressLines, Run, Settings, TimeSlices, fit
+from spikebridge.training.progress import choose_progress
 
 Make = Callable[..., Any]
 
@@ -361,14 +361,14 @@ def test_progress_is_plain_lines_without_a_terminal_and_bars_on_one(
     line: nn.Linear, data: Batches, phase: Make, settings: Make
 ) -> None:
     stream = io.StringIO()
-    fit(line, [phase()], data, settings=settings(), progress=Lines(stream))
+    fit(line, [phase()], data, settings=settings(), progress=ProgressLines(stream))
     assert stream.getvalue() == "line 1/1  lr 0.25  loss 64\n"
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100)
-    assert isinstance(progress_for(quiet=False, console=terminal), Bars)
-    assert isinstance(progress_for(quiet=False, console=Console(file=io.StringIO())), Lines)
-    assert type(progress_for(quiet=True, console=terminal)) is Progress
-    fit(line, [phase()], data, settings=settings(), progress=Bars(terminal))
+    assert isinstance(choose_progress(quiet=False, console=terminal), ProgressBars)
+    assert isinstance(choose_progress(quiet=False, console=Console(file=io.StringIO())), ProgressLines)
+    assert type(choose_progress(quiet=True, console=terminal)) is Progress
+    fit(line, [phase()], data, settings=settings(), progress=ProgressBars(terminal))
     assert "line 1/1  lr 0.25  loss 16" in screen.getvalue()
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.phase import check_phases, find, only
+from spikebridge.training.phase import check_phases, find, trainable_only
 
 
 class Hybrid(nn.Module):
@@ -47,13 +47,13 @@ def test_an_unknown_name_is_an_error_that_proposes_one() -> None:
 
 
 def test_a_thing_without_parameters_cannot_be_trained() -> None:
-    with pytest.raises(ConfigError, match="'fixed' has no parameters"), only(Hybrid(), ["fixed"]):
+    with pytest.raises(ConfigError, match="'fixed' has no parameters"), trainable_only(Hybrid(), ["fixed"]):
         pass
 
 
 def test_what_is_not_named_is_frozen_and_in_eval_mode() -> None:
     network = Hybrid()
-    with only(network, ["where", "what_to_where"]):
+    with trainable_only(network, ["where", "what_to_where"]):
         assert trained(network) == [
             "parts.where.weight",
             "parts.where.bias",
@@ -66,7 +66,7 @@ def test_what_is_not_named_is_frozen_and_in_eval_mode() -> None:
 
 def test_a_parameter_can_be_trained_alone_and_leaves_modes_alone() -> None:
     network = Hybrid()
-    with only(network, ["what.1.weight"]):
+    with trainable_only(network, ["what.1.weight"]):
         assert trained(network) == ["parts.what.1.weight"]
         assert not network.parts["what"][1].training
 
@@ -76,7 +76,7 @@ def test_after_a_phase_everything_is_as_it_was_also_after_an_error() -> None:
     network.parts["what"].eval()
     network.parts["where"].weight.requires_grad_(False)
     modes, names = [part.training for part in network.modules()], trained(network)
-    with pytest.raises(RuntimeError, match="stop"), only(network, ["where"]):
+    with pytest.raises(RuntimeError, match="stop"), trainable_only(network, ["where"]):
         network.parts["where"](torch.ones(1, 2)).sum().backward()
         raise RuntimeError("stop")
     assert [part.training for part in network.modules()] == modes

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spikebridge.training import Run, read_weights
-from spikebridge.training.rng import kept_generators
+from spikebridge.training.rng import preserve_rng_state
 
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("one") / "run"
     num_threads = torch.get_num_threads()
-    with kept_generators():
+    with preserve_rng_state():
         module.main(str(folder), devices=1, dropout=0.0, delay=0.0)
     torch.set_num_threads(num_threads)
     return folder

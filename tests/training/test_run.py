@@ -153,7 +153,7 @@ def test_a_run_is_taken_back_with_what_has_begun_inside_it_but_not_once_somethin
         child = run.child("hybrid/seed-0")
         if logs:
             child.log({"loss": 1.0})
-        run.take_back()
+        run.discard()
         assert run.path.exists() == logs
 
 

@@ -1,6 +1,6 @@
 from .activity import Activity, LayerActivity, membrane_trace, recording
 from .cost import Cost, Operations, count_cost, count_run
-from .doctor.doctor import examine
+from .doctor.doctor import diagnose
 from .doctor.finding import Finding
 from .energy import Anchor, Energy, HardwareProfile, anchors, energy, hardware_profile, hardware_profiles, joules
 from .latency import StepTimes, TickLatency, architectural_latency, measure_steps
@@ -22,8 +22,8 @@ __all__ = [
     "architectural_latency",
     "count_cost",
     "count_run",
+    "diagnose",
     "energy",
-    "examine",
     "hardware_profile",
     "hardware_profiles",
     "joules",

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Visit, is_layer, shown_path, unwrapped, visiting
+from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Discretizer
 from spikebridge.neurons import Stateful
@@ -33,7 +33,7 @@ class LayerActivity:
 
     path: str
     layer: str
-    speaks: bool = False
+    is_spiking: bool = False
     num_values: int = 0
     largest: float = float("-inf")
     _sum: float = 0.0
@@ -44,7 +44,7 @@ class LayerActivity:
     @property
     def kind(self) -> Literal["spikes", "values"]:
         """Spikes, where a layer of neurons or a discretizer gave nothing but whole numbers; else values."""
-        return "spikes" if self.speaks and self._whole else "values"
+        return "spikes" if self.is_spiking and self._whole else "values"
 
     @property
     def num_spikes(self) -> int:
@@ -137,44 +137,44 @@ def recording(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activi
         (6, 0.5)
     """
     wanted = set(traces)
-    stateful = {shown_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
+    stateful = {display_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
     for path in wanted - stateful:
         raise ConfigError(f"there is no layer {path!r} with a membrane; {did_you_mean(path, stateful)}")
     activity = Activity()
     tracing = False
 
-    def leave(visit: Visit) -> None:
+    def leave(call: Call) -> None:
         nonlocal tracing
-        if tracing or not is_layer(visit.module):
+        if tracing or not is_layer(call.module):
             return
-        rows = _rows(visit)
+        rows = _rows(call)
         if rows is None or rows.numel() == 0:
             return
-        speaks = isinstance(visit.module, Stateful | Discretizer)
-        name = type(visit.module).__name__
-        activity.layers.setdefault(visit.path, LayerActivity(visit.path, name, speaks)).add(rows)
-        if visit.path in wanted:
+        is_spiking = isinstance(call.module, Stateful | Discretizer)
+        name = type(call.module).__name__
+        activity.layers.setdefault(call.path, LayerActivity(call.path, name, is_spiking)).add(rows)
+        if call.path in wanted:
             tracing = True
             try:
                 with torch.no_grad():
-                    trace = membrane_trace(visit.module, *visit.args, **visit.kwargs)  # type: ignore[arg-type]
+                    trace = membrane_trace(call.module, *call.args, **call.kwargs)  # type: ignore[arg-type]
             finally:
                 tracing = False
-            activity._pieces.setdefault(visit.path, []).append(trace)
+            activity._pieces.setdefault(call.path, []).append(trace)
 
-    with visiting(network, leave):
+    with trace_calls(network, leave):
         yield activity
 
 
-def _rows(visit: Visit) -> Tensor | None:
+def _rows(call: Call) -> Tensor | None:
     """A layer's outputs with all axes of time and batch in one; None where it gave no tensor."""
-    y = visit.output[0] if isinstance(visit.output, tuple) and visit.output else visit.output
+    y = call.output[0] if isinstance(call.output, tuple) and call.output else call.output
     if not isinstance(y, Tensor) or y.is_complex():
         return None
-    y, num_axes = unwrapped(y)
-    if isinstance(visit.module, Discretizer):
+    y, num_axes = unwrap_vmap(y)
+    if isinstance(call.module, Discretizer):
         num_axes += 2  # windows, steps in them, samples
-    elif isinstance(visit.module, Stateful):
+    elif isinstance(call.module, Stateful):
         num_axes += 1  # steps, samples
     return y.flatten(0, num_axes) if y.ndim > num_axes else y.flatten().unsqueeze(1)
 

@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikebridge.analysis.hooks import Visit, Visits, evaluating, is_layer, unwrapped, visiting
+from spikebridge.analysis.hooks import Call, CallStack, evaluating, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
@@ -67,7 +67,7 @@ _ATTENTION = {
 
 
 @dataclass
-class Product:
+class ProductCount:
     """One product of a network over a run: its multiply-accumulates, and its additions if it is fed by spikes."""
 
     macs: int = 0
@@ -75,7 +75,7 @@ class Product:
     spikes_only: bool = True
 
 
-class Products(TorchDispatchMode):
+class ProductCounter(TorchDispatchMode):
     """Counts all products while it is entered.
 
     Args:
@@ -83,10 +83,10 @@ class Products(TorchDispatchMode):
         visits: tells which module runs.
     """
 
-    def __init__(self, network: nn.Module, visits: Visits) -> None:
+    def __init__(self, network: nn.Module, calls: CallStack) -> None:
         super().__init__()
-        self.visits = visits
-        self.counts: dict[tuple[str, int], Product] = {}
+        self.calls = calls
+        self.counts: dict[tuple[str, int], ProductCount] = {}
         self._weights = _storages([*network.parameters(), *network.buffers()])
 
     def __torch_dispatch__(
@@ -100,8 +100,8 @@ class Products(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         kind = func.overloadpacket
         # a kernel is counted by its step, whether or not it ran as a product
-        in_a_kernel = self.visits.stack and isinstance(self.visits.stack[-1].module, HybridUnit | Kernel)
-        if self.visits.stack and not in_a_kernel and not self.visits.shows_shapes:
+        in_a_kernel = self.calls.stack and isinstance(self.calls.stack[-1].module, HybridUnit | Kernel)
+        if self.calls.stack and not in_a_kernel and not self.calls.shows_shapes:
             if kind in _MATRIX:
                 self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
             elif kind is aten.convolution:
@@ -125,9 +125,9 @@ class Products(TorchDispatchMode):
         return signal.numel() * fan_out * real, None if spikes is None else spikes * fan_out
 
     def _add(self, macs: int, synops: int | None) -> None:
-        visit = self.visits.stack[-1]
-        count = self.counts.setdefault((visit.path, visit.num_products), Product())
-        visit.num_products += 1
+        call = self.calls.stack[-1]
+        count = self.counts.setdefault((call.path, call.num_products), ProductCount())
+        call.num_products += 1
         count.macs += macs
         count.synops += synops or 0
         count.spikes_only = count.spikes_only and synops is not None
@@ -318,19 +318,19 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
             raise ConfigError(f"the products of {type(module).__name__} at {path!r} cannot be counted; use its cell")
     layers: dict[str, Operations] = {}
 
-    def leave(visit: Visit) -> None:
-        operations = _operations_of(visit)
+    def leave(call: Call) -> None:
+        operations = _operations_of(call)
         if operations is not None:
-            layers[visit.path] = layers.get(visit.path, Operations()) + operations
+            layers[call.path] = layers.get(call.path, Operations()) + operations
 
     with (
         evaluating(network),
         _attention_in_steps(),
-        visiting(network, leave) as visits,
-        Products(network, visits) as products,
+        trace_calls(network, leave) as calls,
+        ProductCounter(network, calls) as products,
     ):
         if alone:
-            visits.stack.append(Visit("", network, empty=False))
+            calls.stack.append(Call("", network, empty=False))
         num_samples, seconds = run()
     for (path, _), product in products.counts.items():
         operations = Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
@@ -368,19 +368,19 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
     return len(inputs), dt
 
 
-def _operations_of(visit: Visit) -> Operations | None:
+def _operations_of(call: Call) -> Operations | None:
     """What a module did beside its products."""
-    module, output = visit.module, visit.output
+    module, output = call.module, call.output
     if isinstance(module, Counted):
         return Operations(**module.counted(output))
     y = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(y, Tensor):
         return None
-    num_values = unwrapped(y)[0].numel()
+    num_values = unwrap_vmap(y)[0].numel()
     if isinstance(module, HybridUnit):
-        return Operations(macs=_kernel_values(module, visit.args[0], y))
+        return Operations(macs=_kernel_values(module, call.args[0], y))
     if isinstance(module, Discretizer):
-        return None if isinstance(module, SpikingLayer) else Operations(compares=max(num_values, visit.args[0].numel()))
+        return None if isinstance(module, SpikingLayer) else Operations(compares=max(num_values, call.args[0].numel()))
     if isinstance(module, Gain | Gate | Kernel):
         return Operations(macs=num_values)
     if isinstance(module, Stateful):

@@ -18,7 +18,7 @@ from spikebridge.neurons import Sequential, Stateful
 
 
 @dataclass
-class Visit:
+class Call:
     """One call of a module.
 
     Attributes:
@@ -37,19 +37,19 @@ class Visit:
 
 
 @dataclass
-class Visits:
+class CallStack:
     """Where a run is: the calls that have begun and not ended, outermost first."""
 
-    stack: list[Visit] = field(default_factory=list)
+    stack: list[Call] = field(default_factory=list)
 
     @property
     def shows_shapes(self) -> bool:
         """Whether the present call stands inside one that was given an empty signal."""
-        return any(visit.empty for visit in self.stack)
+        return any(call.empty for call in self.stack)
 
 
 @contextmanager
-def visiting(network: nn.Module, leave: Callable[[Visit], None]) -> Iterator[Visits]:
+def trace_calls(network: nn.Module, leave: Callable[[Call], None]) -> Iterator[CallStack]:
     """Calls `leave` whenever a module has given its output, except for empty signals.
 
     Args:
@@ -58,28 +58,28 @@ def visiting(network: nn.Module, leave: Callable[[Visit], None]) -> Iterator[Vis
 
     Example:
         >>> paths = []
-        >>> with visiting(nn.Sequential(nn.ReLU()), lambda visit: paths.append(visit.path)):
+        >>> with trace_calls(nn.Sequential(nn.ReLU()), lambda call: paths.append(call.path)):
         ...     _ = nn.ReLU()(torch.ones(1))  # another one
         >>> paths
         []
     """
-    visits = Visits()
+    calls = CallStack()
 
-    def begin(visit_path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         signal = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
         empty = signal is not None and signal.numel() == 0
-        visits.stack.append(Visit(visit_path, module, empty))
+        calls.stack.append(Call(path, module, empty))
 
     def end(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        counts = not visits.shows_shapes and output is not None
-        visit = visits.stack.pop()
+        counts = not calls.shows_shapes and output is not None
+        call = calls.stack.pop()
         if counts:
-            visit.args, visit.kwargs, visit.output = args, kwargs, output
-            leave(visit)
+            call.args, call.kwargs, call.output = args, kwargs, output
+            leave(call)
 
     handles = []
     for name, module in network.named_modules():
-        path = shown_path(network, name)
+        path = display_path(network, name)
 
         def before(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
             begin(path, module, args, kwargs)
@@ -91,17 +91,17 @@ def visiting(network: nn.Module, leave: Callable[[Visit], None]) -> Iterator[Vis
         # also after an error: a network tries shapes, and a call that failed has ended too
         handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
     try:
-        yield visits
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
 
 
-def shown_path(network: nn.Module, name: str) -> str:
+def display_path(network: nn.Module, name: str) -> str:
     """The path of a module as people write it: in a hybrid network without the word "parts".
 
     Example:
-        >>> shown_path(nn.Sequential(), "0.weight")
+        >>> display_path(nn.Sequential(), "0.weight")
         '0.weight'
     """
     return name.removeprefix("parts.") if isinstance(network, HybridNetwork) else name
@@ -121,11 +121,11 @@ def is_layer(module: nn.Module) -> bool:
     return next(module.children(), None) is None
 
 
-def unwrapped(x: Tensor) -> tuple[Tensor, int]:
+def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
     """The tensor below all `vmap`s, their axes in front, and how many those are.
 
     Example:
-        >>> unwrapped(torch.ones(2, 3))[1]
+        >>> unwrap_vmap(torch.ones(2, 3))[1]
         0
     """
     functorch = torch._C._functorch

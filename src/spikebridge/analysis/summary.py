@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Visit, evaluating, is_layer, visiting
+from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.neurons import Integrator, Stateful
 
@@ -181,15 +181,15 @@ def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
     """What comes out of each module, without time and batch."""
     shapes: dict[str, str] = {}
 
-    def leave(visit: Visit) -> None:
-        y = visit.output[0] if isinstance(visit.output, tuple) and visit.output else visit.output
+    def leave(call: Call) -> None:
+        y = call.output[0] if isinstance(call.output, tuple) and call.output else call.output
         if isinstance(y, Tensor):
             # inside vmap the batch does not show; a plain module has time folded into it
             hidden = torch._C._functorch.is_functorch_wrapped_tensor(y)
-            num_axes = 2 if isinstance(visit.module, Stateful) and not hidden else 1
-            shapes[visit.path] = _shape_text(y.shape[num_axes:])
+            num_axes = 2 if isinstance(call.module, Stateful) and not hidden else 1
+            shapes[call.path] = _shape_text(y.shape[num_axes:])
 
-    with evaluating(network), visiting(network, leave):
+    with evaluating(network), trace_calls(network, leave):
         network(inputs)
     return shapes
 

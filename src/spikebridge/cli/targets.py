@@ -67,14 +67,14 @@ class Target:
 
     def findings(self, name: str | None = None) -> list[dict[str, Any]]:
         """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
-        from spikebridge.analysis.doctor.doctor import examine
+        from spikebridge.analysis.doctor.doctor import diagnose
 
         found = []
         for network_name, network in self.networks(name).items():
             trained = self._run_of(network_name)
             if trained is not None:
                 trained.load_weights(network)
-            found += [{"network": network_name} | asdict(one) for one in examine(network.eval(), self.inputs(network))]
+            found += [{"network": network_name} | asdict(one) for one in diagnose(network.eval(), self.inputs(network))]
         return found
 
     def trained_network(self, name: str | None = None) -> tuple[str, Any, Run]:

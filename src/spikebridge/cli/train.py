@@ -68,7 +68,7 @@ class Train(Command):
             again = shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
             raise KeyboardInterrupt(f"stopped; `{again}` goes on") from None
         except SpikebridgeError:
-            run.take_back()
+            run.discard()
             raise
         data = {"run": path, "report": report, "results": results}
         return Answer(data, f"{formatting.results(results)}\n\nreport: {report}")

@@ -1,17 +1,18 @@
 from .batches import Batches, Dataset, Samples, TimeSlices
 from .continual.ewc import EWC, OnlineEWC
-from .continual.loop import learn
+from .continual.loop import fit_tasks
 from .continual.metaplasticity import Metaplasticity
-from .continual.opening import Opening
 from .continual.quadratic import Fisher
 from .continual.regularizer import Consolidation
 from .continual.si import SynapticIntelligence
-from .continual.task import ContinualSettings, Learnt, Task, accuracy
+from .continual.subnetwork import Subnetwork
+from .continual.task import ContinualResult, ContinualSettings, Task, accuracy
+from .continual.trainer import ContinualMethod
 from .continual.xdg import RandomGates
 from .evaluation import evaluating
 from .loop import fit
 from .phase import WHOLE, Phase
-from .progress import Bars, Lines, Progress
+from .progress import Progress, ProgressBars, ProgressLines
 from .run.run import Run
 from .run.weights import load_weights, read_weights, save_weights
 from .settings import Settings
@@ -19,30 +20,31 @@ from .settings import Settings
 __all__ = [
     "EWC",
     "WHOLE",
-    "Bars",
     "Batches",
     "Consolidation",
+    "ContinualMethod",
+    "ContinualResult",
     "ContinualSettings",
     "Dataset",
     "Fisher",
-    "Learnt",
-    "Lines",
     "Metaplasticity",
     "OnlineEWC",
-    "Opening",
     "Phase",
     "Progress",
+    "ProgressBars",
+    "ProgressLines",
     "RandomGates",
     "Run",
     "Samples",
     "Settings",
+    "Subnetwork",
     "SynapticIntelligence",
     "Task",
     "TimeSlices",
     "accuracy",
     "evaluating",
     "fit",
-    "learn",
+    "fit_tasks",
     "load_weights",
     "read_weights",
     "save_weights",

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
-from spikebridge.training.rng import derived_seed
+from spikebridge.training.rng import derive_seed
 
 Batch: TypeAlias = Any
 
@@ -106,14 +106,14 @@ class Samples:
         return self.collate([self.dataset[index] for index in indices.tolist()])
 
 
-def as_dataset(data: Any) -> Dataset:
+def check_dataset(data: Any) -> Dataset:
     """The data, if a training can draw batches from it and it is not empty.
 
     Raises:
         ConfigError: it has no `select` (the message says what to wrap it in), or it is empty.
 
     Example:
-        >>> as_dataset([1, 2])
+        >>> check_dataset([1, 2])
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: data needs len() and select(indices), but got list; wrap ...
     """
@@ -146,11 +146,11 @@ def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tens
         >>> bool((order == epoch_order(4, seed=0, phase=0, epoch=0)).all())
         True
     """
-    generator = torch.Generator().manual_seed(derived_seed(seed, phase, epoch))
+    generator = torch.Generator().manual_seed(derive_seed(seed, phase, epoch))
     return torch.randperm(num_samples, generator=generator)
 
 
-def share(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
+def shard(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
     """One process's part of a global batch and the weight of its mean, so that the processes average to the whole.
 
     The mean over `n` samples is the average over `R` processes of `R n_r / n` times the mean over the `n_r` of process
@@ -166,11 +166,11 @@ def share(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int
         the samples of this process, and the weight `R n_r / n`.
 
     Example:
-        >>> share(torch.tensor([7, 8, 9]), rank=0, num_processes=2)
+        >>> shard(torch.tensor([7, 8, 9]), rank=0, num_processes=2)
         (tensor([7, 8]), 1.3333333333333333)
-        >>> share(torch.tensor([7, 8, 9]), rank=1, num_processes=2)
+        >>> shard(torch.tensor([7, 8, 9]), rank=1, num_processes=2)
         (tensor([9]), 0.6666666666666666)
-        >>> share(torch.tensor([7]), rank=1, num_processes=2)
+        >>> shard(torch.tensor([7]), rank=1, num_processes=2)
         (tensor([7]), 0.0)
     """
     mine = indices.tensor_split(num_processes)[rank]

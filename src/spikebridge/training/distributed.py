@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from spikebridge.training.rng import capture, derived_seed, restore, seed_generators
-from spikebridge.training.run.weights import tensors_of
+from spikebridge.training.rng import derive_seed, get_rng_state, seed_rng, set_rng_state
+from spikebridge.training.run.weights import state_tensors
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Host(nn.Module):
+class ModuleHost(nn.Module):
     """Calls a function with the network inside its own forward.
 
     A strategy for several processes hooks into the forward of the module it wraps. With the objective inside that
@@ -31,7 +31,7 @@ class Host(nn.Module):
 
     Example:
         >>> import torch
-        >>> host = Host(nn.Linear(1, 1, bias=False))
+        >>> host = ModuleHost(nn.Linear(1, 1, bias=False))
         >>> host(lambda network, x: network.weight.shape + x.shape, torch.zeros(5))
         torch.Size([1, 1, 5])
     """
@@ -44,17 +44,17 @@ class Host(nn.Module):
         return function(self.network, *arguments)
 
 
-def weights_of(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
+def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     """The whole weights of a hosted network; all processes must call this, as they may be spread over them."""
     sharded = _sharded(host)
     if sharded is None:
-        return tensors_of(network)
+        return state_tensors(network)
     checkpoint, full = _whole()
     weights: dict[str, Any] = checkpoint.get_model_state_dict(sharded, options=full)
     return {name.removeprefix("network."): tensor for name, tensor in weights.items()}
 
 
-def optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def gather_optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The whole state of an optimizer; all processes must call this, as it may be spread over them."""
     sharded = _sharded(host)
     if sharded is None:
@@ -63,8 +63,8 @@ def optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     return dict(checkpoint.get_optimizer_state_dict(sharded, optimizer, options=full))
 
 
-def restore_optimizer(host: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Gives an optimizer the state that `optimizer_state` took."""
+def scatter_optimizer_state(host: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Gives an optimizer the state that `gather_optimizer_state` took."""
     sharded = _sharded(host)
     if sharded is None:
         optimizer.load_state_dict(state)
@@ -90,9 +90,9 @@ def _sharded(host: nn.Module) -> nn.Module | None:
 _log = logging.getLogger(__name__)
 
 
-def gathered_generators(fabric: "Fabric") -> list[dict[str, Tensor]]:
+def gather_rng_states(fabric: "Fabric") -> list[dict[str, Tensor]]:
     """The states of the generators of every process, by its number (all of them must call this)."""
-    states = capture()
+    states = get_rng_state()
     if fabric.world_size == 1:
         return [states]
     everybody: list[dict[str, Tensor]] = [{} for _ in range(fabric.world_size)]
@@ -105,10 +105,10 @@ def gathered_generators(fabric: "Fabric") -> list[dict[str, Tensor]]:
     return everybody
 
 
-def scatter_generators(fabric: "Fabric", states: list[dict[str, Tensor]], seed: int, step: int) -> None:
+def scatter_rng_states(fabric: "Fabric", states: list[dict[str, Tensor]], seed: int, step: int) -> None:
     """Gives this process its generators back; with another number of processes new ones, which a warning says."""
     if len(states) == fabric.world_size:
-        restore(states[fabric.global_rank])
+        set_rng_state(states[fabric.global_rank])
         return
     _log.warning(
         "the checkpoint is of %d processes, this training has %d: "
@@ -116,4 +116,4 @@ def scatter_generators(fabric: "Fabric", states: list[dict[str, Tensor]], seed: 
         len(states),
         fabric.world_size,
     )
-    seed_generators(derived_seed(seed, step), fabric.global_rank)
+    seed_rng(derive_seed(seed, step), fabric.global_rank)

@@ -8,12 +8,12 @@ from torch import nn
 
 
 @contextmanager
-def kept_modes(module: nn.Module) -> Iterator[None]:
+def preserve_modes(module: nn.Module) -> Iterator[None]:
     """Gives every submodule its training or eval mode back when the block ends.
 
     Example:
         >>> layer = nn.Linear(1, 1)
-        >>> with kept_modes(layer):
+        >>> with preserve_modes(layer):
         ...     _ = layer.eval()
         >>> layer.training
         True
@@ -41,6 +41,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         >>> network.training
         True
     """
-    with kept_modes(module), torch.no_grad():
+    with preserve_modes(module), torch.no_grad():
         module.eval()
         yield

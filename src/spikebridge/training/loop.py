@@ -33,24 +33,24 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons.state import detach
-from spikebridge.training.batches import Dataset, as_dataset, epoch_order, share
+from spikebridge.training.batches import Dataset, check_dataset, epoch_order, shard
 from spikebridge.training.distributed import (
-    Host,
-    gathered_generators,
-    optimizer_state,
-    restore_optimizer,
-    scatter_generators,
-    weights_of,
+    ModuleHost,
+    gather_optimizer_state,
+    gather_rng_states,
+    gather_weights,
+    scatter_optimizer_state,
+    scatter_rng_states,
 )
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.phase import Phase, Result, check_phases, find, only
+from spikebridge.training.phase import Phase, Result, check_phases, find, trainable_only
 from spikebridge.training.position import Position, check_identity, identity
-from spikebridge.training.progress import Progress, progress_for
-from spikebridge.training.rng import kept_generators, seed_generators
+from spikebridge.training.progress import Progress, choose_progress
+from spikebridge.training.rng import preserve_rng_state, seed_rng
 from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row, TensorBoard
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import check_fit, restore_exactly
+from spikebridge.training.run.weights import check_compatible, load_exactly
 from spikebridge.training.settings import Interrupt, Settings, start
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def take_step(fabric: "Fabric", stage: Stage, indices: Tensor, where: str) -> di
         ConfigError: an objective that gives something else than a loss.
     """
     phase = stage.phase
-    mine, weight = share(indices, fabric.global_rank, fabric.world_size)
+    mine, weight = shard(indices, fabric.global_rank, fabric.world_size)
     batch = fabric.to_device(stage.data.select(mine))
     if phase.slices is None:
         return _move(fabric, stage, stage.host(phase.objective, batch), weight, where)
@@ -210,11 +210,11 @@ def fit(
     for phase in phases:
         for name in phase.train:
             find(module, name)
-    datasets = [as_dataset(data if phase.data is None else phase.data) for phase in phases]
+    datasets = [check_dataset(data if phase.data is None else phase.data) for phase in phases]
     fabric = start(settings)
-    keep_freed_memory()
-    show = progress or progress_for(settings.quiet or not fabric.is_global_zero)
-    with kept_generators(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
+    raise_mmap_threshold()
+    show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
+    with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
         return _Loop(fabric, module, phases, datasets, settings, run, validate, show, interrupt).run_all()
 
 
@@ -240,7 +240,7 @@ class _Loop:
         self.board: TensorBoard | None = None
 
     def run_all(self) -> list[Row]:
-        seed_generators(self.settings.seed, self.fabric.global_rank)
+        seed_rng(self.settings.seed, self.fabric.global_rank)
         saved = self._resume()
         try:
             for number in range(self.position.phase, len(self.phases)):
@@ -255,19 +255,19 @@ class _Loop:
         sharded = self.settings.strategy == "fsdp"
         # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
         network = copy.deepcopy(self.module) if sharded else self.module
-        with only(network, phase.train):
-            host = self.fabric.setup_module(Host(network))
+        with trainable_only(network, phase.train):
+            host = self.fabric.setup_module(ModuleHost(network))
             optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
             scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
             stage = Stage(phase, data, network, host, optimizer, self.fabric.setup_optimizers(optimizer), scheduler)
             if saved is not None and saved["optimizer"] is not None:
-                restore_optimizer(host, optimizer, saved["optimizer"])
+                scatter_optimizer_state(host, optimizer, saved["optimizer"])
                 if scheduler is not None:
                     scheduler.load_state_dict(saved["scheduler"])
             for _ in range(self.position.epoch, phase.epochs):
                 self._epoch(stage)
             if sharded:
-                restore_exactly(weights_of(host, network), self.module)
+                load_exactly(gather_weights(host, network), self.module)
 
     def _epoch(self, stage: Stage) -> None:
         at, phase = self.position, stage.phase
@@ -295,7 +295,7 @@ class _Loop:
     def _validation(self, stage: Stage) -> dict[str, float]:
         if self.validate is None:
             return {}
-        with kept_generators(), evaluating(stage.host):
+        with preserve_rng_state(), evaluating(stage.host):
             return {f"validation/{name}": float(value) for name, value in stage.host(self.validate).items()}
 
     def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
@@ -330,11 +330,11 @@ class _Loop:
         tree = {
             "identity": self.identity,
             "position": asdict(self.position),
-            "weights": weights_of(stage.host, stage.network),
-            "optimizer": optimizer_state(stage.host, stage.optimizer) if begun else None,
+            "weights": gather_weights(stage.host, stage.network),
+            "optimizer": gather_optimizer_state(stage.host, stage.optimizer) if begun else None,
             "scheduler": stage.scheduler.state_dict() if begun and stage.scheduler is not None else None,
             "precision": dict(self.fabric.strategy.precision.state_dict()),
-            "generators": gathered_generators(self.fabric),
+            "generators": gather_rng_states(self.fabric),
         }
         if self.run.writes:
             save_checkpoint(self.run.checkpoint, self.position.step, tree)
@@ -347,13 +347,13 @@ class _Loop:
         saved = load_checkpoint(self.run.checkpoint)
         if saved is not None:
             check_identity(saved["identity"], self.identity, self.run.checkpoint)
-            check_fit(saved["weights"], self.module, str(self.run.checkpoint))
-            restore_exactly(saved["weights"], self.module)
+            check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
+            load_exactly(saved["weights"], self.module)
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             self.position = Position(**saved["position"])
             self.saved_step = self.position.step
             self.history = self.run.metrics.rows()[: self.position.num_rows]
-            scatter_generators(self.fabric, saved["generators"], self.settings.seed, self.position.step)
+            scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, self.position.step)
         # nobody may write before everybody has read
         self.fabric.barrier()
         if self.run.writes:
@@ -377,7 +377,7 @@ class _Loop:
 _MOST_BYTES = 32 * 2**20 - 2**14
 
 
-def keep_freed_memory() -> None:
+def raise_mmap_threshold() -> None:
     """Lets the C library keep up to 64 MB that a step has freed, instead of giving it back to the system.
 
     Memory that comes anew comes page by page, each of which is filled with zeros first: a tenth of the time of a step
@@ -385,6 +385,6 @@ def keep_freed_memory() -> None:
     ever freed; elsewhere this does nothing.
 
     Example:
-        >>> keep_freed_memory()
+        >>> raise_mmap_threshold()
     """
     torch.empty(_MOST_BYTES, dtype=torch.uint8)

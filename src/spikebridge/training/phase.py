@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.training.batches import Batch, Dataset
-from spikebridge.training.evaluation import kept_modes
+from spikebridge.training.evaluation import preserve_modes
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and what else is to be written down; all are means over the samples of the batch."""
@@ -140,7 +140,7 @@ def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]
 
 
 @contextmanager
-def only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
+def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
     """Trains what is named and freezes the rest, until the block ends.
 
     Named parameters get gradients (also those that were frozen before: naming is asking), all others none. Named
@@ -156,7 +156,7 @@ def only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
 
     Example:
         >>> network = nn.ModuleDict({"what": nn.Linear(1, 1), "where": nn.Linear(1, 1)})
-        >>> with only(network, ["where"]):
+        >>> with trainable_only(network, ["where"]):
         ...     [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         ['where.weight', 'where.bias']
         >>> all(parameter.requires_grad for parameter in network.parameters())
@@ -167,7 +167,7 @@ def only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
         if isinstance(thing, nn.Module) and next(thing.parameters(), None) is None:
             raise ConfigError(f"{name!r} has no parameters, so it cannot be trained: leave it out of the phase")
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    with kept_modes(module):
+    with preserve_modes(module):
         module.eval().requires_grad_(False)
         for _, thing in chosen:
             thing.requires_grad_(True)

@@ -31,13 +31,13 @@ class Progress:
         """The epoch is done: its row."""
 
 
-class Lines(Progress):
+class ProgressLines(Progress):
     """One plain line an epoch.
 
     Example:
         >>> import io
         >>> stream = io.StringIO()
-        >>> Lines(stream).end_epoch("joint 1/3", {"phase": "joint", "loss": 0.25, "validation/accuracy": 0.5})
+        >>> ProgressLines(stream).end_epoch("joint 1/3", {"phase": "joint", "loss": 0.25, "validation/accuracy": 0.5})
         >>> stream.getvalue()
         'joint 1/3  loss 0.25  validation/accuracy 0.5\\n'
     """
@@ -46,10 +46,10 @@ class Lines(Progress):
         self._stream = stream
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        print(epoch_line(title, row), file=self._stream or sys.stderr, flush=True)
+        print(format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
 
 
-class Bars(Progress):
+class ProgressBars(Progress):
     """A bar for the running epoch and a line for each that is done."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -73,23 +73,23 @@ class Bars(Progress):
         self._bars.update(self._task, advance=1, loss=f"loss {values['loss']:.4g}")
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        self._bars.console.print(epoch_line(title, row), highlight=False, markup=False)
+        self._bars.console.print(format_epoch(title, row), highlight=False, markup=False)
 
 
-def epoch_line(title: str, row: Mapping[str, Any]) -> str:
+def format_epoch(title: str, row: Mapping[str, Any]) -> str:
     """The numbers of a row behind a title; counters and names are in the title already."""
     numbers = {name: value for name, value in row.items() if isinstance(value, float)}
     return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])
 
 
-def progress_for(quiet: bool, console: Console | None = None) -> Progress:
+def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
     """Nothing, bars or lines: as asked and as the screen can show.
 
     Example:
-        >>> type(progress_for(quiet=True)).__name__
+        >>> type(choose_progress(quiet=True)).__name__
         'Progress'
     """
     console = console or Console(stderr=True)
     if quiet:
         return Progress()
-    return Bars(console) if console.is_terminal else Lines()
+    return ProgressBars(console) if console.is_terminal else ProgressLines()

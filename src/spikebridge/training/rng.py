@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def derived_seed(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """One seed from several numbers: any change in any of them gives an unrelated one.
 
     Args:
@@ -24,29 +24,29 @@ def derived_seed(*numbers: int) -> int:
         a seed below 2**63.
 
     Example:
-        >>> derived_seed(1, 2) == derived_seed(2, 1)
+        >>> derive_seed(1, 2) == derive_seed(2, 1)
         False
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def seed_generators(seed: int, rank: int = 0) -> None:
+def seed_rng(seed: int, rank: int = 0) -> None:
     """Seeds torch (CPU and GPUs), numpy and Python from the seed of a training and the number of the process.
 
     Example:
-        >>> with kept_generators():
-        ...     seed_generators(3)
+        >>> with preserve_rng_state():
+        ...     seed_rng(3)
         ...     first = torch.rand(1)
-        ...     seed_generators(3)
+        ...     seed_rng(3)
         ...     bool(first == torch.rand(1))
         True
     """
-    torch.manual_seed(derived_seed(seed, rank, 0))
-    np.random.seed(derived_seed(seed, rank, 1) % 2**32)
-    random.seed(derived_seed(seed, rank, 2))
+    torch.manual_seed(derive_seed(seed, rank, 0))
+    np.random.seed(derive_seed(seed, rank, 1) % 2**32)
+    random.seed(derive_seed(seed, rank, 2))
 
 
-def capture() -> dict[str, Tensor]:
+def get_rng_state() -> dict[str, Tensor]:
     """The states of all generators as tensors whose shapes never change; the GPU's is that of the current device."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     _, words, next_gauss = random.getstate()
@@ -63,13 +63,13 @@ def capture() -> dict[str, Tensor]:
     return states
 
 
-def restore(states: dict[str, Tensor]) -> None:
+def set_rng_state(states: dict[str, Tensor]) -> None:
     """Sets all generators to captured states.
 
     Example:
-        >>> states = capture()
+        >>> states = get_rng_state()
         >>> first = random.random(), np.random.rand(), torch.rand(1).item()
-        >>> restore(states)
+        >>> set_rng_state(states)
         >>> first == (random.random(), np.random.rand(), torch.rand(1).item())
         True
     """
@@ -83,20 +83,20 @@ def restore(states: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def kept_generators() -> Iterator[None]:
+def preserve_rng_state() -> Iterator[None]:
     """Draws inside the block leave no trace: afterwards every generator stands where it stood.
 
     Example:
         >>> torch.equal(*[torch.rand(2) for _ in range(2)])
         False
         >>> def draw():
-        ...     with kept_generators():
+        ...     with preserve_rng_state():
         ...         return torch.rand(2)
         >>> torch.equal(draw(), draw())
         True
     """
-    states = capture()
+    states = get_rng_state()
     try:
         yield
     finally:
-        restore(states)
+        set_rng_state(states)

@@ -25,13 +25,14 @@ from spikebridge.networks.modulation.model.subnetwork import per_sample_logits
 from spikebridge.training import (
     EWC,
     Consolidation,
+    ContinualMethod,
     ContinualSettings,
     Fisher,
     Metaplasticity,
-    Opening,
+    Subnetwork,
     SynapticIntelligence,
     Task,
-    learn,
+    fit_tasks,
 )
 
 KINDS = {
@@ -84,11 +85,11 @@ def test_the_cut_branch_gives_the_same_outputs_and_gradients(kind: str) -> None:
     labels = torch.arange(20) % 3
     for logits in (masked, small):
         torch.nn.functional.cross_entropy(logits, labels).backward()
-    opening = Opening(places=open_indices(whole, chosen))
+    subnetwork = Subnetwork(indices=open_indices(whole, chosen))
     own = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
         assert own[name].grad is not None
-        assert torch.allclose(opening.take(name, own[name].grad), parameter.grad, atol=1e-12), name
+        assert torch.allclose(subnetwork.gather(name, own[name].grad), parameter.grad, atol=1e-12), name
 
 
 METHODS = {
@@ -113,25 +114,27 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
     for cut in (False, True):
         network = branch().double()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        openings = [
-            Opening(
+        subnetworks = [
+            Subnetwork(
                 network.modulation([gate.double() for gate in some]),
                 open_indices(network, some),
                 (lambda whole, some=some: extract_subnetwork(whole, some)) if cut else None,
             )
             for some in chosen
         ]
-        learn(
+        fit_tasks(
             network,
             tasks,
-            optimizer=optimizer,
-            consolidation=keep(),
-            openings=openings.__getitem__,
-            forward=lambda module, x, quantities: module(x.unsqueeze(0), **quantities),
+            ContinualMethod(
+                optimizer=optimizer,
+                consolidation=keep(),
+                subnetworks=subnetworks.__getitem__,
+                forward=lambda module, x, quantities: module(x.unsqueeze(0), **quantities),
+            ),
             settings=ContinualSettings(epochs=3, batch_size=8, quiet=True),
         )
         ends.append({name: value.clone() for name, value in network.state_dict().items()})
-        masks = [opening.masks(dict(network.named_parameters())) for opening in openings]
+        masks = [subnetwork.masks(dict(network.named_parameters())) for subnetwork in subnetworks]
         for name, value in before.items():
             closed = ~(masks[0][name] | masks[1][name])
             assert torch.equal(ends[-1][name][closed], value[closed]), name

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikebridge.analysis.activity import LayerActivity, membrane_trace, recording
 from spikebridge.analysis.doctor.finding import Finding, Inputs, Loss, run
-from spikebridge.analysis.hooks import Visit, shown_path, unwrapped, visiting
+from spikebridge.analysis.hooks import Call, display_path, trace_calls, unwrap_vmap
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, SignedDelta
 from spikebridge.neurons import Stateful
@@ -37,7 +37,7 @@ def batch_dependence(network: nn.Module, inputs: Inputs) -> list[Finding]:
     if not changed:
         return []
     norms = [
-        shown_path(network, name)
+        display_path(network, name)
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or not module.track_running_stats)
     ]
@@ -141,7 +141,7 @@ def silent_and_saturated_layers(network: nn.Module, inputs: Inputs) -> list[Find
     """Every layer that was silent, or never silent, over a run."""
     with torch.no_grad(), recording(network) as activity:
         run(network, inputs)
-    modules = {shown_path(network, name): module for name, module in network.named_modules()}
+    modules = {display_path(network, name): module for name, module in network.named_modules()}
     dead = [path for path, one in activity.layers.items() if _is_dead(modules[path], one)]
     full = [path for path, one in activity.layers.items() if _is_saturated(modules[path], one)]
     drives = _drives(network, inputs, {*dead, *full})
@@ -182,20 +182,20 @@ def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, Dr
     drives = {path: Drive() for path in paths}
     busy = False
 
-    def leave(visit: Visit) -> None:
+    def leave(call: Call) -> None:
         nonlocal busy
-        if busy or visit.path not in drives or not isinstance(visit.args[0], Tensor):
+        if busy or call.path not in drives or not isinstance(call.args[0], Tensor):
             return
-        drive, x = drives[visit.path], unwrapped(visit.args[0])[0]
+        drive, x = drives[call.path], unwrap_vmap(call.args[0])[0]
         drive.size = max(drive.size, float(x.abs().max()))
         drive.largest = max(drive.largest, float(x.max()))
-        if isinstance(visit.module, Stateful) and "v" in getattr(type(visit.output[1]), "_fields", ()):
+        if isinstance(call.module, Stateful) and "v" in getattr(type(call.output[1]), "_fields", ()):
             busy = True
-            drive.membrane = max(drive.membrane, float(membrane_trace(visit.module, *visit.args, **visit.kwargs).max()))
+            drive.membrane = max(drive.membrane, float(membrane_trace(call.module, *call.args, **call.kwargs).max()))
             busy = False
 
     if paths:
-        with torch.no_grad(), visiting(network, leave):
+        with torch.no_grad(), trace_calls(network, leave):
             run(network, inputs)
     return drives
 

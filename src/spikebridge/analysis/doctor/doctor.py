@@ -22,7 +22,7 @@ from spikebridge.errors import ShapeError
 from spikebridge.hybrid import HybridNetwork
 
 
-def examine(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> list[Finding]:
+def diagnose(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> list[Finding]:
     """Examines a copy of a network on real inputs, in the mode (training or evaluation) that it is in.
 
     Args:
@@ -37,7 +37,7 @@ def examine(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> lis
     Example:
         >>> import torch
         >>> from spikebridge.neurons import IF, Sequential
-        >>> for one in examine(Sequential(fire=IF(v_threshold=100.0)), torch.ones(4, 1, 1)):
+        >>> for one in diagnose(Sequential(fire=IF(v_threshold=100.0)), torch.ones(4, 1, 1)):
         ...     print(f"{one.where} is {one.kind}: {one.remedy}")
         fire is dead: lower v_threshold to about 2, or scale its input by 50
     """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.analysis.doctor.finding import Finding, Inputs, run
-from spikebridge.analysis.hooks import Visit, shown_path, visiting
+from spikebridge.analysis.hooks import Call, display_path, trace_calls
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
 from spikebridge.hybrid.network.link import Link, Route
 
@@ -18,13 +18,13 @@ def layers_that_never_run(network: nn.Module, inputs: Inputs) -> list[Finding]:
     """Layers with weights that were not called."""
     ran = set()
 
-    def leave(visit: Visit) -> None:
-        ran.add(visit.path)
+    def leave(call: Call) -> None:
+        ran.add(call.path)
 
-    with torch.no_grad(), visiting(network, leave):
+    with torch.no_grad(), trace_calls(network, leave):
         run(network, inputs)
     # kinds that are always called, and not read by others as some layers' inner parts are
-    layers = {shown_path(network, name): m for name, m in network.named_modules() if type(m) in _LAYERS}
+    layers = {display_path(network, name): m for name, m in network.named_modules() if type(m) in _LAYERS}
     return [
         Finding("unused", path, f"this {type(layer).__name__} was never called", "call it in forward, or leave it out")
         for path, layer in layers.items()
@@ -116,12 +116,12 @@ def _values_of_links(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor
     """What each link brought over a run, `(K, B, *M)`."""
     pieces: dict[str, list[Tensor]] = {}
 
-    def leave(visit: Visit) -> None:
-        is_unit = visit.path.startswith("units.") and visit.path.count(".") == 1
-        if is_unit or (visit.path in network.parts and isinstance(visit.output, tuple)):
-            pieces.setdefault(visit.path, []).append(visit.output[0])
+    def leave(call: Call) -> None:
+        is_unit = call.path.startswith("units.") and call.path.count(".") == 1
+        if is_unit or (call.path in network.parts and isinstance(call.output, tuple)):
+            pieces.setdefault(call.path, []).append(call.output[0])
 
-    with visiting(network, leave):
+    with trace_calls(network, leave):
         outputs = run(network, inputs)
     signals = {**dict(inputs), **outputs}
     signals |= {path: torch.cat(values) for path, values in pieces.items()}

@@ -29,7 +29,7 @@ from spikebridge.analysis.summary import summarize
 from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import KINDS
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
 # there in a checkout of the sources; a report made elsewhere goes without
@@ -130,7 +130,7 @@ def _save_pictures(
     folder.mkdir(exist_ok=True)
     drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
     for name, svg in drawn.items():
-        with replacing(folder / f"{name}.svg") as temporary:
+        with atomic_write(folder / f"{name}.svg") as temporary:
             temporary.write_text(svg, encoding="utf-8")
 
 

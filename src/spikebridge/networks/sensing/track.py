@@ -34,7 +34,7 @@ from spikebridge.networks.sensing.report.animation import (
     tracking_picture,
     write_animation,
 )
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
@@ -109,7 +109,7 @@ def track_recording(
     account = _Account(recording, first)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
     with ExitStack() as stack:
-        temporary = {path: stack.enter_context(replacing(path)) for path in (out, animation) if path is not None}
+        temporary = {path: stack.enter_context(atomic_write(path)) for path in (out, animation) if path is not None}
         write = None if out is None else _opened_csv(stack, temporary[out])
         started = perf_counter()
         for moment in tracked_boxes(recording, tracker, frame, box):

@@ -18,11 +18,11 @@ from spikebridge.training.continual.regularizer import (
     LabelledData,
     Masks,
     Parameters,
-    plain_answer,
+    default_logits,
+    masked_where,
     trained_parameters,
-    where_open,
 )
-from spikebridge.training.rng import derived_seed
+from spikebridge.training.rng import derive_seed
 
 DEFAULT_FISHER = Fisher()
 
@@ -36,10 +36,10 @@ class _InformationPenalty(QuadraticPenalty):
         self.scalars = {"num_tasks": 0}
 
     def end_of_task(
-        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, masks: Masks | None = None
+        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, masks: Masks | None = None
     ) -> None:
         num_tasks = int(self.scalars["num_tasks"])
-        draws = Generator().manual_seed(derived_seed(self.fisher.seed, num_tasks))
+        draws = Generator().manual_seed(derive_seed(self.fisher.seed, num_tasks))
         information = self.fisher.diagonal(model, data, answer, draws)
         self.scalars["num_tasks"] = num_tasks + 1
         with torch.no_grad():
@@ -89,7 +89,7 @@ class EWC(_InformationPenalty):
         return self.buffers["information"][name], self.buffers["pull"][name]
 
     def take_in(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        known = where_open(name, information, torch.zeros_like(information), masks)
+        known = masked_where(name, information, torch.zeros_like(information), masks)
         self._buffer("information", name, parameter).add_(known)
         self._buffer("pull", name, parameter).addcmul_(known, parameter)
         self.scalars["rest"] += float((known.double() * parameter.double().square()).sum())
@@ -146,8 +146,8 @@ class OnlineEWC(_InformationPenalty):
 
     def take_in(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
         old, anchor = self._buffer("information", name, parameter), self._buffer("anchor", name, parameter)
-        old.copy_(where_open(name, self.decay * old + information, old, masks))
-        anchor.copy_(where_open(name, parameter, anchor, masks))
+        old.copy_(masked_where(name, self.decay * old + information, old, masks))
+        anchor.copy_(masked_where(name, parameter, anchor, masks))
 
     def penalty(self, parameters: Parameters) -> Tensor:
         total = super().penalty(parameters)

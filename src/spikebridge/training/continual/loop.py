@@ -1,6 +1,6 @@
 """The task loop: many tasks, one after the other, learnt by one network; after each, all of them are scored.
 
-It takes any module. Gates, thresholds and sub-networks of a task come as an `Opening`; what keeps old tasks is a
+It takes any module. Gates, thresholds and sub-networks of a task come as an `Subnetwork`; what keeps old tasks is a
 `Consolidation`. The optimizer is made anew for each task unless said otherwise.
 
 **Exact resume.** A checkpoint is written after each task (and every so many steps, if asked). On a CPU a learning that
@@ -9,80 +9,58 @@ was killed at any moment ends with the bits of one that was never stopped.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.batches import epoch_order
-from spikebridge.training.continual.opening import Opening
-from spikebridge.training.continual.regularizer import Consolidation, trained_parameters
-from spikebridge.training.continual.subnetwork import Method, Part
+from spikebridge.training.continual.regularizer import trained_parameters
+from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.continual.task import (
+    ContinualPosition,
+    ContinualResult,
     ContinualSettings,
-    Forward,
-    LearningPosition,
-    Learnt,
-    Openings,
     Task,
     accuracy,
     check_tasks,
-    learning_identity,
-    plain_forward,
+    continual_identity,
 )
-from spikebridge.training.evaluation import evaluating, kept_modes
+from spikebridge.training.continual.trainer import ContinualMethod, TaskTrainer
+from spikebridge.training.evaluation import evaluating, preserve_modes
 from spikebridge.training.position import check_identity
-from spikebridge.training.progress import Progress, progress_for
-from spikebridge.training.rng import capture, kept_generators, restore, seed_generators
+from spikebridge.training.progress import Progress, choose_progress
+from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state
 from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import check_fit, restore_exactly, tensors_of
+from spikebridge.training.run.weights import check_compatible, load_exactly, state_tensors
 from spikebridge.training.settings import Interrupt
 
 
-def learn(
+def fit_tasks(
     module: nn.Module,
     tasks: Sequence[Task],
+    method: ContinualMethod,
     *,
-    optimizer: Callable[[Iterable[Parameter]], Optimizer],
-    scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-    consolidation: Consolidation | None = None,
-    openings: Openings | None = None,
-    forward: Forward = plain_forward,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    measure: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
     settings: ContinualSettings | None = None,
     run: Run | None = None,
     progress: Progress | None = None,
-) -> Learnt:
-    """Learns one task after the other and scores all of them after each.
+) -> ContinualResult:
+    """Trains one task after the other and tests all of them after each.
 
     The result is a function of the arguments. The module is trained in place, on its device.
 
     Args:
         module: any module.
         tasks: in their order.
-        optimizer: makes the optimizer from the parameters, for each task; SGD, Adam or AdamW where a consolidation
-            takes proximal steps.
-        scheduler: makes the schedule of the learning rate, for each task; it steps once an epoch.
-        consolidation: what keeps old tasks; None for nothing.
-        openings: what of the network each task may use, by the task's number, for learning and scoring; called once a
-            task. None opens all.
-        forward: `(module, x, quantities) -> logits (B, C)`.
-        loss: `(logits, labels) -> mean over the samples`.
-        measure: measures the network after each task, given how many are learnt; its numbers go into the row.
+        method: optimizer, consolidation, sub-networks, loss.
         settings: epochs, batch size, seed.
-        run: where metrics and checkpoints go; if it holds a checkpoint, the learning goes on from there.
-        progress: shows how far the learning is; None takes bars, lines or nothing, as the screen and `settings.quiet`
-            say.
+        run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
+        progress: shows the progress; None takes bars, lines or nothing, as the screen and `settings.quiet` say.
 
     Raises:
         ConfigError: no task, one without samples, nothing to train, a checkpoint of another learning, or an optimizer
@@ -100,16 +78,15 @@ def learn(
         >>> tasks = [Task(one, one), Task(swapped, swapped)]
         >>> sgd = partial(torch.optim.SGD, lr=1.0)
         >>> settings = ContinualSettings(epochs=5, batch_size=2, quiet=True)
-        >>> learn(line, tasks, optimizer=sgd, settings=settings).accuracies[1].tolist()  # the other is its opposite
+        >>> fit_tasks(line, tasks, ContinualMethod(optimizer=sgd), settings=settings).accuracies[1].tolist()
         [1.0, 0.0]
     """
     check_tasks(tasks)
     if not trained_parameters(module):
         raise ConfigError(f"this {type(module).__name__} has no parameter to train")
     settings = settings or ContinualSettings()
-    show = progress or progress_for(settings.quiet)
-    with kept_generators(), kept_modes(module), show, Interrupt(active=run is not None) as interrupt:
-        method = Method(optimizer, scheduler, consolidation or Consolidation(), openings, forward, loss, measure)
+    show = progress or choose_progress(settings.quiet)
+    with preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
         return _Learning(module, tasks, method, settings, run, show, interrupt).run_all()
 
 
@@ -118,7 +95,7 @@ class _Learning:
         self,
         module: nn.Module,
         tasks: Sequence[Task],
-        method: Method,
+        method: ContinualMethod,
         settings: ContinualSettings,
         run: Run | None,
         progress: Progress,
@@ -127,36 +104,36 @@ class _Learning:
         self.module, self.tasks, self.method, self.settings = module, tasks, method, settings
         self.run, self.progress, self.interrupt = run, progress, interrupt
         self.device = next(module.parameters()).device
-        self.identity = learning_identity(tasks, method.consolidation, settings)
-        self.position = LearningPosition()
+        self.identity = continual_identity(tasks, method.consolidation, settings)
+        self.position = ContinualPosition()
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
         self.rows: list[Row] = []
-        self.openings: dict[int, Opening] = {}
+        self.subnetworks: dict[int, Subnetwork] = {}
         self.momentum: Any = None
 
-    def run_all(self) -> Learnt:
-        seed_generators(self.settings.seed)
+    def run_all(self) -> ContinualResult:
+        seed_rng(self.settings.seed)
         saved = self._resume()
         if saved is None:
             self._score(0)
         for _ in range(self.position.task, len(self.tasks)):
             self._task(saved)
             saved = None
-        return Learnt(self.accuracies, self.position.seconds, self.rows)
+        return ContinualResult(self.accuracies, self.position.seconds, self.rows)
 
-    def opening(self, task: int) -> Opening:
-        if task not in self.openings:
-            self.openings[task] = Opening() if self.method.openings is None else self.method.openings(task)
-        return self.openings[task]
+    def subnetwork(self, task: int) -> Subnetwork:
+        if task not in self.subnetworks:
+            self.subnetworks[task] = Subnetwork() if self.method.subnetworks is None else self.method.subnetworks(task)
+        return self.subnetworks[task]
 
     def _task(self, saved: dict[str, Any] | None) -> None:
         at, task = self.position, self.tasks[self.position.task]
-        opening = self.opening(at.task)
-        if opening.cut is not None and not self.settings.fresh_optimizer:
+        subnetwork = self.subnetwork(at.task)
+        if subnetwork.extract is not None and not self.settings.fresh_optimizer:
             raise ConfigError(
-                "momentum cannot be kept where sub-networks are cut; take fresh_optimizer=True, or no cut"
+                "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
             )
-        part = Part(self.module, opening, self.method, self.momentum)
+        part = TaskTrainer(self.module, subnetwork, self.method, self.momentum)
         if saved is not None and saved["optimizer"] is not None:
             part.restore(saved)
         if len(at.seconds) == at.task:
@@ -170,7 +147,7 @@ class _Learning:
         part.end_of_task(task.train)
         self.momentum = None if self.settings.fresh_optimizer else part.optimizer.state_dict()["state"]
         at.seconds[-1] += time.perf_counter() - began
-        part.paste()
+        part.write_back()
         self._score(at.task + 1)
         row = self._row()
         self._log(row)
@@ -178,7 +155,7 @@ class _Learning:
         at.task, at.epoch, at.loss_sum, at.num_samples = at.task + 1, 0, 0.0, 0
         self._pause(None, due=True)
 
-    def _epoch(self, part: Part, task: Task) -> None:
+    def _epoch(self, part: TaskTrainer, task: Task) -> None:
         at = self.position
         order = epoch_order(len(task.train), self.settings.seed, at.task, at.epoch)
         batches = order.split(self.settings.batch_size)
@@ -204,17 +181,16 @@ class _Learning:
 
     def _score(self, num_learnt: int) -> None:
         for number, task in enumerate(self.tasks):
-            share = accuracy(
-                self.module, task.test, self.opening(number), self.method.forward, self.settings.test_batch_size
+            self.accuracies[num_learnt, number] = accuracy(
+                self.module, task.test, self.subnetwork(number), self.method.forward, self.settings.test_batch_size
             )
-            self.accuracies[num_learnt, number] = share
 
     def _row(self) -> Row:
         at = self.position
         scores = self.accuracies[at.task + 1]
         measured: Mapping[str, float] = {}
         if self.method.measure is not None:
-            with kept_generators(), evaluating(self.module):
+            with preserve_rng_state(), evaluating(self.module):
                 measured = self.method.measure(self.module, at.task + 1)
         return {
             "kind": "task",
@@ -238,7 +214,7 @@ class _Learning:
         every = self.settings.checkpoint_every
         return every > 0 and self.position.step % every == 0
 
-    def _pause(self, part: Part | None, due: bool) -> None:
+    def _pause(self, part: TaskTrainer | None, due: bool) -> None:
         """Between two steps: a checkpoint if one is due, the end if that was asked for."""
         if due or self.interrupt.asked:
             self._save(part)
@@ -247,21 +223,21 @@ class _Learning:
                 f"stopped at step {self.position.step}; its checkpoint is written (--resume goes on)"
             )
 
-    def _save(self, part: Part | None) -> None:
+    def _save(self, part: TaskTrainer | None) -> None:
         if self.run is None or not self.run.writes:
             return
         if part is not None:
-            part.paste()
+            part.write_back()
         tree = {
             "identity": self.identity,
             "position": asdict(self.position),
-            "weights": tensors_of(self.module),
+            "weights": state_tensors(self.module),
             "consolidation": self.method.consolidation.state_dict(),
             "optimizer": None if part is None else part.optimizer.state_dict(),
             "scheduler": None if part is None or part.scheduler is None else part.scheduler.state_dict(),
             "momentum": self.momentum,
             "accuracies": self.accuracies,
-            "generators": capture(),
+            "generators": get_rng_state(),
         }
         save_checkpoint(self.run.checkpoint, self.position.step, tree)
 
@@ -271,13 +247,13 @@ class _Learning:
         saved = load_checkpoint(self.run.checkpoint)
         if saved is not None:
             check_identity(saved["identity"], self.identity, self.run.checkpoint)
-            check_fit(saved["weights"], self.module, str(self.run.checkpoint))
-            restore_exactly(saved["weights"], self.module)
+            check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
+            load_exactly(saved["weights"], self.module)
             self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
-            self.position = LearningPosition(**saved["position"])
+            self.position = ContinualPosition(**saved["position"])
             self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
             self.rows = self.run.metrics.rows()[: self.position.num_rows]
-            restore(saved["generators"])
+            set_rng_state(saved["generators"])
         if self.run.writes:
             self.run.metrics.truncate(self.position.num_rows)
             self.run.save_environment(

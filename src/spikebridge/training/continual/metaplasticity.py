@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.regularizer import Consolidation, Masks, Parameters, where_open
+from spikebridge.training.continual.regularizer import Consolidation, Masks, Parameters, masked_where
 
 
 class Metaplasticity(Consolidation):
@@ -46,7 +46,7 @@ class Metaplasticity(Consolidation):
             for name, before in self._before.items():
                 parameter = parameters[name]
                 move = damped(before, parameter - before, self.strength, only_shrinking=self.damp == "shrinking")
-                parameter.copy_(where_open(name, before + move, before, masks))
+                parameter.copy_(masked_where(name, before + move, before, masks))
         self._before = {}
 
 

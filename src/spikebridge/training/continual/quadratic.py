@@ -37,12 +37,12 @@ from spikebridge.training.continual.regularizer import (
     LabelledData,
     Masks,
     Parameters,
-    plain_answer,
+    default_logits,
+    masked_where,
     trained_parameters,
-    where_open,
 )
-from spikebridge.training.distributed import Host
-from spikebridge.training.evaluation import kept_modes
+from spikebridge.training.distributed import ModuleHost
+from spikebridge.training.evaluation import preserve_modes
 
 StepKind: TypeAlias = Literal["proximal", "explicit"]
 
@@ -77,12 +77,12 @@ class QuadraticPenalty(Consolidation):
                     continue
                 pull = self.strength * (square[0] * parameter - square[1])
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = where_open(name, gradient + pull, gradient, masks)
+                parameter.grad = masked_where(name, gradient + pull, gradient, masks)
 
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
         if self.step != "proximal":
             return
-        steps = resting_steps(optimizer)
+        steps = effective_step_sizes(optimizer)
         with torch.no_grad():
             for name, parameter in parameters.items():
                 square = self.square(name)
@@ -90,14 +90,14 @@ class QuadraticPenalty(Consolidation):
                     continue
                 q = self.strength * steps[parameter]
                 nearer = (parameter + q * square[1]) / (1 + q * square[0])
-                parameter.copy_(where_open(name, nearer, parameter, masks))
+                parameter.copy_(masked_where(name, nearer, parameter, masks))
 
     def square(self, name: str) -> tuple[Tensor, Tensor] | None:
         """`A` and `b` of a parameter; None before the first task."""
         raise NotImplementedError
 
 
-def resting_steps(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
+def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
     """How far an optimizer goes, in the end, for a constant gradient of 1: a factor for each parameter.
 
     Args:
@@ -108,7 +108,7 @@ def resting_steps(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
 
     Example:
         >>> w = torch.zeros(1, requires_grad=True)
-        >>> round(resting_steps(SGD([w], lr=0.1, momentum=0.9))[w], 6)
+        >>> round(effective_step_sizes(SGD([w], lr=0.1, momentum=0.9))[w], 6)
         1.0
     """
     if not isinstance(optimizer, SGD | Adam | AdamW):
@@ -160,7 +160,7 @@ class Fisher:
             raise ConfigError(f"Fisher needs at least one sample, but got {self.num_samples=} and {self.chunk_size=}")
 
     def diagonal(
-        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, generator: Generator | None = None
+        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, generator: Generator | None = None
     ) -> dict[str, Tensor]:
         """The information of every trained parameter, in eval mode.
 
@@ -186,7 +186,7 @@ class Fisher:
         sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
         device = next(iter(parameters.values())).device
         axis = data.batch_axis
-        host = Host(model)
+        host = ModuleHost(model)
 
         def logits(values: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(host, {f"network.{name}": value for name, value in values.items()}, (answer, x))
@@ -196,7 +196,7 @@ class Fisher:
 
         gradients = vmap(grad(loss), in_dims=(None, axis, 0))
         chosen = torch.randperm(len(data), generator=draws)[: self.num_samples]
-        with kept_modes(model):
+        with preserve_modes(model):
             model.eval()
             for indices in chosen.split(self.chunk_size):
                 x = data.select(indices)[0].to(device)

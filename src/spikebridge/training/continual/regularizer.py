@@ -10,7 +10,7 @@ The task loop calls, in every step and after every task:
 
 `penalty` is what the method adds to the loss of the task, as a number to look at. All methods are elementwise: what
 they keep is one tensor of a parameter's shape for each parameter (`buffers`), and a few numbers (`scalars`). So they
-can be cut to the open weights of a sub-network and pasted back, and saved in a checkpoint as they are.
+can be extracted for the open weights of a sub-network and written back, and saved in a checkpoint as they are.
 
 Masks name the open weights of a task: `{"fc1.weight": mask}`, true where a weight may move, of the parameter's shape; a
 parameter without a mask is open. Nothing here moves a closed weight or changes what is kept of it.
@@ -47,11 +47,11 @@ class LabelledData(Protocol):
         """The samples of these numbers: `(x, labels)`."""
 
 
-def plain_answer(module: nn.Module, x: Tensor) -> Tensor:
+def default_logits(module: nn.Module, x: Tensor) -> Tensor:
     """The logits `(B, C)` of a module; of one that returns a state too, without it.
 
     Example:
-        >>> plain_answer(nn.Linear(3, 2), torch.zeros(5, 3)).shape
+        >>> default_logits(nn.Linear(3, 2), torch.zeros(5, 3)).shape
         torch.Size([5, 2])
     """
     y = module(x)
@@ -68,11 +68,11 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def where_open(name: str, new: Tensor, old: Tensor, masks: Masks | None) -> Tensor:
+def masked_where(name: str, new: Tensor, old: Tensor, masks: Masks | None) -> Tensor:
     """The new values of open weights and the old ones of closed weights.
 
     Example:
-        >>> where_open("w", torch.ones(2), torch.zeros(2), {"w": torch.tensor([True, False])}).tolist()
+        >>> masked_where("w", torch.ones(2), torch.zeros(2), {"w": torch.tensor([True, False])}).tolist()
         [1.0, 0.0]
     """
     return new if masks is None or name not in masks else torch.where(masks[name], new, old)
@@ -115,7 +115,7 @@ class Consolidation:
         """
 
     def end_of_task(
-        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, masks: Masks | None = None
+        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, masks: Masks | None = None
     ) -> None:
         """After the last step of a task.
 
@@ -160,26 +160,28 @@ class Consolidation:
         }
         self.scalars = {**state["scalars"]}
 
-    def cut(self, take: Callable[[str, Tensor], Tensor]) -> "Consolidation":
+    def extract(self, gather: Callable[[str, Tensor], Tensor]) -> "Consolidation":
         """The same method for a sub-network.
 
         Args:
-            take: gives the open part of a tensor of a named parameter's shape.
+            gather: gives the open part of a tensor of a named parameter's shape.
         """
         small = copy.copy(self)
         small.buffers = {
-            kind: {name: take(name, tensor) for name, tensor in tensors.items()}
+            kind: {name: gather(name, tensor) for name, tensor in tensors.items()}
             for kind, tensors in self.buffers.items()
         }
         small.scalars = {**self.scalars}
         return small
 
-    def paste(self, small: "Consolidation", put: Callable[[str, Tensor, Tensor], None], shapes: Parameters) -> None:
+    def write_back(
+        self, small: "Consolidation", scatter: Callable[[str, Tensor, Tensor], None], shapes: Parameters
+    ) -> None:
         """Takes back what a sub-network's method keeps.
 
         Args:
-            small: from `cut`.
-            put: writes the open part into a tensor of a named parameter's shape: `put(name, whole, part)`.
+            small: from `extract`.
+            scatter: writes the open part into a tensor of a named parameter's shape: `scatter(name, whole, part)`.
             shapes: the parameters of the whole network.
         """
         for kind, tensors in small.buffers.items():
@@ -188,7 +190,7 @@ class Consolidation:
                 if whole is None:
                     whole = self._first(kind, shapes[name]).clone()
                     self.buffers[kind][name] = whole
-                put(name, whole, part)
+                scatter(name, whole, part)
         self.scalars = {**small.scalars}
 
     def _first(self, kind: str, parameter: Tensor) -> Tensor:

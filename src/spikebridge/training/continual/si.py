@@ -17,9 +17,9 @@ from spikebridge.training.continual.regularizer import (
     LabelledData,
     Masks,
     Parameters,
-    plain_answer,
+    default_logits,
+    masked_where,
     trained_parameters,
-    where_open,
 )
 
 
@@ -59,11 +59,11 @@ class SynapticIntelligence(QuadraticPenalty):
         super().after_step(parameters, optimizer, masks)
         for name, gradient in self._gradients.items():
             move = parameters[name].detach() - self._before[name]
-            self.buffers["omega"][name].add_(where_open(name, -gradient * move, torch.zeros_like(move), masks))
+            self.buffers["omega"][name].add_(masked_where(name, -gradient * move, torch.zeros_like(move), masks))
         self._gradients, self._before = {}, {}
 
     def end_of_task(
-        self, model: nn.Module, data: LabelledData, answer: Answer = plain_answer, masks: Masks | None = None
+        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, masks: Masks | None = None
     ) -> None:
         for name, parameter in trained_parameters(model).items():
             if name not in self.buffers["omega"]:
@@ -72,7 +72,7 @@ class SynapticIntelligence(QuadraticPenalty):
             way = parameter.detach() - anchor
             self.buffers["importance"][name].add_(omega.clamp(min=0) / (way.square() + self.damping))
             omega.zero_()
-            anchor.copy_(where_open(name, parameter.detach(), anchor, masks))
+            anchor.copy_(masked_where(name, parameter.detach(), anchor, masks))
 
     def square(self, name: str) -> tuple[Tensor, Tensor] | None:
         if name not in self.buffers["importance"]:

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.opening import Opening
 from spikebridge.training.continual.regularizer import Consolidation, LabelledData
+from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.rng import kept_generators
+from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 
 Forward: TypeAlias = Callable[[nn.Module, Tensor, Mapping[str, Any]], Float[Tensor, "B C"]]
-Openings: TypeAlias = Callable[[int], Opening]
+Subnetworks: TypeAlias = Callable[[int], Subnetwork]
 
 
 class Task(NamedTuple):
@@ -63,7 +63,7 @@ class ContinualSettings:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class ContinualResult:
     """What a learning gave.
 
     Attributes:
@@ -77,11 +77,11 @@ class Learnt:
     rows: list[Row]
 
 
-def plain_forward(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
+def default_forward(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
     """The logits `(B, C)` of a module, its quantities given as arguments; of one that returns a state too, without it.
 
     Example:
-        >>> plain_forward(nn.Linear(3, 2), torch.zeros(5, 3), {}).shape
+        >>> default_forward(nn.Linear(3, 2), torch.zeros(5, 3), {}).shape
         torch.Size([5, 2])
     """
     y = module(x, **quantities)
@@ -91,8 +91,8 @@ def plain_forward(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -
 def accuracy(
     module: nn.Module,
     data: LabelledData,
-    opening: Opening | None = None,
-    forward: Forward = plain_forward,
+    subnetwork: Subnetwork | None = None,
+    forward: Forward = default_forward,
     batch_size: int = 1000,
 ) -> float:
     """The share of samples whose largest logit is that of their label; in eval mode, no trace in the generators.
@@ -109,12 +109,12 @@ def accuracy(
         >>> accuracy(nn.Identity(), TaskSamples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
-    opening = opening or Opening()
-    network = opening.part_of(module)
-    quantities = opening.quantities if network is module else {}
+    subnetwork = subnetwork or Subnetwork()
+    network = subnetwork.module_for(module)
+    quantities = subnetwork.quantities if network is module else {}
     place = next(module.parameters(), torch.empty(0)).device
     hits = 0
-    with kept_generators(), evaluating(network):
+    with preserve_rng_state(), evaluating(network):
         for indices in torch.arange(len(data)).split(batch_size):
             x, labels = data.select(indices)
             logits = forward(network, x.to(place), quantities)
@@ -142,7 +142,7 @@ def check_tasks(tasks: Sequence[Task]) -> None:
 
 
 @dataclass
-class LearningPosition:
+class ContinualPosition:
     """Counters of a learning; all are in its checkpoint.
 
     Attributes:
@@ -166,7 +166,7 @@ class LearningPosition:
     seconds: list[float] = field(default_factory=list)
 
 
-def learning_identity(
+def continual_identity(
     tasks: Sequence[Task], consolidation: Consolidation, settings: ContinualSettings
 ) -> dict[str, Any]:
     """What two learnings must have in common for one to go on with the other's checkpoint.

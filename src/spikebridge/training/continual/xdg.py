@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Generator, Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.rng import derived_seed
+from spikebridge.training.rng import derive_seed
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RandomGates:
         return tuple(self._gate(task, layer, size) for layer, size in enumerate(self.sizes))
 
     def _gate(self, task: int, layer: int, size: int) -> Tensor:
-        draws = Generator().manual_seed(derived_seed(self.seed, task, layer))
+        draws = Generator().manual_seed(derive_seed(self.seed, task, layer))
         gate = torch.zeros(size, dtype=torch.bool)
         gate[torch.randperm(size, generator=draws)[: round(self.share * size)]] = True
         return gate

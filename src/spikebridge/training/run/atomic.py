@@ -12,7 +12,7 @@ _FULL = (ENOSPC, EDQUOT, EFBIG)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what is written to it takes the place of `path` if the block ends well.
 
     Args:
@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     with replacing(Path(folder) / "a.txt") as temporary:
+        ...     with atomic_write(Path(folder) / "a.txt") as temporary:
         ...         _ = temporary.write_text("whole")
         ...     (Path(folder) / "a.txt").read_text()
         'whole'
@@ -47,11 +47,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def is_leftover(path: Path) -> bool:
+def is_temporary(path: Path) -> bool:
     """Whether a file is what a killed process left of one that it was writing.
 
     Example:
-        >>> (is_leftover(Path("run/.config.json.4711.tmp")), is_leftover(Path("run/config.json")))
+        >>> (is_temporary(Path("run/.config.json.4711.tmp")), is_temporary(Path("run/config.json")))
         (True, False)
     """
     return path.name.startswith(".") and path.name.endswith(".tmp")

@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import is_leftover, replacing
-from spikebridge.training.run.weights import own_copy
+from spikebridge.training.run.atomic import atomic_write, is_temporary
+from spikebridge.training.run.weights import cpu_copy
 
 VERSION = "1"
 KEPT = 2
@@ -50,10 +50,10 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
         ('step-00000012.safetensors', {'weights': tensor([1.5000]), 'epoch': 3})
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text, tensors = take_apart(tree)
-    tensors = {name: own_copy(tensor) for name, tensor in tensors.items()}
+    text, tensors = tree_flatten(tree)
+    tensors = {name: cpu_copy(tensor) for name, tensor in tensors.items()}
     path = folder / f"step-{step:08d}.safetensors"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)})
     # a checkpoint further on is of a training that was resumed from before it; keeping it would win over this one
     others = [file for file in _files(folder) if file != path]
@@ -61,7 +61,7 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     for file in {*others} - {*behind[: KEPT - 1]}:
         file.unlink()
     for file in folder.iterdir():
-        if is_leftover(file):
+        if is_temporary(file):
             file.unlink()
     return path
 
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path) -> Any:
     text = head.get("tree", "")
     if head.get("digest") != _digest(text, tensors):
         raise DataError(f"the checkpoint {path} is damaged: its digest does not fit")
-    return put_together(text, tensors)
+    return tree_unflatten(text, tensors)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -122,7 +122,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def take_apart(tree: Any) -> tuple[str, dict[str, Tensor]]:
+def tree_flatten(tree: Any) -> tuple[str, dict[str, Tensor]]:
     """The tree as JSON with the tensors left out, and the tensors by number.
 
     Args:
@@ -133,27 +133,27 @@ def take_apart(tree: Any) -> tuple[str, dict[str, Tensor]]:
 
     Example:
         >>> import torch
-        >>> text, tensors = take_apart({"step": 3, "mean": torch.tensor([0.5])})
+        >>> text, tensors = tree_flatten({"step": 3, "mean": torch.tensor([0.5])})
         >>> text
         '{"dict": [["step", 3], ["mean", {"tensor": "0"}]]}'
-        >>> put_together(text, tensors)
+        >>> tree_unflatten(text, tensors)
         {'step': 3, 'mean': tensor([0.5000])}
     """
     tensors: dict[str, Tensor] = {}
-    return json.dumps(_apart(tree, tensors)), tensors
+    return json.dumps(_flatten(tree, tensors)), tensors
 
 
-def _apart(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, Tensor):
         name = str(len(tensors))
         tensors[name] = node
         return {"tensor": name}
     if isinstance(node, dict):
-        return {"dict": [[_apart(key, tensors), _apart(value, tensors)] for key, value in node.items()]}
+        return {"dict": [[_flatten(key, tensors), _flatten(value, tensors)] for key, value in node.items()]}
     if isinstance(node, tuple):
-        return {"tuple": [_apart(item, tensors) for item in node]}
+        return {"tuple": [_flatten(item, tensors) for item in node]}
     if isinstance(node, list):
-        return [_apart(item, tensors) for item in node]
+        return [_flatten(item, tensors) for item in node]
     if node is None or isinstance(node, bool | int | float | str):
         return node
     raise ConfigError(
@@ -161,26 +161,26 @@ def _apart(node: Any, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def put_together(text: str, tensors: dict[str, Tensor]) -> Any:
+def tree_unflatten(text: str, tensors: dict[str, Tensor]) -> Any:
     """The tree that was taken apart.
 
     Raises:
         DataError: the text is not such a tree, or a tensor is missing.
     """
     try:
-        return _together(json.loads(text), tensors)
+        return _unflatten(json.loads(text), tensors)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"not a tree of tensors and values: {error!r}") from error
 
 
-def _together(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _unflatten(node: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, list):
-        return [_together(item, tensors) for item in node]
+        return [_unflatten(item, tensors) for item in node]
     if not isinstance(node, dict):
         return node
     ((mark, inside),) = node.items()
     if mark == "tensor":
         return tensors[inside]
     if mark == "tuple":
-        return tuple(_together(item, tensors) for item in inside)
-    return {_together(key, tensors): _together(value, tensors) for key, value in inside}
+        return tuple(_unflatten(item, tensors) for item in inside)
+    return {_unflatten(key, tensors): _unflatten(value, tensors) for key, value in inside}

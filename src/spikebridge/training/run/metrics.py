@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
@@ -70,7 +70,7 @@ class MetricsFile:
         if sum(line.endswith("\n") for line in lines) < num_rows:
             raise DataError(f"{self.path} should hold {num_rows} rows, but holds {len(lines)}: it was changed by hand")
         if len(lines) > num_rows:
-            with replacing(self.path) as temporary:
+            with atomic_write(self.path) as temporary:
                 temporary.write_text("".join(lines[:num_rows]), encoding="utf-8")
 
     def _lines(self) -> list[str]:

@@ -21,7 +21,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import is_leftover, replacing
+from spikebridge.training.run.atomic import atomic_write, is_temporary
 from spikebridge.training.run.config_io import from_plain, to_plain
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.metrics import MetricsFile
@@ -100,7 +100,7 @@ class Run:
         run.resumed = True
         return run
 
-    def take_back(self) -> None:
+    def discard(self) -> None:
         """Removes the folder of a run that ended before it did anything, so that it does not stand in the way."""
         # runs inside it may have begun, too
         if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
@@ -223,7 +223,7 @@ class Run:
 def _begin(path: Path, recipe: str, plain: dict[str, Any]) -> None:
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file; a run needs a folder (--out)")
-    if path.is_dir() and any(not is_leftover(file) for file in path.iterdir()):
+    if path.is_dir() and any(not is_temporary(file) for file in path.iterdir()):
         raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
     path.mkdir(parents=True, exist_ok=True)
     _write_json(path / "config.json", {"format": FORMAT, "version": VERSION, "recipe": recipe, "config": plain})
@@ -241,7 +241,7 @@ def _check_same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None
 
 
 def _write_json(path: Path, plain: Any) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -9,17 +9,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+def state_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The state of a module by name.
 
     Raises:
         ConfigError: it holds something that is no tensor.
 
     Example:
-        >>> list(tensors_of(nn.Linear(2, 1)))
+        >>> list(state_tensors(nn.Linear(2, 1)))
         ['weight', 'bias']
     """
     state = module.state_dict()
@@ -31,7 +31,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def own_copy(tensor: Tensor) -> Tensor:
+def cpu_copy(tensor: Tensor) -> Tensor:
     """A contiguous copy on the CPU that shares its memory with nothing (tied weights do)."""
     return tensor.detach().to("cpu", copy=True).contiguous()
 
@@ -50,9 +50,9 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor]) -> None:
         ...     read_weights(Path(folder) / "w.safetensors")
         {'a': tensor([1.5000])}
     """
-    tensors = tensors_of(weights) if isinstance(weights, nn.Module) else weights
-    with replacing(path) as temporary:
-        save_file({name: own_copy(tensor) for name, tensor in tensors.items()}, temporary)
+    tensors = state_tensors(weights) if isinstance(weights, nn.Module) else weights
+    with atomic_write(path) as temporary:
+        save_file({name: cpu_copy(tensor) for name, tensor in tensors.items()}, temporary)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -78,11 +78,11 @@ def load_weights(path: Path, module: nn.Module) -> None:
         ConfigError: weights of another network; the module is left as it was.
     """
     weights = read_weights(path)
-    check_fit(weights, module, str(path))
+    check_compatible(weights, module, str(path))
     module.load_state_dict(weights)
 
 
-def check_fit(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
+def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
     """Whether weights are those of a module: the same names and shapes.
 
     Args:
@@ -94,11 +94,11 @@ def check_fit(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> 
         ConfigError: they are another network's; the message names the first difference.
 
     Example:
-        >>> check_fit({"weight": torch.zeros(1, 3)}, nn.Linear(2, 1, bias=False), "w.safetensors")
+        >>> check_compatible({"weight": torch.zeros(1, 3)}, nn.Linear(2, 1, bias=False), "w.safetensors")
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: w.safetensors is of another network: 'weight' is (1, 3) there and ...
     """
-    own = tensors_of(module)
+    own = state_tensors(module)
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     kind = type(module).__name__
     if missing:
@@ -116,7 +116,7 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def restore_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
+def load_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
     for name, tensor in module.state_dict(keep_vars=True).items():
         if tensor.dtype != weights[name].dtype:

@@ -27,7 +27,7 @@ from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.training.continual.xdg import RandomGates
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
-from spikebridge.training.rng import derived_seed
+from spikebridge.training.rng import derive_seed
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
@@ -79,7 +79,7 @@ def build_gating(method: Method, sequence: TaskSequence, settings: UnitSettings,
         BINS if has_bins else 1,
         settings.scale,
     )
-    backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1)))
+    backbone.initialise(torch.Generator().manual_seed(derive_seed(seed, 1)))
     backbone.fit_mean(train.means.unsqueeze(0))
     opening = [KWinners(settings.rho) for _ in settings.num_hidden]
     # one bin opens for each nine that close: about the opening that k-winners then set exactly
@@ -108,7 +108,7 @@ def train_gating(
         sequence.train.means,
         settings.num_pairs,
         settings.num_samples,
-        generator=torch.Generator().manual_seed(derived_seed(seed, 2)),
+        generator=torch.Generator().manual_seed(derive_seed(seed, 2)),
     )
     phase = Phase(
         f"units, {method.gates}",
@@ -167,7 +167,7 @@ def input_projection(sequence: TaskSequence, seed: int, number: int = 64) -> Gat
     """A fixed random projection of the input to a few numbers, for methods whose gates no unit makes."""
     train = sequence.train
     backbone = Backbone(train.inputs.shape[-1], (number // 2, number // 2), train.num_steps)
-    backbone.initialise(torch.Generator().manual_seed(derived_seed(seed, 1))).fit_mean(train.means.unsqueeze(0))
+    backbone.initialise(torch.Generator().manual_seed(derive_seed(seed, 1))).fit_mean(train.means.unsqueeze(0))
     return Gating(backbone, [KWinners(1.0), KWinners(1.0)])
 
 
@@ -184,7 +184,7 @@ def task_gates(
         preactivations = task_preactivations(gating, sequence)
         own = gating.gates(preactivations, num_samples=1)
         return share_gates(own, preactivations, method.shares) if method.shares else own
-    draw = RandomGates(settings.num_hidden, settings.rho, derived_seed(seed, 3))
+    draw = RandomGates(settings.num_hidden, settings.rho, derive_seed(seed, 3))
     numbers = sequence.group if method.gates == "group" else sequence.learnt
     rows = [draw(number) for number in numbers]
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]

@@ -29,10 +29,11 @@ from spikebridge.networks.modulation.training.gates import (
 )
 from spikebridge.networks.modulation.training.methods import Method, consolidation
 from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.training.continual.loop import learn
-from spikebridge.training.continual.opening import Opening
-from spikebridge.training.continual.task import ContinualSettings, Learnt
-from spikebridge.training.rng import derived_seed
+from spikebridge.training.continual.loop import fit_tasks
+from spikebridge.training.continual.subnetwork import Subnetwork
+from spikebridge.training.continual.task import ContinualResult, ContinualSettings
+from spikebridge.training.continual.trainer import ContinualMethod
+from spikebridge.training.rng import derive_seed
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import read_weights, save_weights
 
@@ -165,7 +166,7 @@ class Trial:
     gates: list[Tensor] | None
     gating: Gating | None
     prototypes: GaussianPrototypes | None
-    learnt: Learnt
+    learnt: ContinualResult
     notes: dict[str, Any]
     snapshots: Snapshots | None
 
@@ -187,10 +188,10 @@ def logits_with_own_gates(module: nn.Module, x: Tensor, quantities: Mapping[str,
     return y
 
 
-def opening_of(branch: Branch, gates: list[Tensor], cut: bool) -> Opening:
+def subnetwork_of(branch: Branch, gates: list[Tensor], cut: bool) -> Subnetwork:
     """What of the branch a task may use: as masks, or as a sub-network."""
     quantities = branch.modulation([gate.float() for gate in gates])
-    return Opening(quantities, open_indices(branch, gates), partial(_cut, gates=gates) if cut else None)
+    return Subnetwork(quantities, open_indices(branch, gates), partial(_cut, gates=gates) if cut else None)
 
 
 def _cut(module: nn.Module, gates: list[Tensor]) -> nn.Module:
@@ -237,27 +238,25 @@ def run_trial(
         learnt = _alone(branch, settings, sequence, seed, quiet)
         return Trial(branch.cpu(), gates, gating, prototypes, learnt, notes, None)
     kept = consolidation(method, settings.strength, settings.num_fisher, seed, _chunk(branch, settings, method))
-    openings = None
+    subnetworks = None
     if gates is not None and not method.per_sample:
         rows = [[layer[k].to(settings.device) for layer in gates] for k in range(len(gates[0]))]
-        every = [opening_of(branch, row, settings.cut) for row in rows]
-        openings = every.__getitem__
+        every = [subnetwork_of(branch, row, settings.cut) for row in rows]
+        subnetworks = every.__getitem__
     tasks = None if run is None else run.child("tasks")
     taken = None
     if snapshots and gates is not None:
         taken = Snapshots(branch, gates, None if tasks is None else tasks.path / "snapshots")
-    learnt = learn(
-        branch,
-        sequence.tasks(),
+    method_of_loop = ContinualMethod(
         optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
         scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_milestone], gamma=0.1),
         consolidation=kept,
-        openings=openings,
+        subnetworks=subnetworks,
         forward=partial(logits_with_own_gates, gating=gating) if method.per_sample and gating is not None else logits,
         measure=taken,
-        settings=_loop_settings(settings, seed, quiet),
-        run=tasks,
     )
+    loop_settings = _loop_settings(settings, seed, quiet)
+    learnt = fit_tasks(branch, sequence.tasks(), method_of_loop, settings=loop_settings, run=tasks)
     if gating is not None:
         gating.cpu()
     return Trial(branch.cpu(), gates, gating, prototypes, learnt, notes, taken)
@@ -299,28 +298,30 @@ def start(branch: Branch, settings: TrialSettings, seed: int, gates: list[Tensor
     fan_in = None
     if gates is not None and settings.by_open_fan_in:
         fan_in = float(gates[0].sum(1).float().mean()), float(gates[1].sum(1).float().mean())
-    return branch.initialise(torch.Generator().manual_seed(derived_seed(seed, 0)), fan_in)
+    return branch.initialise(torch.Generator().manual_seed(derive_seed(seed, 0)), fan_in)
 
 
-def _alone(branch: Branch, settings: TrialSettings, sequence: TaskSequence, seed: int, quiet: bool) -> Learnt:
+def _alone(branch: Branch, settings: TrialSettings, sequence: TaskSequence, seed: int, quiet: bool) -> ContinualResult:
     """A fresh network for each task; before its task a network has learnt nothing, so R has two values a column."""
     num_tasks = len(sequence.learnt)
     accuracies = torch.zeros(num_tasks + 1, num_tasks, dtype=torch.float64)
     seconds = []
     for k, task in enumerate(sequence.tasks()):
         fresh = copy.deepcopy(branch)
-        found = learn(
+        found = fit_tasks(
             fresh,
             [task],
-            optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
-            scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_milestone], gamma=0.1),
-            forward=logits,
+            ContinualMethod(
+                optimizer=partial(torch.optim.SGD, lr=settings.lr, momentum=settings.momentum),
+                scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[settings.lr_milestone], gamma=0.1),
+                forward=logits,
+            ),
             settings=_loop_settings(settings, seed, quiet),
         )
         accuracies[: k + 1, k] = found.accuracies[0, 0]
         accuracies[k + 1 :, k] = found.accuracies[1, 0]
         seconds += found.seconds
-    return Learnt(accuracies, seconds, [])
+    return ContinualResult(accuracies, seconds, [])
 
 
 def _loop_settings(settings: TrialSettings, seed: int, quiet: bool) -> ContinualSettings:

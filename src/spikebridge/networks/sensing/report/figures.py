@@ -40,7 +40,7 @@ from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.report.animation import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.training.run.atomic import replacing
+from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
 _KEEP = (1, 2, 4, 8)
@@ -74,7 +74,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
         "by speed": by_speed(tracker, parts) if enough else [],
     }
     if run.writes:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return measured
 

@@ -20,7 +20,7 @@ from spikebridge.networks.sensing.training import objectives
 from spikebridge.training.batches import Dataset
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import check_fit, read_weights
+from spikebridge.training.run.weights import check_compatible, read_weights
 
 Schedule = Literal["joint", "alternate", "label_free"]
 RecordingPart = Literal["finder", "pathways"]
@@ -164,7 +164,7 @@ def load_part(network: Sensing, part: RecordingPart, path: Path, child: Run) -> 
     if missing := sorted(mine - weights.keys()):
         raise ConfigError(f"no {part} can be taken from {path}: {missing[0]!r} is not there")
     merged = {**own, **{key: weights[key] for key in mine}}
-    check_fit(merged, network, str(path))
+    check_compatible(merged, network, str(path))
     network.load_state_dict(merged)
     earlier = known[name].results() if known[name].finished else {}
     record = {"config": known[name].config, "environment": known[name].environment()}
