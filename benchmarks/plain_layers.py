@@ -41,7 +41,7 @@ def peers() -> dict[str, tuple[Stateful, nn.Module]]:
     shared = {"decay_input": False, "surrogate_function": surrogate.ATan(2.0), "step_mode": "m"}
     return {
         "LIF, hard reset": (LIF(HALF, dt=1.0, surrogate=Arctan()), neuron.LIFNode(tau=2.0, **shared)),
-        "LIF, soft reset": (LIF(HALF, dt=1.0, reset="soft"), neuron.LIFNode(tau=2.0, v_reset=None, **shared)),
+        "LIF, soft reset": (LIF(HALF, dt=1.0, reset="subtract"), neuron.LIFNode(tau=2.0, v_reset=None, **shared)),
         "PLIF": (PLIF(HALF, dt=1.0), neuron.ParametricLIFNode(init_tau=2.0, **shared)),
     }
 

@@ -46,7 +46,7 @@ FORMS: dict[str, tuple[Callable[[], Window | None], bool]] = {
 }
 NEURONS: dict[str, Callable[[int], Stateful]] = {
     "LIF, hard reset": lambda n: LIF(HALF, dt=1.0),
-    "LIF, soft reset": lambda n: LIF(HALF, dt=1.0, reset="soft"),
+    "LIF, soft reset": lambda n: LIF(HALF, dt=1.0, reset="subtract"),
     "LIF, learned threshold": lambda n: LIF(HALF, v_threshold=torch.ones(n), dt=1.0, learn="v_threshold"),
     "PLIF": lambda n: PLIF(HALF, dt=1.0),
     "AdaptiveLIF": lambda n: AdaptiveLIF(HALF, tau_adaptation=10.0, dt=1.0),

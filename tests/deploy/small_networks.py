@@ -25,7 +25,7 @@ def small_network() -> HybridNetwork:
         inputs={"frames": every(4 * DT), "events": every(DT)},
         parts={
             "ann": nn.Sequential(nn.Linear(3, 4), nn.ReLU()),
-            "snn": Sequential(fc=nn.Linear(6, 5), lif=LIF(tau=0.01, dt=DT, v_threshold=0.4, reset="soft")),
+            "snn": Sequential(fc=nn.Linear(6, 5), lif=LIF(tau=0.01, dt=DT, v_threshold=0.4, reset="subtract")),
             "answer": nn.Linear(3, 2),
         },
         links=[

@@ -72,7 +72,7 @@ def normed() -> Sequential:
         lif1=LIF(tau=torch.rand(4, 1, 1) * 0.02 + 0.005, dt=DT, v_threshold=0.2),
         pool=nn.AvgPool2d(2, padding=1),
         depth=nn.Conv2d(4, 4, 3, padding="same", dilation=2, groups=2),
-        lif2=PLIF(dt=DT, v_threshold=0.05, reset="soft"),
+        lif2=PLIF(dt=DT, v_threshold=0.05, reset="subtract"),
         sums=SumPool2d((2, 2), (2, 2)),
         flat=nn.Flatten(),
         fc=nn.Linear(8, 3),
@@ -183,11 +183,11 @@ def test_synapse_and_membrane_are_integrated_one_after_the_other() -> None:
         assert (float(state.i), float(state.v)) == pytest.approx((i, v), abs=1e-6)
 
 
-def test_a_soft_reset_stands_in_the_metadata_and_in_words() -> None:
-    written = to_nir(Sequential(lif=LIF(dt=DT, reset="soft", refractory=3 * DT)), drive(2))
-    assert written.graph.nodes["lif"].metadata == {"reset": "soft", "refractory_steps": 3}
+def test_a_reset_by_subtraction_stands_in_the_metadata_and_in_words() -> None:
+    written = to_nir(Sequential(lif=LIF(dt=DT, reset="subtract", refractory=3 * DT)), drive(2))
+    assert written.graph.nodes["lif"].metadata == {"reset": "subtract", "refractory_steps": 3}
     assert [note.partition(";")[0] for note in written.notes] == [
-        "lif: reset is soft (minus the threshold)",
+        "lif: reset is by subtraction of the threshold",
         "lif: refractory for 3 steps",
     ]
 

@@ -142,7 +142,7 @@ def test_snntorch_reads_ours_with_equal_spikes(neuron: Callable[[], Any], tmp_pa
 
 def test_sinabs_reads_ours_with_equal_spikes(tmp_path: Path) -> None:
     # its time constants count steps, its reset is soft: a part whose step is 1 s says the same
-    part, x = Sequential(**dense(lambda: LIF(tau=8.0, dt=1.0, reset="soft"))), drive(4)
+    part, x = Sequential(**dense(lambda: LIF(tau=8.0, dt=1.0, reset="subtract"))), drive(4)
     theirs = sinabs.nir.from_nir(written(part, x, tmp_path), batch_size=BATCH)
     with torch.no_grad():
         y = theirs(x.transpose(0, 1).flatten(0, 1))
@@ -228,5 +228,5 @@ def test_we_read_sinabs(tmp_path: Path) -> None:
             layer.reset_states()
         y = model(rows).unflatten(0, (BATCH, STEPS)).transpose(0, 1)
         assert 0.02 < float(y.mean()) < 0.98
-        part = from_nir(tmp_path / "theirs.nir", dt=1.0, reset="soft")
+        part = from_nir(tmp_path / "theirs.nir", dt=1.0, reset="subtract")
         assert torch.equal(part(x)[0], y)

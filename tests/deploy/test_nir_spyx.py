@@ -20,7 +20,7 @@ import torch
 from spikebridge.deploy import from_nir
 
 STEPS, BATCH, N = 40, 2, 6
-HOW: dict[str, Any] = {"dt": 1.0, "integration": "unscaled", "reset": "soft"}
+HOW: dict[str, Any] = {"dt": 1.0, "integration": "unscaled", "reset": "subtract"}
 ALPHA, BETA, THRESHOLD = 0.5, 0.75, 1.0
 ProgramStep = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -82,7 +82,7 @@ def assert_same(whole: HybridNetwork, inputs: dict[str, torch.Tensor]) -> None:
 
 
 def spiking(kind: int, reset: int) -> nn.Module:
-    how: Any = ("hard", "soft")[reset]
+    how: Any = ("zero", "subtract")[reset]
     layers = [
         lambda: LIF(0.01, dt=0.001, reset=how, learn=("tau", "v_threshold")),
         lambda: IF(v_threshold=0.7, reset=how, v_reset=-0.1),
@@ -155,7 +155,7 @@ def tau() -> dict[str, Any]:
         (Tumbling(3), Mean(), Threshold(0.2)),
         (Sliding(4, 2), Exponential(**tau()), Bernoulli(seed=3)),
         (Tumbling(2), Mean(keep=True), SignedDelta(0.25)),
-        (None, Alpha(keep=True, **tau()), SpikingLayer(IF(reset="soft"))),
+        (None, Alpha(keep=True, **tau()), SpikingLayer(IF(reset="subtract"))),
         (Tumbling(4), Difference(lag=2, keep=True), Integrate()),
         (Tumbling(4), Difference(), None),
         (None, Gaussian(0.002, 0.001, dt=0.001, keep=True), SpikingLayer(Integrator(0.01, dt=0.001))),
@@ -255,7 +255,7 @@ def test_a_stream_in_steps_gives_the_same_bits(snn: Stateful) -> None:
 
 def test_membranes_by_hand() -> None:
     # weights 127 and 1 int8; two steps of 1/2 reach the threshold of 1, three of 1/4 do not
-    snn = Sequential(fc=nn.Linear(1, 1, bias=False), fire=IF(reset="soft"))
+    snn = Sequential(fc=nn.Linear(1, 1, bias=False), fire=IF(reset="subtract"))
     nn.init.constant_(snn[0].weight, 0.5)
     x = torch.tensor([1.0, 1.0, 0.5, 0.5, 1.0]).reshape(5, 1, 1)
     assert quantize(snn, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [0, 1, 0, 0, 1]

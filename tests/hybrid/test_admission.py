@@ -26,9 +26,9 @@ from spikebridge.neurons import (
 
 LAYERS: dict[str, Callable[[], Neuron]] = {
     "IF": IF,
-    "IF soft": lambda: IF(reset="soft"),
+    "IF soft": lambda: IF(reset="subtract"),
     "LIF": lambda: LIF(0.01, dt=0.001),
-    "LIF soft": lambda: LIF(0.01, dt=0.001, reset="soft"),
+    "LIF soft": lambda: LIF(0.01, dt=0.001, reset="subtract"),
     "PLIF": lambda: PLIF(0.01, dt=0.001),
     "AdaptiveLIF": lambda: AdaptiveLIF(0.01, dt=0.001),
     "CubaLIF": lambda: CubaLIF(0.01, 0.005, dt=0.001),

@@ -156,7 +156,7 @@ def test_the_four_stages_read_as_the_equation() -> None:
 
 def test_one_class_works_in_both_directions() -> None:
     to_ann = HybridUnit(Tumbling(4), Mean())
-    to_snn = HybridUnit(Hold(4), None, None, SpikingLayer(IF(reset="soft")))
+    to_snn = HybridUnit(Hold(4), None, None, SpikingLayer(IF(reset="subtract")))
     assert given(to_snn, 0.5, 0.25) == [0, 1, 0, 1, 0, 0, 0, 1]
     assert given(to_ann, *given(to_snn, 0.5, 0.25)) == [0.5, 0.25]
 

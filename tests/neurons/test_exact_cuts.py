@@ -32,9 +32,9 @@ from spikebridge.neurons import (
 HALF = 1 / math.log(2)
 NEURONS: list[Callable[[], Neuron]] = [
     lambda: LIF(HALF, dt=1.0),
-    lambda: LIF(HALF, dt=1.0, reset="soft", v_leak=0.25, r=0.5),
+    lambda: LIF(HALF, dt=1.0, reset="subtract", v_leak=0.25, r=0.5),
     lambda: LIF(HALF, dt=1.0, refractory=2.0, v_reset=-0.5),
-    lambda: IF(v_threshold=1.5, reset="soft"),
+    lambda: IF(v_threshold=1.5, reset="subtract"),
     lambda: Memoryless(v_threshold=0.5),
     lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5),
     lambda: CubaLIF(HALF, HALF, dt=1.0),

@@ -15,7 +15,7 @@ needs_library = pytest.mark.skipif(not native.available(), reason=f"no native st
 NEURONS: dict[str, Neuron] = {
     "IF": IF(v_threshold=0.7),
     "LIF": LIF(2.0, dt=1.0),
-    "LIF, soft reset": LIF(2.0, dt=1.0, reset="soft"),
+    "LIF, soft reset": LIF(2.0, dt=1.0, reset="subtract"),
     "LIF, learned threshold": LIF(2.0, v_threshold=torch.ones(6), dt=1.0, learn="v_threshold"),
     "PLIF": PLIF(2.0, dt=1.0),
     "AdaptiveLIF": AdaptiveLIF(2.0, tau_adaptation=5.0, dt=1.0),

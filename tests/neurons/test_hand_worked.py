@@ -70,7 +70,7 @@ def test_lif_with_a_soft_reset():
     # 0.50     0.25 + 0.5    = 0.75     0      0.75
     # 2.00     0.375 + 2     = 2.375    1      1.375   (one spike a step, however high)
     # 0.50     0.6875 + 0.5  = 1.1875   1      0.1875
-    layer = LIF(HALF, dt=1.0, reset="soft")
+    layer = LIF(HALF, dt=1.0, reset="subtract")
     rows = [(0, 0.5), (1, 0.5), (0, 0.75), (1, 1.375), (1, 0.1875)]
     assert run(layer, [0.5, 1.25, 0.5, 2.0, 0.5]) == rows
 
@@ -103,7 +103,7 @@ def test_lif_that_rests_after_a_spike():
 
 def test_a_resting_membrane_neither_leaks_nor_fires():
     # soft reset: 2.5 - 1 = 1.5 is above the threshold, but waits for a step; then 1.5 / 2 + 0.5 = 1.25
-    layer = LIF(HALF, dt=1.0, refractory=1.0, reset="soft")
+    layer = LIF(HALF, dt=1.0, refractory=1.0, reset="subtract")
     assert run(layer, [2.5, 9.0, 0.5, 0.0]) == [(1, 1.5, 1), (0, 1.5, 0), (1, 0.25, 1), (0, 0.25, 0)]
 
 
@@ -120,7 +120,7 @@ def test_if_adds_up():
     # 0.75     1.5       1      0
     # 0.75     0.75      0      0.75
     assert run(IF(), [0.5, 0.25, 0.75, 0.75]) == [(0, 0.5), (0, 0.75), (1, 0), (0, 0.75)]
-    assert run(IF(reset="soft", v_leak=0.25), [0.5, 0.25, 0.75]) == [(0, 0.75), (1, 0), (0, 0.75)]
+    assert run(IF(reset="subtract", v_leak=0.25), [0.5, 0.25, 0.75]) == [(0, 0.75), (1, 0), (0, 0.75)]
 
 
 def test_memoryless_knows_only_the_present():
@@ -158,7 +158,7 @@ def test_adaptive_lif_with_a_hard_reset():
 
 def test_adaptive_lif_with_a_soft_reset_takes_the_present_threshold():
     # threshold 1.125 at the third step: 1.5 - 1.125 = 0.375
-    layer = AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5, reset="soft")
+    layer = AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5, reset="subtract")
     assert run(layer, [1.0] * 3) == [(1, 0, 0.5), (0, 1, 0.25), (1, 0.375, 0.625)]
 
 
@@ -174,7 +174,7 @@ def test_cuba_lif_with_a_hard_reset():
 
 def test_cuba_lif_with_a_soft_reset_and_a_resistance():
     # r 2: the current is 1, then 1/2: charged 2, then 0.5 + 1 = 1.5
-    layer = CubaLIF(HALF, HALF, dt=1.0, r=2.0, reset="soft")
+    layer = CubaLIF(HALF, HALF, dt=1.0, r=2.0, reset="subtract")
     assert run(layer, [1.0, 0.0]) == [(1, 1, 1), (1, 0.5, 0.5)]
 
 
@@ -247,3 +247,7 @@ def test_a_step_function_takes_a_value_a_neuron():
     assert integrator_step(x, IntegratorState(v), decay=0.5, r=two)[0].tolist() == [[0.5, 2]]
     fires = izhikevich_step(x * 100, IzhikevichState(v - 65, v - 13), dt_ms=1.0, v_threshold=two * 30)
     assert fires[0].tolist() == [[1, 0]]
+
+
+def test_a_membrane_without_reset_keeps_its_value():
+    assert run(LIF(HALF, dt=1.0, reset="none"), [1.5, 0.5, 0.0]) == [(1, 1.5), (1, 1.25), (0, 0.625)]

@@ -122,7 +122,7 @@ def atan(alpha: float = 2.0) -> Any:
     return peer("spikingjelly.activation_based.surrogate").ATan(alpha)
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("detach_reset", [False, True])
 @pytest.mark.parametrize("decay_input", [False, True])
 def test_lif_is_that_of_spikingjelly(jelly, x, reset, detach_reset, decay_input):
@@ -130,7 +130,7 @@ def test_lif_is_that_of_spikingjelly(jelly, x, reset, detach_reset, decay_input)
         tau=1.6,
         decay_input=decay_input,
         v_threshold=0.7,
-        v_reset=0.0 if reset == "hard" else None,
+        v_reset=0.0 if reset == "zero" else None,
         surrogate_function=atan(2 / 1.5),
         detach_reset=detach_reset,
         step_mode="m",
@@ -153,9 +153,9 @@ def test_lif_with_a_rest_is_that_of_spikingjelly(jelly, x):
     both(LIF(tau_of(0.5), dt=1.0, v_reset=-0.2, v_leak=-0.2), node, 3 * x)
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_if_is_that_of_spikingjelly(jelly, x, reset):
-    v_reset = 0.0 if reset == "hard" else None
+    v_reset = 0.0 if reset == "zero" else None
     both(IF(reset=reset), jelly.IFNode(v_reset=v_reset, surrogate_function=atan(), step_mode="m"), x)
 
 
@@ -167,10 +167,10 @@ def test_plif_is_that_of_spikingjelly(jelly, x):
     torch.testing.assert_close(node.w.grad / (-1 / 4), layer.log_tau.grad / (math.log(2) / 2), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_cuba_lif_is_that_of_spikingjelly(jelly, x, reset):
     surrogate = peer("spikingjelly.activation_based.surrogate").Rect(alpha=0.5)
-    v_reset = 0.0 if reset == "hard" else None
+    v_reset = 0.0 if reset == "zero" else None
     node = jelly.CUBALIFNode(c_decay=0.5, v_decay=0.75, v_threshold=0.9, v_reset=v_reset, surrogate_function=surrogate)
     node.step_mode = "m"
     layer = CubaLIF(
@@ -198,7 +198,7 @@ def snntorch_run(layer: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-@pytest.mark.parametrize(("mechanism", "reset"), [("subtract", "soft"), ("zero", "hard")])
+@pytest.mark.parametrize(("mechanism", "reset"), [("subtract", "subtract"), ("zero", "zero")])
 def test_lif_is_that_of_snntorch(snn, x, mechanism, reset):
     gradient = peer("snntorch.surrogate").fast_sigmoid(slope=4)
     leaky = snn.Leaky(beta=0.8, spike_grad=gradient, reset_mechanism=mechanism, reset_delay=False)
@@ -212,7 +212,7 @@ def test_a_reset_to_zero_before_the_next_step_is_one_after_this(snn, x):
 
 def test_a_delayed_subtraction_is_another_neuron(snn, x):
     leaky = snn.Leaky(beta=0.8)
-    assert not torch.equal(LIF(tau_of(0.8), dt=1.0, reset="soft")(x)[0], snntorch_run(leaky, x))
+    assert not torch.equal(LIF(tau_of(0.8), dt=1.0, reset="subtract")(x)[0], snntorch_run(leaky, x))
 
 
 def test_learned_decays_and_thresholds_have_the_gradients_of_snntorch(snn, x):
@@ -266,10 +266,10 @@ def norse_run(step: Any, state: Any, p: Any, x: Tensor, dt: float = 0.1) -> Tens
 SUPER = {"method": "super", "alpha": torch.tensor(1.0)}
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_lif_is_that_of_norse(norse, x, reset):
     box = peer("norse.torch.functional.lif_box")
-    way = getattr(peer("norse.torch.functional.reset"), "reset_value" if reset == "hard" else "reset_subtract")
+    way = getattr(peer("norse.torch.functional.reset"), "reset_value" if reset == "zero" else "reset_subtract")
     # the reset is to -0.1, the rest at 0.1; dt / tau is 1/4
     p = box.LIFBoxParameters(
         tau_mem_inv=torch.tensor(2.5),
@@ -349,11 +349,11 @@ def sinabs() -> ModuleType:
     return peer("sinabs.layers")
 
 
-def sinabs_settings(reset: str = "soft") -> dict[str, Any]:
+def sinabs_settings(reset: str = "subtract") -> dict[str, Any]:
     activation = peer("sinabs.activation")
     return {
         "spike_fn": activation.SingleSpike,
-        "reset_fn": activation.MembraneSubtract() if reset == "soft" else activation.MembraneReset(),
+        "reset_fn": activation.MembraneSubtract() if reset == "subtract" else activation.MembraneReset(),
         "surrogate_grad_fn": lambda v, threshold: Arctan().derivative(v - threshold),
     }
 
@@ -364,30 +364,30 @@ def sinabs_run(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.transpose(0, 1)).transpose(0, 1)
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("norm_input", [False, True])
 def test_lif_is_that_of_sinabs(sinabs, x, reset, norm_input):
     tau = tau_of(0.75)
     theirs = sinabs.LIF(tau_mem=tau, norm_input=norm_input, **sinabs_settings(reset))
-    layer = LIF(tau, dt=1.0, r=0.25 if norm_input else 1.0, reset=reset, detach_reset=reset == "hard")
+    layer = LIF(tau, dt=1.0, r=0.25 if norm_input else 1.0, reset=reset, detach_reset=reset == "zero")
     both(layer, lambda x: sinabs_run(theirs, x), 10 * x if norm_input else 2 * x)
 
 
 def test_a_learned_tau_has_the_gradient_of_sinabs(sinabs, x):
     theirs = sinabs.LIF(tau_mem=tau_of(0.75), norm_input=False, **sinabs_settings())
-    layer = PLIF(tau_of(0.75), dt=1.0, reset="soft")
+    layer = PLIF(tau_of(0.75), dt=1.0, reset="subtract")
     both(layer, lambda x: sinabs_run(theirs, x), 2 * x)
     torch.testing.assert_close(layer.log_tau.grad, theirs.tau_mem.grad * tau_of(0.75), rtol=1e-4, atol=1e-5)
 
 
 def test_cuba_lif_is_that_of_sinabs(sinabs, x):
     theirs = sinabs.LIF(tau_mem=tau_of(0.75), tau_syn=tau_of(0.5), norm_input=False, **sinabs_settings())
-    layer = CubaLIF(tau_of(0.75), tau_of(0.5), dt=1.0, r=0.5, reset="soft")
+    layer = CubaLIF(tau_of(0.75), tau_of(0.5), dt=1.0, r=0.5, reset="subtract")
     both(layer, lambda x: sinabs_run(theirs, x), 2 * x)
 
 
 def test_if_is_that_of_sinabs(sinabs, x):
-    both(IF(reset="soft"), lambda x: sinabs_run(sinabs.IAF(**sinabs_settings()), x), x)
+    both(IF(reset="subtract"), lambda x: sinabs_run(sinabs.IAF(**sinabs_settings()), x), x)
 
 
 def test_integrator_is_that_of_sinabs(sinabs, x):
@@ -398,14 +398,14 @@ def test_recurrent_is_that_of_sinabs(sinabs, x):
     torch.manual_seed(3)
     weight = nn.Linear(N, N, bias=False)
     theirs = sinabs.LIFRecurrent(tau_mem=tau_of(0.75), rec_connect=weight, norm_input=False, **sinabs_settings())
-    both(Recurrent(LIF(tau_of(0.75), dt=1.0, reset="soft"), weight), lambda x: sinabs_run(theirs, x), 2 * x)
+    both(Recurrent(LIF(tau_of(0.75), dt=1.0, reset="subtract"), weight), lambda x: sinabs_run(theirs, x), 2 * x)
 
 
 def test_adaptive_lif_is_that_of_sinabs(sinabs, x):
     theirs = sinabs.ALIF(
         tau_mem=tau_of(0.75), tau_adapt=tau_of(0.9), adapt_scale=1.8, norm_input=False, **sinabs_settings()
     )
-    layer = AdaptiveLIF(tau_of(0.75), tau_of(0.9), dt=1.0, jump=1.8 * 0.1 / 0.9, reset="soft")
+    layer = AdaptiveLIF(tau_of(0.75), tau_of(0.9), dt=1.0, jump=1.8 * 0.1 / 0.9, reset="subtract")
     both(layer, lambda x: sinabs_run(theirs, x), 3 * x, gradients=False)
 
 

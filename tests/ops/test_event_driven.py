@@ -40,17 +40,17 @@ both_paths = pytest.mark.parametrize("native", PATHS, ids=lambda native: "native
 
 NEURONS: dict[str, Callable[[], nn.Module]] = {
     "LIF": lambda: LIF(HALF, dt=1.0, v_threshold=0.75),
-    "LIF, soft": lambda: LIF(HALF, dt=1.0, reset="soft"),
+    "LIF, soft": lambda: LIF(HALF, dt=1.0, reset="subtract"),
     "LIF, leak": lambda: LIF(HALF, dt=1.0, v_leak=0.25, v_reset=-0.25, r=0.5),
     "LIF, refractory": lambda: LIF(HALF, dt=1.0, v_threshold=0.5, refractory=2.0),
     "IF": lambda: IF(v_threshold=1.5),
-    "IF, soft, refractory": lambda: IF(dt=1.0, reset="soft", refractory=1.0),
+    "IF, soft, refractory": lambda: IF(dt=1.0, reset="subtract", refractory=1.0),
     "PLIF": lambda: PLIF(1e30, dt=1.0),
     "Memoryless": lambda: Memoryless(v_threshold=0.5),
     "CubaLIF": lambda: CubaLIF(HALF, HALF, dt=1.0),
-    "CubaLIF, soft": lambda: CubaLIF(HALF, HALF, dt=1.0, reset="soft", v_leak=0.25),
+    "CubaLIF, soft": lambda: CubaLIF(HALF, HALF, dt=1.0, reset="subtract", v_leak=0.25),
     "AdaptiveLIF": lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5),
-    "AdaptiveLIF, soft": lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5, reset="soft"),
+    "AdaptiveLIF, soft": lambda: AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5, reset="subtract"),
     "Integrator": lambda: Integrator(HALF, dt=1.0),
     "Integrator, leak": lambda: Integrator(HALF, dt=1.0, v_leak=0.5, r=2.0),
 }
@@ -101,7 +101,7 @@ def convolutional(**settings: Any) -> Sequential:
         l1=LIF(HALF, dt=1.0, v_threshold=0.75),
         pool=nn.MaxPool2d(2),
         c2=nn.Conv2d(5, 18, 3, padding=1),
-        l2=LIF(HALF, dt=1.0, v_threshold=1.5, reset="soft"),
+        l2=LIF(HALF, dt=1.0, v_threshold=1.5, reset="subtract"),
         mean=nn.AvgPool2d(2),
         flat=nn.Flatten(),
         fc=nn.LazyLinear(7),
@@ -162,7 +162,7 @@ def test_quantities_may_be_one_a_neuron_or_one_a_channel(native: bool) -> None:
         c=nn.Conv2d(2, 3, 3),
         lif=LIF(torch.full((), HALF, dtype=torch.float64), dt=1.0, v_threshold=per_channel, v_reset=-per_neuron),
         sums=CubaLIF(float("inf"), HALF, dt=1.0, r=per_neuron, v_leak=per_channel, learn=("r",)),
-        jumps=AdaptiveLIF(HALF, HALF, dt=1.0, jump=per_neuron, v_threshold=0.5, reset="soft"),
+        jumps=AdaptiveLIF(HALF, HALF, dt=1.0, jump=per_neuron, v_threshold=0.5, reset="subtract"),
     )
     live = prepare(with_exact_weights(network), native)
     # the decay is a tensor here, and exp(-log 2) in float64 is 1/2 to the bit
@@ -494,7 +494,7 @@ def test_a_network_that_has_changed_is_noticed(native: bool) -> None:
         network.lif.dt = 2.0
 
     def reset_softly(network: Sequential) -> None:
-        network.lif.reset = "soft"
+        network.lif.reset = "subtract"
 
     def replace_a_layer(network: Sequential) -> None:
         network.fc = nn.Linear(4, 3)

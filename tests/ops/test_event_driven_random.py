@@ -18,8 +18,8 @@ from spikebridge.ops.sparse.native import functions
 HALF = 1 / math.log(2)  # a time constant with which a step of 1 s leaves half
 NEURONS = [
     lambda: LIF(HALF, dt=1.0, v_threshold=0.75),
-    lambda: LIF(HALF, dt=1.0, v_threshold=0.5, reset="soft", refractory=1.0),
-    lambda: IF(v_threshold=1.25, reset="soft"),
+    lambda: LIF(HALF, dt=1.0, v_threshold=0.5, reset="subtract", refractory=1.0),
+    lambda: IF(v_threshold=1.25, reset="subtract"),
     lambda: Memoryless(v_threshold=0.5),
     lambda: CubaLIF(HALF, HALF, dt=1.0, v_leak=0.25),
     lambda: AdaptiveLIF(HALF, HALF, dt=1.0, v_threshold=0.5, jump=0.25),

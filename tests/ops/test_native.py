@@ -156,7 +156,7 @@ def scheme_of(kind: str, surrogate: Surrogate | None = None, **settings: Any) ->
 
 @pytest.mark.parametrize("form", SHAPES)
 @pytest.mark.parametrize("detach_reset", [False, True])
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_neuron_reset_and_shape_of_values(kind: str, reset: Any, detach_reset: bool, form: str) -> None:
     Case(kind, form, (9, 3, 7)).check(scheme_of(kind, reset=reset, detach_reset=detach_reset))
@@ -201,7 +201,7 @@ def test_results_too_large_for_the_caches(threads: int) -> None:
         case.check(scheme_of("LIF"), in_place)
 
 
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("kind", ["LIF", "CubaLIF", "AdaptiveLIF"])
 def test_gradients_may_take_the_place_of_membranes(kind: str, reset: Any) -> None:
     for form in ("number", "neuron"):

@@ -19,7 +19,7 @@ from spikebridge.ops.sequence.spec import NeuronParams
 LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")
 LAYERS = {
     "LIF": lambda: LIF(0.01, dt=0.004, learn=LEARNED),
-    "LIF, soft": lambda: LIF(0.01, dt=0.004, reset="soft", learn=LEARNED),
+    "LIF, soft": lambda: LIF(0.01, dt=0.004, reset="subtract", learn=LEARNED),
     "LIF, detached": lambda: LIF(0.01, dt=0.004, detach_reset=True, surrogate=Arctan(2.0)),
     "Memoryless": lambda: Memoryless(),
     "CubaLIF": lambda: CubaLIF(0.01, 0.004, dt=0.004, learn=(*LEARNED, "tau_syn")),
@@ -27,7 +27,7 @@ LAYERS = {
     "Integrator": lambda: Integrator(0.01, dt=0.004, learn=("tau", "v_leak", "r")),
 }
 OPERATOR = torch.ops.spikebridge.sequence.default
-ARCTAN = ("spikebridge.neurons.surrogate.Arctan", 1.0, "hard", False)
+ARCTAN = ("spikebridge.neurons.surrogate.Arctan", 1.0, "zero", False)
 
 
 class Outputs(nn.Module):

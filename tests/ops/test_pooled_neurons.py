@@ -24,7 +24,7 @@ NEURONS: dict[str, Callable[[int], Neuron]] = {
         dt=0.001,
         v_threshold=0.8,
         v_leak=0.1,
-        reset="soft",
+        reset="subtract",
         learn=("tau", "v_threshold", "v_leak"),
     ),
     "AdaptiveLIF": lambda channels: AdaptiveLIF(0.002, tau_adaptation=0.01, dt=0.001, learn="v_threshold"),

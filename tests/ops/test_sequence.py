@@ -119,7 +119,7 @@ def signal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 @every_layer
 @pytest.mark.parametrize("moved", [{}, MOVED], ids=["at zero", "moved"])
 @pytest.mark.parametrize("detach_reset", [False, True])
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_every_layer_and_reset(
     name: str, reset: Any, detach_reset: bool, moved: dict[str, float], calls: list[int]
 ) -> None:
@@ -135,7 +135,7 @@ def test_every_surrogate(name: str, surrogate: Surrogate, calls: list[int]) -> N
 
 @every_layer
 @pytest.mark.parametrize("shape", [(), (N,)], ids=["one for all", "one a neuron"])
-@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_everything_learned(name: str, reset: Any, shape: tuple[int, ...], calls: list[int]) -> None:
     layer = LAYERS[name](reset=reset)
     for quantity in layer.modulable:

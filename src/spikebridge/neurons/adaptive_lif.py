@@ -34,7 +34,7 @@ def adaptive_lif_step(
     v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "hard",
+    reset: Reset = "zero",
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Float[Tensor, "B *N"], AdaptiveLIFState]:
@@ -47,10 +47,10 @@ def adaptive_lif_step(
         decay_adaptation: `exp(-dt / tau_adaptation)` of the threshold.
         jump: what one spike adds to the threshold.
         v_threshold: threshold at rest.
-        v_reset: membrane after a hard reset.
+        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of input.
-        reset: "hard", or "soft", which takes the present threshold away.
+        reset: "zero", "subtract", which takes the present threshold away, or "none".
         surrogate: derivative of the spike.
         detach_reset: no gradient through the reset.
 

@@ -34,7 +34,7 @@ def cuba_lif_step(
     v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "hard",
+    reset: Reset = "zero",
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
 ) -> tuple[Float[Tensor, "B *N"], CubaLIFState]:
@@ -46,10 +46,10 @@ def cuba_lif_step(
         decay: `exp(-dt / tau)` of the membrane.
         decay_syn: `exp(-dt / tau_syn)` of the current.
         v_threshold: where a spike is fired.
-        v_reset: membrane after a hard reset.
+        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of current.
-        reset: "hard" or "soft".
+        reset: "zero", "subtract" or "none".
         surrogate: derivative of the spike.
         detach_reset: no gradient through the reset.
 

@@ -10,7 +10,8 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
-Reset: TypeAlias = Literal["hard", "soft"]
+Reset: TypeAlias = Literal["zero", "subtract", "none"]
+_RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
 
 
 class FiringSettings(TypedDict, total=False):
@@ -34,10 +35,10 @@ class FiringNeuron(Neuron):
         learn: quantities that are trained.
         own: further quantities of the subclass.
         v_threshold: where a spike is fired.
-        v_reset: membrane after a hard reset.
+        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest, also the initial one.
         r: membrane a unit of input.
-        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
         surrogate: derivative of the spike.
         detach_reset: no gradient through the reset.
     """
@@ -59,13 +60,17 @@ class FiringNeuron(Neuron):
         v_reset: Tensor | float = 0.0,
         v_leak: Tensor | float = 0.0,
         r: Tensor | float = 1.0,
-        reset: Reset = "hard",
+        reset: Reset = "zero",
         surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
     ) -> None:
         super().__init__(dt, learn, tau=tau, **own, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
         if reset not in get_args(Reset):
-            raise ConfigError(f"{type(self).__name__} needs reset='hard' or 'soft', but got {reset!r}")
+            new = _RENAMED_RESETS.get(reset)
+            hint = f"{reset!r} is now {new!r}" if new else f"but got {reset!r}"
+            raise ConfigError(
+                f"{type(self).__name__} needs reset='zero', 'subtract' or 'none'{'; ' if new else ', '}{hint}"
+            )
         self.reset = reset
         self.surrogate = surrogate
         self.detach_reset = detach_reset

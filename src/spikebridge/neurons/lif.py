@@ -63,8 +63,10 @@ def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
 def reset_membrane(
     v: Tensor, spikes: Tensor, reset: Reset, v_reset: Tensor | float, v_threshold: Tensor | float
 ) -> Tensor:
-    """The membrane after its spikes: at `v_reset` (hard), or lower by the threshold (soft)."""
-    if reset == "soft":
+    """The membrane after its spikes: at `v_reset` ("zero"), lower by the threshold ("subtract"), or as it was."""
+    if reset == "none":
+        return v
+    if reset == "subtract":
         return v - spikes * v_threshold
     if isinstance(v_reset, float) and v_reset == 0:
         return v - spikes * v
@@ -80,7 +82,7 @@ def lif_step(
     v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "hard",
+    reset: Reset = "zero",
     refractory: int = 0,
     surrogate: Surrogate = ARCTAN,
     detach_reset: bool = False,
@@ -94,10 +96,10 @@ def lif_step(
         state: membranes (and refractory steps left) after the last step.
         decay: `exp(-dt / tau)`, 0 to 1.
         v_threshold: where a spike is fired.
-        v_reset: membrane after a hard reset.
+        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of input.
-        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
         refractory: steps after a spike in which a neuron neither integrates nor fires.
         surrogate: the derivative of the spike.
         detach_reset: no gradient through the reset.
@@ -146,10 +148,10 @@ class LIF(FiringNeuron):
         tau: membrane time constant [s], above 0; `inf` is a neuron without leak.
         dt: step of the layer's clock [s].
         v_threshold: where a spike is fired.
-        v_reset: membrane after a hard reset.
+        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest, also the initial one.
         r: membrane a unit of input.
-        reset: "hard" or "soft".
+        reset: "zero", "subtract" or "none".
         refractory: refractory time [s], rounded to whole steps.
         surrogate: derivative of the spike.
         detach_reset: no gradient through the reset.

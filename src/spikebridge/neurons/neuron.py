@@ -182,7 +182,7 @@ class Neuron(Stateful):
 
     def _scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
-        if not self.follows_spec or getattr(state, "wait", None) is not None:
+        if not self.follows_spec or getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
         spec = NeuronSpec(**{name: arguments[name] for name in KINDS if name in arguments})
         surrogate = spec.surrogate

@@ -30,7 +30,7 @@ class IntegerNeuron:
     Example:
         >>> numbers = {"decay": np.array(1 << 15), "multiplier_0": np.array(1), "shift_0": np.array(0)}
         >>> numbers |= {"v_threshold": np.array(10), "v_reset": np.array(0), "v_leak": np.array(0)}
-        >>> neuron = IntegerNeuron({"high": 100, "spikes": True, "reset": "soft", "refractory": 0}, numbers)
+        >>> neuron = IntegerNeuron({"high": 100, "spikes": True, "reset": "subtract", "refractory": 0}, numbers)
         >>> y, state = neuron.step([np.array([[12]])], None, {})
         >>> y.item(), state.v.item()
         (1, 2)
@@ -70,7 +70,10 @@ class IntegerNeuron:
             wait = np.where(spikes > 0, self.refractory, np.maximum(wait - 1, 0))
         if a is not None:
             a = self._bounded(a + self.numbers["jump"] * spikes)
-        v = self._bounded(v - spikes * threshold) if self.reset == "soft" else v * (1 - spikes) + spikes * v_reset
+        if self.reset in ("subtract", "soft"):  # the second in records of version 0.1
+            v = self._bounded(v - spikes * threshold)
+        elif self.reset != "none":
+            v = v * (1 - spikes) + spikes * v_reset
         return spikes, MembraneState(v, wait, i, a)
 
     def _start(self, like: Ints) -> MembraneState:

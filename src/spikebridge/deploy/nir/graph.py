@@ -75,7 +75,7 @@ def read_graph(
         source: a path, the bytes of a file, or a `nir.NIRGraph`.
         dt: step [s]; None takes the one that this package's files name.
         integration: how the time of the file's writer went on in a step; None takes what the file names, else "exact".
-        reset: what NIR has no field for; None takes what the file names, else "hard".
+        reset: what NIR has no field for; None takes what the file names, else "zero".
 
     Raises:
         DataError: the file is damaged, a node is unknown, or shapes do not fit.

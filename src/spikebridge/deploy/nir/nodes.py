@@ -224,9 +224,10 @@ def _beyond(visit: Visit, layer: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Kind of reset and refractory time: metadata, and the same in words."""
     metadata: dict[str, Any] = {}
     notes = []
-    if layer.reset == "soft":
-        metadata["reset"] = "soft"
-        notes.append(f"{visit.name}: reset is soft (minus the threshold); NIR has no field for it")
+    if layer.reset != "zero":
+        metadata["reset"] = layer.reset
+        how = "by subtraction of the threshold" if layer.reset == "subtract" else "left out"
+        notes.append(f"{visit.name}: reset is {how}; NIR has no field for it")
     if steps := getattr(layer, "refractory", 0):
         metadata["refractory_steps"] = steps
         notes.append(f"{visit.name}: refractory for {steps} steps; NIR has no field for it")

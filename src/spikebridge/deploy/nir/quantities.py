@@ -10,7 +10,8 @@ and ours adds `r x` unscaled, so `r_ours = r_nir (1 - decay)`. A simulator that 
 `r_ours = r_nir dt`. `CubaLIF` is integrated current first, then membrane, each exactly:
 `i_ours = i_nir / (w_in (1 - decay_syn))`. NIR fires at `v > v_threshold`, this package at `v >= v_threshold`.
 
-A soft reset, a refractory time and an initial membrane have no field in NIR; they stand in a node's metadata.
+A reset that is not to a value, a refractory time and an initial membrane have no field in NIR; they stand in a node's
+metadata.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,11 +26,12 @@ from spikebridge.errors import DataError
 
 Integration: TypeAlias = Literal["exact", "euler"]
 Reading: TypeAlias = Literal["exact", "euler", "unscaled"]
-Reset: TypeAlias = Literal["hard", "soft"]
+Reset: TypeAlias = Literal["zero", "subtract", "none"]
 Array: TypeAlias = NDArray[Any]
 Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]
 
 MOST_STEPS = 1 << 20
+RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}  # files that say so are still read
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
         name: of the node, for messages.
         node: a `nir.NIRNode`.
         step: how time goes on.
-        reset: what NIR has no field for; None takes what the node's metadata name, else "hard".
+        reset: what NIR has no field for; None takes what the node's metadata name, else "zero".
 
     Returns:
         Kind (IF is a LIF without leak, I and LI are an Integrator), numbers, settings.
@@ -124,9 +126,14 @@ def floats(value: Any) -> Array:
 
 def _beyond(told: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
     """What NIR has no field for."""
-    kind = reset or str(told.get("reset", "hard"))
+    kind = reset or str(told.get("reset", "zero"))
+    if reset is None:
+        kind = RESETS_OF_VERSION_1.get(kind, kind)
     if kind not in get_args(Reset):
-        raise DataError(f"the reset is {kind!r}; known are hard and soft")
+        new = RESETS_OF_VERSION_1.get(kind)
+        raise DataError(
+            f"the reset is {kind!r}; {f'it is now {new!r}' if new else 'known are zero, subtract and none'}"
+        )
     refractory = int(told.get("refractory_steps", 0))
     if not 0 <= refractory <= MOST_STEPS:
         raise DataError(f"it is refractory for {refractory} steps")

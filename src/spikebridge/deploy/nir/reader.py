@@ -109,7 +109,7 @@ def from_nir(
         dt: step of the clock that it shall run on [s]; None takes the one that files of this package name.
         integration: "exact", or "euler" for graphs of libraries that step by Euler, so that membranes are as theirs;
             "unscaled" for Spyx, which adds its input as it is.
-        reset: "hard" or "soft", where the file does not say and the library that wrote it has soft resets.
+        reset: "zero", "subtract" or "none", where the file does not say how the library that wrote it resets.
 
     Raises:
         DataError: the file is damaged, a node is unknown, or shapes do not fit.

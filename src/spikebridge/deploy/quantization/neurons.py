@@ -226,7 +226,7 @@ class QuantNeuron(QuantLayer):
         for i, scale in enumerate(scales):
             numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale * r / self.scale).items()}
         layer: Any = self.layer
-        settings: Settings = {"high": self.high, "spikes": self.spikes, "reset": getattr(layer, "reset", "hard")}
+        settings: Settings = {"high": self.high, "spikes": self.spikes, "reset": getattr(layer, "reset", "zero")}
         settings["refractory"] = getattr(layer, "refractory", 0)
         one = torch.ones((), dtype=torch.float64)
         return IntegerOp("neuron", settings, numbers | self.effect_numbers(), one if self.spikes else self.scale)
@@ -253,9 +253,9 @@ class QuantNeuron(QuantLayer):
         if a is not None:
             a = self._clamp(a + now["jump"] * spikes)
         fired = spikes.detach() if getattr(layer, "detach_reset", False) else spikes
-        if getattr(layer, "reset", "hard") == "soft":
+        if getattr(layer, "reset", "zero") == "subtract":
             v = self._clamp(v - fired * threshold)
-        else:
+        elif getattr(layer, "reset", "zero") == "zero":
             v = v * (1 - fired) + fired * now["v_reset"]
         return spikes, Membranes(v, wait, i, a)
 

@@ -32,7 +32,7 @@ class NirRunner:
 
     Example:
         >>> node = Node("if", "LIF", {"tau": np.array(np.inf), "v_leak": np.array(0.0), "r": np.array(1.0),
-        ...     "v_threshold": np.array(2.0), "v_reset": np.array(0.0)}, {"reset": "hard", "refractory": 0}, ("in",))
+        ...     "v_threshold": np.array(2.0), "v_reset": np.array(0.0)}, {"reset": "zero", "refractory": 0}, ("in",))
         >>> runner, state = NirRunner(Graph((node,), 0.001, "in", ("if",), (1,))), None
         >>> for _ in range(3):
         ...     spikes, state = runner.step(np.ones((1, 1), np.float32), state)
@@ -121,8 +121,10 @@ def _rest(x: Values, v_leak: Quantity) -> Values:
 
 
 def _fired(node: Node, v: Values, spikes: Values, q: Mapping[str, Any]) -> Values:
-    if node.settings["reset"] == "soft":
+    if node.settings["reset"] == "subtract":
         return v - spikes * q["v_threshold"]
+    if node.settings["reset"] == "none":
+        return v
     if isinstance(q["v_reset"], float) and q["v_reset"] == 0:
         return v - spikes * v
     return v * (1 - spikes) + spikes * q["v_reset"]

@@ -184,7 +184,7 @@ class SpikingLayer(Discretizer):
 
     Example:
         >>> from spikebridge.neurons import IF
-        >>> spikes, _ = SpikingLayer(IF(reset="soft"))(torch.full((2, 2, 1, 1), 0.5), length=2)
+        >>> spikes, _ = SpikingLayer(IF(reset="subtract"))(torch.full((2, 2, 1, 1), 0.5), length=2)
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """

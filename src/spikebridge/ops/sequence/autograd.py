@@ -156,7 +156,7 @@ class _Sequence(torch.autograd.Function):
         # the gradient of the input takes over the memory of membranes that nobody will read again
         out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
-        unused = {"v_reset"} if ctx.spec.reset == "soft" else set()
+        unused = {"v_reset"} if ctx.spec.reset == "subtract" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
         grads = ctx.steps.backward(BackwardArgs(ctx.spec, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
         return None, None, None, *(grads.get(name) for name in ("x", *Memory._fields, *NeuronParams._fields))

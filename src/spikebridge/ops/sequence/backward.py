@@ -1,11 +1,11 @@
 """The backward pass of the scheme in `spec.py`: what follows by hand from its equations.
 
 With `u` the membrane and `a` the adaptation after a step, `th` the threshold in it, `h` the surrogate's derivative and
-`[.]` what the spike does to the membrane, `v_reset - v` (hard), `-th` (soft) or 0 (detached), each step backward is
+`[.]` what the spike does to the membrane, `v_reset - v` (zero), `-th` (subtract) or 0 (detached), each step backward is
 
     spike  = h (grad_y + [.] grad_u + jump grad_a)
-    grad_v = grad_u (1 where silent, or soft) + spike
-    grad_a = decay_adaptation (grad_a - spike - (soft) y grad_u)
+    grad_v = grad_u (1 where silent, or subtract) + spike
+    grad_a = decay_adaptation (grad_a - spike - (subtract) y grad_u)
     grad_u = decay grad_v
 
 so `grad_v` is a linear recurrence, one operation a step where nothing adapts; all else is done for blocks of steps.
@@ -68,7 +68,7 @@ class Path(NamedTuple):
         """The membranes that a block of steps found: those after the resets of the steps before."""
         before = slice(max(block.start - 1, 0), block.stop - 1)
         v = self.v[before]
-        if self.spec.fires and self.spec.reset == "soft":
+        if self.spec.fires and self.spec.reset == "subtract":
             v = torch.addcmul(v, self.spikes(before), in_block(self.thresholds, before, self.v), value=-1)
         elif self.spec.fires:
             silent = torch.empty_like(v, memory_format=torch.contiguous_format)
@@ -158,7 +158,7 @@ class ParameterGrads:
         path = self.path
         spikes = path.spikes(block)
         # all that reaches the threshold, but for the sign
-        reaching = spike.addcmul_(after, spikes) if path.spec.reset == "soft" else spike
+        reaching = spike.addcmul_(after, spikes) if path.spec.reset == "subtract" else spike
         if "v_threshold" in self.sums:
             self._add("v_threshold", block, reaching, sign=-1)
         if "v_reset" in self.sums:
@@ -324,11 +324,11 @@ class _WayBack:
         """Neurons whose threshold remembers: two gradients go back in time together."""
         v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._scratch_for("distance", block)))
-        effect, soft = self._effect(block, threshold, h), self.spec.reset == "soft"
+        effect, subtracts = self._effect(block, threshold, h), self.spec.reset == "subtract"
         jumps = torch.mul(h, in_block(self.values.jump, block.steps, self.v), out=self._scratch_for("distance", block))
-        # a hard reset cuts what fired; a soft one takes away a threshold that has a gradient of its own
+        # a reset to a value cuts what fired; a subtracting one takes away a threshold that has a gradient of its own
         mask = self._scratch_for("mask", block)
-        (torch.ge if soft else torch.lt)(v, threshold, out=mask)
+        (torch.ge if subtracts else torch.lt)(v, threshold, out=mask)
         grad, spike = self._grad(block), self._scratch_for("spike", block)
         spike.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=spike)
         after, after_a = self._scratch_for("after", block), self._scratch_for("after_a", block)
@@ -344,7 +344,7 @@ class _WayBack:
             if effect_t is not None:
                 spike_t.addcmul_(effect_t, u)
             torch.sub(a, spike_t, out=carry_a)
-            if soft:
+            if subtracts:
                 torch.add(spike_t, u, out=grad_t)
                 carry_a.addcmul_(u, mask_t, value=-1)
             else:
@@ -358,14 +358,14 @@ class _WayBack:
         if self.spec.detach_reset:
             return None
         effect = self._scratch_for("effect", block)
-        if self.spec.reset == "soft":
+        if self.spec.reset == "subtract":
             return torch.mul(h, threshold, out=effect).neg_()
         return torch.sub(in_block(self.values.v_reset, block.steps, self.v), block.v, out=effect).mul_(h)
 
     def _slope(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
         v, slope = block.v, self._scratch_for("distance", block)  # which nobody needs any more
-        if self.spec.reset == "soft":
+        if self.spec.reset == "subtract":
             return None if self.spec.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
         torch.lt(v, threshold, out=slope)
         if self.spec.detach_reset:

@@ -155,7 +155,7 @@ def _(x: Tensor | None, kept: Tensor, *rest: Any) -> list[Tensor]:
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     tensors, ctx.words = inputs[: len(NAMES)], inputs[len(NAMES) :]
-    ctx.unused = {"v_reset"} if ctx.words[3] == "soft" else set()
+    ctx.unused = {"v_reset"} if ctx.words[3] == "subtract" else set()
     kept = output[1] if ctx.words[1] else output[0]
     ctx.save_for_backward(*tensors, kept)
 

@@ -67,7 +67,7 @@ def _steps_of_part(
     leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
     # a product of three is rounded from left to right on the processor; elsewhere nobody promises
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
-    resets_to_zero = spec.fires and spec.reset == "hard" and is_number(values.v_reset, 0)
+    resets_to_zero = spec.fires and spec.reset == "zero" and is_number(values.v_reset, 0)
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
         _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
@@ -98,8 +98,8 @@ def _steps_of_part(
         if now.a is not None:
             threshold = torch.add(now.a.mul_(decay_adaptation), threshold, out=sum_)
         torch.ge(v_t, threshold, out=y_t)
-        torch.addcmul(v_t, y_t, threshold if spec.reset == "soft" else v_t, value=-1, out=now.v)
-        if spec.reset == "hard" and not resets_to_zero:
+        torch.addcmul(v_t, y_t, threshold if spec.reset == "subtract" else v_t, value=-1, out=now.v)
+        if spec.reset == "zero" and not resets_to_zero:
             now.v.addcmul_(y_t, v_reset)
         if now.a is not None:
             now.a.addcmul_(y_t, jump)

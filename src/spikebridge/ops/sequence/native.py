@@ -269,7 +269,7 @@ def _plan_of_numbers(
 def _reset(spec: NeuronSpec, values: NeuronParams) -> int:
     if not spec.fires:
         return NEVER
-    if spec.reset == "soft":
+    if spec.reset == "subtract":
         return BY_THRESHOLD
     return TO_ZERO if values.v_reset == 0 else TO_VALUE
 

@@ -38,12 +38,12 @@ class NeuronSpec:
 
     Args:
         surrogate: derivative of the spike; None for a neuron that does not fire.
-        reset: "hard" sets the membrane to `v_reset`, "soft" takes the threshold away.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away.
         detach_reset: no gradient through the reset.
     """
 
     surrogate: SurrogateGradient | None = None
-    reset: Literal["hard", "soft"] = "hard"
+    reset: Literal["zero", "subtract"] = "zero"
     detach_reset: bool = False
 
     @property

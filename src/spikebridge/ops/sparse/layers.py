@@ -134,7 +134,10 @@ def _why_not(module: Any) -> str:
     if kind in ABSENT:
         return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
     if follows_spec(module):
-        surrogate = arguments_of(module, 2).get("surrogate")
+        arguments = arguments_of(module, 2)
+        if arguments.get("reset") == "none":
+            return "it has no reset"
+        surrogate = arguments.get("surrogate")
         known = surrogate is None or type(surrogate).__call__.__qualname__ == "Surrogate.__call__"
         return "" if known else "its surrogate makes spikes in a way of its own"
     if hasattr(module, "initial_state"):

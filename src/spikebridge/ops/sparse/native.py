@@ -294,8 +294,8 @@ class Records:
         record = self._record(layer, FIRE, self.like)
         arguments = arguments_of(module, self.like.ndim)
         if "surrogate" in arguments:
-            hard = arguments.get("reset", "hard") == "hard"
-            record.reset = RESET_TO_VALUE if hard else RESET_BY_THRESHOLD
+            to_value = arguments.get("reset", "zero") == "zero"
+            record.reset = RESET_TO_VALUE if to_value else RESET_BY_THRESHOLD
         known = {name: value for name, value in arguments.items() if name in NeuronParams._fields}
         values = [torch.as_tensor(value, dtype=self.like.dtype) for value in NeuronParams(**known)]
         record.varied = any(value.numel() > 1 for value in values)
