@@ -13,7 +13,7 @@ from typing import Any
 
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import film, scene_seeds
+from spikebridge.data.simulation.render import render_recording, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
@@ -29,7 +29,7 @@ RECALLS = (0.5, 1.0)  # the hybrid's own, and all of the way
 def scenes() -> list[Recording]:
     """With a frame at every bin."""
     return [
-        film(
+        render_recording(
             MovingObjects(seed=seed, size=26.0), SECONDS, DT, frame_rate=240.0, image_interval=DT, name=f"scene {seed}"
         )
         for seed in scene_seeds("test", NUM_SCENES)

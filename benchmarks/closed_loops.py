@@ -32,7 +32,7 @@ from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
 APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end
-KEPT = (1, 2, 4)
+KEPT_SECONDS = (1, 2, 4)
 ALONE: tuple[Literal["hold", "constant_velocity"], ...] = ("hold", "constant_velocity")
 
 
@@ -125,7 +125,7 @@ def slower(run: Run) -> list[dict[str, Any]]:
     The recall was chosen for the hybrid; its ANN may go all of the way to what it finds, where that is better for it.
     """
     rows = []
-    thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT}
+    thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT_SECONDS}
     for path in run.children():
         hybrid, wholly = (sensing.tracker(run, *_named(path)) for _ in range(2))
         wholly.recall = 1.0

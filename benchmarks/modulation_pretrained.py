@@ -18,7 +18,7 @@ from spikebridge.training import Run
 
 TARGET = Path(spikebridge.__file__).parent / "pretrained" / "modulation"
 MOST_BYTES = 10_000_000
-KEPT = ("config.json", "environment.json", "results.json", "weights*.safetensors")
+KEPT_SECONDS = ("config.json", "environment.json", "results.json", "weights*.safetensors")
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     for folder in (run.path, run.path / "runs" / "hmn" / "seed-0"):
         there = TARGET / folder.relative_to(run.path)
         there.mkdir(parents=True, exist_ok=True)
-        for file in (file for pattern in KEPT for file in sorted(folder.glob(pattern))):
+        for file in (file for pattern in KEPT_SECONDS for file in sorted(folder.glob(pattern))):
             if file.stat().st_size > MOST_BYTES:
                 raise SystemExit(f"{file} has {file.stat().st_size} bytes; at most {MOST_BYTES} are shipped")
             shutil.copy(file, there / file.name)

@@ -30,7 +30,7 @@ from spikebridge.training import Run
 from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "rare_frames.json"
-KEPT = (2, 4, 8)
+KEPT_SECONDS = (2, 4, 8)
 PARTS: tuple[Literal["train", "validation"], ...] = ("train", "validation")
 
 
@@ -70,7 +70,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
     """A part and a rate each."""
     found = []
     for part in PARTS:
-        for keep in KEPT:
+        for keep in KEPT_SECONDS:
             seen = recordings(part, keep)
             row: dict[str, Any] = {"part": part, "keep every": keep}
             row["constant velocity"] = round(distance(ConstantVelocity(), seen), 3)

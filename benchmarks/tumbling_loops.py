@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
+from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.benchmark import DT
@@ -45,7 +45,7 @@ def scenes() -> Iterator[Recording]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.4, 1),
         )
-        yield film(scene, duration=SECONDS, dt=DT, image_interval=DT, name=f"tumbling {i}")
+        yield render_recording(scene, duration=SECONDS, dt=DT, image_interval=DT, name=f"tumbling {i}")
 
 
 def main() -> None:

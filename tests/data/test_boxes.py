@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spikebridge.data.recordings.recording import read_boxes, usable_boxes
+from spikebridge.data.recordings.recording import read_boxes, valid_boxes
 from spikebridge.errors import DataError
 
 
@@ -59,7 +59,7 @@ def test_boxes_that_cannot_be_a_label_are_unknown_and_others_unchanged():
             [0, 8, 2, 2],
         ]
     )
-    usable = usable_boxes(boxes, height=8, width=10)
+    usable = valid_boxes(boxes, height=8, width=10)
     assert np.isnan(usable).any(axis=1).tolist() == [False, True, True, True, True, True, True, False, True]
     assert usable[0].tolist() == [1.5, 2, 3, 4] and usable[7].tolist() == [-1, 0, 2, 2]
     assert boxes[1].tolist() == [1, 2, 0, 4]

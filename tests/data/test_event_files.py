@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spikebridge.data.catalog import data_folder
 from spikebridge.data.events.camera_formats import aedat4_frames
 from spikebridge.data.events.events import EVENT, make_events
-from spikebridge.data.events.files import hold_events, read_events, write_events
+from spikebridge.data.events.files import buffer_events, read_events, write_events
 from spikebridge.data.events.nmnist import write_nmnist
 from spikebridge.data.io.column import FileColumn
 from spikebridge.errors import ConfigError, DataError
@@ -70,7 +70,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_piec
             pytest.importorskip("aedat")
         columns = np.array([tuple(event) for event in events.tolist()], faery.EVENTS_DTYPE)
         faery.events_stream_from_array(columns, (WIDTH, HEIGHT)).to_file(str(path))
-    held = hold_events(path, HEIGHT, WIDTH)
+    held = buffer_events(path, HEIGHT, WIDTH)
     assert isinstance(held.t, FileColumn) and (held.height, held.width) == (HEIGHT, WIDTH)
     assert list(zip(*(column[:].tolist() for column in held[:4]), strict=True)) == events.tolist()
     assert read_events(path, HEIGHT, WIDTH).events.tolist() == events.tolist()
@@ -87,13 +87,13 @@ def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_piece
     ):
         path.write_text("\n".join(["t,x,y,p", *rows[:57], fault, *rows[58:]]))
         with pytest.raises(DataError, match=message):
-            hold_events(path, HEIGHT, WIDTH)
+            buffer_events(path, HEIGHT, WIDTH)
 
 
 def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_pieces):
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
-    held = hold_events(path, HEIGHT, WIDTH, repair=True)
+    held = buffer_events(path, HEIGHT, WIDTH, repair=True)
     assert held.t[:].tolist() == [10, 20, 40] and held.x[:].tolist() == [1, 0, 2]
     assert held[6:] == read_events(path, HEIGHT, WIDTH, repair=True)[3:] == (1, 1, 2)
 
@@ -104,7 +104,7 @@ def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypat
     write_events(path, make_events(t=range(9), x=[0] * 9, y=[0] * 9, p=[1] * 9), 1, 1)
     with pytest.raises(DataError, match="expected events of at most 100 bytes in memory, but there are more"):
         read_events(path)
-    assert len(hold_events(path).t) == 9
+    assert len(buffer_events(path).t) == 9
 
 
 def test_an_npz_tells_its_sensor_and_a_csv_does_not(tmp_path):

@@ -11,7 +11,7 @@ from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import Events, make_events
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams import binner as recent_events
-from spikebridge.data.streams.binner import Arriving, FrameFeed, FramesOf, RecentEvents
+from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions, RecentEvents
 
 WIDTH = 100
 
@@ -26,9 +26,9 @@ def picture(grey: int) -> np.ndarray:
     return np.full((1, WIDTH), grey, np.uint8)
 
 
-def begun(dt: float = 0.001, **use: bool) -> Arriving:
+def begun(dt: float = 0.001, **use: bool) -> EventBinner:
     """A stream with a frame at time 0."""
-    stream = Arriving(dt, 1, WIDTH, frames=FramesOf(**use))
+    stream = EventBinner(dt, 1, WIDTH, frames=FrameOptions(**use))
     stream.add_frame(0, picture(0))
     return stream
 
@@ -153,7 +153,7 @@ def test_a_damaged_time_does_not_refuse_the_frames_after_it() -> None:
 
 
 def test_a_late_first_frame_begins_the_stream_at_its_own_time() -> None:
-    stream = Arriving(0.001, 1, WIDTH)
+    stream = EventBinner(0.001, 1, WIDTH)
     stream.add(numbered(100, 900, 1100, 2100))
     assert stream.wait(0) == 0
     stream.add_frame(900, picture(1))
@@ -164,7 +164,7 @@ def test_a_late_first_frame_begins_the_stream_at_its_own_time() -> None:
 
 
 def test_a_first_frame_from_before_what_is_kept_begins_nothing() -> None:
-    stream = Arriving(0.001, 1, WIDTH)
+    stream = EventBinner(0.001, 1, WIDTH)
     stream.add(numbered(100))
     stream.add(numbered(600_000, first=1))
     stream.add(numbered(1_200_000, first=2))
@@ -176,7 +176,7 @@ def test_a_first_frame_from_before_what_is_kept_begins_nothing() -> None:
 
 
 def test_late_frames_of_a_source_of_their_own() -> None:
-    stream = Arriving(0.001, 1, WIDTH, frames=FramesOf(apart=True))
+    stream = EventBinner(0.001, 1, WIDTH, frames=FrameOptions(apart=True))
     feed = FrameFeed(stream)
     stream.add(numbered(500, 1000, 1500))
     feed.add_frame(1000, picture(1))  # bins begin with its first event
@@ -192,7 +192,7 @@ def test_late_frames_of_a_source_of_their_own() -> None:
 
 
 def test_who_follows_nothing_gets_every_event_once_and_late_frames_as_they_come() -> None:
-    stream = begun(hold_events=False)
+    stream = begun(buffer_events=False)
     stream.add(numbered(1100, 2100, 3100))
     stream.inputs(0, 3)
     stream.add_frame(2000, picture(2))

@@ -13,14 +13,14 @@ from PIL import Image
 
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
-from spikebridge.data.streams.binner import Arriving
-from spikebridge.data.streams.replay import EventGrids, PlayedRecording
-from spikebridge.data.streams.sources import LiveSource, Wanted, parse_size
+from spikebridge.data.streams.binner import EventBinner
+from spikebridge.data.streams.replay import EventGrids, ReplaySource
+from spikebridge.data.streams.sources import LiveSource, StreamRequest, parse_sensor_size
 from spikebridge.errors import ConfigError, DataError
 
-NETWORK = Wanted(dt=0.001, sensor=(4, 6))
-SEEING = Wanted(dt=0.001, sensor=(4, 6), frame=(2, 3))
-TRACKER = Wanted(dt=0.001, follows=True)
+NETWORK = StreamRequest(dt=0.001, sensor=(4, 6))
+SEEING = StreamRequest(dt=0.001, sensor=(4, 6), frame=(2, 3))
+TRACKER = StreamRequest(dt=0.001, follows=True)
 BOX = np.array([0.0, 0.0, 2.0, 2.0])
 
 
@@ -50,7 +50,7 @@ def test_a_file_of_events_is_played_from_its_first_event(files: Path) -> None:
     bins = taken(LiveSource("events.npz", speed=100.0).open(NETWORK))
     assert [float(one.events.sum()) for one in bins] == [1, 1, 0, 1]  # two events of one pixel and bin are one
     assert bins[1].events[1, 3, 5] == 1  # OFF
-    counted = LiveSource("events.npz", speed=100.0).open(Wanted(dt=0.001, sensor=(4, 6), counts=True))
+    counted = LiveSource("events.npz", speed=100.0).open(StreamRequest(dt=0.001, sensor=(4, 6), counts=True))
     assert taken(counted)[0].events[0, 0, 1] == 2
 
 
@@ -73,7 +73,7 @@ def test_a_tracker_takes_single_events_and_is_told_the_box(files: Path) -> None:
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "a.png")
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "b.png")
     source = LiveSource("events.npz", "seen", BOX).open(TRACKER)
-    assert isinstance(source, PlayedRecording)
+    assert isinstance(source, ReplaySource)
     assert sorted(source.inputs(0, 1)) == ["box", "elapsed", "events", "frame", "frame_age"]
     with pytest.raises(DataError, match="no frame has a box"):
         LiveSource("events.npz", "seen").open(TRACKER)
@@ -113,7 +113,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     source = LiveSource("camera", "-", lines=io.BytesIO(b"frame,1000,seen/frames/b.png\n")).open(SEEING)
     arriving = source.source
-    assert isinstance(arriving, Arriving)
+    assert isinstance(arriving, EventBinner)
     while not arriving._ahead:
         time.sleep(0.001)
     ready.append(True)
@@ -121,7 +121,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
     assert bins[0].frame is not None
     assert [float(one.events.sum()) for one in bins] == [1, 1]
     with pytest.raises(DataError, match="a camera of 6 x 4 pixels, but this network takes events of 9 x 9 pixels"):
-        LiveSource("camera").open(Wanted(dt=0.001, sensor=(9, 9)))
+        LiveSource("camera").open(StreamRequest(dt=0.001, sensor=(9, 9)))
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,12 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         (LiveSource("events.npz", sensor=(3, 3)), NETWORK, "leave --sensor out"),
         (LiveSource("events.npz"), SEEING, "--frames names their folder"),
         (LiveSource("events.npz", "-"), SEEING, "its frames are a folder, not '-'"),
-        (LiveSource("events.npz"), Wanted(dt=0.001, sensor=(9, 9)), "a sensor of height 9, but the file says 4"),
-        (LiveSource("events.npz", "seen"), Wanted(0.001, sensor=(4, 6), frame=(8, 8)), "frames of 3 x 2 pixels, but"),
+        (LiveSource("events.npz"), StreamRequest(dt=0.001, sensor=(9, 9)), "a sensor of height 9, but the file says 4"),
+        (
+            LiveSource("events.npz", "seen"),
+            StreamRequest(0.001, sensor=(4, 6), frame=(8, 8)),
+            "frames of 3 x 2 pixels, but",
+        ),
         (LiveSource("events.npz", "lost"), SEEING, "there is no such file"),
         (LiveSource("events.npz", speed=0.0), NETWORK, "speed above 0"),
         (LiveSource("events.txt"), NETWORK, "no such folder"),
@@ -148,7 +152,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         (LiveSource("-"), NETWORK, "no standard input"),
     ],
 )
-def test_words_that_do_not_fit_are_refused(files: Path, source: LiveSource, wanted: Wanted, words: str) -> None:
+def test_words_that_do_not_fit_are_refused(files: Path, source: LiveSource, wanted: StreamRequest, words: str) -> None:
     with pytest.raises((ConfigError, DataError), match=words):
         source.open(wanted)
 
@@ -164,7 +168,7 @@ def test_events_that_cannot_be_played_are_refused(files: Path) -> None:
 
 
 def test_sizes_are_width_times_height() -> None:
-    assert parse_size("346x260") == (260, 346)
+    assert parse_sensor_size("346x260") == (260, 346)
     for words in ("346", "0x5", "axb", "346x-1"):
         with pytest.raises(ConfigError, match="such as 346x260"):
-            parse_size(words)
+            parse_sensor_size(words)

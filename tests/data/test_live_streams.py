@@ -17,23 +17,23 @@ from PIL import Image
 
 from spikebridge.data.events.events import make_events
 from spikebridge.data.io.safe_open import blocks
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.streams import binner as arriving_file
-from spikebridge.data.streams.binner import Arriving, FrameFeed, FramesOf
+from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.camera import follow_device, open_camera, sensor_of
-from spikebridge.data.streams.replay import PlayedRecording
+from spikebridge.data.streams.replay import ReplaySource
 from spikebridge.data.streams.text import follow_lines, follow_port, take_block
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])
 
 
-def sensor(dt: float = 0.001) -> Arriving:
-    return Arriving(dt, height=4, width=6, box=BOX)
+def sensor(dt: float = 0.001) -> EventBinner:
+    return EventBinner(dt, height=4, width=6, box=BOX)
 
 
-def begun(dt: float = 0.001) -> Arriving:
+def begun(dt: float = 0.001) -> EventBinner:
     stream = sensor(dt)
     stream.add_frame(0, np.zeros((4, 6), np.uint8))
     return stream
@@ -192,7 +192,7 @@ def test_who_waits_may_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_network_without_frames_begins_with_the_first_event() -> None:
-    stream = Arriving(0.001, 4, 6, frames=FramesOf(wanted=False))
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(wanted=False))
     stream.add_frame(0, np.zeros((9, 9), np.uint8))  # of no use, and no fault
     stream.add(at(5000, 5999, 6000))
     assert stream.wait(0) == 1
@@ -201,7 +201,7 @@ def test_a_network_without_frames_begins_with_the_first_event() -> None:
 
 
 def test_frames_of_another_source_act_in_the_bin_of_their_time_and_delay_no_event() -> None:
-    stream = Arriving(0.001, 4, 6, frames=FramesOf(size=(1, 1), apart=True, hold_events=False))
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(size=(1, 1), apart=True, buffer_events=False))
     feed = FrameFeed(stream)
     stream.add(at(0))  # before the first frame
     feed.add_frame(1000, np.array([[1]], np.uint8))
@@ -241,7 +241,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     device = open_camera()
-    stream = Arriving(0.001, *sensor_of(device), BOX)
+    stream = EventBinner(0.001, *sensor_of(device), BOX)
     follow_device(device, stream)
     while not stream.wait(0):
         pass
@@ -271,8 +271,8 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
-    recording = film(TurningDisk(height=32, width=32), duration=0.1, dt=0.005)
-    played = PlayedRecording(recording, 0, recording.frame_boxes[0], loop=True)
+    recording = render_recording(RotatingDisk(height=32, width=32), duration=0.1, dt=0.005)
+    played = ReplaySource(recording, 0, recording.frame_boxes[0], loop=True)
     begin, done, boxes = time.perf_counter(), 0, []
     while done < recording.num_bins + 3:
         assert played.wait(done) > done
@@ -280,7 +280,7 @@ def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
         done += 1
     assert time.perf_counter() - begin >= done * 0.005 - 0.001
     assert [k for k, told in enumerate(boxes) if told] == [0, recording.num_bins]
-    once = PlayedRecording(recording, 0, recording.frame_boxes[0], speed=1000)
+    once = ReplaySource(recording, 0, recording.frame_boxes[0], speed=1000)
     assert once.wait(recording.num_bins) is None
     with pytest.raises(ConfigError, match="speed above 0"):
-        PlayedRecording(recording, 0, recording.frame_boxes[0], speed=0)
+        ReplaySource(recording, 0, recording.frame_boxes[0], speed=0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikebridge.data.io.restricted_pickle import plain_pickle, read_plain_pickle
+from spikebridge.data.io.restricted_pickle import read_restricted_pickle, restricted_unpickle
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 
@@ -23,7 +23,7 @@ plain = st.recursive(
 
 @given(plain, st.integers(0, 5))
 def test_plain_values_come_back_from_every_protocol(value: Any, protocol: int) -> None:
-    assert plain_pickle(pickle.dumps(value, protocol)) == value
+    assert restricted_unpickle(pickle.dumps(value, protocol)) == value
 
 
 class Evil:
@@ -42,7 +42,7 @@ class Evil:
 def test_everything_else_is_refused(value: Any, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="is no plain value"):
-        plain_pickle(pickle.dumps(value, protocol))
+        restricted_unpickle(pickle.dumps(value, protocol))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,13 +53,13 @@ def test_everything_else_is_refused(value: Any, protocol: int, tmp_path: Path, m
 )  # fmt: skip
 def test_damaged_pickles_are_refused(content: bytes) -> None:
     with pytest.raises(DataError, match=r"damaged|no end|one value|no plain value"):
-        plain_pickle(content)
+        restricted_unpickle(content)
 
 
 @given(st.binary(max_size=40))
 def test_random_bytes_give_a_plain_value_or_one_kind_of_error(content: bytes) -> None:
     try:
-        value = plain_pickle(b"\x80\x04" + content)
+        value = restricted_unpickle(b"\x80\x04" + content)
     except DataError:
         return
     assert isinstance(value, dict | list | tuple | str | int | float | bytes | None)
@@ -67,14 +67,14 @@ def test_random_bytes_give_a_plain_value_or_one_kind_of_error(content: bytes) ->
 
 def test_numbers_without_end_are_refused() -> None:
     with pytest.raises(DataError, match="bits"):
-        plain_pickle(pickle.dumps(1 << 10_000))
+        restricted_unpickle(pickle.dumps(1 << 10_000))
 
 
 def test_a_file_past_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spikebridge.data.io.restricted_pickle.MOST_BYTES", 10)
     (tmp_path / "big.p").write_bytes(pickle.dumps("x" * 50))
     with pytest.raises(DataError, match="at most 10 bytes"):
-        read_plain_pickle(tmp_path / "big.p")
+        read_restricted_pickle(tmp_path / "big.p")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])

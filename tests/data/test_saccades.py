@@ -6,10 +6,10 @@ from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.saccades import (
     MNIST_SACCADES,
     Saccades,
+    add_noise,
     hybrid_camera,
     moved_view,
-    noisy,
-    thin,
+    subsample_frames,
     triangle_path,
 )
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_recording(recording, some_digits):
 def test_the_global_generator_is_never_touched(some_digits):
     before = torch.get_rng_state()
     hybrid_camera(*some_digits, seeded())
-    noisy(torch.zeros(2, 2), 1.0, seeded())
+    add_noise(torch.zeros(2, 2), 1.0, seeded())
     assert torch.get_rng_state().equal(before)
 
 
@@ -153,23 +153,23 @@ def test_speed_along_the_path_is_constant_within_a_side():
 
 def test_noise_has_the_asked_spread_and_is_not_clipped():
     frames = torch.ones(4, 50, 1, 16, 16)
-    seen = noisy(frames, 0.5, seeded())
+    seen = add_noise(frames, 0.5, seeded())
     assert (seen - frames).std() == pytest.approx(0.5, rel=0.02)
     assert seen.max() > 1.5
-    assert noisy(frames, 0.5, seeded()).equal(seen)
+    assert add_noise(frames, 0.5, seeded()).equal(seen)
 
 
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
 def test_impossible_noise_is_refused(sigma):
     with pytest.raises(ConfigError, match="sigma of 0 or more"):
-        noisy(torch.zeros(1), sigma, seeded())
+        add_noise(torch.zeros(1), sigma, seeded())
 
 
 def test_thinning_keeps_the_first_of_each_k(recording):
-    assert thin(recording.frames, 1).equal(recording.frames)
-    assert thin(recording.frames, 3).equal(recording.frames[[0, 3]])
+    assert subsample_frames(recording.frames, 1).equal(recording.frames)
+    assert subsample_frames(recording.frames, 3).equal(recording.frames[[0, 3]])
     with pytest.raises(ConfigError, match="keep_every of 1 or more, but got 0"):
-        thin(recording.frames, 0)
+        subsample_frames(recording.frames, 0)
 
 
 @pytest.mark.parametrize(

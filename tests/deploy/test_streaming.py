@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spikebridge.data.events.events import make_events
-from spikebridge.data.streams.binner import Arriving
+from spikebridge.data.streams.binner import EventBinner
 from spikebridge.deploy.streaming.loop import Latency, Live
 from spikebridge.errors import ConfigError
 
@@ -63,7 +63,7 @@ def test_no_state_goes_over_to_a_stream_that_begins_anew() -> None:
 
 
 def test_a_told_box_stays_with_the_first_frame_of_a_stream_that_comes_all_at_once() -> None:
-    stream = Arriving(0.001, height=1, width=1, box=np.array([0.0, 0.0, 1.0, 1.0]))
+    stream = EventBinner(0.001, height=1, width=1, box=np.array([0.0, 0.0, 1.0, 1.0]))
     for k in range(20):
         if k % 5 == 0:
             stream.add_frame(1000 * k, np.full((1, 1), k, np.uint8))

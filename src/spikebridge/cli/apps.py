@@ -114,7 +114,7 @@ class Live(Command):
     def answer(self) -> Answer:
         """Steps at every bin; the last line is the summary."""
         from spikebridge.data.recordings.recording import parse_box
-        from spikebridge.data.streams.sources import LiveSource, parse_size
+        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
         from spikebridge.deploy.streaming.loop import Live as Stream
 
         if not self.events:
@@ -124,7 +124,7 @@ class Live(Command):
             self.events,
             self.frames,
             None if self.init is None else parse_box(self.init),
-            None if self.sensor is None else parse_size(self.sensor),
+            None if self.sensor is None else parse_sensor_size(self.sensor),
             self.loop,
             self.speed,
             sys.stdin.buffer if "-" in (self.events, self.frames) else None,

@@ -137,12 +137,12 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
         network: which of the recipe's networks; the first one without it.
 
     Returns:
-        `output, state = step(inputs, state)`, and a `data.live_sources.Wanted`.
+        `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
 
     Raises:
         ConfigError: the word is none of these, or the network takes no events.
     """
-    from spikebridge.data.streams.sources import Wanted
+    from spikebridge.data.streams.sources import StreamRequest
 
     if is_bundle(word):
         if network is not None:
@@ -158,14 +158,14 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
         target = find(word)
         if hasattr(target.module, "tracker"):
             tracker = target.module.tracker(target.trained_run(), network)
-            return _following(tracker), Wanted(tracker.sensing.dt, follows=True)
+            return _following(tracker), StreamRequest(tracker.sensing.dt, follows=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
 
         name, trained, _ = target.trained_network(network)
         inputs = target.inputs(trained)
         steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
     spec = steps.spec
-    return steps, Wanted(spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts)
+    return steps, StreamRequest(spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts)
 
 
 def _following(tracker: Any) -> Any:

@@ -2,30 +2,38 @@ from .catalog import DATA_SETS, available, data_folder
 from .events.binned import BinEvents, EventBins, bin_sparse, crop_events
 from .events.binning import bin_events, collate, collate_padded
 from .events.events import EVENT, CheckedEvents, check_events, make_events, slice_time
-from .events.files import EventFile, HeldEvents, hold_events, read_events, write_events
+from .events.files import BufferedEvents, EventFile, buffer_events, read_events, write_events
 from .events.nmnist import read_nmnist, write_nmnist
 from .images.digits import load_digits
 from .images.labelled import ImageSplits, LabelledImages, read_digit_file
 from .images.mnist import load_mnist
 from .io.column import FileColumn
-from .io.images import HeldImages, ImageFiles, images_in, read_grey
+from .io.images import ImageFiles, ImagesInMemory, images_in, read_grey
 from .recordings.fe240hz import load_fe240hz
 from .recordings.folder import load_recording_folder
 from .recordings.load import find_recordings, load_events, load_recording
-from .recordings.recording import Inputs, Recording, read_boxes, temporal_splits, usable_boxes
+from .recordings.recording import Inputs, Recording, read_boxes, temporal_splits, valid_boxes
 from .recordings.sync import OffsetEstimate, estimate_box_offset, estimate_offset
 from .recordings.video_clips import VideoClip, clip_recording, find_clips, load_clip
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
 from .simulation.moving_objects import MovingObjects
-from .simulation.render import Stimulus, film, scene_seeds
-from .simulation.rotating_disk import TurningDisk
-from .simulation.saccades import MNIST_SACCADES, HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
-from .simulation.textures import clouds
+from .simulation.render import Stimulus, render_recording, scene_seeds
+from .simulation.rotating_disk import RotatingDisk
+from .simulation.saccades import (
+    MNIST_SACCADES,
+    HybridRecording,
+    Saccades,
+    add_noise,
+    corrupt_events,
+    hybrid_camera,
+    subsample_frames,
+)
+from .simulation.textures import fractal_noise
 from .simulation.tumbling_objects import TumblingObjects
-from .streams.binner import Arriving, FrameFeed, RecentEvents
-from .streams.replay import EventGrids, PlayedRecording
-from .streams.sources import LiveSource, Wanted
+from .streams.binner import EventBinner, FrameFeed, RecentEvents
+from .streams.replay import EventGrids, ReplaySource
+from .streams.sources import LiveSource, StreamRequest
 from .tasks.permuted import GroupedPermutations
 from .tasks.split import ClassSplits
 from .tasks.tasks import BalancedPairs, LabelledBatch, TaskPairs, TaskSamples, TaskSplit
@@ -34,11 +42,12 @@ __all__ = [
     "DATA_SETS",
     "EVENT",
     "MNIST_SACCADES",
-    "Arriving",
     "BalancedPairs",
     "BinEvents",
+    "BufferedEvents",
     "CheckedEvents",
     "ClassSplits",
+    "EventBinner",
     "EventBins",
     "EventCamera",
     "EventFile",
@@ -46,46 +55,46 @@ __all__ = [
     "FileColumn",
     "FrameFeed",
     "GroupedPermutations",
-    "HeldEvents",
-    "HeldImages",
     "HybridRecording",
     "ImageFiles",
     "ImageSplits",
+    "ImagesInMemory",
     "Inputs",
     "LabelledBatch",
     "LabelledImages",
     "LiveSource",
     "MovingObjects",
     "OffsetEstimate",
-    "PlayedRecording",
     "RecentEvents",
     "Recording",
+    "ReplaySource",
+    "RotatingDisk",
     "Saccades",
     "Stimulus",
+    "StreamRequest",
     "TaskPairs",
     "TaskSamples",
     "TaskSplit",
     "TumblingObjects",
-    "TurningDisk",
     "VideoClip",
-    "Wanted",
+    "add_noise",
     "available",
     "bin_events",
     "bin_sparse",
+    "buffer_events",
     "check_events",
     "clip_recording",
-    "clouds",
     "collate",
     "collate_padded",
+    "corrupt_events",
     "crop_events",
     "data_folder",
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
-    "film",
     "find_clips",
     "find_recordings",
-    "hold_events",
+    "fractal_noise",
     "hybrid_camera",
     "images_in",
     "load_clip",
@@ -95,20 +104,19 @@ __all__ = [
     "load_mnist",
     "load_recording",
     "load_recording_folder",
-    "lossy",
     "make_events",
-    "noisy",
     "read_boxes",
     "read_digit_file",
     "read_events",
     "read_grey",
     "read_nmnist",
+    "render_recording",
     "scene_seeds",
     "simulate",
     "slice_time",
+    "subsample_frames",
     "temporal_splits",
-    "thin",
-    "usable_boxes",
+    "valid_boxes",
     "write_events",
     "write_nmnist",
 ]

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.training.detector_samples import background_sequence
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return film(TurningDisk(height=64, width=64), duration=0.2, dt=0.005)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.2, dt=0.005)
 
 
 def every(recording: Recording, frames: range, wrong: float = 0.0) -> dict[int, list[int]]:

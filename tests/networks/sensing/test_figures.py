@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart, streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
@@ -22,7 +22,7 @@ from spikebridge.training import Run
 
 @pytest.fixture(scope="module")
 def part():
-    recording = film(TurningDisk(height=64, width=64), duration=0.25, dt=1 / 240)
+    recording = render_recording(RotatingDisk(height=64, width=64), duration=0.25, dt=1 / 240)
     return RecordingPart(recording, range(1, 10))
 
 

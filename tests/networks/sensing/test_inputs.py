@@ -10,8 +10,8 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.state import check_inputs
@@ -22,7 +22,7 @@ DT = 0.005
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.15, dt=DT)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from PIL import Image
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
@@ -36,7 +36,7 @@ SMALL = dataclasses.replace(
 @pytest.fixture(scope="module")
 def camera() -> Recording:
     """56 frames, of which 2 to 27 are the training part and 34 to 54 the test part."""
-    return film(TurningDisk(height=64, width=64), duration=1.4, dt=DT, image_interval=DT, name="disk")
+    return render_recording(RotatingDisk(height=64, width=64), duration=1.4, dt=DT, image_interval=DT, name="disk")
 
 
 def write(recording: Recording, folder: Path, boxes: bool) -> str:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman, fit_kalman_to
@@ -30,7 +30,7 @@ NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, 
 
 @pytest.fixture(scope="module")
 def recording():
-    return film(TurningDisk(height=64, width=64), duration=0.2, dt=1 / 240)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.2, dt=1 / 240)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_tracker_of_events_never_sees_a_frame(recording, seeing):
 
 def test_events_alone_follow_a_target_that_moves():
     """An untrained SNN sees smoothed ON minus OFF events: enough to be nearer than who stands still."""
-    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
     found, held = (interframe(scene, one).score().mean_distance_px for one in (tracker, StaticBox()))
@@ -87,7 +87,7 @@ def test_events_alone_follow_a_target_that_moves():
 
 
 def test_events_alone_are_followed_by_an_snn_of_any_stride():
-    scene = film(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
+    scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     sensing = Sensing(dt=1 / 240, size="resnet", num_features=32, reach=4).eval()
 
@@ -106,7 +106,7 @@ def test_events_alone_are_followed_by_an_snn_of_any_stride():
 
 
 def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
-    scene = film(MovingObjects(seed=2, size=26.0, speed=400.0), duration=0.15, dt=1 / 240)
+    scene = render_recording(MovingObjects(seed=2, size=26.0, speed=400.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
     sensing = Sensing(dt=1 / 240).eval()
 
@@ -182,7 +182,7 @@ def test_a_frame_that_is_not_grey_is_refused(monkeypatch, recording, seeing, sha
 @pytest.mark.parametrize("kind", ["kcf", "csrt"])
 def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind):
     pytest.importorskip("cv2")
-    slow = film(TurningDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
+    slow = render_recording(RotatingDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
     boxes = one_pass_evaluation(slow, OpenCVTracker(kind)).boxes
     assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
     assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
@@ -218,7 +218,7 @@ def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_the
 
 @pytest.mark.parametrize("older", [0.0, 0.01])
 def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(seeing, older):
-    scene = film(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
+    scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
     tracker, state = FrameTracker(seeing, "constant_velocity"), None
     for b in range(14):
         told = {"box": scene.frame_boxes[0]} if b == 0 else {}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
@@ -42,7 +42,7 @@ def seeded() -> None:
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.15, dt=DT)
 
 
 def small(**form: Any) -> Sensing:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.deploy import QConfig, QConfigMapping, quantize
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import recipe as sensing
@@ -221,7 +221,9 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def own() -> Recording:
     """56 frames, of which 34 to 54 are the test part."""
-    return film(TurningDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="own")
+    return render_recording(
+        RotatingDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="own"
+    )
 
 
 def with_boxes(recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPatch, **boxes: Any) -> str:

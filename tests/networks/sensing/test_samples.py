@@ -8,8 +8,8 @@ import torch
 
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples, cut_unlabelled_samples
 
@@ -19,7 +19,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.15, dt=DT)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.fe240hz import load_fe240hz
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import film
-from spikebridge.data.streams.binner import Arriving
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.streams.binner import EventBinner
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.evaluation.metrics import score
@@ -60,7 +60,7 @@ DT = 1 / 240
 
 def arriving(recording: Recording, late: int) -> Iterator[Inputs]:
     """A live stream whose frames, but for the first, arrive some bins late."""
-    stream = Arriving(DT, recording.events.height, recording.events.width, recording.frame_boxes[0])
+    stream = EventBinner(DT, recording.events.height, recording.events.width, recording.frame_boxes[0])
     stream.add_frame(0, recording.frames[0])
     for bin_ in range(recording.num_bins):
         x, y, on = recording.events.of_bins(bin_, bin_ + 1)
@@ -95,7 +95,7 @@ def followed(steps: Iterator[Inputs]) -> np.ndarray:
 @pytest.mark.parametrize("seed", [0, 2])
 def test_frames_that_arrive_late_in_a_live_stream_are_as_good_as_frames_in_time(seed: int) -> None:
     """Without the events since each frame the target was 9 and 14 px away instead of 2 and 4."""
-    recording = film(MovingObjects(seed=seed), duration=0.25, dt=DT)
+    recording = render_recording(MovingObjects(seed=seed), duration=0.25, dt=DT)
     live, punctual = (followed(arriving(recording, late)) for late in (5, 0))
     np.testing.assert_allclose(live, followed(recorded(recording, 5)), atol=1e-9)
     far, search_slice = (score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual))

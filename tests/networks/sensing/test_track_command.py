@@ -18,8 +18,8 @@ from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.recording import Inputs, Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
@@ -32,7 +32,7 @@ CONFIG = sensing.Config(recording="generated", num_scenes=1, crop=48, reach=8, f
 @pytest.fixture(scope="module")
 def filmed() -> Recording:
     """0.25 s: ten frames, 60 bins."""
-    return film(TurningDisk(height=64, width=64), duration=0.25, dt=1 / 240)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.25, dt=1 / 240)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,9 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
 def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
     filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = film(TurningDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="elsewhere")
+    longer = render_recording(
+        RotatingDisk(height=64, width=64), duration=1.4, dt=1 / 240, image_interval=1 / 240, name="elsewhere"
+    )
     monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: longer)
     options = sensing.Evaluation(baselines="hold", protocol="C")
     results = sensing.evaluate(Run.open(run), tmp_path, options)

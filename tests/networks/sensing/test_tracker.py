@@ -10,8 +10,8 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents, crop_events
 from spikebridge.data.recordings.recording import Inputs, Recording
-from spikebridge.data.simulation.render import film
-from spikebridge.data.simulation.rotating_disk import TurningDisk
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.evaluation.protocols import (
     declared_latency,
@@ -30,7 +30,7 @@ DT = 0.005
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return film(TurningDisk(height=64, width=64), duration=0.15, dt=DT)
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.15, dt=DT)
 
 
 @pytest.fixture(scope="module")

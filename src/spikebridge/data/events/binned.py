@@ -15,7 +15,7 @@ from torch import Tensor
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.events import Events, check_events
 from spikebridge.data.io.column import FileColumn, in_pieces
-from spikebridge.data.io.faults import Faults
+from spikebridge.data.io.faults import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
 # left, top, width, height in whole pixels; a crop may stick out of the sensor
@@ -71,7 +71,7 @@ class EventBins:
             )
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
-        faults = Faults()
+        faults = RowErrors()
         for x, y in in_pieces(self.x, self.y):
             faults = faults.after(
                 {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}

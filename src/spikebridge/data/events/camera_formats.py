@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.io.column import gather
-from spikebridge.data.io.images import HeldImages
+from spikebridge.data.io.images import ImagesInMemory
 from spikebridge.data.io.safe_open import opened
 from spikebridge.errors import ConfigError, DataError, SpikebridgeError
 
@@ -62,7 +62,7 @@ def aedat4_events(path: Path) -> tuple[Pieces, tuple[int, int]]:
     return pieces(), sensor
 
 
-def aedat4_frames(path: Path) -> tuple[HeldImages, Int64[np.ndarray, " F"]]:
+def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
     """Frames of an `.aedat4` file as grey levels, and the end of the exposure of each [us].
 
     Args:
@@ -90,7 +90,7 @@ def aedat4_frames(path: Path) -> tuple[HeldImages, Int64[np.ndarray, " F"]]:
     held = gather(pictures(), {"frames": np.uint8})["frames"]
     if not times:
         raise DataError(f"{path}: expected frames beside the events, or in files of their own, but there are none.")
-    return HeldImages(held), np.array(times, np.int64)
+    return ImagesInMemory(held), np.array(times, np.int64)
 
 
 def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Pieces, tuple[int, int] | None]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy.typing import ArrayLike, NDArray
 
-from spikebridge.data.io.faults import Faults
+from spikebridge.data.io.faults import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
@@ -87,7 +87,7 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
         ([10, 20], 1)
     """
     marks = event_faults(events, height, width)
-    faults = Faults().after(marks)
+    faults = RowErrors().after(marks)
     if faults and not repair:
         raise DataError(f"{faults}. {REPAIR}")
     if faults:

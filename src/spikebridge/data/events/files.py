@@ -23,7 +23,7 @@ from spikebridge.data.events.camera_formats import Pieces, aedat4_events, faery_
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_faults, make_events
 from spikebridge.data.events.nmnist import nmnist_pieces
 from spikebridge.data.io.column import Column, gather
-from spikebridge.data.io.faults import Faults
+from spikebridge.data.io.faults import RowErrors
 from spikebridge.data.io.npz import npz_columns, read_npz
 from spikebridge.data.io.safe_open import MOST_BYTES, blocks, opened
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
@@ -43,7 +43,7 @@ class EventFile(NamedTuple):
     num_backward: int
 
 
-class HeldEvents(NamedTuple):
+class BufferedEvents(NamedTuple):
     """The same as columns, which lie in a temporary file where they are long: times, pixels, and whether ON."""
 
     t: Column
@@ -94,7 +94,9 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
     return EventFile(checked.events, height, width, checked.num_outside, checked.num_negative, checked.num_backward)
 
 
-def hold_events(path: Path, height: int | None = None, width: int | None = None, repair: bool = False) -> HeldEvents:
+def buffer_events(
+    path: Path, height: int | None = None, width: int | None = None, repair: bool = False
+) -> BufferedEvents:
     """The same for events that may be longer than memory; those to repair have to fit, to be sorted.
 
     Args:
@@ -110,7 +112,7 @@ def hold_events(path: Path, height: int | None = None, width: int | None = None,
     Example:
         >>> path = Path(getfixture("tmp_path")) / "two.csv"
         >>> _ = path.write_text("t,x,y,p\\n10,3,4,1\\n20,5,6,0\\n")
-        >>> hold_events(path, height=8, width=8).x.tolist()
+        >>> buffer_events(path, height=8, width=8).x.tolist()
         [3, 5]
     """
     if repair:
@@ -123,7 +125,7 @@ def hold_events(path: Path, height: int | None = None, width: int | None = None,
         ({"t": piece["t"], "x": piece["x"], "y": piece["y"], "on": piece["p"]} for piece in pieces),
         {"t": np.int64, "x": np.uint16, "y": np.uint16, "on": np.bool_},
     )
-    return HeldEvents(columns["t"], columns["x"], columns["y"], columns["on"], *repaired)
+    return BufferedEvents(columns["t"], columns["x"], columns["y"], columns["on"], *repaired)
 
 
 def write_events(path: Path, events: Events, height: int, width: int) -> None:
@@ -249,7 +251,7 @@ def _made(path: Path, pieces: Pieces) -> Iterator[Events]:
 
 
 def _checked(path: Path, pieces: Iterator[Events], height: int, width: int) -> Iterator[Events]:
-    faults, last = Faults(), -(2**63)
+    faults, last = RowErrors(), -(2**63)
     for piece in pieces:
         faults = faults.after(event_faults(piece, height, width, last))
         last = int(piece["t"][-1]) if len(piece) else last

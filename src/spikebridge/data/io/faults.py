@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool
 
 
-class Faults(NamedTuple):
+class RowErrors(NamedTuple):
     """How many of the rows so far have a fault, and which is the first, of each kind.
 
     Example:
-        >>> faults = Faults().after({"too late": np.array([False, True])})
+        >>> faults = RowErrors().after({"too late": np.array([False, True])})
         >>> faults = faults.after({"too late": np.array([True, False, False])})
         >>> str(faults)
         'of 5 events, 2 too late, first at index 1'
@@ -21,7 +21,7 @@ class Faults(NamedTuple):
     counts: Mapping[str, int] = {}
     first: Mapping[str, int] = {}
 
-    def after(self, marks: Mapping[str, Bool[np.ndarray, " N"]]) -> "Faults":
+    def after(self, marks: Mapping[str, Bool[np.ndarray, " N"]]) -> "RowErrors":
         """The same and the next rows.
 
         Args:
@@ -30,7 +30,7 @@ class Faults(NamedTuple):
         (num_rows,) = {len(wrong) for wrong in marks.values()}
         counts = {what: self.counts.get(what, 0) + int(wrong.sum()) for what, wrong in marks.items()}
         new = {what: self.num_rows + int(wrong.argmax()) for what, wrong in marks.items() if wrong.any()}
-        return Faults(self.num_rows + num_rows, counts, {**new, **self.first})
+        return RowErrors(self.num_rows + num_rows, counts, {**new, **self.first})
 
     def __bool__(self) -> bool:
         """Whether there is any."""

@@ -70,7 +70,7 @@ class ImageFiles(Sequence[np.ndarray]):
         return image
 
 
-class HeldImages(Sequence[np.ndarray]):
+class ImagesInMemory(Sequence[np.ndarray]):
     """Images of one size that stand in a column.
 
     Args:
@@ -78,7 +78,7 @@ class HeldImages(Sequence[np.ndarray]):
         rows: which of them; all without it.
 
     Example:
-        >>> images = HeldImages(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+        >>> images = ImagesInMemory(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
         >>> len(images), images.height, images.width, images[1:][0].tolist()
         (2, 2, 3, [[6, 7, 8], [9, 10, 11]])
     """
@@ -96,12 +96,12 @@ class HeldImages(Sequence[np.ndarray]):
     def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
 
     @overload
-    def __getitem__(self, index: slice) -> "HeldImages": ...
+    def __getitem__(self, index: slice) -> "ImagesInMemory": ...
 
-    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | HeldImages":
+    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImagesInMemory":
         """One image; or some of them, still where they are."""
         if isinstance(index, slice):
-            return HeldImages(self.column, self.rows[index])
+            return ImagesInMemory(self.column, self.rows[index])
         row = self.rows[index]
         image: NDArray[np.uint8] = self.column[row : row + 1][0]
         return image

@@ -29,7 +29,7 @@ _TAKEN = {"GET", "BINGET", "LONG_BINGET"}
 _MARK = object()
 
 
-def read_plain_pickle(path: Path) -> Any:
+def read_restricted_pickle(path: Path) -> Any:
     """The value that a pickle file holds, made of dict, list, tuple, str, int, float, bool and None alone.
 
     Args:
@@ -42,10 +42,10 @@ def read_plain_pickle(path: Path) -> Any:
         content = bytes(read_at_most(file, MOST_BYTES + 1))
     if len(content) > MOST_BYTES:
         raise DataError(f"{path}: expected a pickle of at most {MOST_BYTES} bytes, but it is larger.")
-    return plain_pickle(content, str(path))
+    return restricted_unpickle(content, str(path))
 
 
-def plain_pickle(content: bytes, place: str = "pickle") -> Any:
+def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
     """The same for bytes.
 
     Args:
@@ -53,9 +53,9 @@ def plain_pickle(content: bytes, place: str = "pickle") -> Any:
         place: where it comes from, for the message.
 
     Example:
-        >>> plain_pickle(b"(lp0\\nI1\\naF2.5\\na.")
+        >>> restricted_unpickle(b"(lp0\\nI1\\naF2.5\\na.")
         [1, 2.5]
-        >>> plain_pickle(b"cos\\nsystem\\n(S'ls'\\ntR.", "old.p")
+        >>> restricted_unpickle(b"cos\\nsystem\\n(S'ls'\\ntR.", "old.p")
         Traceback (most recent call last):
         ...
         spikebridge.errors.DataError: old.p: refused at byte 0: GLOBAL 'os system' is no plain value...

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from spikebridge.data.catalog import find
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.io.column import gather
-from spikebridge.data.io.faults import Faults
+from spikebridge.data.io.faults import RowErrors
 from spikebridge.data.io.images import ImageFiles, check_numbered, images_in
 from spikebridge.data.io.npz import npz_columns, read_npz
-from spikebridge.data.recordings.recording import MOST_BINS, Offsets, Recording, read_boxes, usable_boxes
+from spikebridge.data.recordings.recording import MOST_BINS, Offsets, Recording, read_boxes, valid_boxes
 from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
 from spikebridge.errors import ConfigError, DataError
 
@@ -80,7 +80,7 @@ def load_fe240hz(
             f"and events {events.width} x {events.height}; resize or crop the frames."
         )
     if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
-        boxes = usable_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+        boxes = valid_boxes(read_boxes(folder / _BOXES), events.height, events.width)
     else:
         boxes = np.full((1, 4), np.nan)
     correlation = sharpness = None
@@ -148,7 +148,7 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
 
 def _checked(path: Path, limits: dict[str, int], lengths: Int64[np.ndarray, " T"]) -> Iterator[dict[str, NDArray[Any]]]:
     """Pieces of the columns; how many events each bin has is added to its length."""
-    faults, last = Faults(), 0
+    faults, last = RowErrors(), 0
     for piece in npz_columns(path, limits):
         for name, column in piece.items():
             if column.dtype.kind not in "iub":
@@ -198,7 +198,7 @@ def _joined(
     """The boxes of the frames, those before the first box of 240 Hz from the file of the frames."""
     if known is None:
         return boxes
-    known = _at(usable_boxes(known, events.height, events.width), np.arange(len(boxes)))
+    known = _at(valid_boxes(known, events.height, events.width), np.arange(len(boxes)))
     return np.where(np.isnan(boxes), known, boxes)
 
 

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import EVENT_SUFFIXES, HeldEvents, hold_events
+from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer_events
 from spikebridge.data.io.column import places_in
-from spikebridge.data.io.images import HeldImages, ImageFiles, images_in
+from spikebridge.data.io.images import ImageFiles, ImagesInMemory, images_in
 from spikebridge.data.io.safe_open import opened
-from spikebridge.data.recordings.recording import MOST_BINS, Recording, usable_boxes
+from spikebridge.data.recordings.recording import MOST_BINS, Recording, valid_boxes
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
 _MOST_BYTES = 2**27
@@ -80,11 +80,11 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
             f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
             f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
         )
-    held = hold_events(events_path, meta.height, meta.width, repair)
+    held = buffer_events(events_path, meta.height, meta.width, repair)
     _tell_repairs(events_path, held)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
     until = int(box_times[-1]) if len(box_times) else None
-    recording = on_a_clock(folder, held, frames, frame_times, dt, meta.event_offset_us, until)
+    recording = bin_on_clock(folder, held, frames, frame_times, dt, meta.event_offset_us, until)
     bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
     return replace(
         recording,
@@ -128,7 +128,7 @@ def _events_path(folder: Path) -> Path:
     return there[0]
 
 
-def _tell_repairs(path: Path, found: HeldEvents) -> None:
+def _tell_repairs(path: Path, found: BufferedEvents) -> None:
     if found.num_outside or found.num_negative or found.num_backward:
         warnings.warn(
             f"{path}: dropped {found.num_outside} events outside the sensor and {found.num_negative} before time 0; "
@@ -137,7 +137,7 @@ def _tell_repairs(path: Path, found: HeldEvents) -> None:
         )
 
 
-def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | HeldImages, Int64[np.ndarray, " F"]]:
+def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInMemory, Int64[np.ndarray, " F"]]:
     """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
 
     Raises:
@@ -174,7 +174,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
     except ValueError as error:
         raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
     check_growing(path, times)
-    usable = usable_boxes(boxes, meta.height, meta.width)
+    usable = valid_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
             f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
@@ -219,9 +219,9 @@ def _nearest(
     return np.where(far[:, None], np.nan, boxes[nearest])
 
 
-def on_a_clock(
+def bin_on_clock(
     path: Path,
-    held: HeldEvents,
+    held: BufferedEvents,
     frames: Sequence[Any] | NDArray[np.uint8],
     frame_times: Int64[np.ndarray, " F"],
     dt: float,

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import hold_events
+from spikebridge.data.events.files import buffer_events
 from spikebridge.data.recordings.fe240hz import load_fe240hz
-from spikebridge.data.recordings.folder import check_bin, load_recording_folder, on_a_clock, read_frames
+from spikebridge.data.recordings.folder import bin_on_clock, check_bin, load_recording_folder, read_frames
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.recordings.video_clips import clip_recording, is_clip
 from spikebridge.errors import ConfigError, DataError, did_you_mean
@@ -198,13 +198,13 @@ def load_events(
         3
     """
     check_bin(dt)
-    held = hold_events(path, height, width)
+    held = buffer_events(path, height, width)
     if not len(held.t):
         raise DataError(f"{path}: expected events to play, but there are none.")
     if frames is None:
         nothing = np.zeros((0, held.height, held.width), np.uint8)
-        return on_a_clock(path, held, nothing, np.empty(0, np.int64), dt)
-    return on_a_clock(path, held, *read_frames(frames, path), dt)
+        return bin_on_clock(path, held, nothing, np.empty(0, np.int64), dt)
+    return bin_on_clock(path, held, *read_frames(frames, path), dt)
 
 
 def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
@@ -229,11 +229,11 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
     check_bin(dt)
-    held = hold_events(path, repair=repair)
+    held = buffer_events(path, repair=repair)
     frames, times = aedat4_frames(path)
     if (frames.height, frames.width) != (held.height, held.width):
         raise DataError(
             f"{path}: expected frames of the sensor's {held.width} x {held.height} pixels, but they are {frames.width} "
             f"x {frames.height}."
         )
-    return on_a_clock(path, held, frames, times, dt)
+    return bin_on_clock(path, held, frames, times, dt)

@@ -145,7 +145,7 @@ class Recording:
         """
         height, width = self.events.height, self.events.width
         if init is not None:
-            if np.isnan(usable_boxes(init[None], height, width)).any():
+            if np.isnan(valid_boxes(init[None], height, width)).any():
                 raise DataError(
                     f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
                     f"{init.tolist()}."
@@ -163,7 +163,7 @@ class Recording:
         """Bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
-    def inputs(self, first: int, stop: int, hold_events: bool = True) -> Inputs:
+    def inputs(self, first: int, stop: int, buffer_events: bool = True) -> Inputs:
         """What is new in the bins from `first` up to `stop`, which is not included.
 
         Args:
@@ -178,7 +178,7 @@ class Recording:
         bins = self.frame_bins
         newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
         if newest >= 0 and bins[newest] >= first:
-            if hold_events:
+            if buffer_events:
                 inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
             inputs["frame"] = self.frames[newest]
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
@@ -277,7 +277,7 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
     return np.array([_bounding(row) if len(row) == 8 else _from(row, origin) for row in rows])
 
 
-def usable_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
+def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
     """Boxes that can be a label; NaN in place of one that is empty, not finite, or wholly outside the image.
 
     Args:
@@ -289,7 +289,7 @@ def usable_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Fl
         A copy, never a changed box.
 
     Example:
-        >>> usable_boxes(np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [9, 0, 2, 2]]), height=4, width=8)[:, 0].tolist()
+        >>> valid_boxes(np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [9, 0, 2, 2]]), height=4, width=8)[:, 0].tolist()
         [0.0, nan, nan]
     """
     x, y, w, h = boxes.T

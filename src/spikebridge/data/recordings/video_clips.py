@@ -14,7 +14,7 @@ from jaxtyping import Float
 from spikebridge.data.catalog import data_folder
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.io.images import ImageFiles, images_in
-from spikebridge.data.recordings.recording import Recording, read_boxes, usable_boxes
+from spikebridge.data.recordings.recording import Recording, read_boxes, valid_boxes
 from spikebridge.errors import ConfigError, DataError
 
 _BOX_FILES = ("groundtruth_rect.txt", "groundtruth.txt")
@@ -66,7 +66,7 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
         raise DataError(
             f"{folder}: expected one box a frame, but got {len(frames)} images and {len(boxes)} boxes. {remedy}"
         )
-    boxes = usable_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
+    boxes = valid_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
     if np.isnan(boxes[0]).any():
         raise DataError(f"{path}, line 1: expected a box inside the image, but the first one is empty or outside.")
     return VideoClip(folder.name, frames, boxes)

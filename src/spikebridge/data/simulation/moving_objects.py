@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.simulation.motion import Motion, smooth_motion
-from spikebridge.data.simulation.textures import Backdrop, canvas_size, clouds, moving_backdrop, read_between
+from spikebridge.data.simulation.textures import Backdrop, canvas_size, fractal_noise, moving_backdrop, read_between
 from spikebridge.errors import ConfigError
 
 _SETTINGS = {  # name: lowest value
@@ -154,7 +154,7 @@ class MovingObjects:
     def _backdrop(self) -> Backdrop:
         canvas = self.background
         if canvas is None:
-            canvas = clouds(*self._canvas_size, np.random.default_rng([self.seed, 0]))
+            canvas = fractal_noise(*self._canvas_size, np.random.default_rng([self.seed, 0]))
         generator = np.random.default_rng([self.seed, 1])
         return moving_backdrop(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
 
@@ -177,7 +177,7 @@ class MovingObjects:
         motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
         if texture is None:
             side = max(8, round(self.size))
-            texture = clouds(side, side, generator, largest=max(4, side // 2), smallest=2)
+            texture = fractal_noise(side, side, generator, largest=max(4, side // 2), smallest=2)
         return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
 
 

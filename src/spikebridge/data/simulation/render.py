@@ -39,7 +39,7 @@ class Stimulus(Protocol):
         """Where the target is at a time [s]."""
 
 
-def film(
+def render_recording(
     scene: Stimulus,
     duration: float,
     dt: float = 0.001,
@@ -71,8 +71,8 @@ def film(
         ConfigError: a time cannot be meant.
 
     Example:
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=48, width=48), duration=0.05, dt=0.005)
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
+        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.05, dt=0.005)
         >>> recording.num_bins, recording.frame_bins.tolist(), recording.num_unlabelled
         (10, [0, 5], 0)
     """

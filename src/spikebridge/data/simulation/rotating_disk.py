@@ -18,7 +18,7 @@ _CORNERS = np.array([0.0, 2 * pi / 3, 4 * pi / 3])
 
 
 @dataclass(frozen=True)
-class TurningDisk:
+class RotatingDisk:
     """A scene of which everything is known.
 
     Args:
@@ -33,7 +33,7 @@ class TurningDisk:
         ConfigError: a setting cannot be meant.
 
     Example:
-        >>> still = TurningDisk(height=100, width=100, target="circle", speed=0.0)
+        >>> still = RotatingDisk(height=100, width=100, target="circle", speed=0.0)
         >>> still.box(0.0).tolist() == still.box(1.0).tolist(), still.box(0.0)[2:].round(2).tolist()
         (True, [11.96, 11.96])
     """

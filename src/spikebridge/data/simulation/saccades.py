@@ -190,7 +190,7 @@ def hybrid_camera(
     return HybridRecording(torch.stack(frames), torch.stack(events), labels, saccades.frame_period)
 
 
-def noisy(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator) -> Float[Tensor, "*S"]:
+def add_noise(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator) -> Float[Tensor, "*S"]:
     """Frames with Gaussian noise, not clipped, so that no information is lost but by the noise.
 
     Args:
@@ -206,7 +206,7 @@ def noisy(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator)
 
     Example:
         >>> frames = torch.ones(2, 1, 1, 2, 2)
-        >>> noisy(frames, 0.0, torch.Generator()).equal(frames)
+        >>> add_noise(frames, 0.0, torch.Generator()).equal(frames)
         True
     """
     if not 0 <= sigma < float("inf"):
@@ -215,7 +215,9 @@ def noisy(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator)
     return frames + sigma * noise.to(frames.device)
 
 
-def lossy(events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator) -> Float[Tensor, "*S"]:
+def corrupt_events(
+    events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator
+) -> Float[Tensor, "*S"]:
     """Events as a poor sensor gives them: some are lost, and some come from nothing.
 
     Args:
@@ -232,8 +234,8 @@ def lossy(events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: 
 
     Example:
         >>> events = torch.tensor([0, 1, 1], dtype=torch.uint8)
-        >>> lossy(events, 0.0, 0.0, torch.Generator()).tolist(), lossy(events, 1.0, 0.0, torch.Generator()).tolist()
-        ([0.0, 1.0, 1.0], [0.0, 0.0, 0.0])
+        >>> corrupt_events(events, 1.0, 0.0, torch.Generator()).tolist()
+        [0.0, 0.0, 0.0]
     """
     for name, chance in (("loss", loss), ("spurious", spurious)):
         if not 0 <= chance <= 1:
@@ -248,7 +250,7 @@ def lossy(events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: 
     return seen
 
 
-def thin(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Tensor, "G *S"]:
+def subsample_frames(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Tensor, "G *S"]:
     """Each `keep_every`-th frame, the first one included; the frame period grows by the same factor.
 
     Args:
@@ -262,7 +264,7 @@ def thin(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Tensor, "G *S"
         ConfigError: `keep_every` is below 1.
 
     Example:
-        >>> thin(torch.arange(5.0)[:, None], 2).flatten()
+        >>> subsample_frames(torch.arange(5.0)[:, None], 2).flatten()
         tensor([0., 2., 4.])
     """
     if keep_every < 1:
@@ -279,7 +281,7 @@ def _check_images(images: Tensor, labels: Tensor, saccades: Saccades) -> None:
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise DataError(
             "hybrid_camera needs intensities in [0, 1], but some are outside or not a number. "
-            "Divide by the brightest possible value first, and add noise to the frames afterwards (`noisy`)."
+            "Divide by the brightest possible value first, and add noise to the frames afterwards (`add_noise`)."
         )
     if saccades.sensor <= 2 * saccades.border:
         raise ConfigError(

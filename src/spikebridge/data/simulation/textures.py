@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spikebridge.data.simulation.motion import Waves, smooth_waves
 
 
-def clouds(
+def fractal_noise(
     height: int, width: int, generator: np.random.Generator, largest: int = 32, smallest: int = 4
 ) -> Float[np.ndarray, "H W"]:
     """Smooth noise of several sizes, as in a photograph out of which nothing can be recognised.
@@ -30,7 +30,7 @@ def clouds(
         Intensities from 0.1 to 0.9.
 
     Example:
-        >>> texture = clouds(40, 60, np.random.default_rng(0))
+        >>> texture = fractal_noise(40, 60, np.random.default_rng(0))
         >>> texture.shape, round(float(texture.min()), 2), round(float(texture.max()), 2)
         ((40, 60), 0.1, 0.9)
     """

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from spikebridge.data.simulation.motion import Motion, Waves, smooth_motion, smooth_waves
-from spikebridge.data.simulation.textures import Backdrop, canvas_size, clouds, moving_backdrop, read_between
+from spikebridge.data.simulation.textures import Backdrop, canvas_size, fractal_noise, moving_backdrop, read_between
 from spikebridge.errors import ConfigError
 
 _SETTINGS = {  # name: lowest value
@@ -140,7 +140,7 @@ class TumblingObjects:
         roll = _two_waves(generator, 0.5 * self.tumbling)
         side = round(2 * self.size)
         largest = int(generator.choice([4, 8, 16]))
-        texture = _toned(clouds(side, side, generator, largest=min(largest, side // 2), smallest=2), generator)
+        texture = _toned(fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator)
         return _Body(motion, half, *_outline(generator), narrow, roll, texture)
 
 
@@ -209,7 +209,7 @@ def _two_waves(generator: np.random.Generator, strength: float) -> tuple[Waves, 
 
 def _room(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Clouds with panels before them, some of which let them through."""
-    canvas = _toned(clouds(height, width, generator), generator)
+    canvas = _toned(fractal_noise(height, width, generator), generator)
     for _ in range(num_panels):
         top, left = generator.uniform(-0.2, 1, 2) * (height, width)
         bottom, right = np.array([top, left]) + generator.uniform(0.05, 0.6, 2) * (height, width)

@@ -36,7 +36,7 @@ _NO_EVENTS = np.empty(0, EVENT)
 _Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # its time [us], and the picture
 
 
-class FramesOf(NamedTuple):
+class FrameOptions(NamedTuple):
     """What a stream's frames are for.
 
     Args:
@@ -49,10 +49,10 @@ class FramesOf(NamedTuple):
     wanted: bool = True
     size: tuple[int, int] | None = None
     apart: bool = False
-    hold_events: bool = True
+    buffer_events: bool = True
 
 
-_WITH_THE_EVENTS = FramesOf()
+_WITH_THE_EVENTS = FrameOptions()
 
 
 class _Bin(NamedTuple):
@@ -61,7 +61,7 @@ class _Bin(NamedTuple):
     ready_at: float
 
 
-class Arriving:
+class EventBinner:
     """Bins of a stream that one thread fills (`add`, `add_frame`, `end`) and another one takes from.
 
     Args:
@@ -79,7 +79,7 @@ class Arriving:
 
     Example:
         >>> from spikebridge.data.events.events import make_events
-        >>> arriving = Arriving(dt=0.001, height=4, width=4, box=np.array([0.0, 0, 2, 2]))
+        >>> arriving = EventBinner(dt=0.001, height=4, width=4, box=np.array([0.0, 0, 2, 2]))
         >>> arriving.add_frame(0, np.zeros((4, 4), np.uint8))
         >>> arriving.add(make_events(t=[10, 1500], x=[1, 2], y=[0, 0], p=[1, 1]))
         >>> arriving.wait(0), len(arriving.inputs(0, 1)["events"].x)
@@ -92,13 +92,13 @@ class Arriving:
         height: int,
         width: int,
         box: Float[np.ndarray, "4"] | None = None,
-        frames: FramesOf = _WITH_THE_EVENTS,
+        frames: FrameOptions = _WITH_THE_EVENTS,
     ) -> None:
         self.dt = dt
         self.height, self.width = height, width
         self.box = box
         self.frames = frames
-        self._holds = frames.wanted and frames.hold_events
+        self._holds = frames.wanted and frames.buffer_events
         self.num_bad = self.num_late = self.num_dropped = 0
         self.why_bad = ""
         self._changed = threading.Condition()
@@ -246,7 +246,7 @@ class Arriving:
         """Whether all events since a frame are there; counted where they are not."""
         in_time = time >= self._recent.reach
         if not in_time:
-            self.bad(1, f"a frame more than {KEPT} s late")
+            self.bad(1, f"a frame more than {KEPT_SECONDS} s late")
         return in_time
 
     def _close_until(self, time: int, events: Events) -> None:
@@ -286,7 +286,7 @@ class Arriving:
 class FrameFeed:
     """What a source of frames alone may do to a stream: bring frames; its end ends nothing, the newest frame stays."""
 
-    def __init__(self, arriving: Arriving) -> None:
+    def __init__(self, arriving: EventBinner) -> None:
         self.add_frame = arriving.add_frame
         self.bad = arriving.bad
 
@@ -298,7 +298,9 @@ class FrameFeed:
         """Nothing: the stream goes on."""
 
 
-KEPT = 0.5  # seconds; exposure, readout and the way here take less, and a tracker gains nothing from older frames
+KEPT_SECONDS = (
+    0.5  # seconds; exposure, readout and the way here take less, and a tracker gains nothing from older frames
+)
 MOST_KEPT = 5_000_000  # events, 65 MB; of more than 10 million a second less than half a second is kept
 
 
@@ -330,7 +332,7 @@ class RecentEvents:
             end: a time after them [us].
         """
         begin = self._pieces[-1][0] if self._pieces else end
-        while self._pieces and (self._number > MOST_KEPT or self._pieces[0][0] < begin - KEPT * 1e6):
+        while self._pieces and (self._number > MOST_KEPT or self._pieces[0][0] < begin - KEPT_SECONDS * 1e6):
             self.reach = min(self._drop(), end)  # a damaged time says nothing about what follows
         self._pieces.append((end, events))
         self._number += len(events)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spikebridge.data.events.events import make_events
-from spikebridge.data.streams.binner import Arriving, FrameFeed
+from spikebridge.data.streams.binner import EventBinner, FrameFeed
 from spikebridge.errors import ConfigError, DataError
 
 _IDLE = 0.0005  # seconds to sleep where the camera has nothing
@@ -46,7 +46,7 @@ def sensor_of(device: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def follow_device(device: Any, feed: Arriving | FrameFeed, events: bool = True, frames: bool = True) -> None:
+def follow_device(device: Any, feed: EventBinner | FrameFeed, events: bool = True, frames: bool = True) -> None:
     """Starts a thread that reads from anything that dv-processing reads events and frames from.
 
     Args:
@@ -66,7 +66,7 @@ def follow_device(device: Any, feed: Arriving | FrameFeed, events: bool = True, 
     thread.start()
 
 
-def _read(device: Any, feed: Arriving | FrameFeed, events: bool, frames: bool) -> None:
+def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool) -> None:
     try:
         while device.isRunning():
             frame = device.getNextFrame() if frames else None

@@ -11,11 +11,11 @@ from jaxtyping import Float, UInt8
 
 from spikebridge.data.events.binned import crop_events
 from spikebridge.data.recordings.recording import Inputs, Recording
-from spikebridge.data.streams.binner import Arriving
+from spikebridge.data.streams.binner import EventBinner
 from spikebridge.errors import ConfigError, DataError
 
 
-class PlayedRecording:
+class ReplaySource:
     """Bins of a recording from a frame on, in real time; over and over if asked for.
 
     Args:
@@ -31,10 +31,10 @@ class PlayedRecording:
         ConfigError: a speed of 0 or less.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=32, width=32), duration=0.05, dt=0.005)
-        >>> played = PlayedRecording(recording, 0, recording.frame_boxes[0], speed=100)
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
+        >>> recording = render_recording(RotatingDisk(height=32, width=32), duration=0.05, dt=0.005)
+        >>> played = ReplaySource(recording, 0, recording.frame_boxes[0], speed=100)
         >>> played.wait(0) >= 1, sorted(played.inputs(0, 1))
         (True, ['box', 'elapsed', 'events', 'frame', 'frame_age'])
     """
@@ -46,7 +46,7 @@ class PlayedRecording:
         box: Float[np.ndarray, "4"] | None = None,
         loop: bool = False,
         speed: float = 1.0,
-        hold_events: bool = True,
+        buffer_events: bool = True,
     ) -> None:
         if not 0 < speed < float("inf"):
             raise ConfigError(f"a recording is played at a speed above 0, but got {speed}")
@@ -56,7 +56,7 @@ class PlayedRecording:
         if self.length < 1:
             raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
         self.box = box
-        self.hold_events = hold_events
+        self.buffer_events = buffer_events
         self.loop = loop
         self.dt = recording.dt / speed
         self.began: float | None = None
@@ -83,13 +83,13 @@ class PlayedRecording:
         """What is new in these bins of one round; the first ones bring the box."""
         begin = first % self.length
         begun = self.first + begin
-        inputs = self.recording.inputs(begun, begun + stop - first, self.hold_events)
+        inputs = self.recording.inputs(begun, begun + stop - first, self.buffer_events)
         if begin == 0 and self.box is not None:
             inputs["box"] = self.box
         return inputs
 
 
-class GridBin(NamedTuple):
+class EventFrame(NamedTuple):
     """A bin of a stream.
 
     Args:
@@ -105,21 +105,21 @@ class EventGrids:
     """A source whose bins are laid out as images, one by one, also where several wait.
 
     Args:
-        source: of single events, each given once (`hold_events=False`).
+        source: of single events, each given once (`buffer_events=False`).
         height: rows of the sensor.
         width: columns of the sensor.
         counts: how many events there were; else 1 where there was any.
 
     Example:
-        >>> from spikebridge.data.streams.binner import FramesOf
+        >>> from spikebridge.data.streams.binner import FrameOptions
         >>> from spikebridge.data.events.events import make_events
-        >>> stream = Arriving(dt=0.001, height=1, width=2, frames=FramesOf(wanted=False))
+        >>> stream = EventBinner(dt=0.001, height=1, width=2, frames=FrameOptions(wanted=False))
         >>> stream.add(make_events(t=[0, 10, 1500], x=[1, 1, 0], y=[0, 0, 0], p=[1, 1, 0]))
         >>> [one.events.tolist() for one in EventGrids(stream, 1, 2, counts=True).inputs(0, 1)]
         [[[[0.0, 2.0]], [[0.0, 0.0]]]]
     """
 
-    def __init__(self, source: PlayedRecording | Arriving, height: int, width: int, counts: bool = False) -> None:
+    def __init__(self, source: ReplaySource | EventBinner, height: int, width: int, counts: bool = False) -> None:
         self.source = source
         self.dt = source.dt
         self.whole = (0, 0, width, height)
@@ -137,12 +137,12 @@ class EventGrids:
         """As the source says."""
         return self.source.begins_anew(bin_)
 
-    def inputs(self, first: int, stop: int) -> list[GridBin]:
+    def inputs(self, first: int, stop: int) -> list[EventFrame]:
         """Each of these bins."""
         bins = []
         for bin_ in range(first, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
             grid = crop_events(inputs["events"], self.whole, self.counts).numpy()
-            bins.append(GridBin(grid, None if frame is None else frame.astype(np.float32) / 255))
+            bins.append(EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
         return bins

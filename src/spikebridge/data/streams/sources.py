@@ -23,9 +23,9 @@ from spikebridge.data.events.files import EVENT_SUFFIXES
 from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.streams.binner import Arriving, FrameFeed, FramesOf
+from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.camera import follow_device, open_camera, sensor_of
-from spikebridge.data.streams.replay import EventGrids, PlayedRecording
+from spikebridge.data.streams.replay import EventGrids, ReplaySource
 from spikebridge.data.streams.text import follow_lines, follow_port
 from spikebridge.errors import ConfigError, DataError
 
@@ -34,7 +34,7 @@ Box = Float[np.ndarray, "4"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StreamRequest:
     """What a network takes of a stream.
 
     Args:
@@ -81,7 +81,7 @@ class LiveSource:
     lines: Stream | None = None
     tell: Callable[[str], None] = lambda line: None
 
-    def open(self, wanted: Wanted) -> PlayedRecording | Arriving | EventGrids:
+    def open(self, wanted: StreamRequest) -> ReplaySource | EventBinner | EventGrids:
         """The stream as a network takes it.
 
         Raises:
@@ -97,7 +97,7 @@ class LiveSource:
         source = self._arriving(wanted) if is_live(self.events) else self._played(wanted)
         return source if wanted.sensor is None else EventGrids(source, *wanted.sensor, wanted.counts)
 
-    def _played(self, wanted: Wanted) -> PlayedRecording:
+    def _played(self, wanted: StreamRequest) -> ReplaySource:
         if self.frames is not None and is_live(self.frames):
             raise ConfigError(f"{self.events} is played from a file, so its frames are a folder, not {self.frames!r}")
         recording = self._recording(wanted)
@@ -111,11 +111,11 @@ class LiveSource:
             told = _words(recording.frames[0].shape)
             raise DataError(f"{self.events}: frames of {told}, but this network takes those of {_words(size)}")
         if wanted.follows:
-            return PlayedRecording(recording, *recording.first_box(self.box), self.loop, self.speed)
+            return ReplaySource(recording, *recording.first_box(self.box), self.loop, self.speed)
         first = None if wanted.frame is None else 0
-        return PlayedRecording(recording, first, None, self.loop, self.speed, hold_events=False)
+        return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False)
 
-    def _recording(self, wanted: Wanted) -> Recording:
+    def _recording(self, wanted: StreamRequest) -> Recording:
         path = Path(self.events).expanduser()
         if not path.is_file() and path.suffix not in EVENT_SUFFIXES:
             if self.frames is not None:
@@ -129,7 +129,7 @@ class LiveSource:
         height, width = self.sensor or wanted.sensor or (None, None)
         return load_events(path, wanted.dt, height, width, frames)
 
-    def _arriving(self, wanted: Wanted) -> Arriving:
+    def _arriving(self, wanted: StreamRequest) -> EventBinner:
         if self.loop or self.speed != 1.0:
             raise ConfigError("--loop and --speed are for recordings; a live stream has its own time")
         if wanted.follows and self.box is None:
@@ -145,8 +145,8 @@ class LiveSource:
                 raise DataError(f"a camera of {_words(size)}, but this network takes events of {_words(wanted.sensor)}")
         if size is None:
             raise ConfigError("lines do not tell the size of the sensor; give it, such as --sensor 346x260")
-        use = FramesOf(wanted.frames, wanted.frame, apart is not None, hold_events=wanted.follows)
-        arriving = Arriving(wanted.dt, *size, self.box, use)
+        use = FrameOptions(wanted.frames, wanted.frame, apart is not None, buffer_events=wanted.follows)
+        arriving = EventBinner(wanted.dt, *size, self.box, use)
         if device is not None:
             follow_device(device, arriving, frames=wanted.frames and apart is None)
         else:
@@ -157,7 +157,7 @@ class LiveSource:
             self._follow(apart, FrameFeed(arriving))
         return arriving
 
-    def _follow(self, word: str, feed: Arriving | FrameFeed) -> None:
+    def _follow(self, word: str, feed: EventBinner | FrameFeed) -> None:
         if word == "-":
             if self.lines is None:
                 raise ConfigError("there is no standard input to read lines from")
@@ -180,14 +180,14 @@ def is_live(word: str) -> bool:
     return word in ("-", "camera") or word.startswith("tcp:")
 
 
-def parse_size(words: str) -> Size:
+def parse_sensor_size(words: str) -> Size:
     """Rows and columns from `WIDTHxHEIGHT`.
 
     Raises:
         ConfigError: not two whole numbers above 0.
 
     Example:
-        >>> parse_size("346x260")
+        >>> parse_sensor_size("346x260")
         (260, 346)
     """
     width, _, height = words.partition("x")

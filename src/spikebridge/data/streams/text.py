@@ -20,11 +20,11 @@ import numpy as np
 from spikebridge.data.events.events import Events, make_events
 from spikebridge.data.io.images import read_grey
 from spikebridge.data.io.safe_open import Stream, blocks
-from spikebridge.data.streams.binner import Arriving, FrameFeed
+from spikebridge.data.streams.binner import EventBinner, FrameFeed
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 _FRAME = b"frame,"
-Feed: TypeAlias = Arriving | FrameFeed
+Feed: TypeAlias = EventBinner | FrameFeed
 
 
 def follow_lines(stream: Stream, feed: Feed) -> threading.Thread:

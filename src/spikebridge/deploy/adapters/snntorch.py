@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.adapters.base import Adapted, Place, over_steps
 from spikebridge.errors import ConfigError
 
-KEPT = ("spk", "syn", "syn_exc", "syn_inh", "mem")
+KEPT_SECONDS = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 
 
 class SnnTorch(Adapted):
@@ -31,7 +31,7 @@ class SnnTorch(Adapted):
 
     def places(self) -> list[Place]:
         neurons = (child for child in self.module.modules() if hasattr(child, "init_hidden"))
-        return [Place(child, name) for child in neurons for name in KEPT if name in child._buffers]
+        return [Place(child, name) for child in neurons for name in KEPT_SECONDS if name in child._buffers]
 
     def empty(self, place: Place) -> None:
         threshold = next((buffer for name, buffer in place.owner.named_buffers() if name == "threshold"), None)

@@ -31,7 +31,14 @@ from torch import Tensor
 
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.mnist import load_mnist
-from spikebridge.data.simulation.saccades import HybridRecording, Saccades, hybrid_camera, lossy, noisy, thin
+from spikebridge.data.simulation.saccades import (
+    HybridRecording,
+    Saccades,
+    add_noise,
+    corrupt_events,
+    hybrid_camera,
+    subsample_frames,
+)
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as digits_report
@@ -172,8 +179,8 @@ def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecordin
 def _senses(config: Config, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """What the networks get to see of clean frames and events: noise is drawn anew each time."""
     return {
-        "frames": noisy(thin(frames, config.thinning), config.noise, generator),
-        "events": lossy(events, config.event_loss, config.spurious, generator),
+        "frames": add_noise(subsample_frames(frames, config.thinning), config.noise, generator),
+        "events": corrupt_events(events, config.event_loss, config.spurious, generator),
     }
 
 

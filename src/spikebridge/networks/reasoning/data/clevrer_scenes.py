@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.data.io.json_stream import json_objects
-from spikebridge.data.io.restricted_pickle import read_plain_pickle
+from spikebridge.data.io.restricted_pickle import read_restricted_pickle
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import Scene
 
@@ -97,7 +97,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
         if _is_pickle(file):
-            value = read_plain_pickle(file)
+            value = read_restricted_pickle(file)
             many = value if isinstance(value, list) else [value]
             yield from ((f"{file}, entry {i}", one, default) for i, one in enumerate(many, start=1))
         else:

@@ -46,10 +46,10 @@ class FrameTracker:
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.model.sensing import Sensing
-        >>> recording = film(TurningDisk(height=64, width=64), duration=0.1, dt=0.005)
+        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
         >>> tracker = FrameTracker(SensingTracker(Sensing(dt=0.005).eval(), crop=48))
         >>> boxes = one_pass_evaluation(recording, tracker).boxes
         >>> (boxes[5:10] == boxes[5]).all()  # five bins a frame

@@ -59,9 +59,9 @@ class EventTracker:
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=64, width=64), duration=0.1, dt=0.005)
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
+        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
         >>> len(one_pass_evaluation(recording, EventTracker(Sensing(dt=0.005).eval(), crop=48)).boxes)
         20
     """

@@ -15,7 +15,7 @@ from spikebridge.data.catalog import find
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import Stimulus, film, scene_seeds
+from spikebridge.data.simulation.render import Stimulus, render_recording, scene_seeds
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
@@ -165,7 +165,7 @@ def generated(split: str, num_scenes: int) -> list[RecordingPart]:
 
 
 def _filmed(scene: Stimulus, name: str) -> RecordingPart:
-    recording = film(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
+    recording = render_recording(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
     return RecordingPart(recording, range(1, recording.num_frames))
 
 

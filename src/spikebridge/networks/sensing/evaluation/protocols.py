@@ -70,10 +70,10 @@ def interframe(
         ConfigError: `frames` are not in the recording, or too near to its beginning.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
-        >>> recording = film(TurningDisk(height=48, width=48, speed=0.0), duration=0.1, dt=0.005)
+        >>> recording = render_recording(RotatingDisk(height=48, width=48, speed=0.0), duration=0.1, dt=0.005)
         >>> interframe(recording, StaticBox(), num_given=1).score().mean_distance_px  # it stands still
         0.0
     """
@@ -148,10 +148,10 @@ def one_pass_evaluation(
         seed: of the noise.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
-        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.1, dt=0.005)
         >>> often, once = reset_every(recording, StaticBox(), 1), one_pass_evaluation(recording, StaticBox())
         >>> often.score().mean_distance_px < once.score().mean_distance_px
         True
@@ -181,10 +181,10 @@ def subsampled_frames(
         What the protocol gives, by `keep_every`.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
-        >>> recording = film(TurningDisk(height=48, width=48), duration=0.2, dt=0.005)
+        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.2, dt=0.005)
         >>> found = subsampled_frames(recording, interframe, StaticBox(), range(1, 8), keep_every=(1, 2), num_given=1)
         >>> {keep: int(outputs.bin_of_frame.max()) for keep, outputs in found.items()}
         {1: 5, 2: 10}
@@ -223,10 +223,10 @@ def streaming(
         ConfigError: the first box is not known, or `frames` are not in the recording.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
-        >>> recording = film(TurningDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.1, dt=0.005)
         >>> at_once = streaming(recording, StaticBox(), latency=declared_latency(0.0, 0.0))
         >>> at_once.score() == one_pass_evaluation(recording, StaticBox()).score()
         True

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
-from spikebridge.data.simulation.render import film, scene_seeds
+from spikebridge.data.simulation.render import render_recording, scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
@@ -121,7 +121,7 @@ def tumbling(split: str, num_scenes: int) -> list[RecordingPart]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.2, 1),
         )
-        recording = film(scene, duration=_LONG, dt=DT, image_interval=DT, name=f"tumbling {seed}")
+        recording = render_recording(scene, duration=_LONG, dt=DT, image_interval=DT, name=f"tumbling {seed}")
         scenes.append(RecordingPart(recording, range(1, recording.num_frames, 3)))
     return scenes
 

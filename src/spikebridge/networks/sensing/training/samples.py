@@ -92,9 +92,9 @@ def cut_samples(
         ConfigError: no sample is left.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=64, width=64), duration=0.125, dt=0.005)
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
+        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.125, dt=0.005)
         >>> cut_samples(recording, range(1, 4), size=48, both_ways=True).events.shape
         torch.Size([5, 4, 2, 48, 48])
     """
@@ -139,9 +139,9 @@ def cut_unlabelled_samples(
         ConfigError: no sample is left.
 
     Example:
-        >>> from spikebridge.data.simulation.render import film
-        >>> from spikebridge.data.simulation.rotating_disk import TurningDisk
-        >>> recording = film(TurningDisk(height=64, width=64), duration=0.125, dt=0.005)
+        >>> from spikebridge.data.simulation.render import render_recording
+        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
+        >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.125, dt=0.005)
         >>> samples = cut_unlabelled_samples(recording, range(1, 4), size=48, generator=np.random.default_rng(0))
         >>> samples.events.shape, samples.boxes.isnan().all().item()
         (torch.Size([5, 3, 2, 48, 48]), True)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import Stimulus, film, scene_seeds
-from spikebridge.data.simulation.rotating_disk import TurningDisk
-from spikebridge.data.simulation.textures import clouds, read_between, window
+from spikebridge.data.simulation.render import Stimulus, render_recording, scene_seeds
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
+from spikebridge.data.simulation.textures import fractal_noise, read_between, window
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
 
@@ -28,7 +28,7 @@ def extent(mask):
 @pytest.mark.parametrize("t", [0.0, 0.13, 0.4])
 def test_a_dark_shape_of_the_disk_is_where_its_box_is(target, t):
     """Pixels at least half covered reach to within a pixel of the exact box."""
-    disk = TurningDisk(height=200, width=220, target=target, seed=1)
+    disk = RotatingDisk(height=200, width=220, target=target, seed=1)
     x, y, w, h = disk.box(t)
     left, top = int(x) - 3, int(y) - 3
     dark = disk.image(t)[top : int(y + h) + 4, left : int(x + w) + 4] < 0.35
@@ -37,13 +37,13 @@ def test_a_dark_shape_of_the_disk_is_where_its_box_is(target, t):
 
 
 def test_a_circle_of_the_disk_goes_round_at_its_radius():
-    disk = TurningDisk(height=100, width=120, target="circle")
+    disk = RotatingDisk(height=100, width=120, target="circle")
     middles = np.array([disk.box(t)[:2] + disk.box(t)[2:] / 2 for t in np.linspace(0, 1, 50)])
     assert np.linalg.norm(middles - [60, 50], axis=1) == pytest.approx(0.52 * 46)
 
 
 def test_the_angle_is_the_integral_of_the_angular_speed():
-    disk = TurningDisk(change=0.8, seed=5)
+    disk = RotatingDisk(change=0.8, seed=5)
     times = np.linspace(0, 2, 200_001)
     middles = (times[1:] + times[:-1]) / 2
     turned = sum(disk.angular_speed(t) for t in middles[::100]) * 1e-5 * 100
@@ -53,13 +53,13 @@ def test_the_angle_is_the_integral_of_the_angular_speed():
 
 
 def test_a_disk_without_speed_stands_still_and_is_silent():
-    recording = film(TurningDisk(**SMALL, speed=0.0), duration=0.02, dt=0.005)
+    recording = render_recording(RotatingDisk(**SMALL, speed=0.0), duration=0.02, dt=0.005)
     assert len(recording.events.x) == 0 and np.ptp(recording.boxes, axis=0).max() == 0
 
 
 def test_a_disk_turns_clockwise_on_the_screen():
     """From the right of the middle to below it."""
-    disk = TurningDisk(target="circle", speed=1.0, change=0.0)
+    disk = RotatingDisk(target="circle", speed=1.0, change=0.0)
     now, later = (disk.box(t)[:2] + disk.box(t)[2:] / 2 - [173, 130] for t in (0.0, 0.01))
     assert now[0] * later[1] - now[1] * later[0] > 0
 
@@ -156,12 +156,12 @@ def test_a_background_of_ones_own_is_used():
 
 @pytest.mark.parametrize(
     "scene",
-    [TurningDisk(**SMALL), MovingObjects(**SMALL, size=16), TumblingObjects(**SMALL, size=16)],
+    [RotatingDisk(**SMALL), MovingObjects(**SMALL, size=16), TumblingObjects(**SMALL, size=16)],
     ids=["disk", "objects", "tumbling"],
 )
 def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
     assert isinstance(scene, Stimulus)
-    recording = film(scene, duration=0.03, dt=0.001, frame_rate=300.0, name="made")
+    recording = render_recording(scene, duration=0.03, dt=0.001, frame_rate=300.0, name="made")
     assert recording.num_bins == 30 and recording.num_frames == 9
     assert recording.boxes[9] == pytest.approx(scene.box(0.01))
     assert recording.frame_boxes[3] == pytest.approx(scene.box(0.01))
@@ -174,21 +174,23 @@ def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
 
 
 def test_events_of_a_film_are_the_change_of_its_images():
-    recording = film(TurningDisk(**SMALL), duration=0.025, dt=0.005, camera=EventCamera(threshold_sd=0.0))
+    recording = render_recording(RotatingDisk(**SMALL), duration=0.025, dt=0.005, camera=EventCamera(threshold_sd=0.0))
     on, off = recording.events.grid(0, 5, counts=True).sum(0).numpy()
-    change = np.log(TurningDisk(**SMALL).image(0.025) + 8 / 255) - np.log(TurningDisk(**SMALL).image(0.0) + 8 / 255)
+    change = np.log(RotatingDisk(**SMALL).image(0.025) + 8 / 255) - np.log(RotatingDisk(**SMALL).image(0.0) + 8 / 255)
     assert np.abs((on - off) * 0.2 - change).max() < 0.2 + 1e-6
 
 
 def test_the_same_seeds_give_the_same_film():
-    first, again, other = (film(TurningDisk(**SMALL), 0.01, dt=0.005, seed=seed).events for seed in (1, 1, 2))
+    first, again, other = (
+        render_recording(RotatingDisk(**SMALL), 0.01, dt=0.005, seed=seed).events for seed in (1, 1, 2)
+    )
     assert np.array_equal(first.x, again.x) and np.array_equal(first.edges, again.edges)
     assert not np.array_equal(first.x, other.x)
 
 
 def test_exposure_blurs_what_moves_and_nothing_else():
-    disk = TurningDisk(height=100, width=100, speed=20.0)
-    sharp, blurred = (film(disk, 0.05, dt=0.005, exposure=exposure).frames[1] for exposure in (0.0, 0.01))
+    disk = RotatingDisk(height=100, width=100, speed=20.0)
+    sharp, blurred = (render_recording(disk, 0.05, dt=0.005, exposure=exposure).frames[1] for exposure in (0.0, 0.01))
     images = [disk.image(t) for t in np.linspace(0.015, 0.025, 11)]
     assert blurred == pytest.approx(255 * np.mean(images, axis=0), abs=0.51)
     assert np.abs(sharp.astype(int) - blurred).max() > 30
@@ -196,13 +198,15 @@ def test_exposure_blurs_what_moves_and_nothing_else():
 
 
 def test_few_images_between_two_edges_are_enough_for_slow_bins():
-    recording = film(TurningDisk(**SMALL), duration=0.05, dt=1 / 240, image_interval=1 / 240)
+    recording = render_recording(RotatingDisk(**SMALL), duration=0.05, dt=1 / 240, image_interval=1 / 240)
     assert recording.num_bins == 12 and recording.frame_bins.tolist() == [0, 6]
 
 
 def test_censoring_of_the_camera_is_applied_over_the_whole_film():
     camera = EventCamera(first_event_per_group=0.025)
-    all_events, first_events = (film(TurningDisk(**SMALL), 0.03, camera=c).events for c in (EventCamera(), camera))
+    all_events, first_events = (
+        render_recording(RotatingDisk(**SMALL), 0.03, camera=c).events for c in (EventCamera(), camera)
+    )
     assert 0 < len(first_events.x) < len(all_events.x)
 
 
@@ -221,7 +225,7 @@ def test_a_window_is_read_between_the_pixels():
 
 
 def test_clouds_are_smooth():
-    texture = clouds(60, 60, np.random.default_rng(0))
+    texture = fractal_noise(60, 60, np.random.default_rng(0))
     assert np.abs(np.diff(texture)).max() < 0.1 < texture.std()
 
 
@@ -235,7 +239,7 @@ def test_clouds_are_smooth():
 )
 def test_a_disk_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        TurningDisk(**settings)
+        RotatingDisk(**settings)
 
 
 @pytest.mark.parametrize(
@@ -273,9 +277,9 @@ def test_tumbling_objects_that_cannot_be_are_refused(settings, message):
 )
 def test_a_film_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError, match="a film needs at least one bin"):
-        film(TurningDisk(**SMALL), **{"duration": 0.01, **settings})
+        render_recording(RotatingDisk(**SMALL), **{"duration": 0.01, **settings})
 
 
 def test_an_angle_of_a_full_turn_is_the_same_place():
-    disk = TurningDisk(speed=2 * pi, change=0.0)
+    disk = RotatingDisk(speed=2 * pi, change=0.0)
     assert disk.box(0.3) == pytest.approx(disk.box(1.3))

@@ -1,0 +1,233 @@
+"""Draws the architecture from the imports: the layers, the inside of `hybrid`, and each network's folder.
+
+    python benchmarks/architecture_page.py            # writes docs/images/architecture-*.svg
+    python benchmarks/architecture_page.py --check    # writes nothing; exit code 1 where a picture is out of date
+
+A box is a folder or a file. It stands above all that it imports. An arrow points to what is imported; an arrow that
+follows from two others is left out. Nothing of the package is run.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGE = PROJECT / "src" / "spikebridge"
+IMAGES = PROJECT / "docs" / "images"
+INSIDES = ("hybrid", "networks/digits", "networks/sensing", "networks/modulation", "networks/reasoning")
+
+NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
+MARGIN, GAP, LEVEL_GAP, PADDING = 20.0, 18.0, 44.0, 10.0
+LETTER = 0.56  # width of a letter, as a share of its size
+MOST_LETTERS = 26
+MOST_BOXES_OF_A_ROW = 5
+
+Graph = dict[str, set[str]]
+
+STYLE = """.sb-arch { --paper:#fff; --ink:#1b2430; --muted:#5a6675; --wire:#8b97a6; --fill:#eef3fb; --edge:#3f74d1;
+font-family: system-ui, "Segoe UI", Roboto, Arial, "DejaVu Sans", sans-serif; }
+@media (prefers-color-scheme: dark) { .sb-arch { --paper:#161b22; --ink:#e6ebf2; --muted:#9ba7b6; --wire:#65717f;
+--fill:#1b2d4b; --edge:#6c9cf0; } }
+.sb-arch .paper { fill: var(--paper); } .sb-arch .box { fill: var(--fill); stroke: var(--edge); stroke-width: 1.2; }
+.sb-arch .wire { fill: none; stroke: var(--wire); stroke-width: 1.3; } .sb-arch .head { fill: var(--wire); }
+.sb-arch .name { fill: var(--ink); font-size: 14px; font-weight: 650; }
+.sb-arch .line { fill: var(--muted); font-size: 11px; }"""
+
+
+@dataclass(eq=False)
+class Box:
+    """A folder or a file, with its place in the picture [px]: left edge and upper edge."""
+
+    name: str
+    lines: list[str]
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """From the longest text."""
+        texts = [len(self.name) * NAME_SIZE * 1.08, *(len(line) * TEXT_SIZE for line in self.lines)]
+        return max(texts) * LETTER + 2 * PADDING
+
+    @property
+    def height(self) -> float:
+        """From the number of lines."""
+        return NAME_SIZE + len(self.lines) * LINE + 2 * PADDING
+
+
+def imported(path: Path) -> Iterable[tuple[str, ...]]:
+    """Dotted names below the package that a file imports, wherever in it, as parts."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("spikebridge."))
+
+
+def members(folder: Path) -> dict[str, list[Path]]:
+    """Folders and files inside a folder, each with its Python files."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and (files := sorted(path.rglob("*.py"))):
+            found[path.name] = files
+        elif path.suffix == ".py" and not path.stem.startswith("__"):
+            found[path.stem] = [path]
+    return found
+
+
+def imports_between(folder: Path) -> Graph:
+    """Which members of a folder import which."""
+    inside = folder.relative_to(PACKAGE).parts
+    parts = members(folder)
+    graph: Graph = {name: set() for name in parts}
+    for name, files in parts.items():
+        for path in files:
+            for target in imported(path):
+                if target[: len(inside)] == inside and len(target) > len(inside):
+                    graph[name].add(target[len(inside)])
+        graph[name] = {other for other in graph[name] if other in parts and other != name}
+    return graph
+
+
+def reachable(graph: Graph, start: str) -> set[str]:
+    """All that follows from a member, itself left out."""
+    found: set[str] = set()
+    waiting = list(graph[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += graph[name]
+    return found
+
+
+def levels(graph: Graph) -> list[list[str]]:
+    """Members in rows, the lowest first: each stands one row above the highest that it imports.
+
+    Raises:
+        SystemExit: members import each other in a circle.
+    """
+    below = {name: reachable(graph, name) for name in graph}
+    circle = sorted(name for name in graph if name in below[name])
+    if circle:
+        raise SystemExit(f"these import each other in a circle: {', '.join(circle)}")
+    height: dict[str, int] = {}
+    for name in sorted(graph, key=lambda name: len(below[name])):
+        height[name] = 1 + max((height[other] for other in graph[name]), default=-1)
+    return [sorted(name for name in graph if height[name] == row) for row in range(1 + max(height.values()))]
+
+
+def without_shortcuts(graph: Graph) -> Graph:
+    """The imports that do not follow from two others."""
+    return {
+        name: {other for other in others if not any(other in reachable(graph, via) for via in others - {other})}
+        for name, others in graph.items()
+    }
+
+
+def wrapped(names: Iterable[str]) -> list[str]:
+    """Names in lines of limited length."""
+    lines: list[str] = []
+    for name in names:
+        if lines and len(lines[-1]) + len(name) + 2 <= MOST_LETTERS:
+            lines[-1] += f"  {name}"
+        else:
+            lines.append(name)
+    return lines
+
+
+def box_of(folder: Path, name: str) -> Box:
+    """A member with the names of what is inside it."""
+    path = folder / name
+    return Box(name, wrapped(members(path)) if path.is_dir() else [])
+
+
+def placed(rows: list[list[Box]]) -> tuple[float, float]:
+    """Gives every box its place, the first row at the bottom, and tells the size of the picture."""
+    short = [row[i : i + MOST_BOXES_OF_A_ROW] for row in rows for i in range(0, len(row), MOST_BOXES_OF_A_ROW)]
+    widths = [sum(box.width for box in row) + GAP * (len(row) - 1) for row in short]
+    width, y = max(widths) + 2 * MARGIN, MARGIN
+    for row, own in zip(reversed(short), reversed(widths), strict=True):
+        x = (width - own) / 2
+        for box in row:
+            box.x, box.y = x, y
+            x += box.width + GAP
+        y += max(box.height for box in row) + LEVEL_GAP
+    return width, y - LEVEL_GAP + MARGIN
+
+
+def wire(source: Box, target: Box) -> str:
+    """A curve from the lower edge of what imports to the upper edge of what is imported."""
+    x, y = source.x + source.width / 2, source.y + source.height
+    to_x, to_y = target.x + target.width / 2, target.y - 6
+    middle = (y + to_y) / 2
+    head = f"M{to_x - 4:.1f} {to_y:.1f}h8l-4 6z"
+    curve = f"M{x:.1f} {y:.1f}C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
+    return f'<path class="wire" d="{curve}"/><path class="head" d="{head}"/>'
+
+
+def drawn_box(box: Box) -> str:
+    """A box with its texts."""
+    middle, y = box.x + box.width / 2, box.y + PADDING + NAME_SIZE * 0.85
+    texts = [f'<text class="name" x="{middle:.1f}" y="{y:.1f}" text-anchor="middle">{escape(box.name)}</text>']
+    for number, line in enumerate(box.lines, 1):
+        at = f'x="{middle:.1f}" y="{y + number * LINE:.1f}"'
+        texts.append(f'<text class="line" {at} text-anchor="middle">{escape(line)}</text>')
+    rect = f'x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="6"'
+    return f'<rect class="box" {rect}/>' + "".join(texts)
+
+
+def picture(folder: Path, title: str) -> str:
+    """The members of a folder as an SVG file."""
+    graph = imports_between(folder)
+    rows = [[box_of(folder, name) for name in row] for row in levels(graph)]
+    boxes: Mapping[str, Box] = {box.name: box for row in rows for box in row}
+    width, height = placed(rows)
+    wires = [wire(boxes[a], boxes[b]) for a, others in without_shortcuts(graph).items() for b in sorted(others)]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-arch" role="img" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}"><title>{escape(title)}</title><style>{STYLE}</style>',
+        f'<rect class="paper" width="{width:.0f}" height="{height:.0f}" rx="8"/>',
+        *wires,
+        *(drawn_box(box) for box in boxes.values()),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def pictures() -> dict[Path, str]:
+    """Every picture by its file."""
+    found = {IMAGES / "architecture-layers.svg": picture(PACKAGE, "The layers of spikebridge")}
+    for inside in INSIDES:
+        name = inside.rpartition("/")[2]
+        found[IMAGES / f"architecture-{name}.svg"] = picture(PACKAGE / inside, f"The folder {inside}")
+    return found
+
+
+def main() -> int:
+    """Writes or checks the pictures; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    old = [path for path, svg in pictures().items() if not path.is_file() or path.read_text(encoding="utf-8") != svg]
+    if check:
+        for path in old:
+            print(
+                f"{path.relative_to(PROJECT)} is out of date: python benchmarks/architecture_page.py", file=sys.stderr
+            )
+        return int(bool(old))
+    for path, svg in pictures().items():
+        draft = path.with_suffix(".svg.part")
+        draft.write_text(svg, encoding="utf-8")
+        draft.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
