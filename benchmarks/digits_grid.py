@@ -29,7 +29,7 @@ ONCE = "snn"
 
 def cells() -> list[tuple[str, digits.Config]]:
     """Every cell's name and settings; the SNN apart."""
-    kinds = tuple(name for name in digits.KINDS if name != ONCE)
+    kinds = tuple(name for name in digits.VARIANTS if name != ONCE)
     grid = [(noise, thinning) for thinning in THINNINGS for noise in NOISES]
     return [("snn", digits.Config(networks=(ONCE,), num_seeds=SEEDS))] + [
         (f"noise-{noise}-thinning-{thinning}", digits.Config(kinds, num_seeds=SEEDS, noise=noise, thinning=thinning))

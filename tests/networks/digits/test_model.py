@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.digits import KINDS, matched, num_parameters, what_where
+from spikebridge.networks.digits import VARIANTS, num_parameters, parameter_matched, what_where
 
 SIZES = {"dt": 0.025, "frame_period": 3, "frame_every": 3, "sensor": 16}
 
@@ -23,23 +23,23 @@ def answers(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     return outputs["answer"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("hidden", [16, 32])
-def test_parameters_are_equal_to_within_five_percent(kind: str, hidden: int) -> None:
-    goal = num_parameters(matched("learned", hidden, **SIZES))
-    assert abs(num_parameters(matched(kind, hidden, **SIZES)) / goal - 1) < 0.05
+def test_parameters_are_equal_to_within_five_percent(variant: str, hidden: int) -> None:
+    goal = num_parameters(parameter_matched("learned", hidden, **SIZES))
+    assert abs(num_parameters(parameter_matched(variant, hidden, **SIZES)) / goal - 1) < 0.05
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_network_answers_once_a_window(kind: str) -> None:
-    assert answers(what_where(kind, 8, **SIZES), recording()).shape == (4, 2, 10)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_network_answers_once_a_window(variant: str) -> None:
+    assert answers(what_where(variant, 8, **SIZES), recording()).shape == (4, 2, 10)
 
 
 def test_matching_draws_nothing_from_the_generator_but_the_network_itself() -> None:
     torch.manual_seed(3)
     direct = what_where("learned", 32, **SIZES)
     torch.manual_seed(3)
-    searched = matched("learned", 32, **SIZES)
+    searched = parameter_matched("learned", 32, **SIZES)
     assert all(torch.equal(a, b) for a, b in zip(direct.parameters(), searched.parameters(), strict=True))
 
 
@@ -53,11 +53,11 @@ def test_a_learned_transmission_starts_as_the_fixed_one_and_a_learned_modulation
     assert torch.equal(factors, torch.ones_like(factors))
 
 
-@pytest.mark.parametrize(("kind", "blind"), [("learned", "frames"), ("learned", "events"), ("modulation", "frames")])
-def test_an_input_reaches_the_answer(kind: str, blind: str) -> None:
+@pytest.mark.parametrize(("variant", "blind"), [("learned", "frames"), ("learned", "events"), ("modulation", "frames")])
+def test_an_input_reaches_the_answer(variant: str, blind: str) -> None:
     torch.manual_seed(0)
-    network = what_where(kind, 32, **SIZES)
-    if kind == "modulation":
+    network = what_where(variant, 32, **SIZES)
+    if variant == "modulation":
         # it starts without effect: give it one
         torch.nn.init.normal_(network.units["what_to_where"].nonlinearity[0].weight, std=5.0)
     seen = recording(8)

@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, An
 def test_every_network_learns_far_above_chance(trained: tuple[Run, dict[str, Any]]) -> None:
     _, results = trained
     accuracy = {row["network"]: row["accuracy %"] for row in results["networks"]}
-    assert set(accuracy) == set(digits.KINDS)
+    assert set(accuracy) == set(digits.VARIANTS)
     # chance is 10 %; a network whose gradient did not flow stays there
     assert min(accuracy.values()) > 40
     assert accuracy["learned"] > 60
@@ -52,7 +52,7 @@ def test_evaluating_again_gives_the_same_accuracies(trained: tuple[Run, dict[str
 def test_the_report_is_one_file_with_every_network(trained: tuple[Run, dict[str, Any]]) -> None:
     run, _ = trained
     page = digits.report(run).read_text()
-    assert all(name in page for name in digits.KINDS)
+    assert all(name in page for name in digits.VARIANTS)
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

@@ -1,10 +1,10 @@
-from .model import KINDS, Answer, Sensitize, matched, num_parameters, what_where
+from .model import VARIANTS, Readout, ThresholdFactor, num_parameters, parameter_matched, what_where
 
 __all__ = [
-    "KINDS",
-    "Answer",
-    "Sensitize",
-    "matched",
+    "VARIANTS",
+    "Readout",
+    "ThresholdFactor",
     "num_parameters",
+    "parameter_matched",
     "what_where",
 ]

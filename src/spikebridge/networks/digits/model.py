@@ -2,7 +2,7 @@
 
 "What" sees a frame now and then, "where" sees events all the time. A transmission unit turns the SNN's spikes into
 numbers for the answer, a modulation unit lets what the ANN has seen set the thresholds of the SNN (R. Zhao et al.,
-Nature Communications 13:3427, 2022, Figs. 1 and 2). `KINDS` are that network with learned units, with fixed ones, with
+Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are that network with learned units, fixed ones,
 one link only, and its two twins of one side each.
 """
 
@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import FIR, Every, HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, Sequential, Triangle
 
-KINDS = {
+VARIANTS = {
     "learned": "hybrid, both units learned",
     "fixed": "hybrid, both units fixed: mean, identity",
     "transmission": "hybrid, the learned unit SNN -> ANN alone",
@@ -26,7 +26,7 @@ KINDS = {
 DRIVE = 3.5
 
 
-class Answer(nn.Module):
+class Readout(nn.Module):
     """A linear read-out of all that comes in, side by side.
 
     Args:
@@ -34,7 +34,7 @@ class Answer(nn.Module):
         num_classes: answers to choose from.
 
     Example:
-        >>> Answer(5, 10)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
+        >>> Readout(5, 10)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
         torch.Size([2, 10])
     """
 
@@ -47,11 +47,11 @@ class Answer(nn.Module):
         return self.linear(torch.cat(features, -1))
 
 
-class Sensitize(nn.Module):
+class ThresholdFactor(nn.Module):
     """A factor for thresholds, `2 sigmoid(-x)`: 1 for 0, lower for a feature that is seen, never negative.
 
     Example:
-        >>> Sensitize()(torch.tensor([0.0, 100.0])).tolist()
+        >>> ThresholdFactor()(torch.tensor([0.0, 100.0])).tolist()
         [1.0, 0.0]
     """
 
@@ -61,7 +61,7 @@ class Sensitize(nn.Module):
 
 
 def what_where(
-    kind: str,
+    variant: str,
     hidden: int,
     *,
     dt: float,
@@ -70,10 +70,10 @@ def what_where(
     sensor: int,
     num_classes: int = 10,
 ) -> HybridNetwork:
-    """One of the networks of `KINDS`. It answers whenever a window of `frame_period` steps closes.
+    """One of the networks of `VARIANTS`. It answers whenever a window of `frame_period` steps closes.
 
     Args:
-        kind: a name of `KINDS`.
+        kind: a name of `VARIANTS`.
         hidden: features of each side.
         dt: base step, the time of one event step [s].
         frame_period: base steps of a window.
@@ -90,50 +90,50 @@ def what_where(
         >>> outputs["answer"].shape
         torch.Size([2, 1, 10])
     """
-    if kind not in KINDS:
-        raise ConfigError(f"there is no what/where network {kind!r}; {did_you_mean(kind, KINDS)}")
+    if variant not in VARIANTS:
+        raise ConfigError(f"there is no what/where network {variant!r}; {did_you_mean(variant, VARIANTS)}")
     inputs: dict[str, Every] = {}
     parts: dict[str, nn.Module] = {}
     links: list[Transmission | Modulation] = []
-    if kind != "snn":
+    if variant != "snn":
         inputs["frames"] = every(frame_every * dt)
         parts["what"] = _what(hidden, sensor)
         links.append(Transmission("frames", "what"))
-    if kind != "ann":
+    if variant != "ann":
         inputs["events"] = every(dt)
         parts["where"] = _where(hidden, sensor, dt)
         links.append(Transmission("events", "where"))
-    if kind not in ("snn", "modulation"):
+    if variant not in ("snn", "modulation"):
         links.append(Transmission("what", "answer", held=True))
-    if kind != "ann":
-        links.append(Transmission("where", "answer", _transmission(kind, hidden, frame_period)))
-    if kind in ("learned", "modulation", "fixed"):
-        links.append(Modulation("what", "where.lif2.v_threshold", _modulation(kind, hidden), by="multiply"))
-    parts["answer"] = Answer(hidden * sum(link.target == "answer" for link in links), num_classes)
+    if variant != "ann":
+        links.append(Transmission("where", "answer", _transmission(variant, hidden, frame_period)))
+    if variant in ("learned", "modulation", "fixed"):
+        links.append(Modulation("what", "where.lif2.v_threshold", _modulation(variant, hidden), by="multiply"))
+    parts["answer"] = Readout(hidden * sum(link.target == "answer" for link in links), num_classes)
     # the last window closes at the end of the recording, so all events count
     clocks = {"answer": every(frame_period * dt, (frame_period - 1) * dt)}
     return HybridNetwork(dt=dt, inputs=inputs, parts=parts, links=links, outputs=["answer"], clocks=clocks)
 
 
-def matched(kind: str, hidden: int, **sizes: float | int) -> HybridNetwork:
+def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> HybridNetwork:
     """The same with as many features as bring its parameters nearest to those of the learned hybrid with `hidden`.
 
     Args:
-        kind: a name of `KINDS`.
+        kind: a name of `VARIANTS`.
         hidden: features of each side of the learned hybrid.
         sizes: the keyword arguments of `what_where`.
 
     Example:
         >>> sizes = dict(dt=0.025, frame_period=3, frame_every=3, sensor=16)
-        >>> goal = num_parameters(matched("learned", 32, **sizes))
-        >>> all(abs(num_parameters(matched(kind, 32, **sizes)) / goal - 1) < 0.05 for kind in KINDS)
+        >>> goal = num_parameters(parameter_matched("learned", 32, **sizes))
+        >>> all(abs(num_parameters(parameter_matched(variant, 32, **sizes)) / goal - 1) < 0.05 for variant in VARIANTS)
         True
     """
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
         widths = range(hidden // 2, 3 * hidden)
-        distance = {h: abs(num_parameters(what_where(kind, h, **sizes)) - goal) for h in widths}  # type: ignore[arg-type]
-    return what_where(kind, min(distance, key=distance.__getitem__), **sizes)  # type: ignore[arg-type]
+        distance = {h: abs(num_parameters(what_where(variant, h, **sizes)) - goal) for h in widths}  # type: ignore[arg-type]
+    return what_where(variant, min(distance, key=distance.__getitem__), **sizes)  # type: ignore[arg-type]
 
 
 def num_parameters(network: nn.Module) -> int:
@@ -164,9 +164,9 @@ def _where(hidden: int, sensor: int, dt: float) -> Sequential:
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
-def _transmission(kind: str, hidden: int, window: int) -> HybridUnit:
+def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
     """Spikes of a window to numbers; a learned unit starts where the fixed one stands."""
-    if kind not in ("learned", "transmission"):
+    if variant not in ("learned", "transmission"):
         return HybridUnit(Tumbling(window), Mean())
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)
@@ -174,11 +174,11 @@ def _transmission(kind: str, hidden: int, window: int) -> HybridUnit:
     return HybridUnit(Tumbling(window), FIR(window, (hidden,)), identity)
 
 
-def _modulation(kind: str, hidden: int) -> HybridUnit:
+def _modulation(variant: str, hidden: int) -> HybridUnit:
     """Features to factors on thresholds; a learned unit starts without any effect."""
-    if kind == "fixed":
-        return HybridUnit(nonlinearity=Sensitize())
+    if variant == "fixed":
+        return HybridUnit(nonlinearity=ThresholdFactor())
     nothing = nn.Linear(hidden, hidden)
     nn.init.zeros_(nothing.weight)
     nn.init.zeros_(nothing.bias)
-    return HybridUnit(nonlinearity=nn.Sequential(nothing, Sensitize()))
+    return HybridUnit(nonlinearity=nn.Sequential(nothing, ThresholdFactor()))

@@ -43,7 +43,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as digits_report
 from spikebridge.networks.digits import report as digits_table
-from spikebridge.networks.digits.model import KINDS, matched, num_parameters
+from spikebridge.networks.digits.model import VARIANTS, num_parameters, parameter_matched
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
@@ -59,7 +59,7 @@ NUM_DRAWS = 4
 class Config:
     """Settings of the digits recipe."""
 
-    networks: tuple[str, ...] = tuple(KINDS)
+    networks: tuple[str, ...] = tuple(VARIANTS)
     """Which networks to train and compare."""
     seed: int = 0
     """The first seed: of initial weights, order of samples and noise in training."""
@@ -105,8 +105,8 @@ class Config:
     def __post_init__(self) -> None:
         """Refuses settings that cannot be meant."""
         for name in self.networks:
-            if name not in KINDS:
-                raise ConfigError(f"no network {name!r}; {did_you_mean(name, KINDS)}")
+            if name not in VARIANTS:
+                raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
         for name in ("num_seeds", "thinning", "num_frames", "hidden", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
@@ -148,7 +148,7 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 
 def _network(config: Config, name: str) -> HybridNetwork:
-    return matched(
+    return parameter_matched(
         name,
         config.hidden,
         dt=config.dt,
@@ -257,7 +257,7 @@ def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> di
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "parameters": num_parameters(network),
-        **digits_table.expenses(network, {name: seen[name] for name in network.inputs}),
+        **digits_table.measure_cost(network, {name: seen[name] for name in network.inputs}),
     }
 
 

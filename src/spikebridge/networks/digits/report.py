@@ -28,7 +28,7 @@ from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.digits.model import KINDS
+from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
@@ -172,7 +172,7 @@ def _spikes(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
-    pictures = [Picture(draw_network(network), f"{name}: {KINDS[name]}") for name, network in networks.items()]
+    pictures = [Picture(draw_network(network), f"{name}: {VARIANTS[name]}") for name, network in networks.items()]
     first = next(iter(networks.values()))
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
@@ -231,7 +231,7 @@ def grid_verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"Highest mean of {len(cells)} cells: {counts}.", *sentences]
 
 
-def expenses(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
+def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
     """Operations and energy of one recording, and the wall time of a tick.
 
     Args:
