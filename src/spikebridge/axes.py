@@ -20,4 +20,4 @@ from torch import Tensor
 Signal: TypeAlias = Float[Tensor, "T B *N"]
 Step: TypeAlias = Float[Tensor, "B *N"]
 Windows: TypeAlias = Float[Tensor, "K L B *N"]
-Opens: TypeAlias = Bool[Tensor, "T B"]
+WindowStarts: TypeAlias = Bool[Tensor, "T B"]

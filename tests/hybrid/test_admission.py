@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import spikebridge.neurons as neurons
 from spikebridge.errors import DataError
 from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
-from spikebridge.hybrid.network.checks import unguarded
+from spikebridge.hybrid.network.checks import needs_finite_check
 from spikebridge.neurons import (
     IF,
     LIF,
@@ -47,7 +47,7 @@ def network(part: nn.Module, **link: object) -> HybridNetwork:
 def looks(part: nn.Module, **link: object) -> bool:
     """Whether the network looks at every value of the input itself."""
     net = network(part, **link)
-    return unguarded(net.inputs, net.routes, dict(net.parts.items())) == ["x"]
+    return needs_finite_check(net.inputs, net.routes, dict(net.parts.items())) == ["x"]
 
 
 def test_every_kind_of_neuron_has_a_case() -> None:

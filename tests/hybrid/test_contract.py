@@ -109,12 +109,12 @@ def flags(unit: HybridUnit, seed: int = 0) -> Tensor | None:
 
 
 def run_cut(
-    unit: HybridUnit, x: Tensor, opens: Tensor | None, cuts: list[int], state: UnitState | None = None
+    unit: HybridUnit, x: Tensor, starts: Tensor | None, cuts: list[int], state: UnitState | None = None
 ) -> tuple[Tensor, UnitState]:
     """The unit on a signal cut at some steps."""
     pieces = []
     for start, stop in zip([0, *cuts], [*cuts, len(x)], strict=True):
-        y, state = unit(x[start:stop], state, opens=None if opens is None else opens[start:stop])
+        y, state = unit(x[start:stop], state, starts=None if starts is None else starts[start:stop])
         pieces.append(y)
     return torch.cat(pieces), state
 
@@ -135,10 +135,10 @@ def test_every_stage_stands_in_some_unit() -> None:
 @every_unit
 def test_two_halves_and_single_steps_and_any_cut_make_the_whole(case: tuple[str, str, bool, str]) -> None:
     unit, x = make(*case), signal()
-    opens = flags(unit)
-    whole, end = unit(x, opens=opens)
+    starts = flags(unit)
+    whole, end = unit(x, starts=starts)
     for cuts in ([6], [0, 1, 1, 5, 11, STEPS], list(range(1, STEPS))):
-        cut, last = run_cut(unit, x, opens, cuts)
+        cut, last = run_cut(unit, x, starts, cuts)
         torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(last, end, rtol=1e-12, atol=1e-12)
 
@@ -146,14 +146,14 @@ def test_two_halves_and_single_steps_and_any_cut_make_the_whole(case: tuple[str,
 @every_unit
 def test_a_sample_never_depends_on_its_batch_mates_nor_the_past_on_the_future(case: tuple[str, str, bool, str]) -> None:
     unit, x = make(*case), signal()
-    opens = flags(unit)
-    whole, _ = unit(x, opens=opens)
+    starts = flags(unit)
+    whole, _ = unit(x, starts=starts)
     others = signal(seed=1)
     mixed = torch.stack([x[:, 0], others[:, 1], others[:, 2]], dim=1)
-    torch.testing.assert_close(unit(mixed, opens=opens)[0][:, 0], whole[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(unit(mixed, starts=starts)[0][:, 0], whole[:, 0], rtol=0, atol=0)
     for present in (0, 4, 9):
-        past, _ = unit(x[:present], opens=None if opens is None else opens[:present])
-        later, _ = unit(torch.cat([x[:present], others[present:]]), opens=opens)
+        past, _ = unit(x[:present], starts=None if starts is None else starts[:present])
+        later, _ = unit(torch.cat([x[:present], others[present:]]), starts=starts)
         torch.testing.assert_close(later[: len(past)], past, rtol=1e-12, atol=1e-12)
 
 
@@ -178,22 +178,22 @@ def test_gradients_flow_and_do_not_depend_on_cuts(case: tuple[str, str, bool, st
 @every_unit
 def test_samples_can_be_selected_from_any_state(case: tuple[str, str, bool, str]) -> None:
     unit, x = make(*case), signal()
-    opens = flags(unit)
-    whole, _ = unit(x, opens=opens)
-    before, state = unit(x[:7], opens=None if opens is None else opens[:7])
-    rest, _ = unit(x[7:, [2, 0]], select(state, [2, 0]), opens=None if opens is None else opens[7:, [2, 0]])
+    starts = flags(unit)
+    whole, _ = unit(x, starts=starts)
+    before, state = unit(x[:7], starts=None if starts is None else starts[:7])
+    rest, _ = unit(x[7:, [2, 0]], select(state, [2, 0]), starts=None if starts is None else starts[7:, [2, 0]])
     torch.testing.assert_close(rest, whole[len(before) :, [2, 0]], rtol=1e-12, atol=1e-12)
 
 
 @every_unit
 def test_what_is_shorter_than_a_window_is_empty_never_an_error(case: tuple[str, str, bool, str]) -> None:
     unit, x = make(*case), signal(steps=0)
-    opens = None if flags(unit) is None else torch.zeros(0, BATCH, dtype=torch.bool)
-    y, state = unit(x, opens=opens)
+    starts = None if flags(unit) is None else torch.zeros(0, BATCH, dtype=torch.bool)
+    y, state = unit(x, starts=starts)
     assert y.shape == (0, BATCH, WIDTH)
-    whole, _ = unit(signal(), state, opens=flags(unit))
-    torch.testing.assert_close(whole, unit(signal(), opens=flags(unit))[0], rtol=0, atol=0)
-    if unit.form == "cut" and unit.window.length > 1 and case[0] != "hold":
+    whole, _ = unit(signal(), state, starts=flags(unit))
+    torch.testing.assert_close(whole, unit(signal(), starts=flags(unit))[0], rtol=0, atol=0)
+    if unit.form == "framed" and unit.window.length > 1 and case[0] != "hold":
         assert unit(signal(steps=unit.window.length - 1))[0].shape == (0, BATCH, WIDTH)
 
 
@@ -234,14 +234,14 @@ def test_mean_and_difference_are_what_they_say() -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
     unit, x = make("since", name, False, "none"), signal()
-    opens = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    opens[5, 0] = opens[8, 1] = True
-    y, _ = unit(x, opens=opens)
-    plain, _ = unit(x, opens=torch.zeros(STEPS, dtype=torch.bool))
+    starts = torch.zeros(STEPS, BATCH, dtype=torch.bool)
+    starts[5, 0] = starts[8, 1] = True
+    y, _ = unit(x, starts=starts)
+    plain, _ = unit(x, starts=torch.zeros(STEPS, dtype=torch.bool))
     torch.testing.assert_close(y[:, 2], plain[:, 2])
     for sample, start in ((0, 5), (1, 8)):
         torch.testing.assert_close(y[:start, sample], plain[:start, sample])
-        fresh, _ = unit(x[start:, [sample]], opens=torch.zeros(STEPS - start, dtype=torch.bool))
+        fresh, _ = unit(x[start:, [sample]], starts=torch.zeros(STEPS - start, dtype=torch.bool))
         torch.testing.assert_close(y[start:, [sample]], fresh)
 
 

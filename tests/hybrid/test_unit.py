@@ -45,22 +45,22 @@ def given(unit: HybridUnit, *values: float, **settings: Any) -> list[float]:
 
 
 FORMS = [
-    ((None, None, None), "running", Clock(2, 3)),
-    ((None, Sum(), None), "running", Clock(2, 3)),
-    ((Since("x"), Sum(), Threshold()), "running", Clock(2, 3)),
-    ((Tumbling(4), Mean(), None), "cut", Clock(8, 9)),
-    ((Tumbling(4), None, None), "running", Clock(2, 3)),
-    ((Tumbling(4), Mean(keep=True), Bernoulli()), "running", Clock(2, 3)),
-    ((Tumbling(4), None, Integrate()), "cut", Clock(8, 9)),
-    ((Tumbling(4), Sum(keep=True), Last()), "cut", Clock(8, 9)),
-    ((Tumbling(4), Sum(), FirstSpike()), "cut", Clock(2, 9)),
-    ((Sliding(4, 2), Mean(), None), "cut", Clock(4, 9)),
-    ((Sliding(4, 2), None, Count()), "cut", Clock(4, 9)),
-    ((Sliding(4, 4), None, None), "running", Clock(2, 3)),
-    ((Hold(2), None, None), "cut", Clock(1, 3)),
-    ((Hold(2), None, Phase()), "cut", Clock(1, 3)),
-    ((Hold(2), Exponential(1.0, dt=1.0, keep=True), None), "cut", Clock(1, 3)),
-    ((Hold(2), Sum(), Burst()), "cut", Clock(1, 3)),
+    ((None, None, None), "streaming", Clock(2, 3)),
+    ((None, Sum(), None), "streaming", Clock(2, 3)),
+    ((Since("x"), Sum(), Threshold()), "streaming", Clock(2, 3)),
+    ((Tumbling(4), Mean(), None), "framed", Clock(8, 9)),
+    ((Tumbling(4), None, None), "streaming", Clock(2, 3)),
+    ((Tumbling(4), Mean(keep=True), Bernoulli()), "streaming", Clock(2, 3)),
+    ((Tumbling(4), None, Integrate()), "framed", Clock(8, 9)),
+    ((Tumbling(4), Sum(keep=True), Last()), "framed", Clock(8, 9)),
+    ((Tumbling(4), Sum(), FirstSpike()), "framed", Clock(2, 9)),
+    ((Sliding(4, 2), Mean(), None), "framed", Clock(4, 9)),
+    ((Sliding(4, 2), None, Count()), "framed", Clock(4, 9)),
+    ((Sliding(4, 4), None, None), "streaming", Clock(2, 3)),
+    ((Hold(2), None, None), "framed", Clock(1, 3)),
+    ((Hold(2), None, Phase()), "framed", Clock(1, 3)),
+    ((Hold(2), Exponential(1.0, dt=1.0, keep=True), None), "framed", Clock(1, 3)),
+    ((Hold(2), Sum(), Burst()), "framed", Clock(1, 3)),
 ]
 
 
@@ -183,19 +183,19 @@ def test_a_window_since_needs_its_flags_and_others_none() -> None:
     with pytest.raises(ConfigError, match=r"needs opens=, the flags \(T, B\)"):
         unit(column(1.0))
     with pytest.raises(ShapeError, match="opens has 2 steps, but the signal has 1"):
-        unit(column(1.0), opens=torch.tensor([True, False]))
+        unit(column(1.0), starts=torch.tensor([True, False]))
     with pytest.raises(ShapeError, match=r"opens needs flags \(T, B\) or \(T,\).* but got torch.int64 \(1,\)"):
-        unit(column(1.0), opens=torch.tensor([1]))
+        unit(column(1.0), starts=torch.tensor([1]))
     with pytest.raises(ShapeError, match=r"opens needs flags .* but got torch.bool \(1, 5\)"):
-        unit(column(1.0), opens=torch.zeros(1, 5, dtype=torch.bool))
+        unit(column(1.0), starts=torch.zeros(1, 5, dtype=torch.bool))
     with pytest.raises(ConfigError, match="says where windows of Since open, but this unit has another window"):
-        HybridUnit(Tumbling(1), Sum())(column(1.0), opens=torch.tensor([True]))
+        HybridUnit(Tumbling(1), Sum())(column(1.0), starts=torch.tensor([True]))
 
 
 def test_a_window_since_is_open_from_the_start() -> None:
     unit = HybridUnit(Since("frames"), Sum())
-    assert given(unit, 1, 2, 4, 8, opens=torch.tensor([False, False, True, False])) == [1, 3, 4, 12]
-    assert given(unit, 1, 2, 4, 8, opens=torch.zeros(4, dtype=torch.bool)) == [1, 3, 7, 15]
+    assert given(unit, 1, 2, 4, 8, starts=torch.tensor([False, False, True, False])) == [1, 3, 4, 12]
+    assert given(unit, 1, 2, 4, 8, starts=torch.zeros(4, dtype=torch.bool)) == [1, 3, 7, 15]
 
 
 class Beside(nn.Module):

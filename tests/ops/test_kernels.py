@@ -24,7 +24,7 @@ from spikebridge.hybrid import (
     Tumbling,
     Window,
 )
-from spikebridge.hybrid.unit.scan import run_kernel
+from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
@@ -82,21 +82,21 @@ def flags(form: str) -> Tensor | None:
     """Windows that open at step 5, 6 and 20; the second sample's at 6 and 11."""
     if "trigger" not in form:
         return None
-    opens = torch.zeros(T, B, dtype=torch.bool)
-    opens[[5, 6, 20]] = True
+    starts = torch.zeros(T, B, dtype=torch.bool)
+    starts[[5, 6, 20]] = True
     if form == "since a trigger":
-        return opens[:, 0]
-    opens[:, 1] = False
-    opens[[6, 11], 1] = True
-    return opens
+        return starts[:, 0]
+    starts[:, 1] = False
+    starts[[6, 11], 1] = True
+    return starts
 
 
-def train(unit: HybridUnit, x: Tensor, opens: Tensor | None, cut: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+def train(unit: HybridUnit, x: Tensor, starts: Tensor | None, cut: int) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Values of both parts of a stream, the state after them, and gradients."""
     unit.zero_grad()
     x = x.detach().requires_grad_()
-    first, state = unit(x[:cut], None, opens=None if opens is None else opens[:cut])
-    second, state = unit(x[cut:], state, opens=None if opens is None else opens[cut:])
+    first, state = unit(x[:cut], None, starts=None if starts is None else starts[:cut])
+    second, state = unit(x[cut:], state, starts=None if starts is None else starts[cut:])
     y = torch.cat([first, second])
     (y * torch.linspace(0.5, 1.5, y.numel(), dtype=x.dtype).reshape(y.shape)).sum().backward()
     carry = list(state.kernel or ())
@@ -143,9 +143,9 @@ def test_large_steps_in_pytorch_begin_anew_where_they_should(
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(6))
     with without_native(), torch.set_grad_enabled(training):
-        fast = train(unit, x, flags(form), cut=16) if training else unit(x, opens=flags(form))[0]
+        fast = train(unit, x, flags(form), cut=16) if training else unit(x, starts=flags(form))[0]
     with reference(), torch.set_grad_enabled(training):
-        slow = train(unit, x, flags(form), cut=16) if training else unit(x, opens=flags(form))[0]
+        slow = train(unit, x, flags(form), cut=16) if training else unit(x, starts=flags(form))[0]
     torch.testing.assert_close(fast, slow, rtol=2e-5, atol=2e-4)
 
 
@@ -207,10 +207,10 @@ def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatc
 def test_a_restart_leaves_behind_what_was_not_finite(name: str) -> None:
     x = torch.randn(T, B, N)
     x[2, 1, 3] = float("inf")
-    restarts = [t == 12 for t in range(T)]
-    fast, _ = run_kernel(KERNELS[name](True), x, None, restarts)
+    resets = [t == 12 for t in range(T)]
+    fast, _ = scan_with_resets(KERNELS[name](True), x, None, resets)
     with reference():
-        slow, _ = run_kernel(KERNELS[name](True), x, None, restarts)
+        slow, _ = scan_with_resets(KERNELS[name](True), x, None, resets)
     assert fast[12:].isfinite().all()
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5, equal_nan=True)
 
@@ -262,12 +262,12 @@ def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
     kernel, x = KERNELS[name](True), torch.randn(100, B, N)
     every_ten = [t % 10 == 0 for t in range(100)]
     with without_native(), torch.set_grad_enabled(training):
-        _, carry = run_kernel(kernel, x[:10], None)
+        _, carry = scan_with_resets(kernel, x[:10], None)
         kernel(x[:10], carry)
-        run_kernel(kernel, x, carry, every_ten)
+        scan_with_resets(kernel, x, carry, every_ten)
         assert not calls
         kernel(x, carry)
-        run_kernel(kernel, x, carry, [False] * 100)
+        scan_with_resets(kernel, x, carry, [False] * 100)
         assert calls == ["whole", "whole"]
         HybridUnit(Tumbling(10), KERNELS[name](False))(x)  # last values need no loop, however short
         assert calls.pop() == "last"

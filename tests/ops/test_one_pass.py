@@ -49,8 +49,8 @@ def looped(
     else:
         step, carry = partial(alpha_step, decay=number, rise=number), AlphaCarry(*start)
     values = []
-    for x_t, restarts in zip(x.unbind(0), anew or bytes(len(x)), strict=True):
-        if restarts:
+    for x_t, resets in zip(x.unbind(0), anew or bytes(len(x)), strict=True):
+        if resets:
             carry = type(carry)(*[torch.zeros_like(m) for m in carry])
         h_t, carry = step(x_t, carry)
         values.append(h_t)
@@ -309,7 +309,7 @@ def test_a_kernel_is_one_node_from_the_logarithm_of_its_time_constant(tau: Tenso
     x = signal.unflatten(0, (3, 3)).movedim(1, 0) if kind == "windows" else signal
     kernel = Exponential(tau, dt=0.7, learn="tau")
     anew = PATTERNS["some"] if kind == "windows that run" else None
-    sums, carry = kernel.whole(x, None, anew)
+    sums, carry = kernel.run(x, None, anew)
     assert sums.grad_fn.next_functions[1][0].variable is kernel.log_tau
     expected = looped("sum", x, [torch.zeros_like(x[0])], torch.exp(-0.7 / kernel.tau), anew)
     assert torch.equal(sums, expected[0]) and torch.equal(carry.total, expected[1])

@@ -395,7 +395,7 @@ def _kernel_values(unit: HybridUnit, x: Tensor, y: Tensor) -> int:
     if unit.kernel is None:
         return 0
     num_steps = len(x)
-    if unit.form == "cut":
+    if unit.form == "framed":
         length = unit.window.length if unit.window is not None else 1
         num_steps = len(y) // unit.outputs_per_window * (length or 1)
     taps = getattr(unit.kernel, "num_taps", 1) if unit.kept else 1

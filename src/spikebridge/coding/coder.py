@@ -37,8 +37,8 @@ class Encoder(HybridUnit):
         """The unit that reads this encoder's spikes."""
         raise NotImplementedError
 
-    def admit(self, x: Tensor) -> None:
-        super().admit(x)
+    def check_inputs(self, x: Tensor) -> None:
+        super().check_inputs(x)
         if x.numel() and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
             number = int((~x.isfinite()).sum())
             raise DataError(

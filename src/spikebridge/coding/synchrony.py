@@ -20,7 +20,7 @@ from spikebridge.coding.coder import Decoder, Encoder, saturate
 from spikebridge.coding.rate import spread_evenly
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
-from spikebridge.hybrid.unit.kernels import History
+from spikebridge.hybrid.unit.kernels import FIRCarry
 from spikebridge.hybrid.unit.window import whole_number
 
 
@@ -63,7 +63,7 @@ class InPhase(Discretizer):
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None
 
 
-def pulse_step(x_t: Step, carry: History) -> tuple[Step, History]:
+def pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
     """One step of `Pulse`: what came in this step and in those of the carry, added up.
 
     Args:
@@ -71,12 +71,12 @@ def pulse_step(x_t: Step, carry: History) -> tuple[Step, History]:
         carry: the `width - 1` steps before.
 
     Example:
-        >>> h_t, carry = pulse_step(torch.tensor([[0.0]]), History(torch.tensor([[[1.0]]])))
+        >>> h_t, carry = pulse_step(torch.tensor([[0.0]]), FIRCarry(torch.tensor([[[1.0]]])))
         >>> h_t.item(), carry.last.item()
         (1.0, 0.0)
     """
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
-    return last.sum(1), History(last[:, 1:])
+    return last.sum(1), FIRCarry(last[:, 1:])
 
 
 class Pulse(Kernel):
@@ -96,8 +96,8 @@ class Pulse(Kernel):
         super().__init__(keep=True)
         self.width = whole_number("Pulse", "width", width)
 
-    def initial_state(self, x_t: Step) -> History:
-        return History(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> FIRCarry:
+        return FIRCarry(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:])))
 
 
 class Coincidence(nn.Module):

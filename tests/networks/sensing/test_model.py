@@ -82,7 +82,7 @@ def test_the_unit_has_the_stages_of_the_paper_and_no_discretizer() -> None:
 
 def test_a_learned_unit_starts_as_a_leaky_sum() -> None:
     x = torch.rand(3, 1, 2, 4, 4)
-    y, _ = additive_unit("learned", 2, DT, tau=0.1)(x, opens=torch.tensor([True, False, False]))
+    y, _ = additive_unit("learned", 2, DT, tau=0.1)(x, starts=torch.tensor([True, False, False]))
     leak = torch.exp(torch.tensor(-DT / 0.1))
     torch.testing.assert_close(y[2], x[2] + leak * (x[1] + leak * x[0]))
 

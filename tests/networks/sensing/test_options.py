@@ -74,7 +74,7 @@ def test_each_map_gives_what_is_worked_out_by_hand(change_map: Any, weights: dic
     summed, features = torch.full((1, 1, 1, 2, 2), 0.5), torch.full((1, 1, 1, 2, 2), -2.0)
     context = features if change_map == "joined" else None
     with torch.no_grad():
-        change, _ = unit(summed, opens=torch.tensor([True]), context=context)
+        change, _ = unit(summed, starts=torch.tensor([True]), context=context)
     torch.testing.assert_close(change, torch.full((1, 1, 1, 2, 2), expected))
 
 

@@ -392,14 +392,14 @@ def _fire(
 def _after(route: Route, unit: HybridUnit, sample: Sample, stage: str) -> Tensor:
     """What a stage of a unit gives on the sample, `(K, M, B, *N)`."""
     x = sample.signal(route.link.source)
-    opens = torch.zeros(len(x), dtype=torch.bool) if route.trigger is not None else None
+    starts = torch.zeros(len(x), dtype=torch.bool) if route.trigger is not None else None
     context = None
     if route.link.context is not None:
-        number = len(unit.window.cut(x, None)[0]) if unit.window is not None and unit.form == "cut" else len(x)
+        number = len(unit.window.frame(x, None)[0]) if unit.window is not None and unit.form == "framed" else len(x)
         context = sample.signal(route.link.context)[:1]
         context = context.expand(number, *context.shape[1:])
     with torch.no_grad():
-        stages, _ = unit.stages(x, None, opens=opens, context=context)
+        stages, _ = unit.stages(x, None, starts=starts, context=context)
     values: Tensor = getattr(stages, stage)
     if not len(values):
         raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")

@@ -178,7 +178,7 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
     """
     module: Any = getattr(unit, stage)
     if stage == "kernel":
-        if unit.form != "cut" or unit.kept:
+        if unit.form != "framed" or unit.kept:
             raise ExportError(
                 f"{where} is a {type(module).__name__}, which a bundle holds only where it gives one value at the end "
                 "of a window of known length"
@@ -210,7 +210,7 @@ class FunctionKernel(Kernel):
         [[1.0, 2.0]]
     """
 
-    is_faster = True
+    is_vectorized = True
 
     def __init__(self, function: nn.Module, length: int, num_axes: int) -> None:
         super().__init__()

@@ -86,8 +86,8 @@ class QuantDiscretizer(Discretizer):
         """From watching to whole numbers."""
         self.observing = False
 
-    def start(self, batch: int, device: torch.device) -> Any:
-        return self.inner.start(batch, device)
+    def initial_state(self, batch: int, device: torch.device) -> Any:
+        return self.inner.initial_state(batch, device)
 
     def forward(self, h: Tensor, length: int, state: Any = None) -> tuple[Tensor, Any]:
         if self.observing:
@@ -138,7 +138,7 @@ class QuantDiscretizer(Discretizer):
             soft, _ = inner((q * self.input_quantizer.scale).to(h.dtype), length)
             return straight_through(rows.movedim(-1, 1), soft.double()), None
         if isinstance(inner, Bernoulli):
-            state = self.start(h.shape[2], h.device) if state is None else state
+            state = self.initial_state(h.shape[2], h.device) if state is None else state
             uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
             chance = self._chances()[(q.detach() - self.input_quantizer.qparams.low).long()]
             spikes = (uniform.double().reshape(q.shape) * 2**DRAW_BITS < chance).double()

@@ -208,8 +208,8 @@ def quantize(
             unit = whole.unit_of(route)
             if unit is not None and _is_held(config, f"units.{route.name}", unit):
                 whole.units[route.name] = _unit(route, unit, config, wires)
-        whole._carried = {}
-        whole._unguarded = list(whole.inputs)  # what is not finite has no whole number
+        whole._delivered = {}
+        whole._needs_finite_check = list(whole.inputs)  # what is not finite has no whole number
         wires.check()
         whole(given, whole.initial_state(given), ticks)  # watched
         wires.calibrate()

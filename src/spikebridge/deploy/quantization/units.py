@@ -137,7 +137,7 @@ class QuantKernel(Kernel):
         q = self.out.clamp(q)
         return (q * self.out.scale).to(x_t.dtype), state
 
-    def whole(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def whole(self) -> dict[str, Tensor]:
         """Decays and taps in whole numbers, and the scale of what the kernel gives."""
         kernel: Any = self.kernel
         if isinstance(kernel, Exponential | Alpha):

@@ -155,7 +155,7 @@ def _signature(method: Any) -> inspect.Signature | None:
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
 
 
-def first_look(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the inputs of a stream look like: an empty `(B, 0, *N)` for each, by which later ones are known.
 
     Args:
@@ -195,13 +195,13 @@ def first_look(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dic
     return known
 
 
-def admit(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
+def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
     """Raises where an input is unknown, malformed or of another stream.
 
     Args:
         clocks: of all inputs.
         inputs: those of a stretch.
-        known: what `first_look` saw.
+        known: what `infer_input_specs` saw.
     """
     _refuse_unknown(clocks, inputs)
     for name, x in inputs.items():
@@ -278,7 +278,7 @@ def refuse_not_finite(name: str, x: Tensor) -> None:
         )
 
 
-def unguarded(inputs: Iterable[str], routes: Iterable[Route], parts: Mapping[str, nn.Module]) -> list[str]:
+def needs_finite_check(inputs: Iterable[str], routes: Iterable[Route], parts: Mapping[str, nn.Module]) -> list[str]:
     """Inputs in which NaN could pass unnoticed, so that the network has to look at every value.
 
     The others lead straight to neurons: they refuse what is not finite when it shows in a membrane, which is a look at

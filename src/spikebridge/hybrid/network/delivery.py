@@ -15,7 +15,7 @@ from spikebridge.errors import ShapeError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.link import LinkState, Route, describe, trigger_of
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
-from spikebridge.hybrid.unit.window import openings_by_clock, openings_by_flags
+from spikebridge.hybrid.unit.window import window_starts_from_clock, window_starts_from_mask
 
 
 def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
@@ -35,7 +35,7 @@ def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
 
 
 @dataclass(slots=True, eq=False)
-class Transit:
+class LinkBuffer:
     """A link during a run. Its unit takes in what the source gave; what it makes waits until it is delivered.
 
     Attributes:
@@ -56,12 +56,12 @@ class Transit:
     moved: bool = False
 
     @classmethod
-    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState) -> "Transit":
+    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState) -> "LinkBuffer":
         """The transit on a link from what it remembers."""
         waiting = deque([state.queue.transpose(0, 1)] if state.queue is not None else ())
         return cls(route, unit, waiting, state.unit, state.held, state.context, state.triggered, state)
 
-    def take_in(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
+    def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
         """The unit runs over what the source gave.
 
         Args:
@@ -75,20 +75,20 @@ class Transit:
             if x is not None:
                 self._send(x)
             return
-        context = opens = None
+        context = starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
         if route.trigger is not None:
-            opens = self._openings(route.trigger, signals[str(trigger_of(route.link))], start, stop)
+            starts = self._openings(route.trigger, signals[str(trigger_of(route.link))], start, stop)
         if x is None:
             return
         if route.makes.between(start, stop):
-            y, self.unit_state = self.unit(x, self.unit_state, opens=opens, context=context)
+            y, self.unit_state = self.unit(x, self.unit_state, starts=starts, context=context)
             self._send(y)
         else:
-            self.unit_state = self.unit.collect(x, self.unit_state)
+            self.unit_state = self.unit.buffer_steps(x, self.unit_state)
 
-    def deliver(self, start: int, stop: int) -> Tensor | None:
+    def pop(self, start: int, stop: int) -> Tensor | None:
         """The values that arrive from tick `start` to before `stop`, `(r, B, *N)`, or None."""
         delay = self.route.link.delay
         number = self.route.clock.between(start - delay, stop - delay)
@@ -105,11 +105,11 @@ class Transit:
             number -= piece.shape[0]
         return taken[0] if len(taken) == 1 else torch.cat(taken)
 
-    def deliver_by(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
+    def pop_by_span(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
         """The same for each of some spans side by side, when all that the source gives in them has been taken in."""
         delay = self.route.link.delay
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
-        return split_by(self.deliver(spans[0][0], spans[-1][1]), numbers)
+        return split_by(self.pop(spans[0][0], spans[-1][1]), numbers)
 
     def end(self) -> LinkState:
         """What the link remembers. It is copied, so that no long signal is kept alive, nor changed by its owner."""
@@ -136,19 +136,19 @@ class Transit:
         """The context when the unit makes something, `(K, B, *C)`, None if it makes nothing."""
         ticks = self.route.makes.ticks(start, stop)
         before = clock.count(start)
-        reading = Reading(self.context, fresh, [count - before for count in clock.counts(ticks)])
+        reading = ZeroOrderHold(self.context, fresh, [count - before for count in clock.counts(ticks)])
         self.context = reading.newest
         return reading.values(0, len(ticks)) if ticks else None
 
     def _openings(self, clock: Clock, flags: Tensor | None, start: int, stop: int) -> Tensor:
         if self.triggered is None:
-            return openings_by_clock(self.route.source, clock, start, stop)
-        opens, self.triggered = openings_by_flags(self.route.source, clock, flags, self.triggered, start, stop)
-        return opens
+            return window_starts_from_clock(self.route.source, clock, start, stop)
+        starts, self.triggered = window_starts_from_mask(self.route.source, clock, flags, self.triggered, start, stop)
+        return starts
 
 
 @dataclass(slots=True)
-class Reading:
+class ZeroOrderHold:
     """A held signal over some ticks.
 
     Args:
@@ -157,7 +157,7 @@ class Reading:
         counts: for each tick how many had arrived by then.
 
     Example:
-        >>> reading = Reading(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
+        >>> reading = ZeroOrderHold(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
         >>> reading.values(0, 4).flatten().tolist()
         [0.0, 1.0, 1.0, 2.0]
     """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.delivery import Reading, Transit, split_by
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, split_by
 from spikebridge.hybrid.network.graph import Group
 from spikebridge.hybrid.network.link import LinkState, Modulation, Route
 from spikebridge.hybrid.unit.apply import call
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Stretch:
+class Segment:
     """One run over the ticks from `start` to before `stop`.
 
     Attributes:
@@ -39,7 +39,7 @@ class Stretch:
     stop: int
     signals: dict[str, Tensor | None]
     parts: dict[str, State]
-    transits: dict[str, list[Transit]]
+    buffers: dict[str, list[LinkBuffer]]
 
     @classmethod
     def begin(
@@ -50,14 +50,14 @@ class Stretch:
         links: Mapping[str, LinkState],
         start: int,
         stop: int,
-    ) -> "Stretch":
+    ) -> "Segment":
         """A stretch from the states of parts and links."""
         signals = {name: x if (x := inputs.get(name)) is not None and x.shape[0] else None for name in network.inputs}
-        transits = {
-            part: [Transit.begin(route, network.unit_of(route), links[route.name]) for route in routes]
+        buffers = {
+            part: [LinkBuffer.begin(route, network.unit_of(route), links[route.name]) for route in routes]
             for part, routes in network.incoming.items()
         }
-        return cls(network, start, stop, signals, dict(parts), transits)
+        return cls(network, start, stop, signals, dict(parts), buffers)
 
     def run(self) -> None:
         """Runs every group once."""
@@ -70,14 +70,14 @@ class Stretch:
 
     def links(self) -> dict[str, LinkState]:
         """What the links remember."""
-        return {transit.route.name: transit.end() for transits in self.transits.values() for transit in transits}
+        return {buffer.route.name: buffer.end() for buffers in self.buffers.values() for buffer in buffers}
 
     def _fire(self, part: str, arrivals: list[Tensor | None], start: int, stop: int) -> Tensor | None:
         network = self.network
         y, self.parts[part] = fire(
             network.parts[part],
             network.plan.clocks[part],
-            self.transits[part],
+            self.buffers[part],
             arrivals,
             self.parts[part],
             start,
@@ -89,13 +89,13 @@ class Stretch:
         """Runs a group over all ticks at once."""
         for part in group.parts:
             arrivals = []
-            for transit in self.transits[part]:
-                if transit.route not in group.late:
-                    transit.take_in(self.signals, self.start, self.stop)
-                arrivals.append(transit.deliver(self.start, self.stop))
+            for buffer in self.buffers[part]:
+                if buffer.route not in group.late:
+                    buffer.push(self.signals, self.start, self.stop)
+                arrivals.append(buffer.pop(self.start, self.stop))
             self.signals[part] = self._fire(part, arrivals, self.start, self.stop)
-        for transit in self._late(group):
-            transit.take_in(self.signals, self.start, self.stop)
+        for buffer in self._late(group):
+            buffer.push(self.signals, self.start, self.stop)
 
     def _run_spans(self, group: Group, spans: list[tuple[int, int]]) -> None:
         """Runs a loop in spans that end where a delayed link next delivers something made inside the span."""
@@ -105,41 +105,41 @@ class Stretch:
             name: split_by(self.signals[name], [clocks[name].between(a, b) for a, b in spans]) for name in group.beside
         }
         outside: dict[str, list[Tensor | None]] = {}
-        for transit in (transit for part in group.parts for transit in self.transits[part]):
-            if transit.route not in group.internal:
-                transit.take_in(self.signals, self.start, self.stop)
-                outside[transit.route.name] = transit.deliver_by(spans)
+        for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
+            if buffer.route not in group.internal:
+                buffer.push(self.signals, self.start, self.stop)
+                outside[buffer.route.name] = buffer.pop_by_span(spans)
         late = self._late(group)
         pieces: dict[str, list[Tensor]] = {part: [] for part in group.parts}
         for index, (a, b) in enumerate(spans):
             now = {name: values[index] for name, values in beside.items()}
             for part in group.parts:
                 arrivals = []
-                for transit in self.transits[part]:
-                    if transit.route.name in outside:
-                        arrivals.append(outside[transit.route.name][index])
+                for buffer in self.buffers[part]:
+                    if buffer.route.name in outside:
+                        arrivals.append(outside[buffer.route.name][index])
                         continue
-                    if transit.route not in group.late:
-                        transit.take_in(now, a, b)
-                    arrivals.append(transit.deliver(a, b))
+                    if buffer.route not in group.late:
+                        buffer.push(now, a, b)
+                    arrivals.append(buffer.pop(a, b))
                 now[part] = y = self._fire(part, arrivals, a, b)
                 if y is not None:
                     pieces[part].append(y)
-            for transit in late:
-                transit.take_in(now, a, b)
+            for buffer in late:
+                buffer.push(now, a, b)
         for part, values in pieces.items():
             self.signals[part] = torch.cat(values) if values else None
 
-    def _late(self, group: Group) -> list[Transit]:
+    def _late(self, group: Group) -> list[LinkBuffer]:
         if not group.late:
             return []
-        return [transit for part in group.parts for transit in self.transits[part] if transit.route in group.late]
+        return [buffer for part in group.parts for buffer in self.buffers[part] if buffer.route in group.late]
 
 
 def fire(
     part: nn.Module,
     clock: Clock,
-    transits: Sequence[Transit],
+    buffers: Sequence[LinkBuffer],
     arrivals: Sequence[Tensor | None],
     state: State,
     start: int,
@@ -162,13 +162,13 @@ def fire(
     ticks = clock.ticks(start, stop)
     signals: list[Tensor] = []
     named: dict[str, Tensor] = {}
-    effects: list[tuple[Route, Reading]] = []
-    for transit, arrived in zip(transits, arrivals, strict=True):
-        route = transit.route
+    effects: list[tuple[Route, ZeroOrderHold]] = []
+    for buffer, arrived in zip(buffers, arrivals, strict=True):
+        route = buffer.route
         if route.sampled:
-            x = _with_initial(transit.held, arrived, len(ticks)) if ticks else None
+            x = _with_initial(buffer.held, arrived, len(ticks)) if ticks else None
         else:
-            reading = _read(transit, arrived, ticks, start)
+            reading = _read(buffer, arrived, ticks, start)
             if isinstance(route.link, Modulation):
                 effects.append((route, reading))
                 continue
@@ -184,14 +184,14 @@ def fire(
     return _run(part, signals, named, state, effects, len(ticks))
 
 
-def _read(transit: Transit, arrived: Tensor | None, ticks: list[int], start: int) -> Reading:
+def _read(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: int) -> ZeroOrderHold:
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
-        return Reading(transit.held, None, [0] * len(ticks))
-    clock, delay = transit.route.clock, transit.route.link.delay
+        return ZeroOrderHold(buffer.held, None, [0] * len(ticks))
+    clock, delay = buffer.route.clock, buffer.route.link.delay
     before = clock.count(start - delay)
-    reading = Reading(transit.held, arrived, [count - before for count in clock.counts(ticks, delay)])
-    transit.held = reading.newest
+    reading = ZeroOrderHold(buffer.held, arrived, [count - before for count in clock.counts(ticks, delay)])
+    buffer.held = reading.newest
     return reading
 
 
@@ -209,7 +209,7 @@ def _run(
     signals: list[Tensor],
     named: dict[str, Tensor],
     state: State,
-    effects: list[tuple[Route, Reading]],
+    effects: list[tuple[Route, ZeroOrderHold]],
     num_ticks: int,
 ) -> tuple[Tensor, State]:
     """Runs the part in segments, through each of which a modulation is there or absent, and modulated weights stay."""
@@ -238,7 +238,7 @@ def _run(
     return torch.cat(outputs), state
 
 
-def _effects(readings: list[tuple[Route, Reading]], a: int, b: int) -> dict[str, list[Effect]]:
+def _effects(readings: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:
     effects: dict[str, list[Effect]] = {}
     for route, reading in readings:
         link = route.link

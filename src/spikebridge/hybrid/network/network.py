@@ -9,21 +9,21 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.hybrid.clock import Clock, Every
 from spikebridge.hybrid.network.checks import (
-    admit,
+    check_inputs,
     check_names,
     check_part,
     check_unit,
     count_ticks,
-    first_look,
+    infer_input_specs,
+    needs_finite_check,
     refuse_not_finite,
     ticks_of,
-    unguarded,
 )
 from spikebridge.hybrid.network.delivery import split_by
-from spikebridge.hybrid.network.execution import Stretch
+from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import Plan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, describe
-from spikebridge.hybrid.network.shape_inference import Carried, begin, fill, find_shapes
+from spikebridge.hybrid.network.shape_inference import DeliveredSignal, begin, fill, find_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import State
 
@@ -96,9 +96,9 @@ class HybridNetwork(nn.Module):
         self.plan: Plan = make_plan(self.inputs, dict(parts), ticks_of(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self._unguarded = unguarded(self.inputs, self.routes, parts)
+        self._needs_finite_check = needs_finite_check(self.inputs, self.routes, parts)
         self._seen: tuple[list[Any], dict[str, Tensor]] = ([], {})
-        self._carried: dict[tuple[object, ...], dict[str, Carried]] = {}
+        self._delivered: dict[tuple[object, ...], dict[str, DeliveredSignal]] = {}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
         for route in self.routes:
@@ -132,28 +132,28 @@ class HybridNetwork(nn.Module):
             ConfigError: an input is missing, or a shape that comes back through a loop cannot be found.
             ShapeError: inputs of unlike batch, dtype or device.
         """
-        known = first_look(self.inputs, inputs)
+        known = infer_input_specs(self.inputs, inputs)
         state = self._begin(known, look_again=True)
-        parts, links = fill(self, _time_first(known), state.links, self._carried[_key(known)])
+        parts, links = fill(self, _time_first(known), state.links, self._delivered[_key(known)])
         return state._replace(parts=parts, links=links)
 
     def _look(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `first_look` sees, remembered for the next stream of inputs that look the same."""
+        """What `infer_input_specs` sees, remembered for the next stream of inputs that look the same."""
         looks = [
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
         ]
         if self._seen[0] != looks:
-            self._seen = (looks, first_look(self.inputs, inputs))
+            self._seen = (looks, infer_input_specs(self.inputs, inputs))
         return self._seen[1]
 
     def _begin(self, known: dict[str, Tensor], look_again: bool = False) -> NetworkState:
         """A state before the first tick, in which parts and units are left to begin with their first sample."""
         key = _key(known)
-        if look_again or key not in self._carried:
-            self._carried[key] = find_shapes(self, _time_first(known))
+        if look_again or key not in self._delivered:
+            self._delivered[key] = find_shapes(self, _time_first(known))
         like = next(x for x in known.values() if x.is_floating_point())
-        parts, links = begin(self, like, self._carried[key])
+        parts, links = begin(self, like, self._delivered[key])
         return NetworkState(0, like, parts, links, known)
 
     def forward(
@@ -184,8 +184,8 @@ class HybridNetwork(nn.Module):
             state = self._begin(self._look(inputs))
         else:
             self._refuse_other_state(state)
-            admit(self.inputs, inputs, state.inputs)
-        for name in self._unguarded:
+            check_inputs(self.inputs, inputs, state.inputs)
+        for name in self._needs_finite_check:
             if name in inputs:
                 refuse_not_finite(name, inputs[name])
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
@@ -224,7 +224,7 @@ class HybridNetwork(nn.Module):
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
             return {}, state
-        stretch = Stretch.begin(self, inputs, state.parts, state.links, state.ticks, stop)
+        stretch = Segment.begin(self, inputs, state.parts, state.links, state.ticks, stop)
         stretch.run()
         outputs = {name: y for name in self.outputs if (y := stretch.signals[name]) is not None}
         return outputs, state._replace(ticks=stop, parts=stretch.parts, links=stretch.links())

@@ -49,8 +49,8 @@ def through(
     if unit is None:
         return known[route.link.source], UnitState()
     context = None if route.link.context is None else known[route.link.context]
-    opens = None if route.trigger is None else torch.empty(0, dtype=torch.bool)
-    y, state = unit(known[route.link.source], state, opens=opens, context=context)
+    starts = None if route.trigger is None else torch.empty(0, dtype=torch.bool)
+    y, state = unit(known[route.link.source], state, starts=starts, context=context)
     return y, state
 
 
@@ -189,7 +189,7 @@ def _candidates(network: "HybridNetwork", known: Mapping[str, Tensor]) -> list[t
     return list(dict.fromkeys(found))
 
 
-class Carried(NamedTuple):
+class DeliveredSignal(NamedTuple):
     """What a link carries: the shape `*N` of its values, whether they are flags, and the shape of its context."""
 
     shape: torch.Size
@@ -198,7 +198,7 @@ class Carried(NamedTuple):
     masked: bool
 
 
-def find_shapes(network: "HybridNetwork", inputs: Mapping[str, Tensor]) -> dict[str, Carried]:
+def find_shapes(network: "HybridNetwork", inputs: Mapping[str, Tensor]) -> dict[str, DeliveredSignal]:
     """What every link carries, by its name.
 
     Args:
@@ -213,7 +213,7 @@ def find_shapes(network: "HybridNetwork", inputs: Mapping[str, Tensor]) -> dict[
         ShapeError: the initial value of a link has another shape than what it carries.
     """
     known = dict(inputs)
-    carried: dict[str, Carried] = {}
+    delivered: dict[str, DeliveredSignal] = {}
     device = next(iter(known.values())).device
     # whatever parts and units draw while shapes are looked for, draws afterwards do not depend on it
     with _without_traces(network), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -222,12 +222,12 @@ def find_shapes(network: "HybridNetwork", inputs: Mapping[str, Tensor]) -> dict[
             for part in group.parts:
                 known[part] = _send_told(network, part, known, shapes)
             for route in (route for part in group.parts for route in network.incoming[part]):
-                carried[route.name] = _look(network, route, known, shapes)
-    return carried
+                delivered[route.name] = _look(network, route, known, shapes)
+    return delivered
 
 
 def begin(
-    network: "HybridNetwork", like: Tensor, carried: Mapping[str, Carried]
+    network: "HybridNetwork", like: Tensor, delivered: Mapping[str, DeliveredSignal]
 ) -> tuple[dict[str, State], dict[str, LinkState]]:
     """States before the first tick, with None for what parts and units make themselves of their first sample.
 
@@ -242,10 +242,10 @@ def begin(
     links = {}
     batch = like.shape[0]
     for route in network.routes:
-        shape, flags, context, masked = carried[route.name]
+        shape, flags, context, masked = delivered[route.name]
         unit = network.unit_of(route)
         links[route.name] = LinkState(
-            unit=UnitState() if unit is None else unit.start(batch, like.device),
+            unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
             held=_initial_value(route, like, shape, flags) if route.begins else None,
             context=None if context is None else like.new_zeros((batch, *context)),
             triggered=like.new_zeros(batch, dtype=torch.bool) if masked else None,
@@ -257,7 +257,7 @@ def fill(
     network: "HybridNetwork",
     inputs: Mapping[str, Tensor],
     links: Mapping[str, LinkState],
-    carried: Mapping[str, Carried],
+    delivered: Mapping[str, DeliveredSignal],
 ) -> tuple[dict[str, State], dict[str, LinkState]]:
     """The same states with nothing left to the first sample, for those who want to see or export them.
 
@@ -275,7 +275,7 @@ def fill(
     full = dict(links)
     with _without_traces(network):
         for group in network.plan.groups:
-            shapes = {route.name: carried[route.name].shape for route in group.late}
+            shapes = {route.name: delivered[route.name].shape for route in group.late}
             for part in group.parts:
                 known[part], parts[part] = send(network, part, known, shapes)
             for route in (route for part in group.parts for route in network.incoming[part]):
@@ -297,7 +297,7 @@ def _send_told(network: "HybridNetwork", part: str, known: Mapping[str, Tensor],
         ) from misfit
 
 
-def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], shapes: Shapes) -> Carried:
+def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], shapes: Shapes) -> DeliveredSignal:
     y, _ = through(network, route, known)
     if shapes.get(route.name, y.shape[2:]) != y.shape[2:]:
         raise _unfit(route, shapes[route.name], y.shape[2:])
@@ -305,7 +305,7 @@ def _look(network: "HybridNetwork", route: Route, known: Mapping[str, Tensor], s
     trigger = route.sources[-1] if route.trigger is not None else None
     # only a mask has to be remembered: a clock tells by itself where windows open
     masked = trigger is not None and known[trigger].dtype == torch.bool
-    return Carried(y.shape[2:], y.dtype == torch.bool, context, masked)
+    return DeliveredSignal(y.shape[2:], y.dtype == torch.bool, context, masked)
 
 
 def _initial_value(route: Route, like: Tensor, shape: torch.Size, flags: bool) -> Tensor:

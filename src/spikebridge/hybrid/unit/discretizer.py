@@ -82,7 +82,7 @@ class Discretizer(nn.Module):
 
     kind: Literal["steps", "reduces", "expands"] = "steps"
 
-    def start(self, batch: int, device: torch.device) -> State:
+    def initial_state(self, batch: int, device: torch.device) -> State:
         """The state of a new stream where it has to be drawn; None where the first windows make it."""
         return None
 
@@ -134,13 +134,13 @@ class Bernoulli(Discretizer):
             raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
         self.seed = seed
 
-    def start(self, batch: int, device: torch.device) -> DrawState:
+    def initial_state(self, batch: int, device: torch.device) -> DrawState:
         seed = int(torch.randint(2**31, ())) if self.training else self.seed
         return start_draws(seed, batch, device)
 
     def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
         if state is None:
-            state = self.start(h.shape[2], h.device)
+            state = self.initial_state(h.shape[2], h.device)
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = h.clamp(0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)

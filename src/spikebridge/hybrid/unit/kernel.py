@@ -37,14 +37,14 @@ class Kernel(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    is_faster: ClassVar[bool] = False  # whether `whole` and `last` are another way to the numbers of `step`
-    fewest: int = 0  # steps of a stretch for which `whole` is faster in PyTorch alone, as measured
-    forgets: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `whole` takes `restarts`
+    is_vectorized: ClassVar[bool] = False  # whether `run` and `last` are another way to the numbers of `step`
+    min_steps: int = 0  # steps of a stretch for which `run` is faster in PyTorch alone, as measured
+    resets_by_decay: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `run` takes `resets`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if {"step", "step_function"} & vars(cls).keys() and "is_faster" not in vars(cls):
-            cls.is_faster = False  # what a parent says holds for the parent's step
+        if {"step", "step_function"} & vars(cls).keys() and "is_vectorized" not in vars(cls):
+            cls.is_vectorized = False  # what a parent says holds for the parent's step
 
     def __init__(
         self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
@@ -71,7 +71,7 @@ class Kernel(Stateful):
         quantities = {name: self._under(modulation.get(name), name, x_t.ndim) for name in self.modulable}
         return type(self).step_function(x_t, state, **self.arguments(quantities, x_t))
 
-    def stepper(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+    def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
         """The step, with what it needs of the quantities worked out once for all steps like `x_t`."""
         if type(self).step is not Kernel.step:
             return self.step
@@ -79,30 +79,30 @@ class Kernel(Stateful):
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
-        if modulation or x.ndim < 2 or len(x) == 0 or not (self.runs_whole(x, state) and self.is_profitable(x)):
+        if modulation or x.ndim < 2 or len(x) == 0 or not (self.can_vectorize(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
-        return self.from_nothing(x) if state is None else self.whole(x, state)
+        return self.run_from_start(x) if state is None else self.run(x, state)
 
-    def runs_whole(self, x: Signal, carry: State) -> bool:
-        """Whether `whole` and `last` are there for a signal: same numbers, without a loop over steps."""
-        if not self.is_faster or not supports(x):
+    def can_vectorize(self, x: Signal, carry: State) -> bool:
+        """Whether `run` and `last` are there for a signal: same numbers, without a loop over steps."""
+        if not self.is_vectorized or not supports(x):
             return False
-        carried: tuple[Tensor, ...] = () if carry is None else carry
+        delivered: tuple[Tensor, ...] = () if carry is None else carry
         # what the loop would promote, or broadcast, is left to it
-        for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
+        for kept in (*self._parameters.values(), *self._buffers.values(), *delivered):
             if kept is not None and (kept.device != x.device or kept.dtype not in (x.dtype, torch.bool)):
                 return False
-        return all(t.shape[0] == x.shape[1] for t in carried)
+        return all(t.shape[0] == x.shape[1] for t in delivered)
 
-    def is_profitable(self, x: Signal, num_stretches: int = 1) -> bool:
-        """Whether `whole` is faster than the loop, for a signal that restarts so often."""
-        return is_profitable(x, self.fewest * num_stretches)
+    def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
+        """Whether `run` is faster than the loop, for a signal that restarts so often."""
+        return is_profitable(x, self.min_steps * num_segments)
 
-    def restarts_in_one_pass(self, x: Signal) -> bool:
-        """Whether `whole` takes the steps at which all samples restart as bytes, and forgets there what came before."""
-        return self.forgets and runs_in_one_pass(x)
+    def resets_in_one_pass(self, x: Signal) -> bool:
+        """Whether `run` takes the steps at which all samples restart as bytes, and forgets there what came before."""
+        return self.resets_by_decay and runs_in_one_pass(x)
 
-    def whole(self, x: Signal, carry: State, restarts: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
+    def run(self, x: Signal, carry: State, resets: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
         """Every step of a stretch, from a carry.
 
         Here it is the loop over steps, which defines it; the package's kernels have a faster way.
@@ -110,31 +110,31 @@ class Kernel(Stateful):
         Args:
             x: `(T, B, *N)`, T >= 1.
             carry: from the step before, None where there is none.
-            restarts: for a kernel that `forgets`, 1 at steps that restart and else 0: bytes where it
-                `restarts_in_one_pass`, else `(T, 1 or B, 1, ...)`.
+            restarts: for a kernel that `resets_by_decay`, 1 at steps that restart and else 0: bytes where it
+                `resets_in_one_pass`, else `(T, 1 or B, 1, ...)`.
         """
-        step, values = self.stepper(x[0]), []
+        step, values = self.bound_step(x[0]), []
         carry = self.initial_state(x[0]) if carry is None else carry
         for x_t in x.unbind(0):
             h_t, carry = step(x_t, carry)
             values.append(h_t)
         return torch.stack(values), carry
 
-    def from_nothing(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
+    def run_from_start(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
         """The same from the beginning of a window."""
-        return self.whole(x, None)
+        return self.run(x, None)
 
-    def values(self, x: Signal) -> Float[Tensor, "T B *M"]:
-        """What `from_nothing` gives, without the carry."""
-        return self.from_nothing(x)[0]
+    def values_from_start(self, x: Signal) -> Float[Tensor, "T B *M"]:
+        """What `run_from_start` gives, without the carry."""
+        return self.run_from_start(x)[0]
 
-    def after(self, x: Signal) -> State:
+    def carry_from_start(self, x: Signal) -> State:
         """The carry alone."""
-        return self.from_nothing(x)[1]
+        return self.run_from_start(x)[1]
 
     def last(self, x: Signal) -> Step:
         """The last value of a window `(L, B, *N)` from its beginning to its end."""
-        return self.values(x)[-1]
+        return self.values_from_start(x)[-1]
 
     def _under(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
         if modulation is None:
@@ -184,8 +184,8 @@ class Sum(Kernel):
     """
 
     step_function = staticmethod(sum_step)
-    is_faster = forgets = True
-    fewest = 64
+    is_vectorized = resets_by_decay = True
+    min_steps = 64
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
@@ -193,8 +193,8 @@ class Sum(Kernel):
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
 
-    def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, restarts)
+    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -239,8 +239,8 @@ class Mean(Kernel):
     """
 
     step_function = staticmethod(mean_step)
-    is_faster = forgets = True
-    fewest = 24
+    is_vectorized = resets_by_decay = True
+    min_steps = 24
 
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
@@ -248,18 +248,18 @@ class Mean(Kernel):
     def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
-    def whole(self, x: Signal, carry: MeanCarry | None, restarts: Restarts | None = None) -> tuple[Signal, MeanCarry]:
-        if isinstance(restarts, bytes) or (restarts is None and runs_in_one_pass(x)):
-            return self._in_one_pass(x, carry, restarts)
+    def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
+        if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
+            return self._in_one_pass(x, carry, resets)
         total, num_steps = self.initial_state(x[0]) if carry is None else carry
-        sums, total = leaky_sum(x, total, 1.0, restarts)
-        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, restarts)
+        sums, total = leaky_sum(x, total, 1.0, resets)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, resets)
         return sums.div_(num_steps), MeanCarry(total, passed)
 
-    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, restarts: bytes | None) -> tuple[Signal, MeanCarry]:
+    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
         total, before = (None, 0.0) if carry is None else carry
-        means, total = means_of(x, total, before, restarts)
-        begin = -1 if restarts is None else restarts.rfind(1)
+        means, total = means_of(x, total, before, resets)
+        begin = -1 if resets is None else resets.rfind(1)
         passed = before + len(x) if begin < 0 else len(x) - begin
         if not isinstance(passed, Tensor):
             passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)

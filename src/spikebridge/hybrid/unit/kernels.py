@@ -64,11 +64,13 @@ class Exponential(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(exponential_step)
-    is_faster = forgets = True
+    is_vectorized = resets_by_decay = True
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
-        self.fewest = 32 if isinstance(self.tau, Tensor) else 16  # a decay that is a tensor takes two operations a step
+        self.min_steps = (
+            32 if isinstance(self.tau, Tensor) else 16
+        )  # a decay that is a tensor takes two operations a step
 
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
@@ -76,12 +78,12 @@ class Exponential(Kernel):
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_of(quantities["tau"], self.dt)}
 
-    def whole(self, x: Signal, carry: SumCarry | None, restarts: Restarts | None = None) -> tuple[Signal, SumCarry]:
+    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
         start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
-        if log_tau is None or self.dt is None or isinstance(restarts, Tensor) or not runs_in_one_pass(x, log_tau):
-            sums, total = leaky_sum(x, start, decay_of(self.tau, self.dt), restarts)
+        if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
+            sums, total = leaky_sum(x, start, decay_of(self.tau, self.dt), resets)
         else:
-            sums, total = sums_of(x, start, log_tau, restarts, self.dt)
+            sums, total = sums_of(x, start, log_tau, resets, self.dt)
         return sums, SumCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -137,8 +139,8 @@ class Alpha(Kernel):
 
     tau = Quantity(positive=True)
     step_function = staticmethod(alpha_step)
-    is_faster = forgets = True
-    fewest = 24
+    is_vectorized = resets_by_decay = True
+    min_steps = 24
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
@@ -151,21 +153,21 @@ class Alpha(Kernel):
         tau = quantities["tau"]
         return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
 
-    def restarts_in_one_pass(self, x: Signal) -> bool:
-        return super().restarts_in_one_pass(x) and not wants_gradients(*self.parameters())
+    def resets_in_one_pass(self, x: Signal) -> bool:
+        return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
-    def whole(self, x: Signal, carry: AlphaCarry | None, restarts: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
+    def run(self, x: Signal, carry: AlphaCarry | None, resets: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
-        if isinstance(restarts, bytes) or (restarts is None and self.restarts_in_one_pass(x)):
+        if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
-            values, first, second = alphas_of(x, first, second, decay, rise, restarts)
+            values, first, second = alphas_of(x, first, second, decay, rise, resets)
             return values, AlphaCarry(first, second)
         first, second = self.initial_state(x[0]) if carry is None else carry
         # second + first is a leaky sum of first, and second is what a decay leaves of it
         before = second + first
-        both, first, _ = sum_of_sums(x, first, before, decay, restarts)
-        if restarts is not None:
-            decay = decay * (1 - restarts)
+        both, first, _ = sum_of_sums(x, first, before, decay, resets)
+        if resets is not None:
+            decay = decay * (1 - resets)
         if not isinstance(rise, Tensor):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)
@@ -178,13 +180,13 @@ class Alpha(Kernel):
         return last_response(x, age * left) * (self.dt * math.e / self.tau)
 
 
-class History(NamedTuple):
+class FIRCarry(NamedTuple):
     """The last steps inside the window, oldest first, `(B, n, *N)`."""
 
     last: Tensor
 
 
-def fir_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, History]:
+def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
     """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing.
 
     Args:
@@ -196,45 +198,45 @@ def fir_step(x_t: Step, carry: History, *, taps: Float[Tensor, "n *M"]) -> tuple
         The value and the steps that the next one looks back on.
 
     Example:
-        >>> carry = History(torch.tensor([[[2.0]]]))
+        >>> carry = FIRCarry(torch.tensor([[[2.0]]]))
         >>> h_t, carry = fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
         >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
         (4.0, 3.0)
     """
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
     weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
-    return (last.movedim(1, 0) * weights).sum(0), History(last[:, 1:])
+    return (last.movedim(1, 0) * weights).sum(0), FIRCarry(last[:, 1:])
 
 
 class _FiniteResponse(Kernel):
     """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
 
     step_function = staticmethod(fir_step)
-    is_faster = True
+    is_vectorized = True
     num_taps: int
 
-    def initial_state(self, x_t: Step) -> History:
-        return History(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> FIRCarry:
+        return FIRCarry(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
 
-    def whole(self, x: Signal, carry: History, restarts: Restarts | None = None) -> tuple[Signal, History]:
+    def run(self, x: Signal, carry: FIRCarry, resets: Restarts | None = None) -> tuple[Signal, FIRCarry]:
         before = carry.last.transpose(0, 1)
         return finite_response(x, self._taps(x), before), self._newest(x, before)
 
-    def from_nothing(self, x: Signal) -> tuple[Signal, History]:
-        return self.values(x), self.after(x)
+    def run_from_start(self, x: Signal) -> tuple[Signal, FIRCarry]:
+        return self.values_from_start(x), self.carry_from_start(x)
 
-    def values(self, x: Signal) -> Signal:
+    def values_from_start(self, x: Signal) -> Signal:
         return finite_response(x, self._taps(x))
 
-    def after(self, x: Signal) -> History:
+    def carry_from_start(self, x: Signal) -> FIRCarry:
         return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
 
-    def _newest(self, x: Signal, before: Tensor) -> History:
+    def _newest(self, x: Signal, before: Tensor) -> FIRCarry:
         kept = self.num_taps - 1
         newest = x[max(0, len(x) - kept) :]
         steps = before[len(before) + len(newest) - kept :], newest
         # a copy: a state must not keep a long signal alive
-        return History(torch.cat([part.transpose(0, 1) for part in steps], 1))
+        return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
     def last(self, x: Signal) -> Step:
         inside = min(len(x), self.num_taps)
@@ -343,7 +345,7 @@ class Difference(Kernel):
         [0.0, 2.0, -1.0]
     """
 
-    is_faster = True
+    is_vectorized = True
 
     def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
         super().__init__(keep)
@@ -361,19 +363,17 @@ class Difference(Kernel):
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
 
-    def whole(
-        self, x: Signal, carry: DifferenceCarry, restarts: Restarts | None = None
-    ) -> tuple[Signal, DifferenceCarry]:
+    def run(self, x: Signal, carry: DifferenceCarry, resets: Restarts | None = None) -> tuple[Signal, DifferenceCarry]:
         before = Before(carry.last.transpose(0, 1), carry.started)
         return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
 
-    def from_nothing(self, x: Signal) -> tuple[Signal, DifferenceCarry]:
-        return self.values(x), self.after(x)
+    def run_from_start(self, x: Signal) -> tuple[Signal, DifferenceCarry]:
+        return self.values_from_start(x), self.carry_from_start(x)
 
-    def values(self, x: Signal) -> Signal:
+    def values_from_start(self, x: Signal) -> Signal:
         return change(x, self.lag)
 
-    def after(self, x: Signal) -> DifferenceCarry:
+    def carry_from_start(self, x: Signal) -> DifferenceCarry:
         return self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
 
     def _newest(self, x: Signal, before: Tensor) -> DifferenceCarry:

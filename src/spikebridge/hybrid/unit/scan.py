@@ -14,11 +14,11 @@ from spikebridge.neurons.state import State, where
 from spikebridge.ops.filters.leaky_sum import is_faster_in_windows
 
 Restart: TypeAlias = bool | Tensor  # for all samples or none, or a flag a sample `(B,)`
-LEAST_STRETCH = 4  # steps; below it the loop costs less
+_MIN_SEGMENT = 4  # steps; below it the loop costs less
 
 
-def run_kernel(
-    kernel: Kernel, x: Signal, carry: State, restarts: Iterable[Restart] | None = None
+def scan_with_resets(
+    kernel: Kernel, x: Signal, carry: State, resets: Iterable[Restart] | None = None
 ) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """The values of a kernel at all steps, restarted where asked.
 
@@ -33,38 +33,38 @@ def run_kernel(
 
     Example:
         >>> from spikebridge.hybrid import Sum
-        >>> values, carry = run_kernel(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
+        >>> values, carry = scan_with_resets(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
         >>> values.flatten().tolist(), carry.total.item()
         ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
-    is_whole = x.shape[0] > 1 and kernel.runs_whole(x, carry)
-    if restarts is None and is_whole and kernel.is_profitable(x):
+    is_whole = x.shape[0] > 1 and kernel.can_vectorize(x, carry)
+    if resets is None and is_whole and kernel.is_profitable(x):
         return _uninterrupted(kernel, x, carry)
-    flags: Sequence[Restart] = [False] * len(x) if restarts is None else list(restarts)
+    flags: Sequence[Restart] = [False] * len(x) if resets is None else list(resets)
     if not is_whole:
         return _loop(kernel, x, carry, flags)
     of_all = _of_all(flags)
     if of_all is not None and 1 not in of_all:
         return _uninterrupted(kernel, x, carry) if kernel.is_profitable(x) else _loop(kernel, x, carry, flags)
-    if of_all is not None and kernel.restarts_in_one_pass(x):
-        return kernel.whole(x, carry, of_all)
+    if of_all is not None and kernel.resets_in_one_pass(x):
+        return kernel.run(x, carry, of_all)
     starts = [t for t, flag in enumerate(flags) if flag is not False]
     period = _period(starts, flags)
-    if kernel.forgets and not (period and is_faster_in_windows(x)):
+    if kernel.resets_by_decay and not (period and is_faster_in_windows(x)):
         if not kernel.is_profitable(x, 1 if of_all is None else len(starts) + 1):
             return _loop(kernel, x, carry, flags)
-        values, end = kernel.whole(x, _restarted(kernel, x[0], carry, flags[0]), _where(x, flags))
+        values, end = kernel.run(x, _restarted(kernel, x[0], carry, flags[0]), _where(x, flags))
         # 0 times what is not finite is not 0: only the loop can forget that
         return (values, end) if _is_finite(end) else _loop(kernel, x, carry, flags)
     if period:
         return _windows(kernel, x, carry, starts, period)
-    if len(x) < LEAST_STRETCH * (len(starts) + 1):
+    if len(x) < _MIN_SEGMENT * (len(starts) + 1):
         return _loop(kernel, x, carry, flags)
-    return _stretches(kernel, x, carry, starts, flags)
+    return _segments(kernel, x, carry, starts, flags)
 
 
 def _uninterrupted(kernel: Kernel, x: Signal, carry: State) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    return kernel.whole(x, carry) if carry is not None else kernel.from_nothing(x)
+    return kernel.run(x, carry) if carry is not None else kernel.run_from_start(x)
 
 
 def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"]:
@@ -76,13 +76,13 @@ def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"
         [5.0, 5.0]
     """
     steps = windows.movedim(1, 0)
-    if kernel.runs_whole(steps, None):
+    if kernel.can_vectorize(steps, None):
         return kernel.last(steps)
     return _loop(kernel, steps, None, [False] * len(steps))[0][-1]
 
 
 def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Restart]) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    step, values = kernel.stepper(x[0]), []
+    step, values = kernel.bound_step(x[0]), []
     for x_t, flag in zip(x.unbind(0), flags, strict=True):
         h_t, carry = step(x_t, _restarted(kernel, x_t, carry, flag))
         values.append(h_t)
@@ -131,29 +131,29 @@ def _windows(
     values = []
     if starts[0]:
         head = x[: starts[0]]
-        values.append(kernel.values(head) if carry is None else kernel.whole(head, carry)[0])
+        values.append(kernel.values_from_start(head) if carry is None else kernel.run(head, carry)[0])
     body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
     windows = body.unflatten(0, (-1, period)).movedim(1, 0)
-    kept, ends = kernel.from_nothing(windows) if kernel.forgets else (kernel.values(windows), None)
+    kept, ends = kernel.run_from_start(windows) if kernel.resets_by_decay else (kernel.values_from_start(windows), None)
     values.append(kept.movedim(0, 1).flatten(0, 1))
     if not ends_whole:
-        last, carry = kernel.from_nothing(x[starts[-1] :])
+        last, carry = kernel.run_from_start(x[starts[-1] :])
         values.append(last)
     elif ends is None:
-        carry = kernel.after(x[starts[-1] :])
+        carry = kernel.carry_from_start(x[starts[-1] :])
     else:
         # a carry that forgets is one of numbers side by side: that of the last window is a part of that of all
         carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
     return values[0] if len(values) == 1 else torch.cat(values), carry
 
 
-def _stretches(
+def _segments(
     kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Restart]
 ) -> tuple[Shaped[Tensor, "T B *M"], State]:
     """From one restart to the next."""
     begins = sorted({0, *starts})
     values = []
     for t, stretch in zip(begins, x.split([b - a for a, b in pairwise([*begins, len(x)])]), strict=True):
-        h, carry = kernel.whole(stretch, _restarted(kernel, stretch[0], carry, flags[t]))
+        h, carry = kernel.run(stretch, _restarted(kernel, stretch[0], carry, flags[t]))
         values.append(h)
     return torch.cat(values), carry

@@ -16,8 +16,8 @@ from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.unit.apply import call
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.scan import last_of_windows, run_kernel
-from spikebridge.hybrid.unit.window import Hold, Since, Window, openings_by_hand
+from spikebridge.hybrid.unit.scan import last_of_windows, scan_with_resets
+from spikebridge.hybrid.unit.window import Hold, Since, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state
@@ -96,7 +96,7 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
-        self.form: Form = form_of(window, kernel, discretizer)
+        self.form: WindowForm = window_form(window, kernel, discretizer)
 
     @property
     def kept(self) -> bool:
@@ -107,7 +107,7 @@ class HybridUnit(nn.Module):
     @property
     def outputs_per_window(self) -> int:
         """M', the number of values that one window gives; 1 in the running form."""
-        if self.form == "running":
+        if self.form == "streaming":
             return 1
         kind = self.discretizer.kind if self.discretizer is not None else "steps"
         if kind == "reduces" or (kind == "steps" and not self.kept):
@@ -120,7 +120,7 @@ class HybridUnit(nn.Module):
 
     def window_clock(self, source: Clock) -> Clock:
         """The clock at which the nonlinearity acts: when windows close, or every step."""
-        return self.window.clock(source) if self.window is not None and self.form == "cut" else source
+        return self.window.clock(source) if self.window is not None and self.form == "framed" else source
 
     def kernel_period(self, source: Clock) -> float:
         """Base ticks from one step of the kernel to the next: those of the source, or of the steps of a held value."""
@@ -147,7 +147,7 @@ class HybridUnit(nn.Module):
         x: Signal,
         state: UnitState | None = None,
         *,
-        opens: Tensor | None = None,
+        starts: Tensor | None = None,
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Float[Tensor, "T2 B *M"], UnitState]:
         """The unit on a stretch of a stream.
@@ -165,7 +165,7 @@ class HybridUnit(nn.Module):
             ShapeError: a signal that is not floats `(T, B, *N)`, or what does not go with it.
             ConfigError: flags or a context that the unit has no use for, or flags that it lacks.
         """
-        (*_, y), state = self._run(x, state, opens, context)
+        (*_, y), state = self._run(x, state, starts, context)
         return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
     def stages(
@@ -173,18 +173,18 @@ class HybridUnit(nn.Module):
         x: Signal,
         state: UnitState | None = None,
         *,
-        opens: Tensor | None = None,
+        starts: Tensor | None = None,
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """The same with what each stage gave, for tests and figures."""
-        (windows, h, f, y), state = self._run(x, state, opens, context)
-        if self.form == "running":
+        (windows, h, f, y), state = self._run(x, state, starts, context)
+        if self.form == "streaming":
             windows = windows.unsqueeze(1)
         if self._is_single:
             h, f, y = h.unsqueeze(1), f.unsqueeze(1), y.unsqueeze(1) if self.discretizer is None else y
         return Stages(windows, h, f, y), state
 
-    def admit(self, x: Tensor) -> None:
+    def check_inputs(self, x: Tensor) -> None:
         """Raises where a signal is not one for this unit."""
         if x.ndim < 2 or not x.is_floating_point():
             raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
@@ -192,12 +192,12 @@ class HybridUnit(nn.Module):
         _refuse_other_place(self.discretizer, x)
 
     def _run(
-        self, x: Tensor, state: UnitState | None, opens: Tensor | None, context: Tensor | None
+        self, x: Tensor, state: UnitState | None, starts: Tensor | None, context: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
         """What each stage gave: `(K, M, B, *N)`, or without M where that is 1 before the discretizer."""
-        self.admit(x)
+        self.check_inputs(x)
         w, k, q = state if state is not None else UnitState()
-        windows, flags, w = self._window(x, w, opens)
+        windows, flags, w = self._window(x, w, starts)
         h, k = self._kernel(windows, k, flags)
         f = self._nonlinearity(h, context)
         y, q = self._discretizer(f, q)
@@ -206,45 +206,47 @@ class HybridUnit(nn.Module):
     @property
     def _is_single(self) -> bool:
         """Whether a window has one value before the discretizer, which then needs no axis for its steps."""
-        return self.form == "running" or not self.kept
+        return self.form == "streaming" or not self.kept
 
-    def start(self, batch: int, device: torch.device) -> UnitState:
+    def initial_state(self, batch: int, device: torch.device) -> UnitState:
         """The state of a new stream; what the first samples make is left to them."""
-        return UnitState(discretizer=None if self.discretizer is None else self.discretizer.start(batch, device))
+        return UnitState(
+            discretizer=None if self.discretizer is None else self.discretizer.initial_state(batch, device)
+        )
 
-    def collect(self, x: Signal, state: UnitState) -> UnitState:
+    def buffer_steps(self, x: Signal, state: UnitState) -> UnitState:
         """Takes in steps with which no window closes, so that nothing comes out. For the cut form."""
-        return state if self.window is None else state._replace(window=self.window.cut(x, state.window)[1])
+        return state if self.window is None else state._replace(window=self.window.frame(x, state.window)[1])
 
-    def _window(self, x: Tensor, state: State, opens: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
+    def _window(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
         window = self.window
         if isinstance(window, Since):
-            return x, openings_by_hand(opens, x), None
-        if opens is not None:
+            return x, window_starts_from_argument(starts, x), None
+        if starts is not None:
             raise ConfigError("opens= says where windows of Since open, but this unit has another window")
         if window is None:
             return x, None, None
-        if self.form == "cut":
-            windows, state = window.cut(x, state)
+        if self.form == "framed":
+            windows, state = window.frame(x, state)
             return windows, None, state
-        flags, state = window.opens(len(x), state)
+        flags, state = window.starts(len(x), state)
         return x, flags, state
 
     def _kernel(self, windows: Tensor, carry: State, flags: Iterable[Any] | None) -> tuple[Tensor, State]:
         kernel = self.kernel
         if kernel is None:
             return windows, None
-        if self.form == "running":
+        if self.form == "streaming":
             if len(windows) == 0:
                 nothing = windows.new_zeros(windows.shape[1:])
                 begin = kernel.initial_state(nothing)
                 # what comes out may have other channels than what goes in
                 h_t, _ = kernel.step(nothing, begin)
                 return windows.new_empty((0, *h_t.shape)), carry if carry is not None else begin
-            return run_kernel(kernel, windows, carry, flags)
+            return scan_with_resets(kernel, windows, carry, flags)
         if not kernel.keep:
             return last_of_windows(kernel, windows), None
-        return run_kernel(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
+        return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.nonlinearity is None:
@@ -289,16 +291,16 @@ def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:
             )
 
 
-Form: TypeAlias = Literal["cut", "running"]
+WindowForm: TypeAlias = Literal["framed", "streaming"]
 
 
-def form_of(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> Form:
+def window_form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> WindowForm:
     """The form that the window takes, or a `ConfigError` where the stages do not fit.
 
     Example:
         >>> from spikebridge.hybrid import Mean, Tumbling
-        >>> form_of(Tumbling(6), Mean(), None), form_of(Tumbling(6), Mean(keep=True), None)
-        ('cut', 'running')
+        >>> window_form(Tumbling(6), Mean(), None), window_form(Tumbling(6), Mean(keep=True), None)
+        ('framed', 'streaming')
     """
     kept = kernel is None or kernel.keep
     kind = discretizer.kind if discretizer is not None else "steps"
@@ -309,7 +311,7 @@ def form_of(window: Window | None, kernel: Kernel | None, discretizer: Discretiz
                 f"{who} {kind} the steps of a window, but {'without a window' if window is None else 'in Since'} there "
                 "are none to count; use Tumbling, Sliding or Hold"
             )
-        return "running"
+        return "streaming"
     if kernel is not None and kept and kind == "expands":
         raise ConfigError(
             f"{who} makes the spikes of one value a window, but the kernel keeps {window.length}; give out its last "
@@ -322,16 +324,16 @@ def form_of(window: Window | None, kernel: Kernel | None, discretizer: Discretiz
                 "the window out, keep the kernel (keep=True), or use a discretizer that expands (FirstSpike, Phase, "
                 "Burst)"
             )
-        return "cut"
+        return "framed"
     if kept and kind == "expands":
         raise ConfigError(
             f"{who} makes the spikes of one value a window, but without a kernel there are {window.length}; reduce "
             "them first, for example with Mean()"
         )
     if kind == "reduces":
-        return "cut"
+        return "framed"
     if kept and window.overlaps:
         raise ConfigError(
             "overlapping windows have no kept steps: a step would be given out twice; reduce them, or use Tumbling"
         )
-    return "running" if kept else "cut"
+    return "streaming" if kept else "framed"

@@ -18,13 +18,13 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
 
 
-class CutState(NamedTuple):
+class FrameBuffer(NamedTuple):
     """Steps of the unfinished window, batch first `(B, l, *N)`."""
 
     buffer: Tensor
 
 
-class RunningState(NamedTuple):
+class WindowPosition(NamedTuple):
     """Steps since the present window opened; 0 when the next step opens one."""
 
     position: int
@@ -41,7 +41,7 @@ class Window(nn.Module):
     length: int | None = None
     overlaps: bool = False
 
-    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState | None]:
+    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, FrameBuffer | None]:
         """Cuts a stretch of a signal.
 
         Args:
@@ -53,7 +53,7 @@ class Window(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} does not cut a signal: it has no windows of known length")
 
-    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState | None]:
+    def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition | None]:
         """For each of `num_steps` steps whether a window opens there, and the state after them."""
         raise ConfigError(f"{type(self).__name__} has no running form")
 
@@ -79,7 +79,7 @@ class Hold(Window):
         length: steps that one value is held for.
 
     Example:
-        >>> windows, _ = Hold(3).cut(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), None)
+        >>> windows, _ = Hold(3).frame(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), None)
         >>> windows[:, :, 0, 0].tolist()
         [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
     """
@@ -88,7 +88,7 @@ class Hold(Window):
         super().__init__()
         self.length: int = whole_number("Hold", "its length", length)
 
-    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, None]:
+    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, None]:
         return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
 
 
@@ -100,7 +100,7 @@ class Sliding(Window):
         stride: steps from one window to the next, at most `length`.
 
     Example:
-        >>> windows, state = Sliding(3, stride=1).cut(torch.arange(4.0).reshape(4, 1, 1), None)
+        >>> windows, state = Sliding(3, stride=1).frame(torch.arange(4.0).reshape(4, 1, 1), None)
         >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
         ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [2.0, 3.0])
     """
@@ -113,7 +113,7 @@ class Sliding(Window):
             raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
         self.overlaps = self.stride < self.length
 
-    def cut(self, x: Signal, state: CutState | None) -> tuple[Windows, CutState]:
+    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, FrameBuffer]:
         given = x
         if state is not None and state.buffer.shape[1]:
             waiting = state.buffer.transpose(0, 1)
@@ -135,19 +135,19 @@ class Sliding(Window):
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
         if used == num_steps:
-            return windows, CutState(x.new_empty((x.shape[1], 0, *x.shape[2:])))
+            return windows, FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
         rest = x[used:]
         if used or x is given:
             # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
             rest = rest.clone()
-        return windows, CutState(rest.transpose(0, 1))
+        return windows, FrameBuffer(rest.transpose(0, 1))
 
-    def opens(self, num_steps: int, state: RunningState | None) -> tuple[list[bool], RunningState]:
+    def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition]:
         position = 0 if state is None else state.position
         opening = range(-position % self.length, num_steps, self.length)
         flags = [False] * num_steps
         flags[opening.start :: self.length] = [True] * len(opening)
-        return flags, RunningState((position + num_steps) % self.length)
+        return flags, WindowPosition((position + num_steps) % self.length)
 
     def clock(self, source: Clock) -> Clock:
         return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)
@@ -163,7 +163,7 @@ class Tumbling(Sliding):
         length: steps in a window.
 
     Example:
-        >>> windows, state = Tumbling(2).cut(torch.arange(5.0).reshape(5, 1, 1), None)
+        >>> windows, state = Tumbling(2).frame(torch.arange(5.0).reshape(5, 1, 1), None)
         >>> windows[:, :, 0, 0].tolist(), state.buffer.flatten().tolist()
         ([[0.0, 1.0], [2.0, 3.0]], [4.0])
     """
@@ -180,7 +180,7 @@ class Since(Window):
 
     The first source step at or after a trigger belongs to the new window; before any trigger the window is open from
     the start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`.
-    A unit called by hand is given the flags: `unit(x, state, opens=...)`.
+    A unit called by hand is given the flags: `unit(x, state, starts=...)`.
 
     Args:
         trigger: name of the signal.
@@ -198,7 +198,7 @@ class Since(Window):
         return repr(self.trigger)
 
 
-def openings_by_clock(source: Clock, trigger: Clock, start: int, stop: int) -> Tensor:
+def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> Tensor:
     """Where windows open when every sample of the trigger opens one: at the first source step at or after it.
 
     Args:
@@ -211,7 +211,8 @@ def openings_by_clock(source: Clock, trigger: Clock, start: int, stop: int) -> T
         One flag a source step, `(T,)`, the same for all samples.
 
     Example:
-        >>> openings_by_clock(Clock(2, 0), Clock(3, 1), 0, 12).tolist()  # steps 0, 2, 4, ...; triggers 1, 4, 7, 10
+        >>> # steps 0, 2, 4, ...; triggers 1, 4, 7, 10
+        >>> window_starts_from_clock(Clock(2, 0), Clock(3, 1), 0, 12).tolist()
         [False, True, True, False, True, True]
     """
     ticks = source.ticks(start, stop)
@@ -221,7 +222,7 @@ def openings_by_clock(source: Clock, trigger: Clock, start: int, stop: int) -> T
     )
 
 
-def openings_by_flags(
+def window_starts_from_mask(
     source: Clock, trigger: Clock, flags: Tensor | None, waiting: Tensor, start: int, stop: int
 ) -> tuple[Tensor, Tensor]:
     """The same when the trigger is a mask, so that each sample of the batch opens its windows by itself.
@@ -239,8 +240,8 @@ def openings_by_flags(
 
     Example:
         >>> flags = torch.tensor([[True], [False], [True]])
-        >>> opens, waiting = openings_by_flags(Clock(2, 0), Clock(1, 0), flags, torch.tensor([False]), 0, 3)
-        >>> opens.flatten().tolist(), waiting.tolist()
+        >>> starts, waiting = window_starts_from_mask(Clock(2, 0), Clock(1, 0), flags, torch.tensor([False]), 0, 3)
+        >>> starts.flatten().tolist(), waiting.tolist()
         ([True, True], [False])
     """
     if flags is not None and flags.numel() != len(flags) * len(waiting):
@@ -248,32 +249,32 @@ def openings_by_flags(
     rows = [] if flags is None else [row.reshape(-1) for row in flags.unbind(0)]
     arrivals = iter(zip(trigger.ticks(start, stop), rows, strict=True) if rows else ())
     none = torch.zeros_like(waiting)
-    opens = []
+    starts = []
     stamp, row = next(arrivals, (stop, none))
     for tick in source.ticks(start, stop):
         while stamp <= tick:
             waiting = waiting | row
             stamp, row = next(arrivals, (stop, none))
-        opens.append(waiting)
+        starts.append(waiting)
         waiting = none
     while stamp < stop:
         waiting = waiting | row
         stamp, row = next(arrivals, (stop, none))
-    return torch.stack(opens) if opens else none.new_empty((0, len(none))), waiting
+    return torch.stack(starts) if starts else none.new_empty((0, len(none))), waiting
 
 
-def openings_by_hand(opens: Tensor | None, x: Tensor) -> Iterable[Any]:
+def window_starts_from_argument(starts: Tensor | None, x: Tensor) -> Iterable[Any]:
     """The flags that a unit is given, `(T, B)` or `(T,)`: for each step True, False, or one a sample `(B,)`."""
-    if opens is None:
+    if starts is None:
         raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
-    if len(opens) != len(x):
-        raise ShapeError(f"opens has {len(opens)} steps, but the signal has {len(x)}")
-    if opens.dtype != torch.bool or opens.ndim not in (1, 2) or opens.shape[1:] not in ((), x.shape[1:2]):
+    if len(starts) != len(x):
+        raise ShapeError(f"opens has {len(starts)} steps, but the signal has {len(x)}")
+    if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
-            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {opens.dtype} "
-            f"{tuple(opens.shape)}"
+            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
+            f"{tuple(starts.shape)}"
         )
-    if opens.ndim == 1:
-        return opens.tolist()
+    if starts.ndim == 1:
+        return starts.tolist()
     # a step at which no sample opens a window is cheaper without a mask
-    return [row if some else False for row, some in zip(opens.unbind(0), opens.any(1).tolist(), strict=True)]
+    return [row if some else False for row, some in zip(starts.unbind(0), starts.any(1).tolist(), strict=True)]

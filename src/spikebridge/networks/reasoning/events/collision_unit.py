@@ -54,7 +54,7 @@ class WindowHistory(Kernel):
         [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
 
-    is_faster = True
+    is_vectorized = True
 
     def __init__(self, num_samples: int = NUM_SAMPLES) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class TemporalConvolution(WindowHistory):
         width: samples that a feature sees.
     """
 
-    is_faster = True
+    is_vectorized = True
 
     def __init__(self, num_channels: int, num_features: int, num_samples: int = NUM_SAMPLES, width: int = 5) -> None:
         super().__init__(num_samples)

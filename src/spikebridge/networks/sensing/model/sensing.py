@@ -175,7 +175,7 @@ class Sensing(HybridNetwork):
         batch, device = state.like.shape[0], state.like.device
         parts = {name: None if name in _OF_EVENTS else known for name, known in state.parts.items()}
         links = {
-            route.name: state.links[route.name]._replace(unit=unit.start(batch, device))
+            route.name: state.links[route.name]._replace(unit=unit.initial_state(batch, device))
             if route.link.source in _OF_EVENTS and (unit := self.unit_of(route)) is not None
             else state.links[route.name]
             for route in self.routes
@@ -196,14 +196,14 @@ class Sensing(HybridNetwork):
         """
         if "unit" not in self.units or "membrane" in self.parts:
             raise ConfigError("only a network of the additive form with a unit has a change of features")
-        opens = torch.zeros(len(events), dtype=torch.bool, device=events.device)
-        opens[:1] = True
+        starts = torch.zeros(len(events), dtype=torch.bool, device=events.device)
+        starts[:1] = True
         context = None
         if self.plan.routes["unit"].link.context is not None:
             if features is None:
                 raise ConfigError("a joined map reads the features of the frame; give features")
             context = features.expand(len(events), *features.shape)
-        change: Tensor = self.units["unit"](self.parts["where"](events)[0], opens=opens, context=context)[0]
+        change: Tensor = self.units["unit"](self.parts["where"](events)[0], starts=starts, context=context)[0]
         return change
 
     def locate(

@@ -94,7 +94,7 @@ def additive_unit(
 
     Example:
         >>> unit = additive_unit("fixed", 8, dt=1 / 240)
-        >>> change, _ = unit(torch.ones(3, 1, 8, 4, 4), opens=torch.tensor([True, False, False]))
+        >>> change, _ = unit(torch.ones(3, 1, 8, 4, 4), starts=torch.tensor([True, False, False]))
         >>> change[:, 0, 0, 0, 0].tolist()
         [1.0, 2.0, 3.0]
     """

@@ -277,7 +277,7 @@ class _Leak(nn.Module):
         super().__init__()
         kernel = deepcopy(kernel).requires_grad_(False)
         self.at_rest = kernel.initial_state
-        self.step = kernel.stepper(torch.empty(1, dtype=torch.float32))
+        self.step = kernel.bound_step(torch.empty(1, dtype=torch.float32))
 
     def forward(self, change: Float[Tensor, "1 C H W"], carry: Any) -> tuple[Tensor, Any]:
         return self.step(change, carry)
