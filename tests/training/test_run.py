@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -65,6 +65,39 @@ def test_a_config_comes_back_equal_through_its_file(tmp_path: Path) -> None:
 def test_a_config_of_another_form_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_plain(Config, {**to_plain(Config()), **change})
+
+
+@dataclass(frozen=True)
+class Optimization:
+    lr: float = 0.1
+    num_epochs: int = 5
+
+
+@dataclass(frozen=True)
+class Grouped:
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"epochs": "training.num_epochs", "name": "title"}
+    title: str = "a"
+    training: Optimization = Optimization()
+
+
+@dataclass(frozen=True)
+class Flat:
+    name: str = "b"
+    lr: float = 0.5
+    epochs: int = 2
+
+
+def test_a_run_of_a_flat_config_is_read_and_resumed_as_groups(tmp_path: Path) -> None:
+    grouped = Grouped("b", Optimization(0.5, 2))
+    old = Run.create(tmp_path / "old", "digits", Flat())
+    old.child("net").log({"epoch": 1})
+    assert Run.open(tmp_path / "old").config_as(Grouped) == grouped
+    resumed = Run.create(tmp_path / "old", "digits", grouped, resume=True)
+    assert resumed.child("net").config_as(Grouped) == grouped
+    with pytest.raises(ConfigError, match="another config"):
+        Run.create(tmp_path / "old", "digits", Grouped("c", Optimization(0.5, 2)), resume=True)
+    Run.create(tmp_path / "new", "digits", grouped)
+    assert Run.open(tmp_path / "new").config_as(Grouped) == grouped
 
 
 def test_a_value_that_json_cannot_hold_is_refused_by_name() -> None:

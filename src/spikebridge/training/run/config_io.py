@@ -102,6 +102,7 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
         raise ConfigError(f"{where} should be the fields of {kind.__name__}, but is {value!r}")
     hints = get_type_hints(kind)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    value = _grouped(kind, fields, value)
     for name in value:
         if name not in fields:
             raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")
@@ -109,6 +110,22 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
     return kind(**{name: from_plain(hint, value[name], f"{where}.{name}") for name, hint in fields.items()})
+
+
+def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """The values with each field of release 0.1, whose configs were flat, moved into the group that holds it now.
+
+    A field keeps its name, or `RENAMED_FIELDS` of the class maps the old name to the new one or to "group.name".
+    """
+    groups = {name: hint for name, hint in fields.items() if dataclasses.is_dataclass(hint)}
+    group_of = {f.name: group for group, hint in groups.items() for f in dataclasses.fields(hint)}
+    renamed: dict[str, str] = getattr(kind, "RENAMED_FIELDS", {})
+    grouped: dict[str, Any] = {}
+    for name, item in value.items():
+        group = "" if name in fields else group_of.get(name, "")
+        group, _, name = renamed.get(name, f"{group}.{name}").rpartition(".")
+        (grouped.setdefault(group, {}) if group else grouped)[name] = item
+    return grouped
 
 
 def _first_that_fits(kind: Any, choices: tuple[Any, ...], value: Any, where: str) -> Any:

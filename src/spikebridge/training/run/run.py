@@ -96,7 +96,9 @@ class Run:
             raise ConfigError(
                 f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
             )
-        _check_same(run.config, plain, path)
+        # as plain values of today's class, so that a run of release 0.1 can be resumed
+        there = run.config if isinstance(config, dict) else to_plain(run.config_as(type(config)))
+        _check_same(there, plain, path)
         run.resumed = True
         return run
 
