@@ -31,7 +31,7 @@ class _Factor(Neuron):
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         return quantities
 
-    def _run(self, x: Tensor, state: State, arguments: dict[str, Any], spare: bool = False) -> tuple[Tensor, State]:
+    def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
         # no memory: all steps at once
         (factor,) = arguments.values()
         return x * factor, ()

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
-from spikebridge.neurons.quantity import Modulated, are_hidden
+from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
+from spikebridge.ops.checks import reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.sequence.autograd import run_sequence, supports, supports_pooling
 from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Size
@@ -60,13 +61,19 @@ class Neuron(Stateful):
         """The arguments of the step function from the physical quantities."""
         raise NotImplementedError
 
-    def quantities(self, ndim: int, modulation: dict[str, Modulated]) -> dict[str, Any]:
-        """Every quantity by name, those under modulation with their effects, for signals with `ndim` axes."""
+    def quantities(self, ndim: int, modulation: dict[str, Modulated], is_first: bool = True) -> dict[str, Any]:
+        """Every quantity by name, those under modulation with their effects.
+
+        Args:
+            ndim: axes of the signal.
+            modulation: by name.
+            is_first: whether the call begins a stream, so that values under modulation are checked.
+        """
         if not modulation:
             return {name: getattr(self, name) for name in self.modulable}
         refuse_unknown(self, modulation)
         return {
-            name: getattr(type(self), name).resolve(self, value, ndim)
+            name: getattr(type(self), name).resolve(self, value, ndim, is_first)
             if (value := modulation.get(name)) is not None
             else getattr(self, name)
             for name in self.modulable
@@ -81,9 +88,7 @@ class Neuron(Stateful):
     def forward(
         self, x: Float[Tensor, "T B *N"], state: State = None, **modulation: Modulated
     ) -> tuple[Float[Tensor, "T B *N"], State]:
-        x, state, arguments = self._prepared(x, state, modulation)
-        # x.shape[0] here and below, not len(x), which would tie an exported network to one number of steps
-        return self._run(x, state, arguments) if x.shape[0] else (x.new_empty(x.shape), state)
+        return self._checked(x, state, None, modulation, donated=False)
 
     def pooled(
         self, x: Float[Tensor, "T B C Y X"], state: State = None, *, size: int | Size, **modulation: Modulated
@@ -105,7 +110,7 @@ class Neuron(Stateful):
             >>> y.shape, y.mean((1, 2, 3, 4)).tolist()
             (torch.Size([2, 1, 1, 2, 2]), [0.0, 1.0])
         """
-        return self._pooled(x, state, size, modulation)
+        return self._checked(x, state, size, modulation, donated=False)
 
     def forward_donated(
         self,
@@ -115,12 +120,12 @@ class Neuron(Stateful):
         size: int | Size | None = None,
         **modulation: Modulated,
     ) -> tuple[Float[Tensor, "T B *M"], State]:
-        """As `forward`, or as `pooled` where a size is given, of a signal that nobody else will look at.
+        """As `forward`, or as `pooled` where a size is given, of a signal that is not read again.
 
         What is kept for the backward pass takes its memory, with the native steps.
 
         Args:
-            x: the signal; what is in it afterwards is not told.
+            x: the signal; its values afterwards are undefined.
             state: from an earlier part of the stream, or None.
             size: of a window, or its height and width.
             modulation: as in `forward`.
@@ -130,23 +135,24 @@ class Neuron(Stateful):
             >>> IF(v_threshold=2.0).forward_donated(torch.ones(2, 1, 1))[0].flatten().tolist()
             [0.0, 1.0]
         """
-        if size is not None:
-            return self._pooled(x, state, size, modulation, donated=True)
-        x, state, arguments = self._prepared(x, state, modulation)
-        return self._run(x, state, arguments, donated=True) if x.shape[0] else (x, state)
+        return self._checked(x, state, size, modulation, donated=True)
 
-    def _pooled(
-        self, x: Tensor, state: State, size: int | Size, modulation: dict[str, Modulated], donated: bool = False
+    def _checked(
+        self, x: Tensor, state: State, size: int | Size | None, modulation: dict[str, Modulated], donated: bool
     ) -> tuple[Tensor, State]:
-        size = sides_of(size)
+        """A sequence on the fastest path that supports it; its input is checked before, its last membranes after."""
+        pool, is_first = None if size is None else sides_of(size), state is None
         x, state, arguments = self._prepared(x, state, modulation)
-        spec = self._scheme(x, state, arguments) if x.shape[0] else None
-        if spec is not None and supports_pooling(spec, x, size):
-            y, state = self._whole(spec, x, state, arguments, size, donated)
-            refuse_not_finite(self, state[0])
-            return y, state
-        y, state = self._run(x, state, arguments, donated) if x.shape[0] else (x, state)
-        return max_pool2d(y.flatten(0, 1), size).unflatten(0, y.shape[:2]), state
+        # x.shape[0], not len(x), which would tie an exported network to one number of steps
+        if x.shape[0]:
+            y, state, is_pooled = self._run(x, state, arguments, pool, donated)
+            if state and reads_values(state[0], is_first):
+                refuse_not_finite(self, state[0])
+        else:
+            y, is_pooled = x.new_empty(x.shape), False
+        if pool is not None and not is_pooled:
+            y = max_pool2d(y.flatten(0, 1), pool).unflatten(0, y.shape[:2])
+        return y, state
 
     def _prepared(
         self, x: Tensor, state: State, modulation: dict[str, Modulated]
@@ -159,7 +165,7 @@ class Neuron(Stateful):
         mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
         if mixed and x.element_size() < 4:
             x = x.float()  # a membrane adds up many small steps: full precision, as autocast has it for sums
-        quantities = self.quantities(x.ndim, modulation)
+        quantities = self.quantities(x.ndim, modulation, state is None)
         if mixed:
             quantities = {n: q.to(x.dtype) if isinstance(q, Tensor) else q for n, q in quantities.items()}
         for name, value in quantities.items():
@@ -171,16 +177,17 @@ class Neuron(Stateful):
             self._check_state(state, x)
         return x, state, self.arguments(quantities)
 
-    def _run(self, x: Tensor, state: State, arguments: dict[str, Any], donated: bool = False) -> tuple[Tensor, State]:
-        spec = self._scheme(x, state, arguments)
+    def _run(
+        self, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
+    ) -> tuple[Tensor, State, bool]:
+        """Outputs, the last state, and whether the outputs are pooled."""
+        spec = self._spec(x, state, arguments)
         if spec is None:
-            y, state = self._loop(x, state, arguments)
-        else:
-            y, state = self._whole(spec, x, state, arguments, None, donated)
-        refuse_not_finite(self, state[0])
-        return y, state
+            return *self._loop(x, state, arguments), False
+        size = pool if pool is not None and supports_pooling(spec, x, pool) else None
+        return *self._whole(spec, x, state, arguments, size, donated), size is not None
 
-    def _scheme(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
+    def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
         if not self.follows_spec or getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
@@ -255,7 +262,7 @@ class Neuron(Stateful):
 def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
     """Raises where a membrane is NaN or infinite: the one never fires, the other always, and both in silence."""
     # the sum of what is not finite is not either; a sum may also overflow, so then each is looked at
-    if not are_hidden(v) and not math.isfinite(v.detach().sum().item()) and not bool(v.isfinite().all()):
+    if not math.isfinite(v.detach().sum().item()) and not bool(v.isfinite().all()):
         raise DataError(
             f"{type(layer).__name__} met NaN or infinity in its input or parameters ({int((~v.isfinite()).sum())} of "
             f"{v.numel()} membranes); check the data and, in training, the learning rate"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.ops.checks import reads_values
 
 By: TypeAlias = Literal["add", "multiply", "replace"]
 
@@ -169,8 +170,8 @@ class Quantity:
             unlimited = " (tau=inf is a neuron without leak.)" if self.name == "tau" else ""
             raise ConfigError(f"{who} needs {self.name} > 0{unit}{origin}, but got {smallest:g}{hint}{unlimited}")
 
-    def resolve(self, layer: nn.Module, value: Modulated, ndim: int) -> Tensor | float:
-        """The value under modulation, checked where it must be positive."""
+    def resolve(self, layer: nn.Module, value: Modulated, ndim: int, is_first: bool = True) -> Tensor | float:
+        """The value under modulation; where a stream begins, checked if it must be positive."""
         resolved: Tensor | float
         if isinstance(value, Tensor):
             resolved = value
@@ -186,7 +187,7 @@ class Quantity:
             raise ConfigError(
                 f"{type(layer).__name__} takes a number, a tensor or an Effect for {self.name}, but got {value!r}"
             )
-        if self.positive:
+        if self.positive and (not isinstance(resolved, Tensor) or reads_values(resolved, is_first)):
             self.check_values(layer, resolved, " under modulation")
         return resolved
 

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.native.library import library
 from spikebridge.ops.reference import is_plain_training, is_without_native
 from spikebridge.ops.sequence.autograd import is_batched
@@ -76,7 +77,7 @@ def active_share(x: Float[Tensor, "B C Y X"]) -> float:
         0.25
     """
     some = x[:: max(1, len(x) // LOOKED_AT)]
-    return int(some.count_nonzero()) / some.numel()
+    return number_on_cpu(some.count_nonzero()) / some.numel()
 
 
 def is_few(active: float, num_outputs: int, most: float) -> bool:

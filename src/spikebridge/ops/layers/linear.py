@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.native.library import library
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.reference import is_plain_training, is_without_native
@@ -113,7 +114,7 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
 def _is_silent(rows: Tensor) -> bool:
     """Whether few inputs are active, by some of the rows."""
     some = rows[:: max(1, len(rows) // LOOKED_AT)]
-    return int(some.count_nonzero()) <= MOST_ACTIVE * some.numel()
+    return number_on_cpu(some.count_nonzero()) <= MOST_ACTIVE * some.numel()
 
 
 def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:

@@ -285,7 +285,9 @@ def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[obj
         held: keeps alive what is pointed to.
     """
     if not isinstance(value, Tensor):
-        _point_at(place, value, held)
+        single = ctypes.c_float(value)
+        place.at, place.step, place.group, place.column = ctypes.addressof(single), 0, 0, 0
+        held.append(single)
         return
     if value.numel() == groups.num_columns > 1 and _is_a_row(value, x):
         place.step, place.group, place.column, place.at = 0, 0, 1, value.data_ptr()
@@ -320,14 +322,9 @@ def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:
     """The same for what is one number, if it is."""
     if value.numel() > 1 and any(value.stride()):
         return False
-    _point_at(place, value[(0,) * value.ndim].item(), held)
+    place.at, place.step, place.group, place.column = value.data_ptr(), 0, 0, 0
+    held.append(value)
     return True
-
-
-def _point_at(place: CValue, value: float, held: list[object]) -> None:
-    number = ctypes.c_float(value)
-    place.at, place.step, place.group, place.column = ctypes.addressof(number), 0, 0, 0
-    held.append(number)
 
 
 def _point_to_rows(place: CValue, signal: Tensor, groups: Groups, held: list[object]) -> None:

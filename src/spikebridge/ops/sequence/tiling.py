@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.sequence.spec import NeuronParams, Value
 
 ROW = 65536  # elements of a step that one thread takes at once; PyTorch shares larger ones between threads
@@ -37,7 +38,7 @@ def time_blocks(x: Tensor) -> list[slice]:
 
 def number(value: Value) -> Value:
     """A tensor of one number on the processor as that number, anything else as it is."""
-    return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
+    return number_on_cpu(value) if isinstance(value, Tensor) and value.ndim == 0 and value.is_cpu else value
 
 
 def is_number(value: Value, wanted: float | int) -> bool:

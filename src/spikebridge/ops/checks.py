@@ -1,0 +1,67 @@
+"""When the values of signals are checked: at the first call of a stream, or at every call.
+
+Shapes, dtypes and devices are compared at every call, since that reads no number. To know whether a membrane is
+finite, a number has to be read, and reading one from a GPU waits until all its work is done. So a value is read where
+a stream begins (no state is given) and its numbers lie in the processor's memory; a call that continues a stream, and
+any call on another device, reads none. `checks("always")` reads them at every call, on every device, for debugging.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+
+Mode: TypeAlias = Literal["first", "always"]
+
+_mode: ContextVar[Mode] = ContextVar("checks", default="first")
+
+
+@contextmanager
+def checks(mode: Mode) -> Iterator[None]:
+    """Sets when values are checked, in this thread (or task) alone.
+
+    Args:
+        mode: "first" (the default) checks where a stream begins, on a CPU; "always" checks every call on every device,
+            to find the call in which a signal or a parameter became NaN or infinite.
+
+    Raises:
+        ConfigError: an unknown mode.
+
+    Example:
+        >>> values = torch.ones(3)
+        >>> reads_values(values, is_first=True), reads_values(values, is_first=False)
+        (True, False)
+        >>> with checks("always"):
+        ...     reads_values(values, is_first=False)
+        True
+    """
+    if mode not in get_args(Mode):
+        raise ConfigError(f"checks are made {' or '.join(map(repr, get_args(Mode)))}, but got {mode!r}")
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def reads_values(values: Tensor, is_first: bool) -> bool:
+    """Whether a call may read numbers of a tensor to check them.
+
+    Args:
+        values: what would be checked.
+        is_first: whether the call begins a stream.
+    """
+    # is_compiling first: what stands after it is never traced
+    if torch.compiler.is_compiling() or not ((is_first and values.is_cpu) or _mode.get() == "always"):
+        return False
+    return not torch._C._are_functorch_transforms_active() and not values.is_meta
+
+
+def number_on_cpu(value: Tensor) -> float:
+    """The one number of a tensor in the processor's memory, which waits for no device."""
+    return float(value.detach().numpy())

@@ -1,0 +1,128 @@
+"""When values are read to check them: where a stream begins, or always. A call that continues a stream reads none."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.neurons import (
+    IF,
+    LIF,
+    PLIF,
+    AdaptiveLIF,
+    CubaLIF,
+    Effect,
+    Integrator,
+    Izhikevich,
+    Memoryless,
+    Recurrent,
+    Sequential,
+    Stateful,
+)
+from spikebridge.ops import reference, without_native
+from spikebridge.ops.checks import checks
+
+PER_NEURON = torch.full((4,), 0.01)
+LAYERS: dict[str, Callable[[], Stateful]] = {
+    "LIF": lambda: LIF(0.01, dt=0.004),
+    "LIF, one tau a neuron": lambda: LIF(PER_NEURON, dt=0.004, v_leak=torch.zeros(4)),
+    "LIF, subtract, refractory": lambda: LIF(0.01, dt=0.004, reset="subtract", refractory=0.008),
+    "LIF, none": lambda: LIF(0.01, dt=0.004, reset="none"),
+    "LIF, learned": lambda: LIF(0.01, dt=0.004, learn=("tau", "v_threshold", "v_reset", "v_leak", "r")),
+    "IF": IF,
+    "PLIF": lambda: PLIF(dt=0.004),
+    "CubaLIF": lambda: CubaLIF(dt=0.004, learn=("tau", "tau_syn")),
+    "AdaptiveLIF": lambda: AdaptiveLIF(dt=0.004, learn="jump"),
+    "Integrator": lambda: Integrator(dt=0.004, learn="tau"),
+    "Izhikevich": lambda: Izhikevich(dt=0.0005),
+    "Memoryless": Memoryless,
+    "Recurrent": lambda: Recurrent(LIF(0.01, dt=0.004), nn.Linear(4, 4, bias=False)),
+    "Sequential": lambda: Sequential(nn.Linear(4, 64), LIF(dt=0.004), nn.Linear(64, 4), PLIF(dt=0.004)),
+    "convolutions": lambda: Sequential(
+        nn.Unflatten(1, (1, 2, 2)),
+        nn.Conv2d(1, 32, 2, padding=1),
+        IF(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 4),
+    ),
+}
+
+
+class _Reads(TorchDispatchMode):
+    """Counts how often a number is read from a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def reads_of(call: Callable[[], object]) -> int:
+    with _Reads() as reads:
+        call()
+    return reads.count
+
+
+@pytest.fixture(params=["native", "pytorch", "reference"])
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    ways = {"pytorch": without_native, "reference": reference}
+    if request.param not in ways:
+        yield request.param
+        return
+    with ways[request.param]():
+        yield request.param
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_call_that_continues_a_stream_reads_no_number(name: str, train: bool, path: str) -> None:
+    layer, x = LAYERS[name](), torch.rand(9, 3, 4, requires_grad=train)
+    with torch.set_grad_enabled(train):
+        _, state = layer(x)
+        assert reads_of(lambda: layer(x, state)) == 0
+        assert reads_of(lambda: layer.step(x[0], state)) == 0
+
+
+def test_a_modulated_call_that_continues_a_stream_reads_no_number() -> None:
+    layer, x = LIF(dt=0.004), torch.rand(9, 3, 4)
+    _, state = layer(x)
+    for tau in (torch.full((3, 4), 0.01), Effect(torch.ones(9, 3, 4), "multiply")):
+        assert reads_of(lambda tau=tau: layer(x, state, tau=tau)) == 0  # type: ignore[misc]
+
+
+def not_finite() -> Tensor:
+    x = torch.ones(9, 3, 4)
+    x[8, 0, 0] = torch.nan
+    return x
+
+
+def test_values_that_are_not_finite_are_refused_where_a_stream_begins() -> None:
+    with pytest.raises(DataError, match="LIF met NaN or infinity"):
+        LIF(dt=0.004)(not_finite())
+
+
+def test_checks_always_find_the_call_of_a_stream_in_which_values_become_nan() -> None:
+    layer = LIF(dt=0.004)
+    _, state = layer(torch.ones(9, 3, 4))
+    assert layer(not_finite(), state)[1].v.isnan().any()
+    with checks("always"), pytest.raises(DataError, match="LIF met NaN or infinity"):
+        layer(not_finite(), state)
+
+
+def test_checks_always_refuse_a_time_constant_that_modulation_made_negative() -> None:
+    layer, x = LIF(dt=0.004), torch.ones(9, 3, 4)
+    _, state = layer(x)
+    with checks("always"), pytest.raises(ConfigError, match="tau > 0 s under modulation"):
+        layer(x, state, tau=torch.full((3, 4), -1.0))
+
+
+def test_an_unknown_mode_of_checks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="checks are made 'first' or 'always', but got 'never'"), checks("never"):  # type: ignore[arg-type]
+        pass
