@@ -28,7 +28,7 @@ from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
 from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import Query, RunOptions, answer, assign_slots, run_batch
+from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, run_batch
 from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.training.run.environment import describe_environment
@@ -218,7 +218,9 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
         ways["engine"].append(seconds(lambda: answer(asked.scenes, asked.questions)) / len(flat))
         ways["engine, paper"].append(seconds(lambda: answer(asked.scenes, asked.questions, preset="paper")) / len(flat))
         ways["by loops"].append(seconds(lambda: [by_loops(*pair) for pair in sample]) / len(sample))
-        ways["by arrays"].append(seconds(lambda: [answer(*pair, path="dense") for pair in alone]) / len(sample))
+        ways["by arrays"].append(
+            seconds(lambda: [answer(*pair, execution=Execution("dense")) for pair in alone]) / len(sample)
+        )
         ways["executor"].append(seconds(lambda: [Executor(scene).run(p) for scene, p in sample]) / len(sample))
     ms = {way: round(1e3 * statistics.median(times), 4) for way, times in ways.items()}
     return {

@@ -29,7 +29,7 @@ from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionU
 from spikebridge.networks.reasoning.events.reader import CollisionReader
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.layout import PRESETS, Preset
-from spikebridge.networks.reasoning.graph.run import answer
+from spikebridge.networks.reasoning.graph.run import Execution, answer
 from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults
 from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS
 from spikebridge.training.run.environment import describe_environment
@@ -62,7 +62,7 @@ def by_graph(asked: Asked, preset: Preset, faults: GraphFaults | None = None) ->
     """The graph's score."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="preset 'scaled' is exact")
-        answers = answer(asked.scenes, asked.questions, preset=preset, faults=faults)
+        answers = answer(asked.scenes, asked.questions, preset=preset, execution=Execution(faults=faults))
     rows = [
         [float(a.value == truth) for a, truth in zip(given, question.answers, strict=True)]
         for question, given in zip(asked.questions, answers, strict=True)

@@ -10,7 +10,7 @@ import pytest
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.explain import explain
-from spikebridge.networks.reasoning.explain.page import as_html, as_json_text, as_text
+from spikebridge.networks.reasoning.explain.page import as_html, as_json, as_text
 
 SCENE = Scene.from_lists(
     3,
@@ -30,7 +30,7 @@ def test_the_chain_goes_from_the_answer_down_to_what_was_perceived() -> None:
     chain = told.cause_chain
     assert chain[0].neuron == "match"
     assert [reason.step for reason in chain] == sorted((reason.step for reason in chain), reverse=True)
-    facts = [ground.fact for reason in chain for ground in reason.grounds if ground.fact]
+    facts = [one.fact for reason in chain for one in reason.evidence if one.fact]
     assert facts == [
         "red sphere takes part in: blue cube meets red sphere (frame 50)",
         "blue cube meets red sphere (frame 50) comes before, and is tied by objects to: blue cube meets green cylinder "
@@ -42,15 +42,15 @@ def test_the_chain_goes_from_the_answer_down_to_what_was_perceived() -> None:
     ]
     # whatever is not explained further was fired from outside
     named = {(reason.step, reason.neuron) for reason in chain}
-    assert all((ground.step, ground.neuron) in named for reason in chain for ground in reason.grounds)
-    assert all(reason.instruction for reason in chain if not reason.grounds)
+    assert all((one.step, one.neuron) in named for reason in chain for one in reason.evidence)
+    assert all(reason.instruction for reason in chain if not reason.evidence)
 
 
 def test_facts_carry_how_sure_they_are() -> None:
     scores = np.array([[1.0, 1.0, 1.0], [0.6, 1.0, 1.0], [1.0, 1.0, 1.0]])
     scene = replace(SCENE, attribute_scores=scores, collision_scores=np.array([0.8, 1.0]))
-    grounds = [ground for reason in explain(scene, CAUSE).cause_chain for ground in reason.grounds]
-    sure = {ground.fact: ground.score for ground in grounds if ground.fact}
+    evidence = [one for reason in explain(scene, CAUSE).cause_chain for one in reason.evidence]
+    sure = {one.fact: one.score for one in evidence if one.fact}
     assert sure["red sphere is red"] == pytest.approx(0.6)
     assert sure["red sphere takes part in: blue cube meets red sphere (frame 50)"] == pytest.approx(0.8)
     assert sure["green cylinder is green"] == 1.0
@@ -65,13 +65,13 @@ def test_an_answer_that_nothing_fired_has_no_chain_and_says_so() -> None:
 
 def test_silence_shows_what_hangs_on_a_neuron_and_critical_lists_those() -> None:
     told = explain(SCENE, CAUSE)
-    lost, spared = told.silence(["event_cause[1]", "event_later[1]"])
+    lost, spared = told.ablate(["event_cause[1]", "event_later[1]"])
     assert (lost.value, spared.value) == ("wrong", "correct")
     critical = told.critical()
     assert {"match", "red", "object_memory[1]", "ask_causes"} <= set(critical)
     assert "event_later[1]" not in critical
     with pytest.raises(ConfigError, match=r"no neuron 'event_casue\[1\]'"):
-        told.silence(["event_casue[1]"])
+        told.ablate(["event_casue[1]"])
 
 
 def test_a_supposed_world_tells_who_was_removed() -> None:
@@ -123,7 +123,7 @@ def test_the_page_stands_alone_and_its_links_lead_to_reasons() -> None:
 
 def test_the_json_has_a_schema_with_a_version_and_every_step() -> None:
     told = explain(SCENE, CAUSE)
-    plain = json.loads(as_json_text(told, "Why?"))
+    plain = json.loads(as_json(told, "Why?"))
     assert (plain["schema"], plain["version"]) == ("spikebridge.explanation", 1)
     assert plain["answer"] == {"value": "correct", "status": "ok", "confidence": 1.0, "margin": 0.5}
     assert [step["step"] for step in plain["steps"]] == list(range(len(told.steps)))

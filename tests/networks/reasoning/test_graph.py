@@ -16,7 +16,7 @@ from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.explain.explain import explain
 from spikebridge.networks.reasoning.graph.layout import PRESETS, NeuronLayout, Preset
-from spikebridge.networks.reasoning.graph.run import Query, RunOptions, answer, assign_slots, batch_stimuli
+from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, batch_stimuli
 from spikebridge.networks.reasoning.graph.spiking_graph import GraphFaults
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
@@ -170,7 +170,7 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
     scenes = [random_scene(rng, video) for video in range(3)]
     runs = []
     for way in ("sparse", path):
-        setting = RunOptions(PRESETS[preset], path=way)
+        setting = RunOptions(PRESETS[preset], execution=Execution(way))
         compiled = explain(meeting_scene(), PARTNER, preset=preset).program
         jobs = [Query(World(number), compiled) for number in (0, 1, 2, 1)]
         with warnings.catch_warnings():
@@ -191,13 +191,13 @@ def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> 
     program = explain(scenes[0], ["objects", "count"]).program
     together = assign_slots(scenes, [Query(World(number), program) for number in range(4)], setting)
     connections = wire(together.worlds, layout, preset)
-    world = together.graph.places.world_of_neuron
+    world = together.graph.indices.world_of_neuron
     assert (world[connections.source] == world[connections.target]).all()
     for number, scene in enumerate(scenes):
         alone = wire(build_worlds([scene], [World(0)]), layout, preset)
         own = world[connections.source] == number
         place = np.zeros(len(world), dtype=np.int64)
-        place[together.graph.places.of_world(number)] = np.arange((world == number).sum())
+        place[together.graph.indices.of_world(number)] = np.arange((world == number).sum())
         here = (place[connections.source[own]], place[connections.target[own]], connections.weight[own])
         found = sorted(zip(*here, strict=True))
         assert found == sorted(zip(alone.source, alone.target, alone.weight, strict=True))
@@ -292,7 +292,7 @@ def test_a_world_without_an_object_is_built_once_for_all_choices_of_all_question
     choices = tuple(Choice(tuple(pair.format(*two).split())) for two in (("red", "green"), ("green", "red")))
     without = ("all_events", "objects", "blue", "filter_color", "unique", "filter_counterfact", "belong_to")
     answer([scene], [Question(scene.video, "counterfactual", (*without, *more), choices) for more in ((), ("negate",))])
-    assert sorted(str(world.supposed) for world in built) == ["0", "observed"]
+    assert sorted(str(world.condition) for world in built) == ["0", "observed"]
 
 
 def test_a_choice_is_judged_one_by_one_and_questions_find_their_video() -> None:
@@ -337,19 +337,24 @@ def test_copies_outvote_a_lost_neuron_where_one_neuron_alone_would_be_missed() -
     questions = [descriptive(PARTNER, video) for video in range(60)]
 
     def right(preset: Preset, faults: GraphFaults) -> int:
-        return sum(a.value == "red" for (a,) in answer(scenes, questions, preset=preset, faults=faults))
+        answers = answer(scenes, questions, preset=preset, execution=Execution(faults=faults))
+        return sum(one.value == "red" for (one,) in answers)
 
     faults = GraphFaults(lost=0.02, seed=1)
     assert right(PRESETS["compartment"], GraphFaults()) == 60
     assert right(PRESETS["compartment"], faults) < 50 < right(PRESETS["compartment"].with_copies(5), faults)
 
 
+def _noisy(weight_noise: float) -> Execution:
+    return Execution(faults=GraphFaults(weight_noise=weight_noise))
+
+
 def test_one_percent_of_weight_noise_is_within_the_margin_and_faults_are_drawn_by_their_seed() -> None:
     scenes, questions = [meeting_scene()], [descriptive(PARTNER)]
-    quiet, noisy = (answer(scenes, questions, faults=GraphFaults(weight_noise=noise))[0][0] for noise in (0.0, 0.01))
+    quiet, noisy = (answer(scenes, questions, execution=_noisy(noise))[0][0] for noise in (0.0, 0.01))
     assert noisy.value == quiet.value == "red"
     assert noisy.margin < quiet.margin == 0.5
-    again = answer(scenes, questions, faults=GraphFaults(weight_noise=0.01))[0][0]
+    again = answer(scenes, questions, execution=_noisy(0.01))[0][0]
     assert (again, noisy.confidence) == (noisy, pytest.approx(2 * noisy.margin))
 
 

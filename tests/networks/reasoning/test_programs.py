@@ -81,7 +81,7 @@ def test_the_removed_object_is_found_by_a_program_of_its_own() -> None:
     assert exact.removal is not None and published.removal is not None
     assert exact.removal.names == ("objects", "filter_cyan")
     assert published.removal.names == ("silence", "objects", "filter_cyan")
-    assert (exact.negated, exact.world) == (published.negated, published.world) == (True, "supposed")
+    assert (exact.negated, exact.world) == (published.negated, published.world) == (True, "counterfactual")
 
 
 @pytest.mark.parametrize("compiler", [compile_program, compile_as_published])
@@ -105,12 +105,12 @@ def test_a_program_that_is_not_well_typed_is_refused_with_its_place(compiler, pr
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (f"events {RED} filter_in events filter_end filter_before count", "two live sets of events"),
-        (f"events {RED} filter_in events first filter_order query_object filter_out count", "two live sets of"),
+        (f"events {RED} filter_in events filter_end filter_before count", "two sets of events"),
+        (f"events {RED} filter_in events first filter_order query_object filter_out count", "two sets of"),
         ("objects unique", "gives an answer, but this one gives object"),
         ("objects exist negate", "negate turns round belong_to, and nothing else"),
-        (f"all_events {RED} filter_collision unique unseen_events belong_to", "meeting of two objects"),
-        (f"all_events {RED} filter_in {BLUE} filter_collision unique unseen_events belong_to", "meeting of two"),
+        (f"all_events {RED} filter_collision unique unseen_events belong_to", "collision of two objects"),
+        (f"all_events {RED} filter_in {BLUE} filter_collision unique unseen_events belong_to", "collision of two"),
     ],
 )  # fmt: skip
 def test_what_a_graph_cannot_hold_is_refused(program: str, message: str) -> None:

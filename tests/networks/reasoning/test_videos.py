@@ -82,7 +82,7 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
     assert (code, out.split()[0]) == (0, "1")
     code, _, err = run(["ask", str(path), "How many collisions happen?"], capsys)
     assert code == 2
-    assert "holds 2 scenes; say which one, such as 7 (--video)" in err
+    assert "holds 2 scenes; name one with --video, such as 7" in err
     picture = explanation_page(
         load_observation(path, shipped_detector(), "7"),
         answer_question(load_observation(path, shipped_detector(), "7"), shipped_parser(), "Are there any cubes?"),

@@ -57,9 +57,9 @@ class Executor:
         ... )
         >>> executor = Executor(scene)
         >>> executor.run("events objects red filter_color unique filter_collision count".split())
-        Outcome(value='1', refusal=None)
+        ExecutorResult(value='1', refusal=None)
         >>> executor.run("objects unique query_color".split())
-        Outcome(value=None, refusal='ambiguous')
+        ExecutorResult(value=None, refusal='ambiguous')
     """
 
     def __init__(self, scene: Scene, table: OperatorTable | None = None, causal: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""From a video or scene and a question in words to an answer with its reasons: detector, parser and graph together."""
+"""From a video or scene and a question in words to an answer with its explanation: detector, parser, graph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES, read
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a question is about: a scene, and the pictures it was perceived from, if there are any."""
+    """The subject of a question: a scene, and the pictures that it was perceived from, if any."""
 
     scene: Scene
     pictures: UInt8[np.ndarray, "F H W 3"] | None = None
@@ -29,24 +29,22 @@ class Observation:
 
 @dataclass(frozen=True)
 class QuestionAnswers:
-    """A question with its answers, one a choice, or a single one."""
+    """A question with its answers: one for each choice, or a single one."""
 
     question: Question
     answers: tuple[GraphAnswer, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for machines."""
-        said = [
-            {"value": a.value, "status": a.status, "confidence": a.confidence, "margin": a.margin} for a in self.answers
-        ]
+        """Plain values, for JSON."""
+        answers = [asdict(answer) for answer in self.answers]
         common = {"question": self.question.text, "kind": self.question.kind, "program": list(self.question.program)}
         if self.question.kind == "descriptive":
-            return {**common, "answer": said[0]}
-        choices = [{"choice": c.text, **one} for c, one in zip(self.question.choices, said, strict=True)]
+            return {**common, "answer": answers[0]}
+        choices = [{"choice": c.text, **one} for c, one in zip(self.question.choices, answers, strict=True)]
         return {**common, "choices": choices}
 
     def text(self) -> str:
-        """Words, for people."""
+        """Text, one line for each answer."""
         if self.question.kind == "descriptive":
             return _line(self.answers[0])
         width = max(len(choice.text) for choice in self.question.choices)
@@ -60,20 +58,20 @@ def _line(answer: GraphAnswer) -> str:
 
 
 def load_observation(path: Path, detector: Detector, video: str | None = None) -> Observation:
-    """What is in a file: a video, or scenes of which one is chosen.
+    """Reads a video and perceives its scene, or reads a scene from a file of scenes.
 
     Args:
         path: a video (`.npz`, `.webp`, `.gif`, `.mp4`, a folder of pictures), or a file of scenes.
-        detector: finds the objects of a video, in eval mode.
+        detector: in eval mode; unused for a file of scenes.
         video: which scene of a file with several.
 
     Raises:
-        DataError: nothing is there, or a video that the detector does not know.
+        DataError: a missing or damaged file, an unknown scene, or a video outside of what the detector was trained for.
     """
     if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
-        shown = read_video(path)
-        found = perceive(detector, shown.pictures, path.stem, shown.rate)
-        return Observation(found.scene, shown.pictures)
+        file = read_video(path)
+        perceived = perceive(detector, file.pictures, path.stem, file.rate)
+        return Observation(perceived.scene, file.pictures)
     return Observation(_chosen(read_scenes(path), video, path))
 
 
@@ -81,29 +79,31 @@ def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
     names = [str(scene.video) for scene in scenes]
     if video is None:
         if len(scenes) > 1:
-            raise DataError(f"{path} holds {len(scenes)} scenes; say which one, such as {names[0]} (--video)")
+            raise DataError(f"{path} holds {len(scenes)} scenes; name one with --video, such as {names[0]}")
         return scenes[0]
     if video not in names:
         raise DataError(f"{path} holds no scene of video {video}; {did_you_mean(video, names[:50])}")
     return scenes[names.index(video)]
 
 
-def answer_question(seen: Observation, parser: Parser, text: str, choices: Sequence[str] = ()) -> QuestionAnswers:
+def answer_question(
+    observation: Observation, parser: Parser, text: str, choices: Sequence[str] = ()
+) -> QuestionAnswers:
     """Answers a question in words.
 
     Args:
-        seen: what it is about.
-        parser: reads the words, in eval mode.
+        observation: the subject of the question.
+        parser: in eval mode.
         text: the question.
-        choices: of an explanatory, predictive or counterfactual one.
+        choices: of an explanatory, predictive or counterfactual question.
 
     Raises:
-        DataError: unknown words, or choices where there should be none, or none where there should be some.
+        DataError: unknown words, choices of a descriptive question, or missing choices of another one.
     """
-    question = read_question(parser, seen.scene.video, text, choices)
-    return QuestionAnswers(question, answer(seen.scene, [question])[0])
+    question = read_question(parser, observation.scene.video, text, choices)
+    return QuestionAnswers(question, answer(observation.scene, [question])[0])
 
 
-def explain_question(seen: Observation, question: Question) -> list[Explanation]:
-    """Of each whole program of a question what fired, and why."""
-    return [explain(seen.scene, program) for program in question.programs]
+def explain_question(observation: Observation, question: Question) -> list[Explanation]:
+    """One explanation for each whole program of a question."""
+    return [explain(observation.scene, program) for program in question.programs]

@@ -1,4 +1,4 @@
-"""From an answer's spike backwards through the weights that mattered, down to perceived facts."""
+"""The chain of causes of an answer: from its spikes back through the connections that mattered to perceived facts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 @dataclass(frozen=True)
 class Evidence:
-    """One thing that a spike rests on: an earlier spike, and the perceived fact that joins them, if it is one.
+    """An earlier spike that a spike needed, and the perceived fact that connects them.
 
     Args:
         step: of the earlier spike.
         neuron: that fired.
-        fact: what the connection says, where it was written from the scene.
-        score: how sure the fact is.
+        fact: what the connection states, where it was written from the scene.
+        score: perception score of the fact.
     """
 
     step: int
@@ -31,120 +31,133 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ExplanationStep:
-    """A spike, and what it rests on.
+    """A spike of the chain, and the evidence that it needed.
 
     Args:
-        step: when.
-        neuron: which.
-        says: what the spike says.
-        grounds: earlier spikes that were needed; none where an instruction fired it.
-        instruction: what fired it from outside.
+        step: time step of the spike.
+        neuron: that fired.
+        meaning: of the spike, in words.
+        evidence: earlier spikes that were needed; none where an instruction fired the neuron.
+        instruction: that fired the neuron from outside.
     """
 
     step: int
     neuron: str
-    says: str
-    grounds: tuple[Evidence, ...] = ()
+    meaning: str
+    evidence: tuple[Evidence, ...] = ()
     instruction: str | None = None
 
 
-def reasons_of(
-    answers: Sequence[int],
-    fired: Bool[np.ndarray, "T N"],
-    stimulated: Bool[np.ndarray, "T N"],
+@dataclass(frozen=True, eq=False)
+class SpikeTrace:
+    """All spikes of a run in one world, with names.
+
+    Args:
+        fired: spikes.
+        stimulated: spikes from outside.
+        names: neurons by name.
+        instructions: the instruction of each step.
+        objects: labels of the objects.
+        events: labels of the events.
+    """
+
+    fired: Bool[np.ndarray, "T N"]
+    stimulated: Bool[np.ndarray, "T N"]
+    names: Sequence[str]
+    instructions: Sequence[str]
+    objects: Sequence[str]
+    events: Sequence[str]
+
+
+def trace_causes(
+    answers: Sequence[str],
+    trace: SpikeTrace,
     connections: Connections,
     preset: Preset,
-    names: Sequence[str],
-    instructions: Sequence[str],
-    words: tuple[Sequence[str], Sequence[str]],
     worlds: Worlds,
     layout: NeuronLayout,
 ) -> tuple[ExplanationStep, ...]:
-    """The chain of reasons of a run in one world, latest first.
+    """The chain of causes of a run in one world, latest step first.
 
-    A neuron that only holds on is followed back to the step at which it was let in, or last had to be brought back.
+    A neuron that only holds its own activity is followed back to the step that activated it, or that last needed
+    another input.
 
     Args:
         answers: neurons whose spikes at the last step are the answer.
-        fired: spikes.
-        stimulated: spikes from outside.
-        connections: of the graph.
-        preset: its sizes.
-        names: neurons by name.
-        instructions: what was going on at each step.
-        words: objects and events in words.
+        trace: all spikes of the run.
+        connections: of the graph, without copies.
+        preset: sizes of weights.
         worlds: the one world.
         layout: its neurons.
     """
-    walk = _Walk(fired, connections, preset)
-    open_ones = [(len(fired) - 1, int(n)) for n in answers]
-    found: dict[tuple[int, int], ExplanationStep] = {}
-    while open_ones:
-        step, neuron = open_ones.pop()
-        step = walk.let_in(step, neuron, stimulated)
-        if (step, neuron) in found:
+    inputs = _NeededInputs(trace, connections, preset)
+    pending = [(len(trace.fired) - 1, trace.names.index(name)) for name in answers]
+    chain: dict[tuple[int, int], ExplanationStep] = {}
+    while pending:
+        step, neuron = pending.pop()
+        step = inputs.onset(step, neuron)
+        if (step, neuron) in chain:
             continue
-        says = neuron_label(names[neuron], *words)
-        if stimulated[step, neuron]:
-            found[step, neuron] = ExplanationStep(step, names[neuron], says, instruction=instructions[step])
+        name = trace.names[neuron]
+        meaning = neuron_label(name, trace.objects, trace.events)
+        if trace.stimulated[step, neuron]:
+            chain[step, neuron] = ExplanationStep(step, name, meaning, instruction=trace.instructions[step])
             continue
-        grounds = []
-        for c in walk.needed(step, neuron):
+        evidence = []
+        for c in inputs.needed(step, neuron):
             source = int(connections.source[c])
-            before = walk.let_in(step - 1, source, stimulated)
-            fact, score = None, 1.0
-            if connections.written[c]:
-                fact = fact_label(names[source], names[neuron], *words)
-                score = _score(names[source], names[neuron], worlds, layout)
-            grounds.append(Evidence(before, names[source], fact, score))
-            open_ones.append((step - 1, source))
-        found[step, neuron] = ExplanationStep(step, names[neuron], says, tuple(grounds))
-    return tuple(found[key] for key in sorted(found, reverse=True))
+            source_name, fact, score = trace.names[source], None, 1.0
+            if connections.from_scene[c]:
+                fact = fact_label(source_name, name, trace.objects, trace.events)
+                score = _fact_score(source_name, name, worlds, layout)
+            evidence.append(Evidence(inputs.onset(step - 1, source), source_name, fact, score))
+            pending.append((step - 1, source))
+        chain[step, neuron] = ExplanationStep(step, name, meaning, tuple(evidence))
+    return tuple(chain[key] for key in sorted(chain, reverse=True))
 
 
-class _Walk:
-    """Which connections a spike needed."""
+class _NeededInputs:
+    """The connections that a spike needed."""
 
-    def __init__(self, fired: np.ndarray, connections: Connections, preset: Preset) -> None:
-        self.fired, self.connections, self.preset = fired, connections, preset
+    def __init__(self, trace: SpikeTrace, connections: Connections, preset: Preset) -> None:
+        self.trace, self.connections, self.preset = trace, connections, preset
         self.order = np.argsort(connections.target, kind="stable")
         self.sorted_targets = connections.target[self.order]
 
-    def let_in(self, step: int, neuron: int, stimulated: np.ndarray) -> int:
-        """The step since which a neuron has only held on."""
-        while step > 0 and not stimulated[step, neuron] and self._only_holds(step, neuron):
+    def onset(self, step: int, neuron: int) -> int:
+        """The step since which a neuron has been active by its own recurrent connection alone."""
+        while step > 0 and not self.trace.stimulated[step, neuron]:
+            needed = self.needed(step, neuron)
+            if len(needed) != 1 or self.connections.source[needed[0]] != neuron:
+                break
             step -= 1
         return step
 
     def needed(self, step: int, neuron: int) -> np.ndarray:
-        """Positive connections whose source fired just before; channels only where it took one."""
+        """Positive connections whose source fired one step before; channels only where the spike needed one."""
         active = self._active(step, neuron)
         weight, kind = self.connections.weight[active], self.connections.kind[active]
         is_channel = ((kind == ConnectionKind.CHANNEL) | (kind == ConnectionKind.TALLY)) & (weight > 0)
         enough = weight[~is_channel].sum() >= self.preset.v_threshold
         return active[(weight > 0) & ~(is_channel & enough)]
 
-    def _only_holds(self, step: int, neuron: int) -> bool:
-        needed = self.needed(step, neuron)
-        return len(needed) == 1 and bool(self.connections.source[needed[0]] == neuron)
-
     def _active(self, step: int, neuron: int) -> np.ndarray:
         if step == 0:
             return np.zeros(0, dtype=np.int64)
         begin, end = np.searchsorted(self.sorted_targets, [neuron, neuron + 1])
         into = self.order[begin:end]
-        return into[self.fired[step - 1, self.connections.source[into]]]
+        return into[self.trace.fired[step - 1, self.connections.source[into]]]
 
 
-def _score(source: str, target: str, worlds: Worlds, layout: NeuronLayout) -> float:
-    """How sure a fact is: that of the value it tells of, or of the events."""
-    sure = 1.0
+def _fact_score(source: str, target: str, worlds: Worlds, layout: NeuronLayout) -> float:
+    """The perception score of a fact: that of the attribute value, or of the events."""
+    score = 1.0
     for name in (source, target):
         group, _, rest = name.partition("[")
         if rest and group.startswith("event"):
-            sure *= float(worlds.events.score[int(rest.rstrip("]"))])
-    slots = [name for name in (source, target) if name.startswith("object[")]
+            score *= float(worlds.events.score[int(rest.rstrip("]"))])
+    objects = [name for name in (source, target) if name.startswith("object[")]
     for kind, values in enumerate(layout.attributes.values()):
-        if slots and (source in values or target in values):
-            sure *= float(worlds.value_scores[int(slots[0].removeprefix("object[").rstrip("]")), kind])
-    return sure
+        if objects and (source in values or target in values):
+            score *= float(worlds.value_scores[int(objects[0].removeprefix("object[").rstrip("]")), kind])
+    return score

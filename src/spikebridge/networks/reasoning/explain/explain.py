@@ -1,4 +1,4 @@
-"""An answer with its reasons: every step in names, the chain of causes, and what hangs on a single neuron."""
+"""An answer with its explanation: every step by name, the chain of causes, and the neurons that the answer needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,32 +9,31 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
-from spikebridge.networks.reasoning.explain.causes import ExplanationStep, reasons_of
+from spikebridge.networks.reasoning.explain.causes import ExplanationStep, SpikeTrace, trace_causes
 from spikebridge.networks.reasoning.explain.labels import event_labels, object_labels
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published, compile_program
 from spikebridge.networks.reasoning.graph.layout import Preset, preset_of
-from spikebridge.networks.reasoning.graph.readout import GraphAnswer, Recorder, Slot
-from spikebridge.networks.reasoning.graph.run import (
-    Batch,
-    CollisionSource,
-    Query,
-    RunOptions,
-    assign_slots,
-    batch_stimuli,
+from spikebridge.networks.reasoning.graph.readout import (
+    GraphAnswer,
+    GraphBatch,
+    QueryResult,
+    Recorder,
+    Slot,
     read_results,
 )
+from spikebridge.networks.reasoning.graph.run import CollisionSource, Query, RunOptions, assign_slots, batch_stimuli
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a run in names.
+class TraceStep:
+    """One time step of a run, by name.
 
     Args:
         step: its number, from 0.
-        instruction: what is going on.
+        instruction: the instruction that runs.
         stimulated: neurons that get a spike from outside.
         fired: neurons that fire.
         objects: numbers of the objects in the set.
@@ -53,83 +52,61 @@ class Explanation:
     """A program about a scene, run with every spike kept. Made by `explain`."""
 
     def __init__(
-        self, scene: Scene, world: World, program: Instructions, setting: RunOptions, tokens: Sequence[str]
+        self, scene: Scene, world: World, program: Instructions, options: RunOptions, tokens: Sequence[str]
     ) -> None:
-        self.scene, self.program, self.setting = scene, program, setting
+        self.scene, self.program, self.options = scene, program, options
         self.tokens = tuple(tokens)
         self.removal: Explanation | None = None
-        self._batch = assign_slots([scene], [Query(world, program)], setting)
-        self._stimuli = batch_stimuli(self._batch, setting)
-        recorder = Recorder(self._batch.graph, setting.measures_margins)
+        self._batch = assign_slots([scene], [Query(world, program)], options)
+        self._stimuli = batch_stimuli(self._batch, options)
+        recorder = Recorder(self._batch.graph, options.measures_margins)
         spikes = []
-        for moment in self._batch.graph.run(self._stimuli, columns=1):
-            recorder.take(moment)
-            spikes.append(self._batch.graph.majority(moment.spikes)[:, 0].cpu())
+        for output in self._batch.graph.run(self._stimuli, columns=1):
+            recorder.add(output)
+            spikes.append(self._batch.graph.majority(output.spikes)[:, 0].cpu())
         self._fired = torch.stack(spikes).numpy()
-        (finding,) = read_results(self._batch, recorder.record(), setting)
-        self.answer = GraphAnswer(finding.value, finding.status, finding.confidence, finding.margin)
-        self.found = finding.found
+        result: QueryResult = read_results(self._batch, recorder.record(), options.table)[0]
+        self.answer, self.selected = result
 
     @cached_property
     def objects(self) -> list[str]:
-        """The objects in words."""
+        """Labels of the objects."""
         return object_labels(self.scene)
 
     @cached_property
     def events(self) -> list[str]:
-        """The events in words, in order of time."""
+        """Labels of the events, in order of time."""
         return event_labels(self._batch.worlds, self.objects)
 
     @cached_property
     def names(self) -> list[str]:
         """The neurons by name."""
-        return self.setting.layout.names(len(self.objects), len(self.events))
+        return self.options.layout.names(len(self.objects), len(self.events))
 
     @cached_property
-    def instructions(self) -> list[str]:
-        """What is going on at each step; the last one is the silent step at which the answer is read."""
-        trains = self.setting.table.trains
-        return [name for name in self.program.names for _ in trains[name]] + ["read"]
-
-    @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """Every step in names."""
-        told = []
-        first_object, first_event = self.names.index("object[0]") if self.objects else 0, self._first_event
+    def steps(self) -> tuple[TraceStep, ...]:
+        """Every time step by name; the last one is the silent step at which the answer is read."""
+        trace, steps = self._trace, []
+        first_object = self.names.index("object[0]") if self.objects else 0
+        first_event = self.names.index("event[0]") if self.events else 0
         for t, fired in enumerate(self._fired):
             objects = np.flatnonzero(fired[first_object : first_object + len(self.objects)])
             events = np.flatnonzero(fired[first_event : first_event + len(self.events)])
-            told.append(
-                Step(
-                    t,
-                    self.instructions[t],
-                    tuple(self.names[n] for n in np.flatnonzero(self._stimulated[t])),
-                    tuple(self.names[n] for n in np.flatnonzero(fired)),
-                    tuple(objects.tolist()),
-                    tuple(events.tolist()),
-                )
-            )
-        return tuple(told)
+            stimulated = tuple(self.names[n] for n in np.flatnonzero(trace.stimulated[t]))
+            active = tuple(self.names[n] for n in np.flatnonzero(fired))
+            held = tuple(objects.tolist()), tuple(events.tolist())
+            steps.append(TraceStep(t, trace.instructions[t], stimulated, active, *held))
+        return tuple(steps)
 
     @cached_property
     def cause_chain(self) -> tuple[ExplanationStep, ...]:
-        """From the answer's spikes back to perceived facts, latest first; nothing where no spike is the answer."""
-        setting, batch = self.setting, self._batch
-        return reasons_of(
-            [self.names.index(name) for name in self._answering()],
-            self._fired,
-            self._stimulated,
-            wire(batch.worlds, setting.layout, replace(setting.preset, copies=1)),
-            setting.preset,
-            self.names,
-            self.instructions,
-            (self.objects, self.events),
-            batch.worlds,
-            setting.layout,
-        )
+        """From the answer's spikes back to perceived facts, latest first; empty where no spike is the answer."""
+        layout, worlds = self.options.layout, self._batch.worlds
+        connections = wire(worlds, layout, replace(self.options.preset, copies=1))
+        return trace_causes(self._answer_neurons(), self._trace, connections, self.options.preset, worlds, layout)
 
-    def silence(self, names: Sequence[str]) -> list[GraphAnswer]:
-        """What the answer would be if a neuron were silent, for each of the neurons alone.
+    def ablate(self, names: Sequence[str]) -> list[GraphAnswer]:
+        """The answer with one neuron silenced, for each of the neurons alone.
 
         Args:
             names: neurons.
@@ -137,39 +114,37 @@ class Explanation:
         Raises:
             ConfigError: there is no such neuron.
         """
-        layout = self.setting.layout
-        places = [layout.index(name, len(self.objects), len(self.events)) for name in names]
-        silenced = torch.zeros(len(self.names), len(places), dtype=torch.bool, device=self.setting.device)
+        places = [self.options.layout.index(name, len(self.objects), len(self.events)) for name in names]
+        device = self.options.execution.device
+        silenced = torch.zeros(len(self.names), len(places), dtype=torch.bool, device=device)
         silenced[places, torch.arange(len(places))] = True
-        seats = tuple(Slot(0, column) for column in range(len(places)))
-        batch = Batch(self._batch.worlds, self._batch.graph, seats, (self.program,) * len(places))
-        recorder = Recorder(batch.graph, self.setting.measures_margins)
+        slots = tuple(Slot(0, column) for column in range(len(places)))
+        batch = GraphBatch(self._batch.worlds, self._batch.graph, slots, (self.program,) * len(places))
+        recorder = Recorder(batch.graph, self.options.measures_margins)
         stimuli = [stimulus.spread(len(places)) for stimulus in self._stimuli]
-        for moment in batch.graph.run(stimuli, len(places), silenced=silenced):
-            recorder.take(moment)
-        findings = read_results(batch, recorder.record(), self.setting) if places else []
-        return [GraphAnswer(f.value, f.status, f.confidence, f.margin) for f in findings]
+        for output in batch.graph.run(stimuli, len(places), silenced=silenced):
+            recorder.add(output)
+        return [result.answer for result in read_results(batch, recorder.record(), self.options.table)]
 
     def critical(self) -> list[str]:
-        """The neurons whose silence would change the answer's value."""
+        """The neurons that the answer needs: with one of them silenced its value changes."""
+        # a neuron that never fires changes nothing
         fired = [self.names[n] for n in np.flatnonzero(np.any(self._fired, axis=0))]
-        # who never fires is silent already
-        return [n for n, said in zip(fired, self.silence(fired), strict=True) if said.value != self.answer.value]
+        answers = self.ablate(fired)
+        return [name for name, one in zip(fired, answers, strict=True) if one.value != self.answer.value]
 
     @cached_property
-    def _stimulated(self) -> np.ndarray:
+    def _trace(self) -> SpikeTrace:
         stimulated = np.zeros(self._fired.shape, dtype=bool)
         for step, stimulus in enumerate(self._stimuli):
             stimulated[step, stimulus.neuron.cpu()] = True
-        return stimulated
+        trains = self.options.table.trains
+        instructions = [name for name in self.program.names for _ in trains[name]] + ["read"]
+        return SpikeTrace(self._fired, stimulated, self.names, instructions, self.objects, self.events)
 
-    @property
-    def _first_event(self) -> int:
-        return self.names.index("event[0]") if self.events else 0
-
-    def _answering(self) -> list[str]:
-        """The neurons that are the answer, as far as they fired at the last step."""
-        fired, layout, reads = set(self.steps[-1].fired), self.setting.layout, self.program.reads
+    def _answer_neurons(self) -> list[str]:
+        """The neurons whose spikes at the last step are the answer."""
+        fired, layout, reads = set(self.steps[-1].fired), self.options.layout, self.program.reads
         if reads in layout.attributes:
             return [value for value in layout.attributes[reads] if value in fired]
         if reads == "match":
@@ -190,7 +165,7 @@ def explain(
     """Runs one whole program about a scene, and keeps every spike.
 
     Args:
-        scene: what it is about.
+        scene: the scene that the program is about.
         tokens: a whole program; `Question.programs` holds those of a question.
         preset: as in `answer`.
         collisions: as in `answer`.
@@ -198,30 +173,27 @@ def explain(
         table: as in `answer`.
 
     Returns:
-        The answer with its steps and reasons; where an object is removed, `removal` tells how it was found.
+        The answer with its steps and causes; where an object is removed, `removal` explains how it was selected.
 
     Example:
         >>> objects = [["red", "metal", "cube"], ["blue", "rubber", "sphere"]]
         >>> scene = Scene.from_lists(1, objects, [[0, [[0, 9.0, 9.0], [1, 5.0, 5.0]]]], [[5, 0, 1]])
-        >>> told = explain(scene, "objects cube filter_shape unique query_color".split())
-        >>> told.answer.value, [step.objects for step in told.steps]
+        >>> explanation = explain(scene, "objects cube filter_shape unique query_color".split())
+        >>> explanation.answer.value, [step.objects for step in explanation.steps]
         ('red', [(), (0, 1), (0, 1), (0,), (0,), (0,)])
-        >>> told.critical()
+        >>> explanation.critical()
         ['all_objects', 'kind_color', 'red', 'cube', 'object[0]']
     """
-    setting = RunOptions(preset_of(preset), table if table is not None else OperatorTable(), causal)
+    options = RunOptions(preset_of(preset), table if table is not None else OperatorTable(), causal)
     if collisions is not None:
         (scene,) = collisions([scene])
-    compiler = compile_program if setting.preset.exact else compile_as_published
-    program = compiler(tokens, setting.table)
-    if program.world == "observed":
-        return Explanation(scene, World(0), program, setting, tokens)
-    if program.world == "predicted":
-        return Explanation(scene, World(0, "predicted"), program, setting, tokens)
+    program = (compile_program if options.preset.exact else compile_as_published)(tokens, options.table)
+    if program.world != "counterfactual":
+        return Explanation(scene, World(0, program.world), program, options, tokens)
     if program.removal is None:
-        raise ConfigError("a program about a supposed world says which object is removed")
-    removal = Explanation(scene, World(0), program.removal, setting, tokens)
-    explanation = Explanation(scene, World(0, removal.found), program, setting, tokens)
+        raise ConfigError("a counterfactual program names the object that is removed, but this one names none")
+    removal = Explanation(scene, World(0), program.removal, options, tokens)
+    explanation = Explanation(scene, World(0, removal.selected), program, options, tokens)
     explanation.removal = removal
     if removal.answer.status != "ok":
         explanation.answer = replace(explanation.answer, status=removal.answer.status)

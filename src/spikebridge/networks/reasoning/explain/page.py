@@ -1,12 +1,13 @@
-"""An explanation as text, as JSON, and as one self-contained page.
+"""Explanations as text, as JSON, and as one self-contained HTML page.
 
-The page of an explained answer: pictures of the video, the answer, for each choice the raster and the reasons.
+The page shows key frames of the video, the answer, and for each choice the spike raster and the chain of causes.
 """
 
 import base64
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from spikebridge.networks.reasoning.explain.explain import Explanation
 from spikebridge.networks.reasoning.explain.labels import object_labels
 from spikebridge.networks.reasoning.simulation.render import PAINT
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 """Of the JSON; it changes when a field is renamed or goes."""
 
 _CELL, _ROW = 22, 16
@@ -29,7 +30,7 @@ _TRACE_TEMPLATE = Path(__file__).with_name("trace.html.j2")
 
 
 def as_text(explanation: Explanation, question: str = "") -> str:
-    """Each step with what is stimulated and what the sets hold, then the chain of reasons.
+    """Each step with its stimulated neurons and the members of the sets, then the chain of causes.
 
     Args:
         explanation: from `explain`.
@@ -56,94 +57,101 @@ def as_text(explanation: Explanation, question: str = "") -> str:
     """
     lines = [question] if question else []
     if explanation.removal is not None:
-        lines += [f"removed: {removed_words(explanation)}"]
-    said = explanation.answer
-    lines.append(f"answer: {said.value} ({said.status}, confidence {said.confidence:.2f})")
+        lines += [f"removed: {_removed_label(explanation)}"]
+    answer = explanation.answer
+    lines.append(f"answer: {answer.value} ({answer.status}, confidence {answer.confidence:.2f})")
     for step in explanation.steps:
         sets = _sets(explanation, step.objects, step.events)
         parts = [", ".join(step.stimulated), *(f"{name}: {', '.join(words)}" for name, words in sets.items() if words)]
         lines.append(f"step {step.step}, {step.instruction}: {'; '.join(part for part in parts if part) or 'silence'}")
-    lines.append("because" if explanation.cause_chain else nothing_words(explanation))
-    for reason in explanation.cause_chain:
-        lines.append(f"  {_reason_words(reason)}")
-        for ground in reason.grounds:
-            fact = f": {ground.fact}" if ground.fact else ""
-            sure = f" ({ground.score:.2f})" if ground.fact and ground.score < 1 else ""
-            lines.append(f"    step {ground.step}, {ground.neuron}{fact}{sure}")
+    lines.append("because" if explanation.cause_chain else _no_evidence_text(explanation))
+    for link in explanation.cause_chain:
+        lines.append(f"  {_step_text(link)}")
+        for one in link.evidence:
+            fact = f": {one.fact}" if one.fact else ""
+            score = f" ({one.score:.2f})" if one.fact and one.score < 1 else ""
+            lines.append(f"    step {one.step}, {one.neuron}{fact}{score}")
     return "\n".join(lines)
 
 
-def as_json(explanation: Explanation, question: str = "") -> dict[str, Any]:
-    """The same as plain data, with a version of its schema."""
-    said = explanation.answer
+def _as_dict(explanation: Explanation, question: str = "") -> dict[str, Any]:
+    answer, world = explanation.answer, explanation.program.world
     return {
         "schema": "spikebridge.explanation",
-        "version": SCHEMA_VERSION,
+        "version": _SCHEMA_VERSION,
         "video": explanation.scene.video,
         "question": question,
         "program": list(explanation.tokens),
-        "preset": explanation.setting.preset.name,
-        "world": explanation.program.world,
-        "answer": {"value": said.value, "status": said.status, "confidence": said.confidence, "margin": said.margin},
+        "preset": explanation.options.preset.name,
+        # the names of version 1 of the schema: world `supposed`, `reasons` with `says` and `grounds`
+        "world": "supposed" if world == "counterfactual" else world,
+        "answer": asdict(answer),
         "objects": explanation.objects,
         "events": explanation.events,
-        "steps": [step.__dict__ for step in explanation.steps],
+        "steps": [asdict(step) for step in explanation.steps],
         "reasons": [
-            {**reason.__dict__, "grounds": [g.__dict__ for g in reason.grounds]} for reason in explanation.cause_chain
+            {
+                "step": step.step,
+                "neuron": step.neuron,
+                "says": step.meaning,
+                "grounds": [asdict(one) for one in step.evidence],
+                "instruction": step.instruction,
+            }
+            for step in explanation.cause_chain
         ],
-        "removal": None if explanation.removal is None else as_json(explanation.removal),
+        "removal": None if explanation.removal is None else _as_dict(explanation.removal),
     }
 
 
-def as_json_text(explanation: Explanation, question: str = "") -> str:
-    """The same as a JSON document."""
-    return json.dumps(as_json(explanation, question), indent=1)
+def as_json(explanation: Explanation, question: str = "") -> str:
+    """The explanation as a JSON document, with a version of its schema."""
+    return json.dumps(_as_dict(explanation, question), indent=1)
 
 
 def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple[str, str]] = ()) -> str:
-    """One page that needs nothing else: the answer, the raster of spikes with names, the sets, the chain.
+    """One self-contained page: the answer, the spike raster with names, the sets, the chain of causes.
 
     Args:
         explanation: from `explain`.
         question: its words.
-        frames: pictures of the video to show, each a caption and a data URI.
+        frames: key frames of the video, each a caption and a data URI.
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_TRACE_TEMPLATE.read_text(encoding="utf-8")).render(
         question=question or " ".join(explanation.tokens),
         explanation=explanation,
-        removed=removed_words(explanation) if explanation.removal is not None else "",
-        nothing=nothing_words(explanation),
+        removed=_removed_label(explanation) if explanation.removal is not None else "",
+        nothing=_no_evidence_text(explanation),
         raster=_raster(explanation),
         sets=[(step, _sets(explanation, step.objects, step.events)) for step in explanation.steps],
-        reason_words=_reason_words,
-        facts=facts_of(explanation),
+        step_text=_step_text,
+        facts=_facts(explanation),
         frames=frames,
     )
 
 
-def facts_of(explanation: Explanation) -> list[Evidence]:
-    """The perceived facts that an answer rests on, each once, those nearest to the answer first."""
-    grounds = [ground for reason in explanation.cause_chain for ground in reason.grounds if ground.fact]
-    return list({ground.fact: ground for ground in grounds}.values())
+def _facts(explanation: Explanation) -> list[Evidence]:
+    """The perceived facts of the chain, each once, those nearest to the answer first."""
+    evidence = [one for step in explanation.cause_chain for one in step.evidence if one.fact]
+    return list({one.fact: one for one in evidence}.values())
 
 
-def removed_words(explanation: Explanation) -> str:
-    """Which object a supposed world is without."""
-    found = explanation.removal.found if explanation.removal is not None else -1
-    return explanation.objects[found] if found >= 0 else "nothing: no object fits"
+def _removed_label(explanation: Explanation) -> str:
+    """The object that a counterfactual world is without."""
+    selected = explanation.removal.selected if explanation.removal is not None else -1
+    return explanation.objects[selected] if selected >= 0 else "nothing: no object fits"
 
 
-def nothing_words(explanation: Explanation) -> str:
+def _no_evidence_text(explanation: Explanation) -> str:
     """Why there is no chain: the answer is that nothing fired."""
     if explanation.program.reads == "match":
         return "because nothing in memory belongs to the set: no neuron fires that would say so"
     return "because the set is empty: no neuron fires that would say otherwise"
 
 
-def _reason_words(reason: ExplanationStep) -> str:
-    by = f", by {reason.instruction}" if reason.instruction else ""
-    return f"{reason.neuron} (step {reason.step}): {reason.says}{by}"
+def _step_text(step: ExplanationStep) -> str:
+    by = f", by {step.instruction}" if step.instruction else ""
+    return f"{step.neuron} (step {step.step}): {step.meaning}{by}"
 
 
 def _sets(explanation: Explanation, objects: Sequence[int], events: Sequence[int]) -> dict[str, list[str]]:
@@ -154,10 +162,10 @@ def _sets(explanation: Explanation, objects: Sequence[int], events: Sequence[int
 
 
 def _raster(explanation: Explanation) -> dict[str, Any]:
-    """Rows and places of all neurons that fired, for the drawing."""
+    """Rows and coordinates of all neurons that fired, for the spike raster."""
     order = {name: n for n, name in enumerate(explanation.names)}
     fired = sorted({name for step in explanation.steps for name in step.fired}, key=order.__getitem__)
-    needed = {(reason.step, reason.neuron) for reason in explanation.cause_chain}
+    needed = {(link.step, link.neuron) for link in explanation.cause_chain}
     row_of = {name: row for row, name in enumerate(fired)}
     dots = [
         {
@@ -179,47 +187,47 @@ def _raster(explanation: Explanation) -> dict[str, Any]:
 
 
 _SCALE = 2
-_MOST_PICTURES = 6
-_TRAIL = 5  # samples of the way that an object came
+_MAX_PICTURES = 6
+_TRAIL = 5  # samples of the path drawn behind an object
 _PAGE_TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-def explanation_page(seen: Observation, reply: QuestionAnswers) -> str:
-    """One page that needs nothing else.
+def explanation_page(observation: Observation, answered: QuestionAnswers) -> str:
+    """One self-contained page about a question: key frames, and for each choice the answer and its explanation.
 
     Args:
-        seen: what was asked about.
-        reply: what was answered.
+        observation: the subject of the question.
+        answered: the question with its answers.
     """
-    explanations = explain_question(seen, reply.question)
-    frames = picture_strip(seen)
-    if reply.question.kind == "descriptive":
-        return as_html(explanations[0], reply.question.text, frames)
-    judged = zip(reply.question.choices, reply.answers, explanations, strict=True)
-    sections = [(choice.text, said, as_html(explanation, choice.text)) for choice, said, explanation in judged]
+    explanations = explain_question(observation, answered.question)
+    frames = _key_frames(observation)
+    if answered.question.kind == "descriptive":
+        return as_html(explanations[0], answered.question.text, frames)
+    judged = zip(answered.question.choices, answered.answers, explanations, strict=True)
+    sections = [(choice.text, one, as_html(explanation, choice.text)) for choice, one, explanation in judged]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_PAGE_TEMPLATE.read_text(encoding="utf-8"))
-    opened = next((k for k, said in enumerate(reply.answers) if said.value == "correct"), 0)
-    return template.render(question=reply.question, frames=frames, sections=sections, opened=opened)
+    opened = next((k for k, one in enumerate(answered.answers) if one.value == "correct"), 0)
+    return template.render(question=answered.question, frames=frames, sections=sections, opened=opened)
 
 
-def picture_strip(seen: Observation) -> list[tuple[str, str]]:
-    """The moments that matter, each a caption and a picture as a data URI: begin, collisions, end."""
-    scene = seen.scene
+def _key_frames(observation: Observation) -> list[tuple[str, str]]:
+    """Pictures of the begin, the collisions and the end, each with a caption, as data URIs."""
+    scene = observation.scene
     names = object_labels(scene)
     moments = [(int(scene.frames[0]), "the video begins")] if len(scene.frames) else []
     met = sorted(scene.collisions.tolist())
-    moments += [(frame, f"{names[a]} meets {names[b]}") for frame, a, b in met[: _MOST_PICTURES - 2]]
+    moments += [(frame, f"{names[a]} meets {names[b]}") for frame, a, b in met[: _MAX_PICTURES - 2]]
     moments += [(int(scene.frames[-1]), "the video ends")] if len(scene.frames) > 1 else []
-    return [(f"frame {frame}: {words}", _data_uri(_picture(seen, frame, names))) for frame, words in moments]
+    return [(f"frame {frame}: {words}", _data_uri(_picture(observation, frame, names))) for frame, words in moments]
 
 
-def _picture(seen: Observation, frame: int, names: list[str]) -> Image.Image:
-    scene = seen.scene
+def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Image:
+    scene = observation.scene
     sample = int(np.abs(scene.frames - frame).argmin())
-    if seen.pictures is not None:
-        shown = Image.fromarray(seen.pictures[min(frame, len(seen.pictures) - 1)])
-        image = shown.resize((shown.width * _SCALE, shown.height * _SCALE), Image.Resampling.NEAREST)
+    if observation.pictures is not None:
+        original = Image.fromarray(observation.pictures[min(frame, len(observation.pictures) - 1)])
+        image = original.resize((original.width * _SCALE, original.height * _SCALE), Image.Resampling.NEAREST)
     else:
         image = Image.new("RGB", _extent(scene), (224, 222, 214))
     draw = ImageDraw.Draw(image)
@@ -227,14 +235,14 @@ def _picture(seen: Observation, frame: int, names: list[str]) -> Image.Image:
         here = scene.positions[sample, o]
         if np.isnan(here).any():
             continue
-        way = scene.positions[max(0, sample - _TRAIL) : sample + 1, o] * _SCALE
-        way = way[~np.isnan(way[:, 0])]
-        if len(way) > 1:
-            draw.line([tuple(point) for point in way.tolist()], fill=(255, 255, 255), width=1)
+        path = scene.positions[max(0, sample - _TRAIL) : sample + 1, o] * _SCALE
+        path = path[~np.isnan(path[:, 0])]
+        if len(path) > 1:
+            draw.line([tuple(point) for point in path.tolist()], fill=(255, 255, 255), width=1)
         x, y = (here * _SCALE).tolist()
-        if seen.pictures is None:
-            paint = tuple(round(255 * share) for share in PAINT.get(scene.objects[o][0], (0.5, 0.5, 0.5)))
-            draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=paint)
+        if observation.pictures is None:
+            color = tuple(round(255 * share) for share in PAINT.get(scene.objects[o][0], (0.5, 0.5, 0.5)))
+            draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
         else:
             draw.rectangle((x - 16, y - 16, x + 16, y + 16), outline=(255, 255, 255))
         _label(draw, name, x, y - 28, image.width)

@@ -1,13 +1,12 @@
-"""From a program of postfix tokens to instructions for the graph: a typed stack, then a plan for two sets.
+"""Compiles programs of postfix tokens to instructions for the graph.
 
-A graph holds one set of objects and one of events at a time, and one memory. The compiler reads a program as a tree of
-typed values, chooses the order in which the arguments are worked out, moves a choice to memory, and puts away what is
-no longer wanted. A program that needs two live sets of a kind is refused.
+The graph holds one set of objects, one set of events and one memory. `compile_program` reads a program as a tree of
+typed values, orders the evaluation of arguments, moves a choice to memory, and clears sets that are no longer needed. A
+program that needs two sets of one kind at the same time is refused.
 
-The published compiler: it shuffles tokens, and knows no types.
-
-A value and its filter become one instruction, and so do words of order; `unique` and `query_frame` go; what leads to a
-frame moves to the front; a motion filter without a time looks at all events. R. Zhao et al., 2022, released code.
+`compile_as_published` is the compiler of the released code of R. Zhao et al., 2022. It rewrites tokens without types: a
+value and its filter become one instruction, as do words of order; `unique` and `query_frame` are dropped; the part that
+leads to a frame moves to the front; a motion filter without a time applies to all events.
 """
 
 from collections.abc import Sequence
@@ -19,14 +18,14 @@ from spikebridge.networks.reasoning.parsing.operators import BLANK, ORDERS, Node
 
 
 class Probe(NamedTuple):
-    """What has to hold for an answer to be certain: how many are in a set at a step.
+    """A check of the size of a set at one step; the answer is certain where all probes hold.
 
     Args:
         step: from the first step of the train.
         group: `object` or `event`.
         least: fewest members.
         most: most members.
-        collision: count collisions alone.
+        collision: count collisions only.
     """
 
     step: int
@@ -42,26 +41,26 @@ class Instructions:
 
     Args:
         names: instructions in order.
-        reads: what the answer is read from: `count`, `exist`, `match`, or a kind of attribute.
-        group: whose members are counted, `object` or `event`; both in the paper's way.
-        negated: the answer is turned round.
-        world: where it runs, `observed`, `predicted` or `supposed` (without an object).
-        removal: finds the object that a supposed world is without.
-        probes: what has to hold on the way.
-        pair: two probes that must not find the same object.
+        reads: read-out of the answer: `count`, `exist`, `match`, or a kind of attribute.
+        group: the set whose members are counted, `object` or `event`; `both` as published.
+        negated: the answer is negated.
+        world: `observed`, `predicted` or `counterfactual` (without an object).
+        removal: selects the object that a counterfactual world is without.
+        probes: checks during the run.
+        pair: two probes that must not select the same object.
     """
 
     names: tuple[str, ...]
     reads: str
     group: str = "both"
     negated: bool = False
-    world: Literal["observed", "predicted", "supposed"] = "observed"
+    world: Literal["observed", "predicted", "counterfactual"] = "observed"
     removal: "Instructions | None" = None
     probes: tuple[Probe, ...] = ()
     pair: tuple[Probe, Probe] | None = None
 
     def filled(self, words: Sequence[str]) -> "Instructions":
-        """The same with words in place of blanks."""
+        """The same instructions with words in place of blanks."""
         names = tuple(
             BLANK.sub(lambda blank: words[int(blank[1])], name) if "{" in name else name for name in self.names
         )
@@ -69,19 +68,19 @@ class Instructions:
         return replace(self, names=names, removal=removal)
 
     def num_steps(self, table: OperatorTable) -> int:
-        """Steps of its spike train, with the silent one at which the answer is read."""
+        """Steps of its spike train, including the silent one at which the answer is read."""
         return 1 + sum(len(table.trains[name]) for name in self.names)
 
 
 def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions:
-    """Instructions whose answer is the executor's wherever that has one.
+    """Instructions whose answer equals that of the symbolic executor wherever that has one.
 
     Args:
         tokens: a whole program, a choice's before its question's.
         table: operators and attributes.
 
     Raises:
-        ConfigError: the program is not well typed, or needs two live sets of a kind.
+        ConfigError: the program is not well typed, or needs two sets of one kind at a time.
 
     Example:
         >>> compile_program("objects blue filter_color count".split(), OperatorTable()).names
@@ -103,49 +102,49 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
     if tree.token == "belong_to":
         planner.belong_to(*tree.arguments)
         return planner.done("match", "both", negated)
-    planner.work_out(argument)
-    planner.send(tree.token)
+    planner.evaluate(argument)
+    planner.add(tree.token)
     group = argument.group or "both"
     reads = tree.token if tree.token in ("count", "exist") else tree.token.removeprefix("query_")
     return planner.done(reads, group, negated)
 
 
 def _hypothetical(tree: Node, planner: "_Planner", negated: bool) -> Instructions:
-    """What will happen, or would: the choice runs in a world of those events, and is right if any is left."""
-    choice, border_event_phrase = tree.arguments
-    _refuse_other_pairs(choice, border_event_phrase)
-    planner.work_out(choice)
-    planner.send(border_event_phrase.token)
+    """A predictive or counterfactual choice: it runs in the world of those events, and is correct if one is left."""
+    choice, happening = tree.arguments
+    _check_possible_event(choice, happening)
+    planner.evaluate(choice)
+    planner.add(happening.token)
     first, second = [probe for probe in planner.probes if probe.group == "object"][-2:]
-    world: Literal["predicted", "supposed"] = "predicted"
+    world: Literal["predicted", "counterfactual"] = "predicted"
     removal = None
-    if border_event_phrase.token == "filter_counterfact":
-        world = "supposed"
+    if happening.token == "filter_counterfact":
+        world = "counterfactual"
         finder = _Planner(planner.table)
-        finder.work_out(border_event_phrase.arguments[1])
+        finder.evaluate(happening.arguments[1])
         removal = finder.done("object", "object", False)
     return planner.done("exist", "event", negated, world, removal, (first, second))
 
 
-def _refuse_other_pairs(choice: Node, border_event_phrase: Node) -> None:
-    """Raises where a possible event is anything but the meeting of two single objects."""
-    met = choice.arguments[0]
+def _check_possible_event(choice: Node, happening: Node) -> None:
+    """Raises where a possible event is not the collision of two single objects."""
+    event = choice.arguments[0]
     objects = []
-    while met.token == "filter_collision":
-        objects.append(met.arguments[1].gives)
-        met = met.arguments[0]
-    if met.token != "all_events" or objects != ["object", "object"]:
+    while event.token == "filter_collision":
+        objects.append(event.arguments[1].gives)
+        event = event.arguments[0]
+    if event.token != "all_events" or objects != ["object", "object"]:
         raise ConfigError(
-            "what may happen is the meeting of two objects: all_events, then filter_collision twice, each behind a "
+            "a possible event is the collision of two objects: all_events, then filter_collision twice, each behind a "
             "single object (unique), then unique"
         )
-    if border_event_phrase.token == "filter_counterfact" and border_event_phrase.arguments[0].token != "all_events":
+    if happening.token == "filter_counterfact" and happening.arguments[0].token != "all_events":
         raise ConfigError("filter_counterfact runs over all_events; filters belong to the choice")
 
 
 @dataclass
 class _Planner:
-    """Instructions as they are planned, and what the two sets hold."""
+    """Collects instructions, and tracks which sets hold values that are no longer needed."""
 
     table: OperatorTable
     names: list[str] = field(default_factory=list)
@@ -154,7 +153,7 @@ class _Planner:
     after: list[str] = field(default_factory=list)
     num_steps: int = 0
 
-    def send(self, name: str) -> None:
+    def add(self, name: str) -> None:
         self.names.append(name)
         self.num_steps += len(self.table.trains.get(name, self.table.blank_train))
 
@@ -166,49 +165,49 @@ class _Planner:
         reads: str,
         group: str,
         negated: bool,
-        world: Literal["observed", "predicted", "supposed"] = "observed",
+        world: Literal["observed", "predicted", "counterfactual"] = "observed",
         removal: Instructions | None = None,
         pair: tuple[Probe, Probe] | None = None,
     ) -> Instructions:
         names = (*self.names, *self.after)
         return Instructions(names, reads, group, negated, world, removal, tuple(self.probes), pair)
 
-    def work_out(self, node: Node) -> None:
-        """Sends what is needed for a set to hold a value."""
+    def evaluate(self, node: Node) -> None:
+        """Adds the instructions after which a set holds a value."""
         operator = node.operator
         if operator is None:
             return
         group = node.group
         self._arguments(node, operator)
         if operator.admits and group in self.stale:
-            self.send(f"forget {group}s")
+            self.add(f"forget {group}s")
             self.stale.discard(group)
         self._checks_before(node)
         name = self._instruction(node)
         if name is not None:
-            self.send(name)
+            self.add(name)
             self.stale |= {argument.group for argument in node.arguments}
             self.stale -= {group, *operator.forgets}
         self._checks_after(node, group)
 
     def belong_to(self, entry: Node, events: Node) -> None:
-        """A choice goes to memory; what belongs to the events stays there."""
-        self.work_out(entry)
+        """Moves a choice to memory; the part that belongs to the events stays there."""
+        self.evaluate(entry)
         group = entry.group
         self.stale.add(group)
         begin = len(self.names)
-        self.send(f"store {group}s")
-        self.work_out(events)
+        self.add(f"store {group}s")
+        self.evaluate(events)
         if self.names[begin + 1 : begin + 2] == ["events"]:
-            # both in one instruction, as in the paper
+            # one instruction for both, as in the paper
             self.names[begin : begin + 2] = [f"events, storing {group}s"]
-            self._moved(begin, -len(self.table.trains[f"store {group}s"]))
+            self._shift_probes(begin, -len(self.table.trains[f"store {group}s"]))
         if group == "object" and "object" in self.stale:
-            self.send("forget objects")
-        self.send("belong_to")
+            self.add("forget objects")
+        self.add("belong_to")
 
-    def _moved(self, begin: int, steps: int) -> None:
-        """Probes behind an instruction that became shorter."""
+    def _shift_probes(self, begin: int, steps: int) -> None:
+        """Moves the probes behind an instruction whose length changed."""
         trains = self.table.trains
         edge = sum(len(trains.get(name, self.table.blank_train)) for name in self.names[:begin])
         self.probes = [p._replace(step=p.step + steps) if p.step >= edge else p for p in self.probes]
@@ -219,7 +218,7 @@ class _Planner:
         if operator.over_all:
             if held[0].token != "events":
                 raise ConfigError(
-                    f"{node.token!r} would need two live sets of events here; it runs over all events, so put further "
+                    f"{node.token!r} would need two sets of events here; it runs over all events, so put further "
                     "filters behind it"
                 )
             held = held[1:]
@@ -228,10 +227,10 @@ class _Planner:
             if first.group in second.writes:
                 first, second = second, first
             if first.group in second.writes:
-                raise ConfigError(f"{node.token!r} would need two live sets of {first.group}s here, but there is one")
+                raise ConfigError(f"{node.token!r} would need two sets of {first.group}s here, but there is one")
             held = [first, second]
         for argument in held:
-            self.work_out(argument)
+            self.evaluate(argument)
 
     def _instruction(self, node: Node) -> str | None:
         if node.token == "filter_order":
@@ -247,14 +246,14 @@ class _Planner:
             self.probe("event", collision=True)
 
     def _checks_after(self, node: Node, group: str) -> None:
-        # of a possible event it is for the world to say whether it happens
+        # whether a possible event happens is decided by the world
         singles = ("unique", "filter_start", "filter_end", "query_object", "query_collision_partner")
         if node.token in singles and node.gives != "possible event":
             self.probe(group)
 
 
 def compile_as_published(tokens: Sequence[str], table: OperatorTable) -> Instructions:
-    """Instructions in the published way.
+    """Instructions as the released code makes them.
 
     Args:
         tokens: a whole program.
@@ -277,7 +276,7 @@ def compile_as_published(tokens: Sequence[str], table: OperatorTable) -> Instruc
         begin, end = program.index("all_events", 1), program.index("filter_counterfact")
         names = [*_instructions(["events", *program[1:begin]], table), "filter_counterfact"]
         removal = Instructions(("silence", *_instructions(program[begin + 1 : end], table)), "object")
-        return Instructions(tuple(names), "exist", negated=negated, world="supposed", removal=removal)
+        return Instructions(tuple(names), "exist", negated=negated, world="counterfactual", removal=removal)
     ends = program[-2] if negated else program[-1]
     reads = "match" if ends == "belong_to" else ends.removeprefix("query_")
     return Instructions(tuple(_instructions(program, table)), reads, negated=negated)
@@ -302,7 +301,7 @@ def _instructions(program: Sequence[str], table: OperatorTable) -> list[str]:
 
 
 def _with_memory(joined: Sequence[str]) -> list[str]:
-    """Two `events` behind each other are one instruction, which stores the choice."""
+    """Joins two consecutive `events` to one instruction, which stores the choice."""
     names: list[str] = []
     for token in joined:
         if token == "events" and names and names[-1] == "events":

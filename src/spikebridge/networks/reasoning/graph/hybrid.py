@@ -1,7 +1,9 @@
-"""The reasoning network as a hybrid network of the core: two hybrid units, and a graph of memoryless neurons.
+"""The reasoning network as a `HybridNetwork`: two hybrid units and a recurrent graph of memoryless neurons.
 
-It is the definition that the batched engine is measured against: a `Recurrent` layer whose weights a modulation link
-changes, and to which a transmission link sends spike trains. For one scene, and any number of programs as its batch.
+    program --delays, lookup, spikes--> stimuli --> graph --> spikes of all neurons
+    scores  --mean, argmax (modulation)--------------^ weights between objects and attribute values
+
+This is the reference of the batched engine (`run.py`). It holds one scene; its batch is any number of programs.
 """
 
 import torch
@@ -33,7 +35,7 @@ from spikebridge.neurons.recurrent import Recurrent
 
 
 class AttributeWeights(nn.Module):
-    """Connections of objects with attribute values, at their places in the weights of a graph.
+    """Puts the weights between objects and attribute values into the weight matrix of the graph.
 
     Args:
         objects: `(O,)` neurons of the objects.
@@ -51,7 +53,7 @@ class AttributeWeights(nn.Module):
         self.register_buffer("values", values)
 
     def forward(self, joined: Float[Tensor, "B O V"]) -> Float[Tensor, "B N N"]:
-        """Both ways: an object tells its values, a value finds its objects."""
+        """Both directions: from objects to their values, and from values to their objects."""
         weights = joined.new_zeros(len(joined), self.num_neurons, self.num_neurons)
         weights[:, self.values[:, None], self.objects] = joined.transpose(1, 2)
         weights[:, self.objects[:, None], self.values] = joined
@@ -59,7 +61,7 @@ class AttributeWeights(nn.Module):
 
 
 class ScaleSpikes(nn.Module):
-    """Spikes of the shared neurons as charges of all: the drive, for attribute values twice of it.
+    """Scales spikes of the shared neurons to charges of all neurons: the drive, twice the drive for attribute values.
 
     Args:
         sizes: `(G,)`.
@@ -74,7 +76,7 @@ class ScaleSpikes(nn.Module):
         self.register_buffer("sizes", sizes)
 
     def forward(self, spikes: Float[Tensor, "B G"]) -> Float[Tensor, "B N"]:
-        """The others get nothing from outside."""
+        """Zero for the neurons of objects and events."""
         return nn.functional.pad(spikes * self.sizes, (0, self.num_neurons - spikes.shape[1]))
 
 
@@ -87,8 +89,8 @@ def reasoning_network(
     `(T, B, 1)`, see `network_inputs`. Its output are the spikes of all neurons.
 
     Args:
-        scene: whose objects' attributes are left to the unit that reads the scores.
-        preset: with plain sums, so not `compartment`, whose branches are a matter of the engine.
+        scene: the attributes of its objects come from the input `scores`.
+        preset: one without saturation: `paper` or `scaled`.
         table: operators and attributes.
 
     Raises:
@@ -96,30 +98,32 @@ def reasoning_network(
     """
     chosen, table = preset_of(preset), table if table is not None else OperatorTable()
     if chosen.saturates or chosen.copies > 1 or chosen.decay > 0:
-        raise ConfigError(f"a graph of the core's layers has plain sums, so 'paper' or 'scaled', not {chosen.name!r}")
+        raise ConfigError(
+            f"the hybrid network needs preset 'paper' or 'scaled' without copies or leak, but got {chosen.name!r}"
+        )
     layout = NeuronLayout(chosen.exact, table.attributes)
     worlds = build_worlds([scene], [World(0)], chosen.exact, table.attributes)
-    places, connections = neuron_indices(worlds, layout), wire(worlds, layout, chosen)
-    weight = nn.Linear(places.num_neurons, places.num_neurons, bias=False)
-    objects = torch.as_tensor(places.of_objects("object"))
+    indices, connections = neuron_indices(worlds, layout), wire(worlds, layout, chosen)
+    weight = nn.Linear(indices.num_neurons, indices.num_neurons, bias=False)
+    objects = torch.as_tensor(indices.of_objects("object"))
     values = torch.tensor([layout.shared_index[value] for value in layout.values])
     matrix = torch.zeros_like(weight.weight)
     source, target = (torch.as_tensor(array) for array in (connections.source, connections.target))
     matrix.index_put_((target, source), torch.as_tensor(connections.weight, dtype=matrix.dtype), accumulate=True)
-    # which attributes the objects have is for the unit to write
+    # the modulation link sets these weights
     matrix[values[:, None], objects] = 0
     matrix[objects[:, None], values] = 0
     weight.weight = nn.Parameter(matrix, requires_grad=False)
     writes = nn.Sequential(
-        ChooseValues(table.attributes, chosen.step), AttributeWeights(objects, values, places.num_neurons)
+        ChooseValues(table.attributes, chosen.step), AttributeWeights(objects, values, indices.num_neurons)
     )
     lookup = OperatorLookup(table, layout)
-    threshold = torch.full((places.num_neurons,), chosen.v_threshold)
+    threshold = torch.full((indices.num_neurons,), chosen.v_threshold)
     return HybridNetwork(
         dt=0.001,
         inputs={"scores": every(0.001), "program": every(0.001)},
         parts={
-            "stimuli": ScaleSpikes(stimulus_sizes(layout, chosen.drive), places.num_neurons),
+            "stimuli": ScaleSpikes(stimulus_sizes(layout, chosen.drive), indices.num_neurons),
             "graph": Recurrent(Memoryless(v_threshold=threshold), weight),
         },
         links=[
@@ -138,10 +142,10 @@ def reasoning_network(
 def network_inputs(
     scene: Scene, programs: list[Instructions], network: HybridNetwork, table: OperatorTable | None = None
 ) -> dict[str, Tensor]:
-    """Inputs for a told scene: what its objects are is seen for one tick before the programs begin.
+    """Inputs of the network for a scene with known attributes: scores from the first tick, programs from the second.
 
     Args:
-        scene: the one that the network was made for.
+        scene: that the network was built for.
         programs: one for each sample of the batch.
         network: from `reasoning_network`.
         table: operators and attributes.

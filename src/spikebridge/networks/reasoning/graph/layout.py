@@ -1,13 +1,12 @@
-"""The neurons of a spiking concept graph by name: one neuron, one concept, so that every spike is a statement.
+"""The neurons of the spiking concept graph and the sizes of its weights: one neuron stands for one concept.
 
-Shared neurons come first, then a block a group for the objects, then for the events. With many worlds the blocks lie
-side by side: neuron `g` of world `w` stands at `g * num_worlds + w`, objects and events of all worlds behind each
-other. The order of neurons of one world alone is the same with `num_worlds = 1`.
+Shared neurons come first, then one block per group of object neurons, then of event neurons. With several worlds the
+index of shared neuron `g` of world `w` is `g * num_worlds + w`; the object and event neurons of all worlds follow each
+other. With `num_worlds = 1` this is the order of a single world.
 
-Sizes of weights in a spiking concept graph: how far a spike is from its threshold, and what that buys.
-
-Three sizes make the logic. A *drive* `D` fires a neuron alone, a *gate* `D - s` does not, a *channel* `s` or `-s`
-decides: AND is a gate with any channel, a filter is a hold that is dismissed (`- s`) unless a channel brings it back.
+Three sizes of weights make the logic. A *drive* `D` fires a neuron alone. A *gate* `D - s` does not. A *channel* `s` or
+`-s` decides: AND is a gate with any channel; a filter is a self-connection that is inhibited (`-s`) unless a channel
+compensates.
 """
 
 from collections.abc import Mapping
@@ -20,10 +19,10 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.neurons.lif import decay_of
 
-STARTERS = ("all_objects", "all_events")
-GATES = ("admit_objects", "dismiss_objects", "admit_events", "dismiss_events", "compare")
-OBJECT_FUNCTIONS = ("store_objects", "veto", "ask_moving", "ask_still", "ask_involved")
-EVENT_FUNCTIONS = (
+_STARTERS = ("all_objects", "all_events")
+_GATES = ("admit_objects", "dismiss_objects", "admit_events", "dismiss_events", "compare")
+_OBJECT_FUNCTIONS = ("store_objects", "veto", "ask_moving", "ask_still", "ask_involved")
+_EVENT_FUNCTIONS = (
     "store_events",
     "ask_entering",
     "ask_leaving",
@@ -35,12 +34,12 @@ EVENT_FUNCTIONS = (
     "ask_first_two",
     "ask_last",
 )
-MARKERS = ("start", "end")
-READ_OUT = ("count", "match")
-WHOLE = ("ask_whole", "whole")
-"""Exact presets alone: the slot for motion at any time, and the neuron that lights it."""
+_MARKERS = ("start", "end")
+_READ_OUT = ("count", "match")
+_WHOLE = ("ask_whole", "whole")
+"""Exact presets only: the request for motion at any time, and the neuron that holds it."""
 
-OBJECT_GROUPS = (
+_OBJECT_GROUPS = (
     "object",
     "object_memory",
     "object_veto",
@@ -48,7 +47,7 @@ OBJECT_GROUPS = (
     "object_still",
     "object_involved",
 )
-EVENT_GROUPS = (
+_EVENT_GROUPS = (
     "event",
     "event_memory",
     "event_touched",
@@ -56,19 +55,19 @@ EVENT_GROUPS = (
     "event_earlier",
     "event_later",
 )
-EVENT_GROUPS_BY_FRAME = ("event_before", "event_after")
-"""Exact presets alone: before and after by frame, while `earlier` and `later` go by rank."""
+_EVENT_GROUPS_BY_FRAME = ("event_before", "event_after")
+"""Exact presets only: before and after by frame, while `earlier` and `later` go by rank."""
 
 MAX_COUNTED = 16
-"""Rungs of a counting ladder; above that the spikes of the set itself are counted."""
+"""Neurons of a thermometer code of the size of a set; larger sets are counted by their own spikes."""
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronLayout:
-    """Which neurons there are, and where they stand.
+    """The neurons of a world, by name and order.
 
     Args:
-        exact: with the neurons that the exact presets add.
+        exact: include the neurons that the exact presets add.
         attributes: kinds of attribute and their values; a new value is a new neuron.
 
     Example:
@@ -93,45 +92,45 @@ class NeuronLayout:
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """The neurons that ask for a kind of attribute."""
+        """The neurons that request a kind of attribute."""
         return tuple(f"kind_{kind}" for kind in self.attributes)
 
     @cached_property
-    def rungs(self) -> tuple[str, ...]:
-        """The counting ladders of the exact presets."""
+    def count_neurons(self) -> tuple[str, ...]:
+        """The thermometer codes of the exact presets."""
         names = ("object_count", "event_count")
         return tuple(f"{name}[{k}]" for name in names for k in range(1, MAX_COUNTED + 1)) if self.exact else ()
 
     @cached_property
     def shared(self) -> tuple[str, ...]:
-        """Neurons that stand once in a world."""
-        asked = (*GATES, *OBJECT_FUNCTIONS, *EVENT_FUNCTIONS, *MARKERS, *READ_OUT)
-        extra = (*WHOLE, *self.rungs) if self.exact else ()
-        return (*STARTERS, *self.kinds, *self.values, *asked, *extra)
+        """Neurons that exist once in a world."""
+        asked = (*_GATES, *_OBJECT_FUNCTIONS, *_EVENT_FUNCTIONS, *_MARKERS, *_READ_OUT)
+        extra = (*_WHOLE, *self.count_neurons) if self.exact else ()
+        return (*_STARTERS, *self.kinds, *self.values, *asked, *extra)
 
     @cached_property
     def event_groups(self) -> tuple[str, ...]:
-        """Groups with a neuron an event."""
-        return EVENT_GROUPS + (EVENT_GROUPS_BY_FRAME if self.exact else ())
+        """Groups with one neuron for each event."""
+        return _EVENT_GROUPS + (_EVENT_GROUPS_BY_FRAME if self.exact else ())
 
     @cached_property
     def shared_index(self) -> dict[str, int]:
-        """Place of a shared neuron among them."""
+        """Index of each shared neuron."""
         return {name: g for g, name in enumerate(self.shared)}
 
     def num_neurons(self, num_objects: int, num_events: int, num_worlds: int = 1) -> int:
-        """Neurons of worlds with that many objects and events in all."""
+        """Number of neurons of worlds with that many objects and events in total."""
         shared = len(self.shared) * num_worlds
-        return shared + len(OBJECT_GROUPS) * num_objects + len(self.event_groups) * num_events
+        return shared + len(_OBJECT_GROUPS) * num_objects + len(self.event_groups) * num_events
 
     def names(self, num_objects: int, num_events: int) -> list[str]:
         """The neurons of one world by name, in order."""
-        of_objects = [f"{group}[{i}]" for group in OBJECT_GROUPS for i in range(num_objects)]
+        of_objects = [f"{group}[{i}]" for group in _OBJECT_GROUPS for i in range(num_objects)]
         of_events = [f"{group}[{j}]" for group in self.event_groups for j in range(num_events)]
         return [*self.shared, *of_objects, *of_events]
 
     def index(self, name: str, num_objects: int, num_events: int) -> int:
-        """The place of a neuron in one world.
+        """The index of a neuron in one world.
 
         Raises:
             ConfigError: there is no such neuron.
@@ -148,13 +147,13 @@ class NeuronLayout:
 
 @dataclass(frozen=True, eq=False)
 class NeuronIndices:
-    """Where the neurons of several worlds stand; everything is an array.
+    """Indices of the neurons of several worlds, as arrays.
 
     Args:
-        layout: which neurons there are.
-        world_of_object: `(O,)` the world of each object, rising.
-        world_of_event: `(E,)` the world of each event, rising.
-        num_worlds: how many.
+        layout: neurons of a world.
+        world_of_object: `(O,)` the world of each object, ascending.
+        world_of_event: `(E,)` the world of each event, ascending.
+        num_worlds: number of worlds.
     """
 
     layout: NeuronLayout
@@ -167,9 +166,9 @@ class NeuronIndices:
         """Neurons of all worlds."""
         return self.layout.num_neurons(len(self.world_of_object), len(self.world_of_event), self.num_worlds)
 
-    def is_group(self, name: str) -> str:
-        """`shared`, `object` or `event`: what a group has a neuron for."""
-        if name in OBJECT_GROUPS:
+    def elements_of(self, name: str) -> str:
+        """`shared`, `object` or `event`: the elements that have a neuron in this group."""
+        if name in _OBJECT_GROUPS:
             return "object"
         return "event" if name in self.layout.event_groups else "shared"
 
@@ -180,20 +179,20 @@ class NeuronIndices:
     def of_objects(self, group: str) -> np.ndarray:
         """`(O,)` a group's neuron of each object."""
         num_objects = len(self.world_of_object)
-        start = len(self.layout.shared) * self.num_worlds + OBJECT_GROUPS.index(group) * num_objects
+        start = len(self.layout.shared) * self.num_worlds + _OBJECT_GROUPS.index(group) * num_objects
         return start + np.arange(num_objects)
 
     def of_events(self, group: str) -> np.ndarray:
         """`(E,)` a group's neuron of each event."""
         num_objects, num_events = len(self.world_of_object), len(self.world_of_event)
-        start = len(self.layout.shared) * self.num_worlds + len(OBJECT_GROUPS) * num_objects
+        start = len(self.layout.shared) * self.num_worlds + len(_OBJECT_GROUPS) * num_objects
         return start + self.layout.event_groups.index(group) * num_events + np.arange(num_events)
 
     @cached_property
     def world_of_neuron(self) -> np.ndarray:
         """`(N,)` the world that each neuron belongs to."""
         shared = np.tile(np.arange(self.num_worlds), len(self.layout.shared))
-        of_objects = np.tile(self.world_of_object, len(OBJECT_GROUPS))
+        of_objects = np.tile(self.world_of_object, len(_OBJECT_GROUPS))
         of_events = np.tile(self.world_of_event, len(self.layout.event_groups))
         return np.concatenate([shared, of_objects, of_events])
 
@@ -207,17 +206,17 @@ class Preset:
     """Weight sizes, threshold and leak of a graph.
 
     Args:
-        name: what it is called.
+        name: of the preset.
         drive: `D`.
         step: `s`.
-        v_threshold: where a neuron fires.
-        saturates: positive channels end on a branch that gives `s` once their sum is `s / 2`, and nothing below.
+        v_threshold: firing threshold.
+        saturates: positive channels end on a dendritic branch that gives `s` once their sum is `s / 2`, and 0 below.
         exact: scene rules, compiler and read-out by spikes that agree with the executor; else those of the paper.
-        decay: share of the membrane (where positive) that is left after a step, 0 to 1.
-        copies: neurons for each concept, each connection split among the copies, read-out by majority.
+        decay: share of the positive membrane potential that remains after a step, 0 to 1.
+        copies: neurons for each concept; connections are split among them, and the majority is read out.
 
     Raises:
-        ConfigError: a leak that would reach half a channel, or a number that cannot be meant.
+        ConfigError: a leak too slow for the margin, or a number out of range.
 
     Example:
         >>> PRESETS["compartment"].gate, PRESETS["compartment"].margin
@@ -245,30 +244,30 @@ class Preset:
             raise ConfigError(f"a preset needs copies as a whole number of at least 1, but got {self.copies!r}")
         if self.decay != 0 and not 0 < self.decay < self.max_decay:
             raise ConfigError(
-                f"preset {self.name!r} bears a decay of 0, or below {self.max_decay:.3g} a step, or what is left of a "
-                f"membrane reaches the threshold, but got {self.decay:.3g}; take a shorter tau, or 'compartment'"
+                f"preset {self.name!r} needs a decay of 0 or below {self.max_decay:.3g} a step, since above it silent "
+                f"membranes reach the threshold, but got {self.decay:.3g}; take a shorter tau, or 'compartment'"
             )
 
     @property
     def gate(self) -> float:
-        """`G = D - s`: not enough alone."""
+        """`G = D - s`: below threshold alone."""
         return self.drive - self.step
 
     @property
     def margin(self) -> float:
-        """Distance of the threshold from the nearest level on either side, as long as channels do not pile up."""
+        """Distance of the threshold from the nearest level of charge, as long as channels do not accumulate."""
         return min(self.drive - self.v_threshold, self.v_threshold - self.gate)
 
     @property
     def max_decay(self) -> float:
-        """Where decay becomes unbearable: a silent membrane that is charged again and again reaches the threshold.
+        """Upper limit of the decay: above it a membrane with a subthreshold charge at every step reaches threshold.
 
-        The highest silent charge is a gate `G`; with its remainders it is `G (1 + d + d^2 + ...) = G / (1 - d)`.
+        The highest subthreshold charge is a gate `G`; with its remainders it is `G (1 + d + d^2 + ...) = G / (1 - d)`.
         """
         return self.margin / (self.gate + self.margin)
 
     def with_leak(self, tau: float, dt: float) -> "Preset":
-        """The same preset with membranes that leak instead of forgetting at once.
+        """The same preset with leaky instead of memoryless membranes.
 
         Args:
             tau: time constant [s].
@@ -290,7 +289,7 @@ PRESETS = {
     "scaled": Preset("scaled", drive=100.0, step=8.0, v_threshold=96.0),
     "compartment": Preset("compartment", drive=2.0, step=1.0, v_threshold=1.5, saturates=True),
 }
-"""`paper` reproduces the published behaviour, `scaled` has a margin of 4, `compartment` one of 0.5 at any fan-in."""
+"""`paper` reproduces the published behaviour, `scaled` has a margin of 4, `compartment` of 0.5 at any fan-in."""
 
 
 def preset_of(preset: str | Preset) -> Preset:

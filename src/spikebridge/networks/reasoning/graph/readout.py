@@ -1,10 +1,12 @@
-"""Reading answers off the spikes of the last step, and off the sets at probes on the way.
+"""Answers read from the spikes of the graph: values at the last step, statuses at probes, confidence from perception.
 
-How sure an answer is: the product of the perception scores of what it rests on.
+A value is a spike of a concept or the number of active members of a set. A probe checks the size of a set at the step
+at which the program relies on it. The confidence is the product of the perception scores of all objects and events
+that the program selected.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,20 +19,21 @@ from spikebridge.networks.reasoning.graph.compiler import Instructions, Probe
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
 from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, StepOutput
 from spikebridge.networks.reasoning.graph.worlds import Worlds
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
 Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
-"""How an answer came about: every `unique` found one; none; several; no second event; two values fired."""
+"""`unique` found one member each time; none; several; no second event; two values fired at once."""
 
 
 @dataclass(frozen=True)
 class GraphAnswer:
-    """What the graph says.
+    """The answer of the graph to one program.
 
     Args:
-        value: a number, `yes`, `no`, a value, `correct` or `wrong`; None where it abstains or nothing fired.
-        status: how it came about.
-        confidence: product of the perception scores that the answer rests on, 0 to 1, less where the margin shrank.
-        margin: smallest distance of a membrane from its threshold on the way, in steps `s`; at most 0.5.
+        value: a number, `yes`, `no`, an attribute value, `correct` or `wrong`; None without an answer.
+        status: whether every selection of the program was unambiguous.
+        confidence: product of the perception scores used, 0 to 1, lowered where the margin shrank.
+        margin: smallest distance of a membrane from its threshold during the run, in steps `s`; at most 0.5.
     """
 
     value: str | None
@@ -39,21 +42,43 @@ class GraphAnswer:
     margin: float = 0.5
 
 
+class QueryResult(NamedTuple):
+    """The result of one query: its answer, and the number of the last active object (-1: none)."""
+
+    answer: GraphAnswer
+    selected: int
+
+
 class Slot(NamedTuple):
-    """Where a program runs: its world in the batch, and its column."""
+    """Where a program runs: the number of its world in the batch, and its column."""
 
     world: int
     column: int
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class GraphBatch:
+    """Worlds side by side with their graph, and one slot for each program."""
+
+    worlds: Worlds
+    graph: SpikingGraph
+    slots: tuple[Slot, ...]
+    programs: tuple[Instructions, ...]
+
+    @property
+    def columns(self) -> int:
+        """Number of columns: the programs of the world that has most."""
+        return 1 + max((slot.column for slot in self.slots), default=0)
+
+
+class GraphRecord(NamedTuple):
     """What is kept of a run.
 
     Args:
         objects: `(T, O, Q)` spikes of `object`.
         events: `(T, E, Q)` spikes of `event`.
         spikes: `(G, W, Q)` of the shared neurons at the last step.
-        membranes: `(G, W, Q)` the same, as shares of the drive's step.
+        membranes: `(G, W, Q)` of the shared neurons at the last step, in steps `s`.
         margins: `(W, Q)`.
     """
 
@@ -65,87 +90,127 @@ class Record(NamedTuple):
 
 
 class Recorder:
-    """Takes in moment after moment, and keeps what answers are read from.
+    """Records a run step by step, as far as answers need it.
 
     Args:
-        graph: what runs.
-        margins: whether to measure margins; without faults or leak those of a preset are known beforehand.
+        graph: the graph that runs.
+        margins: whether to measure margins; without faults and leak they follow from the preset.
     """
 
     def __init__(self, graph: SpikingGraph, margins: bool) -> None:
-        places = graph.places
         self.graph = graph
-        self.objects_at, self.events_at = (
-            slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
-            for at in (places.of_objects("object"), places.of_events("event"))
+        self._object_rows, self._event_rows = (
+            slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+            for rows in (graph.indices.of_objects("object"), graph.indices.of_events("event"))
         )
-        self.objects: list[Tensor] = []
-        self.events: list[Tensor] = []
-        self.least: Tensor | None = None
-        self.measures = margins
-        self.last: StepOutput | None = None
+        self._objects: list[Tensor] = []
+        self._events: list[Tensor] = []
+        self._distance: Tensor | None = None
+        self._measures_margins = margins
+        self._last: StepOutput | None = None
 
-    def take(self, moment: StepOutput) -> None:
-        """Keeps one step."""
-        fired = self.graph.majority(moment.spikes)
-        self.objects.append(fired[self.objects_at].clone())
-        self.events.append(fired[self.events_at].clone())
-        if self.measures:
-            distance = self.graph.distance(moment.v)
-            self.least = distance if self.least is None else torch.minimum(self.least, distance)
-        self.last = moment
+    def add(self, output: StepOutput) -> None:
+        """Records one step."""
+        fired = self.graph.majority(output.spikes)
+        self._objects.append(fired[self._object_rows].clone())
+        self._events.append(fired[self._event_rows].clone())
+        if self._measures_margins:
+            distance = self.graph.threshold_distance(output.v)
+            self._distance = distance if self._distance is None else torch.minimum(self._distance, distance)
+        self._last = output
 
-    def record(self) -> Record:
-        """What was kept, after the last step."""
-        if self.last is None:
+    def record(self) -> GraphRecord:
+        """The record, after the last step."""
+        if self._last is None:
             raise RuntimeError("a run has at least one step")
-        places, preset = self.graph.places, self.graph.preset
-        shape = len(places.layout.shared), places.num_worlds, self.last.v.shape[1]
+        indices, preset = self.graph.indices, self.graph.preset
+        shape = len(indices.layout.shared), indices.num_worlds, self._last.v.shape[1]
         number = shape[0] * shape[1]
-        spikes = self.graph.majority(self.last.spikes)[:number].reshape(shape)
-        membranes = self.graph.mean_membrane(self.last.v)[:number].reshape(shape) / preset.step
-        known = torch.full(shape[1:], preset.margin / preset.step)
-        least = known if self.least is None else self.graph.least_of_worlds(self.least)
-        return Record(torch.stack(self.objects), torch.stack(self.events), spikes, membranes, least)
+        spikes = self.graph.majority(self._last.spikes)[:number].reshape(shape)
+        membranes = self.graph.mean_membrane(self._last.v)[:number].reshape(shape) / preset.step
+        if self._distance is None:
+            margins = torch.full(shape[1:], preset.margin / preset.step)
+        else:
+            margins = self.graph.minimum_by_world(self._distance)
+        return GraphRecord(torch.stack(self._objects), torch.stack(self._events), spikes, membranes, margins)
 
 
-def read_values(
-    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, graph: SpikingGraph
-) -> list[tuple[str | None, bool]]:
-    """The value that each program left, and whether two values fired at once.
+def read_results(batch: GraphBatch, record: GraphRecord, table: OperatorTable) -> list[QueryResult]:
+    """The result of every program of a batch, in order.
 
     Args:
-        programs: one a seat.
-        seats: where they ran.
+        batch: what ran.
         record: of the run.
-        graph: what ran.
+        table: operators; a program's length follows from it.
     """
-    layout, index = graph.places.layout, graph.places.layout.shared_index
-    spikes, membranes = record.spikes.cpu().numpy(), record.membranes.cpu().numpy()
-    worlds, columns = (np.array(part, dtype=np.int64) for part in zip(*seats, strict=True))
-    fired, v = spikes[:, worlds, columns], membranes[:, worlds, columns]
-    counted = _members(record, graph, worlds, columns)
-    answers: list[tuple[str | None, bool]] = []
-    for p, program in enumerate(programs):
+    if not batch.slots:
+        return []
+    total = len(record.objects)
+    begins = [total - program.num_steps(table) for program in batch.programs]
+    values, conflicts = _values(batch, record)
+    statuses = _statuses(batch, record, begins)
+    confidences = _confidences(batch, record, begins)
+    selected = _selected_objects(batch, record)
+    margins = record.margins.cpu().numpy()
+    full_margin = batch.graph.preset.margin / batch.graph.preset.step
+    results = []
+    for number, slot in enumerate(batch.slots):
+        value, status, margin = values[number], statuses[number], float(margins[slot])
+        if status == "ok" and conflicts[number]:
+            status = "conflict"
+        if status == "ok" and value is None:
+            status = "empty"
+        share = min(max(margin / full_margin, 0.0), 1.0) if full_margin > 0 else 1.0
+        answer = GraphAnswer(value, status, float(confidences[number] * share), margin)
+        results.append(QueryResult(answer, selected[number]))
+    return results
+
+
+def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResult:
+    """The result of a counterfactual query, which also relies on the query that selected the removed object."""
+    if removal is None:
+        return result
+    own, other = result.answer, removal.answer
+    status = other.status if other.status != "ok" else own.status
+    confidence = own.confidence * other.confidence
+    answer = replace(own, status=status, confidence=confidence, margin=min(own.margin, other.margin))
+    return result._replace(answer=answer)
+
+
+def _values(batch: GraphBatch, record: GraphRecord) -> tuple[list[str | None], list[bool]]:
+    """The value of each program, and whether two values fired at once."""
+    layout = batch.graph.indices.layout
+    index = layout.shared_index
+    worlds, columns = (np.array(part, dtype=np.int64) for part in zip(*batch.slots, strict=True))
+    fired = record.spikes.cpu().numpy()[:, worlds, columns]
+    membranes = record.membranes.cpu().numpy()[:, worlds, columns]
+    sizes = {
+        group: _count_by_world(spikes[-1:], world, len(batch.worlds.worlds))[0].cpu().numpy()[worlds, columns]
+        for group, spikes, world in _sets(batch, record)
+    }
+    values: list[str | None] = []
+    conflicts = []
+    for p, program in enumerate(batch.programs):
         if program.reads in layout.attributes:
-            values = layout.attributes[program.reads]
-            named = [value for value in values if fired[index[value], p]]
-            answers.append((named[0] if named else None, len(named) > 1))
+            named = [value for value in layout.attributes[program.reads] if fired[index[value], p]]
+            values.append(named[0] if named else None)
+            conflicts.append(len(named) > 1)
             continue
         if not layout.exact:
-            level = round(float(v[index["match" if program.reads == "match" else "count"], p]))
+            level = round(float(membranes[index["match" if program.reads == "match" else "count"], p]))
         elif program.reads == "match":
             level = int(fired[index["match"], p])
         else:
             first = index[f"{program.group}_count[1]"]
             level = int(fired[first : first + MAX_COUNTED, p].sum())
             if level == MAX_COUNTED:
-                level = int(counted[program.group][p])
-        answers.append((_word(program, level), False))
-    return answers
+                level = int(sizes[program.group][p])
+        values.append(_level_as_value(program, level))
+        conflicts.append(False)
+    return values, conflicts
 
 
-def _word(program: Instructions, level: int) -> str:
+def _level_as_value(program: Instructions, level: int) -> str:
     if program.reads == "count":
         return str(level)
     if program.reads == "exist" and program.world == "observed":
@@ -153,112 +218,81 @@ def _word(program: Instructions, level: int) -> str:
     return "correct" if bool(level) != program.negated else "wrong"
 
 
-def _members(record: Record, graph: SpikingGraph, worlds: np.ndarray, columns: np.ndarray) -> dict[str, np.ndarray]:
-    """How many members the sets have at the last step, by seat."""
-    places, sizes = graph.places, {}
-    for group, last, world in (
-        ("object", record.objects[-1], places.world_of_object),
-        ("event", record.events[-1], places.world_of_event),
-    ):
-        sizes[group] = _by_world(last.unsqueeze(0), world, places.num_worlds)[0].cpu().numpy()[worlds, columns]
-    return sizes
+def _sets(batch: GraphBatch, record: GraphRecord) -> list[tuple[str, Tensor, np.ndarray]]:
+    """Both sets: name, spikes at every step, and the world of each member."""
+    worlds = batch.worlds
+    return [("object", record.objects, worlds.world_of_object), ("event", record.events, worlds.events.scene)]
 
 
-def read_statuses(
-    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, worlds: Worlds, num_steps: Sequence[int]
-) -> list[Status]:
-    """Whether every probe held, in the order of the program; the first that did not says why.
+def _count_by_world(fired: Bool[Tensor, "T M Q"], world: np.ndarray, number: int) -> Float[Tensor, "T W Q"]:
+    """The number of active members in each world."""
+    sums = torch.zeros(fired.shape[0], number, fired.shape[2], device=fired.device)
+    return sums.index_add_(1, torch.as_tensor(world, device=fired.device), fired.float())
 
-    Args:
-        programs: one a seat.
-        seats: where they ran.
-        record: of the run.
-        worlds: in which they ran.
-        num_steps: of each program; its first step stands so many before the end.
-    """
-    number = len(worlds.worlds)
-    total = record.objects.shape[0]
-    collides = torch.as_tensor(worlds.events.kind == COLLISION, device=record.events.device)
-    sizes = {
-        "object": _by_world(record.objects, worlds.world_of_object, number).cpu().numpy(),
-        "event": _by_world(record.events, worlds.events.scene, number).cpu().numpy(),
-        "collision": _by_world(record.events & collides[:, None], worlds.events.scene, number).cpu().numpy(),
-    }
+
+def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[Status]:
+    """Whether every probe held, in the order of the program; the first that failed gives the status."""
+    number = len(batch.worlds.worlds)
+    sizes = {name: _count_by_world(spikes, world, number).cpu().numpy() for name, spikes, world in _sets(batch, record)}
+    is_collision = torch.as_tensor(batch.worlds.events.kind == COLLISION, device=record.events.device)
+    collisions = record.events & is_collision[:, None]
+    sizes["collision"] = _count_by_world(collisions, batch.worlds.events.scene, number).cpu().numpy()
     statuses: list[Status] = []
-    for program, seat, steps in zip(programs, seats, num_steps, strict=True):
-        begin = total - steps
+    for program, slot, begin in zip(batch.programs, batch.slots, begins, strict=True):
         status: Status = "ok"
         for probe in program.probes:
-            size = sizes["collision" if probe.collision else probe.group][begin + probe.step, seat.world, seat.column]
-            status = _status(probe, int(size))
+            size = sizes["collision" if probe.collision else probe.group][(begin + probe.step, *slot)]
+            status = _probe_status(probe, int(size))
             if status != "ok":
                 break
-        if status == "ok" and program.pair is not None and _is_same(program.pair, begin, seat, record, worlds):
+        if status == "ok" and program.pair is not None and _selects_one_object(batch, record, slot, program, begin):
             status = "ambiguous"
         statuses.append(status)
     return statuses
 
 
-def _status(probe: Probe, size: int) -> Status:
+def _probe_status(probe: Probe, size: int) -> Status:
     if size < probe.least:
         return "missing" if probe.least == 2 and size == 1 else "empty"
     return "ambiguous" if size > probe.most else "ok"
 
 
-def _is_same(pair: tuple[Probe, Probe], begin: int, seat: Slot, record: Record, worlds: Worlds) -> bool:
-    own = torch.as_tensor(worlds.world_of_object == seat.world, device=record.objects.device)
-    if int(own.sum()) == 2:
-        return False  # of two objects there is one pair, whatever names it
-    first, second = (record.objects[begin + probe.step, :, seat.column][own] for probe in pair)
+def _selects_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, program: Instructions, begin: int) -> bool:
+    """Whether the two references to a pair of objects selected the same object."""
+    own = torch.as_tensor(batch.worlds.world_of_object == slot.world, device=record.objects.device)
+    if program.pair is None or int(own.sum()) == 2:
+        return False  # two objects form only one pair, whichever references name it
+    first, second = (record.objects[begin + probe.step, :, slot.column][own] for probe in program.pair)
     return bool((first == second).all())
 
 
-def found_objects(seats: Sequence[Slot], record: Record, worlds: Worlds) -> list[int]:
-    """The last active object of each seat at the last step, -1 where there is none."""
-    last, first = record.objects[-1].cpu().numpy(), worlds.first_object
-    numbers = worlds.num_objects
-    found = []
-    for world, column in seats:
+def _selected_objects(batch: GraphBatch, record: GraphRecord) -> list[int]:
+    """The last active object of each slot at the last step, -1 without one."""
+    last, first, numbers = record.objects[-1].cpu().numpy(), batch.worlds.first_object, batch.worlds.num_objects
+    selected = []
+    for world, column in batch.slots:
         active = np.flatnonzero(last[first[world] : first[world] + numbers[world], column])
-        found.append(int(active[-1]) if len(active) else -1)
-    return found
+        selected.append(int(active[-1]) if len(active) else -1)
+    return selected
 
 
-def _by_world(fired: Bool[Tensor, "T M Q"], world: np.ndarray, number: int) -> Float[Tensor, "T W Q"]:
-    """How many fire in each world."""
-    sums = torch.zeros(fired.shape[0], number, fired.shape[2], device=fired.device)
-    return sums.index_add_(1, torch.as_tensor(world, device=fired.device), fired.float())
+def _confidences(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> Float[np.ndarray, "P"]:
+    """The product of the scores of all objects and events that a program selected or ended with.
 
-
-def confidences(
-    programs: Sequence[Instructions], seats: Sequence[Slot], record: Record, worlds: Worlds, num_steps: Sequence[int]
-) -> Float[np.ndarray, "P"]:
-    """The product of the scores of all objects and events that a program singled out or ended with.
-
-    Objects count with the scores of all their attributes, events with their own. What was told, and not perceived, has
+    An object counts with the scores of all its attributes, an event with its own. What was given and not perceived has
     the score 1.
-
-    Args:
-        programs: one a seat.
-        seats: where they ran.
-        record: of the run.
-        worlds: in which they ran.
-        num_steps: of each program.
     """
-    sure = np.ones(len(programs))
+    worlds = batch.worlds
+    confidences = np.ones(len(batch.programs))
     if (worlds.value_scores == 1).all() and (worlds.events.score == 1).all():
-        return sure
-    scores = {"object": worlds.value_scores.prod(1), "event": worlds.events.score}
-    fired = {"object": record.objects.cpu().numpy(), "event": record.events.cpu().numpy()}
+        return confidences
     numbers = {"object": worlds.num_objects, "event": worlds.num_events}
-    total = len(fired["object"])
-    for p, (program, seat, steps) in enumerate(zip(programs, seats, num_steps, strict=True)):
-        for group in ("object", "event"):
-            first = numbers[group][: seat.world].sum()
-            own = slice(first, first + numbers[group][seat.world])
-            moments = {
-                total - steps + probe.step for probe in program.probes if probe.group == group and probe.most == 1
-            }
-            used = fired[group][sorted(moments | {total - 1}), own, seat.column].any(0)
-            sure[p] *= scores[group][own][used].prod()
-    return sure
+    scores = {"object": worlds.value_scores.prod(1), "event": worlds.events.score}
+    for group, spikes, _ in _sets(batch, record):
+        fired, first = spikes.cpu().numpy(), np.cumsum(numbers[group]) - numbers[group]
+        for p, (program, slot, begin) in enumerate(zip(batch.programs, batch.slots, begins, strict=True)):
+            own = slice(first[slot.world], first[slot.world] + numbers[group][slot.world])
+            steps = {begin + probe.step for probe in program.probes if probe.group == group and probe.most == 1}
+            used = fired[sorted(steps | {len(fired) - 1}), own, slot.column].any(0)
+            confidences[p] *= scores[group][own][used].prod()
+    return confidences

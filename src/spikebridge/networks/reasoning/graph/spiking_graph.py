@@ -1,8 +1,8 @@
-"""The spiking graph in motion: `v[t] = decay v[t-1] (1 - z[t-1]) + x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
+"""The dynamics of the spiking graph: `v[t] = decay v[t-1] (1 - z[t-1]) + x[t] + W z[t-1]`, `z[t] = v[t] >= threshold`.
 
 R. Zhao et al., Nature Communications 13:3427 (2022), the reasoning network. With decay 0 each neuron is a memoryless
-logic unit, and working memory is a connection of a neuron with itself that is strong enough to keep it firing. In a
-preset that saturates, positive channels end on a branch of their own, which gives `s` once their sum reaches `s / 2`.
+logic unit. Working memory is a self-connection that is strong enough to keep a neuron firing. In a preset that
+saturates, positive channels end on a dendritic branch, which gives `s` once their sum reaches `s / 2`.
 """
 
 import warnings
@@ -30,14 +30,14 @@ class SpikingGraphState(NamedTuple):
 
 @dataclass(frozen=True)
 class GraphFaults:
-    """What goes wrong in a graph, drawn once by the seed (weights, lost neurons) or at every step (spikes).
+    """Injected faults, random by seed: once for weights and lost neurons, at every step for spikes.
 
     Args:
-        weight_noise: spread of each weight, as a share of it.
+        weight_noise: relative standard deviation of each weight.
         lost: share of neurons that never fire.
         deleted: share of spikes that do not arrive.
-        bits: bits of a weight, with its sign, on a grid up to the largest weight; None rounds nothing.
-        seed: of all draws.
+        bits: bits of a weight with its sign, on a grid up to the largest weight; None does not round.
+        seed: random seed.
     """
 
     weight_noise: float = 0.0
@@ -53,24 +53,24 @@ class GraphFaults:
             raise ConfigError(f"faults are shares from 0 to 1 and a noise from 0 on, but got {self}")
 
 
-def _warn_of_sums(connections: Connections, places: NeuronIndices, preset: Preset) -> None:
-    """Warns where so many channels end on a neuron that they could fire it by themselves."""
+def _warn_of_sums(connections: Connections, indices: NeuronIndices, preset: Preset) -> None:
+    """Warns where so many channels end on a neuron that they could fire it alone."""
     if preset.saturates or not preset.exact or len(connections.source) == 0:
         return
     channels = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0)
-    number = np.bincount(connections.target[channels], minlength=places.num_neurons)
+    number = np.bincount(connections.target[channels], minlength=indices.num_neurons)
     most = int(np.ceil(preset.v_threshold / preset.step)) - 1
-    worlds = len(set(places.world_of_neuron[number > most].tolist()))
+    worlds = len(set(indices.world_of_neuron[number > most].tolist()))
     if worlds:
         warnings.warn(
             f"preset {preset.name!r} is exact while at most {most} channels add up, but up to {number.max()} end on "
-            f"one neuron in {worlds} of {places.num_worlds} worlds; 'compartment' bears any number",
+            f"one neuron in {worlds} of {indices.num_worlds} worlds; 'compartment' supports any number",
             stacklevel=2,
         )
 
 
 class StimulusSpikes(NamedTuple):
-    """What arrives from outside at one step, as a list.
+    """Spikes from outside at one step, as a list.
 
     Args:
         neuron: `(S,)`.
@@ -83,7 +83,7 @@ class StimulusSpikes(NamedTuple):
     size: Float[Tensor, "S"]
 
     def spread(self, columns: int) -> "StimulusSpikes":
-        """The same for every one of so many columns, from a stimulus of a single one."""
+        """The same stimulus for several columns, from that of a single one."""
         column = torch.arange(columns, device=self.neuron.device).repeat_interleave(len(self.neuron))
         return StimulusSpikes(self.neuron.repeat(columns), column, self.size.repeat(columns))
 
@@ -96,37 +96,37 @@ class StepOutput(NamedTuple):
 
 
 class SpikingGraph:
-    """The graph of one or many worlds, ready to run.
+    """The graph of one or more worlds.
 
     Args:
         connections: from `wire`.
-        places: where the neurons stand.
+        indices: of the neurons.
         preset: sizes of weights, threshold, leak, copies.
         path: how spikes are summed; see `spikebridge.ops.graph_sums`.
-        faults: what goes wrong; None for nothing.
+        faults: faults to inject; None for none.
         device: where it runs.
     """
 
     def __init__(
         self,
         connections: Connections,
-        places: NeuronIndices,
+        indices: NeuronIndices,
         preset: Preset,
         path: Path | None = None,
         faults: GraphFaults | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        _warn_of_sums(connections, places, preset)
-        self.places = places
+        _warn_of_sums(connections, indices, preset)
+        self.indices = indices
         self.preset = preset
         self.faults = faults if faults is not None else GraphFaults()
-        self.num_neurons = places.num_neurons
+        self.num_neurons = indices.num_neurons
         self._generator = torch.Generator(device).manual_seed(self.faults.seed)
         device = torch.device(device)
-        # copies whose connections are all alike get the same sum, that of the mean over the copies before them
-        self.is_alike = preset.copies > 1 and self.faults.weight_noise == 0
-        summed = 1 if self.is_alike else preset.copies
-        block = torch.as_tensor(places.world_of_neuron, device=device).repeat(summed)
+        # copies with equal connections get equal sums: that of the mean over the presynaptic copies
+        self.has_equal_copies = preset.copies > 1 and self.faults.weight_noise == 0
+        summed = 1 if self.has_equal_copies else preset.copies
+        block = torch.as_tensor(indices.world_of_neuron, device=device).repeat(summed)
         source, target, weight, kind = self._expanded(connections, summed, device)
         self.num_connections = len(connections.source) * preset.copies**2
         on_branch = (
@@ -149,7 +149,7 @@ class SpikingGraph:
         self.alive = (~lost).float().unsqueeze(1) if self.faults.lost > 0 else None
 
     def _expanded(self, connections: Connections, copies: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Each connection from every copy to every copy, its weight shared out."""
+        """Each connection from every copy to every copy, its weight divided by the number of copies."""
         number = self.num_neurons
         source, target = (torch.as_tensor(a, device=device) for a in (connections.source, connections.target))
         weight = torch.as_tensor(connections.weight, dtype=torch.float32, device=device) / copies
@@ -162,16 +162,16 @@ class SpikingGraph:
         return source, target, weight.repeat(copies**2), kind.repeat(copies**2)
 
     def _quantities(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Threshold `(N, 1)` and decay `(N, 1)` of each neuron; a rung has its own threshold, and forgets at once."""
-        preset, layout, worlds = self.preset, self.places.layout, self.places.num_worlds
+        """Threshold `(N, 1)` and decay `(N, 1)` of each neuron; a count neuron has its own threshold and no memory."""
+        preset, layout, worlds = self.preset, self.indices.layout, self.indices.num_worlds
         threshold = torch.full((self.num_neurons,), preset.v_threshold)
         decay = torch.full((self.num_neurons,), preset.decay)
         if layout.exact:
             first = layout.shared_index["object_count[1]"] * worlds
-            rungs = slice(first, first + len(layout.rungs) * worlds)
+            counters = slice(first, first + len(layout.count_neurons) * worlds)
             heights = (torch.arange(MAX_COUNTED) + 0.5) * preset.step
-            threshold[rungs] = heights.repeat(2).repeat_interleave(worlds)
-            decay[rungs] = 0.0
+            threshold[counters] = heights.repeat(2).repeat_interleave(worlds)
+            decay[counters] = 0.0
         threshold, decay = (q.repeat(preset.copies).unsqueeze(1).to(device) for q in (threshold, decay))
         return threshold, decay if preset.decay > 0 else None
 
@@ -191,8 +191,8 @@ class SpikingGraph:
 
         Args:
             stimuli: for each step what arrives from outside.
-            columns: how many runs side by side.
-            state: after the steps before; None begins at rest.
+            columns: number of runs side by side.
+            state: after the steps before; None starts at rest.
             silenced: neurons that never fire, by column.
 
         Yields:
@@ -200,16 +200,16 @@ class SpikingGraph:
         """
         state = state if state is not None else self.start(columns)
         v, spikes = state.v.T.contiguous(), state.spikes.T.contiguous()
-        # as wide as the membranes: comparing is twice as fast
+        # expanded to the shape of the membranes: the comparison is twice as fast
         threshold = self.v_threshold.expand_as(v).contiguous()
-        spared = None if silenced is None else (~silenced).float().repeat(self.preset.copies, 1)
+        not_silenced = None if silenced is None else (~silenced).float().repeat(self.preset.copies, 1)
         for stimulus in stimuli:
             v = self._charge(stimulus, v, spikes)
             spikes = (v >= threshold).to(v.dtype)
             if self.alive is not None:
                 spikes *= self.alive
-            if spared is not None:
-                spikes *= spared
+            if not_silenced is not None:
+                spikes *= not_silenced
             if self.faults.deleted > 0:
                 drawn = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
                 spikes *= drawn >= self.faults.deleted
@@ -220,37 +220,37 @@ class SpikingGraph:
         return SpikingGraphState(moment.v.T, moment.spikes.T)
 
     def _charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Tensor:
-        sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.is_alike else spikes
+        sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.has_equal_copies else spikes
         charge = self.soma(sent)
         if self.branch is not None:
             charge.add_(self.branch(sent) >= self.preset.step / 2, alpha=self.preset.step)
-        if self.is_alike:
+        if self.has_equal_copies:
             charge = charge.repeat(self.preset.copies, 1)
         if self.decay is not None:
-            # below zero nothing is carried on, or inhibition would pile up
+            # negative potentials are not kept, or inhibition would accumulate
             charge += self.decay * v.clamp(min=0) * (1 - spikes)
-        # each neuron of a column is named once, so that nothing is lost
+        # indexed addition is exact since a stimulus names each neuron of a column once
         by_copy = charge.view(self.preset.copies, -1)
         by_copy[:, stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.size
         return charge
 
     def majority(self, spikes: Float[Tensor, "M Q"]) -> Bool[Tensor, "N Q"]:
-        """What most copies say."""
+        """The spikes of the majority of the copies."""
         if self.preset.copies == 1:
             return spikes > 0
         return spikes.view(self.preset.copies, self.num_neurons, -1).sum(0) > self.preset.copies / 2
 
     def mean_membrane(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "N Q"]:
-        """The membrane of a concept: the mean over its copies."""
+        """The mean membrane potential over the copies of each neuron."""
         return v.view(self.preset.copies, self.num_neurons, -1).mean(0)
 
-    def distance(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "M Q"]:
-        """How far each membrane is from its threshold, in steps `s`."""
+    def threshold_distance(self, v: Float[Tensor, "M Q"]) -> Float[Tensor, "M Q"]:
+        """Distance of each membrane potential from its threshold, in steps `s`."""
         return ((v - self.v_threshold) / self.preset.step).abs_()
 
-    def least_of_worlds(self, distance: Float[Tensor, "M Q"]) -> Float[Tensor, "W Q"]:
+    def minimum_by_world(self, distance: Float[Tensor, "M Q"]) -> Float[Tensor, "W Q"]:
         """The smallest distance in each world and column, over all copies."""
-        world: Int[Tensor, "N"] = torch.as_tensor(self.places.world_of_neuron, device=distance.device)
+        world: Int[Tensor, "N"] = torch.as_tensor(self.indices.world_of_neuron, device=distance.device)
         at = world.repeat(self.preset.copies)[:, None].expand_as(distance)
-        least = distance.new_full((self.places.num_worlds, distance.shape[1]), float("inf"))
+        least = distance.new_full((self.indices.num_worlds, distance.shape[1]), float("inf"))
         return least.scatter_reduce_(0, at, distance, "amin")

@@ -1,4 +1,4 @@
-"""The designed hybrid units of the reasoning network: attributes write connections, programs become spike trains.
+"""The designed hybrid units of the reasoning network: attributes set connections, programs become spike trains.
 
 | unit | W window | H kernel | F nonlinearity | Q discretizer |
 |---|---|---|---|---|
@@ -26,14 +26,14 @@ from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.quantity import Modulated
 
 
-class DelaysCarry(NamedTuple):
-    """The steps before this one, newest first, `(B, n - 1, *N)`."""
+class _DelaysState(NamedTuple):
+    """The previous steps, newest first, `(B, n - 1, *N)`."""
 
     last: Tensor
 
 
 class Delays(Kernel):
-    """The last `length` steps side by side, newest first: an impulse response with a tap of its own a step.
+    """A tapped delay line: the last `length` steps side by side, newest first.
 
     Args:
         length: steps.
@@ -48,16 +48,18 @@ class Delays(Kernel):
         super().__init__(keep=True)
         self.length = length
 
-    def initial_state(self, x_t: Step) -> DelaysCarry:
-        return DelaysCarry(x_t.new_zeros((x_t.shape[0], self.length - 1, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> _DelaysState:
+        return _DelaysState(x_t.new_zeros((x_t.shape[0], self.length - 1, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: DelaysCarry, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], DelaysCarry]:
+    def step(
+        self, x_t: Step, state: _DelaysState, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "B *M"], _DelaysState]:
         seen = torch.cat([x_t.unsqueeze(1), state.last], 1)
-        return seen.flatten(1), DelaysCarry(seen[:, :-1])
+        return seen.flatten(1), _DelaysState(seen[:, :-1])
 
 
 class OperatorLookup(nn.Module):
-    """Which neurons the instructions of the last steps stimulate now.
+    """Lookup table from the instructions of the last steps to the neurons that they stimulate now.
 
     Args:
         table: operators and attributes.
@@ -78,7 +80,7 @@ class OperatorLookup(nn.Module):
                         rows[number, k, layout.shared_index[neuron]] = 1
                     elif layout.exact:
                         hint = did_you_mean(neuron, layout.shared)
-                        raise ConfigError(f"operator {name!r} stimulates {neuron!r}, which is no neuron; {hint}")
+                        raise ConfigError(f"operator {name!r} stimulates {neuron!r}, which is not a neuron; {hint}")
         self.register_buffer("rows", rows.flatten(0, 1))
 
     def forward(self, instructions: Float[Tensor, "B L"]) -> Float[Tensor, "B G"]:
@@ -88,9 +90,9 @@ class OperatorLookup(nn.Module):
 
 
 def program_unit(table: OperatorTable, layout: NeuronLayout) -> HybridUnit:
-    """The unit that turns programs into spike trains.
+    """The hybrid unit from programs to spike trains.
 
-    Its input `(T, B, 1)` holds an instruction's number (`unit.nonlinearity.numbers`) at the step at which it begins.
+    Its input `(T, B, 1)` is the number of the instruction that starts at a step (`unit.nonlinearity.numbers`), else 0.
 
     Example:
         >>> layout = NeuronLayout(exact=False)
@@ -108,19 +110,19 @@ def program_unit(table: OperatorTable, layout: NeuronLayout) -> HybridUnit:
 def program_begins(
     programs: Sequence[Instructions], table: OperatorTable, lookup: OperatorLookup
 ) -> Float[Tensor, "T P 1"]:
-    """The numbers of instructions at the steps at which they begin, with silence in front of short programs."""
-    lasts = {name: len(train) for name, train in table.trains.items()}
+    """The input of `program_unit`; short programs start later, so that all end at the same step."""
+    durations = {name: len(train) for name, train in table.trains.items()}
     lengths = [program.num_steps(table) for program in programs]
     longest = max(lengths, default=1)
     begins = np.zeros((len(programs), longest, 1), dtype=np.float32)
     for p, program in enumerate(programs):
-        steps = np.cumsum([longest - lengths[p], *[lasts[name] for name in program.names[:-1]]])
+        steps = np.cumsum([longest - lengths[p], *[durations[name] for name in program.names[:-1]]])
         begins[p, steps, 0] = [lookup.numbers[name] for name in program.names]
     return torch.from_numpy(begins).transpose(0, 1)
 
 
 def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit: HybridUnit) -> Float[Tensor, "T P G"]:
-    """The spike trains of programs, with silence in front, so that all answers stand at the last step.
+    """The spike trains of programs, padded at the start, so that all answers are read at the last step.
 
     Args:
         programs: compiled.
@@ -133,12 +135,12 @@ def program_spikes(programs: Sequence[Instructions], table: OperatorTable, unit:
 
 
 def stimulus_sizes(layout: NeuronLayout, drive: float) -> Float[Tensor, "G"]:
-    """How strong a spike from outside is: the drive, for attribute values twice of it."""
+    """Charge of a spike from outside: the drive, twice the drive for attribute values."""
     return torch.tensor([2 * drive if name in layout.values else drive for name in layout.shared])
 
 
-class VisibleMeanCarry(NamedTuple):
-    """What was summed so far, scores and visible samples."""
+class _VisibleMeanState(NamedTuple):
+    """Sums of scores and of visible samples so far."""
 
     total: Tensor
 
@@ -155,18 +157,18 @@ class VisibleMean(Kernel):
     def __init__(self) -> None:
         super().__init__(keep=True)
 
-    def initial_state(self, x_t: Step) -> VisibleMeanCarry:
-        return VisibleMeanCarry(torch.zeros_like(x_t))
+    def initial_state(self, x_t: Step) -> _VisibleMeanState:
+        return _VisibleMeanState(torch.zeros_like(x_t))
 
     def step(
-        self, x_t: Step, state: VisibleMeanCarry, **modulation: Modulated
-    ) -> tuple[Float[Tensor, "B *M"], VisibleMeanCarry]:
+        self, x_t: Step, state: _VisibleMeanState, **modulation: Modulated
+    ) -> tuple[Float[Tensor, "B *M"], _VisibleMeanState]:
         total = state.total + x_t * x_t[..., -1:]
-        return total[..., :-1] / total[..., -1:].clamp(min=1), VisibleMeanCarry(total)
+        return total[..., :-1] / total[..., -1:].clamp(min=1), _VisibleMeanState(total)
 
 
 class ChooseValues(nn.Module):
-    """The likeliest value of each kind, as the connections of an object's slot with concepts: `s`, else 0.
+    """One-hot of the likeliest value of each kind, times `s`: the weights between an object and its values.
 
     Args:
         attributes: kinds of attribute and their values.
@@ -185,10 +187,10 @@ class ChooseValues(nn.Module):
 
 
 def attribute_unit(attributes: Mapping[str, tuple[str, ...]], step: float) -> HybridUnit:
-    """The unit that writes the connections of objects with their attribute values.
+    """The hybrid unit from class scores to connections of objects with their attribute values.
 
-    Its input `(S, O, V + 1)` holds class scores of each object at each sample, and whether it is visible there; the
-    last output is the connectivity.
+    Its input `(S, O, V + 1)` is the class scores and the visibility of each object at each sample; its last output is
+    the connectivity.
 
     Example:
         >>> unit = attribute_unit({"size": ("small", "large")}, step=1.0)

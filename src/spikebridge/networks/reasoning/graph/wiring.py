@@ -1,7 +1,7 @@
-"""The connections of a spiking concept graph: known beforehand (long-term memory), and written from a scene (Hebb).
+"""The connections of the spiking concept graph: a fixed table (long-term memory), and those of a scene (Hebbian).
 
-The first are a table. A row joins two groups: each with each in a world where one of them is shared, else like with
-like. The second are arrays made from the worlds: what is active together is connected. Nothing is learned here.
+A row of the table connects two groups: all with all inside a world where one of them is shared, else one to one. The
+connections of a scene join what is active together. Nothing is learned here.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from spikebridge.networks.reasoning.graph.worlds import Worlds
 
 
 class ConnectionKind(IntEnum):
-    """What a connection is for. In a preset that saturates, positive channels end on the branch, all else on the soma.
+    """The role of a connection.
 
-    A tally is a channel whose neuron counts, so that it always adds up.
+    In a preset that saturates, positive channels end on the branch, all others on the soma. A tally is a channel to a
+    neuron that counts, so that it always sums linearly.
     """
 
     DRIVE = 0
@@ -28,8 +29,8 @@ class ConnectionKind(IntEnum):
     TALLY = 3
 
 
-class Size(NamedTuple):
-    """A weight, as so many drives and so many steps."""
+class WeightSize(NamedTuple):
+    """A weight in units of the preset: multiples of the drive and of the step."""
 
     drives: int
     steps: int
@@ -40,75 +41,75 @@ class Size(NamedTuple):
         return self.drives * preset.drive + self.steps * preset.step
 
 
-D = Size(1, 0, ConnectionKind.DRIVE)
-G = Size(1, -1, ConnectionKind.GATE)
-S = Size(0, 1, ConnectionKind.CHANNEL)
-MINUS_S = Size(0, -1, ConnectionKind.CHANNEL)
-MINUS_D = Size(-1, 0, ConnectionKind.DRIVE)
-ONE_ALLOWED = Size(1, 1, ConnectionKind.DRIVE)
-TWO_ALLOWED = Size(1, 2, ConnectionKind.DRIVE)
-TALLY = Size(0, 1, ConnectionKind.TALLY)
+_D = WeightSize(1, 0, ConnectionKind.DRIVE)
+_G = WeightSize(1, -1, ConnectionKind.GATE)
+_S = WeightSize(0, 1, ConnectionKind.CHANNEL)
+_MINUS_S = WeightSize(0, -1, ConnectionKind.CHANNEL)
+_MINUS_D = WeightSize(-1, 0, ConnectionKind.DRIVE)
+_ONE_ALLOWED = WeightSize(1, 1, ConnectionKind.DRIVE)
+_TWO_ALLOWED = WeightSize(1, 2, ConnectionKind.DRIVE)
+_TALLY = WeightSize(0, 1, ConnectionKind.TALLY)
 
-KNOWN: tuple[tuple[str, str, Size], ...] = (
-    ("all_objects", "object", D),
-    ("all_events", "event", D),
-    ("object", "object", D),
-    ("event", "event", D),
-    ("object_memory", "object_memory", D),
-    ("event_memory", "event_memory", D),
-    ("admit_objects", "object", G),
-    ("admit_events", "event", G),
-    ("dismiss_objects", "object", MINUS_S),
-    ("dismiss_events", "event", MINUS_S),
-    ("compare", "object_memory", MINUS_S),
-    ("compare", "event_memory", MINUS_S),
-    ("object_veto", "object", MINUS_D),
-    ("store_objects", "object_memory", G),
-    ("store_events", "event_memory", G),
-    ("veto", "object_veto", G),
-    ("ask_moving", "object_moving", G),
-    ("ask_involved", "object_involved", G),
-    ("ask_causes", "event_cause", G),
-    ("object", "object_memory", S),
-    ("object", "object_veto", S),
-    ("object_involved", "object_memory", S),
-    ("object_moving", "object", S),
-    ("object_still", "object", S),
-    ("object_involved", "object", S),
-    ("event_touched", "event", S),
-    ("event_cause", "event", S),
-    ("event_earlier", "event", S),
-    ("event_later", "event", S),
-    ("ask_still", "object_still", D),
-    ("ask_first", "event_earlier", ONE_ALLOWED),
-    ("ask_first_two", "event_earlier", TWO_ALLOWED),
-    ("ask_last", "event_later", ONE_ALLOWED),
+_FIXED: tuple[tuple[str, str, WeightSize], ...] = (
+    ("all_objects", "object", _D),
+    ("all_events", "event", _D),
+    ("object", "object", _D),
+    ("event", "event", _D),
+    ("object_memory", "object_memory", _D),
+    ("event_memory", "event_memory", _D),
+    ("admit_objects", "object", _G),
+    ("admit_events", "event", _G),
+    ("dismiss_objects", "object", _MINUS_S),
+    ("dismiss_events", "event", _MINUS_S),
+    ("compare", "object_memory", _MINUS_S),
+    ("compare", "event_memory", _MINUS_S),
+    ("object_veto", "object", _MINUS_D),
+    ("store_objects", "object_memory", _G),
+    ("store_events", "event_memory", _G),
+    ("veto", "object_veto", _G),
+    ("ask_moving", "object_moving", _G),
+    ("ask_involved", "object_involved", _G),
+    ("ask_causes", "event_cause", _G),
+    ("object", "object_memory", _S),
+    ("object", "object_veto", _S),
+    ("object_involved", "object_memory", _S),
+    ("object_moving", "object", _S),
+    ("object_still", "object", _S),
+    ("object_involved", "object", _S),
+    ("event_touched", "event", _S),
+    ("event_cause", "event", _S),
+    ("event_earlier", "event", _S),
+    ("event_later", "event", _S),
+    ("ask_still", "object_still", _D),
+    ("ask_first", "event_earlier", _ONE_ALLOWED),
+    ("ask_first_two", "event_earlier", _TWO_ALLOWED),
+    ("ask_last", "event_later", _ONE_ALLOWED),
 )
-"""Known beforehand in every preset (stage 1 of the paper's working memory)."""
+"""Fixed connections of every preset (stage 1 of the paper's working memory)."""
 
-KNOWN_IN_PAPER: tuple[tuple[str, str, Size], ...] = (
-    ("object", "count", TALLY),
-    ("event", "count", TALLY),
-    ("event", "event_memory", S),
-    ("object_memory", "match", TALLY),
-    ("event_memory", "match", TALLY),
-    ("ask_before", "event_earlier", D),
-    ("ask_after", "event_later", D),
+_FIXED_IN_PAPER: tuple[tuple[str, str, WeightSize], ...] = (
+    ("object", "count", _TALLY),
+    ("event", "count", _TALLY),
+    ("event", "event_memory", _S),
+    ("object_memory", "match", _TALLY),
+    ("event_memory", "match", _TALLY),
+    ("ask_before", "event_earlier", _D),
+    ("ask_after", "event_later", _D),
 )
-"""Read out as potentials; before and after go by rank."""
+"""Of preset `paper`: read-out as potentials; before and after go by rank."""
 
-KNOWN_IF_EXACT: tuple[tuple[str, str, Size], ...] = (
-    ("object_memory", "match", D),
-    ("event_memory", "match", D),
-    ("ask_before", "event_before", D),
-    ("ask_after", "event_after", D),
-    ("event_before", "event", S),
-    ("event_after", "event", S),
-    ("ask_whole", "whole", D),
-    ("whole", "whole", D),
-    ("dismiss_events", "whole", MINUS_S),
+_FIXED_IF_EXACT: tuple[tuple[str, str, WeightSize], ...] = (
+    ("object_memory", "match", _D),
+    ("event_memory", "match", _D),
+    ("ask_before", "event_before", _D),
+    ("ask_after", "event_after", _D),
+    ("event_before", "event", _S),
+    ("event_after", "event", _S),
+    ("ask_whole", "whole", _D),
+    ("whole", "whole", _D),
+    ("dismiss_events", "whole", _MINUS_S),
 )
-"""Read out as spikes; before and after go by frame; motion at any time has a slot of its own."""
+"""Of exact presets: read-out as spikes; before and after go by frame; motion at any time has its own neuron."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,149 +121,150 @@ class Connections:
         target: `(C,)` neuron.
         weight: `(C,)`.
         kind: `(C,)` a `ConnectionKind`.
-        written: `(C,)` whether it was written from the scene.
+        from_scene: `(C,)` whether it was written from the scene.
     """
 
     source: Int[np.ndarray, "C"]
     target: Int[np.ndarray, "C"]
     weight: Float[np.ndarray, "C"]
     kind: Int[np.ndarray, "C"]
-    written: Bool[np.ndarray, "C"]
+    from_scene: Bool[np.ndarray, "C"]
 
 
-class _Writing:
-    """Connections as they are collected."""
+class _ConnectionList:
+    """Collects connections."""
 
-    def __init__(self, preset: Preset) -> None:
-        self.preset = preset
-        self.parts: list[tuple[np.ndarray, np.ndarray, Size, bool]] = []
+    def __init__(self) -> None:
+        self.parts: list[tuple[np.ndarray, np.ndarray, WeightSize, bool]] = []
 
-    def join(self, source: np.ndarray, target: np.ndarray, size: Size, written: bool = False) -> None:
-        self.parts.append((source, target, size, written))
+    def join(self, source: np.ndarray, target: np.ndarray, size: WeightSize, from_scene: bool = False) -> None:
+        self.parts.append((source, target, size, from_scene))
 
-    def done(self) -> Connections:
+    def as_arrays(self, preset: Preset) -> Connections:
         numbers = [len(source) for source, *_ in self.parts]
         sizes = [size for _, _, size, _ in self.parts]
         return Connections(
             source=np.concatenate([source for source, *_ in self.parts]),
             target=np.concatenate([target for _, target, *_ in self.parts]),
-            weight=np.repeat([size.weight(self.preset) for size in sizes], numbers),
+            weight=np.repeat([size.weight(preset) for size in sizes], numbers),
             kind=np.repeat([int(size.kind) for size in sizes], numbers),
-            written=np.repeat([written for *_, written in self.parts], numbers),
+            from_scene=np.repeat([from_scene for *_, from_scene in self.parts], numbers),
         )
 
 
 def neuron_indices(worlds: Worlds, layout: NeuronLayout) -> NeuronIndices:
-    """Where the neurons of a batch of worlds stand."""
+    """The indices of the neurons of a batch of worlds."""
     return NeuronIndices(layout, worlds.world_of_object, worlds.events.scene, len(worlds.worlds))
 
 
 def wire(worlds: Worlds, layout: NeuronLayout, preset: Preset) -> Connections:
-    """All connections of a batch of worlds, without a loop over worlds, objects or events.
+    """All connections of a batch of worlds, computed on arrays.
 
     Args:
-        worlds: what was perceived.
-        layout: which neurons there are.
+        worlds: objects and events.
+        layout: neurons of a world.
         preset: sizes of the weights.
 
     Returns:
-        Block-diagonal connections: none joins two worlds.
+        Block-diagonal connections: none connects two worlds.
     """
-    places = neuron_indices(worlds, layout)
-    writing = _Writing(preset)
-    for source, target, size in (*KNOWN, *(KNOWN_IF_EXACT if layout.exact else KNOWN_IN_PAPER)):
-        writing.join(*_like_with_like(places, source, target), size)
+    indices = neuron_indices(worlds, layout)
+    connections = _ConnectionList()
+    for source, target, size in (*_FIXED, *(_FIXED_IF_EXACT if layout.exact else _FIXED_IN_PAPER)):
+        connections.join(*_pair_up(indices, source, target), size)
     for kind, values in layout.attributes.items():
         for value in values:
-            writing.join(places.of_worlds(f"kind_{kind}"), places.of_worlds(value), G)
-    _join_order(writing, worlds, places)
+            connections.join(indices.of_worlds(f"kind_{kind}"), indices.of_worlds(value), _G)
+    _join_order(connections, worlds, indices)
     if layout.exact:
-        _join_ladder(writing, places, "object", places.of_objects("object"), worlds.world_of_object)
-        _join_ladder(writing, places, "event", places.of_events("event"), worlds.events.scene)
-    _write_values(writing, worlds, places)
-    _write_events(writing, worlds, places)
-    _write_motion(writing, worlds, places)
-    return writing.done()
+        _join_counters(connections, indices, "object", indices.of_objects("object"), worlds.world_of_object)
+        _join_counters(connections, indices, "event", indices.of_events("event"), worlds.events.scene)
+    _write_values(connections, worlds, indices)
+    _write_events(connections, worlds, indices)
+    _write_motion(connections, worlds, indices)
+    return connections.as_arrays(preset)
 
 
-def _like_with_like(places: NeuronIndices, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
-    kinds = places.is_group(source), places.is_group(target)
+def _pair_up(indices: NeuronIndices, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+    kinds = indices.elements_of(source), indices.elements_of(target)
     elements = next((kind for kind in kinds if kind != "shared"), "shared")
-    world = {"object": places.world_of_object, "event": places.world_of_event}.get(elements)
+    world = {"object": indices.world_of_object, "event": indices.world_of_event}.get(elements)
 
-    def stand(name: str, kind: str) -> np.ndarray:
+    def index(name: str, kind: str) -> np.ndarray:
         if kind == "object":
-            return places.of_objects(name)
+            return indices.of_objects(name)
         if kind == "event":
-            return places.of_events(name)
-        each = places.of_worlds(name)
+            return indices.of_events(name)
+        each = indices.of_worlds(name)
         return each if world is None else each[world]
 
-    return stand(source, kinds[0]), stand(target, kinds[1])
+    return index(source, kinds[0]), index(target, kinds[1])
 
 
-def _join_order(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
-    """An active event holds down those not after it among the earlier, those not before it among the later."""
+def _join_order(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
+    """An active event inhibits `earlier` of all events from itself on, and `later` of all events up to itself."""
     k, j = worlds.event_pairs()
-    event = places.of_events("event")
-    earlier, later = places.of_events("event_earlier"), places.of_events("event_later")
-    writing.join(event[k[k <= j]], earlier[j[k <= j]], MINUS_S)
-    writing.join(event[k[k >= j]], later[j[k >= j]], MINUS_S)
-    if not places.layout.exact:
+    event = indices.of_events("event")
+    earlier, later = indices.of_events("event_earlier"), indices.of_events("event_later")
+    connections.join(event[k[k <= j]], earlier[j[k <= j]], _MINUS_S)
+    connections.join(event[k[k >= j]], later[j[k >= j]], _MINUS_S)
+    if not indices.layout.exact:
         return
     frame = worlds.events.frame
-    before, after = places.of_events("event_before"), places.of_events("event_after")
+    before, after = indices.of_events("event_before"), indices.of_events("event_after")
     for group, holds in ((before, frame[k] <= frame[j]), (after, frame[k] >= frame[j])):
-        writing.join(event[k[holds]], group[j[holds]], MINUS_S)
-    # two meetings of one pair are one and the same answer, so memory takes either for the other
+        connections.join(event[k[holds]], group[j[holds]], _MINUS_S)
+    # two collisions of one pair are the same answer, so memory accepts either
     who = np.sort(worlds.events.objects, axis=1)
     alike = (worlds.events.kind[k] == worlds.events.kind[j]) & (who[k] == who[j]).all(1) & (who[k] >= 0).any(1)
-    writing.join(event[k[alike]], places.of_events("event_memory")[j[alike]], S)
+    connections.join(event[k[alike]], indices.of_events("event_memory")[j[alike]], _S)
 
 
-def _join_ladder(writing: _Writing, places: NeuronIndices, name: str, members: np.ndarray, world: np.ndarray) -> None:
-    """Each member lifts every rung; rung k fires where k members are active."""
-    sizes = np.bincount(world, minlength=places.num_worlds)[world].clip(max=MAX_COUNTED)
+def _join_counters(
+    connections: _ConnectionList, indices: NeuronIndices, name: str, members: np.ndarray, world: np.ndarray
+) -> None:
+    """Thermometer code: each member excites every neuron; neuron k fires where k members are active."""
+    sizes = np.bincount(world, minlength=indices.num_worlds)[world].clip(max=MAX_COUNTED)
     member = np.repeat(np.arange(len(members)), sizes)
-    rung = ranks(member)
-    first = places.layout.shared_index[f"{name}_count[1]"]
-    writing.join(members[member], (first + rung) * places.num_worlds + world[member], TALLY)
+    level = ranks(member)
+    first = indices.layout.shared_index[f"{name}_count[1]"]
+    connections.join(members[member], (first + level) * indices.num_worlds + world[member], _TALLY)
 
 
-def _write_values(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
+def _write_values(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
     number, kinds = worlds.values.shape
-    objects = np.repeat(places.of_objects("object"), kinds)
-    first = places.layout.shared_index[places.layout.values[0]]
+    objects = np.repeat(indices.of_objects("object"), kinds)
+    first = indices.layout.shared_index[indices.layout.values[0]]
     world = np.repeat(worlds.world_of_object, kinds)
-    values = (first + worlds.values.reshape(number * kinds)) * places.num_worlds + world
-    writing.join(objects, values, S, written=True)
-    writing.join(values, objects, S, written=True)
+    values = (first + worlds.values.reshape(number * kinds)) * indices.num_worlds + world
+    connections.join(objects, values, _S, from_scene=True)
+    connections.join(values, objects, _S, from_scene=True)
 
 
-def _write_events(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
-    events, event = worlds.events, places.of_events("event")
-    touched, cause = places.of_events("event_touched"), places.of_events("event_cause")
+def _write_events(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
+    events, event = worlds.events, indices.of_events("event")
+    touched, cause = indices.of_events("event_touched"), indices.of_events("event_cause")
     for kind, marker in ((START, "start"), (END, "end")):
         which = events.kind == kind
-        writing.join(places.of_worlds(marker)[events.scene[which]], event[which], S, written=True)
+        connections.join(indices.of_worlds(marker)[events.scene[which]], event[which], _S, from_scene=True)
     for kind, asks in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
         which = events.kind == kind
-        writing.join(places.of_worlds(asks)[events.scene[which]], touched[which], G, written=True)
+        connections.join(indices.of_worlds(asks)[events.scene[which]], touched[which], _G, from_scene=True)
     for column in events.objects.T:
         known = column >= 0
         who = worlds.first_object[events.scene[known]] + column[known]
-        writing.join(event[known], places.of_objects("object_involved")[who], S, written=True)
-        writing.join(places.of_objects("object")[who], touched[known], S, written=True)
-    writing.join(event[worlds.causes.event], cause[worlds.causes.other], S, written=True)
+        connections.join(event[known], indices.of_objects("object_involved")[who], _S, from_scene=True)
+        connections.join(indices.of_objects("object")[who], touched[known], _S, from_scene=True)
+    connections.join(event[worlds.causes.event], cause[worlds.causes.other], _S, from_scene=True)
 
 
-def _write_motion(writing: _Writing, worlds: Worlds, places: NeuronIndices) -> None:
-    event = places.of_events("event")
-    moving, still = places.of_objects("object_moving"), places.of_objects("object_still")
-    writing.join(event[worlds.moving.event], moving[worlds.moving.other], S, written=True)
-    writing.join(event[worlds.not_still.event], still[worlds.not_still.other], MINUS_S, written=True)
-    if not places.layout.exact:
+def _write_motion(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
+    event = indices.of_events("event")
+    moving, still = indices.of_objects("object_moving"), indices.of_objects("object_still")
+    connections.join(event[worlds.moving.event], moving[worlds.moving.other], _S, from_scene=True)
+    connections.join(event[worlds.not_still.event], still[worlds.not_still.other], _MINUS_S, from_scene=True)
+    if not indices.layout.exact:
         return
-    whole = places.of_worlds("whole")[worlds.world_of_object]
-    writing.join(whole[worlds.whole_moving], moving[worlds.whole_moving], S, written=True)
-    writing.join(whole[~worlds.whole_still], still[~worlds.whole_still], MINUS_S, written=True)
+    whole = indices.of_worlds("whole")[worlds.world_of_object]
+    connections.join(whole[worlds.whole_moving], moving[worlds.whole_moving], _S, from_scene=True)
+    connections.join(whole[~worlds.whole_still], still[~worlds.whole_still], _MINUS_S, from_scene=True)

@@ -1,7 +1,7 @@
-"""Worlds: what was seen in a video, what is foreseen, and what would be without an object. Each is one event list.
+"""Worlds: the observed, predicted and counterfactual events of a scene. Each world is one event list.
 
-The worlds of all videos of a batch are built at once, from arrays. An observed world knows who moves when; in the
-others only the collisions are known.
+The worlds of all videos of a batch are built at once, from arrays. Motion is known in observed worlds only; the others
+contain only collisions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,27 +28,27 @@ from spikebridge.networks.reasoning.events.events import (
     without_object,
 )
 
-MOST_OBJECTS, MOST_EVENTS = 128, 256
-"""An exact graph refuses a world with more."""
+_MAX_OBJECTS, _MAX_EVENTS = 128, 256
+"""Limits of an exact graph."""
 
-PAPER_EVENTS, PAPER_HYPOTHETICAL_EVENTS = 20, 5
-"""How many events the published network keeps, in silence: of those seen, and of those foreseen or supposed."""
+PAPER_EVENTS, _PAPER_HYPOTHETICAL_EVENTS = 20, 5
+"""Events that the published network keeps of observed worlds, and of predicted or counterfactual ones."""
 
 
 class World(NamedTuple):
-    """Which world: a scene, and what is supposed of it.
+    """A scene under a condition.
 
     Args:
         scene: its number in the batch.
-        supposed: `observed`, `predicted`, or the number of the removed object.
+        condition: `observed`, `predicted`, or the number of the removed object.
     """
 
     scene: int
-    supposed: str | int = "observed"
+    condition: str | int = "observed"
 
 
-class Pairs(NamedTuple):
-    """Pairs of events and objects (or events) of one world, as numbers over all worlds."""
+class IndexPairs(NamedTuple):
+    """IndexPairs of events and objects (or events) of one world, as numbers over all worlds."""
 
     event: Int[np.ndarray, "P"]
     other: Int[np.ndarray, "P"]
@@ -59,16 +59,16 @@ class Worlds:
     """A batch of worlds as arrays; objects and events are numbered through all worlds.
 
     Args:
-        worlds: which ones.
+        worlds: scene and condition of each.
         world_of_object: `(O,)`.
-        values: `(O, K)` the place of each object's values among all attribute values.
-        value_scores: `(O, K)` how sure each is.
+        values: `(O, K)` index of each object's values among all attribute values.
+        value_scores: `(O, K)` perception score of each value.
         events: `events.scene` is the world here; `events.objects` are numbers within the world.
-        moving: event and object: moves at that event.
-        not_still: event and object: is not there, or not still, at that event.
+        moving: event and object that moves at that event.
+        not_still: event and object that is invisible or moves at that event.
         whole_moving: `(O,)` moves at any observed sample.
-        whole_still: `(O,)` is seen, and moves at no observed sample.
-        causes: event and an earlier one that it depends on.
+        whole_still: `(O,)` is visible, and moves at no observed sample.
+        causes: event and an earlier event that it depends on.
     """
 
     worlds: tuple[World, ...]
@@ -76,11 +76,11 @@ class Worlds:
     values: Int[np.ndarray, "O K"]
     value_scores: Float[np.ndarray, "O K"]
     events: Events
-    moving: Pairs
-    not_still: Pairs
+    moving: IndexPairs
+    not_still: IndexPairs
     whole_moving: Bool[np.ndarray, "O"]
     whole_still: Bool[np.ndarray, "O"]
-    causes: Pairs
+    causes: IndexPairs
 
     @property
     def num_objects(self) -> np.ndarray:
@@ -97,7 +97,7 @@ class Worlds:
         """`(W,)` number of each world's first object."""
         return np.cumsum(self.num_objects) - self.num_objects
 
-    def event_pairs(self) -> Pairs:
+    def event_pairs(self) -> IndexPairs:
         """All pairs of events of the same world."""
         return _all_pairs(self.events.scene, self.num_events)
 
@@ -113,10 +113,10 @@ def build_worlds(
 
     Args:
         scenes: the scenes of the batch.
-        worlds: which worlds, each once.
-        exact: every event, and motion as measured; else clipped, and who collides moves, as in the paper.
+        worlds: the worlds, each once.
+        exact: all events, and motion as measured; else as in the paper: events clipped, colliding objects move.
         attributes: kinds of attribute and their values.
-        causal: what-if events from those observed and foreseen, as far as the removed object has no part in them.
+        causal: counterfactual events as in `without_object`.
 
     Raises:
         DataError: a world with too many objects or events, or a what-if roll-out that the scene does not have.
@@ -133,48 +133,48 @@ def build_worlds(
         >>> [EVENT_KINDS[kind] for kind in worlds.events.kind]
         ['start', 'in', 'collision', 'end']
         >>> worlds.causes  # event 2 needs event 1: they share the sphere
-        Pairs(event=array([2]), other=array([1]))
+        IndexPairs(event=array([2]), other=array([1]))
     """
     of_world = [scenes[world.scene] for world in worlds]
     world_of_object = np.repeat(np.arange(len(worlds)), [scene.num_objects for scene in of_world])
-    observed = all(world.supposed == "observed" for world in worlds)
+    observed = all(world.condition == "observed" for world in worlds)
     tracks = tracks_of(of_world if observed else [])
     if observed:
         events = observed_events(of_world, tracks)
         events = events if exact else first_of_each(events, PAPER_EVENTS)
     else:
-        listed = [_supposed(scene, world, exact, causal) for scene, world in zip(of_world, worlds, strict=True)]
-        events = collision_events(listed)
-        events = in_order(events) if exact else first_of_each(events, PAPER_HYPOTHETICAL_EVENTS)
+        pairs = zip(of_world, worlds, strict=True)
+        events = collision_events([_hypothetical_collisions(scene, world, exact, causal) for scene, world in pairs])
+        events = in_order(events) if exact else first_of_each(events, _PAPER_HYPOTHETICAL_EVENTS)
     num_objects = np.array([scene.num_objects for scene in of_world], dtype=np.int64)
     if exact:
-        _refuse_too_many(of_world, num_objects, np.bincount(events.scene, minlength=len(worlds)))
+        _check_sizes(of_world, num_objects, np.bincount(events.scene, minlength=len(worlds)))
     motion = _motion(tracks, events, world_of_object, num_objects, exact, observed)
     return Worlds(
         worlds=tuple(worlds),
         world_of_object=world_of_object,
-        values=_value_places(of_world, attributes),
+        values=_value_indices(of_world, attributes),
         value_scores=_value_scores(of_world, len(attributes)),
         events=events,
         **motion,
-        causes=Pairs(*causes_of(events)),
+        causes=IndexPairs(*causes_of(events)),
     )
 
 
 def has_diverged(scene: Scene, removed: int) -> bool:
-    """Whether a what-if roll-out holds more collisions than any real video does: more than 5."""
-    return len(scene.what_if.get(removed, ())) > PAPER_HYPOTHETICAL_EVENTS
+    """Whether a counterfactual roll-out has more than 5 collisions, more than any real video."""
+    return len(scene.what_if.get(removed, ())) > _PAPER_HYPOTHETICAL_EVENTS
 
 
 def _motion(
     tracks: Tracks, events: Events, world_of_object: np.ndarray, num_objects: np.ndarray, exact: bool, observed: bool
 ) -> dict[str, Any]:
-    """Who moves and who is still at each event and in the whole; nobody in a world that was not observed."""
+    """The motion fields of `Worlds`; empty where the worlds were not observed."""
     each, local = _all_pairs(events.scene, num_objects), ranks(world_of_object)
     if not observed:
-        nobody = np.zeros(len(local), dtype=bool)
-        none = Pairs(each.event[:0], each.other[:0])
-        return {"moving": none, "not_still": each, "whole_moving": nobody, "whole_still": nobody}
+        nothing = np.zeros(len(local), dtype=bool)
+        none = IndexPairs(each.event[:0], each.other[:0])
+        return {"moving": none, "not_still": each, "whole_moving": nothing, "whole_still": nothing}
     at = events.scene[each.event], nearest_samples(tracks, events)[each.event], local[each.other]
     moves = tracks.moving[at]
     still = tracks.visible[at] & ~moves
@@ -186,17 +186,17 @@ def _motion(
     ever_seen = (tracks.visible & in_time).any(1)[of_object]
     ever_moving = (tracks.moving & in_time).any(1)[of_object]
     return {
-        "moving": Pairs(each.event[moves], each.other[moves]),
-        "not_still": Pairs(each.event[~still], each.other[~still]),
+        "moving": IndexPairs(each.event[moves], each.other[moves]),
+        "not_still": IndexPairs(each.event[~still], each.other[~still]),
         "whole_moving": ever_moving,
         "whole_still": ever_seen & ~ever_moving,
     }
 
 
-def _supposed(scene: Scene, world: World, exact: bool, causal: bool) -> np.ndarray:
-    if world.supposed == "predicted":
+def _hypothetical_collisions(scene: Scene, world: World, exact: bool, causal: bool) -> np.ndarray:
+    if world.condition == "predicted":
         return scene.predicted
-    removed = int(world.supposed)
+    removed = int(world.condition)
     if removed not in scene.what_if:
         if removed < 0 or not exact:
             return np.zeros((0, 3), dtype=np.int64)
@@ -207,21 +207,21 @@ def _supposed(scene: Scene, world: World, exact: bool, causal: bool) -> np.ndarr
     return without_object(scene, removed) if causal else scene.what_if[removed]
 
 
-def _refuse_too_many(scenes: Sequence[Scene], num_objects: np.ndarray, num_events: np.ndarray) -> None:
-    for number, most, what in ((num_objects, MOST_OBJECTS, "objects"), (num_events, MOST_EVENTS, "events")):
+def _check_sizes(scenes: Sequence[Scene], num_objects: np.ndarray, num_events: np.ndarray) -> None:
+    for number, most, what in ((num_objects, _MAX_OBJECTS, "objects"), (num_events, _MAX_EVENTS, "events")):
         if (number > most).any():
             w = int(np.argmax(number > most))
             raise DataError(f"video {scenes[w].video} has {number[w]} {what}, but a graph holds at most {most}")
 
 
-def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> Pairs:
-    """Each event beside each element of its world, where elements are numbered world after world."""
+def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> IndexPairs:
+    """Each event with each element of its world, where elements are numbered world after world."""
     event = np.repeat(np.arange(len(world_of_event)), numbers[world_of_event])
     first = (np.cumsum(numbers) - numbers)[world_of_event]
-    return Pairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
+    return IndexPairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
 
 
-def _value_places(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, ...]]) -> np.ndarray:
+def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, ...]]) -> np.ndarray:
     named = np.array([triple for scene in scenes for triple in scene.objects], dtype=object)
     named = named.reshape(-1, len(attributes)).astype(str)
     places, start = np.zeros(named.shape, dtype=np.int64), 0
