@@ -25,10 +25,10 @@ import torch
 from closed_loops import backwards, cut, loops
 from errors_left import errors_left
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import join_results
-from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.datasets import detector_data
 from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run, Settings, fit
@@ -46,7 +46,7 @@ TRAININGS = {"as shipped": CONFIG}
 
 def real_recording() -> Recording:
     """The whole of it."""
-    return sensing_scores.parts("real", "train", 1)[0].recording
+    return sensing_parts.recording_parts("real", "train", 1)[0].recording
 
 
 def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing.SensingTracker:
@@ -56,10 +56,10 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
     if not child.finished:
         seen = [
-            sensing_scores.RecordingPart(real_recording(), HALVES[half]),
-            *sensing_scores.generated("train", config.num_scenes),
+            sensing_parts.RecordingPart(real_recording(), HALVES[half]),
+            *sensing_parts.generated_parts("train", config.num_scenes),
         ]
-        pairs = sensing_data.detector_samples(replace(config, seed=seed), seen)
+        pairs = detector_data(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
             raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")

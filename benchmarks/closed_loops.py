@@ -21,9 +21,9 @@ import numpy as np
 
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.recordings.recording import Recording, temporal_splits
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run
@@ -97,7 +97,7 @@ def loops(
 
 def ways() -> dict[str, Recording]:
     """The validation part as it is, backwards in time, and both mirrored."""
-    recording, _ = sensing_scores.parts("real", "train", 1)[0]
+    recording, _ = sensing_parts.recording_parts("real", "train", 1)[0]
     plain = cut(recording, temporal_splits(recording.num_frames)["validation"])
     both = {"as it is": plain, "backwards": backwards(plain)}
     return both | {f"{name}, mirrored": random_flip(way) for name, way in both.items()}

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from closed_loops import backwards, cut
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
@@ -54,7 +54,7 @@ def without_doubt(tracker: SensingTracker) -> SensingTracker:
 
 def recordings(part: Literal["train", "validation"], keep: int) -> list[Recording]:
     """Each thinning of a part, both ways."""
-    found = sensing_scores.parts("real", part, 1)[0]
+    found = sensing_parts.recording_parts("real", part, 1)[0]
     one_way = cut(found.recording, found.frames)
     both = (one_way, backwards(one_way))
     return [cut(one, range(first, one.num_frames)).thinned(keep) for one in both for first in range(keep)]

@@ -41,6 +41,7 @@ import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
 from spikebridge.data.catalog import find
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.recipe import Config, Evaluation
@@ -161,7 +162,7 @@ def on_real(run: Run, config: Config) -> dict[str, Any]:
 
 def on_generated(run: Run, config: Config) -> dict[str, Any]:
     """A on generated scenes that no training has seen."""
-    scored = sensing_scores.generated("test", 4)
+    scored = sensing_parts.generated_parts("test", 4)
     scores = [sensing_scores.score(sensing.tracker(run, seed=seed), scored) for seed in seeds(config)]
     return {"trackers": sensing_scores.compare({"learned": scores}, scored)["trackers"]}
 

@@ -11,8 +11,8 @@ import torch
 from spikebridge.analysis.cost import Cost, Operations, count_cost, count_run
 from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import bin_range
 from spikebridge.networks.sensing.tracker.frozen import build_inference
 from spikebridge.training import Run
@@ -24,7 +24,7 @@ OPENS = ("frames", "boxes", "before", "motion")
 def cost(out: Path) -> dict[str, Any]:
     """Operations and energy of a frame and the bins after it, and time of a step."""
     tracker = sensing.tracker(Run.open(out / "main"))
-    part = sensing_scores.parts("real", "test", 1)[0]
+    part = sensing_parts.recording_parts("real", "test", 1)[0]
     timed = times(tracker, part)
     counted = {}
     for keep in (1, 4):
@@ -113,7 +113,7 @@ def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: ra
     return {"rows": count_cost(tracker.sensing, inputs).rows()}
 
 
-def times(tracker: sensing.SensingTracker, part: sensing_scores.RecordingPart) -> dict[str, float]:
+def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) -> dict[str, float]:
     """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
     the finder looks at it.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import join_results
@@ -50,7 +51,7 @@ def cell(name: str, out: Path) -> dict[str, Any]:
     trackers = [sensing.tracker(run, seed=seed) for seed in range(config.seed, config.seed + SEEDS)]
     found: dict[str, Any] = {"options": {"change_map": config.change_map, "counts": config.counts}}
     for part in PARTS:
-        scored = sensing_scores.parts(config.recording, part, config.num_scenes // 3)
+        scored = sensing_parts.recording_parts(config.recording, part, config.num_scenes // 3)
         scores = [sensing_scores.score(tracker, scored) for tracker in trackers]
         found[part] = {shown: spread([one[figure] for one in scores]) for shown, figure in FIGURES.items()}
         found[part]["10 Hz px"] = spread([where_frames_are_rare(tracker, scored) for tracker in trackers])
@@ -64,13 +65,13 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"mean": round(fmean(values), 3), "sd": round(stdev(values), 3), "seeds": [round(one, 3) for one in values]}
 
 
-def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_scores.RecordingPart]) -> float:
+def where_frames_are_rare(tracker: SensingTracker, scored: Sequence[sensing_parts.RecordingPart]) -> float:
     """Mean distance [px] in A with every fourth frame."""
-    rare = [sensing_scores.subsample_part(one, 4, num_before=1) for one in scored]
+    rare = [sensing_parts.subsample_part(one, 4, num_before=1) for one in scored]
     return join_results([interframe(r, tracker, frames) for r, frames in rare]).score().mean_distance_px
 
 
-def most_events(part: sensing_scores.RecordingPart) -> int:
+def most_events(part: sensing_parts.RecordingPart) -> int:
     """Events of one kind that a pixel has in a bin, at most."""
     starts, (events, frames) = part.recording.frame_bins, (part.recording.events, part.frames)
     bins = range(int(starts[frames.start]), int(starts[frames.stop - 1]))

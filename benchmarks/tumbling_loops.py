@@ -18,7 +18,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation.benchmark import DT
+from spikebridge.networks.sensing.data import DT
 from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.pretrained import shipped_run

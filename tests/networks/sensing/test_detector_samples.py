@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.training import detector_samples as sensing_sightings
 from spikebridge.networks.sensing.training import objectives as sensing_finding
 
 
 @pytest.fixture(scope="module")
-def parts() -> list[sensing_scores.RecordingPart]:
-    return sensing_scores.generated("train", 1)
+def parts() -> list[sensing_parts.RecordingPart]:
+    return sensing_parts.generated_parts("train", 1)
 
 
 def everything(found: sensing_sightings.DetectorDataset) -> dict[str, Tensor]:
     return found.select(torch.arange(len(found)))
 
 
-def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_parts.RecordingPart]) -> None:
     plain = everything(sensing_sightings.detector_samples(parts, lost=0.0))
     some = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     assert plain["is_there"].all()
@@ -38,7 +38,7 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_scor
     torch.testing.assert_close(shows, some["box"][~there])
 
 
-def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     x, y, on = recording.events.between(0, 0)
     silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
@@ -56,7 +56,7 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_scores.Reco
     assert (batch["box_told"][same] == batch["box_told"][-1]).all()
 
 
-def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_parts.RecordingPart]) -> None:
     found = sensing_sightings.detector_samples(parts, lost=0.0)
     assert len(found) == 2 * len(found.pairs)
     batch = everything(found)
@@ -68,7 +68,7 @@ def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_scores.
     assert (forwards["box"] != forwards["box_before"]).any()
 
 
-def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensing_parts.RecordingPart]) -> None:
     batch = everything(sensing_sightings.detector_samples(parts, lost=0.0))
     brighter = batch["now"].float() - batch["before"].float()
     on, off = batch["events"].split(1, 1)
@@ -77,7 +77,7 @@ def test_what_became_brighter_is_on_and_what_became_darker_off(parts: list[sensi
     assert {0, 255} <= set(on.unique().tolist())
 
 
-def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_parts.RecordingPart]) -> None:
     found = sensing_sightings.detector_samples(parts, lost=0.0)
     batch = everything(found)
     grey, known = (one[:, 0].float() for one in batch["behind"].split(1, 1))
@@ -98,7 +98,7 @@ def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_sc
     assert inside > 3 * outside
 
 
-def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, _ = parts[0]
     box, generator = recording.frame_boxes[3], np.random.default_rng(0)
     away = [sensing_sightings.random_background_box(recording, box, generator) for _ in range(20)]
@@ -112,7 +112,7 @@ def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_scor
     assert sensing_sightings.random_background_box(recording, everywhere, generator) is None
 
 
-def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_parts.RecordingPart]) -> None:
     torch.manual_seed(0)
     columns = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
@@ -126,7 +126,7 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_score
     assert gradient[5].abs().max() > 0.0  # the spread
 
 
-def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_scores.RecordingPart]) -> None:
+def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     with pytest.raises(ConfigError, match="two neighbouring frames"):
         sensing_sightings.detector_samples([(recording, frames[:1])])

@@ -16,9 +16,9 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.objectives import change_objective, events_objective, frames_objective
 from spikebridge.networks.sensing.training.objectives import jitter_samples as shaken
 from spikebridge.networks.sensing.training.objectives import tracking_objective as objective
@@ -96,7 +96,7 @@ def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabe
     assert "unlabelled has no boxes" in sensing.report(run).read_text()
     # beside the same ANN with an SNN as it was at the start, on frames that it was not trained on
     network = sensing.tracker(run).sensing
-    held = sensing_scores.parts(unlabelled, "test", 1, needs_boxes=False)[0]
+    held = sensing_parts.recording_parts(unlabelled, "test", 1, needs_boxes=False)[0]
     samples = cut_unlabelled_samples(*held, config.crop, np.random.default_rng(0))
     learned = change_of(network, samples)
     start = sensing._seeded(config, "learned", 0).state_dict()
@@ -113,24 +113,24 @@ def test_with_clips_no_box_of_the_recording_is_read(
     config = dataclasses.replace(SMALL, recording=str(tmp_path), clips=True, finding_epochs=1, finding_scenes=0)
     seen = []
     for recording in (camera, wrong):
-        monkeypatch.setattr(sensing_scores, "load_recording", lambda *_, one=recording, **__: one)
-        sensing_scores._loaded.cache_clear()
-        seen.append(sensing_data.training_data(config))
+        monkeypatch.setattr(sensing_parts, "load_recording", lambda *_, one=recording, **__: one)
+        sensing_parts._loaded.cache_clear()
+        seen.append(training_data(config))
     one, other = seen
-    assert one.changes is not None and other.changes is not None
-    for mine, theirs in ((one.samples, other.samples), (one.changes, other.changes)):
+    assert one.unlabelled is not None and other.unlabelled is not None
+    for mine, theirs in ((one.labelled, other.labelled), (one.unlabelled, other.unlabelled)):
         for name in ("frames", "events", "after"):
             assert torch.equal(mine.tensors[name], theirs.tensors[name])
     # ten frames of the clip, forwards and backwards, one bin each
-    assert one.samples.tensors["events"].shape[:2] == (1, 19)
-    assert one.detector_samples is not None and len(one.detector_samples) < 20
+    assert one.labelled.tensors["events"].shape[:2] == (1, 19)
+    assert one.detector is not None and len(one.detector) < 20
 
 
 @pytest.mark.parametrize("schedule", ["joint", "alternate", "label_free"])
 def test_boxes_at_frames_alone_train(camera: Recording, schedule: Any, tmp_path: Path) -> None:
     folder = write(camera, tmp_path / "frames alone", boxes=True)
     config = dataclasses.replace(SMALL, recording=folder, schedule=schedule)
-    samples = sensing_data.training_data(config).samples.tensors
+    samples = training_data(config).labelled.tensors
     assert samples["truths"][:-1].isnan().all() and samples["truths"][-1].isfinite().all()
     run, results = trained(config, tmp_path / "run")
     assert results["recording"] == "frames alone"
@@ -143,14 +143,14 @@ def test_boxes_are_asked_for_where_nothing_else_can_be_learned_from(unlabelled: 
     for schedule in ("joint", "label_free"):
         config = dataclasses.replace(SMALL, recording=unlabelled, schedule=schedule)
         with pytest.raises(DataError, match=r"part 'train' has none\. Without boxes there is --schedule label_free"):
-            sensing_data.training_data(config)
+            training_data(config)
 
 
 def test_clips_that_are_not_there_are_told(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tracking").mkdir()
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path))
     with pytest.raises(DataError, match="there are no clips"):
-        sensing_data.training_data(dataclasses.replace(SMALL, recording=unlabelled, clips=True))
+        training_data(dataclasses.replace(SMALL, recording=unlabelled, clips=True))
 
 
 def batch(size: int = 32) -> dict[str, torch.Tensor]:

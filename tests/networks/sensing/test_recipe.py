@@ -14,13 +14,14 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.deploy import QConfig, QConfigMapping, quantize
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.training import objectives as sensing_following
 from spikebridge.networks.sensing.training import phases as sensing_phases
-from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.samples import TrackingSamples
 from spikebridge.training import Run
 
@@ -107,14 +108,14 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
     assert sensing.evaluate(opened) == results
     tracker = sensing.tracker(opened)
     assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
-    data = sensing_data.training_data(dataclasses.replace(config, num_scenes=1, schedule="label_free"))
-    assert data.changes is not None
-    assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.samples, data.changes))
+    data = training_data(dataclasses.replace(config, num_scenes=1, schedule="label_free"))
+    assert data.unlabelled is not None
+    assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.labelled, data.unlabelled))
     assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
     assert sensing.calibration(config, 2)["events"].max() > 1
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
     asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
-    scored = [interframe(r, tracker, frames) for r, frames in sensing_scores.generated("test", 4)]
+    scored = [interframe(r, tracker, frames) for r, frames in sensing_parts.generated_parts("test", 4)]
     assert asked["mean_distance_px"] == pytest.approx(join_results(scored).score().mean_distance_px)
 
 
@@ -184,10 +185,10 @@ def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
 
 
 def test_fewer_frames_are_fewer_starts() -> None:
-    (part,) = sensing_scores.parts("generated", "validation", 1, thinning=4)
+    (part,) = sensing_parts.recording_parts("generated", "validation", 1, frame_step=4)
     assert part.recording.num_frames == 5
     with pytest.raises(ConfigError, match="fewer than three"):
-        sensing_scores.parts("generated", "validation", 1, thinning=10)
+        sensing_parts.recording_parts("generated", "validation", 1, frame_step=10)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def own() -> Recording:
 def with_boxes(recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPatch, **boxes: Any) -> str:
     """A folder that loads as the recording with other boxes."""
     other = dataclasses.replace(recording, **boxes)
-    monkeypatch.setattr(sensing_scores, "load_recording", lambda *_, **__: other)
+    monkeypatch.setattr(sensing_parts, "load_recording", lambda *_, **__: other)
     return str(folder)
 
 
@@ -237,12 +238,12 @@ def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
     own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_boxes(own, tmp_path, monkeypatch)
-    (seen,) = sensing_scores.parts(folder, "train", 4)
-    (scored,) = sensing_scores.parts(folder, "test", 4)
+    (seen,) = sensing_parts.recording_parts(folder, "train", 4)
+    (scored,) = sensing_parts.recording_parts(folder, "test", 4)
     assert seen.recording is scored.recording and seen.recording.name == "own"
     assert (seen.frames, scored.frames) == (range(2, 28), range(34, 55))
     with pytest.raises(ConfigError, match="recording 'reel' is neither the folder of a recording nor one of auto"):
-        sensing_scores.parts("reel", "train", 4)
+        sensing_parts.recording_parts("reel", "train", 4)
 
 
 def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_training(
@@ -251,9 +252,9 @@ def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_tr
     boxes = own.frame_boxes.copy()
     boxes[20:40] = float("nan")
     folder = with_boxes(own, tmp_path, monkeypatch, frame_boxes=boxes)
-    assert sensing_scores.parts(folder, "test", 4)[0].frames == range(41, 55)
+    assert sensing_parts.recording_parts(folder, "test", 4)[0].frames == range(41, 55)
     with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
-        sensing_scores.parts(folder, "validation", 4)
+        sensing_parts.recording_parts(folder, "validation", 4)
 
 
 def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(
@@ -261,6 +262,6 @@ def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(
 ) -> None:
     boxes = own.boxes.copy()
     boxes[3::6] = float("nan")
-    scored = sensing_scores.parts(with_boxes(own, tmp_path, monkeypatch, boxes=boxes), "test", 4)
+    scored = sensing_parts.recording_parts(with_boxes(own, tmp_path, monkeypatch, boxes=boxes), "test", 4)
     rows = sensing_scores.compare({}, scored)["distance by bin"]
     assert [list(row) for row in rows] == [["tracker", "1", "2", "3", "5", "6"]] * 2

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
+from spikebridge.networks.sensing.data import run_parts
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
@@ -23,7 +23,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
         num_samples: how many frames.
         data: the folder with data sets; that of the environment without it.
     """
-    (first, *_) = sensing_scores.with_boxes(config, "train", data)
+    (first, *_) = run_parts(config, "train", data)
     samples = cut_samples(first.recording, first.frames, config.crop, counts=config.counts)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
@@ -36,7 +36,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
 
 def measure(network: Sensing, config: Any, data: Path | None = None) -> dict[str, float]:
     """The figure that quantisation may cost: the mean distance of protocol A, over recordings [px]."""
-    scored = sensing_scores.with_boxes(config, config.split, data)
+    scored = run_parts(config, config.split, data)
     tracker = SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
     distances = [interframe(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
     return {"mean_distance_px": fmean(distances)}

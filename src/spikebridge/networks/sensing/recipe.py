@@ -39,15 +39,15 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing import quantize as sensing_quantization
-from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart
+from spikebridge.networks.sensing.data import DT, RecordingPart, generated_parts, run_parts
+from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import Evaluation, evaluate_recording
 from spikebridge.networks.sensing.model.boxes import check_crop
 from spikebridge.networks.sensing.model.sensing import Sensing, stride_of
 from spikebridge.networks.sensing.model.units import ChangeMap, check_options
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training import phases as sensing_phases
-from spikebridge.networks.sensing.training import recordings as sensing_data
+from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.phases import Schedule
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training.batches import Dataset
@@ -217,7 +217,7 @@ def _network(config: Config, name: str) -> Sensing:
     sizes: dict[str, Any] = {"num_features": config.num_features, "reach": config.reach, "search": config.search}
     sizes |= {"size": config.size, "finder": config.finding_epochs > 0}
     sizes |= {"change_map": config.change_map, "counts": config.counts}
-    return Sensing(dt=sensing_scores.DT, **sizes, **KINDS[name])
+    return Sensing(dt=DT, **sizes, **KINDS[name])
 
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
@@ -234,14 +234,14 @@ def _seeded(config: Config, name: str, seed: int) -> Sensing:
 
 def example(config: Config) -> dict[str, Tensor]:
     """One frame and six bins of events of a generated scene."""
-    part = sensing_scores.generated("validation", 1)[0]
+    part = generated_parts("validation", 1)[0]
     samples = cut_samples(part.recording, part.frames, config.crop, counts=config.counts)
     return {"frames": samples.frames[None, :1], "boxes": samples.boxes[None, :1], "events": samples.events[:, :1]}
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
-    data = sensing_data.training_data(config)
+    data = training_data(config)
     scored = _scored(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
@@ -252,12 +252,12 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 network = _seeded(config, name, seed)
                 settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
                 taken = sensing_phases.load_parts(network, config.finders, config.pathways, child)
-                steps = phases(config, network, f"{name}, seed {seed}", data.detector_samples, data.changes)
-                fit(network, steps, data.samples, settings=settings, run=child)
+                steps = phases(config, network, f"{name}, seed {seed}", data.detector, data.unlabelled)
+                fit(network, steps, data.labelled, settings=settings, run=child)
                 child.save_weights(network)
-                child.save_results({**sensing_scores.score(tracker_of(config, network), scored), **taken})
+                child.save_results({**benchmark.score(tracker_of(config, network), scored), **taken})
             scores[name].append(child.results())
-    results = sensing_scores.compare(scores, scored)
+    results = benchmark.compare(scores, scored)
     run.save_results(results)
     return results
 
@@ -267,13 +267,13 @@ def _seeds(config: Config) -> range:
 
 
 def _scored(config: Config, data: Path | None = None) -> list[RecordingPart]:
-    return sensing_scores.with_boxes(config, config.split, data)
+    return run_parts(config, config.split, data)
 
 
 def phases(
     config: Config, network: Sensing, name: str, pairs: Dataset | None, changes: Dataset | None = None
 ) -> list[Phase]:
-    """First all that follows between frames, then what finds the target in them; see `sensing_data.TrainingData`."""
+    """First all that follows between frames, then what finds the target in them; see `TrainingData`."""
     rates = {"lr": config.lr, "lr_scalars": config.lr_scalars}
     settings: dict[str, Any] = {"epochs": config.epochs, "shake": config.shake, **rates}
     asked = network, name, config.schedule, changes
@@ -314,8 +314,8 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     config = run.config_as(Config)
     scored = _scored(config, data)
     trackers = {name: [tracker(run, name, seed) for seed in _seeds(config)] for name in config.networks}
-    scores = {name: [sensing_scores.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
-    return sensing_scores.compare(scores, scored)
+    scores = {name: [benchmark.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
+    return benchmark.compare(scores, scored)
 
 
 def report(run: Run) -> Path:

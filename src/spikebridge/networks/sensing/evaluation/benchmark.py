@@ -1,192 +1,23 @@
-"""The recordings of the sensing recipe, and what trackers are worth on them: protocols A and C beside the baselines."""
+"""The figures of the sensing recipe: trackers and baselines under protocols A and C, one table over seeds."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.data.catalog import find
-from spikebridge.data.recordings.load import load_recording
-from spikebridge.data.recordings.recording import Recording, temporal_splits
-from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import Stimulus, render_recording, scene_seeds
-from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
+from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import target_speed
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 
-DT = 1 / 240
-_RECORDINGS = ("auto", "real", "generated", "both")
-_SECONDS = 0.5
 _BASELINES: dict[str, Any] = {"hold": StaticBox(), "constant velocity": ConstantVelocity()}
-
-
-class RecordingPart(NamedTuple):
-    """Some frames of a recording."""
-
-    recording: Recording
-    frames: range
-
-
-def parts(
-    kind: str, split: str, num_scenes: int, thinning: int = 1, data: Path | None = None, needs_boxes: bool = True
-) -> list[RecordingPart]:
-    """The recordings of a split.
-
-    Args:
-        kind: `real`, `generated`, `auto`: the real one where it is there, `both`: made scenes too, to train on, or the
-            folder of another recording.
-        split: train, validation or test.
-        num_scenes: how many generated scenes.
-        thinning: only each so-many-th frame is kept.
-        data: the folder with data sets; that of the environment without it.
-        needs_boxes: whether a part begins where its boxes do; else it is taken as it is.
-
-    Raises:
-        DataError: the recording that was asked for is not there, or its part has no boxes and needs them.
-        ConfigError: the kind is none and no folder, or the recording or thinning has too few frames.
-    """
-    if kind == "generated" or (kind == "auto" and not _is_there(data)):
-        found = generated(split, num_scenes)
-    else:
-        recording = _loaded(find("fe240hz", data)[0].parent if kind in _RECORDINGS else _own(kind))
-        part = RecordingPart(recording, temporal_splits(recording.num_frames)[split])
-        if needs_boxes:
-            part = labelled(part, pairs=True)
-            remedy = " Without boxes there is --schedule label_free --clips." if split == "train" else ""
-            check_labelled(part, f"its part {split!r}", pairs=True, remedy=remedy)
-        found = [part]
-        if kind == "both" and split == "train":
-            found += generated(split, num_scenes)
-    if thinning == 1:
-        return found
-    fewer = [
-        RecordingPart(
-            one.recording.thinned(thinning), range(-(-one.frames.start // thinning), one.frames.stop // thinning)
-        )
-        for one in found
-    ]
-    if any(len(part.frames) < 3 for part in fewer):
-        raise ConfigError(f"a thinning of {thinning} leaves fewer than three frames; take a smaller one")
-    return fewer
-
-
-def labelled(part: RecordingPart, pairs: bool) -> RecordingPart:
-    """A part without the frames at its beginning from which nobody can start; without any, if nobody can from one.
-
-    Args:
-        part: of a recording.
-        pairs: the first frame needs a box beside that of the frame before it, as between frames (A).
-    """
-    recording, frames = part
-    known = np.isfinite(recording.frame_boxes).all(axis=1)
-    if pairs:
-        known = known & np.concatenate([[False], known[:-1]])
-    inside = np.flatnonzero(known[frames.start : frames.stop])
-    return RecordingPart(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
-
-
-def is_labelled(part: RecordingPart) -> bool:
-    """Whether there is somewhere to start from in a part of `labelled`, and a box to compare with."""
-    return len(part.frames) > 0 and bool(np.isfinite(part.recording.boxes).all(axis=1).any())
-
-
-def check_labelled(part: RecordingPart, name: str, pairs: bool, remedy: str = "") -> None:
-    """Refuses a part from which nobody can start, or of a recording without boxes to compare with.
-
-    Args:
-        part: of `labelled`.
-        name: of it, for words.
-        pairs: see there.
-        remedy: what to do.
-
-    Raises:
-        DataError: it is one.
-    """
-    if not is_labelled(part):
-        needs = "two neighbouring frames with boxes" if pairs else "a frame with a box"
-        found = f"expected {needs}, and boxes to compare with, but {name} has none."
-        raise DataError(f"{part.recording.name}: {found}{remedy}")
-
-
-def with_boxes(config: Any, split: str, data: Path | None = None) -> list[RecordingPart]:
-    """A split of a run's recordings; generated scenes, which say so, where label_free trains on one without boxes.
-
-    Args:
-        config: of the sensing recipe.
-        split: see `parts`.
-        data: see there.
-    """
-    asked = split, config.num_scenes if split == "train" else max(1, config.num_scenes // 3)
-    if config.schedule == "label_free":
-        (first, *_) = parts(config.recording, *asked, config.thinning, data, needs_boxes=False)
-        if not is_labelled(labelled(first, pairs=True)):
-            note = f"({first.recording.name} has no boxes)"
-            return [
-                RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames)
-                for scene, frames in generated(*asked)
-            ]
-    return parts(config.recording, *asked, config.thinning, data)
-
-
-@lru_cache(maxsize=1)
-def _loaded(folder: Path) -> Recording:
-    """Read once: training and scoring look at two parts of the same recording."""
-    return load_recording(folder, dt=DT)
-
-
-def _own(path: str) -> Path:
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise ConfigError(
-            f"recording {path!r} is neither the folder of a recording nor one of {', '.join(_RECORDINGS)}."
-        )
-    return folder
-
-
-def generated(split: str, num_scenes: int) -> list[RecordingPart]:
-    """Scenes of half a second with a textured target, each of another seed.
-
-    Args:
-        split: train, validation or test.
-        num_scenes: how many.
-    """
-    return [_filmed(MovingObjects(seed=seed, size=26.0), f"scene {seed}") for seed in scene_seeds(split, num_scenes)]
-
-
-def _filmed(scene: Stimulus, name: str) -> RecordingPart:
-    recording = render_recording(scene, duration=_SECONDS, dt=DT, image_interval=1 / 480, name=name)
-    return RecordingPart(recording, range(1, recording.num_frames))
-
-
-def _is_there(data: Path | None) -> bool:
-    try:
-        find("fe240hz", data)
-    except DataError:
-        return False
-    return True
-
-
-def subsample_part(part: RecordingPart, keep_every: int, num_before: int = 0) -> RecordingPart:
-    """A part with fewer frames.
-
-    Args:
-        part: of a recording.
-        keep_every: 1 keeps all frames, 2 every second one of the recording.
-        num_before: frames of the thinned recording that have to go before those of the part.
-    """
-    first, stop = (-(-frame // keep_every) for frame in (part.frames.start, part.frames.stop))
-    return RecordingPart(part.recording.thinned(keep_every), range(max(num_before, first), stop))
 
 
 def target_speeds(

@@ -27,16 +27,15 @@ from spikebridge.data.catalog import VARIABLE, data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
-from spikebridge.networks.sensing.evaluation.benchmark import (
+from spikebridge.networks.sensing.data import (
     RecordingPart,
     check_labelled,
-    generated,
-    labelled,
-    streaming_declared,
+    generated_parts,
+    labelled_part,
     subsample_part,
-    target_speeds,
 )
+from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
+from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, reset_every, streaming
@@ -156,7 +155,7 @@ def evaluate_recording(
 def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[RecordingPart]]:
     """What is measured on: one recording, or generated scenes where none is named and none is there."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
-        scenes = generated("test", _NUM_SCENES)
+        scenes = generated_parts("test", _NUM_SCENES)
         return "generated", [_thinned(scene, options) for scene in scenes]
     folder = data.expanduser() if data is not None else data_folder()
     offsets = options.event_offset, options.box_offset
@@ -168,7 +167,7 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
     needs_two = options.protocol in _NEEDS_TWO
-    part = labelled(_thinned(RecordingPart(recording, frames), options), needs_two)
+    part = labelled_part(_thinned(RecordingPart(recording, frames), options), needs_two)
     check_labelled(part, split, needs_two)
     return split, [part]
 
@@ -240,7 +239,7 @@ def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, lis
     """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
     rates = {}
     for keep in _KEEP:
-        fewer = [labelled(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
+        fewer = [labelled_part(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
         if kept := [part for part in fewer if part.frames]:
             rates[keep] = kept
         else:

@@ -28,13 +28,9 @@ from spikebridge.data.events.binned import Crop
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.sensing.data import RecordingPart, subsample_part
 from spikebridge.networks.sensing.evaluation.baselines import baseline
-from spikebridge.networks.sensing.evaluation.benchmark import (
-    RecordingPart,
-    streaming_declared,
-    subsample_part,
-    target_speeds,
-)
+from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.analysis.plots.figures import draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.sensing.evaluation.benchmark import RecordingPart
+from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.report.animation import animation_svg
 from spikebridge.networks.sensing.report.figures import cost_rows, error_lines, figures, moving_pictures
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
