@@ -36,10 +36,10 @@ from spikebridge.networks.reasoning.recipe import Config
 from spikebridge.networks.reasoning.training.labels import SceneSet
 from spikebridge.networks.reasoning.training.trained_units import (
     best_seed,
-    chosen_of,
     fixed_reader,
     learned_reader,
     seeds_of,
+    unit_settings,
 )
 from spikebridge.networks.reasoning.training.units import threshold_kind
 from spikebridge.pretrained import shipped_run
@@ -59,7 +59,7 @@ def question_sets(paths: Mapping[str, Path], scenes: SceneSet, most: int | None)
         "real explanatory": read_questions(paths["questions_explanatory_real.jsonl.gz"]).questions,
         "silver descriptive": [question for question in silver if question.kind == "descriptive"],
         "silver explanatory": [question for question in silver if question.kind == "explanatory"],
-        "silver counterfactual": what_if_questions(texts, {scene.video: scene for scene in scenes.noisy}),
+        "silver counterfactual": what_if_questions(texts, {scene.video: scene for scene in scenes.perceived}),
     }
     return {name: questions[:most] for name, questions in sets.items()}
 
@@ -99,7 +99,7 @@ def guessed(scenes: Sequence[Scene], questions: Sequence[Question]) -> float | N
 def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dict[str, Any]:
     """The learned units of every seed: mean and spread of each preset."""
     found: dict[str, Any] = {}
-    readings = {seed: learned_reader(run, seed)(scenes.noisy) for seed in seeds_of(run)}
+    readings = {seed: learned_reader(run, seed)(scenes.perceived) for seed in seeds_of(run)}
     for name in PRESETS:
         by_seed = [score(read, questions, name)["explanatory"] for read in readings.values()]
         for what in ("per_option", "per_question"):
@@ -155,7 +155,7 @@ def measure(
     scenes = SceneSet(noisy, [near_of[one.video] for one in noisy])
     sets = {name: asked for name, asked in question_sets(paths, scenes, most).items() if name in names}
     best = best_seed(run)
-    thresholds = chosen_of(run, best)["thresholds"]
+    thresholds = unit_settings(run, best)["thresholds"]
     fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
     crossed = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
     for name, questions in sets.items():
@@ -163,20 +163,20 @@ def measure(
         some = asked_about(scenes, questions)
         real, causal = name == "real explanatory", name == "silver counterfactual"
         crossed.set_threshold(thresholds[threshold_kind(questions[0].kind)])
-        read = learned_reader(run)(some.noisy) if real else crossed(some.noisy)
+        read = learned_reader(run)(some.perceived) if real else crossed(some.perceived)
         found: dict[str, Any] = {"num_questions": len(questions)}
         found["noisy scenes, learned units"] = everyone(read, questions)
         if real:
             found["noisy scenes, learned units, every seed"] = over_seeds(run, some, questions)
-        found["error budget, learned"] = budget(read, some.near, questions, causal)
+        found["error budget, learned"] = budget(read, some.reference, questions, causal)
         found["confidence, learned"] = sureness(read, questions, causal)
         if not of_units:
-            found["noisy scenes"] = everyone(some.noisy, questions)
-            found["noisy scenes, rule"] = everyone(fixed_reader(run)(some.noisy), questions)
+            found["noisy scenes"] = everyone(some.perceived, questions)
+            found["noisy scenes, rule"] = everyone(fixed_reader(run)(some.perceived), questions)
             if not causal:  # near truth has no roll-outs
-                found["near-truth scenes"] = everyone(some.near, questions)
-            found["error budget, baked"] = budget(some.noisy, some.near, questions, causal)
-            found["confidence, baked"] = sureness(some.noisy, questions, causal)
+                found["near-truth scenes"] = everyone(some.reference, questions)
+            found["error budget, baked"] = budget(some.perceived, some.reference, questions, causal)
+            found["confidence, baked"] = sureness(some.perceived, questions, causal)
         found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
         found["environment, learned units" if of_units else "environment"] = describe_environment()
         shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]

@@ -37,7 +37,7 @@ from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.evaluation.scores import score
-from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, Pairs
+from spikebridge.networks.reasoning.events.collision_inputs import NUM_CHANNELS, NUM_SAMPLES, CandidatePairs
 from spikebridge.networks.reasoning.events.collision_unit import (
     CollisionUnit,
     FixedCollisionUnit,
@@ -129,7 +129,9 @@ def plain_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> tuple[Tens
     """The usual loss on pairs as they are."""
     zero = torch.zeros(len(batch["when"]), dtype=torch.long)
     signals = {name: batch[name] for name in ("places", "visible", "third", "kinds")}
-    return collision_time_loss(unit.scores(Pairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]), {}
+    return collision_time_loss(
+        unit.scores(CandidatePairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]
+    ), {}
 
 
 JITTERED = partial(collision_objective, jitter=0.3)
@@ -164,7 +166,7 @@ def answers(scenes: list[Scene], real: list[Question]) -> dict[str, float]:
 
 def figures(unit: HybridUnit, split: Split, real: list[Question]) -> dict[str, float]:
     """Detection and answers on the videos of the real questions."""
-    return {**detection_scores(unit, split.test), **answers(CollisionReader(unit)(split.test.noisy), real)}
+    return {**detection_scores(unit, split.test), **answers(CollisionReader(unit)(split.test.perceived), real)}
 
 
 def set_best_threshold(unit: CollisionUnit, split: Split, asked: list[Question]) -> float:
@@ -172,7 +174,9 @@ def set_best_threshold(unit: CollisionUnit, split: Split, asked: list[Question])
     tried = {}
     for value in THRESHOLDS:
         unit.set_threshold(value)
-        tried[value] = score(CollisionReader(unit)(split.validation.noisy), asked, "paper")["explanatory"]["per_option"]
+        tried[value] = score(CollisionReader(unit)(split.validation.perceived), asked, "paper")["explanatory"][
+            "per_option"
+        ]
     best = max(tried, key=lambda value: (tried[value], value))
     unit.set_threshold(best)
     return best
@@ -188,15 +192,15 @@ def main() -> None:
     options = parser.parse_args()
     split = real_split(400, 0)
     train = SceneSet(*(part[: options.videos] for part in split.train))
-    asked = cause_questions(split.validation.near)
+    asked = cause_questions(split.validation.reference)
     path = next(path for path in find("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
     real = read_questions(path).questions
-    rule = choose_rule(split.validation.noisy, asked)
-    how = {"epochs": options.epochs, "videos": len(train.noisy)}
+    rule = choose_rule(split.validation.perceived, asked)
+    how = {"epochs": options.epochs, "videos": len(train.perceived)}
     rows: dict[str, Any] = {
-        "baked": answers(split.test.noisy, real),
-        "near truth": answers(split.test.near, real),
-        "fixed": {**rule, **figures(FixedCollisionUnit(**rule), split, real)},
+        "baked": answers(split.test.perceived, real),
+        "near truth": answers(split.test.reference, real),
+        "fixed": {**rule, **figures(FixedCollisionUnit(rule["near"], rule["jolt"]), split, real)},
     }
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"how": how, "rows": {}}
     if known["how"] != how:

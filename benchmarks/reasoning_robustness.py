@@ -133,7 +133,7 @@ def thresholds_swept(asked: Asked) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     settings = [{**DEFAULT_RULE, name: value} for name, values in SWEEPS.items() for value in values]
     for setting in {tuple(setting.items()): setting for setting in settings}.values():
-        scenes = CollisionReader(FixedCollisionUnit(**setting))(asked.scenes)
+        scenes = CollisionReader(FixedCollisionUnit(setting["near"], setting["jolt"]))(asked.scenes)
         number = sum(len(scene.collisions) for scene in scenes) / len(scenes)
         rows.append({"rule": setting, "collisions_a_video": round(number, 2), **beside(asked._replace(scenes=scenes))})
         print(rows[-1], flush=True)

@@ -85,7 +85,7 @@ def train_folds(
         batch_size: pairs, or objects, of a step.
         quiet: no progress.
     """
-    fold_of = folds([scene.video for scene in scenes.noisy], num_folds)
+    fold_of = folds([scene.video for scene in scenes.perceived], num_folds)
     readers = []
     for fold in range(num_folds):
         others = scenes.take({video for video, where in fold_of.items() if where != fold})
@@ -97,13 +97,13 @@ def train_folds(
         if not child.finished:
             fit(presence, [presence_phase(others, -(-epochs // 2), lr)], settings=settings, run=child)
             child.save_weights(presence)
-            child.save_results({"num_videos": len(others.noisy)})
+            child.save_results({"num_videos": len(others.perceived)})
         child.load_weights(presence)
         child = run.child(f"collisions/fold-{fold}")
         if not child.finished:
             fit(unit, [collision_phase(others, epochs, lr, jitter)], settings=settings, run=child)
             child.save_weights(unit)
-            child.save_results({"num_videos": len(others.noisy)})
+            child.save_results({"num_videos": len(others.perceived)})
         child.load_weights(unit)
         readers.append(CollisionReader(unit.eval(), presence.eval()))
     return CrossFitReader(readers, fold_of)

@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path, plain: Any, me
 def test_tokens_of_ones_own_can_be_allowed() -> None:
     with pytest.raises(DataError, match="unknown token 'filter_heavy'"):
         read_program(["objects", "filter_heavy"], "here")
-    assert read_program("objects filter_heavy", "here", more=("filter_heavy",)) == ("objects", "filter_heavy")
+    assert read_program("objects filter_heavy", "here", extra=("filter_heavy",)) == ("objects", "filter_heavy")
 
 
 def what_if_scene() -> Scene:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.data.clevrer_scenes import MOST_OBJECTS, read_scene, read_scenes
+from spikebridge.networks.reasoning.data.clevrer_scenes import MAX_OBJECTS, read_scene, read_scenes
 
 OURS: dict[str, Any] = {
     "video": 10000,
@@ -112,14 +112,14 @@ BAD = [
     (with_(trajectory=[[0, [[0, 1e37, 2.0]]]]), "not finite or has diverged"),
     (with_(trajectory=[[0, [[0, float("inf"), 2.0]]]]), "not finite or has diverged"),
     (with_(trajectory=[[0.5, []]]), "expected a frame as a whole number"),
-    (with_(trajectory=[[0, []], [0, []]]), "frame 0 stands there twice"),
+    (with_(trajectory=[[0, []], [0, []]]), "frame 0 is listed twice"),
     (with_(trajectory={"0": []}), "trajectory is a list"),
-    (with_(trajectory=[[0, [["a"]]]]), "not built as its layout has it"),
+    (with_(trajectory=[[0, [["a"]]]]), "does not follow its layout"),
     (with_(counterfactual=[1]), "removed object: collisions"),
     (with_(counterfactual={"7": []}), "what_if: object '7' is not listed"),
     ({**OURS, "video": None}, "number or name of a video"),
     ({"video": 1, "object": [], "collisions": [], "trajectory": []}, "needs 'objects'.*did you mean 'object'"),
-    (with_(objects=[["red", "metal", "cube"]] * (MOST_OBJECTS + 1)), "129 objects, but at most 128"),
+    (with_(objects=[["red", "metal", "cube"]] * (MAX_OBJECTS + 1)), "129 objects, but at most 128"),
     (with_(collisions=[[1, 0, 1]] * 4097), "4097 collisions, but at most 4096"),
     ({**ORIGINAL, "collision": [{"frame_id": 1, "object_ids": [7, 5]}]}, "object 5 is not listed; listed are 4, 7"),
     ({**ORIGINAL, "object_property": [ORIGINAL["object_property"][0]] * 2}, "two objects have one id"),
@@ -137,7 +137,7 @@ def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path, plain: Any, me
 
 
 def test_a_video_stands_there_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 2: video 10000 stands there twice"):
+    with pytest.raises(DataError, match="line 2: video 10000 is listed twice"):
         read_scenes(lines(tmp_path / "twice.jsonl", OURS, with_(video="10000")))
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.collision_inputs import (
+    ACCELERATIONS,
     DISTANCE,
     GRID,
-    JOLTS,
     NUM_CHANNELS,
     acceleration,
     candidate_pairs,
@@ -36,7 +36,7 @@ from spikebridge.networks.reasoning.events.presence_unit import (
     track_signals,
     with_presence,
 )
-from spikebridge.networks.reasoning.events.reader import CollisionReader, read_pairs
+from spikebridge.networks.reasoning.events.reader import CollisionReader, detect_collisions
 from spikebridge.ops import reference
 
 OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["gray", "metal", "cylinder"]]
@@ -87,8 +87,8 @@ def test_channels_stand_where_their_names_say() -> None:
     assert x.shape == (26, 1, 2, NUM_CHANNELS)
     assert x[0, 0, :, DISTANCE].tolist() == [0.5, 0.5]
     # the first object's second coordinate jumps by 1: +1 before, -1 after, over a scale of 2
-    assert x[12:14, 0, 0, JOLTS[1]].tolist() == [0.5, -0.5]
-    assert x[12:14, 0, 1, JOLTS[3]].tolist() == [0.5, -0.5]
+    assert x[12:14, 0, 0, ACCELERATIONS[1]].tolist() == [0.5, -0.5]
+    assert x[12:14, 0, 1, ACCELERATIONS[3]].tolist() == [0.5, -0.5]
 
 
 def test_the_answer_does_not_depend_on_the_order_of_a_pair() -> None:
@@ -192,13 +192,13 @@ def test_the_rule_tells_a_push_of_one_by_the_other_and_nothing_else() -> None:
     for scene, expected in ((push, [[60, 0, 1]]), (apart, []), (stop, []), (smooth, [])):
         assert CollisionReader(rule)([scene])[0].collisions.tolist() == expected
     # a farther reach takes the second one in
-    assert len(CollisionReader(FixedCollisionUnit(near=25.0))([apart])[0].collisions) == 1
+    assert len(CollisionReader(FixedCollisionUnit(max_distance=25.0))([apart])[0].collisions) == 1
 
 
-@pytest.mark.parametrize(("near", "jolt"), [(0.0, 1.0), (20.0, -1.0)])
-def test_a_rule_without_limits_is_refused(near: float, jolt: float) -> None:
-    with pytest.raises(ConfigError, match="near > 0 and jolt > 0"):
-        FixedCollisionUnit(near, jolt)
+@pytest.mark.parametrize(("max_distance", "min_acceleration"), [(0.0, 1.0), (20.0, -1.0)])
+def test_a_rule_without_limits_is_refused(max_distance: float, min_acceleration: float) -> None:
+    with pytest.raises(ConfigError, match="max_distance > 0 px and min_acceleration > 0"):
+        FixedCollisionUnit(max_distance, min_acceleration)
 
 
 def test_reading_replaces_what_was_seen_and_keeps_what_is_foreseen() -> None:
@@ -240,9 +240,9 @@ def test_many_pairs_are_read_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(1)
     unit = CollisionUnit(8).eval()
     pairs = candidate_pairs([scene_of(rolls(), lies(), lies(75.0, 12.0)) for _ in range(3)])
-    whole = read_pairs(unit, pairs)
-    monkeypatch.setattr("spikebridge.networks.reasoning.events.reader._AT_ONCE", 2)
-    for one, other in zip(read_pairs(unit, pairs), whole, strict=True):
+    whole = detect_collisions(unit, pairs)
+    monkeypatch.setattr("spikebridge.networks.reasoning.events.reader._BATCH_SIZE", 2)
+    for one, other in zip(detect_collisions(unit, pairs), whole, strict=True):
         torch.testing.assert_close(one.float(), other.float())
 
 
@@ -278,11 +278,11 @@ def test_the_presence_unit_spikes_for_each_object_at_each_sample() -> None:
     spikes, _ = unit(track_signals(scenes))
     assert spikes.shape == (1, 3, 2, 26)
     assert set(spikes.unique().tolist()) <= {0.0, 1.0}
-    read = read_presence(unit, scenes, doubt=0.0)
+    read = read_presence(unit, scenes, margin=0.0)
     for scene, columns in zip(read, (spikes[0, :2], spikes[0, 2:]), strict=True):
         for o, (there, moves) in enumerate(columns > 0.5):
             if there.any():
                 assert scene.visible[:, o].tolist() == there.tolist()
             assert scene.moving is not None and scene.moving[:, o].tolist() == moves.tolist()
-    sure = read_presence(unit, scenes, doubt=1e6)  # nothing goes against what was seen
+    sure = read_presence(unit, scenes, margin=1e6)  # nothing goes against what was seen
     assert all((one.visible == scene.visible).all() for one, scene in zip(sure, scenes, strict=True))

@@ -45,5 +45,5 @@ def test_the_engine_fires_as_the_hybrid_network_of_the_core_does(preset: str) ->
 
 
 def test_a_graph_with_branches_is_a_matter_of_the_engine() -> None:
-    with pytest.raises(ConfigError, match="'paper' or 'scaled', not 'compartment'"):
+    with pytest.raises(ConfigError, match="but got 'compartment'"):
         reasoning_network(random_scene(np.random.default_rng(0)), "compartment")

@@ -171,10 +171,12 @@ def true_and_perceived() -> SceneSet:
 
 def test_labels_match_objects_by_their_values_and_take_the_first_collision() -> None:
     scenes = true_and_perceived()
-    pairs = candidate_pairs(scenes.noisy)
+    pairs = candidate_pairs(scenes.perceived)
     assert pairs.objects.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert collision_labels(pairs, scenes).tolist() == [UNKNOWN, 33.0, UNKNOWN]
-    apart = SceneSet(scenes.noisy, [dataclasses.replace(scenes.near[0], collisions=scenes.near[0].collisions[:0])])
+    apart = SceneSet(
+        scenes.perceived, [dataclasses.replace(scenes.reference[0], collisions=scenes.reference[0].collisions[:0])]
+    )
     assert collision_labels(pairs, apart).tolist() == [UNKNOWN, NEVER, UNKNOWN]
 
 
@@ -204,7 +206,7 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         [[0, [[1, 9.0, 9.0], [2, 20.0, 9.0]]], [5, [[0, 1.0, 9.0], [1, 9.0, 9.0], [2, 20.0, 9.0]]]],
         [[20, 0, 1], [40, 1, 2]],
     )
-    questions = cause_questions([chain], most_choices=9)
+    questions = cause_questions([chain], max_choices=9)
     assert [len(question.choices) for question in questions] == [5, 5]  # three objects, an entrance, the other meeting
     said, refused = execute([chain], questions)
     assert [list(question.answers) for question in questions] == said
@@ -257,8 +259,8 @@ def test_no_video_with_a_real_question_is_trained_on_and_none_with_a_silver_one_
         with gzip.open(tmp_path / "clevrer" / f"{name}.jsonl.gz", "wt") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
     split = real_split(num_validation=4, seed=0, data=tmp_path)
-    named = [[scene.video for scene in part.noisy] for part in split]
-    assert named == [[scene.video for scene in part.near] for part in split]
+    named = [[scene.video for scene in part.perceived] for part in split]
+    assert named == [[scene.video for scene in part.reference] for part in split]
     assert named[2] == [3, 8]
     train, validation, _ = named
     assert validation and all(video % 2 for video in validation)

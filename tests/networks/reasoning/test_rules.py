@@ -116,7 +116,7 @@ def test_an_attribute_that_the_graph_does_not_know_is_refused() -> None:
         ({"trajectory": [[0, [[3, 1.0, 1.0]]]]}, "trajectory at frame 0: object 3 is not listed"),
         ({"trajectory": [[0, [[0, float("nan"), 1.0]]]]}, "is not finite or has diverged"),
         ({"trajectory": [[0, [[0, 1e37, 1.0]]]]}, "is not finite or has diverged"),
-        ({"trajectory": [[0, []], [0, []]]}, "frame 0 stands there twice"),
+        ({"trajectory": [[0, []], [0, []]]}, "frame 0 is listed twice"),
         ({"trajectory": [[-5, []]]}, "a frame as a whole number from 0 on"),
         ({"collisions": [[5, 0, 7]]}, "collision at frame 5: object 7 is not listed"),
         ({"collisions": [[5, 1, 1]]}, "object 1 collides with itself"),

@@ -11,7 +11,7 @@ from spikebridge.networks.reasoning.data.clevrer_questions import read_question
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scene
 from spikebridge.networks.reasoning.evaluation.evaluate import read_collisions
 from spikebridge.networks.reasoning.evaluation.scores import score
-from spikebridge.networks.reasoning.training.trained_units import best_seed, chosen_of, learned_reader, seeds_of
+from spikebridge.networks.reasoning.training.trained_units import best_seed, learned_reader, seeds_of, unit_settings
 from spikebridge.pretrained import shipped_run
 
 
@@ -24,7 +24,7 @@ def test_the_shipped_run_is_one_of_three_seeds_with_its_record() -> None:
     # the targets of the issue; 98.32 and 96.98 were measured
     assert rows["learned"]["per option %"] >= 98
     assert rows["learned"]["per question %"] >= 94
-    chosen = chosen_of(run, best_seed(run))["thresholds"]
+    chosen = unit_settings(run, best_seed(run))["thresholds"]
     for kind, found in (("explanatory", "explanatory"), ("descriptive", "descriptive"), ("predictive", "descriptive")):
         assert float(learned_reader(run, kind=kind).unit.discretizer.v_threshold) == chosen[found]
     # who counts is wrong by every made-up collision, who asks for causes mostly by missed ones

@@ -80,7 +80,7 @@ class Config:
     epochs: int = 30
     """Passes over the candidate pairs; objects are passed half as often."""
     batch_size: int = 256
-    """Pairs, or objects, of a step."""
+    """CandidatePairs, or objects, of a step."""
     lr: float = 3e-3
     """Highest learning rate of a one-cycle schedule."""
     jitter: float = 0.3
@@ -122,7 +122,7 @@ def trained(run: Run) -> dict[str, HybridUnit]:
 
 def example(config: Config) -> dict[str, Tensor]:
     """The tracks of candidate pairs of a generated scene."""
-    pairs = candidate_pairs(generated_split(1).train.noisy)
+    pairs = candidate_pairs(generated_split(1).train.perceived)
     return {"collisions": signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)}
 
 
@@ -153,7 +153,7 @@ def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     split = _split(config)
     child = run.child("rule")
     if not child.finished:
-        child.save_results(choose_rule(split.validation.noisy, cause_questions(split.validation.near)))
+        child.save_results(choose_rule(split.validation.perceived, cause_questions(split.validation.reference)))
     for seed in range(config.seed, config.seed + config.num_seeds):
         unit, presence = _seeded(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)

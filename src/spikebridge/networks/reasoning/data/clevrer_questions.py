@@ -1,4 +1,4 @@
-"""Question files of CLEVRER: ours, one question a line, and the original ones, the questions of a video together.
+"""Question files of CLEVRER: ours with one question per line, the original layout, and what-if texts.
 
 | layout | keys |
 |---|---|
@@ -7,15 +7,12 @@
 | what-if texts, JSON lines | `video`, `question`, `removed`, `collisions`; `what_if_questions` makes their choices |
 
 A choice has `choice`, `program` and `answer` (correct or wrong). Tokens of the original files are renamed. The original
-layout was checked on small files of our own alone, written by the published schema.
+layout was tested only on small files of our own, written by the published schema.
 
-The vocabulary of CLEVRER's programs: postfix tokens, and the names that the original files have for some of them.
-
-What-if texts: a question in words, the object that is removed, and the collisions that happen without it.
-
-The texts are real, the collisions come from a simulation ("silver": about 97 % right). They have no choices; these are
-made by a rule: the pairs without the removed object that collide in the observed scene or in its roll-out without that
-object, at most four, drawn by seed. A choice is right where the pair is among the text's collisions.
+What-if texts have real words, the removed object, and collisions from a simulation ("silver": about 97 % right), but no
+choices. `what_if_questions` makes choices by a rule: the pairs without the removed object that collide in the observed
+scene or in its roll-out without that object, at most four, drawn by seed. A choice is correct where the pair is among
+the text's collisions.
 """
 
 import re
@@ -40,23 +37,20 @@ from spikebridge.networks.reasoning.data.scene import (
     Scene,
 )
 
-SETS = ("objects", "events", "all_events", "unseen_events")
-FILTERS = (
+_TOKENS = (
+    *("objects", "events", "all_events", "unseen_events"),
     *(f"filter_{kind}" for kind in ATTRIBUTES),
     *("filter_in", "filter_out", "filter_collision", "filter_start", "filter_end"),
     *("filter_moving", "filter_stationary", "filter_before", "filter_after", "filter_order", "filter_ancestor"),
     "filter_counterfact",
-)
-QUERIES = (
     *(f"query_{kind}" for kind in ATTRIBUTES),
     *("query_object", "query_frame", "query_collision_partner"),
+    *("first", "second", "last"),
+    *("unique", "count", "exist", "belong_to", "negate", "null"),
+    *(value for values in ATTRIBUTES.values() for value in values),
 )
-ORDERS = ("first", "second", "last")
-OTHERS = ("unique", "count", "exist", "belong_to", "negate", "null")
-VALUES = tuple(value for values in ATTRIBUTES.values() for value in values)
-TOKENS = (*SETS, *FILTERS, *QUERIES, *ORDERS, *OTHERS, *VALUES)
-
-ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
+"""The vocabulary of CLEVRER's programs."""
+_ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
     "get_frame": ("query_frame",),
     "get_object": ("query_object",),
     "get_col_partner": ("query_collision_partner",),
@@ -64,16 +58,16 @@ ORIGINAL_NAMES: dict[str, tuple[str, ...]] = {
     "start": ("events", "filter_start"),
     "end": ("events", "filter_end"),
 }
-"""Tokens of the original question files, and what they are called here."""
+"""Tokens of the original question files, and our names."""
 
 
-def read_program(tokens: Any, place: str, more: Sequence[str] = ()) -> tuple[str, ...]:
-    """A program as tokens of `TOKENS`.
+def read_program(tokens: Any, place: str, extra: Sequence[str] = ()) -> tuple[str, ...]:
+    """A checked program as a tuple of tokens.
 
     Args:
-        tokens: a list, or one text with blanks between them; original names are replaced.
-        place: where it stands, for the message.
-        more: further tokens that are allowed, of operators or values of your own.
+        tokens: a list, or one text with spaces between them; original names are replaced.
+        place: file and line, for messages.
+        extra: additional tokens that programs may use, of operators or values of your own.
 
     Raises:
         DataError: no list of texts, an empty one, or an unknown token.
@@ -89,15 +83,15 @@ def read_program(tokens: Any, place: str, more: Sequence[str] = ()) -> tuple[str
     words = tokens.split() if isinstance(tokens, str) else tokens
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words) or not words:
         raise DataError(f"{place}: expected a program as a list of tokens, but got {tokens!r:.80}")
-    program = tuple(name for word in words for name in ORIGINAL_NAMES.get(word, (word,)))
-    known = {*TOKENS, *more}
+    program = tuple(name for word in words for name in _ORIGINAL_NAMES.get(word, (word,)))
+    known = {*_TOKENS, *extra}
     for name in program:
         if name not in known:
-            raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, (*TOKENS, *more))}")
+            raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, (*_TOKENS, *extra))}")
     return program
 
 
-Triple = tuple[str, str, str]
+_Triple = tuple[str, str, str]
 
 
 _NAME = re.compile(f"({'|'.join(COLORS)}) ?({'|'.join(MATERIALS)}) ?({'|'.join(SHAPES)})")
@@ -105,19 +99,19 @@ _NAME = re.compile(f"({'|'.join(COLORS)}) ?({'|'.join(MATERIALS)}) ?({'|'.join(S
 
 @dataclass(frozen=True)
 class WhatIfText:
-    """A what-if question in words, and what a simulation answers.
+    """A what-if question in words, with simulated collisions.
 
     Args:
-        video: the scene it is about.
+        video: of the scene.
         text: its words.
-        removed: the object that is taken away.
+        removed: the object that is removed.
         collisions: frame and the two objects.
     """
 
     video: int | str
     text: str
-    removed: Triple
-    collisions: tuple[tuple[int, Triple, Triple], ...]
+    removed: _Triple
+    collisions: tuple[tuple[int, _Triple, _Triple], ...]
 
 
 def read_what_if_text(plain: Mapping[str, Any], place: str) -> WhatIfText:
@@ -125,7 +119,7 @@ def read_what_if_text(plain: Mapping[str, Any], place: str) -> WhatIfText:
 
     Args:
         plain: `video`, `question`, `removed`, `collisions` with objects by name (`yellowmetalcube`).
-        place: where it stands, for messages.
+        place: file and line, for messages.
 
     Raises:
         DataError: an object that no triple of known values names, or a collision that is not `[frame, name, name]`.
@@ -143,37 +137,37 @@ def read_what_if_text(plain: Mapping[str, Any], place: str) -> WhatIfText:
     for frame, first, second in rows:
         if isinstance(frame, bool) or not isinstance(frame, int):
             raise DataError(f"{place}: expected a frame as a whole number, but got {frame!r}")
-        collisions.append((frame, triple_named(first, place), triple_named(second, place)))
+        collisions.append((frame, _triple_named(first, place), _triple_named(second, place)))
     video = video_name(plain.get("video", plain.get("scene_index")), place)
-    return WhatIfText(video, str(plain.get("question", "")), triple_named(plain["removed"], place), tuple(collisions))
+    return WhatIfText(video, str(plain.get("question", "")), _triple_named(plain["removed"], place), tuple(collisions))
 
 
-def triple_named(name: Any, place: str) -> Triple:
+def _triple_named(name: Any, place: str) -> _Triple:
     """Colour, material and shape of a name such as `yellowmetalcube`.
 
     Example:
-        >>> triple_named("yellowmetalcube", "line 1")
+        >>> _triple_named("yellowmetalcube", "line 1")
         ('yellow', 'metal', 'cube')
     """
     found = _NAME.fullmatch(name) if isinstance(name, str) else None
     if found is None:
         names = [f"{c}{m}{s}" for c in COLORS for m in MATERIALS for s in SHAPES]
-        near = did_you_mean(str(name), names).partition(" Known")[0]
-        raise DataError(f"{place}: expected colour, material and shape in one word, but got {name!r}; {near}")
+        hint = did_you_mean(str(name), names).partition(" Known")[0]
+        raise DataError(f"{place}: expected colour, material and shape in one word, but got {name!r}; {hint}")
     return found[1], found[2], found[3]
 
 
 def what_if_questions(texts: Sequence[WhatIfText], scenes: Mapping[int | str, Scene], seed: int = 0) -> list[Question]:
-    """Questions with choices and programs, made of texts and scenes by the rule above.
+    """Questions with choices and programs from texts and scenes, by the rule above.
 
     Args:
-        texts: whose scenes are there.
+        texts: what-if texts.
         scenes: by video.
-        seed: of the draws; each text draws alone, so that a part of a file gets the same choices as the whole.
+        seed: of the choices. Each text has its own generator, so that a part of a file gets the same choices.
 
     Returns:
-        One question a text, in order, but for texts without any candidate pair and those whose removed object the
-        scene does not show: about them nothing can be asked.
+        One question for each text, in order. Texts without a candidate pair, and those whose removed object is not in
+        the scene, are left out.
 
     Raises:
         DataError: a text is about a video that is not among the scenes.
@@ -198,10 +192,10 @@ def _candidates(scene: Scene, removed: int) -> list[tuple[int, int]]:
 
 
 def _drawn(pairs: list[tuple[int, int]], text: WhatIfText, seed: int) -> list[tuple[int, int]]:
-    if len(pairs) <= MOST_WHAT_IF_CHOICES:
+    if len(pairs) <= _MAX_WHAT_IF_CHOICES:
         return pairs
     words = f"{text.video} {' '.join(text.removed)} {text.text}".encode()
-    order = np.random.default_rng([seed, *words]).permutation(len(pairs))[:MOST_WHAT_IF_CHOICES]
+    order = np.random.default_rng([seed, *words]).permutation(len(pairs))[:_MAX_WHAT_IF_CHOICES]
     return [pairs[i] for i in sorted(order)]
 
 
@@ -215,52 +209,52 @@ def _question(text: WhatIfText, scene: Scene, pairs: Iterable[tuple[int, int]]) 
         )
         for pair in pairs
     )
-    program = ("all_events", *named(text.removed), "filter_counterfact", "belong_to")
+    program = ("all_events", *object_tokens(text.removed), "filter_counterfact", "belong_to")
     return Question(text.video, "counterfactual", program, choices, text.text)
 
 
-def _meets(triple: Triple) -> tuple[str, ...]:
-    return (*named(triple), "filter_collision")
+def _meets(triple: _Triple) -> tuple[str, ...]:
+    return (*object_tokens(triple), "filter_collision")
 
 
-def named(triple: Triple) -> tuple[str, ...]:
-    """The tokens that find one object by its three values.
+def object_tokens(triple: _Triple) -> tuple[str, ...]:
+    """The tokens that select one object by its three values.
 
     Example:
-        >>> named(("red", "metal", "cube"))
+        >>> object_tokens(("red", "metal", "cube"))
         ('objects', 'red', 'filter_color', 'metal', 'filter_material', 'cube', 'filter_shape', 'unique')
     """
     values = [token for value, kind in zip(triple, ATTRIBUTES, strict=True) for token in (value, f"filter_{kind}")]
     return ("objects", *values, "unique")
 
 
-EXPECTED = "questions"
-MOST_CHOICES = 64
-MOST_WHAT_IF_CHOICES = 4
+_EXPECTED = "questions"
+_MAX_CHOICES = 64
+_MAX_WHAT_IF_CHOICES = 4
 _JUDGED = {"correct": "correct", "wrong": "wrong", "true": "correct", "false": "wrong"}
 _KNOWN = ("video", "question", "question_type", "question_subtype", "program", "answer", "choices", "question_id")
 
 
 class QuestionFile(NamedTuple):
-    """What a question file holds."""
+    """The contents of a question file."""
 
     questions: list[Question]
     what_if_texts: list[WhatIfText]
 
 
-def read_questions(path: Path, more: Sequence[str] = ()) -> QuestionFile:
+def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
     """The questions of a file.
 
     Args:
-        path: of one of the layouts above; packed with gzip or not.
-        more: further tokens that programs may use, of operators or values of your own.
+        path: of one of the layouts above, plain or compressed with gzip.
+        extra: additional tokens that programs may use, of operators or values of your own.
 
     Raises:
         DataError: with the place: a file that is missing or damaged, a question without a program, an unknown token,
             type or answer.
     """
     found = QuestionFile([], [])
-    for place, plain in json_objects(path, EXPECTED):
+    for place, plain in json_objects(path, _EXPECTED):
         if "questions" in plain:
             video = plain.get("scene_index", plain.get("video"))
             many = _list(plain, "questions", place)
@@ -268,21 +262,21 @@ def read_questions(path: Path, more: Sequence[str] = ()) -> QuestionFile:
                 where = f"{place}, question {i}"
                 if not isinstance(one, Mapping):
                     raise DataError(f"{where}: a question is an object with names, but got {one!r:.60}")
-                found.questions.append(read_question({"video": video, **one}, where, more))
+                found.questions.append(read_question({"video": video, **one}, where, extra))
         elif "removed" in plain and "program" not in plain:
             found.what_if_texts.append(read_what_if_text(plain, place))
         else:
-            found.questions.append(read_question(plain, place, more))
+            found.questions.append(read_question(plain, place, extra))
     return found
 
 
-def read_question(plain: Mapping[str, Any], place: str, more: Sequence[str] = ()) -> Question:
+def read_question(plain: Mapping[str, Any], place: str, extra: Sequence[str] = ()) -> Question:
     """One question from plain values.
 
     Args:
         plain: with the keys of the first layout.
-        place: where it stands, for messages.
-        more: further tokens that programs may use.
+        place: file and line, for messages.
+        extra: further tokens that programs may use.
 
     Raises:
         DataError: as in `read_questions`.
@@ -294,14 +288,14 @@ def read_question(plain: Mapping[str, Any], place: str, more: Sequence[str] = ()
         ('descriptive', '2')
     """
     if "program" not in plain:
-        near = did_you_mean("program", [key for key in plain if key not in _KNOWN])
-        raise DataError(f"{place}: a question needs a program, but has {', '.join(map(str, plain))}; {near}")
-    program = read_program(plain["program"], place, more)
+        hint = did_you_mean("program", [key for key in plain if key not in _KNOWN])
+        raise DataError(f"{place}: a question needs a program, but has {', '.join(map(str, plain))}; {hint}")
+    program = read_program(plain["program"], place, extra)
     choices = tuple(
-        _choice(one, f"{place}, choice {i}", more) for i, one in enumerate(_list(plain, "choices", place), start=1)
+        _choice(one, f"{place}, choice {i}", extra) for i, one in enumerate(_list(plain, "choices", place), start=1)
     )
-    if len(choices) > MOST_CHOICES:
-        raise DataError(f"{place}: {len(choices)} choices, but at most {MOST_CHOICES} are read")
+    if len(choices) > _MAX_CHOICES:
+        raise DataError(f"{place}: {len(choices)} choices, but at most {_MAX_CHOICES} are read")
     kind = plain.get("question_type", plain.get("type"))
     kind = _kind(program, choices) if kind is None else kind
     if kind not in KINDS:
@@ -317,24 +311,24 @@ def read_question(plain: Mapping[str, Any], place: str, more: Sequence[str] = ()
         choices=choices,
         text=str(plain.get("question", "")),
         subtype=str(plain.get("question_subtype") or ""),
-        answer=None if choices else _said(plain.get("answer"), place),
+        answer=None if choices else _parsed_answer(plain.get("answer"), place),
     )
 
 
-def _choice(plain: Any, place: str, more: Sequence[str]) -> Choice:
+def _choice(plain: Any, place: str, extra: Sequence[str]) -> Choice:
     if not isinstance(plain, Mapping) or "program" not in plain:
         raise DataError(f"{place}: a choice is an object with a program, but got {plain!r:.60}")
     answer = plain.get("answer")
     if answer is not None:
-        said = str(answer).lower()
-        if said not in _JUDGED:
-            raise DataError(f"{place}: unknown answer {answer!r}; {did_you_mean(said, ('correct', 'wrong'))}")
-        answer = _JUDGED[said]
-    return Choice(read_program(plain["program"], place, more), str(plain.get("choice", "")), answer)
+        word = str(answer).lower()
+        if word not in _JUDGED:
+            raise DataError(f"{place}: unknown answer {answer!r}; {did_you_mean(word, ('correct', 'wrong'))}")
+        answer = _JUDGED[word]
+    return Choice(read_program(plain["program"], place, extra), str(plain.get("choice", "")), answer)
 
 
 def _kind(program: Sequence[str], choices: Sequence[Choice]) -> str:
-    """The type of a question that does not name it, by what its program asks."""
+    """The kind of a question that does not name it, from the tokens of its program."""
     if not choices:
         return "descriptive"
     if "filter_counterfact" in program:
@@ -342,7 +336,7 @@ def _kind(program: Sequence[str], choices: Sequence[Choice]) -> str:
     return "predictive" if "unseen_events" in program else "explanatory"
 
 
-def _said(answer: Any, place: str) -> str | None:
+def _parsed_answer(answer: Any, place: str) -> str | None:
     if answer is None:
         return None
     if isinstance(answer, bool):

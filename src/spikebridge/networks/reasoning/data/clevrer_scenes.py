@@ -1,4 +1,4 @@
-"""Scene files of CLEVRER (K. Yi et al., ICLR 2020) and of programs that read its videos.
+"""Scene files of CLEVRER (K. Yi et al., ICLR 2020) and of programs that perceive its videos.
 
 | layout | a scene's keys |
 |---|---|
@@ -6,8 +6,8 @@
 | original annotation, JSON | `scene_index`, `object_property`, `motion_trajectory`, `collision` |
 | old simulated scenes, JSON or pickle | `objects`, `predictions` with `what_if`, `trajectory`, `collisions` |
 
-Any of them may be packed with gzip, stand in a list, or lie in a folder, one file a scene. The two last are read by
-their published schema and were checked on small files of our own alone. Nothing is clipped, dropped or guessed.
+Each may be compressed with gzip, be in a list, or in a folder with one file for each scene. The last two are read by
+their published schema and were tested only on small files of our own. Nothing is clipped, dropped or guessed.
 """
 
 import re
@@ -20,13 +20,13 @@ from spikebridge.data.io.restricted_pickle import read_restricted_pickle
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import Scene
 
-MOST_OBJECTS = 128
-MOST_COLLISIONS = 4096
-PIXELS_PER_UNIT = 40.0
+MAX_OBJECTS = 128
+_MAX_COLLISIONS = 4096
+_PIXELS_PER_UNIT = 40.0
 """Original annotations give places in units of the simulated table; contact at 0.4 units is then 16, as elsewhere."""
-CENTRE = 75.0
+_OFFSET = 75.0
 
-EXPECTED = "scenes"
+_EXPECTED = "scenes"
 _SUFFIXES = (".json", ".jsonl", ".gz", ".p", ".pkl", ".pickle")
 _OURS = ("video", "objects", "collisions", "trajectory", "counterfactual")
 _ORIGINAL = ("scene_index", "video_filename", "object_property", "motion_trajectory", "collision")
@@ -42,13 +42,13 @@ def read_scenes(path: Path) -> list[Scene]:
     Raises:
         DataError: with the place: a file that is missing, damaged or of another layout; an unknown value, an object
             that is not listed, two equal objects, a coordinate that is not finite or has diverged, too many objects or
-            collisions, a video that stands there twice.
+            collisions, a video that is listed twice.
     """
     scenes: dict[int | str, Scene] = {}
     for place, plain, default in _documents(path):
         scene = read_scene(plain, place, default)
         if scene.video in scenes:
-            raise DataError(f"{place}: video {scene.video} stands there twice")
+            raise DataError(f"{place}: video {scene.video} is listed twice")
         scenes[scene.video] = scene
     return list(scenes.values())
 
@@ -58,8 +58,8 @@ def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = N
 
     Args:
         plain: of one of the three layouts.
-        place: where it stands, for messages.
-        video: its number where the values do not say it, as the name of a file does.
+        place: file and line, for messages.
+        video: its number if the values do not name it, such as from the file name.
 
     Raises:
         DataError: as in `read_scenes`.
@@ -82,7 +82,7 @@ def read_scene(plain: Mapping[str, Any], place: str, video: int | str | None = N
     except DataError as error:
         raise error if str(error).startswith(place) else DataError(f"{place}: {error}") from error
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
-        raise DataError(f"{place}: this scene is not built as its layout has it ({error!r:.120})") from error
+        raise DataError(f"{place}: this scene does not follow its layout ({error!r:.120})") from error
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]]:
@@ -101,7 +101,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
             many = value if isinstance(value, list) else [value]
             yield from ((f"{file}, entry {i}", one, default) for i, one in enumerate(many, start=1))
         else:
-            yield from ((place, one, default) for place, one in json_objects(file, EXPECTED))
+            yield from ((place, one, default) for place, one in json_objects(file, _EXPECTED))
 
 
 def _is_pickle(file: Path) -> bool:
@@ -130,7 +130,10 @@ def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> 
         [
             sample["frame_id"],
             [
-                [_listed(index, one["object_id"], place), *(CENTRE + PIXELS_PER_UNIT * x for x in one["location"][:2])]
+                [
+                    _listed(index, one["object_id"], place),
+                    *(_OFFSET + _PIXELS_PER_UNIT * x for x in one["location"][:2]),
+                ]
                 for one in sample["objects"]
                 if one.get("inside_camera_view", True)
             ],
@@ -187,11 +190,11 @@ def _scene(
     for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
         if not isinstance(rows, list):
             raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")
-    if len(objects) > MOST_OBJECTS:
-        raise DataError(f"{place}: {len(objects)} objects, but at most {MOST_OBJECTS} are read")
+    if len(objects) > MAX_OBJECTS:
+        raise DataError(f"{place}: {len(objects)} objects, but at most {MAX_OBJECTS} are read")
     for name, rows in (("collisions", collisions), *((f"collisions without {k}", v) for k, v in what_if.items())):
-        if len(rows) > MOST_COLLISIONS:
-            raise DataError(f"{place}: {len(rows)} {name}, but at most {MOST_COLLISIONS} are read")
+        if len(rows) > _MAX_COLLISIONS:
+            raise DataError(f"{place}: {len(rows)} {name}, but at most {_MAX_COLLISIONS} are read")
     return Scene.from_lists(video, objects, trajectory, collisions, dict(what_if))
 
 

@@ -1,11 +1,10 @@
-"""Scenes of moving, colliding objects as plain data, after CLEVRER (K. Yi et al., ICLR 2020).
+"""Scenes of moving, colliding objects, and questions about them, as plain data after CLEVRER (K. Yi et al., ICLR 2020).
 
-A scene holds what was seen (objects, where they were, who met whom), what is foreseen after the last frame, and what
-would happen without one of the objects.
+A scene holds the observed objects, trajectories and collisions, the collisions predicted after the last frame, and the
+counterfactual collisions without each of the objects.
 
-Questions about scenes: words, a program of postfix tokens, and for three of the four kinds choices to judge.
-
-A choice's program runs before its question's program: `(*choice.program, *question.program)` is one whole program.
+A question holds its words, a program of postfix tokens, and, for three of the four kinds, choices to judge. A choice's
+program runs before its question's program: `(*choice.program, *question.program)` is one whole program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {"color": COLORS, "material": MATERIALS
 NUM_OBSERVED_FRAMES = 128
 """A collision at this frame or later is a prediction."""
 
-MOST_DISTANT = 1000.0
-"""Coordinates run from 0 to about 160; a roll-out that went far beyond has diverged."""
+_MAX_COORDINATE = 1000.0
+"""Coordinates range from 0 to about 160; a roll-out far beyond has diverged."""
 
 _NONE = np.zeros((0, 3), dtype=np.int64)
 
@@ -38,15 +37,15 @@ class Scene:
 
     Args:
         video: number or name by which questions refer to it.
-        objects: of each object its colour, material and shape.
-        frames: `(S,)` frames of the samples, rising.
+        objects: colour, material and shape of each object.
+        frames: `(S,)` frames of the samples, ascending.
         positions: `(S, O, 2)` x and y of each object at each sample, NaN where it is not visible.
         collisions: `(C, 3)` observed.
-        predicted: `(P, 3)` foreseen after the last frame.
+        predicted: `(P, 3)` predicted after the last frame.
         what_if: for each removed object the collisions `(R, 3)` without it, from the first frame on.
-        attribute_scores: `(O, 3)` how sure each value of `objects` is, 0 to 1; None where it was told.
-        collision_scores: `(C,)` how sure each observed collision is; None where it was told.
-        moving: `(S, O)` who moves at each sample, as a unit read it; None where positions tell.
+        attribute_scores: `(O, 3)` score of each value of `objects`, 0 to 1; None where values are given, not perceived.
+        collision_scores: `(C,)` score of each observed collision; None where collisions are given.
+        moving: `(S, O)` whether each object moves at each sample, read by a unit; None: computed from positions.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -107,18 +106,18 @@ class Scene:
 
     @property
     def num_objects(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return len(self.objects)
 
     @property
     def visible(self) -> np.ndarray:
-        """`(S, O)` whether an object is seen at a sample."""
+        """`(S, O)` whether an object is visible at a sample."""
         return ~np.isnan(self.positions[..., 0])
 
     def with_collisions(
         self, collisions: Int[np.ndarray, "C 3"], scores: Float[np.ndarray, "C"] | None = None
     ) -> "Scene":
-        """The same scene with other observed collisions, and how sure each is."""
+        """The same scene with other observed collisions and their scores."""
         rows = np.asarray(collisions, dtype=np.int64).reshape(-1, 3)
         return replace(self, collisions=rows, collision_scores=scores)
 
@@ -168,19 +167,19 @@ def _positions(
     frames = np.array([int(frame) for frame, _ in samples], dtype=np.int64)
     if (np.diff(frames) <= 0).any():
         twice = int(frames[1:][np.diff(frames) <= 0][0])
-        raise DataError(f"video {video}, trajectory: frame {twice} stands there twice")
+        raise DataError(f"video {video}, trajectory: frame {twice} is listed twice")
     positions = np.full((len(samples), num_objects, 2), np.nan)
     for s, (frame, rows) in enumerate(samples):
         for name, x, y in rows:
             place = f"trajectory at frame {frame}"
             o = _object(video, place, name, num_objects)
-            if not (abs(x) <= MOST_DISTANT and abs(y) <= MOST_DISTANT):
+            if not (abs(x) <= _MAX_COORDINATE and abs(y) <= _MAX_COORDINATE):
                 raise DataError(
                     f"video {video}, {place}: object {o} is at ({x}, {y}), which is not finite or has diverged; "
-                    f"coordinates stay within {MOST_DISTANT:g}"
+                    f"coordinates stay within {_MAX_COORDINATE:g}"
                 )
             if not np.isnan(positions[s, o, 0]):
-                raise DataError(f"video {video}, {place}: object {o} stands there twice")
+                raise DataError(f"video {video}, {place}: object {o} is listed twice")
             positions[s, o] = x, y
     return frames, positions
 
@@ -200,7 +199,7 @@ def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: in
 
 
 KINDS = ("descriptive", "explanatory", "predictive", "counterfactual")
-"""What a question asks: about what was seen, for causes, for what comes next, for what would be without an object."""
+"""About observations, causes, future events, and events without one of the objects."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ class Choice:
     Args:
         program: postfix tokens.
         text: its words.
-        answer: `correct` or `wrong`, None where nobody knows.
+        answer: `correct` or `wrong`, None if unknown.
     """
 
     program: tuple[str, ...]
@@ -223,13 +222,13 @@ class Question:
     """A question about one video.
 
     Args:
-        video: the scene it is about.
+        video: of the scene.
         kind: one of `KINDS`.
         program: postfix tokens.
         choices: none for a descriptive question.
         text: its words.
         subtype: a finer kind, such as `count`.
-        answer: of a descriptive question, None where nobody knows.
+        answer: of a descriptive question, None if unknown.
 
     Raises:
         DataError: the kind is not known.
@@ -259,7 +258,7 @@ class Question:
 
     @property
     def programs(self) -> tuple[tuple[str, ...], ...]:
-        """The whole programs: one for a descriptive question, else one a choice."""
+        """The whole programs: one for a descriptive question, else one for each choice."""
         if self.kind == "descriptive":
             return (self.program,)
         return tuple((*choice.program, *self.program) for choice in self.choices)

@@ -12,10 +12,10 @@ from spikebridge.networks.reasoning.evaluation.scores import score, score_execut
 from spikebridge.networks.reasoning.training.labels import Split, cause_questions
 from spikebridge.networks.reasoning.training.trained_units import (
     best_seed,
-    chosen_of,
     fixed_reader,
     learned_reader,
     seeds_of,
+    unit_settings,
 )
 from spikebridge.networks.reasoning.training.units import detection_scores
 from spikebridge.training.run.run import Run
@@ -52,14 +52,14 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
         "units": [
             {"seed": seed, **{f"threshold, {kind}": at for kind, at in chosen["thresholds"].items()},
              **{name: value for name, value in chosen.items() if not isinstance(value, dict)}}
-            for seed, chosen in ((seed, chosen_of(run, seed)) for seed in readers)
+            for seed, chosen in ((seed, unit_settings(run, seed)) for seed in readers)
         ],
     }  # fmt: skip
 
 
 def _questions(split: Split, real: bool, data: Path | None) -> list[Question]:
     if not real:
-        return cause_questions(split.test.near, seed=1)
+        return cause_questions(split.test.reference, seed=1)
     path = next(path for path in find("clevrer", data) if path.name == "questions_explanatory_real.jsonl.gz")
     return read_questions(path).questions
 

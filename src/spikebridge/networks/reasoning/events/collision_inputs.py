@@ -1,7 +1,7 @@
-"""What the collision unit sees: two objects' tracks side by side on a grid of one sample every five frames.
+"""Inputs of the collision unit: the tracks of two objects on a grid of one sample every five frames.
 
-Gaps of a track are filled by linear interpolation, and what was really seen stays known. Beside the two tracks stand
-the distance of each object to the nearest third one (a jolt may come from there) and material and shape.
+Gaps of a track are interpolated linearly, with a visibility channel. Further channels are the distance of each object
+to the nearest third object (which may cause an impact), material and shape.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ NUM_SAMPLES = 26
 FRAMES_PER_SAMPLE = 5
 GRID = np.arange(NUM_SAMPLES) * FRAMES_PER_SAMPLE
 
-NEAR = 28.0
-"""Pairs that never come nearer than this are no candidates: colliding objects come within 26."""
+_MAX_CANDIDATE_DISTANCE = 28.0
+"""CandidatePairs that never come nearer than this are no candidates; colliding objects come within 26 [px]."""
 
 HEIGHT = 150.0
-"""The second coordinate y mirrored is `HEIGHT - y`."""
+"""The mirror image of the second coordinate y is `HEIGHT - y` [px]."""
 
 FAR = 60.0
-"""Farther away than this no third object matters."""
-_MOST = 8.0
+"""Distances to a third object are clipped here [px]."""
+_LIMIT = 8.0
 
 
-class Pairs(NamedTuple):
-    """Candidate pairs of objects from any number of scenes. P pairs, the two objects side by side in the third axis.
+class CandidatePairs(NamedTuple):
+    """Candidate pairs of objects of any number of scenes: P pairs, the two objects along the third axis.
 
     Attributes:
         places: `(T, P, 2, 2)` x and y of both objects, gaps filled.
-        visible: `(T, P, 2)` 1 where an object was seen.
+        visible: `(T, P, 2)` 1 where an object is visible.
         third: `(T, P, 2)` distance to the nearest other object.
         kinds: `(P, 2, 5)` material and shape, one-hot.
         scene: `(P,)` index of the scene.
@@ -49,7 +49,7 @@ class Pairs(NamedTuple):
     objects: Tensor
 
 
-def candidate_pairs(scenes: Sequence[Scene]) -> Pairs:
+def candidate_pairs(scenes: Sequence[Scene]) -> CandidatePairs:
     """The pairs of objects that come near enough to collide, in the order of the scenes.
 
     Args:
@@ -62,12 +62,12 @@ def candidate_pairs(scenes: Sequence[Scene]) -> Pairs:
         >>> pairs.objects.tolist(), pairs.places[0, 0].tolist()
         ([[0, 1]], [[10.0, 10.0], [20.0, 10.0]])
     """
-    columns: list[list[np.ndarray]] = [[] for _ in Pairs._fields]
+    columns: list[list[np.ndarray]] = [[] for _ in CandidatePairs._fields]
     for number, scene in enumerate(scenes):
         places, visible = on_grid(scene)
         distance = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
         first, second = np.triu_indices(scene.num_objects, 1)
-        near = distance.min(axis=0, initial=np.inf)[first, second] < NEAR
+        near = distance.min(axis=0, initial=np.inf)[first, second] < _MAX_CANDIDATE_DISTANCE
         pairs = np.stack([first[near], second[near]], axis=1)
         found = (
             places[:, pairs],
@@ -80,29 +80,29 @@ def candidate_pairs(scenes: Sequence[Scene]) -> Pairs:
         for column, values in zip(columns, found, strict=True):
             column.append(values)
     axes = (1, 1, 1, 0, 0, 0)
-    empty = candidate_shapes()
+    empty = _empty_shapes()
     joined = [
         np.concatenate(column, axis) if column else np.zeros(shape)
         for column, axis, shape in zip(columns, axes, empty, strict=True)
     ]
     signals = [torch.from_numpy(values.astype(np.float32)) for values in joined[:4]]
-    return Pairs(*signals, *(torch.from_numpy(values.astype(np.int64)) for values in joined[4:]))
+    return CandidatePairs(*signals, *(torch.from_numpy(values.astype(np.int64)) for values in joined[4:]))
 
 
-def candidate_shapes(num_pairs: int = 0) -> tuple[tuple[int, ...], ...]:
-    """The shapes of the fields of `Pairs`."""
+def _empty_shapes(num_pairs: int = 0) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the fields of `CandidatePairs`."""
     t = NUM_SAMPLES
     return ((t, num_pairs, 2, 2), (t, num_pairs, 2), (t, num_pairs, 2), (num_pairs, 2, 5), (num_pairs,), (num_pairs, 2))
 
 
 def on_grid(scene: Scene) -> tuple[Float[np.ndarray, "T O 2"], Float[np.ndarray, "T O"]]:
-    """The tracks of a scene on the grid, gaps filled, and 1 where an object was seen.
+    """The tracks of a scene on the grid with gaps filled, and 1 where an object is visible.
 
-    Before it was first seen an object stands at its first place, after the last time at its last one. One that was
-    never seen is put far away from all others.
+    Before it is first visible an object stands at its first position, afterwards at its last one. An object that is
+    never visible is placed far away from all others.
 
     Args:
-        scene: its samples may lie on any frames; beyond the grid they are left out.
+        scene: its samples may lie on any frames; those beyond the grid are left out.
 
     Example:
         >>> sphere = [["red", "metal", "sphere"]]
@@ -125,7 +125,7 @@ def on_grid(scene: Scene) -> tuple[Float[np.ndarray, "T O 2"], Float[np.ndarray,
 
 
 def _nearest_samples(frames: Int[np.ndarray, "S"]) -> tuple[Int[np.ndarray, "T"], np.ndarray]:
-    """For each grid frame the nearest sample, and whether it lies in the same fifth of a second."""
+    """For each grid frame the nearest sample, and whether it is within half a grid step."""
     if not len(frames):
         return np.zeros(NUM_SAMPLES, dtype=np.int64), np.zeros(NUM_SAMPLES, dtype=bool)
     away = np.abs(frames[None] - GRID[:, None])
@@ -133,7 +133,7 @@ def _nearest_samples(frames: Int[np.ndarray, "S"]) -> tuple[Int[np.ndarray, "T"]
 
 
 def _to_the_third(distance: Float[np.ndarray, "T O O"], pairs: Int[np.ndarray, "P 2"]) -> Float[np.ndarray, "T P 2"]:
-    """How far each object of a pair is from the nearest object that is not of the pair."""
+    """The distance of each object of a pair to the nearest object outside of the pair."""
     apart = distance[:, pairs].copy()  # (T, P, 2, O)
     rows = np.arange(len(pairs))
     for one in range(2):
@@ -153,10 +153,10 @@ def kinds(scene: Scene) -> Float[np.ndarray, "O 5"]:
 
 
 NUM_CHANNELS = 31
-"""Channels of `signals`: 13 of each object (6 of motion, sight, third, 5 of kind), 5 of the pair."""
+"""Channels of `signals`: 13 of each object (6 of motion, visibility, third object, 5 of kind), 5 of the pair."""
 SCALES = {"place": 50.0, "velocity": 5.0, "acceleration": 2.0, "distance": 20.0}
-"""What a channel is divided by."""
-JOLTS = [4, 5, 17, 18]
+"""Divisors of the channels."""
+ACCELERATIONS = [4, 5, 17, 18]
 """Channels of both accelerations."""
 DISTANCE = 28
 """Channel of the distance."""
@@ -169,26 +169,26 @@ def signals(
     kinds: Float[Tensor, "P 2 5"],
     orders: int = 2,
 ) -> Float[Tensor, "T P V C"]:
-    """The unit's input: every pair in both orders, so that the answer cannot depend on the order.
+    """The input of the unit: every pair in both orders, so that the result does not depend on the order.
 
     Args:
-        places: as in `Pairs`; so are the others.
-        visible: 1 where seen.
+        places: as in `CandidatePairs`; so are the others.
+        visible: 1 where visible.
         third: distance to the nearest other object.
         kinds: material and shape.
-        orders: 1 gives each pair in the order that it has, which is enough to train on pairs in random order.
+        orders: 1 gives each pair in one order only, enough for training on pairs in random order.
 
     Returns:
-        For each order of the pair: place, velocity, acceleration, sight, third object and kind of both, and the
-        distance vector, its length and the relative velocity. Scaled to about 1.
+        For each order of the pair: position, velocity, acceleration, visibility, third object and kind of both, and
+        the distance vector, its length and the relative velocity, all scaled to about 1.
     """
     speed = velocity(places)
-    jolt = acceleration(places)
+    change = acceleration(places)
     own = torch.cat(
         [
             (places - HEIGHT / 2) / SCALES["place"],
             speed / SCALES["velocity"],
-            jolt / SCALES["acceleration"],
+            change / SCALES["acceleration"],
             visible.unsqueeze(-1),
             third.unsqueeze(-1) / SCALES["distance"],
             kinds.expand(len(places), -1, -1, -1),
@@ -199,11 +199,11 @@ def signals(
     apart = places.flip(2) - places
     towards = torch.cat([apart, apart.norm(dim=-1, keepdim=True)], -1) / SCALES["distance"]
     relative = torch.cat([towards, (speed.flip(2) - speed) / SCALES["velocity"]], -1)
-    return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_MOST, _MOST)
+    return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_LIMIT, _LIMIT)
 
 
 def velocity(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
-    """Change a sample: the mean of the change before and after, at the ends the one there is.
+    """Velocity per sample: central differences, one-sided at the ends.
 
     Example:
         >>> velocity(torch.tensor([0.0, 1.0, 4.0])).tolist()
@@ -214,7 +214,7 @@ def velocity(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
 
 
 def acceleration(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
-    """Change of the change a sample; 0 at both ends.
+    """Second difference per sample; 0 at both ends.
 
     Example:
         >>> acceleration(torch.tensor([0.0, 1.0, 4.0])).tolist()
@@ -226,7 +226,7 @@ def acceleration(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
 
 
 def mirrored(places: Float[Tensor, "T P 2 2"]) -> Float[Tensor, "T P 2 2"]:
-    """The same motion with the second coordinate turned round.
+    """The same motion with the second coordinate mirrored.
 
     Example:
         >>> mirrored(torch.tensor([[[[10.0, 20.0], [0.0, 75.0]]]])).tolist()

@@ -1,13 +1,13 @@
-"""The collision unit: a hybrid unit that reads from two tracks whether the objects met, and when.
+"""Collision units: hybrid units that detect from two tracks whether the objects collide, and at which frame.
 
-The window is the whole video on the 5-frame grid, the kernel the first convolutions over it, the nonlinearity the rest
-of a small residual network, the discretizer a threshold: a spike means "these two collide", at the frame it tells.
-It is trained alone, on an objective of its own (R. Zhao et al., 2022, Fig. 1e, way 2).
+| unit | W window | H kernel | F nonlinearity | Q discretizer |
+|---|---|---|---|---|
+| learned | whole video, 26 samples | temporal convolution | residual network | threshold |
+| fixed | whole video, 26 samples | window history | rule on acceleration and distance | threshold |
 
-The fixed collision unit: the same interface as the learned one, set by hand.
-
-Two objects collide where both their velocities change most while they are near each other. It has no parameter that is
-trained; two limits are chosen. That both have to change keeps out jolts that a third object gave.
+A spike means "these two objects collide"; its second channel is the frame. The learned unit is trained alone, on an
+objective of its own (R. Zhao et al., 2022, Fig. 1e, way 2). The rule has two limits and nothing to train. Both
+velocities have to change, so that impacts of a third object do not count.
 """
 
 from typing import NamedTuple
@@ -23,18 +23,18 @@ from spikebridge.hybrid import HybridUnit, Tumbling
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.networks.reasoning.events.collision_inputs import (
+    ACCELERATIONS,
     DISTANCE,
     FRAMES_PER_SAMPLE,
-    JOLTS,
     NUM_CHANNELS,
     NUM_SAMPLES,
     SCALES,
-    Pairs,
+    CandidatePairs,
     signals,
 )
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
-_PEAK = 2  # samples on either side of the highest score that say when
+_PEAK = 2  # samples on either side of the highest score that give the frame
 
 
 class WindowSamples(NamedTuple):
@@ -44,7 +44,7 @@ class WindowSamples(NamedTuple):
 
 
 class WindowHistory(Kernel):
-    """A window's samples side by side, given out when the window closes, `(B, *N, C, T)` for an input `(B, *N, C)`.
+    """The samples of a window side by side, at its end: `(B, *N, C, T)` for an input `(B, *N, C)`.
 
     Args:
         num_samples: of a window.
@@ -74,13 +74,13 @@ class WindowHistory(Kernel):
 
 
 class TemporalConvolution(WindowHistory):
-    """A window's samples convolved in time when the window closes: two-sided inside it, and still causal.
+    """The samples of a window convolved in time, at its end: two-sided inside the window, and still causal.
 
     Args:
         num_channels: of the input.
         num_features: of the output.
         num_samples: of a window.
-        width: samples that a feature sees.
+        width: samples of the receptive field.
     """
 
     is_vectorized = True
@@ -96,18 +96,18 @@ class TemporalConvolution(WindowHistory):
 
 
 def temporal_conv(num_inputs: int, num_outputs: int, width: int = 3, dilation: int = 1) -> nn.Conv2d:
-    """A convolution over the last axis of `(B, F, 1, T)`: with channels last, three times as fast as `Conv1d`."""
+    """A convolution over the last axis of `(B, F, 1, T)`; with channels last three times as fast as `Conv1d`."""
     padding = dilation * (width // 2)
     return nn.Conv2d(num_inputs, num_outputs, (1, width), padding=(0, padding), dilation=(1, dilation))
 
 
 class Residual(nn.Module):
-    """Two convolutions over time beside a shortcut.
+    """Residual block of two temporal convolutions.
 
     Args:
-        num_features: in and out.
+        num_features: of input and output.
         dilation: samples between the taps.
-        dropout: share of features that are left out in training.
+        dropout: share of features.
     """
 
     def __init__(self, num_features: int, dilation: int, dropout: float) -> None:
@@ -119,13 +119,13 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B F 1 T"]) -> Float[Tensor, "B F 1 T"]:
-        """The input and what is added to it."""
+        """The input plus the residual."""
         h = self.first(F.silu(self.norm_in(x)))
         return x + self.second(self.dropout(F.silu(self.norm_between(h))))
 
 
 class CollisionTimeScores(nn.Module):
-    """Scores of "at sample t", for every t, and of "never": a pair collides at most once.
+    """Scores of "collides at sample t" for every t, and of "never": a pair collides at most once.
 
     Args:
         num_features: of the kernel's output.
@@ -139,7 +139,7 @@ class CollisionTimeScores(nn.Module):
         self.never = nn.Sequential(nn.Linear(2 * num_features, num_features), nn.SiLU(), nn.Linear(num_features, 1))
 
     def forward(self, h: Float[Tensor, "B V F T"]) -> Float[Tensor, "B T2"]:
-        """The mean over the views of a pair (both orders), so that the answer is symmetric."""
+        """Mean scores over both orders of a pair, so that the result is symmetric."""
         rows = self.body(h.flatten(0, 1).unsqueeze(2).contiguous(memory_format=torch.channels_last))
         never = self.never(torch.cat([rows.mean(-1), rows.amax(-1)], 1).squeeze(-1))
         scores = torch.cat([self.at(rows)[:, 0, 0], never], -1)
@@ -147,10 +147,10 @@ class CollisionTimeScores(nn.Module):
 
 
 class CollisionSpike(Discretizer):
-    """A spike where "at some sample" beats "never" by the threshold, and the frame it is told for.
+    """A spike where "at some sample" exceeds "never" by the threshold, and the frame of the collision.
 
     Args:
-        v_threshold: in units of log-odds; 0 is as likely as not. Below 0 fewer collisions are missed.
+        v_threshold: log-odds; 0 is a probability of 1/2. Below 0 fewer collisions are missed.
         surrogate: derivative of the spike.
     """
 
@@ -168,7 +168,7 @@ class CollisionSpike(Discretizer):
 
 
 def log_odds(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
-    """How much likelier a collision at some sample is than none; the last score is that of none.
+    """Log-odds of a collision at some sample; the last score is that of none.
 
     Example:
         >>> log_odds(torch.tensor([0.0, 0.0, 0.0])).exp().item()  # two against one
@@ -178,7 +178,7 @@ def log_odds(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
 
 
 def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
-    """The frame, between samples: the expectation over the samples around the likeliest one.
+    """The frame of a collision, between samples: the expectation over the samples around the likeliest one.
 
     Example:
         >>> expected_frame(torch.tensor([-50.0, 0.0, 0.0, -50.0, -50.0, -50.0, 9.0])).item()  # samples 1 and 2
@@ -186,18 +186,18 @@ def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
     """
     at = scores[..., :-1]
     samples = torch.arange(at.shape[-1], device=at.device)
-    near = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK
-    share = at.masked_fill(~near, -torch.inf).softmax(-1)
+    in_peak = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK
+    share = at.masked_fill(~in_peak, -torch.inf).softmax(-1)
     return FRAMES_PER_SAMPLE * (share * samples).sum(-1)
 
 
 class CollisionUnit(HybridUnit):
-    """The learned unit, `Y = Q . F . H . W (X)`, from the tracks of pairs to collisions.
+    """The learned hybrid unit `Y = Q . F . H . W (X)` from the tracks of pairs to collisions.
 
     Args:
-        num_features: channels inside.
-        v_threshold: of the spike, chosen on validation videos after training.
-        dropout: in training.
+        num_features: hidden channels.
+        v_threshold: of the spike; chosen on validation videos after training.
+        dropout: share of features.
 
     Example:
         >>> unit = CollisionUnit(num_features=8)
@@ -214,14 +214,14 @@ class CollisionUnit(HybridUnit):
             CollisionSpike(v_threshold),
         )
 
-    def scores(self, pairs: Pairs, orders: int = 2) -> Float[Tensor, "P T2"]:
-        """What the nonlinearity says of each pair, before the threshold."""
+    def scores(self, pairs: CandidatePairs, orders: int = 2) -> Float[Tensor, "P T2"]:
+        """Scores of the nonlinearity for each pair, before the threshold."""
         x = signals(pairs.places, pairs.visible, pairs.third, pairs.kinds, orders)
         stages, _ = self.stages(x)
         return stages.nonlinearity[0, 0]
 
     def set_threshold(self, v_threshold: float) -> None:
-        """Moves the threshold of the spike.
+        """Sets the threshold of the spike.
 
         Args:
             v_threshold: log-odds that a collision has to reach.
@@ -230,51 +230,59 @@ class CollisionUnit(HybridUnit):
             self.discretizer.v_threshold.fill_(v_threshold)
 
 
-_SURE = 20.0
+_SCALE = 20.0  # of the rule's scores, so that they act as certain
 
 
 class AccelerationRule(nn.Module):
-    """Scores of "at sample t" and "never" by the rule: above 0 where both limits are passed.
+    """Scores of "collides at sample t" and of "never" by the rule: above 0 where both limits are passed.
 
     Args:
-        near: largest distance of two objects that can touch.
-        jolt: smallest change of both velocities [px/sample] that counts.
+        max_distance: largest distance of the centres of two touching objects [px].
+        min_acceleration: smallest change of both velocities [px/sample].
     """
 
-    def __init__(self, near: float, jolt: float) -> None:
+    def __init__(self, max_distance: float, min_acceleration: float) -> None:
         super().__init__()
-        if not near > 0 or not jolt > 0:
-            raise ConfigError(f"the rule needs near > 0 and jolt > 0, but got {near} and {jolt}")
-        self.near = near
-        self.jolt = jolt
+        if not max_distance > 0 or not min_acceleration > 0:
+            raise ConfigError(
+                "the rule needs max_distance > 0 px and min_acceleration > 0 px/sample, but got "
+                f"{max_distance} and {min_acceleration}"
+            )
+        self.max_distance = max_distance
+        self.min_acceleration = min_acceleration
 
     def forward(self, h: Float[Tensor, "B V C T"]) -> Float[Tensor, "B T2"]:
-        """From the window of a pair; both orders have the same jolts and the same distance."""
+        """From the window of a pair; both orders have the same accelerations and the same distance."""
         first = h[:, 0]
-        change = first[:, JOLTS].unflatten(1, (2, 2)).norm(dim=2).amin(1) * SCALES["acceleration"]
+        change = first[:, ACCELERATIONS].unflatten(1, (2, 2)).norm(dim=2).amin(1) * SCALES["acceleration"]
         distance = first[:, DISTANCE] * SCALES["distance"]
-        passed = (change / self.jolt).clamp(max=100) - 1
-        scores = torch.where(distance < self.near, _SURE * passed, -_SURE * 2)
+        passed = (change / self.min_acceleration).clamp(max=100) - 1
+        scores = torch.where(distance < self.max_distance, _SCALE * passed, -_SCALE * 2)
         return torch.cat([scores, torch.zeros_like(scores[:, :1])], 1)
 
 
 class FixedCollisionUnit(HybridUnit):
-    """The rule as a hybrid unit: the window kept whole, the rule, a spike at the peak.
+    """The rule as a hybrid unit, with the interface of the learned one.
 
     Args:
-        near: largest distance of two objects that can touch.
-        jolt: smallest change of both velocities [px/sample] that counts.
+        max_distance: largest distance of the centres of two touching objects [px].
+        min_acceleration: smallest change of both velocities [px/sample].
 
     Example:
         >>> from spikebridge.networks.reasoning.events.collision_inputs import signals
         >>> t = torch.arange(26.0)
-        >>> x = torch.stack([(5 * t).clamp(max=60), 70 + 5 * (t - 12).clamp(min=0)], 1)  # a push at sample 12
+        >>> x = torch.stack([(5 * t).clamp(max=60), 70 + 5 * (t - 12).clamp(min=0)], 1)  # an impact at sample 12
         >>> places = torch.stack([x, torch.zeros_like(x)], -1)
-        >>> nobody = torch.full((26, 1, 2), 60.0)
-        >>> signal = signals(places.unsqueeze(1), torch.ones(26, 1, 2), nobody, torch.zeros(1, 2, 5))
+        >>> no_third = torch.full((26, 1, 2), 60.0)
+        >>> signal = signals(places.unsqueeze(1), torch.ones(26, 1, 2), no_third, torch.zeros(1, 2, 5))
         >>> FixedCollisionUnit()(signal)[0].tolist()
         [[[1.0, 60.0]]]
     """
 
-    def __init__(self, near: float = 20.0, jolt: float = 0.6) -> None:
-        super().__init__(Tumbling(NUM_SAMPLES), WindowHistory(), AccelerationRule(near, jolt), CollisionSpike(0.0))
+    def __init__(self, max_distance: float = 20.0, min_acceleration: float = 0.6) -> None:
+        super().__init__(
+            Tumbling(NUM_SAMPLES),
+            WindowHistory(),
+            AccelerationRule(max_distance, min_acceleration),
+            CollisionSpike(0.0),
+        )

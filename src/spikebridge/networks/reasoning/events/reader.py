@@ -1,4 +1,4 @@
-"""Reading collisions anew from the trajectories of scenes, with a collision unit, fixed or learned."""
+"""Detects collisions in the trajectories of scenes with a collision unit, fixed or learned."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ from torch import Tensor
 
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
-from spikebridge.networks.reasoning.events.collision_inputs import Pairs, candidate_pairs, signals
+from spikebridge.networks.reasoning.events.collision_inputs import CandidatePairs, candidate_pairs, signals
 from spikebridge.networks.reasoning.events.collision_unit import log_odds
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, read_presence
 
-_AT_ONCE = 2048  # pairs: more take more memory and are not faster
+_BATCH_SIZE = 2048  # more pairs take more memory and are not faster
 
 
 class CollisionReader:
-    """Gives scenes the observed collisions that a unit reads; what is foreseen or supposed stays as it was.
+    """Replaces the observed collisions of scenes by those that a unit detects.
 
-    A collision is not told before both objects have come into view, nor after the video's end. How sure it is stands
-    in `Scene.collision_scores`.
+    Predicted and counterfactual collisions are kept. A collision is reported no earlier than both objects are in view,
+    and no later than the end of the video. Its probability becomes `Scene.collision_scores`.
 
     Args:
         unit: from tracks of pairs to collisions, `CollisionUnit` or `FixedCollisionUnit`.
-        presence: reads entrances and exits, too; None keeps those of the scenes.
+        presence: detects entrances, exits and motion; None keeps those of the scenes.
 
     Example:
         >>> from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
@@ -41,17 +41,17 @@ class CollisionReader:
         self.presence = presence
 
     def __call__(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """The same scenes, in order, with collisions read anew.
+        """The same scenes, in order, with the collisions that the unit detects.
 
         Args:
             scenes: with trajectories.
         """
         pairs = candidate_pairs(scenes)
-        spikes, frames, sure = read_pairs(self.unit, pairs)
+        spikes, frames, probabilities = detect_collisions(self.unit, pairs)
         placed = list(scenes) if self.presence is None else read_presence(self.presence, scenes)
         found = spikes.numpy()
         rows = np.column_stack([frames.numpy(), pairs.objects.numpy()])[found]
-        scores = sure.numpy()[found]
+        scores = probabilities.numpy()[found]
         # pairs stand in the order of their scenes
         cuts = np.searchsorted(pairs.scene.numpy()[found], np.arange(len(placed) + 1))
         return [
@@ -60,19 +60,21 @@ class CollisionReader:
         ]
 
 
-def read_pairs(unit: HybridUnit, pairs: Pairs) -> tuple[Bool[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P"]]:
-    """What a unit says of candidate pairs.
+def detect_collisions(
+    unit: HybridUnit, pairs: CandidatePairs
+) -> tuple[Bool[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P"]]:
+    """The output of a unit for candidate pairs.
 
     Args:
         unit: fixed or learned.
         pairs: from `candidate_pairs`.
 
     Returns:
-        Whether they collide, at which frame, and how likely.
+        Whether each pair collides, the frame, and the probability.
     """
     spikes, frames, odds = [torch.zeros(0)], [torch.zeros(0)], [torch.zeros(0)]
     with torch.no_grad():
-        for some in torch.arange(len(pairs.scene)).split(_AT_ONCE):
+        for some in torch.arange(len(pairs.scene)).split(_BATCH_SIZE):
             x = signals(pairs.places[:, some], pairs.visible[:, some], pairs.third[:, some], pairs.kinds[some])
             stages, _ = unit.stages(x)
             spikes.append(stages.discretizer[0, 0, :, 0])
@@ -82,7 +84,7 @@ def read_pairs(unit: HybridUnit, pairs: Pairs) -> tuple[Bool[Tensor, "P"], Float
 
 
 def _with_collisions(scene: Scene, rows: Float[np.ndarray, "C 3"], scores: Float[np.ndarray, "C"]) -> Scene:
-    """With frames that are whole, and within what is seen of both objects."""
+    """The scene with collisions at whole frames, while both objects are in view."""
     whole = np.rint(rows).astype(np.int64)
     if len(whole):
         seen = scene.visible

@@ -1,6 +1,6 @@
-"""Perceived scenes beside the same scenes near truth, and the labels that the one takes from the other."""
+"""Perceived scenes with reference scenes of the same videos, and training labels from the reference scenes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,32 +12,32 @@ from torch import Tensor
 
 from spikebridge.data.catalog import find
 from spikebridge.errors import DataError
-from spikebridge.networks.reasoning.data.clevrer_questions import named, read_questions
+from spikebridge.networks.reasoning.data.clevrer_questions import object_tokens, read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
-from spikebridge.networks.reasoning.events.collision_inputs import NUM_SAMPLES, Pairs
+from spikebridge.networks.reasoning.events.collision_inputs import NUM_SAMPLES, CandidatePairs
 from spikebridge.networks.reasoning.events.events import tracks_of
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.simulation.video import generate_video
 
 NEVER, UNKNOWN = -1.0, -2.0
-"""Labels of a pair that does not collide, and of one with an object that the true scene does not have."""
+"""Labels of a pair that does not collide, and of one with an object that the reference scene does not have."""
 
 
 class SceneSet(NamedTuple):
-    """Videos twice: as perceived and near truth, in the same order."""
+    """Scenes of videos as perceived, and near-truth reference scenes, in the same order."""
 
-    noisy: list[Scene]
-    near: list[Scene]
+    perceived: list[Scene]
+    reference: list[Scene]
 
     def take(self, videos: set[int | str]) -> "SceneSet":
-        """Those of some videos."""
-        which = [i for i, scene in enumerate(self.noisy) if scene.video in videos]
-        return SceneSet([self.noisy[i] for i in which], [self.near[i] for i in which])
+        """The scenes of some videos."""
+        which = [i for i, scene in enumerate(self.perceived) if scene.video in videos]
+        return SceneSet([self.perceived[i] for i in which], [self.reference[i] for i in which])
 
 
 class Split(NamedTuple):
-    """Videos to train on, to choose settings on, and to report on."""
+    """Training, validation and test videos."""
 
     train: SceneSet
     validation: SceneSet
@@ -45,20 +45,20 @@ class Split(NamedTuple):
 
 
 def real_split(num_validation: int, seed: int, data: Path | None = None) -> Split:
-    """The 4000 real videos: those with a real question are for the report alone.
+    """The 4000 real videos; those with a real question are the test set.
 
     Args:
-        num_validation: videos to choose settings on; of these, the ones with a silver question are left out.
-        seed: of the draw of these.
-        data: the folder with data sets; that of the environment without it.
+        num_validation: videos to choose settings on, less those with a silver question.
+        seed: of the random choice of validation videos.
+        data: folder with data sets; None: SPIKEBRIDGE_DATA.
     """
     paths = {path.name: path for path in find("clevrer", data)}
-    near = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
-    noisy = [s for s in read_scenes(paths["scenes_propnet.jsonl.gz"]) if s.video in near]
-    both = SceneSet(noisy, [near[scene.video] for scene in noisy])
+    reference = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
+    perceived = [s for s in read_scenes(paths["scenes_propnet.jsonl.gz"]) if s.video in reference]
+    both = SceneSet(perceived, [reference[scene.video] for scene in perceived])
     asked = _asked_about(paths["questions_explanatory_real.jsonl.gz"])
     silver = _asked_about(paths["questions_descriptive_explanatory_silver.jsonl.gz"])
-    free = [scene.video for scene in noisy if scene.video not in asked]
+    free = [scene.video for scene in perceived if scene.video not in asked]
     order = [free[i] for i in np.random.default_rng(seed).permutation(len(free))]
     chosen_on = set(order[:num_validation]) - silver
     return Split(both.take(set(order[num_validation:])), both.take(chosen_on), both.take(asked))
@@ -68,28 +68,28 @@ def _asked_about(path: Path) -> set[int | str]:
     return {question.video for question in read_questions(path).questions}
 
 
-@lru_cache(maxsize=2)  # drawing takes longer than training on a few
+@lru_cache(maxsize=2)  # generation takes longer than training on a few
 def generated_split(num_videos: int) -> Split:
-    """Generated videos: their scenes, and the same as a poor detector would have seen them.
+    """Generated videos: their true scenes, and the same scenes degraded as by a poor detector.
 
     Args:
-        num_videos: to train on; a quarter as many to choose on, and to report on.
+        num_videos: training videos; a quarter as many for validation and for test.
     """
     few = max(1, num_videos // 4)
     return Split(_generated("train", num_videos), _generated("validation", few), _generated("test", few))
 
 
 def _generated(split: str, num_videos: int) -> SceneSet:
-    near = [generate_video(split, number).scene() for number in range(num_videos)]
-    return SceneSet([degraded(scene, number) for number, scene in enumerate(near)], near)
+    reference = [generate_video(split, number).scene() for number in range(num_videos)]
+    return SceneSet([_degraded(scene, number) for number, scene in enumerate(reference)], reference)
 
 
-def degraded(scene: Scene, seed: int) -> Scene:
-    """A scene as a poor detector sees it: places off by half a pixel, one sample in thirty lost, no collision known.
+def _degraded(scene: Scene, seed: int) -> Scene:
+    """A scene as from a poor detector: position noise of 0.5 px, one sample in 30 lost, no collisions.
 
     Args:
-        scene: the true one.
-        seed: of what is lost.
+        scene: the true scene.
+        seed: of the noise.
     """
     generator = np.random.default_rng([7, seed])
     positions = scene.positions + generator.normal(0, 0.5, scene.positions.shape)
@@ -98,21 +98,21 @@ def degraded(scene: Scene, seed: int) -> Scene:
     return Scene(scene.video, scene.objects, scene.frames, positions, predicted=scene.predicted, what_if=scene.what_if)
 
 
-def collision_labels(pairs: Pairs, scenes: SceneSet) -> Float[Tensor, "P"]:
-    """When each pair truly collides: the first frame, `NEVER` or `UNKNOWN`. Objects are matched by their three values.
+def collision_labels(pairs: CandidatePairs, scenes: SceneSet) -> Float[Tensor, "P"]:
+    """The first frame at which each pair collides, `NEVER` or `UNKNOWN`. Objects are matched by their three values.
 
     Args:
-        pairs: candidates from the perceived scenes.
-        scenes: the same scenes.
+        pairs: candidate pairs of the perceived scenes.
+        scenes: the same scenes with their references.
     """
     known = []
-    for noisy, near in zip(*scenes, strict=True):
-        true = {o: i for i, o in enumerate(near.objects)}
+    for perceived, reference in zip(*scenes, strict=True):
+        true = {o: i for i, o in enumerate(reference.objects)}
         when: dict[frozenset[int], float] = {}
-        for frame, a, b in near.collisions.tolist():
+        for frame, a, b in reference.collisions.tolist():
             pair = frozenset((a, b))
             when[pair] = min(float(frame), when.get(pair, np.inf))
-        known.append(([true.get(o) for o in noisy.objects], when))
+        known.append(([true.get(o) for o in perceived.objects], when))
     labels = []
     for scene, (a, b) in zip(pairs.scene.tolist(), pairs.objects.tolist(), strict=True):
         places, when = known[scene]
@@ -123,79 +123,74 @@ def collision_labels(pairs: Pairs, scenes: SceneSet) -> Float[Tensor, "P"]:
 
 
 def presence_labels(scenes: SceneSet) -> Float[Tensor, "T O 2"]:
-    """Whether an object is truly in view, and whether it moves: 1 or 0, NaN where the true scene does not say.
+    """Whether each object is in view, and whether it moves: 1 or 0, NaN where the reference does not say.
 
-    It says nothing of objects that it does not have, nor of the motion of those that are not in view.
+    The reference says nothing of objects that it does not have, and nothing of the motion of objects out of view.
 
     Args:
-        scenes: on the grid.
+        scenes: sampled on the grid.
     """
     columns = []
-    for noisy, near in zip(*scenes, strict=True):
-        there, moving = near.visible, tracks_of([near]).moving[0]
+    for perceived, reference in zip(*scenes, strict=True):
+        there, moving = reference.visible, tracks_of([reference]).moving[0]
         both = np.stack([there, np.where(there, moving, np.nan)], -1).astype(np.float32)
-        for triple in noisy.objects:
-            if triple in near.objects and len(near.frames) == NUM_SAMPLES:
-                columns.append(both[:, near.objects.index(triple)])
+        for triple in perceived.objects:
+            if triple in reference.objects and len(reference.frames) == NUM_SAMPLES:
+                columns.append(both[:, reference.objects.index(triple)])
             else:
                 columns.append(np.full((NUM_SAMPLES, 2), np.nan, dtype=np.float32))
     return torch.from_numpy(np.stack(columns, 1)) if columns else torch.zeros(NUM_SAMPLES, 0, 2)
 
 
-def cause_questions(near: Sequence[Scene], seed: int = 0, most_choices: int = 4) -> list[Question]:
-    """Explanatory questions about the collisions of true scenes, answered by the graph on those scenes.
+def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4) -> list[Question]:
+    """Explanatory questions about the collisions of reference scenes, answered by the graph on those scenes.
 
-    They serve to choose settings where no real question may be looked at. Every object, entrance and other collision
-    can be a choice; at most `most_choices` are drawn.
+    Settings are chosen on them, so that no test question is used. Every object, entrance and other collision can be a
+    choice; at most `max_choices` are drawn at random.
 
     Args:
-        near: true scenes.
-        seed: of the draws.
-        most_choices: of a question.
+        scenes: reference scenes.
+        seed: of the random choices.
+        max_choices: of a question.
     """
     generator = np.random.default_rng([13, seed])
     questions = []
-    for scene in near:
+    for scene in scenes:
         for row in scene.collisions.tolist():
-            named_all = _choices(scene, row)
-            drawn = sorted(generator.permutation(len(named_all))[:most_choices])
-            program = ("events", *_meeting(scene, row), "filter_ancestor", "belong_to")
-            choices = tuple(Choice(named_all[i]) for i in drawn)
+            options = _choices(scene, row)
+            drawn = sorted(generator.permutation(len(options))[:max_choices])
+            program = ("events", *_collision_tokens(scene, row), "filter_ancestor", "belong_to")
+            choices = tuple(Choice(options[i]) for i in drawn)
             questions.append(Question(scene.video, "explanatory", program, choices))
-    answers = answer(near, questions)
+    answers = answer(scenes, questions)
     return [
         Question(
             one.video,
             one.kind,
             one.program,
-            tuple(Choice(c.program, answer=a.value) for c, a in zip(one.choices, said, strict=True)),
+            tuple(Choice(c.program, answer=a.value) for c, a in zip(one.choices, judged, strict=True)),
         )
-        for one, said in zip(questions, answers, strict=True)
+        for one, judged in zip(questions, answers, strict=True)
     ]
 
 
 def _choices(scene: Scene, asked: Sequence[int]) -> list[tuple[str, ...]]:
     seen = scene.visible
     enters = [o for o in range(scene.num_objects) if (seen[1:, o] & ~seen[:-1, o]).any()]
-    presences = [named(triple) for triple in scene.objects]
-    entrances = [("events", *named(scene.objects[o]), "filter_in", "unique") for o in enters]
-    meetings = [_meeting(scene, row) for row in scene.collisions.tolist() if row != list(asked)]
+    presences = [object_tokens(triple) for triple in scene.objects]
+    entrances = [("events", *object_tokens(scene.objects[o]), "filter_in", "unique") for o in enters]
+    meetings = [_collision_tokens(scene, row) for row in scene.collisions.tolist() if row != list(asked)]
     return [*presences, *entrances, *meetings]
 
 
-def _meeting(scene: Scene, row: Sequence[int]) -> tuple[str, ...]:
-    """The tokens that find a collision."""
+def _collision_tokens(scene: Scene, row: Sequence[int]) -> tuple[str, ...]:
+    """The tokens that select a collision."""
     first, second = (scene.objects[o] for o in row[1:])
-    return ("events", *named(first), "filter_collision", *named(second), "filter_collision", "unique")
-
-
-def by_video(scenes: Sequence[Scene]) -> Mapping[int | str, Scene]:
-    """Scenes by the video that questions name."""
-    return {scene.video: scene for scene in scenes}
+    return ("events", *object_tokens(first), "filter_collision", *object_tokens(second), "filter_collision", "unique")
 
 
 def has_real_data(data: Path | None = None) -> bool:
-    """Whether the real scenes and questions are in the data folder."""
+    """Whether the data folder has the real scenes and questions."""
     try:
         find("clevrer", data)
     except DataError:

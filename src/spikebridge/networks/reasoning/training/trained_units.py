@@ -1,4 +1,4 @@
-"""The trained units of a run, put together to what reads scenes anew."""
+"""Collision readers from the trained units of a run."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from spikebridge.training.run.run import Run
 
 
 def seeds_of(run: Run) -> list[int]:
-    """The seeds that the units of a run were trained with.
+    """The seeds of the trained units of a run.
 
     Args:
         run: of the reasoning recipe.
 
     Raises:
-        ConfigError: none was.
+        ConfigError: the run has no trained units.
     """
     names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
@@ -26,23 +26,23 @@ def seeds_of(run: Run) -> list[int]:
 
 
 def best_seed(run: Run) -> int:
-    """The seed whose units judge most choices of the validation videos rightly; of equals the first."""
-    judged = {seed: chosen_of(run, seed)["tried"]["explanatory"].values() for seed in seeds_of(run)}
-    return max(judged, key=lambda seed: max(judged[seed]))
+    """The first seed whose units give the most correct choices on the validation videos."""
+    accuracies = {seed: unit_settings(run, seed)["tried"]["explanatory"].values() for seed in seeds_of(run)}
+    return max(accuracies, key=lambda seed: max(accuracies[seed]))
 
 
-def chosen_of(run: Run, seed: int) -> dict[str, Any]:
-    """What was chosen for the units of a seed on validation videos, and how they did there."""
+def unit_settings(run: Run, seed: int) -> dict[str, Any]:
+    """The thresholds of the units of a seed, and their scores on validation videos."""
     return run.children()[f"thresholds/seed-{seed}"].results()
 
 
 def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory") -> CollisionReader:
-    """What reads scenes with the trained units.
+    """A collision reader with the trained units.
 
     Args:
         run: of the reasoning recipe.
-        seed: of the units; None takes the best one on validation videos.
-        kind: of the questions that the scenes are read for.
+        seed: of the units; None: the best one on validation videos.
+        kind: of the questions; the threshold depends on it.
     """
     chosen = best_seed(run) if seed is None else seed
     num_features = int(run.config["num_features"])
@@ -50,11 +50,11 @@ def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory")
     children = run.children()
     children[f"collisions/seed-{chosen}"].load_weights(unit)
     children[f"presence/seed-{chosen}"].load_weights(presence)
-    unit.set_threshold(chosen_of(run, chosen)["thresholds"][threshold_kind(kind)])
+    unit.set_threshold(unit_settings(run, chosen)["thresholds"][threshold_kind(kind)])
     return CollisionReader(unit.eval(), presence.eval())
 
 
 def fixed_reader(run: Run) -> CollisionReader:
-    """What reads scenes with the rule, its two limits chosen on the validation videos of the run."""
+    """A collision reader with the rule, whose two limits were chosen on the validation videos of the run."""
     limits = run.children()["rule"].results()
-    return CollisionReader(FixedCollisionUnit(near=limits["near"], jolt=limits["jolt"]))
+    return CollisionReader(FixedCollisionUnit(limits["near"], limits["jolt"]))

@@ -1,9 +1,8 @@
-"""Training of the collision unit and of the presence unit, each alone on an objective of its own (way 2).
+"""Trains the collision unit and the presence unit, each alone on its own objective (way 2), and chooses thresholds.
 
-How sure a collision has to be before it counts: chosen on validation videos, for causes and for what was seen.
-
-A missed collision breaks a chain of causes, a made-up one rarely does; whoever counts is wrong by either. So the spike
-of the collision unit has one threshold for explanatory questions and one for all others.
+The thresholds are chosen on validation videos. A missed collision breaks a chain of causes, a false one rarely does; an
+answer that counts is wrong with either. So the spike of the collision unit has one threshold for explanatory questions
+and one for all others.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +18,15 @@ from torch import Tensor
 
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Question, Scene
-from spikebridge.networks.reasoning.events.collision_inputs import FRAMES_PER_SAMPLE, Pairs, candidate_pairs, mirrored
+from spikebridge.networks.reasoning.events.collision_inputs import (
+    FRAMES_PER_SAMPLE,
+    CandidatePairs,
+    candidate_pairs,
+    mirrored,
+)
 from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit, FixedCollisionUnit
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit, track_signals
-from spikebridge.networks.reasoning.events.reader import CollisionReader, read_pairs
+from spikebridge.networks.reasoning.events.reader import CollisionReader, detect_collisions
 from spikebridge.networks.reasoning.executor import execute
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
@@ -40,15 +44,15 @@ _RULES = tuple((near, jolt) for near in (16.0, 18.0, 20.0, 22.0) for jolt in (0.
 
 
 def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> Phase:
-    """The collision unit alone, on candidate pairs of perceived scenes with labels near truth.
+    """The training phase of the collision unit: candidate pairs of perceived scenes, labels of the references.
 
     Args:
         scenes: to train on.
         epochs: passes over the pairs.
         lr: highest learning rate of a one-cycle schedule.
-        jitter: most standard deviation of what is added to places [px].
+        jitter: largest standard deviation of position noise [px].
     """
-    pairs = candidate_pairs(scenes.noisy)
+    pairs = candidate_pairs(scenes.perceived)
     when = collision_labels(pairs, scenes)
     use = torch.nonzero(when != UNKNOWN).squeeze(1)
     columns = {name: getattr(pairs, name)[:, use] for name in ("places", "visible", "third")}
@@ -60,7 +64,7 @@ def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> 
 
 
 def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
-    """The presence unit alone, on the objects of perceived scenes with labels near truth.
+    """The training phase of the presence unit: objects of perceived scenes, labels of the references.
 
     Args:
         scenes: to train on.
@@ -69,8 +73,8 @@ def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
     """
     there = presence_labels(scenes)
     known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
-    tensors = {"tracks": track_signals(scenes.noisy)[:, known], "there": there[:, known]}
-    return _phase("presence unit", presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
+    tensors = {"tracks": track_signals(scenes.perceived)[:, known], "there": there[:, known]}
+    return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
 
 
 def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int, lr: float) -> Phase:
@@ -89,9 +93,9 @@ def _phase(name: str, objective: Callable[..., Any], data: Batches, epochs: int,
 def collision_objective(
     unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy over "at sample t" and "never", on mirrored and shaken pairs in random order.
+    """Cross-entropy over "at sample t" and "never", on augmented pairs.
 
-    A frame between two samples is shared between them, so that the expectation over samples is the frame.
+    A frame between two samples is split between them, so that the expectation over samples is the frame.
     """
     x = augmented(batch, jitter)
     scores = unit.scores(x, orders=1)
@@ -109,7 +113,7 @@ def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"])
         when: frames.
 
     Example:
-        >>> even = torch.zeros(1, 4)  # three samples and never, all alike
+        >>> even = torch.zeros(1, 4)  # three samples and never, all equal
         >>> collision_time_loss(even, torch.tensor([7.0])).exp().item()
         4.0
     """
@@ -118,23 +122,23 @@ def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"])
     before = at.floor().long().clamp(max=scores.shape[1] - 3)
     share = at - before
     rows = torch.arange(len(when))
-    told = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
-    return torch.where(when >= 0, told, -logs[:, -1]).mean()
+    collides = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
+    return torch.where(when >= 0, collides, -logs[:, -1]).mean()
 
 
-def augmented(batch: dict[str, Tensor], jitter: float) -> Pairs:
-    """Pairs as they could have been as well: mirrored, in the other order, a little off, at random.
+def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
+    """Data augmentation of pairs: random mirroring, order of the objects and position noise.
 
     Args:
-        batch: `places`, `visible`, `third`, `kinds` as in `Pairs`, and `when`.
-        jitter: most standard deviation of what is added to places [px].
+        batch: `places`, `visible`, `third`, `kinds` as in `CandidatePairs`, and `when`.
+        jitter: largest standard deviation of position noise [px].
     """
     size = len(batch["when"])
     turned, swapped = torch.rand(2, size) < 0.5
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
     places = places + jitter * torch.rand(size, 1, 1) * torch.randn_like(places)
     none = torch.zeros(size, dtype=torch.long)
-    return Pairs(
+    return CandidatePairs(
         places=torch.where(swapped[:, None, None], places.flip(2), places),
         visible=torch.where(swapped[:, None], batch["visible"].flip(2), batch["visible"]),
         third=torch.where(swapped[:, None], batch["third"].flip(2), batch["third"]),
@@ -144,8 +148,8 @@ def augmented(batch: dict[str, Tensor], jitter: float) -> Pairs:
     )
 
 
-def presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of "in view" and of "moves", sample by sample, as far as each is known."""
+def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of "in view" and of "moves" over the samples with a label."""
     stages, _ = unit.stages(batch["tracks"])
     scores, true = stages.nonlinearity[0, 0], batch["there"].permute(1, 2, 0)
     known = ~true.isnan()
@@ -154,15 +158,15 @@ def presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Te
     return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
 
 
-def choose_rule(noisy: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
-    """The two limits of the fixed unit with which most choices are judged rightly on the same validation videos.
+def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, float]:
+    """The two limits of the rule with the most correct choices on validation videos.
 
     Args:
-        noisy: scenes of the validation videos.
+        scenes: perceived scenes of the validation videos.
         questions: about them, with answers.
     """
     tried = {
-        (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(noisy), questions)
+        (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(scenes), questions)
         for near, jolt in _RULES
     }
     near, jolt = max(tried, key=lambda rule: tried[rule])
@@ -182,23 +186,23 @@ def _option_accuracy(scenes: Sequence[Scene], questions: Sequence[Question]) -> 
 
 
 def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
-    """How well a unit tells who collides, and when.
+    """Recall, precision and timing of the collisions that a unit detects.
 
     Args:
         unit: fixed or learned.
-        scenes: perceived and near truth.
+        scenes: perceived scenes and references.
 
     Returns:
         `recall`, `precision`, the mean `timing_frames` of the hits, and the share `late` of those off by over 2.5.
     """
-    pairs = candidate_pairs(scenes.noisy)
+    pairs = candidate_pairs(scenes.perceived)
     when = collision_labels(pairs, scenes)
-    spikes, frames, _ = read_pairs(unit, pairs)
-    told, true = spikes & (when != UNKNOWN), when >= 0
-    away = (frames - when)[told & true].abs()
+    spikes, frames, _ = detect_collisions(unit, pairs)
+    detected, true = spikes & (when != UNKNOWN), when >= 0
+    away = (frames - when)[detected & true].abs()
     return {
-        "recall": _share(told[true]),
-        "precision": _share(true[told]),
+        "recall": _share(detected[true]),
+        "precision": _share(true[detected]),
         "timing_frames": float(away.mean()) if len(away) else float("nan"),
         "late": _share(away > FRAMES_PER_SAMPLE / 2),
     }
@@ -212,7 +216,7 @@ THRESHOLDS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0)
 
 
 def threshold_kind(kind: str) -> str:
-    """By which kind of question the threshold for a kind of question was chosen.
+    """The kind of question whose threshold applies to a kind of question.
 
     Example:
         >>> threshold_kind("explanatory"), threshold_kind("counterfactual")
@@ -222,7 +226,7 @@ def threshold_kind(kind: str) -> str:
 
 
 def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: SceneSet) -> dict[str, Any]:
-    """The threshold at which most is judged rightly, by kind of question; leaves that for causes in the unit.
+    """Chooses the threshold with the most correct options for each kind of question; sets that for causes.
 
     Args:
         unit: trained, in eval mode.
@@ -230,14 +234,14 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
         scenes: of the validation videos.
 
     Returns:
-        `thresholds`, and under `tried` what each of them would give.
+        `thresholds`, and the accuracy of each candidate under `tried`.
     """
-    asked = {"descriptive": descriptive_questions(scenes.near), "explanatory": cause_questions(scenes.near)}
+    asked = {"descriptive": _descriptive_questions(scenes.reference), "explanatory": cause_questions(scenes.reference)}
     reader = CollisionReader(unit, presence)
     tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
     for value in THRESHOLDS:
         unit.set_threshold(value)
-        read = reader(scenes.noisy)
+        read = reader(scenes.perceived)
         for kind, questions in asked.items():
             tried[kind][f"{value:g}"] = round(_option_accuracy(read, questions), 5)
     best = {kind: float(max(found, key=lambda v: (found[v], float(v)))) for kind, found in tried.items()}
@@ -245,17 +249,17 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
     return {"thresholds": best, "tried": tried}
 
 
-def descriptive_questions(near: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
-    """Descriptive questions about true scenes with the answers of the plain executor; what it refuses is left out.
+def _descriptive_questions(scenes: Sequence[Scene], seed: int = 0, num_each: int = 4) -> list[Question]:
+    """Descriptive questions about reference scenes, with answers of the symbolic executor; refused ones are left out.
 
-    They serve to choose settings where no question of a test may be looked at.
+    Settings are chosen on them, so that no test question is used.
 
     Args:
-        near: true scenes.
-        seed: of the draws.
-        num_each: drawn for a scene.
+        scenes: reference scenes.
+        seed: of the random questions.
+        num_each: questions for each scene.
     """
     generator = np.random.default_rng([19, seed])
-    questions = [descriptive_question(scene, generator) for scene in near for _ in range(num_each)]
-    said, _ = execute(near, questions)
-    return [replace(one, answer=a) for one, (a,) in zip(questions, said, strict=True) if a is not None]
+    questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(num_each)]
+    answers, _ = execute(scenes, questions)
+    return [replace(one, answer=a) for one, (a,) in zip(questions, answers, strict=True) if a is not None]
