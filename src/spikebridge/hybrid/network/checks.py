@@ -304,7 +304,7 @@ def _guards(part: nn.Module) -> bool:
     for layer in part if isinstance(part, Sequential) else [part]:
         if isinstance(layer, Neuron):
             # a neuron in its refractory time does not look at its input
-            own = type(layer).forward is Neuron.forward and type(layer)._run is Neuron._run
+            own = type(layer).forward is Neuron.forward and type(layer)._loop is Neuron._loop
             return own and not getattr(layer, "refractory", 0)
         if type(layer) not in LINEAR:
             return False
