@@ -25,10 +25,9 @@ from spikebridge.hybrid import (
     Window,
 )
 from spikebridge.hybrid.unit.scan import scan_with_resets
-from spikebridge.ops import reference, without_native
+from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
-from spikebridge.ops.sequence import autograd as sequence
 
 T, B, N = 29, 3, 5
 LOG2 = 0.6931471805599453
@@ -61,7 +60,7 @@ every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 @pytest.fixture(params=["native", "pytorch"], autouse=True)
 def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.LARGE", 0)  # so that whole signals pay, however short
+    monkeypatch.setattr("spikebridge.ops.selection.LARGE_SIGNAL", 0)  # so that whole signals pay, however short
     with nullcontext() if request.param == "native" else without_native():
         yield
 
@@ -70,7 +69,7 @@ def _paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What ran without a loop."""
     seen: list[str] = []
-    monkeypatch.setattr(sequence, "FEWEST_STEPS", {"native": 1, "pytorch": 1})
+    monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):
         for method in ("whole", "values", "last"):
             plain = getattr(kind, method)
@@ -139,7 +138,7 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
 def test_large_steps_in_pytorch_begin_anew_where_they_should(
     name: str, form: str, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.SMALL_STEP", 0)
+    monkeypatch.setattr("spikebridge.ops.selection.SMALL_STEP", 0)
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(6))
     with without_native(), torch.set_grad_enabled(training):
@@ -257,8 +256,8 @@ def test_a_kernel_with_a_step_of_its_own_is_never_replaced(calls: list[str]) -> 
 def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
     name: str, training: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.LARGE", 2**21)
-    monkeypatch.setattr("spikebridge.ops.filters.leaky_sum.SMALL_STEP", 0)
+    monkeypatch.setattr("spikebridge.ops.selection.LARGE_SIGNAL", 2**21)
+    monkeypatch.setattr("spikebridge.ops.selection.SMALL_STEP", 0)
     kernel, x = KERNELS[name](True), torch.randn(100, B, N)
     every_ten = [t % 10 == 0 for t in range(100)]
     with without_native(), torch.set_grad_enabled(training):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spikebridge.neurons import IF, Sequential
-from spikebridge.ops import reference, without_native
+from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.layers import linear as quick
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.sequence import native
@@ -56,7 +56,7 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     through: bool,
     threads: int,
 ) -> None:
-    monkeypatch.setattr(quick, "LEAST_WORK", 0)
+    monkeypatch.setattr(selection, "LINEAR_WORK", 0)
     dense, before = layer(shape[-1], num_outputs), torch.get_num_threads()
     x = spikes(*shape).requires_grad_(through)
     inputs = [*dense.parameters(), *[x] * through]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spikebridge.neurons import Arctan
+from spikebridge.ops import selection
 from spikebridge.ops.native import library as native_library
 from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
@@ -22,10 +23,11 @@ def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.Monkey
     missing = native_library.library.__wrapped__()
     assert missing.steps is None
     monkeypatch.setattr(native, "library", lambda: missing)
+    monkeypatch.setattr(selection, "library", lambda: missing)
     assert not native.available()
     assert native.why_not() == "the native part was not built; install again where there is a C compiler"
     assert native.description() == f"PyTorch alone: {native.why_not()}"
-    assert not native.supports(NeuronSpec(Arctan()), torch.ones(2, 1, 1))
+    assert not selection.runs_natively(torch.ones(2, 1, 1), NeuronSpec(Arctan()))
 
 
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:

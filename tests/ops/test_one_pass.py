@@ -10,7 +10,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernel import MeanCarry, SumCarry, mean_step
 from spikebridge.hybrid.unit.kernels import AlphaCarry, Exponential, alpha_step, exponential_step
 from spikebridge.ops import without_native
-from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, means_of, runs_in_one_pass, sums_of
+from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, means_of, sums_of
+from spikebridge.ops.selection import runs_in_one_pass
 from spikebridge.ops.sequence import native
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")

@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
 from spikebridge.ops import reference, without_native
-from spikebridge.ops.sequence.custom_op import is_exportable, sequence
+from spikebridge.ops.selection import is_exportable
+from spikebridge.ops.sequence.custom_op import sequence
 from spikebridge.ops.sequence.spec import NeuronParams
 
 LEARNED = ("tau", "v_threshold", "v_reset", "v_leak", "r")

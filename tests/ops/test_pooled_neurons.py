@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Neuron, Sequential
+from spikebridge.neurons import neuron as neuron_file
 from spikebridge.neurons.state import map_tensors
 from spikebridge.ops import MaxPool2d, max_pool2d, reference, without_native
 from spikebridge.ops.layers import pooling
+from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import autograd as sequence
 from spikebridge.ops.sequence import native
 
@@ -112,12 +114,12 @@ def test_what_is_no_size_is_refused(size: Any) -> None:
 def test_what_is_no_picture_channels_last_is_pooled_behind() -> None:
     spec = sequence.NeuronSpec(LIF(0.01, dt=0.001).surrogate)
     x = pictures(3, 2, 4, 6, 6)
-    assert sequence.supports_pooling(spec, x, (2, 2))
-    assert not sequence.supports_pooling(sequence.NeuronSpec(), x, (2, 2))  # no spikes
-    assert not sequence.supports_pooling(spec, x.contiguous(), (2, 2))
-    assert not sequence.supports_pooling(spec, x.double(), (2, 2))
-    assert not sequence.supports_pooling(spec, x, (7, 2))
-    assert not sequence.supports_pooling(spec, x[:, :, :, 0], (2, 2))
+    assert select("pooled sequence", x, spec, (2, 2)) == "native"
+    assert select("pooled sequence", x, sequence.NeuronSpec(), (2, 2)) == "torch"  # no spikes
+    assert select("pooled sequence", x.contiguous(), spec, (2, 2)) == "torch"
+    assert select("pooled sequence", x.double(), spec, (2, 2)) == "torch"
+    assert select("pooled sequence", x, spec, (7, 2)) == "torch"
+    assert select("pooled sequence", x[:, :, :, 0], spec, (2, 2)) == "torch"
     y, _ = Integrator(0.01, dt=0.001).pooled(x, size=(2, 2))
     assert y.shape == (3, 2, 4, 3, 3)
     y, _ = IF().pooled(x[:0], size=(2, 2))
@@ -144,8 +146,7 @@ def test_a_row_of_layers_gives_the_same(pool: nn.Module) -> None:
 @needs_library
 def test_a_row_of_layers_joins_them_unless_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int]] = []
-    supports = native.supports_pooling
-    monkeypatch.setattr(native, "supports_pooling", lambda *given: sizes.append(given[2]) or supports(*given))
+    monkeypatch.setattr(neuron_file, "select", lambda name, *call: sizes.append(call[2]) or select(name, *call))
     net, x = network(nn.MaxPool2d(2)), torch.rand(4, 3, 2, 9, 9)
     y, _ = net(x)
     assert sizes == [(2, 2)]

@@ -29,7 +29,8 @@ from spikebridge.neurons import (
     lif_step,
 )
 from spikebridge.neurons.state import map_tensors
-from spikebridge.ops import reference, without_native
+from spikebridge.ops import reference, selection, without_native
+from spikebridge.ops.selection import supports_sequence
 from spikebridge.ops.sequence import autograd as sequence
 
 N = 5
@@ -63,7 +64,7 @@ def path(request: pytest.FixtureRequest) -> Iterator[None]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the sequences that took a fast path, so that no test compares the loop with itself."""
     counted: list[int] = []
-    monkeypatch.setattr(sequence, "FEWEST_STEPS", {"native": 1, "pytorch": 1})
+    monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     choose = sequence.choose
     monkeypatch.setattr(sequence, "choose", lambda *a: counted.append(1) or choose(*a))
     return counted
@@ -363,7 +364,7 @@ def test_what_does_not_fit_the_scheme_takes_the_loop(calls: list[int]) -> None:
 
 
 def test_a_step_alone_takes_the_loop_which_costs_less(path: None) -> None:
-    assert not sequence.supports(torch.ones(1, 2, N)) and sequence.supports(torch.ones(1, 2, N, dtype=torch.bfloat16))
+    assert not supports_sequence(torch.ones(1, 2, N)) and supports_sequence(torch.ones(1, 2, N, dtype=torch.bfloat16))
 
 
 def test_a_surrogate_of_ones_own_has_its_derivative_taken(calls: list[int]) -> None:
@@ -388,5 +389,5 @@ def test_reference_holds_in_its_own_thread_alone() -> None:
 
     x = torch.ones(9, 1, 1)
     with reference(), ThreadPoolExecutor(1) as other:
-        assert not sequence.supports(x) and other.submit(sequence.supports, x).result()
-    assert sequence.supports(x)
+        assert not supports_sequence(x) and other.submit(supports_sequence, x).result()
+    assert supports_sequence(x)

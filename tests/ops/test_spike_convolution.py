@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spikebridge.neurons import LIF, Sequential
-from spikebridge.ops import reference, without_native
+from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.layers import convolution
 from spikebridge.ops.layers import convolution as spike_convolution
 from spikebridge.ops.layers.convolution import convolve, outputs_of, weights_of
@@ -44,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("outputs_of", "weights_of"):
         way = getattr(spike_convolution, name)
         monkeypatch.setattr(convolution, name, lambda *given, name=name, way=way: found.append(name) or way(*given))
-    monkeypatch.setattr(spike_convolution, "LEAST_WORK", 0)
+    monkeypatch.setattr(selection, "CONV_WORK", 0)
     return found
 
 
@@ -138,7 +138,7 @@ def test_who_takes_the_quick_way(calls: list[str], monkeypatch: pytest.MonkeyPat
     assert calls == []
     convolve(conv, spikes(9, 16, 8, 8, active=0.36)).sum().backward()
     assert calls == ["outputs_of"]
-    monkeypatch.setattr(spike_convolution, "LEAST_WORK", 2**30)
+    monkeypatch.setattr(selection, "CONV_WORK", 2**30)
     convolve(conv, x).sum().backward()
     assert calls == ["outputs_of"]
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Answer, Command, Network
+from spikebridge.cli.command import Answer, Command, Flag, Network
+from spikebridge.errors import ConfigError
 
 REQUIRED = (
     "torch",
@@ -58,11 +59,41 @@ def examine_installation() -> dict[str, Any]:
     }
 
 
+def examine_paths() -> list[dict[str, Any]]:
+    """Every operation with its implementations in order, and the one that runs a small call here."""
+    import torch
+
+    from spikebridge.neurons import Arctan
+    from spikebridge.ops.selection import OPERATIONS, select
+
+    with torch.random.fork_rng(devices=[]):
+        return [
+            {
+                "operation": name,
+                "about": operation.about,
+                "paths": [{"path": path.name, "when": path.when} for path in operation.paths],
+                "here": select(name, *operation.probe(Arctan())),
+            }
+            for name, operation in OPERATIONS.items()
+        ]
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _paths_text(operations: list[dict[str, Any]]) -> str:
+    """A paragraph for each operation; an arrow marks the path that runs here."""
+    lines = []
+    for operation in operations:
+        lines.append(f"{operation['operation']}: {operation['about']}")
+        for path in operation["paths"]:
+            mark = "->" if path["path"] == operation["here"] else "  "
+            lines.append(f"  {mark} {path['path']:<10} {path['when']}")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +105,16 @@ class Doctor(Command):
     network: Network = None
     """Which of the recipe's networks."""
 
+    paths: Flag = False
+    """List the implementations of each operation, fastest first, and which one runs here."""
+
     def answer(self) -> Answer:
         """Findings, each with a remedy; the exit code is 1 where there are any."""
+        if self.paths:
+            if self.run is not None:
+                raise ConfigError("--paths describes the installation; leave out the run")
+            operations = examine_paths()
+            return Answer({"operations": operations}, _paths_text(operations))
         if self.run is None:
             facts = examine_installation()
             return Answer(facts, formatting.facts(facts))

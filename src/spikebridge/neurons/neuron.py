@@ -15,7 +15,8 @@ from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.checks import reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
-from spikebridge.ops.sequence.autograd import run_sequence, supports, supports_pooling
+from spikebridge.ops.selection import has_hooks, select, supports_sequence
+from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Size
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
@@ -184,7 +185,7 @@ class Neuron(Stateful):
         spec = self._spec(x, state, arguments)
         if spec is None:
             return *self._loop(x, state, arguments), False
-        size = pool if pool is not None and supports_pooling(spec, x, pool) else None
+        size = pool if pool is not None and select("pooled sequence", x, spec, pool) == "native" else None
         return *self._whole(spec, x, state, arguments, size, donated), size is not None
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
@@ -195,7 +196,7 @@ class Neuron(Stateful):
         surrogate = spec.surrogate
         # who makes spikes in another way has only the loop
         plain = surrogate is None or type(surrogate).__call__ is Surrogate.__call__
-        return spec if plain and supports(x, spec) else None
+        return spec if plain and supports_sequence(x, spec) else None
 
     def _whole(
         self, spec: NeuronSpec, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
@@ -284,11 +285,3 @@ def fusable_pool_size(layer: nn.Module, after: nn.Module) -> Size | None:
 def is_plain_neuron(layer: nn.Module) -> bool:
     """Whether a layer does what a neuron does and nobody listens, so that it may be run in another way."""
     return isinstance(layer, Neuron) and type(layer).forward is Neuron.forward and not has_hooks(layer)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether hooks, another `forward` put in its place, or a compiler that traces it would see a module run."""
-    if torch.compiler.is_compiling():
-        return True
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module) or bool(torch.nn.modules.module._has_any_global_hook())

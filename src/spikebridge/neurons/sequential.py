@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
-from spikebridge.neurons.neuron import Neuron, fusable_pool_size, has_hooks, is_plain_neuron
+from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
+from spikebridge.ops.selection import has_hooks
 
 PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not ask what came out
 

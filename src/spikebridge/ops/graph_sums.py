@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from spikebridge.ops.reference import is_reference
+from spikebridge.ops.selection import select
 
 Path = Literal["dense", "sparse", "events"]
 
@@ -116,7 +116,7 @@ def graph_sums(weights: Weights, path: Path | None = None) -> DenseSums | Sparse
         >>> graph_sums(one_way)(torch.tensor([[1.0], [0.0]])).flatten().tolist()
         [0.0, 3.0]
     """
-    return PATHS[path or ("dense" if is_reference() else "sparse")](weights)
+    return PATHS[path or ("dense" if select("graph sums") == "dense" else "sparse")](weights)
 
 
 def _pointers(index: Tensor, number: int) -> Tensor:

@@ -18,9 +18,9 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
-from spikebridge.ops.filters.leaky_sum import Restarts, is_profitable, last_sum, leaky_sum
-from spikebridge.ops.filters.one_pass import means_of, runs_in_one_pass
-from spikebridge.ops.sequence.autograd import supports
+from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum
+from spikebridge.ops.filters.one_pass import means_of
+from spikebridge.ops.selection import is_sum_profitable, runs_in_one_pass, supports_sequence
 
 
 class Kernel(Stateful):
@@ -85,7 +85,7 @@ class Kernel(Stateful):
 
     def can_vectorize(self, x: Signal, carry: State) -> bool:
         """Whether `run` and `last` are there for a signal: same numbers, without a loop over steps."""
-        if not self.is_vectorized or not supports(x):
+        if not self.is_vectorized or not supports_sequence(x):
             return False
         delivered: tuple[Tensor, ...] = () if carry is None else carry
         # what the loop would promote, or broadcast, is left to it
@@ -96,7 +96,7 @@ class Kernel(Stateful):
 
     def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
         """Whether `run` is faster than the loop, for a signal that restarts so often."""
-        return is_profitable(x, self.min_steps * num_segments)
+        return is_sum_profitable(x, self.min_steps * num_segments)
 
     def resets_in_one_pass(self, x: Signal) -> bool:
         """Whether `run` takes the steps at which all samples restart as bytes, and forgets there what came before."""

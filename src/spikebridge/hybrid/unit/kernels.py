@@ -20,11 +20,11 @@ from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import refuse_unknown
 from spikebridge.neurons.lif import decay_of
 from spikebridge.neurons.quantity import Modulated, Quantity
-from spikebridge.ops.filters import one_pass as native_sums
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response, powers
 from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, runs_in_one_pass, sums_of, wants_gradients
+from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, sums_of, wants_gradients
+from spikebridge.ops.selection import runs_in_one_pass, supports_one_pass
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -88,7 +88,7 @@ class Exponential(Kernel):
 
     def last(self, x: Signal) -> Step:
         log_tau = self._parameters.get("log_tau")
-        if log_tau is not None and self.dt is not None and native_sums.supports(x, log_tau):
+        if log_tau is not None and self.dt is not None and supports_one_pass(x, log_tau):
             return last_of_sums(x, log_tau, self.dt)
         return last_sum(x, decay_of(self.tau, self.dt))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.neurons.state import State, where
-from spikebridge.ops.filters.leaky_sum import is_faster_in_windows
+from spikebridge.ops.selection import is_faster_in_windows
 
 Restart: TypeAlias = bool | Tensor  # for all samples or none, or a flag a sample `(B,)`
 _MIN_SEGMENT = 4  # steps; below it the loop costs less

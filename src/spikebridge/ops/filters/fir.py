@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
-from spikebridge.ops.sequence.dispatch import IN_C, choose
 from spikebridge.ops.sequence.layout import groups_of
-from spikebridge.ops.sequence.spec import NeuronSpec
 from spikebridge.ops.sequence.tiling import batch_parts, time_blocks
 
 PART = 2**18  # numbers
@@ -145,7 +144,7 @@ class _FiniteResponse(torch.autograd.Function):
 
 def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
-    if taps.dtype == x.dtype and choose(NeuronSpec(), x) is IN_C:
+    if select("finite response", x, taps) == "native":
         native.respond(x, taps, offset, y)
         return
     num_taps = len(taps)

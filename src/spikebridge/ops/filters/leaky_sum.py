@@ -7,22 +7,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.ops.filters import one_pass as native_sums
 from spikebridge.ops.filters.fir import last_response, powers
-from spikebridge.ops.filters.one_pass import last_of_sums, runs_in_one_pass, sums_of, wants_gradients
+from spikebridge.ops.filters.one_pass import last_of_sums, sums_of, wants_gradients
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.reference import without_native
-from spikebridge.ops.sequence.autograd import SINGLE, refuse_unusual_backward, run_sequence
-from spikebridge.ops.sequence.dispatch import IN_PYTORCH, choose
+from spikebridge.ops.selection import SINGLE, is_native, runs_in_one_pass, supports_one_pass
+from spikebridge.ops.sequence.autograd import refuse_unusual_backward, run_sequence
 from spikebridge.ops.sequence.layout import groups_of
 from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import in_block, is_number, time_blocks
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
 Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
-SMALL_STEP = 4096  # numbers
 SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
-LARGE = 2**21  # numbers; above it a loop, which stacks its steps, waits for memory from the system
 
 
 def leaky_sum(
@@ -34,7 +31,7 @@ def leaky_sum(
     """`h[t] = decay h[t - 1] + x[t]`, to the bit as step by step.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.supports`.
+        x: the signal, T >= 1, for which `supports_sequence`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step, 0 to 1.
         restarts: where it begins anew; None where it never does.
@@ -65,7 +62,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     """The leaky sum of a signal after its last step, from nothing before the first: no other is ever in memory.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.supports`.
+        x: the signal, T >= 1, for which `supports_sequence`.
         decay: what is left of the sum after a step; a number, or a tensor `()` or `(*N)`.
 
     Example:
@@ -75,7 +72,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     """
     if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
-    if native_sums.supports(x, decay):
+    if supports_one_pass(x, decay):
         return last_of_sums(x, decay)
     return x.sum(0) if is_number(decay, 1) else last_response(x, powers(decay, x)[1])
 
@@ -90,7 +87,7 @@ def sum_of_sums(
     """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
 
     Args:
-        x: the signal, T >= 1, one that `sequence.supports`.
+        x: the signal, T >= 1, for which `supports_sequence`.
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
@@ -135,23 +132,6 @@ def one_step_late(
     return late
 
 
-def is_faster_in_windows(x: Tensor) -> bool:
-    """Whether equal windows had better run side by side than one after the other.
-
-    That is natively, and in PyTorch alone where steps are so small that an operation costs more than its numbers.
-    """
-    return x[0].numel() <= SMALL_STEP or choose(NeuronSpec(), x) is not IN_PYTORCH
-
-
-def is_profitable(x: Tensor, fewest: int) -> bool:
-    """Whether sums of a whole signal are faster than a loop over its steps.
-
-    That is natively, and in PyTorch alone for a large signal or from `fewest` steps on, which make up for what comes
-    before the first.
-    """
-    return x.shape[0] >= fewest or x.numel() >= LARGE or choose(NeuronSpec(), x) is not IN_PYTORCH
-
-
 def _left(decay: Value, restarts: Tensor | None) -> Value:
     return decay if restarts is None else decay * (1 - restarts)
 
@@ -162,7 +142,7 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
         return False
     if wants_gradients(x, start, decay):
         return False
-    return choose(NeuronSpec(), x) is IN_PYTORCH or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
+    return not is_native(x) or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
 
 
 def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, restarts: Tensor) -> Tensor:

@@ -15,11 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.ops.native.library import LeakySum, Signal
-from spikebridge.ops.reference import is_without_native
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
-from spikebridge.ops.sequence.layout import Groups, Outline, groups_of, layout_of
-from spikebridge.ops.sequence.spec import NeuronSpec, Value
+from spikebridge.ops.sequence.layout import Groups, Outline, groups_of
+from spikebridge.ops.sequence.spec import Value
 
 
 class Form(IntEnum):
@@ -37,23 +36,7 @@ class Form(IntEnum):
 
 
 BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
-NEVER_FIRES = NeuronSpec()
 CHUNK = 2048  # columns; memory is one row or two, and long rows are run some steps at once
-
-
-def supports(x: Tensor, *numbers: Value) -> bool:
-    """Whether plain C can run sums of a signal: all in float32 on a CPU, numbers the same at all steps."""
-    tensors = [n for n in numbers if isinstance(n, Tensor)]
-    return (
-        not is_without_native()
-        and native.supports(NEVER_FIRES, x)
-        and all(n.dtype == x.dtype and (n.ndim < x.ndim or len(n) == 1) for n in tensors)
-    )
-
-
-def keeps_its_place(x: Tensor) -> bool:
-    """Whether what comes out of `run` can lie in memory as the signal does, without a copy."""
-    return x.is_contiguous() or layout_of(x) is None
 
 
 def run(
@@ -122,11 +105,6 @@ BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALP
 LONG_ROW = 512  # columns; shorter rows had better be run many at once
 
 
-def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
-    """Whether the sums of this file are there for a signal and numbers that are the same at all steps."""
-    return not torch.compiler.is_compiling() and supports(x, *numbers) and keeps_its_place(x)
-
-
 def sums_of(
     x: Float[Tensor, "T B *N"],
     start: Float[Tensor, "B ..."] | None,
@@ -137,7 +115,7 @@ def sums_of(
     """`h[t] = decay h[t - 1] + x[t]`, and the last of them in memory of its own.
 
     Args:
-        x: a signal that `runs_in_one_pass`.
+        x: a signal for which `runs_in_one_pass`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`, which may be trained.
         anew: a flag a step, 1 where there is nothing before it; None where none is.
@@ -154,7 +132,7 @@ def means_of(
     """The mean of all steps so far, and the sum of all.
 
     Args:
-        x: a signal that `runs_in_one_pass`.
+        x: a signal for which `runs_in_one_pass`.
         total: the sum before the first step, as there.
         num_steps: over how many steps, a number or `(B, 1, ...)`.
         anew: as in `sums_of`.
@@ -174,7 +152,7 @@ def alphas_of(
     """`second = decay (second + first)`, given `rise` times, and then `first = decay first + x`; and the last of both.
 
     Args:
-        x: a signal that `runs_in_one_pass`.
+        x: a signal for which `runs_in_one_pass`.
         first: before the first step; None for nothing.
         second: before the first step; None for nothing.
         decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, which nobody trains.
@@ -189,7 +167,7 @@ def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = No
     """The last of the leaky sums from nothing: no other is ever in memory.
 
     Args:
-        x: a signal that `native_sums.supports`.
+        x: a signal for which `supports_one_pass`.
         decay: as in `sums_of`.
         dt: as there.
     """

@@ -21,15 +21,12 @@ from torch import Tensor, nn
 
 from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.native.library import library
-from spikebridge.ops.reference import is_plain_training, is_without_native
+from spikebridge.ops.selection import CHANNELS_LAST, convolved_size, has_few_taps, select
 from spikebridge.ops.sequence.autograd import is_batched
 
 MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
 MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
 OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
-LANES, LEAST_OUTPUTS = 16, 32  # outputs are summed in vectors, and one alone waits for itself
-LEAST_TAPS = 48  # of a row of the kernel; and of several rows, which share their lists
-LEAST_WORK = 2**22  # products; below it the Python around it costs more
 LOOKED_AT = 16  # pictures, to tell how much is active
 
 SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
@@ -48,22 +45,6 @@ class _SpikeJob(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
         ("team", ctypes.c_void_p),
     ]
-
-
-def supports(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> bool:
-    """Whether a layer, and the number of pictures, are such that leaving out pays, if enough of them is silent.
-
-    Args:
-        layer: with padding by zeros, told in numbers.
-        x: pictures.
-    """
-    if is_without_native() or layer.groups != 1 or tuple(layer.dilation) != (1, 1) or x.shape[1] != layer.in_channels:
-        return False
-    outputs, rows, row = layer.out_channels, layer.kernel_size[0], layer.in_channels * layer.kernel_size[1]
-    wide = outputs % LANES == 0 and outputs >= LEAST_OUTPUTS and rows > 1 and row >= LEAST_TAPS
-    height, width = _size(x, layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
-    pays = min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= LEAST_WORK
-    return wide and pays and hasattr(library().steps, "spikebridge_spike_convolution")
 
 
 def active_share(x: Float[Tensor, "B C Y X"]) -> float:
@@ -106,12 +87,12 @@ def outputs_of(
 
     Args:
         x: pictures.
-        weight: of a layer that `supports`.
+        weight: of the layer.
         bias: of the outputs.
         stride: along rows and columns.
         padding: rows and columns of zeros on each side.
     """
-    size = _size(x, weight.shape[2:], stride, padding)
+    size = convolved_size(x, weight.shape[2:], stride, padding)
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
     weights = torch.cat([block.flatten() for block in taps.split(OUTPUTS, 1)])
@@ -145,12 +126,6 @@ def weights_of(
     return of_taps.permute(0, 3, 1, 2)
 
 
-def _size(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> list[int]:
-    """Rows and columns of what comes out."""
-    sides = zip(x.shape[2:], kernel, stride, padding, strict=True)
-    return [(side + 2 * pad - length) // step + 1 for side, length, step, pad in sides]
-
-
 def _threads(x: Tensor) -> int:
     return min(torch.get_num_threads(), len(x)) if library().team else 1
 
@@ -175,10 +150,8 @@ def _run(
         raise MemoryError("a convolution found no memory to list what is active")
 
 
-MOST_TAPS = 39  # of the weights of an output: with more, oneDNN is as fast
-TAPS, LANES = 10, 16  # that are summed at once, of convolution.c
+TAPS = 10  # that are summed at once, of convolution.c
 WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
-CHANNELS_LAST = torch.channels_last
 
 
 class _Job(ctypes.Structure):
@@ -206,16 +179,12 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
         >>> layer.bias.grad[0].item(), layer.weight.grad[0, 0, 0, 0].item()  # 9 places of 2 pictures
         (18.0, 18.0)
     """
-    if not _supports(layer, x):
+    path = select("convolution", x, layer)
+    if path == "torch":
         y: Tensor = layer(x)
         return y
     settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return _Convolution.apply(x, layer.weight, layer.bias, supports(layer, x), *settings)
-
-
-def _supports(layer: nn.Conv2d, x: Tensor) -> bool:
-    known = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and x.ndim == 4
-    return known and is_plain_training(x, layer.weight) and layer.weight.is_contiguous(memory_format=CHANNELS_LAST)
+    return _Convolution.apply(x, layer.weight, layer.bias, path == "native", *settings)
 
 
 class _Convolution(torch.autograd.Function):
@@ -238,7 +207,7 @@ class _Convolution(torch.autograd.Function):
         of_x: Tensor | None = None
         of_weight: Tensor | None = None
         if wants_weight and not torch.is_grad_enabled() and not is_batched(grad):
-            if not wants_x and _has_few_taps(weight, dilation, groups):
+            if not wants_x and has_few_taps(weight, dilation, groups):
                 of_weight, of_bias = _sums(x, weight, grad, stride, padding)
                 return None, of_weight, of_bias if wants_bias else None, *(None,) * 5
             if is_few(ctx.active, len(weight), MOST_ACTIVE_BACKWARD):
@@ -248,11 +217,6 @@ class _Convolution(torch.autograd.Function):
             of_x, dense, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
             of_weight = dense if wants_weight else of_weight
         return of_x, of_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 5
-
-
-def _has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
-    few = weight[0].numel() <= MOST_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
-    return few and not is_without_native() and hasattr(library().steps, "spikebridge_convolution_weights")
 
 
 def _sums(

@@ -24,13 +24,11 @@ from torch.nn import functional as F
 from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.native.library import library
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.reference import is_plain_training, is_without_native
+from spikebridge.ops.selection import is_linear_profitable, is_plain_training, select
 from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backward
 
 MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
-OUTPUTS = 64  # of a block, of linear.h; with fewer of them listing costs more than it saves
-LEAST_WORK = 2**21  # products; below it the Python around it costs more
-MOST_INPUTS = 2**18  # so that what is listed can be counted in 32 bits
+OUTPUTS = 64  # of a block, of linear.h
 LOOKED_AT = 64  # rows, to tell how many inputs are active
 PART = 2**22  # bytes that become numbers together
 
@@ -60,17 +58,11 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
         >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
         64.0
     """
-    pays = _is_profitable(x.numel(), layer.in_features, layer.out_features)
-    if not (pays or packs_spikes()) or not is_plain_training(x, layer.weight):
+    packed = packs_spikes() and is_plain_training(x, layer.weight)
+    if not packed and select("linear", x, layer) == "torch":
         y: Tensor = layer(x)
         return y
     return _Linear.apply(x, layer.weight, layer.bias)
-
-
-def _is_profitable(size: int, inputs: int, outputs: int) -> bool:
-    """Whether leaving out what is silent does, for so many numbers, if enough of them are."""
-    large = outputs >= OUTPUTS and size * outputs >= LEAST_WORK and inputs <= MOST_INPUTS
-    return large and not is_without_native() and hasattr(library().steps, "spikebridge_linear_weights")
 
 
 class _Linear(torch.autograd.Function):
@@ -105,8 +97,8 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
         for some, of_some in parts:
             total += _of_weight(some.to(of_some.dtype), of_some)
         return total
-    pays = _is_profitable(rows.numel(), rows.shape[1], of_rows.shape[1])
-    if pays and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
+    large = is_linear_profitable(rows.numel(), rows.shape[1], of_rows.shape[1])
+    if large and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
         return _sums(rows, of_rows)
     return of_rows.T @ rows
 

@@ -11,22 +11,18 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError
 from spikebridge.ops.native.library import library
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.reference import is_reference, is_without_native
-from spikebridge.ops.sequence import native
+from spikebridge.ops.selection import CHANNELS_LAST, select
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
 from spikebridge.ops.sequence.layout import standing_alone
 from spikebridge.ops.sequence.spec import Size
 
-MOST_PLACES = 255  # of a window, to be told by a byte
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 SETTINGS = ("kernel_size", "stride", "padding", "dilation")
-CHANNELS_LAST = torch.channels_last
 
 
 class _Pool(ctypes.Structure):
@@ -58,7 +54,7 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
         3.0
     """
     height, width = sides_of(size)
-    if not _supports(x, height, width):
+    if select("max_pool2d", x, (height, width)) == "torch":
         return F.max_pool2d(x, (height, width))
     pooled: Tensor = _MaxPool.apply(x, height, width)
     return pooled
@@ -117,16 +113,6 @@ def sides_of(size: int | Size) -> Size:
 def _pair(number: int | tuple[int, ...]) -> Size:
     height, width = (number, number) if isinstance(number, int) else number
     return height, width
-
-
-def _supports(x: Tensor, height: int, width: int) -> bool:
-    if torch.compiler.is_compiling() or is_reference() or is_without_native():
-        return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    plain = type(x) in (Tensor, nn.Parameter) and x.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
-    fits = plain and 0 < height <= x.shape[2] and 0 < width <= x.shape[3] and height * width <= MOST_PLACES
-    return fits and x.numel() > 0 and x.is_contiguous(memory_format=CHANNELS_LAST) and native.available()
 
 
 def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, width: int) -> None:

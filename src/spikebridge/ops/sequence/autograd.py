@@ -9,51 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from spikebridge.errors import ConfigError
-from spikebridge.ops.reference import is_reference, is_without_native
-from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, is_exportable, run_custom_op
+from spikebridge.ops.selection import HALF
+from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, run_custom_op
 from spikebridge.ops.sequence.dispatch import IN_C, Steps, choose
 from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, Size
-
-SINGLE = (torch.float32, torch.float64)
-HALF = (torch.float16, torch.bfloat16)
-FEWEST_STEPS = {"native": 2, "pytorch": 4}  # of a sequence that is worth a fast path
-
-
-def supports(x: Tensor, spec: NeuronSpec | None = None) -> bool:
-    """Whether a signal takes a fast path: a plain tensor of some steps, outside transforms and `reference()`.
-
-    While a network is compiled or exported, every length of a neuron's `spec` does: as one operator, which need not
-    unroll time.
-
-    Example:
-        >>> supports(torch.ones(9, 1, 1)), supports(torch.ones(9, 1, 1, device="meta"))
-        (True, False)
-    """
-    # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling():
-        spelt = spec is not None and is_exportable(spec.surrogate)
-        return spelt and x.dtype in (*SINGLE, *HALF) and not is_reference()
-    if is_reference() or torch._C._are_functorch_transforms_active():
-        return False
-    known = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
-    fewest = FEWEST_STEPS["pytorch" if is_without_native() or not native.available() else "native"]
-    # half precision is worked out in float32, however short the sequence
-    return known and (x.dtype in HALF or (x.dtype in SINGLE and x.shape[0] >= fewest))
-
-
-def supports_pooling(spec: NeuronSpec, x: Tensor, size: Size) -> bool:
-    """Whether max pooling behind the spikes can be a part of the sequence: see `native.supports_pooling`.
-
-    Example:
-        >>> supports_pooling(NeuronSpec(), torch.ones(9, 1, 1, 2, 2), (2, 2))  # no spikes
-        False
-    """
-    alone = torch.compiler.is_compiling() or is_without_native()
-    return not alone and supports(x, spec) and native.supports_pooling(spec, x, size)
 
 
 def run_sequence(
@@ -66,7 +27,7 @@ def run_sequence(
         x: the input `(T, B, *N)`, T >= 1. Half precision is worked out in float32 and rounded at the end.
         start: the memory before the first step, in the dtype of the input.
         values: the numbers of the scheme, tensors in the dtype of the input.
-        pool: windows of which the largest outputs are given, where `supports_pooling` says so.
+        pool: windows of which the largest outputs are given, where `selection` takes the native path for it.
         donated: the input is not read again, so that its memory may be used.
 
     Returns:

@@ -13,24 +13,10 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, SurrogateGradient
+from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec
 
 NAMES = ("x", *Memory._fields, *NeuronParams._fields)
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
-
-
-def is_exportable(surrogate: SurrogateGradient | None) -> bool:
-    """Whether a surrogate is known from the name of its class and its width.
-
-    Example:
-        >>> from spikebridge.neurons import Arctan
-        >>> is_exportable(Arctan(2.0)), is_exportable(None)
-        (True, True)
-    """
-    if surrogate is None:
-        return True
-    kind: Any = type(surrogate)
-    return list(getattr(kind, "__dataclass_fields__", ())) == ["width"] and "." not in kind.__qualname__
 
 
 def run_custom_op(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams) -> tuple[Tensor, Memory]:

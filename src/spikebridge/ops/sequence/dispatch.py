@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from spikebridge.ops.reference import is_without_native
+from spikebridge.ops.selection import runs_natively
 from spikebridge.ops.sequence import forward as steps
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, NeuronSpec
@@ -24,4 +24,4 @@ IN_C = Steps(native.forward_steps, native.backward_steps)
 
 def choose(spec: NeuronSpec, x: Tensor) -> Steps:
     """The fastest implementation that can run a case."""
-    return IN_C if not is_without_native() and native.supports(spec, x) else IN_PYTORCH
+    return IN_C if runs_natively(x, spec) else IN_PYTORCH

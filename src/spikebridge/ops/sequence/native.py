@@ -1,7 +1,7 @@
 """The scheme of `spec.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
 
-`forward_steps` and `backward_steps` have the signatures and the numbers of those in `steps.py`; `supports` says whether
-they can take a case. The gradient of a value is summed over time first, then over columns.
+`forward_steps` and `backward_steps` have the signatures and the numbers of those in PyTorch.
+The gradient of a value is summed over time first, then over columns.
 """
 
 import ctypes
@@ -26,8 +26,6 @@ RESPONSE_CHUNK = 2048  # columns; steps of long rows look at the same ones, some
 RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
 LEAST_COLUMNS = 64
 LINE = 16  # numbers in a cache line
-CHANNELS_LAST = (0, 1, 3, 4, 2)  # the axes (T, B, C, Y, X) of pictures as they lie
-MOST_COLUMNS = 2**14  # of a row of windows
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
 
@@ -49,31 +47,8 @@ def description() -> str:
     return f"native steps with {found.instructions}, on {'PyTorch threads' if found.team else 'one thread'}"
 
 
-def supports(spec: NeuronSpec, x: Tensor) -> bool:
-    """Whether the native steps can run this case.
-
-    That is float32 on a CPU, with a surrogate of the package or none; any reset, any shape of the values.
-    """
-    return (
-        x.dtype == torch.float32
-        and x.is_cpu
-        and x.numel() > 0
-        and (spec.surrogate is None or _number_of(spec.surrogate) is not None)
-        and available()
-    )
-
-
-def supports_pooling(spec: NeuronSpec, x: Tensor, size: Size) -> bool:
-    """Whether they can pool the spikes too: of pictures that lie channels last, with windows of `size` side by side."""
-    if x.ndim != 5 or not (spec.fires and supports(spec, x)):
-        return False
-    layout = layout_of(x)
-    fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
-    fits = fits and size[0] * x.shape[4] * x.shape[2] <= MOST_COLUMNS
-    return fits and layout is not None and layout.axes == CHANNELS_LAST
-
-
-def _number_of(surrogate: object) -> int | None:
+def surrogate_number(surrogate: object) -> int | None:
+    """Its number in native.h; None for one that plain C does not know."""
     # by its full name: a class derived from it may have another derivative
     kind = type(surrogate)
     known = kind.__module__ == SURROGATES_ARE_OF and kind.__qualname__ in SURROGATES
@@ -256,7 +231,7 @@ def _plan_of_numbers(
     plan = Plan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
     plan.reset = _reset(spec, values)
     plan.through_reset = not spec.detach_reset
-    plan.surrogate = 0 if spec.surrogate is None else _number_of(spec.surrogate)
+    plan.surrogate = 0 if spec.surrogate is None else surrogate_number(spec.surrogate)
     plan.width = 1.0 if spec.surrogate is None else spec.surrogate.width
     # nothing is added where the resting value is 0 for good, and -0 is what adds nothing even to -0
     base = -0.0 if values.v_leak == 0 else values.v_leak

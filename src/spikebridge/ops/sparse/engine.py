@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.reference import is_reference
+from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.layers import read_layers
 from spikebridge.ops.sparse.native import NativeSteps, functions
 from spikebridge.ops.sparse.torch import TorchSteps
@@ -84,10 +85,11 @@ class EventDriven:
             state = self.network.initial_state(x_t)
         place = x_t.device.type
         mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
-        if is_reference() or mixed:  # under autocast a layer may give another dtype than it takes
+        path = select("live step", x_t)
+        if path == "reference" or mixed:  # under autocast a layer may give another dtype than it takes
             with torch.no_grad():
                 return self.network.step(x_t, state)
-        if place != "cpu" or x_t.dtype not in self.functions:
+        if path == "torch" or x_t.dtype not in self.functions:
             return self._plain.step(x_t, state)
         key = x_t.shape, x_t.dtype
         if key not in self._plans:
