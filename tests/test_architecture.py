@@ -43,7 +43,7 @@ INNER_LAYERS = {
         ("sparse",),
     ),
     "deploy": (
-        ("nir", "onnx"),
+        ("nir", "onnx", "stages"),
         ("bundle",),
         ("runtime",),
         ("integer",),

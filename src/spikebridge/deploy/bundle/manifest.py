@@ -284,11 +284,12 @@ def record_name(kind: type) -> str:
 
     Example:
         >>> class FIR:
-        ...     record_name = "FIR"
+        ...     record_name = "Taps"
         >>> record_name(FIR), record_name(dict)
         ('Taps', 'dict')
     """
-    return str(getattr(kind, "record_name", kind.__name__))
+    # that of a parent is not that of a subclass
+    return str(vars(kind).get("record_name", kind.__name__))
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

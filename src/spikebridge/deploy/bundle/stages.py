@@ -1,82 +1,83 @@
-"""The stages of hybrid units as records and tensors, and back.
+"""Stages of hybrid units as records and tensors of a bundle, and back.
 
-Stages of hybrid units that a bundle does not know by name, as functions of one window: to ONNX and back.
+A window, kernel or discretizer with a form in arrays is held by name and numbers, another one as an ONNX function of
+one window, as far as it is one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge import hybrid
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.deploy.bundle.manifest import Setting, StageRecord, record_name
-from spikebridge.errors import DataError, ExportError
-from spikebridge.hybrid import (
-    FIR,
-    Alpha,
-    Bernoulli,
-    Burst,
-    Count,
-    Difference,
-    Discretizer,
-    Exponential,
-    FirstSpike,
-    FirstTime,
-    Gaussian,
-    Hold,
-    HybridUnit,
-    Integrate,
-    Kernel,
-    Last,
-    Mean,
-    Phase,
-    SignedDelta,
-    Since,
-    Sliding,
-    Sum,
-    Threshold,
-    Tumbling,
-)
+from spikebridge.deploy.stages.discretizers import DISCRETIZERS, DiscretizerForm
+from spikebridge.deploy.stages.kernels import KERNELS, KernelForm
+from spikebridge.errors import ConfigError, DataError, ExportError
+from spikebridge.hybrid import FIR, Discretizer, Hold, HybridUnit, Kernel, Since, Sliding, Tumbling, Window
 from spikebridge.neurons.state import State
 
-# what each stage is made of: the arguments that make one like it
-ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+FUNCTION = "Function"
+# the arguments that make a window like one
+WINDOWS: dict[type[nn.Module], tuple[str, ...]] = {
     Hold: ("length",),
     Tumbling: ("length",),
     Sliding: ("length", "stride"),
     Since: ("trigger",),
-    Sum: ("keep",),
-    Mean: ("keep",),
-    Difference: ("lag", "keep"),
-    Exponential: ("tau", "dt", "keep"),
-    Alpha: ("tau", "dt", "keep"),
-    Gaussian: ("delay", "sigma", "dt", "keep"),
-    FIR: ("num_taps", "keep"),
-    Bernoulli: ("seed",),
-    Threshold: ("v_threshold",),
-    SignedDelta: ("quantum", "limit"),
-    Integrate: (),
-    Last: (),
-    Count: (),
-    FirstTime: (),
-    FirstSpike: (),
-    Phase: (),
-    Burst: (),
 }
+_PUBLIC = [kind for name in hybrid.__all__ if isinstance(kind := getattr(hybrid, name), type)]
+_KINDS = {record_name(kind): kind for kind in _PUBLIC if issubclass(kind, Window | Kernel | Discretizer)}
 
 
-FUNCTION = "Function"
+def kernel_form(kind: type[nn.Module]) -> KernelForm | None:
+    """A kernel class in arrays: its own `array_form`, or that of the package; None for one without."""
+    form = _form(kind, KERNELS)
+    return form if isinstance(form, KernelForm) else None
+
+
+def discretizer_form(kind: type[nn.Module]) -> DiscretizerForm | None:
+    """A discretizer class in arrays: its own `array_form`, or that of the package; None for one without."""
+    form = _form(kind, DISCRETIZERS)
+    return form if isinstance(form, DiscretizerForm) else None
+
+
+def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | DiscretizerForm]:
+    """The forms of stage classes by record name, as the runners without torch take them.
+
+    Raises:
+        ConfigError: a class has no `array_form`.
+    """
+    found: dict[str, KernelForm | DiscretizerForm] = {}
+    for kind in stages:
+        form = vars(kind).get("array_form")
+        if not isinstance(form, KernelForm | DiscretizerForm):
+            raise ConfigError(f"{kind.__name__} needs a class attribute array_form, a KernelForm or DiscretizerForm")
+        found[record_name(kind)] = form
+    return found
+
+
+def _form(kind: type[nn.Module], known: Mapping[str, Any]) -> Any:
+    own = vars(kind).get("array_form")
+    name = record_name(kind)
+    # a class that only has the name of one of the package's is another
+    return own if own is not None else known.get(name) if _KINDS.get(name) is kind else None
 
 
 def is_known(stage: nn.Module) -> bool:
     """Whether a stage can be held by name and numbers."""
-    return type(stage) in ARGUMENTS
+    return _arguments(type(stage)) is not None
+
+
+def _arguments(kind: type[nn.Module]) -> tuple[str, ...] | None:
+    form = kernel_form(kind) or discretizer_form(kind)
+    return form.arguments if form is not None else WINDOWS.get(kind)
 
 
 def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
-    """A window, kernel or discretizer in words, and its tensors.
+    """The record of a window, kernel or discretizer, and its tensors.
 
     Args:
         stage: the stage.
@@ -90,36 +91,44 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
         (StageRecord(name='Tumbling', settings={'length': 3}), {})
     """
     kind = type(stage)
-    if kind not in ARGUMENTS:
-        known = ", ".join(map(record_name, ARGUMENTS))
+    arguments = _arguments(kind)
+    if arguments is None:
+        known = ", ".join([*map(record_name, WINDOWS), *KERNELS, *DISCRETIZERS])
         raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
     settings: dict[str, Setting] = {}
     tensors: dict[str, Tensor] = {}
-    for name in ARGUMENTS[kind]:
+    for name in arguments:
         value = getattr(stage, name)
         if isinstance(value, Tensor):
             tensors[name] = value.detach()
         else:
             settings[name] = value
-    if isinstance(stage, FIR):
-        tensors["weight"] = stage.weight.detach()
-    elif isinstance(stage, Gaussian):
-        # for those who cannot work them out
-        tensors["weight"] = stage.taps().detach()
+    if isinstance(stage, Kernel):
+        quantities = {name: getattr(stage, name) for name in stage.modulable}
+        place = next(stage.parameters(), torch.empty(0))
+        if (taps := stage.arguments(quantities, place).get("taps")) is not None:
+            tensors["weight"] = taps.detach()
     return StageRecord(record_name(kind), settings), tensors
 
 
-def stage_of(record: StageRecord, tensors: Mapping[str, Tensor]) -> Any:
+def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[type[nn.Module]] = ()) -> Any:
     """The stage of a record.
+
+    Args:
+        record: of the stage.
+        tensors: its numbers.
+        own: classes that the package does not know.
 
     Raises:
         DataError: there is no such stage, or it cannot be made of what the record says.
     """
-    kinds = {record_name(kind): kind for kind in ARGUMENTS}
+    kinds = {**_KINDS, **{record_name(kind): kind for kind in own}}
     kind: Any = kinds.get(record.name)
-    if kind is None:
-        raise DataError(f"there is no stage {record.name!r}; known are {', '.join(kinds)}")
-    given = {**record.settings, **{name: t for name, t in tensors.items() if name in ARGUMENTS[kind]}}
+    arguments = None if kind is None else _arguments(kind)
+    if arguments is None:
+        known = [name for name, one in kinds.items() if _arguments(one) is not None]
+        raise DataError(f"there is no stage {record.name!r}; known are {', '.join(known)}")
+    given = {**record.settings, **{name: t for name, t in tensors.items() if name in arguments}}
     try:
         if kind is not FIR:
             return kind(**given)

@@ -23,11 +23,12 @@ Values: TypeAlias = NDArray[Any]
 Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by name, `(K, B, *M)`
 
 
-def integers_of(bundle: Bundle) -> IntegerModel:
+def integers_of(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> IntegerModel:
     """The integer model in a bundle.
 
     Args:
         bundle: an opened one.
+        stages: forms of stages that the package does not know, by record name.
 
     Raises:
         DataError: there is none, it is damaged, or of another network.
@@ -37,7 +38,7 @@ def integers_of(bundle: Bundle) -> IntegerModel:
         raise DataError(
             f"{bundle.path} has no integer model; `spikebridge quantize RUN --bundle {bundle.path}` adds one"
         )
-    model = IntegerModel.open(bundle.path / known.folder)
+    model = IntegerModel.open(bundle.path / known.folder, stages)
     check_fit(bundle, model)
     return model
 
@@ -57,18 +58,19 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
         raise DataError(f"{bundle.path}: the integer model is of another network: {strange[0]!r} is not in the bundle")
 
 
-def integer_runner(bundle: Bundle) -> Runner:
+def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> Runner:
     """The network of a bundle with its parts and units in whole numbers, as far as they were quantised.
 
     Args:
         bundle: with an integer model.
+        stages: forms of stages that the package does not know, by record name.
 
     Raises:
         DataError: there is none, or a file is damaged.
     """
-    model = integers_of(bundle)
+    model = integers_of(bundle, stages)
     units = {link.name: _IntegerUnit(model, link) for link in model.record.links if link.unit is not None}
-    return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units)
+    return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units, stages)
 
 
 def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals, ticks: int) -> Signals:

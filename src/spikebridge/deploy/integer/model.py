@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.integer.layers import MOST_SHIFT, Ints
 from spikebridge.deploy.integer.program import IntegerProgram
 from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.runner import Listen, RunnerState, TickRunner
+from spikebridge.deploy.stages.arithmetic import MOST_SHIFT, Ints
 from spikebridge.errors import DataError, ShapeError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
@@ -32,10 +32,11 @@ class IntegerModel(TickRunner):
 
     Args:
         record: the model in words.
-        numbers: its whole numbers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
+        numbers: its integers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
+        stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
     """
 
-    def __init__(self, record: IntegerRecord, numbers: Numbers) -> None:
+    def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Mapping[str, Any] | None = None) -> None:
         self.record, self.numbers = record, dict(numbers)
         for name, q in numbers.items():
             if q.dtype.kind not in "iu":
@@ -46,11 +47,14 @@ class IntegerModel(TickRunner):
             super().__init__(
                 record,
                 {n: IntegerProgram(p.program, _below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
-                {link.name: _link(record, link, _below(numbers, f"links/{link.name}/")) for link in record.links},
+                {
+                    link.name: _link(record, link, _below(numbers, f"links/{link.name}/"), stages)
+                    for link in record.links
+                },
             )
 
     @classmethod
-    def open(cls, path: Path | str) -> "IntegerModel":
+    def open(cls, path: Path | str, stages: Mapping[str, Any] | None = None) -> "IntegerModel":
         """Reads a model that `save` wrote.
 
         Raises:
@@ -58,7 +62,7 @@ class IntegerModel(TickRunner):
         """
         from spikebridge.deploy.integer.file import read_integer
 
-        return cls(*read_integer(Path(path)))
+        return cls(*read_integer(Path(path)), stages)
 
     def save(self, path: Path | str) -> None:
         """Writes the model as a new folder, whole or not at all.
@@ -139,13 +143,18 @@ def fitting(what: str) -> Iterator[None]:
         raise DataError(f"the integer model cannot run, {what} does not fit: {error}") from None
 
 
-def _link(record: IntegerRecord, link: IntegerLinkRecord, numbers: Mapping[str, dict[str, Any]]) -> LinkRunner:
+def _link(
+    record: IntegerRecord,
+    link: IntegerLinkRecord,
+    numbers: Mapping[str, dict[str, Any]],
+    stages: Mapping[str, Any] | None,
+) -> LinkRunner:
     own = {name: q.astype(np.int64) for name, q in numbers.get("link", {}).items()}
     trigger = link.trigger
     return LinkRunner(
         link,
         record.clock(link.source),
-        None if link.unit is None else integer_unit(link.unit, numbers),
+        None if link.unit is None else integer_unit(link.unit, numbers, stages),
         initial=own.get("initial"),
         context=None if link.context is None else own["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
-from spikebridge.deploy.integer.layers import LAYERS, Ints, layer_of
-from spikebridge.deploy.integer.neurons import QUANTITIES, IntegerFactor, IntegerNeuron
+from spikebridge.deploy.integer.layers import LAYERS, layer_of
+from spikebridge.deploy.stages.arithmetic import Ints
+from spikebridge.deploy.stages.neurons import QUANTITIES, IntegerFactor, IntegerNeuron
 from spikebridge.errors import DataError, did_you_mean
 
 NEURON, FACTOR, PREVIOUS = "neuron", "factor", "previous"

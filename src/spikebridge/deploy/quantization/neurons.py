@@ -6,28 +6,30 @@ Gains and gates of whole numbers: a signal times a factor that a link may set.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantization.config import QConfig
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, Numbers, QTensor, Settings, ratio_numbers, rescales
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
     QParams,
     Quantizer,
     double,
-    leak_towards,
     rescale,
     round_ste,
     up_to_power_of_two,
 )
+from spikebridge.deploy.stages.neurons import QUANTITIES, membrane_start, membrane_step, modulated
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
+from spikebridge.neurons.surrogate import ARCTAN
 
 HEADROOM = 2.0  # what remembers may rise to so many times what was seen of it
 
@@ -68,32 +70,21 @@ class QuantLayer(nn.Module):
 
     def effect_numbers(self) -> Numbers:
         """How what acts on a quantity comes into its scale."""
-        numbers: Numbers = {}
+        pairs = ((name, ratio_numbers(ratio)) for name, ratio in self.ratios().items())
+        return {f"{name}{key}": n for name, found in pairs for key, n in found.items()}
+
+    def acting(self, effects: Mapping[str, Sequence[Effect]], name: str) -> list[tuple[Tensor, str]]:
+        """The signals that act on a quantity, in integers, and how each acts."""
+        pairs = zip(effects.get(name, ()), self.effects.get(name, []), strict=False)
+        return [(quantizer.quantize(effect.signal), effect.by) for effect, quantizer in pairs]
+
+    def ratios(self) -> dict[str, Tensor]:
+        """Changes of scale of what acts on the quantities."""
+        found: dict[str, Tensor] = {}
         for name, quantizers in self.effects.items():
             for i, quantizer in enumerate(quantizers):
-                for by, ratio in (("multiply", quantizer.scale), ("add", quantizer.scale / self.scale)):
-                    numbers |= {f"{name}.{by}_{i}.{key}": n for key, n in ratio_numbers(ratio).items()}
-        return numbers
-
-    def modulated(self, name: str, base: Tensor, effects: Mapping[str, Sequence[Effect]], x: Tensor) -> Tensor:
-        """A quantity under what acts on it.
-
-        Args:
-            name: of the quantity.
-            base: its whole number.
-            effects: by quantity.
-            x: a signal `(T, B, *N)` of the layer's.
-        """
-        for effect, quantizer in zip(effects.get(name, ()), self.effects.get(name, []), strict=False):
-            q = quantizer.quantize(effect.signal)
-            q = q.reshape(*q.shape, *[1] * (x.ndim - q.ndim))
-            if effect.by == "multiply":
-                base = rescale(base * q, quantizer.scale)
-            else:
-                moved = rescale(q, quantizer.scale / self.scale)
-                base = moved if effect.by == "replace" else base + moved
-            base = self.bounded(base)
-        return base
+                found |= {f"{name}.multiply_{i}.": quantizer.scale, f"{name}.add_{i}.": quantizer.scale / self.scale}
+        return found
 
     def bounded(self, q: Tensor) -> Tensor:
         """A quantity inside its width."""
@@ -127,23 +118,6 @@ def in_time(rows: Tensor, batch: int) -> Tensor:
 
 
 KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
-MODULABLE = ("v_threshold", "v_reset", "v_leak")
-
-
-class Membranes(NamedTuple):
-    """What a layer of whole numbers remembers, all in the membranes' scale; None for what it does not have.
-
-    Attributes:
-        v: membranes after the reset.
-        wait: refractory steps left.
-        i: synaptic currents, times `r`.
-        a: what past spikes have added to the thresholds.
-    """
-
-    v: Tensor
-    wait: Tensor | None = None
-    i: Tensor | None = None
-    a: Tensor | None = None
 
 
 class QuantNeuron(QuantLayer):
@@ -155,7 +129,7 @@ class QuantNeuron(QuantLayer):
         path: for messages.
     """
 
-    modulable = MODULABLE
+    modulable = QUANTITIES
 
     def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__(layer, qconfig, path)
@@ -173,12 +147,17 @@ class QuantNeuron(QuantLayer):
         return self.membranes.scale
 
     @property
+    def out_scale(self) -> Tensor:
+        """Of what comes out: spikes count 1."""
+        return torch.ones((), dtype=torch.float64) if self.spikes else self.scale
+
+    @property
     def spikes(self) -> bool:
         """Whether it gives spikes, not membranes."""
         return not isinstance(self.layer, Integrator)
 
     def calibrate(self) -> None:
-        kept = [self.quantity(name).abs().max() for name in MODULABLE]
+        kept = [self.quantity(name).abs().max() for name in QUANTITIES]
         max_seen = max(self.max_seen, *(float(value) for value in kept)) or 1.0
         scale = torch.tensor(max_seen * HEADROOM / self.high, dtype=torch.float64)
         scale = up_to_power_of_two(scale) if self.qconfig.power_of_two else scale
@@ -191,25 +170,24 @@ class QuantNeuron(QuantLayer):
         self.num_currents = len(values)
         if values[0].scale is None:
             return self._watch(_added([value.x for value in values]), batch, state, effects)
-        quantities = self.whole()
+        a = self._arithmetic()
         r = self.quantity("r")
         x = in_time(_added([rescale(value.x, value.known * r / self.scale) for value in values]), batch)
-        known = {name: self.modulated(name, quantities.pop(name), effects, x) for name in MODULABLE}
+        known = {name: modulated(a, name, self.acting(effects, name), x.ndim) for name in QUANTITIES}
         if state is None:
-            state = self._start(x, self.whole()["v_leak"])
+            state = membrane_start(a, x.new_zeros(x.shape[1:]))
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
             now = {name: q[t] if q.ndim == x.ndim and len(q) > 1 else q for name, q in known.items()}
             now = {name: q[0] if q.ndim == x.ndim else q for name, q in now.items()}
-            y_t, state = self._step(x_t, state, now | quantities)
+            y_t, state = membrane_step(a, x_t, state, now)
             outputs.append(y_t)
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
-        one = torch.ones((), dtype=torch.float64)
-        return QTensor(y.flatten(0, 1), one if self.spikes else self.scale), state
+        return QTensor(y.flatten(0, 1), self.out_scale), state
 
-    def whole(self) -> dict[str, Tensor]:
+    def integers(self) -> dict[str, Tensor]:
         """Quantities in the membranes' scale, and decays in parts of 2^15."""
-        bounded = {name: self.bounded(round_ste(self.quantity(name) / self.scale)) for name in MODULABLE}
+        bounded = {name: self.bounded(round_ste(self.quantity(name) / self.scale)) for name in QUANTITIES}
         if isinstance(self.layer, AdaptiveLIF):
             bounded["jump"] = self.bounded(round_ste(self.quantity("jump") / self.scale))
         return bounded | {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
@@ -221,43 +199,27 @@ class QuantNeuron(QuantLayer):
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         """The integer operation."""
-        numbers: Numbers = {name: q.long() for name, q in self.whole().items()}
+        numbers: Numbers = {name: q.long() for name, q in self.integers().items()}
         r = self.quantity("r")
         for i, scale in enumerate(scales):
             numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale * r / self.scale).items()}
-        layer: Any = self.layer
-        settings: Settings = {"high": self.high, "spikes": self.spikes, "reset": getattr(layer, "reset", "zero")}
-        settings["refractory"] = getattr(layer, "refractory", 0)
-        one = torch.ones((), dtype=torch.float64)
-        return IntegerOp("neuron", settings, numbers | self.effect_numbers(), one if self.spikes else self.scale)
+        return IntegerOp("neuron", self._settings(), numbers | self.effect_numbers(), self.out_scale)
 
-    def _step(self, x_t: Tensor, state: Membranes, now: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
-        nothing = torch.zeros((), dtype=torch.float64)
-        i = state.i
-        if i is not None:
-            i = x_t = self._clamp(leak_towards(i, nothing, now["decay_syn"]) + x_t)
-        v = self._clamp(leak_towards(state.v, now["v_leak"], now["decay"]) + x_t)
-        if not self.spikes:
-            return v, Membranes(v)
+    def _settings(self) -> Settings:
         layer: Any = self.layer
-        a, wait, threshold = state.a, state.wait, now["v_threshold"]
-        if a is not None:
-            a = leak_towards(a, nothing, now["decay_adaptation"])
-            threshold = threshold + a
-        if wait is not None:
-            v = torch.where(wait == 0, v, state.v)
-        spikes = layer.surrogate((v - threshold) * self.scale)
-        if wait is not None:
-            spikes = spikes * (wait == 0)
-            wait = torch.where(spikes > 0, layer.refractory, (wait - 1).clamp(min=0))
-        if a is not None:
-            a = self._clamp(a + now["jump"] * spikes)
-        fired = spikes.detach() if getattr(layer, "detach_reset", False) else spikes
-        if getattr(layer, "reset", "zero") == "subtract":
-            v = self._clamp(v - fired * threshold)
-        elif getattr(layer, "reset", "zero") == "zero":
-            v = v * (1 - fired) + fired * now["v_reset"]
-        return spikes, Membranes(v, wait, i, a)
+        reset, refractory = getattr(layer, "reset", "zero"), getattr(layer, "refractory", 0)
+        return {"high": self.high, "spikes": self.spikes, "reset": reset, "refractory": refractory}
+
+    def _arithmetic(self) -> FakeIntegerArithmetic:
+        layer: Any = self.layer
+        return FakeIntegerArithmetic(
+            settings={**self._settings(), "detach_reset": getattr(layer, "detach_reset", False)},
+            constants=self.integers(),
+            ratios=self.ratios(),
+            clamp_state=self._clamp,
+            scale=self.scale,
+            surrogate=getattr(layer, "surrogate", ARCTAN),
+        )
 
     def _watch(self, x: Tensor, batch: int, state: Any, effects: Mapping[str, list[Effect]]) -> tuple[QTensor, Any]:
         """The layer itself, and how far what it remembers rises before it is reset."""
@@ -277,12 +239,6 @@ class QuantNeuron(QuantLayer):
                 self.max_seen = max(self.max_seen, float((self.quantity("v_threshold") + before.a).abs().max()))
         y, state = self.layer(signal, state, **effects)
         return QTensor(y.flatten(0, 1)), state
-
-    def _start(self, x: Tensor, rest: Tensor) -> Membranes:
-        zeros = x.new_zeros(x.shape[1:])
-        wait = torch.zeros(x.shape[1:], dtype=torch.int64) if getattr(self.layer, "refractory", 0) else None
-        currents = zeros if isinstance(self.layer, CubaLIF) else None
-        return Membranes(zeros + rest, wait, currents, zeros if isinstance(self.layer, AdaptiveLIF) else None)
 
     def _clamp(self, v: Tensor) -> Tensor:
         refuse_not_finite(self.layer, v)
@@ -339,7 +295,9 @@ class QuantFactor(QuantLayer):
             factor = self.layer.quantities(x.ndim, dict(effects))[self.name]
             self.max_seen = max(self.max_seen, float(torch.as_tensor(factor).abs().max()))
             return QTensor((x * factor).flatten(0, 1)), None
-        y = x * self.modulated(self.name, self._whole(), effects, x)
+        constants, settings = {self.name: self._whole()}, {"high": self.high}
+        a = FakeIntegerArithmetic(settings, constants, self.ratios())
+        y = x * modulated(a, self.name, self.acting(effects, self.name), x.ndim)
         return QTensor(y.flatten(0, 1), value.scale * self.scale), None
 
     def counted(self, output: tuple[QTensor, None]) -> dict[str, float]:

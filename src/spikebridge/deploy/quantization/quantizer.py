@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantization.config import QConfig
+from spikebridge.deploy.stages.arithmetic import FRACTION, MOST_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
 
 MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
@@ -128,10 +129,6 @@ def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
     return up_to_power_of_two(scale) if qconfig.power_of_two else scale
 
 
-MOST_SHIFT = 46
-FRACTION = 15  # bits of a multiplier, and of a decay behind the point
-
-
 def round_ste(x: Tensor) -> Tensor:
     """The nearest whole number, halves upwards; the gradient goes straight through.
 
@@ -182,7 +179,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
     return straight_through(torch.floor(exact + 0.5), exact)
 
 
-def leak_towards(v: Tensor, rest: Tensor, decay: Tensor) -> Tensor:
+def leak_towards(v: Tensor, rest: Tensor | int, decay: Tensor) -> Tensor:
     """A membrane one step closer to rest; the decay is a whole number of parts of 2^15.
 
     Args:

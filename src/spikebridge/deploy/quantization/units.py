@@ -1,18 +1,20 @@
-"""A hybrid unit in whole numbers, stage by stage: it takes and gives real values on grids, as the unit did.
+"""A hybrid unit in fake integers: kernel, nonlinearity and discretizer, with real values in and out.
 
-Kernels of hybrid units in whole numbers: what they sum up stays inside the width of a membrane.
+The steps of kernels and discretizers stand in `spikebridge.deploy.stages`; here are their scales.
 """
 
 import copy
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikebridge.deploy.bundle.manifest import record_name
+from spikebridge.deploy.bundle.stages import kernel_form
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.discretizers import QuantDiscretizer
+from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, Numbers, Settings, ratio_numbers
 from spikebridge.deploy.quantization.neurons import HEADROOM
 from spikebridge.deploy.quantization.parts import QuantizedModule
@@ -22,69 +24,29 @@ from spikebridge.deploy.quantization.quantizer import (
     QParams,
     Quantizer,
     double,
-    fixed_point_ratio,
-    leak_towards,
-    power,
-    rescale,
     round_ste,
     up_to_power_of_two,
 )
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import FIR, Alpha, Difference, Exponential, Gaussian, HybridUnit, Kernel, Mean, Sum, Window
-from spikebridge.hybrid.unit.discretizer import straight_through
-from spikebridge.neurons.lif import decay_of
-
-MOST_STEPS = 1 << 16
-
-
-class Sums(NamedTuple):
-    """What a window has summed so far."""
-
-    total: Tensor
-
-
-class CountedSums(NamedTuple):
-    """The sum, and over how many steps."""
-
-    total: Tensor
-    num_steps: Tensor
-
-
-class TwoSums(NamedTuple):
-    """The two stages of an alpha function."""
-
-    first: Tensor
-    second: Tensor
-
-
-class Steps(NamedTuple):
-    """The last steps, oldest first `(B, n, *N)`."""
-
-    last: Tensor
-
-
-class FirstSteps(NamedTuple):
-    """Steps to compare with, and whether the window has begun `(B,)`."""
-
-    last: Tensor
-    started: Tensor
+from spikebridge.hybrid import FIR, Gaussian, HybridUnit, Kernel, Window
 
 
 class QuantKernel(Kernel):
-    """A kernel that takes and gives real values on grids.
+    """A kernel in fake integers: real values in and out, integers between.
 
     Args:
         kernel: the kernel.
-        region: its widths.
+        qconfig: its widths.
         path: for messages.
     """
 
     def __init__(self, kernel: Kernel, qconfig: QConfig, path: str) -> None:
         super().__init__(kernel.keep)
-        if type(kernel) not in (Sum, Mean, Exponential, Alpha, Difference, FIR, Gaussian):
+        form = kernel_form(type(kernel))
+        if form is None:
             raise ExportError(f"{path!r} is a {type(kernel).__name__}, a kernel that has no integer form")
-        self.kernel, self.qconfig, self.path = kernel, qconfig, path
+        self.kernel, self.form, self.qconfig, self.path = kernel, form, qconfig, path
         self.num_taps = getattr(kernel, "num_taps", 1)
         self.input_quantizer, self.out = Quantizer.of(qconfig), Quantizer.of(qconfig)
         self.sums = Quantizer(qconfig.membranes)
@@ -93,121 +55,77 @@ class QuantKernel(Kernel):
 
     @property
     def high(self) -> int:
-        """The largest whole number of what it remembers."""
+        """The largest integer of the state."""
         return 2 ** (self.qconfig.membranes - 1) - 1
 
-    @property
-    def leaks(self) -> bool:
-        """Whether it has a scale of its own, finer than that of its input."""
-        return isinstance(self.kernel, Exponential | Alpha)
-
     def calibrate(self) -> None:
-        """Chooses grid and scale."""
+        """Chooses the scales of output and state."""
         self.out.calibrate()
         scale = torch.ones((), dtype=torch.float64)
-        if self.leaks:
+        if self.form.leaks:
             scale = scale * ((self.max_seen or 1.0) * HEADROOM / self.high)
             scale = up_to_power_of_two(scale) if self.qconfig.power_of_two else scale
         self.sums.set_qparams(QParams(float(scale), -self.high, self.high))
 
     def convert(self) -> None:
-        """From watching to whole numbers."""
+        """From observing to integers."""
         self.observing = False
 
     def initial_state(self, x_t: Tensor) -> Any:
-        carry: Any = self.kernel.initial_state(x_t)
         if self.observing:
-            return carry
-        if isinstance(self.kernel, Mean):
-            return CountedSums(carry.total.double(), carry.num_steps.double())
-        if isinstance(self.kernel, Difference):
-            return FirstSteps(carry.last.double(), carry.started)
-        if isinstance(self.kernel, Alpha):
-            return TwoSums(carry.first.double(), carry.second.double())
-        return Sums(carry.total.double()) if isinstance(self.kernel, Sum | Exponential) else Steps(carry.last.double())
+            return self.kernel.initial_state(x_t)
+        return self.form.start(self._arithmetic(), x_t.double())
 
     def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, Any]:
         if self.observing:
             h_t, state = self.kernel.step(x_t, state, **modulation)
             self.out.observe(h_t)
-            if self.leaks and x_t.numel():
+            if self.form.leaks and x_t.numel():
                 self.max_seen = max([self.max_seen, *(float(value.detach().abs().max()) for value in state)])
             return h_t, state
-        q, state = self._follow(self.input_quantizer.quantize(x_t), state)
-        q = self.out.clamp(q)
-        return (q * self.out.scale).to(x_t.dtype), state
+        a = self._arithmetic()
+        q, state = self.form.step(a, self.input_quantizer.quantize(x_t), state)
+        return (a.clip_output(q) * self.out.scale).to(x_t.dtype), state
 
-    def whole(self) -> dict[str, Tensor]:
-        """Decays and taps in whole numbers, and the scale of what the kernel gives."""
-        kernel: Any = self.kernel
-        if isinstance(kernel, Exponential | Alpha):
-            decay = round_ste(double(decay_of(kernel.tau, kernel.dt)) * 2**FRACTION)
-            rise = torch.ones(()) if isinstance(kernel, Exponential) else double(kernel.dt * torch.e / kernel.tau)
-            return {"decay": decay, "scale": self.sums.scale * double(rise)}
-        if isinstance(kernel, FIR | Gaussian):
-            like = torch.zeros((), dtype=torch.float32)
-            given = {name: getattr(kernel, name) for name in kernel.modulable}
-            taps = double(kernel.arguments(given, like)["taps"])
-            max_seen = taps.detach().abs().amax(0)
-            own = torch.where(max_seen > 0, max_seen / (2 ** (self.qconfig.weights - 1) - 1), 1.0)
-            own = up_to_power_of_two(own) if self.qconfig.power_of_two else own
-            return {"taps": round_ste(taps / own), "scale": own * self.input_quantizer.scale}
-        return {"scale": self.input_quantizer.scale}
+    def integers(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The constants in integers, and the scale of what the step gives before it is rescaled."""
+        quantities = {name: getattr(self.kernel, name) for name in self.kernel.modulable}
+        scale = self.sums.scale if self.form.leaks else self.input_quantizer.scale
+        state_scale, found = scale, {}
+        for name, value in self.kernel.arguments(quantities, torch.zeros(())).items():
+            if name == "rise":
+                scale = scale * double(value)
+            elif name == "taps":
+                taps = double(value)
+                most = taps.detach().abs().amax(0)
+                own = torch.where(most > 0, most / (2 ** (self.qconfig.weights - 1) - 1), 1.0)
+                own = up_to_power_of_two(own) if self.qconfig.power_of_two else own
+                found["taps"], scale = round_ste(taps / own), own * scale
+            else:
+                found[name] = round_ste(double(value) * (2**FRACTION if name.startswith("decay") else 1 / state_scale))
+        return found, scale
 
     def record(self) -> IntegerOp:
         """The integer operation."""
-        known = self.whole()
-        scale = known.pop("scale")
-        numbers: Numbers = {name: q.long() for name, q in known.items()}
-        if "taps" in numbers:
-            numbers["taps"] = numbers["taps"].to(torch.int8)
-        if self.leaks:
-            numbers |= {
-                f"in.{name}": n for name, n in ratio_numbers(self.input_quantizer.scale / self.sums.scale).items()
-            }
-        numbers |= {f"out.{name}": n for name, n in ratio_numbers(scale / self.out.scale).items()}
+        constants, _ = self.integers()
+        numbers: Numbers = {name: q.to(torch.int8) if name == "taps" else q.long() for name, q in constants.items()}
+        for name, ratio in self._ratios().items():
+            numbers |= {f"{name}{key}": n for key, n in ratio_numbers(ratio).items()}
         qparams = self.out.qparams
         settings: Settings = {"keep": self.keep, "high": self.high, "low_out": qparams.low, "high_out": qparams.high}
-        if isinstance(self.kernel, Difference):
-            settings["lag"] = self.kernel.lag
+        settings |= {name: getattr(self.kernel, name) for name in self.form.settings}
         name = record_name(FIR if isinstance(self.kernel, Gaussian) else type(self.kernel))
         return IntegerOp(name, settings, numbers, self.out.scale)
 
-    def _follow(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        kernel, known = self.kernel, self.whole()
-        ratio = known["scale"] / self.out.scale
-        if isinstance(kernel, Sum):
-            total = self.sums.clamp(state.total + x)
-            return rescale(total, ratio), Sums(total)
-        if isinstance(kernel, Mean):
-            total, number = self.sums.clamp(state.total + x), (state.num_steps + 1).clamp(max=MOST_STEPS)
-            return _mean(total, number, ratio), CountedSums(total, number)
-        if isinstance(kernel, Difference):
-            started = state.started.reshape(-1, *[1] * x.ndim)
-            last = torch.where(started, state.last, x.unsqueeze(1))
-            newest = last if kernel.lag is None else torch.cat([last[:, 1:], x.unsqueeze(1)], dim=1)
-            return rescale(x - last[:, 0], ratio), FirstSteps(newest, torch.ones_like(state.started))
-        if isinstance(kernel, FIR | Gaussian):
-            last = torch.cat([state.last, x.unsqueeze(1)], dim=1)
-            taps = known["taps"]
-            weights = taps.flip(0).reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])
-            return rescale((last.movedim(1, 0) * weights).sum(0), ratio), Steps(last[:, 1:])
-        came = rescale(x, self.input_quantizer.scale / self.sums.scale)
-        nothing = torch.zeros((), dtype=torch.float64)
-        if isinstance(kernel, Exponential):
-            total = self.sums.clamp(leak_towards(state.total, nothing, known["decay"]) + came)
-            return rescale(total, ratio), Sums(total)
-        second = self.sums.clamp(leak_towards(state.second + state.first, nothing, known["decay"]))
-        first = self.sums.clamp(leak_towards(state.first, nothing, known["decay"]) + came)
-        return rescale(second, ratio), TwoSums(first, second)
+    def _ratios(self) -> dict[str, Tensor]:
+        own = {"in.": self.input_quantizer.scale / self.sums.scale} if self.form.leaks else {}
+        return own | {"out.": self.integers()[1] / self.out.scale}
 
-
-def _mean(total: Tensor, number: Tensor, ratio: Tensor) -> Tensor:
-    """`total ratio / number` in whole numbers, halves upwards: one division of whole numbers."""
-    multiplier, shift = fixed_point_ratio(ratio)
-    unit = power(shift) * number
-    hard = torch.div(2 * total.detach() * multiplier + unit, 2 * unit, rounding_mode="floor")
-    return straight_through(hard, total * ratio / number)
+    def _arithmetic(self) -> FakeIntegerArithmetic:
+        settings = {name: getattr(self.kernel, name) for name in self.form.settings}
+        return FakeIntegerArithmetic(
+            settings, self.integers()[0], self._ratios(), self.sums.clamp, self.out.clamp, scale=self.out.scale
+        )
 
 
 class QuantizedUnit(HybridUnit):

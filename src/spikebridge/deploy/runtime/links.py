@@ -10,9 +10,8 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
-from spikebridge.deploy.runtime.discretizers import Function
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
-from spikebridge.deploy.runtime.units import Nonlinearity, UnitState, real_unit
+from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitState, float_unit
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
@@ -164,13 +163,16 @@ class LinkRunner:
         return clock.count(tick + 1) > before, state
 
 
-def open_link(bundle: Bundle, link: LinkRecord, unit: Unit | None = None) -> LinkRunner:
+def open_link(
+    bundle: Bundle, link: LinkRecord, unit: Unit | None = None, own: Mapping[str, Any] | None = None
+) -> LinkRunner:
     """A link of a bundle.
 
     Args:
         bundle: an opened one.
         link: the link in words.
         unit: another one than that of the bundle.
+        own: forms of stages that the package does not know, by record name.
 
     Raises:
         DataError: a file of its unit is damaged or does not fit.
@@ -186,7 +188,7 @@ def open_link(bundle: Bundle, link: LinkRecord, unit: Unit | None = None) -> Lin
     return LinkRunner(
         link,
         manifest.clock(link.source),
-        _unit(bundle, link, numbers) if unit is None else unit,
+        _unit(bundle, link, numbers, own) if unit is None else unit,
         initial=initial if begins else None,
         context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
@@ -195,13 +197,13 @@ def open_link(bundle: Bundle, link: LinkRecord, unit: Unit | None = None) -> Lin
     )
 
 
-def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any]) -> Unit | None:
+def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], own: Mapping[str, Any] | None) -> Unit | None:
     if link.unit is None:
         return None
-    fires = None if link.unit.fires is None else NirRunner(read_graph(bundle.read(link.unit.fires)))
+    layer = None if link.unit.fires is None else NirRunner(read_graph(bundle.read(link.unit.fires)))
     files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
     functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
-    return real_unit(link.unit, numbers, _nonlinearity(bundle, link), fires, functions)
+    return float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link), layer, functions), own)
 
 
 def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:

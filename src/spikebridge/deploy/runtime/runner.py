@@ -223,6 +223,7 @@ class Runner(TickRunner):
         bundle: an opened one.
         parts: other runners for some parts, by name.
         units: other units for some links, by name.
+        stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
 
     Raises:
         DataError: a file of the bundle is damaged or does not fit.
@@ -233,6 +234,7 @@ class Runner(TickRunner):
         bundle: Bundle,
         parts: Mapping[str, PartRunner] | None = None,
         units: Mapping[str, Unit] | None = None,
+        stages: Mapping[str, Any] | None = None,
     ) -> None:
         self.manifest = bundle.manifest
         given, made = dict(parts or {}), dict(units or {})
@@ -242,7 +244,7 @@ class Runner(TickRunner):
                 name: given[name] if name in given else open_part(bundle, name, record)
                 for name, record in self.manifest.parts.items()
             },
-            {link.name: open_link(bundle, link, made.get(link.name)) for link in self.manifest.links},
+            {link.name: open_link(bundle, link, made.get(link.name), stages) for link in self.manifest.links},
         )
 
     def taken(self, name: str, record: InputRecord, x: Values) -> Values:
