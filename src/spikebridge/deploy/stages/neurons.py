@@ -43,7 +43,7 @@ def membrane_start(a: Any, like: Any) -> MembraneState:
     zeros = a.xp.zeros_like(like)
     return MembraneState(
         v=zeros + a["v_leak"],
-        wait=a.steps(zeros) if a.settings["refractory"] else None,
+        wait=zeros if a.settings["refractory"] else None,
         i=zeros if "decay_syn" in a.constants else None,
         a=zeros if "decay_adaptation" in a.constants else None,
     )
