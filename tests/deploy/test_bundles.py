@@ -37,7 +37,7 @@ def test_a_bundle_is_the_folder_that_its_page_says(small: Bundle) -> None:
     ]
     plain = json.loads((small.path / "manifest.json").read_text())
     assert (plain["schema"], plain["version"], plain["dt"], plain["card"]) == ("spikebridge bundle", 1, DT, {"seed": 0})
-    assert plain["parts"]["snn"]["notes"] == ["lif: reset is soft (minus the threshold); NIR has no field for it"]
+    assert plain["parts"]["snn"]["notes"] == ["lif: reset is by subtraction of the threshold; NIR has no field for it"]
     assert plain["links"][3]["emits"] == {"period": 4, "phase": 3}
     assert set(plain["files"]) == set(names) - {"manifest.json"}
 

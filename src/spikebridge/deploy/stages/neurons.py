@@ -117,6 +117,7 @@ class IntegerNeuron:
         numbers: quantities in the membranes' scale, and how currents come into it.
 
     Example:
+        >>> import numpy as np
         >>> numbers = {"decay": np.array(1 << 15), "multiplier_0": np.array(1), "shift_0": np.array(0)}
         >>> numbers |= {"v_threshold": np.array(10), "v_reset": np.array(0), "v_leak": np.array(0)}
         >>> neuron = IntegerNeuron({"high": 100, "spikes": True, "reset": "subtract", "refractory": 0}, numbers)
@@ -151,6 +152,7 @@ class IntegerFactor:
         numbers: the factor, and how what acts on it comes into its scale.
 
     Example:
+        >>> import numpy as np
         >>> gate = IntegerFactor({"quantity": "gate", "high": 100}, {"gate": np.array(2)})
         >>> gate.step([np.array([[3]])], None, {})[0].item()
         6
