@@ -48,9 +48,8 @@ def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
     if run is None:
         raise SystemExit("no weights are shipped")
     seldom = [recording.thinned(BINS) for recording in often]
-    alone = [sensing.tracker(run, "learned", seed) for _ in RECALLS]
-    for tracker, recall in zip(alone, RECALLS, strict=True):
-        tracker.recall = recall
+    hybrid = sensing.tracker(run, "learned", seed)
+    alone = [hybrid.with_options(detector_gain=gain) for gain in RECALLS]
 
     def best(recordings: list[Recording], between: Any) -> dict[str, float]:
         return max((figures(recordings, FrameTracker(one, between)) for one in alone), key=lambda found: found["auc"])

@@ -64,7 +64,8 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         if shipped is None:
             raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")
         taken = load_part(network, "pathways", shipped.path, child)
-        (finding,) = sensing.phases(replace(config, pathways=str(shipped.path)), network, "finder", pairs)
+        detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
+        (finding,) = sensing.phases(detector_only, network, "finder", pairs)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True)
         fit(network, [finding], pairs, settings=settings, run=child)
         child.save_weights(network)

@@ -108,8 +108,8 @@ def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
     rows, looked = [], ways()
     for path in run.children():
         tracker = sensing.tracker(run, *_named(path))
-        for recall in recalls or [tracker.recall]:
-            tracker.recall = recall
+        for recall in recalls or [tracker.options.detector_gain]:
+            tracker = tracker.with_options(detector_gain=recall)
             found = {name: loops(way, tracker) for name, way in looked.items()}
             every = [one.score() for outputs in found.values() for one in outputs]
             shares = {name: round(join_results(outputs).score().auc, 3) for name, outputs in found.items()}
@@ -128,7 +128,7 @@ def slower(run: Run) -> list[dict[str, Any]]:
     thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT_SECONDS}
     for path in run.children():
         hybrid, wholly = (sensing.tracker(run, *_named(path)) for _ in range(2))
-        wholly.recall = 1.0
+        wholly = wholly.with_options(detector_gain=1.0)
         methods: dict[str, list[Any]] = {"hybrid": [hybrid]}
         methods |= {name: [FrameTracker(one, name) for one in (hybrid, wholly)] for name in ALONE}
         for keep, looked in thinned.items():

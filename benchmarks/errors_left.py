@@ -49,7 +49,7 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
             angle = 2 * pi * generator.random()
             way = torch.tensor([[cos(angle), sin(angle)]])
             true, larger, moved = (
-                found(finder, pair, tracker.renewal, factor, beside)
+                found(finder, pair, tracker.options.template_rate, factor, beside)
                 for factor, beside in ((1.0, 0 * way), (exp(WRONG), 0 * way), (1.0, WRONG * way))
             )
             sizes.append(float((larger[:, 2:].prod() / true[:, 2:].prod()).log()) / 2 / WRONG)

@@ -40,7 +40,8 @@ def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tup
     generator = np.random.default_rng(0)
     with torch.inference_mode():
         every = [
-            (_settled(finder, pair, tracker.renewal), pair.here) for pair in pairs(finder, recording, frames, generator)
+            (_settled(finder, pair, tracker.options.template_rate), pair.here)
+            for pair in pairs(finder, recording, frames, generator)
         ]
     boxes, labels = (torch.cat(column).double().numpy() for column in zip(*every, strict=True))
     return boxes, labels

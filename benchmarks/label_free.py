@@ -18,13 +18,14 @@ from typing import Any, Literal
 
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Config, Evaluation
+from spikebridge.networks.sensing.training.phases import DetectorTraining
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "label_free.json"
 RUNS = Path("runs") / "benchmarks" / "label_free"
 RECORDING = "FE240hz_star_motion_0"
-USUAL = Config(recording="real", num_seeds=3, finding_epochs=0)
+USUAL = Config(recording="real", num_seeds=3, detector=DetectorTraining(epochs=0))
 TRAININGS = {
     "boxes at every bin, as usual": USUAL,
     "boxes at frames": replace(USUAL, schedule="label_free"),

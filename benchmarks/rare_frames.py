@@ -22,8 +22,8 @@ from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import InferenceModel
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference, FusedState
+from spikebridge.networks.sensing.tracker.inference import InferenceModel
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
@@ -39,7 +39,7 @@ class AsIfThere(FusedInference):
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """The old rule: how far the place may be off widens the velocity prior."""
-        return super().restart_events(state, start)._replace(drift=None, expected=to_numpy(start))
+        return super().restart_events(state, start)._replace(uncertainty=None, expected=to_numpy(start))
 
 
 def without_doubt(tracker: SensingTracker) -> SensingTracker:
@@ -48,7 +48,7 @@ def without_doubt(tracker: SensingTracker) -> SensingTracker:
     def build_inference(network: Sensing, crop: int) -> InferenceModel:
         return InferenceModel(AsIfThere(network, crop), None)
 
-    tracker._ready = build_inference  # type: ignore[assignment]
+    tracker._inference = build_inference  # type: ignore[assignment]
     return tracker
 
 

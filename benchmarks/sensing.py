@@ -45,6 +45,7 @@ from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.recipe import Config, Evaluation
+from spikebridge.networks.sensing.training.phases import DetectorTraining, PathwayTraining
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import atomic_write
 from unseen_recording import PIECES, write
@@ -54,8 +55,10 @@ RUNS = Path("runs") / "benchmarks" / "sensing"
 BASELINES = "hold,constant_velocity,kalman"
 CONFIGS = {
     "main": sensing.PRESETS["three"],
-    "generated": Config(recording="generated", num_scenes=24, epochs=4, finding_epochs=0),
-    "left_out": Config(recording="real", finding_epochs=0),
+    "generated": Config(
+        recording="generated", num_scenes=24, pathways=PathwayTraining(epochs=4), detector=DetectorTraining(epochs=0)
+    ),
+    "left_out": Config(recording="real", detector=DetectorTraining(epochs=0)),
     "ablation": replace(sensing.PRESETS["ablation"], recording="real"),
 }
 AT_TEN_HERTZ = ("learned", "fixed", "none", "memoryless")  # of the networks of `ablation`
@@ -198,8 +201,12 @@ def seeds(config: Config) -> range:
 def trained(name: str, out: Path, finders: str, pathways: str) -> dict[str, Any]:
     """One cell, trained and measured, or what it was found to be before."""
     config, path = CONFIGS[name], out / name
-    if config.finding_epochs:
-        config = replace(config, finders=finders, pathways=pathways)
+    if config.detector.epochs:
+        config = replace(
+            config,
+            detector=replace(config.detector, weights_from=finders),
+            pathways=replace(config.pathways, weights_from=pathways),
+        )
     run = Run.create(path, "sensing", config, resume=True)
     results = run.results() if run.finished else sensing.train(config, run)
     kept = path / "more.json"

@@ -14,7 +14,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.follow import bin_range
-from spikebridge.networks.sensing.tracker.frozen import build_inference
+from spikebridge.networks.sensing.tracker.inference import build_inference
 from spikebridge.training import Run
 
 NUM_COUNTED = 21  # frames over which operations are counted
@@ -80,8 +80,8 @@ def part_of(cost: Cost, name: str) -> Operations:
 
 def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
     """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
-    samples = sensing.cut_samples(recording, frames, tracker.crop)
-    network = build_inference(tracker.sensing, tracker.crop).network
+    samples = sensing.cut_samples(recording, frames, tracker.options.crop)
+    network = build_inference(tracker.sensing, tracker.options.crop).network
 
     def each(run: Callable[[int, Any], None]) -> Cost:
         def all_of_them() -> int:
@@ -108,7 +108,7 @@ def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: 
 
 def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range) -> dict[str, Any]:
     """Rows of the network as it is trained, a frame and the bins after it."""
-    samples = sensing.cut_samples(recording, frames, tracker.crop)
+    samples = sensing.cut_samples(recording, frames, tracker.options.crop)
     inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
     return {"rows": count_cost(tracker.sensing, inputs).rows()}
 
@@ -127,7 +127,7 @@ def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) ->
         inputs = recording.inputs(b, b + 1)
         if state is None:
             inputs["box"] = recording.frame_boxes[frames.start]
-        kind = "frame" if "frame" in inputs else "finder" if state.doubt is not None else "bin"
+        kind = "frame" if "frame" in inputs else "finder" if state.pending is not None else "bin"
         started = thread_time()
         _, state = tracker.step(inputs, state)
         spent[kind].append(1e3 * (thread_time() - started))

@@ -29,14 +29,14 @@ from spikebridge.training.run.atomic import atomic_write
 RESULTS = Path(__file__).parent / "results" / "sensing_units.json"
 RUNS = Path("runs") / "benchmarks" / "sensing_units"
 SEEDS = 3
-REAL = replace(sensing.PRESETS["default"], recording="real", num_seeds=SEEDS, finding_epochs=0)
+REAL = sensing.Config(recording="real", num_seeds=SEEDS, detector=sensing.DetectorTraining(epochs=0))
 GENERATED = replace(REAL, recording="generated")
 CELLS = {
     "linear": REAL,
-    "tanh": replace(REAL, change_map="tanh"),
-    "joined": replace(REAL, change_map="joined"),
+    "tanh": replace(REAL, model=replace(REAL.model, change_map="tanh")),
+    "joined": replace(REAL, model=replace(REAL.model, change_map="joined")),
     "yes or no": GENERATED,
-    "counts": replace(GENERATED, counts=True),
+    "counts": replace(GENERATED, model=replace(GENERATED.model, counts=True)),
 }
 PARTS = ("validation", "test")
 FIGURES = {"distance px": "mean_distance_px", "auc": "auc", "shaken 1 px": "shaken_1px"}
@@ -49,7 +49,7 @@ def cell(name: str, out: Path) -> dict[str, Any]:
     if not run.finished:
         sensing.train(config, run)
     trackers = [sensing.tracker(run, seed=seed) for seed in range(config.seed, config.seed + SEEDS)]
-    found: dict[str, Any] = {"options": {"change_map": config.change_map, "counts": config.counts}}
+    found: dict[str, Any] = {"options": {"change_map": config.model.change_map, "counts": config.model.counts}}
     for part in PARTS:
         scored = sensing_parts.recording_parts(config.recording, part, config.num_scenes // 3)
         scores = [sensing_scores.score(tracker, scored) for tracker in trackers]

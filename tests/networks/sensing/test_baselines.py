@@ -8,7 +8,8 @@ import torch
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names, without_memory
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 DT = 1 / 240
 
@@ -25,7 +26,7 @@ def said_last(sensing: Sensing, events: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["additive", "kernel"])
 def test_a_forgetful_tracker_knows_nothing_of_earlier_bins_and_leaves_the_other_as_it_was(form: Any) -> None:
     torch.manual_seed(0)
-    tracker = SensingTracker(Sensing(dt=DT, num_features=4, **form).eval(), crop=48)
+    tracker = SensingTracker(Sensing(DT, SensingOptions(num_features=4, **form)).eval(), TrackerOptions(crop=48))
     weights = {name: x.clone() for name, x in tracker.sensing.state_dict().items()}
     other = without_memory(tracker)
     events = (torch.rand(4, 1, 2, 48, 48) < 0.3).float()
@@ -43,6 +44,6 @@ def test_names_are_those_of_baselines_and_of_networks_of_the_run() -> None:
 
 
 def test_a_network_without_an_snn_has_no_tracker_of_events() -> None:
-    frames_alone = SensingTracker(Sensing(dt=DT, unit="none").eval(), crop=48)
+    frames_alone = SensingTracker(Sensing(DT, SensingOptions(unit="none")).eval(), TrackerOptions(crop=48))
     with pytest.raises(ConfigError, match="needs a network with an SNN"):
         baseline("events", frames_alone, [], 0.0, 0, lambda name: frames_alone)

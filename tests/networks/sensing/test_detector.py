@@ -160,7 +160,7 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     with torch.no_grad():
         known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
         expected = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
-        first, newest = ready.template(ready.sight(bytes_[0], box)), ready.sight(bytes_[1], last)
+        first, newest = ready.template(ready.patch(bytes_[0], box)), ready.patch(bytes_[1], last)
         found, spread = ready.look(*bytes_, events, room, box, first, newest, 0.3)
         anew, off = ready.look(*bytes_, events, room, box, first, None, 0.3)
         alone = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, known, 0.3)

@@ -117,7 +117,9 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_parts
     columns = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
     finder = TargetDetector()
-    loss, figures = sensing_finding.detection_objective(finder, batch, shake=1.0, abroad=0.4, lasting=1.0, a=0.3)
+    loss, figures = sensing_finding.detection_objective(
+        finder, batch, box_noise=1.0, background_swaps=0.4, template_error=1.0, a=0.3
+    )
     loss.backward()
     assert figures["overlap"] == 0.0
     gradient = finder.votes.weight.grad

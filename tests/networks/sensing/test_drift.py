@@ -35,7 +35,7 @@ def over_all_pairs(
         inside = (abs(way) <= HALF).all(1)
         odds = fits[y, x] - fits[y[i], x[i]] - ((began - start.place) ** 2).sum() / (2 * (DOUBT * drift.spread) ** 2)
         odds -= ((way - start.motion * age) ** 2).sum(1) / (2 * variance)
-        odds[inside] += drift.still[way[inside, 1] + HALF, way[inside, 0] + HALF]
+        odds[inside] += drift.unchanged[way[inside, 1] + HALF, way[inside, 0] + HALF]
         found += np.where(inside, np.exp(odds), 0.0)
     share = found / found.sum()
     mean = share @ places

@@ -1,7 +1,6 @@
 """What the report shows beside its table, on a small film, with weights that were never trained."""
 
 import json
-from copy import copy
 
 import numpy as np
 import pytest
@@ -13,10 +12,11 @@ from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
 from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.report import figures as sensing_figures
 from spikebridge.networks.sensing.report.figures import by_frame_rate, by_speed, cost_rows, figures, moving_pictures
 from spikebridge.networks.sensing.report.report import time_constants
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training import Run
 
@@ -30,7 +30,7 @@ def part():
 @pytest.fixture(scope="module")
 def tracker():
     torch.manual_seed(0)
-    return SensingTracker(Sensing(dt=1 / 240, reach=8).eval(), crop=48)
+    return SensingTracker(Sensing(1 / 240, SensingOptions(reach=8)).eval(), TrackerOptions(crop=48))
 
 
 def test_fewer_frames_are_a_row_each_as_long_as_there_are_enough(part, tracker):
@@ -51,22 +51,20 @@ def test_bands_of_speed_have_three_methods_each(part, tracker):
 
 
 def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, tracker):
-    trusting = copy(tracker)
-    trusting.sure = 0.0
-    at_once = copy(trusting)
-    at_once.at_once = True
+    trusting = tracker.with_options(accept_confidence=0.0)
+    at_once = trusting.with_options(synchronous=True)
     late, in_time = (
         streaming(part.recording, one, part.frames, DECLARED["tianjic"].of()).boxes for one in (trusting, at_once)
     )
     assert not np.array_equal(late, in_time)
     assert np.array_equal(streaming_declared(part, trusting, "tianjic").boxes, in_time)
     rows = by_speed(trusting, [part])
-    assert not trusting.at_once
+    assert not trusting.options.synchronous
     assert rows == by_speed(at_once, [part])
 
 
 def test_every_time_constant_has_its_own_name():
-    networks = {"kernel": Sensing(dt=1 / 240, mode="kernel"), "learned": Sensing(dt=1 / 240)}
+    networks = {"kernel": Sensing(1 / 240, SensingOptions(mode="kernel")), "learned": Sensing(dt=1 / 240)}
     rows = [(row["network"], row["of"], row["mean ms"]) for row in time_constants(networks)]
     assert rows == [
         ("kernel", "membranes of the SNN", 13.0),
@@ -89,7 +87,9 @@ def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tra
 def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypatch):
     monkeypatch.setattr(sensing_figures, "_MOST_STARTS", 4)
     monkeypatch.setattr(sensing_figures, "_KEEP", (1,))
-    frames_alone = SensingTracker(Sensing(dt=1 / 240, reach=8, unit="none").eval(), crop=48)
+    frames_alone = SensingTracker(
+        Sensing(1 / 240, SensingOptions(reach=8, unit="none")).eval(), TrackerOptions(crop=48)
+    )
     (row,) = by_frame_rate("frames", frames_alone, [part])
     assert list(row) == ["frames a second", "starts", "frames", "hold", "constant_velocity", "kalman"]
     assert cost_rows(frames_alone.sensing, {}) == []

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import EagerInference, build_inference
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
+from spikebridge.networks.sensing.tracker.inference import EagerInference, build_inference
 
 DT, PATCH_SIDE = 1 / 240, 64
 
@@ -18,7 +19,7 @@ DT, PATCH_SIDE = 1 / 240, 64
 def trained(**form: Any) -> Sensing:
     """A network whose every weight is something, so that nothing is equal by chance."""
     torch.manual_seed(0)
-    sensing = Sensing(dt=DT, num_features=4, reach=8, search=6.0, **form)
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=8, search=6.0, **form))
     with torch.no_grad():
         for name, parameter in sensing.named_parameters():
             parameter += 0.1 * torch.randn_like(parameter) * (0.3 if "log" in name else 1.0)

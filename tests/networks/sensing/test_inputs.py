@@ -14,8 +14,8 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.state import check_inputs
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions, check_inputs
 
 DT = 0.005
 
@@ -33,7 +33,7 @@ def single_precision_afterwards() -> Iterator[None]:
 
 def new_tracker() -> SensingTracker:
     torch.manual_seed(0)
-    return SensingTracker(Sensing(dt=DT, num_features=4, reach=6).eval(), crop=48)
+    return SensingTracker(Sensing(DT, SensingOptions(num_features=4, reach=6)).eval(), TrackerOptions(crop=48))
 
 
 def first_step(**others: Any) -> dict[str, Any]:

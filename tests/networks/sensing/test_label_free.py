@@ -18,6 +18,7 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.objectives import change_objective, events_objective, frames_objective
 from spikebridge.networks.sensing.training.objectives import jitter_samples as shaken
@@ -28,8 +29,25 @@ from spikebridge.training import Run
 DT = 1 / 240
 NAN = float("nan")
 # of the quick preset, with half the features, on smaller crops
-SMALL = dataclasses.replace(
-    sensing.PRESETS["quick"], num_features=4, crop=64, reach=12, epochs=2, finding_epochs=0, schedule="label_free"
+
+
+def changed(config: sensing.Config, **changes: Any) -> sensing.Config:
+    """The same settings with other values: `detector__epochs=0` for those of a group."""
+    for name, value in changes.items():
+        group, _, inner = name.partition("__")
+        value = dataclasses.replace(getattr(config, group), **{inner: value}) if inner else value
+        config = dataclasses.replace(config, **{group: value})
+    return config
+
+
+SMALL = changed(
+    sensing.PRESETS["quick"],
+    model__num_features=4,
+    model__crop=64,
+    model__reach=12,
+    pathways__epochs=2,
+    detector__epochs=0,
+    schedule="label_free",
 )
 
 
@@ -88,7 +106,7 @@ def change_of(network: torch.nn.Module, samples: TrackingSamples) -> float:
 
 @pytest.mark.usefixtures("clips")
 def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabelled: str, tmp_path: Path) -> None:
-    config = dataclasses.replace(SMALL, recording=unlabelled, clips=True)
+    config = changed(SMALL, recording=unlabelled, clips=True)
     run, results = trained(config, tmp_path / "run")
     assert results["recording"] == "scene 2 (unlabelled has no boxes)"
     assert all(np.isfinite(row["distance px"]) for row in results["trackers"])
@@ -97,9 +115,11 @@ def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabe
     # beside the same ANN with an SNN as it was at the start, on frames that it was not trained on
     network = sensing.tracker(run).sensing
     held = sensing_parts.recording_parts(unlabelled, "test", 1, needs_boxes=False)[0]
-    samples = cut_unlabelled_samples(*held, config.crop, np.random.default_rng(0))
+    samples = cut_unlabelled_samples(*held, config.model.crop, np.random.default_rng(0))
     learned = change_of(network, samples)
-    start = sensing._seeded(config, "learned", 0).state_dict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        start = config.network("learned").state_dict()
     heard = {name: start[name] for name in start if name.startswith(("parts.where.", "units."))}
     network.load_state_dict({**network.state_dict(), **heard})
     assert learned < 0.8 * change_of(network, samples)
@@ -110,7 +130,7 @@ def test_with_clips_no_box_of_the_recording_is_read(
     camera: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = dataclasses.replace(camera, frame_boxes=camera.frame_boxes[::-1], boxes=camera.boxes[::-1])
-    config = dataclasses.replace(SMALL, recording=str(tmp_path), clips=True, finding_epochs=1, finding_scenes=0)
+    config = changed(SMALL, recording=str(tmp_path), clips=True, detector__epochs=1, detector__num_scenes=0)
     seen = []
     for recording in (camera, wrong):
         monkeypatch.setattr(sensing_parts, "load_recording", lambda *_, one=recording, **__: one)
@@ -129,7 +149,7 @@ def test_with_clips_no_box_of_the_recording_is_read(
 @pytest.mark.parametrize("schedule", ["joint", "alternate", "label_free"])
 def test_boxes_at_frames_alone_train(camera: Recording, schedule: Any, tmp_path: Path) -> None:
     folder = write(camera, tmp_path / "frames alone", boxes=True)
-    config = dataclasses.replace(SMALL, recording=folder, schedule=schedule)
+    config = changed(SMALL, recording=folder, schedule=schedule)
     samples = training_data(config).labelled.tensors
     assert samples["truths"][:-1].isnan().all() and samples["truths"][-1].isfinite().all()
     run, results = trained(config, tmp_path / "run")
@@ -141,7 +161,7 @@ def test_boxes_at_frames_alone_train(camera: Recording, schedule: Any, tmp_path:
 
 def test_boxes_are_asked_for_where_nothing_else_can_be_learned_from(unlabelled: str) -> None:
     for schedule in ("joint", "label_free"):
-        config = dataclasses.replace(SMALL, recording=unlabelled, schedule=schedule)
+        config = changed(SMALL, recording=unlabelled, schedule=schedule)
         with pytest.raises(DataError, match=r"part 'train' has none\. Without boxes there is --schedule label_free"):
             training_data(config)
 
@@ -150,7 +170,7 @@ def test_clips_that_are_not_there_are_told(unlabelled: str, tmp_path: Path, monk
     (tmp_path / "tracking").mkdir()
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path))
     with pytest.raises(DataError, match="there are no clips"):
-        training_data(dataclasses.replace(SMALL, recording=unlabelled, clips=True))
+        training_data(changed(SMALL, recording=unlabelled, clips=True))
 
 
 def batch(size: int = 32) -> dict[str, torch.Tensor]:
@@ -167,7 +187,7 @@ def batch(size: int = 32) -> dict[str, torch.Tensor]:
 
 def small() -> sensing.Sensing:
     torch.manual_seed(1)
-    return sensing.Sensing(dt=DT, num_features=4, reach=4, search=6.0, finder=False)
+    return sensing.Sensing(DT, SensingOptions(num_features=4, reach=4, search=6.0, detector=False))
 
 
 def test_the_loss_is_the_mean_over_the_bins_that_have_a_truth() -> None:
@@ -177,7 +197,7 @@ def test_the_loss_is_the_mean_over_the_bins_that_have_a_truth() -> None:
         truths = torch.full_like(whole["truths"], NAN)
         truths[list(bins)] = whole["truths"][list(bins)]
         torch.manual_seed(2)
-        return objective(network, {**whole, "truths": truths}, shake=1.0)[0].item()
+        return objective(network, {**whole, "truths": truths}, box_noise=1.0)[0].item()
 
     assert loss(0, 1, 2) == pytest.approx((loss(0) + loss(1) + loss(2)) / 3, rel=1e-5)
 
@@ -192,7 +212,7 @@ def test_where_all_truths_are_known_not_a_bit_is_changed_by_choosing_them() -> N
         return (away + 0.25).sqrt().mean()
 
     found = []
-    for loss_of in (plain, lambda: objective(network, one, shake=1.0)[0]):
+    for loss_of in (plain, lambda: objective(network, one, box_noise=1.0)[0]):
         torch.manual_seed(2)
         network.zero_grad()
         loss = loss_of()
@@ -205,7 +225,7 @@ def test_where_all_truths_are_known_not_a_bit_is_changed_by_choosing_them() -> N
 def test_a_truth_that_is_not_known_reaches_no_gradient(of: Any) -> None:
     network, one = small(), batch()
     one["truths"][:-1] = NAN
-    loss, shown = of(network, one, shake=1.0)
+    loss, shown = of(network, one, box_noise=1.0)
     loss.backward()
     assert all(value.isfinite() for value in (loss, *shown.values()))
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
@@ -217,13 +237,13 @@ def test_crops_of_one_grey_and_without_events_are_no_trouble(of: Any, grey: floa
     network, one = small(), batch()
     flat = {name: torch.full_like(one[name], grey) for name in ("frames", "before", "after")}
     dead = {**one, **flat, "events": torch.zeros_like(one["events"])}
-    loss, _ = of(network, dead, shake=1.0) if of else change_objective(network, dead)
+    loss, _ = of(network, dead, box_noise=1.0) if of else change_objective(network, dead)
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
 def test_a_network_without_a_unit_is_refused(camera: Recording, tmp_path: Path) -> None:
-    config = dataclasses.replace(SMALL, networks=("none",), recording=write(camera, tmp_path / "own", boxes=True))
+    config = changed(SMALL, networks=("none",), recording=write(camera, tmp_path / "own", boxes=True))
     with pytest.raises(ConfigError, match="take joint"):
         trained(config, tmp_path / "run")

@@ -15,7 +15,7 @@ from spikebridge.networks.sensing.model.motion_prior import (
     soft_argmax,
 )
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.model.units import additive_unit
+from spikebridge.networks.sensing.model.units import SensingOptions, additive_unit
 
 DT = 1 / 240
 
@@ -53,7 +53,7 @@ def test_without_memory_the_order_of_bins_changes_nothing() -> None:
 
 
 def test_time_constants_of_membranes_and_unit_are_learned() -> None:
-    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4), some_inputs()
+    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)), some_inputs()
     response, _ = sensing.respond(inputs, None)
     response.square().sum().backward()
     for path in ("parts.where.spiking.lif.log_tau", "units.unit.kernel.log_tau", "units.unit.nonlinearity.weight"):
@@ -63,7 +63,7 @@ def test_time_constants_of_membranes_and_unit_are_learned() -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4, search=4.0, finder=False), some_inputs()
+    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4, search=4.0, detector=False)), some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
     places, _ = sensing.track(frames, inputs["events"], boxes, start)
@@ -88,7 +88,7 @@ def test_a_learned_unit_starts_as_a_leaky_sum() -> None:
 
 
 def test_steps_are_the_whole() -> None:
-    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4).eval(), some_inputs()
+    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
     with torch.no_grad():
         whole, _ = sensing.respond(inputs, None)
         first, state = sensing.respond({**inputs, "events": inputs["events"][:1]}, None)
@@ -100,7 +100,7 @@ def test_steps_are_the_whole() -> None:
 
 
 def test_no_answer_knows_later_events() -> None:
-    sensing, inputs = Sensing(dt=DT, num_features=4, reach=4).eval(), some_inputs()
+    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
     other = inputs["events"].clone()
     other[3:] = 1 - other[3:]
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_no_answer_knows_later_events() -> None:
 
 
 def test_without_a_unit_events_change_nothing_and_the_target_stays() -> None:
-    sensing, inputs = Sensing(dt=DT, unit="none", reach=4, search=4.0).eval(), some_inputs()
+    sensing, inputs = Sensing(DT, SensingOptions(unit="none", reach=4, search=4.0)).eval(), some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     with torch.no_grad():
         start = sensing.begin(frames, boxes)
@@ -154,7 +154,7 @@ def test_a_prior_that_knows_nothing_says_nothing() -> None:
 
 
 def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
-    sensing = Sensing(dt=DT, reach=4, search=6.0).eval()
+    sensing = Sensing(DT, SensingOptions(reach=4, search=6.0)).eval()
     response = torch.zeros(1, 17, 17)
     start = MotionPrior(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.zeros(1))
     with torch.no_grad():
@@ -167,7 +167,7 @@ def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
 
 
 def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> None:
-    sensing = Sensing(dt=DT, reach=8, search=6.0).eval()
+    sensing = Sensing(DT, SensingOptions(reach=8, search=6.0)).eval()
     response = torch.zeros(2, 33, 33)
     response[:, 16, 16 + 9] = 99.0
     start = MotionPrior(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([torch.inf, 5.0]))
@@ -196,6 +196,6 @@ def test_places_outside_of_the_search_do_not_count() -> None:
 
 def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'learned'"):
-        Sensing(dt=DT, unit="lerned")  # type: ignore[arg-type]
+        Sensing(DT, SensingOptions(unit="lerned"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="1 px or more"):
-        Sensing(dt=DT, search=0.0)
+        Sensing(DT, SensingOptions(search=0.0))

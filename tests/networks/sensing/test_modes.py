@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Modulation, Transmission
 from spikebridge.networks.sensing.model.backbones import ResNetWhat, SpikingBottleneck, WherePathway, resnet_where
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.model.units import CorrelationHead, TargetKernel, read_at
+from spikebridge.networks.sensing.model.units import CorrelationHead, SensingOptions, TargetKernel, read_at
 from spikebridge.neurons.stateless import modulated
 
 DT = 1 / 240
@@ -36,8 +36,8 @@ def some_inputs(size: int = 32) -> dict[str, Tensor]:
 
 
 def small(**form: object) -> Sensing:
-    sizes = {"num_features": 4, "reach": 4, "search": 6.0, "finder": False}
-    return Sensing(dt=DT, **{**sizes, **form})  # type: ignore[arg-type]
+    sizes = {"num_features": 4, "reach": 4, "search": 6.0, "detector": False}
+    return Sensing(DT, SensingOptions(**{**sizes, **form}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

@@ -37,7 +37,7 @@ def test_after_one_box_the_target_stands_still_with_its_size(tracker):
 
 @pytest.mark.parametrize("tracker", EVERY_TRACKER, ids=lambda tracker: type(tracker).__name__)
 def test_the_first_box_must_be_told(tracker):
-    with pytest.raises(DataError, match="has to be told the first box"):
+    with pytest.raises(DataError, match="needs the target's box"):
         tracker.step(untold(), None)
 
 

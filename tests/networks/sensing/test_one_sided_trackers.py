@@ -23,7 +23,8 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pa
 from spikebridge.networks.sensing.model.backbones import WherePathway
 from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 
@@ -36,7 +37,7 @@ def recording():
 @pytest.fixture(scope="module")
 def seeing():
     torch.manual_seed(0)
-    return SensingTracker(Sensing(dt=1 / 240, reach=8).eval(), crop=48)
+    return SensingTracker(Sensing(1 / 240, SensingOptions(reach=8)).eval(), TrackerOptions(crop=48))
 
 
 def without_events(recording):
@@ -89,7 +90,7 @@ def test_events_alone_follow_a_target_that_moves():
 def test_events_alone_are_followed_by_an_snn_of_any_stride():
     scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.15, dt=1 / 240)
     torch.manual_seed(0)
-    sensing = Sensing(dt=1 / 240, size="resnet", num_features=32, reach=4).eval()
+    sensing = Sensing(1 / 240, SensingOptions(size="resnet", num_features=32, reach=4)).eval()
 
     class Coarse(WherePathway):
         """The small pathway, four by four cells at once."""
@@ -155,10 +156,10 @@ def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
 def test_what_cannot_be_followed_is_refused(recording, seeing):
     step = recording.inputs(1, 2)
     for tracker in (FrameTracker(seeing), EventTracker(seeing.sensing, crop=48)):
-        with pytest.raises(DataError, match=r"starts with a frame and a box|has to be told the first box"):
+        with pytest.raises(DataError, match=r"starts with a frame and a box|needs the target's box"):
             tracker.step(step, None)
     with pytest.raises(ConfigError, match="needs a network with an SNN"):
-        EventTracker(Sensing(dt=1 / 240, unit="none"))
+        EventTracker(Sensing(1 / 240, SensingOptions(unit="none")))
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 15"):
         EventTracker(seeing.sensing, crop=15)
     with pytest.raises(ConfigError, match="a search of 1 px or more"):
@@ -166,7 +167,7 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
     with pytest.raises(ConfigError, match="eval mode"):
         EventTracker(Sensing(dt=1 / 240)).step(step | {"box": recording.frame_boxes[0]}, None)
     _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
-    with pytest.raises(DataError, match="a box is told with the frame"):
+    with pytest.raises(DataError, match="a box is given with its frame"):
         FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
 
 

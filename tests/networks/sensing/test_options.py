@@ -1,6 +1,7 @@
 """Options of the sensing network: what the unit's map makes of the change, and events that are counted."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.model.units import additive_unit
-from spikebridge.networks.sensing.tracker.frozen import EagerInference, build_inference
+from spikebridge.networks.sensing.model.units import SensingOptions, additive_unit
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.tracker.inference import EagerInference, build_inference
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.objectives import random_flip_samples
 from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
 
@@ -47,7 +48,7 @@ def recording() -> Recording:
 
 def small(**form: Any) -> Sensing:
     """A network whose every weight is something, so that nothing is equal by chance."""
-    sensing = Sensing(dt=DT, num_features=4, reach=6, search=6.0, finder=False, **form)
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=6, search=6.0, detector=False, **form))
     with torch.no_grad():
         for name, parameter in sensing.named_parameters():
             parameter += 0.1 * torch.randn_like(parameter) * (0.3 if "log" in name else 1.0)
@@ -88,9 +89,9 @@ def test_where_nothing_has_changed_no_map_gives_a_change_whatever_the_features_a
 
 def test_a_joined_map_starts_as_the_tanh_and_differs_with_the_frame_once_it_has_learned() -> None:
     torch.manual_seed(1)
-    plain = Sensing(dt=DT, reach=4, change_map="tanh").eval()
+    plain = Sensing(DT, SensingOptions(reach=4, change_map="tanh")).eval()
     torch.manual_seed(1)
-    joined, inputs = Sensing(dt=DT, reach=4, change_map="joined").eval(), some_inputs()
+    joined, inputs = Sensing(DT, SensingOptions(reach=4, change_map="joined")).eval(), some_inputs()
     with torch.no_grad():
         expected, _ = plain.respond(inputs, None)
         assert torch.equal(joined.respond(inputs, None)[0], expected)
@@ -102,7 +103,7 @@ def test_options_leave_every_other_weight_of_a_seed_as_it_is() -> None:
     states = []
     for form in ({}, {"change_map": "linear", "counts": True}, {"change_map": "tanh"}, {"change_map": "joined"}):
         torch.manual_seed(2)
-        states.append(Sensing(dt=DT, **form).state_dict())  # type: ignore[arg-type]
+        states.append(Sensing(DT, SensingOptions(**form)).state_dict())  # type: ignore[arg-type]
     default, same, *others = states
     path = "units.unit.nonlinearity"
     assert [name for name in default if name.startswith(path)] == [f"{path}.weight"]
@@ -142,7 +143,7 @@ def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[s
 
 @pytest.mark.parametrize("change_map", ["tanh", "joined"])
 def test_every_parameter_gets_a_gradient(change_map: Any) -> None:
-    sensing = Sensing(dt=DT, num_features=4, reach=4, search=4.0, finder=False, change_map=change_map)
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, search=4.0, detector=False, change_map=change_map))
     inputs = some_inputs()
     frames, boxes = inputs["frames"][0], inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
@@ -157,7 +158,7 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(form: dict[s
     # only what is linear behind the spikes is folded
     linear = form.get("change_map") is None and "mode" not in form
     assert isinstance(build_inference(sensing, 48).network, FusedInference if linear else EagerInference)
-    outputs = interframe(recording, SensingTracker(sensing, crop=48), range(1, 5))
+    outputs = interframe(recording, SensingTracker(sensing, TrackerOptions(crop=48)), range(1, 5))
     samples = cut_samples(recording, range(1, 5), 48, counts=sensing.counts)
     assert bool(samples.events.max() > 1) is sensing.counts
     with torch.no_grad():
@@ -169,13 +170,14 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(form: dict[s
     np.testing.assert_allclose(said, expected, atol=0.02 if linear else 1e-3)  # the fold knows more of the crop's edge
 
 
-@pytest.mark.parametrize("kind", [SensingTracker, EventTracker])
-def test_a_tracker_counts_events_where_its_network_does(kind: Any, recording: Recording) -> None:
-    sensing = small()
-    plain = one_pass_evaluation(recording, kind(sensing, crop=48)).boxes
-    sensing.counts = True
-    counted = one_pass_evaluation(recording, kind(sensing, crop=48)).boxes
-    assert not np.array_equal(plain, counted)
+@pytest.mark.parametrize(
+    "tracker_of", [partial(SensingTracker, options=TrackerOptions(crop=48)), partial(EventTracker, crop=48)]
+)
+def test_a_tracker_counts_events_where_its_network_does(tracker_of: Any, recording: Recording) -> None:
+    plain, counting = small(), small(counts=True)
+    counting.load_state_dict(plain.state_dict())
+    seen, counted = (one_pass_evaluation(recording, tracker_of(one)).boxes for one in (plain, counting))
+    assert not np.array_equal(seen, counted)
 
 
 def test_counted_samples_hold_all_events_both_ways_in_time(recording: Recording) -> None:
@@ -222,7 +224,7 @@ def test_counts_are_turned_with_their_samples(recording: Recording) -> None:
 )
 def test_options_that_a_network_has_no_use_for_are_refused(form: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Sensing(dt=DT, **form)
+        Sensing(DT, SensingOptions(**form))
 
 
 def test_the_change_of_a_joined_map_needs_the_features_of_the_frame() -> None:

@@ -1,15 +1,18 @@
 """Phases of the sensing recipe: who is trained when, and what labels they read."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.training.objectives import Batch, change_objective, events_objective, frames_objective
-from spikebridge.networks.sensing.training.phases import tracking_phases
+from spikebridge.networks.sensing.training.phases import PathwayTraining, tracking_phases
 from spikebridge.training import Batches, Settings, fit
 
-SETTINGS = {"epochs": 2, "shake": 1.0, "lr": 3e-3, "lr_scalars": 2e-2}
+SETTINGS = PathwayTraining(epochs=2, box_noise=1.0)
 DT = 1 / 240
 
 
@@ -19,7 +22,7 @@ def seeded() -> None:
 
 
 def small(**form: object) -> Sensing:
-    return Sensing(dt=DT, num_features=4, reach=4, search=6.0, finder=False, **form)  # type: ignore[arg-type]
+    return Sensing(DT, SensingOptions(num_features=4, reach=4, search=6.0, detector=False, **form))  # type: ignore[arg-type]
 
 
 def samples(count: int = 4, size: int = 32) -> Batches:
@@ -45,7 +48,7 @@ def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) 
     sensing = small(**form)
     before = {name: p.detach().clone() for name, p in sensing.named_parameters()}
     # three steps of each phase: after two of one size a number may be back where it began
-    phases = tracking_phases(sensing, "x", schedule, **{**SETTINGS, "epochs": 6})  # type: ignore[arg-type]
+    phases = tracking_phases(sensing, "x", schedule, replace(SETTINGS, epochs=6))
     fit(sensing, phases, samples(), settings=Settings(batch_size=4, accelerator="cpu", quiet=True))
     unchanged = {name.partition(".")[0] for name, p in sensing.named_parameters() if torch.equal(p, before[name])}
     # without labels between frames nothing tells how far to trust a velocity
@@ -53,7 +56,7 @@ def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) 
 
 
 def test_the_ann_stands_still_while_the_snn_is_trained_and_the_other_way_round() -> None:
-    phases = tracking_phases(small(), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]
+    phases = tracking_phases(small(), "x", "alternate", SETTINGS)
     assert [phase.name for phase in phases] == ["x, frames 1", "x, events 1", "x, frames 2", "x, events 2"]
     for phase in phases:
         assert ("what" in phase.train) is ("frames" in phase.name)
@@ -63,7 +66,7 @@ def test_the_ann_stands_still_while_the_snn_is_trained_and_the_other_way_round()
 
 @pytest.mark.parametrize(("epochs", "lengths"), [(5, [3, 3, 2, 2]), (4, [2, 2, 2, 2]), (1, [1, 1, 1, 1])])
 def test_alternating_phases_have_all_epochs_together(epochs: int, lengths: list[int]) -> None:
-    phases = tracking_phases(small(), "x", "alternate", **{**SETTINGS, "epochs": epochs})  # type: ignore[arg-type]
+    phases = tracking_phases(small(), "x", "alternate", replace(SETTINGS, epochs=epochs))
     assert [phase.epochs for phase in phases] == lengths
 
 
@@ -80,7 +83,7 @@ def test_the_change_between_frames_is_learned_without_labels(change_map: str) ->
 
 def test_the_ann_learns_from_frames_alone() -> None:
     sensing, one = small(), batch()
-    loss, _ = frames_objective(sensing, {**one, "events": torch.zeros_like(one["events"])}, shake=0.0)
+    loss, _ = frames_objective(sensing, {**one, "events": torch.zeros_like(one["events"])}, box_noise=0.0)
     loss.backward()
     assert sensing.get_parameter("parts.what.straight.weight").grad.abs().sum() > 0  # type: ignore[union-attr]
     assert all(p.grad is None for p in sensing.parts["where"].parameters())
@@ -89,13 +92,13 @@ def test_the_ann_learns_from_frames_alone() -> None:
 def test_the_objective_of_the_events_has_both_parts() -> None:
     sensing, one = small().eval(), batch()
     torch.manual_seed(1)
-    loss, shown = events_objective(sensing, one, shake=0.0, alike=1.0)
+    loss, shown = events_objective(sensing, one, box_noise=0.0, alike=1.0)
     torch.manual_seed(1)
-    without, _ = events_objective(sensing, one, shake=0.0, alike=0.0)
+    without, _ = events_objective(sensing, one, box_noise=0.0, alike=0.0)
     torch.testing.assert_close(loss - without, shown["change"], atol=1e-4, rtol=1e-4)
 
 
 def test_the_kernel_form_is_trained_in_one_phase_only() -> None:
-    assert len(tracking_phases(small(mode="kernel"), "x", "joint", **SETTINGS)) == 1  # type: ignore[arg-type]
+    assert len(tracking_phases(small(mode="kernel"), "x", "joint", SETTINGS)) == 1  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="take joint"):
-        tracking_phases(small(mode="kernel"), "x", "alternate", **SETTINGS)  # type: ignore[arg-type]
+        tracking_phases(small(mode="kernel"), "x", "alternate", SETTINGS)

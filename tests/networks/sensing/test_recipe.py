@@ -25,9 +25,26 @@ from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.samples import TrackingSamples
 from spikebridge.training import Run
 
+
+def changed(config: sensing.Config, **changes: Any) -> sensing.Config:
+    """The same settings with other values: `detector__epochs=0` for those of a group."""
+    for name, value in changes.items():
+        group, _, inner = name.partition("__")
+        value = dataclasses.replace(getattr(config, group), **{inner: value}) if inner else value
+        config = dataclasses.replace(config, **{group: value})
+    return config
+
+
 QUICK = sensing.PRESETS["quick"]
 # the same with half the features, on smaller crops
-SMALL = dataclasses.replace(QUICK, num_features=4, crop=64, reach=12, epochs=2, finding_epochs=1)
+SMALL = changed(
+    QUICK,
+    model__num_features=4,
+    model__crop=64,
+    model__reach=12,
+    pathways__epochs=2,
+    detector__epochs=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +86,13 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
     after = [p for name, p in network.named_parameters() if not name.startswith("finder.")]
     assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
     assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
-    with pytest.raises(ConfigError, match="no finder can be taken"):
+    with pytest.raises(ConfigError, match=r"the finder of .* cannot be loaded"):
         sensing_phases.load_part(network, "finder", child.path, child)
     assert set(sensing_phases.load_part(network, "pathways", run.path, child)) == {"pathways"}
     for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     with pytest.raises(ConfigError, match="another network"):
-        other = sensing.build(dataclasses.replace(SMALL, num_features=8))["learned"]
+        other = sensing.build(changed(SMALL, model__num_features=8))["learned"]
         sensing_phases.load_part(other, "pathways", run.path, child)
 
 
@@ -83,7 +100,7 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
     trained: tuple[Run, dict[str, Any]], tmp_path: Path
 ) -> None:
     run, results = trained
-    config = dataclasses.replace(SMALL, pathways=str(run.path))
+    config = changed(SMALL, pathways__weights_from=str(run.path))
     again = sensing.train(config, Run.create(tmp_path / "again", "sensing", config), quiet=True)
     figures = ("distance px", "shaken 1 px")
     assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
@@ -94,21 +111,31 @@ def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
     # who takes them from there learns where they were trained
     network = sensing.build(SMALL)["learned"]
     assert sensing_phases.load_part(network, "pathways", tmp_path / "again", child) == record
-    with pytest.raises(ConfigError, match="only the finders"):
-        dataclasses.replace(SMALL, pathways="a", finders="b")
+    with pytest.raises(ConfigError, match="only the detector"):
+        changed(
+            SMALL,
+            pathways__weights_from="a",
+            detector__weights_from="b",
+        )
 
 
 def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(SMALL, epochs=1, finding_epochs=0, change_map="joined", counts=True)
+    config = changed(
+        SMALL,
+        pathways__epochs=1,
+        detector__epochs=0,
+        model__change_map="joined",
+        model__counts=True,
+    )
     run = Run.create(tmp_path / "run", "sensing", config)
     results = sensing.train(config, run, quiet=True)
     opened = Run.open(run.path)
     assert sensing.evaluate(opened) == results
     tracker = sensing.tracker(opened)
     assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
-    data = training_data(dataclasses.replace(config, num_scenes=1, schedule="label_free"))
+    data = training_data(changed(config, num_scenes=1, schedule="label_free"))
     assert data.unlabelled is not None
     assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.labelled, data.unlabelled))
     assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
@@ -123,7 +150,12 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
 def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
-    config = dataclasses.replace(SMALL, num_scenes=1, finding_epochs=0, change_map=change_map)
+    config = changed(
+        SMALL,
+        num_scenes=1,
+        detector__epochs=0,
+        model__change_map=change_map,
+    )
     network = sensing.build(config)["learned"].eval()
     regions = QConfigMapping(tuple(QConfig(path) for path in sensing.REGIONS))
     whole: Any = quantize(network, sensing.calibration(config, 4), regions)
@@ -132,7 +164,7 @@ def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: 
 
 
 def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
-    config = dataclasses.replace(SMALL, networks=("learned", "fixed"))
+    config = changed(SMALL, networks=("learned", "fixed"))
     stopped = Run.create(tmp_path / "stopped", "sensing", config)
     shutil.copytree(trained[0].path / "runs", stopped.path / "runs")
     with pytest.raises(DataError, match="no results yet"):
@@ -167,7 +199,7 @@ def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
 
 def test_the_example_fits_every_network() -> None:
     inputs = sensing.example(QUICK)
-    for network in sensing.build(dataclasses.replace(QUICK, networks=tuple(sensing.KINDS))).values():
+    for network in sensing.build(changed(QUICK, networks=tuple(sensing.VARIANTS))).values():
         outputs, _ = network({name: inputs[name] for name in network.inputs}, ticks=6)
         assert outputs["head"].shape == (6, 1, 65, 65)
 
@@ -177,7 +209,10 @@ def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
     config = sensing.PRESETS[preset]
     network = sensing.build(config)["learned"].eval()
     assert sum(p.numel() for p in network.parameters()) > least
-    frames, events = torch.rand(1, 1, 1, config.crop, config.crop), torch.ones(1, 1, 2, config.crop, config.crop)
+    frames, events = (
+        torch.rand(1, 1, 1, config.model.crop, config.model.crop),
+        torch.ones(1, 1, 2, config.model.crop, config.model.crop),
+    )
     with torch.no_grad():
         inputs = {"frames": 255 * frames, "boxes": torch.tensor([[[0.0, 0.0, 30.0, 30.0]]]), "events": events}
         response, _ = network.respond(inputs, None)
@@ -195,21 +230,24 @@ def test_fewer_frames_are_fewer_starts() -> None:
     ("settings", "message"),
     [
         ({"networks": ("lerned",)}, "did you mean 'learned'"),
-        ({"epochs": 0}, "above 0"),
-        ({"reach": 0}, "above 0"),
-        ({"shake": -1.0}, "shake"),
+        ({"pathways__epochs": 0}, "above 0"),
+        ({"model__reach": 0}, "above 0"),
+        ({"pathways__box_noise": -1.0}, "box_noise"),
         # else it would be told after the training
-        ({"recall": 2.0}, "recall is a share"),
-        ({"crop": 97}, "a multiple of 2, but got 97"),
-        ({"crop": 100, "size": "resnet"}, "a multiple of 8, but got 100"),
-        ({"change_map": "tahn"}, "did you mean 'tanh'"),
-        ({"networks": ("learned", "kernel"), "change_map": "joined"}, "but got mode='kernel'"),
-        ({"networks": ("learned", "none"), "counts": True}, "leave out counts"),
+        ({"tracker__detector_gain": 2.0}, "detector_gain needs to be a number from 0 to 1"),
+        ({"model__crop": 97}, "a multiple of 2, but got 97"),
+        (
+            {"model": sensing.ModelConfig(crop=100), "model__size": "resnet"},
+            "a multiple of 8, but got 100",
+        ),
+        ({"model__change_map": "tahn"}, "did you mean 'tanh'"),
+        ({"networks": ("learned", "kernel"), "model__change_map": "joined"}, "but got mode='kernel'"),
+        ({"networks": ("learned", "none"), "model__counts": True}, "leave out counts"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(QUICK, **settings)
+        changed(QUICK, **settings)
 
 
 def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:

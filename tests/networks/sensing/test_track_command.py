@@ -26,7 +26,12 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Trackin
 from spikebridge.training import Run
 
 START = 7_000_000
-CONFIG = sensing.Config(recording="generated", num_scenes=1, crop=48, reach=8, finding_epochs=0)
+CONFIG = sensing.Config(
+    recording="generated",
+    num_scenes=1,
+    model=sensing.ModelConfig(crop=48, reach=8),
+    detector=sensing.DetectorTraining(epochs=0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +313,7 @@ def test_words_that_cannot_be_meant_are_refused(
     assert "'--protocol'. Expected one of" in line("--protocol", "F")
     assert "no trained lerned" in line("--network", "lerned")
     assert "three parts with gaps need 40 frames or more, but got 10" in line("--split", "test")
-    assert "shake needs to be 0 px or more" in line("--shake", "-1")
+    assert "box_noise needs to be 0 px or more" in line("--box-noise", "-1")
     assert "keep_every needs to be 1 or more" in line("--keep-every", "0")
     assert "every needs to be 1 or more" in line("--every", "0")
     (copy / "boxes.csv").unlink()

@@ -1,6 +1,5 @@
 """The sensing network as a tracker, and the crops that it sees."""
 
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +20,9 @@ from spikebridge.networks.sensing.evaluation.protocols import (
 )
 from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
 
 DT = 0.005
@@ -36,7 +36,7 @@ def recording() -> Recording:
 @pytest.fixture(scope="module")
 def tracker() -> SensingTracker:
     torch.manual_seed(0)
-    return SensingTracker(Sensing(dt=DT, num_features=4, reach=6).eval(), crop=48)
+    return SensingTracker(Sensing(DT, SensingOptions(num_features=4, reach=6)).eval(), TrackerOptions(crop=48))
 
 
 def test_the_tracker_says_what_the_network_says_of_the_same_samples(
@@ -95,7 +95,7 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
 )
 def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    sensing = Sensing(dt=DT, num_features=4, reach=4, **form).eval()
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, **form)).eval()
     frame = {"frames": 255 * torch.rand(1, 1, 1, 32, 32), "boxes": torch.tensor([[[1.0, 0.0, 9.0, 9.0]]])}
     first, second = (torch.rand(2, 3, 1, 2, 32, 32) < 0.2).float().unbind(0)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_where_frames_are_late_streams_begin_anew_without_the_ann(
         _, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
         begun.append(round(state.stream.age / DT))
         if b == 0:
-            state.ready.network.what.register_forward_hook(lambda *_: runs.append(0))
+            state.model.network.what.register_forward_hook(lambda *_: runs.append(0))
     assert begun == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
     assert runs == []
 
@@ -130,7 +130,7 @@ def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, t
         boxes.append(box[:2])
     assert state is not None
     np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
-    rest = boxes[9] - state.sighting.box[:2] - state.stream.crop_offset
+    rest = boxes[9] - state.estimate.box[:2] - state.stream.crop_offset
     np.testing.assert_allclose(state.stream.start.place[0].numpy(), rest, atol=1e-4)
     assert np.abs(rest).max() <= 0.5
 
@@ -138,14 +138,13 @@ def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, t
 def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_again_it_is_not(
     recording: Recording, tracker: SensingTracker
 ) -> None:
-    doubtful = copy(tracker)
-    doubtful.sure = 1.0
+    doubtful = tracker.with_options(accept_confidence=1.0)
     state, lost = None, []
     for b in range(int(recording.frame_bins[5])):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
         state = doubtful.flush(state)
-        assert state.sighting.unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
+        assert state.estimate.num_unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
         assert 0 <= state.confidence <= 1
         lost.append(state.lost)
     assert lost.index(True) == recording.frame_bins[3]
@@ -156,10 +155,8 @@ def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_ag
 
 
 def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTracker) -> None:
-    trusting = copy(tracker)
-    trusting.sure = 0.0
-    holding = copy(trusting)
-    holding.hold_size = True
+    trusting = tracker.with_options(accept_confidence=0.0)
+    holding = trusting.with_options(hold_size=True)
     measured, held = (one_pass_evaluation(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
     np.testing.assert_allclose(held, np.broadcast_to(recording.frame_boxes[0, 2:], held.shape))
     assert not np.allclose(measured[-1], held[-1])
@@ -168,37 +165,36 @@ def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTrack
 def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracker: SensingTracker) -> None:
     second = int(recording.frame_bins[1])
     for sure, renewed in ((0.0, True), (1.0, False)):
-        watcher, state = copy(tracker), None
-        watcher.sure = sure
+        watcher, state = tracker.with_options(accept_confidence=sure), None
         for b in range(second + 1):
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
             if b == 0:
-                first, newest = state.sighting.first, state.sighting.newest
+                first, newest = state.estimate.first, state.estimate.newest
         state = watcher.flush(state)
-        assert state.sighting.first is first  # K_0 never changes
-        assert (state.sighting.newest is newest) is not renewed
+        assert state.estimate.first is first  # K_0 never changes
+        assert (state.estimate.newest is newest) is not renewed
 
 
 def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, tracker: SensingTracker) -> None:
-    trusting, state, boxes = copy(tracker), None, []
-    trusting.sure, second = 0.0, int(recording.frame_bins[1])
+    trusting, state, boxes = tracker.with_options(accept_confidence=0.0), None, []
+    second = int(recording.frame_bins[1])
     for b in range(second + 2):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         box, state = trusting.step({**recording.inputs(b, b + 1), **told}, state)
-        assert (state.doubt is not None) is (b == second)
+        assert (state.pending is not None) is (b == second)
         boxes.append(box)
         if b == second:
-            believed, flushed = state.sighting.box, trusting.flush(state)
+            believed, flushed = state.estimate.box, trusting.flush(state)
             assert trusting.flush(flushed) is flushed
     np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
-    np.testing.assert_allclose(boxes[second + 1][2:], flushed.sighting.box[2:])
+    np.testing.assert_allclose(boxes[second + 1][2:], flushed.estimate.box[2:])
 
     # what the target has gone since the frame goes along
     def middle(one: np.ndarray) -> np.ndarray:
         return one[:2] + one[2:] / 2
 
-    corrected = middle(flushed.sighting.box) - middle(believed)
+    corrected = middle(flushed.estimate.box) - middle(believed)
     np.testing.assert_allclose(middle(flushed.box), middle(boxes[second]) + corrected)
 
 
@@ -214,9 +210,7 @@ def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
 def finding(monkeypatch: pytest.MonkeyPatch, tracker: SensingTracker, box: np.ndarray) -> SensingTracker:
     """A tracker whose finder is sure of a box."""
     monkeypatch.setattr(FusedDetector, "look", lambda self, *now, **known: (box, 0.1))
-    sure = copy(tracker)
-    sure.recall = 0.5
-    return sure
+    return tracker.with_options(detector_gain=0.5)
 
 
 @pytest.mark.parametrize(("keep", "recall"), [(1, 0.5), (2, 0.75), (3, 0.875)])
@@ -226,7 +220,7 @@ def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
     found = np.array([20.0, 24.0, 16.0, 12.0])
     half, thinned = finding(monkeypatch, tracker, found), recording.thinned(keep)
     state = to_the_second_frame(thinned, half)
-    own, seen = state.doubt.box, half.flush(state).sighting.box
+    own, seen = state.pending.box, half.flush(state).estimate.box
     np.testing.assert_allclose(seen, own + recall * (found - own))
 
 
@@ -235,27 +229,27 @@ def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int
 ) -> None:
     thinned = recording.thinned(keep)
-    believed = to_the_second_frame(thinned, tracker).doubt.box
+    believed = to_the_second_frame(thinned, tracker).pending.box
     for beside, is_far in ((1.0, False), (12.0, True)):
         sure = finding(monkeypatch, tracker, translate_box(believed, np.array([beside, 0.0])))
         state = to_the_second_frame(thinned, sure)
         flushed = sure.flush(state)
-        way = flushed.sighting.box[0] - believed[0]
+        way = flushed.estimate.box[0] - believed[0]
         assert way == pytest.approx(beside * (1 - 0.5**keep))
         if not is_far:
             assert flushed.network is state.network
             continue
-        crop, seen = crop_around(flushed.sighting.box, sure.crop)
+        crop, seen = crop_around(flushed.estimate.box, sure.options.crop)
         # it went so much further since the last frame
         start = state.stream.start
         start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
-        run, box = state.ready.network, torch.tensor(seen[None], dtype=torch.float32)
+        run, box = state.model.network, torch.tensor(seen[None], dtype=torch.float32)
         _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
         network = run.accumulate(crop_events(state.events[0], crop)[None], network)
         assert flushed.crop == crop
         torch.testing.assert_close(flushed.stream.start.motion, start.motion)
         torch.testing.assert_close(flushed.network.carry, network.carry)
-        torch.testing.assert_close(flushed.network.opened.kernel, network.opened.kernel)
+        torch.testing.assert_close(flushed.network.template.kernel, network.template.kernel)
         np.testing.assert_allclose(flushed.network.expected.motion, network.expected.motion, rtol=1e-5)
 
 
@@ -268,19 +262,17 @@ def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_i
     state = to_the_second_frame(recording, sure)
     assert torch.isfinite(sure.flush(state).stream.start.spread).all()
     for unsure in (1, 3):
-        flushed = sure.flush(state._replace(sighting=state.sighting._replace(unsure=unsure)))
+        flushed = sure.flush(state._replace(estimate=state.estimate._replace(num_unsure=unsure)))
         start = flushed.stream.start
         assert torch.isinf(start.spread).all()
         assert start.motion.abs().max() == start.place.abs().max() == 0
     # looked for in the whole frame, and all of the way is gone from what is found there
-    np.testing.assert_allclose(flushed.sighting.box, there)
+    np.testing.assert_allclose(flushed.estimate.box, there)
 
 
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
-    trusting = copy(tracker)
-    trusting.sure = 0.0
-    at_once, second = copy(trusting), int(recording.frame_bins[1])
-    at_once.at_once = True
+    trusting = tracker.with_options(accept_confidence=0.0)
+    at_once, second = trusting.with_options(synchronous=True), int(recording.frame_bins[1])
     boxes = {}
     for name, one in (("later", trusting), ("at once", at_once)):
         state, boxes[name] = None, []
@@ -302,14 +294,15 @@ def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
     elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
     monkeypatch.setattr(FusedDetector, "search", lambda *_: elsewhere)
     monkeypatch.setattr(FusedDetector, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
-    watcher, ends = copy(tracker), []
+    ends = []
     # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
     for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):
-        watcher.doubtful, watcher.convinced, state = doubtful, convinced, None
+        watcher = tracker.with_options(search_confidence=doubtful, reacquire_confidence=convinced)
+        state = None
         for b in range(int(recording.frame_bins[1]) + 1):
             told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
-        ends.append(watcher.flush(state).sighting)
+        ends.append(watcher.flush(state).estimate)
     assert np.abs(ends[0].box - elsewhere).max() > 5
     np.testing.assert_allclose(ends[1].box, ends[0].box)
     np.testing.assert_allclose(ends[2].box, elsewhere)
@@ -321,8 +314,7 @@ def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTra
     later = int(events.edges[stop])
     other = np.concatenate([events.on[:later], ~events.on[later:]])
     changed = replace(recording, events=replace(events, on=other))
-    trusting = copy(tracker)
-    trusting.sure = 0.0
+    trusting = tracker.with_options(accept_confidence=0.0)
     one, two = (one_pass_evaluation(r, trusting).boxes for r in (recording, changed))
     assert np.array_equal(one[:stop], two[:stop])
     assert not np.array_equal(one[stop:], two[stop:])
@@ -354,27 +346,27 @@ def test_a_start_without_frame_or_box_is_refused(recording: Recording, tracker: 
         tracker.step(recording.inputs(0, 1), None)
     with pytest.raises(DataError, match="has no frame"):
         tracker.step(recording.inputs(1, 2), None)
-    with pytest.raises(DataError, match="told with the frame"):
+    with pytest.raises(DataError, match="given with its frame"):
         tracker.step({**recording.inputs(1, 2), "box": recording.frame_boxes[0]}, None)
 
 
 def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
-    tracker = SensingTracker(Sensing(dt=DT), crop=48)
+    tracker = SensingTracker(Sensing(dt=DT), TrackerOptions(crop=48))
     with pytest.raises(ConfigError, match="eval mode"):
         tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 47"):
-        SensingTracker(Sensing(dt=DT), crop=47)
+        SensingTracker(Sensing(dt=DT), TrackerOptions(crop=47))
     with pytest.raises(ConfigError, match="a multiple of 8, but got 100"):
-        SensingTracker(Sensing(dt=DT, size="resnet", num_features=16), crop=100)
+        SensingTracker(Sensing(DT, SensingOptions(size="resnet", num_features=16)), TrackerOptions(crop=100))
     with pytest.raises(ConfigError, match="from 0 to 1"):
-        SensingTracker(Sensing(dt=DT), recall=2.0)
+        SensingTracker(Sensing(dt=DT), TrackerOptions(detector_gain=2.0))
     with pytest.raises(ConfigError, match="longer than 0"):
-        SensingTracker(Sensing(dt=DT), longest=0.0)
+        SensingTracker(Sensing(dt=DT), TrackerOptions(max_stream=0.0))
 
 
 @pytest.mark.parametrize("unit", ["learned", "none"])
 def test_weights_of_another_type_are_named(recording: Recording, unit: Any) -> None:
-    tracker = SensingTracker(Sensing(dt=DT, unit=unit).eval().double(), crop=48)
+    tracker = SensingTracker(Sensing(DT, SensingOptions(unit=unit)).eval().double(), TrackerOptions(crop=48))
     with pytest.raises(
         ConfigError, match=r"frames and events are torch.float32 on cpu, but parts\.what.* torch.float64"
     ):
@@ -383,12 +375,12 @@ def test_weights_of_another_type_are_named(recording: Recording, unit: Any) -> N
 
 def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) -> None:
     torch.manual_seed(0)
-    sensing = Sensing(dt=DT, num_features=4, reach=16).eval()
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=16)).eval()
     samples = cut_samples(recording, range(1, 2), 32)
     with torch.no_grad():
         start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
         places, _ = sensing.track(samples.frames, samples.events, samples.boxes, start)
-    said = interframe(recording, SensingTracker(sensing, crop=32), range(1, 2)).boxes
+    said = interframe(recording, SensingTracker(sensing, TrackerOptions(crop=32)), range(1, 2)).boxes
     middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
     # the crop cuts off some of what the fold knows
     np.testing.assert_allclose(said[:, :2] + said[:, 2:] / 2, places[:, 0].numpy() + middle, atol=0.3)
@@ -399,38 +391,41 @@ def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) 
 def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
     recording: Recording, tracker: SensingTracker, older: float, recall: float
 ) -> None:
-    watcher, told = copy(tracker), {"box": recording.frame_boxes[0]}
-    watcher.recall = recall
+    watcher, told = tracker.with_options(detector_gain=recall), {"box": recording.frame_boxes[0]}
     _, state = watcher.step({**recording.inputs(0, 1), **told}, None)
     events = recording.inputs(1, 2)
     again = Inputs(**events, frame=recording.frames[3], frame_age=state.age + DT + older)
     box, known = watcher.step(again, state)
     np.testing.assert_array_equal(box, watcher.step(events, state)[0])
     assert known.age == pytest.approx(2 * DT)
-    assert known.doubt is None
-    with pytest.raises(DataError, match="no later one"):
+    assert known.pending is None
+    with pytest.raises(DataError, match="none newer"):
         watcher.step({**again, **told}, state)
 
 
-@pytest.mark.parametrize("behind_torch", [False, True], ids=["counted", "not counted"])
-def test_a_new_stream_knows_weights_that_have_changed(recording: Recording, behind_torch: bool) -> None:
-    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
-    tracker = SensingTracker(sensing, crop=48)
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_new_stream_uses_changed_weights_where_pytorch_counts_the_change(
+    recording: Recording, is_counted: bool
+) -> None:
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=6)).eval()
+    tracker = SensingTracker(sensing, TrackerOptions(crop=48))
     before = interframe(recording, tracker).boxes
     np.testing.assert_array_equal(interframe(recording, tracker).boxes, before)
-    if behind_torch:
-        sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
-    else:
+    if is_counted:
         with torch.no_grad():
             sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
+    else:
+        sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
+        np.testing.assert_array_equal(interframe(recording, tracker).boxes, before)
+        tracker.rebuild()
     after = interframe(recording, tracker).boxes
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_array_equal(interframe(recording, SensingTracker(sensing, crop=48)).boxes, after)
+    np.testing.assert_array_equal(interframe(recording, SensingTracker(sensing, TrackerOptions(crop=48))).boxes, after)
 
 
 def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
-    sensing = Sensing(dt=DT, num_features=4, reach=6).eval()
-    tracker, unit = SensingTracker(sensing, crop=48), sensing.units["unit"]
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=6)).eval()
+    tracker, unit = SensingTracker(sensing, TrackerOptions(crop=48)), sensing.units["unit"]
     folded = interframe(recording, tracker).boxes
     unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
     assert np.abs(interframe(recording, tracker).boxes - folded).max() > 1e-3
@@ -441,8 +436,8 @@ def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recordi
     boxes = []
     for changed in (False, True):
         torch.manual_seed(0)
-        sensing = Sensing(dt=DT, num_features=4, reach=6, **form).eval()
-        tracker, state = SensingTracker(sensing, crop=48), None
+        sensing = Sensing(DT, SensingOptions(num_features=4, reach=6, **form)).eval()
+        tracker, state = SensingTracker(sensing, TrackerOptions(crop=48)), None
         for b in range(4):
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)

@@ -128,12 +128,12 @@ def run_parts(config: Any, split: str, data: Path | None = None) -> list[Recordi
     """
     asked = split, config.num_scenes if split == "train" else max(1, config.num_scenes // 3)
     if config.schedule == "label_free":
-        (first, *_) = recording_parts(config.recording, *asked, config.thinning, data, needs_boxes=False)
+        (first, *_) = recording_parts(config.recording, *asked, config.frame_step, data, needs_boxes=False)
         if not is_labelled(labelled_part(first, pairs=True)):
             note = f"({first.recording.name} has no boxes)"
             scenes = generated_parts(*asked)
             return [RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in scenes]
-    return recording_parts(config.recording, *asked, config.thinning, data)
+    return recording_parts(config.recording, *asked, config.frame_step, data)
 
 
 @lru_cache(maxsize=1)

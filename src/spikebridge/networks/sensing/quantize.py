@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.networks.sensing.data import run_parts
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
 
 REGIONS = ("where", "units.unit")
@@ -24,7 +24,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
         data: the folder with data sets; that of the environment without it.
     """
     (first, *_) = run_parts(config, "train", data)
-    samples = cut_samples(first.recording, first.frames, config.crop, counts=config.counts)
+    samples = cut_samples(first.recording, first.frames, config.model.crop, counts=config.model.counts)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
     return {
@@ -37,6 +37,7 @@ def calibration(config: Any, num_samples: int, data: Path | None = None) -> dict
 def measure(network: Sensing, config: Any, data: Path | None = None) -> dict[str, float]:
     """The figure that quantisation may cost: the mean distance of protocol A, over recordings [px]."""
     scored = run_parts(config, config.split, data)
-    tracker = SensingTracker(network.eval(), config.crop, config.renewal, config.recall)
+    options = TrackerOptions(config.model.crop, config.tracker.template_rate, config.tracker.detector_gain)
+    tracker = SensingTracker(network.eval(), options)
     distances = [interframe(recording, tracker, frames).score().mean_distance_px for recording, frames in scored]
     return {"mean_distance_px": fmean(distances)}

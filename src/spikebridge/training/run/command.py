@@ -1,6 +1,6 @@
 """The command that makes a run again, as a report shows it."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from shlex import quote
 from typing import Any
 
@@ -13,19 +13,27 @@ def train_command(recipe: str, config: Any) -> str:
         config: a dataclass of its settings.
 
     Example:
-        >>> from spikebridge.networks.sensing.recipe import Config
+        >>> from spikebridge.networks.sensing.recipe import Config, ModelConfig
         >>> train_command("sensing", Config(networks=("fixed", "none"), num_seeds=3, clips=True))
         'spikebridge train sensing --networks fixed none --num-seeds 3 --clips'
-        >>> train_command("sensing", Config(recording="my disk"))
-        "spikebridge train sensing --recording 'my disk'"
+        >>> train_command("sensing", Config(recording="my disk", model=ModelConfig(crop=48)))
+        "spikebridge train sensing --recording 'my disk' --model.crop 48"
     """
-    words = [f"spikebridge train {recipe}"]
-    for setting in fields(config):
-        value, option = getattr(config, setting.name), setting.name.replace("_", "-")
-        if value == setting.default:
+    return " ".join([f"spikebridge train {recipe}", *_options(config)])
+
+
+def _options(settings: Any, group: str = "") -> list[str]:
+    """The options that differ from the defaults, those of inner groups with the group's name."""
+    words = []
+    for setting in fields(settings):
+        value, option = getattr(settings, setting.name), setting.name.replace("_", "-")
+        if is_dataclass(value):
+            words += _options(value, f"{group}{option}.")
+        elif value == setting.default:
             continue
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, bool):
+            words.append(f"--{group}{option}" if value else f"--{group}no-{option}")
         else:
-            words += [f"--{option}", *(quote(str(one)) for one in (value if isinstance(value, tuple) else (value,)))]
-    return " ".join(words)
+            words.append(f"--{group}{option}")
+            words += [quote(str(one)) for one in (value if isinstance(value, tuple) else (value,))]
+    return words

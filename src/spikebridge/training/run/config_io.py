@@ -123,7 +123,9 @@ def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[s
     grouped: dict[str, Any] = {}
     for name, item in value.items():
         group = "" if name in fields else group_of.get(name, "")
-        group, _, name = renamed.get(name, f"{group}.{name}").rpartition(".")
+        # a group may have the name of an earlier field
+        path = f".{name}" if name in groups and isinstance(item, dict) else renamed.get(name, f"{group}.{name}")
+        group, _, name = path.rpartition(".")
         (grouped.setdefault(group, {}) if group else grouped)[name] = item
     return grouped
 

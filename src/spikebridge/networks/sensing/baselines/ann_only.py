@@ -12,8 +12,7 @@ from jaxtyping import Float
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.tracker.state import check_times
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState, check_times
 
 _NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 
@@ -49,8 +48,9 @@ class FrameTracker:
         >>> from spikebridge.data.simulation.render import render_recording
         >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.model.sensing import Sensing
+        >>> from spikebridge.networks.sensing.tracker.tracker import TrackerOptions
         >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
-        >>> tracker = FrameTracker(SensingTracker(Sensing(dt=0.005).eval(), crop=48))
+        >>> tracker = FrameTracker(SensingTracker(Sensing(dt=0.005).eval(), TrackerOptions(crop=48)))
         >>> boxes = one_pass_evaluation(recording, tracker).boxes
         >>> (boxes[5:10] == boxes[5]).all()  # five bins a frame
         np.True_

@@ -294,4 +294,4 @@ def _age(inputs: Inputs) -> float:
 
 
 def _untold() -> DataError:
-    return DataError("a tracker has to be told the first box: give inputs['box'] at the first step.")
+    return DataError("the first step needs the target's box: give inputs['box'].")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.boxes import check_box
-from spikebridge.networks.sensing.tracker.state import grey_frame
+from spikebridge.networks.sensing.tracker.tracker import grey_frame
 
 OpenCVKind = Literal["kcf", "csrt"]
 
@@ -76,7 +76,7 @@ class OpenCVTracker:
         if "box" in inputs:
             state = self._begun(picture, check_box(inputs["box"]))
         elif state is None:
-            raise DataError("a tracker has to be told the first box, but the first step has no box.")
+            raise DataError("the first step needs the target's box, but has no box.")
         else:
             found, box = state.tracker.update(picture)
             state = OpenCVState(np.array(box, np.float64) if found else state.box, state.tracker, not found)

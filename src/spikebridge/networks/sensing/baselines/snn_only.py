@@ -19,8 +19,8 @@ from spikebridge.networks.sensing.model.boxes import check_box, check_crop, crop
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
 from spikebridge.networks.sensing.model.motion_prior import soft_argmax
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import check_inference
-from spikebridge.networks.sensing.tracker.state import check_times, num_bins
+from spikebridge.networks.sensing.tracker.inference import check_inference
+from spikebridge.networks.sensing.tracker.tracker import check_times, num_bins
 
 _EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
 
@@ -106,7 +106,7 @@ class EventTracker:
             # what the target looks like is remembered, where it is is new
             state = self._begun(check_box(inputs["box"]), state)
         elif state is None:
-            raise DataError("a tracker has to be told the first box, but the first step has no box.")
+            raise DataError("the first step needs the target's box, but has no box.")
         # a told box holds at its frame, where the step has one
         since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
         with torch.no_grad():

@@ -13,7 +13,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -87,13 +87,15 @@ def baseline(
         ConfigError: an optional package is missing.
         DataError: too few boxes are known to fit a filter.
     """
+    # without events the detector's answer alone counts
+    at_frames = network.with_options(detector_gain=1.0)
     makers: dict[str, Callable[[], Any]] = {
         "hold": StaticBox,
         "constant_velocity": ConstantVelocity,
         "kalman": lambda: _kalman(recordings, noise_px, seed),
-        "ann_hold": lambda: FrameTracker(_at_frames(network), "hold"),
-        "ann_constant_velocity": lambda: FrameTracker(_at_frames(network), "constant_velocity"),
-        "events": lambda: EventTracker(network.sensing, network.crop),
+        "ann_hold": lambda: FrameTracker(at_frames, "hold"),
+        "ann_constant_velocity": lambda: FrameTracker(at_frames, "constant_velocity"),
+        "events": lambda: EventTracker(network.sensing, network.options.crop),
         "decay_0": lambda: without_memory(network),
         "kcf": lambda: OpenCVTracker("kcf"),
         "csrt": lambda: OpenCVTracker("csrt"),
@@ -108,18 +110,10 @@ def without_memory(network: SensingTracker) -> SensingTracker:
     Args:
         network: stays as it is.
     """
-    other = copy(network)
-    other.sensing = deepcopy(network.sensing)
+    other = SensingTracker(deepcopy(network.sensing), network.options)
     for module in other.sensing.modules():
         if isinstance(module, LIF | Integrator):
             module.tau = torch.full_like(torch.as_tensor(module.tau), 1e-3 * float(module.dt or 1))
-    return other
-
-
-def _at_frames(network: SensingTracker) -> SensingTracker:
-    """Without events there is nothing to follow: where the ANN finds the target again is where it is."""
-    other = copy(network)
-    other.recall = 1.0
     return other
 
 

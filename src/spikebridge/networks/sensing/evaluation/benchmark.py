@@ -1,7 +1,6 @@
 """The figures of the sensing recipe: trackers and baselines under protocols A and C, one table over seeds."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from statistics import fmean, stdev
 from typing import Any
 
@@ -52,8 +51,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
         latency: of `DECLARED`.
     """
     if isinstance(tracker, SensingTracker):
-        tracker = copy(tracker)
-        tracker.at_once = True
+        tracker = tracker.with_options(synchronous=True)
     sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
     return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(sees_events))
 

@@ -5,7 +5,7 @@
 
 | protocol | what is given | further options | what comes back beside the figures |
 |---|---|---|---|
-| A | the true boxes of the last two frames | `--shake PX` | |
+| A | the true boxes of the last two frames | `--box-noise PX` | |
 | B | the true box every so many frames | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
 | C | the first box alone | | |
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
@@ -64,7 +64,7 @@ class Evaluation:
     """The name of the recording's folder, where the data folder holds several."""
     split: Literal["auto", "train", "validation", "test", "all"] = "auto"
     """The part of the recording; auto is the test part where the run was trained on this recording, else all of it."""
-    shake: float = 0.0
+    box_noise: float = 0.0
     """Told boxes are moved along both axes by noise of this standard deviation [px]."""
     keep_every: int = 1
     """Only each so-many-th frame is used."""
@@ -90,8 +90,8 @@ class Evaluation:
         for name in ("keep_every", "every"):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
-        if not 0 <= self.shake < float("inf"):
-            raise ConfigError(f"shake needs to be 0 px or more, but got {self.shake}")
+        if not 0 <= self.box_noise < float("inf"):
+            raise ConfigError(f"box_noise needs to be 0 px or more, but got {self.box_noise}")
 
 
 def evaluate_recording(
@@ -127,7 +127,7 @@ def evaluate_recording(
     # all of them first: one whose package is missing is told before minutes of work
     beside = {
         name: baseline(
-            name, tracker, parts, options.shake, options.seed, lambda known: load(known, options.weights_seed)
+            name, tracker, parts, options.box_noise, options.seed, lambda known: load(known, options.weights_seed)
         )
         for name in names
     }
@@ -142,7 +142,7 @@ def evaluate_recording(
         "frame_rate_hz": _frame_rate(recording),
         "num_labels": results["num_outputs"],
         "seed": options.seed,
-        "shake_px": options.shake,
+        "shake_px": options.box_noise,
         "latency": options.latency if options.protocol == "E" else None,
         "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
         "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
@@ -223,7 +223,7 @@ def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) 
 
 def _asked(part: RecordingPart, tracker: Tracker, options: Evaluation) -> TrackingResult:
     if options.protocol in _NEEDS_TWO:
-        return interframe(part.recording, tracker, part.frames, noise_px=options.shake, seed=options.seed)
+        return interframe(part.recording, tracker, part.frames, noise_px=options.box_noise, seed=options.seed)
     if options.protocol == "E":
         if options.latency == "measured":
             return streaming(part.recording, tracker, part.frames)
@@ -232,7 +232,7 @@ def _asked(part: RecordingPart, tracker: Tracker, options: Evaluation) -> Tracki
 
 
 def _closed_loop(part: RecordingPart, tracker: Tracker, options: Evaluation, every: int | None) -> TrackingResult:
-    return reset_every(part.recording, tracker, every, part.frames, noise_px=options.shake, seed=options.seed)
+    return reset_every(part.recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
 
 
 def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, list[RecordingPart]]:

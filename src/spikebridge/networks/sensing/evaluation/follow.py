@@ -170,4 +170,4 @@ def check_first_box(boxes: Float[np.ndarray, "F 4"], frames: range) -> None:
         ConfigError: the box of the first one is not known.
     """
     if not np.isfinite(boxes[frames.start]).all():
-        raise ConfigError(f"a tracker has to be told the first box, but that of frame {frames.start} is not known.")
+        raise ConfigError(f"the first frame needs a known box, but that of frame {frames.start} is not known.")

@@ -48,7 +48,7 @@ def check_box(box: ArrayLike) -> Box:
     """
     told = np.array(box, dtype=np.float64)
     if told.shape != (4,) or not np.isfinite(told).all() or not (told[2:] > 0).all():
-        raise DataError(f"a told box needs four numbers x, y, w, h, and a size above 0 px, but got {told.tolist()}.")
+        raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {told.tolist()}.")
     return told
 
 

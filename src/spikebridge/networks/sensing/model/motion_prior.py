@@ -210,16 +210,16 @@ class StartUncertainty(NamedTuple):
 
     Args:
         spread: standard deviation of the target's place along each axis, as the answers say [px].
-        still: the head's log-odds of displacements where nothing has changed, `s`, one a pixel, 0 in the middle.
+        unchanged: the head's log-odds of displacements where no feature has changed, `s`, one a pixel, 0 in the middle.
     """
 
     spread: float
-    still: Float[np.ndarray, "D D"]
+    unchanged: Float[np.ndarray, "D D"]
 
 
 def bayes_update(
     fits: Float[np.ndarray, "D D"],
-    drift: StartUncertainty,
+    uncertainty: StartUncertainty,
     expected: MotionPriorNp,
     variance: float,
     age: float,
@@ -229,7 +229,7 @@ def bayes_update(
 
     Args:
         fits: how well the change fits the template at each displacement, `f`, one a pixel, 0 in the middle.
-        drift: of the stream.
+        uncertainty: of the start of the stream.
         expected: of the stream.
         variance: along each axis of the way since it began; infinite without a prior [px^2].
         age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
@@ -245,14 +245,14 @@ def bayes_update(
         [2.9, 0.0]
     """
     half, motion = len(fits) // 2, expected.motion * age
-    spread = max(DOUBT * drift.spread, _LEAST)
+    spread = max(DOUBT * uncertainty.spread, _LEAST)
     before = x0, y0 = [search_slice(place, min(_FAR * spread, _FARTHEST), half) for place in expected.place.tolist()]
     after = x1, y1 = [search_slice(place, search, half) for place in (expected.place + motion).tolist()]
     # displacements from each of the first places to each of the others, which may be more than the map has
     ways = [range(to.start - of.stop + 1, to.stop - of.start) for of, to in zip(before, after, strict=True)]
     far = max(half, *(max(-way.start, way.stop - 1) for way in ways))
     x, y = (slice(way.start + far, way.stop + far) for way in ways)
-    still = np.pad(drift.still, far - half, constant_values=-np.inf)
+    still = np.pad(uncertainty.unchanged, far - half, constant_values=-np.inf)
     steps = np.arange(-far, far + 1)
     own = np.arange(-half, half + 1)
     began = _gaussian(own[x0], own[y0], expected.place, spread**2) - fits[y0, x0]

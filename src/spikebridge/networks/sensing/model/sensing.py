@@ -10,17 +10,13 @@ One stream of the network is one frame and the events after it: the crop moves w
 new stream, with membranes and unit at rest. Between frames the ANN never runs.
 """
 
-from typing import Literal, get_args
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, NetworkState
 from spikebridge.networks.sensing.model.backbones import (
-    RESNET_STRIDE,
-    STRIDE,
     ResNetWhat,
     WhatPathway,
     WherePathway,
@@ -36,9 +32,8 @@ from spikebridge.networks.sensing.model.motion_prior import (
     MotionPrior,
     soft_argmax,
 )
-from spikebridge.networks.sensing.model.units import ChangeMap, Head, Mode, UnitKind, check_options, sensing_graph
+from spikebridge.networks.sensing.model.units import SensingOptions, sensing_graph
 
-Size = Literal["small", "resnet"]
 # parts that remember events
 _OF_EVENTS = ("where", "membrane")
 
@@ -50,22 +45,10 @@ class Sensing(HybridNetwork):
 
     Args:
         dt: length of a bin [s].
-        mode: `additive`, the unit SNN to ANN adds to the features; `kernel`, the unit ANN to SNN sets weights.
-        unit: the hybrid unit: `learned`, `fixed` (a plain sum, a bare cut), or `none`: then events change nothing.
-        head: of the additive form, `change` or `correlation`; the kernel form has the correlation.
-        size: of the pathways: `small`, stride 2, or `resnet`, the paper's, stride 8.
-        prior: whether the velocity of the last two frames counts.
-        num_features: channels of both pathways; of the resnet a multiple of 16.
-        reach: displacements are looked at up to so many cells.
-        search: and no further than this from the predicted place, or 1.6 times as far where there is none [px].
-        memory: whether the membranes of the SNN remember.
-        finder: whether the target is looked for at frames without a told box.
-        change_map: what the learned unit of the additive form makes of the summed change: `linear` a map, `tanh` the
-            tanh of it, `joined` that of a map of the change and the frame's features, less what these alone would give.
-        counts: events say how many there were; else 1 where there was any. Whoever cuts out events asks this.
+        options: the form of the network.
 
     Raises:
-        ConfigError: a form that there is not, or an option that does not go with it.
+        ConfigError: the pathways do not have that number of features.
 
     Example:
         >>> sensing = Sensing(dt=1 / 240)
@@ -76,40 +59,32 @@ class Sensing(HybridNetwork):
         (torch.Size([6, 2, 2]), torch.Size([6, 2]))
     """
 
-    def __init__(
-        self,
-        *,
-        dt: float,
-        mode: Mode = "additive",
-        unit: UnitKind = "learned",
-        head: Head | None = None,
-        size: Size = "small",
-        prior: bool = True,
-        num_features: int = 8,
-        reach: int = 16,
-        search: float = 10.0,
-        memory: bool = True,
-        finder: bool = True,
-        change_map: ChangeMap = "linear",
-        counts: bool = False,
-    ) -> None:
-        if not search >= 1:
-            raise ConfigError(f"a search needs 1 px or more, but got {search}")
-        check_options(change_map, counts, mode=mode, unit=unit)
-        stride = stride_of(size)
-        what, where = _pathways(size, num_features, dt, memory)
-        # a thousand channels have enough to mix in one cell
-        sizes = {"num_features": num_features, "reach": reach, "stride": stride, "side": 3 if size == "small" else 1}
-        head = head or ("change" if mode == "additive" else "correlation")
-        super().__init__(**sensing_graph(mode, unit, head, what, where, dt=dt, change_map=change_map, **sizes))
-        self.counts = counts
-        self.search = search
-        self.stride = stride
-        self.prior = ConstantVelocityPrior() if prior else None
-        self.back = ChangeHead(reach, stride) if prior else None
-        self.cut = Template(stride=stride)
-        self.trust = MotionFusion() if prior else None
-        self.finder = TargetDetector() if finder else None
+    def __init__(self, dt: float, options: SensingOptions | None = None) -> None:
+        options = options or SensingOptions()
+        what, where = _pathways(options, dt)
+        super().__init__(**sensing_graph(options, what, where, dt))
+        self.options = options
+        # the names of these attributes are keys of saved weights
+        self.prior = ConstantVelocityPrior() if options.prior else None
+        self.back = ChangeHead(options.reach, options.stride) if options.prior else None
+        self.cut = Template(stride=options.stride)
+        self.trust = MotionFusion() if options.prior else None
+        self.finder = TargetDetector() if options.detector else None
+
+    @property
+    def stride(self) -> int:
+        """Side of a cell of the features [px]."""
+        return self.options.stride
+
+    @property
+    def search(self) -> float:
+        """The largest distance from the predicted place [px]."""
+        return self.options.search
+
+    @property
+    def counts(self) -> bool:
+        """Whether events are counted."""
+        return self.options.counts
 
     def track(
         self,
@@ -226,25 +201,10 @@ class Sensing(HybridNetwork):
         return start.place + place, spread
 
 
-def stride_of(size: Size) -> int:
-    """Side of a cell of the pathways of a size [px].
-
-    Raises:
-        ConfigError: there is no such size.
-
-    Example:
-        >>> stride_of("small"), stride_of("resnet")
-        (2, 8)
-    """
-    strides: dict[str, int] = {"small": STRIDE, "resnet": RESNET_STRIDE}
-    if size not in strides:
-        raise ConfigError(f"there are no pathways of size {size!r}; {did_you_mean(str(size), get_args(Size))}")
-    return strides[size]
-
-
-def _pathways(size: Size, num_features: int, dt: float, memory: bool) -> tuple[nn.Module, nn.Module]:
-    """Of frames, and of events."""
-    if size == "small":
+def _pathways(options: SensingOptions, dt: float) -> tuple[nn.Module, nn.Module]:
+    """ANN and SNN."""
+    num_features, memory = options.num_features, options.memory
+    if options.size == "small":
         return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory)
     width = num_features // 16
     if width < 1 or resnet_features(width) != num_features or not memory:

@@ -24,6 +24,7 @@ Source: the released code of R. Zhao et al., Nature Communications 13:3427 (2022
 """
 
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import Exponential, HybridUnit, Modulation, Since, Sum, Transmission, every
 from spikebridge.hybrid.network.link import Link
-from spikebridge.networks.sensing.model.backbones import STRIDE
+from spikebridge.networks.sensing.model.backbones import RESNET_STRIDE, STRIDE
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
 from spikebridge.neurons import Integrator
 
@@ -42,6 +43,7 @@ UnitKind = Literal["learned", "fixed", "none"]
 Mode = Literal["additive", "kernel"]
 Head = Literal["change", "correlation"]
 ChangeMap = Literal["linear", "tanh", "joined"]
+Size = Literal["small", "resnet"]
 
 # frames come when they come: each begins a stream, in which no second one follows
 _NEVER_AGAIN = 2**30
@@ -111,81 +113,108 @@ def additive_unit(
     return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), nonlinearity)
 
 
-def check_options(
-    change_map: ChangeMap, counts: bool, *, mode: Mode = "additive", unit: UnitKind = "learned", **others: Any
-) -> None:
-    """Refuses options of what events say where a network has no use for them.
+@dataclass(frozen=True)
+class SensingOptions:
+    """The form of a `Sensing` network.
 
     Args:
-        change_map: of the unit.
-        counts: whether events are counted.
-        mode: of the network.
-        unit: its hybrid unit.
-        others: what else is chosen of the network; it goes with every option.
+        mode: `additive`, the unit SNN to ANN adds to the features; `kernel`, the unit ANN to SNN sets weights.
+        unit: the hybrid unit: `learned`, `fixed` (a plain sum, a bare cut), or `none`: then events change nothing.
+        head: of the additive form, `change` or `correlation`; the kernel form has the correlation.
+        size: of the pathways: `small`, stride 2, or `resnet`, that of the paper, stride 8.
+        prior: whether the velocity between the last two frames is used.
+        num_features: channels of both pathways; for the resnet a multiple of 16.
+        reach: displacements are evaluated up to this number of cells.
+        search: and no farther than this from the predicted place, or 1.6 times as far without a prediction [px].
+        memory: whether the membranes of the SNN keep their value between bins.
+        detector: whether the network has a target detector for frames without a given box.
+        change_map: F of the learned unit of the additive form: `linear`, `tanh` or `joined`, see the table above.
+        counts: events are counted; else a pixel is 1 where it had any.
 
     Raises:
-        ConfigError: there is no such map, or it is of another unit; or there are no events to count.
+        ConfigError: an unknown value, or options that exclude each other.
 
     Example:
-        >>> check_options("tanh", counts=True, mode="additive", unit="learned", prior=False)
+        >>> SensingOptions().stride, SensingOptions(size="resnet", num_features=16).stride
+        (2, 8)
     """
-    _check_name("change map", change_map, ChangeMap)
-    if change_map != "linear" and (mode, unit) != ("additive", "learned"):
-        raise ConfigError(
-            f"{change_map=} is a map of the learned unit of the additive form, but got {mode=} and {unit=}; leave out "
-            "change_map, or take mode='additive' and unit='learned'"
-        )
-    if counts and unit == "none":
-        raise ConfigError("counts are of events, but a network with unit='none' sees none; leave out counts")
+
+    mode: Mode = "additive"
+    unit: UnitKind = "learned"
+    head: Head | None = None
+    size: Size = "small"
+    prior: bool = True
+    num_features: int = 8
+    reach: int = 16
+    search: float = 10.0
+    memory: bool = True
+    detector: bool = True
+    change_map: ChangeMap = "linear"
+    counts: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what does not fit together."""
+        if not self.search >= 1:
+            raise ConfigError(f"a search needs 1 px or more, but got {self.search}")
+        values = {
+            "mode": (self.mode, Mode),
+            "hybrid unit": (self.unit, UnitKind),
+            "head": (self.head_kind, Head),
+            "change map": (self.change_map, ChangeMap),
+        }
+        for name, (value, known) in values.items():
+            if value not in get_args(known):
+                raise ConfigError(f"there is no {name} {value!r}; {did_you_mean(str(value), get_args(known))}")
+        if self.size not in get_args(Size):
+            raise ConfigError(
+                f"there are no pathways of size {self.size!r}; {did_you_mean(str(self.size), get_args(Size))}"
+            )
+        mode, unit, change_map = self.mode, self.unit, self.change_map
+        if change_map != "linear" and (mode, unit) != ("additive", "learned"):
+            raise ConfigError(
+                f"{change_map=} is a map of the learned unit of the additive form, but got {mode=} and {unit=}; leave "
+                "out change_map, or take mode='additive' and unit='learned'"
+            )
+        if self.counts and unit == "none":
+            raise ConfigError("counts are of events, but a network with unit='none' sees none; leave out counts")
+        if mode == "kernel" and self.head == "change":
+            raise ConfigError("the kernel form has no change of features; take head='correlation'")
+
+    @property
+    def head_kind(self) -> Head:
+        """The head, by default that of the mode."""
+        return self.head or ("change" if self.mode == "additive" else "correlation")
+
+    @property
+    def stride(self) -> int:
+        """Side of a cell of the pathways [px]."""
+        return STRIDE if self.size == "small" else RESNET_STRIDE
+
+    @property
+    def map_side(self) -> int:
+        """Side of the additive unit's map [cells]; the many channels of a resnet mix enough in one cell."""
+        return 3 if self.size == "small" else 1
 
 
-def sensing_graph(
-    mode: Mode,
-    unit: UnitKind,
-    head: Head,
-    what: nn.Module,
-    where: nn.Module,
-    *,
-    num_features: int,
-    dt: float,
-    reach: int,
-    stride: int = STRIDE,
-    side: int = 3,
-    change_map: ChangeMap = "linear",
-) -> dict[str, Any]:
+def sensing_graph(options: SensingOptions, what: nn.Module, where: nn.Module, dt: float) -> dict[str, Any]:
     """Frames, boxes and events to a map of displacements at each bin: the arguments of a `HybridNetwork`.
 
     Args:
-        mode: see above.
-        unit: `none` removes it: then the events change nothing.
-        head: of the additive form; the kernel form has the correlation.
+        options: of the network; `unit="none"` removes the unit and the SNN.
         what: frames to features.
         where: events to the same features.
-        num_features: channels of both.
         dt: length of a bin [s].
-        reach: of the head [cells].
-        stride: of both pathways [px].
-        side: of the additive unit's map [cells].
-        change_map: of the additive unit, see above and `check_options`.
-
-    Raises:
-        ConfigError: a mode, unit or head that there is not, or the change head in the kernel form.
 
     Example:
         >>> what, where = nn.Conv2d(1, 8, 5, 2, 2), nn.Conv2d(2, 8, 5, 2, 2)
-        >>> sizes = {"num_features": 8, "dt": 0.01, "reach": 4}
-        >>> graph = sensing_graph("kernel", "learned", "correlation", what, where, **sizes)
-        >>> list(graph["parts"])
+        >>> list(sensing_graph(SensingOptions(mode="kernel", reach=4), what, where, dt=0.01)["parts"])
         ['what', 'where', 'membrane', 'head']
     """
-    for name, value, known in (("mode", mode, Mode), ("hybrid unit", unit, UnitKind), ("head", head, Head)):
-        _check_name(name, value, known)
-    if mode == "kernel" and head == "change":
-        raise ConfigError("the kernel form has no change of features; take head='correlation'")
+    mode, unit, n, stride = options.mode, options.unit, options.num_features, options.stride
     parts: dict[str, nn.Module] = {"what": what}
     inputs = {"frames": every(_NEVER_AGAIN * dt), "boxes": every(_NEVER_AGAIN * dt)}
     links: list[Link] = [Transmission("frames", "what")]
-    if head == "change":
+    if options.head_kind == "change":
         parts["template"] = Template(stride=stride)
         links += [
             Transmission("what", "template", into="features"),
@@ -197,35 +226,31 @@ def sensing_graph(
         if mode == "additive":
             links.append(Transmission("what", "head", held=True, into="features"))
         if mode == "additive" or unit != "none":
-            links.append(_cut(mode, unit, num_features, stride))
+            links.append(_cut(options))
     if unit != "none":
         inputs["events"] = every(dt)
         parts["where"] = where
         links.append(Transmission("events", "where"))
         if mode == "additive":
-            adds = additive_unit(unit, num_features, dt, side=side, change_map=change_map)
-            beside = "what" if change_map == "joined" else None
+            adds = additive_unit(unit, n, dt, side=options.map_side, change_map=options.change_map)
+            beside = "what" if options.change_map == "joined" else None
             links.append(Transmission("where", "head", adds, into="change", context=beside, name="unit"))
         else:
-            parts["membrane"] = Integrator(torch.full((num_features, 1, 1), 0.013), dt=dt, learn=("tau",))
+            parts["membrane"] = Integrator(torch.full((n, 1, 1), 0.013), dt=dt, learn=("tau",))
             links += [Transmission("where", "membrane"), Transmission("membrane", "head", into="change")]
+    has_change_head = options.head_kind == "change"
     parts["head"] = (
-        ChangeHead(reach, stride) if head == "change" else CorrelationHead(num_features, reach, stride=stride)
+        ChangeHead(options.reach, stride) if has_change_head else CorrelationHead(n, options.reach, stride=stride)
     )
     clocks = {"head": every(dt)}
     return {"dt": dt, "inputs": inputs, "parts": parts, "links": links, "outputs": ["head"], "clocks": clocks}
 
 
-def _check_name(what: str, value: str, known: Any) -> None:
-    if value not in get_args(known):
-        raise ConfigError(f"there is no {what} {value!r}; {did_you_mean(str(value), get_args(known))}")
-
-
-def _cut(mode: Mode, unit: UnitKind, num_features: int, stride: int) -> Modulation:
+def _cut(options: SensingOptions) -> Modulation:
     """The target's features as weights of the head: the unit of the kernel form, a bare template in the other."""
-    kind: Literal["learned", "fixed"] = "learned" if mode == "kernel" and unit == "learned" else "fixed"
-    name = "unit" if mode == "kernel" else "template"
-    cut = kernel_unit(kind, num_features, stride=stride)
+    is_learned = options.mode == "kernel" and options.unit == "learned"
+    name = "unit" if options.mode == "kernel" else "template"
+    cut = kernel_unit("learned" if is_learned else "fixed", options.num_features, stride=options.stride)
     return Modulation("what", "head.weight", cut, by="replace", context="boxes", name=name)
 
 

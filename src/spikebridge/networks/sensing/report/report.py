@@ -50,6 +50,7 @@ def write(
     tracker: SensingTracker,
     scored: Sequence[RecordingPart],
     inputs: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
 ) -> Path:
     """Writes report.html into a finished run.
 
@@ -60,6 +61,7 @@ def write(
         tracker: the first network with its weights.
         scored: what it was scored on.
         inputs: one frame and some bins of events.
+        settings: of the run, to be shown.
 
     Raises:
         DataError: the run is not finished.
@@ -90,8 +92,9 @@ def write(
         ),
         Section("How it was measured", MEASURED),
     ]
-    facts: dict[str, Any] = {name: run.config[name] for name in ("split", "thinning", "crop", "epochs", "shake")}
-    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    facts = {**settings} | {
+        name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")
+    }
     return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, lead(results))
 
 

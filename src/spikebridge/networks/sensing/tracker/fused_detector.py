@@ -57,25 +57,26 @@ class TargetPatch(NamedTuple):
 
 
 class FusedDetector(nn.Module):
-    """A trained finder; later changes of its weights are not seen.
+    """A trained `TargetDetector`; later changes of its weights are not seen.
 
     Args:
-        finder: in eval mode.
+        detector: in eval mode.
 
     Example:
         >>> from spikebridge.networks.sensing.model.background import initial_background
-        >>> finder, frame = FusedDetector(TargetDetector().eval()), np.zeros((90, 90), np.uint8)
+        >>> detector, frame = FusedDetector(TargetDetector().eval()), np.zeros((90, 90), np.uint8)
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> box, room = np.array([30.0, 40.0, 20.0, 16.0]), initial_background(frame)
-        >>> sight = finder.sight(frame, box)
-        >>> found, spread = finder.look(frame, frame, nothing, room, box, finder.template(sight), sight, a=0.3)
+        >>> box, background = np.array([30.0, 40.0, 20.0, 16.0]), initial_background(frame)
+        >>> patch = detector.patch(frame, box)
+        >>> template = detector.template(patch)
+        >>> found, spread = detector.look(frame, frame, nothing, background, box, template, patch, a=0.3)
         >>> found.shape
         (4,)
     """
 
-    def __init__(self, finder: TargetDetector) -> None:
+    def __init__(self, detector: TargetDetector) -> None:
         super().__init__()
-        own = deepcopy(finder).requires_grad_(False)
+        own = deepcopy(detector).requires_grad_(False)
         self.what = FusedWhat(own.what) if type(own.what) is WhatPathway else own.what
         self.body = _fused(own.body)
         self.votes = own.votes
@@ -83,7 +84,7 @@ class FusedDetector(nn.Module):
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
 
-    def sight(self, frame: NDArray[np.uint8], box: Box) -> TargetPatch:
+    def patch(self, frame: NDArray[np.uint8], box: Box) -> TargetPatch:
         """What is seen around a box.
 
         Args:
@@ -93,20 +94,20 @@ class FusedDetector(nn.Module):
         crop = _around(frame, box, 1.0)
         return TargetPatch(_looks(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
 
-    def template(self, sight: TargetPatch) -> Float[Tensor, "1 C N N"]:
+    def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
 
         Args:
-            sight: of the target.
+            patch: of the target.
         """
-        return cut_out(self.what(sight.picture), sight.mask)
+        return cut_out(self.what(patch.picture), patch.mask)
 
     def look(
         self,
         now: NDArray[np.uint8],
         before: NDArray[np.uint8],
         events: BinEvents,
-        room: Background,
+        background: Background,
         box: Box,
         first: Float[Tensor, "1 C N N"],
         newest: TargetPatch | None,
@@ -118,7 +119,7 @@ class FusedDetector(nn.Module):
             now: the new frame, grey levels.
             before: the frame before.
             events: between the two.
-            room: what is behind the target.
+            background: what is behind the target.
             box: where the target is believed to be in the new frame [px].
             first: template of the first frame.
             newest: where the target was surely seen last; without it the first template stands in its place.
@@ -129,7 +130,7 @@ class FusedDetector(nn.Module):
         """
         crop = _around(now, box, max(SCALES))
         frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
-        pictures = torch.cat([*frames, crop_events(events, crop)[None], room.behind(crop)], 1)
+        pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
         looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
         shown = looks[:, :2].reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
         features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
@@ -145,18 +146,20 @@ class FusedDetector(nn.Module):
         boxes, spreads = _counted(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
 
-    def search(self, frame: NDArray[np.uint8], room: Background, box: Box, template: Float[Tensor, "1 C N N"]) -> Box:
+    def search(
+        self, frame: NDArray[np.uint8], background: Background, box: Box, template: Float[Tensor, "1 C N N"]
+    ) -> Box:
         """Where in the whole frame the template fits best; see `TargetDetector.search`.
 
         Args:
             frame: grey levels.
-            room: what is behind the target.
+            background: what is behind the target.
             box: of the size that is looked for [px].
             template: of the target.
         """
         whole = (0, 0, frame.shape[1], frame.shape[0])
         like = torch.tensor(box[None], dtype=torch.float32)
-        there = search_full_frame(self.what, crop_frame(frame, whole)[None], room.behind(whole), like, template)
+        there = search_full_frame(self.what, crop_frame(frame, whole)[None], background.behind(whole), like, template)
         return there[0].double().numpy()
 
 
@@ -179,7 +182,7 @@ def _side(box: Box, scale: float) -> float:
 
 
 def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
-    """The pixels of a frame that a sight needs."""
+    """The pixels of a frame that a patch needs."""
     half = _side(box, scale) / 2 + 1
     return crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
 
@@ -215,7 +218,7 @@ def _counted(
     places = _places(num_cells)
     middle = np.stack([share.sum(1) @ places, share.sum(2) @ places], 1)
     shifts = (votes[:, 1:].reshape(number, 5, -1) @ share.reshape(number, -1, 1))[..., 0]
-    # an untrained finder gives a quarter of the sight to each side of a cell
+    # an untrained detector gives a quarter of the patch to each side of a cell
     first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
     size = np.maximum(last - first, 2.0)
     middle = box_center(box) + (first + last) / 2

@@ -52,21 +52,21 @@ class TemplateSpectrum(NamedTuple):
 
     Args:
         kernel: spectrum of the mapped template, conjugate, its displacements from `-reach` on.
-        lacking: how much less than at its place the template is like itself at each displacement, below 0.
+        deficit: autocorrelation of the template at each displacement, minus that at displacement 0.
     """
 
     kernel: Complex[Tensor, "C N M"]
-    lacking: Float[np.ndarray, "K K"]
+    deficit: Float[np.ndarray, "K K"]
 
 
 class FusedState(NamedTuple):
-    """What the frame opened, what was expected since, the membranes, the carry of the leaky sum, and the drift."""
+    """The template, the motion prior, the membranes, the carry of the leaky sum, and the uncertainty of a restart."""
 
-    opened: TemplateSpectrum
+    template: TemplateSpectrum
     expected: MotionPriorNp
     membranes: LIFState
     carry: Any
-    drift: StartUncertainty | None = None
+    uncertainty: StartUncertainty | None = None
 
 
 def can_fuse(sensing: Sensing) -> bool:
@@ -173,14 +173,14 @@ class FusedInference(nn.Module):
         spectrum = self._spectrum(cut_out(features[:1], mask)[0])
         own = torch.view_as_real(spectrum).square().sum(0).sum(-1) * self.first_shift
         template = spectrum.conj() * self.first_shift
-        lacking = self.head.lacking(own)
+        deficit = self.head.deficit(own)
         if start is not None:
             expected = to_numpy(start)
         else:
-            expected = self._expected(features, motion, template, lacking)
+            expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
         kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        return start, self._new(TemplateSpectrum(kernel, lacking), expected, features)
+        return start, self._new(TemplateSpectrum(kernel, deficit), expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
@@ -190,8 +190,10 @@ class FusedInference(nn.Module):
             start: what is expected of the new one; its spread is that of the place.
         """
         place, motion, spread = to_numpy(start)
-        drift = StartUncertainty(spread, self.head.still(state.opened.lacking))
-        return self._new(state.opened, MotionPriorNp(place, motion, 0.0), state.membranes.v)._replace(drift=drift)
+        uncertainty = StartUncertainty(spread, self.head.unchanged(state.template.deficit))
+        return self._new(state.template, MotionPriorNp(place, motion, 0.0), state.membranes.v)._replace(
+            uncertainty=uncertainty
+        )
 
     def forward(
         self, events: Float[Tensor, "1 2 H W"], state: FusedState, age: float
@@ -207,9 +209,9 @@ class FusedInference(nn.Module):
             The displacement from the middle of the box [px], its spread [px], and the state.
         """
         total, state = self._sum(events, state)
-        seen = (self._spectrum(total) * state.opened.kernel).sum(0)
-        opened, expected = state.opened, state.expected
-        place, spread = self.head.answer(seen, opened.lacking, expected, age, self.search, state.drift)
+        seen = (self._spectrum(total) * state.template.kernel).sum(0)
+        template, expected = state.template, state.expected
+        place, spread = self.head.answer(seen, template.deficit, expected, age, self.search, state.uncertainty)
         return place, spread, state
 
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> FusedState:
@@ -217,18 +219,18 @@ class FusedInference(nn.Module):
         return self._sum(events, state)[1]
 
     def _expected(
-        self, features: Tensor, motion: Tensor | None, template: Tensor, lacking: Float[np.ndarray, "K K"]
+        self, features: Tensor, motion: Tensor | None, template: Tensor, deficit: Float[np.ndarray, "K K"]
     ) -> MotionPriorNp:
         if self.trust is None or self.back is None or motion is None or len(features) == 1:
             return MotionPriorNp(np.zeros(2), np.zeros(2), inf)
         seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
         gone = motion[0].double().numpy()
-        came, _ = self.back.answer(seen, lacking, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
+        came, _ = self.back.answer(seen, deficit, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
         return self.trust(gone, -came)
 
-    def _new(self, opened: TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
+    def _new(self, template: TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
-        return FusedState(opened, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
+        return FusedState(template, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
     def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "C H2 W2"], FusedState]:
         straight, current = self.events(events).chunk(2, 1)
@@ -376,7 +378,7 @@ class FusedHead:
         logs = () if prior is None else (prior.log_start, prior.log_growth)
         self.prior = None if prior is None else tuple(exp(2 * log.item()) for log in logs)
 
-    def lacking(self, own: Complex[Tensor, "N M"]) -> Float[np.ndarray, "K K"]:
+    def deficit(self, own: Complex[Tensor, "N M"]) -> Float[np.ndarray, "K K"]:
         """How much less than at its place the template is like itself at each displacement, below 0.
 
         Args:
@@ -388,32 +390,32 @@ class FusedHead:
     def answer(
         self,
         seen: Complex[Tensor, "N M"],
-        lacking: Float[np.ndarray, "K K"],
+        deficit: Float[np.ndarray, "K K"],
         expected: MotionPriorNp,
         age: float,
         search: float,
-        drift: StartUncertainty | None = None,
+        uncertainty: StartUncertainty | None = None,
     ) -> tuple[Float[np.ndarray, "2"], float]:
         """The mean place near the predicted one, and its standard deviation along an axis [px].
 
         Args:
             seen: spectrum of the correlation of the change with the template, its displacements from `-reach` on.
-            lacking: of the template.
+            deficit: of the template.
             expected: of the stream.
             age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
             search: how far from the prediction is looked, along each axis; a prior without a velocity has it look
                 further [px].
-            drift: what is not known of the stream's beginning; None where it began with its frame.
+            uncertainty: of the start of a restarted stream; None if the stream started with its frame.
         """
-        if drift is not None:
+        if uncertainty is not None:
             fits = self.scale * (self.between @ self._cells(seen) @ self.between.T)
-            return bayes_update(fits, drift, expected, self._variance(expected, age), age, search)
+            return bayes_update(fits, uncertainty, expected, self._variance(expected, age), age, search)
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
             search *= UNKNOWN_VELOCITY_FACTOR
         columns, rows = (search_slice(place, search, self.half) for place in middle.tolist())
         # a constant counts for nothing, so the place that was never left need not have 0
-        score = self.scale * (self._cells(seen) + self.g * lacking)
+        score = self.scale * (self._cells(seen) + self.g * deficit)
         odds = self.between[rows] @ score @ self.between[columns].T
         if self.prior is not None:
             away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
@@ -426,13 +428,13 @@ class FusedHead:
         variance = (second - x * x - y * y) / 2
         return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
 
-    def still(self, lacking: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
+    def unchanged(self, deficit: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
         """The log-odds of displacements where nothing has changed, one a pixel.
 
         Args:
-            lacking: of the template.
+            deficit: of the template.
         """
-        return self.scale * self.g * (self.between @ lacking @ self.between.T)
+        return self.scale * self.g * (self.between @ deficit @ self.between.T)
 
     def _variance(self, expected: MotionPriorNp, age: float) -> float:
         """Of the way since the stream began; see `ConstantVelocityPrior`."""

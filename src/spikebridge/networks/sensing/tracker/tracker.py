@@ -1,21 +1,25 @@
 """The sensing network as a tracker: `box, state = tracker.step(inputs, state)` at the end of each bin of events.
 
-A frame begins a new stream of the network around the place where the target is by then: the box that was told with the
-frame, else the tracker's own answer. In the next step the finder looks for the target in that frame, so that no step
-has all of the work, and the answer moves to what it says; what is behind the target it knows from earlier frames. Where
-the next frame is late, events begin a new stream around the tracker's own answer: the crop moves, and the target's
-features, still those of its frame, move with it. Between frames the box keeps its size.
+| event | what happens |
+|---|---|
+| a frame | a new event stream starts around the given box, or around the predicted box |
+| the step after a frame | the detector looks for the target in that frame, so that no step has all the work |
+| a bin of events | the network estimates the displacement since the stream started; the box keeps its size |
+| the next frame is late | the stream restarts around the current estimate, with the features of the last frame |
 
-The network's weights are read at the first step, and made ready for one sample (`sensing_ready`).
+A detection with little confidence starts a search of the whole frame. A frame in which the target is not found with
+confidence changes neither box nor template. After three such frames in a row the target counts as lost, and only the
+whole frame is searched.
 
-Where the finder is in doubt the target is looked for in the whole frame, too, and what is surely found there counts.
-A frame in which the target is not surely seen changes neither box nor template. After three of them in a row the
-target is lost, and looked for in the whole frame alone.
+The weights are read at the first step of a stream (`inference.py`), and read again where PyTorch has counted a change
+of them; `rebuild` reads them again after a change that PyTorch does not count (`weight.data`).
 """
 
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
-from math import hypot, sqrt
-from typing import Any
+from math import exp, floor, hypot, isfinite, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +27,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.events.binned import BinEvents
+from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.model.background import Background, initial_background
@@ -39,255 +43,470 @@ from spikebridge.networks.sensing.model.boxes import (
 )
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
-from spikebridge.networks.sensing.tracker.frozen import EagerInference, InferenceCache, check_inference
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
-from spikebridge.networks.sensing.tracker.fused_model import FusedInference
-from spikebridge.networks.sensing.tracker.state import (
-    EventStreamState,
-    PendingFrame,
-    TargetEstimate,
-    TrackingState,
-    check_inputs,
-    confidence,
-    num_bins,
-)
+from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 
-_BESIDE = 0.125  # of its size beside the place where it was thought to be, a target has to be cut out again
-_WANDERS = 1.15  # by how much a velocity that is one longest stream old may be wrong [px a stream]
+LOST_AFTER = 3
+"""After this number of frames without a confident detection the target counts as lost."""
+_RECUT_DISTANCE = 0.125  # of the target's size: a detection farther away than this needs a new crop and template
+_VELOCITY_DRIFT = 1.15  # standard deviation of a velocity that is one longest stream old [px a stream]
 _SAME_TIME = 1e-6  # seconds; times of cameras are whole microseconds
-_MOST_STEPS = 240  # are kept for the next frame: a camera may stop for as long as it likes
+_MAX_STEPS = 240  # kept for the next frame: a camera may pause for any time
+_MAX_BINS = 240  # processed in one step: a camera may pause for any time
+
+
+@dataclass(frozen=True)
+class TrackerOptions:
+    """Options of a `SensingTracker`.
+
+    Args:
+        crop: side of the square around the target that the network sees, a multiple of the network's stride [px].
+        template_rate: share of the newest template beside that of the first frame.
+        detector_gain: share of the detector's answer in the box of a frame, if the last frame was `max_stream` ago; the
+            longer ago it was, the larger the share.
+        accept_confidence: a detection with less confidence is not used.
+        search_confidence: a detection with less confidence starts a search of the whole frame.
+        reacquire_confidence: a detection of that search with more confidence replaces the box.
+        hold_size: the box keeps the size of the given box; else the detector measures it at every frame.
+        max_stream: the longest time that events are summed without a frame [s].
+        synchronous: the detector runs in the step of its frame, not in the step after it.
+
+    Raises:
+        ConfigError: a share outside 0 to 1, or a stream without length.
+    """
+
+    crop: int = 96
+    template_rate: float = 0.3
+    detector_gain: float = 1.0
+    accept_confidence: float = 0.3
+    search_confidence: float = 0.5
+    reacquire_confidence: float = 0.8
+    hold_size: bool = False
+    max_stream: float = 0.025
+    synchronous: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        for name in (
+            "template_rate",
+            "detector_gain",
+            "accept_confidence",
+            "search_confidence",
+            "reacquire_confidence",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} needs to be a number from 0 to 1, but got {getattr(self, name)}")
+        if not self.max_stream > 0:
+            raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
+
+
+class TargetEstimate(NamedTuple):
+    """The target as known from frames.
+
+    Args:
+        box: in the last frame, given or detected [px].
+        spread: standard deviation of its place along an axis [px].
+        num_unsure: number of frames in a row without a confident detection.
+        first: template of the frame whose box was given last, `K_0`; None without a detector.
+        newest: patch of the last confident detection, from which `K_new` is made.
+    """
+
+    box: Float[np.ndarray, "4"]
+    spread: float
+    num_unsure: int
+    first: Tensor | None
+    newest: TargetPatch | None
+
+
+class PendingFrame(NamedTuple):
+    """A frame that the detector has not processed yet.
+
+    Args:
+        box: the predicted box in it [px].
+        before: the frame before.
+        events: between the two frames.
+        elapsed: time between the two frames [s].
+    """
+
+    box: Float[np.ndarray, "4"]
+    before: NDArray[np.uint8]
+    events: BinEvents
+    elapsed: float
+
+
+class EventStreamState(NamedTuple):
+    """What is known since an event stream started.
+
+    Args:
+        start: the motion prior at its start.
+        period: time in which the target moves by `start.motion` [s].
+        age: time since the start [s].
+        target_offset: displacement of the target between frame and start [px].
+        crop_offset: the same of the crop, in whole pixels.
+    """
+
+    start: MotionPrior
+    period: float
+    age: float
+    target_offset: Float[np.ndarray, "2"]
+    crop_offset: Float[np.ndarray, "2"]
+
+
+class TrackingState(NamedTuple):
+    """The state of a tracker.
+
+    Args:
+        box: of the target now [px].
+        spread: standard deviation of its place along an axis [px].
+        confidence: probability, as the network estimates it, that the place is wrong by less than a quarter of the
+            target's size.
+        estimate: of the last frame.
+        frame: the last frame.
+        frame_box: of the target in it, corrected by the motion between the last two frames.
+        events: since that frame.
+        age: time since that frame [s].
+        stream: of events.
+        crop: what the network sees.
+        background: behind the target.
+        model: the network, with the weights that it had when the tracker started.
+        network: its state since the stream started.
+        pending: the frame that the detector has to process next.
+    """
+
+    box: Float[np.ndarray, "4"]
+    spread: float
+    confidence: float
+    estimate: TargetEstimate
+    frame: NDArray[np.uint8]
+    frame_box: Float[np.ndarray, "4"]
+    events: tuple[BinEvents, ...]
+    age: float
+    stream: EventStreamState
+    crop: Crop
+    background: Background
+    model: InferenceModel
+    network: Any
+    pending: PendingFrame | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last three frames had no confident detection."""
+        return self.estimate.num_unsure >= LOST_AFTER
 
 
 class SensingTracker:
-    """Follows one object with a trained network.
+    """Tracks one object with a trained network.
 
     Args:
         sensing: the network, in eval mode.
-        crop: side of the square that it sees around the target, a multiple of the network's stride [px].
-        renewal: share of the newest template beside that of the told frame.
-        recall: share of the way from the tracker's own answer to what the finder says of a frame without a told box, if
-            the last frame was `longest` ago; the longer ago, the less is left of the own answer.
-        sure: a frame whose target is found with less confidence counts as one without it.
-        doubtful: with less confidence the target is looked for in the whole frame, too.
-        convinced: what is found there counts with more confidence than this.
-        hold_size: the box keeps the size that was told; else the finder measures it at every frame.
-        longest: no stream of events is longer, however late the next frame is [s].
-        at_once: the finder looks at a frame in the frame's own step, where a machine has the time.
+        options: of the tracker.
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import interframe
         >>> from spikebridge.data.simulation.render import render_recording
         >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> recording = render_recording(RotatingDisk(height=64, width=64), duration=0.1, dt=0.005)
-        >>> tracker = SensingTracker(Sensing(dt=0.005).eval(), crop=48)
-        >>> len(interframe(recording, tracker).boxes)  # three frames have one before them
+        >>> tracker = SensingTracker(Sensing(dt=0.005).eval(), TrackerOptions(crop=48))
+        >>> len(interframe(recording, tracker).boxes)  # three frames have one before them, with five bins each
         15
     """
 
-    def __init__(
-        self,
-        sensing: Sensing,
-        crop: int = 96,
-        renewal: float = 0.3,
-        recall: float = 1.0,
-        sure: float = 0.3,
-        doubtful: float = 0.5,
-        convinced: float = 0.8,
-        hold_size: bool = False,
-        longest: float = 0.025,
-        at_once: bool = False,
-    ) -> None:
-        check_crop(crop, sensing.stride)
-        shares = {"renewal": renewal, "recall": recall, "sure": sure, "doubtful": doubtful, "convinced": convinced}
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name} is a number from 0 to 1, but got {value}")
-        if not longest > 0:
-            raise ConfigError(f"a stream of events needs to be longer than 0 s, but got {longest}")
+    def __init__(self, sensing: Sensing, options: TrackerOptions | None = None) -> None:
         self.sensing = sensing
-        self._ready = InferenceCache()
-        self.crop = crop
-        self.renewal = renewal
-        self.recall = recall
-        self.sure = sure
-        self.doubtful = doubtful
-        self.convinced = convinced
-        self.hold_size = hold_size
-        self.longest = longest
-        self.at_once = at_once
+        self.options = options or TrackerOptions()
+        check_crop(self.options.crop, sensing.stride)
+        self._inference = InferenceCache()
 
-    def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
-        """Where the target is at the end of this step.
+    def with_options(self, **changes: Any) -> "SensingTracker":
+        """The same tracker with other options.
 
         Args:
-            inputs: with a `frame` and its `box` at the first step; a frame no later than the last one is not looked at.
-            state: what is known; None at first.
+            changes: fields of `TrackerOptions`.
+        """
+        other = copy(self)
+        other.options = replace(self.options, **changes)
+        return other
+
+    def rebuild(self) -> None:
+        """Reads the weights again at the next start of a stream."""
+        self._inference = InferenceCache()
+
+    def step(self, inputs: Inputs, state: TrackingState | None) -> tuple[Float[np.ndarray, "4"], TrackingState]:
+        """The box at the end of this step.
+
+        Args:
+            inputs: with a `frame` and its `box` at the first step; a frame that is not newer than the last is ignored.
+            state: None at first.
 
         Returns:
-            The box, and what is known now.
+            The box, and the new state.
 
         Raises:
-            DataError: the first step has no frame or no box, a box has no frame, or `check_inputs` refuses something.
-            ConfigError: the network cannot be stepped (`check_inference`).
+            DataError: the first step has no frame or no box, a box has no frame, or `check_inputs` refuses an input.
+            ConfigError: the network cannot be run (`check_inference`).
         """
-        if self.sensing.training:  # else it is checked where it is made ready
+        if self.sensing.training:  # the rest is checked when the weights are read
             check_inference(self.sensing)
         check_inputs(inputs, None if state is None else state.frame)
-        sees = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
-        if "box" in inputs and not sees:
-            raise DataError("a box is told with the frame that it is in, but this step has no frame, or no later one.")
+        has_frame = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
+        if "box" in inputs and not has_frame:
+            raise DataError("a box is given with its frame, but this step has no frame, or none newer than the last.")
         with torch.inference_mode():
             if state is not None:
                 state = self.flush(state)
-            if sees:
-                state = self._follow(inputs["events"], inputs["frame_age"], self._begin(inputs, state))
+            if has_frame:
+                state = self._accumulate(inputs["events"], inputs["frame_age"], self._start_frame(inputs, state))
             elif state is not None:
-                state = self._follow(inputs["events"], inputs["elapsed"], state)
+                state = self._accumulate(inputs["events"], inputs["elapsed"], state)
             else:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
-            if self.at_once:
+            if self.options.synchronous:
                 state = self.flush(state)
         return state.box, state
 
-    def _begin(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
-        """A frame has come: a new crop, and a new stream."""
-        ready = self._ready(self.sensing, self.crop) if last is None else last.ready
-        period = self.sensing.dt if last is None else _period(inputs, last)
-        frame, doubt = inputs["frame"].copy(), None  # a camera's program may fill the same array again
-        if told := "box" in inputs:
-            sighting = _told(ready.finder, frame, check_box(inputs["box"]))
-        elif last is not None:
-            sighting = last.sighting._replace(box=self._believed(frame, last, inputs["elapsed"] - inputs["frame_age"]))
-            stirred = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            doubt = PendingFrame(sighting.box, last.frame, stirred, period)
-        else:
-            raise DataError("a tracker has to be told the first box, but the first step has no box.")
-        box = sighting.box
-        crop, seen = crop_around(box, self.crop)
-        picture, boxes = crop_frame(frame, crop)[None], _row(seen)
-        if last is None:
-            start, network = ready.network.open(picture, boxes)
-        elif period < 1.5 * self.longest:
-            earlier, way = crop_frame(last.frame, crop)[None], _row(box_center(box) - box_center(last.frame_box))
-            start, network = ready.network.open(picture, boxes, earlier, way)
-        else:
-            # pictures so far apart tell nothing of the way, and a velocity so old is known the less
-            ago, period = period / self.longest, self.longest
-            way = _row((box_center(box) - box_center(last.frame_box)) / ago)
-            start = MotionPrior(torch.zeros_like(way), way, torch.full_like(way[:, 0], _WANDERS * (ago - 1) ** 0.5))
-            _, network = ready.network.open(picture, boxes, start=start)
-        mended = box if told else translate_box(box, to_numpy(start).place)
-        stream = EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2))
-        room = _room(ready.finder, frame, box, last)
-        return TrackingState(box, 0.0, 1.0, sighting, frame, mended, (), 0.0, stream, crop, room, ready, network, doubt)
-
-    def _believed(self, frame: NDArray[np.uint8], last: TrackingState, seconds: float) -> NDArray[np.float64]:
-        """Where the target is in a new frame by the last answer, moved on to the frame's time."""
-        motion = to_numpy(last.stream.start).motion
-        return clamp_box(frame, translate_box(last.box, motion * (seconds / last.stream.period)))
-
     def flush(self, state: TrackingState) -> TrackingState:
-        """What is known once the finder has looked at the last frame; a step does so for the frame of the step before.
+        """The state after the detector has processed the pending frame, if there is one.
 
         Args:
             state: of a step.
         """
         with torch.inference_mode():
-            return state if state.doubt is None else self._looked(state, state.doubt)
+            return state if state.pending is None else self._detect(state, state.pending)
 
-    def _looked(self, state: TrackingState, doubt: PendingFrame) -> TrackingState:
-        """What the finder says of the last frame, beside the place where the target was believed to be."""
-        known, finder, frame, box = state.sighting, state.ready.finder, state.frame, doubt.box
-        if finder is None or known.first is None or known.newest is None:
-            return state._replace(doubt=None)
-        around, found, spread = self._found(state, doubt, finder, known.first, known.newest)
-        recall = 1 - (1 - self.recall) ** (doubt.since / self.longest)
-        seen = clamp_box(frame, around + recall * (found - around))
-        if self.hold_size:
-            seen = box_from_center(box_center(seen), box[2:])
-        if confidence(spread, seen) < self.sure or not np.isfinite(seen).all():
-            return state._replace(sighting=known._replace(spread=spread, unsure=known.unsure + 1), doubt=None)
-        sighting = TargetEstimate(seen, spread, 0, known.first, finder.sight(frame, seen))
-        # what has moved since then goes along
-        way = box_center(seen) - box_center(box)
-        here, mended = (box_from_center(box_center(one) + way, seen[2:]) for one in (state.box, state.frame_box))
-        state = state._replace(box=here, sighting=sighting, frame_box=mended, doubt=None)
-        if hypot(*way) <= _BESIDE * sqrt(seen[2:].prod()):
+    def _start_frame(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
+        """A frame has come: a new crop and a new event stream."""
+        options = self.options
+        model = self._inference(self.sensing, options.crop) if last is None else last.model
+        period = self.sensing.dt if last is None else _period(inputs, last)
+        frame, pending = inputs["frame"].copy(), None  # the caller may fill the same array again
+        if is_given := "box" in inputs:
+            estimate = _given_estimate(model.detector, frame, check_box(inputs["box"]))
+        elif last is not None:
+            seconds = inputs["elapsed"] - inputs["frame_age"]
+            predicted = translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
+            estimate = last.estimate._replace(box=clamp_box(frame, predicted))
+            events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
+            pending = PendingFrame(estimate.box, last.frame, events, period)
+        else:
+            raise DataError("the first step needs the target's box, but has no box.")
+        box = estimate.box
+        crop, local_box = crop_around(box, options.crop)
+        picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
+        if last is None:
+            start, network = model.network.open(picture, boxes)
+        elif period < 1.5 * options.max_stream:
+            motion = _row(box_center(box) - box_center(last.frame_box))
+            start, network = model.network.open(picture, boxes, crop_frame(last.frame, crop)[None], motion)
+        else:
+            # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
+            age, period = period / options.max_stream, options.max_stream
+            motion = _row((box_center(box) - box_center(last.frame_box)) / age)
+            spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (age - 1) ** 0.5)
+            start = MotionPrior(torch.zeros_like(motion), motion, spread)
+            _, network = model.network.open(picture, boxes, start=start)
+        return TrackingState(
+            box=box,
+            spread=0.0,
+            confidence=1.0,
+            estimate=estimate,
+            frame=frame,
+            frame_box=box if is_given else translate_box(box, to_numpy(start).place),
+            events=(),
+            age=0.0,
+            stream=EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)),
+            crop=crop,
+            background=_next_background(model.detector, frame, box, last),
+            model=model,
+            network=network,
+            pending=pending,
+        )
+
+    def _detect(self, state: TrackingState, pending: PendingFrame) -> TrackingState:
+        """The detector's answer on the last frame, blended with the predicted box."""
+        options, known, detector, box = self.options, state.estimate, state.model.detector, pending.box
+        if detector is None or known.first is None or known.newest is None:
+            return state._replace(pending=None)
+        around, found, spread = self._found(state, pending, detector, known.first, known.newest)
+        gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
+        blended = clamp_box(state.frame, around + gain * (found - around))
+        if options.hold_size:
+            blended = box_from_center(box_center(blended), box[2:])
+        if confidence(spread, blended) < options.accept_confidence or not np.isfinite(blended).all():
+            unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1)
+            return state._replace(estimate=unsure, pending=None)
+        estimate = TargetEstimate(blended, spread, 0, known.first, detector.patch(state.frame, blended))
+        # the correction also applies to the boxes since then
+        shift = box_center(blended) - box_center(box)
+        now, corrected = (box_from_center(box_center(one) + shift, blended[2:]) for one in (state.box, state.frame_box))
+        state = state._replace(box=now, estimate=estimate, frame_box=corrected, pending=None)
+        if hypot(*shift) <= _RECUT_DISTANCE * sqrt(blended[2:].prod()):
             return state
         start = state.stream.start
-        if not known.unsure:
-            # it went so much further since the last frame
-            start = start._replace(motion=start.motion + _row(way * (state.stream.period / doubt.since)))
+        if not known.num_unsure:
+            # the target moved by this much more since the last frame
+            start = start._replace(motion=start.motion + _row(shift * (state.stream.period / pending.elapsed)))
         else:
-            # where it was in that is not known, and so neither is its velocity
-            nowhere = torch.zeros_like(start.motion)
-            start = MotionPrior(nowhere, nowhere, torch.full_like(start.spread, torch.inf))
-        return self._opened_again(state, start)
+            # its place in the last frame is unknown, and so is its velocity
+            unknown = torch.zeros_like(start.motion)
+            start = MotionPrior(unknown, unknown, torch.full_like(start.spread, torch.inf))
+        return self._reopen(state, start)
 
-    def _opened_again(self, state: TrackingState, start: MotionPrior) -> TrackingState:
-        """The stream of a frame once more, where the target was found: cut out beside it, its template is not of it."""
-        run, stream = state.ready.network, state.stream
-        crop, seen = crop_around(state.sighting.box, self.crop)
-        opened = run.open(crop_frame(state.frame, crop)[None], _row(seen), start=start)[1]
-        (events,) = state.events  # of the frame's own step: the next one settles it
-        network = run.accumulate(state.ready.seen(events, crop), self._waited(run, opened, state.age))
+    def _reopen(self, state: TrackingState, start: MotionPrior) -> TrackingState:
+        """The event stream of the last frame again, cut at the detected box."""
+        run, stream = state.model.network, state.stream
+        crop, local_box = crop_around(state.estimate.box, self.options.crop)
+        opened = run.open(crop_frame(state.frame, crop)[None], _row(local_box), start=start)[1]
+        (events,) = state.events  # only those of the frame's own step: the next step flushes
+        grid = crop_events(events, crop, state.model.counts)[None]
+        network = run.accumulate(grid, self._skip_bins(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
-        self, state: TrackingState, doubt: PendingFrame, finder: FusedDetector, first: Tensor, newest: TargetPatch
+        self, state: TrackingState, pending: PendingFrame, detector: FusedDetector, first: Tensor, newest: TargetPatch
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Around which box the target is, its own box, and how far that may be off.
+        """The box that was looked around, the detected box, and its spread.
 
-        Where it was lost, what was seen last is not it: then the first template alone is looked for.
+        For a lost target only the first template is used: the newest patch may not show the target.
         """
-        look = partial(finder.look, state.frame, doubt.before, doubt.events, state.room, first=first, a=self.renewal)
+        frames = state.frame, pending.before, pending.events, state.background
+        look = partial(detector.look, *frames, first=first, a=self.options.template_rate)
         if state.lost:
-            there = finder.search(state.frame, state.room, doubt.box, first)
+            there = detector.search(state.frame, state.background, pending.box, first)
             return there, *look(there, newest=None)
-        found, spread = look(doubt.box, newest=newest)
-        if confidence(spread, found) < self.doubtful:
-            there = finder.search(state.frame, state.room, doubt.box, first)
-            other, off = look(there, newest=None)
-            if confidence(off, other) > self.convinced:
-                return there, other, off
-        return doubt.box, found, spread
+        found, spread = look(pending.box, newest=newest)
+        if confidence(spread, found) < self.options.search_confidence:
+            there = detector.search(state.frame, state.background, pending.box, first)
+            other, other_spread = look(there, newest=None)
+            if confidence(other_spread, other) > self.options.reacquire_confidence:
+                return there, other, other_spread
+        return pending.box, found, spread
 
-    def _follow(self, events: BinEvents, since: float, state: TrackingState) -> TrackingState:
-        """The events of one step, which is several bins long where a busy tracker could not take each."""
-        if state.stream.age > max(0.0, self.longest - self.sensing.dt / 2):
-            state = self._renewed(state)
-        run = state.ready.network
-        network = self._waited(run, state.network, since)
-        stream = state.stream._replace(age=state.stream.age + since)
-        place, spread, network = run(state.ready.seen(events, state.crop), network, stream.age / stream.period)
-        box = translate_box(state.sighting.box, place + stream.crop_offset)
+    def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
+        """The events of one step, which has several bins if the tracker was busy."""
+        if state.stream.age > max(0.0, self.options.max_stream - self.sensing.dt / 2):
+            state = self._restart_events(state)
+        model = state.model
+        network = self._skip_bins(model.network, state.network, elapsed)
+        stream = state.stream._replace(age=state.stream.age + elapsed)
+        grid = crop_events(events, state.crop, model.counts)[None]
+        place, spread, network = model.network(grid, network, stream.age / stream.period)
+        last = state.estimate.box
+        box = np.concatenate([last[:2] + (place + stream.crop_offset), last[2:]])
         return state._replace(
             box=box,
             spread=spread,
-            confidence=confidence(hypot(spread, state.sighting.spread), box),
-            events=(*state.events, BinEvents(*(column.copy() for column in events)))[-_MOST_STEPS:],
-            age=state.age + since,
+            confidence=confidence(hypot(spread, state.estimate.spread), box),
+            events=(*state.events, BinEvents(*(column.copy() for column in events)))[-_MAX_STEPS:],
+            age=state.age + elapsed,
             stream=stream,
             network=network,
         )
 
-    def _waited(self, run: FusedInference | EagerInference, network: Any, since: float) -> Any:
-        """All but the last bin of a step, without the events, which are said to be in that."""
-        for _ in range(num_bins(since, self.sensing.dt) - 1):
-            network = run.accumulate(torch.zeros(1, 2, self.crop, self.crop, dtype=torch.float32), network)
+    def _skip_bins(self, run: Inference, network: Any, elapsed: float) -> Any:
+        """All but the last bin of a step, without events: these count as events of the last bin."""
+        for _ in range(num_bins(elapsed, self.sensing.dt) - 1):
+            side = self.options.crop
+            network = run.accumulate(torch.zeros(1, 2, side, side, dtype=torch.float32), network)
         return network
 
-    def _renewed(self, state: TrackingState) -> TrackingState:
-        """The next frame is late: a new stream around the target's place, whose motion is the way of the last one."""
-        gone = box_center(state.box) - box_center(state.sighting.box)
-        whole = np.round(gone)
-        rest, way = _row(gone - whole), _row(gone - state.stream.target_offset)
+    def _restart_events(self, state: TrackingState) -> TrackingState:
+        """The next frame is late: a new stream at the current place, with the displacement of the last as motion."""
+        offset = box_center(state.box) - box_center(state.estimate.box)
+        whole = np.round(offset)
+        rest, motion = _row(offset - whole), _row(offset - state.stream.target_offset)
         left, top = (whole - state.stream.crop_offset).astype(int).tolist()
-        crop = (state.crop[0] + left, state.crop[1] + top, self.crop, self.crop)
-        start = MotionPrior(rest, way, torch.tensor([state.spread], dtype=torch.float32))
-        stream = EventStreamState(start, state.stream.age, 0.0, gone, whole)
-        network = state.ready.network.restart_events(state.network, start)
+        crop = (state.crop[0] + left, state.crop[1] + top, self.options.crop, self.options.crop)
+        start = MotionPrior(rest, motion, torch.tensor([state.spread], dtype=torch.float32))
+        stream = EventStreamState(start, state.stream.age, 0.0, offset, whole)
+        network = state.model.network.restart_events(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
+
+
+def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
+    """The probability that a place is wrong by less than a quarter of the target's size.
+
+    Args:
+        spread: standard deviation of the place along each axis [px].
+        box: of the target [px]; its size is the root of its area.
+
+    Example:
+        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px: 1 - exp(-1/2)
+        0.393
+    """
+    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
+
+
+def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
+    """Refuses inputs with a wrong time or frame.
+
+    Args:
+        inputs: of one step.
+        last: the last frame; None before the first one.
+
+    Raises:
+        DataError: a time or a frame is wrong.
+
+    Example:
+        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+        >>> check_inputs(Inputs(events=nothing, elapsed=0.0), None)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
+    """
+    check_times(inputs)
+    if "frame" in inputs:
+        frame = grey_frame(inputs["frame"])
+        if last is not None and frame.shape != last.shape:
+            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
+
+
+def check_times(inputs: Inputs) -> None:
+    """Refuses wrong times.
+
+    Args:
+        inputs: of one step.
+
+    Raises:
+        DataError: a time is not a number above 0, or a frame has no time.
+    """
+    elapsed, age = inputs["elapsed"], inputs.get("frame_age", None if "frame" in inputs else 0.0)
+    if not (isfinite(elapsed) and elapsed > 0):
+        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
+    if age is None or not (isfinite(age) and age >= 0):
+        raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
+
+
+def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frame, checked.
+
+    Args:
+        frame: grey levels from 0 to 255.
+
+    Raises:
+        DataError: it has colours, another type, or no pixels.
+
+    Example:
+        >>> grey_frame(np.array([[1, 2], [3, 4]], np.uint8)).shape
+        (2, 2)
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
+        came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
+        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
+    return frame
+
+
+def num_bins(seconds: float, dt: float) -> int:
+    """The number of bins in a step: at least one, at most 240.
+
+    Args:
+        seconds: length of the step [s].
+        dt: length of a bin [s].
+
+    Example:
+        >>> num_bins(0.0249, 0.005), num_bins(0.025, 0.005), num_bins(3600.0, 0.005)
+        (4, 5, 240)
+    """
+    return min(_MAX_BINS, max(1, floor(seconds / dt + 1e-6)))
 
 
 def _period(inputs: Inputs, last: TrackingState) -> float:
@@ -295,20 +514,22 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
-def _told(finder: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64]) -> TargetEstimate:
-    if finder is None:
+def _given_estimate(
+    detector: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64]
+) -> TargetEstimate:
+    if detector is None:
         return TargetEstimate(box, 0.0, 0, None, None)
-    sight = finder.sight(frame, box)
-    return TargetEstimate(box, 0.0, 0, finder.template(sight), sight)
+    patch = detector.patch(frame, box)
+    return TargetEstimate(box, 0.0, 0, detector.template(patch), patch)
 
 
-def _room(
-    finder: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
+def _next_background(
+    detector: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
 ) -> Background:
-    """What is behind the target in a new frame, in which it is believed to be there; without a finder nobody asks."""
-    if last is None or finder is None:
-        return initial_background(frame) if last is None else last.room
-    return last.room.updated(last.frame, last.sighting.box, frame, box)
+    """The background in a new frame with a predicted box; without a detector it is not used."""
+    if last is None or detector is None:
+        return initial_background(frame) if last is None else last.background
+    return last.background.updated(last.frame, last.estimate.box, frame, box)
 
 
 def _row(part: NDArray[np.float64]) -> Tensor:

@@ -25,7 +25,7 @@ _SILENT = 0.1
 _HIDDEN = 0.25
 
 
-def jitter_boxes(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 4"]:
+def jitter_boxes(boxes: Float[Tensor, "B 4"], box_noise: float) -> Float[Tensor, "B 4"]:
     """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
 
     Three in ten are too small or too large by up to a factor of 1.6: nothing in the next frame tells a tracker that its
@@ -33,14 +33,14 @@ def jitter_boxes(boxes: Float[Tensor, "B 4"], shake: float) -> Float[Tensor, "B 
 
     Args:
         boxes: true ones.
-        shake: 0 leaves them as they are.
+        box_noise: 0 leaves them as they are.
     """
     count = len(boxes)
-    much = shake * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
+    much = box_noise * (1.5 * torch.rand(count, 1) + 2 * (torch.rand(count, 1) < _FAR))
     size = boxes[:, 2:].prod(1, keepdim=True).sqrt()
-    middle = box_centers(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, shake))
+    middle = box_centers(boxes) + torch.randn(count, 2) * (0.12 * much * size + min(1.0, box_noise))
     stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
-    swollen = min(1.0, shake) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
+    swollen = min(1.0, box_noise) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
     sizes = boxes[:, 2:] * (stretch + _SWELLS * swollen).clamp(-1, 1).exp()
     return torch.cat([middle - sizes / 2, sizes], 1)
 

@@ -35,24 +35,24 @@ def training_data(config: Any) -> TrainingData:
     Raises:
         DataError: a recording, the clips, or boxes that are needed are missing.
     """
-    asked = config.recording, "train", config.num_scenes, config.thinning
+    asked = config.recording, "train", config.num_scenes, config.frame_step
     label_free = config.schedule == "label_free"
     recorded = [] if label_free and config.clips else recording_parts(*asked)
-    cut = {"both_ways": True, "as_bytes": True, "counts": config.counts}
+    cut = {"both_ways": True, "as_bytes": True, "counts": config.model.counts}
     parts = _pathway_parts(config, recorded) or clip_parts()
-    labelled = _joined([cut_samples(*part, config.crop, **cut) for part in parts])
+    labelled = _joined([cut_samples(*part, config.model.crop, **cut) for part in parts])
     unlabelled = None
     if label_free:
         generator = np.random.default_rng(config.seed)
         parts = _pathway_parts(config, recording_parts(*asked, needs_boxes=False))
-        unlabelled = _joined([cut_unlabelled_samples(*part, config.crop, generator, **cut) for part in parts])
-    trains_detector = config.finding_epochs and not config.finders
+        unlabelled = _joined([cut_unlabelled_samples(*part, config.model.crop, generator, **cut) for part in parts])
+    trains_detector = config.detector.epochs and not config.detector.weights_from
     return TrainingData(labelled, unlabelled, detector_data(config, recorded) if trains_detector else None)
 
 
 def _pathway_parts(config: Any, parts: list[RecordingPart]) -> list[RecordingPart]:
     """Those that the pathways are trained on; the detector is trained on all."""
-    return parts[: 1 + config.following_scenes] if config.recording == "both" else parts
+    return parts[: 1 + config.pathways.num_scenes] if config.recording == "both" else parts
 
 
 def _joined(cut: Sequence[TrackingSamples]) -> Batches:
@@ -66,6 +66,6 @@ def detector_data(config: Any, parts: Sequence[RecordingPart]) -> DetectorDatase
         config: of the sensing recipe.
         parts: with boxes.
     """
-    own = tumbling_parts("train", config.finding_scenes)
+    own = tumbling_parts("train", config.detector.num_scenes)
     clips = clip_parts() if config.clips else []
-    return detector_samples([*parts, *own, *clips], lost=config.finding_lost, seed=config.seed)
+    return detector_samples([*parts, *own, *clips], lost=config.detector.absent_share, seed=config.seed)

@@ -67,9 +67,9 @@ class JitteredSamples(NamedTuple):
     start: MotionPrior
 
 
-def tracking_objective(network: Sensing, batch: Batch, *, shake: float) -> Result:
+def tracking_objective(network: Sensing, batch: Batch, *, box_noise: float) -> Result:
     """Mean distance between answer and truth, where there is one, smooth near 0; turned samples, jittered boxes."""
-    one = jitter_samples(network, batch, shake)
+    one = jitter_samples(network, batch, box_noise)
     places, _ = network.track(one.samples.frames, one.samples.events, one.boxes, one.start)
     known = one.samples.truths.isfinite().all(-1)
     # chosen first: what is not known would also spoil the gradient of what is
@@ -77,16 +77,16 @@ def tracking_objective(network: Sensing, batch: Batch, *, shake: float) -> Resul
     return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
 
 
-def frames_objective(network: Sensing, batch: Batch, *, shake: float, quiet: float = 1e-3) -> Result:
+def frames_objective(network: Sensing, batch: Batch, *, box_noise: float, quiet: float = 1e-3) -> Result:
     """`L_c + L_1 + L_R`: where the target is in the next frame, from the change of the ANN's features.
 
     Args:
         network: of the additive form with a change head.
         batch: samples.
-        shake: in half of them boxes are moved, by up to this standard deviation [px].
+        box_noise: in half of them boxes are moved, by up to this standard deviation [px].
         quiet: weight of `L_R`; too strong, and the features die.
     """
-    one = jitter_samples(network, batch, shake)
+    one = jitter_samples(network, batch, box_noise)
     what = network.parts["what"]
     now, after = what(torch.cat([one.samples.frames, one.samples.after])).chunk(2)
     response = network.parts["head"](network.cut(now, one.boxes), after - now)
@@ -98,16 +98,16 @@ def frames_objective(network: Sensing, batch: Batch, *, shake: float, quiet: flo
     return loss, {"distance_px": away.sqrt().mean()}
 
 
-def events_objective(network: Sensing, batch: Batch, *, shake: float, alike: float = 1.0) -> Result:
+def events_objective(network: Sensing, batch: Batch, *, box_noise: float, alike: float = 1.0) -> Result:
     """`L_1 + L_F`: the answers at every bin, and the change at the last one. The ANN is only looked at.
 
     Args:
         network: of the additive form.
         batch: samples.
-        shake: as above.
+        box_noise: as above.
         alike: weight of `L_F`.
     """
-    loss, shown = tracking_objective(network, batch, shake=shake)
+    loss, shown = tracking_objective(network, batch, box_noise=box_noise)
     change, _ = change_objective(network, batch)
     return loss + alike * change, {**shown, "change": change}
 
@@ -126,17 +126,17 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
     return loss, {"distance": loss.detach()}
 
 
-def jitter_samples(network: Sensing, batch: Batch, shake: float) -> JitteredSamples:
+def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> JitteredSamples:
     """A batch as the network is told it.
 
     Args:
         network: makes the start.
         batch: samples.
-        shake: half of the boxes are moved, by up to this standard deviation [px].
+        box_noise: half of the boxes are moved, by up to this standard deviation [px].
     """
     samples = random_flip_samples(TrackingSamples(**batch))
     size = len(samples.boxes)
-    noise = shake * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
+    noise = box_noise * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
     here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
     boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
     start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
@@ -168,26 +168,32 @@ _ANEW = 0.15
 
 
 def detection_objective(
-    finder: TargetDetector, batch: dict[str, Tensor], *, shake: float, abroad: float, lasting: float, a: float
+    detector: TargetDetector,
+    batch: dict[str, Tensor],
+    *,
+    box_noise: float,
+    background_swaps: float,
+    template_error: float,
+    a: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
 
     Args:
-        finder: what is trained.
+        detector: what is trained.
         batch: of `sensing_sightings`.
-        shake: how wrong believed boxes are; 1 is about a sixth of the target's size.
-        abroad: share of the samples whose target stands before what is around another one.
-        lasting: the newest template is wrong by up to this share of what the believed box is wrong by.
+        box_noise: how wrong believed boxes are; 1 is about a sixth of the target's size.
+        background_swaps: share of the samples whose target stands before what is around another one.
+        template_error: the newest template is wrong by up to this share of what the believed box is wrong by.
         a: share of the newest template.
     """
-    one = jitter_illumination(lower_resolution(jitter_aspect(swap_background(random_flip(batch), abroad))))
+    one = jitter_illumination(lower_resolution(jitter_aspect(swap_background(random_flip(batch), background_swaps))))
     now, absent = _without_some(one["now"], one["is_there"])
-    believed = jitter_boxes(one["box"], shake)
-    wrong = correlated_jitter(one["box_before"], one["box"], believed, lasting)
-    first = finder.template(one["told"], one["box_told"])
-    newest = finder.template(one["before"], jitter_boxes(wrong, 0.3 * shake))
+    believed = jitter_boxes(one["box"], box_noise)
+    wrong = correlated_jitter(one["box_before"], one["box"], believed, template_error)
+    first = detector.template(one["told"], one["box_told"])
+    newest = detector.template(one["before"], jitter_boxes(wrong, 0.3 * box_noise))
     newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
-    found = finder(now, one["before"], one["events"], one["behind"], believed, first, newest, a)
+    found = detector(now, one["before"], one["events"], one["behind"], believed, first, newest, a)
     there = (~absent).float()
     side = patch_side(believed)
     away = (box_corners(found.boxes) - box_corners(one["box"])) / side[:, None] * 2

@@ -1,10 +1,16 @@
-"""The phases in which a sensing network is trained: joint, alternating, or without labels between frames; the finder.
+"""The phases of training a sensing network: the pathways by one of three schedules, then the target detector.
 
-R. Zhao et al. (Nature Communications 13:3427, 2022) alternate: the ANN on its own objective, then the SNN and the
-hybrid unit while the ANN stands still. Each is a list of `Phase`; what a phase does not name is frozen.
+| schedule | phases |
+|---|---|
+| joint | everything at once |
+| alternate | the ANN on frames, then the SNN and its unit with the ANN frozen; twice |
+| label_free | the ANN on frames with boxes, then the SNN and its unit without any box |
+
+R. Zhao et al. (Nature Communications 13:3427, 2022) alternate. A schedule is a list of `Phase`; parameters that a phase
+does not name are frozen.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,133 +29,167 @@ from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import check_compatible, read_weights
 
 Schedule = Literal["joint", "alternate", "label_free"]
-RecordingPart = Literal["finder", "pathways"]
-ROUNDS = 2
-"""How often alternating phases come."""
-_SEES, _EXPECTS = ("what", "head"), ("prior", "back", "trust")
-_HEARS = ("where", "unit", "membrane")
+_Source = Literal["finder", "pathways"]
+_ROUNDS = 2  # of alternating phases
+_ANN_MODULES, _PRIOR_MODULES = ("what", "head"), ("prior", "back", "trust")
+_SNN_MODULES = ("where", "unit", "membrane")
+
+
+@dataclass(frozen=True)
+class PathwayTraining:
+    """Training of the pathways, the unit, the head and the prior: all that tracks between frames."""
+
+    epochs: int = 5
+    """Passes over the training samples, each forwards and backwards in time."""
+    batch_size: int = 16
+    """Samples of a step."""
+    lr: float = 3e-3
+    """Learning rate of kernels."""
+    lr_scalars: float = 2e-2
+    """Learning rate of time constants, gains and other numbers of a whole channel or network."""
+    box_noise: float = 2.0
+    """Half of the boxes are displaced, by up to this standard deviation [px]."""
+    num_scenes: int = 2
+    """With recording=both the pathways use this many generated scenes; more cost accuracy on the real recording."""
+    weights_from: str = ""
+    """A run from which all but the detector is loaded, seed by seed, instead of training it."""
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        _check_range(self, "pathways", ("epochs", "batch_size", "lr", "lr_scalars"), ("box_noise", "num_scenes"))
+
+
+@dataclass(frozen=True)
+class DetectorTraining:
+    """Training of the target detector."""
+
+    epochs: int = 10
+    """Passes over pairs of frames; 0 builds a network without a detector."""
+    lr: float = 3e-3
+    """Learning rate."""
+    num_scenes: int = 4
+    """Generated scenes that are hard to track, for the detector only."""
+    box_noise: float = 1.0
+    """Error of the predicted boxes in training; 1 is about a sixth of the target's size."""
+    background_swaps: float = 0.4
+    """Share of the samples in which the target is set in front of the background of another one."""
+    template_error: float = 1.0
+    """The newest template is wrong by up to this share of the error of the predicted box, as in a closed loop."""
+    absent_share: float = 0.2
+    """Additional samples without the target, as a share of all others."""
+    weights_from: str = ""
+    """A run from which the detector is loaded, seed by seed, instead of training it."""
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range."""
+        _check_range(self, "detector", ("lr",), ("epochs", "num_scenes", "box_noise"))
+        for name in ("background_swaps", "template_error", "absent_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"detector.{name} is a share, from 0 to 1, but got {getattr(self, name)}")
+
+
+def _check_range(settings: Any, group: str, above_0: tuple[str, ...], from_0: tuple[str, ...]) -> None:
+    for name in (*above_0, *from_0):
+        value, words = getattr(settings, name), "above 0" if name in above_0 else "0 or more"
+        if not (value > 0 if name in above_0 else value >= 0):
+            raise ConfigError(f"{group}.{name} needs to be {words}, but got {value}")
 
 
 def tracking_phases(
-    network: Sensing,
-    name: str,
-    schedule: Schedule,
-    changes: Dataset | None = None,
-    *,
-    epochs: int,
-    shake: float,
-    lr: float,
-    lr_scalars: float,
+    network: Sensing, name: str, schedule: Schedule, training: PathwayTraining, unlabelled: Dataset | None = None
 ) -> list[Phase]:
-    """What follows between frames.
+    """Training of all that tracks between frames.
 
     Args:
         network: to be trained.
-        name: begins the names of the phases.
-        schedule: `joint`, `alternate` or `label_free`.
-        changes: what label_free trains the SNN and its unit on; the samples of all other phases without it.
-        epochs: in all, of each part.
-        shake: in half of the samples boxes are moved, by up to this standard deviation [px].
-        lr: learning rate of kernels.
-        lr_scalars: learning rate of what is one number of a channel or of the whole.
+        name: the first part of the names of the phases.
+        schedule: see the table above.
+        training: its settings; `epochs` are those of each part in all phases together.
+        unlabelled: what label_free trains the SNN and its unit on.
 
     Raises:
-        ConfigError: phases of their own need the additive form, its change head and a unit.
+        ConfigError: a schedule of several phases needs the additive form with its change head and a unit.
     """
-    optimizer = partial(_optimizer, lr=lr, lr_scalars=lr_scalars)
+    optimizer = partial(_optimizer, lr=training.lr, lr_scalars=training.lr_scalars)
 
-    def phase(what: str, train: tuple[str, ...], objective: Any, length: int = epochs) -> Phase:
+    def phase(what: str, train: tuple[str, ...], objective: Any, length: int = training.epochs) -> Phase:
         scheduler = partial(CosineAnnealingLR, T_max=length)
         return Phase(name + what, train, objective, length, optimizer, scheduler, clip=1.0)
 
     if schedule == "joint":
-        learns = [name for name, part in network.named_children() if next(part.parameters(), None) is not None]
-        everything = tuple(name for name in learns if name != "finder")
-        return [phase("", everything, partial(objectives.tracking_objective, shake=shake))]
+        trainable = [name for name, part in network.named_children() if next(part.parameters(), None) is not None]
+        all_but_detector = tuple(name for name in trainable if name != "finder")
+        return [phase("", all_but_detector, partial(objectives.tracking_objective, box_noise=training.box_noise))]
     if "unit" not in network.units or "template" not in network.parts:
         raise ConfigError(
             f"the schedule {schedule} needs the additive form with its change head and a unit; take joint"
         )
-    sees, expects, hears = (_there(network, names) for names in (_SEES, _EXPECTS, _HEARS))
-    on_frames = partial(objectives.frames_objective, shake=shake)
+    ann, prior, snn = (_present(network, names) for names in (_ANN_MODULES, _PRIOR_MODULES, _SNN_MODULES))
+    on_frames = partial(objectives.frames_objective, box_noise=training.box_noise)
     if schedule == "label_free":
-        # the next frame shows the target so well that a prior beside it would learn to be of no use; it stays as it is
-        on_changes = phase(", events", hears, objectives.change_objective)
-        return [phase(", frames", sees, on_frames), replace(on_changes, data=changes)]
+        # the next frame shows the target so well that a prior trained with it would be ignored; it stays as it is
+        on_changes = phase(", events", snn, objectives.change_objective)
+        return [phase(", frames", ann, on_frames), replace(on_changes, data=unlabelled)]
     phases = []
-    for i in range(1, ROUNDS + 1):
-        # the first ones have what is left over
-        length = max(1, (epochs + ROUNDS - i) // ROUNDS)
-        phases.append(phase(f", frames {i}", (*sees, *expects), on_frames, length))
-        # the head's own numbers belong to both
-        followed = partial(objectives.events_objective, shake=shake)
-        phases.append(phase(f", events {i}", (*hears, "head", *expects), followed, length))
+    for i in range(1, _ROUNDS + 1):
+        # the first rounds get the remainder
+        length = max(1, (training.epochs + _ROUNDS - i) // _ROUNDS)
+        phases.append(phase(f", frames {i}", (*ann, *prior), on_frames, length))
+        # the head's scale belongs to both
+        on_events = partial(objectives.events_objective, box_noise=training.box_noise)
+        phases.append(phase(f", events {i}", (*snn, "head", *prior), on_events, length))
     return phases
 
 
-def detector_phase(
-    name: str,
-    pairs: Dataset,
-    *,
-    epochs: int,
-    shake: float,
-    abroad: float,
-    lasting: float,
-    renewal: float,
-    lr: float,
-) -> Phase:
-    """What finds the target in a frame.
+def detector_phase(name: str, pairs: Dataset, training: DetectorTraining, template_rate: float) -> Phase:
+    """Training of the target detector.
 
     Args:
         name: of the phase.
-        pairs: of `sensing_sightings.detector_samples`.
-        epochs: passes over them.
-        shake: how wrong the boxes are that the finder is given.
-        abroad: share of the samples whose target stands before what is around another one.
-        lasting: the newest template is wrong by up to this share of that.
-        renewal: share of the newest template.
-        lr: learning rate.
+        pairs: a `DetectorDataset`.
+        training: its settings.
+        template_rate: share of the newest template.
     """
     return Phase(
         name,
         train=("finder",),
-        objective=partial(_find, shake=shake, abroad=abroad, lasting=lasting, a=renewal),
-        epochs=epochs,
-        optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=1e-2, fused=True),
-        scheduler=partial(CosineAnnealingLR, T_max=epochs),
+        objective=partial(_detect, training=training, template_rate=template_rate),
+        epochs=training.epochs,
+        optimizer=partial(torch.optim.AdamW, lr=training.lr, weight_decay=1e-2, fused=True),
+        scheduler=partial(CosineAnnealingLR, T_max=training.epochs),
         clip=1.0,
         data=pairs,
     )
 
 
-def load_parts(network: Sensing, finders: str, pathways: str, child: Run) -> dict[str, Any]:
-    """See `load_part`.
+def load_parts(network: Sensing, detector: str, pathways: str, child: Run) -> dict[str, Any]:
+    """Loads parts of a network that were trained in other runs; see `load_part`.
 
     Args:
-        network: gets them.
-        finders: a run whose finder is taken; none if empty.
-        pathways: the same for all the rest.
-        child: the training that they are for.
+        network: gets the weights.
+        detector: a run from which the detector is loaded; none if empty.
+        pathways: a run from which all the rest is loaded; none if empty.
+        child: the training run of the network.
     """
-    sources: dict[RecordingPart, str] = {"finder": finders, "pathways": pathways}
-    taken: dict[str, Any] = {}
+    sources: dict[_Source, str] = {"finder": detector, "pathways": pathways}
+    loaded: dict[str, Any] = {}
     for part, path in sources.items():
         if path:
-            taken |= load_part(network, part, Path(path), child)
-    return taken
+            loaded |= load_part(network, part, Path(path), child)
+    return loaded
 
 
-def load_part(network: Sensing, part: RecordingPart, path: Path, child: Run) -> dict[str, Any]:
-    """Gives a network a part that was trained in another run, of the same network and seed.
+def load_part(network: Sensing, part: _Source, path: Path, child: Run) -> dict[str, Any]:
+    """Loads the detector, or all the rest, from another run of the same network and seed.
 
     Args:
-        network: gets it.
-        part: its finder, or its pathways, which are all the rest.
-        path: of the run.
-        child: the training that it is for, such as `learned/seed-0`.
+        network: gets the weights.
+        part: `finder`, the first part of the names of the detector's weights, or `pathways`, all others.
+        path: of the other run.
+        child: the training run of the network, such as `learned/seed-0`.
 
     Returns:
-        Where it is from, by the part's name: the settings and the environment of its own training, wherever that was.
+        The source by the part's name: settings and environment of its own training, wherever that was.
 
     Raises:
         ConfigError: the run has no such training, or one of another network.
@@ -159,10 +199,10 @@ def load_part(network: Sensing, part: RecordingPart, path: Path, child: Run) -> 
     own = network.state_dict()
     mine = {key for key in own if key.startswith("finder.") == (part == "finder")}
     if name not in known or not mine:
-        raise ConfigError(f"no {part} can be taken from {path}: {did_you_mean(name, known)}")
+        raise ConfigError(f"the {part} of {path} cannot be loaded: {did_you_mean(name, known)}")
     weights = read_weights(known[name].path / "weights.safetensors")
     if missing := sorted(mine - weights.keys()):
-        raise ConfigError(f"no {part} can be taken from {path}: {missing[0]!r} is not there")
+        raise ConfigError(f"the {part} of {path} cannot be loaded: {missing[0]!r} is not there")
     merged = {**own, **{key: weights[key] for key in mine}}
     check_compatible(merged, network, str(path))
     network.load_state_dict(merged)
@@ -171,20 +211,29 @@ def load_part(network: Sensing, part: RecordingPart, path: Path, child: Run) -> 
     return {part: earlier.get(part, record)}
 
 
-def _find(network: Sensing, batch: objectives.Batch, **settings: float) -> objectives.Result:
+def _detect(
+    network: Sensing, batch: objectives.Batch, training: DetectorTraining, template_rate: float
+) -> objectives.Result:
     if network.finder is None:
-        raise ConfigError("this network has no finder to train")
-    return objectives.detection_objective(network.finder, batch, **settings)
+        raise ConfigError("this network has no detector to train")
+    return objectives.detection_objective(
+        network.finder,
+        batch,
+        box_noise=training.box_noise,
+        background_swaps=training.background_swaps,
+        template_error=training.template_error,
+        a=template_rate,
+    )
 
 
-def _there(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the names that the network has, as a part, a unit or a module of its own, with weights to train."""
+def _present(network: Sensing, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that are a part, a unit or a module of the network with weights to train."""
     own = {**dict(network.named_children()), **dict(network.parts.items()), **dict(network.units.items())}
     return tuple(name for name in names if name in own and next(own[name].parameters(), None) is not None)
 
 
 def _optimizer(parameters: Any, lr: float, lr_scalars: float) -> Optimizer:
-    """Adam, with a higher rate for what is one number of a channel or of the whole."""
+    """Adam, with a rate of their own for scalars of a channel or of the network."""
     given = list(parameters)
     scalars = [p for p in given if _is_scalar(p)]
     kernels = [p for p in given if not _is_scalar(p)]

@@ -1,0 +1,240 @@
+"""The sensing network as a tracker runs it: one interface, two implementations with the same results to rounding.
+
+| implementation | networks | how |
+|---|---|---|
+| `FusedInference` | small pathways, change head, linear map (`can_fuse`) | fused weights, one sample |
+| `EagerInference` | all | the layers of `Sensing` as they are |
+
+`Inference` names the four operations: `open` at a frame, a call at each bin with a result, `accumulate` at each bin
+without one, and `restart_events` where the next frame is late.
+"""
+
+from copy import deepcopy
+from math import inf
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import NetworkState
+from spikebridge.networks.sensing.model.heads import ChangeHead
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior, StartUncertainty, bayes_update, to_numpy
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
+
+
+class Inference(Protocol):
+    """One network, run on one target."""
+
+    def open(
+        self,
+        frame: Float[Tensor, "1 1 H W"],
+        box: Float[Tensor, "1 4"],
+        before: Float[Tensor, "1 1 H W"] | None = None,
+        motion: Float[Tensor, "1 2"] | None = None,
+        start: MotionPrior | None = None,
+    ) -> tuple[MotionPrior, Any]:
+        """Starts an event stream at a frame.
+
+        Args:
+            frame: a crop, grey levels 0 to 255.
+            box: centre of the target relative to the centre of the crop, and its size `(x, y, w, h)` [px].
+            before: the frame before, cut at the same place; None if there was none.
+            motion: displacement of the box between the two frames [px].
+            start: the motion prior, if it is known already.
+
+        Returns:
+            The motion prior, and the state.
+        """
+
+    def __call__(
+        self, events: Float[Tensor, "1 2 H W"], state: Any, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, Any]:
+        """The displacement at the end of a bin.
+
+        Args:
+            events: of the bin, ON and OFF.
+            state: since the frame.
+            age: time since the stream started, in units of the time in which the target moves by `start.motion`.
+
+        Returns:
+            The displacement from the centre of the box, its standard deviation along an axis [px], and the state.
+        """
+
+    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: Any) -> Any:
+        """A bin without a result."""
+
+    def restart_events(self, state: Any, start: MotionPrior) -> Any:
+        """A new event stream of the same frame: membranes and sums at rest, the template kept.
+
+        Args:
+            state: of the old stream.
+            start: the motion prior of the new one; its spread is that of the place.
+        """
+
+
+class EagerState(NamedTuple):
+    """Inputs of the frame, the motion prior, the network's own state, and the uncertainty of a restarted stream."""
+
+    opening: dict[str, Tensor]
+    start: MotionPrior
+    network: NetworkState | None
+    uncertainty: StartUncertainty | None = None
+
+
+class EagerInference(nn.Module):
+    """A network of any form, stepped layer by layer; see `Inference`.
+
+    Args:
+        sensing: in eval mode.
+
+    Example:
+        >>> from spikebridge.networks.sensing.model.sensing import SensingOptions
+        >>> eager = EagerInference(Sensing(1 / 240, SensingOptions(unit="none")).eval())
+        >>> start, state = eager.open(255 * torch.rand(1, 1, 96, 96), torch.tensor([[0.0, 0.0, 20.0, 20.0]]))
+        >>> place, spread, state = eager(torch.zeros(1, 2, 96, 96), state, age=1.0)
+        >>> bool(abs(place).max() < 0.1)  # nothing moves it
+        True
+    """
+
+    def __init__(self, sensing: Sensing) -> None:
+        super().__init__()
+        self.sensing = sensing
+
+    @torch.no_grad()
+    def open(
+        self,
+        frame: Float[Tensor, "1 1 H W"],
+        box: Float[Tensor, "1 4"],
+        before: Float[Tensor, "1 1 H W"] | None = None,
+        motion: Float[Tensor, "1 2"] | None = None,
+        start: MotionPrior | None = None,
+    ) -> tuple[MotionPrior, EagerState]:
+        """See `Inference.open`."""
+        if start is None:
+            start = self.sensing.begin(frame, box, before, motion)
+        return start, EagerState({"frames": frame[None], "boxes": box[None]}, start, None)
+
+    @torch.no_grad()
+    def restart_events(self, state: EagerState, start: MotionPrior) -> EagerState:
+        """See `Inference.restart_events`."""
+        network = None if state.network is None else self.sensing.restart_events(state.network)
+        uncertainty, head = None, self.sensing.parts["head"]
+        if isinstance(head, ChangeHead):
+            uncertainty = StartUncertainty(float(start.spread), self._unchanged(head, state))
+            start = start._replace(spread=torch.zeros_like(start.spread))
+        return state._replace(start=start, network=network, uncertainty=uncertainty)
+
+    @torch.no_grad()
+    def forward(
+        self, events: Float[Tensor, "1 2 H W"], state: EagerState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, EagerState]:
+        """See `Inference.__call__`."""
+        response, later = self._respond(events, state)
+        ages = torch.tensor([age], dtype=events.dtype)
+        if state.uncertainty is None:
+            place, spread = self.sensing.locate(response[-1], ages, state.start)
+            return place[0].double().numpy(), float(spread), later
+        prior, expected = self.sensing.prior, to_numpy(state.start)
+        variance = inf if prior is None else float(prior.variance(ages, state.start.spread))
+        fits = _as_map(response[-1]) - state.uncertainty.unchanged
+        return *bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search), later
+
+    @torch.no_grad()
+    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: EagerState) -> EagerState:
+        """See `Inference.accumulate`."""
+        return self._respond(events, state)[1]
+
+    def _respond(self, events: Tensor, state: EagerState) -> tuple[Tensor, EagerState]:
+        opening = state.opening if state.network is None else {}
+        response, network = self.sensing.respond({**opening, "events": events[None]}, state.network)
+        return response, state._replace(network=network)
+
+    def _unchanged(self, head: ChangeHead, state: EagerState) -> Float[np.ndarray, "D D"]:
+        """The head's log-odds where no feature has changed."""
+        if state.uncertainty is not None:
+            return state.uncertainty.unchanged
+        features = self.sensing.parts["what"](state.opening["frames"][0])
+        return _as_map(head(self.sensing.cut(features, state.opening["boxes"][0])))
+
+
+def _as_map(response: Float[Tensor, "1 D D"]) -> Float[np.ndarray, "D D"]:
+    return response[0].double().numpy()
+
+
+class InferenceModel(NamedTuple):
+    """What a tracker runs: the network between frames, the detector at frames, and whether events are counted."""
+
+    network: Inference
+    detector: FusedDetector | None
+    counts: bool = False
+
+
+def check_inference(sensing: Sensing) -> None:
+    """Refuses a network that a tracker cannot run.
+
+    Args:
+        sensing: the network.
+
+    Raises:
+        ConfigError: it is in training mode, where one batch changes the next, or its weights have another type or
+            device than frames and events.
+
+    Example:
+        >>> check_inference(Sensing(dt=1 / 240).eval())
+    """
+    if sensing.training:
+        raise ConfigError("a tracker needs its network in eval mode; call .eval()")
+    for name, x in sensing.named_parameters():
+        if x.is_floating_point() and (x.dtype != torch.float32 or x.device.type != "cpu"):
+            raise ConfigError(
+                f"a tracker's frames and events are torch.float32 on cpu, but {name} of its network is {x.dtype} on "
+                f"{x.device}; call .float().cpu()"
+            )
+
+
+def build_inference(sensing: Sensing, crop: int) -> InferenceModel:
+    """The network as a tracker runs it. Its weights are read now; later changes are not seen.
+
+    Args:
+        sensing: in eval mode.
+        crop: side of the square that it sees [px].
+
+    Raises:
+        ConfigError: see `check_inference`.
+    """
+    check_inference(sensing)
+    network: Inference = FusedInference(sensing, crop) if can_fuse(sensing) else EagerInference(deepcopy(sensing))
+    return InferenceModel(network, None if sensing.finder is None else FusedDetector(sensing.finder), sensing.counts)
+
+
+class InferenceCache:
+    """The inference model of the last network, built again where PyTorch has counted a change of a weight.
+
+    Example:
+        >>> cache, sensing = InferenceCache(), Sensing(dt=1 / 240).eval()
+        >>> first = cache(sensing, crop=96)
+        >>> cache(sensing, crop=96) is first
+        True
+        >>> _ = torch.nn.init.zeros_(sensing.parts["what"].straight.weight)
+        >>> cache(sensing, crop=96) is first
+        False
+    """
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._model: InferenceModel | None = None
+        self._kept: list[Tensor] = []
+
+    def __call__(self, sensing: Sensing, crop: int) -> InferenceModel:
+        """See `build_inference`."""
+        weights = [*sensing.named_parameters(), *sensing.named_buffers()]
+        key = sensing, crop, [(name, id(x), x._version) for name, x in weights]
+        if self._model is None or self._key != key:
+            self._model, self._key = build_inference(sensing, crop), key
+            self._kept = [x for _, x in weights]  # so that no other tensor gets the id of one of them
+        return self._model
