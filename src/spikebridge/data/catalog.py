@@ -1,7 +1,7 @@
-"""Where data sets lie, which ones are known, and from where they officially come. Nothing is ever downloaded.
+"""The known data sets: their files, official sources and licences, and where they lie on this machine.
 
-The folder is named by the environment variable `SPIKEBRIDGE_DATA` or by an explicit path (`--data`). A set is there
-when all files of one of its layouts are. This module needs neither torch nor numpy.
+The folder is named by the environment variable `SPIKEBRIDGE_DATA` or by an explicit path (`--data`). A set is present
+when all files of one of its layouts are. Nothing is downloaded. This module needs neither torch nor numpy.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Events of a long recording by bin of time, kept sparse: 5 bytes an event, and a grid only of what is asked for.
+"""Sparse binned events of a long recording: 5 bytes an event, dense tensors only for the bins and pixels asked for.
 
-The dense tensor of a minute at 240 Hz is gigabytes; a crop around a target is kilobytes. Where the events are many they
-lie in a temporary file, so that an hour takes no more memory than a second.
+A dense tensor of one minute at 240 Hz takes gigabytes, a crop around a target kilobytes. Many events lie in a temporary
+file, so the memory does not grow with the length of a recording.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.events import Events, check_events
 from spikebridge.data.io.column import FileColumn, in_pieces
-from spikebridge.data.io.faults import RowErrors
+from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
 # left, top, width, height in whole pixels; a crop may stick out of the sensor

@@ -1,4 +1,4 @@
-"""From events at microseconds to tensors on a clock, and from samples to batches. Time comes first."""
+"""Binning: events in microseconds to dense tensors `(T, B, 2, H, W)` on a clock, and samples to batches."""
 
 from collections.abc import Sequence
 from math import ceil

@@ -1,7 +1,7 @@
-"""Formats that event cameras write, read by optional packages that are imported when they are needed.
+"""Readers of camera formats through optional packages, imported when a file of that format is read.
 
 `.aedat4` (iniVation: events and frames) by `aedat`; `.es` (event stream) and `.raw` (Prophesee EVT2 and EVT3) by
-`faery`, which is under the LGPL. The first bytes of a file are looked at here, because not every reader does.
+`faery` (LGPL). The magic bytes are checked here, since not every reader checks them.
 """
 
 from collections.abc import Iterator

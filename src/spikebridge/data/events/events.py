@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy.typing import ArrayLike, NDArray
 
-from spikebridge.data.io.faults import RowErrors
+from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])

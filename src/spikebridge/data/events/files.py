@@ -1,14 +1,14 @@
-"""Files of events: npz and csv are read and written, N-MNIST `.bin` is read, camera formats through optional packages.
+"""Event files: npz and csv are read and written, N-MNIST `.bin` is read, camera formats through optional packages.
 
 | suffix | content |
 |---|---|
 | `.npz` | arrays `t` (int64, us), `x`, `y`, `p` (1 is ON), and the numbers `width` and `height` |
-| `.csv` | a first line `t,x,y,p`, then one event a line; the sensor has to be told |
-| `.bin` | 5 bytes an event, as in N-MNIST; the sensor has to be told |
+| `.csv` | a header `t,x,y,p`, then one event a line; the size of the sensor is an argument |
+| `.bin` | 5 bytes an event, as in N-MNIST; the size of the sensor is an argument |
 | `.aedat4` | package `aedat` |
 | `.es`, `.raw` (EVT2, EVT3) | package `faery` |
 
-All of them are read in pieces, so that a file may be longer than memory.
+All formats are read in chunks, so a file may be larger than memory.
 """
 
 import io
@@ -23,8 +23,8 @@ from spikebridge.data.events.camera_formats import Pieces, aedat4_events, faery_
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_faults, make_events
 from spikebridge.data.events.nmnist import nmnist_pieces
 from spikebridge.data.io.column import Column, gather
-from spikebridge.data.io.faults import RowErrors
 from spikebridge.data.io.npz import npz_columns, read_npz
+from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.data.io.safe_open import MOST_BYTES, blocks, opened
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 

@@ -1,1 +1,1 @@
-"""Images."""
+"""Labelled images: digits of scikit-learn, MNIST, and files of your own."""

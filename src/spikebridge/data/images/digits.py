@@ -1,4 +1,4 @@
-"""The embedded data set: 1797 real handwritten digits of 8 x 8 pixels, shipped with scikit-learn.
+"""The digits of scikit-learn: 1797 real handwritten digits of 8 x 8 pixels, present without a download.
 
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998).
 """

@@ -1,9 +1,7 @@
 """MNIST: handwritten digits of 28 x 28 pixels, from the idx files or from one npz file.
 
-Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proceedings of the IEEE 86:2278 (1998); the idx format is described
-at yann.lecun.com/exdb/mnist.
-
-The idx format of MNIST: two zero bytes, a type, the number of axes, their lengths (big-endian), then the values.
+The idx format: two zero bytes, a type, the number of axes, their lengths (big-endian), then the values.
+Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proceedings of the IEEE 86:2278 (1998).
 """
 
 import gzip

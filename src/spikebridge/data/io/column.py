@@ -1,7 +1,7 @@
-"""Columns of numbers that may be longer than memory: short ones are arrays, long ones lie in a temporary file.
+"""Columns of numbers that may be larger than memory: short ones are arrays, long ones lie in a temporary file.
 
-A long file of events is read in pieces, `gather` puts the pieces together, and who follows the events reads the few
-that he needs. The temporary file has no name and is gone with its column; `TMPDIR` says in which folder it lies.
+A long event file is read in chunks, and `gather` concatenates the chunks. The temporary file has no name and is removed
+with its column; the environment variable `TMPDIR` chooses its folder.
 """
 
 import os
@@ -45,7 +45,7 @@ class FileColumn:
         self._row_bytes = np.empty(row, dtype).nbytes
         self._length = 0
         self._place = Lock()  # of the file's own place
-        with _told():
+        with _with_file_name():
             # it lives as long as the column
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
@@ -61,7 +61,7 @@ class FileColumn:
             DataError: the disk is full.
         """
         left = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
-        with self._place, _told():
+        with self._place, _with_file_name():
             self._file.seek(self._length * self._row_bytes)
             while left:
                 left = left[self._file.write(left) :]
@@ -108,7 +108,7 @@ class FileColumn:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _with_file_name() -> Iterator[None]:
     """What goes wrong with a temporary file, in words."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Grey images from files, one at a time, so that a long recording takes the memory of one image."""
+"""Grey images read from files one at a time, so that a long recording takes the memory of one image."""
 
 import re
 from collections.abc import Sequence

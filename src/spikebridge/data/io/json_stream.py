@@ -1,4 +1,4 @@
-"""Files of JSON objects from elsewhere: one a line or one document, plain or gzipped, read as a stream, with limits."""
+"""JSON objects from a file, one a line or in one document, plain or gzipped, streamed with limits of size."""
 
 import gzip
 import json

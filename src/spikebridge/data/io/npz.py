@@ -1,4 +1,4 @@
-"""Arrays from an npz file that may come from anywhere: no pickle, sizes checked by header before memory is taken."""
+"""Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
 import struct
 import zipfile

@@ -1,8 +1,7 @@
-"""Pickle files that hold plain values alone, read without running anything that they ask for.
+"""An unpickler for plain values that refuses every global: nothing is imported and nothing is executed.
 
-A pickle is a small program, and one that names a function can run it. Here its instructions are taken apart, and only
-those that build lists, dicts, tuples, texts and numbers are carried out: every other one, first of all a name to look
-up, is refused before anything is done.
+The instructions of the pickle are interpreted here. Only those that build lists, dicts, tuples, texts and numbers are
+carried out; every other instruction is refused.
 """
 
 import pickletools

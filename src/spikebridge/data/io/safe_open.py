@@ -1,7 +1,4 @@
-"""Opening files that come from elsewhere: whatever goes wrong is one clear `DataError`, and size is looked at first.
-
-Whole lines of a stream, as many at once as one reading gives.
-"""
+"""Opening files of unknown origin: the size is checked first, and every failure is one clear `DataError`."""
 
 import io
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Recordings."""
+"""Recordings of frames, binned events and boxes on one clock, in every known layout."""

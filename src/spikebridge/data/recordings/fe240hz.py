@@ -1,14 +1,14 @@
-"""Recordings of the FE240hz set: frames at 40 Hz, events and boxes at 240 Hz of one object, seen by a DAVIS346.
+"""The FE240hz set: frames at 40 Hz, events and boxes at 240 Hz of one object, recorded by a DAVIS346.
 
-| file | what it holds |
+| file | content |
 |---|---|
 | `img/` | grey frames |
 | `events_sparse.npz` | `bin`, `x`, `y`, `p` (True is OFF) of each event; `shape`: frames, bins a frame, rows, columns |
 | `groundtruth_rect.txt` | boxes `x,y,w,h` at 240 Hz, from motion capture |
-| `groundtruth_rect40.txt` | boxes at the frames; without both files nobody knows a box |
+| `groundtruth_rect40.txt` | boxes at the frames; without both files the boxes are unknown |
 
-Which bins lie between two frames, and which box of 240 Hz is that of a frame, differs from recording to recording, so
-both are found in the recording itself.
+The offset between frames and bins, and that between frames and boxes, differ from recording to recording. Both are
+estimated from the recording (`sync`).
 
 Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
 """
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from spikebridge.data.catalog import find
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.io.column import gather
-from spikebridge.data.io.faults import RowErrors
 from spikebridge.data.io.images import ImageFiles, check_numbered, images_in
 from spikebridge.data.io.npz import npz_columns, read_npz
+from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.data.recordings.recording import MOST_BINS, Offsets, Recording, read_boxes, valid_boxes
 from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
 from spikebridge.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ def load_fe240hz(
 
     Returns:
         The recording, its clock beginning with the first frame or the first bin, whichever is earlier. Times at which
-        nobody knows the box are counted in its summary.
+        the box is unknown are counted in its summary.
 
     Raises:
         DataError: a file is missing or damaged, or an offset can neither be found nor was given.

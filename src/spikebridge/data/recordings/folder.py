@@ -1,16 +1,15 @@
-"""A user's own recording: one folder with frames, their times, events, and boxes if there are any.
+"""A recording of your own: one folder with frames, their times, events, and optional boxes, on one clock.
 
 | file | content |
 |---|---|
-| `meta.json` | `width`, `height`; if need be `name`, `event_offset_us` and `box_offset_us`, added to those times |
+| `meta.json` | `width`, `height`; optional `name`, `event_offset_us`, `box_offset_us` (added to the times) |
 | `frames/` | images of the size of the sensor |
-| `frames.csv` | a first line `file,t_us`, then a name in `frames/` and its time in microseconds a line |
+| `frames.csv` | a header `file,t_us`, then a name in `frames/` and its time in microseconds a line |
 | `events.npz`, `.csv`, `.bin`, `.aedat4`, `.es` or `.raw` | events on the same clock |
-| `boxes.csv` | optional: a first line `t_us,x,y,w,h`, pixels from the upper left corner, counted from 0 |
+| `boxes.csv` | optional: a header `t_us,x,y,w,h`, pixels from the upper left corner, counted from 0 |
 
-Frames inside `events.aedat4` are taken where there is no `frames.csv`.
-
-Frames and events of files on one clock, which begins with the first frame, or the first event without frames.
+Without `frames.csv` the frames inside `events.aedat4` are used. The clock begins with the first frame, or with the
+first event where there are no frames.
 """
 
 import csv

@@ -1,14 +1,12 @@
-"""Recordings of every known layout behind one name: look at what a folder holds, and load it.
+"""Loads a recording of any known layout: the files in the folder decide which.
 
-| what is there | read as |
+| files | layout |
 |---|---|
-| `events_sparse.npz` | a recording of the FE240hz set |
-| `meta.json` | a user's own recording |
+| `events_sparse.npz` | FE240hz |
+| `meta.json` | a recording of your own |
 | a file `.aedat4` instead of a folder | events and frames of a camera |
 | images beside a file of boxes | a video clip: frames without events |
-| other folders | those of them that are recordings; clips count where there is nothing else, or by name |
-
-A recording from a file of events, with or without a folder of frames.
+| other folders | searched for recordings, up to three levels; clips count where there is nothing else, or by name |
 """
 
 from pathlib import Path

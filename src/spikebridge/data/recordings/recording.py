@@ -1,10 +1,10 @@
-"""A recording of a hybrid camera with one followed object: frames, events in bins, and a box at the end of each bin.
+"""A recording of a hybrid camera with one target: frames, events in bins, and a box at the end of each bin.
 
-The clock counts bins of `dt` seconds from 0. Bin b is `[b dt, (b + 1) dt)`, and an answer for it is stamped with its
-end. A frame acts from the first edge at or after its time; the events between the two are then not in its picture, and
-go to the first bin that the frame acts in.
+The clock counts bins of `dt` seconds from 0. Bin b is `[b dt, (b + 1) dt)`, and its box is that at its end. A frame
+acts from the first edge at or after its time. The events between the two are not in the picture of the frame; they
+belong to the first bin in which the frame acts.
 
-Boxes in text files, one a line: `x,y,w,h`, or a polygon of 8 numbers whose bounding box is taken.
+Text files of boxes hold one box a line: `x,y,w,h`, or a polygon of 8 numbers, whose bounding box is taken.
 """
 
 import re
@@ -73,8 +73,8 @@ class Recording:
         frames: grey images of 0 to 255, read when they are asked for.
         frame_times: when each frame was there [s], growing.
         frame_events: for each frame the index of the first event that is not in its picture.
-        frame_boxes: where the target is in each frame; NaN where nobody knows.
-        boxes: where the target is at the end of each bin; NaN where nobody knows.
+        frame_boxes: where the target is in each frame; NaN where unknown.
+        boxes: where the target is at the end of each bin; NaN where unknown.
         offsets: how they were put on one clock, where that had to be found.
         start_us: what the files call time 0 of this clock [us].
 

@@ -1,8 +1,8 @@
-"""How frames, event bins and boxes of a recording belong together, found in the recording itself.
+"""Time alignment: the offsets between frames, event bins and boxes, estimated from the recording itself.
 
-Where a recording was put together from parts, the bins between two frames and the boxes at the frames may be shifted
-by a number that differs from recording to recording. Events are the change of log intensity, so the right shift of the
-bins is where they look most like the difference of the logarithms of two frames.
+Where a recording was assembled from parts, the bins between two frames and the boxes at the frames may be shifted by an
+unknown number. Events are changes of log intensity. The right shift of the bins is the one at which their events
+correlate best with the difference of the logarithms of two frames.
 """
 
 import warnings
@@ -56,7 +56,7 @@ def estimate_offset(
         search: offsets from `-search` to `search` are tried; two frames without it.
 
     Returns:
-        The best offset, and how much better it is. A flat maximum is told by a warning.
+        The best offset, and how much better it is. A flat maximum gives a warning.
 
     Raises:
         DataError: nothing can be compared, as where nothing moves.

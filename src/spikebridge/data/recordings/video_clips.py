@@ -1,6 +1,6 @@
-"""Video clips with one box a frame, from the OTB and VOT benchmarks: to train the part that reads frames.
+"""Video clips with one box a frame, from the OTB and VOT benchmarks: training data for the frame pathway.
 
-The object moves too far between their frames for events to be simulated from them.
+The object moves too far between their frames for a simulation of events.
 
 Sources: Y. Wu, J. Lim, M.-H. Yang, IEEE TPAMI 37:1834 (2015); M. Kristan et al., VOT2015, ICCV workshops (2015).
 """
@@ -24,7 +24,7 @@ _FIRST_PIXEL = 1.0
 
 
 class VideoClip(NamedTuple):
-    """Frames of a clip, and where the object is in each; NaN where nobody knows."""
+    """Frames of a clip, and where the object is in each; NaN where unknown."""
 
     name: str
     frames: ImageFiles

@@ -1,1 +1,1 @@
-"""Simulation."""
+"""Simulated event cameras and generated scenes with exact boxes."""

@@ -1,12 +1,12 @@
-"""An event camera, simulated: images with times go in, events at microseconds come out.
+"""Event-camera simulator: images with times in, events in microseconds out.
 
-Each pixel remembers a reference of log intensity. An event is sent each time the log intensity has left the reference
-by a threshold (ON: brighter, OFF: darker), and the reference follows by that threshold. Log intensity is
-`log(I + log_offset)` with I in [0, 1]; the offset stands for the dark current of the photodiode. Between two images the
-log intensity is a straight line in time, so the time of each event is exact for that line.
+Each pixel stores a reference of log intensity. It sends an event each time the log intensity differs from the reference
+by the threshold (ON: brighter, OFF: darker), and the reference moves by that threshold. Log intensity is `log(I +
+log_offset)` with I in [0, 1]; the offset models the dark current of the photodiode. Between two images the log
+intensity is linear in time, so the time of each event is exact for that line.
 
 Sources: P. Lichtsteiner et al., IEEE J. Solid-State Circuits 43:566 (2008), the pixel; H. Rebecq et al., CoRL 2018, the
-straight line between images.
+linear interpolation between images.
 """
 
 from dataclasses import dataclass

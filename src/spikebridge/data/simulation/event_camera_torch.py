@@ -1,6 +1,6 @@
-"""A batch of small event cameras, one step at a time: fast, in torch, events already in bins.
+"""A batch of small event cameras in torch, one step at a time, with events already in bins.
 
-The exact times inside a step are not kept; counts are those of `event_camera` with one bin between two images.
+Times inside a step are not kept. The counts are those of `event_camera` with one bin between two images.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How a made object moves: place, size and angle as smooth random numbers of time, exact at any time."""
+"""Motion of generated objects: position, size and angle as smooth random functions of time, exact at any time."""
 
 from math import log, pi, sin
 from typing import NamedTuple
@@ -55,13 +55,13 @@ def smooth_waves(generator: np.random.Generator, strength: float, slowest: float
 
 
 def smooth_motion(
-    generator: np.random.Generator, room: tuple[float, float], speed: float, scale_change: float, turning: float
+    generator: np.random.Generator, reach: tuple[float, float], speed: float, scale_change: float, turning: float
 ) -> Motion:
     """A random motion around 0.
 
     Args:
         generator: draws it.
-        room: how far the middle goes to each side along both axes [px].
+        reach: how far the middle goes to each side along both axes [px].
         speed: mean speed, stops included [px/s].
         scale_change: largest size over the smallest.
         turning: how far to each side [rad].
@@ -73,7 +73,7 @@ def smooth_motion(
     """
     log_scale = smooth_waves(generator, log(scale_change) / 2, slowest=1.0, fastest=4.0)
     angle = smooth_waves(generator, turning, slowest=1.0, fastest=6.0)
-    x, y = (smooth_waves(generator, most, slowest=1.0, fastest=4.0) for most in room)
+    x, y = (smooth_waves(generator, most, slowest=1.0, fastest=4.0) for most in reach)
     stop_rate, stop_phase = 2 * pi * generator.uniform(0.7, 2.0), generator.uniform(0, 2 * pi)
     return Motion(x, y, log_scale, angle, speed / _mean_speed(x, y), stop_rate, stop_phase)
 

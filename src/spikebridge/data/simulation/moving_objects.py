@@ -1,6 +1,6 @@
-"""A textured object that moves over a textured background, among others, under changing light, before a moving camera.
+"""A generated scene: a textured object and distractors over a textured background, changing light, a moving camera.
 
-Everything is a closed form of time, so that images and boxes are exact at any time, and one seed is one scene.
+Everything is a closed form of time: images and boxes are exact at any time, and one seed gives one scene.
 """
 
 from dataclasses import dataclass

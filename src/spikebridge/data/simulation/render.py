@@ -1,4 +1,4 @@
-"""Films of a made scene: a hybrid camera looks at something whose place is known exactly at every time.
+"""Renders a generated scene as a recording of a hybrid camera: frames, events, and exact boxes.
 
 Coordinates are those of boxes: the pixel in column i and row j covers `[i, i + 1) x [j, j + 1)`.
 """

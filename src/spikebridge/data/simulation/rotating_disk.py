@@ -1,4 +1,4 @@
-"""A grey disk with a dark triangle, a dark circle and a dark cross at three radii, turning at a changing speed."""
+"""A grey disk with a dark triangle, circle and cross at three radii, rotating at a changing speed."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Digits seen by a hybrid camera: clean frames at a low rate, events of three micro-saccades at a high rate.
+"""Digits in front of a hybrid camera: frames at a low rate, events of three micro-saccades at a high rate.
 
 The camera moves along a triangle, so the image moves on the sensor, as in the recordings of N-MNIST
 (G. Orchard et al., Frontiers in Neuroscience 9:437, 2015): three saccades of 100 ms each.
@@ -165,7 +165,7 @@ def hybrid_camera(
     Raises:
         ShapeError: images and labels do not fit each other.
         DataError: intensities outside [0, 1].
-        ConfigError: the sensor has no room for the image.
+        ConfigError: the sensor is smaller than the image.
 
     Example:
         >>> seen = hybrid_camera(torch.rand(2, 8, 8), torch.tensor([3, 5]), torch.Generator().manual_seed(0))

@@ -1,7 +1,6 @@
-"""Grey textures without a file, and reading any texture between its pixels.
+"""Fractal grey textures, sampling between pixels, and a textured background for a moving camera.
 
-What is behind the objects of a made scene: a picture larger than the image, before which a camera moves, in a light
-that changes.
+The background is larger than the image; the camera moves in front of it, in changing light.
 """
 
 from math import ceil
@@ -49,7 +48,7 @@ def fractal_noise(
 def read_between(
     texture: Float[np.ndarray, "h w"], x: Float[np.ndarray, "*S"], y: Float[np.ndarray, "*S"]
 ) -> Float[np.ndarray, "*S"]:
-    """A texture at real places, bilinear between the middles of its pixels; outside it goes on as at its edge.
+    """A texture at real places, bilinear between the middles of its pixels; outside, the value of the nearest edge.
 
     Args:
         texture: intensities.

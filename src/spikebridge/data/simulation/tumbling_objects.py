@@ -1,8 +1,8 @@
-"""An object of any outline that turns out of the picture's plane, among others, before a room with edges.
+"""A generated scene of an object that tumbles (rotates out of the image plane) among distractors.
 
-As it tumbles its outline is foreshortened, and its texture moves on to what was hidden: after half a second little is
-left of how it looked at first. It may be as bright as what is behind it. Whoever holds on to it has to tell what
-belongs to it, as in a real room, and cannot just look for the same picture again.
+The outline is foreshortened and hidden texture turns into view, so that after half a second little of the first
+appearance is left. The object may be as bright as its background. A tracker has to separate target and background and
+cannot match the first template.
 """
 
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ class TumblingObjects:
     @cached_property
     def _backdrop(self) -> Backdrop:
         generator = np.random.default_rng([self.seed, 0])
-        canvas = _room(*canvas_size(self.height, self.width, self.camera_motion), self.num_panels, generator)
+        canvas = _panels(*canvas_size(self.height, self.width, self.camera_motion), self.num_panels, generator)
         return moving_backdrop(canvas, generator, self.camera_motion, self.light_change)
 
     @cached_property
@@ -207,7 +207,7 @@ def _two_waves(generator: np.random.Generator, strength: float) -> tuple[Waves, 
     return first, second
 
 
-def _room(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _panels(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Clouds with panels before them, some of which let them through."""
     canvas = _toned(fractal_noise(height, width, generator), generator)
     for _ in range(num_panels):

@@ -1,1 +1,1 @@
-"""Streams."""
+"""Live streams: sources of events and frames, binned as they arrive."""

@@ -1,16 +1,13 @@
-"""Events and frames of a live stream, put into bins as they arrive, in bounded memory.
+"""Bins events and frames of a live stream as they arrive, in bounded memory.
 
-The stream's own time counts: a bin is complete once something of a later time has arrived, or the stream is over. What
-comes too late for its bin goes into the open one and is counted; what is more than a minute ahead of its time cannot be
-meant. Where frames are wanted, nothing is stepped before the first one.
-
-Frames from a source of their own do not move the time: the events alone do. Such a frame acts in the bin of its time,
-or in the open one if it comes later, so a slow camera delays no event.
-
-Who follows a target is given a late frame with all events since the frame's own time, as if it had been there. Frames
-that are no later than one before, or too late for that, are of no use to them, and counted.
-
-The newest events of a live stream, in bounded memory: what a frame is given with that arrives late.
+| rule | |
+|---|---|
+| clock | the times of the stream; a bin is complete when something of a later time arrives, or the stream ends |
+| late events | go into the open bin and are counted |
+| events more than a minute ahead | are damaged: dropped and counted |
+| first frame | where frames are used, no bin is given before the first one |
+| frames of another source | do not advance the clock and delay no event; they act in their own bin or in the open one |
+| late frames of a tracker | come with all events since their time; frames too late, or not newer, are dropped |
 """
 
 import threading
@@ -295,7 +292,7 @@ class FrameFeed:
         self.bad(len(events), "an event from the source of frames")
 
     def end(self) -> None:
-        """Nothing: the stream goes on."""
+        """Nothing; the stream continues."""
 
 
 KEPT_SECONDS = (

@@ -1,6 +1,6 @@
 """A live event camera, through the optional package `dv-processing` (Apache-2.0).
 
-Checked with recordings, which that package reads in the same way; no camera was at hand.
+Tested with recordings, which that package reads through the same interface; not tested with a camera.
 """
 
 import importlib

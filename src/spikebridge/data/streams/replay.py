@@ -1,7 +1,4 @@
-"""A recording played at its own speed: each bin is there once its time has passed on this machine's clock.
-
-A live stream as images, one a bin: what a network takes that knows neither single events nor boxes.
-"""
+"""Replays a recording or an event file in real time: a bin is available once its time has passed."""
 
 from time import perf_counter, sleep
 from typing import NamedTuple

@@ -1,9 +1,9 @@
-"""Where a live stream comes from, by the word that names it.
+"""Opens the source of a live stream by its name on the command line.
 
-| word | source |
+| name | source |
 |---|---|
-| a folder, a file `.aedat4` | a recording with its frames, played at its own speed |
-| another file | events (`.npz`, `.csv`, `.bin`, ...), played; its frames are a folder: `frames.csv` and `frames/` |
+| a folder, a file `.aedat4` | a recording with its frames, replayed at its own speed |
+| another file | events (`.npz`, `.csv`, `.bin`, ...), replayed; its frames are a folder: `frames.csv` and `frames/` |
 | `-` | lines of standard input |
 | `tcp:PORT` | lines of a sender on this machine |
 | `camera` | the first event camera that answers |
@@ -69,7 +69,7 @@ class LiveSource:
         loop: play a recording over and over.
         speed: of a recording.
         lines: what `-` reads.
-        tell: is told what is waited for.
+        tell: called with a line that says what the stream waits for.
     """
 
     events: str
@@ -85,7 +85,7 @@ class LiveSource:
         """The stream as a network takes it.
 
         Raises:
-            ConfigError: words that do not go together, or something that the network needs is not told.
+            ConfigError: words that do not go together, or something that the network needs is missing.
             DataError: a file or folder is missing, damaged, or of another size.
         """
         if self.frames is not None and not wanted.frames:

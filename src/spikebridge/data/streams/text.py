@@ -5,7 +5,7 @@ t,x,y,p            an event: microseconds, pixel, 1 for ON; in the order of time
 frame,t,PATH       a frame: microseconds, and an image file on this machine
 ```
 
-A line that is neither is counted, and the stream goes on.
+A line of neither form is counted and skipped.
 """
 
 import io

@@ -1,1 +1,1 @@
-"""Tasks."""
+"""Sequences of tasks for continual learning, made from one data set."""

@@ -1,9 +1,10 @@
-"""Many tasks from one data set: its features in another order for each, tasks of a group in nearly the same order.
+"""Permuted tasks: each task permutes the features of one data set; tasks of a group have similar permutations.
 
-Source: R. Zhao et al., Nature Communications 13:3427 (2022), eq. 16 and the released code. The overlap of two orders
-is the share of features that stand in the same place; in a group it is about .85, .72, .61 for tasks 1, 2, 3 apart,
-between groups about 0. Labels never change, and no permuted copy of the data is ever made: a batch is permuted when it
-is drawn.
+The overlap of two permutations is the share of features at the same place: in a group about .85, .72, .61 for tasks 1,
+2, 3 apart, between groups about 0. Labels do not change. A batch is permuted when it is drawn; no copy of the data is
+made.
+
+Source: R. Zhao et al., Nature Communications 13:3427 (2022), eq. 16 and the released code.
 """
 
 from jaxtyping import Float, Int64, Shaped
@@ -134,7 +135,7 @@ class GroupedPermutations:
         return TaskSamples(inputs, labels, batch_axis, order=self.permutations[task])
 
     def reshuffled(self, task: int, share: float, generator: Generator) -> Int64[Tensor, " d"]:
-        """An order that nobody has learnt, but like a task's: a window of it is shuffled once more (Fig. 3f).
+        """An order that was never learned, but like a task's: a window of it is shuffled once more (Fig. 3f).
 
         Args:
             task: whose order, from 0.

@@ -1,4 +1,4 @@
-"""Many tasks from one data set by its classes: each task brings some classes that no other one has.
+"""Class-incremental tasks: each task brings classes that no other task has.
 
 The interface is that of `GroupedPermutations`. Two samples of one task have similarity 1; two tasks have 0, or the
 cosine of the mean embeddings of their classes where embeddings are given.

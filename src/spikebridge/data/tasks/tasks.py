@@ -1,7 +1,4 @@
-"""Which tasks a backbone learns from, which are learnt one after the other, and pairs of tasks to compare.
-
-Samples of one task out of a data set that all tasks share.
-"""
+"""Splits of tasks for pre-training and for continual learning, pairs of tasks to compare, and samples of one task."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
