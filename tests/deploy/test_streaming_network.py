@@ -16,9 +16,9 @@ from spikebridge.data.events.files import write_events
 from spikebridge.deploy import Bundle, export
 from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
 from spikebridge.deploy.streaming.network import NetworkSteps, bundle_steps, stream_input_spec
-from spikebridge.deploy.streaming.torch_network import network_steps
+from spikebridge.deploy.streaming.torch_network import EventDrivenPart, network_steps, with_event_driven_parts
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run
@@ -110,6 +110,35 @@ def test_of_too_many_the_oldest_are_passed_over_but_their_frame_is_kept() -> Non
     _, state = steps(bins, None)
     assert (steps.num_unseen, state.tick) == (NUM_BINS - 1, 2)
     assert np.array_equal(state.frame, bins[9].frame)
+
+
+def test_parts_are_stepped_by_events_unless_they_are_modulated_or_unknown() -> None:
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"events": every(DT)},
+        parts={
+            "spiking": Sequential(flat=nn.Flatten(), fc=nn.Linear(24, 5), lif=LIF(tau=0.01, dt=DT, v_threshold=0.3)),
+            "modulated": Sequential(flat=nn.Flatten(), fc=nn.Linear(24, 5), lif=LIF(tau=0.01, dt=DT)),
+            "unknown": Sequential(flat=nn.Flatten(), fc=nn.Linear(24, 5), squash=nn.Tanh()),
+            "answer": nn.Bilinear(5, 5, 3),
+        },
+        links=[
+            *(Transmission("events", name) for name in ("spiking", "modulated", "unknown")),
+            Modulation("unknown", "modulated.lif.v_threshold", HybridUnit(None, None, nn.Softplus()), by="multiply"),
+            Transmission("spiking", "answer"),
+            Transmission("modulated", "answer"),
+        ],
+        outputs=["answer"],
+    ).eval()
+    live = with_event_driven_parts(network)
+    assert [name for name, part in live.parts.items() if isinstance(part, EventDrivenPart)] == ["spiking"]
+    assert not any(isinstance(part, EventDrivenPart) for part in network.parts.values())
+    x, state, other = (torch.rand(6, 1, 2, 3, 4) < 0.3).float(), None, None
+    with torch.no_grad():
+        for t in range(6):
+            outputs, state = live({"events": x[t : t + 1]}, state)
+            expected, other = network({"events": x[t : t + 1]}, other)
+            assert torch.allclose(outputs["answer"], expected["answer"], atol=1e-6)
 
 
 def test_layers_alone_take_events_at_the_step_of_their_neurons() -> None:

@@ -1,6 +1,8 @@
 """A trained network in PyTorch, stepped by a live stream."""
 
+import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,7 +12,11 @@ from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, stream_input_spec
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridNetwork, Transmission, every
+from spikebridge.hybrid import HybridNetwork, Modulation, Transmission, every
+from spikebridge.neurons import Sequential, Stateful
+from spikebridge.neurons.state import State
+from spikebridge.ops.selection import select
+from spikebridge.ops.sparse.engine import prepare
 
 EVENTS, NETWORK = "events", "network"
 
@@ -33,6 +39,8 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
     }
     spec = stream_input_spec(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
     first = next(hybrid.parameters(), torch.empty(0))
+    if select("live step", first) == "native":
+        hybrid = with_event_driven_parts(hybrid)
 
     def advance(given: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
         tensors = {name: torch.from_numpy(x).to(first) for name, x in given.items() if len(x)}
@@ -41,6 +49,43 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
         return {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}, state
 
     return NetworkSteps(spec, advance, TOGETHER)
+
+
+class EventDrivenPart(Stateful):
+    """Layers in a row, stepped by events: only inputs that are not zero cost work. Its state is that of the layers.
+
+    Args:
+        part: a `spikebridge.neurons.Sequential` of layers that `ops.sparse` knows.
+
+    Raises:
+        ConfigError: a layer that cannot be stepped by events.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.prepared = prepare(part)
+
+    def initial_state(self, x_t: Tensor) -> State:
+        return self.prepared.initial_state(x_t)
+
+    def step(self, x_t: Tensor, state: State, **modulation: Any) -> tuple[Tensor, State]:
+        return self.prepared.step(x_t, state)
+
+
+def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
+    """The same network with every part that can be stepped by events stepped so; the one given is left as it is.
+
+    A part under modulation keeps its own step, since its weights and thresholds change from step to step.
+    """
+    modulated = {route.link.part for route in network.routes if isinstance(route.link, Modulation)}
+    parts: dict[str, nn.Module] = dict(network.parts.items())
+    for name, part in network.parts.items():
+        if isinstance(part, Sequential) and name not in modulated:
+            with suppress(ConfigError):  # a layer without a step by events
+                parts[name] = EventDrivenPart(part)
+    live = copy.copy(network)
+    live._modules = {**network._modules, "parts": nn.ModuleDict(parts)}
+    return live
 
 
 def _alone(network: nn.Module) -> HybridNetwork:
