@@ -1,4 +1,5 @@
-"""The tables of docs/explanation/speed.md, made from benchmarks/results/peers.json and live.json.
+"""The tables of docs/explanation/speed.md and speed-of-layers.md, made from peers.json, live.json and sparse_live.json in
+benchmarks/results.
 
 python benchmarks/speed_page.py           # writes the page
 python benchmarks/speed_page.py --check   # exit code 1 where the page says something else than the results
@@ -14,8 +15,15 @@ from made_page import DOCS, head, line, write_or_check
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = DOCS / "explanation" / "speed.md"
+PARTS = DOCS / "explanation" / "speed-of-layers.md"
 
 LINEAR = {"dense product": "F.linear", "events, one native call": "events", "events, PyTorch": "PyTorch"}
+FORMS = {
+    "one long window": "one window",
+    "the same, streamed in ten parts": "streamed",
+    "windows of 20, kept": "windows, kept",
+    "windows of 20, last values": "windows, last",
+}
 SILENT = ("floor", "no neurons")  # rows without spikes
 
 
@@ -39,26 +47,20 @@ def layers(peers: dict[str, Any]) -> str:
 
 
 def networks(peers: dict[str, Any]) -> str:
-    """B and C: a row a library, a column a work and number of threads."""
+    """B and C: a row a library, a column a work and number of threads; last the ratio to the same without neurons."""
     tables = peers["networks"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
     lines = [head("training step", *(f"{table['work']}, {table['threads']} thread(s)" for table in tables))]
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
-        lines.append(line(name, *("-" if row is None else _ratio(row) for row in found)))
+        lines.append(line(name, *("-" if row is None else _ratio(row) + _over_the_floor(row) for row in found)))
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
-    return "\n".join(lines) + _over_the_floor(tables)
+    return "\n".join(lines)
 
 
-def _over_the_floor(tables: list[dict[str, Any]]) -> str:
-    """B and C over the same network without neurons; nothing for results that do not have it."""
-    compared = [{row["name"]: row["over_floor"] for row in t["rows"] if "over_floor" in row} for t in tables]
-    names = list(dict.fromkeys(name for table in compared for name in table))
-    if not names:
-        return ""
-    lines = [head("over the same without neurons", *(f"{t['work']}, {t['threads']} thread(s)" for t in tables))]
-    lines += [line(name, *(_times(table[name]) if name in table else "-" for table in compared)) for name in names]
-    return "\n".join(["\n", *lines])
+def _over_the_floor(row: dict[str, Any]) -> str:
+    """The ratio to the same network without neurons; nothing for results that do not have it."""
+    return f"; {_times(row['over_floor'])}" if "over_floor" in row else ""
 
 
 def memory(peers: dict[str, Any]) -> str:
@@ -70,17 +72,25 @@ def memory(peers: dict[str, Any]) -> str:
 
 
 def kernels(peers: dict[str, Any]) -> str:
-    """F, and every neuron: times faster than the loop."""
-    blocks = []
-    for table in peers["beside_the_loop"]:
-        shape = f"({', '.join(map(str, table['shape']))})"
-        lines = [head(f"F: times faster than its loop, {shape}", "native", "PyTorch", "no faster than a copy")]
-        for row in [*table["neurons"], *table["kernels"]]:
-            words = row.get("neuron") or f"{row['kernel']}, {row['form']}{', with gradients' * row['gradients']}"
-            ratios = (row.get(f"times_{name}") for name in ("native", "pytorch", "floor"))
-            lines.append(line(words, *("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)))
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    """F, and every neuron: times faster than the loop, natively, in PyTorch alone, and as a copy of the signal."""
+    tables = peers["beside_the_loop"]
+    shapes = [f"({', '.join(map(str, table['shape']))})" for table in tables]
+    lines = [head("times faster than its loop", *shapes)]
+    neurons = zip(*(table["neurons"] for table in tables), strict=True)
+    lines += [line(rows[0]["neuron"], *map(_gains, rows)) for rows in neurons]
+    forms = list(dict.fromkeys(row["form"] for row in tables[0]["kernels"]))
+    lines += ["", head("the same of kernels", *(f"{FORMS[form]}, {shape}" for shape in shapes for form in forms))]
+    found = [{(r["kernel"], r["gradients"], r["form"]): r for r in table["kernels"]} for table in tables]
+    for kernel, gradients, _ in dict.fromkeys((k, g, "") for k, g, _ in found[0]):
+        cells = (table.get((kernel, gradients, form)) for table in found for form in forms)
+        name = f"{kernel}, with gradients" if gradients else kernel
+        lines.append(line(name, *("-" if row is None else _gains(row) for row in cells)))
+    return "\n".join(lines)
+
+
+def _gains(row: dict[str, Any]) -> str:
+    ratios = (row.get(f"times_{name}") for name in ("native", "pytorch", "floor"))
+    return " / ".join("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)
 
 
 def live(results: dict[str, Any]) -> str:
@@ -91,6 +101,21 @@ def live(results: dict[str, Any]) -> str:
     for number, name in enumerate(names):
         rows = [table["rows"][number] for table in tables]
         lines.append(line(name, *(f"{row['us_a_step']:.0f} ({row['over_ours']:.1f} x)" for row in rows)))
+    return "\n".join(lines)
+
+
+def live_networks(results: dict[str, Any]) -> str:
+    """Whole networks through `spikebridge live`: microseconds of a step dense and by events."""
+    rows = results["networks"]
+    lines = [
+        head(
+            "dense / by events [us], times faster",
+            *(f"{row['active']:.0%} active" for row in next(iter(rows.values()))),
+        )
+    ]
+    for name, shares in rows.items():
+        cells = (f"{row['dense_us']:.0f} / {row['events_us']:.0f}, {row['ratio']:.1f} x" for row in shares)
+        lines.append(line(name, *cells))
     return "\n".join(lines)
 
 
@@ -106,12 +131,11 @@ def linear(results: dict[str, Any]) -> str:
 def silence(peers: dict[str, Any]) -> str:
     """S: products in training."""
     tables = peers["silence"]
-    lines = [head("S: a product in training [ms]", *(f"{row['share']:.0%} active" for row in tables[0]["rows"]))]
+    shares = (f"{row['share']:.0%} active" for row in tables[0]["rows"])
+    lines = [head("S: dense / active inputs alone [ms], times faster", *shares)]
     for table in tables:
-        name, rows = table["product"], table["rows"]
-        lines.append(line(f"{name}, dense", *(f"{row['dense_ms']:.1f}" for row in rows)))
-        lines.append(line("active inputs alone", *(f"{row['quick_ms']:.1f}" for row in rows)))
-        lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+        cells = (f"{row['dense_ms']:.1f} / {row['quick_ms']:.1f}, {row['ratio']:.1f} x" for row in table["rows"])
+        lines.append(line(table["product"], *cells))
     return "\n".join(lines)
 
 
@@ -147,19 +171,24 @@ def _compiled(row: dict[str, Any]) -> str:
 
 def main() -> int:
     """Writes or checks the page."""
-    peers, stream = (json.loads((RESULTS / name).read_text()) for name in ("peers.json", "live.json"))
+    names = ("peers.json", "live.json", "sparse_live.json")
+    peers, stream, whole = (json.loads((RESULTS / name).read_text()) for name in names)
     tables = {
         "machine": machine(peers),
         "layers": layers(peers),
         "networks": networks(peers),
         "live": live(stream),
-        "linear": linear(stream),
+        "live networks": live_networks(whole),
         "memory": memory(peers),
+    }
+    parts = {
         "silence": silence(peers),
+        "linear": linear(stream),
         "kernels": kernels(peers),
         "growth": growth(peers),
     }
-    return write_or_check(PAGE, tables, Path(__file__), __doc__)
+    pages = ((PAGE, tables), (PARTS, parts))
+    return max(write_or_check(page, made, Path(__file__), __doc__) for page, made in pages)
 
 
 if __name__ == "__main__":
