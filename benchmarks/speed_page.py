@@ -1,5 +1,4 @@
-"""The tables of docs/explanation/speed.md and speed-of-layers.md, made from peers.json, live.json and sparse_live.json in
-benchmarks/results.
+"""The tables of docs/explanation/speed.md and speed-of-layers.md, made from results of peers, live and sparse_live.
 
 python benchmarks/speed_page.py           # writes the page
 python benchmarks/speed_page.py --check   # exit code 1 where the page says something else than the results
