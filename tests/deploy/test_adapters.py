@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.adapters.base import adapt
+from spikebridge.deploy import adapt
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import LIF, Sequential, Stateful, detach, select

@@ -1,4 +1,5 @@
-from .adapters.base import Adapted, adapt
+from .adapters.adapt import adapt
+from .adapters.base import Adapted
 from .bundle.bundle import Bundle
 from .bundle.export import export
 from .bundle.rebuild import rebuild

@@ -15,24 +15,26 @@ Alone means that a difference is not handed on: the next part gets what the trai
 given by those who have them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
+from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import refuse_silence
 from spikebridge.deploy.integer.bundle import Signals, integer_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import Effects
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import DataError, ExportError
+from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
@@ -94,6 +96,7 @@ def compare_bundle(
     tolerance: Tolerance = Tolerance(),
     *,
     further: Mapping[str, tuple[Level, Tolerance]] | None = None,
+    stages: Sequence[type[nn.Module]] = (),
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Runs every level.
@@ -101,7 +104,8 @@ def compare_bundle(
     Args:
         bundle: an opened one.
         tolerance: for the levels of a bundle.
-        further: other levels, each with what it is allowed.
+        further: other levels, each with its tolerance.
+        stages: classes of kernels and discretizers that the package does not know, each with an `array_form`.
         progress: is told the level that runs.
 
     Returns:
@@ -119,13 +123,14 @@ def compare_bundle(
     if missing:
         raise DataError(f"{bundle.path}: the sample tells nothing of part {missing[0]!r}; export the bundle anew")
     rows: list[Row] = []
+    forms = array_forms(stages)
     progress("each part and unit alone")
-    for kind, name, got in _alone(bundle, inputs, ticks, truth):
+    for kind, name, got in _alone(bundle, inputs, ticks, truth, forms):
         level = _level(bundle.manifest, kind, name)
         rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
     levels: dict[str, tuple[Level, Tolerance]] = {
-        "rebuilt": (lambda x, n: _rebuilt(bundle, x, n), tolerance),
-        "runner": (lambda x, n: _runner(bundle, x, n), tolerance),
+        "rebuilt": (lambda x, n: _rebuilt(rebuild(bundle, stages), x, n), tolerance),
+        "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
         **(further or {}),
     }
     for level, (run, allowed) in levels.items():
@@ -140,7 +145,7 @@ def compare_bundle(
                 rows.append(_row(bundle.manifest, level, kind, name, wanted, signals[kind][name], allowed))
     if bundle.manifest.integers is not None:
         progress("integers")
-        rows += _integers(bundle, inputs, ticks, truth)
+        rows += _integers(bundle, inputs, ticks, truth, forms)
     return Comparison(tuple(rows))
 
 
@@ -161,10 +166,13 @@ class _ReadBack:
         return y[0].numpy(), state
 
 
-def _alone(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals) -> list[tuple[str, str, Values]]:
+def _alone(
+    bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals, forms: Mapping[str, Any]
+) -> list[tuple[str, str, Values]]:
     """What every part and unit makes of what the trained network fed it."""
     files = {name: record.file for name, record in bundle.manifest.parts.items() if record.format == "nir"}
-    runner = Runner(bundle, {name: _ReadBack(from_nir(bundle.read(file))) for name, file in files.items()})
+    parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in files.items()}
+    runner = Runner(bundle, parts, stages=forms)
     made: Signals = {kind: {} for kind in truth}
     gathered: dict[tuple[str, str], list[Values]] = {}
 
@@ -183,30 +191,21 @@ def _alone(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals
     return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
 
 
-def _rebuilt(bundle: Bundle, inputs: dict[str, Values], ticks: int) -> Signals:
+def _rebuilt(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    recorded = refuse_silence(rebuild(bundle), tensors, ticks)
+    recorded = refuse_silence(network, tensors, ticks)
     return {"parts": _numpy(recorded.parts), "links": _numpy(recorded.links)}
 
 
-def _runner(bundle: Bundle, inputs: dict[str, Values], ticks: int) -> Signals:
-    gathered: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
-
-    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
-        gathered[kind].setdefault(name, []).append(value)
-        return value
-
-    Runner(bundle).run(inputs, ticks, listen)
-    return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in gathered.items()}
-
-
-def _integers(bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals) -> list[Row]:
+def _integers(
+    bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals, forms: Mapping[str, Any]
+) -> list[Row]:
     """The integer model beside the quantised network, and that beside the trained one."""
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
     known = _told(manifest, numbers)
     rows = []
-    for kind, made in integer_signals(bundle, inputs, known, ticks).items():
+    for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
         for name, y in made.items():
             rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, EXACT))
     for kind, trained in truth.items():

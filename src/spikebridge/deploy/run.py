@@ -2,7 +2,7 @@
 
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def run_bundle(
     progress: Callable[[str], None] = lambda line: None,
     *,
     integers: bool = False,
+    stages: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Runs a bundle on a recording, or on its own sample.
 
@@ -57,14 +58,15 @@ def run_bundle(
         bundle: an opened one.
         file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
         progress: is told how far it is, once a second.
-        integers: whether what was quantised computes with whole numbers.
+        integers: whether what was quantised computes with integers.
+        stages: forms of stages that the package does not know, by record name.
 
     Raises:
         DataError: the recording is missing, damaged or empty.
         ShapeError: it does not fit the bundle.
     """
     begun = time.perf_counter()
-    runner = integer_runner(bundle) if integers else Runner(bundle)
+    runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
     if file is None:
         numbers = bundle.numbers(bundle.manifest.sample.file)
         inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}

@@ -7,7 +7,6 @@ or a program. What it cannot hold it refuses when it is made.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
@@ -33,14 +32,4 @@ def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> Level:
         if name not in bundle.manifest.parts:
             raise ConfigError(f"{bundle.path} has no part {name!r}; {did_you_mean(name, bundle.manifest.parts)}")
 
-    def run(inputs: dict[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
-        heard: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
-
-        def listen(kind: str, name: str, tick: int, value: Values) -> Values:
-            heard[kind].setdefault(name, []).append(value)
-            return value
-
-        Runner(bundle, parts).run(inputs, ticks, listen)
-        return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in heard.items()}
-
-    return run
+    return lambda inputs, ticks: Runner(bundle, parts).run_recorded(inputs, ticks)

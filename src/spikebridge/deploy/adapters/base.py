@@ -1,8 +1,8 @@
 """Modules of other libraries as parts of a hybrid network, with their state taken out.
 
-SpikingJelly, snnTorch and sinabs keep a state inside their modules, where streams meet and forgotten resets live. Here
-it is put in before a call and taken out after it: between calls such a module remembers nothing, so whole = step = cut
-holds as for our own layers, streams never mix, and a state_dict does not depend on the size of a batch.
+SpikingJelly, snnTorch and sinabs keep a state inside their modules, so that two streams share it until it is reset.
+Here it is set before a call and read after it. Between calls such a module holds no state: a sequence, its steps and
+its parts give the same numbers, streams never mix, and a state_dict does not depend on the size of a batch.
 """
 
 from typing import NamedTuple
@@ -16,30 +16,28 @@ from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
 
-LIBRARIES = ("spikingjelly", "snntorch", "norse", "sinabs")
 
-
-class Place(NamedTuple):
-    """Where a module of another library keeps something from step to step."""
+class StateSlot(NamedTuple):
+    """An attribute of another library's module that holds state from step to step."""
 
     owner: nn.Module
     name: str
 
 
 class AdaptedState(NamedTuple):
-    """What the places hold, in order, each with the batch first; None for what holds nothing yet."""
+    """The value of each slot, in order, with the batch first; None for an empty slot."""
 
     held: tuple[Tensor | None, ...]
 
 
 class Adapted(Stateful):
-    """A module that remembers inside, as a layer with explicit state. Its weights stay where they are, in `module`.
+    """A module with hidden state as a layer with explicit state. Its weights stay in `module`.
 
-    Subclasses, one a library, say where things are kept (`places`, `read`, `write`), what is there before the first
-    step (`begin`, `empty`) and how the module runs over a sequence (`run`).
+    Subclasses, one for each library, name the slots of the state (`slots`, `read`, `write`), the values before the
+    first step (`initial_value`, `clear`) and how the module runs over a sequence (`run`).
 
     Args:
-        module: of the other library. It must not be called by others between our calls.
+        module: of the other library. No other code may call it between the calls of this layer.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -47,41 +45,41 @@ class Adapted(Stateful):
         self.module = module
         self._clear()
 
-    def places(self) -> list[Place]:
-        """Where the module remembers."""
+    def slots(self) -> list[StateSlot]:
+        """The slots of the state."""
         raise NotImplementedError
 
-    def read(self, place: Place) -> Tensor | None:
-        """What is kept at a place, None for what is no tensor."""
-        value = getattr(place.owner, place.name)
+    def read(self, slot: StateSlot) -> Tensor | None:
+        """The value of a slot, None where it is no tensor."""
+        value = getattr(slot.owner, slot.name)
         return value if isinstance(value, Tensor) else None
 
-    def write(self, place: Place, value: Tensor) -> None:
-        """Puts something there."""
-        setattr(place.owner, place.name, value)
+    def write(self, slot: StateSlot, value: Tensor) -> None:
+        """Sets the value of a slot."""
+        setattr(slot.owner, slot.name, value)
 
-    def begin(self, place: Place, like: Tensor) -> Tensor:
-        """What is there before the first step."""
+    def initial_value(self, slot: StateSlot, like: Tensor) -> Tensor:
+        """The value before the first step."""
         return torch.zeros_like(like)
 
-    def empty(self, place: Place) -> None:
-        """Takes away what is there."""
+    def clear(self, slot: StateSlot) -> None:
+        """Empties a slot."""
         raise NotImplementedError
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
-        """The module over a sequence, from what the places hold."""
+        """The module over a sequence, from the values of the slots."""
         raise NotImplementedError
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> AdaptedState:
-        """What is there before the first step; a step of zeros, which leaves no trace, shows the shapes."""
+        """The values before the first step; the shapes come from a step of zeros, which leaves no state."""
         training = {child: child.training for child in self.module.modules()}
         self.module.eval()
         self._clear()
         try:
             with torch.no_grad():
                 self.run(torch.zeros_like(x_t).unsqueeze(0))
-            held = [(place, self.read(place)) for place in self.places()]
-            return AdaptedState(tuple(None if like is None else self.begin(place, like) for place, like in held))
+            held = [(slot, self.read(slot)) for slot in self.slots()]
+            return AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
         finally:
             self._clear()
             for child, was in training.items():
@@ -103,21 +101,24 @@ class Adapted(Stateful):
 
     def _whole(self, x: Tensor, state: AdaptedState, modulation: dict[str, Modulated]) -> tuple[Tensor, AdaptedState]:
         refuse_unknown(self, modulation)
-        places = self.places()
-        if len(state.held) != len(places):
-            raise ConfigError(f"the state is of {len(state.held)} places, but this module remembers at {len(places)}")
+        slots = self.slots()
+        if len(state.held) != len(slots):
+            raise ConfigError(
+                f"the state has {len(state.held)} slots, but this module has {len(slots)}; give the state that it "
+                "returned"
+            )
         try:
-            for place, value in zip(places, state.held, strict=True):
+            for slot, value in zip(slots, state.held, strict=True):
                 if value is not None:
-                    self.write(place, value)
+                    self.write(slot, value)
             y = self.run(x)
-            return y, AdaptedState(tuple(self.read(place) for place in places))
+            return y, AdaptedState(tuple(self.read(slot) for slot in slots))
         finally:
             self._clear()
 
     def _clear(self) -> None:
-        for place in self.places():
-            self.empty(place)
+        for slot in self.slots():
+            self.clear(slot)
 
 
 def over_steps(module: nn.Module, x: Shaped[Tensor, "T B *N"]) -> Tensor:
@@ -127,45 +128,3 @@ def over_steps(module: nn.Module, x: Shaped[Tensor, "T B *N"]) -> Tensor:
         y_t = module(x_t)
         outputs.append(y_t[0] if isinstance(y_t, tuple) else y_t)
     return torch.stack(outputs)
-
-
-def adapt(module: nn.Module) -> Stateful:
-    """A module of SpikingJelly, snnTorch, Norse or sinabs as a part: `y, state = part(x, state)`, time first.
-
-    Args:
-        module: a layer or a network of one of these libraries, plain PyTorch layers among them.
-
-    Raises:
-        ConfigError: it is of none of them, or of more than one.
-
-    Example:
-        >>> adapt(nn.Linear(2, 2))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.ConfigError: Linear has no layer of spikingjelly, snntorch, norse, sinabs; a plain module ...
-    """
-    found = dict.fromkeys(type(child).__module__.split(".")[0] for child in module.modules())
-    libraries = [name for name in LIBRARIES if name in found]
-    if not libraries:
-        raise ConfigError(
-            f"{type(module).__name__} has no layer of {', '.join(LIBRARIES)}; a plain module is a part as it is, and a "
-            "loop over time of your own becomes one as a spikebridge.neurons.Stateful"
-        )
-    if len(libraries) > 1:
-        raise ConfigError(
-            f"{type(module).__name__} mixes layers of {' and '.join(libraries)}; make each its own part, or put "
-            "adapted layers in a row with spikebridge.neurons.Sequential"
-        )
-    # each adapter builds on this file
-    from spikebridge.deploy.adapters.norse import Norse
-    from spikebridge.deploy.adapters.sinabs import Sinabs
-    from spikebridge.deploy.adapters.snntorch import SnnTorch
-    from spikebridge.deploy.adapters.spikingjelly import SpikingJelly
-
-    kinds: dict[str, type[Stateful]] = {
-        "spikingjelly": SpikingJelly,
-        "snntorch": SnnTorch,
-        "norse": Norse,
-        "sinabs": Sinabs,
-    }
-    return kinds[libraries[0]](module)

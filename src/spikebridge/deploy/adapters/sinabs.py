@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.deploy.adapters.base import Adapted, Place
+from spikebridge.deploy.adapters.base import Adapted, StateSlot
 
 
 class Sinabs(Adapted):
@@ -22,16 +22,16 @@ class Sinabs(Adapted):
         super().__init__(module)
         self.squeezing = tuple(child for child in module.modules() if hasattr(child, "squeeze_init"))
 
-    def places(self) -> list[Place]:
+    def slots(self) -> list[StateSlot]:
         layers = (child for child in self.module.modules() if hasattr(child, "is_state_initialised"))
-        return [Place(child, name) for child in layers for name in child._buffers]
+        return [StateSlot(child, name) for child in layers for name in child._buffers]
 
-    def empty(self, place: Place) -> None:
-        buffer = getattr(place.owner, place.name)
-        place.owner.register_buffer(place.name, torch.zeros(0, device=buffer.device))
+    def clear(self, slot: StateSlot) -> None:
+        buffer = getattr(slot.owner, slot.name)
+        slot.owner.register_buffer(slot.name, torch.zeros(0, device=buffer.device))
 
-    def write(self, place: Place, value: Tensor) -> None:
-        place.owner.register_buffer(place.name, value)
+    def write(self, slot: StateSlot, value: Tensor) -> None:
+        slot.owner.register_buffer(slot.name, value)
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
         rows = x.transpose(0, 1)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.deploy.adapters.base import Adapted, Place, over_steps
+from spikebridge.deploy.adapters.base import Adapted, StateSlot, over_steps
 from spikebridge.errors import ConfigError
 
 KEPT_SECONDS = ("spk", "syn", "syn_exc", "syn_inh", "mem")
@@ -29,13 +29,13 @@ class SnnTorch(Adapted):
                 )
         super().__init__(module)
 
-    def places(self) -> list[Place]:
+    def slots(self) -> list[StateSlot]:
         neurons = (child for child in self.module.modules() if hasattr(child, "init_hidden"))
-        return [Place(child, name) for child in neurons for name in KEPT_SECONDS if name in child._buffers]
+        return [StateSlot(child, name) for child in neurons for name in KEPT_SECONDS if name in child._buffers]
 
-    def empty(self, place: Place) -> None:
-        threshold = next((buffer for name, buffer in place.owner.named_buffers() if name == "threshold"), None)
-        setattr(place.owner, place.name, torch.zeros(0, device=None if threshold is None else threshold.device))
+    def clear(self, slot: StateSlot) -> None:
+        threshold = next((buffer for name, buffer in slot.owner.named_buffers() if name == "threshold"), None)
+        setattr(slot.owner, slot.name, torch.zeros(0, device=None if threshold is None else threshold.device))
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
         return over_steps(self.module, x)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.deploy.adapters.base import Adapted, Place, over_steps
+from spikebridge.deploy.adapters.base import Adapted, StateSlot, over_steps
 from spikebridge.errors import ConfigError
 
 
@@ -30,26 +30,26 @@ class SpikingJelly(Adapted):
         super().__init__(module)
         self.takes_sequences = modes == {"m"}
 
-    def places(self) -> list[Place]:
+    def slots(self) -> list[StateSlot]:
         # what is recorded of a whole sequence (v_seq) is a result, not a memory
         return [
-            Place(child, name)
+            StateSlot(child, name)
             for child in self.module.modules()
             for name in getattr(child, "_memories", {})
             if not name.endswith("_seq")
         ]
 
-    def begin(self, place: Place, like: Tensor) -> Tensor:
-        value = self._reset_value(place)
+    def initial_value(self, slot: StateSlot, like: Tensor) -> Tensor:
+        value = self._reset_value(slot)
         return torch.full_like(like, float(value)) if isinstance(value, int | float) else torch.zeros_like(like)
 
-    def empty(self, place: Place) -> None:
-        setattr(place.owner, place.name, self._reset_value(place))
+    def clear(self, slot: StateSlot) -> None:
+        setattr(slot.owner, slot.name, self._reset_value(slot))
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
         y: Tensor = self.module(x) if self.takes_sequences else over_steps(self.module, x)
         return y
 
-    def _reset_value(self, place: Place) -> Any:
-        memories: Any = place.owner
-        return memories._memories_rv[place.name]
+    def _reset_value(self, slot: StateSlot) -> Any:
+        memories: Any = slot.owner
+        return memories._memories_rv[slot.name]

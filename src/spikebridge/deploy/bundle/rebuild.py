@@ -1,7 +1,7 @@
 """A hybrid network from its bundle alone: parts read back from NIR and ONNX, units made of their numbers."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,11 +105,12 @@ def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callabl
     return function
 
 
-def rebuild(bundle: Bundle) -> HybridNetwork:
+def rebuild(bundle: Bundle, stages: Sequence[type[nn.Module]] = ()) -> HybridNetwork:
     """The network of a bundle, to run and to compare; ONNX parts pass no gradient.
 
     Args:
         bundle: an opened one.
+        stages: classes of kernels and discretizers that the package does not know.
 
     Raises:
         DataError: a file is damaged, or the parts do not fit each other.
@@ -120,7 +121,7 @@ def rebuild(bundle: Bundle) -> HybridNetwork:
             dt=manifest.dt,
             inputs={name: _every(record.clock, manifest.dt) for name, record in manifest.inputs.items()},
             parts={name: _part(bundle, name) for name in manifest.parts},
-            links=[_link(bundle, link) for link in manifest.links],
+            links=[_link(bundle, link, stages) for link in manifest.links],
             outputs=list(manifest.outputs),
             clocks={name: _every(record.clock, manifest.dt) for name, record in manifest.parts.items()},
         )
@@ -149,10 +150,10 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     return OnnxStepPart(session, initial, signals[0], into)
 
 
-def _link(bundle: Bundle, link: LinkRecord) -> Link:
+def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
     common: dict[str, Any] = {"held": link.held, "delay": link.delay, "context": link.context, "name": link.name}
-    unit = _unit(bundle, link, tensors)
+    unit = _unit(bundle, link, tensors, own)
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
@@ -161,7 +162,9 @@ def _link(bundle: Bundle, link: LinkRecord) -> Link:
     return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
 
 
-def _unit(bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor]) -> HybridUnit | None:
+def _unit(
+    bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor], classes: Sequence[type[nn.Module]]
+) -> HybridUnit | None:
     record = link.unit
     if record is None:
         return None
@@ -170,7 +173,7 @@ def _unit(bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor]) -> Hy
         own = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
         words = getattr(record, stage)
         named = words is not None and words.name != FUNCTION
-        stages.append(stage_of(words, own) if named else None)
+        stages.append(stage_of(words, own, classes) if named else None)
     window, kernel, discretizer = stages
     if record.kernel_function is not None:
         function = _function(bundle, record.kernel_function)

@@ -73,7 +73,13 @@ def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> R
     return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units, stages)
 
 
-def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals, ticks: int) -> Signals:
+def integer_signals(
+    bundle: Bundle,
+    inputs: Mapping[str, Values],
+    known: Signals,
+    ticks: int,
+    stages: Mapping[str, Any] | None = None,
+) -> Signals:
     """What the parts and units of the integer model give on a bundle's sample, as real values.
 
     Args:
@@ -81,26 +87,24 @@ def integer_signals(bundle: Bundle, inputs: Mapping[str, Values], known: Signals
         inputs: of the sample.
         known: what the quantised network gave, which is read where the integer model begins in the middle of it.
         ticks: base ticks.
+        stages: forms of stages that the package does not know, by record name.
     """
-    model = integers_of(bundle)
+    model = integers_of(bundle, stages)
     brought = {**known["links"], **known["parts"], **inputs}
     missing = [name for name in model.record.inputs if name not in brought]
     if missing:
         raise DataError(f"{bundle.path}: the sample of the integer model tells nothing of {missing[0]!r}")
-    gathered: Signals = {"parts": {}, "links": {}}
-    rows: dict[tuple[str, str], list[Values]] = {}
-
-    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
-        rows.setdefault((kind, name), []).append(value)
-        return value
-
-    model.run(model.quantize({name: brought[name] for name in model.record.inputs}), ticks, listen)
+    recorded = model.run_recorded(model.quantize({name: brought[name] for name in model.record.inputs}), ticks)
     units = {link.name for link in model.record.links if link.unit is not None}
-    for (kind, name), values in rows.items():
-        if kind == "parts" or name in units:
-            key = name if kind == "parts" else f"links.{name}"
-            gathered[kind][name] = model.dequantize({key: np.stack(values)})[key]
-    return gathered
+    prefixes = {"parts": "", "links": "links."}
+    return {
+        kind: {
+            name: model.dequantize({f"{prefix}{name}": recorded[kind][name]})[f"{prefix}{name}"]
+            for name in recorded[kind]
+            if kind == "parts" or name in units
+        }
+        for kind, prefix in prefixes.items()
+    }
 
 
 class _IntegerRunner(Runner):

@@ -5,7 +5,7 @@ file. So it is looked through before anything is read into memory.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from spikebridge.errors import DataError, ExportError
 MOST_BYTES = 1 << 30
 MOST_NODES = 10_000
 MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
-_ROOM = 1 << 20
+_ALLOWANCE = 1 << 20
 
 
 def nir_library() -> ModuleType:
@@ -52,8 +52,12 @@ def refused(what: str) -> Iterator[None]:
         raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
 
 
-def open_graph(source: Any) -> Any:
+def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     """A `nir.NIRGraph` from a path, the bytes of a file, or itself.
+
+    Args:
+        source: the path, the bytes or the graph.
+        kinds: names of the nodes that are known.
 
     Raises:
         DataError: the file is no NIR file, damaged, reaches out of itself, declares too much, or has an unknown node.
@@ -69,17 +73,15 @@ def open_graph(source: Any) -> Any:
             raise DataError(f"there is no NIR file {source}")
         size = path.stat().st_size
     with refused(name):
-        _look_through(io.BytesIO(source) if isinstance(source, bytes) else source, size)
+        _look_through(io.BytesIO(source) if isinstance(source, bytes) else source, size, kinds)
         graph = nir.read(io.BytesIO(source) if isinstance(source, bytes) else source, type_check=False)
     if not isinstance(graph, nir.NIRGraph):
         raise DataError(f"{name} holds one {type(graph).__name__}, but a part is a NIRGraph")
     return graph
 
 
-def _look_through(file: Any, size: int) -> None:
+def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:
     import h5py
-
-    from spikebridge.deploy.nir.quantities import KINDS
 
     declared = nodes = 0
     with h5py.File(file, "r") as h5:
@@ -90,10 +92,10 @@ def _look_through(file: Any, size: int) -> None:
                 kind = group["type"][()]
                 kind = kind.decode() if isinstance(kind, bytes) else str(kind)
                 nodes += 1
-                if kind not in KINDS:
+                if kind not in kinds:
                     where = path.removeprefix("/node/nodes/") or path
                     raise DataError(
-                        f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(KINDS)}"
+                        f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(kinds)}"
                     )
             for name in group:
                 inner = f"{path}/{name}"
@@ -106,5 +108,9 @@ def _look_through(file: Any, size: int) -> None:
                 if item.external is not None or item.is_virtual:
                     raise DataError(f"{inner} keeps its values in another file")
                 declared += item.nbytes
-                if declared > MOST_BYTES or declared > MOST_GROWTH * size + _ROOM or nodes + len(waiting) > MOST_NODES:
+                if (
+                    declared > MOST_BYTES
+                    or declared > MOST_GROWTH * size + _ALLOWANCE
+                    or nodes + len(waiting) > MOST_NODES
+                ):
                     raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from spikebridge.deploy.nir.file import open_graph
-from spikebridge.deploy.nir.quantities import Array, Made, Reading, Reset, Step, quantities_of
+from spikebridge.deploy.nir.quantities import KINDS, Array, Made, Reading, Reset, Step, quantities_of
 from spikebridge.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def read_graph(
         DataError: the file is damaged, a node is unknown, or shapes do not fit.
         ConfigError: the step is not known, or too long.
     """
-    graph = open_graph(source)
+    graph = open_graph(source, KINDS)
     told = graph.metadata if isinstance(graph.metadata, Mapping) else {}
     step = float(told["dt"]) if dt is None and "dt" in told else dt
     if step is None:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
-from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, record_name, write_manifest
+from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
+from spikebridge.deploy.bundle.stages import array_forms, stage_record
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record
 from spikebridge.deploy.integer.bundle import check_fit
 from spikebridge.deploy.integer.file import NUMBERS, WORDS
@@ -38,7 +39,7 @@ from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import QParams
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import HybridNetwork, Modulation, Sliding, Transmission, Window
+from spikebridge.hybrid import HybridNetwork, Modulation, Transmission
 from spikebridge.hybrid.network.link import Route, trigger_of
 
 
@@ -97,7 +98,10 @@ class _Writer:
             outputs=tuple(name for name in network.outputs if name in self.programs),
             left_out=tuple(name for name in network.parts if name not in self.programs),
         )
-        return IntegerModel(record, self.numbers)
+        inner: list[Any] = [unit.quant_kernel and unit.quant_kernel.kernel for unit in self.units.values()]
+        inner += [unit.quant_discretizer and unit.quant_discretizer.inner for unit in self.units.values()]
+        own = {type(stage) for stage in inner if "array_form" in vars(type(stage))}
+        return IntegerModel(record, self.numbers, array_forms(own))
 
     def _link(self, route: Route, inside: bool) -> IntegerLinkRecord:
         link, unit = route.link, self.units.get(route.name)
@@ -194,7 +198,8 @@ class _Writer:
             program = self._program(f"{prefix}/nonlinearity:", unit.program, glue="")
         if unit.quant_discretizer is not None:
             discretizer = self._stage(f"{prefix}/discretizer", unit.quant_discretizer.record())
-        return IntegerUnitRecord(_window(unit.window), kernel, program, discretizer)
+        window = None if unit.window is None else stage_record(unit.window, "the window of a unit")[0]
+        return IntegerUnitRecord(window, kernel, program, discretizer)
 
     def _stage(self, prefix: str, record: Any) -> StageRecord:
         self._keep(prefix, record.numbers)
@@ -217,19 +222,6 @@ class _Writer:
 def _entered(x: Tensor, qparams: QParams) -> NDArray[np.int64]:
     q = torch.floor(x.double() / qparams.scale + 0.5).clamp(qparams.low, qparams.high)
     return q.numpy().astype(np.int64)
-
-
-def _window(window: Window | None) -> StageRecord | None:
-    if window is None:
-        return None
-    settings: dict[str, Any] = {}
-    if isinstance(window, Sliding):
-        settings = {"length": window.length, "stride": window.stride}
-    elif window.length is not None:
-        settings = {"length": window.length}
-    elif (trigger := getattr(window, "trigger", None)) is not None:
-        settings = {"trigger": trigger}
-    return StageRecord(record_name(type(window)), settings)
 
 
 def without_numbers(record: IntegerRecord) -> IntegerRecord:

@@ -164,6 +164,17 @@ class TickRunner:
                 given.setdefault(name, []).append(y)
         return {name: np.stack(values) for name, values in given.items()}
 
+    def run_recorded(self, inputs: Mapping[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
+        """The signals of all parts and links over a recording, as "parts" and "links" by name, `(K, B, *M)` each."""
+        found: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
+
+        def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+            found[kind].setdefault(name, []).append(value)
+            return value
+
+        self.run(inputs, ticks, listen)
+        return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in found.items()}
+
     def count_ticks(self, inputs: Mapping[str, Values]) -> int:
         """The most ticks for which every input has exactly the samples given."""
         known = self.graph.inputs

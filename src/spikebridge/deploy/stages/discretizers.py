@@ -75,7 +75,7 @@ def float_discretizer(
         1.0
     """
     form, given = _form(name, own), {**settings, **numbers}
-    constants = {key: given[key] for key in form.thresholds}
+    constants: dict[str, Any] = {key: np.asarray(given[key], np.float32) for key in form.thresholds}
     if form.unit is not None:
         constants["out.unit"] = np.float32(given[form.unit])
     arithmetic = FloatArithmetic(settings, constants)
