@@ -24,10 +24,9 @@ from typing import Any
 import torch
 
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation import report as modulation_table
-from spikebridge.networks.modulation.evaluation import evaluate as modulation_evaluation
-from spikebridge.networks.modulation.evaluation import scores as modulation_scores
-from spikebridge.networks.modulation.evaluation.scores import InferenceModes
+from spikebridge.networks.modulation.evaluation.evaluate import load_networks
+from spikebridge.networks.modulation.evaluation.inference import InferenceModes
+from spikebridge.networks.modulation.evaluation.scores import relative_slope, score_inference, score_reshuffled
 from spikebridge.networks.modulation.training.gates import build_gating, task_prototypes
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
@@ -42,20 +41,21 @@ OURS = ("hmn", "hmn_shared")
 CONFIGS = {
     "digits": modulation.PRESETS["table"],
     "mnist": replace(
-        modulation.PRESETS["mnist"], methods=(*SIX, "hmn", "projection_shared", "single"), num_tasks=40, num_seeds=4
+        modulation.PRESETS["mnist"],
+        methods=(*SIX, "hmn", "projection_shared", "single"),
+        num_seeds=4,
+        tasks=modulation.Tasks(num_tasks=40),
     ),
     "open20": replace(
         modulation.PRESETS["table"],
         methods=("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single"),
-        num_hidden=1000,
-        rho=0.2,
+        network=modulation.Network(num_hidden=1000, rho=0.2),
     ),
-    "small": replace(
-        modulation.Config(),
+    "small": modulation.Config(
         methods=("hmn", "per_sample", "snn_ewc", "wide_ewc", "single"),
-        num_tasks=12,
         num_seeds=4,
-        num_hidden=600,
+        tasks=modulation.Tasks(num_tasks=12),
+        network=modulation.Network(num_hidden=600),
     ),
 }
 # those that decide come first, the slow ones last
@@ -102,7 +102,7 @@ def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str
             gap = fmean(our["acc"] + our["transfer"] - their["acc"] - their["transfer"] for our, their in pairs)
             rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0, pairs))
     trials = scores[name]
-    slope = 100 * fmean(modulation_scores.relative_slope(trial["seconds"]) for trial in trials)
+    slope = 100 * fmean(relative_slope(trial["seconds"]) for trial in trials)
     rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1, trials))
     drop = 100 * fmean(trial["just_learnt_first"] - trial["just_learnt_last"] for trial in trials)
     rows.append(_target("just learnt, first four above last four [points]", drop, 2.0, drop <= 2, trials))
@@ -115,20 +115,20 @@ def _target(figure: str, measured: float, target: float, met: bool, of: Sized) -
 
 def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[LabelledInputs, LabelledInputs]) -> None:
     """Finds the tasks of a trained network again; everything else of its results stays."""
-    method, results = METHODS[name], child.results()
-    seed, settings = results["seed"], config.trial(name)
-    tasks = modulation.task_sequence(config, seed, *shown)
-    gating = build_gating(method, tasks, settings.units, seed) if method.has_unit else None
-    branch = build_branch(method, settings, tasks, gating)
-    weights = modulation_evaluation.load_networks(child, branch, gating)
+    results = child.results()
+    settings = config.trial(name, results["seed"])
+    tasks = modulation.task_sequence(config, settings.seed, *shown)
+    gating = build_gating(settings, tasks) if settings.method.has_unit else None
+    branch = build_branch(settings, tasks)
+    weights = load_networks(child, branch, gating)
     gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
     prototypes = None if gating is None else task_prototypes(gating.eval(), tasks)
     modes = InferenceModes(branch, gates, tasks, gating, prototypes)
-    results["modes"] = {"given": results["modes"]["given"], **modulation_scores.score_inference(modes, method, seed)}
+    results["modes"] = {"given": results["modes"]["given"], **score_inference(modes, settings.method, settings.seed)}
     if prototypes is not None:
         results["memory"]["numbers a task"] = prototypes.num_values // len(prototypes)
     if "reshuffled" in results:
-        results["reshuffled"] = modulation_scores.reshuffled(modes, method)
+        results["reshuffled"] = score_reshuffled(modes, settings.method)
     child.save_results(results)
 
 
@@ -141,7 +141,7 @@ def write(dataset: str, run: Run) -> None:
         "cells done": sum(map(len, scores.values())),
         "cells planned": planned,
         "targets": {name: targets(name, scores) for name in OURS},
-        **modulation_table.compare(scores),
+        **compare(scores),
         "cells": {
             name: [{key: value for key, value in trial.items() if key not in LARGE} for trial in seeds]
             for name, seeds in scores.items()
@@ -174,11 +174,11 @@ def main() -> None:
             if child.finished and METHODS[name].is_gated and not METHODS[name].per_sample:
                 rescore(config, name, child, shown)
         elif not child.finished:
-            found = modulation.train_trial(config, name, seed, child, shown, quiet=True)
+            found = modulation.train_trial(config, config.trial(name, seed), child, shown, quiet=True)
             print(name, seed, f"ACC {found['acc']:.4f}", f"transfer {found['transfer']}", flush=True)
         write(words.dataset, run)
     if sum(map(len, merged(run).values())) == config.num_seeds * len(config.methods):
-        run.save_results(modulation_table.compare(merged(run)))
+        run.save_results(compare(merged(run)))
         print(modulation.report(run))
 
 

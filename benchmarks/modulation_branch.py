@@ -23,14 +23,13 @@ from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.model.branch import ORIGINAL
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
-from spikebridge.networks.modulation.training.methods import METHODS
-from spikebridge.networks.modulation.training.trial import TrialSettings, run_trial
+from spikebridge.networks.modulation.training.methods import TrialSettings
+from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_branch.json"
-CONFIG = replace(modulation.Config(), methods=("hmn",), num_tasks=20)
-METHOD = METHODS["hmn"]
+CONFIG = modulation.Config(methods=("hmn",))
 SEEDS = (0, 1)
 POINTS = 2.0
 RELEASED = (0.05, 5000.0)  # rate and lambda of the released code
@@ -49,31 +48,32 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings_of(row: str) -> TrialSettings:
-    """The settings of `default` with what the row changes."""
-    settings = CONFIG.trial("hmn")
+def settings_of(row: str, seed: int) -> TrialSettings:
+    """The settings of `default` with the changes of a row."""
+    settings = CONFIG.trial("hmn", seed)
     settings = replace(settings, branch=replace(settings.branch, **ROWS[row]))
     if row == "original":
-        return replace(settings, by_open_fan_in=False, lr=RELEASED[0], strength=RELEASED[1])
-    return replace(settings, by_open_fan_in=row != "weights scaled by all neurons")
+        return replace(settings, scale_by_open_fan_in=False, lr=RELEASED[0], strength=RELEASED[1])
+    return replace(settings, scale_by_open_fan_in=row != "weights scaled by all neurons")
 
 
 @lru_cache(maxsize=1)
 def units_of(seed: int) -> Gating:
     """The trained units of a seed, once for all rows."""
     tasks = modulation.task_sequence(CONFIG, seed, *modulation.recordings(CONFIG))
-    gating = build_gating(METHOD, tasks, CONFIG.units, seed)
-    train_gating(gating, METHOD, tasks, CONFIG.units, seed, None, quiet=True)
+    settings = CONFIG.trial("hmn", seed)
+    gating = build_gating(settings, tasks)
+    train_gating(gating, settings, tasks, None, quiet=True)
     return gating.eval()
 
 
 def score(row: str, seed: int) -> dict[str, Any]:
     """One training."""
     tasks = modulation.task_sequence(CONFIG, seed, *modulation.recordings(CONFIG))
-    trial = run_trial(METHOD, settings_of(row), tasks, seed, None, quiet=True, gating=units_of(seed))
-    found = continual_metrics(trial.learnt.accuracies, tasks.group)
+    trial = run_trial(settings_of(row, seed), tasks, quiet=True, gating=units_of(seed))
+    found = continual_metrics(trial.result.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "just_learnt_first", "just_learnt_last", "forgetting", "transfer")
-    seconds = fmean(trial.learnt.seconds)
+    seconds = fmean(trial.result.seconds)
     return {"seed": seed, **{key: round(getattr(found, key), 5) for key in kept}, "s a task": round(seconds, 3)}
 
 
@@ -101,7 +101,7 @@ def main() -> None:
             trials[row].append(score(row, seed))
             print(row, trials[row][-1], flush=True)
             done = {name: found for name, found in trials.items() if found}
-            content = {"num_tasks": CONFIG.num_tasks, "rows": table(done), "cells": done}
+            content = {"num_tasks": CONFIG.tasks.num_tasks, "rows": table(done), "cells": done}
             with atomic_write(RESULTS) as temporary:
                 temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 

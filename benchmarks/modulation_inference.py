@@ -18,7 +18,6 @@ from torch import Tensor
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes, prototype_features
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
-from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
@@ -59,20 +58,20 @@ WAYS: dict[str, InferenceMode] = {"nearest mean": nearest_mean, "variances": dia
 
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
-    config = replace(modulation.PRESETS["table"], split="validation", seed=SEED)
+    config = replace(modulation.PRESETS["table"], seed=SEED, data=modulation.Data(split="validation"))
     tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
-    method = METHODS[name]
-    gating = build_gating(method, tasks, config.units, SEED)
-    train_gating(gating, method, tasks, config.units, SEED, None, quiet=True)
-    gates = task_gates(method, tasks, config.units, SEED, gating.eval()) or []
-    truth = torch.arange(len(tasks.learnt)).repeat_interleave(len(tasks.test.labels))
+    settings = config.trial(name)
+    gating = build_gating(settings, tasks)
+    train_gating(gating, settings, tasks, None, quiet=True)
+    gates = task_gates(settings, tasks, gating.eval()) or []
+    truth = torch.arange(len(tasks.numbers)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)
-    shown: list[list[list[Tensor]]] = []
     with torch.no_grad():
-        for images in (tasks.train, tasks.test):
-            orders = [tasks.orders.permutations[task] for task in tasks.learnt]
-            shown.append([[d[:, :64].clone() for d in gating.preactivations(images.permuted(o))] for o in orders])
-        everything = [gating.preactivations(tasks.test.permuted(o)) for o in orders]
+        shown = [
+            [[layer[:, :64].clone() for layer in gating.preactivations(inputs.permuted(o))] for o in tasks.permutations]
+            for inputs in (tasks.train, tasks.test)
+        ]
+        everything = [gating.preactivations(tasks.test.permuted(o)) for o in tasks.permutations]
 
     def row(way: str, neurons: int, task: Tensor) -> dict[str, Any]:
         right = (task == truth).float().mean().item(), (group[task] == group[truth]).float().mean().item()

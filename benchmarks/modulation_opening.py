@@ -9,7 +9,6 @@ it was. Writes benchmarks/results/modulation_opening.json.
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,7 +19,6 @@ from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
-from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
@@ -34,15 +32,16 @@ SEEDS = (0, 1)
 
 def score(rho: float, seed: int) -> list[dict[str, Any]]:
     """All methods at one opening and seed; the learned ones with the same units."""
-    config = replace(modulation.Config(), num_tasks=12, num_hidden=1000, rho=rho)
+    network = modulation.Network(num_hidden=1000, rho=rho)
+    config = modulation.Config(seed=seed, tasks=modulation.Tasks(num_tasks=12), network=network)
     tasks = modulation.task_sequence(config, seed, *modulation.recordings(config))
-    units = build_gating(METHODS["hmn"], tasks, config.units, seed)
-    train_gating(units, METHODS["hmn"], tasks, config.units, seed, None, quiet=True)
+    units = build_gating(config.trial("hmn"), tasks)
+    train_gating(units, config.trial("hmn"), tasks, None, quiet=True)
     rows = []
     for name in NAMES:
         gating: Gating | None = units.eval() if name in LEARNED else None
-        trial = run_trial(METHODS[name], config.trial(name), tasks, seed, None, quiet=True, gating=gating)
-        found = continual_metrics(trial.learnt.accuracies, tasks.group)
+        trial = run_trial(config.trial(name), tasks, quiet=True, gating=gating)
+        found = continual_metrics(trial.result.accuracies, tasks.group)
         kept = {"ACC": found.acc, "transfer": found.transfer, "forgetting": found.forgetting}
         rows.append({"opening": rho, "seed": seed, "method": name, **{k: round(v, 5) for k, v in kept.items()}})
         print(rows[-1], flush=True)

@@ -9,8 +9,8 @@ strengths at which ungated networks forget twenty, so `--long` chooses the stren
 tasks, at its rate of the short search. Shared gates have one more setting, the share, which `--long` searches too: of
 the points within a point of the best ACC the best sum of ACC and transfer counts (of strengths within .006 of it the
 largest), for the oracle that they are held against as well. A stopped search goes on where it was. Writes
-benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARES` in
-`spikebridge/recipes/modulation_methods.py` are copied.
+benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARED_FRACTION` in
+`spikebridge/networks/modulation/training/methods.py` are copied.
 """
 
 import argparse
@@ -57,28 +57,29 @@ SEARCHED = (
 def config_of(dataset: str) -> modulation.Config:
     """The sizes of the reported runs, on validation pictures."""
     base = modulation.PRESETS["mnist" if dataset == "mnist" else "table"]
-    return replace(base, split="validation", num_tasks=NUM_TASKS, seed=SEED)
+    data = replace(base.data, split="validation")
+    return replace(base, seed=SEED, data=data, tasks=replace(base.tasks, num_tasks=NUM_TASKS))
 
 
 @lru_cache
 def units_of(config: modulation.Config, name: str) -> Gating | None:
     """The trained units of a method, once for all points."""
-    method, units = METHODS[name], config.units
-    if not method.has_unit:
+    if not METHODS[name].has_unit:
         return None
+    settings = config.trial(name)
     tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
-    gating = build_gating(method, tasks, units, SEED)
-    train_gating(gating, method, tasks, units, SEED, None, quiet=True)
+    gating = build_gating(settings, tasks)
+    train_gating(gating, settings, tasks, None, quiet=True)
     return gating
 
 
 def score(config: modulation.Config, name: str, lr: float, strength: float, share: float | None) -> dict[str, Any]:
     """ACC and the rest at one point."""
     tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
-    settings = replace(config, lr=lr, strength=strength).trial(name)
-    method = METHODS[name] if share is None else replace(METHODS[name], shares=share)
-    trial = run_trial(method, settings, tasks, SEED, None, quiet=True, gating=units_of(config, name))
-    found = continual_metrics(trial.learnt.accuracies, tasks.group)
+    method = METHODS[name] if share is None else replace(METHODS[name], shared_fraction=share)
+    settings = replace(config.trial(name), method=method, lr=lr, strength=strength)
+    trial = run_trial(settings, tasks, quiet=True, gating=units_of(config, name))
+    found = continual_metrics(trial.result.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "forgetting", "transfer")
     point = {"lr": lr, "strength": strength, **({} if share is None else {"share": share})}
     return {**point, **{key: round(getattr(found, key), 5) for key in kept}}
@@ -88,10 +89,10 @@ def points_of(name: str, long: bool, short: dict[str, Any]) -> list[tuple[float,
     """Rates, strengths and shares to try."""
     method = METHODS[name]
     if long and name in BOTH:
-        shares = TAKEN if method.shares else (None,)
+        shares = TAKEN if method.shared_fraction else (None,)
         return [(BOTH[name], strength, share) for share in shares for strength in BOTH_STRENGTHS]
     rates = (short[name]["chosen"]["lr"],) if long else RATES[method.neuron]
-    return [(lr, strength, None) for lr in rates for strength in STRENGTHS[method.keep]]
+    return [(lr, strength, None) for lr in rates for strength in STRENGTHS[method.regularizer]]
 
 
 def choose(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     short = found.setdefault(words.dataset, {})
     searched = found.setdefault(f"{words.dataset}, {LONG} tasks", {}) if words.long else short
-    config = replace(config, num_tasks=LONG) if words.long else config
+    config = replace(config, tasks=replace(config.tasks, num_tasks=LONG)) if words.long else config
     for name in words.methods:
         points = searched.setdefault(name, {"points": []})["points"]
         done = {(point["lr"], point["strength"], point.get("share")) for point in points}

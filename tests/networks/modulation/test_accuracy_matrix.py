@@ -9,7 +9,6 @@ from spikebridge.errors import ShapeError
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import (
     accuracy_after,
     continual_metrics,
-    growth,
     paired_difference,
 )
 
@@ -91,11 +90,6 @@ def test_paired_differences_do_not_see_what_seeds_have_in_common() -> None:
     assert np.isnan(paired_difference([0.5], [0.4]).sd)
 
 
-def test_growth_is_the_slope_over_the_mean() -> None:
-    assert growth([2.0, 2.0, 2.0]) == pytest.approx(0)
-    assert growth([10.0, 10.1, 10.2, 10.3]) == pytest.approx(0.1 / 10.15)
-
-
 def test_what_is_no_such_matrix_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(K \+ 1, K\), but has shape \(2, 2\)"):
         continual_metrics([[0.1, 0.2], [0.3, 0.4]])
@@ -105,5 +99,3 @@ def test_what_is_no_such_matrix_is_refused() -> None:
         continual_metrics(R, group=[0, 1])
     with pytest.raises(ShapeError, match="the same seeds, but there are 2 and 1"):
         paired_difference([0.1, 0.2], [0.3])
-    with pytest.raises(ShapeError, match="growth needs 2 or more tasks, but got 1"):
-        growth([1.0])

@@ -20,7 +20,7 @@ from spikebridge.networks.modulation import (
     open_indices,
 )
 from spikebridge.networks.modulation.model.branch import ORIGINAL
-from spikebridge.networks.modulation.model.network import as_hybrid_network
+from spikebridge.networks.modulation.model.network import hybrid_modulation_network
 from spikebridge.networks.modulation.model.subnetwork import per_sample_logits
 from spikebridge.training import (
     EWC,
@@ -180,7 +180,7 @@ def test_the_graph_answers_as_branch_and_gating_do() -> None:
     gating = Gating(Backbone(6, (12, 10)).initialise(torch.Generator().manual_seed(5)), [KWinners(0.4), KWinners(0.4)])
     gating.backbone.fit_mean(images(30))
     network, x = branch(), images(7)
-    graph = as_hybrid_network(network, gating).eval()
+    graph = hybrid_modulation_network(network, gating).eval()
     own = gating.gates(gating.preactivations(x), num_samples=1)
     expected = network(x, **network.modulation([gate.float() for gate in own]))
     assert torch.allclose(graph({"pictures": x}, ticks=4)[0]["answer"][0], expected, atol=1e-6)

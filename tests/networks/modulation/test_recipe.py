@@ -14,30 +14,25 @@ from spikebridge import pretrained
 from spikebridge.data import load_mnist
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation import report as modulation_table
-from spikebridge.networks.modulation.evaluation.scores import InferenceModes
+from spikebridge.networks.modulation.evaluation.inference import InferenceModes
 from spikebridge.networks.modulation.training import trial as trials
 from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
-from spikebridge.networks.modulation.training.methods import METHODS, consolidation, tuned
+from spikebridge.networks.modulation.training.methods import METHODS, make_consolidation, tuned
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
-from spikebridge.training import Run
+from spikebridge.training import Consolidation, Run
 
 QUICK = modulation.PRESETS["quick"]
 # a few seconds of it, in two groups
-TINY = dataclasses.replace(
-    QUICK,
+TINY = modulation.Config(
     methods=("hmn",),
-    group_size=2,
-    seen=(1,),
-    num_prior=8,
-    num_hidden=60,
-    num_train=60,
-    num_test=40,
-    epochs=1,
-    num_pairs=16,
-    num_fisher=10,
     snapshots=True,
+    data=modulation.Data(num_train=60, num_test=40),
+    tasks=modulation.Tasks(num_tasks=4, num_prior=8, group_size=2, seen=(1,)),
+    network=modulation.Network(num_hidden=60, num_plain=20, rho=0.2),
+    units=modulation.Units(num_pairs=16),
+    training=modulation.Training(epochs=1, num_fisher=10),
 )
+FEWER = dataclasses.replace(TINY, snapshots=False, data=modulation.Data(num_train=20, num_test=40))
 FLOOR = 0.6  # chance is 0.1
 
 
@@ -56,7 +51,7 @@ def test_quick_learns_far_above_chance_and_finds_the_gate_from_one_picture(train
     assert set(table) == set(QUICK.methods)
     assert min(row["ACC"] for row in table.values()) > FLOOR
     assert table["hmn"]["one picture"] > FLOOR
-    assert table["hmn"]["opening"] == QUICK.rho == table["xdg_ewc"]["opening"]
+    assert table["hmn"]["opening"] == QUICK.network.rho == table["xdg_ewc"]["opening"]
 
 
 def test_learned_gates_transfer_and_random_ones_hardly_do(trained: tuple[Run, dict[str, Any]]) -> None:
@@ -72,7 +67,13 @@ def test_every_method_starts_a_seed_from_the_same_tasks(trained: tuple[Run, dict
 
 def test_the_report_is_one_file_with_every_figure(trained: tuple[Run, dict[str, Any]]) -> None:
     page = modulation.report(trained[0]).read_text()
-    for words in ("number of tasks", "Unlearnt but similar", "How tasks are told apart", "Cost and memory", "XdG, EWC"):
+    for words in (
+        "number of tasks",
+        "Unlearned similar tasks",
+        "Representation of tasks",
+        "Cost and memory",
+        "XdG, EWC",
+    ):
         assert words in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -82,7 +83,7 @@ def test_evaluating_again_gives_the_accuracies_of_the_run(trained: tuple[Run, di
     found = modulation.evaluate(Run.open(run.path))
     assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
     assert set(found["modes"]) == {"given", "inferred", "nearest_gate", "direct", "per_sample", "two_nearest"}
-    assert found["num_tasks"] == QUICK.num_tasks
+    assert found["num_tasks"] == QUICK.tasks.num_tasks
     # weights are kept in half precision
     assert found["acc"] == pytest.approx(rows(results)["hmn"]["ACC"], abs=0.01)
     assert found["modes"]["inferred"] == pytest.approx(rows(results)["hmn"]["one picture"], abs=0.02)
@@ -109,24 +110,25 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, shown = TINY, modulation.recordings(TINY)
-    whole = modulation.train_trial(config, "hmn", 0, Run.create(tmp_path / "whole", "modulation", config), shown, True)
+    settings = config.trial("hmn")
+    whole = modulation.train_trial(config, settings, Run.create(tmp_path / "whole", "modulation", config), shown, True)
     killed = Run.create(tmp_path / "killed", "modulation", config)
-    plain = trials.learn
+    plain = trials.fit_tasks
 
-    def dies(*arguments: Any, measure: Any, **named: Any) -> Any:
-        def watch(module: Any, num_learnt: int) -> Any:
-            if num_learnt == 3:
+    def dies(module: Any, tasks: Any, method: Any, **named: Any) -> Any:
+        def watch(module: Any, num_learned: int) -> Any:
+            if num_learned == 3:
                 raise RuntimeError("killed")
-            return measure(module, num_learnt)
+            return method.measure(module, num_learned)
 
-        return plain(*arguments, measure=watch, **named)
+        return plain(module, tasks, dataclasses.replace(method, measure=watch), **named)
 
-    monkeypatch.setattr(trials, "learn", dies)
+    monkeypatch.setattr(trials, "fit_tasks", dies)
     with pytest.raises(RuntimeError, match="killed"):
-        modulation.train_trial(config, "hmn", 0, killed, shown, True)
-    monkeypatch.setattr(trials, "learn", plain)
+        modulation.train_trial(config, settings, killed, shown, True)
+    monkeypatch.setattr(trials, "fit_tasks", plain)
     again = modulation.train_trial(
-        config, "hmn", 0, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
+        config, settings, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
     )
     assert numbers(again) == numbers(whole)
     # sub-networks taken before the kill are there too, and their files are gone
@@ -147,16 +149,16 @@ def test_snapshots_give_transfer_on_other_pictures_without_training(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["hmn", "hmn_shared", "projection", "hmn_bins", "xdg_ewc", "group_ewc"])
 def test_gates_come_from_training_pictures_alone(name: str) -> None:
-    method, units = METHODS[name], TINY.units
+    settings = TINY.trial(name)
     train, test = modulation.recordings(TINY)
     noise = torch.rand(test.inputs.shape, generator=torch.Generator().manual_seed(9))
     found = []
     for scored in (test, LabelledInputs(noise, test.labels.flip(0), 0)):
         tasks = modulation.task_sequence(TINY, 0, train, scored)
-        gating = build_gating(method, tasks, units, 0) if method.has_unit else None
+        gating = build_gating(settings, tasks) if settings.method.has_unit else None
         if gating is not None:
-            train_gating(gating, method, tasks, units, 0, None, quiet=True)
-        found.append(task_gates(method, tasks, units, 0, gating))
+            train_gating(gating, settings, tasks, None, quiet=True)
+        found.append(task_gates(settings, tasks, gating))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     # at equal opening: 12 of 60 in every task and layer
     assert all((layer.sum(1) == 12).all() for layer in found[0])
@@ -168,8 +170,8 @@ def test_gates_do_follow_training_pictures() -> None:
     found = []
     for shown in (train, other):
         tasks = modulation.task_sequence(TINY, 0, shown, test)
-        gating = build_gating(METHODS["projection"], tasks, TINY.units, 0)
-        found.append(task_gates(METHODS["projection"], tasks, TINY.units, 0, gating))
+        settings = TINY.trial("projection")
+        found.append(task_gates(settings, tasks, build_gating(settings, tasks)))
     assert not torch.equal(found[0][0], found[1][0])
 
 
@@ -177,25 +179,23 @@ def test_gates_do_follow_training_pictures() -> None:
     "name", ["group", "xdg_si", "snn_si", "snn_meta", "ann_ewc", "gated_ann", "per_sample", "single"]
 )
 def test_every_kind_of_method_is_a_setting_of_the_same_loop(name: str) -> None:
-    config = dataclasses.replace(TINY, num_train=20, num_plain=20, snapshots=False)
-    tasks = modulation.task_sequence(config, 0, *modulation.recordings(config))
-    trial = trials.run_trial(METHODS[name], config.trial(name), tasks, 0, None, quiet=True)
-    assert trial.learnt.accuracies.shape == (5, 4)
-    assert bool(trial.learnt.accuracies.isfinite().all())
+    tasks = modulation.task_sequence(FEWER, 0, *modulation.recordings(FEWER))
+    trial = trials.run_trial(FEWER.trial(name), tasks, quiet=True)
+    assert trial.result.accuracies.shape == (5, 4)
+    assert bool(trial.result.accuracies.isfinite().all())
 
 
 def test_masks_and_sub_networks_give_the_same_table_of_accuracies() -> None:
     found = []
     for execution in ("cut", "full"):
-        config = dataclasses.replace(TINY, execution=execution, num_train=20)
-        tasks = modulation.task_sequence(config, 0, *modulation.recordings(config))
-        trial = trials.run_trial(METHODS["xdg"], config.trial("xdg"), tasks, 0, None, quiet=True)
-        found.append(trial.learnt.accuracies)
+        tasks = modulation.task_sequence(FEWER, 0, *modulation.recordings(FEWER))
+        settings = dataclasses.replace(FEWER.trial("xdg"), extract=execution == "cut")
+        found.append(trials.run_trial(settings, tasks, quiet=True).result.accuracies)
     assert torch.equal(*found)
 
 
 def test_the_original_settings_are_those_of_the_released_code() -> None:
-    branch = modulation.PRESETS["paper"].branch_settings
+    branch = modulation.PRESETS["paper"].trial("hmn").branch
     assert (branch.num_steps, branch.v_threshold, branch.leak, branch.bias, branch.readout) == (
         10,
         0.2,
@@ -204,15 +204,15 @@ def test_the_original_settings_are_those_of_the_released_code() -> None:
         "rate",
     )
     # the backbone of the released script is the unit alone
-    assert modulation.PRESETS["paper_wide"].hidden == ()
+    assert modulation.PRESETS["paper_wide"].units.hidden == ()
 
 
 def test_every_method_has_a_rate_and_something_that_keeps() -> None:
     for name, method in METHODS.items():
         lr, strength = tuned("digits", name)
         assert lr > 0
-        assert (strength > 0) == (method.keep != "none")
-        consolidation(method, strength, 10, 0, 8)
+        assert (strength > 0) == (method.regularizer != "none")
+        assert isinstance(make_consolidation(QUICK.trial(name), chunk_size=8), Consolidation)
 
 
 @pytest.mark.parametrize(
@@ -220,23 +220,14 @@ def test_every_method_has_a_rate_and_something_that_keeps() -> None:
     [
         ({"methods": ("hnm",)}, "did you mean 'hmn'"),
         ({"methods": ()}, "at least one"),
-        ({"num_tasks": 5}, "whole groups of 4"),
-        ({"rho": 0.0}, "share of open neurons"),
-        ({"epochs": 0}, "at least 1"),
+        ({"tasks": modulation.Tasks(num_tasks=5)}, "whole groups of 4"),
+        ({"network": modulation.Network(rho=0.0)}, "share of open neurons"),
+        ({"training": modulation.Training(epochs=0)}, "at least 1"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(QUICK, **settings)
-
-
-def test_differences_are_paired_by_seed() -> None:
-    def trial(seed: int, acc: float) -> dict[str, Any]:
-        return {"seed": seed, "acc": acc, "transfer": None, "forgetting": 0.0}
-
-    scores = {"hmn": [trial(0, 0.9), trial(1, 0.8)], "snn": [trial(1, 0.5)]}
-    (row,) = modulation_table.against("hmn", scores)
-    assert (row["seeds"], row["ACC"], row["ACC is"]) == (1, 0.3, "one seed tells nothing")
 
 
 def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
@@ -245,7 +236,7 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
         assert Run.open(run.path).config_as(modulation.Config) == preset
 
 
-def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
+def test_the_shipped_network_classifies_digits_without_training_on_them(
     real_set: Callable[[str], tuple[Path, ...]], tmp_path: Path
 ) -> None:
     real_set("mnist")
@@ -266,11 +257,11 @@ def test_the_shipped_network_answers_digits_that_nobody_has_trained_on(
 
 def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None:
     tasks = modulation.task_sequence(TINY, 0, *modulation.recordings(TINY))
-    trial = trials.run_trial(METHODS["projection"], TINY.trial("projection"), tasks, 0, None, quiet=True)
+    trial = trials.run_trial(TINY.trial("projection"), tasks, quiet=True)
     modes = InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating, trial.prototypes)
     assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.nearest_gate().accuracy)
     assert modes.nearest_gate(num_samples=20).task >= modes.nearest_gate().task
-    with pytest.raises(ConfigError, match="gates that units make"):
+    with pytest.raises(ConfigError, match="where hybrid units make them"):
         InferenceModes(trial.branch, trial.gates or [], tasks, None).inferred()
-    with pytest.raises(ConfigError, match="table of Gaussians"):
+    with pytest.raises(ConfigError, match="needs prototypes"):
         InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating).inferred()

@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from spikebridge.analysis.plots.figures import to_svg
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.networks.modulation.evaluation.representation import (
     RESHUFFLED_SHARES,
     activity_correlation,
     embed,
-    embedding_map,
     group_silhouette,
-    matrix_map,
     overlap_correlation,
     reshuffled_accuracy,
-    signals_map,
     task_similarity,
 )
 
@@ -90,37 +86,8 @@ def test_the_curve_of_unlearnt_tasks_has_every_share_and_task() -> None:
     assert asked == [(task, share) for share in RESHUFFLED_SHARES for task in range(3)]
 
 
-def test_a_map_shows_the_matrix_with_lines_between_groups() -> None:
-    values = np.arange(16.0).reshape(4, 4)
-    figure = matrix_map(values, group=[0, 0, 1, 1], title="similarity")
-    axes = figure.axes[0]
-    assert axes.images[0].get_array().tolist() == values.tolist()
-    assert axes.images[0].get_clim() == (0, 15)
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [1.5, 1.5]]
-    assert [list(line.get_ydata()) for line in axes.lines] == [[1.5, 1.5], [0, 1]]
-    assert "<image" in to_svg(figure)
-
-
-def test_signals_are_cut_to_their_first_values() -> None:
-    signals, group = grouped()
-    image = signals_map(signals, group, num_values=12).axes[0].images[0]
-    assert image.get_array().tolist() == signals[:, :12].tolist()
-    assert image.get_clim() == (0, 1)
-
-
-def test_unseen_tasks_are_hollow() -> None:
-    points, group = np.arange(8.0).reshape(4, 2), torch.tensor([0, 0, 1, 1])
-    axes = embedding_map(points, group, unseen=[False, True, True, False]).axes[0]
-    shown = {}
-    for line in axes.lines:
-        for place in zip(line.get_xdata(), line.get_ydata(), strict=True):
-            shown[place] = line.get_markerfacecolor() == line.get_color()
-    assert shown == {(0.0, 1.0): True, (2.0, 3.0): False, (4.0, 5.0): False, (6.0, 7.0): True}
-    assert axes.get_xlabel().startswith("hollow")
-
-
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"signals need one row a task, \(K, C\), but have shape \(3,\)"):
+    with pytest.raises(ShapeError, match=r"signals need one row for each task, \(K, C\), but have shape \(3,\)"):
         task_similarity([1.0, 2.0, 3.0])
     with pytest.raises(ShapeError, match="activities need finite values, but 1 are not"):
         activity_correlation([[1.0, float("nan")]])
@@ -132,9 +99,3 @@ def test_what_does_not_fit_is_refused() -> None:
         embed(np.eye(3), "umap")
     with pytest.raises(ShapeError, match="a group for each of 3 signals, and 2 to 2 groups, but got 1"):
         group_silhouette(np.eye(3), [0, 0, 0])
-    with pytest.raises(ShapeError, match=r"needs a matrix \(R, C\), but got shape \(3,\)"):
-        matrix_map([1.0, 2.0, 3.0])
-    with pytest.raises(ShapeError, match=r"map of 3 rows needs as many groups, but got shape \(2,\)"):
-        matrix_map(np.eye(3), [0, 1])
-    with pytest.raises(ShapeError, match="with a group and a truth value each"):
-        embedding_map(np.eye(3), [0, 1, 2])

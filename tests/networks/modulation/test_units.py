@@ -171,7 +171,7 @@ def test_a_query_that_no_gate_is_near_to_is_a_new_task() -> None:
 
 def test_a_table_has_one_bit_a_neuron_and_task() -> None:
     assert table().num_bits == 3 * 8
-    with pytest.raises(ShapeError, match="one row a task"):
+    with pytest.raises(ShapeError, match="one row for each task"):
         GateTable([torch.ones(2, 3).bool(), torch.ones(1, 3).bool()])
     with pytest.raises(ShapeError, match="8 neurons"):
         table().infer_task([torch.ones(1, 3)])
@@ -201,7 +201,7 @@ def test_numbers_that_never_change_do_not_decide_alone() -> None:
     values = torch.cat([preactivations(200, 2), torch.zeros(200, 1)], 1)
     estimate = GaussianPrototypes.fit([values, values + torch.tensor([5.0, 5.0, 0.0])]).infer_task(torch.zeros(1, 3))
     assert estimate.task.tolist() == [0]
-    with pytest.raises(ShapeError, match="of 3 numbers, but got 2"):
+    with pytest.raises(ShapeError, match="have 3 features, but got 2"):
         GaussianPrototypes.fit([values]).infer_task(torch.zeros(1, 2))
     with pytest.raises(ShapeError, match="do not go with"):
         GaussianPrototypes(torch.zeros(2, 3), torch.zeros(2, 3))
@@ -213,7 +213,7 @@ def test_sharing_keeps_the_opening_and_takes_over_the_share(share: float, seed: 
     values = preactivations(1, 40, seed=seed)
     preactivation = torch.cat([values, values + 0.3 * preactivations(2, 40, seed=seed + 1)])  # three alike tasks
     own = KWinners(0.25)(preactivation[None, None], 1)[0][0, 0].bool()
-    (gates,) = share_gates([own], [preactivation], share, near=0.0)
+    (gates,) = share_gates([own], [preactivation], share, threshold=0.0)
     assert gates.sum(1).tolist() == [10, 10, 10]
     assert torch.equal(gates[0], own[0])
     assert int((gates[1] & gates[0]).sum()) >= round(10 * share)
@@ -246,7 +246,7 @@ def test_pairs_show_each_task_its_own_order_and_balance_groups() -> None:
     assert max(int(pairs.pairs.first.max()), int(pairs.pairs.second.max())) < 20
     batch = pairs.select(torch.tensor([7]))
     first, second = int(pairs.pairs.first[7]), int(pairs.pairs.second[7])
-    sets = [pairs.images[side][7] for side in (0, 1)]
+    sets = [pairs.samples[side][7] for side in (0, 1)]
     assert not set(sets[0].tolist()) & set(sets[1].tolist())
     assert torch.equal(batch.first[0], images[sets[0]][:, tasks.permutations[first]])
     assert torch.equal(batch.second[0], images[sets[1]][:, tasks.permutations[second]])

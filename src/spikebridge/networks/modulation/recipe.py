@@ -1,50 +1,137 @@
-"""Many tasks without forgetting: an ANN's view of how alike tasks are opens and closes the neurons of an SNN.
+"""Many tasks without forgetting: an ANN that measures the similarity of tasks opens and closes the neurons of an SNN.
 
     spikebridge train modulation                      # digits, 20 tasks, HMN beside its rivals
     spikebridge train modulation --preset quick       # 4 tasks, in seconds
-    spikebridge train modulation --methods hmn xdg_ewc --num-tasks 40 --num-seeds 4
+    spikebridge train modulation --methods hmn xdg_ewc --tasks.num-tasks 40 --num-seeds 4
 
-Tasks come one after the other: the same pictures, their pixels in another order each time, four alike orders a group.
-A plain network overwrites old tasks. Here hybrid units turn a task's training pictures into a signal V for each hidden
-neuron, 1 open and 0 closed: alike tasks share neurons, unlike ones do not, and at test one unlabelled picture is enough
-to find the gate. Every rival is a setting of the same loop (`modulation_methods.py`).
+Tasks are learned one after the other: the same images, their pixels permuted anew for each task, four similar
+permutations in a group. A plain network forgets earlier tasks. Here hybrid units turn the training images of a task
+into a signal V for each hidden neuron, 1 open and 0 closed. Similar tasks share neurons, unrelated tasks do not, and at
+test time one unlabelled image is enough to find the gate. Every rival is a setting of the same loop
+(`training/methods.py`).
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 3 and eqs. 14-19.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from spikebridge.data.tasks.permuted import GroupedPermutations
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.modulation import report as modulation_report
-from spikebridge.networks.modulation import report as modulation_table
-from spikebridge.networks.modulation.evaluation import evaluate as modulation_evaluation
-from spikebridge.networks.modulation.evaluation import scores as modulation_scores
-from spikebridge.networks.modulation.evaluation.evaluate import Evaluation
-from spikebridge.networks.modulation.model.backbone import Gating
-from spikebridge.networks.modulation.model.branch import DEFAULT, ORIGINAL, Branch, BranchSettings
-from spikebridge.networks.modulation.model.network import as_hybrid_network, branch_and_gating
-from spikebridge.networks.modulation.training.gates import UnitSettings, build_gating
-from spikebridge.networks.modulation.training.methods import METHODS, tuned
+from spikebridge.networks.modulation import report as report_page
+from spikebridge.networks.modulation.evaluation.evaluate import (
+    Evaluation,
+    evaluate_trial,
+    find_trial,
+    load_networks,
+    read_inputs,
+    save_trial,
+)
+from spikebridge.networks.modulation.evaluation.scores import score
+from spikebridge.networks.modulation.model.backbone import Backbone, Gating
+from spikebridge.networks.modulation.model.branch import DEFAULT, ORIGINAL, Branch
+from spikebridge.networks.modulation.model.gating import KWinners
+from spikebridge.networks.modulation.model.network import hybrid_modulation_network
+from spikebridge.networks.modulation.training.methods import METHODS, TrialSettings, UnitSettings, tuned
 from spikebridge.networks.modulation.training.tasks import (
+    NUM_FEATURES,
     DatasetName,
     LabelledInputs,
     TaskSequence,
     load_inputs,
-    sequence,
 )
-from spikebridge.networks.modulation.training.trial import TrialSettings, build_branch, run_trial
+from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.command import train_command
 from spikebridge.training.run.run import Run
 
 __all__ = ["METHODS", "PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
 
-FEATURES = {"digits": 64, "mnist": 784, "events": 2312, "nmnist": 2312}
+
+@dataclass(frozen=True)
+class Data:
+    """The images."""
+
+    dataset: DatasetName = "digits"
+    """digits is embedded (8 x 8); mnist and nmnist are read; events are the digits before a moving event camera."""
+    split: Literal["test", "validation"] = "test"
+    """What is scored; settings are chosen on validation."""
+    num_train: int | None = None
+    """Use only this number of training images."""
+    num_test: int | None = None
+    """Score only this number of images."""
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The task sequence."""
+
+    num_tasks: int = 20
+    """Tasks to learn, in groups of `group_size`."""
+    num_prior: int = 400
+    """Tasks before them, on which the backbone is trained; the first 165 of 175 groups in the paper."""
+    group_size: int = 4
+    """Tasks of a group."""
+    seen: tuple[int, ...] = (1, 2)
+    """Positions in a learned group whose tasks the backbone is trained on too (released code); empty for none."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The branch: the SNN whose neurons are gated."""
+
+    num_hidden: int = 2000
+    """Neurons C of each hidden layer of a gated branch."""
+    num_plain: int = 400
+    """Neurons of each hidden layer of an ungated branch."""
+    rho: float = 0.1
+    """Share of open neurons."""
+    branch: Literal["default", "original"] = "default"
+    """Neurons and read-out; `original` is the released code."""
+    num_steps: int = 5
+    """Steps for which an image is held (`original`: 10)."""
+    logit_scale: float = 0.2
+    """Factor of the logits (`original`: 1)."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The backbone and its hybrid units."""
+
+    hidden: tuple[int, ...] = ()
+    """Sizes of the backbone's ReLU layers; empty is the released code, (512, 512) the paper."""
+    num_pairs: int = 800
+    """Pairs of tasks on which the backbone is trained, six times each."""
+    lr: float = 3e-3
+    """Learning rate of the backbone and its units."""
+    scale: float = 5.0
+    """Slope of the units' sigmoid."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of each task."""
+
+    epochs: int = 6
+    """Passes over a task's training images."""
+    batch_size: int = 32
+    """Images of a step."""
+    lr: float | None = None
+    """Learning rate, a tenth of it after half of the epochs; None takes the rate tuned for each method."""
+    momentum: float = 0.9
+    """Of SGD; the optimizer is new for each task."""
+    strength: float | None = None
+    """Of the regularizer: lambda, c or m; None takes the strength tuned for each method."""
+    num_fisher: int = 400
+    """Images of a task for the Fisher information."""
+    execution: Literal["cut", "full"] = "cut"
+    """Train sub-networks of open neurons, or the whole branch with masks; the numbers are the same."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where tasks are learned; scores are computed on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -54,254 +141,212 @@ class Config:
     methods: tuple[str, ...] = ("hmn", "projection", "group_ewc", "xdg_ewc", "snn_ewc", "ann_ewc", "snn", "single")
     """Which methods to train and compare."""
     seed: int = 0
-    """The first seed: of orders, gates, weights and batches, the same for every method."""
+    """The first seed: of permutations, gates, weights and batches, the same for every method."""
     num_seeds: int = 1
-    """Trainings of each method, with seeds one after the other."""
-    dataset: DatasetName = "digits"
-    """digits is embedded (8 x 8); mnist and nmnist are read; events are the digits seen by a moving event camera."""
-    split: Literal["test", "validation"] = "test"
-    """What is scored; settings are chosen on validation."""
-    num_train: int | None = None
-    """Use only so many training pictures."""
-    num_test: int | None = None
-    """Use only so many pictures to score."""
-    num_tasks: int = 20
-    """Tasks to learn, in groups of `group_size`."""
-    num_prior: int = 400
-    """Tasks before them, which the backbone learns from; the first 165 of 175 groups in the paper."""
-    group_size: int = 4
-    """Tasks of a group."""
-    seen: tuple[int, ...] = (1, 2)
-    """Places in a learnt group whose tasks the backbone sees too (released code); empty for none."""
-    num_hidden: int = 2000
-    """Neurons C of each hidden layer of a gated branch."""
-    num_plain: int = 400
-    """Neurons of each hidden layer of an ungated one."""
-    rho: float = 0.1
-    """Share of open neurons."""
-    branch: Literal["default", "original"] = "default"
-    """Neurons and read-out: `original` is the released code."""
-    num_steps: int = 5
-    """Steps that a picture is held for (`original`: 10)."""
-    logit_scale: float = 0.2
-    """Factor of the logits (`original`: 1)."""
-    epochs: int = 6
-    """Passes over a task's training pictures."""
-    batch_size: int = 32
-    """Pictures of a step."""
-    lr: float | None = None
-    """Learning rate, a tenth of it after half of the epochs; None takes the one tuned for each method."""
-    momentum: float = 0.9
-    """Of SGD; the optimizer is new for each task."""
-    strength: float | None = None
-    """Of what keeps old tasks: lambda, c or m; None takes the one tuned for each method."""
-    num_fisher: int = 400
-    """Pictures of a task for the Fisher information."""
-    hidden: tuple[int, ...] = ()
-    """Sizes of the backbone's ReLU layers; empty is the released code, (512, 512) the paper."""
-    num_pairs: int = 800
-    """Pairs of tasks that the backbone learns from, each shown six times."""
-    unit_lr: float = 3e-3
-    """Learning rate of the backbone and its units."""
-    unit_scale: float = 5.0
-    """Slope of the units' sigmoid."""
-    execution: Literal["cut", "full"] = "cut"
-    """Train sub-networks of open neurons, or the whole branch with masks; the numbers are the same."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where the tasks are learnt; scores are worked out on the CPU."""
+    """Trainings of each method, with consecutive seeds."""
     snapshots: bool = False
-    """Keep HMN's sub-networks before and after each task, so that transfer can be measured on other pictures later."""
+    """Keep HMN's sub-networks before and after each task, to measure transfer on other images later."""
+    data: Data = Data()
+    """The images."""
+    tasks: Tasks = Tasks()
+    """The task sequence."""
+    network: Network = Network()
+    """The branch: the SNN whose neurons are gated."""
+    units: Units = Units()
+    """The backbone and its hybrid units."""
+    training: Training = Training()
+    """The training of each task."""
+
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {
+        "unit_lr": "units.lr",
+        "unit_scale": "units.scale",
+        "lr": "training.lr",
+    }
+    """Fields of run folders of release 0.1; those without an entry kept their names."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Checks the settings."""
         for name in self.methods:
             if name not in METHODS:
                 raise ConfigError(f"no method {name!r}; {did_you_mean(name, METHODS)}")
         if not self.methods:
             raise ConfigError(f"name at least one method of {', '.join(METHODS)}")
+        fields = {**vars(self), **vars(self.tasks), **vars(self.network), **vars(self.training)}
         for name in ("num_seeds", "num_tasks", "num_prior", "group_size", "num_hidden", "num_plain", "epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} should be at least 1, but is {getattr(self, name)}")
-        if self.num_tasks % self.group_size or self.num_prior % self.group_size:
+            if fields[name] < 1:
+                raise ConfigError(f"{name} should be at least 1, but is {fields[name]}")
+        size = self.tasks.group_size
+        if self.tasks.num_tasks % size or self.tasks.num_prior % size:
             raise ConfigError(
-                f"num_tasks and num_prior should be whole groups of {self.group_size} tasks, but are {self.num_tasks} "
-                f"and {self.num_prior}"
+                f"num_tasks and num_prior should be whole groups of {size} tasks, but are {self.tasks.num_tasks} "
+                f"and {self.tasks.num_prior}"
             )
-        if not 0 < self.rho <= 1:
-            raise ConfigError(f"rho, the share of open neurons, should be above 0 and at most 1, but is {self.rho}")
+        if not 0 < self.network.rho <= 1:
+            raise ConfigError(f"rho, the share of open neurons, should be above 0 to 1, but is {self.network.rho}")
 
-    @property
-    def branch_settings(self) -> BranchSettings:
-        """Neurons and read-out of the branch."""
-        if self.branch == "original":
-            return ORIGINAL
-        return BranchSettings(**{**vars(DEFAULT), "num_steps": self.num_steps, "logit_scale": self.logit_scale})
-
-    @property
-    def units(self) -> UnitSettings:
-        """The backbone and its units."""
-        return UnitSettings(
-            (self.num_hidden, self.num_hidden),
-            self.rho,
-            self.hidden,
-            self.num_pairs,
-            lr=self.unit_lr,
-            scale=self.unit_scale,
-        )
-
-    def trial(self, name: str) -> TrialSettings:
-        """Sizes and rates of a method."""
-        lr, strength = tuned(self.dataset, name)
+    def trial(self, name: str, seed: int | None = None) -> TrialSettings:
+        """One method with one seed, by default the first."""
+        network, units, training = self.network, self.units, self.training
+        lr, strength = tuned(self.data.dataset, name)
+        shape = (network.num_hidden, network.num_hidden)
+        default = replace(DEFAULT, num_steps=network.num_steps, logit_scale=network.logit_scale)
         return TrialSettings(
-            units=self.units,
-            num_plain=self.num_plain,
-            branch=self.branch_settings,
-            by_open_fan_in=self.branch == "default",
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=lr if self.lr is None else self.lr,
-            lr_milestone=max(1, self.epochs // 2),
-            momentum=self.momentum,
-            strength=strength if self.strength is None else self.strength,
-            num_fisher=self.num_fisher,
-            cut=self.execution == "cut",
-            device=self.device,
+            method=METHODS[name],
+            seed=self.seed if seed is None else seed,
+            units=UnitSettings(shape, network.rho, units.hidden, units.num_pairs, lr=units.lr, scale=units.scale),
+            branch=ORIGINAL if network.branch == "original" else default,
+            num_plain=network.num_plain,
+            scale_by_open_fan_in=network.branch == "default",
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            lr=lr if training.lr is None else training.lr,
+            lr_milestone=max(1, training.epochs // 2),
+            momentum=training.momentum,
+            strength=strength if training.strength is None else training.strength,
+            num_fisher=training.num_fisher,
+            extract=training.execution == "cut",
+            device=training.device,
         )
 
 
-FOUR = ("hmn", "projection", "xdg_ewc", "snn_ewc")
-# 60,000 recordings, 700 tasks of which 40 are learnt; rates, epochs, batch and lambda are the released code's
-PAPER = Config(
-    methods=FOUR,
-    dataset="nmnist",
+_FOUR = ("hmn", "projection", "xdg_ewc", "snn_ewc")
+# 60,000 recordings, 700 tasks of which 40 are learned; rates, epochs, batch and lambda are the released code's
+_PAPER = Config(
+    methods=_FOUR,
     num_seeds=4,
-    num_tasks=40,
-    num_prior=660,
-    num_hidden=512,
-    num_plain=512,
-    branch="original",
-    hidden=(512, 512),
-    epochs=10,
-    batch_size=200,
-    lr=0.05,
-    strength=5000.0,
-    device="cuda",
+    data=Data("nmnist"),
+    tasks=Tasks(num_tasks=40, num_prior=660),
+    network=Network(num_hidden=512, num_plain=512, branch="original"),
+    units=Units(hidden=(512, 512)),
+    training=Training(epochs=10, batch_size=200, lr=0.05, strength=5000.0, device="cuda"),
 )
 PRESETS = {
     "quick": Config(
         methods=("hmn", "xdg_ewc", "snn"),
-        num_tasks=4,
-        num_prior=40,
-        num_hidden=500,
-        num_plain=200,
-        rho=0.2,
-        num_train=400,
-        num_test=200,
-        epochs=4,
-        num_pairs=96,
-        num_fisher=50,
+        data=Data(num_train=400, num_test=200),
+        tasks=Tasks(num_tasks=4, num_prior=40),
+        network=Network(num_hidden=500, num_plain=200, rho=0.2),
+        units=Units(num_pairs=96),
+        training=Training(epochs=4, num_fisher=50),
     ),
     "default": Config(),
-    "table": Config(methods=tuple(METHODS), num_tasks=40, num_seeds=4),
-    "mnist": Config(methods=FOUR, dataset="mnist", num_hidden=1000, num_plain=400, epochs=3, batch_size=64),
-    # what comes with the package: HMN alone, 40 tasks, with what its evaluation on other pictures needs
+    "table": Config(methods=tuple(METHODS), num_seeds=4, tasks=Tasks(num_tasks=40)),
+    "mnist": Config(
+        methods=_FOUR,
+        data=Data("mnist"),
+        network=Network(num_hidden=1000),
+        training=Training(epochs=3, batch_size=64),
+    ),
+    # the weights of the package: HMN alone, 40 tasks, with what its evaluation on other images needs
     "shipped": Config(
         methods=("hmn",),
-        dataset="mnist",
-        num_tasks=40,
-        num_hidden=1000,
-        epochs=3,
-        batch_size=64,
         snapshots=True,
+        data=Data("mnist"),
+        tasks=Tasks(num_tasks=40),
+        network=Network(num_hidden=1000),
+        training=Training(epochs=3, batch_size=64),
     ),
-    "events": Config(methods=FOUR, dataset="events", num_tasks=12, num_hidden=1000, num_plain=400, epochs=3),
-    "paper": PAPER,
-    "paper_wide": replace(PAPER, num_hidden=16384, hidden=()),
+    "events": Config(
+        methods=_FOUR,
+        data=Data("events"),
+        tasks=Tasks(num_tasks=12),
+        network=Network(num_hidden=1000),
+        training=Training(epochs=3),
+    ),
+    "paper": _PAPER,
+    "paper_wide": replace(_PAPER, network=replace(_PAPER.network, num_hidden=16384), units=Units()),
 }
 
 
 def build(config: Config) -> dict[str, HybridNetwork]:
-    """HMN as a hybrid network, untrained: each picture opens its own neurons."""
-    return {"hmn": as_hybrid_network(*_parts(config))}
+    """HMN as a hybrid network, untrained: each image sets its own gates."""
+    return {"hmn": hybrid_modulation_network(*_parts(config))}
 
 
 def trained(run: Run) -> dict[str, HybridNetwork]:
     """The same with the weights of a run."""
     branch, gating = _parts(run.config_as(Config))
-    modulation_evaluation.load_networks(modulation_evaluation.find_trial(run, "hmn")[1], branch, gating)
-    return {"hmn": as_hybrid_network(branch, gating)}
+    load_networks(find_trial(run, "hmn"), branch, gating)
+    return {"hmn": hybrid_modulation_network(branch, gating)}
 
 
 def _parts(config: Config) -> tuple[Branch, Gating]:
-    features, hidden = FEATURES[config.dataset], config.units.num_hidden
-    return branch_and_gating(features, hidden, config.rho, config.hidden, config.branch_settings)
+    features, units = NUM_FEATURES[config.data.dataset], config.trial("hmn").units
+    backbone = Backbone(features, units.num_hidden, hidden=units.hidden)
+    branch = Branch(features, units.num_hidden, settings=config.trial("hmn").branch)
+    return branch, Gating(backbone, [KWinners(units.rho), KWinners(units.rho)])
 
 
 def example(config: Config) -> dict[str, Tensor]:
-    """A few pictures of noise."""
-    return {"pictures": torch.rand(1, 4, FEATURES[config.dataset], generator=torch.Generator().manual_seed(0))}
+    """A few images of noise."""
+    generator = torch.Generator().manual_seed(0)
+    return {"pictures": torch.rand(1, 4, NUM_FEATURES[config.data.dataset], generator=generator)}
 
 
 def recordings(config: Config, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
-    """Recordings to train on and to score, in no task's order."""
-    train, scored = load_inputs(config.dataset, config.split, data)
-    return train.first(config.num_train), scored.first(config.num_test)
+    """The images to train on and to score, not permuted."""
+    train, scored = load_inputs(config.data.dataset, config.data.split, data)
+    return train.first(config.data.num_train), scored.first(config.data.num_test)
 
 
 def task_sequence(config: Config, seed: int, train: LabelledInputs, scored: LabelledInputs) -> TaskSequence:
-    """The tasks of one seed."""
-    return sequence(train, scored, seed, config.num_tasks, config.num_prior, config.group_size, config.seen)
+    """The tasks of one seed, the same for every method."""
+    tasks, generator = config.tasks, torch.Generator().manual_seed(seed)
+    number = tasks.num_prior + tasks.num_tasks
+    permutations = GroupedPermutations(train.inputs.shape[-1], number, tasks.group_size, generator=generator)
+    split = permutations.split(tasks.num_tasks // tasks.group_size, tasks.seen)
+    return TaskSequence(permutations, split, train, scored)
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every method with every seed, scores it, and writes the table."""
-    shown = recordings(config)
+    inputs = recordings(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.methods}
     # seeds outside, so that a stopped run has whole comparisons
     for seed in range(config.seed, config.seed + config.num_seeds):
         for name in config.methods:
-            scores[name].append(train_trial(config, name, seed, run.child(f"{name}/seed-{seed}"), shown, quiet))
-    results = modulation_table.compare(scores)
+            child = run.child(f"{name}/seed-{seed}")
+            scores[name].append(train_trial(config, config.trial(name, seed), child, inputs, quiet))
+    results = report_page.compare(scores)
     run.save_results(results)
     return results
 
 
 def train_trial(
-    config: Config, name: str, seed: int, run: Run, shown: tuple[LabelledInputs, LabelledInputs], quiet: bool = False
+    config: Config,
+    settings: TrialSettings,
+    run: Run,
+    inputs: tuple[LabelledInputs, LabelledInputs],
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """One method and one seed, unless its results are there already."""
-    if run.finished:
-        return run.results()
-    method, settings = METHODS[name], config.trial(name)
-    tasks = task_sequence(config, seed, *shown)
-    trial = run_trial(method, settings, tasks, seed, run, quiet, config.snapshots and name == "hmn")
-    modulation_evaluation.save_trial(trial, tasks, run)
-    run.save_results(modulation_scores.score(trial, method, settings, tasks, seed, in_full=seed == config.seed))
+    """One method and one seed, unless its results exist already."""
+    if not run.finished:
+        tasks = task_sequence(config, settings.seed, *inputs)
+        snapshots = config.snapshots and settings.method == METHODS["hmn"]
+        trial = run_trial(settings, tasks, run, quiet=quiet, snapshots=snapshots)
+        save_trial(trial, tasks, run)
+        run.save_results(score(trial, settings, tasks, in_full=settings.seed == config.seed))
     return run.results()
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
-    """Scores the trained HMN of a run on its own test pictures, or on those of a file."""
-    config = run.config_as(Config)
-    options = options or Evaluation()
-    name, child = modulation_evaluation.find_trial(run, options.method)
-    method, settings = METHODS[name], config.trial(name)
-    trained, scored = recordings_for(config, data)
-    tasks = task_sequence(config, config.seed, trained, scored)
-    gating = build_gating(method, tasks, settings.units, config.seed) if method.has_unit else None
-    branch = build_branch(method, settings, tasks, gating)
-    return modulation_evaluation.evaluate_trial(child, branch, gating, settings, tasks, config.seed, options)
-
-
-def recordings_for(config: Config, data: Path | None) -> tuple[LabelledInputs, LabelledInputs]:
-    """Training pictures are needed for their shape alone where a file brings those to score."""
+    """Scores the trained HMN of a run on its own test images, or on those of a file."""
+    config, options = run.config_as(Config), options or Evaluation()
+    child, settings = find_trial(run, options.method), config.trial(options.method)
     if data is None or data.is_dir():
-        return recordings(config, data)
-    scored = modulation_evaluation.read_inputs(data, FEATURES[config.dataset])
-    return scored, scored
+        train, scored = recordings(config, data)
+    else:
+        # of the training images only the shape is needed
+        train = scored = read_inputs(data, NUM_FEATURES[config.data.dataset])
+    return evaluate_trial(child, settings, task_sequence(config, config.seed, train, scored), options)
 
 
 def report(run: Run) -> Path:
     """Writes report.html: accuracy over tasks, transfer, representation, cost, table of methods."""
     config = run.config_as(Config)
-    return modulation_report.write(run, build(config), train_command("modulation", config))
+    fields = {"seed": config.seed, "num_seeds": config.num_seeds}
+    for group in (config.data, config.tasks, config.network, config.training):
+        fields |= asdict(group)
+    names = ("dataset", "split", "num_tasks", "num_seeds", "seed", "num_hidden", "rho", "epochs", "batch_size")
+    facts = {name: fields[name] for name in names}
+    return report_page.write(run, facts, build(config), train_command("modulation", config))

@@ -1,7 +1,4 @@
-"""The page of the modulation recipe: accuracy over tasks, transfer, how tasks are told apart, cost, the table.
-
-The table of the modulation recipe: means and spreads over seeds, and HMN beside each rival, seed by seed.
-"""
+"""The report of a run: accuracy over tasks, transfer, representation, cost, and the table of methods over seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,89 +6,100 @@ from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
+from spikebridge.analysis.plots.style import INK, PAPER, SERIES, new_figure
 from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.errors import ShapeError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import paired_difference
-from spikebridge.networks.modulation.evaluation.representation import embedding_map, matrix_map, signals_map
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.training.run.run import Run
 
-MEASURED = (
-    "Every task shows the same pictures with their pixels in another order; tasks of a group have nearly the same "
-    "order. R[k, j] is the accuracy on task j after k tasks. ACC is the mean of the last row; “one picture” is ACC "
-    "where the task is found from one unlabelled picture, by a Gaussian on the drives of 64 neurons, or for gates that "
-    "no unit makes on as many fixed random projections of the input; “nearest gate” compares the drives with stored "
-    "gates. Just learnt is the mean of R[j, j], transfer the mean of R[j−1, j] over tasks with an "
-    "earlier mate of their group. Unseen are tasks that the backbone has not been trained on.",
-    "Gates, backbone and opening are made of training pictures alone. Every method is a setting of one loop with one "
-    "branch; a seed fixes orders, gates, weights and batches for all methods, so differences are paired.",
+Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Results of `score` by method, one for each seed."""
+
+_MEASURED = (
+    "Every task shows the same images with permuted pixels; the permutations of one group are similar. R[k, j] is the "
+    "accuracy on task j after k tasks. ACC is the mean of the last row. “One picture” is ACC with the task inferred "
+    "from one unlabelled image, by a Gaussian on the preactivations of 64 neurons, or, where no unit makes the gates, "
+    "on as many fixed random projections of the input. “Nearest gate” compares the preactivations with stored gates. "
+    "Just learnt is the mean of R[j, j], transfer the mean of R[j−1, j] over tasks with an earlier task of their "
+    "group. Unseen are tasks that the backbone was not trained on.",
+    "Gates and backbone are made from training images only. Every method is a setting of one training loop and one "
+    "branch. A seed fixes permutations, gates, weights and batches for all methods, so differences are paired.",
 )
-MOST_LINES = 6
-WAYS = {
-    "given": "the learnt task's gate is kept",
-    "inferred": "the task is inferred from each picture",
-    "nearest gate": "the gate nearest to each picture is taken",
+_MODES = {
+    "given": "gate of the learned task",
+    "inferred": "task inferred from each image",
+    "nearest gate": "gate nearest to each image",
 }
-# what matters most stands in one figure; the others follow
-MAIN = "hmn"
-FIRST = ("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single")
+_OURS = "hmn"
+# the most important methods stand in one figure, the others follow
+_FIRST = ("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single")
+_MOST_LINES = 6
+_MARKERS = "os^Dv*PX"
 
 
-def write(run: Run, networks: Mapping[str, HybridNetwork], command: str) -> Path:
+def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], command: str) -> Path:
     """Writes report.html into a finished run.
 
     Args:
-        run: with its results and those of its cells.
+        run: with its results and those of its trials.
+        facts: settings to show.
         networks: to draw.
-        command: what makes the same run again.
+        command: reproduces the run.
     """
-    results = run.results()
-    trials = _cells(run)
+    results, trials = run.results(), _trials(run)
     sections = [
         _over_tasks(results),
         _table(results),
         *_transfer(trials),
-        *_telling_apart(trials),
+        *_representation(trials),
         _cost(trials),
         Section(
             "The network",
-            "HMN on pictures as a graph: the ANN's units set the gates of the SNN, no task is named.",
+            "HMN for images as a graph: the units of the ANN set the gates of the SNN, without a task number.",
             pictures=[Picture(draw_network(network), "HMN") for network in networks.values()],
         ),
-        Section("How it was measured", MEASURED),
+        Section("How it was measured", _MEASURED),
     ]
-    names = ("dataset", "split", "num_tasks", "num_seeds", "seed", "num_hidden", "rho", "epochs", "batch_size")
-    facts: dict[str, Any] = {name: run.config[name] for name in names}
-    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     return write_report(
-        run.path / "report.html", "Many tasks without forgetting", sections, facts, command, lead(results)
+        run.path / "report.html",
+        "Continual learning with modulated neurons",
+        sections,
+        {**facts, **environment},
+        command,
+        _lead(results),
     )
 
 
-def lead(results: Mapping[str, Any]) -> str:
+def _lead(results: Mapping[str, Any]) -> str:
     """The result in a sentence or two.
 
     Example:
         >>> rows = [{"method": "hmn", "ACC": 0.96, "one picture": 0.95, "transfer": 0.8, "forgetting": 0.01},
         ...         {"method": "single", "ACC": 0.97, "one picture": None, "transfer": 0.1, "forgetting": 0.0}]
-        >>> print(lead({"methods": rows}))
-        After all tasks HMN answers 96.0 % right, 95.0 % with the task found from one picture. The ceiling is 97.0 %.
+        >>> print(_lead({"methods": rows}))
+        After all tasks HMN is 96.0 % accurate, 95.0 % with the task inferred from one image. The upper bound is 97.0 %.
     """
     rows = {row["method"]: row for row in results["methods"]}
     if "hmn" not in rows:
-        return "Methods of continual learning side by side."
+        return "Methods of continual learning, compared."
     ours = rows["hmn"]
-    text = f"After all tasks HMN answers {100 * ours['ACC']:.1f} % right"
+    text = f"After all tasks HMN is {100 * ours['ACC']:.1f} % accurate"
     if ours["one picture"] is not None:
-        text += f", {100 * ours['one picture']:.1f} % with the task found from one picture"
-    ceiling = f" The ceiling is {100 * rows['single']['ACC']:.1f} %." if "single" in rows else ""
+        text += f", {100 * ours['one picture']:.1f} % with the task inferred from one image"
+    ceiling = f" The upper bound is {100 * rows['single']['ACC']:.1f} %." if "single" in rows else ""
     return f"{text}.{ceiling}"
 
 
-def _cells(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """Results of every cell by method."""
+def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Results of every trial by method."""
     trials: dict[str, list[dict[str, Any]]] = {}
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
@@ -100,21 +108,21 @@ def _cells(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def _main_first(names: Iterable[str]) -> list[str]:
-    """Those of the main figure first, the others in their order."""
-    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    """The methods of the main figure first."""
+    return sorted(names, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
 
 
 def _over_tasks(results: Mapping[str, Any]) -> Section:
     after: Mapping[str, Sequence[Sequence[float]]] = results["after"]
     pictures = []
     names = _main_first(after)
-    for start in range(0, len(names), MOST_LINES):
-        some = names[start : start + MOST_LINES]
+    for start in range(0, len(names), _MOST_LINES):
+        some = names[start : start + _MOST_LINES]
         number = len(after[some[0]][0])
         series = {name: 100 * np.array(after[name]).T for name in some}
-        figure = accuracy_lines(np.arange(1, number + 1), series, "tasks learnt", "mean accuracy so far [%]")
+        figure = accuracy_lines(np.arange(1, number + 1), series, "tasks learned", "mean accuracy so far [%]")
         pictures.append(Picture(to_svg(figure, "accuracy against the number of tasks"), ", ".join(some)))
-    text = "Mean accuracy on all tasks learnt so far (Fig. 3i); bands are one standard deviation over seeds."
+    text = "Mean accuracy on all tasks learned so far (Fig. 3i); bands are one standard deviation over seeds."
     return Section("Accuracy against the number of tasks", text, pictures=pictures)
 
 
@@ -131,28 +139,28 @@ def _transfer(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section
     if not with_curve:
         return []
     pictures = []
-    for kind, title in WAYS.items():
+    for kind, title in _MODES.items():
         series = {name: 100 * np.array(curve[kind]) for name, curve in with_curve.items() if kind in curve}
         if series:
             shares = next(iter(with_curve.values()))["shares"]
-            some = {name: series[name] for name in _main_first(series)[:MOST_LINES]}
-            figure = accuracy_lines(shares, some, "share of the order shuffled once more")
-            pictures.append(Picture(to_svg(figure, f"unlearnt but similar tasks, {title}"), title))
-    text = "Accuracy on tasks that were never learnt: a window of a learnt order is shuffled once more (Fig. 3f)."
-    return [Section("Unlearnt but similar", text, pictures=pictures)]
+            some = {name: series[name] for name in _main_first(series)[:_MOST_LINES]}
+            figure = accuracy_lines(shares, some, "share of the permutation shuffled again")
+            pictures.append(Picture(to_svg(figure, f"unlearned similar tasks, {title}"), title))
+    text = "Accuracy on tasks without training: a window of a learned permutation is shuffled again (Fig. 3f)."
+    return [Section("Unlearned similar tasks", text, pictures=pictures)]
 
 
-def _telling_apart(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+def _representation(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
     shown = {name: seeds[0]["representation"] for name, seeds in trials.items() if "representation" in seeds[0]}
     gated = [name for name in _main_first(shown) if "gate similarity" in shown[name]][:2]
     if not gated:
         return []
     group, pictures = shown[gated[0]]["group"], []
-    overlap = matrix_map(shown[gated[0]]["overlap"], group, "likeness of orders", (0.0, 1.0))
-    pictures.append(Picture(to_svg(overlap, "overlap of orders"), "Which tasks are alike, by construction."))
+    overlap = matrix_map(shown[gated[0]]["overlap"], group, "overlap of permutations", (0.0, 1.0))
+    pictures.append(Picture(to_svg(overlap, "overlap of permutations"), "Similarity of tasks, by construction."))
     for name in gated:
         found = shown[name]
-        figure = matrix_map(found["gate similarity"], group, f"likeness of gates, {name}", (0.0, 1.0))
+        figure = matrix_map(found["gate similarity"], group, f"similarity of gates, {name}", (0.0, 1.0))
         pictures.append(Picture(to_svg(figure, "gate similarity"), "Cosine between gates (Fig. 3b)."))
     for name in [*gated[:1], *(other for other in ("snn", "snn_ewc") if other in shown)][:2]:
         figure = matrix_map(shown[name]["activity correlation"], group, f"hidden activity, {name}", (0.0, 1.0))
@@ -161,7 +169,9 @@ def _telling_apart(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Se
     if "embedding" in first:
         figure = embedding_map(first["embedding"], group, first["unseen"], f"gates of {gated[0]} in a plane")
         pictures.append(
-            Picture(to_svg(figure, "embedding"), "Each mark is a task, a colour and shape a group (Fig. 3e).")
+            Picture(
+                to_svg(figure, "embedding"), "One mark for each task, one colour and shape for each group (Fig. 3e)."
+            )
         )
     figure = signals_map(first["signals"], group, title=f"first gates of each task, {gated[0]}")
     pictures.append(Picture(to_svg(figure, "signals"), "Open neurons of the first layer (Fig. 3h)."))
@@ -171,8 +181,8 @@ def _telling_apart(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Se
         for name, value in shown.items()
         if any(value.get(key) is not None for key in keys)
     ]
-    tables = [Table(rows, "One number for the maps below, first seed.")] if rows else []
-    return [Section("How tasks are told apart", "First seed.", tables, pictures)]
+    tables = [Table(rows, "One number for each map below, first seed.")] if rows else []
+    return [Section("Representation of tasks", "First seed.", tables, pictures)]
 
 
 def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
@@ -205,7 +215,7 @@ def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
         )
     pictures = []
     for values, title in ((seconds, "seconds a task"), (kept, "memory [MB]")):
-        some = {name: values[name] for name in _main_first(values)[:MOST_LINES]}
+        some = {name: values[name] for name in _main_first(values)[:_MOST_LINES]}
         figure = accuracy_lines(np.arange(1, len(next(iter(some.values()))) + 1), some, "task", title)
         figure.axes[0].set_ylim(bottom=0)
         pictures.append(
@@ -214,41 +224,38 @@ def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
             )
         )
     text = (
-        "Operations of one picture in the branch, counted; the units' products are once a task where the gate is "
-        "given, once a picture where it is inferred. Energy is of the branch, 45 nm. Seconds of a stopped and resumed "
-        "run or a busy machine are not comparable."
+        "Counted operations of the branch for one image. The units run once for each task where the gate is given, "
+        "once for each image where it is inferred. Energy is that of the branch, 45 nm. Seconds of a resumed run or "
+        "of a busy machine are not comparable."
     )
-    return Section("Cost and memory", text, [Table(rows, "Numbers kept, seconds, operations.")], pictures)
+    return Section("Cost and memory", text, [Table(rows, "Stored numbers, seconds, operations.")], pictures)
 
 
 def _thousands(value: float | None) -> float | None:
     return None if value is None else round(value / 1e3, 1)
 
 
-Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
 def compare(scores: Scores) -> dict[str, Any]:
     """The table of all methods over seeds, paired differences, and accuracy over tasks.
 
     Args:
-        scores: what `modulation_scores.score` gave, a list over seeds for each method.
+        scores: of all methods.
     """
     return {
         "methods": [_row(name, seeds) for name, seeds in scores.items()],
-        f"{MAIN} against": against(MAIN, scores),
+        f"{_OURS} against": against(_OURS, scores),
         "after": {name: [seed["after"] for seed in seeds] for name, seeds in scores.items()},
     }
 
 
-def inferred(seed: Mapping[str, Any]) -> float | None:
-    """ACC with the task found from one unlabelled picture: by the unit, else by projections of the raw input."""
+def _accuracy_from_one_picture(seed: Mapping[str, Any]) -> float | None:
+    """ACC with the task inferred from one unlabelled image: by the unit, or by projections of the input."""
     modes = seed["modes"]
     if "per_sample" in modes:
         return float(modes["per_sample"])
-    for way in ("inferred", "by input"):
-        if way in modes:
-            return float(modes[way]["1"]["accuracy"])
+    for mode in ("inferred", "by input"):
+        if mode in modes:
+            return float(modes[mode]["1"]["accuracy"])
     return None
 
 
@@ -256,11 +263,11 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = seeds[0]
     row = {
         "method": name,
-        "what": METHODS[name].about,
+        "what": METHODS[name].description,
         "seeds": len(seeds),
         "ACC": _mean([seed["acc"] for seed in seeds]),
         "sd": _spread([seed["acc"] for seed in seeds]),
-        "one picture": _mean([value for seed in seeds if (value := inferred(seed)) is not None]),
+        "one picture": _mean([value for seed in seeds if (value := _accuracy_from_one_picture(seed)) is not None]),
         "nearest gate": _mean(
             [seed["modes"]["nearest gate"]["1"]["accuracy"] for seed in seeds if "nearest gate" in seed["modes"]]
         ),
@@ -278,11 +285,11 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def against(name: str, scores: Scores) -> list[dict[str, Any]]:
-    """Differences seed by seed, over the seeds that both have.
+    """Differences to each other method, over the seeds that both have.
 
     Args:
-        name: of the method that the others are held against.
-        scores: of all.
+        name: of the method.
+        scores: of all methods.
     """
     rows = []
     for other in scores:
@@ -300,16 +307,16 @@ def against(name: str, scores: Scores) -> list[dict[str, Any]]:
                 row[title] = round(gap.mean, 4)
                 row[f"{title} sd"] = None if gap.num_seeds < 2 else round(gap.sd, 4)
         gap = paired_difference([a["acc"] for a, _ in pairs], [b["acc"] for _, b in pairs])
-        row["ACC is"] = verdict(gap.mean, gap.sd, gap.num_seeds)
+        row["ACC is"] = _verdict(gap.mean, gap.sd, gap.num_seeds)
         rows.append(row)
     return rows
 
 
-def verdict(mean: float, sd: float, num_seeds: int) -> str:
+def _verdict(mean: float, sd: float, num_seeds: int) -> str:
     """Whether a paired difference is more than two standard errors.
 
     Example:
-        >>> verdict(0.01, 0.002, 4), verdict(0.01, 0.02, 4), verdict(0.01, float("nan"), 1)
+        >>> _verdict(0.01, 0.002, 4), _verdict(0.01, 0.02, 4), _verdict(0.01, float("nan"), 1)
         ('ahead', 'level', 'one seed tells nothing')
     """
     if num_seeds < 2:
@@ -325,3 +332,95 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _spread(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
+
+
+def matrix_map(
+    values: ArrayLike,
+    group: ArrayLike | None = None,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    row_title: str = "task",
+    column_title: str = "task",
+) -> Figure:
+    """A matrix as an image: the higher a value, the stronger the colour; lines between groups.
+
+    Args:
+        values: `(R, C)`.
+        group: `(R,)`, growing, of each row, and of each column of a square matrix.
+        title: above the figure.
+        limits: values of no and of full colour; None: the least and the most.
+        row_title, column_title: of the axes.
+
+    Raises:
+        ShapeError: not a matrix, or not one group a row.
+    """
+    grid = _array(values)
+    if grid.ndim != 2 or not grid.size:
+        raise ShapeError(f"a map needs a matrix (R, C), but got shape {grid.shape}.")
+    low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if limits is None else limits
+    figure, axes = new_figure(4.6, 0.9 + 3.4 * min(1.0, max(0.4, len(grid) / grid.shape[1])), title)
+    # clear to full, so that the page shows through where a value is low
+    colours = LinearSegmentedColormap.from_list("clear to full", [to_rgba(SERIES[0], 0.0), to_rgba(SERIES[0], 1.0)])
+    image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, fraction=0.05)
+    bar.ax.tick_params(colors=INK, labelsize=9)
+    if group is not None:
+        groups = _array(group)
+        if groups.shape != (len(grid),):
+            raise ShapeError(f"a map of {len(grid)} rows needs as many groups, but got shape {groups.shape}.")
+        for place in np.flatnonzero(np.diff(groups)) + 0.5:
+            axes.axhline(place, color=INK, linewidth=0.5, alpha=0.5)
+            if grid.shape[0] == grid.shape[1]:
+                axes.axvline(place, color=INK, linewidth=0.5, alpha=0.5)
+    axes.set(xlabel=column_title, ylabel=row_title)
+    return figure
+
+
+def signals_map(signals: ArrayLike, group: ArrayLike | None = None, num_values: int = 128, title: str = "") -> Figure:
+    """The first values of each task's signal, a row a task (Fig. 3h).
+
+    Args:
+        signals: `(K, C)`.
+        group: `(K,)`, growing.
+        num_values: how many of each signal.
+        title: above the figure.
+    """
+    return matrix_map(_array(signals)[:, :num_values], group, title, (0.0, 1.0), column_title="neuron")
+
+
+def embedding_map(points: ArrayLike, group: ArrayLike, unseen: ArrayLike | None = None, title: str = "") -> Figure:
+    """Signals in a plane: a colour and mark a group, hollow where the backbone has not seen the task (Fig. 3e).
+
+    Args:
+        points: `(M, 2)`.
+        group: `(M,)`.
+        unseen: `(M,)`, truth values.
+        title: above the figure.
+
+    Raises:
+        ShapeError: not one point, group and truth value each.
+    """
+    places, groups = _array(points), _array(group)
+    hollow = np.zeros(len(places), dtype=bool) if unseen is None else _array(unseen).astype(bool)
+    if places.shape != (len(groups), 2) or groups.ndim != 1 or hollow.shape != groups.shape:
+        raise ShapeError(
+            f"an embedding needs points (M, 2) with a group and a truth value each, but got shapes {places.shape}, "
+            f"{groups.shape} and {hollow.shape}."
+        )
+    figure, axes = new_figure(4.8, 3.6, title)
+    for i, one in enumerate(np.unique(groups)):
+        colour = SERIES[i % len(SERIES)]
+        # the marks change more slowly than the colours, so that their pairs do not repeat early
+        marker = _MARKERS[i // len(SERIES) % len(_MARKERS)]
+        for filled, mark in ((colour, ~hollow), (PAPER, hollow)):
+            chosen = (groups == one) & mark
+            axes.plot(*places[chosen].T, marker, color=colour, markerfacecolor=filled, markersize=6, linestyle="none")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if hollow.any():
+        axes.set_xlabel("hollow: a task that the backbone has not seen")
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)

@@ -1,4 +1,4 @@
-"""What a network that learns task after task is worth, from the matrix R of its accuracies.
+"""Continual-learning metrics from the accuracy matrix R.
 
 `R[k, j]` is the accuracy on task j after k tasks; row 0 is the untrained network. In the formulas tasks count from 1 to
 K, as in D. Lopez-Paz, M. Ranzato, NeurIPS 2017 (ACC, BWT, FWT) and A. Chaudhry et al., ECCV 2018 (forgetting).
@@ -17,20 +17,20 @@ NUM_EDGE = 4
 
 
 class ContinualMetrics(NamedTuple):
-    """Measures of one learning; accuracies from 0 to 1, NaN where no task counts.
+    """Metrics of one training on a task sequence; accuracies from 0 to 1, NaN where no task counts.
 
-    Plasticity and forgetting are two numbers: whether new tasks are still learnt (`just_learnt`, its first and last
-    four), and what is lost of old ones (`forgetting`). An ungated network may transfer best and forget most, so
-    transfer alone says little.
+    Plasticity (`just_learnt`, of the first and last four tasks too) and `forgetting` are separate numbers. Transfer
+    alone says little: an ungated network may transfer best and forget most.
 
     Args:
-        num_tasks: how many tasks count.
+        num_tasks: tasks that count.
         acc: ACC, mean over tasks at the end, `mean_j R[K, j]`.
-        bwt: BWT, what later tasks do to earlier ones, `mean_{j<K} (R[K, j] - R[j, j])`.
-        fwt: FWT, what earlier tasks do for a task not yet learnt, `mean_{j>1} (R[j-1, j] - R[0, j])`.
-        fwt_with_mate: the same over tasks of whose group an earlier one was learnt.
+        bwt: backward transfer, the effect of later tasks on earlier ones, `mean_{j<K} (R[K, j] - R[j, j])`.
+        fwt: forward transfer, the effect of earlier tasks on a task before its training,
+            `mean_{j>1} (R[j-1, j] - R[0, j])`.
+        fwt_with_mate: the same over tasks with an earlier task of their group.
         fwt_without_mate: the same over the other tasks.
-        transfer: `mean R[j-1, j]` over tasks with an earlier group mate.
+        transfer: `mean R[j-1, j]` over tasks with an earlier task of their group.
         forgetting: `mean_{j<K} (max_{j<=k<K} R[k, j] - R[K, j])`.
         just_learnt: `mean_j R[j, j]`.
         just_learnt_first: over the first four tasks that count.
@@ -53,15 +53,15 @@ class ContinualMetrics(NamedTuple):
 def continual_metrics(
     accuracies: ArrayLike, group: Sequence[int] | ArrayLike | None = None, counted: ArrayLike | None = None
 ) -> ContinualMetrics:
-    """All measures of a matrix R.
+    """All metrics of a matrix R.
 
     Args:
         accuracies: R, `(K + 1, K)`.
-        group: `(K,)`, the group of each task; None: no two tasks are alike.
-        counted: `(K,)`, truth values: tasks that count, for scores of seen and unseen tasks apart; None: all.
+        group: `(K,)`, the group of each task; None: each task is its own group.
+        counted: `(K,)`, mask of the tasks that count; None: all.
 
     Raises:
-        ShapeError: R is not `(K + 1, K)` or not full, or not one group or truth value a task.
+        ShapeError: R is not `(K + 1, K)` or not finite, or a group or mask of the wrong length.
 
     Example:
         >>> R = [[0.1, 0.1], [0.9, 0.5], [0.7, 0.8]]
@@ -99,7 +99,7 @@ def continual_metrics(
 
 
 def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
-    """The mean accuracy on the tasks learnt so far, after each task (Fig. 3i).
+    """The mean accuracy on the tasks learned so far, after each task (Fig. 3i).
 
     Args:
         accuracies: R, `(K + 1, K)`.
@@ -113,7 +113,7 @@ def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
 
 
 class Paired(NamedTuple):
-    """A difference of two methods over the same seeds: its mean, its standard deviation, the number of seeds."""
+    """The difference of two methods over the same seeds: mean, standard deviation, number of seeds."""
 
     mean: float
     sd: float
@@ -121,10 +121,10 @@ class Paired(NamedTuple):
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired:
-    """How much better one method is than another, seed by seed.
+    """The difference of two methods, seed by seed.
 
     Args:
-        first, second: a score a seed, in the same order of seeds.
+        first, second: a score for each seed, in the same order of seeds.
 
     Raises:
         ShapeError: not the same number of seeds, or none.
@@ -138,26 +138,6 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
     return Paired(float(difference.mean()), sd, len(difference))
-
-
-def growth(values: Sequence[float]) -> float:
-    """By which share of its mean a quantity grows with each task: the slope of a straight line through it.
-
-    Args:
-        values: seconds or bytes, one a task.
-
-    Raises:
-        ShapeError: fewer than 2 tasks.
-
-    Example:
-        >>> round(growth([1.0, 2.0, 3.0]), 6)  # 1 more a task, 2 in the mean
-        0.5
-    """
-    if len(values) < 2:
-        raise ShapeError(f"growth needs 2 or more tasks, but got {len(values)}.")
-    numbers = np.asarray(values, dtype=float)
-    slope = np.polyfit(np.arange(len(numbers)), numbers, 1)[0]
-    return float(slope / numbers.mean())
 
 
 def _mean(values: NDArray[np.float64], marks: Bool[np.ndarray, " K"] | None = None) -> float:

@@ -1,8 +1,9 @@
-"""The backbone and its hybrid units: what turns a task's pictures into signals V for the branch.
+"""The backbone and its hybrid units: samples of a task in, a gate for each hidden layer of the branch out.
 
-As hybrid units `Q . F . H . W`: the first has one recording as its window, the mean over time, and an ANN with one
-linear head a hidden layer of the branch; the second has the samples of a task as its time axis, their mean, and a
-discretizer that opens neurons. Signals are kept before the sigmoid ("drive"), because saturated sigmoids tie.
+Two hybrid units `Q . F . H . W` in a row. The window of the first is one recording, its kernel the mean over time, its
+nonlinearity an ANN with one linear head for each hidden layer of the branch. The time axis of the second is the samples
+of a task, its kernel their mean, its discretizer opens neurons. Neurons are ranked by preactivations, the values before
+the sigmoid, since saturated sigmoids tie.
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 14-17, and its released code; bins: CH-HNN (Q. Shi et
 al., Nature Communications, 2025).
@@ -21,18 +22,18 @@ from spikebridge.hybrid import Discretizer, HybridUnit, Mean, Tumbling
 
 
 class Backbone(nn.Module):
-    """One drive a hidden neuron of the branch, from recordings: time-mean, body, heads.
+    """One preactivation for each hidden neuron of the branch: time-mean, body, heads.
 
     Args:
         num_inputs: d.
         num_gated: neurons of each hidden layer of the branch.
-        num_steps: steps T of a recording; 1 for pictures.
+        num_steps: steps T of a recording; 1 for images.
         hidden: sizes of the body's ReLU layers; none is the released code.
-        num_bins: values a neuron; 1, or the bins of `BinUnit`.
+        num_bins: values of a neuron; 1, or the bins of `BinUnit`.
         scale: slope of the sigmoid.
 
     Raises:
-        ConfigError: a size that cannot be meant.
+        ConfigError: a size below 1.
 
     Example:
         >>> backbone = Backbone(4, (6, 6))
@@ -60,7 +61,7 @@ class Backbone(nn.Module):
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.body = nn.Sequential(*layers)
         self.heads = nn.ModuleList(nn.Linear(sizes[-1], number * num_bins) for number in num_gated)
-        # what an input is in the mean: without it every task's drive points the same way
+        # the mean input: without it the preactivations of all tasks point the same way
         self.register_buffer("centre", torch.zeros(()))
 
     def initialise(self, generator: torch.Generator) -> "Backbone":
@@ -74,12 +75,12 @@ class Backbone(nn.Module):
         return self
 
     def fit_mean(self, x: Float[Tensor, "T B N"]) -> "Backbone":
-        """Sets the centre to the mean input of training recordings."""
+        """Sets the centre to the mean of training inputs."""
         self.centre = x.mean()
         return self
 
     def forward(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
-        """The drives of each hidden layer.
+        """The preactivations of each hidden layer.
 
         Args:
             x: recordings.
@@ -100,7 +101,7 @@ class Backbone(nn.Module):
         return [head(features) for head in self.heads]
 
     def signals(self, preactivations: Sequence[Float[Tensor, "*B _"]]) -> list[Float[Tensor, "*B _"]]:
-        """V in 0..1: the sigmoid of the drives, steeper by `scale`."""
+        """V from 0 to 1: the sigmoid of the preactivations times `scale`."""
         return [torch.sigmoid(self.scale * preactivation) for preactivation in preactivations]
 
 
@@ -108,11 +109,11 @@ def sample_mean_unit(num_samples: int, discretizer: Discretizer | None = None) -
     """The second unit: its time axis is the samples of a task, its batch axis the tasks.
 
     Args:
-        num_samples: samples in a window.
-        discretizer: what opens neurons: `Threshold(0.5)` on signals, `KWinners` or `DensityController` on drives.
+        num_samples: samples of a window.
+        discretizer: opens neurons: `Threshold(0.5)` on signals, `KWinners` or `DensityController` on preactivations.
 
     Returns:
-        a unit from `(S, tasks, C)` to `(1, tasks, C)`.
+        A unit from `(S, tasks, C)` to `(1, tasks, C)`.
 
     Example:
         >>> from spikebridge.networks.modulation.model.gating import KWinners
@@ -124,12 +125,12 @@ def sample_mean_unit(num_samples: int, discretizer: Discretizer | None = None) -
 
 
 class Gating(nn.Module):
-    """Backbone and units together: pictures to drives, drives of a task's samples to gates.
+    """Backbone and units together: inputs to preactivations, preactivations of samples to gates.
 
     Args:
-        backbone: gives drives.
-        opening: opens neurons of a layer; one discretizer for each layer.
-        bins: the unit that makes one drive of a neuron's bins, where the backbone has bins.
+        backbone: gives preactivations.
+        discretizers: one for each layer; opens neurons.
+        bins: combines the bins of a neuron, where the backbone has bins.
 
     Example:
         >>> from spikebridge.networks.modulation.model.gating import KWinners
@@ -138,15 +139,15 @@ class Gating(nn.Module):
         [[3, 3], [3, 3]]
     """
 
-    def __init__(self, backbone: Backbone, opening: Sequence[Discretizer], bins: "BinUnit | None" = None) -> None:
+    def __init__(self, backbone: Backbone, discretizers: Sequence[Discretizer], bins: "BinUnit | None" = None) -> None:
         super().__init__()
-        if len(opening) != len(backbone.num_gated) or (bins is None) != (backbone.num_bins == 1):
+        if len(discretizers) != len(backbone.num_gated) or (bins is None) != (backbone.num_bins == 1):
             raise ConfigError("gating needs a discretizer for each layer, and a bin unit where the backbone has bins")
         self.backbone, self.bins = backbone, bins
-        self.opening = nn.ModuleList(opening)
+        self.discretizers = nn.ModuleList(discretizers)
 
     def preactivations(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
-        """How much each hidden neuron is to open, for each recording."""
+        """The preactivation of each hidden neuron, for each input."""
         preactivations = self.backbone(x)
         return (
             preactivations
@@ -154,37 +155,32 @@ class Gating(nn.Module):
             else [self.bins.score(preactivation) for preactivation in preactivations]
         )
 
-    def opening_of(self, layer: int) -> Discretizer:
-        """What opens neurons of a layer, from 0."""
-        opening: Discretizer = self.opening[layer]  # type: ignore[assignment]
-        return opening
-
     def gates(
         self, preactivations: Sequence[Float[Tensor, "S _"]], num_samples: int | None = None
     ) -> list[Bool[Tensor, "Q _"]]:
         """Open neurons of each layer, one row for each `num_samples` samples of one task, in their order.
 
         Args:
-            drives: of samples, from `preactivations`.
-            num_samples: in a window; None takes all as one.
+            preactivations: of samples, from `preactivations`.
+            num_samples: of a window; None is all samples.
         """
         gates = []
-        for layer, preactivation in enumerate(preactivations):
-            unit = sample_mean_unit(num_samples or len(preactivation), self.opening_of(layer))
+        for preactivation, discretizer in zip(preactivations, self.discretizers, strict=True):
+            unit = sample_mean_unit(num_samples or len(preactivation), discretizer)  # type: ignore[arg-type]
             gates.append(unit(preactivation.detach().unsqueeze(1))[0][:, 0] > 0)
         return gates
 
 
 class BinUnit(nn.Module):
-    """Opens a neuron where its strongest bin is none of the closed ones (CH-HNN).
+    """Opens a neuron where its strongest bin is none of the closing bins (CH-HNN).
 
     Args:
         num_bins: bins n of a neuron.
-        num_closed: how many of them close it: more of them, lower opening.
+        num_closed: closing bins; the more, the fewer neurons are open.
         scale: of the softmax over bins.
 
     Raises:
-        ConfigError: no bin that opens, or none that closes.
+        ConfigError: no opening bin, or no closing bin.
 
     Example:
         >>> unit = BinUnit(num_bins=2, num_closed=1)
@@ -203,7 +199,7 @@ class BinUnit(nn.Module):
         return torch.softmax(self.scale * preactivation.unflatten(-1, (-1, self.num_bins)), -1)
 
     def score(self, preactivation: Float[Tensor, "B M"]) -> Float[Tensor, "B C"]:
-        """By how much the strongest open bin is ahead of the strongest closed one; above 0 the neuron is open."""
+        """The strongest opening bin minus the strongest closing bin; above 0 the neuron is open."""
         grouped = preactivation.unflatten(-1, (-1, self.num_bins))
         closed, opened = grouped[..., : self.num_closed], grouped[..., self.num_closed :]
         return opened.amax(-1) - closed.amax(-1)

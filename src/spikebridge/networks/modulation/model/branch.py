@@ -1,7 +1,7 @@
-"""The branch of the hybrid modulation network: a small spiking classifier whose neurons are opened and closed.
+"""The branch: a spiking classifier of two hidden layers whose neurons are opened and closed by a modulation signal.
 
-`inlet -> neurons -> gate -> fc2 -> neurons -> gate -> fc3 -> read-out`. A signal V of each hidden layer (1 open,
-0 closed) reaches thresholds or gates as an argument, so one set of weights serves many tasks.
+`inlet -> neurons -> gate -> fc2 -> neurons -> gate -> fc3 -> read-out`. The signal V of a hidden layer (1 open, 0
+closed) acts on gates or thresholds and is an argument, so one set of weights serves many tasks.
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 18-19, and its released code for the settings named
 `ORIGINAL`.
@@ -9,7 +9,7 @@ Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 18-19, and it
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -28,22 +28,22 @@ NUM_LAYERS = 2
 
 @dataclass(frozen=True)
 class BranchSettings:
-    """How the branch's neurons and read-out work.
+    """Neurons and read-out of the branch.
 
     Args:
         neuron: "snn", or "ann" for ReLU units that see one step.
-        num_steps: steps T that a still picture is held for; a signal in time brings its own.
+        num_steps: steps T for which an image is held; a recording has its own.
         v_threshold: of hidden and, with readout "rate", output neurons.
-        leak: share of a membrane that is left after a step; 1 is no leak.
+        leak: share of the membrane potential left after a step; 1 is no leak.
         bias: whether layers have biases.
-        readout: "integrator" reads the last membrane of neurons that never fire, "mean" its mean over time, "rate" the
-            share of steps in which output neurons spike.
+        readout: "integrator" is the last membrane potential of non-spiking neurons, "mean" its mean over time, "rate"
+            the firing rate of output neurons.
         logit_scale: factor of the logits.
-        surrogate_width: width of the rectangle around the threshold in which gradients flow.
-        learn_threshold: train one threshold a hidden neuron.
+        surrogate_width: width of the rectangular surrogate gradient around the threshold.
+        learn_threshold: train one threshold for each hidden neuron.
 
     Raises:
-        ConfigError: a number that cannot be meant.
+        ConfigError: a value out of range.
     """
 
     neuron: Literal["snn", "ann"] = "snn"
@@ -66,7 +66,7 @@ class BranchSettings:
 
     @property
     def tau(self) -> float:
-        """The time constant that leaves `leak` of a membrane after one step of `DT` [s]."""
+        """The time constant that leaves `leak` of the membrane potential after one step of `DT` [s]."""
         return math.inf if self.leak == 1 else -DT / math.log(self.leak)
 
 
@@ -76,7 +76,7 @@ DEFAULT = BranchSettings()
 
 
 class Branch(nn.Module):
-    """A classifier d - C1 - C2 - classes whose hidden neurons can be opened and closed from outside.
+    """A classifier d - C1 - C2 - classes whose hidden neurons are opened and closed by an argument.
 
     Args:
         num_inputs: d.
@@ -85,11 +85,11 @@ class Branch(nn.Module):
         settings: neurons and read-out.
 
     Raises:
-        ConfigError: no two hidden layers.
+        ConfigError: not two hidden layers.
 
     Example:
         >>> branch = Branch(4, (6, 6), settings=BranchSettings(num_steps=3))
-        >>> branch(torch.rand(1, 2, 4)).shape  # a still picture, held for 3 steps
+        >>> branch(torch.rand(1, 2, 4)).shape  # an image, held for 3 steps
         torch.Size([2, 10])
         >>> closed = branch.modulation([torch.zeros(6), torch.zeros(6)])
         >>> torch.equal(branch(torch.rand(1, 2, 4), **closed), branch(torch.rand(1, 2, 4), **closed))
@@ -133,8 +133,8 @@ class Branch(nn.Module):
         """The arguments that open and close hidden neurons: `branch(x, **branch.modulation(signals))`.
 
         Args:
-            signals: V of both layers, `(C,)` for all samples, `(B, C)` per sample or `(T, B, C)` per step.
-            by: what V acts on.
+            signals: V of both layers, `(C,)` for all samples, `(B, C)` for each sample or `(T, B, C)` for each step.
+            by: the quantity that V acts on.
         """
         kind = "gate" if by.quantity == "gate" else "layer"
         return {f"{kind}{n}.{by.quantity}": by.effect(v) for n, v in enumerate(signals, 1)}
@@ -143,40 +143,40 @@ class Branch(nn.Module):
         """Logits of each sample.
 
         Args:
-            x: a signal in time, or `(1, B, d)` for a picture, which is held for `num_steps` steps.
+            x: a recording, or `(1, B, d)` for an image, which is held for `num_steps` steps.
             modulation: of quantities inside the body, by path.
 
         Returns:
             `(B, num_classes)`.
 
         Raises:
-            ShapeError: another number of inputs.
+            ShapeError: the wrong number of inputs.
         """
         if x.shape[-1] != self.sizes[0] or x.ndim != 3:
             raise ShapeError(f"the branch needs (T, B, {self.sizes[0]}), but got {tuple(x.shape)}")
         current = over_time(self.inlet, x)
         if len(x) == 1:
-            # what is held gives the same current in every step
+            # a held image gives the same current in every step
             num_steps = 1 if self.settings.neuron == "ann" else self.settings.num_steps
             current = current.expand(num_steps, *current.shape[1:])
         y, _ = self.body(current, **modulation)
         return self.read(y)
 
     def read(self, y: Float[Tensor, "T B K"]) -> Float[Tensor, "B K"]:
-        """The logits from what the output neurons gave in every step."""
+        """The logits from the output neurons' values of every step."""
         last = self.settings.neuron == "ann" or self.settings.readout == "integrator"
         return self.settings.logit_scale * (y[-1] if last else y.mean(0))
 
     def initialise(
         self, generator: torch.Generator, fan_in: tuple[float, float] | None = None, gain: float = 0.7
     ) -> "Branch":
-        """Draws weights and biases from U(-a, a) with a = gain / sqrt(number of open neurons that a neuron reads).
+        """Draws weights and biases from U(-a, a) with a = gain / sqrt(open fan-in).
 
-        Scaling by all neurons instead leaves a small open part too weak to fire.
+        Scaling by the whole fan-in leaves a small open part too weak to fire.
 
         Args:
-            generator: the same one gives the same weights, whatever the fan-in, up to their scale.
-            fan_in: open neurons of both hidden layers; None is all of them.
+            generator: one seed gives the same weights for every fan-in, up to their scale.
+            fan_in: open neurons of both hidden layers; None is all.
             gain: above 0.
 
         Returns:
@@ -210,5 +210,5 @@ def _readout(settings: BranchSettings) -> nn.Module:
     if settings.neuron == "ann":
         return nn.Identity()
     if settings.readout == "rate":
-        return _neurons(BranchSettings(**{**vars(settings), "learn_threshold": False}), 1)
+        return _neurons(replace(settings, learn_threshold=False), 1)
     return Integrator(settings.tau, dt=DT)

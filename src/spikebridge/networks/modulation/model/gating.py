@@ -1,13 +1,11 @@
-"""How many neurons a task opens: discretizers that set it, and a report of what it is.
+"""Gates of a given density: discretizers that set the share of open neurons, a report of it, and shared gates.
 
-The floor in the objective of a gate does not set the opening; these do. Both rank values before the sigmoid, because
-saturated sigmoids tie.
+The discretizers rank values before the sigmoid, since saturated sigmoids tie. The floor in the objective of the units
+does not set the density.
 
-Gates that alike tasks share: a new task takes over open neurons of the nearest task before it.
-
-Units that were trained to tell tasks apart give mates of a group gates that overlap by two thirds. What is not shared
-cannot transfer. Here a task first looks whether a task before it has nearly the same gate of its own, and if so keeps a
-part of the neurons that this one opened, the most driven first. Nobody says which tasks belong together.
+Gates of similar tasks overlap by about two thirds, and what does not overlap cannot transfer. `share_gates` lets a task
+copy a part of the gate of the most similar earlier task. Similarity is the cosine of the tasks' own gates; no group
+label is used.
 """
 
 import logging
@@ -23,11 +21,12 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Discretizer
 from spikebridge.hybrid.unit.discretizer import straight_through
 
-FEW = 50
+_FEW_OPEN = 50
+_SIMILAR = 0.3
 _log = logging.getLogger(__name__)
 
 
-def _share(name: str, rho: float) -> float:
+def _checked_density(name: str, rho: float) -> float:
     if not 0 < rho <= 1:
         raise ConfigError(f"{name} needs rho, the share of open neurons, above 0 and at most 1, but got {rho}")
     return rho
@@ -48,7 +47,7 @@ class KWinners(Discretizer):
 
     def __init__(self, rho: float) -> None:
         super().__init__()
-        self.rho = _share("KWinners", rho)
+        self.rho = _checked_density("KWinners", rho)
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
         number = max(1, round(self.rho * h.shape[-1]))
@@ -61,12 +60,12 @@ class KWinners(Discretizer):
 
 
 class DensityController(Discretizer):
-    """Opens neurons above one offset of the layer, set so that tasks open a share `rho` of them in the mean.
+    """Opens neurons above one offset of the layer, chosen so that the mean density over tasks is `rho`.
 
-    A single task may open more or fewer. The gradient goes straight through to the sigmoid of the value.
+    The density of a single task may differ. The gradient goes straight through to the sigmoid of the value.
 
     Args:
-        rho: share of open neurons in the mean over tasks, above 0 to 1.
+        rho: mean share of open neurons over tasks, above 0 to 1.
 
     Example:
         >>> control = DensityController(0.25).fit(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
@@ -76,22 +75,19 @@ class DensityController(Discretizer):
 
     def __init__(self, rho: float) -> None:
         super().__init__()
-        self.rho = _share("DensityController", rho)
+        self.rho = _checked_density("DensityController", rho)
         self.register_buffer("offset", torch.zeros(()))
 
     def fit(self, values: Float[Tensor, "K C"]) -> "DensityController":
         """Sets the offset from the layer's values of some tasks.
 
         Args:
-            values: before the sigmoid, one row a task.
-
-        Returns:
-            the controller itself.
+            values: before the sigmoid, one row for each task.
         """
         ranked = values.flatten().sort(descending=True).values
         number = max(1, round(self.rho * len(ranked)))
         below = ranked[number] if number < len(ranked) else ranked[-1] - 1
-        # between the last that opens and the first that does not
+        # between the last open and the first closed value
         self.offset = (ranked[number - 1] + below) / 2
         return self
 
@@ -105,13 +101,13 @@ class DensityController(Discretizer):
 
 
 def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
-    """How many neurons of each layer are open, over tasks; warns where a task has fewer than 50.
+    """The share of open neurons of each layer over tasks; warns where a task has fewer than 50.
 
     Args:
-        gates: of each layer, one row a task.
+        gates: of each layer, one row for each task.
 
     Returns:
-        one row a layer: mean, min and max of the share, fewest open neurons, and shares never and always open.
+        One row for each layer: mean, min and max of the share, fewest open neurons, and shares never and always open.
 
     Example:
         >>> density_report([torch.tensor([[True, False], [True, True]])])[0]["mean"]
@@ -132,28 +128,30 @@ def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
                 "always open": float(layer.all(0).float().mean()),
             }
         )
-        if fewest < FEW:
-            _log.warning("layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, FEW)
+        if fewest < _FEW_OPEN:
+            _log.warning(
+                "layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _FEW_OPEN
+            )
     return rows
 
 
-NEAR = 0.3
-
-
 def share_gates(
-    own: Sequence[Bool[Tensor, "K _"]], preactivations: Sequence[Float[Tensor, "K _"]], share: float, near: float = NEAR
+    own: Sequence[Bool[Tensor, "K _"]],
+    preactivations: Sequence[Float[Tensor, "K _"]],
+    share: float,
+    threshold: float = _SIMILAR,
 ) -> list[Bool[Tensor, "K _"]]:
-    """The gates of tasks in their order; each sees those before it alone.
+    """Gates of tasks in their order, each with a part of the gate of the most similar earlier task.
 
     Args:
-        own: the gates that the tasks would open by themselves, of each hidden layer; tasks are compared by these.
-        drives: of each hidden layer.
-        share: of the open neurons that are taken over, 0 (none) to 1 (the whole gate).
-        near: cosine of two tasks' own gates above which the later one takes over. Gates of unlike tasks have about the
-            opening for a cosine.
+        own: gates without sharing, of each hidden layer; tasks are compared by these.
+        preactivations: of each hidden layer.
+        share: of the open neurons that are copied, 0 to 1.
+        threshold: cosine of two own gates above which the later task copies. The cosine of unrelated gates is about
+            their density.
 
     Returns:
-        gates that open as many neurons as before.
+        Gates of the same density.
 
     Raises:
         ConfigError: a share outside 0 to 1.
@@ -165,13 +163,13 @@ def share_gates(
         [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
     """
     if not 0 <= share <= 1:
-        raise ConfigError(f"share, of the open neurons that are taken over, should be from 0 to 1, but is {share}")
+        raise ConfigError(f"share, of the open neurons that are copied, should be from 0 to 1, but is {share}")
     directions = torch.cat([layer.float() for layer in own], 1)
     directions = directions / directions.norm(dim=1, keepdim=True).clamp(min=1)
     gates = [layer.clone() for layer in own]
     for task in range(1, len(directions)):
         cosine, nearest = (directions[:task] @ directions[task]).max(0)
-        if cosine <= near:
+        if cosine <= threshold:
             continue
         for layer, preactivation in zip(gates, preactivations, strict=True):
             layer[task] = _part_of(layer[nearest], preactivation[task], int(layer[task].sum()), share)
@@ -179,7 +177,7 @@ def share_gates(
 
 
 def _part_of(other: Tensor, preactivation: Tensor, number: int, share: float) -> Tensor:
-    """So many neurons: a share of them the most driven that the other gate opens, the rest the most driven of all."""
+    """A gate of `number` neurons: a share of them the strongest of the other gate, the rest the strongest of all."""
     taken = min(round(share * number), int(other.sum()))
     gate = torch.zeros_like(other)
     gate[preactivation.masked_fill(~other, -torch.inf).topk(taken).indices] = True

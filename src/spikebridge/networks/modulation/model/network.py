@@ -1,24 +1,21 @@
-"""The hybrid modulation network as a graph of parts and links, on pictures: an ANN, an SNN, and units between them.
+"""The hybrid modulation network as a graph of parts and links, for images.
 
-    pictures -> view (ANN) ---- head, k-winners ----> gates of the body
-        |----> inlet ----------- held for T steps ---> body (SNN) -- last membrane --> answer
+    pictures -> view (ANN) --- heads, k-winners ---> gates of the body
+        |----> inlet ----- held for T steps ------> body (SNN) -- last membrane potential --> answer
 
-Each picture opens its own neurons, so no task is ever named: the form to draw, count and export.
+Each image sets its own gates, so no task number is needed: the form to draw, count and export.
 """
-
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import Hold, HybridNetwork, HybridUnit, Last, Mean, Modulation, Transmission, Tumbling, every
 from spikebridge.networks.modulation.model.backbone import Backbone, Gating
-from spikebridge.networks.modulation.model.branch import DEFAULT, DT, Branch, BranchSettings
-from spikebridge.networks.modulation.model.gating import KWinners
+from spikebridge.networks.modulation.model.branch import DT, Branch
 
 
-class CentredBackbone(nn.Module):
-    """The backbone's body on centred pictures."""
+class CentredBody(nn.Module):
+    """The backbone's body on centred inputs."""
 
     centre: Tensor
 
@@ -28,48 +25,9 @@ class CentredBackbone(nn.Module):
         self.register_buffer("centre", backbone.centre)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of pictures `(B, d)`."""
+        """Features of images `(B, d)`."""
         features: Tensor = self.body(x - self.centre)
         return features
-
-
-def as_hybrid_network(branch: Branch, gating: Gating) -> HybridNetwork:
-    """A branch and its gating as one graph; the modules are shared, not copied.
-
-    Args:
-        branch: spiking, for pictures.
-        gating: for pictures, without bins.
-
-    Returns:
-        a network of one input, "pictures", with a sample each T steps, and one output, "answer", with the logits.
-
-    Raises:
-        ConfigError: an ANN branch, bins, or recordings in time.
-    """
-    settings = branch.settings
-    if settings.neuron != "snn" or gating.bins is not None or gating.backbone.num_steps != 1:
-        raise ConfigError("the graph is of a spiking branch and a gating of pictures, without bins")
-    units = [HybridUnit(None, None, head, gating.opening_of(layer)) for layer, head in enumerate(gating.backbone.heads)]
-    steps = settings.num_steps
-    reads = HybridUnit(Tumbling(steps), discretizer=Last()) if settings.readout == "integrator" else None
-    return HybridNetwork(
-        dt=DT,
-        inputs={"pictures": every(steps * DT)},
-        parts={
-            "view": CentredBackbone(gating.backbone),
-            "inlet": branch.inlet,
-            "body": branch.body,
-            "answer": LogitScale(settings.logit_scale),
-        },
-        links=[
-            Transmission("pictures", "view"),
-            Transmission("pictures", "inlet"),
-            Transmission("inlet", "body", HybridUnit(Hold(steps))),
-            *(Modulation("view", f"body.gate{n}.gate", unit, name=f"unit{n}") for n, unit in enumerate(units, 1)),
-            Transmission("body", "answer", reads or HybridUnit(Tumbling(steps), Mean())),
-        ],
-        outputs=["answer"],
-    )
 
 
 class LogitScale(nn.Module):
@@ -84,45 +42,54 @@ class LogitScale(nn.Module):
         return x * self.factor
 
 
-def hybrid_modulation_network(
-    num_inputs: int,
-    num_hidden: tuple[int, int],
-    rho: float,
-    hidden: Sequence[int] = (),
-    settings: BranchSettings = DEFAULT,
-) -> HybridNetwork:
-    """The same, untrained.
+def hybrid_modulation_network(branch: Branch, gating: Gating) -> HybridNetwork:
+    """A branch and its gating as one graph; the modules are shared, not copied.
 
     Args:
-        num_inputs: pixels of a picture.
-        num_hidden: neurons C of both hidden layers.
-        rho: share of open neurons.
-        hidden: sizes of the backbone's ReLU layers.
-        settings: neurons and read-out.
+        branch: spiking, for images.
+        gating: for images, without bins.
+
+    Returns:
+        A network with one input, "pictures", a sample every T steps, and one output, "answer", the logits.
+
+    Raises:
+        ConfigError: an ANN branch, bins, or recordings in time.
 
     Example:
         >>> import torch
-        >>> network = hybrid_modulation_network(4, (6, 6), rho=0.5)
+        >>> from spikebridge.networks.modulation.model.gating import KWinners
+        >>> gating = Gating(Backbone(4, (6, 6)), [KWinners(0.5), KWinners(0.5)])
+        >>> network = hybrid_modulation_network(Branch(4, (6, 6)), gating)
         >>> outputs, _ = network({"pictures": torch.rand(1, 3, 4)}, ticks=5)
         >>> outputs["answer"].shape
         torch.Size([1, 3, 10])
     """
-    return as_hybrid_network(*branch_and_gating(num_inputs, num_hidden, rho, hidden, settings))
-
-
-def branch_and_gating(
-    num_inputs: int,
-    num_hidden: tuple[int, int],
-    rho: float,
-    hidden: Sequence[int] = (),
-    settings: BranchSettings = DEFAULT,
-) -> tuple[Branch, Gating]:
-    """What `as_hybrid_network` joins, untrained; the arguments are those of `hybrid_modulation_network`.
-
-    Example:
-        >>> branch, gating = branch_and_gating(4, (6, 6), rho=0.5)
-        >>> len(gating.backbone.heads)
-        2
-    """
-    gating = Gating(Backbone(num_inputs, num_hidden, hidden=hidden), [KWinners(rho) for _ in num_hidden])
-    return Branch(num_inputs, num_hidden, settings=settings), gating
+    settings = branch.settings
+    if settings.neuron != "snn" or gating.bins is not None or gating.backbone.num_steps != 1:
+        raise ConfigError("the graph needs a spiking branch, and a gating for images without bins")
+    steps = settings.num_steps
+    is_last = settings.readout == "integrator"
+    read = HybridUnit(Tumbling(steps), discretizer=Last()) if is_last else HybridUnit(Tumbling(steps), Mean())
+    unit1, unit2 = (
+        HybridUnit(None, None, head, discretizer)  # type: ignore[arg-type]
+        for head, discretizer in zip(gating.backbone.heads, gating.discretizers, strict=True)
+    )
+    return HybridNetwork(
+        dt=DT,
+        inputs={"pictures": every(steps * DT)},
+        parts={
+            "view": CentredBody(gating.backbone),
+            "inlet": branch.inlet,
+            "body": branch.body,
+            "answer": LogitScale(settings.logit_scale),
+        },
+        links=[
+            Transmission("pictures", "view"),
+            Transmission("pictures", "inlet"),
+            Transmission("inlet", "body", HybridUnit(Hold(steps))),
+            Modulation("view", "body.gate1.gate", unit1, name="unit1"),
+            Modulation("view", "body.gate2.gate", unit2, name="unit2"),
+            Transmission("body", "answer", read),
+        ],
+        outputs=["answer"],
+    )

@@ -1,7 +1,7 @@
-"""Exact sub-networks: what a binary gate leaves of the branch, as a small network of its own.
+"""Exact sub-networks: the open neurons of a branch as a smaller branch.
 
-A closed neuron is read by nobody, so its rows and columns can be left out: outputs and gradients are the same, and
-closed weights cannot move, not by momentum, Adam's moments or weight decay either.
+Nothing reads a closed neuron, so its rows and columns can be left out. Outputs and gradients stay the same, and closed
+weights cannot change, not even by momentum, Adam's moments or weight decay.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from spikebridge.errors import ShapeError
 from spikebridge.networks.modulation.model.branch import Branch
 
-# which hidden layer's neurons lie along each axis of a parameter; 0 is none of them
+# the hidden layer whose neurons lie along each axis of a parameter; 0 is none
 _AXES = {
     "inlet.weight": (1, 0),
     "inlet.bias": (1,),
@@ -27,18 +27,18 @@ _AXES = {
 
 
 def open_indices(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str, tuple[Tensor | None, ...]]:
-    """The open neurons along each axis of each parameter of a branch, by number; None is all.
+    """Indices of the open neurons along each axis of each parameter of a branch; None is all.
 
     Args:
-        branch: the whole.
+        branch: the whole branch.
         gates: open neurons of both hidden layers.
 
     Raises:
-        ShapeError: gates of another size, or a layer without an open neuron.
+        ShapeError: gates of the wrong size, or a layer without an open neuron.
 
     Example:
-        >>> places = open_indices(Branch(3, (4, 2)), [torch.tensor([True, False, True, False]), torch.ones(2).bool()])
-        >>> places["body.fc2.weight"]
+        >>> indices = open_indices(Branch(3, (4, 2)), [torch.tensor([True, False, True, False]), torch.ones(2).bool()])
+        >>> indices["body.fc2.weight"]
         (tensor([0, 1]), tensor([0, 2]))
     """
     if tuple(len(gate) for gate in gates) != branch.num_hidden:
@@ -48,19 +48,21 @@ def open_indices(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str
         )
     numbers: list[Tensor | None] = [None, *(gate.nonzero()[:, 0] for gate in gates)]
     if any(index is not None and len(index) == 0 for index in numbers):
-        raise ShapeError("a gate closes a whole layer, so nothing is left of the branch; raise the opening")
+        raise ShapeError(
+            "a gate closes a whole layer, so nothing is left of the branch; raise rho, the share of open neurons"
+        )
     return {name: tuple(numbers[layer] for layer in _AXES[name]) for name, _ in branch.named_parameters()}
 
 
 def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Branch:
-    """The open part of a branch as a branch of its own, with copies of the open weights.
+    """The open part of a branch as a smaller branch, with copies of the open weights.
 
     Args:
-        branch: the whole.
+        branch: the whole branch.
         gates: open neurons of both hidden layers.
 
     Returns:
-        a branch whose parameters have the same names.
+        A branch whose parameters have the same names.
 
     Example:
         >>> whole = Branch(3, (4, 4))
@@ -68,16 +70,16 @@ def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Br
         >>> extract_subnetwork(whole, gates).sizes
         (3, 2, 3, 10)
     """
-    places = open_indices(branch, gates)
+    indices = open_indices(branch, gates)
     sizes = int(gates[0].sum()), int(gates[1].sum())
-    with torch.device("meta"):  # weights come from the whole: none are drawn
+    with torch.device("meta"):  # weights come from the whole branch: none are drawn
         part = Branch(branch.sizes[0], sizes, branch.sizes[3], branch.settings)
     whole = dict(branch.named_parameters())
     weights = {}
-    for name, index in places.items():
+    for name, axes in indices.items():
         tensor = whole[name].detach()
-        for axis, numbers in enumerate(index):
-            tensor = tensor if numbers is None else tensor.index_select(axis, numbers.to(tensor.device))
+        for axis, index in enumerate(axes):
+            tensor = tensor if index is None else tensor.index_select(axis, index.to(tensor.device))
         weights[name] = tensor.clone()
     part.load_state_dict(weights, assign=True)
     return part.train(branch.training)
@@ -86,19 +88,19 @@ def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Br
 def per_sample_logits(
     branch: Branch, x: Float[Tensor, "T B N"], gates: Sequence[Bool[Tensor, "B _"]]
 ) -> Float[Tensor, "B K"]:
-    """Logits where each sample has gates of its own: samples with equal gates share one sub-network.
+    """Logits where each sample has its own gates: samples with equal gates share one sub-network.
 
     Args:
-        branch: the whole.
-        x: `(T, B, d)`, or `(1, B, d)` for pictures.
-        gates: of both hidden layers, one row a sample.
+        branch: the whole branch.
+        x: `(T, B, d)`, or `(1, B, d)` for images.
+        gates: of both hidden layers, one row for each sample.
 
     Returns:
         `(B, num_classes)`, without gradients to the branch.
     """
     rows, member = torch.unique(torch.cat(list(gates), 1), dim=0, return_inverse=True)
     with torch.no_grad():
-        if len(rows) > x.shape[1] // 2:  # hardly anything is shared
+        if len(rows) > x.shape[1] // 2:  # few samples share a gate
             return branch(x, **branch.modulation([gate.to(x.dtype) for gate in gates]))
         first = gates[0].shape[1]
         logits = x.new_empty(x.shape[1], branch.sizes[3])

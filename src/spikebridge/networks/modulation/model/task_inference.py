@@ -1,15 +1,15 @@
-"""Which task is this? Gates for pictures of unknown task, from a few unlabelled ones.
+"""Task inference: the task, and so the gate, of samples without a task label.
 
-| mode | gate at test | kept |
+| mode | gate at test time | memory |
 |---|---|---|
-| given | looked up by the task's number: the only one that is told | one gate a task |
-| inferred | of the task whose Gaussian on a few neurons' drives is the likeliest | one gate and one Gaussian a task |
-| nearest gate | of the task whose stored gate is nearest to the drive of a few samples | one gate a task |
-| direct | of the samples' own drive | nothing |
-| per sample | direct with one sample, and trained so | nothing |
+| given | of the task's number: the only mode that needs it | one gate for each task |
+| inferred | of the task with the most likely Gaussian of a few preactivations | a gate and a Gaussian for each task |
+| nearest gate | of the task whose stored gate is nearest to the preactivations | one gate for each task |
+| direct | from the samples' own preactivations | none |
+| per sample | direct with one sample, and trained so | none |
 
-A gate is never made of a batch whose tasks may be mixed: samples of one guess come from one task by what the caller
-says, one by one if he says nothing.
+The samples of one estimate belong to one task; the caller says how many they are, one by default. A gate is never made
+from a batch of mixed tasks.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from spikebridge.errors import ConfigError, ShapeError
 
 
 class TaskEstimate(NamedTuple):
-    """For each query: the nearest task, its cosine, how far the next one is behind, and whether none is near."""
+    """For each query: the task, its score, the margin to the second best, and whether the task is new."""
 
     task: Int64[Tensor, " Q"]
     similarity: Float[Tensor, " Q"]
@@ -32,14 +32,14 @@ class TaskEstimate(NamedTuple):
 
 
 class GateTable:
-    """Stored gates, one row a task: two bits a pair of hidden neurons and task.
+    """Stored gates, one row for each task: one bit for each hidden neuron and task.
 
     Args:
         gates: of each hidden layer, `(K, C)`.
-        new_below: a cosine under which a query is called a new task; None never says so.
+        new_below: a query with a lower cosine is a new task; None for no threshold.
 
     Raises:
-        ShapeError: layers with other numbers of tasks.
+        ShapeError: layers with different numbers of tasks.
 
     Example:
         >>> table = GateTable([torch.tensor([[True, False], [False, True]])], new_below=0.5)
@@ -50,7 +50,9 @@ class GateTable:
 
     def __init__(self, gates: Sequence[Bool[Tensor, "K _"]], new_below: float | None = None) -> None:
         if not gates or len({len(layer) for layer in gates}) != 1:
-            raise ShapeError(f"a table needs one row a task in each layer, but got {[len(layer) for layer in gates]}")
+            raise ShapeError(
+                f"a table needs one row for each task in each layer, but got {[len(layer) for layer in gates]}"
+            )
         self.gates = [layer.bool() for layer in gates]
         self.new_below = new_below
         rows = torch.cat(self.gates, 1).float()
@@ -61,44 +63,41 @@ class GateTable:
 
     @property
     def num_bits(self) -> int:
-        """Memory of the table."""
+        """Memory of the table in bits."""
         return sum(layer.numel() for layer in self.gates)
 
     def of_task(self, task: int) -> list[Bool[Tensor, "_"]]:
-        """The gates of a task, one a layer."""
+        """The gates of a task, one for each layer."""
         return [layer[task] for layer in self.gates]
 
     def infer_task(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> TaskEstimate:
-        """The task whose gate points most as the drives do; ties go to the lower number.
+        """The task whose gate has the highest cosine with the preactivations; ties go to the lower number.
 
         Args:
-            drives: of each hidden layer, one row a query: of one sample, or a mean over samples of one task.
-
-        Returns:
-            a guess a query.
+            preactivations: of each hidden layer, one row for each query: a sample, or the mean of samples of one task.
         """
         return _estimate(self.cosines(preactivations), self.new_below)
 
     def cosines(self, preactivations: Sequence[Float[Tensor, "Q _"]]) -> Float[Tensor, "Q K"]:
-        """How near each query is to each task's gate."""
+        """The cosine of each query with each task's gate."""
         query = torch.cat(list(preactivations), 1)
         if query.shape[1] != self._directions.shape[1]:
-            raise ShapeError(f"the table has codes of {self._directions.shape[1]} neurons, but got {query.shape[1]}")
+            raise ShapeError(f"the table has gates of {self._directions.shape[1]} neurons, but got {query.shape[1]}")
         return (query / query.norm(dim=1, keepdim=True).clamp(min=1e-12)) @ self._directions.T
 
 
 class GaussianPrototypes:
-    """A Gaussian of each task on a few numbers of a recording, with its whole covariance; of fixed size a task.
+    """A Gaussian for each task on a few features of a sample, with its full covariance.
 
-    Mates of a group have nearly the same mean, so the nearest mean or gate confuses them. What tells them apart is how
-    numbers vary together, and that shows in a single recording.
+    Tasks of one group have nearly the same mean, so the nearest mean or gate confuses them. Their covariances differ,
+    and one sample shows it.
 
     Args:
         means: `(K, r)`.
         covariances: `(K, r, r)`, positive definite.
 
     Raises:
-        ShapeError: shapes that do not fit.
+        ShapeError: means and covariances that do not fit.
 
     Example:
         >>> alike, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
@@ -115,11 +114,11 @@ class GaussianPrototypes:
 
     @classmethod
     def fit(cls, samples: Sequence[Float[Tensor, "S r"]], ridge: float = 0.01) -> "GaussianPrototypes":
-        """Mean and covariance of each task's training recordings.
+        """Mean and covariance of each task's training samples.
 
         Args:
             samples: of each task.
-            ridge: added to every variance, as a share of their mean: numbers that hang together would decide alone.
+            ridge: added to every variance, as a share of their mean; without it constant features would dominate.
         """
         means, covariances = [], []
         for values in samples:
@@ -134,14 +133,14 @@ class GaussianPrototypes:
 
     @property
     def num_values(self) -> int:
-        """Memory of the table: of each task a mean and half of a symmetric matrix."""
+        """Memory in numbers: for each task a mean and half of a symmetric matrix."""
         kept = self.means.shape[1]
         return len(self) * kept * (kept + 3) // 2
 
     def log_likelihoods(self, x: Float[Tensor, "Q r"]) -> Float[Tensor, "Q K"]:
         """The log-likelihood of each query under each task, up to a constant."""
         if x.shape[-1] != self.means.shape[1]:
-            raise ShapeError(f"the table has Gaussians of {self.means.shape[1]} numbers, but got {x.shape[-1]}")
+            raise ShapeError(f"the prototypes have {self.means.shape[1]} features, but got {x.shape[-1]}")
         columns = []
         for mean, root in zip(self.means, self._roots, strict=True):
             away = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
@@ -149,19 +148,19 @@ class GaussianPrototypes:
         return torch.stack(columns, 1)
 
     def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> TaskEstimate:
-        """The likeliest task of each `num_samples` recordings of one task, in their order.
+        """The most likely task of each `num_samples` samples of one task, in their order.
 
-        Similarity and margin are log-likelihoods a recording.
+        Similarity and margin are log-likelihoods of one sample.
         """
         return _estimate(means_of(self.log_likelihoods(x), num_samples), None)
 
 
 def prototype_features(preactivations: Sequence[Float[Tensor, "S _"]], number: int = 64) -> Float[Tensor, "S r"]:
-    """The drives of the first neurons of each layer, as many of each: what a Gaussian of a task is kept of.
+    """The features of `GaussianPrototypes`: preactivations of the first neurons of each layer, equally many of each.
 
     Args:
-        drives: of each hidden layer.
-        number: of neurons in all; of a smaller layer all are taken.
+        preactivations: of each hidden layer.
+        number: of features in all; a smaller layer gives all its neurons.
 
     Example:
         >>> prototype_features([torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]])], number=4).tolist()
@@ -171,10 +170,10 @@ def prototype_features(preactivations: Sequence[Float[Tensor, "S _"]], number: i
 
 
 def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q C"]:
-    """Means of so many samples each, in their order; what is left over at the end is left out.
+    """Means of `num_samples` samples each, in their order; a rest at the end is left out.
 
     Raises:
-        ConfigError: no sample, or more than there are.
+        ConfigError: no sample, or more than available.
 
     Example:
         >>> means_of(torch.tensor([[0.0], [2.0], [7.0]]), 2).tolist()
@@ -188,7 +187,7 @@ def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q
 
 def _estimate(score: Tensor, new_below: float | None) -> TaskEstimate:
     best, task = score.max(1)
-    # max takes any of equal ones; the lowest is wanted
+    # max takes any of equal scores; the lowest number is wanted
     task = (score == best[:, None]).int().argmax(1)
     if score.shape[1] == 1:
         margin = torch.full_like(best, torch.inf)

@@ -1,9 +1,8 @@
-"""Where the gates of the modulation recipe come from: chance, the group, or hybrid units trained on pairs of tasks.
+"""Gates of a method's tasks: drawn at random, drawn for each group, or made by hybrid units trained on task pairs.
 
-Everything here sees training pictures alone.
+Only training samples are used.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.backbone import Backbone, BinUnit, Gating
 from spikebridge.networks.modulation.model.gating import KWinners, share_gates
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes, prototype_features
-from spikebridge.networks.modulation.training.methods import Method
+from spikebridge.networks.modulation.training.methods import TrialSettings, UnitSettings
 from spikebridge.networks.modulation.training.objectives import (
     OBJECTIVES,
     PairBatch,
@@ -31,160 +30,122 @@ from spikebridge.training.rng import derive_seed
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
-BINS = 10
-PASSES = 6
+_NUM_BINS = 10
+_NUM_PASSES = 6
+_NUM_PROJECTIONS = 64
 
 
-@dataclass(frozen=True)
-class UnitSettings:
-    """How the backbone and its units are made and trained.
-
-    Args:
-        num_hidden: neurons C of each hidden layer of the branch.
-        rho: share of open neurons.
-        hidden: sizes of the backbone's body; `untrained` without any takes one layer of 256.
-        num_pairs: pairs of tasks; each is shown `PASSES` times.
-        num_samples: pictures on each side of a pair.
-        lr: learning rate of Adam, a tenth of it in the last pass.
-        scale: slope of the sigmoid.
-        weight: lambda of the objective.
-        floor: mu, what opening below `rho` costs.
-    """
-
-    num_hidden: tuple[int, int]
-    rho: float
-    hidden: tuple[int, ...] = ()
-    num_pairs: int = 1600
-    num_samples: int = 8
-    lr: float = 3e-3
-    scale: float = 5.0
-    weight: float = 1.0
-    floor: float = 10.0
-
-
-def build_gating(method: Method, sequence: TaskSequence, settings: UnitSettings, seed: int) -> Gating:
+def build_gating(settings: TrialSettings, sequence: TaskSequence) -> Gating:
     """The backbone and units of a method, untrained."""
-    hidden = settings.hidden
-    if method.gates == "projection":
-        hidden = ()
-    if method.gates == "untrained" and not hidden:
+    units, source = settings.units, settings.method.gates
+    hidden = () if source == "projection" else units.hidden
+    if source == "untrained" and not hidden:
         hidden = (256,)
-    has_bins = method.gates == "bins"
-    train = sequence.train
     backbone = Backbone(
-        train.inputs.shape[-1],
-        settings.num_hidden,
-        train.num_steps,
+        sequence.train.inputs.shape[-1],
+        units.num_hidden,
+        sequence.train.num_steps,
         hidden,
-        BINS if has_bins else 1,
-        settings.scale,
+        _NUM_BINS if source == "bins" else 1,
+        units.scale,
     )
+    discretizers = [KWinners(units.rho) for _ in units.num_hidden]
+    # one open bin for nine closed ones gives about the density that k-winners then set exactly
+    bins = BinUnit(_NUM_BINS, _NUM_BINS - max(1, round(_NUM_BINS * units.rho))) if source == "bins" else None
+    return Gating(_initialised(backbone, settings.seed, sequence), discretizers, bins)
+
+
+def input_projection(sequence: TaskSequence, seed: int) -> Gating:
+    """A fixed random projection of the input to a few values: finds the task where no unit makes the gates."""
+    train = sequence.train
+    backbone = Backbone(train.inputs.shape[-1], (_NUM_PROJECTIONS // 2, _NUM_PROJECTIONS // 2), train.num_steps)
+    return Gating(_initialised(backbone, seed, sequence), [KWinners(1.0), KWinners(1.0)])
+
+
+def _initialised(backbone: Backbone, seed: int, sequence: TaskSequence) -> Backbone:
     backbone.initialise(torch.Generator().manual_seed(derive_seed(seed, 1)))
-    backbone.fit_mean(train.means.unsqueeze(0))
-    opening = [KWinners(settings.rho) for _ in settings.num_hidden]
-    # one bin opens for each nine that close: about the opening that k-winners then set exactly
-    return Gating(backbone, opening, BinUnit(BINS, BINS - max(1, round(BINS * settings.rho))) if has_bins else None)
+    return backbone.fit_mean(sequence.train.time_means.unsqueeze(0))
 
 
 def train_gating(
-    gating: Gating,
-    method: Method,
-    sequence: TaskSequence,
-    settings: UnitSettings,
-    seed: int,
-    run: Run | None,
-    quiet: bool,
+    gating: Gating, settings: TrialSettings, sequence: TaskSequence, run: Run | None, quiet: bool
 ) -> dict[str, Any]:
-    """Trains the units of a method where it has any to train.
+    """Trains the units of a method, if it has units to train.
 
     Returns:
-        what is worth writing down: the share of pairs in one group, the last loss.
+        notes for the results: the share of pairs in one group, and the last loss.
     """
-    if method.gates not in ("similarity", "dissimilarity", "bins"):
+    units, source = settings.units, settings.method.gates
+    if source not in ("similarity", "dissimilarity", "bins"):
         return {}
     pairs = TaskPairDataset(
-        sequence.orders,
+        sequence.all_tasks,
         sequence.split.backbone,
-        sequence.train.means,
-        settings.num_pairs,
-        settings.num_samples,
-        generator=torch.Generator().manual_seed(derive_seed(seed, 2)),
+        sequence.train.time_means,
+        units.num_pairs,
+        units.num_samples,
+        generator=torch.Generator().manual_seed(derive_seed(settings.seed, 2)),
     )
     phase = Phase(
-        f"units, {method.gates}",
+        f"units, {source}",
         train=WHOLE,
-        objective=partial(objective, kind=method.gates, settings=settings),
-        epochs=PASSES,
-        optimizer=partial(torch.optim.Adam, lr=settings.lr),
-        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[PASSES - 1], gamma=0.1),
+        objective=partial(_gating_loss, objective=source, units=units),
+        epochs=_NUM_PASSES,
+        optimizer=partial(torch.optim.Adam, lr=units.lr),
+        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[_NUM_PASSES - 1], gamma=0.1),
     )
-    how = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
-    rows = fit(gating, [phase], pairs, settings=how, run=run)
+    loop = Settings(seed=settings.seed, batch_size=16, accelerator="cpu", quiet=quiet)
+    rows = fit(gating, [phase], pairs, settings=loop, run=run)
     return {"share of pairs in one group": pairs.share_in_group, "loss of the units": rows[-1]["loss"]}
 
 
-def objective(gating: nn.Module, batch: PairBatch, *, kind: str, settings: UnitSettings) -> Tensor:
-    """How far signals are from being as alike as their tasks."""
+def _gating_loss(gating: nn.Module, batch: PairBatch, *, objective: str, units: UnitSettings) -> Tensor:
+    """The difference between the similarity of signals and that of their tasks."""
     if not isinstance(gating, Gating):
-        raise ConfigError(f"the objective is for Gating, but got {type(gating).__name__}")
-    backbone = gating.backbone
+        raise ConfigError(f"the objective needs a Gating, but got {type(gating).__name__}")
+    backbone, bins = gating.backbone, gating.bins
     first, second = (backbone.preactivations(side) for side in (batch.first, batch.second))
-    if gating.bins is not None:
-        bins = gating.bins
+    if bins is not None:
         shape = (*batch.first.shape[:2], -1, bins.num_bins)
-        sides = [
-            [bins.bins(d.flatten(0, 1)).reshape(shape) for d in preactivations] for preactivations in (first, second)
-        ]
+        sides = [[bins.bins(layer.flatten(0, 1)).reshape(shape) for layer in side] for side in (first, second)]
         return bin_loss(sides[0], sides[1], batch.similarity)
-    sides = [backbone.signals(preactivations) for preactivations in (first, second)]
-    layers = list(zip(*sides, strict=True))
-    apart = torch.stack([OBJECTIVES[kind](cosines(a, b), batch.similarity, settings.weight) for a, b in layers]).sum()
-    return apart + settings.floor * density_floor_loss([torch.cat(pair) for pair in layers], settings.rho)
+    layers = list(zip(backbone.signals(first), backbone.signals(second), strict=True))
+    losses = [OBJECTIVES[objective](cosines(a, b), batch.similarity, units.weight) for a, b in layers]
+    return torch.stack(losses).sum() + units.floor * density_floor_loss([torch.cat(pair) for pair in layers], units.rho)
 
 
-def task_preactivations(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> list[Tensor]:
-    """The mean drive of each task to learn over its training pictures, `(K, C)` a layer."""
-    rows = []
-    with torch.no_grad():
-        for task in sequence.learnt:
-            shown = sequence.train.permuted_batches(sequence.orders.permutations[task], chunk)
-            parts = [gating.preactivations(part) for part in shown]
-            rows.append([torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)])
-    return [torch.stack(layer) for layer in zip(*rows, strict=True)]
+def task_gates(settings: TrialSettings, sequence: TaskSequence, gating: Gating | None) -> list[Tensor] | None:
+    """The gates of all tasks, `(K, C)` a layer; None for a method without gates.
 
-
-def task_prototypes(gating: Gating, sequence: TaskSequence, chunk: int = 2000) -> GaussianPrototypes:
-    """What tells the tasks to learn apart: of each a Gaussian on a few drives of its training pictures."""
-    samples = []
-    with torch.no_grad():
-        for task in sequence.learnt:
-            shown = sequence.train.permuted_batches(sequence.orders.permutations[task], chunk)
-            samples.append(torch.cat([prototype_features(gating.preactivations(part)) for part in shown]))
-    return GaussianPrototypes.fit(samples)
-
-
-def input_projection(sequence: TaskSequence, seed: int, number: int = 64) -> Gating:
-    """A fixed random projection of the input to a few numbers, for methods whose gates no unit makes."""
-    train = sequence.train
-    backbone = Backbone(train.inputs.shape[-1], (number // 2, number // 2), train.num_steps)
-    backbone.initialise(torch.Generator().manual_seed(derive_seed(seed, 1))).fit_mean(train.means.unsqueeze(0))
-    return Gating(backbone, [KWinners(1.0), KWinners(1.0)])
-
-
-def task_gates(
-    method: Method, sequence: TaskSequence, settings: UnitSettings, seed: int, gating: Gating | None
-) -> list[Tensor] | None:
-    """The gates of all tasks to learn, `(K, C)` a layer; None where nothing is closed.
-
-    Chance and group give a gate of the same opening as the units.
+    Random gates have the same density as those of the units.
     """
+    method, units = settings.method, settings.units
     if not method.is_gated:
         return None
     if gating is not None:
         preactivations = task_preactivations(gating, sequence)
         own = gating.gates(preactivations, num_samples=1)
-        return share_gates(own, preactivations, method.shares) if method.shares else own
-    draw = RandomGates(settings.num_hidden, settings.rho, derive_seed(seed, 3))
-    numbers = sequence.group if method.gates == "group" else sequence.learnt
-    rows = [draw(number) for number in numbers]
+        return share_gates(own, preactivations, method.shared_fraction) if method.shared_fraction else own
+    draw = RandomGates(units.num_hidden, units.rho, derive_seed(settings.seed, 3))
+    rows = [draw(number) for number in (sequence.group if method.gates == "group" else sequence.numbers)]
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
+
+
+def task_preactivations(gating: Gating, sequence: TaskSequence) -> list[Tensor]:
+    """The mean preactivation of each task over its training samples, `(K, C)` a layer."""
+    rows = []
+    with torch.no_grad():
+        for permutation in sequence.permutations:
+            batches = [gating.preactivations(batch) for batch in sequence.train.permuted_batches(permutation)]
+            rows.append([torch.cat(layer).mean(0) for layer in zip(*batches, strict=True)])
+    return [torch.stack(layer) for layer in zip(*rows, strict=True)]
+
+
+def task_prototypes(gating: Gating, sequence: TaskSequence) -> GaussianPrototypes:
+    """A Gaussian of each task on a few preactivations of its training samples."""
+    samples = []
+    with torch.no_grad():
+        for permutation in sequence.permutations:
+            batches = sequence.train.permuted_batches(permutation)
+            samples.append(torch.cat([prototype_features(gating.preactivations(batch)) for batch in batches]))
+    return GaussianPrototypes.fit(samples)

@@ -1,18 +1,20 @@
-"""The methods that the modulation recipe compares: every one a setting of the same loop and the same branch."""
+"""The methods that the modulation recipe compares: each is a setting of one training loop and one branch."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from spikebridge.errors import ConfigError
+from spikebridge.networks.modulation.model.branch import BranchSettings
 from spikebridge.training.continual.ewc import EWC
 from spikebridge.training.continual.metaplasticity import Metaplasticity
 from spikebridge.training.continual.quadratic import Fisher
 from spikebridge.training.continual.regularizer import Consolidation
 from spikebridge.training.continual.si import SynapticIntelligence
 
-Gates: TypeAlias = Literal["none", "random", "group", "projection", "untrained", "similarity", "dissimilarity", "bins"]
-Keep: TypeAlias = Literal["none", "ewc", "si", "meta"]
-UNITS = ("projection", "untrained", "similarity", "dissimilarity", "bins")
+GateSource: TypeAlias = Literal[
+    "none", "random", "group", "projection", "untrained", "similarity", "dissimilarity", "bins"
+]
+UNIT_GATES = ("projection", "untrained", "similarity", "dissimilarity", "bins")
 
 
 @dataclass(frozen=True)
@@ -20,50 +22,59 @@ class Method:
     """One row of the table.
 
     Args:
-        about: in a few words.
-        gates: where a task's open neurons come from; `group` is told the group of each task.
-        keep: what holds old tasks.
+        description: a few words.
+        gates: the source of a task's gate. `random` draws one for each task (XdG), `group` one for each group (the
+            oracle, which needs the group's number). The others are made by hybrid units.
+        regularizer: protects the weights of earlier tasks.
         neuron: of the branch.
-        size: `gated` has C neurons a layer, `plain` those of an ungated network, `wide` the parameters of HMN with its
-            backbone and gate table.
-        alone: a fresh network for each task, of as many neurons as a task opens: the ceiling.
-        per_sample: each sample opens neurons by itself, in training too.
-        shares: of its open neurons, what a task takes over from the nearest task before it, if one is near.
+        size: `gated` has C neurons in a layer, `plain` the size of an ungated network, `wide` as many parameters as HMN
+            with its backbone and gate table.
+        one_network_a_task: a new network for each task, with as many neurons as a gate opens: the upper bound.
+        per_sample: each sample has its own gate, in training too.
+        shared_fraction: share of open neurons that a task copies from the most similar earlier task, if one is similar.
     """
 
-    about: str
-    gates: Gates = "none"
-    keep: Keep = "none"
+    description: str
+    gates: GateSource = "none"
+    regularizer: Literal["none", "ewc", "si", "meta"] = "none"
     neuron: Literal["snn", "ann"] = "snn"
     size: Literal["gated", "plain", "wide"] = "plain"
-    alone: bool = False
+    one_network_a_task: bool = False
     per_sample: bool = False
-    shares: float = 0.0
+    shared_fraction: float = 0.0
 
     @property
     def has_unit(self) -> bool:
-        """Whether hybrid units make the gates, so that a task need not be named at test."""
-        return self.gates in UNITS
+        """Whether hybrid units make the gates, so that no task number is needed at test time."""
+        return self.gates in UNIT_GATES
 
     @property
     def is_gated(self) -> bool:
-        """Whether a task opens a part of the neurons."""
+        """Whether a task uses a part of the neurons."""
         return self.gates != "none"
 
 
-SHARES = 0.9  # chosen on tuning tasks
+SHARED_FRACTION = 0.9  # chosen on tuning tasks
 
 METHODS = {
     "hmn": Method("learned unit (dissimilarity), EWC", "dissimilarity", "ewc", size="gated"),
     "hmn_shared": Method(
-        "learned unit, alike tasks share a gate, EWC", "dissimilarity", "ewc", size="gated", shares=SHARES
+        "learned unit, alike tasks share a gate, EWC",
+        "dissimilarity",
+        "ewc",
+        size="gated",
+        shared_fraction=SHARED_FRACTION,
     ),
     "hmn_similarity": Method("learned unit (similarity), EWC", "similarity", "ewc", size="gated"),
     "hmn_bins": Method("learned unit of bins, EWC", "bins", "ewc", size="gated"),
     "hmn_no_ewc": Method("learned unit (dissimilarity), nothing kept", "dissimilarity", size="gated"),
     "projection": Method("fixed random projection, EWC", "projection", "ewc", size="gated"),
     "projection_shared": Method(
-        "fixed random projection, alike tasks share a gate, EWC", "projection", "ewc", size="gated", shares=SHARES
+        "fixed random projection, alike tasks share a gate, EWC",
+        "projection",
+        "ewc",
+        size="gated",
+        shared_fraction=SHARED_FRACTION,
     ),
     "untrained": Method("untrained backbone, EWC", "untrained", "ewc", size="gated"),
     "xdg": Method("XdG: a random gate a task", "random", size="gated"),
@@ -72,17 +83,17 @@ METHODS = {
     "group": Method("oracle: a random gate a group", "group", size="gated"),
     "group_ewc": Method("oracle: a random gate a group, EWC", "group", "ewc", size="gated"),
     "snn": Method("SNN, nothing kept"),
-    "snn_ewc": Method("SNN, EWC", keep="ewc"),
-    "snn_si": Method("SNN, SI", keep="si"),
-    "snn_meta": Method("SNN, metaplasticity", keep="meta"),
-    "wide_ewc": Method("SNN with HMN's parameters, EWC", keep="ewc", size="wide"),
+    "snn_ewc": Method("SNN, EWC", regularizer="ewc"),
+    "snn_si": Method("SNN, SI", regularizer="si"),
+    "snn_meta": Method("SNN, metaplasticity", regularizer="meta"),
+    "wide_ewc": Method("SNN with HMN's parameters, EWC", regularizer="ewc", size="wide"),
     "ann": Method("ANN, nothing kept", neuron="ann"),
-    "ann_ewc": Method("ANN, EWC", keep="ewc", neuron="ann"),
+    "ann_ewc": Method("ANN, EWC", regularizer="ewc", neuron="ann"),
     "gated_ann": Method("ANN with HMN's gates, EWC", "dissimilarity", "ewc", neuron="ann", size="gated"),
     "per_sample": Method(
         "learned unit, each sample its own gate, EWC", "dissimilarity", "ewc", size="gated", per_sample=True
     ),
-    "single": Method("a network a task: the ceiling", alone=True),
+    "single": Method("a network a task: the ceiling", one_network_a_task=True),
 }
 
 # (learning rate, strength) a method, chosen on tuning tasks of their own: benchmarks/results/modulation_tuning.json
@@ -102,8 +113,8 @@ TUNED: dict[str, dict[str, tuple[float, float]]] = {
         "gated_ann": (0.2, 3000.0),
     },
 }
-# these take over what was found for another one
-LIKE = {
+# these use the values of another method
+TUNED_AS = {
     "projection_shared": "hmn_shared",
     "hmn_similarity": "hmn",
     "hmn_bins": "hmn",
@@ -116,37 +127,97 @@ LIKE = {
     "snn": "snn_ewc",
     "wide_ewc": "snn_ewc",
 }
-UNTUNED = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
+DEFAULT_TUNING = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
 
 
 def tuned(dataset: str, name: str) -> tuple[float, float]:
     """Learning rate and strength of a method: those chosen for the data set, else those of digits."""
     method = METHODS[name]
     for known in (TUNED.get(dataset, {}), TUNED["digits"]):
-        for one in (name, LIKE.get(name, name)):
+        for one in (name, TUNED_AS.get(name, name)):
             if one in known:
                 lr, strength = known[one]
-                return lr, strength if method.keep != "none" else 0.0
-    lr, strength = UNTUNED[method.keep]
+                return lr, strength if method.regularizer != "none" else 0.0
+    lr, strength = DEFAULT_TUNING[method.regularizer]
     return (0.05 if method.neuron == "ann" else lr), strength
 
 
-def consolidation(method: Method, strength: float, num_fisher: int, seed: int, chunk_size: int) -> Consolidation:
-    """What holds old tasks, with its strength.
+@dataclass(frozen=True)
+class UnitSettings:
+    """How the backbone and its units are made and trained.
 
     Args:
-        method: names it.
-        strength: lambda, c or m.
-        num_fisher: samples of a task for the Fisher information.
-        seed: of its draws.
-        chunk_size: samples at a time.
+        num_hidden: neurons C of each hidden layer of the branch.
+        rho: share of open neurons.
+        hidden: sizes of the backbone's ReLU layers; the method `untrained` has one of 256 where none is given.
+        num_pairs: pairs of tasks.
+        num_samples: samples on each side of a pair.
+        lr: learning rate of Adam, a tenth of it in the last pass.
+        scale: slope of the sigmoid.
+        weight: lambda of the objective.
+        floor: mu, the penalty of a mean gate below `rho`.
     """
-    if method.keep == "ewc":
-        return EWC(strength, fisher=Fisher(num_samples=num_fisher, chunk_size=chunk_size, seed=seed))
-    if method.keep == "si":
+
+    num_hidden: tuple[int, int]
+    rho: float
+    hidden: tuple[int, ...] = ()
+    num_pairs: int = 1600
+    num_samples: int = 8
+    lr: float = 3e-3
+    scale: float = 5.0
+    weight: float = 1.0
+    floor: float = 10.0
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """One method and one seed, with all sizes and rates.
+
+    Args:
+        method: what is trained.
+        seed: of weights, batches and draws.
+        units: the backbone and its units.
+        branch: neurons and read-out.
+        num_plain: neurons of a layer of an ungated branch.
+        scale_by_open_fan_in: scale initial weights by the open neurons, not by all.
+        epochs, batch_size, lr, momentum: of each task; the rate falls to a tenth after `lr_milestone` epochs.
+        strength: of the regularizer: lambda, c or m.
+        num_fisher: samples of a task for the Fisher information.
+        extract: train sub-networks of open neurons; False trains the whole branch with masks.
+        device: where tasks are learned.
+    """
+
+    method: Method
+    seed: int
+    units: UnitSettings
+    branch: BranchSettings
+    num_plain: int
+    scale_by_open_fan_in: bool
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_milestone: int
+    momentum: float
+    strength: float
+    num_fisher: int
+    extract: bool
+    device: str = "cpu"
+
+
+def make_consolidation(settings: TrialSettings, chunk_size: int) -> Consolidation:
+    """The regularizer of a method with its strength.
+
+    Args:
+        settings: method and strength.
+        chunk_size: samples at a time for the Fisher information.
+    """
+    kind, strength = settings.method.regularizer, settings.strength
+    if kind == "ewc":
+        return EWC(strength, fisher=Fisher(num_samples=settings.num_fisher, chunk_size=chunk_size, seed=settings.seed))
+    if kind == "si":
         return SynapticIntelligence(strength)
-    if method.keep == "meta":
+    if kind == "meta":
         return Metaplasticity(strength)
-    if method.keep == "none":
+    if kind == "none":
         return Consolidation()
-    raise ConfigError(f"no way to keep {method.keep!r}; known: none, ewc, si, meta")
+    raise ConfigError(f"no regularizer {kind!r}; known: none, ewc, si, meta")

@@ -1,17 +1,14 @@
-"""What the hybrid units of the backbone are trained for: alike tasks get alike signals.
+"""The objectives of the backbone's units, and the pairs of tasks that they are trained on.
 
-All means are over pairs of samples, one of task i and one of task j, for P pairs of tasks at once.
+Similar tasks get similar signals. S is the similarity of two tasks, S_V the cosine of the signals of two samples, one
+of each task; a loss is the mean over all pairs of samples, for P pairs of tasks at once.
 
-| objective | loss of a pair | where a free pair settles |
+| objective | loss of a pair | minimum of a free pair |
 |---|---|---|
-| `similarity` (printed) | `(S_V - S)^2 - weight S S_V` | `S_V = min(1, (1 + weight / 2) S)`: a group shares one gate |
+| `similarity` (as printed) | `(S_V - S)^2 - weight S S_V` | `S_V = min(1, (1 + weight / 2) S)`: one gate a group |
 | `dissimilarity` (released code) | `(D - Y)^2 - weight D Y`, D = 1 - S_V, Y = 1 - S | graded gates |
 
-S is how alike two tasks are, S_V the cosine of two samples' signals.
-
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), eqs. 14-16, its released code, and CH-HNN for bins.
-
-What the backbone is trained on: pairs of tasks, each with some training pictures as that task shows them.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,32 +37,32 @@ def cosines(first: Pairs, second: Pairs) -> Float[Tensor, "P n n"]:
     return unit[0] @ unit[1].transpose(-1, -2)
 
 
-def similarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+def similarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
     """`(S_V - S)^2 - weight S S_V`, the printed objective.
 
     Example:
         >>> similarity_loss(torch.full((1, 1, 1), 0.75), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
         -0.3125
     """
-    wanted = target[:, None, None]
-    return ((alike - wanted).square() - weight * wanted * alike).mean()
+    target = target[:, None, None]
+    return ((cosine - target).square() - weight * target * cosine).mean()
 
 
-def dissimilarity_loss(alike: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+def dissimilarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
     """`(D - Y)^2 - weight D Y` with D = 1 - S_V and Y = 1 - S, the released code's objective.
 
     Example:
         >>> dissimilarity_loss(torch.full((1, 1, 1), 0.25), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
         -0.3125
     """
-    return similarity_loss(1 - alike, 1 - target, weight)
+    return similarity_loss(1 - cosine, 1 - target, weight)
 
 
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": similarity_loss, "dissimilarity": dissimilarity_loss}
 
 
 def density_floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) -> Tensor:
-    """How far the mean opening lies below a minimum, `max(rho - mean V, 0)`, summed over layers.
+    """The penalty of a mean signal below a minimum, `max(rho - mean V, 0)`, summed over layers.
 
     Example:
         >>> round(density_floor_loss([torch.full((1, 1, 4), 0.1)], rho=0.3).item(), 4)
@@ -80,7 +77,7 @@ def bin_loss(
     target: Float[Tensor, " P"],
     use_weight: float = 0.05,
 ) -> Tensor:
-    """All bins follow the similarity, and all bins are used: the worst layer of `mean |D_bin - Y|^4` and of uneven use.
+    """Every bin follows the similarity, and bins are used evenly: the worst layer of `mean |D_bin - Y|^4` and of use.
 
     Args:
         first, second: softmax over b bins, one tensor a hidden layer.
@@ -107,7 +104,7 @@ def bin_loss(
 
 
 class PairBatch(NamedTuple):
-    """P pairs of tasks: time-means of n pictures on each side, and how alike the two tasks are."""
+    """P pairs of tasks: time-means of n samples on each side, and the similarity of the two tasks."""
 
     first: Float[Tensor, "P n d"]
     second: Float[Tensor, "P n d"]
@@ -115,14 +112,14 @@ class PairBatch(NamedTuple):
 
 
 class TaskPairDataset:
-    """Pairs of tasks with pictures, all drawn beforehand: a stopped training goes on with the same ones.
+    """Pairs of tasks with samples of both, all drawn at construction, so that a resumed training sees the same ones.
 
     Args:
-        tasks: all orders there are.
-        allowed: those that the backbone may see.
-        means: time-means of training pictures `(N, d)`, in no task's order.
+        tasks: all permutations.
+        allowed: the tasks that the backbone is trained on.
+        means: time-means of training samples `(N, d)`, not permuted.
         num_pairs: to draw.
-        num_samples: pictures n on each side; the two sides share none.
+        num_samples: samples n on each side; the two sides have none in common.
         same_group: share of pairs of one group; half of these are one task twice.
         generator: draws all of it.
 
@@ -131,7 +128,7 @@ class TaskPairDataset:
 
     Raises:
         ConfigError: no pair.
-        ShapeError: pictures of another size than the orders.
+        ShapeError: samples and permutations of different length.
 
     Example:
         >>> draw = torch.Generator().manual_seed(0)
@@ -157,13 +154,15 @@ class TaskPairDataset:
         if num_pairs < 1:
             raise ConfigError(f"the backbone needs num_pairs of 1 or more, but got {num_pairs}")
         if means.ndim != 2 or means.shape[1] != tasks.num_features:
-            raise ShapeError(f"the orders are of {tasks.num_features} features, but got means {tuple(means.shape)}")
+            raise ShapeError(
+                f"the permutations have {tasks.num_features} features, but got means of shape {tuple(means.shape)}"
+            )
         self.tasks, self.means = tasks, means
         balanced = BalancedPairs(allowed, tasks.group, same_group)
         self.pairs = balanced.draw(num_pairs, generator)
         self.share_in_group = balanced.share_in_group(self.pairs)
         drawn = [two_sets_of_images(len(means), num_samples, generator) for _ in range(num_pairs)]
-        self.images = [torch.stack([sets[side] for sets in drawn]) for side in (0, 1)]
+        self.samples = [torch.stack([sets[side] for sets in drawn]) for side in (0, 1)]
 
     def __len__(self) -> int:
         return len(self.pairs.first)
@@ -171,9 +170,9 @@ class TaskPairDataset:
     def select(self, indices: Int64[Tensor, " P"]) -> PairBatch:
         """The pairs of these numbers as one batch."""
         first, second = (tasks[indices] for tasks in self.pairs)
-        sides = [self._shown(tasks, self.images[side][indices]) for side, tasks in enumerate((first, second))]
+        sides = [self._permuted(tasks, self.samples[side][indices]) for side, tasks in enumerate((first, second))]
         return PairBatch(sides[0], sides[1], self.tasks.similarity[first, second])
 
-    def _shown(self, tasks: Tensor, images: Tensor) -> Tensor:
-        shown = self.means[images].float()
-        return shown.gather(2, self.tasks.permutations[tasks].unsqueeze(1).expand_as(shown))
+    def _permuted(self, tasks: Tensor, samples: Tensor) -> Tensor:
+        means = self.means[samples].float()
+        return means.gather(2, self.tasks.permutations[tasks].unsqueeze(1).expand_as(means))
