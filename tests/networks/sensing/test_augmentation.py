@@ -29,7 +29,7 @@ def test_mirrored_pictures_and_boxes_are_mirrored_together() -> None:
     assert len({tuple(row) for row in turned["box"].tolist()}) == 8
     for i in range(64):
         x, y, w, h = turned["box"][i].int().tolist()
-        for name in ("now", "told", "events"):
+        for name in ("now", "given", "events"):
             inside = turned[name][i, 0, y : y + h, x : x + w]
             assert (inside > 0).all()
             assert (turned[name][i] > 0).sum() == w * h
@@ -105,7 +105,7 @@ def test_a_target_abroad_is_itself_before_what_is_around_another_one() -> None:
     background_sequence = torch.stack([edge[i].mode().values for i in range(8)])
     assert ((background_sequence - levels).abs() > 0.5).sum() >= 4  # a permutation leaves some where they are
     assert set(background_sequence.tolist()) <= set(levels.tolist()) | set((10 * levels).tolist())
-    assert (found["told"] == picture).all()
+    assert (found["given"] == picture).all()
     assert all((found[name] == batch[name]).all() for name in sensing_changes.BOXES)
 
 
@@ -123,7 +123,7 @@ def test_behind_a_target_abroad_is_what_was_behind_the_other_one() -> None:
     behind = torch.full((number, 2, side, side), 255, dtype=torch.uint8)
     behind[:, 0] = torch.arange(number, dtype=torch.uint8)[:, None, None]
     frame = torch.full((number, 1, side, side), 200, dtype=torch.uint8)
-    batch = {"now": frame, "before": frame, "told": frame, "events": frame.expand(-1, 2, -1, -1), "behind": behind}
+    batch = {"now": frame, "before": frame, "given": frame, "events": frame.expand(-1, 2, -1, -1), "behind": behind}
     found = sensing_changes.swap_background(batch | dict.fromkeys(sensing_changes.BOXES, box), 1.0)["behind"]
     grey, known = found.unbind(1)
     assert (grey == grey[:, :1, :1]).all()
@@ -138,7 +138,7 @@ def test_what_is_behind_a_target_is_seen_in_the_light_of_the_frame_before() -> N
     number, side = 64, 16
     frame = torch.full((number, 1, side, side), 90.0)
     known = torch.full((number, 1, side, side), 255.0)
-    batch = dict.fromkeys(("now", "before", "told", "events"), frame)
+    batch = dict.fromkeys(("now", "before", "given", "events"), frame)
     lit = sensing_changes.jitter_illumination(
         {**batch, "behind": torch.cat([frame, known], 1), "box": torch.zeros(number, 4)}
     )

@@ -102,10 +102,10 @@ def test_pixels_that_are_left_over_shift_no_place(size: tuple[int, int]) -> None
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 200), (90, 90)], ids=str)
 def test_frames_of_any_size_have_a_background(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
-    room = initial_background(frame).updated(
+    background = initial_background(frame).updated(
         frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0])
     )
-    behind = room.behind((0, 0, size[1], size[0]))
+    behind = background.behind((0, 0, size[1], size[0]))
     assert behind.shape == (1, 2, *size)
     assert behind.isfinite().all()
 
@@ -114,11 +114,11 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
     bare = wall()[0, 0].numpy().astype(np.uint8)
     places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
     frames = [with_target(bare, box) for box in places]
-    room = initial_background(frames[0])
-    assert room.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
+    background = initial_background(frames[0])
+    assert background.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
     for k in range(1, 8):
-        room = room.updated(frames[k - 1], places[k - 1], frames[k], places[k])
-        grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+        background = background.updated(frames[k - 1], places[k - 1], frames[k], places[k])
+        grey, known = background.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
         # where it was at first, its own margin with it, and ever since
         unknown = np.zeros((HEIGHT, WIDTH), bool)
         margin = 12 * COVERS
@@ -136,13 +136,13 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
 def test_what_comes_into_sight_is_not_known() -> None:
     frame = wall()[0, 0].numpy().astype(np.uint8)
     picture = torch.from_numpy(frame.astype(np.float32))[None, None]
-    room = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
-    grey, known = room.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+    background = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
+    grey, known = background.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
     # a quarter of half a width: twenty columns
     assert known[:, : WIDTH - 20].min() == 1
     assert known[:, WIDTH - 20 :].max() == 0
     np.testing.assert_allclose(grey[:, : WIDTH - 20], frame[:, 20:], atol=1e-3)
-    part = room.behind((30, 10, 50, 40))[0].numpy()
+    part = background.behind((30, 10, 50, 40))[0].numpy()
     np.testing.assert_allclose(part[0], grey[10:50, 30:80], atol=1e-3)
 
 
@@ -159,9 +159,9 @@ def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
 
 def test_a_room_is_an_argument_and_a_result() -> None:
     frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
-    room = initial_background(frame)
-    kept = room.picture.clone()
-    one, two = (room.updated(frame, box, frame, box) for _ in range(2))
-    torch.testing.assert_close(room.picture, kept, rtol=0, atol=0)
+    background = initial_background(frame)
+    kept = background.picture.clone()
+    one, two = (background.updated(frame, box, frame, box) for _ in range(2))
+    torch.testing.assert_close(background.picture, kept, rtol=0, atol=0)
     torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
     np.testing.assert_array_equal(one.motion, two.motion)

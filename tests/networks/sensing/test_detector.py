@@ -145,10 +145,10 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
     events = BinEvents(x, y, generator.random(600) < 0.5)
     laid_out = crop_events(events, (0, 0, 112, 96))[None]
     known = (torch.rand(1, 1, 96, 112) < 0.8).float()
-    room = Background(
+    background = Background(
         torch.cat([smooth_noise(96, 112), known], 1), np.array([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]], np.float32)
     )
-    behind, some = room.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
+    behind, some = background.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)
         finder(frame, before, laid_out, behind, some, known, known, 0.3)
@@ -161,11 +161,11 @@ def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]
         known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
         expected = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
         first, newest = ready.template(ready.patch(bytes_[0], box)), ready.patch(bytes_[1], last)
-        found, spread = ready.look(*bytes_, events, room, box, first, newest, 0.3)
-        anew, off = ready.look(*bytes_, events, room, box, first, None, 0.3)
+        found, spread = ready.look(*bytes_, events, background, box, first, newest, 0.3)
+        anew, off = ready.look(*bytes_, events, background, box, first, None, 0.3)
         alone = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, known, 0.3)
         again = finder.search(frame, behind, rows[0], known)[0].numpy()
-        np.testing.assert_allclose(ready.search(bytes_[0], room, box, known), again, atol=1e-3)
+        np.testing.assert_allclose(ready.search(bytes_[0], background, box, known), again, atol=1e-3)
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)
     assert spread == pytest.approx(expected.spread.item(), rel=1e-4)
     np.testing.assert_allclose(anew, alone.boxes[0].numpy(), atol=1e-3)

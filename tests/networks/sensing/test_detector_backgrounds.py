@@ -49,12 +49,12 @@ def test_a_frame_without_a_box_begins_anew(recording: Recording) -> None:
 def test_true_boxes_give_the_rooms_of_a_tracker_that_is_right(recording: Recording) -> None:
     generator = np.random.default_rng(0)
     found = dict(background_sequence(recording, range(5), recording.frames.__getitem__, generator, wrong=0.0))
-    room = initial_background(recording.frames[0])
+    background = initial_background(recording.frames[0])
     for k in range(1, 5):
         box, there = recording.frame_boxes[k - 1], recording.frame_boxes[k]
-        room = room.updated(recording.frames[k - 1], box, recording.frames[k], there)
-        assert torch.equal(found[k][1].picture, room.picture)
-        np.testing.assert_array_equal(found[k][1].motion, room.motion)
+        background = background.updated(recording.frames[k - 1], box, recording.frames[k], there)
+        assert torch.equal(found[k][1].picture, background.picture)
+        np.testing.assert_array_equal(found[k][1].motion, background.motion)
 
 
 def test_wrong_boxes_leave_other_rooms(recording: Recording) -> None:

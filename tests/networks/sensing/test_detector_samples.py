@@ -45,15 +45,15 @@ def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_parts.Recor
     still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
     found = sensing_sightings.detector_samples([(still, frames[:6]), (recording, frames)], lost=0.0)
     rows, batch = found.rows.tensors, everything(found)
-    assert len(found.told) < len(found)
-    assert len(found.told) == len(rows["told"].unique())
+    assert len(found.given) < len(found)
+    assert len(found.given) == len(rows["given"].unique())
     silent = rows["events"] == 0
     assert silent.sum() == 5
     assert batch["events"][silent].max() == 0
     assert (batch["events"][~silent].flatten(1).max(1).values > 0).all()
-    same = rows["told"] == rows["told"][-1]
-    assert (batch["told"][same] == batch["told"][-1]).all()
-    assert (batch["box_told"][same] == batch["box_told"][-1]).all()
+    same = rows["given"] == rows["given"][-1]
+    assert (batch["given"][same] == batch["given"][-1]).all()
+    assert (batch["box_given"][same] == batch["box_given"][-1]).all()
 
 
 def test_both_ways_in_time_look_at_the_same_pictures(parts: list[sensing_parts.RecordingPart]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spikebridge.networks.sensing.model.motion_prior import DOUBT, MotionPriorNp, StartUncertainty, bayes_update
+from spikebridge.networks.sensing.model.motion_prior import SPREAD_FACTOR, MotionPriorNp, StartUncertainty, bayes_update
 
 HALF = 12
 STEPS = np.arange(-HALF, HALF + 1)
@@ -33,7 +33,11 @@ def over_all_pairs(
     for i, began in enumerate(places):
         way = places - began
         inside = (abs(way) <= HALF).all(1)
-        odds = fits[y, x] - fits[y[i], x[i]] - ((began - start.place) ** 2).sum() / (2 * (DOUBT * drift.spread) ** 2)
+        odds = (
+            fits[y, x]
+            - fits[y[i], x[i]]
+            - ((began - start.place) ** 2).sum() / (2 * (SPREAD_FACTOR * drift.spread) ** 2)
+        )
         odds -= ((way - start.motion * age) ** 2).sum(1) / (2 * variance)
         odds[inside] += drift.unchanged[way[inside, 1] + HALF, way[inside, 0] + HALF]
         found += np.where(inside, np.exp(odds), 0.0)

@@ -200,7 +200,7 @@ class _Account:
         return self.num_boxes / self.seconds
 
     def summary(self) -> dict[str, Any]:
-        """As it is told."""
+        """The summary by name."""
         result: dict[str, Any] = {
             "recording": self.recording.name,
             "first_t_us": time_us(self.recording, self.first),

@@ -81,8 +81,8 @@ class FrameTracker:
         found = self.tracker.flush(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
         if state is not None and found.frame is state.found.frame:  # the new one is no later
             return self._waited(inputs, state)
-        told: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
-        box, between = self.between.step(told, state.between if state is not None else None)
+        given: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
+        box, between = self.between.step(given, state.between if state is not None else None)
         return box, FrameState(box, found, between, found.age)
 
     def _waited(self, inputs: Inputs, state: FrameState) -> tuple[Float[np.ndarray, "4"], FrameState]:

@@ -1,7 +1,7 @@
 """Trackers without a network: what a network has to be better than.
 
-All of them are told boxes at frames and say where the target is at the end of each step. A state of None is a new
-start. The box keeps the size it was last told.
+All of them are given boxes at frames and say where the target is at the end of each step. A state of None is a new
+start. The box keeps the size it was last given.
 """
 
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ _AROUND = np.linspace(-1, 1, 5)
 
 
 class StaticBoxState(NamedTuple):
-    """The box that was told last."""
+    """The box that was given last."""
 
     box: Float[np.ndarray, "4"]
 
 
 class StaticBox:
-    """The target is where it was at the last told box.
+    """The target is where it was at the last given box.
 
     Example:
         >>> from spikebridge.data.events.binned import BinEvents
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> told = Inputs(events=nothing, elapsed=0.01, box=np.array([1.0, 2.0, 3.0, 4.0]))
-        >>> box, state = StaticBox().step(told, None)
+        >>> given = Inputs(events=nothing, elapsed=0.01, box=np.array([1.0, 2.0, 3.0, 4.0]))
+        >>> box, state = StaticBox().step(given, None)
         >>> StaticBox().step(Inputs(events=nothing, elapsed=0.01), state)[0].tolist()
         [1.0, 2.0, 3.0, 4.0]
     """
 
     def step(self, inputs: Inputs, state: StaticBoxState | None) -> tuple[Float[np.ndarray, "4"], StaticBoxState]:
-        """The box that was told last.
+        """The box that was given last.
 
         Args:
             inputs: with a `box` at the first step.
@@ -50,17 +50,17 @@ class StaticBox:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told, or one that cannot be meant.
+            DataError: no box was ever given, or one that cannot be meant.
         """
         if "box" in inputs:
             state = StaticBoxState(check_box(inputs["box"]))
         if state is None:
-            raise _untold()
+            raise _missing_box()
         return state.box, state
 
 
 class BoxTracker:
-    """A tracker that moves told boxes on. A box holds at its frame: time goes by up to it, then to the step's end.
+    """A tracker that moves given boxes on. A box holds at its frame: time goes by up to it, then to the step's end.
 
     Subclasses say what a first box starts, what time changes, what a further box adds, and where the target then is.
     """
@@ -76,7 +76,7 @@ class BoxTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told, or one that cannot be meant.
+            DataError: no box was ever given, or one that cannot be meant.
         """
         left = inputs["elapsed"]
         if "box" in inputs:
@@ -84,9 +84,9 @@ class BoxTracker:
             if state is None:
                 state = self._started(box)
             else:
-                state = self._told(self._later(state, inputs["elapsed"] - left), box)
+                state = self._given(self._later(state, inputs["elapsed"] - left), box)
         if state is None:
-            raise _untold()
+            raise _missing_box()
         state = self._later(state, left)
         return self._box(state), state
 
@@ -98,8 +98,8 @@ class BoxTracker:
         """The same knowledge, some seconds later; nothing changes in no time or less."""
         raise NotImplementedError
 
-    def _told(self, state: Any, box: NDArray[np.float64]) -> Any:
-        """Knowledge after a further box was told at this very time."""
+    def _given(self, state: Any, box: NDArray[np.float64]) -> Any:
+        """Knowledge after a further box was given at this very time."""
         raise NotImplementedError
 
     def _box(self, state: Any) -> NDArray[np.float64]:
@@ -108,7 +108,7 @@ class BoxTracker:
 
 
 class VelocityState(NamedTuple):
-    """The last told box, the velocity of its middle [px/s], and how long ago it held [s]."""
+    """The last given box, the velocity of its middle [px/s], and how long ago it held [s]."""
 
     box: Float[np.ndarray, "4"]
     velocity: Float[np.ndarray, "2"]
@@ -116,15 +116,15 @@ class VelocityState(NamedTuple):
 
 
 class ConstantVelocity(BoxTracker):
-    """The target moves on as it did between the last two told boxes; after a single one it stands still.
+    """The target moves on as it did between the last two given boxes; after a single one it stands still.
 
     Example:
         >>> from spikebridge.data.events.binned import BinEvents
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
         >>> tracker, state = ConstantVelocity(), None
-        >>> for x in (0.0, 6.0):  # 6 px in a step of 1 s; a box is told at the beginning of a step
-        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
-        ...     box, state = tracker.step(told, state)
+        >>> for x in (0.0, 6.0):  # 6 px in a step of 1 s; a box is given at the beginning of a step
+        ...     given = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(given, state)
         >>> box.tolist()
         [12.0, 0.0, 2.0, 2.0]
     """
@@ -135,7 +135,7 @@ class ConstantVelocity(BoxTracker):
     def _later(self, state: VelocityState, dt: float) -> VelocityState:
         return state._replace(age=state.age + dt)
 
-    def _told(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
+    def _given(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
         known = state.age > 0
         velocity = (box_center(box) - box_center(state.box)) / state.age if known else state.velocity
         return VelocityState(box, velocity, 0.0)
@@ -154,11 +154,11 @@ class KalmanState(NamedTuple):
 
 @dataclass(frozen=True)
 class Kalman(BoxTracker):
-    """The best guess for a target whose velocity is a random walk, told boxes that are a little wrong.
+    """The best guess for a target whose velocity is a random walk, given boxes that are a little wrong.
 
     Args:
         acceleration: how fast the velocity wanders: its variance grows by this a second [px^2/s^3].
-        box_noise: standard deviation of a told box along each axis [px].
+        box_noise: standard deviation of a given box along each axis [px].
         speed: standard deviation of the velocity along each axis before anything is known [px/s].
 
     Source: R. E. Kalman, J. Basic Engineering 82:35 (1960); the motion is the "white acceleration" of Y. Bar-Shalom.
@@ -171,8 +171,8 @@ class Kalman(BoxTracker):
         >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
         >>> tracker, state = Kalman(acceleration=0.0, box_noise=1e-6, speed=1000.0), None
         >>> for x in (0.0, 6.0):  # without noise it is constant velocity
-        ...     told = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
-        ...     box, state = tracker.step(told, state)
+        ...     given = Inputs(events=nothing, elapsed=1.0, frame_age=1.0, box=np.array([x, 0.0, 2.0, 2.0]))
+        ...     box, state = tracker.step(given, state)
         >>> box.round(6).tolist()
         [12.0, 0.0, 2.0, 2.0]
     """
@@ -193,7 +193,7 @@ class Kalman(BoxTracker):
 
         Args:
             centers: middles of boxes.
-            times: when they were told [s].
+            times: when they were given [s].
 
         Raises:
             DataError: there are fewer than two.
@@ -206,7 +206,7 @@ class Kalman(BoxTracker):
             state = self._later(state, float(dt))
             variance = state.covariance[0, 0] + self.box_noise**2
             total += float(((place - state.mean[0]) ** 2).sum() / (2 * variance) + np.log(2 * np.pi * variance))
-            state = self._told(state, np.concatenate([place, np.zeros(2)]))
+            state = self._given(state, np.concatenate([place, np.zeros(2)]))
         return total / (len(centers) - 1)
 
     def _started(self, box: NDArray[np.float64]) -> KalmanState:
@@ -221,7 +221,7 @@ class Kalman(BoxTracker):
         wanders = self.acceleration * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         return state._replace(mean=moves @ state.mean, covariance=moves @ state.covariance @ moves.T + wanders)
 
-    def _told(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
+    def _given(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
         gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
         mean = state.mean + gain[:, None] * (box_center(box) - state.mean[0])
         return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
@@ -234,7 +234,7 @@ def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndar
     """The Kalman tracker to which boxes are least surprising.
 
     Args:
-        frame_boxes: boxes as the tracker will be told them, noise included; NaN where nobody knows.
+        frame_boxes: boxes as the tracker will be given them, noise included; NaN where unknown.
         frame_times: when they hold [s].
 
     Returns:
@@ -247,8 +247,8 @@ def fit_kalman(frame_boxes: Float[np.ndarray, "F 4"], frame_times: Float[np.ndar
         >>> rng = np.random.default_rng(0)
         >>> times = np.arange(300) * 0.025
         >>> places = np.cumsum(np.cumsum(rng.normal(0, 2.0, (300, 2)), axis=0) * 0.025, axis=0)
-        >>> told = np.hstack([places + rng.normal(0, 1.0, (300, 2)), np.full((300, 2), 10.0)])
-        >>> round(fit_kalman(told, times).box_noise, 1)  # 1 px of noise was put in
+        >>> given = np.hstack([places + rng.normal(0, 1.0, (300, 2)), np.full((300, 2), 10.0)])
+        >>> round(fit_kalman(given, times).box_noise, 1)  # 1 px of noise was put in
         1.0
     """
     return fit_kalman_to([(frame_boxes, frame_times)])
@@ -266,7 +266,7 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     Raises:
         DataError: fewer than 8 boxes are known.
     """
-    known = [(boxes[told], times[told]) for boxes, times in tracks for told in [np.isfinite(boxes).all(axis=1)]]
+    known = [(boxes[given], times[given]) for boxes, times in tracks for given in [np.isfinite(boxes).all(axis=1)]]
     ways = [(box_center(boxes), times) for boxes, times in known if len(boxes) > 1]
     if (num_known := sum(len(times) for _, times in ways)) < 8:
         raise DataError(
@@ -289,9 +289,9 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _age(inputs: Inputs) -> float:
-    """How long ago a told box held: at the frame, else at the beginning of the step."""
+    """How long ago a given box held: at the frame, else at the beginning of the step."""
     return inputs.get("frame_age", inputs["elapsed"])
 
 
-def _untold() -> DataError:
+def _missing_box() -> DataError:
     return DataError("the first step needs the target's box: give inputs['box'].")

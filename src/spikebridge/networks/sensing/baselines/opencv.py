@@ -66,7 +66,7 @@ class OpenCVTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: the first step has no frame or no box, a frame is not grey, or a told box cannot be meant.
+            DataError: the first step has no frame or no box, a frame is not grey, or a given box cannot be meant.
         """
         if "frame" not in inputs:
             if state is None or "box" in inputs:
@@ -87,7 +87,7 @@ class OpenCVTracker:
         return np.repeat(brighter[:, :, None], 3, axis=2)
 
     def _begun(self, picture: NDArray[np.uint8], box: NDArray[np.float64]) -> OpenCVState:
-        # OpenCV takes whole pixels inside the picture; the told box itself is kept until the next frame
+        # OpenCV takes whole pixels inside the picture; the given box itself is kept until the next frame
         height, width = picture.shape[:2]
         left, top = (int(np.clip(round(v), 0, most - 2)) for v, most in zip(box[:2], (width, height), strict=True))
         right, bottom = (

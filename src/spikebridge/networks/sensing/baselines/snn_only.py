@@ -1,7 +1,7 @@
-"""A tracker that looks at events alone: the SNN of the sensing network without its ANN.
+"""A tracker that uses events only: the SNN of the sensing network without its ANN.
 
-The target's picture is cut out of the SNN's own features of the first bins after its box was told. In each later bin it
-is looked for near its last place by correlation. No frame is ever seen.
+The template is cut out of the SNN's features in the first bins after the box was given. In each later bin the target is
+found near its last place by correlation. Frames are not used.
 """
 
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class EventTracker:
             The box, and what is known now.
 
         Raises:
-            DataError: no box was ever told, or one that cannot be meant, or a time.
+            DataError: no box was ever given, or one that cannot be meant, or a time.
             ConfigError: the network is not one that can be stepped (`check_inference`).
         """
         if state is None:
@@ -107,7 +107,7 @@ class EventTracker:
             state = self._begun(check_box(inputs["box"]), state)
         elif state is None:
             raise DataError("the first step needs the target's box, but has no box.")
-        # a told box holds at its frame, where the step has one
+        # a given box holds at its frame, where the step has one
         since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
         with torch.no_grad():
             state = self._seen(inputs["events"], num_bins(since, self.sensing.dt), state)

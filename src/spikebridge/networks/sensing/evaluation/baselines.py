@@ -2,8 +2,8 @@
 
 | name | what it is |
 |---|---|
-| `hold` | the last told box |
-| `constant_velocity` | the last two told boxes, moved on |
+| `hold` | the last given box |
+| `constant_velocity` | the last two given boxes, moved on |
 | `kalman` | the same with a Kalman filter, its noise fitted on boxes of the same recording |
 | `ann_hold`, `ann_constant_velocity` | the network's ANN alone: finds the target at frames |
 | `events` | the network's SNN alone: follows what its events look like |
@@ -79,7 +79,7 @@ def baseline(
         name: of `BASELINES`, or a network of the run.
         network: the tracker that it stands beside.
         recordings: and frames of each, on which the Kalman filter's noise is fitted: its best case.
-        noise_px: by which told boxes are moved [px].
+        noise_px: by which given boxes are moved [px].
         seed: draws it.
         trained: gives a network of the run.
 
@@ -118,7 +118,7 @@ def without_memory(network: SensingTracker) -> SensingTracker:
 
 
 def _kalman(recordings: Sequence[tuple[Recording, range]], noise_px: float, seed: int) -> Tracker:
-    """Fitted on all boxes as they are told."""
+    """Fitted on all boxes as they are given."""
     return fit_kalman_to(
         [
             (

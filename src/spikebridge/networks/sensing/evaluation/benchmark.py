@@ -30,7 +30,7 @@ def target_speeds(
         shares: of the answers that are slower than each edge, from 0 to 1.
 
     Returns:
-        Speeds, NaN where nobody knows; and growing edges, none where no speed is known [px/s].
+        Speeds, NaN where unknown; and growing edges, none where no speed is known [px/s].
     """
     each = zip(parts, outputs, strict=True)
     speeds = np.concatenate([target_speed(part.recording.boxes, part.recording.dt)[one.bins] for part, one in each])
@@ -47,7 +47,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
 
     Args:
         part: what is followed.
-        tracker: who follows; what is declared for a frame has all of the ANN's work in it, so it looks at once.
+        tracker: a `SensingTracker` runs synchronously, since a frame's declared latency includes the detector.
         latency: of `DECLARED`.
     """
     if isinstance(tracker, SensingTracker):
@@ -57,10 +57,10 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
 
 
 def score(tracker: Tracker, scored: Sequence[RecordingPart]) -> dict[str, Any]:
-    """What a tracker is worth between frames (A), on boxes shaken by 1 and 2 px, and from the first box alone (C).
+    """What a tracker is worth between frames (A), on boxes with noise of 1 and 2 px, and from the first box alone (C).
 
     Args:
-        tracker: who follows.
+        tracker: the tracker.
         scored: on what.
 
     Returns:

@@ -6,7 +6,7 @@
 | protocol | what is given | further options | what comes back beside the figures |
 |---|---|---|---|
 | A | the true boxes of the last two frames | `--box-noise PX` | |
-| B | the true box every so many frames | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
+| B | the true box at every N-th frame | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
 | C | the first box alone | | |
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
@@ -56,7 +56,7 @@ class Evaluation:
     """What is asked of a trained network."""
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
-    """A between frames, B a box every so many frames, C the first box alone, D fewer frames, E with latency."""
+    """A between frames, B a box at every N-th frame, C the first box alone, D fewer frames, E with latency."""
     baselines: str = "hold,constant_velocity"
     """Names with commas: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt,
     or another network of the run; none for none of them."""
@@ -65,11 +65,11 @@ class Evaluation:
     split: Literal["auto", "train", "validation", "test", "all"] = "auto"
     """The part of the recording; auto is the test part where the run was trained on this recording, else all of it."""
     box_noise: float = 0.0
-    """Told boxes are moved along both axes by noise of this standard deviation [px]."""
+    """Standard deviation of the noise of given boxes along both axes [px]."""
     keep_every: int = 1
-    """Only each so-many-th frame is used."""
+    """Only every N-th frame is used."""
     every: int = 4
-    """B: a box every so many frames."""
+    """B: a box at every N-th frame."""
     latency: Literal["measured", "none", "tianjic"] = "measured"
     """E: the work for an answer, measured here, or declared: none, or the rates of the paper's chip."""
     network: str | None = None
@@ -77,7 +77,7 @@ class Evaluation:
     weights_seed: int | None = None
     """Which training of it, and of networks beside it; the first one without it."""
     seed: int = 0
-    """Draws the noise of told boxes."""
+    """Seed of the noise of given boxes."""
     event_offset: int | None = None
     """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated without it."""
     box_offset: int | None = None
@@ -121,10 +121,10 @@ def evaluate_recording(
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
         rates = _rates(parts, options) if options.protocol == "D" else {}
-    told = [str(one.message) for one in caught]
-    for text in told:
+    messages = [str(one.message) for one in caught]
+    for text in messages:
         print(f"warning: {text}", file=sys.stderr)
-    # all of them first: one whose package is missing is told before minutes of work
+    # all of them first: a missing package is reported before minutes of work
     beside = {
         name: baseline(
             name, tracker, parts, options.box_noise, options.seed, lambda known: load(known, options.weights_seed)
@@ -146,7 +146,7 @@ def evaluate_recording(
         "latency": options.latency if options.protocol == "E" else None,
         "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
         "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
-        "warnings": told,
+        "warnings": messages,
         **results,
         "baselines": others,
     }
@@ -236,7 +236,7 @@ def _closed_loop(part: RecordingPart, tracker: Tracker, options: Evaluation, eve
 
 
 def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, list[RecordingPart]]:
-    """The same with fewer and fewer frames; a rate at which nobody can start is left out."""
+    """The same with fewer and fewer frames; a rate without a start is left out."""
     rates = {}
     for keep in _KEEP:
         fewer = [labelled_part(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]
@@ -251,7 +251,7 @@ def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, lis
 
 
 def _at_rate(parts: Sequence[RecordingPart], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
-    """A and C with each so-many-th frame."""
+    """A and C with every N-th frame."""
     between = join_results([_asked(part, tracker, options) for part in parts])
     loop = join_results([_closed_loop(part, tracker, options, None) for part in parts])
     rate = _frame_rate(parts[0].recording)

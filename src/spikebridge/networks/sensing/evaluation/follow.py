@@ -41,11 +41,11 @@ class TrackingSequence(Protocol):
 
     @property
     def frame_boxes(self) -> NDArray[np.float64]:
-        """Where the target is in each frame, NaN where nobody knows."""
+        """Where the target is in each frame, NaN where unknown."""
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """Where the target is at the end of each bin, NaN where nobody knows."""
+        """Where the target is at the end of each bin, NaN where unknown."""
 
     def inputs(self, first: int, stop: int) -> Any:
         """What is new in some bins, by name; a `frame` where one has come."""
@@ -59,7 +59,7 @@ class TrackingResult(NamedTuple):
 
     Args:
         boxes: the tracker's.
-        truths: at the same times, NaN where nobody knows.
+        truths: at the same times, NaN where unknown.
         bins: of the recording, at whose ends they hold.
         bin_of_frame: which bin after the last frame each one was, from 1.
     """
@@ -89,7 +89,7 @@ def run_tracker(
         tracker: who follows.
         first: the first bin.
         stop: the bin after the last one.
-        given: boxes by the number of their frame; each is told with its frame.
+        given: boxes by the number of their frame; each is given with its frame.
     """
     state, boxes = None, []
     newest = np.searchsorted(recording.frame_bins, np.arange(first, stop), side="right") - 1

@@ -95,7 +95,7 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
 
     Args:
         boxes: the tracker's, one for each truth; a tracker always gives one.
-        truths: where the target was, NaN where nobody knows.
+        truths: where the target was, NaN where unknown.
 
     Returns:
         All figures; NaN where no truth is known.

@@ -274,7 +274,7 @@ def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
 
 
 def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
-    """Boxes as they are told: each moved by noise along both axes.
+    """Boxes as they are given: each moved by noise along both axes.
 
     Args:
         boxes: of all frames of a recording.
@@ -291,9 +291,9 @@ def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -
     if not 0 <= noise_px < float("inf"):
         raise ConfigError(f"noise of given boxes needs noise_px of 0 or more, but got {noise_px!r}.")
     moved = np.random.default_rng(seed).normal(0, noise_px, (len(boxes), 2)) if noise_px else 0.0
-    told = boxes.copy()
-    told[:, :2] += moved
-    return told
+    given = boxes.copy()
+    given[:, :2] += moved
+    return given
 
 
 class DeclaredLatency(NamedTuple):

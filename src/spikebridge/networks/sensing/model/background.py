@@ -1,16 +1,12 @@
-"""What is behind the target: the last frame as it would be without it, carried on from frame to frame.
+"""The background: the last frame without its target, updated from frame to frame.
 
-What is around the target is seen in the last frame; what is behind it, in an earlier one, where the target was
-elsewhere. The camera may have moved since, so the last frame is laid under the new one (`camera_motion`, whose places
-and motions are those here).
+The pixels around the target come from the last frame, those behind it from an earlier frame in which the target was
+elsewhere. The camera may have moved since, so the last frame is registered to the new one by an affine motion
+(`camera_motion`): Gauss-Newton steps on the logarithm of both frames (B. Lucas and T. Kanade, IJCAI 1981; steps of
+S. Baker and I. Matthews, IJCV 56, 2004), coarse to fine, with small weights for outliers.
 
-How a camera has moved from one frame to the next: an affine map of places, told by all but the target.
-
-Gauss-Newton steps on logarithms of both frames (B. Lucas and T. Kanade, IJCAI 1981; steps as of S. Baker and
-I. Matthews, IJCV 56, 2004), first coarse, then fine, where places that do not follow the others count little.
-
-Places are `(x, y)` from -1 at one edge of a frame to 1 at the other. A motion is where the frame before shows what the
-new one does: `motion @ (x, y, 1)`.
+Positions are `(x, y)` from -1 at one edge of a frame to 1 at the other. A motion maps positions of the new frame to
+those of the frame before: `motion @ (x, y, 1)`.
 """
 
 from typing import NamedTuple
@@ -29,24 +25,24 @@ Motion = Float[np.ndarray, "2 3"]
 Numbers = NDArray[np.float32]
 
 COVERS = 1.3
-"""A target may cover so much more than its box, as a factor of each side: boxes are wrong, and rooms must be bare."""
+"""Factor of each side of a box that may be covered by the target: boxes are wrong, and a background has no target."""
 STILL = np.eye(2, 3, dtype=np.float32)
-"""The motion of a camera that does not move."""
+"""The motion of a static camera."""
 _ROWS = 88  # of cells, about
-_PLACES = {4: 300, 1: 1500}  # so many are looked at of cells four times as large, then of those
+_PLACES = {4: 300, 1: 1500}  # number of cells that are compared, by the factor of their size
 _STEPS = 3
 
 
 def camera_motion(
     now: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, "H W"], boxes: list[Box], start: Motion
 ) -> Motion:
-    """Where the frame before shows what a frame does.
+    """The motion of the camera between two frames.
 
     Args:
         now: grey levels.
         before: of the frame before.
-        boxes: what they cover is not looked at [px].
-        start: what is expected: the motion before this one; no motion at all where that fits better.
+        boxes: their pixels are not used [px].
+        start: the last motion; a static camera is tried as well, and the better of both is the first guess.
 
     Example:
         >>> y, x = np.mgrid[:80, :84]
@@ -68,13 +64,13 @@ def camera_motion(
 
 
 class _Steepest(NamedTuple):
-    """What is looked at of a frame.
+    """The cells of a frame that are compared.
 
     Args:
         places: `x, y, 1`.
-        shows: what is to be seen there.
-        counts: 1 or 0.
-        slopes: by each number of a motion.
+        shows: logarithm of their brightness.
+        counts: their weight, 1 or 0.
+        slopes: derivative by each number of a motion.
     """
 
     places: Float[np.ndarray, "3 N"]
@@ -111,7 +107,7 @@ def _aligned(
     beyond = whole / np.array([last.shape[1:], last.shape[:1]], np.float32)  # a frame, in sides of the picture
 
     def compared(motion: Numbers) -> tuple[Numbers, Numbers]:
-        """By how much each place is off, and whether it counts."""
+        """The difference at each place, and its weight."""
         there = motion @ seen.places
         grid = torch.from_numpy((there + 1) * beyond - 1).T[None, None]
         found = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
@@ -122,14 +118,14 @@ def _aligned(
         off, counted = compared(motion)
         typical = 2 * np.partition(np.abs(off), len(off) // 2)[len(off) // 2] + 0.01
         weighed = seen.slopes * (counted / (1 + (off / typical) ** 2))
-        # the little that is added leaves the motion as it is where nothing is to be seen
+        # the small term leaves the motion unchanged where there is no contrast
         step = np.linalg.solve(weighed @ seen.slopes.T + 1e-3 * np.eye(6, dtype=np.float32), weighed @ off)
         motion = motion - motion[:, :2] @ step.reshape(2, 3)
     return motion
 
 
 def _misfit(off: Float[np.ndarray, " N"], counted: Float[np.ndarray, " N"]) -> float:
-    """The mean difference; one that is not in sight is as large as any."""
+    """The mean difference; a place outside the frame counts as the largest one."""
     return float((counted * np.abs(off).clip(max=1) + (1 - counted)).mean())
 
 
@@ -145,7 +141,7 @@ def _covered(boxes: list[Box], cells: tuple[int, ...], side: int) -> NDArray[np.
 
 
 def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
-    """Of square cells; what is left over at the lower and the right edge is out."""
+    """Means of square cells; incomplete cells at the lower and the right edge are left out."""
     rows, columns = (n // side for n in picture.shape)
     high, means = np.zeros((rows, side * columns), np.float32), np.zeros((rows, columns), np.float32)
     for i in range(side):
@@ -157,22 +153,23 @@ def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
 
 
 class Background(NamedTuple):
-    """The last frame without its target, and how the camera has moved since.
+    """The last frame without its target, and the motion of the camera since.
 
     Args:
         picture: grey levels, and 1 where they are known, else 0.
-        motion: where the last frame shows what the new one does.
+        motion: from positions of the new frame to those of the last.
 
     Example:
         >>> frame = np.full((40, 60), 50, np.uint8)
         >>> frame[10:20, 10:20] = 200  # the target
-        >>> room = initial_background(frame).updated(frame, np.array([10.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
-        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> box = np.array([10.0, 10.0, 10.0, 10.0])
+        >>> background = initial_background(frame).updated(frame, box, frame, np.zeros(4))
+        >>> grey, known = background.behind((0, 0, 60, 40))[0]
         >>> known[15, 15].item(), known[15, 40].item()
         (0.0, 1.0)
-        >>> frame = np.roll(frame, 20, 1)  # it goes on, and what was behind it is seen
-        >>> room = room.updated(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
-        >>> grey, known = room.behind((0, 0, 60, 40))[0]
+        >>> frame = np.roll(frame, 20, 1)  # the target moves, and uncovers the background
+        >>> background = background.updated(frame, np.array([30.0, 10.0, 10.0, 10.0]), frame, np.zeros(4))
+        >>> grey, known = background.behind((0, 0, 60, 40))[0]
         >>> known[15, 15].item(), known[15, 35].item(), round(grey[15, 35].item())
         (1.0, 1.0, 50)
     """
@@ -181,7 +178,7 @@ class Background(NamedTuple):
     motion: Motion
 
     def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
-        """What is behind the target in a part of the new frame; what was not in sight of the last one is not known.
+        """The background in a part of the new frame; unknown outside the last frame.
 
         Args:
             crop: left, top, width and height [px].
@@ -198,10 +195,10 @@ class Background(NamedTuple):
         return seen
 
     def since(self, earlier: "Background") -> "Background":
-        """The room of a frame earlier than the last one, as the new frame sees it.
+        """The background of an earlier frame than the last one, registered to the new frame.
 
         Args:
-            earlier: of the last frame.
+            earlier: the background at the last frame.
         """
         return Background(earlier.picture, _after(earlier.motion, self.motion))
 
@@ -210,25 +207,25 @@ class Background(NamedTuple):
         frame: UInt8[np.ndarray, "H W"],
         box: Float[np.ndarray, "4"],
         new: UInt8[np.ndarray, "H W"],
-        believed: Float[np.ndarray, "4"],
+        predicted: Float[np.ndarray, "4"],
     ) -> "Background":
-        """The room once a new frame has come.
+        """The background after a new frame.
 
         Args:
             frame: the last one.
-            box: where the target was in it [px].
+            box: of the target in it [px].
             new: the new one.
-            believed: where the target may be in that [px].
+            predicted: box of the target in the new one [px].
         """
         picture = _picture(frame, known=True)
         covered = (COVERS * box[2:] / 2).tolist()
         left, top, width, height = crop = crop_covering(box_center(box).tolist(), covered, frame.shape)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
-        return Background(picture, camera_motion(new, frame, [believed, box], self.motion))
+        return Background(picture, camera_motion(new, frame, [predicted, box], self.motion))
 
 
 def initial_background(frame: UInt8[np.ndarray, "H W"]) -> Background:
-    """Nothing is known of what is behind a target that is seen for the first time.
+    """At the first frame nothing is known of the background behind the target.
 
     Args:
         frame: grey levels.
@@ -237,7 +234,7 @@ def initial_background(frame: UInt8[np.ndarray, "H W"]) -> Background:
 
 
 def log_contrast(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """How much brighter pictures are than what is behind the target, as a logarithm; 0 where that is not known.
+    """Logarithm of the brightness of pictures relative to the background; 0 where that is unknown.
 
     Args:
         pictures: grey levels.
@@ -252,7 +249,7 @@ def log_contrast(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 
 
 
 def _after(motion: Motion, first: Motion) -> Motion:
-    """A motion of what another one has moved."""
+    """The product of two motions."""
     moved: Motion = motion[:, :2] @ first
     moved[:, 2] += motion[:, 2]
     return moved
@@ -264,6 +261,6 @@ def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2
 
 
 def _line(first: int, number: int, whole: int) -> Float[np.ndarray, " N"]:
-    """Where some columns or rows of a frame are."""
+    """Positions of columns or rows of a frame."""
     line: Float[np.ndarray, " N"] = (2 * np.arange(first, first + number, dtype=np.float32) + 1) / whole - 1
     return line

@@ -34,7 +34,7 @@ def box_center(box: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
 
 
 def check_box(box: ArrayLike) -> Box:
-    """A box that a tracker is told, in numbers of its own.
+    """A box that a tracker is given, in numbers of its own.
 
     Args:
         box: `(x, y, w, h)` [px].
@@ -46,10 +46,10 @@ def check_box(box: ArrayLike) -> Box:
         >>> check_box([10, 20, 4, 6]).tolist()
         [10.0, 20.0, 4.0, 6.0]
     """
-    told = np.array(box, dtype=np.float64)
-    if told.shape != (4,) or not np.isfinite(told).all() or not (told[2:] > 0).all():
-        raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {told.tolist()}.")
-    return told
+    given = np.array(box, dtype=np.float64)
+    if given.shape != (4,) or not np.isfinite(given).all() or not (given[2:] > 0).all():
+        raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {given.tolist()}.")
+    return given
 
 
 def box_from_center(middle: Float[np.ndarray, "2"], size: Float[np.ndarray, "2"]) -> Box:

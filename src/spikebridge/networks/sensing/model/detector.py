@@ -1,18 +1,14 @@
-"""Where is the target in a new frame, and how large is it? The ANN's answer at every frame.
+"""The target detector: place and size of the target in a new frame, near a predicted box or in the whole frame.
 
-A sight is a picture around a box, scaled so that every target fills the same share of it. The finder compares the
-sight of the new frame with that of the frame before, with what is behind the target, with the events between them and
-with the template
+A patch is the picture around a box, scaled so that every target fills the same share of it. The detector compares the
+patch of the new frame with that of the frame before, with the background, with the events between them and with the
+template
 
     K = (1 - a) K_0 + a K_new
 
-of the first frame and of the newest one in which the target was surely seen. `K_0` never changes, so that one bad frame
-does no lasting harm (the complementary filter of DashNet, Z. Yang et al., arXiv:1909.12942). Both are seen beside the
-new sight, too: how large the target is now is best told from how large it just was, unless that was wrong already.
-
-Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
-
-What is seen around a box: a picture scaled so that every target fills the same share of it.
+of the first frame and of the last confident detection. `K_0` never changes, so that one bad frame does no lasting harm
+(the complementary filter of DashNet, Z. Yang et al., arXiv:1909.12942). Both templates are inputs, too: the last size
+is the best evidence of the size now, unless it was wrong already.
 
 Boxes are `(x, y, w, h)` with the upper left corner, in pixels of the picture.
 """
@@ -31,21 +27,21 @@ from spikebridge.networks.sensing.model.background import log_contrast
 from spikebridge.networks.sensing.model.heads import cross_spectrum, cut_out
 
 SCALES = (0.87, 1.15)
-"""Of the believed size, when several are asked; on validation frames a third one between them makes it no better."""
+"""Assumed sizes relative to the predicted one; on validation frames a third one between them gains nothing."""
 CELL = 2 * STRIDE
-"""Side of a cell in which an untrained spread is measured [px of a sight]."""
-_CLEARLY = 0.5  # a change that is as good as any, as a logarithm
-_PERHAPS = 0.25  # as if so much were new where nothing is known
-_ANYWHERE = 0.02  # a target that does not move is not new
+"""Side of a cell, the unit of the spread of an untrained detector [px of a patch]."""
+_FULL_CONTRAST = 0.5  # logarithm of a brightness ratio from which on a pixel counts fully as new
+_UNKNOWN_CONTRAST = 0.25  # assumed where the background is unknown
+_MIN_WEIGHT = 0.02  # of places without any change: a target may stand still
 
 
 class Detection(NamedTuple):
-    """What the finder says.
+    """The answer of the detector.
 
     Args:
-        boxes: where the target is, and its size.
-        spread: how far the middle may be off along an axis [px].
-        odds: log-odds of the cells of the sight; cell (i, j) looks at the place `(8 j + 0.5, 8 i + 0.5)` of its 64 px.
+        boxes: of the target.
+        spread: standard deviation of the centre along an axis [px].
+        odds: log-odds of the cells of the patch; cell (i, j) is at the place `(8 j + 0.5, 8 i + 0.5)` of its 64 px.
     """
 
     boxes: Float[Tensor, "B 4"]
@@ -71,18 +67,18 @@ def blend_templates(first: Tensor, newest: Tensor, a: float) -> Tensor:
 
 
 class TargetDetector(nn.Module):
-    """Convolutions over all that is seen around a believed box. Each cell votes for a box, and counts by its odds.
+    """A convolutional network on the patches of a predicted box. Each cell votes for a box, weighted by its odds.
 
     Args:
         num_features: channels of the ANN's features.
-        num_hidden: channels of what compares them; twice as many where cells are twice as large.
+        num_hidden: channels of the layers that compare them; twice as many where cells are twice as large.
 
     Example:
-        >>> finder = TargetDetector().eval()
+        >>> detector = TargetDetector().eval()
         >>> frames, box = torch.rand(1, 1, 90, 90), torch.tensor([[30.0, 40.0, 20.0, 16.0]])
-        >>> template = finder.template(frames, box)
-        >>> nothing = torch.zeros(1, 2, 90, 90)  # no event, and nothing known of what is behind the target
-        >>> found = finder(frames, frames, nothing, nothing, box, template, template, a=0.3)
+        >>> template = detector.template(frames, box)
+        >>> nothing = torch.zeros(1, 2, 90, 90)  # no events, and an unknown background
+        >>> found = detector(frames, frames, nothing, nothing, box, template, template, a=0.3)
         >>> found.boxes.shape, found.odds.shape
         (torch.Size([1, 4]), torch.Size([1, 8, 8]))
     """
@@ -126,28 +122,28 @@ class TargetDetector(nn.Module):
         newest: Float[Tensor, "#B C N N"],
         a: float,
     ) -> Detection:
-        """Where the target is.
+        """The box of the target.
 
         Args:
             now: the new frame, grey levels 0 to 255.
             before: the frame before.
             events: between the two, ON and OFF, 1 where there was any.
-            behind: what is behind the target in the new frame: grey levels, and 1 where they are known.
-            boxes: where the target is believed to be in the new frame.
+            behind: the background in the new frame: grey levels, and 1 where they are known.
+            boxes: predicted boxes in the new frame.
             first: template `K_0` of each sample, or one for all.
             newest: `K_new`, likewise.
             a: share of the newest template in `K`.
         """
         grid = sampling_grid(now, boxes[:, :2] + boxes[:, 2:] / 2, patch_side(boxes)[:, None].expand(-1, 2), PATCH_SIDE)
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
-        sight = look(now)
-        seen, last = self.what(torch.cat([sight, look(before)])).chunk(2)
+        patch = look(now)
+        seen, last = self.what(torch.cat([patch, look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        stirred, new = F.avg_pool2d(look(events), STRIDE), background_difference(sight, look(behind))
+        event_map, new = F.avg_pool2d(look(events), STRIDE), background_difference(patch, look(behind))
         alike = correlation(seen, blend_templates(first, newest, a)).unsqueeze(1)
         known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
-        votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, stirred, new, alike], 1)))
-        return _counted(votes, boxes)
+        votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, event_map, new, alike], 1)))
+        return _decode_votes(votes, boxes)
 
     def detect_multiscale(
         self,
@@ -160,15 +156,14 @@ class TargetDetector(nn.Module):
         newest: Float[Tensor, "1 C N N"],
         a: float,
     ) -> Detection:
-        """The mean of what is found when the target is believed smaller and larger than it is: in a closed loop a
-        wrong size would else confirm itself.
+        """The mean over two assumed sizes: in a closed loop a wrong size would otherwise confirm itself.
 
         Args:
             now: as for `forward`, and so on; one sample.
             before: the frame before.
             events: between the two.
-            behind: the target.
-            box: where the target is believed to be.
+            behind: the background.
+            box: the predicted box.
             first: `K_0`.
             newest: `K_new`.
             a: share of the newest template in `K`.
@@ -187,12 +182,12 @@ class TargetDetector(nn.Module):
         box: Float[Tensor, "1 4"],
         template: Float[Tensor, "1 C N N"],
     ) -> Float[Tensor, "1 4"]:
-        """Where in the whole frame the template fits best, for a target that was lost.
+        """The box in the whole frame at which the template fits best, for a lost target.
 
         Args:
             picture: grey levels 0 to 255.
-            behind: the target.
-            box: of the size that is looked for.
+            behind: the background.
+            box: of the size to search for.
             template: `K`.
         """
         return search_full_frame(self.what, picture, behind, box, template)
@@ -205,26 +200,28 @@ def search_full_frame(
     box: Float[Tensor, "1 4"],
     template: Float[Tensor, "1 C N N"],
 ) -> Float[Tensor, "1 4"]:
-    """Where in a whole frame a template fits best among what was not there before.
+    """The box in a whole frame at which a template fits best, weighted by the difference to the background.
 
     Args:
-        what: reads the frame.
+        what: the pathway that reads the frame.
         picture: grey levels 0 to 255.
-        behind: the target: grey levels, and 1 where they are known.
-        box: of the size that is looked for.
-        template: of a sight.
+        behind: the background: grey levels, and 1 where they are known.
+        box: of the size to search for.
+        template: of a patch.
     """
     scale = PATCH_SIDE / float(patch_side(box))
     size = [max(PATCH_SIDE, round(n * scale)) for n in picture.shape[2:]]
     both = F.interpolate(torch.cat([picture, behind], 1), size, mode="bilinear", align_corners=False)
-    seen, room = both.split([1, 2], 1)
+    seen, scaled = both.split([1, 2], 1)
     features = what(seen)
     mask = target_mask(box, template.shape[-1])
-    energy = _shifted(features.square().sum(1, keepdim=True), mask.square())
-    fits = _shifted(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
-    stands_out = (log_contrast(seen, room).abs() / _CLEARLY).clamp(max=1) + _PERHAPS * (1 - room[:, 1:])
-    new = _shifted(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
-    fits = fits.clamp(min=0) * (new + _ANYWHERE)
+    energy = _correlate(features.square().sum(1, keepdim=True), mask.square())
+    fits = _correlate(features, template) / (energy.clamp(min=0) + 1.0).sqrt()
+    stands_out = (log_contrast(seen, scaled).abs() / _FULL_CONTRAST).clamp(max=1) + _UNKNOWN_CONTRAST * (
+        1 - scaled[:, 1:]
+    )
+    new = _correlate(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
+    fits = fits.clamp(min=0) * (new + _MIN_WEIGHT)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
     # the template's middle is the edge between two cells
     cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
@@ -234,47 +231,47 @@ def search_full_frame(
 
 
 def background_difference(
-    sight: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]
+    patch: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]
 ) -> Float[Tensor, "B 3 N N"]:
-    """How much brighter a sight is than what is behind the target, how different, and how much of that is known.
+    """Brightness of a patch relative to the background, its absolute value, and the known share, by cell.
 
     Args:
-        sight: grey levels.
+        patch: grey levels.
         behind: grey levels, and 1 where they are known.
     """
-    brighter = log_contrast(sight, behind)
+    brighter = log_contrast(patch, behind)
     return F.avg_pool2d(torch.cat([brighter, brighter.abs(), behind[:, 1:]], 1), STRIDE)
 
 
 def correlation(features: Float[Tensor, "B C N N"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B N N"]:
-    """How well a template fits at each cell: 1 where it finds itself.
+    """The correlation with a template at each cell: 1 with itself.
 
     Args:
-        features: of a sight.
-        template: of a sight of the same size, its target in the middle; one for all features will do.
+        features: of a patch.
+        template: of a patch of the same size, its target in the centre; one for each sample or one for all.
     """
-    return _shifted(features, template) / (template.square().sum((1, 2, 3)) + 1e-6)[:, None, None]
+    return _correlate(features, template) / (template.square().sum((1, 2, 3)) + 1e-6)[:, None, None]
 
 
-def _shifted(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B H W"]:
+def _correlate(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C N N"]) -> Float[Tensor, "B H W"]:
     """`sum_d T(d) . f(x + d)` with d from the template's middle, for every x."""
     height, width = features.shape[2:]
     num_cells = template.shape[-1]
     half = num_cells // 2
-    # what comes in again from the other side is further away than half a template
+    # what wraps around is farther away than half a template
     size = (height + num_cells - half, width + num_cells - half)
     fits = torch.fft.irfft2(cross_spectrum(features, template, size), s=size).roll((half, half), (1, 2))
     return fits[:, :height, :width]
 
 
-def _counted(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Detection:
-    """The mean over cells of the boxes that they vote for."""
+def _decode_votes(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Detection:
+    """The mean of the boxes that the cells vote for."""
     num_cells = votes.shape[-1]
     odds, shifts, log_spread = votes[:, 0], votes[:, 1:5], votes[:, 5]
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
     steps = cell_offsets(num_cells, like=votes)
     x, y = steps.expand(num_cells, num_cells), steps.unsqueeze(1).expand(num_cells, num_cells)
-    # an untrained finder gives a quarter of the sight to each side of a cell
+    # an untrained detector predicts a quarter of the patch on each side of a cell
     edges = torch.stack([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts
     left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * patch_side(boxes)[:, None]).unbind(1)
     size = torch.stack([right - left, bottom - top], 1).clamp(min=2.0)
@@ -289,15 +286,15 @@ def _layer(num_in: int, num_out: int, stride: int) -> list[nn.Module]:
 
 
 PATCH_SIDE = 64
-"""Side of a sight [its own px]."""
+"""Side of a patch [its own px]."""
 CONTEXT_FACTOR = 2.6
-"""Side of a sight, in sides of a square target."""
+"""Side of a patch, in sides of a square target."""
 MIN_TARGET_SIDE = 12.0
-"""Smaller targets are looked at as if they had this side [px]."""
+"""Smaller targets get the patch of this side [px]."""
 
 
 def patch_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
-    """How much of a picture is seen around a box: the side of the square [px].
+    """Side of the square around a box that a patch shows [px].
 
     Example:
         >>> patch_side(torch.tensor([[0.0, 0.0, 40.0, 10.0]])).item()  # 2.6 times the root of 400
@@ -307,14 +304,14 @@ def patch_side(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, " B"]:
 
 
 def search_patches(pictures: Float[Tensor, "B C H W"], boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B C S S"]:
-    """Pictures around boxes, all at one scale; where they stick out the nearest pixels are repeated.
+    """Patches of pictures around boxes; beyond the edges the nearest pixels are repeated.
 
     Args:
-        pictures: frames, or events laid out.
-        boxes: what is in the middle of each sight.
+        pictures: frames, or images of events.
+        boxes: in the centre of each patch.
 
     Example:
-        >>> box = torch.tensor([[20.0, 20.0, 64 / 2.6, 64 / 2.6]])  # a sight of 64 px: nothing is scaled
+        >>> box = torch.tensor([[20.0, 20.0, 64 / 2.6, 64 / 2.6]])  # a patch of 64 px: no scaling
         >>> picture = torch.arange(100.0).expand(1, 1, 100, 100)
         >>> seen = search_patches(picture, box)
         >>> round(seen[0, 0, 0, 1].item() - seen[0, 0, 0, 0].item(), 3)
@@ -361,10 +358,10 @@ def sampling_grid(
 
 
 def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B 1 N N"]:
-    """A soft ellipse in the middle of a sight: 1 on the target, 0 away from it.
+    """A soft ellipse in the centre of a patch: 1 on the target, 0 away from it.
 
     Args:
-        boxes: of the sight; only their shape counts.
+        boxes: of the patch; only their shape is used.
         num_cells: along each side.
     """
     half = 0.55 * boxes[:, 2:] / patch_side(boxes)[:, None]
@@ -375,7 +372,7 @@ def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B
 
 
 def cell_offsets(num_cells: int, like: Tensor) -> Float[Tensor, " N"]:
-    """Where cells look, from the middle of a sight, in parts of its side; a stride starts at the first pixel.
+    """Positions of cells relative to the centre of a patch, in units of its side; a stride starts at the first pixel.
 
     Args:
         num_cells: along a side.

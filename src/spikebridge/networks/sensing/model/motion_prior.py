@@ -1,20 +1,18 @@
-"""Where the target is expected, how far that is to be trusted, and the place on which prior and response agree.
+"""The motion prior: expected displacement and its uncertainty, and the posterior given the network's response.
 
 The velocity comes from two sources: the boxes of the last two frames, and their pictures. Where the two disagree, a box
-was wrong; by how much they do says how far to trust them, and how to mend the start.
+was wrong; `MotionFusion` learns from the size of the difference how much to trust each.
 
-All places are displacements `(x, y)` from the target's middle in the frame, in pixels.
+All places are displacements `(x, y)` from the target's centre in the frame, in pixels.
 
-Where a target is that was not quite where its stream began: both places are asked for together.
-
-A stream that goes on with an old frame has the target's features moved to where the target is believed to be by then;
-it is some pixels off, at d0. When it goes to d1 the features change by `T_d1 - T_d0`, and with
+A restarted event stream (`bayes_update`) uses the features of an old frame at the estimated place of the target, which
+is wrong by d0. When the target moves to d1, the features change by `T_d1 - T_d0`, and with
 
     f(d) = <h, T_d>,    s(d) = g (<T, T_d> - <T, T>)
 
 the least squares of the change head are `f(d1) - f(d0) + s(d1 - d0)`. Events come from the target's edges, so they also
-tell where it was. With a Gaussian `p` for d0 and the velocity prior for d1 - d0, the sum over all d0 is a correlation
-of two small maps: what a Bayes filter predicts, before it weighs by what is seen.
+show where it was. With a Gaussian `p` for d0 and the velocity prior for d1 - d0, the sum over all d0 is a correlation
+of two small maps, the prediction step of a Bayes filter.
 
     p(d1) ~ exp(f(d1)) sum_d0 exp(-f(d0)) p(d0) . exp(s(d1 - d0)) p(d1 - d0)
 """
@@ -32,16 +30,16 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 
 UNKNOWN_VELOCITY_FACTOR = 1.6
-"""A target whose velocity is not known is looked for so many times as far away."""
+"""Factor of the search distance for a target with unknown velocity."""
 
 
 class MotionPrior(NamedTuple):
-    """What is expected when a frame has come.
+    """The motion prior at a frame.
 
     Args:
-        place: where the target's middle is, beside that of its box [px].
-        motion: how far it went since the frame before [px].
-        spread: standard deviation of `motion`; infinite where it is not known [px].
+        place: of the target's centre relative to that of its box [px].
+        motion: displacement since the frame before [px].
+        spread: standard deviation of `motion`; infinite if it is unknown [px].
     """
 
     place: Float[Tensor, "B 2"]
@@ -50,7 +48,7 @@ class MotionPrior(NamedTuple):
 
 
 class MotionPriorNp(NamedTuple):
-    """What was expected when a stream began, as numbers; see `MotionPrior`."""
+    """A `MotionPrior` of one sample as NumPy arrays."""
 
     place: Float[np.ndarray, "2"]
     motion: Float[np.ndarray, "2"]
@@ -58,7 +56,7 @@ class MotionPriorNp(NamedTuple):
 
 
 def to_numpy(start: MotionPrior) -> MotionPriorNp:
-    """A start of one sample as numbers.
+    """The prior of one sample as NumPy arrays.
 
     Example:
         >>> to_numpy(MotionPrior(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.5]))).spread
@@ -69,7 +67,7 @@ def to_numpy(start: MotionPrior) -> MotionPriorNp:
 
 
 def search_slice(place: float, reach: float, half: int) -> slice:
-    """Which pixels along an axis of a map of displacements are no further than `reach` from a place.
+    """The pixels along an axis of a map of displacements within `reach` of a place.
 
     Args:
         place: the map's edge, if it is beyond [px].
@@ -85,10 +83,10 @@ def search_slice(place: float, reach: float, half: int) -> slice:
 
 
 class MotionFusion(nn.Module):
-    """A start made of what the boxes and what the pictures say of the last motion.
+    """Fuses the motion of the boxes with that of the pictures to a motion prior.
 
-    With a difference `r` between them: the start moves by a share of r, the velocity by another share, and the spread
-    is in proportion to r. The shares are learned functions of the length of r.
+    With the difference `r` of the two: the place moves by a share of r, the velocity by another share, and the spread
+    is proportional to r. The shares are learned functions of the length of r.
 
     Example:
         >>> box, picture = torch.tensor([[4.0, 0.0]]), torch.tensor([[6.0, 0.0]])
@@ -116,7 +114,7 @@ class MotionFusion(nn.Module):
 
 
 class ConstantVelocityPrior(nn.Module):
-    """How far from its prediction a target that keeps its velocity is found.
+    """The distribution of a target around its prediction at constant velocity.
 
     The standard deviation grows with the time since the frame, and with how uncertain the two positions are that the
     velocity was made of.
@@ -199,17 +197,17 @@ def soft_argmax(
     return place, variance.clamp(min=1e-6).sqrt()
 
 
-DOUBT = 2.0
-"""A target is so many times as far beside its place as the answers say: what they are off lasts from bin to bin."""
-_FAR, _FARTHEST = 3.0, 8.0  # d0 is looked for up to so many standard deviations, but no more pixels than this
-_LEAST = 0.5  # a smaller standard deviation would fall between the pixels
+SPREAD_FACTOR = 2.0
+"""Factor of the estimated spread: errors are correlated from bin to bin."""
+_MAX_DEVIATIONS, _MAX_DISTANCE = 3.0, 8.0  # of d0, in standard deviations and in pixels
+_MIN_SPREAD = 0.5  # a smaller standard deviation would fall between the pixels
 
 
 class StartUncertainty(NamedTuple):
-    """What is not known of the beginning of a stream.
+    """The uncertainty of the start of a restarted event stream.
 
     Args:
-        spread: standard deviation of the target's place along each axis, as the answers say [px].
+        spread: estimated standard deviation of the target's place along each axis [px].
         unchanged: the head's log-odds of displacements where no feature has changed, `s`, one a pixel, 0 in the middle.
     """
 
@@ -245,8 +243,10 @@ def bayes_update(
         [2.9, 0.0]
     """
     half, motion = len(fits) // 2, expected.motion * age
-    spread = max(DOUBT * uncertainty.spread, _LEAST)
-    before = x0, y0 = [search_slice(place, min(_FAR * spread, _FARTHEST), half) for place in expected.place.tolist()]
+    spread = max(SPREAD_FACTOR * uncertainty.spread, _MIN_SPREAD)
+    before = x0, y0 = [
+        search_slice(place, min(_MAX_DEVIATIONS * spread, _MAX_DISTANCE), half) for place in expected.place.tolist()
+    ]
     after = x1, y1 = [search_slice(place, search, half) for place in (expected.place + motion).tolist()]
     # displacements from each of the first places to each of the others, which may be more than the map has
     ways = [range(to.start - of.stop + 1, to.stop - of.start) for of, to in zip(before, after, strict=True)]

@@ -34,7 +34,7 @@ from spikebridge.networks.sensing.model.motion_prior import (
 )
 from spikebridge.networks.sensing.model.units import SensingOptions, sensing_graph
 
-# parts that remember events
+# parts with a memory of events
 _OF_EVENTS = ("where", "membrane")
 
 
@@ -142,7 +142,7 @@ class Sensing(HybridNetwork):
         return outputs["head"], state
 
     def restart_events(self, state: NetworkState) -> NetworkState:
-        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
+        """The state of the same frame with a new event stream: membranes and unit at rest.
 
         Args:
             state: of `respond`.

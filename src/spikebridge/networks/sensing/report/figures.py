@@ -47,7 +47,7 @@ _LEAST_FRAMES = 60
 _METHODS = ("hold", "constant_velocity", "kalman", "events")
 _THIRDS = (0.0, 1 / 3, 2 / 3, 1.0)
 _TRUE, _HYBRID, _FRAMES = (255, 255, 255), (80, 220, 120), (250, 200, 60)
-_MOST_BINS, _STRIDE, _ROOM = 96, 2, 16
+_MOST_BINS, _STRIDE, _MARGIN = 96, 2, 16
 
 
 def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[RecordingPart]) -> dict[str, Any]:
@@ -175,12 +175,12 @@ def _drawn(recording: Recording, bin_: int, window: Crop, hybrid: Any, alone: An
 
 
 def _window(recording: Recording, followed: TrackingResult) -> Crop:
-    """The part of the sensor in which the target and the boxes are, with some room around."""
+    """The part of the sensor in which the target and the boxes are, with a margin."""
     seen = followed.truths[np.isfinite(followed.truths).all(axis=1)]
     boxes = seen if len(seen) else followed.boxes
     size = np.array([recording.events.width, recording.events.height])
-    low = (boxes[:, :2].min(axis=0) - _ROOM).clip(0, size - 1).astype(int)
-    high = np.ceil(boxes[:, :2] + boxes[:, 2:]).max(axis=0) + _ROOM
+    low = (boxes[:, :2].min(axis=0) - _MARGIN).clip(0, size - 1).astype(int)
+    high = np.ceil(boxes[:, :2] + boxes[:, 2:]).max(axis=0) + _MARGIN
     wide, tall = (high.clip(low + 1, size) - low).astype(int).tolist()
     return int(low[0]), int(low[1]), wide, tall
 

@@ -1,19 +1,17 @@
-"""The sensing network made ready to run: what is linear behind the spikes meets the template once a frame.
+"""The sensing network with fused weights for one target: linear layers behind the spikes are moved into the template.
 
     h = F u,    <h, T_d> = <F u, T_d> = <u, (F' T)_d>
 
 `u` is the leaky sum of what the SNN gave, `F` the unit's map, `F'` its adjoint, `T_d` the template moved by d.
-`Sensing` maps `u` in every bin; here `F'` maps the template when a frame comes, and a bin is left with the convolutions
-of its events and spikes, the leak, and one correlation. Weights are prepared, too: a batch norm becomes part of its
-convolution, and convolutions of the same input run as one.
+`Sensing` maps `u` in every bin; here `F'` maps the template once a frame, and a bin needs the convolutions of its
+events and spikes, the leak, and one correlation. A batch norm is fused with its convolution, convolutions of the same
+input run as one, and the head evaluates only the displacements within the search distance.
 
-The answers are those of `Sensing` to rounding, but for a margin: `Sensing` cuts `h` off at the edge of the crop, and
-the fold knows half of F more of it. That counts only where the moved template reaches the edge.
+Results equal those of `Sensing` to rounding, except at the edge of the crop: `Sensing` cuts `h` off there, the fused
+form sees half of F more. That matters only where the displaced template reaches the edge.
 
-The convolution behind the spikes stays in the bin: folded as well (`spikebridge.ops.folded_response`) each spike would
-add a number to every displacement for each time constant of the unit, many more than the weights that it meets now.
-
-The change head and the prior, ready to answer at one sample: only what the search needs is worked out.
+The convolution behind the spikes stays in the bin: moved into the template as well, each spike would add a number to
+every displacement for each time constant of the unit, many more than the weights that it is multiplied by now.
 """
 
 from copy import deepcopy
@@ -48,10 +46,10 @@ from spikebridge.neurons.lif import LIFState, lif_step
 
 
 class TemplateSpectrum(NamedTuple):
-    """What a frame opens, and holds until the next one.
+    """The template of a frame in the frequency domain.
 
     Args:
-        kernel: spectrum of the mapped template, conjugate, its displacements from `-reach` on.
+        kernel: conjugate spectrum of the mapped template, displacements from `-reach` on.
         deficit: autocorrelation of the template at each displacement, minus that at displacement 0.
     """
 
@@ -70,10 +68,11 @@ class FusedState(NamedTuple):
 
 
 def can_fuse(sensing: Sensing) -> bool:
-    """Whether a network is of the form that can be folded: small pathways, change head, and a unit with a linear map.
+    """Whether a network can be fused: small pathways, change head, and a unit with a linear map.
 
     Example:
-        >>> can_fuse(Sensing(dt=1 / 240)), can_fuse(Sensing(dt=1 / 240, unit="none"))
+        >>> from spikebridge.networks.sensing.model.units import SensingOptions
+        >>> can_fuse(Sensing(1 / 240)), can_fuse(Sensing(1 / 240, SensingOptions(unit="none")))
         (True, False)
     """
     kinds = {"what": WhatPathway, "where": WherePathway, "head": ChangeHead}
@@ -158,15 +157,7 @@ class FusedInference(nn.Module):
         motion: Float[Tensor, "1 2"] | None = None,
         start: MotionPrior | None = None,
     ) -> tuple[MotionPrior, FusedState]:
-        """A frame has come: what is expected, and the template, mapped.
-
-        Args:
-            frame: a crop, grey levels 0 to 255.
-            box: middle of the target beside the middle of the crop, and its size `(x, y, w, h)` [px].
-            before: the frame before, cut at the same place; None where there was none.
-            motion: how far the box went between the two [px].
-            start: what is expected, where that is known already.
-        """
+        """See `Inference.open`; the template is mapped by the adjoint of the unit's map."""
         features = self.what(frame if before is None else torch.cat([frame, before]))
         places = cell_places(features.shape[-1], features, self.stride).numpy()
         mask = ellipse_mask(places, box[0].double().numpy(), *self.cut)
@@ -183,12 +174,7 @@ class FusedInference(nn.Module):
         return start, self._new(TemplateSpectrum(kernel, deficit), expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
-        """A stream that goes on with its frame, but has forgotten its events: a new one about the same target.
-
-        Args:
-            state: of the old one.
-            start: what is expected of the new one; its spread is that of the place.
-        """
+        """See `Inference.restart_events`."""
         place, motion, spread = to_numpy(start)
         uncertainty = StartUncertainty(spread, self.head.unchanged(state.template.deficit))
         return self._new(state.template, MotionPriorNp(place, motion, 0.0), state.membranes.v)._replace(
@@ -198,16 +184,7 @@ class FusedInference(nn.Module):
     def forward(
         self, events: Float[Tensor, "1 2 H W"], state: FusedState, age: float
     ) -> tuple[Float[np.ndarray, "2"], float, FusedState]:
-        """Where the target is at the end of a bin, and the standard deviation of that.
-
-        Args:
-            events: of the bin, ON and OFF.
-            state: since the frame.
-            age: time since then, in parts of the time in which the target goes as far as `start.motion`.
-
-        Returns:
-            The displacement from the middle of the box [px], its spread [px], and the state.
-        """
+        """See `Inference.__call__`."""
         total, state = self._sum(events, state)
         seen = (self._spectrum(total) * state.template.kernel).sum(0)
         template, expected = state.template, state.expected
@@ -215,7 +192,7 @@ class FusedInference(nn.Module):
         return place, spread, state
 
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> FusedState:
-        """A bin that needs no answer."""
+        """See `Inference.accumulate`."""
         return self._sum(events, state)[1]
 
     def _expected(

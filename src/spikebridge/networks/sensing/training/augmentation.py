@@ -1,9 +1,8 @@
-"""Pictures of a target and boxes around it, changed at random: what a finder has to cope with, and a recording lacks.
+"""Random augmentation of the detector's samples: flips, backgrounds, aspect, resolution, illumination, wrong boxes.
 
-A sample has the pictures `now`, `before`, `told`, `events` and `behind`, `(B, C, S, S)` with channels before rows, and
-the boxes of its target in the first three, `(x, y, w, h)` in pixels of them.
-
-Pictures turned at random, a few at a time and as they are stored: bytes are turned in a quarter of the time.
+A sample has the pictures `now`, `before`, `given`, `events` and `behind`, `(B, C, S, S)`, and the boxes of its target
+in the first three, `(x, y, w, h)` in pixels of them. Flips also serve the samples of the pathways; they work on bytes,
+which takes a quarter of the time.
 """
 
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from spikebridge.networks.sensing.model.detector import resample
 
-PICTURES = ("now", "before", "told", "events", "behind")
-BOXES = ("box", "box_before", "box_told")
+PICTURES = ("now", "before", "given", "events", "behind")
+BOXES = ("box", "box_before", "box_given")
 _FAR = 0.2
 _SWOLLEN, _SWELLS = 0.3, 0.5
 _WHOLLY = 0.6
@@ -26,10 +25,9 @@ _HIDDEN = 0.25
 
 
 def jitter_boxes(boxes: Float[Tensor, "B 4"], box_noise: float) -> Float[Tensor, "B 4"]:
-    """Boxes as a tracker might believe them: moved and stretched, some little, some much, one in five by far.
+    """Boxes as a tracker might predict them: displaced and stretched, most of them little, one in five by far.
 
-    Three in ten are too small or too large by up to a factor of 1.6: nothing in the next frame tells a tracker that its
-    box has swollen, unless the finder does.
+    Three in ten are too small or too large by up to a factor of 1.6: only the detector can correct a wrong size.
 
     Args:
         boxes: true ones.
@@ -46,34 +44,34 @@ def jitter_boxes(boxes: Float[Tensor, "B 4"], box_noise: float) -> Float[Tensor,
 
 
 def correlated_jitter(
-    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], believed: Float[Tensor, "B 4"], most: float = 1.0
+    before: Float[Tensor, "B 4"], boxes: Float[Tensor, "B 4"], predicted: Float[Tensor, "B 4"], most: float = 1.0
 ) -> Float[Tensor, "B 4"]:
-    """Boxes of the frame before, wrong by a share of what the believed ones are wrong by: a tracker's errors last.
+    """Boxes of the frame before, wrong by a share of the error of the predicted ones: errors of a tracker persist.
 
-    With errors of their own the newest template would always show the target, and a finder would learn to trust it; in
+    With independent errors the newest template would always show the target, and a detector would learn to trust it; in
     a closed loop it shows what the tracker took for the target. Three in five are wrong by the largest share, so that
-    the first template alone tells the truth.
+    only the first template shows the target.
 
     Args:
         before: true boxes of the frame before.
         boxes: true ones of the new frame.
-        believed: what a tracker takes them for.
+        predicted: what a tracker takes them for.
         most: the largest share.
 
     Example:
-        >>> box, believed = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
-        >>> 0 <= correlated_jitter(box, box, believed)[0, 0] <= 4
+        >>> box, predicted = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[4.0, 0.0, 10.0, 10.0]])
+        >>> 0 <= correlated_jitter(box, box, predicted)[0, 0] <= 4
         tensor(True)
     """
     share = most * (torch.rand(len(boxes), 1) / (1 - _WHOLLY)).clamp(max=1)
     size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
-    middle = box_centers(before) + share * (box_centers(believed) - box_centers(boxes)) / size * earlier
-    sizes = before[:, 2:] * (believed[:, 2:] / boxes[:, 2:]) ** share
+    middle = box_centers(before) + share * (box_centers(predicted) - box_centers(boxes)) / size * earlier
+    sizes = before[:, 2:] * (predicted[:, 2:] / boxes[:, 2:]) ** share
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
 def random_flip(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each sample as it is, mirrored, or with rows and columns swapped, at random.
+    """Each sample flipped and transposed at random.
 
     Args:
         batch: square pictures of one size, channels before rows, and boxes.
@@ -90,10 +88,10 @@ def random_flip(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Some targets before what is around another one of the batch, which itself stands beside them.
+    """Some targets in front of the background of another sample, whose own target is beside them.
 
-    A target that is always seen in its own room is told by the room; and the likeliest thing to take for it is another
-    target.
+    A detector that always sees a target in front of its own background learns the background; and what is most easily
+    mistaken for a target is another target.
 
     Args:
         batch: square pictures of one size, and boxes.
@@ -101,7 +99,7 @@ def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]
     """
     count, side = len(batch["box"]), batch["now"].shape[-1]
     other, chosen = torch.randperm(count), torch.rand(count) < share
-    # the other target comes to stand one to two sizes away; where the picture ends it goes on from the other edge
+    # the other target is one to two sizes away; pictures wrap around at their edges
     angle, far = 2 * torch.pi * torch.rand(count), side * (0.2 + 0.3 * torch.rand(count))
     outline = 2 ** (1 + 2 * torch.rand(count, 1)), 1 + 0.2 * torch.rand(count, 1)
     columns, rows = (
@@ -109,7 +107,7 @@ def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]
     )
     power, wide = (part[chosen] for part in outline)
     here, then = (_covered(batch[name][chosen], side, power, wide) for name in ("box", "box_before"))
-    # what was around the other one is behind this one, and at times not known where it stands
+    # the background of the other sample, at times unknown where the target is
     hidden = here * (torch.rand(len(here), 1, 1, 1) < _HIDDEN)
     masks = {"now": here, "before": then, "events": torch.maximum(here, then), "behind": torch.zeros_like(here)}
     pictures = {}
@@ -132,7 +130,7 @@ def _covered(boxes: Tensor, side: int, power: Tensor, wide: Tensor) -> Float[Ten
 
 
 def jitter_aspect(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tensor]:
-    """All pictures of a sample a little wider or narrower, higher or lower, with their boxes.
+    """All pictures of a sample and their boxes with another aspect ratio.
 
     Args:
         batch: square pictures of one size, and boxes.
@@ -148,13 +146,13 @@ def jitter_aspect(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tens
 
 
 def lower_resolution(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, Tensor]:
-    """Some samples as if the target were small, so that fewer pixels show it.
+    """Some samples at a lower resolution, as of a small target.
 
-    Sharp and coarse ones are in every batch, so that batch norms see in training what they will see later.
+    Every batch has samples of full resolution too, so that the statistics of batch norms fit both.
 
     Args:
         batch: square pictures of one size, and boxes.
-        most: how many times fewer pixels along a side.
+        most: the largest factor along a side.
     """
     count, side = len(batch["box"]), batch["now"].shape[-1]
     few = round(side * most ** -torch.rand(()).item())
@@ -169,7 +167,7 @@ def lower_resolution(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, T
 
 
 def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Frames brighter, darker, of another contrast and noisy; shares of 1 for bytes in others, at times no events.
+    """Frames with another brightness, contrast and noise; events and masks scaled to 1; in some samples no events.
 
     Args:
         batch: pictures of 0 to 255.
@@ -177,7 +175,7 @@ def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     count = len(batch["box"])
     light, gamma = ((most * (2 * torch.rand(count, 1, 1, 1) - 1)).exp() for most in (0.7, 0.3))
     grey, known = batch["behind"].split(1, 1)
-    frames = {"now": batch["now"], "before": batch["before"], "told": batch["told"], "behind": grey}
+    frames = {"now": batch["now"], "before": batch["before"], "given": batch["given"], "behind": grey}
     changed = {name: 255 * (x / 255).pow(gamma) for name, x in frames.items()}
     changed["behind"] = light * changed["behind"]
     noise = 4 * torch.rand(count, 1, 1, 1)

@@ -1,22 +1,20 @@
-"""Training what follows between frames: objectives, and samples turned at random.
+"""Objectives of training: of the pathways between frames, and of the target detector.
 
-| tracking_objective | what it trains | labels |
+| objective | what it trains | labels |
 |---|---|---|
 | `tracking_objective` | everything at once | at bins |
-| `frames_objective` | the ANN and the head: what changes between two frames shows the way (eq. 8) | at frames |
+| `frames_objective` | the ANN and the head, on the change between two frames (eq. 8) | at frames |
 | `events_objective` | the SNN and its unit, on labels and on the change between two frames | at bins |
 | `change_objective` | the SNN and its unit on that change alone, `L_F` (eq. 13) | none |
 
-Boxes are wrong in half of the samples, as a tracker's are. A bin without a label counts for nothing; the last one,
-that of the next frame, always has one.
+| `detection_objective` | the target detector | at frames |
+
+Half of the boxes have errors, as those of a tracker do. A bin without a label is left out; the last one, that of the
+next frame, always has one. The detector gets predicted boxes with errors of place and size, large in a fifth of all,
+and a newest template with the same kind of error, since in a closed loop a tracker's errors persist. Some samples do
+not show the target, so that the detector learns its own confidence; some have no newest template, as after a loss.
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022).
-
-Training the finder: pictures of a target beside the box that a tracker might believe, wrong in place and size.
-
-In a closed loop a tracker sees its own mistakes, and they last. So each believed box is moved and stretched at random,
-in one sample of five by far, and the newest template is cut out as wrongly. In some samples the target is not there at
-all, so that the finder learns how far to trust itself; in some it has no newest template, as after a loss.
 """
 
 from functools import partial
@@ -52,13 +50,13 @@ Result = tuple[Tensor, dict[str, Tensor]]
 
 
 class JitteredSamples(NamedTuple):
-    """Samples whose boxes are wrong.
+    """Samples with errors of their boxes.
 
     Args:
-        samples: turned at random.
-        boxes: as the network is told them.
-        here: by how much they are off [px].
-        start: what the network makes of them.
+        samples: flipped at random.
+        boxes: as the network gets them.
+        here: their errors [px].
+        start: the motion prior that the network makes of them.
     """
 
     samples: TrackingSamples
@@ -127,10 +125,10 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
 
 
 def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> JitteredSamples:
-    """A batch as the network is told it.
+    """A batch with errors of its boxes.
 
     Args:
-        network: makes the start.
+        network: makes the motion prior.
         batch: samples.
         box_noise: half of the boxes are moved, by up to this standard deviation [px].
     """
@@ -144,7 +142,7 @@ def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> Jittered
 
 
 def random_flip_samples(samples: TrackingSamples) -> TrackingSamples:
-    """Each sample as it is, mirrored, or with rows and columns swapped, at random: pictures, boxes and ways together.
+    """Each sample flipped and transposed at random: pictures, events, boxes and motions together.
 
     Args:
         samples: of one batch; pictures and events may be bytes, which are turned faster.
@@ -163,8 +161,8 @@ def random_flip_samples(samples: TrackingSamples) -> TrackingSamples:
     )
 
 
-_ABSENT = 0.1
-_ANEW = 0.15
+_ABSENT_SHARE = 0.1
+_FIRST_TEMPLATE_SHARE = 0.15  # of the samples, the first template in place of the newest
 
 
 def detection_objective(
@@ -176,55 +174,55 @@ def detection_objective(
     template_error: float,
     a: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """How far found boxes are from the true ones, how far the odds are, and how honest the spread is.
+    """Error of the detected boxes, cross-entropy of the odds, and likelihood of the spread.
 
     Args:
         detector: what is trained.
-        batch: of `sensing_sightings`.
-        box_noise: how wrong believed boxes are; 1 is about a sixth of the target's size.
-        background_swaps: share of the samples whose target stands before what is around another one.
-        template_error: the newest template is wrong by up to this share of what the believed box is wrong by.
+        batch: of a `DetectorDataset`.
+        box_noise: errors of the predicted boxes; 1 is about a sixth of the target's size.
+        background_swaps: share of the samples with the background of another one.
+        template_error: the newest template is wrong by up to this share of the error of the predicted box.
         a: share of the newest template.
     """
     one = jitter_illumination(lower_resolution(jitter_aspect(swap_background(random_flip(batch), background_swaps))))
     now, absent = _without_some(one["now"], one["is_there"])
-    believed = jitter_boxes(one["box"], box_noise)
-    wrong = correlated_jitter(one["box_before"], one["box"], believed, template_error)
-    first = detector.template(one["told"], one["box_told"])
+    predicted = jitter_boxes(one["box"], box_noise)
+    wrong = correlated_jitter(one["box_before"], one["box"], predicted, template_error)
+    first = detector.template(one["given"], one["box_given"])
     newest = detector.template(one["before"], jitter_boxes(wrong, 0.3 * box_noise))
-    newest = torch.where(torch.rand(len(now), 1, 1, 1) < _ANEW, first, newest)
-    found = detector(now, one["before"], one["events"], one["behind"], believed, first, newest, a)
+    newest = torch.where(torch.rand(len(now), 1, 1, 1) < _FIRST_TEMPLATE_SHARE, first, newest)
+    found = detector(now, one["before"], one["events"], one["behind"], predicted, first, newest, a)
     there = (~absent).float()
-    side = patch_side(believed)
+    side = patch_side(predicted)
     away = (box_corners(found.boxes) - box_corners(one["box"])) / side[:, None] * 2
     overlap = box_overlap(found.boxes, one["box"])
     off = box_centers(found.boxes) - box_centers(one["box"])
     place = 10 * F.smooth_l1_loss(away, torch.zeros_like(away), beta=0.05, reduction="none").mean(1) + 1 - overlap
     loss = (
         (there * place).mean()
-        + 0.1 * _presence(found, believed, one["box"], there)
-        + _honesty(found, off, absent, side)
+        + 0.1 * _presence(found, predicted, one["box"], there)
+        + _spread_likelihood(found, off, absent, side)
     )
     return loss, {"overlap": (there * overlap).sum() / there.sum().clamp(min=1)}
 
 
-def _presence(found: Detection, believed: Tensor, truth: Tensor, there: Tensor) -> Tensor:
+def _presence(found: Detection, predicted: Tensor, truth: Tensor, there: Tensor) -> Tensor:
     """Cross-entropy of the odds, of the samples in which there is a target."""
-    side = patch_side(believed)[:, None]
-    inside = (box_centers(truth) - box_centers(believed)) / side * PATCH_SIDE + PATCH_SIDE / 2
+    side = patch_side(predicted)[:, None]
+    inside = (box_centers(truth) - box_centers(predicted)) / side * PATCH_SIDE + PATCH_SIDE / 2
     cells = (inside - 0.5) / (PATCH_SIDE / found.odds.shape[-1])
     chosen = there > 0
     return map_presence(found.odds[chosen], cells[chosen]) if chosen.any() else found.odds.sum() * 0
 
 
-def _honesty(found: Detection, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
-    """Negative log-likelihood of how far off the middle is; a target that is not there is off by half the sight."""
+def _spread_likelihood(found: Detection, off: Tensor, absent: Tensor, side: Tensor) -> Tensor:
+    """Negative log-likelihood of the error of the centre; a missing target has an error of half the patch."""
     square = torch.where(absent, side.square() / 4, off.detach().square().sum(1))
     spread = (found.spread.square() + 0.25) / side.square()
     return 0.1 * (square / side.square() / (2 * spread) + spread.log()).clamp(max=50).mean()
 
 
 def _without_some(now: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor]:
-    """In some samples the picture is that of another one; and where the target is missing then."""
-    other = torch.rand(len(now)) < _ABSENT
+    """Replaces the picture of some samples by another one; returns where the target is missing."""
+    other = torch.rand(len(now)) < _ABSENT_SHARE
     return torch.where(other[:, None, None, None], now.roll(1, 0), now), other | ~is_there

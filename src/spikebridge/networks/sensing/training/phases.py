@@ -184,7 +184,7 @@ def load_part(network: Sensing, part: _Source, path: Path, child: Run) -> dict[s
 
     Args:
         network: gets the weights.
-        part: `finder`, the first part of the names of the detector's weights, or `pathways`, all others.
+        part: that of the detector, by the prefix of its weights' names, or `pathways`, all others.
         path: of the other run.
         child: the training run of the network, such as `learned/seed-0`.
 

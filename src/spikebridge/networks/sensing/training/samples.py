@@ -1,4 +1,4 @@
-"""What the sensing network is trained on: one sample a frame of a recording and the events up to the next one.
+"""Samples of the pathways: a frame of a recording and the events up to the next frame.
 
 | samples | boxes they need | cut out around |
 |---|---|---|
@@ -33,7 +33,7 @@ class TrackingSamples(NamedTuple):
         events: of the same crops, 1 where there was any, or how many.
         boxes: middle of the target beside the middle of the crop, and its size [px].
         motion: of the target's middle from the frame before to this one [px].
-        truths: of the target's middle since the frame, at the end of each bin; NaN where nobody knows [px].
+        truths: of the target's middle since the frame, at the end of each bin; NaN where unknown [px].
         after: the next frame, cut at the same place.
     """
 
@@ -206,8 +206,8 @@ def _around_an_event(
         min(max(int(at[drawn]) - size // 2, 0), max(room - size, 0))
         for at, room in ((x, recording.events.width), (y, recording.events.height))
     )
-    nobody_knows = np.full((len(one.bins), 2), np.nan)
-    return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), nobody_knows[0], nobody_knows)
+    unknown = np.full((len(one.bins), 2), np.nan)
+    return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), unknown[0], unknown)
 
 
 def _cut_out(
