@@ -34,7 +34,7 @@ from spikebridge.networks.reasoning.graph.hybrid import network_inputs, reasonin
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.reasoning.perception.perceive import perceive
-from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector
 from spikebridge.training.run.environment import describe_environment
@@ -50,7 +50,7 @@ def perceived(numbers: Sequence[int]) -> list[Scene]:
     for number in numbers:
         video = generate_video("test", number)
         try:
-            scenes.append(perceive(detector, pictures(video), video.name).scene)
+            scenes.append(perceive(detector, render_frames(video), video.name).scene)
         except DataError as error:
             print(video.name, error, flush=True)
     return scenes
@@ -116,7 +116,7 @@ def main() -> None:
     begun = time.process_time()
     network = train_twin(config)
     minutes = (time.process_time() - begun) / 60
-    scenes, questions = asked_of_videos("test", range(FIRST, FIRST + given.test_videos), 2, doubts=True)
+    scenes, questions = asked_of_videos("test", range(FIRST, FIRST + given.test_videos), 2, exclude_uncertain=True)
     found = {"from true scenes": side_by_side(network, scenes, questions)}
     print(json.dumps(found, indent=1), flush=True)
     found["from pixels"] = side_by_side(network, perceived(range(FIRST, FIRST + given.seen_videos)), questions)

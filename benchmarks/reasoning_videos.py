@@ -24,7 +24,12 @@ RESULTS = Path(__file__).parent / "results" / "reasoning_videos.json"
 ROWS: dict[str, dict[str, Any]] = {
     "test": {"split": "test", "numbers": range(500), "ranges": INSIDE},
     "outside": {"split": "outside", "numbers": range(1000, 1200), "ranges": OUTSIDE},
-    "test_with_doubtful_choices": {"split": "test", "numbers": range(500, 600), "ranges": INSIDE, "doubts": False},
+    "test_with_doubtful_choices": {
+        "split": "test",
+        "numbers": range(500, 600),
+        "ranges": INSIDE,
+        "exclude_uncertain": False,
+    },
 }
 
 

@@ -53,7 +53,7 @@ class TwinConfig:
 
 
 def asked_of_videos(
-    split: str, numbers: Sequence[int], num_each: int, doubts: bool = False
+    split: str, numbers: Sequence[int], num_each: int, exclude_uncertain: bool = False
 ) -> tuple[list[Scene], list[Question]]:
     """True scenes of generated videos, and questions about them with answers.
 
@@ -61,13 +61,13 @@ def asked_of_videos(
         split: of the videos.
         numbers: of the videos.
         num_each: questions of each kind.
-        doubts: leave out choices that hang by a thread, which takes longer.
+        exclude_uncertain: leave out choices whose outcome is uncertain, which takes longer.
     """
     scenes, questions = [], []
     for number in numbers:
         video = generate_video(split, number)
         scenes.append(video.scene())
-        questions += generate_questions(video, executor_answers, num_each=num_each, doubts=doubts)
+        questions += generate_questions(video, executor_answers, num_each=num_each, exclude_uncertain=exclude_uncertain)
     return scenes, questions
 
 

@@ -14,7 +14,7 @@ from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.networks.reasoning.perception.perceive import perceive
 from spikebridge.networks.reasoning.simulation.questions import generate_questions
-from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import INSIDE, Ranges, RollingVideo, generate_video
 
 
@@ -97,7 +97,7 @@ def score_videos(
     detector: Detector,
     parser: Parser,
     ranges: Ranges = INSIDE,
-    doubts: bool = True,
+    exclude_uncertain: bool = True,
     tally: Tally | None = None,
 ) -> Tally:
     """Draws videos, asks about them in words, and scores the answers.
@@ -108,7 +108,7 @@ def score_videos(
         detector: in eval mode.
         parser: in eval mode.
         ranges: what videos are drawn from.
-        doubts: leave out choices that hang by a thread.
+        exclude_uncertain: leave out choices whose outcome is uncertain.
         tally: goes on with this one.
 
     Returns:
@@ -117,7 +117,13 @@ def score_videos(
     tally = tally if tally is not None else Tally()
     for number in numbers:
         video = generate_video(split, number, ranges)
-        _score_video(video, generate_questions(video, executor_answers, doubts=doubts), detector, parser, tally)
+        _score_video(
+            video,
+            generate_questions(video, executor_answers, exclude_uncertain=exclude_uncertain),
+            detector,
+            parser,
+            tally,
+        )
     return tally
 
 
@@ -128,7 +134,7 @@ def _score_video(
     read = [_read(parser, question) for question in questions]
     tally.misread += sum(one is None or one.programs != q.programs for one, q in zip(read, questions, strict=True))
     try:
-        scene = perceive(detector, pictures(video), video.name).scene
+        scene = perceive(detector, render_frames(video), video.name).scene
     except DataError:
         tally.refused += 1
         read = [None] * len(read)

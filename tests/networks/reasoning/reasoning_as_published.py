@@ -75,7 +75,7 @@ class _Sets:
     def take(self, name: str) -> None:
         ranks = range(len(self.all))
         if name == "objects":
-            self.objects = set(self.executor.objects)
+            self.objects = set(range(self.executor.scene.num_objects))
         elif name.startswith("events"):
             if "storing" in name:
                 self.stored_objects |= self.objects

@@ -11,7 +11,7 @@ from spikebridge.networks.reasoning.perception.one_shot import Look, learn_value
 from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out
 from spikebridge.networks.reasoning.perception.track_motion import fit_motion
 from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
-from spikebridge.networks.reasoning.simulation.render import PAINT, pictures
+from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
 from spikebridge.networks.reasoning.simulation.table import fit_segment
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
@@ -20,13 +20,13 @@ NUMBERS = range(30, 36)
 
 
 def found_exactly(video: RollingVideo) -> np.ndarray:
-    """Tracks without any error: NaN where an object is out of view or behind the card."""
+    """Tracks without any error: NaN where an object is out of view or behind the occluder."""
     places = video.positions[:128].copy()
     places[~in_view(places)] = np.nan
-    card = video.look.card
-    if card is not None:
-        from_left = places[..., 0] - card.left - card.pace * np.arange(128)[:, None]
-        places[(from_left > 0) & (from_left < card.width)] = np.nan
+    occluder = video.appearance.occluder
+    if occluder is not None:
+        from_left = places[..., 0] - occluder.left - occluder.velocity * np.arange(128)[:, None]
+        places[(from_left > 0) & (from_left < occluder.width)] = np.nan
     return places[:, (~np.isnan(places[..., 0])).sum(0) >= 4]
 
 
@@ -132,7 +132,7 @@ def test_the_detector_refuses_what_it_cannot_lay_its_cells_on() -> None:
 
 def test_the_shipped_detector_finds_objects_in_other_light() -> None:
     video = generate_video("validation", 3)
-    shown = pictures(video)
+    shown = render_frames(video)
     darker = (shown * 0.7).astype(np.uint8)
     for seen in (shown, darker):
         scene = perceive(shipped_detector(), seen, "v", what_if=False).scene
@@ -162,11 +162,11 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
 
 def test_one_look_is_enough_for_a_color_and_changes_no_other_weight() -> None:
     plain = shipped_detector()
-    paint = {**PAINT, "orange": (0.95, 0.50, 0.10)}
+    palette = {**PALETTE, "orange": (0.95, 0.50, 0.10)}
     video = generate_video("train", 1)
     objects = (("orange", *video.objects[0][1:]), *video.objects[1:])
-    shown = RollingVideo("o", 1, objects, video.starts, video.friction, video.look)
-    picture = pictures(shown, np.array([100]), paint)[0]
+    shown = RollingVideo("o", 1, objects, video.starts, video.friction, video.appearance)
+    picture = render_frames(shown, np.array([100]), palette)[0]
     places = video.positions[100]
     learned = learn_value(plain, "color", "orange", Look(picture, places[:1]), [Look(picture, places[1:])])
     assert learned.attributes["color"][-1] == "orange"

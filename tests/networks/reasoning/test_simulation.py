@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
-from spikebridge.networks.reasoning.simulation.render import PAINT, pictures
+from spikebridge.networks.reasoning.simulation.render import PALETTE, render_frames
 from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS, REST, RollingTable, distance
 from spikebridge.networks.reasoning.simulation.video import (
     INSIDE,
@@ -19,10 +19,10 @@ from spikebridge.networks.reasoning.simulation.video import (
     OUTSIDE,
     ObjectStart,
     Ranges,
-    fault,
+    find_ambiguity,
     generate_video,
     in_view,
-    run,
+    simulate,
 )
 
 VIDEOS = [generate_video("train", number) for number in range(12)]
@@ -74,13 +74,13 @@ def test_one_number_is_one_video_and_no_two_splits_share_one() -> None:
     again, other = generate_video("train", 3), generate_video("test", 3)
     assert again.objects == VIDEOS[3].objects
     assert np.array_equal(again.positions, VIDEOS[3].positions, equal_nan=True)
-    assert np.array_equal(pictures(again, np.array([5])), pictures(VIDEOS[3], np.array([5])))
+    assert np.array_equal(render_frames(again, np.array([5])), render_frames(VIDEOS[3], np.array([5])))
     assert other.starts != again.starts
 
 
 def test_draws_are_clear_and_objects_are_unlike() -> None:
     for video in VIDEOS:
-        assert fault(video) is None
+        assert find_ambiguity(video) is None
         assert 3 <= len(set(video.objects)) == len(video.objects) <= 6
         seen = [contact for contact in video.contacts if contact.frame < 128]
         assert seen
@@ -92,11 +92,11 @@ def test_a_soft_touch_and_an_uneventful_table_are_faults() -> None:
     still = replace(
         video, starts=tuple(ObjectStart(0, (20.0 + 30.0 * i, 40.0), (0.0, 0.0)) for i in range(len(video.starts)))
     )
-    assert fault(still) == "nothing happens"
+    assert find_ambiguity(still) == "nothing happens"
     slow = ObjectStart(0, (35.0, 40.0), (0.31, 0.0))  # 1 px before the next one
     soft = replace(video, starts=(slow, *still.starts[1:]), friction=0.002)
-    assert run(soft.starts, soft.friction)[1][0].closing < 0.32
-    assert fault(soft) is not None
+    assert simulate(soft.starts, soft.friction)[1][0].closing < 0.32
+    assert find_ambiguity(soft) is not None
 
 
 def test_the_scene_holds_samples_contacts_and_what_would_be() -> None:
@@ -121,11 +121,11 @@ def test_without_an_object_everything_is_as_it_was_until_its_first_touch() -> No
 
 
 def test_boxes_fit_what_is_drawn() -> None:
-    video = replace(VIDEOS[1], look=replace_look(VIDEOS[1]))
+    video = replace(VIDEOS[1], appearance=_plain_appearance(VIDEOS[1]))
     frame = 60
-    shown = pictures(video, np.array([frame]))[0].astype(float)
+    shown = render_frames(video, np.array([frame]))[0].astype(float)
     empty = replace(video, starts=tuple(ObjectStart(500, s.position, s.velocity) for s in video.starts))
-    blank = pictures(empty, np.array([frame]))[0].astype(float)
+    blank = render_frames(empty, np.array([frame]))[0].astype(float)
     colored = np.abs(shown - blank).max(2) > 60
     for number, box in enumerate(video.boxes[frame]):
         if np.isnan(box).any() or (video.positions[frame, number] < RADIUS).any():
@@ -137,12 +137,12 @@ def test_boxes_fit_what_is_drawn() -> None:
         assert shown[row, column].shape == (3,)
 
 
-def replace_look(video: Any) -> Any:
-    return video.look._replace(noise=0.0, card=None, brightness=1.0, table=0.65)
+def _plain_appearance(video: Any) -> Any:
+    return video.appearance._replace(noise=0.0, occluder=None, brightness=1.0, table=0.65)
 
 
 def test_every_color_has_a_paint_of_its_own() -> None:
-    assert len({tuple(paint) for paint in PAINT.values()}) == len(PAINT) == 8
+    assert len({tuple(palette) for palette in PALETTE.values()}) == len(PALETTE) == 8
 
 
 def test_outside_lies_outside() -> None:
@@ -150,7 +150,7 @@ def test_outside_lies_outside() -> None:
         low, high = getattr(INSIDE, name)
         first, last = getattr(OUTSIDE, name)
         assert first > high or last < low, name
-    assert {setting.name for setting in fields(Ranges)} >= {"card", "num_objects"}
+    assert {setting.name for setting in fields(Ranges)} >= {"occluder", "num_objects"}
 
 
 def test_what_hangs_by_a_thread_is_doubtful() -> None:

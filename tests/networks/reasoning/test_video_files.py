@@ -45,7 +45,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", pictures=np.array([object()]), rate=np.array(25.0))
     for name, message in {
         "a.webp": "damaged or of another kind",
-        "b.txt": "it is of another kind",
+        "b.txt": "got another format",
         "c.npz": r"expected pictures as bytes \(F, H, W, 3\)",
         "d.npz": "expected an array 'rate'",
         "e.npz": "expected numbers",

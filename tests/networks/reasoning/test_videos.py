@@ -13,7 +13,7 @@ from spikebridge.cli.main import main
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question, load_observation
 from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.simulation.files import write_video
-from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import generate_video
 from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 from spikebridge.training import Run
@@ -25,7 +25,7 @@ CHOICES = ["the presence of the blue cube", "the presence of the brown sphere"]
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "rolling.npz"
-    write_video(path, pictures(generate_video("validation", 0)))
+    write_video(path, render_frames(generate_video("validation", 0)))
     return path
 
 

@@ -1,10 +1,12 @@
-"""A plain symbolic executor: programs over lists of objects and events, without spikes.
+"""The symbolic executor: runs programs on lists of objects and events, without spikes.
 
-It is what the graph is measured against. Where a program asks for the only one and there is none, or several, it
-refuses. Meetings of one pair of objects count as the same answer of a choice, whenever they happen.
+It is the reference of the spiking graph. It refuses a program that selects the only member of a set with none or
+several. Collisions of one pair of objects are the same answer to a choice, at whatever frame.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable, pars
 
 
 class Event(NamedTuple):
-    """An event: its rank in time, kind, frame, and who takes part. A possible one has rank and frame -1."""
+    """An event: its rank in time, kind, frame, and who takes part. A hypothetical one has rank -1."""
 
     rank: int
     kind: str
@@ -30,23 +32,23 @@ class Event(NamedTuple):
 
 
 class ExecutorResult(NamedTuple):
-    """What the executor says: a value, or why it refuses (`empty`, `ambiguous`, `missing`, `other kind`)."""
+    """A value, or the reason of a refusal: `empty`, `ambiguous`, `missing`, `other kind` or `no roll-out`."""
 
     value: str | None
     refusal: str | None = None
 
 
 class _RefusalError(Exception):
-    """A value that a program asks for is not there."""
+    """A program has no answer."""
 
 
 class Executor:
-    """Answers programs about one scene.
+    """Executes programs about one scene.
 
     Args:
-        scene: what was perceived.
+        scene: its scene.
         table: operators and attributes.
-        causal: what-if events as in `without_object`.
+        causal: counterfactual events as in `without_object`.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -73,10 +75,9 @@ class Executor:
             for rank, (kind, frame, who) in enumerate(zip(listed.kind, listed.frame, listed.objects, strict=True))
         ]
         self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
-        self.objects = list(range(scene.num_objects))
 
     def run(self, tokens: Sequence[str]) -> ExecutorResult:
-        """The answer of a program, or why there is none.
+        """The answer of a program, or the reason why there is none.
 
         Args:
             tokens: postfix, a choice's before its question's.
@@ -93,49 +94,54 @@ class Executor:
                     continue
                 number = len(self.table.rows[token].signatures[0].takes)
                 arguments = stack[len(stack) - number :]
-                stack[len(stack) - number :] = [self._meaning(token)(*arguments)]
+                stack[len(stack) - number :] = [self._operation(token)(*arguments)]
         except _RefusalError as refusal:
             return ExecutorResult(None, str(refusal))
         return ExecutorResult(str(stack[0]))
 
-    def _meaning(self, token: str) -> Callable[..., Any]:
+    def _operation(self, token: str) -> Callable[..., Any]:
         verb, _, what = token.partition("_")
+        if what in self.table.attributes and verb == "filter":
+            return lambda objects, value: [o for o in objects if self._value(o, what) == value]
         if what in self.table.attributes:
-            if verb == "filter":
-                return lambda objects, value: [o for o in objects if self._value(o, what) == value]
             return lambda o: self._value(o, what)
         if token in ("filter_in", "filter_out", "filter_collision"):
             return lambda events, who: [e for e in events if e.kind == what and e.objects & _members(who)]
         if token in ("filter_start", "filter_end"):
             return lambda events: _first([e for e in events if e.kind == what])
-        return getattr(self, f"_{token}")
+        return self._operations[token]
+
+    @cached_property
+    def _operations(self) -> dict[str, Callable[..., Any]]:
+        objects = range(self.scene.num_objects)
+        pairs = [frozenset(pair) for pair in combinations(objects, 2)]
+        return {
+            "objects": lambda: list(objects),
+            "events": lambda: self.events,
+            "all_events": lambda: [Event(-1, "collision", -1, pair) for pair in pairs],
+            "unseen_events": lambda: _collisions(self.scene.predicted),
+            "null": lambda: None,
+            "unique": _only,
+            "filter_moving": lambda objects, frame: [o for o in objects if self._moves(o, frame)],
+            "filter_stationary": lambda objects, frame: [
+                o for o in objects if self._is_visible(o, frame) and not self._moves(o, frame)
+            ],
+            "filter_before": lambda events, event: [e for e in events if e.frame < event.frame],
+            "filter_after": lambda events, event: [e for e in events if e.frame > event.frame],
+            "filter_ancestor": lambda events, event: [e for e in events if (event.rank, e.rank) in self.causes],
+            "filter_order": _at_order,
+            "filter_counterfact": self._without,
+            "query_frame": lambda event: event.frame,
+            "query_object": _border_object,
+            "query_collision_partner": _partner,
+            "count": len,
+            "exist": lambda found: "yes" if found else "no",
+            "belong_to": self._belongs,
+            "negate": lambda value: _verdict(value == "wrong"),
+        }
 
     def _value(self, o: int, kind: str) -> str:
         return self.scene.objects[o][list(self.table.attributes).index(kind)]
-
-    def _objects(self) -> list[int]:
-        return self.objects
-
-    def _events(self) -> list[Event]:
-        return self.events
-
-    def _null(self) -> None:
-        return None
-
-    def _all_events(self) -> list[Event]:
-        pairs = [frozenset((a, b)) for a in self.objects for b in self.objects if a < b]
-        return [Event(-1, "collision", -1, pair) for pair in pairs]
-
-    def _unique(self, found: list[Any]) -> Any:
-        if len(found) != 1:
-            raise _RefusalError("ambiguous" if found else "empty")
-        return found[0]
-
-    def _filter_moving(self, objects: list[int], frame: int | None) -> list[int]:
-        return [o for o in objects if self._moves(o, frame)]
-
-    def _filter_stationary(self, objects: list[int], frame: int | None) -> list[int]:
-        return [o for o in objects if self._is_visible(o, frame) and not self._moves(o, frame)]
 
     def _moves(self, o: int, frame: int | None) -> bool:
         return bool(self.tracks.moving[0, self._samples(frame), o].any())
@@ -149,58 +155,17 @@ class Executor:
             return np.flatnonzero(frames < NUM_OBSERVED_FRAMES)
         return np.abs(frames - frame).argmin(keepdims=True)
 
-    def _filter_before(self, events: list[Event], event: Event) -> list[Event]:
-        return [e for e in events if e.frame < event.frame]
-
-    def _filter_after(self, events: list[Event], event: Event) -> list[Event]:
-        return [e for e in events if e.frame > event.frame]
-
-    def _filter_ancestor(self, events: list[Event], event: Event) -> list[Event]:
-        return [e for e in events if (event.rank, e.rank) in self.causes]
-
-    def _filter_order(self, events: list[Event], order: str) -> Event:
-        if not events:
-            raise _RefusalError("empty")
-        if order == "second" and len(events) < 2:
-            raise _RefusalError("missing")
-        return events[{"first": 0, "second": 1, "last": -1}[order]]
-
-    def _query_frame(self, event: Event) -> int:
-        return event.frame
-
-    def _query_object(self, event: Event) -> int:
-        if event.kind not in ("in", "out"):
-            raise _RefusalError("other kind")
-        return next(iter(event.objects))
-
-    def _query_collision_partner(self, event: Event, o: int) -> int:
-        if event.kind != "collision" or o not in event.objects:
-            raise _RefusalError("other kind")
-        return next(iter(event.objects - {o}))
-
-    def _count(self, found: list[Any]) -> int:
-        return len(found)
-
-    def _exist(self, found: list[Any]) -> str:
-        return "yes" if found else "no"
-
-    def _belong_to(self, entry: int | Event, events: list[Event]) -> str:
-        happened = [e for e in events if e.kind not in ("start", "end")]
+    def _belongs(self, entry: int | Event, events: list[Event]) -> str:
+        among = [e for e in events if e.kind not in ("start", "end")]
         if isinstance(entry, Event):
-            return _right(any(e.kind == entry.kind and e.objects == entry.objects for e in happened))
-        return _right(any(entry in e.objects for e in happened))
+            return _verdict(any(e.kind == entry.kind and e.objects == entry.objects for e in among))
+        return _verdict(any(entry in e.objects for e in among))
 
-    def _negate(self, value: str) -> str:
-        return _right(value == "wrong")
-
-    def _unseen_events(self) -> list[Event]:
-        return _meetings(self.scene.predicted)
-
-    def _filter_counterfact(self, events: list[Event], removed: int) -> list[Event]:
+    def _without(self, events: list[Event], removed: int) -> list[Event]:
         if removed not in self.scene.what_if:
             raise _RefusalError("no roll-out")
         rows = without_object(self.scene, removed) if self.causal else self.scene.what_if[removed]
-        pairs = {meeting.objects for meeting in _meetings(rows)}
+        pairs = {collision.objects for collision in _collisions(rows)}
         return [e for e in events if e.objects in pairs]
 
 
@@ -230,15 +195,39 @@ def _members(who: list[int] | int) -> set[int]:
     return {who} if isinstance(who, int) else set(who)
 
 
+def _only(found: list[Any]) -> Any:
+    if len(found) != 1:
+        raise _RefusalError("ambiguous" if found else "empty")
+    return found[0]
+
+
 def _first(events: list[Event]) -> Event:
+    return _at_order(events, "first")
+
+
+def _at_order(events: list[Event], order: str) -> Event:
     if not events:
         raise _RefusalError("empty")
-    return events[0]
+    if order == "second" and len(events) < 2:
+        raise _RefusalError("missing")
+    return events[{"first": 0, "second": 1, "last": -1}[order]]
 
 
-def _right(is_right: bool) -> str:
-    return "correct" if is_right else "wrong"
+def _border_object(event: Event) -> int:
+    if event.kind not in ("in", "out"):
+        raise _RefusalError("other kind")
+    return next(iter(event.objects))
 
 
-def _meetings(rows: np.ndarray) -> list[Event]:
+def _partner(event: Event, o: int) -> int:
+    if event.kind != "collision" or o not in event.objects:
+        raise _RefusalError("other kind")
+    return next(iter(event.objects - {o}))
+
+
+def _verdict(is_correct: bool) -> str:
+    return "correct" if is_correct else "wrong"
+
+
+def _collisions(rows: np.ndarray) -> list[Event]:
     return [Event(-1, "collision", int(frame), frozenset((int(a), int(b)))) for frame, a, b in rows]

@@ -20,7 +20,7 @@ from spikebridge.networks.reasoning.explain.ask import Observation, QuestionAnsw
 from spikebridge.networks.reasoning.explain.causes import Evidence, ExplanationStep
 from spikebridge.networks.reasoning.explain.explain import Explanation
 from spikebridge.networks.reasoning.explain.labels import object_labels
-from spikebridge.networks.reasoning.simulation.render import PAINT
+from spikebridge.networks.reasoning.simulation.render import PALETTE
 
 _SCHEMA_VERSION = 1
 """Of the JSON; it changes when a field is renamed or goes."""
@@ -241,7 +241,7 @@ def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Im
             draw.line([tuple(point) for point in path.tolist()], fill=(255, 255, 255), width=1)
         x, y = (here * _SCALE).tolist()
         if observation.pictures is None:
-            color = tuple(round(255 * share) for share in PAINT.get(scene.objects[o][0], (0.5, 0.5, 0.5)))
+            color = tuple(round(255 * share) for share in PALETTE.get(scene.objects[o][0], (0.5, 0.5, 0.5)))
             draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
         else:
             draw.rectangle((x - 16, y - 16, x + 16, y + 16), outline=(255, 255, 255))

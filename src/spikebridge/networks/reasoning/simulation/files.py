@@ -1,7 +1,7 @@
 """Videos of rolling objects as files: npz, animated webp or gif, a folder of pictures, or mp4 (extra `video`).
 
-An npz holds `pictures`, bytes `(F, H, W, 3)`, and `rate`, pictures a second. Lossy kinds are read, but change colours a
-little; npz and lossless webp do not.
+An npz holds `pictures`, bytes `(F, H, W, 3)`, and `rate`, pictures per second. Lossy formats change colours slightly;
+npz and lossless webp do not.
 """
 
 from pathlib import Path
@@ -17,25 +17,25 @@ from spikebridge.data.io.safe_open import MOST_BYTES, opened
 from spikebridge.errors import ConfigError, DataError
 
 RATE = 25.0
-_MOST_FRAMES = 2048
+_MAX_FRAMES = 2048
 _ANIMATIONS = (".webp", ".gif")
 VIDEO_SUFFIXES = (".npz", *_ANIMATIONS, ".mp4")
 
 
 class VideoFile(NamedTuple):
-    """Pictures of a video, and how many there are a second, where the file says that."""
+    """Pictures of a video, and their rate [1/s] if the file has it."""
 
     pictures: UInt8[np.ndarray, "F H W 3"]
     rate: float | None
 
 
 def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float = RATE) -> None:
-    """Writes a video as `.npz` or as lossless `.webp`; the file that was there stays until the new one is whole.
+    """Writes a video as `.npz` or as lossless `.webp`; an existing file is replaced only when the new one is complete.
 
     Args:
         path: ends in `.npz` or `.webp`.
         pictures: red, green and blue from 0 to 255.
-        rate: pictures a second.
+        rate: pictures per second.
 
     Raises:
         ConfigError: another ending.
@@ -69,8 +69,8 @@ def read_video(path: Path) -> VideoFile:
         path: an `.npz`, `.webp`, `.gif` or `.mp4` file, or a folder of pictures.
 
     Raises:
-        DataError: it is missing, damaged, too large, or no video.
-        ConfigError: an mp4, and the extra that reads it is not installed.
+        DataError: a missing, damaged or too large file, or not a video.
+        ConfigError: an mp4 without the extra `video`.
     """
     if path.is_dir():
         return VideoFile(_stack([_open_picture(file) for file in images_in(path)], path), None)
@@ -82,9 +82,7 @@ def read_video(path: Path) -> VideoFile:
     if suffix == ".mp4":
         return _read_mp4(path)
     kinds = ", ".join(VIDEO_SUFFIXES)
-    raise DataError(
-        f"{path}: expected a video ({kinds}, or a folder of {', '.join(SUFFIXES)}), but it is of another kind"
-    )
+    raise DataError(f"{path}: expected a video ({kinds}, or a folder of {', '.join(SUFFIXES)}), but got another format")
 
 
 def _read_npz(path: Path) -> VideoFile:
@@ -126,7 +124,7 @@ def _read_mp4(path: Path) -> VideoFile:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            _check_size(min(stream.frames or 1, _MOST_FRAMES), stream.width, stream.height, path)
+            _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)
             frames = []
             for frame in container.decode(stream):
                 frames.append(frame.to_ndarray(format="rgb24"))
@@ -148,16 +146,14 @@ def _open_picture(path: Path) -> np.ndarray:
 
 
 def _check_size(number: int, width: int, height: int, path: Path) -> None:
-    if number > _MOST_FRAMES or number * width * height * 3 > MOST_BYTES:
+    if number > _MAX_FRAMES or number * width * height * 3 > MOST_BYTES:
         raise DataError(
-            f"{path}: expected at most {_MOST_FRAMES} pictures and {MOST_BYTES} bytes, but it declares {number} of "
+            f"{path}: expected at most {_MAX_FRAMES} pictures and {MOST_BYTES} bytes, but it declares {number} of "
             f"{width} x {height}"
         )
 
 
 def _stack(pictures: list[np.ndarray], path: Path) -> np.ndarray:
-    if not pictures or len(pictures) > _MOST_FRAMES or len({picture.shape for picture in pictures}) != 1:
-        raise DataError(
-            f"{path}: expected 1 to {_MOST_FRAMES} pictures of one size, but got {len(pictures)} of several"
-        )
+    if not pictures or len(pictures) > _MAX_FRAMES or len({picture.shape for picture in pictures}) != 1:
+        raise DataError(f"{path}: expected 1 to {_MAX_FRAMES} pictures of one size, but got {len(pictures)} of several")
     return np.stack(pictures)

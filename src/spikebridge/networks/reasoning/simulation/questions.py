@@ -1,12 +1,10 @@
 """Questions of all four kinds about a generated video, in words, with programs, choices and true answers.
 
-Answers come from a judge that sees the true scene (the plain executor). What it refuses to answer is not asked, and
-choices that hang by a thread (`rolling_doubts`) are not offered.
+An oracle answers them from the true scene (the symbolic executor); questions that it refuses are dropped.
 
-Which collisions hang by a thread: where a quarter of a pixel makes two objects meet or miss, nobody should be asked.
-
-What comes next, and what would be without an object, is simulated again from slightly other states at the last moment
-at which everything was still as it was seen. A pair of objects that does not always do the same is doubtful.
+Choices with an uncertain outcome are dropped, too. The future and the counterfactuals are simulated again from states
+with small noise, taken at the last frame that equals the observation. A pair of objects whose collision does not occur
+in all of these simulations is uncertain.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,31 +23,28 @@ from spikebridge.networks.reasoning.simulation.templates import (
     Reference,
     border_event_phrase,
     cause_question,
+    choose,
     collision_phrase,
     counterfactual_question,
     descriptive,
-    pick,
     prediction_question,
     presence_phrase,
 )
-from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, ObjectStart, RollingVideo, is_gone, run
+from spikebridge.networks.reasoning.simulation.video import NUM_FRAMES, ObjectStart, RollingVideo, is_gone, simulate
 
 Pair = tuple[int, int]
-POSITION_NOISE = 0.25
-"""Standard deviation of other places [px]."""
-VELOCITY_NOISE = 0.015
-"""Standard deviation of other velocities [px/frame]."""
-NUM_PERTURBATIONS = 10
-HORIZON = 5
-"""What happens so many frames before the end of time, or would so soon after it, is doubtful too."""
+_POSITION_NOISE = 0.25  # standard deviation [px]
+_VELOCITY_NOISE = 0.015  # standard deviation [px/frame]
+_NUM_PERTURBATIONS = 10
+_HORIZON = 5  # collisions this close to the end of the simulation are uncertain, too [frames]
 
 
 def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozenset[Pair]:
-    """Pairs of objects that may or may not collide.
+    """Pairs of objects whose collision is uncertain.
 
     Args:
-        video: its first part, without touches from here on, is as it was seen.
-        removed: after the video's end everything is simulated if None; else from the first touch of this object on.
+        video: its observed part is taken as given.
+        removed: None: simulate after the end of the video; else from the first contact of this object on.
 
     Returns:
         Pairs, the lower number first.
@@ -63,16 +58,16 @@ def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozense
     first = _last_as_seen(video, removed)
     world = video if removed is None else video.without(removed)
     after = max(first, NUM_OBSERVED_FRAMES - 1) if removed is None else first
-    usual = _doubtful_pairs(world.contacts, after)
-    horizons = (NUM_FRAMES - HORIZON, NUM_FRAMES + HORIZON)
+    usual = _colliding_pairs(world.contacts, after)
+    horizons = (NUM_FRAMES - _HORIZON, NUM_FRAMES + _HORIZON)
     generator = np.random.default_rng([video.seed, 17, 0 if removed is None else removed + 1])
-    doubtful: set[Pair] = set()
-    for _ in range(NUM_PERTURBATIONS):
+    uncertain: set[Pair] = set()
+    for _ in range(_NUM_PERTURBATIONS):
         starts = [_perturbed(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
-        contacts = run(starts, video.friction, removed, first, horizons[1])[1]
+        contacts = simulate(starts, video.friction, removed, first, horizons[1])[1]
         for horizon in horizons:
-            doubtful |= usual ^ _doubtful_pairs([contact for contact in contacts if contact.frame < horizon], after)
-    return frozenset(doubtful)
+            uncertain |= usual ^ _colliding_pairs([contact for contact in contacts if contact.frame < horizon], after)
+    return frozenset(uncertain)
 
 
 def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
@@ -83,24 +78,24 @@ def _last_as_seen(video: RollingVideo, removed: int | None) -> int:
     return min([last, *own])
 
 
-def _doubtful_pairs(contacts: Sequence[Contact], after: int) -> set[Pair]:
+def _colliding_pairs(contacts: Sequence[Contact], after: int) -> set[Pair]:
     return {(contact.first, contact.second) for contact in contacts if contact.frame > after}
 
 
 def _perturbed(
     start: ObjectStart, number: int, frame: int, positions: np.ndarray, generator: np.random.Generator
 ) -> ObjectStart:
-    """How an object goes on from a frame, slightly otherwise; one that has not come yet comes slightly otherwise."""
+    """The state of an object at a frame with noise; before its entry, its initial state with noise."""
     place, velocity = np.array(start.position), np.array(start.velocity)
     when = start.frame
     if frame > start.frame:
         place, when = positions[frame, number], frame
         velocity = place - positions[frame - 1, number]
         if np.isnan(place).any() or np.isnan(velocity).any() or is_gone(place):
-            return ObjectStart(NUM_FRAMES + HORIZON, start.position, start.velocity)
-    place = place + POSITION_NOISE * generator.standard_normal(2)
+            return ObjectStart(NUM_FRAMES + _HORIZON, start.position, start.velocity)
+    place = place + _POSITION_NOISE * generator.standard_normal(2)
     if velocity.any():
-        velocity = velocity + VELOCITY_NOISE * generator.standard_normal(2)
+        velocity = velocity + _VELOCITY_NOISE * generator.standard_normal(2)
     return ObjectStart(when, tuple(place.tolist()), tuple(velocity.tolist()))
 
 
@@ -112,31 +107,32 @@ _TRIES = 40
 
 
 def generate_questions(
-    video: RollingVideo, judge: Oracle, seed: int = 0, num_each: int = 2, doubts: bool = True
+    video: RollingVideo, oracle: Oracle, seed: int = 0, num_each: int = 2, exclude_uncertain: bool = True
 ) -> list[Question]:
     """Questions about a video.
 
     Args:
-        video: what they are about.
-        judge: answers them.
-        seed: of the draws.
-        num_each: of each kind, as far as there is something to ask: a video after which nothing happens has no
-            predictive question.
-        doubts: leave out choices that hang by a thread.
+        video: of the questions.
+        oracle: answers them.
+        seed: random seed.
+        num_each: questions of each kind, or fewer: a video without future collisions has no predictive question.
+        exclude_uncertain: leave out choices whose outcome is uncertain.
 
     Returns:
         Questions with all answers known.
     """
-    return _Asker(video, judge, np.random.default_rng([video.seed, seed, 5]), doubts).ask(num_each)
+    return _QuestionGenerator(video, oracle, np.random.default_rng([video.seed, seed, 5]), exclude_uncertain).generate(
+        num_each
+    )
 
 
 def _unique_reference(scene: Scene, number: int, generator: Generator) -> Reference:
-    """A reference that only one object of a scene answers to.
+    """A reference that selects only one object of a scene.
 
     Args:
         scene: with objects.
         number: of the object.
-        generator: draws which values are named.
+        generator: of the choice of values.
     """
     objects = scene.objects
     for size in (1, 1, 2, 2, 3):
@@ -149,11 +145,11 @@ def _unique_reference(scene: Scene, number: int, generator: Generator) -> Refere
 
 
 def descriptive_question(scene: Scene, generator: Generator) -> Question:
-    """A question about what was seen, not yet answered; its references are to objects of the scene.
+    """A random descriptive question without an answer; its references select objects of the scene.
 
     Args:
         scene: with objects.
-        generator: draws it.
+        generator: of all random choices.
 
     Example:
         >>> scene = Scene.from_lists(1, [["red", "metal", "cube"]], [], [])
@@ -174,21 +170,21 @@ def descriptive_question(scene: Scene, generator: Generator) -> Question:
 
 
 @dataclass(eq=False)
-class _Asker:
+class _QuestionGenerator:
     video: RollingVideo
-    judge: Oracle
+    oracle: Oracle
     generator: Generator
-    doubts: bool
+    exclude_uncertain: bool
 
     @cached_property
-    def _doubts(self) -> dict[int | None, frozenset[Pair]]:
+    def _uncertain_pairs(self) -> dict[int | None, frozenset[Pair]]:
         return {}
 
     @cached_property
     def scene(self) -> Scene:
         return self.video.scene()
 
-    def ask(self, num_each: int) -> list[Question]:
+    def generate(self, num_each: int) -> list[Question]:
         makers = (self._descriptive, self._explanatory, self._predictive, self._counterfactual)
         questions: list[Question] = []
         for make in makers:
@@ -202,9 +198,9 @@ class _Asker:
             questions += found.values()
         return questions
 
-    def _judged(self, question: Question) -> Question | None:
-        """The question with its answers; choices that the judge refuses are left out."""
-        answers = self.judge(self.scene, question)
+    def _answered(self, question: Question) -> Question | None:
+        """The question with its answers; choices that the oracle refuses are left out."""
+        answers = self.oracle(self.scene, question)
         if question.kind == "descriptive":
             return replace(question, answer=answers[0])
         choices = [replace(c, answer=a) for c, a in zip(question.choices, answers, strict=True) if a is not None]
@@ -216,24 +212,24 @@ class _Asker:
         return _unique_reference(self.scene, number, self.generator)
 
     def _descriptive(self) -> Question | None:
-        return self._judged(descriptive_question(self.scene, self.generator))
+        return self._answered(descriptive_question(self.scene, self.generator))
 
     def _explanatory(self) -> Question | None:
-        effect = self._event(("meeting", "meeting", "filter_out"))
+        effect = self._event(("collision", "collision", "filter_out"))
         if effect is None:
             return None
         negated = bool(self.generator.random() < 0.5)
         what, happened = effect
         phrase = cause_question(happened, negated, self.generator)
-        events = [self._event(("meeting", "filter_in")) for _ in range(8)]
+        events = [self._event(("collision", "filter_in")) for _ in range(8)]
         offered = {key: cause for key, cause in (one for one in events if one is not None) if key != what}
         causes = [*offered.values(), *(presence_phrase(self._refer(o)) for o in range(len(self.scene.objects)))]
         return self._chosen("explanatory", phrase, causes)
 
     def _event(self, kinds: Sequence[str]) -> tuple[tuple, Phrase] | None:
-        """Something that was seen, and what to call it."""
-        kind = pick(self.generator, kinds)
-        if kind == "meeting":
+        """An observed event and its phrase."""
+        kind = choose(self.generator, kinds)
+        if kind == "collision":
             pairs = sorted({(min(a, b), max(a, b)) for _, a, b in self.scene.collisions.tolist()})
             if not pairs:
                 return None
@@ -248,16 +244,16 @@ class _Asker:
         return (kind, who), border_event_phrase(kind, self._refer(who), self.generator)
 
     def _predictive(self) -> Question | None:
-        doubtful = self._doubtful(None)
+        uncertain = self._uncertain(None)
         right = _pairs(self.scene.predicted.tolist())
         pairs = set(combinations(range(len(self.scene.objects)), 2))
         return self._about_pairs(
-            "predictive", prediction_question(self.generator), right - doubtful, pairs - right - doubtful, 2
+            "predictive", prediction_question(self.generator), right - uncertain, pairs - right - uncertain, 2
         )
 
     def _counterfactual(self) -> Question | None:
         removed = int(self.generator.integers(len(self.scene.objects)))
-        doubtful = self._doubtful(removed)
+        uncertain = self._uncertain(removed)
         others = [o for o in range(len(self.scene.objects)) if o != removed]
         right = _pairs(self.scene.what_if[removed].tolist())
         seen = _pairs([*self.scene.collisions.tolist(), *self.scene.predicted.tolist()])
@@ -266,15 +262,15 @@ class _Asker:
         wrong = likely if likely else pairs - right
         negated = bool(self.generator.random() < 0.5)
         phrase = counterfactual_question(self._refer(removed), negated, self.generator)
-        wrong = (wrong | self._one_of(pairs - right)) - doubtful
-        return self._about_pairs("counterfactual", phrase, right - doubtful, wrong, MOST_CHOICES)
+        wrong = (wrong | self._one_of(pairs - right)) - uncertain
+        return self._about_pairs("counterfactual", phrase, right - uncertain, wrong, MOST_CHOICES)
 
-    def _doubtful(self, removed: int | None) -> frozenset[Pair]:
-        if not self.doubts:
+    def _uncertain(self, removed: int | None) -> frozenset[Pair]:
+        if not self.exclude_uncertain:
             return frozenset()
-        if removed not in self._doubts:
-            self._doubts[removed] = uncertain_pairs(self.video, removed)
-        return self._doubts[removed]
+        if removed not in self._uncertain_pairs:
+            self._uncertain_pairs[removed] = uncertain_pairs(self.video, removed)
+        return self._uncertain_pairs[removed]
 
     def _one_of(self, pairs: set[Pair]) -> set[Pair]:
         ordered = sorted(pairs)
@@ -300,7 +296,7 @@ class _Asker:
     def _chosen(self, kind: str, phrase: Phrase, offered: Sequence[Phrase]) -> Question | None:
         order = self.generator.permutation(len(offered))
         choices = tuple(Choice(offered[i].program, offered[i].text) for i in order)
-        return self._judged(Question(self.video.name, kind, phrase.program, choices, phrase.text))
+        return self._answered(Question(self.video.name, kind, phrase.program, choices, phrase.text))
 
 
 def _pairs(rows: Sequence[Sequence[int]]) -> set[Pair]:

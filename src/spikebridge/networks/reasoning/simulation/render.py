@@ -1,4 +1,4 @@
-"""What the camera sees of rolling objects: shape, colour and gloss from above, light, noise, a passing card."""
+"""Renders videos of rolling objects from above: shape, colour, gloss, brightness, noise, and an occluder."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -12,7 +12,7 @@ from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH,
 
 RGB: TypeAlias = tuple[float, float, float]
 
-PAINT: dict[str, RGB] = {
+PALETTE: dict[str, RGB] = {
     "gray": (0.40, 0.40, 0.40),
     "red": (0.72, 0.12, 0.12),
     "blue": (0.15, 0.28, 0.80),
@@ -25,45 +25,45 @@ PAINT: dict[str, RGB] = {
 """Red, green and blue of each colour in full light."""
 _LIGHT = np.array([-0.50, -0.60, 0.62])
 _GLOSS = {"metal": 0.75, "rubber": 0.08}
-_CARD_SHADE = 0.30
+_OCCLUDER_SHADE = 0.30
 
 
-def pictures(
-    video: RollingVideo, frames: np.ndarray | None = None, paint: Mapping[str, RGB] = PAINT
+def render_frames(
+    video: RollingVideo, frames: np.ndarray | None = None, palette: Mapping[str, RGB] = PALETTE
 ) -> UInt8[np.ndarray, "F 96 144 3"]:
-    """Pictures of a video, each with noise of its own.
+    """The frames of a video as pictures, each with its own noise.
 
     Args:
-        video: what to look at.
-        frames: which; without it, all 128 that are seen.
-        paint: red, green and blue of each colour in full light.
+        video: to render.
+        frames: to render; None: all 128 observed frames.
+        palette: red, green and blue of each colour in full light.
 
     Returns:
         Red, green and blue from 0 to 255.
 
     Example:
         >>> from spikebridge.networks.reasoning.simulation.video import generate_video
-        >>> pictures(generate_video("train", 0), np.array([0, 60])).shape
+        >>> render_frames(generate_video("train", 0), np.array([0, 60])).shape
         (2, 96, 144, 3)
     """
     chosen = np.arange(NUM_OBSERVED_FRAMES) if frames is None else np.asarray(frames)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     # the table is a little darker away from the light
-    table = video.look.table * (1 - 0.15 * (rows / HEIGHT + columns / WIDTH) / 2)
+    table = video.appearance.table * (1 - 0.15 * (rows / HEIGHT + columns / WIDTH) / 2)
     image = np.repeat(table.astype(np.float32)[None, :, :, None], len(chosen), axis=0) * np.ones(3, np.float32)
     for where, frame in zip(image, chosen, strict=True):
         for i in np.flatnonzero(~np.isnan(video.positions[frame, :, 0])):
-            _draw(where, video, int(i), video.positions[frame, i], paint)
+            _draw(where, video, int(i), video.positions[frame, i], palette)
         _hide(where, video, int(frame))
-    image *= video.look.brightness
-    if video.look.noise > 0:
+    image *= video.appearance.brightness
+    if video.appearance.noise > 0:
         for where, frame in zip(image, chosen, strict=True):
             generator = np.random.default_rng([video.seed, int(frame)])
-            where += video.look.noise * generator.standard_normal(where.shape, dtype=np.float32)
+            where += video.appearance.noise * generator.standard_normal(where.shape, dtype=np.float32)
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, paint: Mapping[str, RGB]) -> None:
+def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, palette: Mapping[str, RGB]) -> None:
     x, y = centre
     reach = RADIUS * 1.4 + 3
     left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
@@ -76,8 +76,8 @@ def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarra
     part = image[top:bottom, left:right]
     shadow = np.clip(1.3 - np.hypot(across - 0.3, down - 0.3), 0, 1)
     part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
-    covered, shade, shine = _SHADERS[shape](across, down, video.look.angles[number])
-    lit = np.array(paint[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
+    covered, shade, shine = _SHADERS[shape](across, down, video.appearance.angles[number])
+    lit = np.array(palette[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
     if material == "metal":
         lit = 0.85 * lit + 0.08
     part += covered[..., None] * (lit - part)
@@ -110,19 +110,19 @@ def _cube(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarra
 
 
 _SHADERS = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
-"""Of each shape what it covers, its shade and its shine around the centre, in radii."""
+"""Coverage, diffuse and specular shading of each shape around its centre, in radii."""
 
 
 def _covered(inside: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Share of a pixel that lies inside an outline, of how far it is inside [radii]."""
+    """Antialiased coverage of a pixel, from its distance inside the outline [radii]."""
     return np.clip(inside * RADIUS + 0.5, 0, 1)
 
 
 def _hide(image: np.ndarray, video: RollingVideo, frame: int) -> None:
-    card = video.look.card
-    if card is None:
+    occluder = video.appearance.occluder
+    if occluder is None:
         return
-    left = card.left + card.pace * frame
-    first, last = max(0, round(left)), min(WIDTH, round(left + card.width))
+    left = occluder.left + occluder.velocity * frame
+    first, last = max(0, round(left)), min(WIDTH, round(left + occluder.width))
     if first < last:
-        image[:, first:last] = _CARD_SHADE
+        image[:, first:last] = _OCCLUDER_SHADE

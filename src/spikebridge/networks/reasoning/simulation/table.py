@@ -1,13 +1,9 @@
-"""A table seen from above on which discs glide, slow down, come to rest and bounce off each other (pymunk).
+"""Simulation of discs that slide, decelerate, stop and collide on a table (pymunk), and the fit of their free motion.
 
-All discs have one radius and one mass and bounce without friction, so that nothing but a centre and its velocity
-decides what happens. Lengths are in pixels, times in frames. Within a frame the engine takes `SUBSTEPS` steps of equal
-length; in each a disc first moves, then its velocity loses a share, so that after n frames of free motion it has moved
-`velocity * distance(n)`, a closed form that a fit can use.
-
-Free motion on that table: where an object is, how fast, and until when.
-
-Place and velocity of a stretch of free motion are two numbers an axis, found by least squares; the friction is known.
+All discs have the same radius and mass and collide without friction, so that centre and velocity are the whole state.
+Lengths are in pixels, times in frames. A frame has `_SUBSTEPS` equal steps; in each a disc first moves, then its
+velocity decays. After n frames of free motion it has moved `velocity * distance(n)`. With this closed form position and
+velocity of a segment of free motion follow from linear least squares for a given friction.
 """
 
 from collections.abc import Iterable
@@ -21,20 +17,20 @@ from spikebridge.errors import ConfigError
 RADIUS = 7.0
 """Of every disc [px]."""
 BOUNCE = 0.9
-"""Speed of parting over speed of meeting, along the line of the centres."""
+"""Coefficient of restitution, along the line of the centres."""
 REST = 0.3
-"""A disc slower than this at the end of a frame stays where it is [px/frame]."""
-SUBSTEPS = 6
+"""A disc slower than this at the end of a frame stops [px/frame]."""
+_SUBSTEPS = 6
 
 
 class Contact(NamedTuple):
-    """Two discs begin to touch.
+    """The start of a contact of two discs.
 
     Args:
-        frame: the frame at whose end they have touched.
+        frame: frame in which the contact starts.
         first: number of one disc.
         second: number of the other, which is greater.
-        closing: speed at which they came together, along the line of their centres [px/frame].
+        closing: closing speed along the line of the centres [px/frame].
     """
 
     frame: int
@@ -47,8 +43,8 @@ class RollingTable:
     """Discs by number, and a clock that counts frames.
 
     Args:
-        friction: share of its velocity that a disc loses in a frame, as the exponent of a decay [1/frame].
-        frame: what the clock begins with.
+        friction: decay rate of velocities [1/frame].
+        frame: initial value of the clock.
 
     Raises:
         ConfigError: pymunk is not installed, or the friction is below 0.
@@ -60,7 +56,7 @@ class RollingTable:
         >>> contacts = [contact for _ in range(12) for contact in table.step()]
         >>> contacts[0].frame, round(contacts[0].closing, 3)  # they are 24.5 px apart, and contact at 14 px
         (11, 1.0)
-        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and rests
+        >>> [round(table.velocity(i)[0], 2) for i in (0, 1)]  # the first one would keep 0.05, and stops
         [0.0, 0.95]
     """
 
@@ -70,7 +66,7 @@ class RollingTable:
         self._engine = _engine()
         self._space: Any = self._engine.Space()
         self._space.damping = float(np.exp(-friction))
-        # contacts that overlap are not pushed apart beyond what the bounce does, so that energy is never added
+        # overlapping discs are not pushed apart beyond the bounce, so that no energy is added
         self._space.collision_bias = 1.0
         self._space.collision_slop = 0.5
         self._space.on_collision(begin=self._begin)
@@ -80,7 +76,7 @@ class RollingTable:
         self.frame = frame
 
     def put(self, number: int, position: Iterable[float], velocity: Iterable[float]) -> None:
-        """Puts a disc on the table, or moves one that is there.
+        """Puts a disc on the table, or moves it.
 
         Args:
             number: which disc.
@@ -110,21 +106,21 @@ class RollingTable:
         return list(self._shapes)
 
     def position(self, number: int) -> tuple[float, float]:
-        """Where the centre of a disc is [px]."""
+        """Position of the centre of a disc [px]."""
         x, y = self._shapes[number].body.position
         return x, y
 
     def velocity(self, number: int) -> tuple[float, float]:
-        """How fast a disc moves [px/frame]."""
+        """Velocity of a disc [px/frame]."""
         x, y = self._shapes[number].body.velocity
         return x, y
 
     def step(self) -> list[Contact]:
-        """One frame; what began to touch in it."""
+        """Simulates one frame; returns the new contacts."""
         self.frame += 1
         self._touches = []
-        for _ in range(SUBSTEPS):
-            self._space.step(1 / SUBSTEPS)
+        for _ in range(_SUBSTEPS):
+            self._space.step(1 / _SUBSTEPS)
         for shape in self._shapes.values():
             if shape.body.velocity.length < REST:
                 shape.body.velocity = (0.0, 0.0)
@@ -139,10 +135,10 @@ class RollingTable:
 
 
 def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
-    """How far a disc of velocity 1 comes in so many frames of free motion, if it does not come to rest before.
+    """The distance that a disc of velocity 1 moves in n frames of free motion without stopping.
 
     Args:
-        num_frames: numbers of frames, also below 0: where it came from.
+        num_frames: numbers of frames; below 0 for the past.
         friction: of the table [1/frame].
 
     Returns:
@@ -154,24 +150,8 @@ def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
     """
     if friction < 1e-9:
         return np.asarray(num_frames, dtype=np.float64)
-    share = -np.expm1(-friction / SUBSTEPS) * SUBSTEPS
+    share = -np.expm1(-friction / _SUBSTEPS) * _SUBSTEPS
     return np.asarray(-np.expm1(-friction * num_frames) / share)
-
-
-def frames_to_rest(speed: float, friction: float) -> float:
-    """After how many frames a disc of a speed comes to rest; infinite without friction.
-
-    Example:
-        >>> frames_to_rest(0.6, 0.1)  # 0.6 * exp(-0.1 * 7) is the first below 0.3
-        7
-        >>> frames_to_rest(0.2, 0.1)
-        0
-    """
-    if speed < REST:
-        return 0
-    if friction <= 0:
-        return float("inf")
-    return int(np.floor(np.log(speed / REST) / friction)) + 1
 
 
 def _engine() -> Any:
@@ -185,44 +165,53 @@ def _engine() -> Any:
 
 
 class MotionSegment(NamedTuple):
-    """Free motion of one object from `first` to before `last`, by place and velocity at `first`."""
+    """Free motion of one object from `first` to before `last`, by position and velocity at `first`."""
 
     first: int
     last: int
     position: Float[np.ndarray, "2"]
     velocity: Float[np.ndarray, "2"]
     rest: float = np.inf
-    """Frames after `first` at which it comes to rest."""
+    """Frames after `first` until it stops."""
 
     def at(self, frame: int, friction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Place [px] and velocity [px/frame] at a frame, also outside of the stretch."""
+        """Position [px] and velocity [px/frame] at a frame, also outside of the segment."""
         num_frames = frame - self.first
         moved = float(distance(np.array(min(num_frames, self.rest)), friction))
         left = self.velocity * np.exp(-friction * num_frames) if num_frames < self.rest else np.zeros(2)
         return self.position + self.velocity * moved, left
 
 
-def fit_segment(frames: np.ndarray, places: np.ndarray, friction: float) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Place and velocity at frame 0 of a piece, frames until it rests, and the sum of squared errors.
+class SegmentFit(NamedTuple):
+    """A fitted segment: position and velocity at frame 0, frames until it stops, and the sum of squared errors."""
 
-    Every frame is tried as the one of rest, and a speed is taken that comes to rest about then.
+    position: Float[np.ndarray, "2"]
+    velocity: Float[np.ndarray, "2"]
+    rest: float
+    error: float
+
+
+def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> SegmentFit:
+    """Fits free motion by least squares.
+
+    Every frame is tried as the stopping frame; speeds that do not stop about then are rejected.
     """
-    lying = places.mean(0)
-    still = (lying, np.zeros(2), 0.0, float(((places - lying) ** 2).sum()))
+    lying = positions.mean(0)
+    still = SegmentFit(lying, np.zeros(2), 0.0, float(((positions - lying) ** 2).sum()))
     rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)  # at least two frames show the rest
     moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
     spread = moved - moved.mean(1, keepdims=True)
     power = (spread**2).sum(1)
-    velocity = spread @ places / np.maximum(power, 1e-9)[:, None]
-    errors = still[3] - power * (velocity**2).sum(1)
+    velocity = spread @ positions / np.maximum(power, 1e-9)[:, None]
+    errors = still.error - power * (velocity**2).sum(1)
     speed = np.hypot(*velocity.T)
     stops = np.log(np.maximum(speed, 1e-9) / REST) / max(friction, 1e-9)
     slack = 4 + 0.05 / (np.maximum(speed, REST) * max(friction, 1e-9))  # a speed is known to about 0.05 px/frame
     fits = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
     errors[~fits | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
     best = int(errors.argmin())
-    if not errors[best] < still[3]:
+    if not errors[best] < still.error:
         return still
     rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
     position = lying - velocity[best] * moved[best].mean()
-    return position, velocity[best], rest, float(errors[best])
+    return SegmentFit(position, velocity[best], rest, float(errors[best]))

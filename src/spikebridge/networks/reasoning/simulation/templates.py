@@ -1,12 +1,9 @@
-"""Questions about rolling objects in words, each with its program: the four kinds, several wordings of each.
+"""Text templates of questions about rolling objects, each with its program, and random texts to train a parser.
 
-A wording is a pattern with holes: references to one object (`the red cube`), to a set (`metal spheres`), to an event
-(`the sphere's exit`), to a moment (`when the video ends`). Filled patterns give a text and the program that it means,
-in the vocabulary and the usual phrases of CLEVRER (K. Yi et al., ICLR 2020), and in some of our own.
-
-Questions about what was seen, in words and programs: how many, is there, and of which colour, material or shape.
-
-Texts with programs, drawn at random and about no scene: what a question parser learns from.
+A template has slots for references to one object (`the red cube`), to a set (`metal spheres`), to an event (`the
+sphere's exit`) and to a time (`when the video ends`). A filled template gives a text and its program, in the vocabulary
+and the usual phrases of CLEVRER (K. Yi et al., ICLR 2020) and some of our own. `sample_text` samples texts without a
+scene, for the training of the question parser.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +16,14 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, COLORS, MATERI
 
 
 class Phrase(NamedTuple):
-    """Words and the program that they mean."""
+    """A text and its program."""
 
     text: str
     program: tuple[str, ...]
 
 
 class Reference(NamedTuple):
-    """Values by which an object or a set is referred to; None where a kind is not named."""
+    """The values that refer to an object or a set; None for a kind that is not named."""
 
     color: str | None = None
     material: str | None = None
@@ -43,7 +40,7 @@ class Reference(NamedTuple):
         return " ".join(word for word in (self.color, self.material, noun) if word)
 
     def program(self) -> tuple[str, ...]:
-        """The set of objects that it may mean.
+        """The tokens that select the referred set of objects.
 
         Example:
             >>> Reference("red").program()
@@ -53,13 +50,13 @@ class Reference(NamedTuple):
         return ("objects", *(token for pair in filters for token in pair))
 
 
-def one(reference: Reference) -> Phrase:
-    """One object: `the red cube`."""
+def object_phrase(reference: Reference) -> Phrase:
+    """A reference to one object: `the red cube`."""
     return Phrase(f"the {reference.text()}", (*reference.program(), "unique"))
 
 
 def _sample_reference(generator: Generator, least: int = 1) -> Reference:
-    """A reference by at least so many values, drawn."""
+    """A random reference with at least this number of values."""
     while True:
         named = generator.random(3) < (0.55, 0.4, 0.55)
         if named.sum() >= least:
@@ -67,8 +64,8 @@ def _sample_reference(generator: Generator, least: int = 1) -> Reference:
             return Reference(*(value if is_named else None for value, is_named in zip(values, named, strict=True)))
 
 
-def pick(generator: Generator, options: Sequence[str]) -> str:
-    """One of some wordings."""
+def choose(generator: Generator, options: Sequence[str]) -> str:
+    """A random one of some wordings."""
     return options[int(generator.integers(len(options)))]
 
 
@@ -104,48 +101,48 @@ _SUPPOSED = ("if {0} is removed", "without {0}", "if {0} is taken away", "if {0}
 
 def border_event_phrase(token: str, reference: Reference, generator: Generator) -> Phrase:
     """An entrance (`filter_in`) or exit (`filter_out`) as a noun."""
-    who = one(reference)
-    return Phrase(pick(generator, _NOUNS[token]).format(who.text), ("events", *who.program, token, "unique"))
+    who = object_phrase(reference)
+    return Phrase(choose(generator, _NOUNS[token]).format(who.text), ("events", *who.program, token, "unique"))
 
 
 def collision_phrase(first: Reference, second: Reference, generator: Generator, possible: bool = False) -> Phrase:
-    """A collision as a noun, or as something that may happen.
+    """A collision as a noun, or as a possible event.
 
     Args:
         first: one object.
         second: the other.
-        generator: picks the wording.
-        possible: among all that may happen, not what was seen.
+        generator: chooses the wording.
+        possible: select among possible events, not among observed ones.
     """
-    a, b = one(first), one(second)
-    text = pick(generator, _MEETS if possible else _MEETINGS).format(a.text, b.text)
+    a, b = object_phrase(first), object_phrase(second)
+    text = choose(generator, _MEETS if possible else _MEETINGS).format(a.text, b.text)
     source = "all_events" if possible else "events"
     return Phrase(text, (source, *a.program, "filter_collision", *b.program, "filter_collision", "unique"))
 
 
 def presence_phrase(reference: Reference) -> Phrase:
-    """That an object is there."""
-    who = one(reference)
+    """The presence of an object."""
+    who = object_phrase(reference)
     return Phrase(f"the presence of {who.text}", who.program)
 
 
 def cause_question(event: Phrase, negated: bool, generator: Generator) -> Phrase:
-    """Which of the choices is (not) a cause of an event?"""
-    text = pick(generator, _NO_CAUSES if negated else _CAUSES).format(event.text)
+    """An explanatory question: which of the choices is (not) a cause of an event?"""
+    text = choose(generator, _NO_CAUSES if negated else _CAUSES).format(event.text)
     return Phrase(text, ("events", *event.program, "filter_ancestor", "belong_to", *_negated(negated)))
 
 
 def prediction_question(generator: Generator) -> Phrase:
-    """Which of the choices comes after the video?"""
-    return Phrase(pick(generator, _NEXT), ("unseen_events", "belong_to"))
+    """A predictive question: which of the choices happens after the video?"""
+    return Phrase(choose(generator, _NEXT), ("unseen_events", "belong_to"))
 
 
 def counterfactual_question(removed: Reference, negated: bool, generator: Generator) -> Phrase:
-    """Which of the choices would (not) happen without an object?"""
-    who = one(removed)
-    supposed = pick(generator, _SUPPOSED).format(who.text)
-    verb = pick(generator, ("will", "would")) + (" not" if negated else "")
-    ask = pick(generator, _ASKS)
+    """A counterfactual question: which of the choices would (not) happen without an object?"""
+    who = object_phrase(removed)
+    supposed = choose(generator, _SUPPOSED).format(who.text)
+    verb = choose(generator, ("will", "would")) + (" not" if negated else "")
+    ask = choose(generator, _ASKS)
     if generator.random() < 0.5:
         text = f"{supposed[0].upper()}{supposed[1:]}, {ask[0].lower()}{ask[1:]} {verb} happen?"
     else:
@@ -157,16 +154,16 @@ def _negated(negated: bool) -> tuple[str, ...]:
     return ("negate",) if negated else ()
 
 
-def moment(generator: Generator, reference: Reference | None) -> Phrase:
-    """When: at the beginning, at the end, or as an object enters or exits; without a word, ever.
+def _time_phrase(generator: Generator, reference: Reference | None) -> Phrase:
+    """A time: at the beginning, at the end, or as an object enters or exits; without words, any time.
 
     Args:
-        generator: picks which, and the wording.
-        reference: the object whose entrance or exit it may be; None for the others.
+        generator: chooses the form and the wording.
+        reference: the object that enters or exits; None for the other forms.
     """
     if reference is not None:
-        verb = pick(generator, tuple(_FILTERS))
-        who = one(reference)
+        verb = choose(generator, tuple(_FILTERS))
+        who = object_phrase(reference)
         program = ("events", *who.program, _FILTERS[verb], "unique", "query_frame")
         return Phrase(f" when {who.text} {verb} the scene", program)
     which = int(generator.integers(3))
@@ -176,35 +173,34 @@ def moment(generator: Generator, reference: Reference | None) -> Phrase:
     words = (" when the video begins", " at the beginning of the video")
     if not begins:
         words = (" when the video ends", " at the end of the video")
-    return Phrase(pick(generator, words), ("events", "filter_start" if begins else "filter_end", "query_frame"))
+    return Phrase(choose(generator, words), ("events", "filter_start" if begins else "filter_end", "query_frame"))
 
 
-def relation(generator: Generator, reference: Reference | None) -> Phrase:
-    """Before or after an entrance or exit; without a reference, ever. Gives the set of events."""
+def _order_phrase(generator: Generator, reference: Reference | None) -> Phrase:
+    """Before or after an entrance or exit; without a reference, all events. Its program gives a set of events."""
     if reference is None:
         return Phrase("", ("events",))
-    order = pick(generator, ("before", "after"))
-    verb = pick(generator, tuple(_FILTERS))
-    who = one(reference)
+    order = choose(generator, ("before", "after"))
+    verb = choose(generator, tuple(_FILTERS))
+    who = object_phrase(reference)
     program = ("events", "events", *who.program, _FILTERS[verb], "unique", f"filter_{order}")
     return Phrase(f" {order} {who.text} {verb} the scene", program)
 
 
-Refer: TypeAlias = Callable[[], Reference]
-"""Draws a reference: to a set, to one object, or to nothing in particular (no value named)."""
+_Refer: TypeAlias = Callable[[], Reference]
+"""Samples a reference to a set or to one object."""
 
-_ANY = Reference()
 _ACTS = {"enter": "filter_in", "exit": "filter_out"}
 _MOVES = {"moving": "filter_moving", "stationary": "filter_stationary"}
 
 
-def descriptive(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
+def descriptive(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     """A question with its subtype (`count`, `exist` or the kind of attribute).
 
     Args:
-        generator: picks the form and the wording.
-        refer_set: draws a reference to a set, which may be that of all objects.
-        refer_one: draws a reference to one object.
+        generator: chooses the form and the wording.
+        refer_set: samples a reference to a set, which may be that of all objects.
+        refer_one: samples a reference to one object.
 
     Example:
         >>> import numpy as np
@@ -218,26 +214,26 @@ def descriptive(generator: Generator, refer_set: Refer, refer_one: Refer) -> tup
     return form(generator, refer_set, refer_one)
 
 
-def _now_and_then(generator: Generator, refer: Refer, chance: float = 0.5) -> Reference | None:
+def _maybe(generator: Generator, refer: _Refer, chance: float = 0.5) -> Reference | None:
     return refer() if generator.random() < chance else None
 
 
 def _number(generator: Generator, many: tuple[str, ...], any_: tuple[str, ...]) -> tuple[str, str]:
-    """Subtype and wording of a question for a number, or for whether there is one."""
+    """Subtype and wording of a question for a number, or for existence."""
     if generator.random() < 0.5:
-        return "count", pick(generator, many)
-    return "exist", pick(generator, any_)
+        return "count", choose(generator, many)
+    return "exist", choose(generator, any_)
 
 
-def _set_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
+def _set_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     who = refer_set()
     subtype, words = _number(generator, ("How many {0} are there?",), ("Are there any {0}?",))
     return subtype, Phrase(words.format(who.text(plural=True)), (*who.program(), subtype))
 
 
-def _moving_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
-    who, move = refer_set(), pick(generator, tuple(_MOVES))
-    when = moment(generator, _now_and_then(generator, refer_one, 0.3))
+def _moving_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
+    who, move = refer_set(), choose(generator, tuple(_MOVES))
+    when = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
     subtype, words = _number(
         generator,
         ("How many {1} {0} are there{2}?", "How many {0} are {1}{2}?"),
@@ -247,9 +243,9 @@ def _moving_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> 
     return subtype, Phrase(text, (*who.program(), *when.program, _MOVES[move], subtype))
 
 
-def _acting_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
-    who, act = refer_set(), pick(generator, tuple(_ACTS))
-    when = relation(generator, _now_and_then(generator, refer_one))
+def _acting_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
+    who, act = refer_set(), choose(generator, tuple(_ACTS))
+    when = _order_phrase(generator, _maybe(generator, refer_one))
     subtype, words = _number(
         generator,
         ("How many {0} that {1} the scene{2}?", "How many {0} {1} the scene{2}?"),
@@ -259,8 +255,8 @@ def _acting_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> 
     return subtype, Phrase(text, (*when.program, *who.program(), _ACTS[act], subtype))
 
 
-def _collision_number(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
-    when = relation(generator, _now_and_then(generator, refer_one))
+def _collision_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
+    when = _order_phrase(generator, _maybe(generator, refer_one))
     subtype, words = _number(
         generator,
         ("How many collisions happen{0}?", "How many collisions are there{0}?"),
@@ -270,45 +266,45 @@ def _collision_number(generator: Generator, refer_set: Refer, refer_one: Refer) 
 
 
 def _attribute(generator: Generator) -> tuple[str, str]:
-    kind = pick(generator, tuple(ATTRIBUTES))
-    return kind, pick(generator, (f"What is the {kind} of", f"What {kind} is"))
+    kind = choose(generator, tuple(ATTRIBUTES))
+    return kind, choose(generator, (f"What is the {kind} of", f"What {kind} is"))
 
 
 def _ordered(generator: Generator) -> tuple[str, tuple[str, ...]]:
-    order = pick(generator, ("", "first", "second", "last"))
+    order = choose(generator, ("", "first", "second", "last"))
     return (f"{order} ", (order, "filter_order")) if order else ("", ("unique",))
 
 
-def _order(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
+def _order(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     kind, words = _attribute(generator)
-    act = pick(generator, tuple(_ACTS))
+    act = choose(generator, tuple(_ACTS))
     order, chosen = _ordered(generator)
-    what = pick(generator, ("to {0} the scene", "that {0}s the scene")).format(act)
+    what = choose(generator, ("to {0} the scene", "that {0}s the scene")).format(act)
     text = f"{words} the {order}object {what}?"
     return kind, Phrase(text, ("events", "objects", _ACTS[act], *chosen, "query_object", f"query_{kind}"))
 
 
-def _partner(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
+def _partner(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     kind, words = _attribute(generator)
     order, chosen = _ordered(generator)
-    who = one(refer_one())
-    what = pick(generator, ("to collide with", "that collides with"))
+    who = object_phrase(refer_one())
+    what = choose(generator, ("to collide with", "that collides with"))
     program = ("events", *who.program, "filter_collision", *chosen, *who.program, "query_collision_partner")
     return kind, Phrase(f"{words} the {order}object {what} {who.text}?", (*program, f"query_{kind}"))
 
 
-def _moving_one(generator: Generator, refer_set: Refer, refer_one: Refer) -> tuple[str, Phrase]:
+def _moving_one(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     kind, words = _attribute(generator)
-    who, move = refer_set(), pick(generator, tuple(_MOVES))
-    when = moment(generator, _now_and_then(generator, refer_one, 0.3))
+    who, move = refer_set(), choose(generator, tuple(_MOVES))
+    when = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
     plural = partial(who.text, plural=True)
-    text = pick(generator, (f"{words} the {move} one of the {plural()}", f"{words} the {move} {who.text()}"))
+    text = choose(generator, (f"{words} the {move} one of the {plural()}", f"{words} the {move} {who.text()}"))
     program = (*who.program(), *when.program, _MOVES[move], "unique", f"query_{kind}")
     return kind, Phrase(f"{text}{when.text}?", program)
 
 
 class SampledText(NamedTuple):
-    """A text, what it is (`question`, `cause`, `event`) and the program that it means."""
+    """A text, its kind (`question`, `cause`, `event`) and its program."""
 
     kind: str
     text: str
@@ -316,15 +312,15 @@ class SampledText(NamedTuple):
 
 
 def sample_text(generator: Generator) -> SampledText:
-    """A question, or a choice of one.
+    """A random question, or a random choice of one.
 
     Args:
-        generator: draws everything.
+        generator: of all random choices.
 
     Example:
         >>> import numpy as np
-        >>> drawn = sample_text(np.random.default_rng(1))
-        >>> drawn.kind in ("question", "cause", "event"), len(drawn.program) > 1
+        >>> sampled = sample_text(np.random.default_rng(1))
+        >>> sampled.kind in ("question", "cause", "event"), len(sampled.program) > 1
         (True, True)
     """
     forms = {"descriptive": 0.40, "cause of": 0.15, "without": 0.15, "next": 0.01, "cause": 0.17, "event": 0.12}
@@ -339,7 +335,9 @@ def _phrase(form: str, generator: Generator) -> Phrase:
     if form == "descriptive":
         return descriptive(generator, lambda: _sample_reference(generator, 0), lambda: _sample_reference(generator))[1]
     if form == "cause of":
-        return cause_question(_event(generator, ("meeting", "meeting", "filter_out", "filter_in")), negated, generator)
+        return cause_question(
+            _event(generator, ("collision", "collision", "filter_out", "filter_in")), negated, generator
+        )
     if form == "without":
         return counterfactual_question(_sample_reference(generator), negated, generator)
     if form == "next":
@@ -348,11 +346,11 @@ def _phrase(form: str, generator: Generator) -> Phrase:
         return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator, possible=True)
     if generator.random() < 0.3:
         return presence_phrase(_sample_reference(generator))
-    return _event(generator, ("meeting", "filter_in", "filter_out"))
+    return _event(generator, ("collision", "filter_in", "filter_out"))
 
 
 def _event(generator: Generator, kinds: tuple[str, ...]) -> Phrase:
-    kind = pick(generator, kinds)
-    if kind == "meeting":
+    kind = choose(generator, kinds)
+    if kind == "collision":
         return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator)
     return border_event_phrase(kind, _sample_reference(generator), generator)

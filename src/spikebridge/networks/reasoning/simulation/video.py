@@ -1,14 +1,12 @@
-"""Generated videos of rolling objects after CLEVRER (K. Yi et al., ICLR 2020): one seed is one video, truth is exact.
+"""Generated videos of rolling objects after CLEVRER (K. Yi et al., ICLR 2020), with exact ground truth.
 
-Three to six objects, no two alike in colour, material and shape, lie or roll on a table seen from above. 128 frames are
-seen, 58 more happen unseen. What happens next is the same table simulated on; what would happen without an object is
-the same table simulated without it, from the same beginnings. All objects meet as discs (`rolling_table`); shape,
-colour and gloss are drawn (`rolling_pictures`).
+Three to six objects, no two alike in colour, material and shape, lie or roll on a table seen from above. One seed gives
+one video. 128 frames are observed; 58 further frames are simulated as the future. A counterfactual is the same
+simulation without one object. All objects collide as discs (`table.py`); shape, colour and gloss are rendered
+(`render.py`).
 
-A drawn video is clear, or another one is drawn: within the frames seen no touch is too soft to be seen, none is missed
-by less than a hair, none happens at the border, in the last frames, or right after another one of the same object.
-
-How a video of rolling objects is drawn, and what makes a draw unclear, so that another one is drawn.
+Ambiguous videos are rejected and sampled again: those with a contact that is too soft, nearly missed, at the border, in
+the last frames, or right after another contact of the same object.
 """
 
 from collections.abc import Sequence
@@ -28,16 +26,16 @@ from spikebridge.networks.reasoning.simulation.table import RADIUS, Contact, Rol
 HEIGHT, WIDTH = 96, 144
 NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
 GRID = 5
-"""A scene has a sample every so many frames."""
+"""Frames between two samples of a scene."""
 _GONE = RADIUS + 4.0
-"""An object farther outside than this is off the table [px]."""
-# each part draws from numbers of its own, so that no seed of one is a seed of another
-SPLITS = {"train": 0, "validation": 1, "test": 2, "outside": 3}
+"""An object farther outside than this has left the table [px]."""
+# the first number of each seed, so that no two splits share a video
+_SPLITS = {"train": 0, "validation": 1, "test": 2, "outside": 3}
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """What videos are drawn from, each a lowest and a highest value."""
+    """Ranges of the random parameters of videos: lowest and highest value."""
 
     num_objects: tuple[int, int] = (3, 6)
     friction: tuple[float, float] = (0.003, 0.010)
@@ -48,8 +46,8 @@ class Ranges:
     """Factor of the light."""
     noise: tuple[float, float] = (0.0, 0.04)
     """Standard deviation of each pixel (white is 1)."""
-    card: float = 0.5
-    """Chance that a card passes before the camera and hides what is behind it."""
+    occluder: float = 0.5
+    """Probability that an occluder passes in front of the camera."""
 
     def __post_init__(self) -> None:
         most = len(COLORS) * len(MATERIALS) * len(SHAPES)
@@ -58,12 +56,12 @@ class Ranges:
 
 
 INSIDE = Ranges()
-OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.75), noise=(0.05, 0.08), card=1.0)
+OUTSIDE = Ranges(friction=(0.011, 0.015), speed=(2.3, 2.9), brightness=(0.6, 0.75), noise=(0.05, 0.08), occluder=1.0)
 """Light, noise, friction and speeds that no video of `INSIDE` has."""
 
 
 class ObjectStart(NamedTuple):
-    """How an object comes to the table: frame, place of its centre [px], velocity [px/frame]."""
+    """The initial state of an object: frame, position of its centre [px], velocity [px/frame]."""
 
     frame: int
     position: tuple[float, float]
@@ -71,35 +69,35 @@ class ObjectStart(NamedTuple):
 
 
 class Occluder(NamedTuple):
-    """A grey card before the camera: left edge at frame 0 [px], width [px], pace to the right [px/frame]."""
+    """A grey bar in front of the camera: left edge at frame 0 [px], width [px], velocity to the right [px/frame]."""
 
     left: float
     width: float
-    pace: float
+    velocity: float
 
 
-class Look(NamedTuple):
-    """How a video is drawn: factor of the light, noise, angle of each object [rad], shade of the table, card."""
+class Appearance(NamedTuple):
+    """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table, occluder."""
 
     brightness: float
     noise: float
     angles: tuple[float, ...]
     table: float
-    card: Occluder | None
+    occluder: Occluder | None
 
 
 @dataclass(frozen=True, eq=False)
 class RollingVideo:
-    """One video and all that is true of it.
+    """A video and its ground truth.
 
     Args:
         name: by which questions refer to it.
         seed: of its noise.
         objects: colour, material and shape of each.
-        starts: how each came to the table.
+        starts: initial state of each object.
         friction: decay of velocities [1/frame].
-        look: how it is drawn.
-        removed: an object that never comes.
+        appearance: parameters of the rendering.
+        removed: an object that is left out.
 
     Example:
         >>> video = generate_video("train", 0)
@@ -114,12 +112,12 @@ class RollingVideo:
     objects: tuple[tuple[str, str, str], ...]
     starts: tuple[ObjectStart, ...]
     friction: float
-    look: Look
+    appearance: Appearance
     removed: int | None = field(default=None)
 
     @cached_property
     def _run(self) -> tuple[np.ndarray, tuple[Contact, ...]]:
-        return run(self.starts, self.friction, self.removed)
+        return simulate(self.starts, self.friction, self.removed)
 
     @property
     def positions(self) -> Float[np.ndarray, "F O 2"]:
@@ -128,13 +126,13 @@ class RollingVideo:
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """Every touch in view, in the order of time, seen and unseen."""
+        """Every contact in view, in the order of time, seen and unseen."""
         return self._run[1]
 
     @property
     def boxes(self) -> Float[np.ndarray, "F O 4"]:
         """x, y of the upper left corner, width and height around each object in view, else NaN."""
-        angles = np.array(self.look.angles)
+        angles = np.array(self.appearance.angles)
         turned = RADIUS * CUBE * (abs(np.cos(angles)) + abs(np.sin(angles)))
         half = np.where([shape == "cube" for _, _, shape in self.objects], turned, RADIUS)
         size = np.broadcast_to(half[None, :, None], self.positions.shape)
@@ -143,11 +141,11 @@ class RollingVideo:
         return boxes
 
     def without(self, removed: int) -> "RollingVideo":
-        """The same beginnings without one of the objects."""
-        return RollingVideo(self.name, self.seed, self.objects, self.starts, self.friction, self.look, removed)
+        """The same initial states without one of the objects."""
+        return RollingVideo(self.name, self.seed, self.objects, self.starts, self.friction, self.appearance, removed)
 
     def scene(self) -> Scene:
-        """What is true, as a scene: samples, collisions, what comes next, what would be without each object."""
+        """The ground truth as a scene: samples, observed, predicted and counterfactual collisions."""
         frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan
@@ -168,7 +166,7 @@ CUBE = 0.86
 
 
 def contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
-    """Touches as rows `frame, object, object`."""
+    """Contacts as rows `frame, object, object`."""
     return np.array([contact[:3] for contact in contacts], dtype=np.int64).reshape(-1, 3)
 
 
@@ -183,7 +181,7 @@ def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
     return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
 
 
-def run(
+def simulate(
     starts: Sequence[ObjectStart],
     friction: float,
     removed: int | None = None,
@@ -193,14 +191,14 @@ def run(
     """Simulates the table over all frames.
 
     Args:
-        starts: of each object.
+        starts: initial states.
         friction: decay of velocities [1/frame].
-        removed: an object that never comes.
-        first: the frame to begin with; what starts before it is not there.
-        num_frames: where to stop.
+        removed: an object that is left out.
+        first: the first frame; objects that start earlier are left out.
+        num_frames: end of the simulation.
 
     Returns:
-        Positions, NaN where an object is not on the table, and the touches in view.
+        Positions, NaN where an object is not on the table, and the contacts in view.
     """
     table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
@@ -226,49 +224,49 @@ def is_gone(position: Float[np.ndarray, "2"]) -> bool:
 
 
 def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingVideo:
-    """The video of a number.
+    """The generated video of a number.
 
     Args:
         split: train, validation, test or outside; no two share a video.
         number: which one.
-        ranges: what it is drawn from.
+        ranges: of the random parameters.
 
     Raises:
-        ConfigError: an unknown split, or no clear video after many draws.
+        ConfigError: an unknown split, or only ambiguous videos in 1000 samples.
     """
 
-    if split not in SPLITS:
-        raise ConfigError(f"no split {split!r}; {did_you_mean(split, SPLITS)}")
-    generator: Generator = np.random.default_rng([SPLITS[split], number])
+    if split not in _SPLITS:
+        raise ConfigError(f"no split {split!r}; {did_you_mean(split, _SPLITS)}")
+    generator: Generator = np.random.default_rng([_SPLITS[split], number])
     for _ in range(1000):
-        video = draw(f"{split}-{number}", number, generator, ranges)
-        if fault(video) is None:
+        video = _sample_candidate(f"{split}-{number}", number, generator, ranges)
+        if find_ambiguity(video) is None:
             return video
-    raise ConfigError(f"no clear video in 1000 draws from {ranges}: fewer objects or slower ones make it likelier")
+    raise ConfigError(f"only ambiguous videos in 1000 samples from {ranges}; take fewer or slower objects")
 
 
 MIN_CLOSING_SPEED = 0.25
-"""A touch at a lower closing speed cannot be seen [px/frame]."""
+"""Lowest closing speed of a visible contact [px/frame]."""
 MIN_GAP = 0.8
-"""Objects that come nearer than this do touch [px]."""
+"""Smallest gap between objects that do not contact [px]."""
 MIN_FRAMES_BETWEEN = 6
-"""Frames between two touches of one object."""
+"""Frames between two contacts of one object."""
 LAST_ENTRY = 105
-"""Before this frame every object is there."""
+"""Every object enters before this frame."""
 QUIET_FRAMES = 12
-"""Frames without a touch at the end of what is seen; of what is unseen the first 3 are without one too."""
-_BORDER = 4.0  # touches are at least this far inside [px]
+"""Observed frames at the end without a contact; the first 3 frames of the future have none either."""
+_BORDER = 4.0  # contacts are at least this far inside [px]
 _TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
 
 
-def draw(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingVideo:
-    """One draw, clear or not.
+def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingVideo:
+    """A random video, which may be ambiguous.
 
     Args:
         name: of the video.
         seed: of its noise.
-        generator: draws everything else.
-        ranges: what from.
+        generator: of all random parameters.
+        ranges: of the random parameters.
     """
     num_objects = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
     triples = [_TRIPLES[i] for i in generator.permutation(len(_TRIPLES))[:num_objects]]
@@ -276,18 +274,19 @@ def draw(name: str, seed: int, generator: Generator, ranges: Ranges) -> RollingV
     lying = _places(num_lying, generator)
     starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
     starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
-    look = Look(
+    appearance = Appearance(
         brightness=float(generator.uniform(*ranges.brightness)),
         noise=float(generator.uniform(*ranges.noise)),
         angles=tuple(generator.uniform(0, np.pi / 2, num_objects).tolist()),
         table=float(generator.uniform(0.45, 0.65)),
-        card=_card(generator) if generator.random() < ranges.card else None,
+        occluder=_occluder(generator) if generator.random() < ranges.occluder else None,
     )
-    return RollingVideo(name, seed, tuple(triples), tuple(starts), float(generator.uniform(*ranges.friction)), look)
+    friction = float(generator.uniform(*ranges.friction))
+    return RollingVideo(name, seed, tuple(triples), tuple(starts), friction, appearance)
 
 
 def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
-    """Places for lying objects, with room to roll between them."""
+    """Positions of lying objects, with space to roll between them."""
     places: list[tuple[float, float]] = []
     while len(places) < num_places:
         place = (generator.uniform(15, WIDTH - 15), generator.uniform(15, HEIGHT - 15))
@@ -297,7 +296,7 @@ def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
 
 
 def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ranges) -> ObjectStart:
-    """From beyond a border towards a lying object, or where one might come to roll."""
+    """The initial state of a rolling object: from outside towards a lying object or a random point."""
     outside = RADIUS + 2.0
     along = generator.uniform(0.15, 0.85)
     sides = [(-outside, along * HEIGHT), (WIDTH + outside, along * HEIGHT)]
@@ -306,41 +305,41 @@ def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ran
     aim = np.array(lying[generator.integers(len(lying))]) + generator.uniform(-12, 12, 2)
     if generator.random() < 0.3:
         aim = np.array([generator.uniform(30, WIDTH - 30), generator.uniform(25, HEIGHT - 25)])
-    way = aim - begin
-    velocity = way / np.hypot(*way) * generator.uniform(*ranges.speed)
+    path = aim - begin
+    velocity = path / np.hypot(*path) * generator.uniform(*ranges.speed)
     return ObjectStart(int(generator.integers(0, LAST_ENTRY)), tuple(begin.tolist()), tuple(velocity.tolist()))
 
 
-def _card(generator: Generator) -> Occluder:
-    pace = float(generator.uniform(0.8, 2.0)) * (1 if generator.random() < 0.5 else -1)
+def _occluder(generator: Generator) -> Occluder:
+    velocity = float(generator.uniform(0.8, 2.0)) * (1 if generator.random() < 0.5 else -1)
     width = float(generator.uniform(8, 16))
     arrival = float(generator.uniform(10, 60))  # frame at which its front edge comes into view
-    left = -width - pace * arrival if pace > 0 else WIDTH - pace * arrival
-    return Occluder(left, width, pace)
+    left = -width - velocity * arrival if velocity > 0 else WIDTH - velocity * arrival
+    return Occluder(left, width, velocity)
 
 
-def fault(video: RollingVideo) -> str | None:
-    """What makes a draw unclear; None where nothing does."""
+def find_ambiguity(video: RollingVideo) -> str | None:
+    """What makes a video ambiguous; None for a clear one."""
     positions = video.positions
     seen = positions[:NUM_OBSERVED_FRAMES]
     contacts = [contact for contact in video.contacts if contact.frame < NUM_OBSERVED_FRAMES]
     if not contacts:
         return "nothing happens"
     if any(contact.closing < MIN_CLOSING_SPEED for contact in contacts):
-        return "a touch is too soft to be seen"
+        return "a contact is too soft to be visible"
     for contact in contacts:
         if _outside_by(positions[contact.frame, [contact.first, contact.second]]).max() > -_BORDER:
-            return "a touch happens at the border"
+            return "a contact happens at the border"
     late = range(NUM_OBSERVED_FRAMES - QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
     if any(contact.frame in late for contact in video.contacts):
-        return "a touch happens at the end of what is seen"
+        return "a contact happens in the last observed frames"
     for one, other in combinations(contacts, 2):
         if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < MIN_FRAMES_BETWEEN:
-            return "two touches of one object come too soon after each other"
-    return _near(seen, contacts) or _borderline(seen) or _hidden(video)
+            return "two contacts of one object come too soon after each other"
+    return _near_miss(seen, contacts) or _at_border(seen) or _occluded(video)
 
 
-def _near(seen: np.ndarray, contacts: list[Contact]) -> str | None:
+def _near_miss(seen: np.ndarray, contacts: list[Contact]) -> str | None:
     met: dict[tuple[int, int], list[int]] = {(contact.first, contact.second): [] for contact in contacts}
     for contact in contacts:
         met[contact.first, contact.second].append(contact.frame)
@@ -348,7 +347,7 @@ def _near(seen: np.ndarray, contacts: list[Contact]) -> str | None:
         gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
         near = [int(frame) for frame in np.flatnonzero(gaps < MIN_GAP)]
         if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
-            return "two objects miss each other by less than a hair, or stay together"
+            return "two objects nearly miss each other, or stay together"
     return None
 
 
@@ -358,24 +357,24 @@ def _outside_by(positions: np.ndarray) -> np.ndarray:
     return np.max([-x, x - WIDTH, -y, y - HEIGHT], axis=0)
 
 
-def _borderline(seen: np.ndarray) -> str | None:
-    """An object that lingers on the border is neither in nor out."""
+def _at_border(seen: np.ndarray) -> str | None:
+    """An object that stays on the border is neither inside nor outside."""
     around = np.abs(_outside_by(seen)) < 1.5
     if (around.sum(axis=0) > 6).any():
-        return "an object lingers on the border"
+        return "an object stays on the border"
     last = _outside_by(seen[-1])
     return "an object leaves as the video ends" if (np.abs(last) < 3).any() else None
 
 
-def _hidden(video: RollingVideo) -> str | None:
-    """An entrance or exit behind the card cannot be seen."""
-    card = video.look.card
-    if card is None:
+def _occluded(video: RollingVideo) -> str | None:
+    """An entrance or exit behind the occluder is invisible."""
+    occluder = video.appearance.occluder
+    if occluder is None:
         return None
     visible = in_view(video.positions[:NUM_OBSERVED_FRAMES])
     for frame, i in np.argwhere(visible[1:] != visible[:-1]):
         x = video.positions[frame : frame + 2, i, 0]
-        left = card.left + card.pace * frame
-        if np.nanmin(x) < left + card.width + 15 and np.nanmax(x) > left - 15:
+        left = occluder.left + occluder.velocity * frame
+        if np.nanmin(x) < left + occluder.width + 15 and np.nanmax(x) > left - 15:
             return "an entrance or exit is hidden"
     return None

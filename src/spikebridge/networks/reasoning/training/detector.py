@@ -15,7 +15,7 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detector, detect, detection_loss
-from spikebridge.networks.reasoning.simulation.render import pictures
+from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.video import NUM_OBSERVED_FRAMES, RollingVideo, generate_video, in_view
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
@@ -80,7 +80,7 @@ def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
     for number in range(num_videos):
         video = generate_video(split, number)
         frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
-        shown.append(pictures(video, frames))
+        shown.append(render_frames(video, frames))
         for frame in frames:
             rows = truths_of(video, int(frame))
             truths.append(np.concatenate([rows, np.zeros((_MOST_OBJECTS - len(rows), 7))]))
@@ -96,10 +96,10 @@ def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
 def truths_of(video: RollingVideo, frame: int) -> np.ndarray:
     """Of every object whose centre is seen: x, y, width, height [px] and the numbers of its three values."""
     seen = in_view(video.positions[frame])
-    card = video.look.card
-    if card is not None:
-        from_left = video.positions[frame, :, 0] - card.left - card.pace * frame
-        seen &= ~((from_left >= 0) & (from_left <= card.width))
+    occluder = video.appearance.occluder
+    if occluder is not None:
+        from_left = video.positions[frame, :, 0] - occluder.left - occluder.velocity * frame
+        seen &= ~((from_left >= 0) & (from_left <= occluder.width))
     named = [[values.index(v) for v, values in zip(t, ATTRIBUTES.values(), strict=True)] for t in video.objects]
     return np.concatenate([video.positions[frame], video.boxes[frame, :, 2:], np.array(named)], axis=1)[seen]
 
@@ -149,7 +149,7 @@ def score(detector: Detector, num_videos: int) -> dict[str, Any]:
         for number in range(num_videos):
             video = generate_video("validation", number)
             frames = np.arange(0, NUM_OBSERVED_FRAMES, 4)
-            detections = detect(detector, pictures(video, frames))
+            detections = detect(detector, render_frames(video, frames))
             found += len(detections.frame)
             for k, frame in enumerate(frames):
                 here = np.flatnonzero(detections.frame == k)
