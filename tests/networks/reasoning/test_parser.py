@@ -21,8 +21,8 @@ from spikebridge.networks.reasoning.simulation.templates import sample_text
 from spikebridge.networks.reasoning.training.parser import sample_texts, texts_of
 from spikebridge.pretrained.perception import shipped_parser
 
-WORDS = Vocabulary()
-GRAMMAR = Grammar(WORDS)
+VOCABULARY = Vocabulary()
+GRAMMAR = Grammar(VOCABULARY)
 CHOICE = {"object": "objects unique", "event": "events unique", "possible event": "all_events unique"}
 
 
@@ -41,7 +41,7 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
         written.append(token)
     else:
         return  # a walk that does not end by itself
-    values = {slot: ATTRIBUTES[slot[1:].split(" ")[0]][0] for slot in WORDS.slots}
+    values = {slot: ATTRIBUTES[slot[1:].split(" ")[0]][0] for slot in VOCABULARY.slots}
     program = [values.get(token, token) for token in written]
     table = OperatorTable()
     if kind == "question" and stack == ("answer",):
@@ -61,10 +61,10 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
 @given(st.integers(0, 10**6))
 def test_every_drawn_text_can_be_read_and_written(seed: int) -> None:
     drawn = sample_text(np.random.default_rng(seed))
-    text = WORDS.read(drawn.text, drawn.kind)
+    text = VOCABULARY.tokenize(drawn.text, drawn.kind)
     assert text.unknown == ()
-    written = WORDS.write(drawn.program, text)
-    assert all(token in WORDS.outputs for token in written)
+    written = VOCABULARY.with_slots(drawn.program, text)
+    assert all(token in VOCABULARY.outputs for token in written)
     stack = GRAMMAR.start(drawn.kind)
     for token in written:
         assert token in GRAMMAR.allowed(stack, drawn.kind)
@@ -74,22 +74,22 @@ def test_every_drawn_text_can_be_read_and_written(seed: int) -> None:
 
 
 def test_values_stand_for_themselves_by_their_place() -> None:
-    text = WORDS.read("Does the red cube hit a gray cube, or grey spheres?", "question")
+    text = VOCABULARY.tokenize("Does the red cube hit a gray cube, or grey spheres?", "question")
     assert text.slots == {"<color 1>": "red", "<shape 1>": "cube", "<color 2>": "gray", "<shape 2>": "sphere"}
     assert text.unknown == ("does", "hit", "or")
 
 
 def test_words_that_nobody_knows_are_reported() -> None:
     with pytest.raises(DataError, match="unknown words 'shiny', 'colides'"):
-        WORDS.check(WORDS.read("what shiny object colides", "question"))
+        VOCABULARY.check_known(VOCABULARY.tokenize("what shiny object colides", "question"))
     with pytest.raises(DataError, match="unknown word 'colides'; did you mean 'collides'"):
-        WORDS.check(WORDS.read("what colides", "question"))
+        VOCABULARY.check_known(VOCABULARY.tokenize("what colides", "question"))
     with pytest.raises(DataError, match="1 to 39 words, but got 0"):
-        WORDS.read("?!", "question")
+        VOCABULARY.tokenize("?!", "question")
     with pytest.raises(DataError, match="at most 4 different values of a color"):
-        WORDS.read("red blue green gray cyan", "question")
+        VOCABULARY.tokenize("red blue green gray cyan", "question")
     with pytest.raises(ConfigError, match="no kind of text 'choice'"):
-        WORDS.read("red", "choice")
+        VOCABULARY.tokenize("red", "choice")
 
 
 def test_batches_do_not_change_what_is_read() -> None:

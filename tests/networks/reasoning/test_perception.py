@@ -6,8 +6,8 @@ import torch
 
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.networks.reasoning.perception.detector import Detections, Detector, Maps, detection_loss
-from spikebridge.networks.reasoning.perception.object_tracks import Tracks, track_objects
-from spikebridge.networks.reasoning.perception.one_shot import Look, learn_value
+from spikebridge.networks.reasoning.perception.object_tracks import ObjectTracks, track_objects
+from spikebridge.networks.reasoning.perception.one_shot import LabeledPicture, learn_value
 from spikebridge.networks.reasoning.perception.perceive import check_pictures, check_tracks, perceive, roll_out
 from spikebridge.networks.reasoning.perception.track_motion import fit_motion
 from spikebridge.networks.reasoning.simulation.questions import uncertain_pairs
@@ -20,7 +20,7 @@ NUMBERS = range(30, 36)
 
 
 def found_exactly(video: RollingVideo) -> np.ndarray:
-    """Tracks without any error: NaN where an object is out of view or behind the occluder."""
+    """ObjectTracks without any error: NaN where an object is out of view or behind the occluder."""
     places = video.positions[:128].copy()
     places[~in_view(places)] = np.nan
     occluder = video.appearance.occluder
@@ -150,11 +150,11 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
         with pytest.raises(DataError, match=message) as caught:
             check_pictures(shape, rate)
         assert "\n" not in str(caught.value)
-    empty = Tracks((), np.zeros((0, 3)), np.zeros((128, 0, 2)), np.zeros(0))
+    empty = ObjectTracks((), np.zeros((0, 3)), np.zeros((128, 0, 2)), np.zeros(0))
     with pytest.raises(DataError, match="no object was found"):
         check_tracks(empty)
-    unsure = Tracks((("red", "metal", "cube"),), np.ones((1, 3)), np.zeros((128, 1, 2)), np.array([0.4]))
-    with pytest.raises(DataError, match=r"not sure of what it sees .*0.40"):
+    unsure = ObjectTracks((("red", "metal", "cube"),), np.ones((1, 3)), np.zeros((128, 1, 2)), np.array([0.4]))
+    with pytest.raises(DataError, match=r"unreliable .*0.40"):
         check_tracks(unsure)
     with pytest.raises(DataError, match="no object was found"):
         perceive(shipped_detector(), np.full((128, 96, 144, 3), 120, np.uint8), "grey")
@@ -168,7 +168,8 @@ def test_one_look_is_enough_for_a_color_and_changes_no_other_weight() -> None:
     shown = RollingVideo("o", 1, objects, video.starts, video.friction, video.appearance)
     picture = render_frames(shown, np.array([100]), palette)[0]
     places = video.positions[100]
-    learned = learn_value(plain, "color", "orange", Look(picture, places[:1]), [Look(picture, places[1:])])
+    known = [LabeledPicture(picture, places[1:])]
+    learned = learn_value(plain, "color", "orange", LabeledPicture(picture, places[:1]), known)
     assert learned.attributes["color"][-1] == "orange"
     before, after = plain.state_dict(), learned.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("heads"))
@@ -177,7 +178,7 @@ def test_one_look_is_enough_for_a_color_and_changes_no_other_weight() -> None:
     maps = learned(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
     x, y = (places[0] / 4).astype(int)
     assert int(maps.color[0, :, y, x].argmax()) == 8
-    with pytest.raises(ConfigError, match="'orange' is a value already"):
-        learn_value(learned, "color", "orange", Look(picture, places[:1]), [])
+    with pytest.raises(ConfigError, match="'orange' exists already"):
+        learn_value(learned, "color", "orange", LabeledPicture(picture, places[:1]), [])
     with pytest.raises(ConfigError, match="no kind of attribute 'colour'; did you mean 'color'"):
-        learn_value(plain, "colour", "orange", Look(picture, places[:1]), [])
+        learn_value(plain, "colour", "orange", LabeledPicture(picture, places[:1]), [])

@@ -12,7 +12,7 @@ import torch
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning import recipe as reasoning
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
-from spikebridge.networks.reasoning.evaluation.evaluate import Evaluation
+from spikebridge.networks.reasoning.evaluation.evaluate import QuestionEvaluation
 from spikebridge.networks.reasoning.evaluation.scores import tally
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs
 from spikebridge.networks.reasoning.executor import execute
@@ -83,13 +83,13 @@ WITHOUT = {"video": 7, "question": "Without it?", "removed": "redmetalcube",
            "collisions": [[90, "bluerubbersphere", "graymetalcylinder"]]}  # fmt: skip
 
 
-def files(folder: Path, scenes: list[Any], questions: list[Any], packed: bool = False) -> Evaluation:
+def files(folder: Path, scenes: list[Any], questions: list[Any], packed: bool = False) -> QuestionEvaluation:
     paths = []
     for name, values in (("scenes", scenes), ("questions", questions)):
         content = "".join(json.dumps(value) + "\n" for value in values).encode()
         paths.append(folder / name)
         paths[-1].write_bytes(gzip.compress(content) if packed else content)
-    return Evaluation(*paths)
+    return QuestionEvaluation(*paths)
 
 
 @pytest.mark.parametrize("collisions", ["baked", "learned", "rule"])
@@ -144,9 +144,9 @@ def test_files_that_cannot_be_meant_are_refused(
 
 def test_scenes_and_questions_belong_together(trained: tuple[Run, dict[str, Any]], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--questions is missing"):
-        reasoning.evaluate(trained[0], None, Evaluation(scenes=tmp_path))
+        reasoning.evaluate(trained[0], None, QuestionEvaluation(scenes=tmp_path))
     with pytest.raises(ConfigError, match="did you mean 'scaled'"):
-        Evaluation(presets=("scale",))
+        QuestionEvaluation(presets=("scale",))
 
 
 def test_shares_are_counted_by_option_question_and_subtype() -> None:

@@ -1,4 +1,4 @@
-"""The page of the reasoning recipe: who is answered how well from which collisions, and how the units were chosen."""
+"""The report of the reasoning recipe: accuracy by source of the collisions, and how the units were chosen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 from spikebridge.analysis.report import Section, Table, write_report
 from spikebridge.training.run.run import Run
 
-MEASURED = (
+_METHOD = (
     "Each option of an explanatory question is judged correct or wrong by the spiking graph (preset `compartment`); a "
     "question counts where all its options are right. The executor runs the same programs on lists; where it refuses, "
     "it counts as wrong. Only the source of the collisions differs between rows; the learned units also read entrances "
-    "and exits anew, and who moves.",
-    "No unit was trained or chosen on a video that is asked about. The thresholds of the learned unit and the limits "
-    "of the rule were chosen on validation videos, by made questions with answers near truth.",
+    "and exits, and motion.",
+    "No unit was trained or chosen on a test video. The thresholds of the learned unit and the limits "
+    "of the rule were chosen on validation videos, by generated questions with near-truth answers.",
 )
 
 
@@ -34,22 +34,22 @@ def write(run: Run, config: Mapping[str, Any]) -> Path:
     for part in ("detector", "parser"):
         if part in results:
             sections.append(Section(f"The {part}", "", [Table([_numbers(results[part])])]))
-    sections.append(Section("How it was measured", MEASURED))
+    sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     title, command = "Reasoning about collisions", "spikebridge train reasoning"
-    return write_report(run.path / "report.html", title, sections, facts, command, lead(results))
+    return write_report(run.path / "report.html", title, sections, facts, command, _lead(results))
 
 
-def lead(results: Mapping[str, Any]) -> str:
-    """The result in a sentence.
+def _lead(results: Mapping[str, Any]) -> str:
+    """The main result in one sentence.
 
     Args:
         results: of the recipe.
 
     Example:
         >>> rows = [{"from": "baked", "per option %": 94.2}, {"from": "learned", "per option %": 98.5}]
-        >>> lead({"collisions": rows})
+        >>> _lead({"collisions": rows})
         'From learned collisions the graph judges 98.50 % of the options rightly, from baked-in ones 94.20 %.'
     """
     if "collisions" not in results:

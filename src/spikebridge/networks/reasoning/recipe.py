@@ -1,24 +1,28 @@
-"""Questions about colliding objects: learned units perceive, a spiking graph reasons, every answer has its reasons.
+"""Answers questions about videos of colliding objects: learned hybrid units perceive, a spiking graph reasons.
 
-    spikebridge train reasoning                    # collision and presence units, on real scenes where they are there
+    spikebridge train reasoning                    # collision and presence units, on real scenes if they exist
     spikebridge train reasoning --preset quick     # on generated scenes, in seconds
     spikebridge train reasoning --parts collisions detector parser
     spikebridge eval reasoning --scenes scenes.jsonl.gz --questions questions.jsonl.gz --collisions learned --json
 
-Nothing is learned inside the graph. What is learned are hybrid units that read collisions, entrances, exits and motion
-from trajectories, each alone on an objective of its own, and, on request, the detector of generated videos and the
-parser of questions. The same questions are answered from scenes whose collisions come from
+    pictures --detector, tracker--> scene --collision and presence units--> events --+
+    words --parser--> program --hybrid unit--> spike trains --> spiking graph --> answer, causes
 
-| collisions | from |
+Nothing is trained inside the graph. The hybrid units that detect collisions, entrances, exits and motion are trained
+alone, each on its own objective, and so are, on request, the detector of generated videos and the question parser. The
+same questions are answered with collisions from four sources:
+
+| collisions | source |
 |---|---|
-| baked | the scene file, as its own perception told them |
-| fixed | the rule: a velocity changes while two objects are near |
+| baked | the scene file, as its own perception gives them |
+| fixed | the rule: both velocities change while two objects are near |
 | learned | the trained units |
-| near truth | scenes close to the truth: the ceiling |
+| near truth | reference scenes close to the truth: the upper limit |
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), section on reasoning; CLEVRER, K. Yi et al., ICLR 2020.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +33,12 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning import _report
-from spikebridge.networks.reasoning.evaluation import comparison
-from spikebridge.networks.reasoning.evaluation import evaluate as reasoning_evaluation
-from spikebridge.networks.reasoning.evaluation.evaluate import Evaluation
+from spikebridge.networks.reasoning.evaluation.comparison import compare
+from spikebridge.networks.reasoning.evaluation.evaluate import QuestionEvaluation as Evaluation
+from spikebridge.networks.reasoning.evaluation.evaluate import evaluate_files
 from spikebridge.networks.reasoning.events.collision_inputs import candidate_pairs, signals
 from spikebridge.networks.reasoning.events.collision_unit import CollisionUnit
 from spikebridge.networks.reasoning.events.presence_unit import PresenceUnit
-from spikebridge.networks.reasoning.training import trained_units as reasoning_units
 from spikebridge.networks.reasoning.training.detector import DETECTORS, train_detector
 from spikebridge.networks.reasoning.training.labels import (
     Split,
@@ -45,6 +48,7 @@ from spikebridge.networks.reasoning.training.labels import (
     real_split,
 )
 from spikebridge.networks.reasoning.training.parser import PARSERS, train_parser
+from spikebridge.networks.reasoning.training.trained_units import learned_reader
 from spikebridge.networks.reasoning.training.units import (
     choose_rule,
     choose_thresholds,
@@ -56,50 +60,48 @@ from spikebridge.training.loop import fit
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
-Part = Literal["collisions", "detector", "parser"]
-
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the reasoning recipe."""
 
-    parts: tuple[Part, ...] = ("collisions",)
-    """What to train: units for collisions, presence and motion; detector of generated videos; parser of questions."""
+    parts: tuple[Literal["collisions", "detector", "parser"], ...] = ("collisions",)
+    """Parts to train: units for collisions, presence and motion; detector of generated videos; parser of questions."""
     scenes: Literal["auto", "real", "generated"] = "auto"
-    """real are those of CLEVRER in SPIKEBRIDGE_DATA; auto takes them where they are, else generated ones."""
+    """real: CLEVRER scenes in SPIKEBRIDGE_DATA; auto: real if they exist, else generated."""
     num_videos: int = 400
     """Generated videos to train on."""
     num_validation: int = 400
-    """Real videos that settings are chosen on; all are without a real question."""
+    """Real videos that settings are chosen on; none has a test question."""
     seed: int = 0
-    """The first seed: of initial weights, order and augmentation."""
+    """First seed of initial weights, order and augmentation."""
     num_seeds: int = 1
-    """Trainings, with seeds one after the other."""
+    """Trainings, with consecutive seeds."""
     num_features: int = 48
     """Channels of the collision unit; the presence unit has half as many."""
     epochs: int = 30
-    """Passes over the candidate pairs; objects are passed half as often."""
+    """Passes over the candidate pairs; the presence unit takes half as many."""
     batch_size: int = 256
-    """CandidatePairs, or objects, of a step."""
+    """Pairs, or objects, of a step."""
     lr: float = 3e-3
     """Highest learning rate of a one-cycle schedule."""
     jitter: float = 0.3
-    """In training places are off by up to this standard deviation [px]."""
+    """Largest standard deviation of the position noise in training [px]."""
     size: Literal["quick", "default"] = "default"
-    """Sizes of detector and parser, where they are trained."""
+    """Sizes of detector and parser, if they are trained."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Refuses settings out of range."""
         names = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
         for name in names:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
         if self.num_features % 8:
-            raise ConfigError(f"num_features is a multiple of 8, but got {self.num_features}")
+            raise ConfigError(f"num_features needs to be a multiple of 8, but got {self.num_features}")
         if not self.jitter >= 0:
             raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
         if not self.parts:
-            raise ConfigError("parts names nothing to train: collisions, detector, parser")
+            raise ConfigError("parts names nothing to train; choose from collisions, detector, parser")
 
 
 PRESETS = {
@@ -111,13 +113,13 @@ PRESETS = {
 
 
 def build(config: Config) -> dict[str, CollisionUnit]:
-    """The collision unit, untrained."""
-    return {"collisions": _seeded(config, config.seed)[0]}
+    """The untrained collision unit."""
+    return {"collisions": _build_units(config, config.seed)[0]}
 
 
 def trained(run: Run) -> dict[str, HybridUnit]:
     """The trained collision unit of the best seed on validation videos."""
-    return {"collisions": reasoning_units.learned_reader(run).unit}
+    return {"collisions": learned_reader(run).unit}
 
 
 def example(config: Config) -> dict[str, Tensor]:
@@ -126,44 +128,51 @@ def example(config: Config) -> dict[str, Tensor]:
     return {"collisions": signals(pairs.places, pairs.visible, pairs.third, pairs.kinds)}
 
 
-def _seeded(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CollisionUnit(config.num_features), PresenceUnit(config.num_features // 2)
-
-
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
-    """Trains every part that is asked for, scores it, and writes the comparison."""
+    """Trains the chosen parts, scores them, and compares the sources of collisions."""
     results: dict[str, Any] = {}
     if "collisions" in config.parts:
-        results |= _train_collisions(config, run, quiet)
+        results |= _train_units(config, run, quiet)
     if "detector" in config.parts:
         child = run.child("detector")
-        done = child.finished
-        results["detector"] = child.results() if done else train_detector(DETECTORS[config.size], child, quiet)
+        results["detector"] = _results_of(child, lambda: train_detector(DETECTORS[config.size], child, quiet))
     if "parser" in config.parts:
         child = run.child("parser")
-        done = child.finished
-        results["parser"] = child.results() if done else train_parser(PARSERS[config.size], child, quiet)
+        results["parser"] = _results_of(child, lambda: train_parser(PARSERS[config.size], child, quiet))
     run.save_results(results)
     return results
 
 
-def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
+def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
+    """Scores the trained units of a run on files of scenes and questions, or again on those of the training."""
+    config = run.config_as(Config)
+    options = Evaluation() if options is None else options
+    if options.scenes is not None or options.questions is not None:
+        return evaluate_files(run, options)
+    return compare(run, _split(config, data), _is_real(config), data)
+
+
+def report(run: Run) -> Path:
+    """Writes report.html: accuracy by source of the collisions, and how the units were chosen."""
+    return _report.write(run, asdict(run.config_as(Config)))
+
+
+def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
+    """Trains a collision unit and a presence unit for each seed, each in a run of its own."""
     split = _split(config)
     child = run.child("rule")
     if not child.finished:
         child.save_results(choose_rule(split.validation.perceived, cause_questions(split.validation.reference)))
     for seed in range(config.seed, config.seed + config.num_seeds):
-        unit, presence = _seeded(config, seed)
+        unit, presence = _build_units(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-        sight = run.child(f"presence/seed-{seed}")
-        if not sight.finished:
-            fit(presence, [presence_phase(split.train, -(-config.epochs // 2), config.lr)], None, settings=settings,
-                run=sight)  # fmt: skip
-            sight.save_weights(presence)
-            sight.save_results({})
-        sight.load_weights(presence)
+        child = run.child(f"presence/seed-{seed}")
+        if not child.finished:
+            phase = presence_phase(split.train, -(-config.epochs // 2), config.lr)
+            fit(presence, [phase], None, settings=settings, run=child)
+            child.save_weights(presence)
+            child.save_results({})
+        child.load_weights(presence)
         child = run.child(f"collisions/seed-{seed}")
         if not child.finished:
             phase = collision_phase(split.train, config.epochs, config.lr, config.jitter)
@@ -175,7 +184,17 @@ def _train_collisions(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         if not child.finished:
             chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
             child.save_results({**chosen, **detection_scores(unit, split.validation)})
-    return comparison.compare(run, split, _is_real(config))
+    return compare(run, split, _is_real(config))
+
+
+def _results_of(run: Run, training: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return run.results() if run.finished else training()
+
+
+def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CollisionUnit(config.num_features), PresenceUnit(config.num_features // 2)
 
 
 def _is_real(config: Config) -> bool:
@@ -184,17 +203,3 @@ def _is_real(config: Config) -> bool:
 
 def _split(config: Config, data: Path | None = None) -> Split:
     return real_split(config.num_validation, 0, data) if _is_real(config) else generated_split(config.num_videos)
-
-
-def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
-    """Scores the trained units of a run: on files of scenes and questions, or on those of the training again."""
-    config = run.config_as(Config)
-    options = Evaluation() if options is None else options
-    if options.scenes is not None or options.questions is not None:
-        return reasoning_evaluation.evaluate_files(run, options)
-    return comparison.compare(run, _split(config, data), _is_real(config), data)
-
-
-def report(run: Run) -> Path:
-    """Writes report.html: baked-in, fixed and learned collisions beside near truth, and how the units were chosen."""
-    return _report.write(run, asdict(run.config_as(Config)))

@@ -1,4 +1,4 @@
-"""Fixed and learned collision units beside the baked-in collisions and near truth, at equal everything else."""
+"""Compares collision sources: those of the scene file, the rule, the learned units, and near truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ from spikebridge.training.run.run import Run
 
 
 def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dict[str, Any]:
-    """The table of a run: explanatory questions about videos that no unit has seen.
+    """The results of a run on explanatory questions about test videos.
 
     Args:
         run: with trained units.
         split: its videos.
-        real: whether they are real ones, with real questions.
-        data: the folder with data sets; that of the environment without it.
+        real: whether the videos are real ones, with real questions.
+        data: folder with data sets; None: SPIKEBRIDGE_DATA.
 
     Returns:
-        `collisions`, one row a source; `units`, one row a seed; and what was asked.
+        `collisions`, one row for each source; `units`, one row for each seed; `questions` and `best_seed`.
     """
     questions = _questions(split, real, data)
     noisy, near = split.test
@@ -67,7 +67,7 @@ def _questions(split: Split, real: bool, data: Path | None) -> list[Question]:
 def _row(
     name: str, readings: Sequence[Sequence[Scene]], questions: Sequence[Question], found: dict[str, float] | None = None
 ) -> dict[str, Any]:
-    """Means over readings (seeds), in per cent, with the spread, and the plain executor beside the graph."""
+    """Mean and standard deviation over readings (seeds) in per cent, of the graph and of the executor."""
     graph = [score(scenes, questions)["explanatory"] for scenes in readings]
     plain = [score_executor(scenes, questions)["explanatory"] for scenes in readings]
     per_option = [100 * one["per_option"] for one in graph]

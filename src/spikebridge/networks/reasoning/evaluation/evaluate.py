@@ -1,4 +1,4 @@
-"""Answering the questions of a file about the scenes of a file: every preset of the graph, and the plain executor."""
+"""Scores the questions of a file about the scenes of a file, with every preset of the graph and the executor."""
 
 import time
 from collections.abc import Sequence
@@ -15,47 +15,47 @@ from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
 
-PUBLISHED = "paper"
+_PUBLISHED = "paper"
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What to answer, and from which collisions."""
+class QuestionEvaluation:
+    """Files to evaluate, source of the collisions, and presets."""
 
     scenes: Path | None = None
     """A file (or folder) of scenes: JSON lines, original CLEVRER annotations or old pickles, plain or gzipped."""
     questions: Path | None = None
-    """A file of questions about them with known answers, or of what-if texts."""
+    """A file of questions about the scenes with known answers, or of what-if texts."""
     collisions: Literal["baked", "learned", "rule"] = "baked"
-    """baked are those of the scenes; learned and rule are read anew from the trajectories."""
+    """baked: those of the scene file; learned, rule: detected in the trajectories by the trained unit or the rule."""
     causal: bool = True
-    """What-if events from those seen where the removed object has no part in them; `paper` always asks the roll-out."""
+    """Counterfactuals keep events that do not depend on the removed object; `paper` always uses the roll-out."""
     presets: tuple[str, ...] = tuple(PRESETS)
-    """Graphs to run."""
+    """Presets of the graph to run."""
     seed: int = 0
-    """Of the choices that are drawn for what-if texts."""
+    """Seed of the choices of what-if texts."""
 
     def __post_init__(self) -> None:
-        """Refuses presets that are not there."""
+        """Refuses unknown presets."""
         for name in self.presets:
             if name not in PRESETS:
                 raise ConfigError(f"no preset {name!r} of the graph; {did_you_mean(name, PRESETS)}")
 
 
-def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
+def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     """The figures of `spikebridge eval reasoning`.
 
     Args:
-        run: whose units read collisions.
-        options: files and how to answer.
+        run: with trained units.
+        options: files and settings.
 
     Returns:
         `presets.<name>.<question type>` and `executor.<question type>`, each with `per_option`, `per_question`,
         `num_questions`, `num_options`; the executor's also with `refusals`.
 
     Raises:
-        ConfigError: one of the two files is not named.
-        DataError: a file that cannot be read, a question about a video without scene, or no answer to compare with.
+        ConfigError: one of the two files is missing.
+        DataError: a file that cannot be read, a question about a video without scene, or no known answer.
     """
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
@@ -70,10 +70,10 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
     executor: dict[str, Any] = {}
     for kind in KINDS:
         some = [question for question in questions if question.kind == kind]
-        seen = read_collisions(run, scenes, options.collisions, kind) if some else []
+        with_collisions = read_collisions(run, scenes, options.collisions, kind) if some else []
         for name, scores in presets.items():
-            scores |= score(seen, some, name, options.causal and name != PUBLISHED)
-        executor |= score_executor(seen, some, options.causal)
+            scores |= score(with_collisions, some, name, options.causal and name != _PUBLISHED)
+        executor |= score_executor(with_collisions, some, options.causal)
     answered = time.perf_counter()
     return {
         "collisions": options.collisions,
@@ -86,15 +86,15 @@ def evaluate_files(run: Run, options: Evaluation) -> dict[str, Any]:
 
 
 def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[list[Question], dict[str, Any]]:
-    """The questions of a file with known answers; what-if texts get choices by rule.
+    """The questions of a file; what-if texts get choices by rule.
 
     Args:
         path: of the file.
-        scenes: that they are about.
-        seed: of the draws of choices.
+        scenes: of the questions.
+        seed: of the choices.
 
     Returns:
-        The questions, and `num_texts_without_choices`, where there are texts.
+        The questions, and `num_texts_without_choices` if there are texts.
     """
     found = read_questions(path)
     scene_of = {scene.video: scene for scene in scenes}
@@ -114,13 +114,13 @@ def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[lis
 
 
 def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: str) -> list[Scene]:
-    """The scenes with the collisions that were asked for.
+    """The scenes with collisions from the given source.
 
     Args:
-        run: whose units read them.
+        run: with trained units.
         scenes: with trajectories.
         collisions: `baked`, `learned` or `rule`.
-        kind: of the questions: how sure a learned collision has to be depends on it.
+        kind: of the questions; the threshold of the learned unit depends on it.
     """
     if collisions == "learned":
         return learned_reader(run, kind=kind)(scenes)

@@ -1,7 +1,4 @@
-"""How many questions are answered rightly: by option and by question, by type and subtype, by graph and executor.
-
-Whether a confidence of 0.9 means right nine times out of ten.
-"""
+"""Accuracy of graph and executor by option and by question, by type and subtype; calibration of confidences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,13 +17,13 @@ ProgramValues = Sequence[Sequence[str | None]]
 def score(
     scenes: Sequence[Scene], questions: Sequence[Question], preset: str | Preset = "compartment", causal: bool = False
 ) -> dict[str, Any]:
-    """What the graph is worth.
+    """The accuracy of the graph.
 
     Args:
         scenes: that the questions are about.
         questions: with known answers.
         preset: of the graph.
-        causal: what-if events from those seen where the removed object has no part in them.
+        causal: counterfactual events as in `without_object`.
 
     Returns:
         As `tally`.
@@ -35,7 +32,7 @@ def score(
 
 
 def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causal: bool = False) -> dict[str, Any]:
-    """What the plain executor is worth: a refusal is no answer, and so wrong.
+    """The accuracy of the symbolic executor; a refusal counts as wrong.
 
     Args:
         scenes: that the questions are about.
@@ -43,7 +40,7 @@ def score_executor(scenes: Sequence[Scene], questions: Sequence[Question], causa
         causal: as in `score`.
 
     Returns:
-        As `tally`, with `refusals` for each type, and in all by reason.
+        As `tally`, with `refusals` for each type.
     """
     return tally(questions, execute(scenes, questions, causal)[0], refusals=True)
 
@@ -53,17 +50,17 @@ def values(answers: Sequence[Sequence[GraphAnswer]]) -> list[list[str | None]]:
     return [[one.value for one in many] for many in answers]
 
 
-def tally(questions: Sequence[Question], said: ProgramValues, refusals: bool = False) -> dict[str, Any]:
-    """Shares of right options and of questions with all options right, by type and subtype.
+def tally(questions: Sequence[Question], given: ProgramValues, refusals: bool = False) -> dict[str, Any]:
+    """Shares of correct options and of questions with all options correct, by type and subtype.
 
     Args:
-        questions: a question or choice without a known answer is left out.
-        said: the value of each whole program.
+        questions: those without a known answer are left out, as are such choices.
+        given: the value of each whole program.
         refusals: count values that are None, too.
 
     Returns:
         For each type that occurs `per_option`, `per_question`, `num_questions`, `num_options`, and the same under
-        `subtypes` where there are some.
+        `subtypes`, if any.
 
     Example:
         >>> question = Question(1, "descriptive", ("objects", "count"), subtype="count", answer="2")
@@ -71,8 +68,8 @@ def tally(questions: Sequence[Question], said: ProgramValues, refusals: bool = F
         0.5
     """
     rows: dict[str, list[tuple[str, list[bool], int]]] = {kind: [] for kind in KINDS}
-    for question, values_said in zip(questions, said, strict=True):
-        known = [(v, a) for v, a in zip(values_said, question.answers, strict=True) if a is not None]
+    for question, values_given in zip(questions, given, strict=True):
+        known = [(v, a) for v, a in zip(values_given, question.answers, strict=True) if a is not None]
         if known:
             right = [value == truth for value, truth in known]
             rows[question.kind].append((question.subtype, right, sum(value is None for value, _ in known)))
@@ -100,7 +97,7 @@ def _shares(rows: Sequence[tuple[str, list[bool], int]], refusals: bool) -> dict
 
 
 def flat(scores: Mapping[str, Any]) -> dict[str, float]:
-    """One row of a table: per cent by option and by question of each type.
+    """One row of a table: percentages by option and by question of each type.
 
     Example:
         >>> flat({"explanatory": {"per_option": 0.5, "per_question": 0.25}})
@@ -115,11 +112,11 @@ def flat(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> dict[str, Any]:
-    """Bins of confidence beside the share of right answers in each.
+    """Bins of confidence with the share of correct answers in each.
 
     Args:
         confidences: of answers, 0 to 1.
-        right: whether each was.
+        right: whether each is correct.
         num_bins: of equal width.
 
     Returns:

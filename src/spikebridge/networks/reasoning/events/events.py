@@ -25,7 +25,7 @@ SPEED_LIMIT = 0.1
 """Slower than this, in units of position a frame, is still."""
 
 
-class Tracks(NamedTuple):
+class SceneTracks(NamedTuple):
     """Where the objects of a batch of scenes are, padded: S samples (at least one), O objects at most.
 
     Args:
@@ -64,7 +64,7 @@ class Events(NamedTuple):
 FAR = np.int64(2**40)
 
 
-def tracks_of(scenes: Sequence[Scene]) -> Tracks:
+def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
     """Visibility and motion of every object at every sample. Where a scene says who moves, that counts.
 
     Example:
@@ -95,10 +95,10 @@ def tracks_of(scenes: Sequence[Scene]) -> Tracks:
         if scene.moving is not None:
             seen = (v, slice(len(scene.frames)), slice(scene.num_objects))
             moving[seen] = visible[seen] & scene.moving
-    return Tracks(frames, visible, moving)
+    return SceneTracks(frames, visible, moving)
 
 
-def observed_events(scenes: Sequence[Scene], tracks: Tracks) -> Events:
+def observed_events(scenes: Sequence[Scene], tracks: SceneTracks) -> Events:
     """Everything that happens before the last frame, in order of time; of one frame in the order of `EVENT_KINDS`.
 
     Args:
@@ -157,7 +157,7 @@ def ranks(groups: Int[np.ndarray, "E"]) -> Int[np.ndarray, "E"]:
     return np.arange(len(groups)) - first
 
 
-def nearest_samples(tracks: Tracks, events: Events) -> Int[np.ndarray, "E"]:
+def nearest_samples(tracks: SceneTracks, events: Events) -> Int[np.ndarray, "E"]:
     """The sample nearest to each event's frame; the earlier one of two that are equally near."""
     return np.abs(tracks.frames[events.scene] - events.frame[:, None]).argmin(1)
 

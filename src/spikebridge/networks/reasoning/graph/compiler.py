@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.reasoning.parsing.operators import BLANK, ORDERS, Node, Operator, OperatorTable, parse
+from spikebridge.networks.reasoning.parsing.operators import BLANK, ORDERS, Operator, OperatorTable, ProgramNode, parse
 
 
 class Probe(NamedTuple):
@@ -109,7 +109,7 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
     return planner.done(reads, group, negated)
 
 
-def _hypothetical(tree: Node, planner: "_Planner", negated: bool) -> Instructions:
+def _hypothetical(tree: ProgramNode, planner: "_Planner", negated: bool) -> Instructions:
     """A predictive or counterfactual choice: it runs in the world of those events, and is correct if one is left."""
     choice, happening = tree.arguments
     _check_possible_event(choice, happening)
@@ -126,7 +126,7 @@ def _hypothetical(tree: Node, planner: "_Planner", negated: bool) -> Instruction
     return planner.done("exist", "event", negated, world, removal, (first, second))
 
 
-def _check_possible_event(choice: Node, happening: Node) -> None:
+def _check_possible_event(choice: ProgramNode, happening: ProgramNode) -> None:
     """Raises where a possible event is not the collision of two single objects."""
     event = choice.arguments[0]
     objects = []
@@ -172,7 +172,7 @@ class _Planner:
         names = (*self.names, *self.after)
         return Instructions(names, reads, group, negated, world, removal, tuple(self.probes), pair)
 
-    def evaluate(self, node: Node) -> None:
+    def evaluate(self, node: ProgramNode) -> None:
         """Adds the instructions after which a set holds a value."""
         operator = node.operator
         if operator is None:
@@ -190,7 +190,7 @@ class _Planner:
             self.stale -= {group, *operator.forgets}
         self._checks_after(node, group)
 
-    def belong_to(self, entry: Node, events: Node) -> None:
+    def belong_to(self, entry: ProgramNode, events: ProgramNode) -> None:
         """Moves a choice to memory; the part that belongs to the events stays there."""
         self.evaluate(entry)
         group = entry.group
@@ -213,7 +213,7 @@ class _Planner:
         self.probes = [p._replace(step=p.step + steps) if p.step >= edge else p for p in self.probes]
         self.num_steps += steps
 
-    def _arguments(self, node: Node, operator: Operator) -> None:
+    def _arguments(self, node: ProgramNode, operator: Operator) -> None:
         held = [a for a in node.arguments if a.operator is not None]
         if operator.over_all:
             if held[0].token != "events":
@@ -232,20 +232,20 @@ class _Planner:
         for argument in held:
             self.evaluate(argument)
 
-    def _instruction(self, node: Node) -> str | None:
+    def _instruction(self, node: ProgramNode) -> str | None:
         if node.token == "filter_order":
             return node.arguments[1].token
         if node.token.removeprefix("filter_") in self.table.attributes:
             return f"filter_{node.arguments[1].token}"
         return node.token if node.token in self.table.trains else None
 
-    def _checks_before(self, node: Node) -> None:
+    def _checks_before(self, node: ProgramNode) -> None:
         if node.token == "filter_order":
             self.probe("event", least=2 if node.arguments[1].token == "second" else 1, most=10**6)
         elif node.token == "query_collision_partner":
             self.probe("event", collision=True)
 
-    def _checks_after(self, node: Node, group: str) -> None:
+    def _checks_after(self, node: ProgramNode, group: str) -> None:
         # whether a possible event happens is decided by the world
         singles = ("unique", "filter_start", "filter_end", "query_object", "query_collision_partner")
         if node.token in singles and node.gives != "possible event":

@@ -16,7 +16,7 @@ from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, NUM_OBSERVED_F
 from spikebridge.networks.reasoning.events.events import (
     COLLISION,
     Events,
-    Tracks,
+    SceneTracks,
     causes_of,
     collision_events,
     first_of_each,
@@ -167,7 +167,12 @@ def has_diverged(scene: Scene, removed: int) -> bool:
 
 
 def _motion(
-    tracks: Tracks, events: Events, world_of_object: np.ndarray, num_objects: np.ndarray, exact: bool, observed: bool
+    tracks: SceneTracks,
+    events: Events,
+    world_of_object: np.ndarray,
+    num_objects: np.ndarray,
+    exact: bool,
+    observed: bool,
 ) -> dict[str, Any]:
     """The motion fields of `Worlds`; empty where the worlds were not observed."""
     each, local = _all_pairs(events.scene, num_objects), ranks(world_of_object)

@@ -1,4 +1,4 @@
-"""What may come next in a program, from the types of the operators: who follows it writes no ill-typed one."""
+"""The grammar of programs: the tokens that may come next, by the types of the operators."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -7,42 +7,42 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 
 Stack = tuple[str, ...]
-HOLE = "choice"
-"""Stands below a question's program where a choice's program runs before it."""
-_FITS_HOLE = ("object", "event", "possible event")
+_CHOICE = "choice"
+"""The bottom of the stack of a question's program: the value that a choice's program leaves."""
+_FITS_CHOICE = ("object", "event", "possible event")
 _ENDS: Mapping[str, tuple[Stack, ...]] = {
-    "question": (("answer",), (HOLE, "answer")),
+    "question": (("answer",), (_CHOICE, "answer")),
     "cause": (("object",), ("event",)),
     "event": (("possible event",),),
 }
 
 
 class Grammar:
-    """Types of the vocabulary, and a stack of them.
+    """Tokens allowed after a stack of types.
 
     Args:
-        words: what can be written.
+        vocabulary: of the programs.
 
     Example:
         >>> grammar = Grammar(Vocabulary())
         >>> stack = grammar.start("question")
         >>> for token in ("objects", "<color 1>"):
         ...     stack = grammar.push(stack, token)
-        >>> stack, sorted(grammar.allowed(stack, "question"))  # a colour has one use
+        >>> stack, sorted(grammar.allowed(stack, "question"))  # a colour allows one operator
         (('choice', 'objects', 'color'), ['filter_color'])
     """
 
-    def __init__(self, words: Vocabulary) -> None:
-        self._table = OperatorTable(attributes=words.attributes)
-        self._types = {slot: slot[1:].partition(" ")[0] for slot in words.slots}
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._table = OperatorTable(attributes=vocabulary.attributes)
+        self._types = {slot: slot[1:].partition(" ")[0] for slot in vocabulary.slots}
         orders = {word: kind for word, kind in self._table.words.items() if kind == "order"}
         self._types |= orders
-        self._writable = [token for token in words.outputs if token in self._table.rows]
+        self._writable = [token for token in vocabulary.outputs if token in self._table.rows]
         self._cached = lru_cache(maxsize=4096)(self._allowed)
 
     def start(self, kind: str) -> Stack:
         """The stack before the first token."""
-        return (HOLE,) if kind == "question" else ()
+        return (_CHOICE,) if kind == "question" else ()
 
     def push(self, stack: Stack, token: str) -> Stack:
         """The stack after a token that is allowed."""
@@ -65,7 +65,7 @@ class Grammar:
         top = stack[-1] if stack else ""
         values = top in ("objects", "events")
         tokens |= {word for word, type_ in self._types.items() if values and (type_ == "order") == (top == "events")}
-        if top in {*self._types.values()}:  # a word wants its operator at once
+        if top in {*self._types.values()}:  # the operator of a word follows directly
             tokens = {token for token in tokens if self._takes(token, top)}
         if stack in _ENDS[kind]:
             tokens.add("<end>")
@@ -87,4 +87,4 @@ class Grammar:
 
 
 def _fits_type(there: str, wanted: str) -> bool:
-    return there == wanted or (there == HOLE and wanted in _FITS_HOLE)
+    return there == wanted or (there == _CHOICE and wanted in _FITS_CHOICE)

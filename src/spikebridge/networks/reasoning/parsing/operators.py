@@ -1,8 +1,7 @@
-"""The operators of a program as data: what each takes and gives, and the spike train that it sends into the graph.
+"""The operators of programs as a table: argument and result types, and the spike train sent into the graph.
 
-A user adds an operator by adding a row, and hands the table over: `answer(..., operators=(*OPERATORS, mine))`.
-
-A program of postfix tokens as a tree of typed values.
+A new operator is a new row: `answer(..., table=OperatorTable((*OPERATORS, mine)))`. `parse` reads a program of postfix
+tokens as a tree of typed values.
 """
 
 import re
@@ -15,9 +14,9 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
 Steps = tuple[tuple[str, ...], ...]
-"""Neurons stimulated at each step; `()` is a silent step."""
+"""The stimulated neurons of each step; `()` is a silent step."""
 
-TYPES = {
+_TYPES = {
     "objects": "object",
     "object": "object",
     "events": "event",
@@ -29,7 +28,7 @@ TYPES = {
     "answer": None,
     "order": None,
 }
-"""Types of values in a program, and the neurons that hold such a value: those of objects, of events, or none."""
+"""Types of values in a program, and the group of neurons that holds a value: of objects, of events, or none."""
 
 
 class Signature(NamedTuple):
@@ -44,11 +43,11 @@ class Operator:
     """One row of the table.
 
     Args:
-        token: its word in a program.
-        signatures: what it takes and gives; several where it serves several types.
-        steps: its spike train, with the silent step that closes it; empty where it sends nothing.
-        forgets: sets that it empties beside the one it gives, `object` or `event`.
-        admits: whether it adds to a set that has to be empty before.
+        token: its token in a program.
+        signatures: argument and result types; several for an overloaded operator.
+        steps: its spike train, including the final silent step; empty for no spikes.
+        forgets: sets that it clears beside its result, `object` or `event`.
+        admits: whether it adds to a set that must be empty before.
         over_all: whether its first argument can only be the full set of events.
 
     Example:
@@ -68,20 +67,20 @@ _SETS = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
 _SILENT: Steps = ((), ())
 
 
-def _touching(ask: str) -> Steps:
+def _touch_steps(ask: str) -> Steps:
     return ((ask,), ("dismiss_events", "dismiss_objects"), ())
 
 
-def _touches() -> tuple[Signature, ...]:
+def _touch_signatures() -> tuple[Signature, ...]:
     kinds = ("events", "possible events")
     return tuple(Signature((kind, who), kind) for kind in kinds for who in ("objects", "object"))
 
 
-def _relating(ask: str) -> Steps:
+def _relation_steps(ask: str) -> Steps:
     return ((ask, "dismiss_events"), ("admit_events",), ())
 
 
-def _moving(ask: str) -> Steps:
+def _motion_steps(ask: str) -> Steps:
     return ((ask,), ("dismiss_objects", "dismiss_events"), ())
 
 
@@ -101,16 +100,16 @@ OPERATORS: tuple[Operator, ...] = (
             Signature(("possible events",), "possible event"),
         ),
     ),
-    Operator("filter_in", _touches(), _touching("ask_entering"), forgets=("object",)),
-    Operator("filter_out", _touches(), _touching("ask_leaving"), forgets=("object",)),
-    Operator("filter_collision", _touches(), _touching("ask_colliding"), forgets=("object",)),
-    Operator("filter_moving", _MOVES, _moving("ask_moving"), forgets=("event",)),
-    Operator("filter_stationary", _MOVES, _moving("ask_still"), forgets=("event",)),
+    Operator("filter_in", _touch_signatures(), _touch_steps("ask_entering"), forgets=("object",)),
+    Operator("filter_out", _touch_signatures(), _touch_steps("ask_leaving"), forgets=("object",)),
+    Operator("filter_collision", _touch_signatures(), _touch_steps("ask_colliding"), forgets=("object",)),
+    Operator("filter_moving", _MOVES, _motion_steps("ask_moving"), forgets=("event",)),
+    Operator("filter_stationary", _MOVES, _motion_steps("ask_still"), forgets=("event",)),
     Operator("filter_start", (Signature(("events",), "event"),), (("start", "dismiss_events"), ())),
     Operator("filter_end", (Signature(("events",), "event"),), (("end", "dismiss_events"), ())),
-    Operator("filter_ancestor", _RELATES, _relating("ask_causes"), over_all=True),
-    Operator("filter_before", _RELATES, _relating("ask_before"), over_all=True),
-    Operator("filter_after", _RELATES, _relating("ask_after"), over_all=True),
+    Operator("filter_ancestor", _RELATES, _relation_steps("ask_causes"), over_all=True),
+    Operator("filter_before", _RELATES, _relation_steps("ask_before"), over_all=True),
+    Operator("filter_after", _RELATES, _relation_steps("ask_after"), over_all=True),
     Operator("filter_order", (Signature(("events", "order"), "event"),)),
     Operator("query_frame", (Signature(("event",), "frame"),)),
     Operator(
@@ -136,16 +135,16 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("filter_counterfact", (Signature(("possible events", "object"), "happening events"),), _SILENT),
     Operator("negate", (Signature(("answer",), "answer"),), _SILENT),
 )
-"""The vocabulary of CLEVRER's programs; `filter_color` and the like are added, one a kind of attribute."""
+"""The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`."""
 
 ORDERS: dict[str, Steps] = {
     "first": (("ask_first",), ("dismiss_events",), ()),
     "second": (("ask_first_two",), ("dismiss_events",), (), ("ask_last",), ("dismiss_events",), ()),
     "last": (("ask_last",), ("dismiss_events",), ()),
 }
-"""Words of order; with `filter_order` each is one instruction."""
+"""Words of order; each is one instruction together with `filter_order`."""
 
-MOVES_BETWEEN: dict[str, Steps] = {
+_COMPILER_STEPS: dict[str, Steps] = {
     "events, storing both": (("all_events", "store_objects", "store_events"), ()),
     "events, storing objects": (("all_events", "store_objects"), ()),
     "events, storing events": (("all_events", "store_events"), ()),
@@ -155,12 +154,12 @@ MOVES_BETWEEN: dict[str, Steps] = {
     "forget events": (("dismiss_events",), ()),
     "silence": ((), ()),
 }
-"""What the compiler puts between operators: a choice goes to memory, a set that is no longer wanted goes out."""
+"""Instructions that the compiler adds: move a choice to memory, clear a set that is no longer needed."""
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorTable:
-    """Operators, and the attributes whose filters and queries belong to them.
+    """Operators, with filters and queries for each kind of attribute.
 
     Args:
         operators: the rows.
@@ -187,51 +186,51 @@ class OperatorTable:
 
     @cached_property
     def results(self) -> dict[tuple[str, tuple[str, ...]], str]:
-        """What an operator gives, by its token and the types that it takes."""
+        """The result type of an operator, by its token and argument types."""
         return {(token, sign.takes): sign.gives for token, row in self.rows.items() for sign in row.signatures}
 
     @cached_property
     def numbers_of_arguments(self) -> dict[str, int]:
-        """How many arguments an operator takes, by its token."""
+        """Number of arguments of each operator, by its token."""
         return {token: len(row.signatures[0].takes) for token, row in self.rows.items()}
 
     @cached_property
     def words(self) -> dict[str, str]:
-        """Every word that is an argument, and its type."""
+        """The type of every word that is an argument."""
         values = {value: kind for kind, values in self.attributes.items() for value in values}
         return {**values, **dict.fromkeys(ORDERS, "order")}
 
     @cached_property
     def blank_train(self) -> Steps:
-        """The train of a filter whose word is still a blank: as long as that of any word."""
+        """The spike train of a filter whose word is still a blank; its length is that of any word."""
         return ((), ())
 
     @cached_property
     def trains(self) -> dict[str, Steps]:
-        """Every instruction, and its spike train."""
+        """The spike train of every instruction."""
         trains = {token: row.steps for token, row in self.rows.items() if row.steps}
         filters = {f"filter_{v}": ((v, "dismiss_objects"), ()) for values in self.attributes.values() for v in values}
-        return {**trains, **filters, **ORDERS, **MOVES_BETWEEN}
+        return {**trains, **filters, **ORDERS, **_COMPILER_STEPS}
 
 
 BLANK = re.compile(r"{(\d+):(\w+)}")
 
 
-class Node(NamedTuple):
-    """A value in a program: the operator that gives it, its arguments, its type. A word has no operator.
+class ProgramNode(NamedTuple):
+    """A value in a program: its operator, arguments and type. A word has no operator.
 
     Args:
-        token: its last word.
+        token: of the operator, or the word.
         gives: its type.
         arguments: in order.
-        operator: that gives it.
+        operator: whose result it is.
         group: the set that holds it, `object`, `event` or none.
-        writes: the sets that working it out changes.
+        writes: the sets that its evaluation changes.
     """
 
     token: str
     gives: str
-    arguments: tuple["Node", ...] = ()
+    arguments: tuple["ProgramNode", ...] = ()
     operator: Operator | None = None
     group: str = ""
     writes: frozenset[str] = frozenset()
@@ -256,7 +255,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
     return tuple(blank), words
 
 
-def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
+def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
     """A program as a tree of typed values.
 
     Args:
@@ -271,11 +270,11 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
         >>> tree.gives, tree.arguments[0].token
         ('answer', 'filter_color')
     """
-    stack: list[Node] = []
+    stack: list[ProgramNode] = []
     for place, token in enumerate(tokens):
         operator = table.rows.get(token)
         if operator is None:
-            stack.append(Node(token, _type_of(token, place, table)))
+            stack.append(ProgramNode(token, _type_of(token, place, table)))
             continue
         begin = max(len(stack) - table.numbers_of_arguments[token], 0)
         arguments = tuple(stack[begin:])
@@ -284,10 +283,10 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> Node:
         if gives is None:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
             raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
-        group = TYPES[gives] or ""
+        group = _TYPES[gives] or ""
         within = arguments[1:] if operator.over_all else arguments
         writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in within])
-        stack[begin:] = [Node(token, gives, arguments, operator, group, writes)]
+        stack[begin:] = [ProgramNode(token, gives, arguments, operator, group, writes)]
     if len(stack) != 1:
         left = ", ".join(node.gives for node in stack) or "nothing"
         raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")

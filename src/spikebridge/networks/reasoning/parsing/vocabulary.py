@@ -1,7 +1,7 @@
-"""The words of a question as numbers: values of attributes stand for themselves only by their place.
+"""The vocabulary of the question parser: words as tokens, with slots in place of attribute values.
 
-`the red cube` becomes `the <color 1> <shape 1>`, and the program that is read from it names these slots, which are
-filled in again at the end. So a new colour is one more word in a table, and nothing has to be learned for it.
+`the red cube` becomes `the <color 1> <shape 1>`. The program that is parsed from it names these slots, which are filled
+in at the end. A new colour is therefore one more word in a table and needs no training.
 """
 
 import re
@@ -14,19 +14,19 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
 TEXT_KINDS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
-"""What a text is: a question, a choice of an explanatory one, a choice of a predictive or counterfactual one."""
-NUM_SLOTS = 4
-"""Different values of one kind in one text."""
-LONGEST_TEXT = 40
+"""Kinds of text: a question, a choice of an explanatory one, a choice of a predictive or counterfactual one."""
+_NUM_SLOTS = 4
+"""Slots for each kind of attribute."""
+MAX_TEXT_LENGTH = 40
 _PAD, _BEGIN, _END = "<pad>", "<begin>", "<end>"
-_READS = (
+_INPUT_WORDS = (
     "a after and any are at away before beginning begins between cause collide collides colliding collision "
     "collisions color do end ends enter entering enters entrance event exit exiting exits first following for "
     "happen happens hits how if in is last leaving many material moving next not object objects of one "
     "presence removed responsible 's scene second shape stationary taken that the there these to video what "
     "when which will with without would"
 )
-_WRITES = (
+_OUTPUT_TOKENS = (
     "null objects events all_events unseen_events unique count exist negate belong_to filter_in filter_out "
     "filter_collision filter_moving filter_stationary filter_start filter_end filter_before filter_after "
     "filter_order filter_ancestor filter_counterfact query_frame query_object query_collision_partner first "
@@ -35,8 +35,8 @@ _WRITES = (
 _SPELLINGS = {"colour": "color", "grey": "gray", "an": "a"}
 
 
-class Text(NamedTuple):
-    """A text as tokens, and what its slots stand for."""
+class TokenizedText(NamedTuple):
+    """A text as tokens, the values of its slots, and its unknown words."""
 
     tokens: tuple[str, ...]
     slots: dict[str, str]
@@ -45,18 +45,18 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What the parser can read and write.
+    """Words that the parser reads, and tokens that it writes.
 
     Args:
-        attributes: kinds of attribute and their values; a value more needs no training.
+        attributes: kinds of attribute and their values; a new value needs no training.
 
     Example:
-        >>> text = Vocabulary().read("Are there any red cubes?", "question")
+        >>> text = Vocabulary().tokenize("Are there any red cubes?", "question")
         >>> text.tokens
         ('<question>', 'are', 'there', 'any', '<color 1>', '<shape 1>')
         >>> text.slots
         {'<color 1>': 'red', '<shape 1>': 'cube'}
-        >>> Vocabulary().read("Are there any shiny cubes?", "question").unknown
+        >>> Vocabulary().tokenize("Are there any shiny cubes?", "question").unknown
         ('shiny',)
     """
 
@@ -70,20 +70,22 @@ class Vocabulary:
     @cached_property
     def slots(self) -> tuple[str, ...]:
         """All slots."""
-        return tuple(f"<{kind} {k + 1}>" for kind in self.attributes for k in range(NUM_SLOTS))
+        return tuple(f"<{kind} {k + 1}>" for kind in self.attributes for k in range(_NUM_SLOTS))
 
     @cached_property
     def inputs(self) -> dict[str, int]:
-        """Numbers of what is read."""
-        return {token: k for k, token in enumerate([_PAD, *TEXT_KINDS.values(), *self.slots, *_READS.split()])}
+        """Numbers of input tokens."""
+        return {token: k for k, token in enumerate([_PAD, *TEXT_KINDS.values(), *self.slots, *_INPUT_WORDS.split()])}
 
     @cached_property
     def outputs(self) -> dict[str, int]:
-        """Numbers of what is written: tokens of programs, slots for their values."""
+        """Numbers of output tokens: program tokens and slots."""
         of_kinds = [f"{act}_{kind}" for kind in self.attributes for act in ("filter", "query")]
-        return {token: k for k, token in enumerate([_PAD, _BEGIN, _END, *self.slots, *of_kinds, *_WRITES.split()])}
+        return {
+            token: k for k, token in enumerate([_PAD, _BEGIN, _END, *self.slots, *of_kinds, *_OUTPUT_TOKENS.split()])
+        }
 
-    def read(self, text: str, kind: str) -> Text:
+    def tokenize(self, text: str, kind: str) -> TokenizedText:
         """A text as tokens.
 
         Args:
@@ -97,8 +99,8 @@ class Vocabulary:
         if kind not in TEXT_KINDS:
             raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
         words = re.findall(r"'s\b|[^\s?.,!;:\"']+", text.lower())
-        if not 0 < len(words) < LONGEST_TEXT:
-            raise DataError(f"expected a text of 1 to {LONGEST_TEXT - 1} words, but got {len(words)}: {text!r:.80}")
+        if not 0 < len(words) < MAX_TEXT_LENGTH:
+            raise DataError(f"expected a text of 1 to {MAX_TEXT_LENGTH - 1} words, but got {len(words)}: {text!r:.80}")
         tokens: list[str] = [TEXT_KINDS[kind]]
         slots: dict[str, str] = {}
         unknown: list[str] = []
@@ -110,29 +112,30 @@ class Vocabulary:
                 tokens.append(word)
             else:
                 unknown.append(word)
-        return Text(tuple(tokens), {slot: value for value, slot in slots.items()}, tuple(unknown))
+        return TokenizedText(tuple(tokens), {slot: value for value, slot in slots.items()}, tuple(unknown))
 
-    def check(self, text: Text) -> None:
+    def check_known(self, text: TokenizedText) -> None:
         """Refuses a text with unknown words.
 
         Raises:
-            DataError: a word is not known; none is guessed away.
+            DataError: a word is not known.
         """
         if text.unknown:
-            near = did_you_mean(text.unknown[0], [*_READS.split(), *self.kinds]).partition(" Known")[0]
-            if near.startswith("Known"):
-                near = "ask with words such as color, enter, collide, responsible, next, removed"
-            raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {near}")
+            hint = did_you_mean(text.unknown[0], [*_INPUT_WORDS.split(), *self.kinds]).partition(" Known")[0]
+            if hint.startswith("Known"):
+                hint = "ask with words such as color, enter, collide, responsible, next, removed"
+            raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {hint}")
 
-    def write(self, program: Sequence[str], text: Text) -> tuple[str, ...]:
-        """A program with slots for the values that a text names: what the parser learns to write.
+    def with_slots(self, program: Sequence[str], text: TokenizedText) -> tuple[str, ...]:
+        """A program with slots for the values that a text names: the training target of the parser.
 
         Raises:
             DataError: the program has a value that is not in the text.
 
         Example:
-            >>> words = Vocabulary()
-            >>> words.write(("objects", "red", "filter_color", "count"), words.read("How many red ones?", "question"))
+            >>> vocabulary = Vocabulary()
+            >>> text = vocabulary.tokenize("How many red ones?", "question")
+            >>> vocabulary.with_slots(("objects", "red", "filter_color", "count"), text)
             ('objects', '<color 1>', 'filter_color', 'count')
         """
         places = {value: slot for slot, value in text.slots.items()}
@@ -145,9 +148,9 @@ class Vocabulary:
 def _slot(value: str, kind: str, slots: dict[str, str], text: str) -> str:
     if value not in slots:
         number = 1 + sum(slot.startswith(f"<{kind} ") for slot in slots.values())
-        if number > NUM_SLOTS:
+        if number > _NUM_SLOTS:
             raise DataError(
-                f"a text names at most {NUM_SLOTS} different values of a {kind}, but this one more: {text!r:.80}"
+                f"a text names at most {_NUM_SLOTS} different values of a {kind}, but this one more: {text!r:.80}"
             )
         slots[value] = f"<{kind} {number}>"
     return slots[value]

@@ -1,8 +1,8 @@
-"""A small convolutional network that finds objects in pictures: where their centres are, how large, what they are.
+"""The object detector: a small convolutional network for centre, size and attributes of objects in pictures.
 
-One map says where centres are, two pairs of maps correct the place and give the size, and three groups of maps name
+One map scores centres, two pairs of maps give the sub-cell offset and the size, and three groups of maps classify
 colour, material and shape, all read at the peaks of the first (X. Zhou et al., "Objects as Points", 2019). Each picture
-is divided by its mean first, so that the light does not matter.
+is divided by its mean, for invariance to brightness.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ STRIDE = 4
 
 
 class Maps(NamedTuple):
-    """What the network says of each cell; all but `centre` mean something at a centre alone."""
+    """The output of the network for each cell; all but `centre` are valid only at centres."""
 
     centre: Float[Tensor, "B h w"]
-    """Logit of the centre of an object being here."""
+    """Logit of the centre of an object."""
     place: Float[Tensor, "B 2 h w"]
     """x and y of the centre from the middle of the cell, in cells."""
     size: Float[Tensor, "B 2 h w"]
@@ -36,7 +36,7 @@ class Maps(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Objects found in pictures, one row each, in the order of their pictures."""
+    """Detected objects, one row each, in the order of their pictures."""
 
     frame: Int[np.ndarray, "D"]
     """Number of the picture."""
@@ -45,7 +45,7 @@ class Detections(NamedTuple):
     size: Float[np.ndarray, "D 2"]
     """Width and height [px]."""
     score: Float[np.ndarray, "D"]
-    """How sure the network is that an object is there, 0 to 1."""
+    """Score of the detection, 0 to 1."""
     color: Float[np.ndarray, "D 8"]
     """Logarithms of probabilities, in the order of `ATTRIBUTES`."""
     material: Float[np.ndarray, "D 2"]
@@ -53,7 +53,7 @@ class Detections(NamedTuple):
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a way straight on."""
+    """Residual block of two convolutions."""
 
     def __init__(self, num_features: int, dilation: int) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class _Block(nn.Module):
 
 
 class Detector(nn.Module):
-    """Finds objects.
+    """Detects objects.
 
     Args:
-        num_features: channels inside.
+        num_features: hidden channels.
         attributes: kinds of attribute and their values; None for `ATTRIBUTES`.
 
     Example:
@@ -103,14 +103,14 @@ class Detector(nn.Module):
             pictures: red, green and blue, of any positive scale; height and width are multiples of 4.
 
         Raises:
-            ShapeError: no three colours, or sides that are no multiples of 4.
+            ShapeError: not three colours, or sides that are not multiples of 4.
         """
         maps = self.heads(self.features(pictures))
         centre, *others = maps.split(self._sizes, dim=1)
         return Maps(centre[:, 0], *others)
 
     def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """What the maps are read from.
+        """The features that the maps are computed from.
 
         Args:
             pictures: as in `forward`.
@@ -131,7 +131,7 @@ class Detector(nn.Module):
 def detection_loss(
     maps: Maps, truths: Float[Tensor, "B K 7"], there: Float[Tensor, "B K"]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """How far maps are from the truth: a focal loss of the centres, distances and cross-entropies at them.
+    """The loss: focal loss of the centres, L1 loss of offset and size, cross-entropy of attributes.
 
     Args:
         maps: of a batch of pictures.
@@ -171,31 +171,31 @@ def detection_loss(
 
 @torch.no_grad()
 def detect(
-    detector: Detector, pictures: UInt8[np.ndarray, "F H W 3"], least_score: float = 0.3, batch_size: int = 32
+    detector: Detector, pictures: UInt8[np.ndarray, "F H W 3"], min_score: float = 0.3, batch_size: int = 32
 ) -> Detections:
     """The objects in the pictures of a video.
 
     Args:
         detector: in eval mode.
         pictures: red, green and blue from 0 to 255.
-        least_score: of a peak that counts.
+        min_score: lowest score of a detection.
         batch_size: pictures at once.
 
     Returns:
-        One row an object and picture.
+        One row for each object and picture.
     """
     parts = []
     for first in range(0, len(pictures), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch_size]))
         maps = detector(batch.permute(0, 3, 1, 2).float() / 255)
-        parts.append(_peaks(maps, first, least_score))
+        parts.append(_peaks(maps, first, min_score))
     return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _peaks(maps: Maps, first: int, least_score: float) -> Detections:
+def _peaks(maps: Maps, first: int, min_score: float) -> Detections:
     score = maps.centre.sigmoid()
     highest = F.max_pool2d(score[:, None], 3, stride=1, padding=1)[:, 0]
-    picture, row, column = ((score == highest) & (score >= least_score)).nonzero(as_tuple=True)
+    picture, row, column = ((score == highest) & (score >= min_score)).nonzero(as_tuple=True)
     at = (picture, slice(None), row, column)
     place = torch.stack([column, row], -1) + 0.5 + maps.place[at]
     named = [getattr(maps, name)[at].log_softmax(-1) for name in ATTRIBUTES]

@@ -1,8 +1,8 @@
-"""Objects followed through a video: detections of one object joined, its colour, material and shape agreed upon.
+"""Multi-object tracking: joins the detections of a video to tracks of objects with colour, material and shape.
 
-From picture to picture tracks and detections are assigned at the lowest total cost of distance and unlike attributes
-(H. W. Kuhn's Hungarian method); a track goes on at constant velocity while nothing is found. At the end tracks that
-can only be one object are joined, and all objects are named at once, no two alike.
+From frame to frame tracks and detections are assigned at the lowest total cost of distance and attribute dissimilarity
+(Hungarian method). A track without detection is predicted at constant velocity. At the end compatible tracks are
+merged, and all objects are classified jointly, no two alike.
 """
 
 from collections.abc import Mapping
@@ -17,26 +17,27 @@ from scipy.optimize import linear_sum_assignment
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.perception.detector import Detections
 
-_REACH = 7.0  # farther than this from where it is expected an object is another one [px]
-_REACH_LOST = 1.0  # and so much more for each frame in which nothing was found
-_FARTHEST = 30.0
-_UNLIKE = 8.0  # cost of attributes without any likeness [px]
-_LEAST_ALIKE = 0.05
-_LEAST_SCORE = 0.6  # mean score of an object that moves; what lies where four cells meet shares its score with them,
-_LEAST_SHARE = 0.7  # but it is found in at least this share of the pictures
-_SOME = 12  # and in so many
-_FEWEST = 4  # detections of an object; fewer are taken for an error
+_GATE = 7.0  # largest distance between prediction and detection [px]
+_GATE_GROWTH = 1.0  # its growth for each frame without detection [px]
+_MAX_GATE = 30.0
+_DISSIMILARITY_COST = 8.0  # of attributes without any similarity [px]
+_MIN_SIMILARITY = 0.05
+_MIN_SCORE = 0.6  # mean score of a track
+# an object at rest between four cells has a lower score, but is detected in most frames
+_MIN_SHARE = 0.7
+_MIN_FRAMES = 12
+_MIN_DETECTIONS = 4  # of an object; fewer are taken as errors
 
 
-class Tracks(NamedTuple):
-    """Objects of a video, and where each was found."""
+class ObjectTracks(NamedTuple):
+    """Objects of a video with their positions."""
 
     objects: tuple[tuple[str, str, str], ...]
     """Colour, material and shape of each; no two alike."""
     attribute_scores: Float[np.ndarray, "O 3"]
-    """How probable each of these is."""
+    """Probability of each value."""
     positions: Float[np.ndarray, "F O 2"]
-    """x and y of the centres, NaN where an object was not found [px]."""
+    """x and y of the centres, NaN without detection [px]."""
     scores: Float[np.ndarray, "O"]
     """Mean score of the detections of each object."""
 
@@ -47,13 +48,13 @@ class _Track:
     rows: list[int] = field(default_factory=list)
     position: np.ndarray = field(default_factory=lambda: np.zeros(2))
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    likeness: np.ndarray = field(default_factory=lambda: np.zeros(0))  # sum of log-probabilities
+    log_likelihood: np.ndarray = field(default_factory=lambda: np.zeros(0))  # sum of log-probabilities
 
     def add(self, frame: int, row: int, position: np.ndarray, logs: np.ndarray) -> None:
         if self.frames:
             step = (position - self.position) / (frame - self.frames[-1])
             self.velocity = step if len(self.frames) == 1 else 0.6 * self.velocity + 0.4 * step
-        self.likeness = logs if not self.frames else self.likeness + logs
+        self.log_likelihood = logs if not self.frames else self.log_likelihood + logs
         self.position = position
         self.frames.append(frame)
         self.rows.append(row)
@@ -61,16 +62,16 @@ class _Track:
 
 def track_objects(
     detections: Detections, num_frames: int, attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
-) -> Tracks:
-    """Follows every object through a video.
+) -> ObjectTracks:
+    """Tracks every object through a video.
 
     Args:
-        detections: of all its pictures.
-        num_frames: how many pictures there are.
+        detections: of all frames.
+        num_frames: of the video.
         attributes: kinds of attribute and their values.
 
     Returns:
-        The objects, in the order in which they were first found; none where too little was found.
+        The objects, in the order of their first detection.
 
     Example:
         >>> sure = [np.log(np.full((5, n), 0.1 / (n - 1))) for n in (8, 2, 3)]
@@ -83,29 +84,30 @@ def track_objects(
         ((('red', 'rubber', 'sphere'),), [False, False, False, True, True, False, False])
     """
     logs = np.concatenate([detections.color, detections.material, detections.shape], axis=1)
-    names = _Names(attributes)
-    found = _follow(detections, logs, names)
-    tracks = _join([track for track in found if _is_sure(track, detections.score)], names)
-    tracks = sorted((track for track in tracks if len(track.frames) >= _FEWEST), key=lambda track: track.frames[0])
+    classifier = _Classifier(attributes)
+    found = _link(detections, logs, classifier)
+    tracks = _merge([track for track in found if _is_reliable(track, detections.score)], classifier)
+    tracks = [track for track in tracks if len(track.frames) >= _MIN_DETECTIONS]
+    tracks.sort(key=lambda track: track.frames[0])
     positions = np.full((num_frames, len(tracks), 2), np.nan)
     for o, track in enumerate(tracks):
         positions[track.frames, o] = detections.position[track.rows]
     scores = np.array([detections.score[track.rows].mean() for track in tracks])
-    objects, attribute_scores = names.given(tracks)
-    return Tracks(objects, attribute_scores, positions, scores)
+    objects, attribute_scores = classifier.classify(tracks)
+    return ObjectTracks(objects, attribute_scores, positions, scores)
 
 
-def _is_sure(track: _Track, scores: np.ndarray) -> bool:
+def _is_reliable(track: _Track, scores: np.ndarray) -> bool:
     number = len(track.frames)
     share = number / (track.frames[-1] - track.frames[0] + 1)
-    return bool(scores[track.rows].mean() >= _LEAST_SCORE) or (number >= _SOME and share >= _LEAST_SHARE)
+    return bool(scores[track.rows].mean() >= _MIN_SCORE) or (number >= _MIN_FRAMES and share >= _MIN_SHARE)
 
 
-def _follow(detections: Detections, logs: np.ndarray, names: "_Names") -> list[_Track]:
+def _link(detections: Detections, logs: np.ndarray, classifier: "_Classifier") -> list[_Track]:
     tracks: list[_Track] = []
     for frame in np.unique(detections.frame).tolist():
         rows = np.flatnonzero(detections.frame == frame)
-        taken = _assign(tracks, frame, detections.position[rows], logs[rows], names)
+        taken = _assign(tracks, frame, detections.position[rows], logs[rows], classifier)
         for k, row in enumerate(rows.tolist()):
             track = taken.get(k)
             if track is None:
@@ -116,34 +118,34 @@ def _follow(detections: Detections, logs: np.ndarray, names: "_Names") -> list[_
 
 
 def _assign(
-    tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray, names: "_Names"
+    tracks: list[_Track], frame: int, positions: np.ndarray, logs: np.ndarray, classifier: "_Classifier"
 ) -> dict[int, _Track]:
-    """Which track each detection continues."""
+    """The track of each detection."""
     if not tracks:
         return {}
     lost = np.array([frame - track.frames[-1] for track in tracks])
     expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
     away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
-    known = np.stack([track.likeness / len(track.frames) for track in tracks])
-    alike = names.alike(known, logs)
-    cost = away + _UNLIKE * (1 - alike)
-    reach = np.minimum(_REACH + _REACH_LOST * (lost - 1), _FARTHEST)
-    # in the next picture the place says enough; later on another object may have come there
-    impossible = (away > reach[:, None]) | ((alike < _LEAST_ALIKE) & (lost[:, None] > 2))
+    known = np.stack([track.log_likelihood / len(track.frames) for track in tracks])
+    alike = classifier.similarity(known, logs)
+    cost = away + _DISSIMILARITY_COST * (1 - alike)
+    gate = np.minimum(_GATE + _GATE_GROWTH * (lost - 1), _MAX_GATE)
+    # in the next frame the position suffices; later another object may be there
+    impossible = (away > gate[:, None]) | ((alike < _MIN_SIMILARITY) & (lost[:, None] > 2))
     chosen = linear_sum_assignment(np.where(impossible, 1e4, cost))
     return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
 
 
-def _join(tracks: list[_Track], names: "_Names") -> list[_Track]:
-    """Joins tracks that follow each other in time and look alike: no two objects of a video do."""
+def _merge(tracks: list[_Track], classifier: "_Classifier") -> list[_Track]:
+    """Merges tracks that follow each other in time with similar attributes; no two objects of a video are alike."""
     tracks = [track for track in tracks if len(track.frames) > 1]
     joined = True
     while joined:
         joined = False
         for one, other in combinations(tracks, 2):
             first, second = sorted((one, other), key=lambda track: track.frames[0])
-            if first.frames[-1] < second.frames[0] and names.best(first) == names.best(second):
-                first.likeness = first.likeness + second.likeness
+            if first.frames[-1] < second.frames[0] and classifier.best(first) == classifier.best(second):
+                first.log_likelihood = first.log_likelihood + second.log_likelihood
                 first.frames += second.frames
                 first.rows += second.rows
                 tracks.remove(second)
@@ -152,8 +154,8 @@ def _join(tracks: list[_Track], names: "_Names") -> list[_Track]:
     return tracks
 
 
-class _Names:
-    """What objects may be called: one value of each kind."""
+class _Classifier:
+    """Classifies tracks: one attribute value of each kind."""
 
     def __init__(self, attributes: Mapping[str, tuple[str, ...]]) -> None:
         self.kinds = list(attributes.values())
@@ -161,32 +163,32 @@ class _Names:
         self.ends = np.cumsum(sizes)[:-1]
         self.triples = np.array(list(product(*(range(size) for size in sizes))))
 
-    def alike(self, known: np.ndarray, logs: np.ndarray) -> np.ndarray:
-        """Chance that two have the same attributes, kind by kind multiplied."""
-        chance = np.ones((len(known), len(logs)))
+    def similarity(self, known: np.ndarray, logs: np.ndarray) -> np.ndarray:
+        """Probability that two have the same attributes: the product over the kinds."""
+        probability = np.ones((len(known), len(logs)))
         for one, other in zip(np.split(known, self.ends, 1), np.split(logs, self.ends, 1), strict=True):
-            chance *= np.exp(one) @ np.exp(other).T
-        return chance
+            probability *= np.exp(one) @ np.exp(other).T
+        return probability
 
     def best(self, track: _Track) -> int:
         """The number of the likeliest triple."""
-        return int(self.triple_logs(track.likeness).argmax())
+        return int(self.triple_logs(track.log_likelihood).argmax())
 
-    def triple_logs(self, likeness: np.ndarray) -> np.ndarray:
+    def triple_logs(self, log_likelihood: np.ndarray) -> np.ndarray:
         """Log-probability of each triple of values."""
-        parts = np.split(likeness, self.ends)
+        parts = np.split(log_likelihood, self.ends)
         return np.sum([part[self.triples[:, k]] for k, part in enumerate(parts)], axis=0)
 
-    def given(self, tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
-        """Names of all tracks, no two alike, and how probable each value is."""
+    def classify(self, tracks: list[_Track]) -> tuple[tuple[tuple[str, str, str], ...], np.ndarray]:
+        """Attribute values of all tracks, no two alike, and their probabilities."""
         if not tracks:
             return (), np.zeros((0, 3))
-        logs = np.stack([self.triple_logs(track.likeness) for track in tracks])
+        logs = np.stack([self.triple_logs(track.log_likelihood) for track in tracks])
         chosen = self.triples[linear_sum_assignment(-logs)[1]]
         objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in chosen.tolist())
-        sure = []
+        scores = []
         for track, triple in zip(tracks, chosen, strict=True):
-            parts = np.split(track.likeness / len(track.frames), self.ends)
+            parts = np.split(track.log_likelihood / len(track.frames), self.ends)
             shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
-            sure.append([share[v] for share, v in zip(shares, triple, strict=True)])
-        return objects, np.array(sure)
+            scores.append([share[v] for share, v in zip(shares, triple, strict=True)])
+        return objects, np.array(scores)

@@ -1,4 +1,4 @@
-"""A new colour by one look: one more row of weights in the detector, and nothing else is changed.
+"""A new colour by one shown: one more row of weights in the detector, and nothing else is changed.
 
 The new row is the mean of the old ones, changed by as little as makes it right in what was shown: above all others at
 the new object, below the right one at objects that are known (imprinting, after H. Qi et al., CVPR 2018). The parser
@@ -22,51 +22,53 @@ _STIFFNESS = 1e-3
 _ROUNDS = 8
 
 
-def with_value(attributes: Mapping[str, tuple[str, ...]], kind: str, value: str) -> dict[str, tuple[str, ...]]:
-    """The attributes with one value more.
+def _with_value(attributes: Mapping[str, tuple[str, ...]], kind: str, value: str) -> dict[str, tuple[str, ...]]:
+    """The attributes with one more value.
 
     Raises:
-        ConfigError: no such kind, or the value is there already.
+        ConfigError: an unknown kind, or a value that exists.
 
     Example:
-        >>> with_value({"color": ("red",), "shape": ("cube",)}, "color", "orange")
+        >>> _with_value({"color": ("red",), "shape": ("cube",)}, "color", "orange")
         {'color': ('red', 'orange'), 'shape': ('cube',)}
     """
     if kind not in attributes:
         raise ConfigError(f"no kind of attribute {kind!r}; {did_you_mean(kind, attributes)}")
     taken = [known for values in attributes.values() for known in values]
     if value in taken:
-        raise ConfigError(f"{value!r} is a value already")
+        raise ConfigError(f"{value!r} exists already")
     return {name: (*values, value) if name == kind else values for name, values in attributes.items()}
 
 
-class Look(NamedTuple):
-    """A picture, and where objects are in it."""
+class LabeledPicture(NamedTuple):
+    """A picture with the positions of objects."""
 
     picture: UInt8[np.ndarray, "H W 3"]
     points: Float[np.ndarray, "N 2"]
 
 
 @torch.no_grad()
-def learn_value(detector: Detector, kind: str, value: str, look: Look, known: Sequence[Look]) -> Detector:
-    """A detector that knows one value more, from one look at it.
+def learn_value(
+    detector: Detector, kind: str, value: str, shown: LabeledPicture, known: Sequence[LabeledPicture]
+) -> Detector:
+    """A detector with one more attribute value, learned from one picture.
 
     Args:
-        detector: in eval mode; it is not changed.
+        detector: in eval mode; it is not modified.
         kind: of attribute, such as `color`.
         value: its name.
-        look: a picture, and x and y of the objects of the new value in it [px].
-        known: pictures with objects of known values, which are to keep their names.
+        shown: a picture, and x and y of the objects of the new value in it [px].
+        known: pictures with objects of known values, whose classification is kept.
 
     Raises:
-        ConfigError: no such kind, or the value is there already.
+        ConfigError: an unknown kind, or a value that exists.
     """
-    attributes = with_value(detector.attributes, kind, value)
+    attributes = _with_value(detector.attributes, kind, value)
     first, last = _rows(detector, kind)
     state = dict(detector.state_dict())
     weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
     rows, offsets = weight[first:last], bias[first:last]
-    new, old = _features(detector, [look], STRIDE**2), _features(detector, known)
+    new, old = _features(detector, [shown], STRIDE**2), _features(detector, known)
     seen = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     wanted = (seen @ rows.T + offsets).amax(1) + _MARGIN * sign
@@ -74,7 +76,7 @@ def learn_value(detector: Detector, kind: str, value: str, look: Look, known: Se
     share = torch.cat([torch.full((len(new),), 1 / len(new)), torch.full((len(old),), 1 / max(1, len(old)))])
     usual = row
     for _ in range(_ROUNDS):
-        # what is right already asks for nothing
+        # only margins that are violated count
         open_ = sign * (wanted - (seen @ row + offset)) > 0
         pull = seen[open_].T * share[open_]
         away = wanted[open_] - (seen[open_] @ usual + offset)
@@ -87,16 +89,16 @@ def learn_value(detector: Detector, kind: str, value: str, look: Look, known: Se
 
 
 def _rows(detector: Detector, kind: str) -> tuple[int, int]:
-    """Where the rows of a kind begin and end in the last layer."""
+    """The range of the rows of a kind in the last layer."""
     kinds = list(detector.attributes)
     first = 5 + sum(len(detector.attributes[name]) for name in kinds[: kinds.index(kind)])
     return first, first + len(detector.attributes[kind])
 
 
-def _features(detector: Detector, looks: Sequence[Look], num_shifts: int = 1) -> Tensor:
-    """What the detector has at the cells of objects, and beside them; pictures are shifted by 0 to 3 px both ways."""
+def _features(detector: Detector, pictures: Sequence[LabeledPicture], num_shifts: int = 1) -> Tensor:
+    """Features at the cells of objects and beside them; pictures are shifted by 0 to 3 px in both directions."""
     found = []
-    for picture, points in looks:
+    for picture, points in pictures:
         for down, right in list(product(range(STRIDE), repeat=2))[:num_shifts]:
             moved = np.roll(picture, (down, right), axis=(0, 1))
             features = detector.features(torch.from_numpy(moved).permute(2, 0, 1)[None].float() / 255)[0]

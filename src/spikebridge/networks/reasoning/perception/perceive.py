@@ -1,12 +1,10 @@
-"""From the pictures of a video to a scene: objects found, followed, their motion fitted, the table simulated on.
+"""Perceives the scene of a video: detection, tracking, motion fit, and simulation of the future and of counterfactuals.
 
-What is outside of what the detector was trained for is refused: another size, rate or length, no object, objects that
-it is not sure of, motion that is not that of objects on a table.
+Videos outside of the training range of the detector are refused: another size, rate or length, no object, or objects
+with low scores.
 
-What happens next, and what would have happened without an object: the table of a video simulated on.
-
-Next: all objects go on from the last frame seen. Without an object: the others do what they were seen to do, until they
-meet, or fail to meet, something that is not as it was; from then on they are simulated.
+The future is simulated from the last observed frame. In a counterfactual the other objects follow their observed
+motion until a collision is missing or new; from then on they are simulated.
 """
 
 from typing import NamedTuple
@@ -17,23 +15,21 @@ from jaxtyping import Int, UInt8
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 from spikebridge.networks.reasoning.perception.detector import Detector, detect
-from spikebridge.networks.reasoning.perception.object_tracks import Tracks, track_objects
+from spikebridge.networks.reasoning.perception.object_tracks import ObjectTracks, track_objects
 from spikebridge.networks.reasoning.perception.track_motion import FittedMotion, fit_motion
 from spikebridge.networks.reasoning.simulation.table import Contact, RollingTable
 from spikebridge.networks.reasoning.simulation.video import GRID, HEIGHT, NUM_FRAMES, WIDTH, in_view, is_gone
 
-RATE = 25.0
-"""Pictures a second."""
-LEAST_SCORE = 0.5
-"""Mean score of the objects of a video below which it is refused; test videos have 0.75 and more."""
-MOST_OBJECTS = 8
+_RATE = 25.0  # pictures per second
+_MIN_SCORE = 0.5  # lowest mean score of the objects of a video; test videos have 0.75 and more
+_MAX_OBJECTS = 8
 
 
 class Perceived(NamedTuple):
-    """What was made of a video: the scene, and what stands behind it."""
+    """The scene of a video, with its tracks and fitted motion."""
 
     scene: Scene
-    tracks: Tracks
+    tracks: ObjectTracks
     motion: FittedMotion
 
 
@@ -50,11 +46,11 @@ def perceive(
         detector: in eval mode.
         pictures: red, green and blue from 0 to 255.
         name: by which questions refer to it.
-        rate: pictures a second, where it is known.
-        what_if: simulate what would be without each object, too.
+        rate: pictures per second, if known.
+        what_if: simulate the counterfactuals without each object, too.
 
     Raises:
-        DataError: the video is outside of what the detector knows; the message says why.
+        DataError: the video is outside of the training range of the detector.
     """
     check_pictures(pictures.shape, rate)
     tracks = track_objects(detect(detector, pictures), len(pictures), detector.attributes)
@@ -80,7 +76,7 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
     """Refuses a video of another size, length or rate.
 
     Raises:
-        DataError: it has one.
+        DataError: another size, length or rate.
 
     Example:
         >>> check_pictures((128, 320, 480, 3))
@@ -99,35 +95,35 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
         )
     if shape[0] != NUM_OBSERVED_FRAMES:
         raise DataError(f"the detector knows videos of {NUM_OBSERVED_FRAMES} pictures, but this one has {shape[0]}")
-    if rate is not None and not 0.9 < rate / RATE < 1.1:
-        raise DataError(f"the detector knows videos of {RATE:g} pictures a second, but this one has {rate:g}")
+    if rate is not None and not 0.9 < rate / _RATE < 1.1:
+        raise DataError(f"the detector knows videos of {_RATE:g} pictures a second, but this one has {rate:g}")
 
 
-def check_tracks(tracks: Tracks) -> None:
-    """Refuses a video in which too little, too much or nothing sure was found.
+def check_tracks(tracks: ObjectTracks) -> None:
+    """Refuses a video without objects, with too many, or with low scores.
 
     Raises:
-        DataError: it is one.
+        DataError: such a video.
     """
     number = len(tracks.objects)
     if number == 0:
         raise DataError("no object was found in this video; the detector knows rolling objects on a table, from above")
-    if number > MOST_OBJECTS:
-        raise DataError(f"{number} objects were found in this video, but the detector knows at most {MOST_OBJECTS}")
-    sure = float(np.mean(tracks.scores))
-    if sure < LEAST_SCORE:
+    if number > _MAX_OBJECTS:
+        raise DataError(f"{number} objects were found in this video, but the detector knows at most {_MAX_OBJECTS}")
+    score = float(np.mean(tracks.scores))
+    if score < _MIN_SCORE:
         raise DataError(
-            f"the detector is not sure of what it sees in this video (mean score {sure:.2f}, needed {LEAST_SCORE:.2f})"
+            f"the detections in this video are unreliable (mean score {score:.2f}, needed {_MIN_SCORE:.2f})"
         )
 
 
 def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int = NUM_FRAMES) -> Int[np.ndarray, "C 3"]:
-    """Collisions from the first frame on: those seen, and those simulated.
+    """Observed and simulated collisions, from the first frame on.
 
     Args:
         motion: of the objects of a video.
-        removed: an object that is taken away; None leaves all of them.
-        num_frames: where to stop.
+        removed: an object that is removed; None keeps all.
+        num_frames: end of the simulation.
 
     Returns:
         Rows `frame, object, object`, in the order of time.
@@ -136,7 +132,7 @@ def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int =
         >>> from spikebridge.networks.reasoning.simulation.table import MotionSegment
         >>> def on_row(first, last, x, speed):
         ...     return MotionSegment(first, last, np.array([x, 50.0]), np.array([speed, 0.0]))
-        >>> chain = (  # a ball hits a second one, which then is on its way to a third
+        >>> chain = (  # a ball hits a second one, which then moves towards a third
         ...     (on_row(0, 15, 10.0, 1.0), on_row(15, 30, 25.0, 0.0)),
         ...     (on_row(0, 15, 39.0, 0.0), on_row(15, 30, 39.0, 1.0)),
         ...     (on_row(0, 30, 70.5, 0.0),),
@@ -144,18 +140,18 @@ def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int =
         >>> motion = FittedMotion(0.0, chain, ((15, 0, 1),), 30)
         >>> roll_out(motion).tolist(), roll_out(motion, removed=0).tolist()
         ([[15, 0, 1], [33, 1, 2]], [])
-        >>> roll_out(motion, removed=1).tolist()  # the first one now goes all the way
+        >>> roll_out(motion, removed=1).tolist()  # the first one now reaches the third
         [[47, 0, 2]]
     """
-    world = _World(motion, removed)
+    world = _PartlyRecordedTable(motion, removed)
     rows = []
     for frame in range(num_frames):
         rows += world.step(frame)
     return np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
 
 
-class _World:
-    """A table on which objects keep to their record until something is not as it was."""
+class _PartlyRecordedTable:
+    """A table on which objects follow their recorded motion until a collision differs from the record."""
 
     def __init__(self, motion: FittedMotion, removed: int | None) -> None:
         self.motion = motion
@@ -164,9 +160,9 @@ class _World:
         self.recorded = {o for o in range(len(motion.segments)) if o != removed and motion.segments[o]}
 
     def step(self, frame: int) -> list[tuple[int, int, int]]:
-        """One frame; the collisions in it."""
+        """Simulates one frame; returns its collisions."""
         contacts = self.table.step() if frame > 0 else []
-        rows = [(t.frame, t.first, t.second) for t in contacts if self._counts(t)]
+        rows = [(t.frame, t.first, t.second) for t in contacts if self._is_new(t)]
         for at, a, b in self.motion.collisions:
             if at == frame and {a, b} <= self.recorded:
                 rows.append((at, a, b))
@@ -182,8 +178,8 @@ class _World:
                 self.table.take(o)
         return rows
 
-    def _counts(self, contact: Contact) -> bool:
-        """Whether a simulated touch is a new one; both are free after it, unless both keep to their record."""
+    def _is_new(self, contact: Contact) -> bool:
+        """Whether a simulated contact is new; both objects are simulated after it."""
         pair = {contact.first, contact.second}
         if pair <= self.recorded:
             return False

@@ -1,10 +1,8 @@
-"""The motion behind tracks: stretches of free motion between collisions, fitted with one friction for the whole video.
+"""Fits the motion of tracked objects: segments of free motion between collisions, and one friction for the whole video.
 
-Where a stretch was hardly seen, the velocity that keeps the momentum of its collision is taken.
-
-Collisions seen in tracks: two objects came close, and their velocities along the line of the centres turned round.
-
-What is hidden is filled from both sides: gone on from before, and come from after.
+A collision is detected where two objects come close and their relative velocity along the line of the centres reverses.
+Gaps of tracks are filled by extrapolation from both sides. A segment with few observations takes the velocity that
+conserves the momentum of its collision.
 """
 
 from itertools import combinations, pairwise
@@ -16,28 +14,26 @@ from jaxtyping import Float
 from spikebridge.networks.reasoning.simulation.table import RADIUS, MotionSegment, distance, fit_segment
 from spikebridge.networks.reasoning.simulation.video import in_view, is_gone
 
-Collision = tuple[int, int, int]
-"""Frame and two objects."""
+_Collision = tuple[int, int, int]  # frame and two objects
 
-_TURN = 0.2
-"""Velocity of parting plus velocity of meeting that makes a collision [px/frame]; the softest in view have 0.47."""
-_SURE = 3.5  # and so many standard deviations of it
-_NOISE = 0.2  # standard deviation of a place [px]
-_ROOM = 1.2  # objects that touch are seen up to this far apart [px]
-_ROOM_HIDDEN = 5.0
-_FAST = 4.0  # no two objects come together faster [px/frame]
-_WINDOW = 10  # frames on either side of a collision that its velocities are read from
-_LONGEST_WINDOW = 45  # where objects were hidden
+_MIN_REVERSAL = 0.2  # closing plus separating velocity of a collision [px/frame]; the softest in view have 0.47
+_NUM_DEVIATIONS = 3.5  # smallest reversal in standard deviations of its estimate
+_NOISE = 0.2  # standard deviation of a position [px]
+_TOLERANCE = 1.2  # of the distance of touching objects [px]
+_TOLERANCE_HIDDEN = 5.0
+_MAX_CLOSING_SPEED = 4.0  # [px/frame]
+_WINDOW = 10  # frames on either side of a collision used for its velocities
+_MAX_WINDOW = 45  # where objects were hidden
 
 
-def find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> list[Collision]:
+def _find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> list[_Collision]:
     """The collisions in tracks, in the order of time.
 
     Args:
-        positions: of the centres, NaN where an object was not found.
+        positions: of the centres, NaN without detection.
         friction: of the table [1/frame].
     """
-    filled = _filled(positions, friction)
+    filled = _fill_gaps(positions, friction)
     hidden = np.isnan(positions[..., 0])
     candidates = []
     for a, b in combinations(range(positions.shape[1]), 2):
@@ -45,27 +41,27 @@ def find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> l
         apart[np.isnan(apart)] = np.inf
         for frame in range(1, len(apart) - 1):
             around = apart[max(0, frame - 3) : frame + 4]
-            room = _ROOM_HIDDEN if hidden[frame, [a, b]].any() else _ROOM
-            if apart[frame] < 2 * RADIUS + _FAST / 2 + room and apart[frame] == around.min():
-                candidates.append((frame, a, b, float(apart[frame]) - 2 * RADIUS - room))
+            tolerance = _TOLERANCE_HIDDEN if hidden[frame, [a, b]].any() else _TOLERANCE
+            if apart[frame] < 2 * RADIUS + _MAX_CLOSING_SPEED / 2 + tolerance and apart[frame] == around.min():
+                candidates.append((frame, a, b, float(apart[frame]) - 2 * RADIUS - tolerance))
     candidates.sort()
-    found: list[Collision] = []
+    found: list[_Collision] = []
     for k, (frame, a, b, gap) in enumerate(candidates):
         later = [(f, one, other) for f, one, other, _ in candidates[k + 1 :]]
-        if _turned(positions, (frame, a, b), gap, found, later, friction):
+        if _reverses(positions, (frame, a, b), gap, found, later, friction):
             found.append((frame, a, b))
     return found
 
 
-def _turned(
+def _reverses(
     positions: np.ndarray,
-    candidate: Collision,
+    candidate: _Collision,
     gap: float,
-    earlier: list[Collision],
-    later: list[Collision],
+    earlier: list[_Collision],
+    later: list[_Collision],
     friction: float,
 ) -> bool:
-    """Whether velocities along the line of the centres turned round, as far as they were seen."""
+    """Whether the relative velocity along the line of the centres reverses, as far as it was observed."""
     frame, a, b = candidate
     ends = []
     for o in (a, b):
@@ -80,29 +76,32 @@ def _turned(
     line = line / max(float(np.hypot(*line)), 1e-9)
     (before_a, after_a), (before_b, after_b) = ends
     if before_a is None or after_a is None or before_b is None or after_b is None:
-        # of one object alone it is seen that it was pushed away from the other one
+        # with one observed object: whether it was accelerated away from the other one
         alone = all(abs(f - frame) > _WINDOW for f, *pair in earlier if {a, b} & set(pair))
         for sign, (before, after) in zip((-1, 1), ends, strict=True):
             if before is not None and after is not None:
                 pushed = float((after.velocity - before.velocity) @ (sign * line))
-                return alone and pushed > max(_TURN / 2, _SURE * float(np.sqrt(before.doubt + after.doubt)))
+                return alone and pushed > max(
+                    _MIN_REVERSAL / 2, _NUM_DEVIATIONS * float(np.sqrt(before.variance + after.variance))
+                )
         return False
     closing = float((before_a.velocity - before_b.velocity) @ line)
     parting = float((after_b.velocity - after_a.velocity) @ line)
-    doubt = float(np.sqrt(before_a.doubt + before_b.doubt + after_a.doubt + after_b.doubt))
-    near = gap < closing / 2  # between two pictures they came that much nearer
-    return near and closing + parting > max(_TURN, _SURE * doubt) and closing > 0.05 and parting > 0.0
+    deviation = float(np.sqrt(before_a.variance + before_b.variance + after_a.variance + after_b.variance))
+    touches = gap < closing / 2  # between two frames the gap shrinks by this
+    reverses = closing + parting > max(_MIN_REVERSAL, _NUM_DEVIATIONS * deviation)
+    return touches and reverses and closing > 0.05 and parting > 0.0
 
 
-class _Pace(NamedTuple):
+class _VelocityEstimate(NamedTuple):
     place: np.ndarray
     velocity: np.ndarray
-    doubt: float  # variance of each axis of the velocity
+    variance: float  # variance of each axis of the velocity
 
 
-def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> _Pace | None:
-    """Place and velocity at a frame from what was seen on one side of it; None where too little was."""
-    seen = [f for f in frames[:_LONGEST_WINDOW] if not np.isnan(places[f, 0])]
+def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> _VelocityEstimate | None:
+    """Position and velocity at a frame from the observations on one side of it; None with too few."""
+    seen = [f for f in frames[:_MAX_WINDOW] if not np.isnan(places[f, 0])]
     near = [f for f in seen if abs(f - at) <= _WINDOW]
     chosen = np.array(sorted(near if len(near) >= 6 else seen[:6]))
     if len(chosen) < 3:
@@ -110,11 +109,11 @@ def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> _P
     start = int(chosen[0])
     position, velocity, rest, _ = fit_segment(chosen - start, places[chosen], friction)
     place, velocity = MotionSegment(start, at, position, velocity, rest).at(at, friction)
-    return _Pace(place, velocity, 12 * _NOISE**2 / len(chosen) ** 3)
+    return _VelocityEstimate(place, velocity, 12 * _NOISE**2 / len(chosen) ** 3)
 
 
-def _filled(positions: np.ndarray, friction: float) -> np.ndarray:
-    """Gaps between two finds filled: gone on from before and come from after, with one turn where both fit best."""
+def _fill_gaps(positions: np.ndarray, friction: float) -> np.ndarray:
+    """Fills gaps by extrapolation from before and from after, switching where both are nearest."""
     filled = positions.copy()
     for o in range(positions.shape[1]):
         seen = np.flatnonzero(~np.isnan(positions[:, o, 0]))
@@ -122,15 +121,15 @@ def _filled(positions: np.ndarray, friction: float) -> np.ndarray:
             if first - last < 2:
                 continue
             frames = np.arange(last + 1, first)
-            onward = _carried_on(positions[:, o], range(last, -1, -1), frames, friction)
-            back = _carried_on(positions[:, o], range(first, len(positions)), frames, friction)
+            onward = _extrapolate(positions[:, o], range(last, -1, -1), frames, friction)
+            back = _extrapolate(positions[:, o], range(first, len(positions)), frames, friction)
             turn = int(np.linalg.norm(onward - back, axis=1).argmin())
             filled[frames, o] = np.where((np.arange(len(frames)) <= turn)[:, None], onward, back)
     return filled
 
 
-def _carried_on(places: np.ndarray, side: range, frames: np.ndarray, friction: float) -> np.ndarray:
-    """Where an object was at frames, judged by what was seen next to them on one side."""
+def _extrapolate(places: np.ndarray, side: range, frames: np.ndarray, friction: float) -> np.ndarray:
+    """Positions of an object at frames, extrapolated from the observations on one side."""
     chosen = np.array(sorted(f for f in side[:_WINDOW] if not np.isnan(places[f, 0])))
     if len(chosen) < 3:
         return np.repeat(places[side[0]][None], len(frames), axis=0)
@@ -141,16 +140,19 @@ def _carried_on(places: np.ndarray, side: range, frames: np.ndarray, friction: f
 
 
 _FRICTIONS = np.linspace(0.0, 0.024, 33)
-_BEGINNINGS = (0.007, 0.012, 0.003)  # what the friction is looked for from
-_LEAST_FRICTION = 0.001
-_FEW = 5  # frames in which a stretch was hardly seen
+_INITIAL_FRICTIONS = (0.007, 0.012, 0.003)  # start values of the search
+_MIN_FRICTION = 0.001
+_FEW = 5  # observations below which the velocity of a segment is unreliable
 
 
 class FittedMotion(NamedTuple):
-    """What happened on the table.
+    """The fitted motion of all objects.
 
-    Args of the tuple: the friction [1/frame]; of each object its stretches; rows `frame, object, object` of the
-    collisions; how many frames were seen.
+    Args:
+        friction: of the table [1/frame].
+        segments: of each object.
+        collisions: rows `frame, object, object`.
+        num_frames: number of observed frames.
     """
 
     friction: float
@@ -159,19 +161,19 @@ class FittedMotion(NamedTuple):
     num_frames: int
 
     def at(self, number: int, frame: int, before: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Place and velocity of an object at a frame.
+        """Position and velocity of an object at a frame.
 
         Args:
             number: of the object.
-            frame: counted from 0, also after the last one seen.
-            before: as it was going to be, had it not collided at this very frame.
+            frame: from 0, also after the last observed one.
+            before: before a collision at this frame.
         """
         segments = self.segments[number]
         last = [s for s in segments if s.first < frame or (s.first == frame and not before)]
         return (last[-1] if last else segments[0]).at(frame, self.friction)
 
     def positions(self) -> Float[np.ndarray, "F O 2"]:
-        """Where every object was in view in every frame, NaN where it was not."""
+        """Positions of every object in every frame, NaN out of view."""
         places = np.array([[self.at(o, f)[0] for o in range(len(self.segments))] for f in range(self.num_frames)])
         places = places.reshape(self.num_frames, len(self.segments), 2)
         return np.where(in_view(places)[..., None], places, np.nan)
@@ -182,14 +184,14 @@ class FittedMotion(NamedTuple):
 
 
 def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
-    """The motion behind tracks.
+    """Fits the motion of tracks.
 
     Args:
-        positions: of the centres, NaN where an object was not found; each object was found at least twice.
+        positions: of the centres, NaN without detection; each object has at least two detections.
 
     Example:
         >>> frames = np.arange(30.0)
-        >>> rolling = np.stack([10 + frames.clip(max=15), np.full(30, 40.0)], 1)  # it stops at 25 and hands over
+        >>> rolling = np.stack([10 + frames.clip(max=15), np.full(30, 40.0)], 1)  # it collides at 25 and stops
         >>> lying = np.stack([39 + (frames - 15).clip(min=0), np.full(30, 40.0)], 1)
         >>> motion = fit_motion(np.stack([rolling, lying], 1))
         >>> motion.collisions, round(motion.friction, 3)
@@ -197,29 +199,30 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
         >>> motion.at(1, 40)[0].round(1).tolist()
         [64.0, 40.0]
     """
-    for begin in _BEGINNINGS:
+    for begin in _INITIAL_FRICTIONS:
         friction = begin
         for _ in range(2):
-            friction = _friction(_pieces(positions, find_collisions(positions, friction)))
-        if friction > _LEAST_FRICTION:
+            friction = _fit_friction(_free_segments(positions, _find_collisions(positions, friction)))
+        if friction > _MIN_FRICTION:
             break
-    collisions = find_collisions(positions, friction)
+    collisions = _find_collisions(positions, friction)
     segments = []
     weights = []
     for o in range(positions.shape[1]):
         own = [
-            (first, last, *_points(positions[:, o], first, last)) for first, last in _bounds(o, collisions, positions)
+            (first, last, *_observations(positions[:, o], first, last))
+            for first, last in _segment_bounds(o, collisions, positions)
         ]
-        segments.append(_chain(own, friction))
+        segments.append(_fit_segments(own, friction))
         weights.append([len(frames) for _, _, frames, _ in own])
-    _balance(segments, weights, collisions, friction)
+    _conserve_momentum(segments, weights, collisions, friction)
     return FittedMotion(friction, tuple(map(tuple, segments)), tuple(collisions), len(positions))
 
 
-def _balance(
-    segments: list[list[MotionSegment]], weights: list[list[int]], collisions: list[Collision], friction: float
+def _conserve_momentum(
+    segments: list[list[MotionSegment]], weights: list[list[int]], collisions: list[_Collision], friction: float
 ) -> None:
-    """Gives a stretch that was hardly seen the velocity that keeps the momentum of its collision."""
+    """Gives a segment with few observations the velocity that conserves the momentum of its collision."""
     for frame, a, b in collisions:
         cut = {o: next(k for k, s in enumerate(segments[o]) if s.first == frame) for o in (a, b)}
         sides = [(o, k) for o in (a, b) for k in (cut[o] - 1, cut[o])]
@@ -246,8 +249,8 @@ def _balance(
             )
 
 
-def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> list[MotionSegment]:
-    """Fits every piece; one that nobody saw begins where the one before ended, and lies still."""
+def _fit_segments(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: float) -> list[MotionSegment]:
+    """Fits every segment; one without observations starts where the one before ended, at rest."""
     segments: list[MotionSegment] = []
     for first, last, frames, places in pieces:
         if len(frames) >= 2:
@@ -262,34 +265,34 @@ def _chain(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], friction: floa
     return segments
 
 
-def _bounds(number: int, collisions: list[Collision], positions: np.ndarray) -> list[tuple[int, int]]:
+def _segment_bounds(number: int, collisions: list[_Collision], positions: np.ndarray) -> list[tuple[int, int]]:
     cuts = sorted({frame for frame, *pair in collisions if number in pair})
     ends = [0, *cuts, len(positions)]
     return list(pairwise(ends))
 
 
-def _points(places: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """What was seen of an object inside a stretch; the frame of a collision belongs to neither side."""
+def _observations(places: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The observations of an object inside a segment; the frame of a collision belongs to neither side."""
     frames = np.arange(first + (first > 0), last)
     frames = frames[~np.isnan(places[frames, 0])]
     return frames, places[frames]
 
 
-def _pieces(positions: np.ndarray, collisions: list[Collision]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _free_segments(positions: np.ndarray, collisions: list[_Collision]) -> list[tuple[np.ndarray, np.ndarray]]:
     pieces = []
     for o in range(positions.shape[1]):
-        for first, last in _bounds(o, collisions, positions):
-            frames, places = _points(positions[:, o], first, last)
+        for first, last in _segment_bounds(o, collisions, positions):
+            frames, places = _observations(positions[:, o], first, last)
             if len(frames) >= 8:
                 pieces.append((frames - first, places))
     return pieces
 
 
-def _friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The friction with which all pieces together fit best."""
+def _fit_friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The friction with the smallest total error over all segments."""
     moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
     if not moving:
-        return _BEGINNINGS[0]
+        return _INITIAL_FRICTIONS[0]
     errors = [sum(fit_segment(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
     best = int(np.argmin(errors))
     if 0 < best < len(errors) - 1:

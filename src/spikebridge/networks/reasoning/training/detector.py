@@ -29,12 +29,12 @@ _MOST_OBJECTS = 8
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Settings of the detector's training."""
+    """Settings of the training of the detector."""
 
     num_videos: int = 500
     """Generated videos to train on."""
     num_pictures: int = 6
-    """Pictures of each."""
+    """Pictures of each video."""
     num_features: int = 40
     """Channels of the network."""
     epochs: int = 10
@@ -44,12 +44,12 @@ class DetectorConfig:
     lr: float = 4e-3
     """Highest learning rate of a one-cycle schedule."""
     seed: int = 0
-    """Of initial weights and order."""
+    """Seed of initial weights and order."""
     num_scored: int = 40
-    """Videos of the validation split that the results are measured on."""
+    """Validation videos of the results."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Refuses settings out of range."""
         for name in ("num_videos", "num_pictures", "num_features", "epochs", "batch_size", "lr", "num_scored"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
@@ -61,7 +61,7 @@ DETECTORS = {
 }
 
 
-def build_detector(config: DetectorConfig) -> Detector:
+def _build_detector(config: DetectorConfig) -> Detector:
     """The network, untrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -69,7 +69,7 @@ def build_detector(config: DetectorConfig) -> Detector:
 
 
 def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
-    """Pictures of generated videos, and what is to be found in them.
+    """Pictures of generated videos with the objects in them.
 
     Args:
         split: of the videos.
@@ -82,7 +82,7 @@ def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
         frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
         shown.append(render_frames(video, frames))
         for frame in frames:
-            rows = truths_of(video, int(frame))
+            rows = _objects_in(video, int(frame))
             truths.append(np.concatenate([rows, np.zeros((_MOST_OBJECTS - len(rows), 7))]))
             there.append(np.arange(_MOST_OBJECTS) < len(rows))
     tensors = {
@@ -93,8 +93,8 @@ def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
     return Batches(tensors, batch=dict.fromkeys(tensors, 0))
 
 
-def truths_of(video: RollingVideo, frame: int) -> np.ndarray:
-    """Of every object whose centre is seen: x, y, width, height [px] and the numbers of its three values."""
+def _objects_in(video: RollingVideo, frame: int) -> np.ndarray:
+    """x, y, width, height [px] and the numbers of the three values of every object whose centre is visible."""
     seen = in_view(video.positions[frame])
     occluder = video.appearance.occluder
     if occluder is not None:
@@ -113,7 +113,7 @@ def objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dic
 def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains the detector and scores it on videos of the validation split."""
     data = samples("train", config.num_videos, config.num_pictures)
-    detector = build_detector(config)
+    detector = _build_detector(config)
     phase = Phase(
         "detector",
         train=WHOLE,
@@ -134,14 +134,14 @@ def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dic
 
 
 def score(detector: Detector, num_videos: int) -> dict[str, Any]:
-    """How well objects are found and named in every fourth frame of validation videos.
+    """Recall, precision and classification accuracy in every fourth frame of validation videos.
 
     Args:
         detector: trained.
         num_videos: of the validation split.
 
     Returns:
-        `recall` and `precision` within 4 px, `error_px`, and the share of right `color`, `material` and `shape`.
+        `recall` and `precision` within 4 px, `error_px`, and the accuracy of `color`, `material` and `shape`.
     """
     hits, found, true, errors = 0, 0, 0, []
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
@@ -153,7 +153,7 @@ def score(detector: Detector, num_videos: int) -> dict[str, Any]:
             found += len(detections.frame)
             for k, frame in enumerate(frames):
                 here = np.flatnonzero(detections.frame == k)
-                for truth in truths_of(video, int(frame)):
+                for truth in _objects_in(video, int(frame)):
                     true += 1
                     away = np.hypot(*(detections.position[here] - truth[:2]).T)
                     if len(here) == 0 or away.min() > 4:

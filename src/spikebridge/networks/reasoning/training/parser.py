@@ -2,8 +2,8 @@
 
     python -m spikebridge.networks.reasoning.training.parser --out runs/reasoning_parser
 
-It learns from generated texts, and from 564 real training questions of CLEVRER where `SPIKEBRIDGE_DATA` has them. It is
-tested on 442 real questions that it never saw, and on 7476 real texts of what-if questions.
+It is trained on generated texts, and on 564 real training questions of CLEVRER if `SPIKEBRIDGE_DATA` has them. It is
+tested on 442 other real questions, and on 7476 real texts of what-if questions.
 """
 
 from collections.abc import Sequence
@@ -33,27 +33,27 @@ from spikebridge.training.settings import Settings
 
 @dataclass(frozen=True)
 class ParserConfig:
-    """Settings of the parser's training."""
+    """Settings of the training of the parser."""
 
     num_texts: int = 9000
     """Generated texts to train on."""
     real: Literal["auto", "yes", "no"] = "auto"
-    """Whether real training texts are added; auto adds them where they are."""
+    """Whether to add real training texts; auto adds them if they exist."""
     num_features: int = 144
-    """Of each token."""
+    """Features of each token."""
     num_layers: int = 2
-    """Of encoder and decoder each."""
+    """Layers of encoder and decoder each."""
     epochs: int = 8
     """Passes over the texts."""
     batch_size: int = 64
     """Texts of a step."""
     lr: float = 1.2e-3
-    """Learning rate at the beginning; it falls to 0 in half a cosine."""
+    """Initial learning rate of a cosine schedule."""
     seed: int = 0
-    """Of initial weights, texts and order."""
+    """Seed of initial weights, texts and order."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Refuses settings out of range."""
         for name in ("num_texts", "num_features", "num_layers", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
@@ -65,7 +65,7 @@ PARSERS = {
 }
 
 
-def build_parser(config: ParserConfig) -> Parser:
+def _build_parser(config: ParserConfig) -> Parser:
     """The network, untrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -73,7 +73,7 @@ def build_parser(config: ParserConfig) -> Parser:
 
 
 def sample_texts(seed: int, number: int) -> list[SampledText]:
-    """So many generated texts; seeds below 1000 are for training."""
+    """Generated texts; seeds below 1000 are for training."""
     generator = np.random.default_rng([41, seed])
     return [sample_text(generator) for _ in range(number)]
 
@@ -90,12 +90,12 @@ def texts_of(questions: Sequence[Question]) -> list[SampledText]:
 
 def batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
     """Texts and programs as numbers."""
-    words = parser.words
-    read = [words.read(one.text, one.kind) for one in texts]
+    vocabulary = parser.vocabulary
+    read = [vocabulary.tokenize(one.text, one.kind) for one in texts]
     for text in read:
-        words.check(text)
+        vocabulary.check_known(text)
     written = [
-        torch.tensor([words.outputs[t] for t in ("<begin>", *words.write(one.program, text), "<end>")])
+        torch.tensor([vocabulary.outputs[t] for t in ("<begin>", *vocabulary.with_slots(one.program, text), "<end>")])
         for one, text in zip(texts, read, strict=True)
     ]
     tensors = {"texts": parser.encode(read), "programs": nn.utils.rnn.pad_sequence(written)}
@@ -115,8 +115,8 @@ def objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[st
 
 
 def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path | None = None) -> dict[str, Any]:
-    """Trains the parser and scores it on generated texts of other seeds, and on real ones where they are."""
-    parser = build_parser(config)
+    """Trains the parser and scores it on generated texts of other seeds, and on real ones if they exist."""
+    parser = _build_parser(config)
     texts = sample_texts(config.seed, config.num_texts)
     real = _real_texts(config, data)
     if real:
@@ -133,7 +133,7 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(parser, [phase], batches(parser, texts), settings=settings, run=run)
     run.save_weights(parser)
-    results = score_parser(parser, real, min(1000, config.num_texts // 6))
+    results = _score_parser(parser, real, min(1000, config.num_texts // 6))
     run.save_results(results)
     return results
 
@@ -154,26 +154,26 @@ def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
     }
 
 
-def score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -> dict[str, Any]:
-    """Share of texts of which the whole program is right.
+def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -> dict[str, Any]:
+    """Share of texts whose whole program is correct.
 
     Args:
         parser: trained.
         real: files of real texts by `test` and `what_if`; may be empty.
-        num_texts: generated texts of a seed that no training has.
+        num_texts: generated texts of a seed that no training uses.
 
     Returns:
-        `generated` and, where there are real texts, `real_questions`, `real_texts` (with choices), and
+        `generated` and, with real texts, `real_questions`, `real_texts` (with choices), and
         `removed_objects`: the share of what-if texts whose program names the values that the text has, of which all
         belong to the object that was removed.
     """
     results: dict[str, Any] = {"num_parameters": sum(p.numel() for p in parser.parameters())}
     with evaluating(parser):
         texts = sample_texts(1000, num_texts)
-        results["generated"] = float(np.mean(_right(parser, texts)))
+        results["generated"] = float(np.mean(_correct(parser, texts)))
         if "test" in real:
             questions = read_questions(real["test"]).questions
-            right = _right(parser, texts_of(questions))
+            right = _correct(parser, texts_of(questions))
             results["real_texts"] = {"num": len(right), "exact": float(np.mean(right))}
             whole, first = [], 0
             for question in questions:
@@ -189,13 +189,13 @@ def score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) -
     return results
 
 
-def _right(parser: Parser, texts: Sequence[SampledText]) -> list[bool]:
+def _correct(parser: Parser, texts: Sequence[SampledText]) -> list[bool]:
     parsed = parser.parse([one.text for one in texts], [one.kind for one in texts])
     return [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
 
 
 def _names(program: tuple[str, ...], removed: Sequence[str]) -> bool:
-    """Whether a what-if program removes an object by values that are those of the removed one."""
+    """Whether a what-if program removes an object by values of the removed object."""
     if "filter_counterfact" not in program:
         return False
     until = program[: program.index("filter_counterfact")]
