@@ -16,7 +16,7 @@ from typing import Any
 
 from spikebridge.cli import targets
 from spikebridge.deploy.bundle.export import export
-from spikebridge.deploy.compare import Row, compare_bundle
+from spikebridge.deploy.compare import ComparisonRow, compare_bundle
 from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import SpikebridgeError
 from spikebridge.pretrained import shipped
@@ -25,7 +25,7 @@ from spikebridge.training.run.environment import describe_environment
 RESULTS = Path(__file__).parent / "results" / "deploy.json"
 
 
-def worst(rows: list[Row], level: str) -> dict[str, Any]:
+def worst(rows: list[ComparisonRow], level: str) -> dict[str, Any]:
     """The largest differences of a level."""
     mine = [row for row in rows if row.level == level]
     shares = [row.share for row in mine if row.share is not None]

@@ -1,4 +1,4 @@
-"""What whole numbers cost: accuracy, memory, operations and energy on digits, distance on sensing, before and after.
+"""What integers cost: accuracy, memory, operations and energy on digits, distance on sensing, before and after.
 
     spikebridge train digits --preset five --out runs/digits-five
     python benchmarks/quantize.py --digits runs/digits-five [--sensing RUN_OR_RECIPE]
@@ -106,14 +106,12 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
 
 
 def train_on(whole: Any, config: Any) -> None:
-    """One epoch with whole numbers inside, on the recipe's own objective."""
+    """One epoch with integers inside, on the recipe's own objective."""
     training, _ = digits.recordings(config)
     tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
     data = Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0})
     optimizer = partial(torch.optim.AdamW, lr=config.lr / 10, weight_decay=0.01)
-    phase = Phase(
-        "whole numbers", WHOLE, partial(digits.objective, config=config), epochs=1, optimizer=optimizer, clip=1.0
-    )
+    phase = Phase("integers", WHOLE, partial(digits.objective, config=config), epochs=1, optimizer=optimizer, clip=1.0)
     fit(whole, [phase], data, settings=Settings(seed=0, batch_size=config.batch_size, accelerator="cpu", quiet=True))
 
 

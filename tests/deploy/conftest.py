@@ -43,7 +43,7 @@ def spiking(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def whole(small: Bundle, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
-    """The small bundle with everything in whole numbers too."""
+    """The small bundle with everything in integers too."""
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
     return with_integers(small, tmp_path_factory.mktemp("whole") / "bundle")

@@ -44,7 +44,7 @@ def test_an_integer_model_that_says_something_else_does_not_pass(copy: Path) -> 
     assert failed == [("integers", "answer")]
 
 
-def test_a_bundle_runs_in_whole_numbers(whole: Bundle) -> None:
+def test_a_bundle_runs_in_integers(whole: Bundle) -> None:
     known = whole.numbers(whole.manifest.integers.sample if whole.manifest.integers else None)
     assert np.array_equal(run_bundle(whole, integers=True).outputs["answer"], known["parts.answer"])
     runner = integer_runner(whole)
@@ -147,7 +147,7 @@ def test_damaged_words_are_one_line(change: Any, line: str, copy: Path) -> None:
     [
         (lambda q: q.pop("parts/answer/layer/weight"), "operation 'layer' lacks 'weight'"),
         (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 9), np.int8)}), "does not fit"),
-        (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 3), np.float32)}), "no whole numbers"),
+        (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 3), np.float32)}), "no integers"),
         (lambda q: q.update({"parts/answer/layer:narrow/shift_0": np.array(99, np.int8)}), "a shift of 99"),
         (lambda q: q.pop("links/snn_to_answer/kernel/taps"), "lacks 'taps'"),
     ],

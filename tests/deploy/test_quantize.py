@@ -276,7 +276,7 @@ def test_a_closed_gate_stops_what_an_open_one_lets_through() -> None:
     assert quantize(part, {"signal": x})({"signal": x})[0]["network"].tolist() == [[[1, 0]], [[1, 0]]]
 
 
-def test_training_goes_on_with_whole_numbers() -> None:
+def test_training_goes_on_with_integers() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 64, 2)
     labels = (x.sum((0, 2)) > 0).long()

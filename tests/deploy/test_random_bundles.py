@@ -8,7 +8,7 @@ from random_graphs import build, random_graph, signals
 
 from spikebridge.deploy import Bundle, compare, compare_bundle, export
 from spikebridge.deploy.bundle import export as bundle_export
-from spikebridge.deploy.bundle.trace import record
+from spikebridge.deploy.bundle.trace import record_trace
 from spikebridge.errors import ExportError
 
 TICKS = 20
@@ -32,8 +32,8 @@ def test_rebuilt_and_run_without_torch_a_random_network_says_the_same(
 ) -> None:
     pretend(monkeypatch)
     # most random networks are silent somewhere
-    monkeypatch.setattr(bundle_export, "refuse_silence", record)
-    monkeypatch.setattr(compare, "refuse_silence", record)
+    monkeypatch.setattr(bundle_export, "record_active_trace", record_trace)
+    monkeypatch.setattr(compare, "record_active_trace", record_trace)
     compared = 0
     for seed in range(20 * number, 20 * number + 20):
         bundle = as_bundle(seed, tmp_path)

@@ -1,15 +1,21 @@
 """A bundle runs where torch is not installed: in an environment that holds every other package, but not that one."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from small_networks import DT
+from torch import nn
 
 import spikebridge
-from spikebridge.deploy import Bundle
+from spikebridge.deploy import Bundle, export
+from spikebridge.hybrid import HybridNetwork, Transmission, every
+from spikebridge.neurons import IF, Sequential
 
 # what is torch, and what comes with it alone
 WITHOUT = ("torch", "functorch", "torchgen", "torchvision", "torchaudio", "lightning", "nvidia", "triton")
@@ -68,3 +74,69 @@ sys.exit(code)
     wanted = small.numbers(small.manifest.sample.file)["parts.answer"]
     with np.load(tmp_path / "out.npz") as given:
         np.testing.assert_allclose(given["answer"], wanted, atol=1e-5)
+
+
+# an import hook that refuses torch, also where it is installed
+BLOCKED = """
+import sys
+
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "lightning", "jaxtyping_torch"):
+            raise ImportError(f"{name} is blocked")
+        return None
+
+
+sys.meta_path.insert(0, NoTorch())
+from spikebridge.cli.main import main
+
+try:
+    code = main(sys.argv[1:])
+except SystemExit as left:
+    code = left.code
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+def blocked(*words: str) -> subprocess.CompletedProcess[str]:
+    root = Path(spikebridge.__file__).parent.parent
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED, *words],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"]], ids=" ".join)
+def test_help_and_list_need_no_torch(words: list[str]) -> None:
+    done = blocked(*words)
+    assert done.returncode == 0, done.stderr
+    assert "digits" in done.stdout or "quantize" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "--integers"]], ids=" ".join)
+def test_a_bundle_runs_where_torch_is_blocked(words: list[str], whole: Bundle) -> None:
+    done = blocked(words[0], str(whole.path), *words[1:], "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ticks"] == whole.manifest.sample.ticks
+
+
+def test_a_bundle_runs_live_where_torch_is_blocked(tmp_path: Path) -> None:
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"events": every(DT)},
+        parts={"snn": Sequential(cut=nn.Flatten(), fc=nn.Linear(24, 3), fire=IF(v_threshold=0.5))},
+        links=[Transmission("events", "snn")],
+        outputs=["snn"],
+    ).eval()
+    nn.init.constant_(network.parts["snn"][1].weight, 0.2)
+    bundle = export(network, {"events": torch.ones(8, 1, 2, 3, 4)}, tmp_path / "live.bundle")
+    events = tmp_path / "events.txt"
+    events.write_text("".join(f"{tick * DT:.6f} {tick % 4} {tick % 3} {tick % 2}\n" for tick in range(1, 40)))
+    done = blocked("live", str(bundle.path), "--events", str(events), "--speed", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "snn" in done.stdout

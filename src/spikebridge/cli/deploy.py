@@ -1,13 +1,4 @@
-"""`spikebridge export`.
-
-`spikebridge quantize`.
-
-`spikebridge run`.
-
-`spikebridge compare`.
-
-`spikebridge draw`.
-"""
+"""`spikebridge export`, `quantize`, `compare`, `run` and `draw`: networks as bundles and integer models."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -38,13 +29,13 @@ class Quantize(Command):
     network: AnyNetwork = None
     """Which of the recipe's networks."""
     regions: Paths = ()
-    """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay real."""
+    """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay floats."""
     weights: Bits = 8
     """Bits of a weight, 2 to 8; every output channel has its own scale."""
     activations: Bits = 8
     """Bits of a signal between layers, 2 to 8."""
     membranes: Bits = 16
-    """Bits of what remembers, 16 to 28."""
+    """Bits of a membrane or a sum of a kernel, 16 to 28."""
     power_of_two: Flag = False
     """Every change of scale is a shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
@@ -56,7 +47,7 @@ class Quantize(Command):
 
     def answer(self) -> Answer:
         """Quantises, writes, and measures before and after."""
-        from spikebridge.cli.quantize_run import quantize_run
+        from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
         from spikebridge.deploy.quantization.config import QConfig
 
         target = targets.find(self.target)
@@ -69,11 +60,7 @@ class Quantize(Command):
             target.trained_run(),
             out,
             region,
-            paths=self.regions,
-            network=self.network,
-            num_calibration=self.calibrate,
-            data=self.data,
-            bundle=self.bundle,
+            QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle),
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
         made = {"out": out, "bundle": self.bundle}
@@ -128,7 +115,7 @@ class RunBundle(Command):
     out: OutputFile = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
-    """Compute with whole numbers what was quantised (`quantize --bundle`)."""
+    """Compute with integers what was quantised (`quantize --bundle`)."""
 
     def answer(self) -> Answer:
         """Runs it; numpy, onnxruntime and nir are all it needs."""

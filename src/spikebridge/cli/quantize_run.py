@@ -1,4 +1,4 @@
-"""A run in whole numbers: its trained networks quantised, written, and measured beside what they were.
+"""The trained networks of a run as integer models: quantised, written, and measured before and after.
 
 A recipe that can be quantised has `calibration(config, num_samples, data)`, the inputs to choose scales on, and may
 have `measure(network, config, data)`, the figures that quantisation may cost, and `REGIONS`, the paths that have an
@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,17 +32,31 @@ NUM_SHOWN = 8  # samples for costs and clipping
 SUMMARY = "quantization.json"
 
 
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What is quantised, and on which data.
+
+    Attributes:
+        paths: of parts, units and layers; the recipe's own `REGIONS` without any, or everything.
+        network: one of the recipe's networks, all without it.
+        num_calibration: training samples on which scales are chosen.
+        data: the folder with data sets.
+        bundle: of one of the networks; that network alone is quantised, and its integer model is written there.
+    """
+
+    paths: Sequence[str] = ()
+    network: str | None = None
+    num_calibration: int = 128
+    data: Path | None = None
+    bundle: Path | None = None
+
+
 def quantize_run(
     module: ModuleType,
     run: Run,
     out: Path | None,
     qconfig: QConfig,
-    *,
-    paths: Sequence[str] = (),
-    network: str | None = None,
-    num_calibration: int = 128,
-    data: Path | None = None,
-    bundle: Path | None = None,
+    options: QuantizeOptions,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Quantises every trained network of a run, and writes one folder with an integer model for each.
@@ -52,12 +66,8 @@ def quantize_run(
         run: with weights.
         out: the folder to make; None makes none.
         region: widths.
-        paths: what is quantised; the recipe's own regions without any, or everything.
-        network: one of the recipe's networks, all without it.
-        num_calibration: training samples to choose scales on.
-        data: the folder with data sets.
-        bundle: of one of the networks; then it alone is quantised, and its integer model is written there.
-        progress: is told what is done.
+        options: what is quantised, and on which data.
+        progress: gets the name of each network.
 
     Returns:
         One row a network, and where values were clipped.
@@ -73,15 +83,16 @@ def quantize_run(
         raise ConfigError(
             f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
         )
-    if num_calibration < 1:
-        raise ConfigError(f"scales are chosen on 1 sample at least, but got {num_calibration}")
-    opened = None if bundle is None else _opened(bundle, run)
-    children = _children(run, network if opened is None else network or opened.manifest.card.get("network"))
+    if options.num_calibration < 1:
+        raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
+    data, opened = options.data, None if options.bundle is None else _opened(options.bundle, run)
+    name = options.network or (None if opened is None else opened.manifest.card.get("network"))
+    children = _children(run, name)
     if opened is not None:
         children = dict([next(iter(children.items()))])  # a bundle holds the first one of its name
     config = run.config_as(module.Config)
-    plan = qconfigs_for(list(paths) or list(getattr(module, "REGIONS", ())), qconfig)
-    signals = module.calibration(config, num_calibration, data)
+    plan = qconfigs_for(list(options.paths) or list(getattr(module, "REGIONS", ())), qconfig)
+    signals = module.calibration(config, options.num_calibration, data)
     rows, clipped = [], []
     with _drafted(out) as draft:
         for path, child in children.items():

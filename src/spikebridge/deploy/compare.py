@@ -28,7 +28,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
-from spikebridge.deploy.bundle.trace import refuse_silence
+from spikebridge.deploy.bundle.trace import record_active_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import Effects
@@ -58,7 +58,7 @@ EXACT = Tolerance(0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One part or link on one level.
 
     Attributes:
@@ -83,7 +83,7 @@ class Row:
 class Comparison:
     """All rows."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
 
     @property
     def passed(self) -> bool:
@@ -106,7 +106,7 @@ def compare_bundle(
         tolerance: for the levels of a bundle.
         further: other levels, each with its tolerance.
         stages: classes of kernels and discretizers that the package does not know, each with an `array_form`.
-        progress: is told the level that runs.
+        progress: gets the name of the level that runs.
 
     Returns:
         Differences of every part and unit on every level.
@@ -118,11 +118,11 @@ def compare_bundle(
     numbers = bundle.numbers(bundle.manifest.sample.file)
     inputs = {name: _of(numbers, f"inputs.{name}") for name in bundle.manifest.inputs}
     ticks = bundle.manifest.sample.ticks
-    truth = _told(bundle.manifest, numbers)
+    truth = _sample_signals(bundle.manifest, numbers)
     missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
     if missing:
         raise DataError(f"{bundle.path}: the sample tells nothing of part {missing[0]!r}; export the bundle anew")
-    rows: list[Row] = []
+    rows: list[ComparisonRow] = []
     forms = array_forms(stages)
     progress("each part and unit alone")
     for kind, name, got in _alone(bundle, inputs, ticks, truth, forms):
@@ -176,7 +176,7 @@ def _alone(
     made: Signals = {kind: {} for kind in truth}
     gathered: dict[tuple[str, str], list[Values]] = {}
 
-    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
         if name not in truth[kind]:
             return value
         mine = gathered.setdefault((kind, name), [])
@@ -185,7 +185,7 @@ def _alone(
             raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle anew")
         return truth[kind][name][len(mine) - 1]
 
-    runner.run(inputs, ticks, listen)
+    runner.run(inputs, ticks, hook)
     for (kind, name), values in gathered.items():
         made[kind][name] = np.stack(values)
     return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
@@ -193,17 +193,17 @@ def _alone(
 
 def _rebuilt(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    recorded = refuse_silence(network, tensors, ticks)
+    recorded = record_active_trace(network, tensors, ticks)
     return {"parts": _numpy(recorded.parts), "links": _numpy(recorded.links)}
 
 
 def _integers(
     bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals, forms: Mapping[str, Any]
-) -> list[Row]:
+) -> list[ComparisonRow]:
     """The integer model beside the quantised network, and that beside the trained one."""
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    known = _told(manifest, numbers)
+    known = _sample_signals(manifest, numbers)
     rows = []
     for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
         for name, y in made.items():
@@ -217,7 +217,7 @@ def _integers(
 
 def _row(
     manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, allowed: Tolerance | None
-) -> Row:
+) -> ComparisonRow:
     tolerance = allowed or EXACT
     if wanted.shape != got.shape:
         raise ExportError(
@@ -234,7 +234,7 @@ def _row(
     late = np.flatnonzero((away > limit).reshape(len(away), -1).any(1))
     first = int(clock.phase + late[0] * clock.period) if late.size else None
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
-    return Row(level, kind[:-1], name, largest, value, share, first, passed)
+    return ComparisonRow(level, kind[:-1], name, largest, value, share, first, passed)
 
 
 def _level(manifest: Manifest, kind: str, name: str) -> str:
@@ -251,7 +251,7 @@ def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _told(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
+def _sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
     """What a sample tells of parts and links, in the manifest's order."""
     names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
     return {

@@ -19,7 +19,7 @@ from spikebridge.errors import DataError
 
 Values = NDArray[Any]
 MOST_BYTES = 4 << 30
-_TELL_EVERY = 1.0  # seconds
+_REPORT_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def run_bundle(
     Args:
         bundle: an opened one.
         file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
-        progress: is told how far it is, once a second.
+        progress: gets the tick and the rate, once a second.
         integers: whether what was quantised computes with integers.
         stages: forms of stages that the package does not know, by record name.
 
@@ -76,16 +76,16 @@ def run_bundle(
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
             raise DataError(f"{file} holds no sample of any input; a recording needs at least one")
-    started = told = time.perf_counter()
+    started = reported = time.perf_counter()
 
-    def listen(kind: str, name: str, tick: int, value: Values) -> Values:
-        nonlocal told
-        if time.perf_counter() - told > _TELL_EVERY:
-            told = time.perf_counter()
-            progress(f"tick {tick} of {ticks}, {tick / (told - started):.0f} a second")
+    def hook(kind: str, name: str, tick: int, value: Values) -> Values:
+        nonlocal reported
+        if time.perf_counter() - reported > _REPORT_EVERY:
+            reported = time.perf_counter()
+            progress(f"tick {tick} of {ticks}, {tick / (reported - started):.0f} a second")
         return value
 
-    outputs = runner.run(inputs, ticks, listen)
+    outputs = runner.run(inputs, ticks, hook)
     return RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
 
 

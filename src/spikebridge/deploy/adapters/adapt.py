@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from spikebridge.deploy.adapters.norse import Norse
-from spikebridge.deploy.adapters.sinabs import Sinabs
-from spikebridge.deploy.adapters.snntorch import SnnTorch
-from spikebridge.deploy.adapters.spikingjelly import SpikingJelly
+from spikebridge.deploy.adapters._norse import Norse
+from spikebridge.deploy.adapters._sinabs import Sinabs
+from spikebridge.deploy.adapters._snntorch import SnnTorch
+from spikebridge.deploy.adapters._spikingjelly import SpikingJelly
 from spikebridge.errors import ConfigError
 from spikebridge.neurons.base import Stateful
 

@@ -42,7 +42,7 @@ from spikebridge.deploy.bundle.stages import (
     is_known,
     stage_record,
 )
-from spikebridge.deploy.bundle.trace import Sample, refuse_silence, spikes_only
+from spikebridge.deploy.bundle.trace import Sample, record_active_trace, spikes_only
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
@@ -61,7 +61,7 @@ class BundleWriter:
 
     Attributes:
         folder: where they are written.
-        progress: is told the name of each.
+        progress: gets the name of each file.
         files: what there is so far.
     """
 
@@ -110,7 +110,7 @@ def export(
         path: the folder to make.
         ticks: base ticks of the input; None means the most for which every input has exactly the samples given.
         card: what a reader should know: data, figures, seed, versions.
-        progress: is told what is being written.
+        progress: gets the name of each file.
 
     Returns:
         The bundle, opened.
@@ -153,7 +153,7 @@ def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | N
         if value.is_floating_point() and value.dtype != torch.float32:
             raise ExportError(f"{name!r} is {value.dtype}; a bundle holds float32, so call network.float() first")
     given = {name: x.detach().cpu() for name, x in inputs.items()}
-    recorded = refuse_silence(network, given, ticks)
+    recorded = record_active_trace(network, given, ticks)
     if ticks is None:
         ticks = min(clock.phase + len(given[name]) * clock.period for name, clock in network.inputs.items())
     return Sample(given, recorded, ticks)

@@ -202,7 +202,7 @@ class Manifest:
     Attributes:
         left_out: modules of the network that are no part and no unit of its graph, and so not in the bundle.
         card: the model card: data, figures, seed, versions.
-        integers: the same network in whole numbers, where it was quantised.
+        integers: the same network in integers, where it was quantised.
     """
 
     dt: float
@@ -346,10 +346,10 @@ def parse_manifest(text: str) -> Manifest:
             f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
             "or use the spikebridge that wrote it"
         )
-    return record(Manifest, plain, "manifest")
+    return parse_record(Manifest, plain, "manifest")
 
 
-def record(kind: type[R], value: Any, where: str) -> R:
+def parse_record(kind: type[R], value: Any, where: str) -> R:
     """A dataclass from plain values, every one of its declared type.
 
     Raises:
@@ -372,7 +372,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return record(kind, value, where)
+        return parse_record(kind, value, where)
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:

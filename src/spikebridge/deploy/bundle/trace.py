@@ -44,7 +44,7 @@ class Sample:
     def signal(self, name: str) -> Tensor:
         """An input or a part, `(K, B, *M)`, one value at least."""
         if name in self.inputs:
-            return _something(self.inputs[name])
+            return _at_least_one(self.inputs[name])
         y = self.recorded.parts.get(name)
         if y is None or not len(y):
             raise ExportError(f"part {name!r} never fires on the sample; give a longer one")
@@ -53,15 +53,15 @@ class Sample:
     def carried(self, route: Route) -> Tensor:
         """What a link carries, `(K, B, *M)`, one value at least."""
         values = self.recorded.links.get(route.name)
-        return self.signal(route.link.source) if values is None else _something(values)
+        return self.signal(route.link.source) if values is None else _at_least_one(values)
 
 
-def _something(values: Tensor) -> Tensor:
+def _at_least_one(values: Tensor) -> Tensor:
     """The signal, or one value of zeros where it has none."""
     return values if len(values) else values.new_zeros((1, *values.shape[1:]))
 
 
-def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
+def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
     """What every part and every unit gives.
 
     Args:
@@ -80,7 +80,7 @@ def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | No
         ...     links=[Transmission("x", "snn"), Transmission("snn", "ann", unit)],
         ...     outputs=["ann"],
         ... ).eval()
-        >>> recorded = record(network, {"x": torch.ones(4, 1, 1)})
+        >>> recorded = record_trace(network, {"x": torch.ones(4, 1, 1)})
         >>> list(recorded.parts), recorded.links["snn_to_ann"].flatten().tolist()
         (['snn', 'ann'], [2.0, 2.0])
     """
@@ -102,7 +102,9 @@ def record(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | No
     return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
 
 
-def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:
+def record_active_trace(
+    network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None
+) -> ReferenceTrace:
     """The recording, if every layer spikes in it and every unit acts: a comparison of silence passes everything.
 
     Raises:
@@ -119,7 +121,7 @@ def refuse_silence(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: 
     layers = {name: layer for name, layer in network.named_modules() if _spikes(layer)}
     handles = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
     try:
-        recorded = record(network, inputs, ticks)
+        recorded = record_trace(network, inputs, ticks)
     finally:
         for handle in handles:
             handle.remove()

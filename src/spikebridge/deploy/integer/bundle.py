@@ -1,7 +1,7 @@
 """The integer model of a bundle, run without torch.
 
-`integer_runner` steps the whole network: what was quantised in whole numbers, what stays real by onnxruntime. Between
-parts it carries real values that lie on the grids of whole numbers, so that each part takes exactly what it would.
+`integer_runner` steps the whole network: what was quantised in integers, what stays real by onnxruntime. Between
+parts it carries real values that lie on the grids of integers, so that each part takes exactly what it would.
 Where everything was quantised, numpy and safetensors are all it needs.
 """
 
@@ -15,8 +15,8 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.integer.model import IntegerModel, fitting, whole
 from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.nir_interpreter import Effects
-from spikebridge.deploy.runtime.runner import Listen, Runner, RunnerState
-from spikebridge.deploy.runtime.units import UnitState
+from spikebridge.deploy.runtime.runner import Runner, RunnerState, SignalHook
+from spikebridge.deploy.runtime.units import UnitRunnerState
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
@@ -59,7 +59,7 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
 
 
 def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> Runner:
-    """The network of a bundle with its parts and units in whole numbers, as far as they were quantised.
+    """The network of a bundle with its parts and units in integers, as far as they were quantised.
 
     Args:
         bundle: with an integer model.
@@ -109,10 +109,10 @@ def integer_signals(
 
 class _IntegerRunner(Runner):
     def step(
-        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+        self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Values], RunnerState]:
         with fitting("what came in"):
-            return super().step(inputs, state, listen)
+            return super().step(inputs, state, hook)
 
 
 class _IntegerPart:
@@ -141,14 +141,14 @@ class _IntegerUnit:
         self.link, self.unit = link, model.links[link.name].unit
 
     def push(
-        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
-    ) -> tuple[list[Values], UnitState]:
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
+    ) -> tuple[list[Values], UnitRunnerState]:
         link, unit = self.link, self.unit
         if unit is None:
             raise DataError(f"the integer model has no unit for link {link.name!r}")
         beside = link.takes_beside
         second = None if context is None or beside is None else whole(link.name, context, beside)
-        values, state = unit.push(whole(link.name, x, link.takes), state, opens, second)
+        values, state = unit.push(whole(link.name, x, link.takes), state, starts, second)
         return [(q * link.gives.scale).astype(np.float32) for q in values], state
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from spikebridge.deploy.bundle.manifest import FileRecord, record
+from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
 
@@ -67,7 +67,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
         raise DataError(f"{words} is not of an integer model")
     if (version := plain.pop("version", None)) != VERSION:
         raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
-    model: IntegerRecord = record(IntegerRecord, plain, WORDS)
+    model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)
     if model.numbers is None or file.stat().st_size != model.numbers.size:
         raise DataError(f"{file} has {file.stat().st_size} bytes, not those that {WORDS} tells of; copy it anew")
     content = file.read_bytes()

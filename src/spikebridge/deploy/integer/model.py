@@ -19,7 +19,7 @@ from spikebridge.deploy.integer.program import IntegerProgram
 from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
-from spikebridge.deploy.runtime.runner import Listen, RunnerState, TickRunner
+from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner
 from spikebridge.deploy.stages.arithmetic import MOST_SHIFT, Ints
 from spikebridge.errors import DataError, ShapeError, SpikebridgeError
 
@@ -28,7 +28,7 @@ Numbers: TypeAlias = Mapping[str, Values]
 
 
 class IntegerModel(TickRunner):
-    """A network of whole numbers. `integer_model(quantized)` makes one, `IntegerModel.open(folder)` reads one.
+    """A network of integers. `integer_model(quantized)` makes one, `IntegerModel.open(folder)` reads one.
 
     Args:
         record: the model in words.
@@ -40,7 +40,7 @@ class IntegerModel(TickRunner):
         self.record, self.numbers = record, dict(numbers)
         for name, q in numbers.items():
             if q.dtype.kind not in "iu":
-                raise DataError(f"the integer model holds {name!r} of {q.dtype}, which are no whole numbers")
+                raise DataError(f"the integer model holds {name!r} of {q.dtype}, which are no integers")
             if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
                 raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
         with fitting("its numbers"):
@@ -76,11 +76,11 @@ class IntegerModel(TickRunner):
 
     @property
     def num_bytes(self) -> int:
-        """Of all whole numbers."""
+        """Of all integers."""
         return sum(q.nbytes for q in self.numbers.values())
 
     def quantize(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        """Real inputs as whole numbers, clipped to what each can take; masks stay masks."""
+        """Real inputs as integers, clipped to what each can take; masks stay masks."""
         quantized: dict[str, Values] = {}
         for name, x in inputs.items():
             grid = self._input(name).grid
@@ -94,16 +94,16 @@ class IntegerModel(TickRunner):
     def argument(self, link: IntegerLinkRecord) -> str:
         return str(link.argument)
 
-    def taken(self, name: str, record: IntegerInputRecord, x: Values) -> Values:
+    def check_input(self, name: str, record: IntegerInputRecord, x: Values) -> Values:
         if x.dtype.kind not in "biu":
-            raise ShapeError(f"input {name!r} needs whole numbers, but got {x.dtype}; quantize() makes them")
+            raise ShapeError(f"input {name!r} needs integers, but got {x.dtype}; quantize() makes them")
         return x if record.grid is None else np.clip(x.astype(np.int64), record.grid.low, record.grid.high)
 
     def step(
-        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+        self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Ints], RunnerState]:
         with fitting("what came in"):
-            return super().step(inputs, state, listen)
+            return super().step(inputs, state, hook)
 
     def _input(self, name: str) -> IntegerInputRecord:
         self._known(name)
@@ -111,7 +111,7 @@ class IntegerModel(TickRunner):
 
 
 def whole(name: str, x: Values, grid: QParamsRecord) -> Ints:
-    """Real values as whole numbers, clipped to a grid.
+    """Real values as integers, clipped to a grid.
 
     Example:
         >>> whole("x", np.array([0.5, 9.0]), QParamsRecord(scale=0.25, low=-8, high=7)).tolist()

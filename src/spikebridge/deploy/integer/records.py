@@ -14,7 +14,7 @@ MOST = 1 << 30
 
 @dataclass(frozen=True)
 class QParamsRecord:
-    """Whole numbers from `low` to `high`, times `scale`."""
+    """Integers from `low` to `high`, times `scale`."""
 
     scale: float
     low: int
@@ -54,7 +54,7 @@ class IntegerLinkRecord:
 
     Attributes:
         target: a part, None where what comes out leaves the integer model.
-        takes: the whole numbers that come into it.
+        takes: the integers that come into it.
         gives: those that it brings.
         takes_beside: those of the context.
         argument: of the target's program, for a transmission.
@@ -89,7 +89,7 @@ class IntegerRecord:
         order: parts in the order in which they fire.
         outputs: parts whose signals come out; what leaves by a unit comes out as `links.NAME`.
         left_out: parts of the network that stay real.
-        numbers: the file of whole numbers.
+        numbers: the file of integers.
     """
 
     dt: float
@@ -137,7 +137,7 @@ class IntegerRecord:
                 raise DataError(f"link {link.name!r} modulates {link.node}.{link.quantity}, which is not in {name!r}")
 
     def scale(self, name: str) -> float:
-        """Of one whole number of a part, or of what a link gives (`links.NAME`)."""
+        """Of one integer of a part, or of what a link gives (`links.NAME`)."""
         known = {f"links.{link.name}": link.gives.scale for link in self.links}
         return known[name] if name in known else self.parts[name].scale
 

@@ -41,10 +41,10 @@ def integer_unit(
         DataError: a stage that is not known, or settings that cannot be.
 
     Example:
-        >>> from spikebridge.deploy.runtime.units import UnitState
+        >>> from spikebridge.deploy.runtime.units import UnitRunnerState
         >>> numbers = {"discretizer": {"v_threshold": np.array(5)}}
         >>> unit = integer_unit(IntegerUnitRecord(discretizer=StageRecord("Threshold", {})), numbers)
-        >>> unit.push(np.array([[6]]), UnitState())[0][0].item()
+        >>> unit.push(np.array([[6]]), UnitRunnerState())[0][0].item()
         1
     """
     kernel, discretizer = record.kernel, record.discretizer

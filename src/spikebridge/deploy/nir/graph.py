@@ -1,9 +1,7 @@
 """A NIR graph as nodes in the order in which they run, with this package's quantities. No torch is needed.
 
-Edges that come together add up. Graphs inside graphs are laid open. In a loop, what a neuron gave one tick before comes
-back, as in `Recurrent`.
-
-Do the shapes of a NIR graph fit, from its input to its output? No torch is needed.
+Edges that come together add up. Graphs inside graphs are flattened. In a loop a neuron's output comes back one tick
+later, as in `Recurrent`. Shapes are checked from the input to the output.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,7 @@ SPIKING = ("LIF", "CubaLIF", "Threshold")
 
 
 @dataclass(frozen=True)
-class Node:
+class NirNode:
     """One node.
 
     Attributes:
@@ -47,7 +45,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Graph:
+class NirGraph:
     """Nodes in the order in which they run inside a tick.
 
     Attributes:
@@ -58,7 +56,7 @@ class Graph:
         shapes: of what every node gives.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[NirNode, ...]
     dt: float
     input: str
     outputs: tuple[str, ...]
@@ -68,7 +66,7 @@ class Graph:
 
 def read_graph(
     source: Any, *, dt: float | None = None, integration: Reading | None = None, reset: Reset | None = None
-) -> Graph:
+) -> NirGraph:
     """A NIR graph, from a file or from memory.
 
     Args:
@@ -82,13 +80,13 @@ def read_graph(
         ConfigError: the step is not known, or too long.
     """
     graph = open_graph(source, KINDS)
-    told = graph.metadata if isinstance(graph.metadata, Mapping) else {}
-    step = float(told["dt"]) if dt is None and "dt" in told else dt
+    metadata = graph.metadata if isinstance(graph.metadata, Mapping) else {}
+    step = float(metadata["dt"]) if dt is None and "dt" in metadata else dt
     if step is None:
         raise ConfigError("the NIR file does not name its step; give dt= [s] of the simulator that wrote it")
     if not 0 < step < np.inf:
         raise ConfigError(f"a step is a time above 0 s, but got dt={step}")
-    way = integration or told.get("integration", "exact")
+    way = integration or metadata.get("integration", "exact")
     if way not in get_args(Reading):
         raise ConfigError(f"a step is integrated 'exact', by 'euler' or 'unscaled', but got {way!r}")
     nodes: dict[str, Any] = {}
@@ -102,7 +100,9 @@ def read_graph(
     if not given or entry in given:
         raise DataError("the NIR graph has no node between its input and its output")
     shape = nodes[entry].input_type.get("input")
-    result = Graph(tuple(order), step, entry, given, None if shape is None else tuple(int(n) for n in np.ravel(shape)))
+    result = NirGraph(
+        tuple(order), step, entry, given, None if shape is None else tuple(int(n) for n in np.ravel(shape))
+    )
     return replace(result, shapes=check_shapes(result))
 
 
@@ -139,9 +139,9 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
     return inputs[0], outputs
 
 
-def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[str]]) -> list[Node]:
+def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[str]]) -> list[NirNode]:
     """Along the edges; where a loop leaves no next node, what comes back in it is read one tick late."""
-    order: list[Node] = []
+    order: list[NirNode] = []
     done = {entry}
 
     def place(name: str, waiting: frozenset[str]) -> None:
@@ -155,7 +155,7 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
             else:
                 place(source, waiting | {source})
         now = tuple(source for source in sources[name] if source not in late)
-        order.append(Node(name, *made[name], sources=now, delayed=tuple(late)))
+        order.append(NirNode(name, *made[name], sources=now, delayed=tuple(late)))
         done.add(name)
 
     while left := [name for name in made if name not in done]:
@@ -171,7 +171,7 @@ Shape = tuple[int, ...] | None  # None where the file does not say
 MOST_NUMBERS = 1 << 28
 
 
-def check_shapes(graph: "Graph") -> dict[str, Shape]:
+def check_shapes(graph: "NirGraph") -> dict[str, Shape]:
     """The shape of what every node gives, one sample each.
 
     Raises:
@@ -187,7 +187,7 @@ def check_shapes(graph: "Graph") -> dict[str, Shape]:
     return shapes
 
 
-def shape_after(node: "Node", shape: Shape) -> Shape:
+def shape_after(node: "NirNode", shape: Shape) -> Shape:
     """The shape of what a node makes of one sample.
 
     Raises:
@@ -219,7 +219,7 @@ def shape_after(node: "Node", shape: Shape) -> Shape:
     return shape
 
 
-def _affine(node: "Node", shape: Shape) -> Shape:
+def _affine(node: "NirNode", shape: Shape) -> Shape:
     weight, bias = node.numbers["weight"], node.numbers.get("bias")
     if weight.ndim != 2:
         raise DataError(f"the NIR node {node.name!r} has a weight of shape {weight.shape}; a matrix is read")
@@ -230,7 +230,7 @@ def _affine(node: "Node", shape: Shape) -> Shape:
     return weight.shape[:1]
 
 
-def _conv(node: "Node", shape: Shape) -> Shape:
+def _conv(node: "NirNode", shape: Shape) -> Shape:
     weight, axes, groups = node.numbers["weight"], int(node.kind[4]), node.settings["groups"]
     if "bias" in node.numbers and node.numbers["bias"].shape != weight.shape[:1]:
         raise DataError(
@@ -246,7 +246,7 @@ def _conv(node: "Node", shape: Shape) -> Shape:
 
 
 def _slid(
-    node: "Node",
+    node: "NirNode",
     shape: tuple[int, ...],
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
@@ -257,11 +257,11 @@ def _slid(
     sides = zip(shape, kernel, stride, padding, dilation, strict=True)
     result = tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in sides)
     if any(n < 1 for n in result) or prod(result) > MOST_NUMBERS:
-        raise _misfit(node, shape, f"room for a kernel {kernel}")
+        raise _misfit(node, shape, f"space for a kernel {kernel}")
     return result
 
 
-def _flat(node: "Node", shape: Shape) -> Shape:
+def _flat(node: "NirNode", shape: Shape) -> Shape:
     if shape is None:
         return None
     start, end = (n % len(shape) if -len(shape) <= n < len(shape) else -1 for n in node.settings.values())
@@ -279,5 +279,5 @@ def _same(name: str, shapes: list[Shape]) -> Shape:
     return known.pop() if known else None
 
 
-def _misfit(node: "Node", shape: tuple[int, ...], wanted: str) -> DataError:
+def _misfit(node: "NirNode", shape: tuple[int, ...], wanted: str) -> DataError:
     return DataError(f"the NIR node {node.name!r} ({node.kind}) needs {wanted}, but gets a sample of shape {shape}")

@@ -81,7 +81,7 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
     Args:
         name: of the node, for messages.
         node: a `nir.NIRNode`.
-        step: how time goes on.
+        step: the integration step.
         reset: what NIR has no field for; None takes what the node's metadata name, else "zero".
 
     Returns:
@@ -100,11 +100,11 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
             endless = key.startswith("tau") and bool((value > 0).all())
             if not endless and not np.isfinite(value).all():
                 raise DataError(f"{key} is not finite")
-        told = node.metadata if isinstance(node.metadata, Mapping) else {}
+        metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
         if kind in ("LIF", "CubaLIF"):
-            settings |= _beyond(told, reset)
-        if "v_initial" in told and "v_leak" in numbers and bool(np.isinf(numbers["tau"]).all()):
-            numbers["v_leak"] = floats(told["v_initial"])
+            settings |= _beyond(metadata, reset)
+        if "v_initial" in metadata and "v_leak" in numbers and bool(np.isinf(numbers["tau"]).all()):
+            numbers["v_leak"] = floats(metadata["v_initial"])
     return kind, numbers, settings
 
 
@@ -124,9 +124,9 @@ def floats(value: Any) -> Array:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
 
 
-def _beyond(told: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
+def _beyond(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
     """What NIR has no field for."""
-    kind = reset or str(told.get("reset", "zero"))
+    kind = reset or str(metadata.get("reset", "zero"))
     if reset is None:
         kind = RESETS_OF_VERSION_1.get(kind, kind)
     if kind not in get_args(Reset):
@@ -134,7 +134,7 @@ def _beyond(told: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
         raise DataError(
             f"the reset is {kind!r}; {f'it is now {new!r}' if new else 'known are zero, subtract and none'}"
         )
-    refractory = int(told.get("refractory_steps", 0))
+    refractory = int(metadata.get("refractory_steps", 0))
     if not 0 <= refractory <= MOST_STEPS:
         raise DataError(f"it is refractory for {refractory} steps")
     return {"reset": kind, "refractory": refractory}
@@ -196,8 +196,8 @@ def _flat(node: Any, step: Step) -> Made:
 
 
 def _scale(node: Any, step: Step) -> Made:
-    told = node.metadata if isinstance(node.metadata, Mapping) else {}
-    return "Scale", {"gate" if told.get("quantity") == "gate" else "gain": floats(node.scale)}, {}
+    metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
+    return "Scale", {"gate" if metadata.get("quantity") == "gate" else "gain": floats(node.scale)}, {}
 
 
 def _step_function(node: Any, step: Step) -> Made:
@@ -207,7 +207,7 @@ def _step_function(node: Any, step: Step) -> Made:
 def _delay(node: Any, step: Step) -> Made:
     steps = np.rint(floats(node.delay) / step.dt)
     if steps.size == 0 or (steps != steps.flat[0]).any() or not 0 <= steps.flat[0] <= MOST_STEPS:
-        raise DataError(f"delays are one whole number of steps for all neurons here, but are {steps.ravel()[:4]}")
+        raise DataError(f"delays are one integer of steps for all neurons here, but are {steps.ravel()[:4]}")
     return "Delay", {}, {"steps": int(steps.flat[0])}
 
 

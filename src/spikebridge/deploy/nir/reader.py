@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Step
-from spikebridge.deploy.nir.graph import Graph, Node, read_graph
+from spikebridge.deploy.nir.graph import NirGraph, NirNode, read_graph
 from spikebridge.deploy.nir.nodes import SumPool2d
 from spikebridge.deploy.nir.quantities import Array, Reading, Reset, uniform
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
@@ -33,7 +33,7 @@ class NirPart(Stateful):
         graph: of `read_graph`.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: NirGraph) -> None:
         super().__init__()
         self.graph = graph
         self.layers = nn.ModuleList(_layer(node, graph.dt) for node in graph.nodes)
@@ -82,7 +82,7 @@ class NirPart(Stateful):
             late = state.late
         return sum(output[1:], output[0]), NirState(tuple(states), late)
 
-    def _shape_of(self, node: Node) -> tuple[int, ...]:
+    def _shape_of(self, node: NirNode) -> tuple[int, ...]:
         shape = self.graph.shapes[node.delayed[0]]
         if shape is None:
             raise ShapeError(f"the NIR file does not tell the shape of what comes back to {node.name!r}")
@@ -125,7 +125,7 @@ def from_nir(
     return NirPart(read_graph(source, dt=dt, integration=integration, reset=reset)).eval()
 
 
-def _layer(node: Node, dt: float) -> nn.Module:
+def _layer(node: NirNode, dt: float) -> nn.Module:
     numbers: dict[str, Any] = {name: _number(value) for name, value in node.numbers.items()}
     if node.kind == "Affine":
         return _affine(node.numbers)
@@ -193,7 +193,7 @@ def _affine(numbers: dict[str, Array]) -> nn.Linear:
     return _filled(linear, weight, bias)
 
 
-def _conv(node: Node) -> nn.Module:
+def _conv(node: NirNode) -> nn.Module:
     weight, settings = node.numbers["weight"], dict(node.settings)
     pads = settings.pop("padding")
     even = all(a == b for a, b in pads)

@@ -124,7 +124,7 @@ class _Wires(TorchFunctionMode):
             handle.remove()
 
     def value_of(self, x: Tensor, where: str) -> _Known:
-        """What a tensor is made of, or why nobody can say."""
+        """What a tensor is made of, or why that is unknown."""
         known = self.known.get(id(x))
         if known is None or isinstance(known.value, str):
             does = f"computes {known.value!r}" if known is not None else "uses a tensor of its own"

@@ -77,7 +77,7 @@ class OnnxSession:
 def check_opset(content: bytes, name: str) -> None:
     """Raises where an ONNX file is of an opset that is not read here.
 
-    The few fields that tell are read by themselves, so that a runner needs no further library.
+    Only these fields are parsed, so that a runner needs no further library.
 
     Example:
         >>> check_opset(bytes([8 << 3 | 2, 2, 2 << 3 | 0, 99]), "a.onnx")
@@ -88,9 +88,9 @@ def check_opset(content: bytes, name: str) -> None:
     for number, value in _fields(content, name):
         if number == _OPSET_IMPORT and isinstance(value, bytes):
             fields = dict(_fields(value, name))
-            domain, told = fields.get(_DOMAIN, b""), fields.get(_VERSION, 0)
-            if isinstance(domain, bytes) and isinstance(told, int):
-                found[domain.decode(errors="replace")] = told
+            domain, opset = fields.get(_DOMAIN, b""), fields.get(_VERSION, 0)
+            if isinstance(domain, bytes) and isinstance(opset, int):
+                found[domain.decode(errors="replace")] = opset
     version = found.pop("", found.pop("ai.onnx", None))
     if version is None:
         raise DataError(f"{name} is damaged, or no ONNX file: it names no opset")

@@ -11,7 +11,7 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True)
 class QConfig:
-    """Widths of the whole numbers in a part of a network.
+    """Widths of the integers in a part of a network.
 
     Args:
         path: a part, a unit (`units.LINK`) or a layer in one of them, with all that is below; `*` stands for any text.

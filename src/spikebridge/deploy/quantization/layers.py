@@ -1,9 +1,7 @@
-"""Layers of whole numbers: products with weights, changes of scale, and what leaves a scale as it is.
+"""Layers in fake integers: products with weights, changes of scale, tables, and layers that keep the scale.
 
-Each has three faces: real values while it watches, whole numbers with gradients afterwards, and the record of an
-integer operation.
-
-What leaves whole numbers whole: rectifying, flattening, pooling, and what was given one tick ago.
+Each layer runs on floats while it observes, on integers with straight-through gradients afterwards, and writes the
+record of an integer operation.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -24,21 +22,21 @@ MOST_SUM = 2**31 - 1
 
 
 class QTensor(NamedTuple):
-    """A signal inside a program: rows `(R, *N)`, and the scale of its whole numbers; None for real values."""
+    """A signal inside a program: rows `(R, *N)`, and the scale of its integers; None for real values."""
 
     x: Tensor
     scale: Tensor | None = None
 
     @property
     def known(self) -> Tensor:
-        """The scale of whole numbers."""
+        """The scale of integers."""
         if self.scale is None:
             raise ValueError("a real value has no scale")
         return self.scale
 
 
 class IntegerOp(NamedTuple):
-    """An integer operation: its name, settings and whole numbers, and the scale of what it gives."""
+    """An integer operation: its name, settings and integers, and the scale of what it gives."""
 
     operation: str
     settings: Settings
@@ -188,7 +186,7 @@ class LookupTable(nn.Module):
         return QTensor(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
 
     def lut(self, scale: Tensor) -> Tensor:
-        """What comes out for each whole number, the lowest first."""
+        """What comes out for each integer, the lowest first."""
         low, high = self.bounds.tolist()
         qparams = torch.arange(low, high + 1, dtype=torch.float64) * scale
         with torch.no_grad():
@@ -214,13 +212,13 @@ def rescales(number: int, power_of_two: bool) -> dict[str, float]:
 
 
 def ratio_numbers(ratio: Tensor) -> Numbers:
-    """A ratio of scales as whole numbers."""
+    """A ratio of scales as integers."""
     multiplier, shift = fixed_point_ratio(ratio)
     return {"multiplier": multiplier, "shift": shift}
 
 
 class PassThrough(nn.Module):
-    """What leaves whole numbers whole: rectifying, flattening, the largest or the sum of several.
+    """A layer that maps integers to integers of the same scale: ReLU, flatten, pooling.
 
     Args:
         layer: `ReLU`, `Flatten`, `Identity`, a pooling.
@@ -295,7 +293,7 @@ def refuse_odd(layer: nn.Module, path: str) -> None:
 
 
 def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
-    """A layer that leaves whole numbers whole, None for another."""
+    """A layer that maps integers to integers, None for another."""
     known: Any = module
     if isinstance(module, TracedFunction):
         name = module.function if isinstance(module.function, str) else module.function.__name__

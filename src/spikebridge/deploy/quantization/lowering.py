@@ -1,7 +1,4 @@
-"""From a quantised network to the integer model: every grid, multiplier and table written down.
-
-The integer model of a bundle: added to it with what the quantised network gave on the bundle's sample.
-"""
+"""From a quantised network to its integer model, alone (`integer_model`) or inside a bundle (`add_integers`)."""
 
 import dataclasses
 import hashlib
@@ -21,7 +18,7 @@ from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
 from spikebridge.deploy.bundle.stages import array_forms, stage_record
-from spikebridge.deploy.bundle.trace import ReferenceTrace, record
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.integer.bundle import check_fit
 from spikebridge.deploy.integer.file import NUMBERS, WORDS
 from spikebridge.deploy.integer.model import IntegerModel
@@ -180,8 +177,8 @@ class _Writer:
     def _enter(self, name: str, clock: Any, qparams: QParams | None) -> str:
         known = self.inputs.get(name)
         if known is None or (known.grid is None and qparams is not None):
-            told = None if qparams is None else QParamsRecord(*qparams)
-            self.inputs[name] = IntegerInputRecord(clock_record(clock), told)
+            record = None if qparams is None else QParamsRecord(*qparams)
+            self.inputs[name] = IntegerInputRecord(clock_record(clock), record)
         return name
 
     def _trigger(self, name: str, masked: bool) -> str:
@@ -255,10 +252,10 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     if list(network.inputs) != list(bundle.manifest.inputs):
         raise ExportError(f"{bundle.path} is the bundle of another network: it takes {list(bundle.manifest.inputs)}")
     inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in network.inputs}
-    _check_same(bundle, record(network.eval(), inputs, ticks))
+    _check_same(bundle, record_trace(network.eval(), inputs, ticks))
     model = integer_model(quantized, inputs)
     check_fit(bundle, model)
-    given = record(quantized.eval(), inputs, ticks)
+    given = record_trace(quantized.eval(), inputs, ticks)
     tensors = {f"{kind}.{name}": x.contiguous() for kind, known in given._asdict().items() for name, x in known.items()}
     folder = bundle.path / FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # left by a program that was stopped; no manifest tells of it

@@ -1,15 +1,13 @@
-"""Quantisation: a hybrid network of whole numbers, ANN, SNN and units, calibrated on a stream.
+"""Quantisation of a hybrid network, ANN, SNN and units: `quantize` calibrates on a stream, scales follow every link.
 
     quantized = quantize(network, inputs, Quantization((Region(weights=8, activations=8, membranes=16),)))
-    fit(quantized, phases, data)                # training goes on with whole numbers inside (optional)
+    fit(quantized, phases, data)                # quantisation-aware training (optional)
     model = integer_model(quantized)            # numpy, without floats; the same bits
 
 A quantised network is the same `HybridNetwork`: its clocks, links and state are as they were. Between parts it carries
-real values that lie on known grids; inside a part they are whole numbers, and gradients go straight through. What has
+real values that lie on known grids; inside a part they are integers, and gradients go straight through. What has
 no integer form is refused with its path and the reason. B. Jacob et al., CVPR 2018, is the source of multipliers and
 shifts; that a unit is quantised like the rest goes further.
-
-Which grid a signal has on its way: that of what made it, carried along every link to what reads it.
 """
 
 import copy
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.trace import ReferenceTrace, record
+from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.parts import QuantizedModule, QuantizedPart
 from spikebridge.deploy.quantization.program import QuantProgram
@@ -95,7 +93,7 @@ class ScalePropagation:
                 self.carried(route)
 
     def calibrate(self) -> None:
-        """Every grid is chosen and told to those who read it."""
+        """Chooses every scale and passes it to the readers of the signal."""
         network = self.network
         programs = {name: found for name, part in network.parts.items() if (found := program_of(part)) is not None}
         units = {name: unit for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
@@ -172,7 +170,7 @@ def quantize(
     ticks: int | None = None,
     dt: float = 1.0,
 ) -> HybridNetwork:
-    """A copy of a network that computes with whole numbers, calibrated on a stream.
+    """A copy of a network that computes with integers, calibrated on a stream.
 
     Args:
         network: the trained one; it is left as it is. A part or a unit alone becomes a network around it, with the
@@ -199,7 +197,7 @@ def quantize(
     _refuse_precision(whole)
     given = {name: x.detach() for name, x in inputs.items()}
     with torch.no_grad():
-        recorded = record(whole, given, ticks)
+        recorded = record_trace(whole, given, ticks)
         wires = ScalePropagation(whole, given, recorded, config)
         for name in list(whole.parts):
             if _is_held(config, name, whole.parts[name]):
@@ -209,7 +207,7 @@ def quantize(
             if unit is not None and _is_held(config, f"units.{route.name}", unit):
                 whole.units[route.name] = _unit(route, unit, config, wires)
         whole._delivered = {}
-        whole._needs_finite_check = list(whole.inputs)  # what is not finite has no whole number
+        whole._needs_finite_check = list(whole.inputs)  # what is not finite has no integer
         wires.check()
         whole(given, whole.initial_state(given), ticks)  # watched
         wires.calibrate()

@@ -1,8 +1,6 @@
-"""Neurons of whole numbers: membranes, thresholds and leaks in one scale, into which currents of any scale come.
+"""Neurons, gains and gates in fake integers: all quantities of a layer have one scale, and links may modulate them.
 
-Layers of whole numbers whose quantities other networks may set: what neurons, gains and gates share.
-
-Gains and gates of whole numbers: a signal times a factor that a link may set.
+The step of a neuron stands in `spikebridge.deploy.stages.neurons`; here are the scales.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +59,7 @@ class QuantLayer(nn.Module):
 
     @property
     def high(self) -> int:
-        """The largest whole number of what remembers; the lowest is as far below 0."""
+        """The largest integer of what remembers; the lowest is as far below 0."""
         return 2 ** (self.qconfig.membranes - 1) - 1
 
     def calibrate(self) -> None:

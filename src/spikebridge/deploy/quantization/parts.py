@@ -1,4 +1,4 @@
-"""Quantised parts: they take and give real values on known grids, and compute with whole numbers inside."""
+"""Quantised parts: they take and give real values on known grids, and compute with integers inside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -119,7 +119,7 @@ class QuantProgram(nn.Module):
             layer.calibrate()
 
     def convert(self) -> None:
-        """From watching to whole numbers; every grid is known."""
+        """From observing to integers; every grid is known."""
         self.observing = False
         for step in self.steps:
             operation, source = self.operations[_key(step.name)], self.quantizers[step.sources[0]]
@@ -179,7 +179,7 @@ class QuantProgram(nn.Module):
         return (result.x if result.scale is None else (result.x * result.scale).to(like.dtype)), after
 
     def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
-        """Every operation with its whole numbers."""
+        """Every operation with its integers."""
         scales = {name: self.input_quantizer(name).scale for name in self.inputs}
         found, one = [], torch.ones((), dtype=torch.float64)  # of what comes back, which knows its scale itself
         for step in self.steps:
@@ -276,7 +276,7 @@ class QuantProgram(nn.Module):
         self.steps[place] = ProgramStep(self._awaited[name], (source,))
 
     def _nearest_qconfig(self, name: str) -> QConfig:
-        """The region of what has no weights of its own: that of the part, where no closer one is told."""
+        """The config of an operation without weights: its own, or that of the part."""
         return self.config.qconfig(f"{self.path}.{name}") or self.qconfig("")
 
     def _fold(self, node: TracedNode, source: str, users: Sequence[str]) -> str:
@@ -294,7 +294,7 @@ class QuantProgram(nn.Module):
 
 
 def modulable(layers: Mapping[str, QuantLayer]) -> list[str]:
-    """Paths of the quantities that can be modulated in whole numbers."""
+    """Paths of the quantities that can be modulated in integers."""
     return [f"{path}.{q}" for path, one in layers.items() for q in one.modulable if q in one.layer.modulable]
 
 

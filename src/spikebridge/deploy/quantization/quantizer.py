@@ -1,9 +1,7 @@
-"""The grid of a signal: its scale and the whole numbers that it may take, chosen on what was seen of it.
+"""The scale and range of a signal's integers, calibrated on what was observed, and rounding with gradients.
 
-Whole numbers in floating tensors: what an integer machine would do, with gradients that go straight through.
-
-Every value is a whole number below 2^53 in float64, so that sums and products are exact in any order, and a network
-that computes so gives the same bits as one of integers.
+Fake integers are float64 tensors of integers below 2^53: sums and products are exact in any order, and a network gives
+the same bits as with integers. Gradients go straight through (`round_ste`).
 """
 
 from typing import NamedTuple
@@ -19,7 +17,7 @@ MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
 
 
 class QParams(NamedTuple):
-    """A signal's whole numbers from `low` to `high`, times `scale`."""
+    """A signal's integers from `low` to `high`, times `scale`."""
 
     scale: float
     low: int
@@ -30,13 +28,13 @@ class Quantizer(nn.Module):
     """Watches a signal, chooses its grid, and keeps to it.
 
     Args:
-        bits: of the whole numbers.
+        bits: of the integers.
         power_of_two: whether the scale is one.
         positive: whether the signal is known never to be negative, so that no sign is needed.
 
     Attributes:
         observing: whether it only watches.
-        counts: values that were clipped, and all, since `start_counting`; None while nobody counts.
+        counts: values that were clipped, and all, since `start_counting`; None outside of a count.
 
     Example:
         >>> quantizer = Quantizer(8)
@@ -86,7 +84,7 @@ class Quantizer(nn.Module):
         self.seen.append(flat)
 
     def calibrate(self) -> None:
-        """Chooses the scale with the least mean squared error of what was seen; whole numbers are kept as they are."""
+        """Chooses the scale with the least mean squared error of what was seen; integers are kept as they are."""
         if not self.observing:
             return
         x = torch.cat(self.seen) if self.seen else torch.zeros(1, dtype=torch.float64)
@@ -105,7 +103,7 @@ class Quantizer(nn.Module):
         self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
 
     def clamp(self, q: Tensor) -> Tensor:
-        """Keeps whole numbers on the grid, and counts those that were not."""
+        """Keeps integers on the grid, and counts those that were not."""
         low, high = self.bounds.tolist()
         if self.counts is not None:
             self.counts[0] += int(((q < low) | (q > high)).sum())
@@ -113,12 +111,12 @@ class Quantizer(nn.Module):
         return q.clamp(low, high)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Real values as whole numbers."""
+        """Real values as integers."""
         return self.clamp(round_ste(x.double() / self.scale))
 
 
 def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
-    """The scale of each output channel, first axis: the largest weight is the largest whole number.
+    """The scale of each output channel, first axis: the largest weight is the largest integer.
 
     Example:
         >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), QConfig()).tolist()
@@ -130,7 +128,7 @@ def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
 
 
 def round_ste(x: Tensor) -> Tensor:
-    """The nearest whole number, halves upwards; the gradient goes straight through.
+    """The nearest integer, halves upwards; the gradient goes straight through.
 
     Example:
         >>> round_ste(torch.tensor([0.5, -0.5, 1.4])).tolist()
@@ -146,7 +144,7 @@ def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
         ratio: float64.
 
     Returns:
-        Whole numbers m and k, int64.
+        Integers m and k, int64.
 
     Example:
         >>> m, k = fixed_point_ratio(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
@@ -164,10 +162,10 @@ def power(shift: Tensor) -> Tensor:
 
 
 def rescale(q: Tensor, ratio: Tensor) -> Tensor:
-    """A whole number in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards.
+    """An integer in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards.
 
     Args:
-        q: whole numbers.
+        q: integers.
         ratio: of the old scale to the new one, broadcasting against q.
 
     Example:
@@ -180,7 +178,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
 
 
 def leak_towards(v: Tensor, rest: Tensor | int, decay: Tensor) -> Tensor:
-    """A membrane one step closer to rest; the decay is a whole number of parts of 2^15.
+    """A membrane one step closer to rest; the decay is an integer of parts of 2^15.
 
     Args:
         v: membrane.

@@ -26,7 +26,7 @@ class Saturation:
     Attributes:
         path: of the layer, stage or input that it belongs to.
         share: of its values that were clipped.
-        scale: of one whole number.
+        scale: of one integer.
         bits: of its width.
     """
 
@@ -37,7 +37,7 @@ class Saturation:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """Bytes of numbers, of the parts and units that are quantised.
 
     Attributes:
@@ -82,7 +82,7 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
 
 def memory(
     before: HybridNetwork, quantized: HybridNetwork, model: IntegerModel, inputs: Mapping[str, Tensor]
-) -> Memory:
+) -> MemoryUse:
     """Memory of what is quantised.
 
     Args:
@@ -104,7 +104,7 @@ def memory(
         if program is not None and program.stateful_steps:
             states = zip(program.stateful_steps, whole.parts[name].layers, strict=True)
             bits += sum(program.bits_of(path) * _numbers(mine) for path, mine in states)
-    return Memory(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
+    return MemoryUse(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
 
 
 def quantized_paths(network: HybridNetwork) -> list[str]:

@@ -84,7 +84,7 @@ def trace_graph(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, 
         where: its path, for messages.
 
     Raises:
-        ExportError: the part does between its layers what nobody can follow.
+        ExportError: the computation between its layers cannot be traced.
 
     Example:
         >>> read = trace_graph(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), [torch.zeros(1, 2)], {}, "ann")

@@ -286,7 +286,7 @@ class QuantDiscretizer(Discretizer):
 
 
 class QuantizedUnit(HybridUnit):
-    """A unit whose stages compute with whole numbers; its window is as it was.
+    """A unit whose stages compute with integers; its window is as it was.
 
     Attributes:
         whole_kernel, program, whole_discretizer: the stages, None where there is none.
@@ -325,7 +325,7 @@ class QuantizedUnit(HybridUnit):
                 stage.calibrate()
 
     def convert(self, source: QParams, context: QParams | None) -> None:
-        """From watching to whole numbers.
+        """From observing to integers.
 
         Args:
             source: grid of what comes in.

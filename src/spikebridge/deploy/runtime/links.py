@@ -11,13 +11,13 @@ from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
-from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitState, float_unit
+from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
 
 
-class LinkState(NamedTuple):
+class LinkRunnerState(NamedTuple):
     """What a link remembers.
 
     Attributes:
@@ -28,7 +28,7 @@ class LinkState(NamedTuple):
         triggered: whether a mask has a trigger waiting for the next step of the source, `(B,)`.
     """
 
-    unit: UnitState
+    unit: UnitRunnerState
     waiting: tuple[Values, ...]
     held: Values | None
     context: Values | None
@@ -60,8 +60,8 @@ class Unit(Protocol):
     """What makes values of a signal, step by step."""
 
     def push(
-        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
-    ) -> tuple[list[Values], UnitState]:
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
+    ) -> tuple[list[Values], UnitRunnerState]:
         """One step: the values that come out, oldest first, and the state."""
 
 
@@ -95,31 +95,31 @@ class LinkRunner:
         self.initial, self.context, self.masked, self.shape = initial, context, masked, shape
         self.sources = [name for name in (link.source, link.context, trigger and trigger[0]) if name is not None]
 
-    def start(self, batch: int) -> LinkState:
+    def start(self, batch: int) -> LinkRunnerState:
         """What the link remembers before the first tick."""
         held, context = (
             None if value is None else np.repeat(value[None], batch, axis=0) for value in (self.initial, self.context)
         )
-        return LinkState(UnitState(), (), held, context, np.zeros(batch, np.bool_) if self.masked else None)
+        return LinkRunnerState(UnitRunnerState(), (), held, context, np.zeros(batch, np.bool_) if self.masked else None)
 
-    def take_in(
-        self, signals: Mapping[str, Values | None], tick: int, state: LinkState
-    ) -> tuple[list[Values], LinkState]:
+    def run_unit(
+        self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
+    ) -> tuple[list[Values], LinkRunnerState]:
         """What the unit makes of what the sources gave at a tick."""
         x = signals.get(self.link.source)
         if self.unit is None:
             return ([] if x is None else [x]), state
         if self.link.context is not None and (fresh := signals.get(self.link.context)) is not None:
             state = state._replace(context=fresh)
-        opens, state = self._opens(signals, tick, state)
+        starts, state = self._starts(signals, tick, state)
         if x is None:
             return [], state
         # flags count as numbers here
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
-        values, unit = self.unit.push(x, state.unit, opens, state.context)
+        values, unit = self.unit.push(x, state.unit, starts, state.context)
         return values, state._replace(unit=unit)
 
-    def send(self, values: list[Values], state: LinkState) -> LinkState:
+    def send(self, values: list[Values], state: LinkRunnerState) -> LinkRunnerState:
         """Puts values on the way."""
         for value in values:
             if self.shape is not None and value.shape[1:] != self.shape:
@@ -128,7 +128,7 @@ class LinkRunner:
                 )
         return state._replace(waiting=(*state.waiting, *values))
 
-    def read(self, tick: int, fires: bool, state: LinkState) -> tuple[Values | None, LinkState]:
+    def read(self, tick: int, fires: bool, state: LinkRunnerState) -> tuple[Values | None, LinkRunnerState]:
         """What the target reads at a tick, None for nothing; values whose time has come leave the way.
 
         Args:
@@ -148,9 +148,9 @@ class LinkRunner:
             raise DataError(f"link {self.link.name!r} brings nothing at tick {tick}: the clocks do not fit")
         return (arrived if arrived is not None else state.held), state
 
-    def _opens(
-        self, signals: Mapping[str, Values | None], tick: int, state: LinkState
-    ) -> tuple[bool | NDArray[np.bool_], LinkState]:
+    def _starts(
+        self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
+    ) -> tuple[bool | NDArray[np.bool_], LinkRunnerState]:
         """Whether windows of `Since` open at this step of the source."""
         if self.trigger is None:
             return False, state

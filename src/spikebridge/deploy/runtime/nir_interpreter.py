@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from spikebridge.deploy.nir.graph import Graph, Node
+from spikebridge.deploy.nir.graph import NirGraph, NirNode
 from spikebridge.deploy.nir.quantities import uniform
 from spikebridge.errors import DataError
 
@@ -31,9 +31,9 @@ class NirRunner:
         graph: of `read_graph`.
 
     Example:
-        >>> node = Node("if", "LIF", {"tau": np.array(np.inf), "v_leak": np.array(0.0), "r": np.array(1.0),
+        >>> node = NirNode("if", "LIF", {"tau": np.array(np.inf), "v_leak": np.array(0.0), "r": np.array(1.0),
         ...     "v_threshold": np.array(2.0), "v_reset": np.array(0.0)}, {"reset": "zero", "refractory": 0}, ("in",))
-        >>> runner, state = NirRunner(Graph((node,), 0.001, "in", ("if",), (1,))), None
+        >>> runner, state = NirRunner(NirGraph((node,), 0.001, "in", ("if",), (1,))), None
         >>> for _ in range(3):
         ...     spikes, state = runner.step(np.ones((1, 1), np.float32), state)
         ...     print(spikes.item())
@@ -42,7 +42,7 @@ class NirRunner:
         0.0
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: NirGraph) -> None:
         self.graph = graph
         self.late = {name for node in graph.nodes for name in node.delayed}
         self.quantities = {node.name: _float32(node) for node in graph.nodes}
@@ -99,7 +99,7 @@ def _under(base: Quantity, effects: Sequence[tuple[Values, str]], x: Values) -> 
     return base
 
 
-def _float32(node: Node) -> dict[str, Quantity]:
+def _float32(node: NirNode) -> dict[str, Quantity]:
     if node.kind in ("Affine", "Conv1d", "Conv2d"):
         return {name: value.astype(np.float32) for name, value in node.numbers.items()}
     single = {name: uniform(value) for name, value in node.numbers.items()}
@@ -120,7 +120,7 @@ def _rest(x: Values, v_leak: Quantity) -> Values:
     return np.zeros_like(x) + v_leak
 
 
-def _fired(node: Node, v: Values, spikes: Values, q: Mapping[str, Any]) -> Values:
+def _fired(node: NirNode, v: Values, spikes: Values, q: Mapping[str, Any]) -> Values:
     if node.settings["reset"] == "subtract":
         return v - spikes * q["v_threshold"]
     if node.settings["reset"] == "none":
@@ -133,7 +133,7 @@ def _fired(node: Node, v: Values, spikes: Values, q: Mapping[str, Any]) -> Value
 Run: TypeAlias = tuple[Values, tuple[Any, ...]]
 
 
-def _lif(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _lif(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     v, wait = state if state is not None else (_rest(x, q["v_leak"]), np.zeros(x.shape, np.int64))
     charged = _leak(v, _decay(q["tau"], dt), q["v_leak"]) + (x if _is_one(q["r"]) else q["r"] * x)
     refractory = node.settings["refractory"]
@@ -146,7 +146,7 @@ def _lif(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> 
     return spikes, (_fired(node, charged, spikes, q).astype(np.float32), wait)
 
 
-def _cuba_lif(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _cuba_lif(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     v, i = state if state is not None else (_rest(x, q["v_leak"]), np.zeros_like(x))
     i = (i * _decay(q["tau_syn"], dt) + x).astype(np.float32)
     v = _leak(v, _decay(q["tau"], dt), q["v_leak"]) + q["r"] * i
@@ -154,39 +154,39 @@ def _cuba_lif(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float
     return spikes, (_fired(node, v, spikes, q).astype(np.float32), i)
 
 
-def _cuba_li(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _cuba_li(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     v, i = state if state is not None else (_rest(x, q["v_leak"]), np.zeros_like(x))
     i = (i * _decay(q["tau_syn"], dt) + x).astype(np.float32)
     v = (_leak(v, _decay(q["tau"], dt), q["v_leak"]) + q["r"] * i).astype(np.float32)
     return v, (v, i)
 
 
-def _integrator(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _integrator(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     v = state[0] if state is not None else _rest(x, q["v_leak"])
     v = (_leak(v, _decay(q["tau"], dt), q["v_leak"]) + q["r"] * x).astype(np.float32)
     return v, (v,)
 
 
-def _threshold(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _threshold(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     return (x - q["v_threshold"] >= 0).astype(np.float32), ()
 
 
-def _scale(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _scale(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     (factor,) = q.values()
     return (x * factor).astype(np.float32), ()
 
 
-def _delay(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _delay(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     waiting = (*(state if state is not None else (np.zeros_like(x),) * node.settings["steps"]), x)
     return waiting[0], waiting[1:]
 
 
-def _affine(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _affine(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     y = x @ q["weight"].T
     return (y + q["bias"] if "bias" in q else y), ()
 
 
-def _conv(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _conv(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     settings, weight = node.settings, q["weight"]
     view = _windows(x, weight.shape[2:], settings["stride"], settings["padding"], settings["dilation"])
     axes, groups = weight.ndim - 2, settings["groups"]
@@ -196,7 +196,7 @@ def _conv(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) ->
     return (y + q["bias"].reshape(-1, *[1] * axes) if "bias" in q else y), ()
 
 
-def _pool(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _pool(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     settings = node.settings
     pads = tuple((n, n) for n in settings["padding"])
     view = _windows(x, settings["kernel_size"], settings["stride"], pads, (1, 1))
@@ -220,7 +220,7 @@ def _windows(
     return view[(slice(None), slice(None), *(slice(None, None, n) for n in (*stride, *dilation)))]
 
 
-def _flatten(node: Node, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
+def _flatten(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
     start, end = (n % (x.ndim - 1) + 1 for n in node.settings.values())
     return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :]), ()
 

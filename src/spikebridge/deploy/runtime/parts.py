@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import LinkRecord, PartRecord
-from spikebridge.deploy.nir.graph import Graph, read_graph
+from spikebridge.deploy.nir.graph import NirGraph, read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.runtime.nir_interpreter import Effects, NirRunner
 from spikebridge.errors import DataError
@@ -77,7 +77,7 @@ class NirGraphRunner:
         graph: of `read_graph`.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: NirGraph) -> None:
         self.runner = NirRunner(graph)
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
@@ -104,7 +104,7 @@ def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
     return OnnxStep(session, bundle.numbers(record.initial), record.shape)
 
 
-def _check_effects(graph: Graph, links: Sequence[LinkRecord]) -> None:
+def _check_effects(graph: NirGraph, links: Sequence[LinkRecord]) -> None:
     known = {node.name: node.numbers for node in graph.nodes}
     for link in links:
         if link.kind == "modulation" and link.quantity not in known.get(str(link.node), {}):

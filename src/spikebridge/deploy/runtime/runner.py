@@ -1,14 +1,11 @@
 """A bundle that runs without torch: numpy, onnxruntime and nir are all it needs.
 
-bundle = Bundle.open("bundle/")
-runner = Runner(bundle)
-outputs, state = runner.step({"events": x}, runner.start(batch=1))     # one tick
-outputs = runner.run(inputs)                                           # a whole recording
+    runner = Runner(Bundle.open("bundle/"))
+    outputs, state = runner.step({"events": x}, runner.start(batch=1))     # one tick
+    outputs = runner.run(inputs)                                           # a recording
 
-The rules of time of `HybridNetwork`, tick by tick in numpy: what every torch-free runner of a network shares.
-
-A part fires at its ticks, reads sampled or held links, and what a unit makes is stamped and delivered by the link's
-clock. They are written once more here, so that this and the core check each other. No torch is needed.
+It is a second implementation of the time rules of `HybridNetwork`, tick by tick in numpy, and checks the first. A part
+fires at its ticks, reads sampled or held links, and a unit's output is stamped and delivered by the link's clock.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,25 +16,25 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
-from spikebridge.deploy.runtime.links import LinkRunner, LinkState, Unit, open_link
+from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import DataError, ShapeError, did_you_mean
 
 Values: TypeAlias = NDArray[Any]
-Listen: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: what goes on instead
+SignalHook: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: the value used instead
 
 
 class RunnerState(NamedTuple):
-    """All that a stream needs to go on: the next tick, the batch, states of parts and links."""
+    """All that a stream needs to resume: the next tick, the batch, states of parts and links."""
 
     tick: int
     batch: int
     parts: dict[str, Any]
-    links: dict[str, LinkState]
+    links: dict[str, LinkRunnerState]
 
 
 @runtime_checkable
-class Graph(Protocol):
+class NetworkRecord(Protocol):
     """What a runner asks of a network in words."""
 
     @property
@@ -62,14 +59,14 @@ class TickRunner:
         links: what runs each.
     """
 
-    def __init__(self, graph: Graph, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
+    def __init__(self, graph: NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph, self.parts, self.links = graph, dict(parts), dict(links)
 
     def argument(self, link: Any) -> str:
         """What a part calls the signal that a transmission brings."""
         return str(link.name)
 
-    def taken(self, name: str, record: Any, x: Values) -> Values:
+    def check_input(self, name: str, record: Any, x: Values) -> Values:
         """One step of an input, as the parts want it; refuses what it cannot be."""
         return x
 
@@ -83,14 +80,14 @@ class TickRunner:
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
 
     def step(
-        self, inputs: Mapping[str, Values], state: RunnerState, listen: Listen | None = None
+        self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Values], RunnerState]:
         """One tick.
 
         Args:
             inputs: those that fire at it, `(B, *N)` each.
             state: of `start`, or after the tick before.
-            listen: is told every value that a part or a link makes, and gives the one that goes on.
+            listen: gets every value of a part or a link, and returns the one to use.
 
         Returns:
             The outputs that fired, and the state. `links.NAME` is what leaves the network by a unit; one that gives
@@ -103,14 +100,14 @@ class TickRunner:
         signals = self._signals(inputs, tick, state.batch)
         parts, links = dict(state.parts), dict(state.links)
         outputs: dict[str, Values] = {}
-        late: list[Any] = []
+        delayed: list[Any] = []
         done = set(graph.inputs)
 
-        def take_in(link: Any) -> None:
+        def run_unit(link: Any) -> None:
             runner = self.links[link.name]
-            made, links[link.name] = runner.take_in(signals, tick, links[link.name])
-            if listen is not None:
-                made = [listen("links", link.name, tick, value) for value in made]
+            made, links[link.name] = runner.run_unit(signals, tick, links[link.name])
+            if hook is not None:
+                made = [hook("links", link.name, tick, value) for value in made]
             if link.target is not None:
                 links[link.name] = runner.send(made, links[link.name])
             elif made:
@@ -119,21 +116,21 @@ class TickRunner:
         for part in graph.order:
             for link in graph.incoming(part):
                 if link.delay and not done.issuperset(self.links[link.name].sources):
-                    late.append(link)
+                    delayed.append(link)
                 else:
-                    take_in(link)
+                    run_unit(link)
             y, parts[part] = self._fire(part, tick, parts[part], links)
-            if y is not None and listen is not None:
-                y = listen("parts", part, tick, y)
+            if y is not None and hook is not None:
+                y = hook("parts", part, tick, y)
             signals[part] = y
             done.add(part)
-        for link in (*late, *graph.incoming(None)):
-            take_in(link)
+        for link in (*delayed, *graph.incoming(None)):
+            run_unit(link)
         outputs |= {name: y for name in graph.outputs if (y := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
-        self, inputs: Mapping[str, Values], ticks: int | None = None, listen: Listen | None = None
+        self, inputs: Mapping[str, Values], ticks: int | None = None, hook: SignalHook | None = None
     ) -> dict[str, Values]:
         """A whole recording.
 
@@ -159,7 +156,7 @@ class TickRunner:
                     if index >= len(x):
                         raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
                     now[name] = x[index]
-            outputs, state = self.step(now, state, listen)
+            outputs, state = self.step(now, state, hook)
             for name, y in outputs.items():
                 given.setdefault(name, []).append(y)
         return {name: np.stack(values) for name, values in given.items()}
@@ -168,11 +165,11 @@ class TickRunner:
         """The signals of all parts and links over a recording, as "parts" and "links" by name, `(K, B, *M)` each."""
         found: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
 
-        def listen(kind: str, name: str, tick: int, value: Values) -> Values:
+        def hook(kind: str, name: str, tick: int, value: Values) -> Values:
             found[kind].setdefault(name, []).append(value)
             return value
 
-        self.run(inputs, ticks, listen)
+        self.run(inputs, ticks, hook)
         return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in found.items()}
 
     def count_ticks(self, inputs: Mapping[str, Values]) -> int:
@@ -200,7 +197,7 @@ class TickRunner:
                 )
             if x is not None and len(x) != batch:
                 raise ShapeError(f"input {name!r} needs a step of {batch} streams, but got shape {x.shape}")
-            signals[name] = None if x is None else self.taken(name, record, x)
+            signals[name] = None if x is None else self.check_input(name, record, x)
         for name in inputs:
             self._known(name)
         return signals
@@ -209,7 +206,7 @@ class TickRunner:
         if name not in self.graph.inputs:
             raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
 
-    def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkState]) -> tuple[Values | None, Any]:
+    def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState]) -> tuple[Values | None, Any]:
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
@@ -258,7 +255,7 @@ class Runner(TickRunner):
             {link.name: open_link(bundle, link, made.get(link.name), stages) for link in self.manifest.links},
         )
 
-    def taken(self, name: str, record: InputRecord, x: Values) -> Values:
+    def check_input(self, name: str, record: InputRecord, x: Values) -> Values:
         if x.shape[1:] != record.shape:
             raise ShapeError(f"input {name!r} needs a step {(len(x), *record.shape)}, but got {x.shape}")
         if record.dtype == "bool":
@@ -267,7 +264,7 @@ class Runner(TickRunner):
             return x
         if x.dtype.kind not in "fbiu":
             raise ShapeError(f"input {name!r} needs numbers, but got {x.dtype}")
-        taken: Values = x.astype(np.float32)
-        if not np.isfinite(taken).all():
+        check_input: Values = x.astype(np.float32)
+        if not np.isfinite(check_input).all():
             raise DataError(f"input {name!r} has values that are not finite")
-        return taken
+        return check_input

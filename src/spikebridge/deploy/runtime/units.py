@@ -24,7 +24,7 @@ MOST_STEPS = 1 << 20
 WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
 
 
-class UnitState(NamedTuple):
+class UnitRunnerState(NamedTuple):
     """Steps of an unfinished window, steps since a running one opened, the kernel's carry, the discretizer's state."""
 
     waiting: tuple[Values, ...] = ()
@@ -66,7 +66,7 @@ class UnitRunner:
 
     Example:
         >>> unit = UnitRunner(StageRecord("Tumbling", {"length": 2}), UnitStages())
-        >>> values, state = unit.push(np.array([[1.0]]), UnitState())
+        >>> values, state = unit.push(np.array([[1.0]]), UnitRunnerState())
         >>> [value.item() for value in values]
         [1.0]
     """
@@ -87,13 +87,13 @@ class UnitRunner:
             )
 
     def push(
-        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_] = False, context: Values | None = None
-    ) -> tuple[list[Values], UnitState]:
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
+    ) -> tuple[list[Values], UnitRunnerState]:
         """One step of the source.
 
         Args:
             x: `(B, *N)`.
-            state: after the step before, `UnitState()` at the start.
+            state: after the step before, `UnitRunnerState()` at the start.
             opens: for `Since`: whether a window opens here, or which samples' windows do.
             context: the second signal of the nonlinearity.
 
@@ -101,7 +101,7 @@ class UnitRunner:
             The values that come out, oldest first, and the state.
         """
         if self.running:
-            return self._run(x, state, opens, context)
+            return self._run(x, state, starts, context)
         if self.kind == "Hold":
             return self._close([x] * self.length, state, context)
         waiting = (*state.waiting, x)
@@ -111,23 +111,25 @@ class UnitRunner:
         return values, state._replace(waiting=waiting[self.stride :])
 
     def _run(
-        self, x: Values, state: UnitState, opens: bool | NDArray[np.bool_], context: Values | None
-    ) -> tuple[list[Values], UnitState]:
-        """The kernel goes on, and gives one value."""
+        self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
+    ) -> tuple[list[Values], UnitRunnerState]:
+        """One step of the kernel, and its value."""
         position, kernel = state.position, self.stages.kernel
         if self.kind in ("Tumbling", "Sliding"):
-            opens, position = position == 0, (position + 1) % self.length
+            starts, position = position == 0, (position + 1) % self.length
         h, carry = x, state.carry
         if kernel is not None:
-            if isinstance(opens, np.ndarray):
-                carry = restart(carry, kernel.start(x), opens)
-            elif opens:
+            if isinstance(starts, np.ndarray):
+                carry = restart(carry, kernel.start(x), starts)
+            elif starts:
                 carry = None
             h, carry = kernel(x, carry)
         values, drawn = self._discretize([self._apply(h, context)], state)
-        return values, UnitState(state.waiting, position, carry, drawn)
+        return values, UnitRunnerState(state.waiting, position, carry, drawn)
 
-    def _close(self, steps: list[Values], state: UnitState, context: Values | None) -> tuple[list[Values], UnitState]:
+    def _close(
+        self, steps: list[Values], state: UnitRunnerState, context: Values | None
+    ) -> tuple[list[Values], UnitRunnerState]:
         """A whole window."""
         kernel = self.stages.kernel
         if self.stages.of_window is not None:
@@ -149,7 +151,7 @@ class UnitRunner:
     def _apply(self, h: Values, context: Values | None) -> Values:
         return h if self.stages.nonlinearity is None else self.stages.nonlinearity(h, context)
 
-    def _discretize(self, values: list[Values], state: UnitState) -> tuple[list[Values], Any]:
+    def _discretize(self, values: list[Values], state: UnitRunnerState) -> tuple[list[Values], Any]:
         discretize = self.stages.discretize
         return (values, None) if discretize is None else discretize(values, self.length, state.discretizer)
 
@@ -189,7 +191,7 @@ def float_unit(
     Example:
         >>> mean = UnitRecord(StageRecord("Tumbling", {"length": 2}), StageRecord("Mean", {"keep": False}))
         >>> unit = float_unit(mean, {})
-        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitState())
+        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitRunnerState())
         >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
         (0, 2.0)
     """

@@ -44,7 +44,7 @@ class Source(Protocol):
         """Whether a stream of its own begins with this bin, so that no state goes over to it."""
 
 
-class Answer(NamedTuple):
+class LiveOutput(NamedTuple):
     """What a step gave.
 
     Args:
@@ -103,7 +103,7 @@ class Live:
         source: of bins.
         step: `output, state = step(inputs, state)`, with state None where a stream begins.
         most_behind: bins that may wait before they are taken together, 1 or more.
-        seconds: stop after so long; None goes on to the end.
+        seconds: stop after so long; None runs to the end.
 
     Raises:
         ConfigError: `most_behind` is below 1, or the time is none.
@@ -124,7 +124,7 @@ class Live:
         self.working = 0.0
         self.started: float | None = None
 
-    def __iter__(self) -> Iterator[Answer]:
+    def __iter__(self) -> Iterator[LiveOutput]:
         state: Any = None
         self.started = perf_counter()
         while (complete := self.source.wait(self.num_bins)) is not None:
@@ -137,7 +137,7 @@ class Live:
             begins = self.source.begins_anew(first)
             if begins:
                 state = None
-            # a new stream begins with a bin of its own: what is told of its first frame holds in no later one
+            # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
             stop = first + 1 if begins or waiting <= self.most_behind else complete
             stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.begins_anew(bin_)), stop)
             begun = perf_counter()
@@ -147,7 +147,7 @@ class Live:
                 output, state = self.step(inputs, state)
                 now = perf_counter()
                 self.working += now - begun
-                answer = Answer(stop - 1, stop - first, output, now - self.source.ready_at(stop - 1))
+                answer = LiveOutput(stop - 1, stop - first, output, now - self.source.ready_at(stop - 1))
                 self.latency.add(answer.latency)
                 self.num_steps += 1
                 self.num_skipped += stop - first - 1

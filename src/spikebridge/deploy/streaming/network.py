@@ -98,10 +98,10 @@ def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapp
     others = [name for name in inputs if name not in (*events, *frames)]
     flags = [name for name, one in inputs.items() if one.dtype == "bool"]
     if len(events) != 1 or len(frames) > 1 or others or flags:
-        told = ", ".join(f"{name} {one.shape}" for name, one in inputs.items())
+        found = ", ".join(f"{name} {one.shape}" for name, one in inputs.items())
         raise ConfigError(
             "a live stream brings events (2, H, W) and, where wanted, frames (1, H, W) to one input each, but this "
-            f"network takes {told}"
+            f"network takes {found}"
         )
     counts = not np.isin(sample[events[0]], (0, 1)).all()
     return StreamInputSpec(dt, events[0], frames[0] if frames else None, inputs, counts)
@@ -131,7 +131,7 @@ class NetworkSteps:
 
     Args:
         spec: the inputs of the network.
-        advance: how it goes on.
+        advance: runs some ticks from a state.
         most_together: bins that go through in one step.
 
     Attributes:

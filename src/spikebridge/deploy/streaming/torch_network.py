@@ -90,11 +90,13 @@ def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
 
 def _alone(network: nn.Module) -> HybridNetwork:
     """Layers alone as a hybrid network of one part; its step is that of its neurons."""
-    told_steps: list[Any] = [getattr(module, "dt", None) for module in network.modules()]
-    steps = {dt for dt in told_steps if isinstance(dt, float)}
+    all_steps: list[Any] = [getattr(module, "dt", None) for module in network.modules()]
+    steps = {dt for dt in all_steps if isinstance(dt, float)}
     if len(steps) != 1:
-        told = ", ".join(f"{dt:g} s" for dt in sorted(steps)) or "none"
-        raise ConfigError(f"a live network needs neurons of one step, but those of {type(network).__name__} are {told}")
+        found = ", ".join(f"{dt:g} s" for dt in sorted(steps)) or "none"
+        raise ConfigError(
+            f"a live network needs neurons of one step, but those of {type(network).__name__} are {found}"
+        )
     (dt,) = steps
     return HybridNetwork(
         dt=dt,

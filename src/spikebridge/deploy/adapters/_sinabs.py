@@ -17,7 +17,7 @@ class Sinabs(Adapted):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        # a squeezing layer is told the batch at each call, since its own guess is fixed when it is made
+        # a squeezing layer gets the batch at each call, since its own guess is fixed when it is made
         self.squeezing: tuple[Any, ...] = ()
         super().__init__(module)
         self.squeezing = tuple(child for child in module.modules() if hasattr(child, "squeeze_init"))
