@@ -4,19 +4,27 @@ A dense tensor of one minute at 240 Hz takes gigabytes, a crop around a target k
 file, so the memory does not grow with the length of a recording.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import lazy_loader  # type: ignore[import-untyped]
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int64, UInt16
-from torch import Tensor
+from numpy.typing import NDArray
 
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.events import Events, check_events
 from spikebridge.data.io.column import FileColumn, in_pieces
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_loader.load("torch")  # live bundles bin events without it
+
 
 # left, top, width, height in whole pixels; a crop may stick out of the sensor
 Crop: TypeAlias = tuple[int, int, int, int]
@@ -107,7 +115,9 @@ class EventBins:
         """
         return self.between(int(self.edges[first]), int(self.edges[stop]))
 
-    def grid(self, first: int, stop: int, crop: Crop | None = None, counts: bool = False) -> Float[Tensor, "T 2 h w"]:
+    def grid(
+        self, first: int, stop: int, crop: Crop | None = None, counts: bool = False
+    ) -> Float[torch.Tensor, "T 2 h w"]:
         """Bins as images with the channels ON and OFF. Only the crop is ever laid out.
 
         Args:
@@ -127,7 +137,8 @@ class EventBins:
         """
         num_events = np.diff(self.edges[first : stop + 1])
         step = np.repeat(np.arange(len(num_events)), num_events)
-        return _lay_out(self.of_bins(first, stop), step, stop - first, crop or (0, 0, self.width, self.height), counts)
+        whole = crop or (0, 0, self.width, self.height)
+        return torch.from_numpy(_lay_out(self.of_bins(first, stop), step, stop - first, whole, counts))
 
     def delayed(self, num_bins: int) -> "EventBins":
         """The same events after some empty bins.
@@ -139,7 +150,7 @@ class EventBins:
         return EventBins(self.x, self.y, self.on, np.concatenate([before, self.edges]), self.height, self.width)
 
 
-def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[Tensor, "2 h w"]:
+def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[torch.Tensor, "2 h w"]:
     """Events of one bin as an image with the channels ON and OFF.
 
     Args:
@@ -153,6 +164,17 @@ def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[Te
     Example:
         >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
         >>> crop_events(events, crop=(5, 6, 1, 2)).tolist()
+        [[[0.0], [1.0]], [[0.0], [0.0]]]
+    """
+    return torch.from_numpy(event_image(events, crop, counts))
+
+
+def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np.ndarray, "2 h w"]:
+    """The same as `crop_events`, as an array: no torch is needed.
+
+    Example:
+        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
+        >>> event_image(events, crop=(5, 6, 1, 2)).tolist()
         [[[0.0], [1.0]], [[0.0], [0.0]]]
     """
     return _lay_out(events, None, 1, crop, counts)[0]
@@ -189,7 +211,7 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
 
 def _lay_out(
     events: BinEvents, step: Int64[np.ndarray, " N"] | None, num_steps: int, crop: Crop, counts: bool
-) -> Tensor:
+) -> NDArray[np.float32]:
     left, top, width, height = crop
     if width < 1 or height < 1:
         raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
@@ -206,4 +228,4 @@ def _lay_out(
     else:
         grid = np.zeros(size, np.float32)
         grid[place] = 1
-    return torch.from_numpy(grid).view(num_steps, 2, height, width)
+    return grid.reshape(num_steps, 2, height, width)

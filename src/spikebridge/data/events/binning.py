@@ -1,16 +1,24 @@
 """Binning: events in microseconds to dense tensors `(T, B, 2, H, W)` on a clock, and samples to batches."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
+import lazy_loader  # type: ignore[import-untyped]
 import numpy as np
-import torch
 from jaxtyping import Float, Int64, Shaped
 from numpy.typing import NDArray
-from torch import Tensor
 
 from spikebridge.data.events.events import Events, check_events, slice_time
 from spikebridge.errors import ConfigError, DataError, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_loader.load("torch")  # live bundles bin events without it
+
 
 # without num_bins the data decide how much memory is taken, and one damaged time must not take it all
 _MOST_VALUES = 2**28
@@ -61,7 +69,7 @@ def bin_events(
     num_bins: int | None = None,
     start: int = 0,
     counts: bool = False,
-) -> Float[Tensor, "T 2 H W"]:
+) -> Float[torch.Tensor, "T 2 H W"]:
     """Events on a clock: bin k holds `[start + k dt, start + (k + 1) dt)`, channels ON and OFF.
 
     Args:
@@ -104,7 +112,7 @@ def bin_events(
     return torch.from_numpy(grid).view(num_bins, 2, height, width)
 
 
-def collate(sequences: Sequence[Shaped[Tensor, "T *N"]]) -> Shaped[Tensor, "T B *N"]:
+def collate(sequences: Sequence[Shaped[torch.Tensor, "T *N"]]) -> Shaped[torch.Tensor, "T B *N"]:
     """One batch of samples that are equally long.
 
     Args:
@@ -131,8 +139,8 @@ def collate(sequences: Sequence[Shaped[Tensor, "T *N"]]) -> Shaped[Tensor, "T B 
 
 
 def collate_padded(
-    sequences: Sequence[Shaped[Tensor, "_ *N"]],
-) -> tuple[Shaped[Tensor, "T B *N"], Int64[Tensor, " B"]]:
+    sequences: Sequence[Shaped[torch.Tensor, "_ *N"]],
+) -> tuple[Shaped[torch.Tensor, "T B *N"], Int64[torch.Tensor, " B"]]:
     """One batch of samples of any length, the shorter ones followed by zeros.
 
     Args:
@@ -172,7 +180,7 @@ def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
     return int(np.searchsorted(bin_edges(num_bins, dt, start), last, side="right"))
 
 
-def _check_alike(sequences: Sequence[Tensor]) -> None:
+def _check_alike(sequences: Sequence[torch.Tensor]) -> None:
     if not sequences:
         raise ShapeError("a batch needs at least one sample, but got none.")
     kinds = {(tuple(sequence.shape[1:]), sequence.dtype) for sequence in sequences}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from spikebridge.data.events.binned import crop_events
+from spikebridge.data.events.binned import event_image
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams.binner import EventBinner
 from spikebridge.errors import ConfigError, DataError
@@ -140,6 +140,6 @@ class EventGrids:
         for bin_ in range(first, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
-            grid = crop_events(inputs["events"], self.whole, self.counts).numpy()
+            grid = event_image(inputs["events"], self.whole, self.counts)
             bins.append(EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
         return bins
