@@ -1,10 +1,12 @@
-"""Export: a hybrid network as a bundle, whole or not at all.
+"""Export of a hybrid network as a bundle: all files are written, or none.
 
-Parts as files of a bundle: plain ones as ONNX, spiking ones as NIR, and what NIR cannot hold as an ONNX step.
-
-Links and their units as files of a bundle: numbers, an ONNX file for the nonlinearity, a NIR file for a spiking layer.
-
-A bundle while it is written: files with their sizes and hashes.
+| what | file |
+|---|---|
+| plain part | ONNX |
+| spiking part | NIR, or an ONNX step where NIR has no node |
+| kernel, discretizer of a unit | numbers; an ONNX function where the package has no form of it |
+| nonlinearity of a unit | ONNX |
+| spiking layer of a unit | NIR |
 """
 
 import copy
