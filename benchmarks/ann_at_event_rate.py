@@ -16,8 +16,8 @@ from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import render_recording, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
+from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.atomic import atomic_write
 

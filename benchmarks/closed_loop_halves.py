@@ -27,7 +27,7 @@ from errors_left import errors_left
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation.follow import join_results
+from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.training.datasets import detector_data
 from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.pretrained import shipped_run

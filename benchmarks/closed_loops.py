@@ -24,8 +24,8 @@ from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
-from spikebridge.networks.sensing.evaluation.follow import TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
+from spikebridge.networks.sensing.evaluation.runner import TrackingResult, join_results
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import atomic_write

@@ -119,7 +119,7 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
     """The trained networks of a sensing run: protocol A before and after."""
     from spikebridge.cli import targets
     from spikebridge.networks.sensing import recipe as sensing
-    from spikebridge.networks.sensing.quantize import REGIONS, calibration, measure
+    from spikebridge.networks.sensing.recipe import REGIONS, calibration, measure
 
     run = targets.find(word).trained_run()
     config = run.config_as(sensing.Config)

@@ -18,8 +18,8 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity
-from spikebridge.networks.sensing.evaluation.follow import Tracker, join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
+from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference, FusedState

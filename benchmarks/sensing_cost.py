@@ -13,7 +13,7 @@ from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
-from spikebridge.networks.sensing.evaluation.follow import bin_range
+from spikebridge.networks.sensing.evaluation.runner import bin_range
 from spikebridge.networks.sensing.tracker.inference import build_inference
 from spikebridge.training import Run
 

@@ -20,8 +20,8 @@ from typing import Any
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
+from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training import Run
 from spikebridge.training.run.atomic import atomic_write

@@ -19,8 +19,8 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT
-from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
+from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.atomic import atomic_write
 

@@ -6,7 +6,8 @@ import pytest
 from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.networks.sensing.evaluation.protocols import DECLARED, one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.latency import DECLARED
+from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation, streaming
 
 DT, NUM_BINS, RATIO = 1 / 240, 24, 6
 

@@ -10,7 +10,8 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing.data import RecordingPart
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared
-from spikebridge.networks.sensing.evaluation.protocols import DECLARED, streaming
+from spikebridge.networks.sensing.evaluation.latency import DECLARED
+from spikebridge.networks.sensing.evaluation.protocols import streaming
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.report import figures as sensing_figures

@@ -199,3 +199,19 @@ def test_what_cannot_be_meant_is_refused() -> None:
         Sensing(DT, SensingOptions(unit="lerned"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="1 px or more"):
         Sensing(DT, SensingOptions(search=0.0))
+
+
+def test_prior_head_and_detector_read_no_number_from_a_tensor() -> None:
+    """Each would make a GPU wait for the host."""
+    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
+    frames, boxes = inputs["frames"][0], inputs["boxes"][0]
+    nothing = torch.zeros(len(frames), 2, *frames.shape[2:])
+    assert sensing.finder is not None
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        start = sensing.begin(frames, boxes, frames, boxes[:, :2])
+        features = sensing.parts["what"](frames)
+        response = sensing.parts["head"](sensing.parts["template"](features, boxes), features)
+        sensing.locate(response, torch.ones(len(boxes)), start)
+        template = sensing.finder.template(frames, boxes)
+        sensing.finder(frames, frames, nothing, nothing, boxes, template, template, a=0.3)
+    assert "aten::_local_scalar_dense" not in {event.key for event in profile.key_averages()}

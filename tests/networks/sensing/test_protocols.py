@@ -8,16 +8,16 @@ from spikebridge.data.events.events import make_events
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.evaluation.follow import TrackingResult
+from spikebridge.networks.sensing.evaluation.latency import declared_latency
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed, target_speed
 from spikebridge.networks.sensing.evaluation.protocols import (
-    declared_latency,
     interframe,
     one_pass_evaluation,
     reset_every,
     streaming,
     subsampled_frames,
 )
+from spikebridge.networks.sensing.evaluation.runner import TrackingResult
 
 NUM_FRAMES, RATIO, DT = 6, 4, 0.01
 NUM_BINS = NUM_FRAMES * RATIO

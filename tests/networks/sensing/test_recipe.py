@@ -17,12 +17,13 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
-from spikebridge.networks.sensing.evaluation.follow import join_results
 from spikebridge.networks.sensing.evaluation.protocols import interframe
+from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.training import objectives as sensing_following
 from spikebridge.networks.sensing.training import phases as sensing_phases
 from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.samples import TrackingSamples
+from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
 
@@ -248,6 +249,16 @@ def test_fewer_frames_are_fewer_starts() -> None:
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         changed(QUICK, **settings)
+
+
+def test_the_flat_settings_of_version_0_1_are_read() -> None:
+    run = shipped_run("sensing")
+    assert run is not None
+    assert {"crop", "finding_epochs", "recall"} <= run.config.keys()
+    config = run.config_as(sensing.Config)
+    assert config.model == sensing.ModelConfig(crop=96)
+    assert config.detector.epochs == 18 and config.pathways.weights_from == "src/spikebridge/pretrained/sensing"
+    assert config.tracker == sensing.TrackerConfig(template_rate=0.3, detector_gain=0.5)
 
 
 def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:

@@ -12,12 +12,8 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.sensing.evaluation.protocols import (
-    declared_latency,
-    interframe,
-    one_pass_evaluation,
-    streaming,
-)
+from spikebridge.networks.sensing.evaluation.latency import declared_latency
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.model.boxes import crop_around, crop_frame, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions

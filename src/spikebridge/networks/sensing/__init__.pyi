@@ -2,17 +2,16 @@ from .baselines.ann_only import FrameTracker
 from .baselines.motion import ConstantVelocity, Kalman, StaticBox, fit_kalman
 from .baselines.opencv import OpenCVTracker
 from .baselines.snn_only import EventTracker
-from .evaluation.follow import TrackingResult
-from .evaluation.latency import newest_available, streaming_score
+from .evaluation.latency import declared_latency, newest_available, streaming_score
 from .evaluation.metrics import TrackingScore, error_by_speed, score, score_by_bin, target_speed
 from .evaluation.protocols import (
-    declared_latency,
     interframe,
     one_pass_evaluation,
     reset_every,
     streaming,
     subsampled_frames,
 )
+from .evaluation.runner import TrackingResult
 from .model.sensing import Sensing
 from .tracker.tracker import SensingTracker
 

@@ -30,16 +30,17 @@ Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.networks.sensing import quantize
 from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
-from spikebridge.networks.sensing.evaluation.evaluate import Evaluation, evaluate_recording
+from spikebridge.networks.sensing.evaluation.evaluate import TrackingEvaluation, evaluate_recording
+from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.boxes import check_crop
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import ChangeMap, SensingOptions, Size
@@ -77,7 +78,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kernel_fixed_no_prior": {"mode": "kernel", "unit": "fixed", "prior": False},
 }
 """The networks of the table: their names stand in run folders, so all of them stay here."""
-REGIONS, calibration, measure = quantize.REGIONS, quantize.calibration, quantize.measure
+Evaluation = TrackingEvaluation
+REGIONS = ("where", "units.unit")
+"""What runs at every bin, the SNN and its unit, can run in integers; the head stays in floating point."""
 
 
 @dataclass(frozen=True)
@@ -256,10 +259,12 @@ def build(config: Config) -> dict[str, Sensing]:
 
 def tracker_of(config: Config, network: Sensing) -> SensingTracker:
     """A trained network as a tracker."""
-    own = config.tracker
-    options = TrackerOptions(config.model.crop, own.template_rate, own.detector_gain)
     # in single precision, as frames are, whatever torch's default was where it was made
-    return SensingTracker(network.float().eval(), options)
+    return SensingTracker(network.float().eval(), _tracker_options(config))
+
+
+def _tracker_options(config: Config) -> TrackerOptions:
+    return TrackerOptions(config.model.crop, config.tracker.template_rate, config.tracker.detector_gain)
 
 
 def example(config: Config) -> dict[str, Tensor]:
@@ -343,6 +348,33 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     trackers = {name: [tracker(run, name, seed) for seed in _seeds(config)] for name in config.networks}
     scores = {name: [benchmark.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
     return benchmark.compare(scores, scored)
+
+
+def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
+    """Frames of training recordings and the events after them, on which the scales of integers are chosen.
+
+    Args:
+        config: of the run.
+        num_samples: number of frames.
+        data: the folder with data sets; that of the environment by default.
+    """
+    (first, *_) = run_parts(config, "train", data)
+    samples = cut_samples(first.recording, first.frames, config.model.crop, counts=config.model.counts)
+    # spread over the recording
+    chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
+    return {
+        "frames": samples.frames[chosen][None, :num_samples],
+        "boxes": samples.boxes[chosen][None, :num_samples],
+        "events": samples.events[:, chosen][:, :num_samples].float(),
+    }
+
+
+def measure(network: Sensing, config: Config, data: Path | None = None) -> dict[str, float]:
+    """The figure that quantisation may change: the mean distance of protocol A over recordings [px]."""
+    scored = run_parts(config, config.split, data)
+    tracked = SensingTracker(network.eval(), _tracker_options(config))
+    distances = [interframe(recording, tracked, frames).score().mean_distance_px for recording, frames in scored]
+    return {"mean_distance_px": fmean(distances)}
 
 
 def report(run: Run) -> Path:

@@ -36,7 +36,7 @@ from spikebridge.networks.sensing.report.animation import (
 )
 from spikebridge.training.run.atomic import atomic_write
 
-COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
+_COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
 # pictures are kept in memory while an animation is written
 _MOST_PICTURES = 250
@@ -44,7 +44,7 @@ _SECONDS_EACH = 0.04
 _WIDE = 300
 
 
-class TrackedBox(NamedTuple):
+class _TrackedBox(NamedTuple):
     """Where the target is at the end of a bin, how sure the tracker is (0 to 1), and whether it lost the target."""
 
     bin: int
@@ -53,7 +53,9 @@ class TrackedBox(NamedTuple):
     lost: bool
 
 
-def tracked_boxes(recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]) -> Iterator[TrackedBox]:
+def _tracked_boxes(
+    recording: Recording, tracker: Any, frame: int, box: Float[np.ndarray, "4"]
+) -> Iterator[_TrackedBox]:
     """The tracker's answer at the end of each bin from a frame on.
 
     Args:
@@ -74,7 +76,7 @@ def tracked_boxes(recording: Recording, tracker: Any, frame: int, box: Float[np.
         if b == first:
             inputs["box"] = box
         answer, state = tracker.step(inputs, state)
-        yield TrackedBox(b, answer, float(state.confidence), bool(state.lost))
+        yield _TrackedBox(b, answer, float(state.confidence), bool(state.lost))
 
 
 def track_recording(
@@ -83,7 +85,7 @@ def track_recording(
     init: Float[np.ndarray, "4"] | None = None,
     out: Path | None = None,
     animation: Path | None = None,
-    tell: Callable[[TrackedBox, int, float], None] | None = None,
+    tell: Callable[[_TrackedBox, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Follows a target through a recording and writes what is asked for, whole or not at all.
 
@@ -112,23 +114,25 @@ def track_recording(
         temporary = {path: stack.enter_context(atomic_write(path)) for path in (out, animation) if path is not None}
         write = None if out is None else _opened_csv(stack, temporary[out])
         started = perf_counter()
-        for moment in tracked_boxes(recording, tracker, frame, box):
+        for moment in _tracked_boxes(recording, tracker, frame, box):
             # what is written and drawn is not the tracker's work
             account.add(moment, perf_counter() - started)
             if write is not None:
                 write(_row(recording, moment))
             if animation is not None and account.num_boxes % stride == 0:
-                pictures.append(picture_of(recording, moment, stride))
+                pictures.append(_picture_of(recording, moment, stride))
             if tell is not None:
                 tell(moment, account.num_boxes, account.rate)
             started = perf_counter()
         if animation is not None:
-            last = [] if pictures else [picture_of(recording, moment, stride)]
+            last = [] if pictures else [_picture_of(recording, moment, stride)]
             write_animation(temporary[animation], pictures + last, _SECONDS_EACH, animation.suffix)
     return account.summary() | {"boxes": out, "animation": animation}
 
 
-def picture_of(recording: Recording, moment: TrackedBox, num_bins: int = 2, scale: float | None = None) -> Image.Image:
+def _picture_of(
+    recording: Recording, moment: _TrackedBox, num_bins: int = 2, scale: float | None = None
+) -> Image.Image:
     """A moment as a picture: the newest frame, the events of the last bins, the box, and the true one where known.
 
     Args:
@@ -148,7 +152,7 @@ def picture_of(recording: Recording, moment: TrackedBox, num_bins: int = 2, scal
     return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, factor)
 
 
-def time_us(recording: Recording, bin_: int) -> int:
+def _time_us(recording: Recording, bin_: int) -> int:
     """When a bin ends, in the time of the recording's files [us]."""
     return recording.start_us + round((bin_ + 1) * recording.dt * 1e6)
 
@@ -165,13 +169,13 @@ def _check_files(*paths: Path | None) -> None:
 
 def _opened_csv(stack: ExitStack, path: Path) -> Callable[[Sequence[Any]], Any]:
     writer = csv.writer(stack.enter_context(path.open("w", newline="", encoding="utf-8")), lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(_COLUMNS)
     return writer.writerow
 
 
-def _row(recording: Recording, moment: TrackedBox) -> list[Any]:
+def _row(recording: Recording, moment: _TrackedBox) -> list[Any]:
     numbers = [f"{value:.3f}" for value in moment.box.tolist()]
-    return [time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)]
+    return [_time_us(recording, moment.bin), *numbers, f"{moment.confidence:.4f}", int(moment.lost)]
 
 
 class _Account:
@@ -184,7 +188,7 @@ class _Account:
         self.num_boxes = self.num_lost = 0
         self.confidence = self.seconds = 0.0
 
-    def add(self, moment: TrackedBox, seconds: float) -> None:
+    def add(self, moment: _TrackedBox, seconds: float) -> None:
         """One more answer, and how long it took [s]."""
         self.last = moment
         self.num_boxes += 1
@@ -203,8 +207,8 @@ class _Account:
         """The summary by name."""
         result: dict[str, Any] = {
             "recording": self.recording.name,
-            "first_t_us": time_us(self.recording, self.first),
-            "last_t_us": time_us(self.recording, self.last.bin),
+            "first_t_us": _time_us(self.recording, self.first),
+            "last_t_us": _time_us(self.recording, self.last.bin),
             "num_boxes": self.num_boxes,
             "boxes_per_second": round(self.rate, 1),
             "of_real_time": round(self.rate * self.recording.dt, 3),
@@ -241,24 +245,24 @@ def progress_reporter(
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:
             task = bars.add_task("tracking", total=total)
-            yield lambda moment, done, rate: bars.update(task, completed=done, description=status_line(moment, rate))
+            yield lambda moment, done, rate: bars.update(task, completed=done, description=_status_line(moment, rate))
     else:
         last = perf_counter()
 
-        def line(moment: TrackedBox, done: int, rate: float) -> None:
+        def line(moment: _TrackedBox, done: int, rate: float) -> None:
             nonlocal last
             if perf_counter() - last >= _SECONDS_BETWEEN_LINES:
                 last = perf_counter()
-                print(f"{done} of {total}  {status_line(moment, rate)}", file=sys.stderr, flush=True)
+                print(f"{done} of {total}  {_status_line(moment, rate)}", file=sys.stderr, flush=True)
 
         yield line
 
 
-def status_line(moment: TrackedBox, rate: float) -> str:
+def _status_line(moment: _TrackedBox, rate: float) -> str:
     """Rate and confidence of a moment.
 
     Example:
-        >>> status_line(TrackedBox(0, None, 0.5, True), 240.0)
+        >>> _status_line(_TrackedBox(0, None, 0.5, True), 240.0)
         '240 boxes/s  confidence 0.50  LOST'
     """
     return f"{rate:.0f} boxes/s  confidence {moment.confidence:.2f}{'  LOST' if moment.lost else ''}"

@@ -17,7 +17,7 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Trackin
 _NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 
 
-class FrameState(NamedTuple):
+class _FrameState(NamedTuple):
     """What the ANN knows of the last frame, what is made of it until the next one, and the time since [s]."""
 
     box: Float[np.ndarray, "4"]
@@ -60,7 +60,7 @@ class FrameTracker:
         self.tracker = tracker
         self.between: Any = StaticBox() if between == "hold" else ConstantVelocity()
 
-    def step(self, inputs: Inputs, state: FrameState | None) -> tuple[Float[np.ndarray, "4"], FrameState]:
+    def step(self, inputs: Inputs, state: _FrameState | None) -> tuple[Float[np.ndarray, "4"], _FrameState]:
         """Where the target is expected at the end of this step.
 
         Args:
@@ -83,9 +83,9 @@ class FrameTracker:
             return self._waited(inputs, state)
         given: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
         box, between = self.between.step(given, state.between if state is not None else None)
-        return box, FrameState(box, found, between, found.age)
+        return box, _FrameState(box, found, between, found.age)
 
-    def _waited(self, inputs: Inputs, state: FrameState) -> tuple[Float[np.ndarray, "4"], FrameState]:
+    def _waited(self, inputs: Inputs, state: _FrameState) -> tuple[Float[np.ndarray, "4"], _FrameState]:
         """A step without a frame to look at."""
         check_times(inputs)
         elapsed = inputs["elapsed"]

@@ -21,7 +21,7 @@ from spikebridge.networks.sensing.model.boxes import box_center, check_box, tran
 _AROUND = np.linspace(-1, 1, 5)
 
 
-class StaticBoxState(NamedTuple):
+class _StaticBoxState(NamedTuple):
     """The box that was given last."""
 
     box: Float[np.ndarray, "4"]
@@ -39,7 +39,7 @@ class StaticBox:
         [1.0, 2.0, 3.0, 4.0]
     """
 
-    def step(self, inputs: Inputs, state: StaticBoxState | None) -> tuple[Float[np.ndarray, "4"], StaticBoxState]:
+    def step(self, inputs: Inputs, state: _StaticBoxState | None) -> tuple[Float[np.ndarray, "4"], _StaticBoxState]:
         """The box that was given last.
 
         Args:
@@ -53,13 +53,13 @@ class StaticBox:
             DataError: no box was ever given, or one that cannot be meant.
         """
         if "box" in inputs:
-            state = StaticBoxState(check_box(inputs["box"]))
+            state = _StaticBoxState(check_box(inputs["box"]))
         if state is None:
             raise _missing_box()
         return state.box, state
 
 
-class BoxTracker:
+class _BoxTracker:
     """A tracker that moves given boxes on. A box holds at its frame: time goes by up to it, then to the step's end.
 
     Subclasses say what a first box starts, what time changes, what a further box adds, and where the target then is.
@@ -107,7 +107,7 @@ class BoxTracker:
         raise NotImplementedError
 
 
-class VelocityState(NamedTuple):
+class _VelocityState(NamedTuple):
     """The last given box, the velocity of its middle [px/s], and how long ago it held [s]."""
 
     box: Float[np.ndarray, "4"]
@@ -115,7 +115,7 @@ class VelocityState(NamedTuple):
     age: float
 
 
-class ConstantVelocity(BoxTracker):
+class ConstantVelocity(_BoxTracker):
     """The target moves on as it did between the last two given boxes; after a single one it stands still.
 
     Example:
@@ -129,22 +129,22 @@ class ConstantVelocity(BoxTracker):
         [12.0, 0.0, 2.0, 2.0]
     """
 
-    def _started(self, box: NDArray[np.float64]) -> VelocityState:
-        return VelocityState(box, np.zeros(2), 0.0)
+    def _started(self, box: NDArray[np.float64]) -> _VelocityState:
+        return _VelocityState(box, np.zeros(2), 0.0)
 
-    def _later(self, state: VelocityState, dt: float) -> VelocityState:
+    def _later(self, state: _VelocityState, dt: float) -> _VelocityState:
         return state._replace(age=state.age + dt)
 
-    def _given(self, state: VelocityState, box: NDArray[np.float64]) -> VelocityState:
+    def _given(self, state: _VelocityState, box: NDArray[np.float64]) -> _VelocityState:
         known = state.age > 0
         velocity = (box_center(box) - box_center(state.box)) / state.age if known else state.velocity
-        return VelocityState(box, velocity, 0.0)
+        return _VelocityState(box, velocity, 0.0)
 
-    def _box(self, state: VelocityState) -> NDArray[np.float64]:
+    def _box(self, state: _VelocityState) -> NDArray[np.float64]:
         return translate_box(state.box, state.velocity * state.age)
 
 
-class KalmanState(NamedTuple):
+class _KalmanState(NamedTuple):
     """Mean of place and velocity along both axes, their covariance (the same for both), and the size of the box."""
 
     mean: Float[np.ndarray, "2 2"]  # place and velocity by x and y
@@ -153,7 +153,7 @@ class KalmanState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kalman(BoxTracker):
+class Kalman(_BoxTracker):
     """The best guess for a target whose velocity is a random walk, given boxes that are a little wrong.
 
     Args:
@@ -209,24 +209,24 @@ class Kalman(BoxTracker):
             state = self._given(state, np.concatenate([place, np.zeros(2)]))
         return total / (len(centers) - 1)
 
-    def _started(self, box: NDArray[np.float64]) -> KalmanState:
-        return KalmanState(
+    def _started(self, box: NDArray[np.float64]) -> _KalmanState:
+        return _KalmanState(
             np.stack([box_center(box), np.zeros(2)]), np.diag([self.box_noise**2, self.speed**2]), box[2:].copy()
         )
 
-    def _later(self, state: KalmanState, dt: float) -> KalmanState:
+    def _later(self, state: _KalmanState, dt: float) -> _KalmanState:
         if dt <= 0:
             return state
         moves = np.array([[1.0, dt], [0.0, 1.0]])
         wanders = self.acceleration * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         return state._replace(mean=moves @ state.mean, covariance=moves @ state.covariance @ moves.T + wanders)
 
-    def _given(self, state: KalmanState, box: NDArray[np.float64]) -> KalmanState:
+    def _given(self, state: _KalmanState, box: NDArray[np.float64]) -> _KalmanState:
         gain = state.covariance[:, 0] / (state.covariance[0, 0] + self.box_noise**2)
         mean = state.mean + gain[:, None] * (box_center(box) - state.mean[0])
-        return KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
+        return _KalmanState(mean, state.covariance - np.outer(gain, state.covariance[0]), box[2:].copy())
 
-    def _box(self, state: KalmanState) -> NDArray[np.float64]:
+    def _box(self, state: _KalmanState) -> NDArray[np.float64]:
         return np.concatenate([state.mean[0] - state.size / 2, state.size])
 
 

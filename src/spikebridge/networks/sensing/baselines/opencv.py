@@ -18,10 +18,10 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.boxes import check_box
 from spikebridge.networks.sensing.tracker.tracker import grey_frame
 
-OpenCVKind = Literal["kcf", "csrt"]
+_OpenCVKind = Literal["kcf", "csrt"]
 
 
-class OpenCVState(NamedTuple):
+class _OpenCVState(NamedTuple):
     """The box, OpenCV's own tracker, and whether it found nothing in the last frame.
 
     OpenCV keeps what it knows inside its tracker: a state can be gone on with once.
@@ -44,8 +44,8 @@ class OpenCVTracker:
         ConfigError: there is no such tracker, or OpenCV is not installed.
     """
 
-    def __init__(self, kind: OpenCVKind, brightened: float = 2.0) -> None:
-        if kind not in get_args(OpenCVKind):
+    def __init__(self, kind: _OpenCVKind, brightened: float = 2.0) -> None:
+        if kind not in get_args(_OpenCVKind):
             raise ConfigError(
                 f"OpenCV's trackers here are kcf and csrt, not {kind!r}; {did_you_mean(kind, ['kcf', 'csrt'])}"
             )
@@ -55,7 +55,7 @@ class OpenCVTracker:
         self.kind = kind
         self.brightened = brightened
 
-    def step(self, inputs: Inputs, state: OpenCVState | None) -> tuple[Float[np.ndarray, "4"], OpenCVState]:
+    def step(self, inputs: Inputs, state: _OpenCVState | None) -> tuple[Float[np.ndarray, "4"], _OpenCVState]:
         """Where the target was in the last frame.
 
         Args:
@@ -79,14 +79,14 @@ class OpenCVTracker:
             raise DataError("the first step needs the target's box, but has no box.")
         else:
             found, box = state.tracker.update(picture)
-            state = OpenCVState(np.array(box, np.float64) if found else state.box, state.tracker, not found)
+            state = _OpenCVState(np.array(box, np.float64) if found else state.box, state.tracker, not found)
         return state.box, state
 
     def _picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         brighter = (frame * self.brightened).clip(0, 255).astype(np.uint8)
         return np.repeat(brighter[:, :, None], 3, axis=2)
 
-    def _begun(self, picture: NDArray[np.uint8], box: NDArray[np.float64]) -> OpenCVState:
+    def _begun(self, picture: NDArray[np.uint8], box: NDArray[np.float64]) -> _OpenCVState:
         # OpenCV takes whole pixels inside the picture; the given box itself is kept until the next frame
         height, width = picture.shape[:2]
         left, top = (int(np.clip(round(v), 0, most - 2)) for v, most in zip(box[:2], (width, height), strict=True))
@@ -97,7 +97,7 @@ class OpenCVTracker:
         name = "TrackerKCF_create" if self.kind == "kcf" else "TrackerCSRT_create"
         tracker = getattr(self._opencv, name)()
         tracker.init(picture, (left, top, right - left, bottom - top))
-        return OpenCVState(box, tracker, False)
+        return _OpenCVState(box, tracker, False)
 
 
 def _opencv() -> ModuleType:

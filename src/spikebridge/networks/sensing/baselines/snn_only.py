@@ -25,7 +25,7 @@ from spikebridge.networks.sensing.tracker.tracker import check_times, num_bins
 _EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
 
 
-class EventState(NamedTuple):
+class _EventState(NamedTuple):
     """What is known.
 
     Args:
@@ -85,7 +85,7 @@ class EventTracker:
         self.search = search
         self.sharpness = sharpness
 
-    def step(self, inputs: Inputs, state: EventState | None) -> tuple[Float[np.ndarray, "4"], EventState]:
+    def step(self, inputs: Inputs, state: _EventState | None) -> tuple[Float[np.ndarray, "4"], _EventState]:
         """Where the target is at the end of this step.
 
         Args:
@@ -114,13 +114,13 @@ class EventTracker:
         away = np.abs(state.box[:2] - state.crop_box[:2]).max()
         return state.box, self._begun(state.box, state) if away > _EDGE * self.crop else state
 
-    def _begun(self, box: NDArray[np.float64], last: EventState | None) -> EventState:
+    def _begun(self, box: NDArray[np.float64], last: _EventState | None) -> _EventState:
         """A new crop; membranes that saw another one are no longer of use."""
         crop, _ = crop_around(box, self.crop)
         known = (None, np.zeros(2)) if last is None else (last.template, last.template_at)
-        return EventState(box, crop, box, None, *known)
+        return _EventState(box, crop, box, None, *known)
 
-    def _seen(self, events: BinEvents, length: int, state: EventState) -> EventState:
+    def _seen(self, events: BinEvents, length: int, state: _EventState) -> _EventState:
         """The events of a step of so many bins, which are said to be in its last one."""
         where, network = self.sensing.parts["where"], state.network
         for _ in range(length - 1):

@@ -24,8 +24,8 @@ from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox, fit_kalman_to
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.baselines.snn_only import EventTracker
-from spikebridge.networks.sensing.evaluation.follow import Tracker
 from spikebridge.networks.sensing.evaluation.protocols import add_box_noise
+from spikebridge.networks.sensing.evaluation.runner import Tracker
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.neurons import LIF, Integrator
 

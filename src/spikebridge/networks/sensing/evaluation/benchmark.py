@@ -11,9 +11,10 @@ from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
 from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import RecordingPart
-from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
+from spikebridge.networks.sensing.evaluation.latency import DECLARED
 from spikebridge.networks.sensing.evaluation.metrics import target_speed
-from spikebridge.networks.sensing.evaluation.protocols import DECLARED, interframe, one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, streaming
+from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 
 _BASELINES: dict[str, Any] = {"hold": StaticBox(), "constant velocity": ConstantVelocity()}

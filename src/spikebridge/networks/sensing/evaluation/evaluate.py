@@ -36,9 +36,9 @@ from spikebridge.networks.sensing.data import (
 )
 from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
-from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, reset_every, streaming
+from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
@@ -52,7 +52,7 @@ _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class TrackingEvaluation:
     """What is asked of a trained network."""
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
@@ -97,7 +97,7 @@ class Evaluation:
 def evaluate_recording(
     run: Run,
     data: Path | None,
-    options: Evaluation,
+    options: TrackingEvaluation,
     load: Callable[[str | None, int | None], SensingTracker],
 ) -> dict[str, Any]:
     """All figures of a network and of baselines on one recording.
@@ -152,7 +152,7 @@ def evaluate_recording(
     }
 
 
-def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple[str, list[RecordingPart]]:
+def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) -> tuple[str, list[RecordingPart]]:
     """What is measured on: one recording, or generated scenes where none is named and none is there."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
         scenes = generated_parts("test", _NUM_SCENES)
@@ -172,7 +172,7 @@ def _parts(run: Run, data: Path | None, options: Evaluation, dt: float) -> tuple
     return split, [part]
 
 
-def _thinned(part: RecordingPart, options: Evaluation) -> RecordingPart:
+def _thinned(part: RecordingPart, options: TrackingEvaluation) -> RecordingPart:
     return subsample_part(part, options.keep_every, num_before=1 if options.protocol in _NEEDS_TWO else 0)
 
 
@@ -191,7 +191,7 @@ def _measured(
     parts: Sequence[RecordingPart],
     rates: dict[int, list[RecordingPart]],
     tracker: Tracker,
-    options: Evaluation,
+    options: TrackingEvaluation,
     name: str,
 ) -> dict[str, Any]:
     """The figures of one tracker; a line tells that it is done."""
@@ -221,7 +221,7 @@ def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) 
     return {**results, "by_speed": [band._asdict() for band in bands]}
 
 
-def _asked(part: RecordingPart, tracker: Tracker, options: Evaluation) -> TrackingResult:
+def _asked(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -> TrackingResult:
     if options.protocol in _NEEDS_TWO:
         return interframe(part.recording, tracker, part.frames, noise_px=options.box_noise, seed=options.seed)
     if options.protocol == "E":
@@ -231,11 +231,13 @@ def _asked(part: RecordingPart, tracker: Tracker, options: Evaluation) -> Tracki
     return _closed_loop(part, tracker, options, options.every if options.protocol == "B" else None)
 
 
-def _closed_loop(part: RecordingPart, tracker: Tracker, options: Evaluation, every: int | None) -> TrackingResult:
+def _closed_loop(
+    part: RecordingPart, tracker: Tracker, options: TrackingEvaluation, every: int | None
+) -> TrackingResult:
     return reset_every(part.recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
 
 
-def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, list[RecordingPart]]:
+def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[int, list[RecordingPart]]:
     """The same with fewer and fewer frames; a rate without a start is left out."""
     rates = {}
     for keep in _KEEP:
@@ -250,7 +252,9 @@ def _rates(parts: Sequence[RecordingPart], options: Evaluation) -> dict[int, lis
     return rates
 
 
-def _at_rate(parts: Sequence[RecordingPart], tracker: Tracker, options: Evaluation, keep: int) -> dict[str, Any]:
+def _at_rate(
+    parts: Sequence[RecordingPart], tracker: Tracker, options: TrackingEvaluation, keep: int
+) -> dict[str, Any]:
     """A and C with every N-th frame."""
     between = join_results([_asked(part, tracker, options) for part in parts])
     loop = join_results([_closed_loop(part, tracker, options, None) for part in parts])

@@ -45,7 +45,7 @@ class TrackingScore(NamedTuple):
     lost_share: float
 
 
-class SpeedBand(NamedTuple):
+class _SpeedBand(NamedTuple):
     """The error on targets between two speeds [px/s]."""
 
     slowest: float
@@ -127,7 +127,7 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
         precision_20px=float((distance < 20).mean()),
         miou=float(overlap.mean()),
         auc=float(success_curve(overlap).mean()),
-        normalized_precision=float(precision_curve(normalized, NORMALIZED_THRESHOLDS).mean()),
+        normalized_precision=float(_precision_curve(normalized, NORMALIZED_THRESHOLDS).mean()),
         lost_share=float((overlap == 0).mean()),
     )
 
@@ -142,11 +142,11 @@ def success_curve(overlap: Float[np.ndarray, " N"]) -> Float[np.ndarray, "21"]:
     return (overlap[:, None] > OVERLAP_THRESHOLDS).mean(axis=0)
 
 
-def precision_curve(distance: Float[np.ndarray, " N"], thresholds: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+def _precision_curve(distance: Float[np.ndarray, " N"], thresholds: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
     """Share of distances strictly below each threshold.
 
     Example:
-        >>> precision_curve(np.array([1.0, 4.0]), np.array([1.0, 3.0, 5.0])).tolist()
+        >>> _precision_curve(np.array([1.0, 4.0]), np.array([1.0, 3.0, 5.0])).tolist()
         [0.0, 0.5, 1.0]
     """
     return (distance[:, None] < thresholds).mean(axis=0)
@@ -201,7 +201,7 @@ def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, 
 
 def error_by_speed(
     boxes: Boxes, truths: Boxes, speeds: Float[np.ndarray, " N"], edges: Sequence[float]
-) -> list[SpeedBand]:
+) -> list[_SpeedBand]:
     """The error on slow and on fast targets.
 
     Args:
@@ -228,7 +228,7 @@ def error_by_speed(
         inside = (speeds >= slowest) & (speeds < fastest)
         result = score(boxes[inside], truths[inside])
         bands.append(
-            SpeedBand(float(slowest), float(fastest), result.num_outputs, result.mean_distance_px, result.miou)
+            _SpeedBand(float(slowest), float(fastest), result.num_outputs, result.mean_distance_px, result.miou)
         )
     return bands
 

@@ -9,27 +9,18 @@
 | E `streaming` | C, and each answer is there only after the work for it | what does latency cost? |
 
 Sources: M. Li, Y.-X. Wang, D. Ramanan, ECCV 2020 (streaming); R. Zhao et al., Nature Communications 13:3427 (2022).
-
-Latencies that are declared, not measured: what an answer would cost on a machine that is not here.
-
-| name | a bin of events | a bin with a frame | what it is |
-|---|---|---|---|
-| `none` | 0 | 0 | answers are there at once |
-| `tianjic` | 1 / 5952.4 s | 1 / 541 s | the paper's hybrid network on the Tianjic chip |
-
-Source: R. Zhao et al., Nature Communications 13:3427 (2022): 5952.4 answers a second; the ANN alone, which a frame
-needs, is about 11 times slower. A tracker that looks at frames alone has nothing to do in a bin of events.
 """
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.sensing.evaluation.follow import (
+from spikebridge.networks.sensing.evaluation.latency import newest_available
+from spikebridge.networks.sensing.evaluation.runner import (
     Tracker,
     TrackingResult,
     TrackingSequence,
@@ -40,7 +31,6 @@ from spikebridge.networks.sensing.evaluation.follow import (
     join_results,
     run_tracker,
 )
-from spikebridge.networks.sensing.evaluation.latency import newest_available
 
 
 def interframe(
@@ -227,6 +217,7 @@ def streaming(
         >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
         >>> from spikebridge.networks.sensing.baselines.motion import StaticBox
         >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.1, dt=0.005)
+        >>> from spikebridge.networks.sensing.evaluation.latency import declared_latency
         >>> at_once = streaming(recording, StaticBox(), latency=declared_latency(0.0, 0.0))
         >>> at_once.score() == one_pass_evaluation(recording, StaticBox()).score()
         True
@@ -258,21 +249,6 @@ def streaming(
     return as_result(recording, shown[served], first)
 
 
-def declared_latency(step: float, frame: float) -> Callable[[Any], float]:
-    """Latencies from a table: of a step with events alone, and of one in which a frame has come.
-
-    Args:
-        step: seconds.
-        frame: seconds.
-
-    Example:
-        >>> latency = declared_latency(step=0.001, frame=0.004)
-        >>> latency({"events": None}), latency({"events": None, "frame": None})
-        (0.001, 0.004)
-    """
-    return lambda inputs: frame if "frame" in inputs else step
-
-
 def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
     """Boxes as they are given: each moved by noise along both axes.
 
@@ -294,28 +270,3 @@ def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -
     given = boxes.copy()
     given[:, :2] += moved
     return given
-
-
-class DeclaredLatency(NamedTuple):
-    """Seconds of work for a bin of events, and for a bin in which a frame has come."""
-
-    step: float
-    frame: float
-
-    def of(self, sees_events: bool = True) -> Callable[[Any], float]:
-        """The latency of some inputs, for `streaming`.
-
-        Args:
-            sees_events: whether the tracker works on events at all.
-
-        Example:
-            >>> DECLARED["tianjic"].of(sees_events=False)({"events": None})
-            0.0
-        """
-        return declared_latency(self.step if sees_events else 0.0, self.frame)
-
-
-DECLARED = {
-    "none": DeclaredLatency(step=0.0, frame=0.0),
-    "tianjic": DeclaredLatency(step=1 / 5952.4, frame=1 / 541),
-}

@@ -145,7 +145,7 @@ def resnet_features(width: int) -> int:
     return 16 * width
 
 
-class Bottleneck(nn.Module):
+class _Bottleneck(nn.Module):
     """Three convolutions, the middle one narrow, added to a shortcut.
 
     Args:
@@ -154,7 +154,7 @@ class Bottleneck(nn.Module):
         stride: of the middle convolution.
 
     Example:
-        >>> Bottleneck(8, 4, stride=2)(torch.zeros(1, 8, 12, 12)).shape
+        >>> _Bottleneck(8, 4, stride=2)(torch.zeros(1, 8, 12, 12)).shape
         torch.Size([1, 16, 6, 6])
     """
 
@@ -189,7 +189,7 @@ class ResNetWhat(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(*_conv(1, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
         self.stages = nn.Sequential(
-            Bottleneck(width, width), Bottleneck(4 * width, 2 * width, 2), Bottleneck(8 * width, 4 * width)
+            _Bottleneck(width, width), _Bottleneck(4 * width, 2 * width, 2), _Bottleneck(8 * width, 4 * width)
         )
 
     def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
@@ -197,7 +197,7 @@ class ResNetWhat(nn.Module):
         return self.stages(self.stem(log_intensity(frames)))
 
 
-class SpikingBottleneckState(NamedTuple):
+class _SpikingBottleneckState(NamedTuple):
     """Membranes of the inner layers, and of the layer that fires behind the sum."""
 
     body: State
@@ -236,26 +236,26 @@ class SpikingBottleneck(Stateful):
         layers = {"body": self.body} if self.fire is None else {"body": self.body, "fire": self.fire}
         return [f"{name}.{path}" for name, layer in layers.items() for path in layer.modulable_paths()]
 
-    def initial_state(self, x_t: Tensor) -> SpikingBottleneckState:
+    def initial_state(self, x_t: Tensor) -> _SpikingBottleneckState:
         fire = None if self.fire is None else self.fire.initial_state(self.shortcut(x_t))
-        return SpikingBottleneckState(self.body.initial_state(x_t), fire)
+        return _SpikingBottleneckState(self.body.initial_state(x_t), fire)
 
     def step(
-        self, x_t: Tensor, state: SpikingBottleneckState, **modulation: Any
-    ) -> tuple[Tensor, SpikingBottleneckState]:
+        self, x_t: Tensor, state: _SpikingBottleneckState, **modulation: Any
+    ) -> tuple[Tensor, _SpikingBottleneckState]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return y[0], state
 
     def forward(
-        self, x: Float[Tensor, "T B C H W"], state: SpikingBottleneckState | None = None, **modulation: Any
-    ) -> tuple[Float[Tensor, "T B D H2 W2"], SpikingBottleneckState]:
+        self, x: Float[Tensor, "T B C H W"], state: _SpikingBottleneckState | None = None, **modulation: Any
+    ) -> tuple[Float[Tensor, "T B D H2 W2"], _SpikingBottleneckState]:
         by_layer = split_paths(modulation, ["body"] if self.fire is None else ["body", "fire"])
         y, body = self.body(x, None if state is None else state.body, **by_layer.get("body", {}))
         y = y + over_time(self.shortcut, x)
         if self.fire is None:
-            return y, SpikingBottleneckState(body, None)
+            return y, _SpikingBottleneckState(body, None)
         spikes, fire = self.fire(y, None if state is None else state.fire, **by_layer.get("fire", {}))
-        return spikes, SpikingBottleneckState(body, fire)
+        return spikes, _SpikingBottleneckState(body, fire)
 
 
 def resnet_where(width: int = 64, *, dt: float) -> Sequential:

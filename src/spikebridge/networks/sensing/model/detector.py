@@ -134,7 +134,9 @@ class TargetDetector(nn.Module):
             newest: `K_new`, likewise.
             a: share of the newest template in `K`.
         """
-        grid = sampling_grid(now, boxes[:, :2] + boxes[:, 2:] / 2, patch_side(boxes)[:, None].expand(-1, 2), PATCH_SIDE)
+        grid = _sampling_grid(
+            now, boxes[:, :2] + boxes[:, 2:] / 2, patch_side(boxes)[:, None].expand(-1, 2), PATCH_SIDE
+        )
         look = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
         patch = look(now)
         seen, last = self.what(torch.cat([patch, look(before)])).chunk(2)
@@ -335,11 +337,11 @@ def resample(
         >>> resample(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[1.0, 0.5]]), torch.ones(1, 2), 1).item()
         2.0
     """
-    grid = sampling_grid(pictures, middles, sides, size)
+    grid = _sampling_grid(pictures, middles, sides, size)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def sampling_grid(
+def _sampling_grid(
     pictures: Float[Tensor, "B C H W"], middles: Float[Tensor, "B 2"], sides: Float[Tensor, "B 2"], size: int
 ) -> Float[Tensor, "B S S 2"]:
     """The places of `resample`, from -1 at one edge of the picture to 1 at the other.

@@ -180,7 +180,7 @@ def _finer(maps: Float[Tensor, "B H W"], height: int, width: int) -> Float[Tenso
 Size = tuple[int, int]
 
 
-class Spectra(NamedTuple):
+class _SpectraPair(NamedTuple):
     """What `irfft2` makes correlations of, summed over channels.
 
     Args:
@@ -192,7 +192,7 @@ class Spectra(NamedTuple):
     own: Float[Tensor, "S N M"]
 
 
-def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"], size: Size) -> Spectra:
+def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"], size: Size) -> _SpectraPair:
     """The spectra of the correlations of maps with a template, and of the template with itself.
 
     Args:
@@ -208,9 +208,9 @@ def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"]
         (1, 2)
     """
     if _is_learned(maps, template):
-        return Spectra(*_Spectra.apply(maps, template, size))
+        return _SpectraPair(*_Spectra.apply(maps, template, size))
     place = torch.fft.rfft2(template, s=size)
-    return Spectra(_cross(maps, place, size), _own(place))
+    return _SpectraPair(_cross(maps, place, size), _own(place))
 
 
 def cross_spectrum(

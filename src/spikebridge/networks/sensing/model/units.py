@@ -39,9 +39,9 @@ from spikebridge.networks.sensing.model.backbones import RESNET_STRIDE, STRIDE
 from spikebridge.networks.sensing.model.heads import ChangeHead, Template
 from spikebridge.neurons import Integrator
 
-UnitKind = Literal["learned", "fixed", "none"]
+_UnitKind = Literal["learned", "fixed", "none"]
 Mode = Literal["additive", "kernel"]
-Head = Literal["change", "correlation"]
+_Head = Literal["change", "correlation"]
 ChangeMap = Literal["linear", "tanh", "joined"]
 Size = Literal["small", "resnet"]
 
@@ -49,7 +49,7 @@ Size = Literal["small", "resnet"]
 _NEVER_AGAIN = 2**30
 
 
-class JoinedMap(nn.Module):
+class _JoinedMap(nn.Module):
     """A map of the change beside the frame's features, less what it makes of these alone: no change stays none.
 
     A linear map of both, less that, would be a map of the change alone; so the tanh is taken first. It starts with the
@@ -59,7 +59,7 @@ class JoinedMap(nn.Module):
         change: the map of the change.
 
     Example:
-        >>> joined = JoinedMap(nn.Conv2d(4, 4, 3, 1, 1, bias=False))
+        >>> joined = _JoinedMap(nn.Conv2d(4, 4, 3, 1, 1, bias=False))
         >>> joined(torch.zeros(1, 4, 8, 8), torch.rand(1, 4, 8, 8)).abs().max().item()
         0.0
     """
@@ -82,7 +82,7 @@ class JoinedMap(nn.Module):
 
 
 def additive_unit(
-    kind: UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3, change_map: ChangeMap = "linear"
+    kind: _UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3, change_map: ChangeMap = "linear"
 ) -> HybridUnit:
     """Events since the frame, leakily summed, mapped to a change of features: window, kernel, map; no spikes.
 
@@ -109,7 +109,7 @@ def additive_unit(
     if change_map == "tanh":
         nonlinearity = nn.Sequential(identity, nn.Tanh())
     elif change_map == "joined":
-        nonlinearity = JoinedMap(identity)
+        nonlinearity = _JoinedMap(identity)
     return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), nonlinearity)
 
 
@@ -140,8 +140,8 @@ class SensingOptions:
     """
 
     mode: Mode = "additive"
-    unit: UnitKind = "learned"
-    head: Head | None = None
+    unit: _UnitKind = "learned"
+    head: _Head | None = None
     size: Size = "small"
     prior: bool = True
     num_features: int = 8
@@ -158,8 +158,8 @@ class SensingOptions:
             raise ConfigError(f"a search needs 1 px or more, but got {self.search}")
         values = {
             "mode": (self.mode, Mode),
-            "hybrid unit": (self.unit, UnitKind),
-            "head": (self.head_kind, Head),
+            "hybrid unit": (self.unit, _UnitKind),
+            "head": (self.head_kind, _Head),
             "change map": (self.change_map, ChangeMap),
         }
         for name, (value, known) in values.items():
@@ -181,7 +181,7 @@ class SensingOptions:
             raise ConfigError("the kernel form has no change of features; take head='correlation'")
 
     @property
-    def head_kind(self) -> Head:
+    def head_kind(self) -> _Head:
         """The head, by default that of the mode."""
         return self.head or ("change" if self.mode == "additive" else "correlation")
 
@@ -250,7 +250,7 @@ def _cut(options: SensingOptions) -> Modulation:
     """The target's features as weights of the head: the unit of the kernel form, a bare template in the other."""
     is_learned = options.mode == "kernel" and options.unit == "learned"
     name = "unit" if options.mode == "kernel" else "template"
-    cut = kernel_unit("learned" if is_learned else "fixed", options.num_features, stride=options.stride)
+    cut = _kernel_unit("learned" if is_learned else "fixed", options.num_features, stride=options.stride)
     return Modulation("what", "head.weight", cut, by="replace", context="boxes", name=name)
 
 
@@ -320,7 +320,7 @@ def _between(places: Float[Tensor, "B N"], num_cells: int, stride: int) -> Float
     return (1 - (cell.unsqueeze(2) - torch.arange(num_cells, dtype=cell.dtype, device=cell.device)).abs()).clamp(min=0)
 
 
-def kernel_unit(
+def _kernel_unit(
     kind: Literal["learned", "fixed"], num_features: int, size: int = 11, stride: int = STRIDE
 ) -> HybridUnit:
     """The unit ANN to SNN: the value is held until the next frame, in time nothing else happens to it.
@@ -332,7 +332,7 @@ def kernel_unit(
         stride: side of a cell [px].
 
     Example:
-        >>> unit = kernel_unit("fixed", 4, size=3)
+        >>> unit = _kernel_unit("fixed", 4, size=3)
         >>> kernel, _ = unit(torch.rand(1, 2, 4, 24, 24), context=torch.zeros(1, 2, 4))
         >>> kernel.shape
         torch.Size([1, 2, 1, 4, 3, 3])

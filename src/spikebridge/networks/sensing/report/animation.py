@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spikebridge.errors import ConfigError
 
-ANIMATIONS = (".webp", ".gif", ".mp4")
+_ANIMATIONS = (".webp", ".gif", ".mp4")
 # ON and OFF events, the colours of the first two series of figures
 _ON, _OFF = (79, 143, 240), (240, 138, 48)
 _WHITE = (255, 255, 255)
@@ -135,8 +135,8 @@ def check_animation(suffix: str) -> str:
         >>> check_animation(".WEBP")
         '.webp'
     """
-    if suffix.lower() not in ANIMATIONS:
-        raise ConfigError(f"an animation ends in {', '.join(ANIMATIONS)}, but got {suffix or 'no suffix'!r}.")
+    if suffix.lower() not in _ANIMATIONS:
+        raise ConfigError(f"an animation ends in {', '.join(_ANIMATIONS)}, but got {suffix or 'no suffix'!r}.")
     if suffix.lower() == ".mp4":
         _encoder()
     return suffix.lower()

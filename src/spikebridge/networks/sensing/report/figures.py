@@ -31,9 +31,9 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.sensing.data import RecordingPart, subsample_part
 from spikebridge.networks.sensing.evaluation.baselines import baseline
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
-from spikebridge.networks.sensing.evaluation.follow import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
+from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.report.animation import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.atomic import atomic_write

@@ -45,7 +45,7 @@ from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 
 
-class TemplateSpectrum(NamedTuple):
+class _TemplateSpectrum(NamedTuple):
     """The template of a frame in the frequency domain.
 
     Args:
@@ -60,7 +60,7 @@ class TemplateSpectrum(NamedTuple):
 class FusedState(NamedTuple):
     """The template, the motion prior, the membranes, the carry of the leaky sum, and the uncertainty of a restart."""
 
-    template: TemplateSpectrum
+    template: _TemplateSpectrum
     expected: MotionPriorNp
     membranes: LIFState
     carry: Any
@@ -138,13 +138,13 @@ class FusedInference(nn.Module):
         self.cut = sensing.cut.margin, sensing.cut.hardness
         self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
         self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
-        self.trust = None if sensing.trust is None else FusedMotionFusion(sensing.trust)
+        self.trust = None if sensing.trust is None else _FusedMotionFusion(sensing.trust)
         self.requires_grad_(False)
         self.search, self.stride = sensing.search, sensing.stride
         # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
         self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
-        self.head = FusedHead(head, sensing.prior)
-        self.back = None if sensing.back is None else FusedHead(sensing.back)
+        self.head = _FusedHead(head, sensing.prior)
+        self.back = None if sensing.back is None else _FusedHead(sensing.back)
         weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
@@ -171,7 +171,7 @@ class FusedInference(nn.Module):
             expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
         kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        return start, self._new(TemplateSpectrum(kernel, deficit), expected, features)
+        return start, self._new(_TemplateSpectrum(kernel, deficit), expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """See `Inference.restart_events`."""
@@ -205,7 +205,7 @@ class FusedInference(nn.Module):
         came, _ = self.back.answer(seen, deficit, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
         return self.trust(gone, -came)
 
-    def _new(self, template: TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
+    def _new(self, template: _TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
         return FusedState(template, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
@@ -286,14 +286,14 @@ def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     return both
 
 
-class FusedMotionFusion:
+class _FusedMotionFusion:
     """A `MotionFusion` in numbers. Weights are read once.
 
     Args:
         trust: that it answers for.
 
     Example:
-        >>> ready = FusedMotionFusion(MotionFusion())
+        >>> ready = _FusedMotionFusion(MotionFusion())
         >>> bool(0 < ready(np.array([4.0, 0.0]), np.array([6.0, 0.0])).place[0] < 1)
         True
     """
@@ -331,7 +331,7 @@ def ellipse_mask(
     return torch.from_numpy(mask.astype(np.float32))[None, None]
 
 
-class FusedHead:
+class _FusedHead:
     """A `ChangeHead` that is given spectra, and its answer with a prior. Weights are read once.
 
     Args:
@@ -339,7 +339,7 @@ class FusedHead:
         prior: of the place; without it all places near the expected one are alike.
 
     Example:
-        >>> head = FusedHead(ChangeHead(reach=2))
+        >>> head = _FusedHead(ChangeHead(reach=2))
         >>> head.between.shape, head.between[4].tolist()  # a pixel on a cell reads that cell alone
         ((9, 5), [0.0, 0.0, 1.0, 0.0, 0.0])
     """

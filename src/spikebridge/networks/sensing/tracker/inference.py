@@ -77,7 +77,7 @@ class Inference(Protocol):
         """
 
 
-class EagerState(NamedTuple):
+class _EagerState(NamedTuple):
     """Inputs of the frame, the motion prior, the network's own state, and the uncertainty of a restarted stream."""
 
     opening: dict[str, Tensor]
@@ -113,14 +113,14 @@ class EagerInference(nn.Module):
         before: Float[Tensor, "1 1 H W"] | None = None,
         motion: Float[Tensor, "1 2"] | None = None,
         start: MotionPrior | None = None,
-    ) -> tuple[MotionPrior, EagerState]:
+    ) -> tuple[MotionPrior, _EagerState]:
         """See `Inference.open`."""
         if start is None:
             start = self.sensing.begin(frame, box, before, motion)
-        return start, EagerState({"frames": frame[None], "boxes": box[None]}, start, None)
+        return start, _EagerState({"frames": frame[None], "boxes": box[None]}, start, None)
 
     @torch.no_grad()
-    def restart_events(self, state: EagerState, start: MotionPrior) -> EagerState:
+    def restart_events(self, state: _EagerState, start: MotionPrior) -> _EagerState:
         """See `Inference.restart_events`."""
         network = None if state.network is None else self.sensing.restart_events(state.network)
         uncertainty, head = None, self.sensing.parts["head"]
@@ -131,8 +131,8 @@ class EagerInference(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, events: Float[Tensor, "1 2 H W"], state: EagerState, age: float
-    ) -> tuple[Float[np.ndarray, "2"], float, EagerState]:
+        self, events: Float[Tensor, "1 2 H W"], state: _EagerState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, _EagerState]:
         """See `Inference.__call__`."""
         response, later = self._respond(events, state)
         ages = torch.tensor([age], dtype=events.dtype)
@@ -145,16 +145,16 @@ class EagerInference(nn.Module):
         return *bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search), later
 
     @torch.no_grad()
-    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: EagerState) -> EagerState:
+    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: _EagerState) -> _EagerState:
         """See `Inference.accumulate`."""
         return self._respond(events, state)[1]
 
-    def _respond(self, events: Tensor, state: EagerState) -> tuple[Tensor, EagerState]:
+    def _respond(self, events: Tensor, state: _EagerState) -> tuple[Tensor, _EagerState]:
         opening = state.opening if state.network is None else {}
         response, network = self.sensing.respond({**opening, "events": events[None]}, state.network)
         return response, state._replace(network=network)
 
-    def _unchanged(self, head: ChangeHead, state: EagerState) -> Float[np.ndarray, "D D"]:
+    def _unchanged(self, head: ChangeHead, state: _EagerState) -> Float[np.ndarray, "D D"]:
         """The head's log-odds where no feature has changed."""
         if state.uncertainty is not None:
             return state.uncertainty.unchanged

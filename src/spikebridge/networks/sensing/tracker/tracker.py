@@ -46,7 +46,7 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 
-LOST_AFTER = 3
+_LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
 _RECUT_DISTANCE = 0.125  # of the target's size: a detection farther away than this needs a new crop and template
 _VELOCITY_DRIFT = 1.15  # standard deviation of a velocity that is one longest stream old [px a stream]
@@ -100,7 +100,7 @@ class TrackerOptions:
             raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
 
 
-class TargetEstimate(NamedTuple):
+class _TargetEstimate(NamedTuple):
     """The target as known from frames.
 
     Args:
@@ -118,7 +118,7 @@ class TargetEstimate(NamedTuple):
     newest: TargetPatch | None
 
 
-class PendingFrame(NamedTuple):
+class _PendingFrame(NamedTuple):
     """A frame that the detector has not processed yet.
 
     Args:
@@ -134,7 +134,7 @@ class PendingFrame(NamedTuple):
     elapsed: float
 
 
-class EventStreamState(NamedTuple):
+class _EventStreamState(NamedTuple):
     """What is known since an event stream started.
 
     Args:
@@ -176,22 +176,22 @@ class TrackingState(NamedTuple):
     box: Float[np.ndarray, "4"]
     spread: float
     confidence: float
-    estimate: TargetEstimate
+    estimate: _TargetEstimate
     frame: NDArray[np.uint8]
     frame_box: Float[np.ndarray, "4"]
     events: tuple[BinEvents, ...]
     age: float
-    stream: EventStreamState
+    stream: _EventStreamState
     crop: Crop
     background: Background
     model: InferenceModel
     network: Any
-    pending: PendingFrame | None = None
+    pending: _PendingFrame | None = None
 
     @property
     def lost(self) -> bool:
         """Whether the last three frames had no confident detection."""
-        return self.estimate.num_unsure >= LOST_AFTER
+        return self.estimate.num_unsure >= _LOST_AFTER
 
 
 class SensingTracker:
@@ -286,7 +286,7 @@ class SensingTracker:
             predicted = translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
             estimate = last.estimate._replace(box=clamp_box(frame, predicted))
             events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            pending = PendingFrame(estimate.box, last.frame, events, period)
+            pending = _PendingFrame(estimate.box, last.frame, events, period)
         else:
             raise DataError("the first step needs the target's box, but has no box.")
         box = estimate.box
@@ -313,7 +313,7 @@ class SensingTracker:
             frame_box=box if is_given else translate_box(box, to_numpy(start).place),
             events=(),
             age=0.0,
-            stream=EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)),
+            stream=_EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)),
             crop=crop,
             background=_next_background(model.detector, frame, box, last),
             model=model,
@@ -321,7 +321,7 @@ class SensingTracker:
             pending=pending,
         )
 
-    def _detect(self, state: TrackingState, pending: PendingFrame) -> TrackingState:
+    def _detect(self, state: TrackingState, pending: _PendingFrame) -> TrackingState:
         """The detector's answer on the last frame, blended with the predicted box."""
         options, known, detector, box = self.options, state.estimate, state.model.detector, pending.box
         if detector is None or known.first is None or known.newest is None:
@@ -334,7 +334,7 @@ class SensingTracker:
         if confidence(spread, blended) < options.accept_confidence or not np.isfinite(blended).all():
             unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1)
             return state._replace(estimate=unsure, pending=None)
-        estimate = TargetEstimate(blended, spread, 0, known.first, detector.patch(state.frame, blended))
+        estimate = _TargetEstimate(blended, spread, 0, known.first, detector.patch(state.frame, blended))
         # the correction also applies to the boxes since then
         shift = box_center(blended) - box_center(box)
         now, corrected = (box_from_center(box_center(one) + shift, blended[2:]) for one in (state.box, state.frame_box))
@@ -362,7 +362,7 @@ class SensingTracker:
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
 
     def _found(
-        self, state: TrackingState, pending: PendingFrame, detector: FusedDetector, first: Tensor, newest: TargetPatch
+        self, state: TrackingState, pending: _PendingFrame, detector: FusedDetector, first: Tensor, newest: TargetPatch
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """The box that was looked around, the detected box, and its spread.
 
@@ -417,7 +417,7 @@ class SensingTracker:
         left, top = (whole - state.stream.crop_offset).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.options.crop, self.options.crop)
         start = MotionPrior(rest, motion, torch.tensor([state.spread], dtype=torch.float32))
-        stream = EventStreamState(start, state.stream.age, 0.0, offset, whole)
+        stream = _EventStreamState(start, state.stream.age, 0.0, offset, whole)
         network = state.model.network.restart_events(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network)
 
@@ -516,11 +516,11 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
 
 def _given_estimate(
     detector: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64]
-) -> TargetEstimate:
+) -> _TargetEstimate:
     if detector is None:
-        return TargetEstimate(box, 0.0, 0, None, None)
+        return _TargetEstimate(box, 0.0, 0, None, None)
     patch = detector.patch(frame, box)
-    return TargetEstimate(box, 0.0, 0, detector.template(patch), patch)
+    return _TargetEstimate(box, 0.0, 0, detector.template(patch), patch)
 
 
 def _next_background(

@@ -211,7 +211,7 @@ def _scaled(boxes: Tensor, factor: Tensor, around: float) -> Tensor:
     return torch.cat([around + factor * (boxes[:, :2] - around), factor * boxes[:, 2:]], 1)
 
 
-class Flips(NamedTuple):
+class _Flips(NamedTuple):
     """How each sample is turned: mirrored from left to right, then upside down, then rows and columns swapped."""
 
     across: Bool[Tensor, " B"]
@@ -219,16 +219,16 @@ class Flips(NamedTuple):
     swap: Bool[Tensor, " B"]
 
 
-def draw_flips(count: int) -> Flips:
+def draw_flips(count: int) -> _Flips:
     """A way for each of some samples; all eight are as likely.
 
     Args:
         count: of samples.
     """
-    return Flips(*(torch.rand(count) < 0.5 for _ in Flips._fields))
+    return _Flips(*(torch.rand(count) < 0.5 for _ in _Flips._fields))
 
 
-def flip_images(pictures: Shaped[Tensor, "..."], ways: Flips, axis: int = 0) -> Shaped[Tensor, "..."]:
+def flip_images(pictures: Shaped[Tensor, "..."], ways: _Flips, axis: int = 0) -> Shaped[Tensor, "..."]:
     """Square pictures, each turned its way.
 
     Args:
@@ -237,7 +237,7 @@ def flip_images(pictures: Shaped[Tensor, "..."], ways: Flips, axis: int = 0) -> 
         axis: of the samples.
 
     Example:
-        >>> upside_down = Flips(torch.tensor([False]), torch.tensor([True]), torch.tensor([False]))
+        >>> upside_down = _Flips(torch.tensor([False]), torch.tensor([True]), torch.tensor([False]))
         >>> flip_images(torch.tensor([[[1, 2], [3, 4]]]), upside_down).tolist()
         [[[3, 4], [1, 2]]]
     """
@@ -245,7 +245,7 @@ def flip_images(pictures: Shaped[Tensor, "..."], ways: Flips, axis: int = 0) -> 
     return torch.stack([_turned(*one) for one in each], axis)
 
 
-def flip_vectors(pairs: Float[Tensor, "*T B 2"], ways: Flips, signed: bool = True) -> Float[Tensor, "*T B 2"]:
+def flip_vectors(pairs: Float[Tensor, "*T B 2"], ways: _Flips, signed: bool = True) -> Float[Tensor, "*T B 2"]:
     """Numbers along `x` and `y`, turned as the pictures are.
 
     Args:
@@ -254,7 +254,7 @@ def flip_vectors(pairs: Float[Tensor, "*T B 2"], ways: Flips, signed: bool = Tru
         signed: see `pairs`.
 
     Example:
-        >>> everything = Flips(*torch.ones(3, 1, dtype=torch.bool))
+        >>> everything = _Flips(*torch.ones(3, 1, dtype=torch.bool))
         >>> flip_vectors(torch.tensor([[1.0, 2.0]]), everything).tolist()
         [[-2.0, -1.0]]
     """

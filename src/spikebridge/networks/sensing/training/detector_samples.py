@@ -35,7 +35,7 @@ _TRIES = 20
 _KEPT = 16  # frames that are not read again; each is seen in several pairs
 
 
-class View(NamedTuple):
+class _View(NamedTuple):
     """A use of a pair of frames.
 
     Args:
@@ -55,7 +55,7 @@ class FramePair(NamedTuple):
     earlier: int
     later: int
     around: NDArray[np.float64]
-    views: tuple[View, ...]
+    views: tuple[_View, ...]
 
 
 class _Seen(NamedTuple):
@@ -66,7 +66,7 @@ class _Seen(NamedTuple):
     is_backwards: bool
 
 
-def _seen(pair: FramePair, view: View) -> _Seen:
+def _seen(pair: FramePair, view: _View) -> _Seen:
     return _Seen(pair.earlier if view.is_backwards else pair.later, pair.later - pair.earlier, view.is_backwards)
 
 
@@ -182,7 +182,7 @@ def _pairs(
                 continue
             search_slice = [j for j in frames if known[j] and abs(j - k) <= apart]
             ways = [bool(generator.integers(2))] if has_no_events else [False, True]
-            views = tuple(View(int(generator.choice(search_slice)), way, is_there=True) for way in ways)
+            views = tuple(_View(int(generator.choice(search_slice)), way, is_there=True) for way in ways)
             pair = FramePair(k - gap, k, recording.frame_boxes[[k - gap, k]].mean(0), views)
             found.append(pair)
             for view in views:
@@ -229,7 +229,7 @@ def random_background_box(
     return None
 
 
-def _boxes(recording: Recording, pair: FramePair, view: View) -> dict[str, ArrayLike]:
+def _boxes(recording: Recording, pair: FramePair, view: _View) -> dict[str, ArrayLike]:
     """Inside the pictures of a view."""
     scale = _PICTURE / _side(pair.around)
     corner = box_center(pair.around) - _side(pair.around) / 2

@@ -49,7 +49,7 @@ Batch = dict[str, Tensor]
 Result = tuple[Tensor, dict[str, Tensor]]
 
 
-class JitteredSamples(NamedTuple):
+class _JitteredSamples(NamedTuple):
     """Samples with errors of their boxes.
 
     Args:
@@ -124,7 +124,7 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
     return loss, {"distance": loss.detach()}
 
 
-def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> JitteredSamples:
+def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> _JitteredSamples:
     """A batch with errors of its boxes.
 
     Args:
@@ -138,7 +138,7 @@ def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> Jittered
     here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
     boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
     start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
-    return JitteredSamples(samples, boxes, here, start)
+    return _JitteredSamples(samples, boxes, here, start)
 
 
 def random_flip_samples(samples: TrackingSamples) -> TrackingSamples:
