@@ -92,7 +92,7 @@ def track_recording(
     Args:
         recording: to follow.
         tracker: whose state has `confidence` and `lost`.
-        init: the box in the first frame; the recording's own first one without it.
+        init: the box in the first frame; the recording's own first one by default.
         out: a csv file for the boxes, in the files' own time.
         animation: a file for a picture every few bins.
         tell: called after each bin with the moment, the bins done and the bins a second.
@@ -139,7 +139,7 @@ def _picture_of(
         recording: that is followed.
         moment: of it.
         num_bins: how many bins of events are shown.
-        scale: of the picture; small sensors are shown twice as large without it.
+        scale: of the picture; small sensors are shown twice as large by default.
     """
     stop = moment.bin + 1
     newest = int(np.searchsorted(recording.frame_bins, moment.bin, side="right")) - 1
@@ -236,7 +236,7 @@ def progress_reporter(
     Args:
         total: bins of the recording.
         quiet: tell nothing.
-        console: where to; stderr without it.
+        console: where to; stderr by default.
     """
     console = console or Console(stderr=True)
     if quiet:

@@ -34,7 +34,7 @@ class _EventState(NamedTuple):
         crop_box: where the target was when the crop was taken [px].
         network: of the SNN since then.
         template: the SNN's features of the target; None until there were events.
-        template_at: where the target was in them, beside the middle of the crop [px].
+        template_at: where the target was in them, relative to the centre of the crop [px].
     """
 
     box: Float[np.ndarray, "4"]

@@ -1,15 +1,15 @@
-"""Trackers that the sensing network stands beside, by name.
+"""The baselines of the sensing network, by name.
 
 | name | what it is |
 |---|---|
 | `hold` | the last given box |
-| `constant_velocity` | the last two given boxes, moved on |
-| `kalman` | the same with a Kalman filter, its noise fitted on boxes of the same recording |
-| `ann_hold`, `ann_constant_velocity` | the network's ANN alone: finds the target at frames |
-| `events` | the network's SNN alone: follows what its events look like |
-| `decay_0` | the network itself, its membranes made to forget in every bin |
+| `constant_velocity` | extrapolates the last two given boxes |
+| `kalman` | a Kalman filter with constant velocity, its noise fitted on boxes of the same recording |
+| `ann_hold`, `ann_constant_velocity` | the network's ANN only, with the detector at frames |
+| `events` | the network's SNN only, with a template of its features |
+| `decay_0` | the network itself with membranes that are reset in every bin |
 | `kcf`, `csrt` | trackers of OpenCV on brightened frames (extra `opencv`) |
-| a network of the run | one that was trained beside it, such as `none`, `fixed` or `memoryless` |
+| a network of the run | another one of the run, such as `none`, `fixed` or `memoryless` |
 """
 
 from collections.abc import Callable, Sequence
@@ -77,11 +77,11 @@ def baseline(
 
     Args:
         name: of `BASELINES`, or a network of the run.
-        network: the tracker that it stands beside.
+        network: the tracker that it is compared with.
         recordings: and frames of each, on which the Kalman filter's noise is fitted: its best case.
-        noise_px: by which given boxes are moved [px].
-        seed: draws it.
-        trained: gives a network of the run.
+        noise_px: standard deviation of the noise of given boxes [px].
+        seed: of the noise.
+        trained: loads a network of the run.
 
     Raises:
         ConfigError: an optional package is missing.
@@ -105,10 +105,10 @@ def baseline(
 
 
 def without_memory(network: SensingTracker) -> SensingTracker:
-    """The same tracker with membranes that keep nothing from one bin to the next: a decay of 0.
+    """The same tracker with a decay of 0: membranes are reset in every bin.
 
     Args:
-        network: stays as it is.
+        network: is not changed.
     """
     other = SensingTracker(deepcopy(network.sensing), network.options)
     for module in other.sensing.modules():
@@ -118,7 +118,7 @@ def without_memory(network: SensingTracker) -> SensingTracker:
 
 
 def _kalman(recordings: Sequence[tuple[Recording, range]], noise_px: float, seed: int) -> Tracker:
-    """Fitted on all boxes as they are given."""
+    """Fitted on all boxes with their noise."""
     return fit_kalman_to(
         [
             (

@@ -23,10 +23,10 @@ _BASELINES: dict[str, Any] = {"hold": StaticBox(), "constant velocity": Constant
 def target_speeds(
     parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult], shares: Sequence[float]
 ) -> tuple[NDArray[np.float64], list[float]]:
-    """How fast the target was at each answer, and the edges of bands of speed.
+    """The target's speed at each box, and the edges of bands of speed.
 
     Args:
-        parts: what was followed.
+        parts: what was tracked.
         outputs: on each of them.
         shares: of the answers that are slower than each edge, from 0 to 1.
 
@@ -47,7 +47,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
     """E with declared latencies.
 
     Args:
-        part: what is followed.
+        part: what is tracked.
         tracker: a `SensingTracker` runs synchronously, since a frame's declared latency includes the detector.
         latency: of `DECLARED`.
     """
@@ -58,11 +58,11 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
 
 
 def score(tracker: Tracker, scored: Sequence[RecordingPart]) -> dict[str, Any]:
-    """What a tracker is worth between frames (A), on boxes with noise of 1 and 2 px, and from the first box alone (C).
+    """Figures of a tracker: protocol A, A with noise of 1 and 2 px, and C.
 
     Args:
         tracker: the tracker.
-        scored: on what.
+        scored: the evaluated parts.
 
     Returns:
         The figures of A with `per_bin`, and `shaken_1px`, `shaken_2px` (mean distances) and `closed_loop` (of C).

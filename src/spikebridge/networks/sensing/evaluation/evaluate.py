@@ -1,13 +1,13 @@
-"""`spikebridge eval sensing`: a trained network on any recording, in any protocol, beside any baseline.
+"""`spikebridge eval sensing`: a trained network and baselines on any recording, in any protocol.
 
     spikebridge eval sensing --data FOLDER --protocol A --json
     spikebridge eval RUN --protocol C --baselines hold,ann_hold,csrt --split all
 
-| protocol | what is given | further options | what comes back beside the figures |
+| protocol | what is given | further options | additional results |
 |---|---|---|---|
 | A | the true boxes of the last two frames | `--box-noise PX` | |
-| B | the true box at every N-th frame | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and all |
-| C | the first box alone | | |
+| B | the true box at every N-th frame | `--every N` | `by_every`: 1, 2, 4, 8, 16 frames, and the first only |
+| C | the first box only | | |
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
 """
@@ -53,10 +53,10 @@ _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class TrackingEvaluation:
-    """What is asked of a trained network."""
+    """Options of `eval sensing`."""
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
-    """A between frames, B a box at every N-th frame, C the first box alone, D fewer frames, E with latency."""
+    """A between frames, B a box at every N-th frame, C the first box only, D fewer frames, E with latency."""
     baselines: str = "hold,constant_velocity"
     """Names with commas: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt,
     or another network of the run; none for none of them."""
@@ -73,20 +73,20 @@ class TrackingEvaluation:
     latency: Literal["measured", "none", "tianjic"] = "measured"
     """E: the work for an answer, measured here, or declared: none, or the rates of the paper's chip."""
     network: str | None = None
-    """Which network of the run; the first one without it."""
+    """Which network of the run; the first one by default."""
     weights_seed: int | None = None
-    """Which training of it, and of networks beside it; the first one without it."""
+    """Seed of the training of the network, and of other networks of the run; the first one by default."""
     seed: int = 0
     """Seed of the noise of given boxes."""
     event_offset: int | None = None
-    """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated without it."""
+    """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated by default."""
     box_offset: int | None = None
-    """FE240hz: the box of frame k is the fast box 6 k + this; found without it."""
+    """FE240hz: the box of frame k is the fast box 6 k + this; found by default."""
     repair: bool = False
     """A folder of one's own: drop events outside the sensor and sort those that jump back."""
 
     def __post_init__(self) -> None:
-        """Refuses options that cannot be meant."""
+        """Refuses options out of range."""
         for name in ("keep_every", "every"):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
@@ -100,19 +100,19 @@ def evaluate_recording(
     options: TrackingEvaluation,
     load: Callable[[str | None, int | None], SensingTracker],
 ) -> dict[str, Any]:
-    """All figures of a network and of baselines on one recording.
+    """All figures of a network and of baselines on a recording.
 
     Args:
         run: with trained weights.
-        data: the recording's folder, or one that holds it; that of the environment without it.
-        options: what is asked.
+        data: the recording's folder, or one that holds it; that of the environment by default.
+        options: of the evaluation.
         load: a tracker of the run by the network's name and its training's seed; the first ones without them.
 
     Returns:
         Figures by name, `per_bin`, `by_speed`, what they were measured on, and the same under `baselines`.
 
     Raises:
-        ConfigError: an option cannot be meant, or does not fit the recording.
+        ConfigError: an option is out of range, or does not fit the recording.
         DataError: the recording is missing or damaged, or has no boxes to compare with.
     """
     tracker = load(options.network, options.weights_seed)
@@ -153,7 +153,7 @@ def evaluate_recording(
 
 
 def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) -> tuple[str, list[RecordingPart]]:
-    """What is measured on: one recording, or generated scenes where none is named and none is there."""
+    """The evaluated parts: of one recording, or generated scenes if none is named and none is found."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
         scenes = generated_parts("test", _NUM_SCENES)
         return "generated", [_thinned(scene, options) for scene in scenes]
@@ -162,7 +162,7 @@ def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) 
     recording = load_recording(folder, options.recording, dt, *offsets, options.repair)
     split = options.split
     if split == "auto":
-        # frames that a network was trained on would flatter it
+        # frames of its training would favour the network
         split = "test" if recording.name in _trained_on(run) else "all"
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
@@ -194,7 +194,7 @@ def _measured(
     options: TrackingEvaluation,
     name: str,
 ) -> dict[str, Any]:
-    """The figures of one tracker; a line tells that it is done."""
+    """The figures of one tracker; prints a line when it is done."""
     started = perf_counter()
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
     if options.protocol == "B":
@@ -238,7 +238,7 @@ def _closed_loop(
 
 
 def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[int, list[RecordingPart]]:
-    """The same with fewer and fewer frames; a rate without a start is left out."""
+    """The parts at lower and lower frame rates; a rate without a start is left out."""
     rates = {}
     for keep in _KEEP:
         fewer = [labelled_part(_thinned(part, replace(options, keep_every=keep)), pairs=True) for part in parts]

@@ -1,4 +1,4 @@
-"""How well boxes follow a target: distances, overlaps, and what is made of them, over plain arrays.
+"""Metrics of tracking over plain arrays: distances, overlaps, success and precision.
 
 A box is `(x, y, w, h)`: its upper left corner and its size in pixels, real numbers. The thresholds are those of the
 tracking literature: success over overlap and precision over distance (Y. Wu, J. Lim, M.-H. Yang, IEEE TPAMI 37:1834,
@@ -22,7 +22,7 @@ NORMALIZED_THRESHOLDS = np.linspace(0, 0.5, 51)
 
 
 class TrackingScore(NamedTuple):
-    """What a set of boxes is worth; shares and overlaps from 0 to 1.
+    """Metrics of a set of boxes; shares and overlaps from 0 to 1.
 
     Args:
         num_outputs: how many boxes had a truth to be compared with.
@@ -91,7 +91,7 @@ def overlaps(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
 
 
 def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
-    """What boxes are worth against their truths. Lost boxes count; truths that are not known (NaN) are left out.
+    """Metrics of boxes against their truths. Lost boxes count; unknown truths (NaN) are left out.
 
     Args:
         boxes: the tracker's, one for each truth; a tracker always gives one.
@@ -116,7 +116,7 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
         return TrackingScore(0, *[float("nan")] * 8)
     distance, overlap = distances(boxes, truths), overlaps(boxes, truths)
     offset = centers(boxes) - centers(truths)
-    # beside a truth without a size every centre is far away
+    # relative to a truth without size every distance is infinite
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.linalg.norm(offset / truths[:, 2:].clip(min=0), axis=1)
     return TrackingScore(

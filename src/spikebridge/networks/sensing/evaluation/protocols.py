@@ -1,4 +1,4 @@
-"""Protocols that ask different questions of a tracker, the same for every tracker and every recording.
+"""Evaluation protocols, the same for every tracker and every recording.
 
 | protocol | what is given | the question |
 |---|---|---|
@@ -41,20 +41,20 @@ def interframe(
     noise_px: float = 0.0,
     seed: int = 0,
 ) -> TrackingResult:
-    """A: after the true boxes of the last frames, where is the target until the next one?
+    """A: the true boxes of the last frames are given; the tracker predicts until the next frame.
 
-    Each frame is a start of its own: nothing is known from before its first given box.
+    Each frame is a new start: nothing is known from before its first given box.
 
     Args:
-        recording: what to follow.
-        tracker: who follows.
-        frames: after which frames answers count; all that have enough before them without it.
-        num_given: how many frames are given with their boxes, the last one included.
-        noise_px: standard deviation by which each given box is moved along both axes [px].
-        seed: draws it, once for each frame of the recording.
+        recording: what is tracked.
+        tracker: the tracker.
+        frames: after which boxes are evaluated; by default all with enough frames before them.
+        num_given: number of frames with given boxes, the last one included.
+        noise_px: standard deviation of the noise of given boxes along each axis [px].
+        seed: of the noise, drawn once for each frame of the recording.
 
     Returns:
-        Answers from each frame up to the next one. A frame without known boxes before it has none.
+        Boxes from each frame up to the next one. A frame without known boxes before it has none.
 
     Raises:
         ConfigError: `frames` are not in the recording, or too near to its beginning.
@@ -151,18 +151,18 @@ def one_pass_evaluation(
 
 def subsampled_frames(
     recording: TrackingSequence,
-    ask: Callable[..., TrackingResult],
+    protocol: Callable[..., TrackingResult],
     tracker: Tracker,
     frames: range,
     keep_every: tuple[int, ...] = (1, 2, 4, 8),
     **settings: Any,
 ) -> dict[int, TrackingResult]:
-    """D: the same question with fewer frames.
+    """D: a protocol with fewer frames.
 
     Args:
-        recording: what to follow.
-        ask: another protocol of this file.
-        tracker: who follows.
+        recording: what is tracked.
+        protocol: another protocol of this file.
+        tracker: the tracker.
         frames: which frames of the whole recording.
         keep_every: 1 keeps all frames, 2 every second one.
         **settings: of the protocol.
@@ -180,7 +180,7 @@ def subsampled_frames(
         {1: 5, 2: 10}
     """
     return {
-        keep: ask(
+        keep: protocol(
             recording.thinned(keep),
             tracker,
             frames=range(-(-frames.start // keep), -(-frames.stop // keep)),
@@ -196,18 +196,18 @@ def streaming(
     frames: range | None = None,
     latency: Callable[[Any], float] | None = None,
 ) -> TrackingResult:
-    """E: C, but each truth is compared with the newest answer that is there at its time.
+    """E: C, but each truth is compared with the newest box that is available at its time.
 
-    One worker works: while it is busy bins go by, and then it takes all that is new at once, with the newest frame.
+    A busy tracker skips bins, and then processes all new events in one step, with the newest frame.
 
     Args:
-        recording: what to follow.
-        tracker: who follows.
-        frames: which frames; all without it.
-        latency: seconds of work for some inputs (`declared_latency`); measured here without it.
+        recording: what is tracked.
+        tracker: the tracker.
+        frames: which frames; all by default.
+        latency: seconds of work for given inputs (`declared_latency`); measured by default.
 
     Returns:
-        For each bin from the first frame on the answer that was there at its end; the first box before any was.
+        For each bin from the first frame on the newest box that was available at its end; before, the first box.
 
     Raises:
         ConfigError: the first box is not known, or `frames` are not in the recording.
@@ -230,7 +230,7 @@ def streaming(
     boxes, stamps, waits = [], [], []
     while done < stop:
         begin = max(free, (done + 1) * dt)
-        # rounded, so that a bin which ends at this very moment is there
+        # rounded, so that a bin that ends at this moment is included
         newest = min(stop, int(round(begin / dt, 6)))
         inputs = recording.inputs(done, newest)
         if done == first:
@@ -242,15 +242,15 @@ def streaming(
         stamps.append(newest * dt)
         waits.append(free - newest * dt)
         done = newest
-    # a nanosecond of grace: what is there at this very moment must not come late by a rounding error
+    # a nanosecond of tolerance against rounding errors
     served = newest_available((np.arange(first, stop) + 1) * dt + 1e-9, stamps, np.array(waits).clip(min=0))
-    # index -1 is the last of this list: what counts before any answer is there
+    # index -1 is the last of this list: the box before any result
     shown = np.array([*boxes, recording.frame_boxes[frames.start]])
     return as_result(recording, shown[served], first)
 
 
 def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -> Float[np.ndarray, "F 4"]:
-    """Boxes as they are given: each moved by noise along both axes.
+    """Given boxes with noise along both axes.
 
     Args:
         boxes: of all frames of a recording.

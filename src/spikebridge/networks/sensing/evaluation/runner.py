@@ -1,4 +1,4 @@
-"""Letting a tracker follow a recording, one bin at a time: what every protocol is made of.
+"""Runs a tracker on a recording, one bin at a time; every protocol uses it.
 
 A tracker is stepped at the end of each bin, `box, state = tracker.step(inputs, state)`, with a state of None at first.
 No event after the end of the bin is ever given.
@@ -17,7 +17,7 @@ from spikebridge.networks.sensing.evaluation.metrics import TrackingScore, score
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Anything that follows one object."""
+    """Anything that tracks one object."""
 
     def step(self, inputs: Any, state: Any) -> tuple[Any, Any]:
         """The box at the end of this step, and the new state."""
@@ -55,7 +55,7 @@ class TrackingSequence(Protocol):
 
 
 class TrackingResult(NamedTuple):
-    """What a tracker said, and what was true.
+    """The boxes of a tracker and the true ones.
 
     Args:
         boxes: the tracker's.
@@ -82,14 +82,14 @@ class TrackingResult(NamedTuple):
 def run_tracker(
     recording: TrackingSequence, tracker: Tracker, first: int, stop: int, given: Mapping[int, NDArray[np.float64]]
 ) -> Float[np.ndarray, "N 4"]:
-    """The tracker's boxes at the end of each bin, from a new start.
+    """The boxes of a tracker at the end of each bin, from a new start.
 
     Args:
-        recording: what to follow.
-        tracker: who follows.
+        recording: what is tracked.
+        tracker: the tracker.
         first: the first bin.
         stop: the bin after the last one.
-        given: boxes by the number of their frame; each is given with its frame.
+        given: boxes by frame; each is an input together with its frame.
     """
     state, boxes = None, []
     newest = np.searchsorted(recording.frame_bins, np.arange(first, stop), side="right") - 1
@@ -103,7 +103,7 @@ def run_tracker(
 
 
 def as_result(recording: TrackingSequence, boxes: Float[np.ndarray, "N 4"], first: int) -> TrackingResult:
-    """Boxes of consecutive bins beside what was true.
+    """Boxes of consecutive bins with the true ones.
 
     Args:
         recording: what was followed.
@@ -130,10 +130,10 @@ def join_results(outputs: Sequence[TrackingResult]) -> TrackingResult:
 
 
 def bin_range(recording: TrackingSequence, frames: range) -> tuple[int, int]:
-    """From the first bin of the first of these frames up to the first bin of the frame after them.
+    """The bins from the first of these frames up to the frame after them.
 
     Args:
-        recording: what to follow.
+        recording: what is tracked.
         frames: consecutive frames.
     """
     # a last frame may come after the last whole bin
@@ -145,9 +145,9 @@ def check_frames(frames: range, num_frames: int, num_before: int = 0) -> None:
     """Refuse frames that are not in the recording.
 
     Args:
-        frames: which are asked for.
-        num_frames: how many there are.
-        num_before: how many are needed before the first one.
+        frames: those that are evaluated.
+        num_frames: of the recording.
+        num_before: number of frames needed before the first one.
 
     Raises:
         ConfigError: they are not there.
@@ -164,7 +164,7 @@ def check_first_box(boxes: Float[np.ndarray, "F 4"], frames: range) -> None:
 
     Args:
         boxes: of all frames.
-        frames: which are asked for.
+        frames: those that are evaluated.
 
     Raises:
         ConfigError: the box of the first one is not known.

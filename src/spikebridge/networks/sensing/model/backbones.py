@@ -1,19 +1,17 @@
-"""The two pathways of the sensing network: "what" reads a frame, "where" reads events and remembers.
+"""The two pathways of the sensing network: the ANN "what" for frames, the SNN "where" for events.
 
-Both give the same features, so that the change which "where" sees can be added to what "what" has seen. Each has a
-straight path beside its layers; the first kernels of both are Gaussians, so that an untrained network already sees
-smoothed log intensity, and smoothed ON minus OFF as its change.
+Both have the same features, so that the change from the SNN can be added to the features of the ANN.
 
-Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2 and eq. 7. Their released code has a decay of 0,
-so its membranes remember nothing; here the time constant of each channel is learned.
+| size | ANN | SNN | stride |
+|---|---|---|---|
+| small | a linear convolution, and in parallel two with ReLU between | the same with LIF neurons | 2 |
+| resnet | three bottlenecks, 1.96 million weights at a width of 64 | the same with LIF neurons | 8 |
 
-Pathways of the paper's size: residual networks of bottlenecks, at an eighth of the resolution, one with spikes.
+The first kernels of the small pathways are Gaussians: an untrained network sees smoothed log intensity, and smoothed ON
+minus OFF as its change. The resnet has the size of the demonstration that the authors released (1.90 million weights).
 
-Three stages of one bottleneck each, as in the demonstration that R. Zhao et al. (2022) released, whose ANN has 1.90
-million weights; here it has 1.96 million at a width of 64. The SNN is the same network with leaky integrate-and-fire
-neurons for ReLU.
-
-Source: K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016 (bottlenecks); the last stage keeps its resolution.
+Sources: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2 and eq. 7 (the released code has a decay of 0;
+here the time constant of each channel is learned); K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016 (bottlenecks).
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +31,7 @@ _DARK = 8.0  # grey levels added before the logarithm, as in an event camera
 
 
 def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"]:
-    """Frames as an event camera sees them: the logarithm, its mean 0 and its variance 1 in each frame.
+    """Logarithm of the intensity, as in an event camera, with mean 0 and variance 1 in each frame.
 
     Args:
         frames: grey levels 0 to 255.
@@ -49,7 +47,7 @@ def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"
 
 
 class WhatPathway(nn.Module):
-    """Features of a frame, at half its resolution: a convolution, and beside it two with a nonlinearity between.
+    """The ANN: features of a frame at half its resolution, of a linear and of a nonlinear branch.
 
     Args:
         num_features: channels of the features.
@@ -75,13 +73,13 @@ class WhatPathway(nn.Module):
 
 
 class WherePathway(Stateful):
-    """What each bin of events changes in the features: a convolution of the events, and beside it spiking neurons.
+    """The SNN: the change of features by each bin of events, of a linear and of a spiking branch.
 
     Args:
         num_features: channels of the features.
         dt: length of a bin [s].
-        tau: time constant at which the membranes of each channel start; it is learned [s].
-        memory: False takes the leak to the end, a decay of 0 in every step: the network without memory, to compare.
+        tau: initial time constant of each channel's membranes; it is learned [s].
+        memory: False is a decay of 0 in every step, for comparison.
 
     Example:
         >>> change, state = WherePathway(8, dt=1 / 240)(torch.zeros(6, 2, 2, 96, 96))
@@ -120,7 +118,7 @@ class WherePathway(Stateful):
 
 
 def _start_as_gaussians(conv: nn.Conv2d) -> None:
-    """Smooth with standard deviations of one and two pixels in turn, ON (or light) up, OFF down."""
+    """Gaussians with standard deviations of one and two pixels in turn, positive for ON, negative for OFF."""
     rows = torch.arange(5.0) - 2
     away = rows.square()[:, None] + rows.square()[None, :]
     with torch.no_grad():
@@ -136,7 +134,7 @@ RESNET_STRIDE = 8
 
 
 def resnet_features(width: int) -> int:
-    """Channels of what comes out.
+    """Number of output channels.
 
     Example:
         >>> resnet_features(64)
@@ -198,21 +196,21 @@ class ResNetWhat(nn.Module):
 
 
 class _SpikingBottleneckState(NamedTuple):
-    """Membranes of the inner layers, and of the layer that fires behind the sum."""
+    """Membranes of the inner layers, and of the spiking layer behind the sum."""
 
     body: State
     fire: State
 
 
 class SpikingBottleneck(Stateful):
-    """A bottleneck whose layers fire: spikes come in, spikes go out.
+    """A bottleneck of spiking layers.
 
     Args:
         num_in: channels that come in.
         width: channels of the middle; four times as many come out.
         dt: length of a bin [s].
         stride: of the middle convolution.
-        fires: whether the sum fires; else it is given out as it is, for what reads membranes.
+        fires: whether the sum spikes; else it is the output itself.
 
     Example:
         >>> spikes, state = SpikingBottleneck(8, 4, dt=0.005)(torch.ones(2, 1, 8, 6, 6))
@@ -259,7 +257,7 @@ class SpikingBottleneck(Stateful):
 
 
 def resnet_where(width: int = 64, *, dt: float) -> Sequential:
-    """What events change in the features, at an eighth of the resolution: the spiking twin of `ResNetWhat`.
+    """The SNN at an eighth of the resolution: the spiking twin of `ResNetWhat`.
 
     Args:
         width: of the first stage; `resnet_features(width)` channels come out.

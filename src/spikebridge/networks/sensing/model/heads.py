@@ -1,15 +1,12 @@
-"""Which displacement of the target explains a change of features? The template and the change head.
+"""The template and the change head: the displacement of the target that explains a change of features.
 
 The target's features `T` are cut out of the frame by a soft mask. If it moves by d, the features change by `T_d - T_0`:
-`T` at the new place appears, at the old one it goes. The hybrid unit's integrated change `h` is compared with that,
-least squares, for every d.
+`T` appears at the new place and disappears at the old one. The unit's integrated change `h` is compared with that by
+least squares, for every d. All positions are displacements `(x, y)` from the target's centre in the frame, in pixels.
 
-All places are displacements `(x, y)` from the target's middle in the frame, in pixels.
-
-Correlations of maps with a template, for every shift at once: Fourier transforms of real numbers, both ways.
-
-PyTorch's own gradient of a real transform is a complex one of twice the size, and each product in between keeps its
-factors. Here the gradient is a real transform, too, of the two spectra that the correlation needs anyhow.
+Correlations with a template are computed for all displacements at once by real Fourier transforms. PyTorch's gradient
+of a real transform is a complex one of twice the size, and each product in between keeps its factors; here the gradient
+is a real transform, too, of the two spectra that the correlation needs anyway.
 """
 
 from typing import Any, NamedTuple
@@ -23,7 +20,7 @@ from spikebridge.networks.sensing.model.backbones import STRIDE
 
 
 class Template(nn.Module):
-    """The target's features: those of the frame inside a soft ellipse, without the mean of what is around.
+    """The target's features: those of the frame inside a soft ellipse, minus the mean of the features outside.
 
     Args:
         margin: added to the half axes, `0.55 w + margin` [px].
@@ -32,7 +29,7 @@ class Template(nn.Module):
 
     Example:
         >>> template = Template()(torch.ones(1, 8, 48, 48), torch.tensor([[0.0, 0.0, 20.0, 30.0]]))
-        >>> template.abs().max().item() < 1e-6  # nothing stands out of a flat picture
+        >>> template.abs().max().item() < 1e-6  # a uniform picture has no contrast
         True
     """
 
@@ -47,7 +44,7 @@ class Template(nn.Module):
 
         Args:
             features: of the frame's crop.
-            box: middle of the target beside the middle of the crop, and its size, `(x, y, w, h)` [px].
+            box: centre of the target relative to the centre of the crop, and its size, `(x, y, w, h)` [px].
         """
         return cut_out(features, self.mask(features, box))
 
@@ -62,7 +59,7 @@ class Template(nn.Module):
 
 
 def cut_out(features: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
-    """Features inside a mask, without the mean of those outside.
+    """Features inside a mask, minus the mean of those outside.
 
     Args:
         features: of a crop.
@@ -74,7 +71,7 @@ def cut_out(features: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"]) 
 
 
 def cell_places(num_cells: int, like: Tensor, stride: int = STRIDE) -> Float[Tensor, " N"]:
-    """Where the cells of a crop are, beside its middle [px]. A cell of stride 2 is centred on every second pixel.
+    """Positions of cells relative to the centre of the crop [px]. A cell of stride 2 is centred on every second pixel.
 
     Example:
         >>> cell_places(3, like=torch.zeros(1)).tolist()  # of pixels 0, 2, 4 of six, whose middle is 2.5
@@ -84,10 +81,10 @@ def cell_places(num_cells: int, like: Tensor, stride: int = STRIDE) -> Float[Ten
 
 
 class ChangeHead(nn.Module):
-    """How well each displacement explains a change of features: `<h, T_d - T_0> - g/2 |T_d - T_0|^2`.
+    """The least squares of each displacement for a change of features: `<h, T_d - T_0> - g/2 |T_d - T_0|^2`.
 
     Args:
-        reach: displacements are looked at up to so many cells.
+        reach: displacements are evaluated up to this number of cells.
         stride: side of a cell [px].
 
     Example:
@@ -123,8 +120,8 @@ class ChangeHead(nn.Module):
         if template.shape[0] == 0:  # the transform of nothing is refused; len() would fix the batch of an exported head
             return template.new_empty((0, side, side))
         height, width = change.shape[-2:]
-        size = (height + self.reach, width + self.reach)  # so that nothing comes in again from the other side
-        # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>): what leaves the crop still counts as moved
+        size = (height + self.reach, width + self.reach)  # so that nothing wraps around
+        # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>), also for features that leave the crop
         explained, alike = (self._near(torch.fft.irfft2(x, s=size)) for x in spectra(change, template, size))
         middle = self.reach
         moved = self.g * (alike[:, middle, middle, None, None] - alike)
@@ -141,7 +138,7 @@ class ChangeHead(nn.Module):
 
 
 def between_cells(num_cells: int, num_pixels: int) -> Float[Tensor, "P N"]:
-    """How much each cell counts at each pixel along one axis of the head's response.
+    """Interpolation weights of cells at pixels, along one axis of the head's response.
 
     Args:
         num_cells: the first and the last one are on the first and the last pixel.
@@ -198,7 +195,7 @@ def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"]
     Args:
         maps: `f`.
         template: `T` of each sample, one for all, or of a batch that is in `maps` several times, one after the other.
-        size: of the transforms; what is missing are zeros, and shifts come in again from the other side.
+        size: of the transforms; padded with zeros; shifts wrap around.
 
     Example:
         >>> maps, template = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
@@ -244,9 +241,9 @@ def _own(place: Tensor) -> Tensor:
 
 
 class _Spectra(torch.autograd.Function):
-    """Batch by batch, so that what is in between stays small: fresh memory takes longer than the transforms.
+    """Batch by batch, so that intermediate results stay small: new memory takes longer than the transforms.
 
-    For the same reason the spectra of the maps are made again on the way back.
+    For the same reason the spectra of the maps are computed again in the backward pass.
     """
 
     generate_vmap_rule = True
@@ -265,7 +262,7 @@ class _Spectra(torch.autograd.Function):
     def backward(context: Any, cross: Tensor, own: Tensor) -> tuple[Tensor | None, ...]:
         maps, template = context.saved_tensors
         size, wanted = context.size, context.needs_input_grad
-        # a column that stands for itself and its mirror image would count twice in the way back
+        # a column that stands for itself and its mirror image would count twice in the backward pass
         half = torch.full_like(own[0, 0], 0.5)
         half[:: size[1] // 2 if size[1] % 2 == 0 else len(half)] = 1.0
         place = torch.fft.rfft2(template, s=size)

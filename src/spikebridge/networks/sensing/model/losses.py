@@ -1,12 +1,12 @@
-"""What a tracker is trained on: where the target is, its box, quiet features, and the change of features.
+"""Losses of tracking networks: presence, box, size of features, and change of features.
 
-| loss | question | equations |
+| loss | what it measures | equations |
 |---|---|---|
-| `anchor_presence`, `map_presence` | `L_c`: where is the target? | 9, 10 |
-| `anchor_box`, `center_box` | `L_1`: how does its box lie? | 11, 12 |
+| `anchor_presence`, `map_presence` | `L_c`: the place of the target | 9, 10 |
+| `anchor_box`, `center_box` | `L_1`: its box | 11, 12 |
 | `signed_response` | the loss of the released code: high at the target, low elsewhere | |
-| `feature_size` | `L_R`: are the features no larger than they need to be? | 8 |
-| `feature_change` | `L_F`: is the change what the next frame shows? It needs no labels. | 13 |
+| `feature_size` | `L_R`: the size of the features | 8 |
+| `feature_change` | `L_F`: the change to the next frame; it needs no labels | 13 |
 
 Boxes are `(x, y, w, h)` with the upper left corner, in pixels. Source: R. Zhao et al., Nature Communications 13:3427
 (2022). Two slips of the print are read as meant: offsets are in parts of an anchor's size, and equation 13 is squared.
@@ -58,7 +58,7 @@ def anchor_presence(
         logits: of each anchor.
         anchors: where they are [px].
         boxes: where the target is [px].
-        positive_weight: how much a positive anchor counts beside a negative one.
+        positive_weight: weight of a positive anchor relative to a negative one.
 
     Returns:
         The weighted mean over all anchors that count, 0 if there is none.
@@ -97,7 +97,7 @@ def anchor_box(
     """`L_1` with anchors (eqs. 11, 12): smooth-L1 of the four offsets, over positive anchors only.
 
     Args:
-        offsets: what the network says for each anchor, as `anchor_offsets`.
+        offsets: prediction for each anchor, as `anchor_offsets`.
         anchors: where they are [px].
         boxes: where the target is [px].
 
@@ -106,8 +106,8 @@ def anchor_box(
 
     Example:
         >>> anchors = torch.tensor([[0.0, 0.0, 2.0, 2.0], [8.0, 8.0, 2.0, 2.0]])
-        >>> said = torch.tensor([[[0.5, 0.0, 0.0, -3.0], [9.0, 9.0, 9.0, 9.0]]])  # the second anchor is far away
-        >>> anchor_box(said, anchors, torch.tensor([[0.0, 0.0, 2.0, 2.0]])).item()  # 0.5 * 0.25 + (3 - 0.5)
+        >>> offsets = torch.tensor([[[0.5, 0.0, 0.0, -3.0], [9.0, 9.0, 9.0, 9.0]]])  # the second anchor is far away
+        >>> anchor_box(offsets, anchors, torch.tensor([[0.0, 0.0, 2.0, 2.0]])).item()  # 0.5 * 0.25 + (3 - 0.5)
         2.625
     """
     positive = box_overlap(anchors, boxes.unsqueeze(1)) > _POSITIVE
@@ -132,7 +132,7 @@ def map_presence(
         ConfigError: sigma is not above 0.
 
     Example:
-        >>> flat = torch.zeros(1, 2, 2)  # says nothing: ln 4, wherever the target is
+        >>> flat = torch.zeros(1, 2, 2)  # no information: ln 4, wherever the target is
         >>> round(map_presence(flat, torch.tensor([[0.0, 1.0]])).item(), 4)
         1.3863
     """
@@ -176,11 +176,11 @@ def center_box(
     first: Float[Tensor, "B 4"],
     cell: float,
 ) -> Float[Tensor, ""]:
-    """`L_1` without anchors: smooth-L1 of the centre in cells, and of the size beside that of the first box.
+    """`L_1` without anchors: smooth-L1 of the centre in cells, and of the size relative to that of the first box.
 
     Args:
-        centers: what the network says [px].
-        log_sizes: `ln(w / w_0)` and `ln(h / h_0)`, what it says.
+        centers: prediction [px].
+        log_sizes: prediction of `ln(w / w_0)` and `ln(h / h_0)`.
         boxes: where the target is [px].
         first: the first box, with a size above 0 [px].
         cell: side of a cell [px].

@@ -98,7 +98,7 @@ class Sensing(HybridNetwork):
         Args:
             frames: crops, grey levels 0 to 255.
             events: of the same crops, ON and OFF.
-            boxes: middle of the target beside the middle of the crop, and its size `(x, y, w, h)` [px].
+            boxes: centre of the target relative to the centre of the crop, and its size `(x, y, w, h)` [px].
             start: of `begin`.
 
         Returns:

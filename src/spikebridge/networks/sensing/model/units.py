@@ -1,4 +1,4 @@
-"""The graphs of the sensing network: the same pathways, linked by a transmission, a modulation, or nothing.
+"""The graphs of the sensing network: the same pathways linked by a transmission, a modulation, or not at all.
 
 | mode | hybrid unit | head |
 |---|---|---|
@@ -13,7 +13,7 @@ F of the learned additive unit, of the summed change `h` and the frame's feature
 | tanh | `tanh(C h)` |
 | joined | `tanh(C h + D SF) - tanh(D SF)` |
 
-The kernel form: what the ANN has seen of the target becomes the weights with which the SNN's features are read.
+In the kernel form the ANN's features of the target are the weights that read the SNN's features:
 
     r_t(x) = sum_d K(d) . z_t(x + d)
 
@@ -45,15 +45,14 @@ _Head = Literal["change", "correlation"]
 ChangeMap = Literal["linear", "tanh", "joined"]
 Size = Literal["small", "resnet"]
 
-# frames come when they come: each begins a stream, in which no second one follows
+# frames have no clock: each starts a stream that has no second frame
 _NEVER_AGAIN = 2**30
 
 
 class _JoinedMap(nn.Module):
-    """A map of the change beside the frame's features, less what it makes of these alone: no change stays none.
+    """The tanh of a map of change and features, minus that of the features alone: no change stays no change.
 
-    A linear map of both, less that, would be a map of the change alone; so the tanh is taken first. It starts with the
-    features left out.
+    Without the tanh the difference would be a map of the change alone. The weights of the features start at zero.
 
     Args:
         change: the map of the change.
@@ -74,7 +73,7 @@ class _JoinedMap(nn.Module):
         """The change of features.
 
         Args:
-            change: what the events said since the frame.
+            change: from the events since the frame.
             features: of the frame.
         """
         alone = self.features(features)  # with the map of the change, one convolution of both side by side
@@ -84,10 +83,10 @@ class _JoinedMap(nn.Module):
 def additive_unit(
     kind: _UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3, change_map: ChangeMap = "linear"
 ) -> HybridUnit:
-    """Events since the frame, leakily summed, mapped to a change of features: window, kernel, map; no spikes.
+    """The unit SNN -> ANN: a leaky sum of the events since the frame, mapped to a change of features; no spikes.
 
     Args:
-        kind: `learned` trains the time constant and the map, `fixed` is a plain sum.
+        kind: `learned`, with trained time constant and map, or `fixed`, a plain sum.
         num_features: channels.
         dt: length of a bin [s].
         tau: where the time constant starts [s].
@@ -255,7 +254,7 @@ def _cut(options: SensingOptions) -> Modulation:
 
 
 class TargetKernel(nn.Module):
-    """Features cut at the target, between cells where it lies between them, of length one.
+    """Features cut at the target with bilinear interpolation, normalised to length one.
 
     Args:
         num_features: channels.
@@ -284,7 +283,7 @@ class TargetKernel(nn.Module):
 
         Args:
             features: of the frame's crop.
-            box: middle of the target beside the middle of the crop, and its size, `(x, y, w, h)` [px].
+            box: centre of the target relative to the centre of the crop, and its size, `(x, y, w, h)` [px].
         """
         steps = self.stride * (torch.arange(self.size, dtype=box.dtype, device=box.device) - self.size // 2)
         cut = read_at(features, box[:, :1] + steps, box[:, 1:2] + steps, self.stride)
@@ -296,11 +295,11 @@ class TargetKernel(nn.Module):
 def read_at(
     maps: Float[Tensor, "B C H W"], x: Float[Tensor, "B N"], y: Float[Tensor, "B M"], stride: int
 ) -> Float[Tensor, "B C M N"]:
-    """Maps at places between cells, bilinear; outside, the nearest cell.
+    """Maps at positions between cells, bilinear; outside, the nearest cell.
 
     Args:
         maps: their cells lie `stride` px apart, the first one on the first pixel.
-        x: beside the middle of the crop [px].
+        x: relative to the centre of the crop [px].
         y: the same.
         stride: side of a cell [px].
 
@@ -315,7 +314,7 @@ def read_at(
 
 
 def _between(places: Float[Tensor, "B N"], num_cells: int, stride: int) -> Float[Tensor, "B N H"]:
-    """How much each cell counts at each place: 1 on it, 0 at its neighbours and beyond."""
+    """The weight of each cell at each position: 1 on it, 0 at its neighbours and beyond."""
     cell = ((places + (num_cells * stride - 1) / 2) / stride).clamp(0, num_cells - 1)
     return (1 - (cell.unsqueeze(2) - torch.arange(num_cells, dtype=cell.dtype, device=cell.device)).abs()).clamp(min=0)
 
@@ -323,7 +322,7 @@ def _between(places: Float[Tensor, "B N"], num_cells: int, stride: int) -> Float
 def _kernel_unit(
     kind: Literal["learned", "fixed"], num_features: int, size: int = 11, stride: int = STRIDE
 ) -> HybridUnit:
-    """The unit ANN to SNN: the value is held until the next frame, in time nothing else happens to it.
+    """The unit ANN -> SNN: a template, held until the next frame.
 
     Args:
         kind: `fixed` is the bare cut, `learned` maps its channels.
@@ -341,13 +340,13 @@ def _kernel_unit(
 
 
 class CorrelationHead(nn.Module):
-    """How well each displacement fits a kernel: the correlation of the features seen now with `weight`.
+    """The correlation of the present features with a kernel, `weight`, at each displacement.
 
-    The weight is zero until something modulates it, so that the head says nothing of a target that it was not shown.
+    The weight is zero until something modulates it, so that the response is zero without a target.
 
     Args:
         num_features: channels.
-        reach: displacements are looked at up to so many cells.
+        reach: displacements are evaluated up to this number of cells.
         size: side of the kernel, odd [cells].
         stride: side of a cell [px].
 
@@ -373,8 +372,8 @@ class CorrelationHead(nn.Module):
         """Log-odds of displacements from `-reach` to `reach` cells, one a pixel.
 
         Args:
-            box: middle of the target beside the middle of the crop, and its size [px].
-            change: what the SNN says, or its change since the frame.
+            box: centre of the target relative to the centre of the crop, and its size [px].
+            change: the output of the SNN, or the change since the frame.
             features: of the frame, to which a change is added.
         """
         seen = change if features is None else features if change is None else features + change

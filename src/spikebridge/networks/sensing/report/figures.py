@@ -1,4 +1,4 @@
-"""What the report of the sensing recipe shows beside its table: measured once after a training, kept in figures.json.
+"""Figures of the report of the sensing recipe: measured once after a training, kept in figures.json.
 
 | figure | what is measured |
 |---|---|

@@ -172,7 +172,7 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
         }
         for name in networks
     ]
-    return [Section("Ablation", "Equal training, equal seeds; whoever wins.", [Table(table, marked=[0])])]
+    return [Section("Ablation", "Equal training, equal seeds.", [Table(table, marked=[0])])]
 
 
 def _spoken(name: str) -> str:

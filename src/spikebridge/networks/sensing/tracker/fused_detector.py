@@ -92,7 +92,7 @@ class FusedDetector(nn.Module):
             box: of the target [px].
         """
         crop = _around(frame, box, 1.0)
-        return TargetPatch(_looks(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
+        return TargetPatch(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
 
     def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
@@ -120,7 +120,7 @@ class FusedDetector(nn.Module):
             before: the frame before.
             events: between the two.
             background: what is behind the target.
-            box: where the target is believed to be in the new frame [px].
+            box: where the target is predicted to be in the new frame [px].
             first: template of the first frame.
             newest: where the target was surely seen last; without it the first template stands in its place.
             a: share of the newest template.
@@ -131,19 +131,19 @@ class FusedDetector(nn.Module):
         crop = _around(now, box, max(SCALES))
         frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
         pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
-        looks, number = _looks(pictures, crop, box, SCALES), len(SCALES)
-        shown = looks[:, :2].reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
+        patches, number = _patches(pictures, crop, box, SCALES), len(SCALES)
+        shown = patches[:, :2].reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
         features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         recent = first if newest is None else cut_out(features[-1:], newest.mask)
         alike = correlation(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        stirred, new = F.avg_pool2d(looks[:, 2:4], STRIDE), background_difference(looks[:, :1], looks[:, 4:])
-        every = [seen, change, known, _masks(box, SCALES), stirred, new, alike]
+        event_map, new = F.avg_pool2d(patches[:, 2:4], STRIDE), background_difference(patches[:, :1], patches[:, 4:])
+        every = [seen, change, known, _masks(box, SCALES), event_map, new, alike]
         votes = self.votes(self.body(torch.cat(every, 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
-        boxes, spreads = _counted(votes.double().numpy(), box, sides)
+        boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
 
     def search(
@@ -187,10 +187,10 @@ def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     return crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
 
 
-def _looks(
+def _patches(
     pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> Float[Tensor, "K C S S"]:
-    """See `search_patches`: pictures of a crop, as they are seen when the target is believed of several sizes."""
+    """See `search_patches`: pictures of a crop, for several assumed sizes."""
     left, top, width, height = crop
     x, y = box_center(box) - (left, top)
     steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(PATCH_SIDE)
@@ -208,7 +208,7 @@ def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
     return torch.cat([ellipse_mask(_places(_CELLS), shape, margin=0.0, hardness=4.0) for shape in shapes])
 
 
-def _counted(
+def _decode_votes(
     votes: Float[np.ndarray, "K 6 N N"], box: Box, sides: Float[np.ndarray, " K"]
 ) -> tuple[Float[np.ndarray, "K 4"], Float[np.ndarray, " K"]]:
     """See `TargetDetector.forward`: the mean over cells of the boxes that they vote for, and its spread."""

@@ -321,7 +321,7 @@ def ellipse_mask(
     """See `Template.mask`.
 
     Args:
-        places: of the cells, beside the middle of the crop [px].
+        places: of the cells, relative to the centre of the crop [px].
         box: middle of the target beside that of the crop, and its size [px].
         margin: added to the half axes [px].
         hardness: how fast the mask falls.

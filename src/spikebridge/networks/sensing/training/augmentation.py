@@ -181,10 +181,10 @@ def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     noise = 4 * torch.rand(count, 1, 1, 1)
     for name in ("now", "before"):
         changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
-    heard = (torch.rand(count, 1, 1, 1) > _SILENT).float()
+    has_events = (torch.rand(count, 1, 1, 1) > _SILENT).float()
     pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
     pictures["behind"] = torch.cat([pictures["behind"], known / 255], 1)
-    return {**batch, **pictures, "events": heard * batch["events"] / 255}
+    return {**batch, **pictures, "events": has_events * batch["events"] / 255}
 
 
 def box_corners(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:

@@ -240,11 +240,11 @@ def _boxes(recording: Recording, pair: FramePair, view: _View) -> dict[str, Arra
     def inside(box: NDArray[np.float64]) -> NDArray[np.float32]:
         return (scale * np.concatenate([box[:2] - corner, box[2:]])).astype(np.float32)
 
-    told_size = (there[2:] * _PICTURE / _side(there)).astype(np.float32)
+    given_size = (there[2:] * _PICTURE / _side(there)).astype(np.float32)
     return {
         "box": inside(here),
         "box_before": inside(before),
-        "box_given": np.concatenate([(_PICTURE - told_size) / 2, told_size]),
+        "box_given": np.concatenate([(_PICTURE - given_size) / 2, given_size]),
         "is_there": view.is_there,
         "is_backwards": view.is_backwards,
     }

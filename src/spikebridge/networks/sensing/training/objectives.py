@@ -66,7 +66,7 @@ class _JitteredSamples(NamedTuple):
 
 
 def tracking_objective(network: Sensing, batch: Batch, *, box_noise: float) -> Result:
-    """Mean distance between answer and truth, where there is one, smooth near 0; turned samples, jittered boxes."""
+    """Mean distance between answer and truth, where there is one, smooth near 0; flipped samples, boxes with noise."""
     one = jitter_samples(network, batch, box_noise)
     places, _ = network.track(one.samples.frames, one.samples.events, one.boxes, one.start)
     known = one.samples.truths.isfinite().all(-1)

@@ -31,7 +31,7 @@ class TrackingSamples(NamedTuple):
         frames: crops, grey levels.
         before: the frame before, cut at the same place.
         events: of the same crops, 1 where there was any, or how many.
-        boxes: middle of the target beside the middle of the crop, and its size [px].
+        boxes: centre of the target relative to the centre of the crop, and its size [px].
         motion: of the target's middle from the frame before to this one [px].
         truths: of the target's middle since the frame, at the end of each bin; NaN where unknown [px].
         after: the next frame, cut at the same place.
@@ -149,10 +149,10 @@ def cut_unlabelled_samples(
     read = lru_cache(maxsize=4)(recording.frames.__getitem__)
     intervals = _intervals(recording, frames, both_ways)
     rows = [_around_an_event(recording, read, one, size, counts, generator) for one in intervals]
-    heard = [row for row in rows if row is not None]
-    if not heard:
+    kept = [row for row in rows if row is not None]
+    if not kept:
         raise ConfigError(f"changes need events between frames, but after {frames.start} to {frames.stop - 1} are none")
-    return _stacked(heard, as_bytes)
+    return _stacked(kept, as_bytes)
 
 
 def _intervals(recording: Recording, frames: range, both_ways: bool) -> Iterator[_Interval]:
@@ -203,8 +203,8 @@ def _around_an_event(
         return None
     drawn = generator.integers(len(x))
     left, top = (
-        min(max(int(at[drawn]) - size // 2, 0), max(room - size, 0))
-        for at, room in ((x, recording.events.width), (y, recording.events.height))
+        min(max(int(at[drawn]) - size // 2, 0), max(extent - size, 0))
+        for at, extent in ((x, recording.events.width), (y, recording.events.height))
     )
     unknown = np.full((len(one.bins), 2), np.nan)
     return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), unknown[0], unknown)
