@@ -1,7 +1,7 @@
 """Closed loops from many starts on the validation part of the real recording: what tells one finder from another.
 
     python benchmarks/closed_loops.py                                # the shipped weights; results/closed_loops.json
-    python benchmarks/closed_loops.py --run RUN --recalls 0.3 0.5    # others, and other settings
+    python benchmarks/closed_loops.py --run RUN --gains 0.3 0.5    # others, and other settings
 
 A single loop from the first box to the last one is won or lost by one frame, so it says little. Here the part, which no
 training has seen, is followed from every fifth frame to its end: as it is, backwards in time, mirrored, and both; also
@@ -103,17 +103,17 @@ def ways() -> dict[str, Recording]:
     return both | {f"{name}, mirrored": random_flip(way) for name, way in both.items()}
 
 
-def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
+def measured(run: Run, gains: list[float]) -> list[dict[str, Any]]:
     """AUC of every seed and way to look at the part, and how many of its loops lost the target."""
     rows, looked = [], ways()
     for path in run.children():
         tracker = sensing.tracker(run, *_named(path))
-        for recall in recalls or [tracker.options.detector_gain]:
-            tracker = tracker.with_options(detector_gain=recall)
+        for gain in gains or [tracker.options.detector_gain]:
+            tracker = tracker.with_options(detector_gain=gain)
             found = {name: loops(way, tracker) for name, way in looked.items()}
             every = [one.score() for outputs in found.values() for one in outputs]
             shares = {name: round(join_results(outputs).score().auc, 3) for name, outputs in found.items()}
-            row = {"training": path, "recall": recall, "auc": round(fmean(shares.values()), 3), **shares}
+            row = {"training": path, "recall": gain, "auc": round(fmean(shares.values()), 3), **shares}
             rows.append({**row, "loops": len(every), "loops that lost it": sum(one.lost_share > 0 for one in every)})
             print(rows[-1], flush=True)
     return rows
@@ -122,7 +122,7 @@ def measured(run: Run, recalls: list[float]) -> list[dict[str, Any]]:
 def slower(run: Run) -> list[dict[str, Any]]:
     """AUC of every seed with every frame, each second and each fourth, beside its ANN in frames alone.
 
-    The recall was chosen for the hybrid; its ANN may go all of the way to what it finds, where that is better for it.
+    The detector gain was chosen for the hybrid; for its ANN the better of this and 1 counts.
     """
     rows = []
     thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT_SECONDS}
@@ -155,12 +155,12 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--recalls", nargs="+", type=float, default=[])
+    parser.add_argument("--gains", nargs="+", type=float, default=[])
     arguments = parser.parse_args()
     run = Run.open(arguments.run) if arguments.run is not None else shipped_run("sensing")
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
-    found = {"rows": measured(run, arguments.recalls), "slower": slower(run)}
+    found = {"rows": measured(run, arguments.gains), "slower": slower(run)}
     with atomic_write(RESULTS) as temporary:
         content = {"config": run.config, "environment": run.environment(), **found}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -75,12 +75,12 @@ def pairs(
         yield FramePair(now, before, events, behind, here, there, finder.template(told, at_first))
 
 
-def found(finder: TargetDetector, pair: FramePair, renewal: float, factor: float, beside: Tensor) -> Tensor:
+def found(finder: TargetDetector, pair: FramePair, template_rate: float, factor: float, beside: Tensor) -> Tensor:
     """The box that is found when the believed one is wrong, as it was in the frame before."""
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
     newest = finder.template(pair.before, there)
     return finder.detect_multiscale(
-        pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, renewal
+        pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, template_rate
     ).boxes
 
 

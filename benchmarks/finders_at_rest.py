@@ -47,12 +47,12 @@ def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tup
     return boxes, labels
 
 
-def _settled(finder: TargetDetector, pair: FramePair, renewal: float) -> Tensor:
+def _settled(finder: TargetDetector, pair: FramePair, template_rate: float) -> Tensor:
     box = pair.here
     for _ in range(LOOKS):
         newest = finder.template(pair.before, _as_wrong(pair.there, box, pair.here))
         box = finder.detect_multiscale(
-            pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, renewal
+            pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, template_rate
         ).boxes
     return box
 

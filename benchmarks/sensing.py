@@ -88,7 +88,7 @@ def protocols(out: Path) -> dict[str, Any]:
     run = Run.open(out / "main")
     return {
         "A": asked(run, protocol="A"),
-        "A shaken 1 px": asked(run, protocol="A", shake=1.0),
+        "A shaken 1 px": asked(run, protocol="A", box_noise=1.0),
         "B": asked(run, protocol="B"),
         "D": asked(run, protocol="D"),
         "E measured": asked(run, protocol="E"),

@@ -14,7 +14,7 @@ from pathlib import Path
 TRAININGS: dict[str, tuple[str, ...]] = {
     "quick": ("--preset", "quick"),
     "default": ("--preset", "default"),
-    "shipped, one epoch": ("--preset", "shipped", "--epochs", "1", "--finding-epochs", "1"),
+    "shipped, one epoch": ("--preset", "shipped", "--pathways.epochs", "1", "--detector.epochs", "1"),
 }
 _MEGABYTE = 1024 if sys.platform == "linux" else 1024**2  # of what the system counts in
 

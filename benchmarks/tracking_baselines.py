@@ -23,8 +23,8 @@ BETWEEN = "hold,constant_velocity,kalman,events,decay_0"
 CLOSED = "hold,ann_hold,ann_constant_velocity,events,decay_0,kcf,csrt"
 QUESTIONS: dict[str, dict[str, Any]] = {
     "A": {"protocol": "A", "baselines": BETWEEN},
-    "A, shaken by 1 px": {"protocol": "A", "baselines": BETWEEN, "shake": 1.0},
-    "A, shaken by 2 px": {"protocol": "A", "baselines": BETWEEN, "shake": 2.0},
+    "A, shaken by 1 px": {"protocol": "A", "baselines": BETWEEN, "box_noise": 1.0},
+    "A, shaken by 2 px": {"protocol": "A", "baselines": BETWEEN, "box_noise": 2.0},
     "A at 20 Hz": {"protocol": "A", "baselines": BETWEEN, "keep_every": 2},
     "A at 10 Hz": {"protocol": "A", "baselines": BETWEEN, "keep_every": 4},
     "A at 5 Hz": {"protocol": "A", "baselines": BETWEEN, "keep_every": 8},
