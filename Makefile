@@ -46,8 +46,9 @@ test-plain: $(INSTALLED) $(ORACLES)
 UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_made_pages.py $(wildcard tests/networks/*/test_recipe.py) \
 	$(wildcard tests/networks/*/test_shipped.py) $(addprefix tests/networks/modulation/test_,recordings.py) \
 	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
-	$(addprefix tests/networks/sensing/test_,augmentation.py baselines.py detector_backgrounds.py detector_samples.py \
-	figures.py label_free.py phases.py track_command.py) \
+	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \
+	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
+	training/test_label_free.py training/test_phases.py) \
 	tests/training/test_resume.py tests/deploy/test_recipes_as_bundles.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.errors import ShapeError
+from spikebridge.networks.sensing.model.boxes import box_center
 
 Boxes: TypeAlias = Float[np.ndarray, "N 4"]
 
@@ -55,16 +56,6 @@ class _SpeedBand(NamedTuple):
     miou: float
 
 
-def centers(boxes: Float[np.ndarray, "*S 4"]) -> Float[np.ndarray, "*S 2"]:
-    """The middle of each box, `(x + w/2, y + h/2)`.
-
-    Example:
-        >>> centers(np.array([10.0, 20.0, 4.0, 6.0])).tolist()
-        [12.0, 23.0]
-    """
-    return boxes[..., :2] + boxes[..., 2:] / 2
-
-
 def distances(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
     """How far each centre is from the true one [px].
 
@@ -72,7 +63,7 @@ def distances(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
         >>> distances(np.array([[3.0, 4.0, 2.0, 2.0]]), np.array([[0.0, 0.0, 2.0, 2.0]])).tolist()
         [5.0]
     """
-    return np.linalg.norm(centers(boxes) - centers(truths), axis=-1)
+    return np.linalg.norm(box_center(boxes) - box_center(truths), axis=-1)
 
 
 def overlaps(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
@@ -115,7 +106,7 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
     if not len(boxes):
         return TrackingScore(0, *[float("nan")] * 8)
     distance, overlap = distances(boxes, truths), overlaps(boxes, truths)
-    offset = centers(boxes) - centers(truths)
+    offset = box_center(boxes) - box_center(truths)
     # relative to a truth without size every distance is infinite
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.linalg.norm(offset / truths[:, 2:].clip(min=0), axis=1)
@@ -193,7 +184,7 @@ def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, 
         raise ShapeError(f"a speed needs a reach of 1 step or more and dt above 0 s, but got {reach=}, {dt=}.")
     speeds = np.full(len(truths), np.nan)
     if len(truths) > 2 * reach:
-        middle = centers(np.asarray(truths, dtype=float))
+        middle = box_center(np.asarray(truths, dtype=float))
         way = np.linalg.norm(middle[2 * reach :] - middle[: -2 * reach], axis=1)
         speeds[reach:-reach] = way / (2 * reach * dt)
     return speeds

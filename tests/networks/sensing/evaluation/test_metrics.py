@@ -8,7 +8,6 @@ from spikebridge.errors import ShapeError
 from spikebridge.networks.sensing.evaluation.metrics import (
     NORMALIZED_THRESHOLDS,
     OVERLAP_THRESHOLDS,
-    centers,
     distances,
     error_by_speed,
     overlaps,
@@ -17,6 +16,7 @@ from spikebridge.networks.sensing.evaluation.metrics import (
     success_curve,
     target_speed,
 )
+from spikebridge.networks.sensing.model.boxes import box_center
 
 numbers = st.floats(-50, 50, allow_nan=False).map(lambda value: round(value, 2))
 sizes = st.floats(0.5, 60).map(lambda value: round(value, 2))
@@ -56,7 +56,7 @@ def test_a_right_answer_is_not_above_an_overlap_of_one():
 
 
 def test_the_middle_of_a_box_is_half_its_size_away():
-    assert centers(boxes([0, 0, 3, 5])).tolist() == [[1.5, 2.5]]
+    assert box_center(boxes([0, 0, 3, 5])).tolist() == [[1.5, 2.5]]
 
 
 def test_boxes_that_touch_in_a_line_do_not_overlap():
