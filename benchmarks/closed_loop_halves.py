@@ -1,16 +1,15 @@
-"""What makes a finder hold on in a closed loop: trained on one half of the recording before its test part, and asked to
-follow the target through the other half.
+"""Detectors in closed loops: trained on one half of the recording before its test part, evaluated on the other half.
 
     python benchmarks/closed_loop_halves.py     # every training, or what is missing of them; 50 minutes of one core
 
 The validation part is short, and looks like the frames before it that are trained on; half a recording away the target
 has turned and the light is another. Loops begin at every 21st frame of the half that was not seen and go to its end,
-forwards and backwards in time. All but the finder is shipped. It needs the recording of FE240hz and the clips of OTB
+forwards and backwards in time. All but the detector is shipped. It needs the recording of FE240hz and the clips of OTB
 and VOT in SPIKEBRIDGE_DATA.
 
-A loop holds if errors shrink. So of a believed box that is a quarter too large, or a quarter of its size beside the
-target, as it was in the frame before already, it is also measured how much one look leaves: at 1 the finder says what
-it was told, and a box grows or wanders as chance will have it.
+A loop holds if errors shrink. So of a predicted box that is a quarter too large, or a quarter of its size beside the
+target, as it was in the frame before already, it is also measured how much one look leaves: at 1 the detector returns
+the box that it was given, and errors accumulate.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def real_recording() -> Recording:
 
 
 def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing.SensingTracker:
-    """A tracker whose finder has seen one half, trained now or before."""
+    """A tracker whose detector has seen one half, trained now or before."""
     run = Run.create(path, "sensing", replace(config, seed=seed), resume=True)
     torch.manual_seed(seed)
     network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
@@ -62,7 +61,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         pairs = detector_data(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing")
         if shipped is None:
-            raise SystemExit("no weights are shipped, so that there is nothing to give a finder to")
+            raise SystemExit("no weights are shipped, so there is no network for the detector")
         taken = load_part(network, "pathways", shipped.path, child)
         detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
         (finding,) = sensing.phases(detector_only, network, "finder", pairs)

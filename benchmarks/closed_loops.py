@@ -1,4 +1,4 @@
-"""Closed loops from many starts on the validation part of the real recording: what tells one finder from another.
+"""Closed loops from many starts on the validation part of the real recording: what tells one detector from another.
 
     python benchmarks/closed_loops.py                                # the shipped weights; results/closed_loops.json
     python benchmarks/closed_loops.py --run RUN --gains 0.3 0.5    # others, and other settings

@@ -1,6 +1,6 @@
-"""How much one look of a finder leaves of a tracker's errors.
+"""How much one look of a detector leaves of a tracker's errors.
 
-At 1 it says what it was told, and boxes grow and wander as chance will have it; a closed loop holds if errors shrink.
+At 1 it says what it was given, and boxes grow and wander as chance will have it; a closed loop holds if errors shrink.
 """
 
 from collections.abc import Iterator
@@ -39,17 +39,17 @@ class FramePair(NamedTuple):
 
 def errors_left(tracker: SensingTracker, recording: Recording, frames: range) -> dict[str, float]:
     """The share that is left of a wrong size and of a wrong place which the frame before had already, on average."""
-    finder = tracker.sensing.finder
-    if finder is None:
-        raise SystemExit("the network has no finder")
+    detector = tracker.sensing.finder
+    if detector is None:
+        raise SystemExit("the network has no detector")
     generator = np.random.default_rng(0)
     sizes, places = [], []
     with torch.inference_mode():
-        for pair in pairs(finder, recording, frames, generator):
+        for pair in pairs(detector, recording, frames, generator):
             angle = 2 * pi * generator.random()
             way = torch.tensor([[cos(angle), sin(angle)]])
             true, larger, moved = (
-                found(finder, pair, tracker.options.template_rate, factor, beside)
+                found(detector, pair, tracker.options.template_rate, factor, beside)
                 for factor, beside in ((1.0, 0 * way), (exp(WRONG), 0 * way), (1.0, WRONG * way))
             )
             sizes.append(float((larger[:, 2:].prod() / true[:, 2:].prod()).log()) / 2 / WRONG)
@@ -59,7 +59,7 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
 
 
 def pairs(
-    finder: TargetDetector, recording: Recording, frames: range, generator: np.random.Generator
+    detector: TargetDetector, recording: Recording, frames: range, generator: np.random.Generator
 ) -> Iterator[FramePair]:
     """Spread over the frames, with the template of one that is drawn."""
     whole = (0, 0, recording.events.width, recording.events.height)
@@ -68,18 +68,18 @@ def pairs(
         if k not in chosen:
             continue
         shown = (k, k - 1, int(generator.choice(frames)))
-        now, before, told = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
+        now, before, given = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
         here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
         between = recording.events.between(*(int(recording.frame_events[i]) for i in (k - 1, k)))
         events, behind = crop_events(between, whole)[None], found[1].behind(whole)
-        yield FramePair(now, before, events, behind, here, there, finder.template(told, at_first))
+        yield FramePair(now, before, events, behind, here, there, detector.template(given, at_first))
 
 
-def found(finder: TargetDetector, pair: FramePair, template_rate: float, factor: float, beside: Tensor) -> Tensor:
+def found(detector: TargetDetector, pair: FramePair, template_rate: float, factor: float, beside: Tensor) -> Tensor:
     """The box that is found when the believed one is wrong, as it was in the frame before."""
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
-    newest = finder.template(pair.before, there)
-    return finder.detect_multiscale(
+    newest = detector.template(pair.before, there)
+    return detector.detect_multiscale(
         pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, template_rate
     ).boxes
 

@@ -1,10 +1,10 @@
-"""How far labels can be trusted: two finders that learned from different halves of a recording, beside each other and
+"""How far labels can be trusted: two detectors that learned from different halves of a recording, beside each other and
 beside the labels.
 
-    python benchmarks/finders_at_rest.py     # the finders of closed_loop_halves.py, seed 0; trains what is missing
+    python benchmarks/finders_at_rest.py     # the detectors of closed_loop_halves.py, seed 0; trains what is missing
 
-A finder looks at a frame again and again, each time around the box that it found, with the frame before it wrong in the
-same way, as in a closed loop. Where its answer comes to rest is what it takes for the target. What two finders that
+A detector is applied to a frame again and again, each time around the box that it found, with the same error in the
+frame before, as in a closed loop. Where it comes to rest is what it takes for the target. What two detectors that
 share no frame of the recording both say against the labels is hardly a thing that either has wrongly learned; they do
 share clips, generated scenes and their form.
 """
@@ -33,25 +33,25 @@ SEED, LOOKS = 0, 8
 
 
 def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tuple[np.ndarray, np.ndarray]:
-    """The box at which a finder comes to rest in each of some frames, beginning at the label; and the labels."""
-    finder = tracker.sensing.finder
-    if finder is None:
-        raise SystemExit("the network has no finder")
+    """The box at which a detector comes to rest in each of some frames, beginning at the label; and the labels."""
+    detector = tracker.sensing.finder
+    if detector is None:
+        raise SystemExit("the network has no detector")
     generator = np.random.default_rng(0)
     with torch.inference_mode():
         every = [
-            (_settled(finder, pair, tracker.options.template_rate), pair.here)
-            for pair in pairs(finder, recording, frames, generator)
+            (_settled(detector, pair, tracker.options.template_rate), pair.here)
+            for pair in pairs(detector, recording, frames, generator)
         ]
     boxes, labels = (torch.cat(column).double().numpy() for column in zip(*every, strict=True))
     return boxes, labels
 
 
-def _settled(finder: TargetDetector, pair: FramePair, template_rate: float) -> Tensor:
+def _settled(detector: TargetDetector, pair: FramePair, template_rate: float) -> Tensor:
     box = pair.here
     for _ in range(LOOKS):
-        newest = finder.template(pair.before, _as_wrong(pair.there, box, pair.here))
-        box = finder.detect_multiscale(
+        newest = detector.template(pair.before, _as_wrong(pair.there, box, pair.here))
+        box = detector.detect_multiscale(
             pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, template_rate
         ).boxes
     return box
@@ -65,7 +65,7 @@ def _as_wrong(true: Tensor, box: Tensor, label: Tensor) -> Tensor:
 
 
 def compared(found: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
-    """How alike the boxes of two finders are, and how alike those of each and the labels."""
+    """How alike the boxes of two detectors are, and how alike those of each and the labels."""
 
     def distance(one: np.ndarray, other: np.ndarray) -> float:
         return float(np.hypot(*(_middles(one) - _middles(other)).T).mean())

@@ -5,8 +5,8 @@
 
 As usual (`joint`) everything learns from the boxes of the training part, at every bin. In `label_free` the SNN and its
 unit learn from frames and events alone; the ANN and the head from clips of OTB and VOT, so that no box of the training
-part is ever read, or from its boxes at frames. Settings are those of the preset `default`, without a finder, for which
-A does not ask. It needs the recording of FE240hz and the clips in SPIKEBRIDGE_DATA.
+part is ever read, or from its boxes at frames. Settings are those of the preset `default`, without a detector, which A
+does not use. It needs the recording of FE240hz and the clips in SPIKEBRIDGE_DATA.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What it is worth to ask where a stream's target was, too, where frames are rare (`networks/sensing_drift.py`).
+"""The worth of the Bayes update of restarted event streams, with rare frames (`model/motion_prior.py`).
 
     python benchmarks/rare_frames.py    # the shipped weights; writes results/rare_frames.json
 

@@ -2,10 +2,10 @@
 
     python benchmarks/sensing.py                                  # every cell, or what is missing of them
     python benchmarks/sensing.py --out RUNS --cells main cost     # some of them
-    python benchmarks/sensing.py --out RUNS --finders RUN         # with the finders of another run
-    python benchmarks/sensing.py --out RUNS --pathways RUN        # with all but the finders of another run
+    python benchmarks/sensing.py --out RUNS --detector-from RUN   # with the detectors of another run
+    python benchmarks/sensing.py --out RUNS --pathways-from RUN   # with all but the detectors of another run
 
-Each cell is a run folder of its own and goes on where it was stopped; after each, results/sensing.json is written from
+Each cell is a run folder of its own and resumes where it was stopped; after each, results/sensing.json is written from
 all that is finished. It needs the recording of FE240hz (and clips of OTB and VOT) in SPIKEBRIDGE_DATA. Settings were
 chosen on the validation frames.
 
@@ -198,13 +198,13 @@ def seeds(config: Config) -> range:
     return range(config.seed, config.seed + config.num_seeds)
 
 
-def trained(name: str, out: Path, finders: str, pathways: str) -> dict[str, Any]:
+def trained(name: str, out: Path, detector: str, pathways: str) -> dict[str, Any]:
     """One cell, trained and measured, or what it was found to be before."""
     config, path = CONFIGS[name], out / name
     if config.detector.epochs:
         config = replace(
             config,
-            detector=replace(config.detector, weights_from=finders),
+            detector=replace(config.detector, weights_from=detector),
             pathways=replace(config.pathways, weights_from=pathways),
         )
     run = Run.create(path, "sensing", config, resume=True)
@@ -246,12 +246,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RUNS)
     everything = [*CONFIGS, *MEASURED]
     parser.add_argument("--cells", nargs="+", choices=everything, default=everything)
-    parser.add_argument("--finders", default="")
-    parser.add_argument("--pathways", default="")
+    parser.add_argument("--detector-from", default="")
+    parser.add_argument("--pathways-from", default="")
     arguments = parser.parse_args()
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
-        taken = arguments.finders, arguments.pathways
+        taken = arguments.detector_from, arguments.pathways_from
         found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out, *taken)
         cells = {**written, name: found}
         with atomic_write(RESULTS) as temporary:

@@ -69,7 +69,7 @@ def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames
             _, now = tracker.step(recording.inputs(b, b + 1), now)
         return len(frames) - 1
 
-    modules = {"network": state.ready.network, "finder": state.ready.finder}
+    modules = {"network": state.model.network, "finder": state.model.detector}
     return count_run(torch.nn.ModuleDict(modules), run)
 
 
@@ -79,7 +79,7 @@ def part_of(cost: Cost, name: str) -> Operations:
 
 
 def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: range, num_bins: int) -> dict[str, Any]:
-    """The same where boxes are told: without what finds the target, and beside the bare ANN and its correlation."""
+    """The same with given boxes: without the detector, compared with the bare ANN and its correlation."""
     samples = sensing.cut_samples(recording, frames, tracker.options.crop)
     network = build_inference(tracker.sensing, tracker.options.crop).network
 
@@ -115,7 +115,7 @@ def plain_cost(tracker: sensing.SensingTracker, recording: Recording, frames: ra
 
 def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) -> dict[str, float]:
     """Milliseconds of processor time of a step with events alone, with a frame, and of the one after a frame, in which
-    the finder looks at it.
+    the detector processes it.
 
     Processor time of one thread, because other work on the machine must not count.
     """

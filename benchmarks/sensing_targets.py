@@ -18,15 +18,15 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
     in_time = _row(cells, "late", "learned").get("auc")
     frames_alone = max((_row(cells, "late", name).get("auc", 0.0) for name in ALONE), default=0.0)
 
-    def shaken(noise: str) -> float | None:
+    def with_noise(noise: str) -> float | None:
         return ours[noise] / velocity[noise] if ours else None
 
     rows = [
         ("A: mean distance [px]", ours.get("distance px"), "at most", 1.25),
         ("A: of constant velocity", ours.get("of constant velocity"), "at most", 0.72),
         ("A: AUC", ours.get("auc"), "at least", 0.88),
-        ("A shaken 1 px: of constant velocity", shaken("shaken 1 px"), "at most", 0.62),
-        ("A shaken 2 px: of constant velocity", shaken("shaken 2 px"), "at most", 0.55),
+        ("A shaken 1 px: of constant velocity", with_noise("shaken 1 px"), "at most", 0.62),
+        ("A shaken 2 px: of constant velocity", with_noise("shaken 2 px"), "at most", 0.55),
         ("C: AUC", loop.get("auc"), "at least", 0.60),
         ("E: AUC, of its ANN in frames alone", in_time and in_time / frames_alone, "at least", 1.0),
         ("D: A at 10 Hz, mean distance [px]", slow.get("distance px"), "at most", 4.0),
@@ -67,7 +67,7 @@ def beside_targets(cells: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def saved_rows(spent: dict[str, Any]) -> list[tuple[str, float | None, str, float]]:
-    """Targets of operations and energy: for the tracker as it runs, and where boxes are told."""
+    """Targets of operations and energy: of the tracker as it runs, and with given boxes."""
     limits = (("6 bins", 3.0, 4.0), ("24 bins", 7.0, 12.0))
     return [
         (f"{figure} at {bins}, {loop}", spent.get(bins, {}).get(loop, {}).get(figure), "at least", limit)

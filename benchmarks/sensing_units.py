@@ -3,9 +3,9 @@
     python benchmarks/sensing_units.py                                 # all, or what is missing
     python benchmarks/sensing_units.py --out RUNS --cells tanh joined  # some of them
 
-Each cell is a run folder of its own with three seeds, and goes on where it was stopped; after each, what is finished is
-written to results/sensing_units.json. Settings are those of the preset `default` without a finder, which has no say in
-protocol A. `linear`, `tanh` and `joined` need the recording of FE240hz in SPIKEBRIDGE_DATA. There no pixel has two
+Each cell is a run folder of its own with three seeds, and resumes where it was stopped; after each, what is finished is
+written to results/sensing_units.json. Settings are those of the preset `default` without a detector, which protocol A
+does not use. `linear`, `tanh` and `joined` need the recording of FE240hz in SPIKEBRIDGE_DATA. There no pixel has two
 events of one kind in a bin, so that counting them changes nothing; it is measured on generated scenes.
 """
 

@@ -191,7 +191,7 @@ def loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 
 
 def halves(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
-    """Closed loops through the half of the recording that a finder was not trained on, by how it was trained."""
+    """Closed loops through the half of the recording that a detector was not trained on, by how it was trained."""
     rows = [
         (
             row["training"],
@@ -220,7 +220,7 @@ def tumbling(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 
 
 def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
-    """Where two finders come to rest that learned from different halves."""
+    """Where two detectors come to rest that were trained on different halves."""
     rows = []
     for half, row in beside.get("rest", {}).get("rows", {}).items():
         own = zip(row["with labels"].values(), row["px from labels"].values(), strict=True)

@@ -4,7 +4,7 @@
 
 Each scene lasts for two and a half seconds, five times as long as those that pathways learn from, and the target passes
 others and is passed by them; it may be hardly brighter than what is behind it, from the first frame on. Only the first
-box is told.
+box is given.
 """
 
 import json
@@ -30,7 +30,7 @@ FIRST = 900_000  # no training has such a seed
 
 
 def scenes() -> Iterator[Recording]:
-    """Of other sizes, speeds and rooms each."""
+    """Each with other sizes, speeds and backgrounds."""
     for i in range(SCENES):
         generator = np.random.default_rng([777, i])
         scene = TumblingObjects(
