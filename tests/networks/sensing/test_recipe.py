@@ -73,7 +73,7 @@ def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, A
     assert sensing.evaluate(Run.open(run.path)) == results
 
 
-def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[Run, dict[str, Any]]) -> None:
+def test_a_detector_can_be_loaded_from_another_run_with_its_record(trained: tuple[Run, dict[str, Any]]) -> None:
     run, _ = trained
     (child,) = run.children().values()
     torch.manual_seed(7)
@@ -97,7 +97,7 @@ def test_a_finder_can_be_taken_from_another_run_with_its_record(trained: tuple[R
         sensing_phases.load_part(other, "pathways", run.path, child)
 
 
-def test_with_the_pathways_of_another_run_only_the_finder_is_trained(
+def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
     trained: tuple[Run, dict[str, Any]], tmp_path: Path
 ) -> None:
     run, results = trained
@@ -295,7 +295,7 @@ def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
         sensing_parts.recording_parts("reel", "train", 4)
 
 
-def test_a_part_begins_where_its_boxes_do_and_one_without_them_is_told_before_training(
+def test_a_part_begins_at_its_first_boxes_and_one_without_boxes_is_refused_before_training(
     own: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes = own.frame_boxes.copy()

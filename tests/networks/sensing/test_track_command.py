@@ -121,7 +121,7 @@ def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> Non
     assert abs(float(first["x"]) - 20) < 8 and abs(float(first["y"]) - 30) < 8
 
 
-def test_without_any_box_the_remedy_is_told(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_any_box_the_message_has_the_remedy(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "boxes.csv").unlink()
     assert "no frame has a box; say where the target is in the first one: --init" in refusal(
         capsys, "track", copy, "--network", run
@@ -320,7 +320,7 @@ def test_words_that_cannot_be_meant_are_refused(
     assert "expected two neighbouring frames with boxes" in refusal(capsys, "eval", run, "--data", copy)
 
 
-def test_a_baseline_whose_package_is_missing_is_told_before_anything_is_measured(
+def test_a_baseline_without_its_package_is_refused_before_anything_is_measured(
     saved: Path, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)

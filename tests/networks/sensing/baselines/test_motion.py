@@ -36,7 +36,7 @@ def test_after_one_box_the_target_stands_still_with_its_size(tracker):
 
 
 @pytest.mark.parametrize("tracker", EVERY_TRACKER, ids=lambda tracker: type(tracker).__name__)
-def test_the_first_box_must_be_told(tracker):
+def test_the_first_box_must_be_given(tracker):
     with pytest.raises(DataError, match="needs the target's box"):
         tracker.step(untold(), None)
 
@@ -56,7 +56,7 @@ def test_the_state_that_was_given_is_left_as_it_was(tracker):
     assert np.array_equal(once, again)
 
 
-def test_constant_velocity_goes_on_by_the_middle_and_holds_the_new_size():
+def test_constant_velocity_extrapolates_the_centre_and_keeps_the_new_size():
     """Middles at 1 and 9 with 1 s between: 8 px/s. The new box is 4 px wide."""
     boxes = run(ConstantVelocity(), told(0), untold(), told(7, w=4.0), untold(0.25))
     assert boxes[:, 0].tolist() == [0, 0, 7 + 4, 7 + 6] and boxes[3].tolist() == [13, 0, 4, 4]
@@ -68,7 +68,7 @@ def test_a_frame_inside_a_step_counts_from_its_own_time():
     assert boxes[1, 0] == 12 + 4
 
 
-def test_a_frame_that_is_told_without_a_box_changes_nothing():
+def test_a_frame_without_a_box_changes_nothing():
     boxes = run(ConstantVelocity(), told(0), told(4), {**untold(), "frame": None, "frame_age": 0.5}, untold())
     assert boxes[:, 0].tolist() == [0, 8, 12, 16]
 
@@ -163,7 +163,7 @@ def test_the_real_error_grows_from_bin_to_bin(real):
     assert errors == pytest.approx([0.97, 1.31, 1.50, 1.67, 1.97, 2.27], abs=0.011)
 
 
-def test_a_fitted_kalman_beats_constant_velocity_on_the_real_recording_most_where_boxes_are_shaken(real):
+def test_a_fitted_kalman_beats_constant_velocity_on_the_real_recording_most_with_box_noise(real):
     recording = real[-5]
     train = temporal_splits(recording.num_frames)["train"]
     boxes = recording.frame_boxes[train.start : train.stop].copy()

@@ -238,7 +238,7 @@ def test_a_time_that_is_none_is_refused(recording, seeing, elapsed):
             tracker.step({"events": NOTHING, "elapsed": elapsed}, state)
 
 
-def test_a_tracker_of_events_goes_on_at_once_after_a_pause_of_any_length(recording, seeing):
+def test_a_tracker_of_events_resumes_at_once_after_a_pause_of_any_length(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=48)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     started = perf_counter()

@@ -211,7 +211,7 @@ def test_without_a_table_the_work_is_measured():
     assert (outputs.truths[1:, 0] - outputs.boxes[1:, 0]).max() <= 1
 
 
-def test_the_error_can_be_told_by_the_targets_speed():
+def test_the_error_by_speed_of_the_target():
     outputs = reset_every(recording(), StaticBox(), every=1)
     speeds = target_speed(recording().boxes, DT)[outputs.bins]
     slow, fast = error_by_speed(outputs.boxes, outputs.truths, speeds, [0, 99, 101])

@@ -133,7 +133,7 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
     assert known.min() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_what_comes_into_sight_is_not_known() -> None:
+def test_pixels_that_enter_the_frame_are_unknown() -> None:
     frame = wall()[0, 0].numpy().astype(np.uint8)
     picture = torch.from_numpy(frame.astype(np.float32))[None, None]
     background = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
@@ -146,7 +146,7 @@ def test_what_comes_into_sight_is_not_known() -> None:
     np.testing.assert_allclose(part[0], grey[10:50, 30:80], atol=1e-3)
 
 
-def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
+def test_a_background_of_two_frames_ago_is_registered_by_both_motions() -> None:
     picture = wall()
     earlier = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.1], [0, 1, 0.05]))
     later = Background(earlier.behind((0, 0, WIDTH, HEIGHT)), moved([0.9, 0.1, -0.1], [-0.1, 0.9, 0.0]))
@@ -157,7 +157,7 @@ def test_a_room_of_two_frames_ago_is_seen_through_both_motions() -> None:
     assert (straight - in_steps)[:, 0][clear].abs().mean() < 1.0
 
 
-def test_a_room_is_an_argument_and_a_result() -> None:
+def test_a_background_is_an_argument_and_a_result() -> None:
     frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
     background = initial_background(frame)
     kept = background.picture.clone()

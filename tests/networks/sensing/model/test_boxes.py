@@ -33,12 +33,12 @@ def test_a_box_that_is_kept_on_a_frame_has_its_middle_there_and_moves_no_more_th
 @pytest.mark.parametrize(
     "box", [[np.nan, 5, 4, 4], [5, 5, 0, 4], [5, 5, -4, -4], [5, 5, 4, np.inf], [5, 5, 4]], ids=str
 )
-def test_a_told_box_without_place_or_size_is_refused(box: list[float]) -> None:
+def test_a_given_box_without_place_or_size_is_refused(box: list[float]) -> None:
     with pytest.raises(DataError, match="a size above 0 px, but got"):
         check_box(box)
 
 
-def test_a_told_box_stays_what_it_was_when_the_teller_changes_his() -> None:
+def test_a_given_box_is_copied() -> None:
     mine = np.array([1.0, 2.0, 3.0, 4.0])
     told = check_box(mine)
     mine[:] = 0

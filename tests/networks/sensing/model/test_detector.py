@@ -29,7 +29,7 @@ def smooth_noise(height: int, width: int) -> torch.Tensor:
     return 255 * torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
 
 
-def test_a_target_fills_the_same_share_of_a_sight_whatever_its_size() -> None:
+def test_a_target_of_any_size_fills_the_same_share_of_a_patch() -> None:
     pictures = torch.zeros(2, 1, 120, 120)
     pictures[0, :, 40:60, 30:50] = 1.0
     pictures[1, :, 20:60, 50:90] = 1.0
@@ -137,7 +137,7 @@ CORNERS = [[30.0, 35.0, 20.0, 16.0], [-3.0, -4.0, 20.0, 30.0], [95.0, 70.0, 30.0
 
 
 @pytest.mark.parametrize("corner", CORNERS, ids=str)
-def test_a_ready_finder_says_the_same_wherever_the_target_is(corner: list[float]) -> None:
+def test_the_fused_detector_equals_the_detector_at_every_position(corner: list[float]) -> None:
     finder, generator = TargetDetector(), np.random.default_rng(0)
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     frame, before = (smooth_noise(96, 112).round().clamp(0, 255) for _ in range(2))

@@ -84,7 +84,7 @@ def test_the_matrix_between_cells_is_the_bicubic_interpolation(num_cells: int, n
 
 
 @pytest.mark.parametrize("side", [4, 5, 8])
-def test_the_finders_correlation_is_the_sum_over_the_template(side: int) -> None:
+def test_the_detectors_correlation_is_the_sum_over_the_template(side: int) -> None:
     features, template = torch.randn(2, 3, side, side), torch.randn(2, 3, side, side)
     half = side // 2
     room = F.pad(features, (half, side - half - 1) * 2)

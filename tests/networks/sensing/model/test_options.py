@@ -131,7 +131,7 @@ def test_steps_are_the_whole_and_know_no_later_events(form: dict[str, Any]) -> N
 
 
 @options
-def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[str, Any]) -> None:
+def test_a_restarted_stream_keeps_its_frame_and_none_of_its_events(form: dict[str, Any]) -> None:
     sensing, inputs = small(**form), some_inputs()
     with torch.no_grad():
         _, state = sensing.respond(inputs, None)

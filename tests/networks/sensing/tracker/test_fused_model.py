@@ -97,7 +97,7 @@ def test_a_map_that_is_not_the_identity_counts() -> None:
 
 
 @pytest.mark.parametrize("form", [{}, {"head": "correlation"}, {"mode": "kernel"}, {"unit": "none"}], ids=str)
-def test_a_renewed_stream_begins_at_its_start_without_its_events(form: dict[str, Any]) -> None:
+def test_a_restarted_stream_begins_at_its_prior_without_its_events(form: dict[str, Any]) -> None:
     network = build_inference(trained(**form), PATCH_SIDE).network
     assert isinstance(network, FusedInference) is (form == {})
     frame, _, box, _, events = frames_and_events()

@@ -67,7 +67,7 @@ def test_a_tracker_looks_at_what_it_is_given(recording: Recording) -> None:
         tracker.step({**recording.inputs(5, 6), "frame": np.zeros((32, 64), np.uint8)}, state)
 
 
-def test_a_stream_that_stood_still_for_long_goes_on_at_once(recording: Recording) -> None:
+def test_a_stream_resumes_at_once_after_a_long_pause(recording: Recording) -> None:
     tracker = new_tracker()
     _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
     started = perf_counter()

@@ -89,7 +89,7 @@ def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracke
     [{}, {"mode": "kernel"}, {"head": "correlation"}, {"unit": "none"}],
     ids=["additive", "kernel", "sum", "none"],
 )
-def test_a_renewed_stream_knows_its_frame_and_nothing_of_its_events(form: dict[str, Any]) -> None:
+def test_a_restarted_stream_keeps_its_frame_and_none_of_its_events(form: dict[str, Any]) -> None:
     torch.manual_seed(0)
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, **form)).eval()
     frame = {"frames": 255 * torch.rand(1, 1, 1, 32, 32), "boxes": torch.tensor([[[1.0, 0.0, 9.0, 9.0]]])}
@@ -131,7 +131,7 @@ def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, t
     assert np.abs(rest).max() <= 0.5
 
 
-def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_again_it_is_not(
+def test_a_target_without_confident_detections_is_lost_after_three_frames_until_a_box_is_given(
     recording: Recording, tracker: SensingTracker
 ) -> None:
     doubtful = tracker.with_options(accept_confidence=1.0)
@@ -150,7 +150,7 @@ def test_a_target_that_is_not_surely_seen_is_lost_after_three_frames_and_told_ag
     assert not state.lost
 
 
-def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTracker) -> None:
+def test_a_held_size_is_that_of_the_given_box(recording: Recording, tracker: SensingTracker) -> None:
     trusting = tracker.with_options(accept_confidence=0.0)
     holding = trusting.with_options(hold_size=True)
     measured, held = (one_pass_evaluation(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
@@ -158,7 +158,7 @@ def test_a_held_size_is_the_told_one(recording: Recording, tracker: SensingTrack
     assert not np.allclose(measured[-1], held[-1])
 
 
-def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracker: SensingTracker) -> None:
+def test_only_confident_detections_update_the_template(recording: Recording, tracker: SensingTracker) -> None:
     second = int(recording.frame_bins[1])
     for sure, renewed in ((0.0, True), (1.0, False)):
         watcher, state = tracker.with_options(accept_confidence=sure), None
@@ -172,7 +172,7 @@ def test_a_template_is_renewed_by_sure_frames_alone(recording: Recording, tracke
         assert (state.estimate.newest is newest) is not renewed
 
 
-def test_the_finder_looks_at_a_frame_in_the_step_after_it(recording: Recording, tracker: SensingTracker) -> None:
+def test_the_detector_runs_in_the_step_after_a_frame(recording: Recording, tracker: SensingTracker) -> None:
     trusting, state, boxes = tracker.with_options(accept_confidence=0.0), None, []
     second = int(recording.frame_bins[1])
     for b in range(second + 2):
@@ -284,7 +284,7 @@ def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recordi
     np.testing.assert_allclose(boxes["at once"][second + 1 :], boxes["later"][second + 1 :])
 
 
-def test_where_the_finder_is_in_doubt_the_whole_frame_is_searched(
+def test_little_confidence_starts_a_search_of_the_whole_frame(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = np.array([40.0, 44.0, 8.0, 9.0])
@@ -428,7 +428,7 @@ def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None
 
 
 @pytest.mark.parametrize("form", [{}, {"mode": "kernel"}], ids=["folded", "plain"])
-def test_a_stream_goes_on_with_the_weights_that_it_began_with(recording: Recording, form: dict[str, Any]) -> None:
+def test_a_stream_keeps_the_weights_of_its_start(recording: Recording, form: dict[str, Any]) -> None:
     boxes = []
     for changed in (False, True):
         torch.manual_seed(0)

@@ -47,14 +47,14 @@ def test_some_pictures_of_a_batch_are_coarser_and_keep_their_light() -> None:
     torch.testing.assert_close(found.mean((1, 2, 3)), picture.mean((1, 2, 3)), rtol=0.02, atol=0)
 
 
-def test_one_believed_box_in_five_is_far_off() -> None:
+def test_one_predicted_box_in_five_has_a_large_error() -> None:
     truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
     stretch = (sensing_changes.jitter_boxes(truth, 1.0)[:, 2:] / 20).log().abs().max(1).values
     assert 0.02 < (stretch > 0.5).float().mean() < 0.2
     assert stretch.max() <= 1.0 + 1e-5
 
 
-def test_some_believed_boxes_have_swollen_or_shrunk_as_a_whole() -> None:
+def test_some_predicted_boxes_have_a_wrong_size() -> None:
     truth = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(4000, 1)
     found = sensing_changes.jitter_boxes(truth, 1.0)
     stretch = (found[:, 2:] / 20).log()
@@ -64,14 +64,14 @@ def test_some_believed_boxes_have_swollen_or_shrunk_as_a_whole() -> None:
     assert (stretch[much].prod(1) > 0).float().mean() > 0.9
 
 
-def test_a_believed_box_that_is_not_shaken_is_the_true_one() -> None:
+def test_without_noise_a_predicted_box_is_the_true_one() -> None:
     box = torch.tensor([[4.0, 10.0, 6.0, 3.0]])
     torch.testing.assert_close(sensing_changes.jitter_boxes(box, 0.0), box)
     torch.testing.assert_close(patch_side(box), torch.tensor([2.6 * 12.0]))  # no smaller than 12 px
     assert np.isfinite(sensing_changes.jitter_boxes(box, 1.0).numpy()).all()
 
 
-def test_what_a_believed_box_is_wrong_by_was_wrong_before_too() -> None:
+def test_errors_of_a_predicted_box_persist() -> None:
     boxes = torch.tensor([[40.0, 40.0, 20.0, 20.0]]).repeat(500, 1)
     before = torch.tensor([[30.0, 50.0, 40.0, 40.0]]).repeat(500, 1)  # twice as large: errors count in sizes
     believed = sensing_changes.jitter_boxes(boxes, 1.0)
@@ -89,7 +89,7 @@ def test_what_a_believed_box_is_wrong_by_was_wrong_before_too() -> None:
     torch.testing.assert_close(high, share[:, 0], atol=1e-2, rtol=1e-2)
 
 
-def test_a_target_abroad_is_itself_before_what_is_around_another_one() -> None:
+def test_a_swapped_background_leaves_the_target() -> None:
     side, box = 96, torch.tensor([36.0, 30.0, 24.0, 36.0])
     levels = torch.arange(1.0, 9.0)  # each sample has a level of its own, and ten times that on its target
     picture = levels[:, None, None, None].expand(-1, 1, side, side).clone()
@@ -109,7 +109,7 @@ def test_a_target_abroad_is_itself_before_what_is_around_another_one() -> None:
     assert all((found[name] == batch[name]).all() for name in sensing_changes.BOXES)
 
 
-def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
+def test_a_share_of_0_swaps_no_background() -> None:
     batch = dict.fromkeys(sensing_changes.PICTURES, noise(32)) | {
         name: torch.tensor([[8.0, 8.0, 10.0, 10.0]]) for name in sensing_changes.BOXES
     }
@@ -117,7 +117,7 @@ def test_no_target_goes_abroad_where_no_share_of_them_should() -> None:
     assert all((found[name] == batch[name]).all() for name in batch)
 
 
-def test_behind_a_target_abroad_is_what_was_behind_the_other_one() -> None:
+def test_a_swapped_background_is_that_of_the_other_target() -> None:
     number, side = 32, 64
     box = torch.tensor([[24.0, 24.0, 16.0, 16.0]]).repeat(number, 1)
     behind = torch.full((number, 2, side, side), 255, dtype=torch.uint8)

@@ -26,7 +26,7 @@ def every(recording: Recording, frames: range, wrong: float = 0.0) -> dict[int, 
     }
 
 
-def test_the_first_frame_has_no_room_and_the_third_two_of_them(recording: Recording) -> None:
+def test_the_first_frame_has_no_background_and_the_third_two(recording: Recording) -> None:
     assert every(recording, range(2, 7)) == {2: [], 3: [1], 4: [1, 2], 5: [1, 2], 6: [1, 2]}
     assert every(recording, range(2, 7)[::-1]) == {6: [], 5: [1], 4: [1, 2], 3: [1, 2], 2: [1, 2]}
     assert every(recording, range(0, 8, 2)) == {0: [], 2: [], 4: [], 6: []}
@@ -46,7 +46,7 @@ def test_a_frame_without_a_box_begins_anew(recording: Recording) -> None:
     }
 
 
-def test_true_boxes_give_the_rooms_of_a_tracker_that_is_right(recording: Recording) -> None:
+def test_true_boxes_give_the_backgrounds_of_a_tracker_without_errors(recording: Recording) -> None:
     generator = np.random.default_rng(0)
     found = dict(background_sequence(recording, range(5), recording.frames.__getitem__, generator, wrong=0.0))
     background = initial_background(recording.frames[0])
@@ -57,7 +57,7 @@ def test_true_boxes_give_the_rooms_of_a_tracker_that_is_right(recording: Recordi
         np.testing.assert_array_equal(found[k][1].motion, background.motion)
 
 
-def test_wrong_boxes_leave_other_rooms(recording: Recording) -> None:
+def test_wrong_boxes_give_other_backgrounds(recording: Recording) -> None:
     pictures = []
     for wrong in (0.0, 1.0):
         generator = np.random.default_rng(0)

@@ -38,7 +38,7 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_part
     torch.testing.assert_close(shows, some["box"][~there])
 
 
-def test_told_pictures_and_silence_are_kept_once(parts: list[sensing_parts.RecordingPart]) -> None:
+def test_first_frames_and_empty_events_are_stored_once(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     x, y, on = recording.events.between(0, 0)
     silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
@@ -98,7 +98,7 @@ def test_behind_a_target_is_what_was_there_before_it_came(parts: list[sensing_pa
     assert inside > 3 * outside
 
 
-def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_parts.RecordingPart]) -> None:
+def test_a_box_without_the_target_is_away_from_its_patch(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, _ = parts[0]
     box, generator = recording.frame_boxes[3], np.random.default_rng(0)
     away = [sensing_sightings.random_background_box(recording, box, generator) for _ in range(20)]
@@ -112,7 +112,7 @@ def test_a_place_without_the_target_is_out_of_its_sight(parts: list[sensing_part
     assert sensing_sightings.random_background_box(recording, everywhere, generator) is None
 
 
-def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_parts.RecordingPart]) -> None:
+def test_samples_without_a_target_train_the_spread_only(parts: list[sensing_parts.RecordingPart]) -> None:
     torch.manual_seed(0)
     columns = everything(sensing_sightings.detector_samples(parts, lost=0.5))
     batch = {name: x[~columns["is_there"]][:8] for name, x in columns.items()}
@@ -128,7 +128,7 @@ def test_where_nobody_is_there_only_honesty_is_learned(parts: list[sensing_parts
     assert gradient[5].abs().max() > 0.0  # the spread
 
 
-def test_a_finder_without_pairs_of_frames_is_refused(parts: list[sensing_parts.RecordingPart]) -> None:
+def test_a_detector_without_pairs_of_frames_is_refused(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
     with pytest.raises(ConfigError, match="two neighbouring frames"):
         sensing_sightings.detector_samples([(recording, frames[:1])])

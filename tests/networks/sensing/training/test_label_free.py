@@ -166,7 +166,7 @@ def test_boxes_are_asked_for_where_nothing_else_can_be_learned_from(unlabelled: 
             training_data(config)
 
 
-def test_clips_that_are_not_there_are_told(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_clips_are_refused(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tracking").mkdir()
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path))
     with pytest.raises(DataError, match="there are no clips"):
