@@ -14,10 +14,9 @@ first axis is `B`, so that samples can be selected from any state.
 
 from typing import TypeAlias
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 Signal: TypeAlias = Float[Tensor, "T B *N"]
 Step: TypeAlias = Float[Tensor, "B *N"]
 Windows: TypeAlias = Float[Tensor, "K L B *N"]
-WindowStarts: TypeAlias = Bool[Tensor, "T B"]

@@ -47,7 +47,7 @@ def network(part: nn.Module, **link: object) -> HybridNetwork:
 def looks(part: nn.Module, **link: object) -> bool:
     """Whether the network looks at every value of the input itself."""
     net = network(part, **link)
-    return needs_finite_check(net.inputs, net.routes, dict(net.parts.items())) == ["x"]
+    return needs_finite_check(net.inputs, net.plan, dict(net.parts.items())) == ["x"]
 
 
 def test_every_kind_of_neuron_has_a_case() -> None:

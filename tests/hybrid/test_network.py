@@ -130,7 +130,7 @@ def test_clocks_that_differ_are_an_error_that_names_what_would_join_them() -> No
     slow = {"clocks": {"b": every(0.006, phase=0.005)}, "outputs": ["b"]}
     with pytest.raises(
         ConfigError,
-        match=r"brings a value every 1 ticks .* but 'b' fires every 6 ticks from tick 5 .*; Tumbling\(6\) joins them",
+        match=r"brings a value every 1 ticks .* but 'b' runs every 6 ticks from tick 5 .*; Tumbling\(6\) joins them",
     ):
         linked(Transmission("x", "a"), Transmission("a", "b"), **slow)
     early = {"clocks": {"b": every(0.006)}, "outputs": ["b"]}
@@ -301,7 +301,7 @@ def test_inputs_of_another_stream_are_refused() -> None:
         net({"frames": torch.zeros(1, 2, 3), "events": torch.zeros(4, 3, 4)}, state)
     with pytest.raises(ConfigError, match=r"the first call needs every input, .* but 'frames' is missing"):
         net({"events": torch.zeros(4, 2, 4)})
-    with pytest.raises(ConfigError, match="the state is of another network: it tells of"):
+    with pytest.raises(ConfigError, match="the state is of another network: it has"):
         linked(Transmission("x", "a"), Transmission("x", "b"))({"x": torch.zeros(1, 2, 3)}, state)
 
 

@@ -171,7 +171,7 @@ def test_a_shape_that_cannot_be_found_may_be_told() -> None:
         unguessable()({"x": x})
     told = unguessable(initial=torch.ones(3))
     assert assert_streams(told, {"x": x}, 4)["a"].shape == (4, 2, 3)
-    with pytest.raises(ShapeError, match=r"initial values of the shapes \{'a_to_a': \(9,\)\}: .*cannot be multiplied"):
+    with pytest.raises(ShapeError, match=r"initial values of shapes \{'a_to_a': \(9,\)\}: .*cannot be multiplied"):
         unguessable(initial=torch.zeros(9))({"x": x})
     wide = Transmission("a", "a", delay=1, initial=torch.zeros(1))
     with pytest.raises(ShapeError, match=r"has an initial value of shape \(1,\), but carries values of shape \(3,\)"):

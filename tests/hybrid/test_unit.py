@@ -180,15 +180,15 @@ def test_a_silent_step_can_learn_to_fire(reduce: nn.Module) -> None:
 
 def test_a_window_since_needs_its_flags_and_others_none() -> None:
     unit = HybridUnit(Since("frames"), Sum())
-    with pytest.raises(ConfigError, match=r"needs opens=, the flags \(T, B\)"):
+    with pytest.raises(ConfigError, match=r"needs starts=, the flags \(T, B\)"):
         unit(column(1.0))
-    with pytest.raises(ShapeError, match="opens has 2 steps, but the signal has 1"):
+    with pytest.raises(ShapeError, match="starts has 2 steps, but the signal has 1"):
         unit(column(1.0), starts=torch.tensor([True, False]))
-    with pytest.raises(ShapeError, match=r"opens needs flags \(T, B\) or \(T,\).* but got torch.int64 \(1,\)"):
+    with pytest.raises(ShapeError, match=r"starts needs flags \(T, B\) or \(T,\).* but got torch.int64 \(1,\)"):
         unit(column(1.0), starts=torch.tensor([1]))
-    with pytest.raises(ShapeError, match=r"opens needs flags .* but got torch.bool \(1, 5\)"):
+    with pytest.raises(ShapeError, match=r"starts needs flags .* but got torch.bool \(1, 5\)"):
         unit(column(1.0), starts=torch.zeros(1, 5, dtype=torch.bool))
-    with pytest.raises(ConfigError, match="says where windows of Since open, but this unit has another window"):
+    with pytest.raises(ConfigError, match="says where windows of Since start, but this unit has another window"):
         HybridUnit(Tumbling(1), Sum())(column(1.0), starts=torch.tensor([True]))
 
 

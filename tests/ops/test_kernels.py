@@ -24,7 +24,7 @@ from spikebridge.hybrid import (
     Tumbling,
     Window,
 )
-from spikebridge.hybrid.unit.scan import scan_with_resets
+from spikebridge.hybrid.unit.kernel import scan_with_resets
 from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
@@ -71,7 +71,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     for kind in (Sum, Mean, Exponential, Alpha, FIR, Gaussian, Difference):
-        for method in ("whole", "values", "last"):
+        for method in ("run", "values_from_start", "last"):
             plain = getattr(kind, method)
             monkeypatch.setattr(kind, method, lambda *a, _p=plain, _m=method: seen.append(_m) or _p(*a))
     return seen
@@ -267,7 +267,7 @@ def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
         assert not calls
         kernel(x, carry)
         scan_with_resets(kernel, x, carry, [False] * 100)
-        assert calls == ["whole", "whole"]
+        assert calls == ["run", "run"]
         HybridUnit(Tumbling(10), KERNELS[name](False))(x)  # last values need no loop, however short
         assert calls.pop() == "last"
 

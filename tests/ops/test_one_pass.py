@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.unit.kernel import MeanCarry, SumCarry, mean_step
-from spikebridge.hybrid.unit.kernels import AlphaCarry, Exponential, alpha_step, exponential_step
+from spikebridge.hybrid.unit.kernels import (
+    AlphaCarry,
+    Exponential,
+    MeanCarry,
+    SumCarry,
+    alpha_step,
+    exponential_step,
+    mean_step,
+)
 from spikebridge.ops import without_native
 from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, means_of, sums_of
 from spikebridge.ops.selection import runs_in_one_pass

@@ -39,7 +39,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikebridge.analysis.hooks import Call, CallStack, evaluating, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
-from spikebridge.hybrid.unit.discretizer import SpikingLayer
+from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train

@@ -1,10 +1,9 @@
-"""What coding schemes share.
+"""Encoder and decoder: the base classes of all coding schemes, and saturation.
 
-A coding scheme is a designed hybrid unit (R. Zhao et al., Nature Communications 13:3427, 2022): an encoder makes spikes
-of values, a decoder makes values of spikes. Both stream, stand in a `HybridNetwork` and pass gradients as any unit. The
-encoder knows its decoder, and how far a value can be from what comes back.
-
-Saturation: a neuron cannot fire less than never, nor more than always.
+A coding scheme is a designed hybrid unit (R. Zhao et al., Nature Communications 13:3427, 2022): an encoder turns values
+into spikes, a decoder turns spikes into values. Both work on streams, in a `HybridNetwork` and with gradients like any
+unit. An encoder gives its decoder and the bound of the round trip, the largest difference between a value and its
+decoded code. Values outside the range of a scheme saturate.
 """
 
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridUnit
+from spikebridge.ops.checks import is_finite, reads_values
 
 
 class Decoder(HybridUnit):
@@ -22,15 +22,15 @@ class Decoder(HybridUnit):
 
 
 class Encoder(HybridUnit):
-    """A hybrid unit that makes spikes of values.
+    """A hybrid unit that turns values into spikes.
 
     Raises:
-        DataError: a value is not finite; it would become a silence that nobody notices.
+        DataError: a value is not finite, at the first call of a stream; its code would be silence without an error.
     """
 
     @property
     def bound(self) -> float:
-        """The greatest difference between a value and what the decoder reads, in units of the value."""
+        """The largest difference between a value and its decoded code, in units of the value."""
         raise NotImplementedError
 
     def decoder(self) -> Decoder:
@@ -38,12 +38,13 @@ class Encoder(HybridUnit):
         raise NotImplementedError
 
     def check_inputs(self, x: Tensor) -> None:
+        """Raises where a signal does not fit, or holds NaN or infinity."""
         super().check_inputs(x)
-        if x.numel() and not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
+        if x.numel() and reads_values(x, is_first=True) and not is_finite(x):
             number = int((~x.isfinite()).sum())
             raise DataError(
-                f"{type(self).__name__} needs finite values, but {number} of {x.numel()} are NaN or infinite; look for "
-                "the part that made them"
+                f"{type(self).__name__} needs finite values, but {number} of {x.numel()} are NaN or infinite; correct "
+                "the part that gave them"
             )
 
 
@@ -68,7 +69,7 @@ class _Clip(torch.autograd.Function):
 
 
 def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) -> Float[Tensor, "*shape"]:
-    """Values clipped to a range, with a gradient that leads back into it.
+    """Values clipped to a range, with a gradient that leads back into the range.
 
     Outside the range a gradient passes where descent on it moves the value back, and none where it would move further
     out. So a learned value that overshoots is neither lost nor driven away. (TensorFlow Compression's bounds have the
@@ -90,7 +91,7 @@ def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) ->
 
 
 class Saturate(nn.Module):
-    """F of the schemes for values in 0..1: what lies outside is taken as the nearest value inside.
+    """F of the schemes for values in 0..1: values outside are clipped to the range.
 
     Example:
         >>> Saturate()(torch.tensor([[-0.5, 0.25, 7.0]])).tolist()

@@ -4,10 +4,22 @@ from spikebridge.hybrid.clock import Clock, Every, every
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
-from spikebridge.hybrid.unit.discretizer import Bernoulli, Discretizer, SignedDelta, SpikingLayer, Threshold
-from spikebridge.hybrid.unit.discretizers import Burst, Count, FirstSpike, FirstTime, Integrate, Last, Phase
-from spikebridge.hybrid.unit.kernel import Kernel, Mean, Sum
-from spikebridge.hybrid.unit.kernels import FIR, Alpha, Difference, Exponential, Gaussian
+from spikebridge.hybrid.unit.discretizer import Discretizer
+from spikebridge.hybrid.unit.discretizers import (
+    Bernoulli,
+    Burst,
+    Count,
+    FirstSpike,
+    FirstTime,
+    Integrate,
+    Last,
+    Phase,
+    SignedDelta,
+    SpikingLayer,
+    Threshold,
+)
+from spikebridge.hybrid.unit.kernel import Kernel
+from spikebridge.hybrid.unit.kernels import FIR, Alpha, Difference, Exponential, Gaussian, Mean, Sum
 from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 

@@ -1,13 +1,15 @@
-"""Clocks: when a signal has its samples.
+"""Clocks: the base ticks at which a signal has its samples.
 
-Users write seconds, `every(1 / 40)`; a network converts them to base ticks, here and nowhere else.
+Users give seconds, `every(1 / 40)`. A network converts them to base ticks with the functions of this file, and nowhere
+else.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Every:
             )
 
     def clock(self, dt: float, name: str) -> "Clock":
-        """This rhythm in base ticks.
+        """The clock in base ticks.
 
         Args:
             dt: base step [s].
-            name: what the error speaks of.
+            name: of the signal, for messages.
 
         Returns:
             The clock.
@@ -65,10 +67,10 @@ def every(period: float, phase: float = 0.0) -> Every:
         phase: time of the first sample, 0 or more; it may exceed the period [s].
 
     Returns:
-        The rhythm, which a network turns into a clock of base ticks.
+        The period and phase, which a network turns into a clock.
 
     Raises:
-        ConfigError: a period or phase that cannot be.
+        ConfigError: a period or phase out of range.
 
     Example:
         >>> every(1 / 40, phase=0.1)
@@ -94,7 +96,7 @@ class Clock(NamedTuple):
         return max(0, -((self.phase - stop) // self.period))
 
     def counts(self, ticks: list[int], shift: int = 0) -> list[int]:
-        """How many samples there are up to each of some ticks, these included, `shift` ticks earlier.
+        """How many samples there are up to and including each of some ticks, when all come `shift` ticks later.
 
         Example:
             >>> Clock(period=6, phase=5).counts([4, 5, 11, 12])
@@ -116,7 +118,7 @@ class Clock(NamedTuple):
         return list(range(self.next(start), stop, self.period))
 
     def delayed(self, delay: int) -> "Clock":
-        """The clock of the signal `delay` ticks later, its gap filled with initial values.
+        """The clock of the signal `delay` ticks later, when initial values fill the gap.
 
         Example:
             >>> Clock(period=6, phase=2).delayed(8)
@@ -125,10 +127,70 @@ class Clock(NamedTuple):
         return Clock(self.period, self.phase + delay % self.period)
 
     def describe(self, dt: float) -> str:
-        """A sentence for people; `dt` is the base step [s].
+        """The clock in words; `dt` is the base step [s].
 
         Example:
             >>> Clock(6, 5).describe(1 / 240)
             'every 6 ticks from tick 5 (40 Hz)'
         """
         return f"every {self.period} ticks from tick {self.phase} ({1 / (self.period * dt):g} Hz)"
+
+
+def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]:
+    """Clocks in base ticks from periods in seconds.
+
+    Args:
+        periods: by name.
+        dt: base step [s].
+
+    Returns:
+        Their clocks.
+
+    Raises:
+        ConfigError: not given as `every(seconds)`, or the base step does not divide it.
+
+    Example:
+        >>> from spikebridge.hybrid import every
+        >>> clocks_in_ticks({"frames": every(1 / 40)}, dt=1 / 240)
+        {'frames': Clock(period=6, phase=0)}
+    """
+    for name, period in periods.items():
+        if not isinstance(period, Every):
+            raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {period!r}")
+    return {name: period.clock(dt, name) for name, period in periods.items()}
+
+
+def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: int, ticks: int | None, dt: float) -> int:
+    """How many base ticks a call covers.
+
+    Args:
+        clocks: of all inputs.
+        given: number of samples of each.
+        start: the first tick.
+        ticks: as requested; None means the most for which every input has exactly the samples given.
+        dt: base step [s], for messages.
+
+    Returns:
+        The number of ticks.
+
+    Raises:
+        ShapeError: an input has another number of samples in these ticks.
+
+    Example:
+        >>> clocks = {"frames": Clock(6, 0), "events": Clock(1, 0)}
+        >>> count_ticks(clocks, {"frames": 1, "events": 6}, start=0, ticks=None, dt=0.001)
+        6
+    """
+    if ticks is None:
+        after = [clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in clocks.items()]
+        ticks = max(0, min(after) - start)
+    elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
+        raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+    for name, clock in clocks.items():
+        expected = clock.between(start, start + ticks)
+        if given[name] != expected:
+            raise ShapeError(
+                f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
+                f"but {given[name]} were given"
+            )
+    return ticks

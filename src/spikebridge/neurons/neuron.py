@@ -13,7 +13,7 @@ from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, 
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
-from spikebridge.ops.checks import reads_values
+from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.selection import has_hooks, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
@@ -262,8 +262,9 @@ class Neuron(Stateful):
 
 def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
     """Raises where a membrane is NaN or infinite: the one never fires, the other always, and both in silence."""
-    # the sum of what is not finite is not either; a sum may also overflow, so then each is looked at
-    if not math.isfinite(v.detach().sum().item()) and not bool(v.isfinite().all()):
+    # the sum is not finite where any value is not; it may also overflow, so then each value is checked
+    total = v.detach().sum()
+    if not math.isfinite(number_on_cpu(total) if v.is_cpu else float(total)) and not is_finite(v):
         raise DataError(
             f"{type(layer).__name__} met NaN or infinity in its input or parameters ({int((~v.isfinite()).sum())} of "
             f"{v.numel()} membranes); check the data and, in training, the learning rate"

@@ -62,6 +62,30 @@ def reads_values(values: Tensor, is_first: bool) -> bool:
     return not torch._C._are_functorch_transforms_active() and not values.is_meta
 
 
+def is_checked(is_first: bool) -> bool:
+    """Whether a call compares its signals with what it expects: shapes, dtypes, devices, layers that work in place.
+
+    Args:
+        is_first: whether the call begins a stream.
+
+    Example:
+        >>> is_checked(is_first=True), is_checked(is_first=False)
+        (True, False)
+    """
+    return is_first or _mode.get() == "always"
+
+
 def number_on_cpu(value: Tensor) -> float:
     """The one number of a tensor in the processor's memory, which waits for no device."""
     return float(value.detach().numpy())
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite; reading the answer waits for no device where the values are on a CPU.
+
+    Example:
+        >>> is_finite(torch.tensor([1.0, 2.0])), is_finite(torch.tensor([1.0, torch.inf]))
+        (True, False)
+    """
+    finite = values.detach().isfinite().all()
+    return bool(finite.numpy()) if finite.is_cpu else bool(finite)

@@ -107,7 +107,7 @@ class _Writer:
         source = self._enter(route.name, route.clock, qparams) if outer else self._source(link.source, qparams)
         held = self.state.links[route.name]
         prefix = f"links/{route.name}/link"
-        if route.begins and held.held is not None and isinstance(link, Transmission):
+        if route.has_initial and held.held is not None and isinstance(link, Transmission):
             self.numbers[f"{prefix}/initial"] = (
                 _entered(held.held[0], self._grid_out(route))
                 if inside

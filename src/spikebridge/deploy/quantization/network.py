@@ -27,7 +27,7 @@ from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Route
-from spikebridge.hybrid.unit.scan import last_of_windows
+from spikebridge.hybrid.unit.kernel import last_of_windows
 from spikebridge.neurons import Stateful
 
 
@@ -206,7 +206,7 @@ def quantize(
             unit = whole.unit_of(route)
             if unit is not None and _is_held(config, f"units.{route.name}", unit):
                 whole.units[route.name] = _unit(route, unit, config, wires)
-        whole._delivered = {}
+        whole.forget_shapes()
         whole._needs_finite_check = list(whole.inputs)  # what is not finite has no integer
         wires.check()
         whole(given, whole.initial_state(given), ticks)  # watched

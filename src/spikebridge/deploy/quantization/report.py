@@ -153,7 +153,7 @@ def _of_kernel(path: str, kernel: QuantKernel) -> dict[str, Quantizer]:
 @contextmanager
 def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
     known = quantizers(network)
-    network._delivered = {}
+    network.forget_shapes()
     for quantizer in known.values():
         quantizer.counts = [0, 0]
     try:

@@ -1,6 +1,7 @@
-"""Whether parts and units fit the plan of a network: names, arguments, quantities, and their own time steps.
+"""Validation of a hybrid network: its parts and units when it is built, its inputs when a stream starts.
 
-What a network lets in: signals that are known, whole, finite, and of the same stream.
+Parts and units: names, arguments, quantities, and their own time steps. Inputs: known names, shapes, dtypes and
+devices; finite values where a part could hide that they are not.
 """
 
 import inspect
@@ -12,42 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
-from spikebridge.hybrid.clock import Clock, Every
+from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.modulation import check_path
+from spikebridge.hybrid.network.graph import Plan
 from spikebridge.hybrid.network.link import Modulation, Route
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import are_hidden
 from spikebridge.neurons.sequential import Sequential
 from spikebridge.neurons.stateless import refuse_hidden_state
-
-
-def ticks_of(rhythms: Mapping[str, Every], dt: float) -> dict[str, Clock]:
-    """Clocks in base ticks of rhythms in seconds.
-
-    Args:
-        rhythms: by name.
-        dt: base step [s].
-
-    Returns:
-        Their clocks.
-
-    Raises:
-        ConfigError: something that is no rhythm, or that the base step does not divide.
-
-    Example:
-        >>> from spikebridge.hybrid import every
-        >>> ticks_of({"frames": every(1 / 40)}, dt=1 / 240)
-        {'frames': Clock(period=6, phase=0)}
-    """
-    for name, rhythm in rhythms.items():
-        if not isinstance(rhythm, Every):
-            raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {rhythm!r}")
-    return {name: rhythm.clock(dt, name) for name, rhythm in rhythms.items()}
+from spikebridge.ops.checks import number_on_cpu, reads_values
 
 
 def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
-    """Raises where a part is no module, cannot be called so, or hides a state, or where an output is no part."""
+    """Raises for a part that is no module, has an invalid name or hides a state, and for an output that is no part."""
     for name, part in parts.items():
         if not isinstance(part, nn.Module):
             raise ConfigError(f"part {name!r} needs to be a module, but is a {type(part).__name__}")
@@ -62,7 +40,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
 
 
 def check_part(name: str, part: nn.Module, incoming: Sequence[Route], period: float) -> None:
-    """Raises where a part cannot take what its links bring, or has another time step than its clock.
+    """Raises where a part cannot take the signals of its links, or has another time step than its clock.
 
     Args:
         name: of the part.
@@ -108,7 +86,7 @@ def _check_steps(name: str, module: nn.Module, period: float) -> None:
 
 
 def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[str]) -> None:
-    """Raises where the arguments of a part are not those that its links bring."""
+    """Raises where the arguments of a part do not match its links."""
     signature = _signature(part.forward)
     if signature is None:
         return
@@ -125,7 +103,7 @@ def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[s
 
 
 def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None:
-    """Raises where a stateful part would take a named signal for a modulation, or not at all."""
+    """Raises where a stateful part has no such input, or would take a named signal for a modulation."""
     known = {argument for method in (part.forward, part.step) for argument in _explicit(method)} - {"x", "x_t", "state"}
     for argument in named:
         if argument in part.modulable_paths():
@@ -148,22 +126,22 @@ def _signature(method: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(method)
     except (TypeError, ValueError):
-        return None  # compiled code tells nothing about itself
+        return None  # compiled code has no signature
 
 
-# what keeps NaN and infinity visible on the way to a membrane
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
+# layers behind which NaN and infinity still show in a membrane
+_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Flatten, nn.Identity)
 
 
 def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the inputs of a stream look like: an empty `(B, 0, *N)` for each, by which later ones are known.
+    """The shape, dtype and device of each input of a stream, as an empty tensor `(B, 0, *N)`.
 
     Args:
         clocks: of all inputs.
         inputs: `(T, B, *N)` each, with any T.
 
     Returns:
-        The empty signals, batch first, as every tensor in a state has it.
+        The empty tensors, batch first like every tensor in a state.
 
     Raises:
         ConfigError: an input is missing, or none holds floats.
@@ -196,12 +174,12 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
 
 
 def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:
-    """Raises where an input is unknown, malformed or of another stream.
+    """Raises where an input is unknown, malformed or of another stream than before.
 
     Args:
         clocks: of all inputs.
-        inputs: those of a stretch.
-        known: what `infer_input_specs` saw.
+        inputs: of one call.
+        known: result of `infer_input_specs`.
     """
     _refuse_unknown(clocks, inputs)
     for name, x in inputs.items():
@@ -214,42 +192,6 @@ def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], know
             _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
 
 
-def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: int, ticks: int | None, dt: float) -> int:
-    """How many ticks a stretch has.
-
-    Args:
-        clocks: of all inputs.
-        given: samples given of each.
-        start: its first tick.
-        ticks: as asked for; None means the most for which every input has exactly the samples given.
-        dt: base step [s], for messages.
-
-    Returns:
-        The number of ticks.
-
-    Raises:
-        ShapeError: an input has another number of samples in these ticks.
-
-    Example:
-        >>> clocks = {"frames": Clock(6, 0), "events": Clock(1, 0)}
-        >>> count_ticks(clocks, {"frames": 1, "events": 6}, start=0, ticks=None, dt=0.001)
-        6
-    """
-    if ticks is None:
-        after = [clock.phase + (clock.count(start) + given[name]) * clock.period for name, clock in clocks.items()]
-        ticks = max(0, min(after) - start)
-    elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
-        raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
-    for name, clock in clocks.items():
-        expected = clock.between(start, start + ticks)
-        if given[name] != expected:
-            raise ShapeError(
-                f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
-                f"but {given[name]} were given"
-            )
-    return ticks
-
-
 def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> None:
     for name in inputs:
         if name not in clocks:
@@ -257,7 +199,7 @@ def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -
 
 
 def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises where a signal, here with its batch first, is not of the stream."""
+    """Raises where a signal, with its batch first, has another batch, dtype or device than the stream."""
     if x.shape[0] != batch:
         raise ShapeError(f"input {name!r} has a batch of {len(x)}, but the stream has {batch}")
     if x.dtype != dtype or x.device != device:
@@ -266,46 +208,60 @@ def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: 
         )
 
 
-def refuse_not_finite(name: str, x: Tensor) -> None:
-    """Raises where an input holds NaN or infinity."""
-    # one sum shows whether any value is not finite; only where it is not, values are looked at one by one
-    if x.dtype == torch.bool or x.numel() == 0 or are_hidden(x) or math.isfinite(float(x.detach().sum())):
+def check_finite(name: str, x: Tensor | None) -> None:
+    """Raises where an input holds NaN or infinity, if its values can be read without waiting for a device."""
+    if not isinstance(x, Tensor) or x.dtype == torch.bool or x.numel() == 0 or not reads_values(x, is_first=True):
         return
-    number = int((~x.isfinite()).sum())
+    # the sum is not finite where any value is not
+    total = x.detach().sum(dtype=torch.float32 if x.element_size() < 4 else None)
+    if not math.isfinite(number_on_cpu(total) if x.is_cpu else float(total)):
+        refuse_not_finite(name, x)
+
+
+def refuse_not_finite(name: str, x: Tensor) -> None:
+    """Raises where an input holds NaN or infinity; it waits for the signal's device."""
+    if x.dtype == torch.bool:
+        return
+    number = int((~x.detach().isfinite()).sum())
     if number:
         raise DataError(
-            f"input {name!r} has {number} values that are not finite (NaN or infinite); mend the data first"
+            f"input {name!r} has {number} values that are not finite (NaN or infinite); correct the data first"
         )
 
 
-def needs_finite_check(inputs: Iterable[str], routes: Iterable[Route], parts: Mapping[str, nn.Module]) -> list[str]:
-    """Inputs in which NaN could pass unnoticed, so that the network has to look at every value.
+def needs_finite_check(inputs: Iterable[str], plan: Plan, parts: Mapping[str, nn.Module]) -> list[str]:
+    """Inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself.
 
-    The others lead straight to neurons: they refuse what is not finite when it shows in a membrane, which is a look at
-    one value a neuron, not at one a neuron and step.
+    The other inputs lead straight to neurons, which check their membranes after the first call: one value a neuron,
+    not one a neuron and step. A part in a loop or under modulation runs in pieces, so its first call is not the whole.
 
     Args:
         inputs: their names.
-        routes: all links.
+        plan: of the network.
         parts: all parts.
 
     Returns:
         Names of inputs.
     """
-    straight = {route.link.source for route in routes if route.prompt and _guards(parts[route.link.part])}
-    bent = {
-        name for route in routes for name in route.sources if not (route.prompt and _guards(parts[route.link.part]))
+    routes = plan.routes.values()
+    in_pieces = {part for group in plan.groups if group.loop for part in group.parts}
+    in_pieces |= {route.link.part for route in routes if isinstance(route.link, Modulation)}
+    guarded = {
+        route.name: route.direct and route.link.part not in in_pieces and _guards(parts[route.link.part])
+        for route in routes
     }
-    return [name for name in inputs if name not in straight or name in bent]
+    safe = {route.link.source for route in routes if guarded[route.name]}
+    unsafe = {name for route in routes for name in route.sources if not guarded[route.name]}
+    return [name for name in inputs if name not in safe or name in unsafe]
 
 
 def _guards(part: nn.Module) -> bool:
-    """Whether nothing that is not finite passes the first neurons of a part without showing in a membrane."""
+    """Whether NaN or infinity in the input of a part always shows in the membranes of its first neurons."""
     for layer in part if isinstance(part, Sequential) else [part]:
         if isinstance(layer, Neuron):
-            # a neuron in its refractory time does not look at its input
+            # a neuron in its refractory time ignores its input
             own = type(layer).forward is Neuron.forward and type(layer)._loop is Neuron._loop
             return own and not getattr(layer, "refractory", 0)
-        if type(layer) not in LINEAR:
+        if type(layer) not in _LINEAR:
             return False
     return False

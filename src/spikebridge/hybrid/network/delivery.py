@@ -1,6 +1,7 @@
-"""Transit: what is on its way from a link's source to its target during a run.
+"""Delivery on links: values that wait for their tick, and the newest value that a held link gives.
 
-Held readings: at each of a part's ticks the newest value that has arrived.
+A `LinkBuffer` is a link during one call: its unit turns the source's signal into values, which wait there until they
+are delivered. A `ZeroOrderHold` reads a held signal: at each tick the newest value delivered so far.
 """
 
 from collections import deque
@@ -13,18 +14,18 @@ from torch import Tensor
 
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.link import LinkState, Route, describe, trigger_of
+from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, trigger_of
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
-from spikebridge.hybrid.unit.window import window_starts_from_clock, window_starts_from_mask
+from spikebridge.hybrid.unit.window import Starts, window_starts_from_clock, window_starts_from_mask
 
 
-def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
-    """A signal in pieces of so many samples each, None for none.
+def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
+    """A signal in pieces of given numbers of samples, None for an empty one.
 
-    All at once: cutting piece by piece would cost the whole length each time in the backward pass.
+    All at once: slicing piece by piece would cost the whole length each time in the backward pass.
 
     Example:
-        >>> [None if piece is None else piece.tolist() for piece in split_by(torch.tensor([1, 2, 3]), [2, 0, 1])]
+        >>> [None if piece is None else piece.tolist() for piece in split_samples(torch.tensor([1, 2, 3]), [2, 0, 1])]
         [[1, 2], None, [3]]
     """
     if x is None:
@@ -34,15 +35,54 @@ def split_by(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | None]:
     return [piece if piece.shape[0] else None for piece in x.split(list(numbers))]
 
 
+def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
+    """The state of a link before the first tick; None stands for what its unit makes of the first sample.
+
+    Args:
+        route: the link.
+        unit: its unit.
+        spec: of its values.
+        like: a tensor of the stream, batch first.
+    """
+    batch = like.shape[0]
+    return LinkState(
+        unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
+        held=_initial_value(route, like, spec) if route.has_initial else None,
+        context=None if spec.context is None else like.new_zeros((batch, *spec.context)),
+        triggered=like.new_zeros(batch, dtype=torch.bool) if spec.masked else None,
+    )
+
+
+def _initial_value(route: Route, like: Tensor, spec: SignalSpec) -> Tensor:
+    initial = route.link.initial if isinstance(route.link, Transmission) else 0.0
+    shape, dtype = (like.shape[0], *spec.shape), torch.bool if spec.flags else like.dtype
+    if not isinstance(initial, Tensor):
+        return like.new_full(shape, initial, dtype=dtype)
+    value = initial.to(device=like.device, dtype=dtype)
+    try:
+        return value.expand(shape).clone()
+    except RuntimeError:
+        raise unfit_initial(route, value.shape, spec.shape) from None
+
+
+def unfit_initial(route: Route, initial: torch.Size, shape: torch.Size) -> ShapeError:
+    """The error of an initial value whose shape is not that of the link's values."""
+    return ShapeError(
+        f"{describe(route.link)} has an initial value of shape {tuple(initial)}, but carries values of shape "
+        f"{tuple(shape)}; give it that shape"
+    )
+
+
 @dataclass(slots=True, eq=False)
 class LinkBuffer:
-    """A link during a run. Its unit takes in what the source gave; what it makes waits until it is delivered.
+    """A link during one call: the source's signal is pushed through its unit, the values are popped when they are due.
 
     Attributes:
         route: the link with its clocks.
-        unit: what it goes through, None for nothing.
-        waiting: values on the way in pieces, oldest first, `(r, B, *N)` each.
-        begun: what the link remembered when the run began; the others are the present values.
+        unit: its unit, None without one.
+        waiting: values not yet delivered, oldest first, `(r, B, *N)` each.
+        initial: state of the link before the call; the other attributes are its present state.
+        checked: whether signals are checked, as at the first call of a stream.
     """
 
     route: Route
@@ -52,113 +92,116 @@ class LinkBuffer:
     held: Tensor | None
     context: Tensor | None
     triggered: Tensor | None
-    begun: LinkState
-    moved: bool = False
+    initial: LinkState
+    checked: bool
+    changed: bool = False
 
     @classmethod
-    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState) -> "LinkBuffer":
-        """The transit on a link from what it remembers."""
+    def begin(cls, route: Route, unit: HybridUnit | None, state: LinkState, checked: bool) -> "LinkBuffer":
+        """The buffer of a link from its state."""
         waiting = deque([state.queue.transpose(0, 1)] if state.queue is not None else ())
-        return cls(route, unit, waiting, state.unit, state.held, state.context, state.triggered, state)
+        return cls(route, unit, waiting, state.unit, state.held, state.context, state.triggered, state, checked)
 
     def push(self, signals: Mapping[str, Tensor | None], start: int, stop: int) -> None:
-        """The unit runs over what the source gave.
+        """Runs the unit on what the source gave.
 
         Args:
-            signals: what every source of the link gave in these ticks, None where that is nothing.
+            signals: samples of every source of the link in these ticks, None for none.
             start: first tick.
             stop: the tick after the last.
         """
-        route = self.route
+        route, unit = self.route, self.unit
         x = signals[route.link.source]
-        if self.unit is None:
+        if unit is None:
             if x is not None:
-                self._send(x)
+                self._append(x)
             return
         context = starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
         if route.trigger is not None:
-            starts = self._openings(route.trigger, signals[str(trigger_of(route.link))], start, stop)
+            starts = self._window_starts(route.trigger, signals[str(trigger_of(route.link))], start, stop)
         if x is None:
             return
+        if self.checked:
+            unit.check_inputs(x)
         if route.makes.between(start, stop):
-            y, self.unit_state = self.unit(x, self.unit_state, starts=starts, context=context)
-            self._send(y)
+            y, self.unit_state = unit(x, self.unit_state, starts=starts, context=context)
+            self._append(y)
         else:
-            self.unit_state = self.unit.buffer_steps(x, self.unit_state)
+            self.unit_state = unit.buffer_steps(x, self.unit_state)
 
     def pop(self, start: int, stop: int) -> Tensor | None:
-        """The values that arrive from tick `start` to before `stop`, `(r, B, *N)`, or None."""
+        """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
         delay = self.route.link.delay
         number = self.route.clock.between(start - delay, stop - delay)
         if number == 0:
             return None
-        self.moved = True
-        taken = []
+        self.changed = True
+        popped = []
         while number:
             piece = self.waiting.popleft()
             if piece.shape[0] > number:
                 self.waiting.extendleft(reversed(piece.split(number)))
                 piece = self.waiting.popleft()
-            taken.append(piece)
+            popped.append(piece)
             number -= piece.shape[0]
-        return taken[0] if len(taken) == 1 else torch.cat(taken)
+        return popped[0] if len(popped) == 1 else torch.cat(popped)
 
-    def pop_by_span(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
-        """The same for each of some spans side by side, when all that the source gives in them has been taken in."""
+    def pop_spans(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
+        """The same for each of some adjacent spans, when the signal of all of them has been pushed."""
         delay = self.route.link.delay
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
-        return split_by(self.pop(spans[0][0], spans[-1][1]), numbers)
+        return split_samples(self.pop(spans[0][0], spans[-1][1]), numbers)
 
-    def end(self) -> LinkState:
-        """What the link remembers. It is copied, so that no long signal is kept alive, nor changed by its owner."""
-        queue = self.begun.queue
-        if self.moved:
+    def state(self) -> LinkState:
+        """The state of the link after the call: copies, so that it keeps no long signal in memory."""
+        queue = self.initial.queue
+        if self.changed:
             queue = torch.cat(list(self.waiting)).transpose(0, 1) if self.waiting else None
         held, context = self.held, self.context
-        if held is not None and held is not self.begun.held:
+        if held is not None and held is not self.initial.held:
             held = held.clone()
-        if context is not None and context is not self.begun.context:
+        if context is not None and context is not self.initial.context:
             context = context.clone()
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
-    def _send(self, values: Tensor) -> None:
+    def _append(self, values: Tensor) -> None:
         if self.held is not None and values.shape[1:] != self.held.shape:
             raise ShapeError(
                 f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(values.shape[1:])}; "
                 "begin anew with network.initial_state(inputs), which finds the shapes of a network that has changed"
             )
-        self.moved = True
+        self.changed = True
         self.waiting.append(values)
 
-    def _read_context(self, clock: Clock, fresh: Tensor | None, start: int, stop: int) -> Tensor | None:
-        """The context when the unit makes something, `(K, B, *C)`, None if it makes nothing."""
+    def _read_context(self, clock: Clock, arrived: Tensor | None, start: int, stop: int) -> Tensor | None:
+        """The context at the ticks at which the unit gives values, `(K, B, *C)`, None if there are none."""
         ticks = self.route.makes.ticks(start, stop)
         before = clock.count(start)
-        reading = ZeroOrderHold(self.context, fresh, [count - before for count in clock.counts(ticks)])
-        self.context = reading.newest
-        return reading.values(0, len(ticks)) if ticks else None
+        hold = ZeroOrderHold(self.context, arrived, [count - before for count in clock.counts(ticks)])
+        self.context = hold.newest
+        return hold.values(0, len(ticks)) if ticks else None
 
-    def _openings(self, clock: Clock, flags: Tensor | None, start: int, stop: int) -> Tensor:
+    def _window_starts(self, clock: Clock, mask: Tensor | None, start: int, stop: int) -> Starts:
         if self.triggered is None:
             return window_starts_from_clock(self.route.source, clock, start, stop)
-        starts, self.triggered = window_starts_from_mask(self.route.source, clock, flags, self.triggered, start, stop)
+        starts, self.triggered = window_starts_from_mask(self.route.source, clock, mask, self.triggered, start, stop)
         return starts
 
 
 @dataclass(slots=True)
 class ZeroOrderHold:
-    """A held signal over some ticks.
+    """A held signal over some ticks: at each tick the newest value delivered so far.
 
     Args:
-        held: the value from before, `(B, *N)`; None where there is none.
-        arrived: those that arrived, oldest first, `(r, B, *N)`, or None.
-        counts: for each tick how many had arrived by then.
+        held: the value before these ticks, `(B, *N)`; None where there is none.
+        arrived: values delivered in these ticks, oldest first, `(r, B, *N)`, or None.
+        counts: for each tick, how many of them have been delivered.
 
     Example:
-        >>> reading = ZeroOrderHold(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
-        >>> reading.values(0, 4).flatten().tolist()
+        >>> hold = ZeroOrderHold(torch.zeros(1), torch.tensor([[1.0], [2.0]]), counts=[0, 1, 1, 2])
+        >>> hold.values(0, 4).flatten().tolist()
         [0.0, 1.0, 1.0, 2.0]
     """
 
@@ -169,11 +212,11 @@ class ZeroOrderHold:
 
     @property
     def newest(self) -> Tensor | None:
-        """What is held afterwards."""
+        """The value after these ticks."""
         return self.held if self.arrived is None else self.arrived[-1]
 
     @property
-    def appears(self) -> int:
+    def first_tick(self) -> int:
         """The first tick at which there is a value."""
         if self.held is not None:
             return 0
@@ -181,7 +224,7 @@ class ZeroOrderHold:
 
     @property
     def changes(self) -> list[int]:
-        """The ticks at which the value is another than at the tick before."""
+        """The ticks at which the value differs from that of the tick before."""
         return [i for i, (before, now) in enumerate(pairwise(self.counts), start=1) if before != now]
 
     def values(self, a: int, b: int) -> Tensor:
@@ -192,7 +235,7 @@ class ZeroOrderHold:
             row = self._row(first)
             return row.expand(b - a, *row.shape)
         if self.arrived is not None and counts == list(range(first, last + 1)):
-            # one after another: a piece of the signal as it is
+            # one after another: a part of the signal itself
             new = self.arrived[max(first - 1, 0) : last]
             return new if first else torch.cat([self._row(0).unsqueeze(0), new])
         runs = [(self._row(count), len(list(run))) for count, run in groupby(counts)]

@@ -1,202 +1,216 @@
-"""A stretch of a stream: groups of parts run in order over all its ticks, loops in spans.
+"""Execution of a hybrid network over some ticks: parts run in order, each over all its ticks at once; loops in spans.
 
-How a part fires: it reads its links, runs over all its ticks of a span at once, and gives its outputs.
+    for each group of the graph:      one part, or the parts of a loop
+        for each part:                push its links, pop what is due, run the part, keep its signal
+
+`Segment` holds what one call needs; `apply_part` runs one part.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, split_by
-from spikebridge.hybrid.network.graph import Group
+from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, split_samples
+from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Modulation, Route
-from spikebridge.hybrid.unit.apply import call
+from spikebridge.hybrid.unit.inplace import refuse_inplace
+from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State
+from spikebridge.neurons.stateless import modulated, over_time
 
-if TYPE_CHECKING:
-    from spikebridge.hybrid.network.network import HybridNetwork
+
+def apply_part(
+    part: nn.Module,
+    signals: Sequence[Tensor],
+    named: Mapping[str, Tensor] = MappingProxyType({}),
+    state: State = None,
+    effects: Mapping[str, list[Effect]] = MappingProxyType({}),
+    *,
+    checked: bool = False,
+) -> tuple[Tensor, State]:
+    """Runs a part on its signals `(T, B, *N)`: a stateful one, a plain one, or one with modulated parameters.
+
+    Args:
+        part: the module.
+        signals: by position.
+        named: by name.
+        state: of a stateful part.
+        effects: modulation by path.
+        checked: refuse a part that writes into its signals.
+
+    Raises:
+        ConfigError: the part writes into a signal.
+
+    Example:
+        >>> y, state = apply_part(nn.Identity(), [torch.ones(2, 1, 3)])
+        >>> y.shape
+        torch.Size([2, 1, 3])
+    """
+    if checked:
+        with refuse_inplace(part, [*signals, *named.values()]):
+            return apply_part(part, signals, named, state, effects)
+    if isinstance(part, Stateful):
+        return part(*signals, state, **named, **effects)
+    if effects:
+        return modulated(part, effects, *signals, **named), None
+    return over_time(part, *signals, **named), None
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One run over the ticks from `start` to before `stop`.
+    """One call of a network: the ticks from `start` to before `stop`.
 
     Attributes:
-        network: what runs.
-        signals: what inputs and parts have given so far, `(K, B, *N)`, None where that is nothing.
-        parts: the states of the parts.
-        transits: the links by the part that they lead to, in order.
+        network: the network.
+        signals: of inputs and parts so far, `(K, B, *N)`, None where there is no sample.
+        parts: states of the parts.
+        buffers: the links by the part that they lead to, in order.
+        checked: whether parts are checked, as at the first call of a stream.
     """
 
-    network: "HybridNetwork"
+    network: NetworkGraph
     start: int
     stop: int
     signals: dict[str, Tensor | None]
     parts: dict[str, State]
     buffers: dict[str, list[LinkBuffer]]
+    checked: bool
 
     @classmethod
     def begin(
         cls,
-        network: "HybridNetwork",
+        network: NetworkGraph,
         inputs: Mapping[str, Tensor],
-        parts: Mapping[str, State],
-        links: Mapping[str, LinkState],
-        start: int,
-        stop: int,
+        states: tuple[Mapping[str, State], Mapping[str, LinkState]],
+        ticks: tuple[int, int],
+        checked: bool,
     ) -> "Segment":
-        """A stretch from the states of parts and links."""
+        """A segment from the states of parts and links, over the ticks from the first to before the second."""
         signals = {name: x if (x := inputs.get(name)) is not None and x.shape[0] else None for name in network.inputs}
+        parts, links = states
         buffers = {
-            part: [LinkBuffer.begin(route, network.unit_of(route), links[route.name]) for route in routes]
-            for part, routes in network.incoming.items()
+            part: [LinkBuffer.begin(route, network.unit_of(route), links[route.name], checked) for route in routes]
+            for part, routes in network.plan.incoming.items()
         }
-        return cls(network, start, stop, signals, dict(parts), buffers)
+        return cls(network, *ticks, signals, dict(parts), buffers, checked)
 
     def run(self) -> None:
         """Runs every group once."""
         for group in self.network.plan.groups:
-            spans = group.spans(self.start, self.stop)
-            if len(spans) == 1:
-                self._run_span(group)
+            if group.delayed and len(spans := group.spans(self.start, self.stop)) > 1:
+                self._run_in_spans(group, spans)
             else:
-                self._run_spans(group, spans)
+                self._run_at_once(group)
 
-    def links(self) -> dict[str, LinkState]:
-        """What the links remember."""
-        return {buffer.route.name: buffer.end() for buffers in self.buffers.values() for buffer in buffers}
+    def link_states(self) -> dict[str, LinkState]:
+        """The states of the links."""
+        return {buffer.route.name: buffer.state() for buffers in self.buffers.values() for buffer in buffers}
 
-    def _fire(self, part: str, arrivals: list[Tensor | None], start: int, stop: int) -> Tensor | None:
-        network = self.network
-        y, self.parts[part] = fire(
-            network.parts[part],
-            network.plan.clocks[part],
-            self.buffers[part],
-            arrivals,
-            self.parts[part],
-            start,
-            stop,
-        )
-        return y
-
-    def _run_span(self, group: Group) -> None:
-        """Runs a group over all ticks at once."""
+    def _run_at_once(self, group: Group) -> None:
+        """Runs a group over all ticks."""
         for part in group.parts:
             arrivals = []
             for buffer in self.buffers[part]:
-                if buffer.route not in group.late:
+                if buffer.route not in group.delayed:
                     buffer.push(self.signals, self.start, self.stop)
                 arrivals.append(buffer.pop(self.start, self.stop))
-            self.signals[part] = self._fire(part, arrivals, self.start, self.stop)
-        for buffer in self._late(group):
+            self.signals[part] = self._run_part(part, arrivals, self.start, self.stop)
+        for buffer in self._delayed(group):
             buffer.push(self.signals, self.start, self.stop)
 
-    def _run_spans(self, group: Group, spans: list[tuple[int, int]]) -> None:
-        """Runs a loop in spans that end where a delayed link next delivers something made inside the span."""
+    def _run_in_spans(self, group: Group, spans: list[tuple[int, int]]) -> None:
+        """Runs a loop span by span."""
         clocks = self.network.plan.clocks
-        # what comes from outside is taken in whole and cut once
-        beside = {
-            name: split_by(self.signals[name], [clocks[name].between(a, b) for a, b in spans]) for name in group.beside
+        # signals from outside are pushed whole and split once
+        external = {
+            name: split_samples(self.signals[name], [clocks[name].between(a, b) for a, b in spans])
+            for name in group.external
         }
         outside: dict[str, list[Tensor | None]] = {}
         for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
             if buffer.route not in group.internal:
                 buffer.push(self.signals, self.start, self.stop)
-                outside[buffer.route.name] = buffer.pop_by_span(spans)
-        late = self._late(group)
+                outside[buffer.route.name] = buffer.pop_spans(spans)
+        delayed = self._delayed(group)
         pieces: dict[str, list[Tensor]] = {part: [] for part in group.parts}
         for index, (a, b) in enumerate(spans):
-            now = {name: values[index] for name, values in beside.items()}
+            now = {name: values[index] for name, values in external.items()}
             for part in group.parts:
                 arrivals = []
                 for buffer in self.buffers[part]:
                     if buffer.route.name in outside:
                         arrivals.append(outside[buffer.route.name][index])
                         continue
-                    if buffer.route not in group.late:
+                    if buffer.route not in group.delayed:
                         buffer.push(now, a, b)
                     arrivals.append(buffer.pop(a, b))
-                now[part] = y = self._fire(part, arrivals, a, b)
+                now[part] = y = self._run_part(part, arrivals, a, b)
                 if y is not None:
                     pieces[part].append(y)
-            for buffer in late:
+            for buffer in delayed:
                 buffer.push(now, a, b)
         for part, values in pieces.items():
             self.signals[part] = torch.cat(values) if values else None
 
-    def _late(self, group: Group) -> list[LinkBuffer]:
-        if not group.late:
+    def _delayed(self, group: Group) -> list[LinkBuffer]:
+        if not group.delayed:
             return []
-        return [buffer for part in group.parts for buffer in self.buffers[part] if buffer.route in group.late]
+        return [buffer for part in group.parts for buffer in self.buffers[part] if buffer.route in group.delayed]
 
+    def _run_part(self, name: str, arrivals: list[Tensor | None], start: int, stop: int) -> Tensor | None:
+        """Runs a part over all its ticks of a span, on what has arrived on its links.
 
-def fire(
-    part: nn.Module,
-    clock: Clock,
-    buffers: Sequence[LinkBuffer],
-    arrivals: Sequence[Tensor | None],
-    state: State,
-    start: int,
-    stop: int,
-) -> tuple[Tensor | None, State]:
-    """A part runs over all its ticks of a span.
-
-    Args:
-        part: the module.
-        clock: its clock.
-        transits: its links, in order.
-        arrivals: what arrives on each link in this span, `(r, B, *N)` or None.
-        state: of the part.
-        start: first tick of the span.
-        stop: the tick after the last.
-
-    Returns:
-        Its outputs `(T, B, *M)`, None where it has no tick, and its state.
-    """
-    ticks = clock.ticks(start, stop)
-    signals: list[Tensor] = []
-    named: dict[str, Tensor] = {}
-    effects: list[tuple[Route, ZeroOrderHold]] = []
-    for buffer, arrived in zip(buffers, arrivals, strict=True):
-        route = buffer.route
-        if route.sampled:
-            x = _with_initial(buffer.held, arrived, len(ticks)) if ticks else None
-        else:
-            reading = _read(buffer, arrived, ticks, start)
-            if isinstance(route.link, Modulation):
-                effects.append((route, reading))
+        Returns:
+            Its outputs `(T, B, *M)`, None where it has no tick.
+        """
+        ticks = self.network.plan.clocks[name].ticks(start, stop)
+        signals: list[Tensor] = []
+        named: dict[str, Tensor] = {}
+        effects: list[tuple[Route, ZeroOrderHold]] = []
+        for buffer, arrived in zip(self.buffers[name], arrivals, strict=True):
+            route = buffer.route
+            if route.sampled:
+                x = _with_initial(buffer.held, arrived, len(ticks)) if ticks else None
+            else:
+                hold = _hold(buffer, arrived, ticks, start)
+                if isinstance(route.link, Modulation):
+                    effects.append((route, hold))
+                    continue
+                x = hold.values(0, len(ticks)) if ticks else None
+            if x is None:
                 continue
-            x = reading.values(0, len(ticks)) if ticks else None
-        if x is None:
-            continue
-        if route.into is None:
-            signals.append(x)
+            if route.into is None:
+                signals.append(x)
+            else:
+                named[route.into] = x
+        if not ticks:
+            return None
+        part, state = self.network.parts[name], self.parts[name]
+        if effects:
+            y, self.parts[name] = _run_modulated(part, signals, named, state, effects, len(ticks))
         else:
-            named[route.into] = x
-    if not ticks:
-        return None, state
-    return _run(part, signals, named, state, effects, len(ticks))
+            y, self.parts[name] = apply_part(part, signals, named, state, checked=self.checked)
+        return y
 
 
-def _read(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: int) -> ZeroOrderHold:
+def _hold(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: int) -> ZeroOrderHold:
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
         return ZeroOrderHold(buffer.held, None, [0] * len(ticks))
     clock, delay = buffer.route.clock, buffer.route.link.delay
     before = clock.count(start - delay)
-    reading = ZeroOrderHold(buffer.held, arrived, [count - before for count in clock.counts(ticks, delay)])
-    buffer.held = reading.newest
-    return reading
+    hold = ZeroOrderHold(buffer.held, arrived, [count - before for count in clock.counts(ticks, delay)])
+    buffer.held = hold.newest
+    return hold
 
 
 def _with_initial(initial: Tensor | None, arrived: Tensor | None, number: int) -> Tensor | None:
-    """What a sampled part reads: initial values where a delay left a gap, then what arrived."""
+    """The signal of a sampled link: initial values where a delay leaves a gap, then what arrived."""
     missing = number - (0 if arrived is None else arrived.shape[0])
     if missing == 0 or initial is None:
         return arrived
@@ -204,7 +218,7 @@ def _with_initial(initial: Tensor | None, arrived: Tensor | None, number: int) -
     return gap if arrived is None else torch.cat([gap, arrived])
 
 
-def _run(
+def _run_modulated(
     part: nn.Module,
     signals: list[Tensor],
     named: dict[str, Tensor],
@@ -212,36 +226,30 @@ def _run(
     effects: list[tuple[Route, ZeroOrderHold]],
     num_ticks: int,
 ) -> tuple[Tensor, State]:
-    """Runs the part in segments, through each of which a modulation is there or absent, and modulated weights stay."""
-    if not effects:
-        return call(part, signals, named, state)
+    """Runs a part in pieces, in each of which a modulation is present or absent and modulated weights are constant."""
     edges = {0, num_ticks}
-    for route, reading in effects:
-        edges |= set(reading.changes if route.acts_on_a_parameter else (reading.appears,))
-    segments = list(pairwise(sorted(edges)))
-    if len(segments) == 1:
-        return call(part, signals, named, state, _effects(effects, 0, num_ticks))
-    numbers = [b - a for a, b in segments]
+    for route, hold in effects:
+        edges |= set(hold.changes if route.acts_on_a_parameter else (hold.first_tick,))
+    pieces = list(pairwise(sorted(edges)))
+    if len(pieces) == 1:
+        return apply_part(part, signals, named, state, _effects(effects, 0, num_ticks))
+    numbers = [b - a for a, b in pieces]
     # split, not x[a:b]: slices would cost the whole length each time in the backward pass
     columns = [x.split(numbers) for x in signals]
     named_columns = {name: x.split(numbers) for name, x in named.items()}
     outputs = []
-    for index, (a, b) in enumerate(segments):
-        y, state = call(
-            part,
-            [column[index] for column in columns],
-            {name: column[index] for name, column in named_columns.items()},
-            state,
-            _effects(effects, a, b),
-        )
+    for index, (a, b) in enumerate(pieces):
+        now = [column[index] for column in columns]
+        named_now = {name: column[index] for name, column in named_columns.items()}
+        y, state = apply_part(part, now, named_now, state, _effects(effects, a, b))
         outputs.append(y)
     return torch.cat(outputs), state
 
 
-def _effects(readings: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:
+def _effects(holds: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:
     effects: dict[str, list[Effect]] = {}
-    for route, reading in readings:
+    for route, hold in holds:
         link = route.link
-        if isinstance(link, Modulation) and reading.appears <= a:
-            effects.setdefault(link.path, []).append(Effect(reading.signal(a, b), link.by))
+        if isinstance(link, Modulation) and hold.first_tick <= a:
+            effects.setdefault(link.path, []).append(Effect(hold.signal(a, b), link.by))
     return effects

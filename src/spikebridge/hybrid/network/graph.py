@@ -1,11 +1,13 @@
-"""The plan of a hybrid network: names, clocks and order, worked out once when the network is built.
+"""The graph of a hybrid network: names, clocks and execution order, worked out once when the network is built.
 
-The order in which parts run: along their links, loops as one group.
+Parts run along their links; the parts of a loop form one group. A part without a declared clock has that of its
+sampled inputs. `NetworkGraph` is what execution and shape inference use of a network.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 from torch import nn
 
@@ -13,125 +15,37 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
+from spikebridge.hybrid.unit.unit import HybridUnit
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parts that run together: one part, or the parts of a loop in the order in which they fire inside a tick.
+    """Parts that run together: one part, or the parts of a loop in the order in which they run inside a tick.
 
     Attributes:
         parts: their names.
-        loop: whether they hear from each other.
-        internal: links that carry what a part of the loop gave.
-        late: those of them with a delay, which end the spans of the loop.
-        beside: signals from elsewhere that the units of internal links hear, too.
+        loop: whether they depend on each other.
+        internal: links from a part of the loop.
+        delayed: those of them with a delay, which end the spans of the loop.
+        external: signals from outside that the units of internal links read, too.
     """
 
     parts: list[str]
     loop: bool = False
     internal: tuple[Route, ...] = ()
-    late: tuple[Route, ...] = ()
-    beside: tuple[str, ...] = ()
+    delayed: tuple[Route, ...] = ()
+    external: tuple[str, ...] = ()
 
     def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Cuts the ticks of a loop where a delayed link next delivers something made inside a span."""
-        if not self.late:
+        """Divides the ticks of a loop: a span ends where a delayed link delivers a value made inside it."""
+        if not self.delayed:
             return [(start, stop)]
         spans = []
         while start < stop:
-            end = min([stop, *(route.makes.next(start) + route.link.delay for route in self.late)])
+            end = min([stop, *(route.makes.next(start) + route.link.delay for route in self.delayed)])
             spans.append((start, end))
             start = end
         return spans
-
-
-def groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
-    """Groups in an order in which every group comes after those it hears from.
-
-    Args:
-        parts: in the order given by the user, which decides where the links do not.
-        routes: all links.
-
-    Returns:
-        One group for each part that is in no loop, and for each loop.
-
-    Raises:
-        ConfigError: a loop without a delay; the message names its parts and proposes the link to delay.
-    """
-    groups = []
-    for members in _strong_components(_hears(parts, routes)):
-        internal = tuple(
-            route for route in routes if route.link.part in members and any(s in members for s in route.sources)
-        )
-        if internal:
-            late = tuple(route for route in internal if route.link.delay > 0)
-            beside = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
-            groups.append(Group(_inside_a_tick(members, internal), True, internal, late, tuple(beside)))
-        else:
-            groups.append(Group(members))
-    return groups
-
-
-def _hears(parts: list[str], routes: Iterable[Route]) -> dict[str, set[str]]:
-    hears: dict[str, set[str]] = {part: set() for part in parts}
-    for route in routes:
-        if route.link.part in hears:
-            hears[route.link.part] |= {source for source in route.sources if source in hears}
-    return hears
-
-
-def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]:
-    """The order of a loop's parts inside one tick, along its links without delay."""
-    prompt = [route for route in internal if route.link.delay == 0]
-    hears = _hears(members, prompt)
-    order: list[str] = []
-    for component in _strong_components(hears):
-        if len(component) > 1 or component[0] in hears[component[0]]:
-            ring = _ring(component, hears)
-            edges = set(pairwise(ring))
-            closing = [route for route in prompt if any((source, route.link.part) in edges for source in route.sources)]
-            raise ConfigError(
-                f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
-                f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=1"
-            )
-        order += component
-    return order
-
-
-def _ring(component: list[str], hears: dict[str, set[str]]) -> list[str]:
-    """A way round through some parts of a component, along the links, back to where it began."""
-    way = [component[0]]
-    while way[-1] not in way[:-1]:
-        way.append(next(name for name in component if name in hears[way[-1]]))
-    return way[way.index(way[-1]) :][::-1]
-
-
-def _strong_components(hears: dict[str, set[str]]) -> list[list[str]]:
-    """Tarjan's strongly connected components, every one after those it hears from, members in the order given."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    components: list[list[str]] = []
-    rank = {name: i for i, name in enumerate(hears)}
-
-    def visit(name: str) -> None:
-        index[name] = low[name] = len(index)
-        stack.append(name)
-        for other in sorted(hears[name], key=rank.__getitem__):
-            if other not in index:
-                visit(other)
-                low[name] = min(low[name], low[other])
-            elif other in stack:
-                low[name] = min(low[name], index[other])
-        if low[name] == index[name]:
-            cut = stack.index(name)
-            components.append(sorted(stack[cut:], key=rank.__getitem__))
-            del stack[cut:]
-
-    for name in hears:
-        if name not in index:
-            visit(name)
-    return components
 
 
 @dataclass(frozen=True)
@@ -144,6 +58,21 @@ class Plan:
     groups: list[Group]
 
 
+class NetworkGraph(Protocol):
+    """What execution and shape inference use of a hybrid network."""
+
+    parts: nn.ModuleDict
+    units: nn.ModuleDict
+    inputs: dict[str, Clock]
+    plan: Plan
+
+    def unit_of(self, route: Route) -> HybridUnit | None:
+        """The unit of a link."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All modules, as of `nn.Module`."""
+
+
 def make_plan(
     inputs: Mapping[str, Clock],
     parts: Mapping[str, nn.Module],
@@ -151,12 +80,12 @@ def make_plan(
     links: Sequence[Link],
     dt: float,
 ) -> Plan:
-    """Works out the plan.
+    """Works out clocks, routes and groups.
 
     Args:
         inputs: their clocks.
         parts: by name.
-        declared: clocks of parts that no sampled link tells.
+        declared: clocks of parts without a sampled input.
         links: in the order of a part's arguments.
         dt: base step [s], for messages.
 
@@ -164,8 +93,7 @@ def make_plan(
         The plan.
 
     Raises:
-        ConfigError: names that do not exist or exist twice, clocks that do not fit, a loop without delay; the message
-            names the parts.
+        ConfigError: unknown or repeated names, clocks that do not fit, a loop without delay.
     """
     _check_names(inputs, parts, links)
     names = _name_links(links)
@@ -243,7 +171,7 @@ def _find_clocks(
     declared: Mapping[str, Clock],
     names: dict[str, Link],
 ) -> dict[str, Clock]:
-    """Declared clocks, and for the others that of their sampled inputs, followed along the links."""
+    """Declared clocks, and for other parts the clock of their sampled inputs, along the links."""
     for name in declared:
         if name not in parts:
             raise ConfigError(f"a clock is declared for {name!r}, which is no part: {did_you_mean(name, parts)}")
@@ -258,7 +186,7 @@ def _find_clocks(
                     break
         if not found:
             raise ConfigError(
-                f"the clock of {', '.join(map(repr, waiting))} is not known, since no sampled link tells it; declare "
+                f"the clock of {', '.join(map(repr, waiting))} is not known, since it has no sampled input; declare "
                 f"it: clocks={{{waiting[0]!r}: every(...)}}"
             )
         clocks |= found
@@ -270,7 +198,7 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
     link, comes = route.link, route.reads
     text = (
         f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} "
-        f"fires {wanted.describe(dt)}; "
+        f"runs {wanted.describe(dt)}; "
     )
     phase = route.clock.phase
     if wanted.period > comes.period and wanted.period % comes.period == 0:
@@ -285,3 +213,92 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
     if joined == wanted:
         return text + f"{joint} joins them; or read it held=True"
     return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"
+
+
+def groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
+    """Groups in an order in which every group comes after those it depends on.
+
+    Args:
+        parts: in the order given by the user, which decides where links leave the order open.
+        routes: all links.
+
+    Returns:
+        One group for each part outside of loops, and one for each loop.
+
+    Raises:
+        ConfigError: a loop without a delay; the message names its parts and proposes the link to delay.
+    """
+    groups = []
+    for members in _strong_components(_dependencies(parts, routes)):
+        internal = tuple(
+            route for route in routes if route.link.part in members and any(s in members for s in route.sources)
+        )
+        if internal:
+            delayed = tuple(route for route in internal if route.link.delay > 0)
+            external = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
+            groups.append(Group(_inside_a_tick(members, internal), True, internal, delayed, tuple(external)))
+        else:
+            groups.append(Group(members))
+    return groups
+
+
+def _dependencies(parts: list[str], routes: Iterable[Route]) -> dict[str, set[str]]:
+    depends: dict[str, set[str]] = {part: set() for part in parts}
+    for route in routes:
+        if route.link.part in depends:
+            depends[route.link.part] |= {source for source in route.sources if source in depends}
+    return depends
+
+
+def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]:
+    """The order of a loop's parts inside one tick, along its links without delay."""
+    direct = [route for route in internal if route.link.delay == 0]
+    depends = _dependencies(members, direct)
+    order: list[str] = []
+    for component in _strong_components(depends):
+        if len(component) > 1 or component[0] in depends[component[0]]:
+            ring = _ring(component, depends)
+            edges = set(pairwise(ring))
+            closing = [route for route in direct if any((source, route.link.part) in edges for source in route.sources)]
+            raise ConfigError(
+                f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
+                f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=1"
+            )
+        order += component
+    return order
+
+
+def _ring(component: list[str], depends: dict[str, set[str]]) -> list[str]:
+    """A cycle through some parts of a component, along the links."""
+    way = [component[0]]
+    while way[-1] not in way[:-1]:
+        way.append(next(name for name in component if name in depends[way[-1]]))
+    return way[way.index(way[-1]) :][::-1]
+
+
+def _strong_components(depends: dict[str, set[str]]) -> list[list[str]]:
+    """Tarjan's strongly connected components, each after those it depends on, members in the given order."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    components: list[list[str]] = []
+    rank = {name: i for i, name in enumerate(depends)}
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(depends[name], key=rank.__getitem__):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            cut = stack.index(name)
+            components.append(sorted(stack[cut:], key=rank.__getitem__))
+            del stack[cut:]
+
+    for name in depends:
+        if name not in index:
+            visit(name)
+    return components

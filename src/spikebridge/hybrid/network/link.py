@@ -1,11 +1,13 @@
 """Links of a hybrid network: transmission acts on neuron states, modulation on quantities (R. Zhao et al., 2022).
 
-Routes: links with their clocks, and what they remember.
+`Transmission` and `Modulation` are what a user writes. A `Route` is a link with its name and clocks worked out, and a
+`LinkState` is the state of a link between two calls.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, get_args
 
+import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
@@ -17,21 +19,21 @@ from spikebridge.neurons.quantity import By
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
-    """The output of a signal, through a unit, becomes an input of a part.
+    """A signal, through a unit, becomes an input of a part.
 
     Args:
         source: an input or a part.
         target: a part.
-        unit: a hybrid unit, or None between like parts.
+        unit: a hybrid unit, or None between parts of one kind.
         held: read the newest value at any of the target's ticks, instead of one value at each.
-        into: the target's argument; by position if None.
+        into: name of the target's argument; by position if None.
         delay: base ticks until a value arrives.
-        context: a signal that is the second argument of the unit's nonlinearity, held.
-        initial: what is read before the first value: a number, or a tensor of the shape `*N`.
+        context: a held signal, the second argument of the unit's nonlinearity.
+        initial: value before the first one arrives: a number, or a tensor of the shape `*N`.
         name: of the link and its unit; "source_to_target" if None.
 
     Raises:
-        ConfigError: a delay, unit, argument or initial value that cannot be meant.
+        ConfigError: an invalid delay, unit, argument or initial value.
 
     Example:
         >>> Transmission("events", "snn", delay=1).part
@@ -50,7 +52,7 @@ class Transmission:
 
     @property
     def part(self) -> str:
-        """The part that is reached."""
+        """The target part."""
         return self.target
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Transmission:
 
 @dataclass(frozen=True, eq=False)
 class Modulation:
-    """The output of a signal, through a unit, acts on a quantity of a part. Before its first value it is absent.
+    """A signal, through a unit, acts on a quantity of a part. Before its first value there is no modulation.
 
     Args:
         source: an input or a part.
@@ -72,11 +74,11 @@ class Modulation:
         by: "add", "multiply" or "replace".
         held: read the newest value at any of the target's ticks; False asks for equal clocks.
         delay: base ticks until a value arrives.
-        context: a signal that is the second argument of the unit's nonlinearity, held.
+        context: a held signal, the second argument of the unit's nonlinearity.
         name: of the link and its unit; "source_to_part" if None.
 
     Raises:
-        ConfigError: a target that is no path, or a way to act, delay or unit that cannot be meant.
+        ConfigError: a target that is no path, or an invalid `by`, delay or unit.
 
     Example:
         >>> link = Modulation("ann", "snn.lif1.v_threshold")
@@ -95,7 +97,7 @@ class Modulation:
 
     @property
     def part(self) -> str:
-        """The part that is reached."""
+        """The target part."""
         return self.target.partition(".")[0]
 
     @property
@@ -118,7 +120,7 @@ Link: TypeAlias = Transmission | Modulation
 
 
 def describe(link: Link) -> str:
-    """A link for people.
+    """A link in words, for messages.
 
     Example:
         >>> describe(Transmission("events", "snn"))
@@ -128,7 +130,7 @@ def describe(link: Link) -> str:
 
 
 def trigger_of(link: Link) -> str | None:
-    """The signal at whose samples the windows of a link's unit open, None where there is none.
+    """The signal whose samples start the windows of a link's unit, None where there is none.
 
     Example:
         >>> trigger_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
@@ -156,14 +158,14 @@ class Route:
         clock: of the unit's output, before the delay.
         reads: of the values that a sampled target gets, after the delay.
         source: of the source.
-        makes: of the ticks at which the unit gives something out: when windows close, or at every step of the source.
+        makes: of the ticks at which the unit gives a value: when windows close, or at every step of the source.
         context: of the context, None without one.
-        trigger: of the signal at whose samples windows open, None without one.
+        trigger: of the signal whose samples start windows, None without one.
         acts_on_a_parameter: whether it modulates a parameter of a plain module, and not a quantity of a neuron.
-        sampled: whether the target reads one value at each of its ticks, an initial one too.
-        into: the argument of the target that a transmission becomes, None for one by position.
-        prompt: whether the target reads every value as it is, at once.
-        begins: whether the target may read an initial value.
+        sampled: whether the target reads one new value at each of its ticks.
+        into: the target's argument of a transmission, None for one by position.
+        direct: whether the target reads every value of the source unchanged, in the same tick.
+        has_initial: whether the target may read an initial value.
     """
 
     name: str
@@ -177,31 +179,32 @@ class Route:
     acts_on_a_parameter: bool = False
     sampled: bool = field(init=False)
     into: str | None = field(init=False)
-    prompt: bool = field(init=False)
-    begins: bool = field(init=False)
+    direct: bool = field(init=False)
+    has_initial: bool = field(init=False)
 
     def __post_init__(self) -> None:
         link = self.link
         sampled = isinstance(link, Transmission) and not link.held
         into = link.into if isinstance(link, Transmission) else None
-        prompt = sampled and into is None and link.unit is None and link.delay == 0
-        begins = isinstance(link, Transmission) and (link.held or link.delay > 0)
-        for name, value in (("sampled", sampled), ("into", into), ("prompt", prompt), ("begins", begins)):
+        direct = sampled and into is None and link.unit is None and link.delay == 0
+        has_initial = isinstance(link, Transmission) and (link.held or link.delay > 0)
+        computed = {"sampled": sampled, "into": into, "direct": direct, "has_initial": has_initial}
+        for name, value in computed.items():
             object.__setattr__(self, name, value)
 
     @property
     def sources(self) -> list[str]:
-        """Every signal that must be there before the unit can run."""
+        """Every signal that the unit needs."""
         return [n for n in (self.link.source, self.link.context, trigger_of(self.link)) if n is not None]
 
 
 class LinkState(NamedTuple):
-    """What a link remembers.
+    """The state of a link between two calls.
 
     Attributes:
-        unit: the state of its unit.
-        queue: values on the way, oldest first, `(B, Q, *N)`; their stamps follow from the clock.
-        held: the newest value that has arrived, `(B, *N)`; the initial one before, None where that means absence.
+        unit: state of its unit.
+        queue: values not yet delivered, oldest first, `(B, Q, *N)`; their ticks follow from the clock.
+        held: the newest value delivered, `(B, *N)`, or the initial one; None for a modulation without a value.
         context: the newest value of the context, `(B, *C)`.
         triggered: whether a trigger waits for the next step of the source, `(B,)`.
     """
@@ -211,3 +214,19 @@ class LinkState(NamedTuple):
     held: Tensor | None = None
     context: Tensor | None = None
     triggered: Tensor | None = None
+
+
+class SignalSpec(NamedTuple):
+    """The values of a link.
+
+    Attributes:
+        shape: `*N`.
+        flags: whether they are flags, not floats.
+        context: shape of the context, None without one.
+        masked: whether the trigger of the unit's windows is a mask.
+    """
+
+    shape: torch.Size
+    flags: bool
+    context: torch.Size | None
+    masked: bool

@@ -1,42 +1,46 @@
-"""The hybrid network: parts joined by links, each with a clock of its own."""
+"""The hybrid network: parts joined by links, each with its own clock.
+
+`HybridNetwork.forward` takes four steps: a state (a new one at the start of a stream), the ticks that the inputs cover,
+the run over these ticks (`execution.py`), and the new state.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.hybrid.clock import Clock, Every
+from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network.checks import (
+    check_finite,
     check_inputs,
     check_names,
     check_part,
     check_unit,
-    count_ticks,
     infer_input_specs,
     needs_finite_check,
     refuse_not_finite,
-    ticks_of,
 )
-from spikebridge.hybrid.network.delivery import split_by
+from spikebridge.hybrid.network.delivery import initial_link_state, split_samples
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import Plan, make_plan
-from spikebridge.hybrid.network.link import Link, LinkState, Route, describe
-from spikebridge.hybrid.network.shape_inference import DeliveredSignal, begin, fill, find_shapes
+from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe
+from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import State
+from spikebridge.ops.checks import is_checked
 
 
 class NetworkState(NamedTuple):
-    """All that a stream needs to go on.
+    """The state of a stream.
 
     Args:
         ticks: the next tick.
-        like: an empty tensor, batch first, which tells batch size, dtype and device.
-        parts: the states of the parts.
-        links: what the links remember.
-        inputs: an empty `(B, 0, *N)` for each input, by which later ones are known.
+        like: an empty tensor, batch first, with the batch size, dtype and device of the stream.
+        parts: states of the parts.
+        links: states of the links.
+        inputs: an empty `(B, 0, *N)` for each input, with its shape and dtype.
     """
 
     ticks: int
@@ -49,16 +53,19 @@ class NetworkState(NamedTuple):
 class HybridNetwork(nn.Module):
     """A graph of parts and links over one base step.
 
+    Names, arguments and clocks are checked when the network is built. The values of inputs and the parts' use of them
+    are checked at the first call of a stream; `checks("always")` of `spikebridge.ops.checks` checks every call.
+
     Args:
         dt: base step [s].
         inputs: the clock of each input, `every(1 / 40)`.
         parts: plain modules or `Stateful` ones.
         links: `Transmission`s and `Modulation`s, in the order of a part's arguments.
         outputs: parts whose outputs are given out.
-        clocks: the clocks of parts that no sampled link tells.
+        clocks: the clocks of parts without a sampled input.
 
     Raises:
-        ConfigError: clocks that do not divide or fit, loops without delay, names and quantities that do not exist.
+        ConfigError: clocks that do not divide or fit, loops without delay, unknown names and quantities.
 
     Example:
         >>> from spikebridge.hybrid import HybridUnit, Mean, Transmission, Tumbling, every
@@ -90,15 +97,15 @@ class HybridNetwork(nn.Module):
             raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {dt}")
         check_names(parts, outputs)
         self.dt = dt
-        self.inputs = ticks_of(inputs, dt)
+        self.inputs = clocks_in_ticks(inputs, dt)
         self.outputs = tuple(outputs)
         self.parts = nn.ModuleDict(dict(parts))
-        self.plan: Plan = make_plan(self.inputs, dict(parts), ticks_of(clocks or {}, dt), links, dt)
+        self.plan: Plan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self._needs_finite_check = needs_finite_check(self.inputs, self.routes, parts)
-        self._seen: tuple[list[Any], dict[str, Tensor]] = ([], {})
-        self._delivered: dict[tuple[object, ...], dict[str, DeliveredSignal]] = {}
+        self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
+        self._input_specs: dict[tuple[object, ...], dict[str, Tensor]] = {}
+        self._signal_specs: dict[tuple[object, ...], dict[str, SignalSpec]] = {}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
         for route in self.routes:
@@ -116,8 +123,63 @@ class HybridNetwork(nn.Module):
         return self.plan.clocks[name]
 
     def unit_of(self, route: Route) -> HybridUnit | None:
-        """The unit that stands on a link now."""
+        """The unit of a link at present."""
         return self.units._modules.get(route.name)  # type: ignore[return-value]
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        state: NetworkState | None = None,
+        ticks: int | None = None,
+        *,
+        exact: bool = False,
+    ) -> tuple[dict[str, Tensor], NetworkState]:
+        """Runs a part of a stream, of any number of ticks.
+
+        Args:
+            inputs: the samples of these ticks, `(K, B, *N)` each; an input without a sample may be left out.
+            state: after the call before; None starts a stream.
+            ticks: number of base ticks; None means the most for which every input has exactly the samples given.
+            exact: run tick by tick inside, so that a whole sequence, steps and any cut agree to the bit.
+
+        Returns:
+            The outputs of these ticks, `(K, B, *M)` each, and the state.
+
+        Raises:
+            ShapeError: an input of another stream, or with another number of samples than the ticks have.
+            DataError: an input holds values that are not finite.
+            ConfigError: an unknown input, or a state of another network.
+        """
+        checked = is_checked(state is None or state.ticks == 0)
+        if checked:
+            # the parts check what leads straight to them, where they run once and from no state
+            for name in self._needs_finite_check if state is None and not exact else inputs:
+                check_finite(name, inputs.get(name))
+        if state is None:
+            state = self._start(self._input_specs_of(inputs))
+        else:
+            self._refuse_other_stream(state, inputs)
+        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
+        stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
+        try:
+            return self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
+        except DataError:
+            for name, x in inputs.items():
+                refuse_not_finite(name, x)
+            raise
+
+    def step(self, inputs: Mapping[str, Tensor], state: NetworkState) -> tuple[dict[str, Tensor], NetworkState]:
+        """Runs one tick.
+
+        Args:
+            inputs: those with a sample at this tick, `(B, *N)` each.
+            state: after the tick before; `initial_state` for the first one.
+
+        Returns:
+            The outputs of this tick, `(B, *M)` each, and the state.
+        """
+        outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
+        return {name: y[0] for name, y in outputs.items()}, state
 
     def initial_state(self, inputs: Mapping[str, Tensor]) -> NetworkState:
         """The state before the first tick. Shapes are found by sending empty signals through the graph once.
@@ -129,121 +191,82 @@ class HybridNetwork(nn.Module):
             The state.
 
         Raises:
-            ConfigError: an input is missing, or a shape that comes back through a loop cannot be found.
-            ShapeError: inputs of unlike batch, dtype or device.
+            ConfigError: an input is missing, or the shape on a link of a loop cannot be found.
+            ShapeError: inputs of different batch, dtype or device.
         """
-        known = infer_input_specs(self.inputs, inputs)
-        state = self._begin(known, look_again=True)
-        parts, links = fill(self, _time_first(known), state.links, self._delivered[_key(known)])
+        specs = infer_input_specs(self.inputs, inputs)
+        self._signal_specs.pop(_shapes(specs), None)
+        state = self._start(specs)
+        parts, links = fill_states(self, _time_first(specs), state.links, self._signal_specs[_shapes(specs)])
         return state._replace(parts=parts, links=links)
 
-    def _look(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `infer_input_specs` sees, remembered for the next stream of inputs that look the same."""
-        looks = [
+    def forget_shapes(self) -> None:
+        """Infers shapes anew at the next stream; to be called after a part or unit has been replaced."""
+        self._signal_specs.clear()
+
+    def _start(self, specs: dict[str, Tensor]) -> NetworkState:
+        """A state before the first tick, with None for what parts and units make of their first sample."""
+        key = _shapes(specs)
+        if key not in self._signal_specs:
+            self._signal_specs[key] = infer_shapes(self, _time_first(specs))
+        signal_specs = self._signal_specs[key]
+        like = next(x for x in specs.values() if x.is_floating_point())
+        links = {
+            name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
+            for name, route in self.plan.routes.items()
+        }
+        return NetworkState(0, like, dict.fromkeys(self.incoming), links, specs)
+
+    def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The result of `infer_input_specs`, kept for the next stream of inputs with the same shapes."""
+        key = tuple(
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
-        ]
-        if self._seen[0] != looks:
-            self._seen = (looks, infer_input_specs(self.inputs, inputs))
-        return self._seen[1]
+        )
+        if key not in self._input_specs:
+            self._input_specs = {key: infer_input_specs(self.inputs, inputs)}
+        return self._input_specs[key]
 
-    def _begin(self, known: dict[str, Tensor], look_again: bool = False) -> NetworkState:
-        """A state before the first tick, in which parts and units are left to begin with their first sample."""
-        key = _key(known)
-        if look_again or key not in self._delivered:
-            self._delivered[key] = find_shapes(self, _time_first(known))
-        like = next(x for x in known.values() if x.is_floating_point())
-        parts, links = begin(self, like, self._delivered[key])
-        return NetworkState(0, like, parts, links, known)
-
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        state: NetworkState | None = None,
-        ticks: int | None = None,
-        *,
-        exact: bool = False,
-    ) -> tuple[dict[str, Tensor], NetworkState]:
-        """A stretch of the stream, of any number of ticks.
-
-        Args:
-            inputs: the samples that fall in this stretch, `(K, B, *N)` each; an input without a sample may be left out.
-            state: after the stretch before; None starts a stream.
-            ticks: base ticks in this stretch; None means the most for which every input has exactly the samples given.
-            exact: run tick by tick inside, so that whole, step and cut are equal to the bit on real numbers too.
-
-        Returns:
-            The outputs that fired, `(K, B, *M)` each, and the state.
-
-        Raises:
-            ShapeError: an input of another stream, or with another number of samples than the ticks have.
-            DataError: an input holds values that are not finite.
-            ConfigError: a name that is no input, or a state of another network.
-        """
-        if state is None:
-            state = self._begin(self._look(inputs))
-        else:
-            self._refuse_other_state(state)
-            check_inputs(self.inputs, inputs, state.inputs)
-        for name in self._needs_finite_check:
-            if name in inputs:
-                refuse_not_finite(name, inputs[name])
-        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
-        stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
-        try:
-            return self._run_by_tick(inputs, state, stop) if exact else self._run(inputs, state, stop)
-        except DataError:
-            for name, x in inputs.items():
-                refuse_not_finite(name, x)
-            raise
-
-    def step(self, inputs: Mapping[str, Tensor], state: NetworkState) -> tuple[dict[str, Tensor], NetworkState]:
-        """One tick.
-
-        Args:
-            inputs: those that fire at it, `(B, *N)` each.
-            state: after the tick before; `initial_state` for the first one.
-
-        Returns:
-            The outputs that fired, `(B, *M)` each, and the state.
-        """
-        outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
-        return {name: y[0] for name, y in outputs.items()}, state
-
-    def _refuse_other_state(self, state: NetworkState) -> None:
+    def _refuse_other_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
+        """Raises where a state is of another network, or an input of another stream. It reads no values."""
         for mine, theirs in (
             (self.incoming, state.parts),
             (self.plan.routes, state.links),
             (self.inputs, state.inputs),
         ):
             if mine.keys() != theirs.keys():
-                raise ConfigError(f"the state is of another network: it tells of {list(theirs)}, not of {list(mine)}")
+                raise ConfigError(f"the state is of another network: it has {list(theirs)}, not {list(mine)}")
+        for name, x in inputs.items():
+            spec = state.inputs.get(name)
+            if spec is None or not isinstance(x, Tensor) or not _is_alike(x, spec):
+                check_inputs(self.inputs, inputs, state.inputs)
 
     def _run(
-        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
             return {}, state
-        stretch = Segment.begin(self, inputs, state.parts, state.links, state.ticks, stop)
-        stretch.run()
-        outputs = {name: y for name in self.outputs if (y := stretch.signals[name]) is not None}
-        return outputs, state._replace(ticks=stop, parts=stretch.parts, links=stretch.links())
+        segment = Segment.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
+        segment.run()
+        outputs = {name: y for name in self.outputs if (y := segment.signals[name]) is not None}
+        return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
 
-    def _run_by_tick(
+    def _run_exactly(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
     ) -> tuple[dict[str, Tensor], NetworkState]:
+        """Runs tick by tick."""
         ticks = range(state.ticks, stop)
         pieces = {
-            name: split_by(x, [self.inputs[name].between(tick, tick + 1) for tick in ticks])
+            name: split_samples(x, [self.inputs[name].between(tick, tick + 1) for tick in ticks])
             for name, x in inputs.items()
         }
-        given: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
+        collected: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
         for index, tick in enumerate(ticks):
             now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
             outputs, state = self._run(now, state, tick + 1)
             for name, y in outputs.items():
-                given[name].append(y)
-        return {name: torch.cat(values) for name, values in given.items() if values}, state
+                collected[name].append(y)
+        return {name: torch.cat(values) for name, values in collected.items() if values}, state
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]
@@ -252,11 +275,18 @@ class HybridNetwork(nn.Module):
         return "\n".join(lines)
 
 
-def _key(known: Mapping[str, Tensor]) -> tuple[object, ...]:
-    """What decides the shapes in a network."""
-    return tuple([(x.shape[2:], x.dtype == torch.bool) for x in known.values()])
+def _shapes(specs: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What decides the shapes inside a network: the shape of each input, and whether it holds flags."""
+    return tuple([(x.shape[2:], x.dtype == torch.bool) for x in specs.values()])
 
 
-def _time_first(known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _is_alike(x: Tensor, spec: Tensor) -> bool:
+    """Whether a signal `(T, B, *N)` has the batch, shape, dtype and device of `(B, 0, *N)`."""
+    if x.dtype != spec.dtype or x.device != spec.device:
+        return False
+    return x.shape[1:2] == spec.shape[:1] and x.shape[2:] == spec.shape[2:]
+
+
+def _time_first(specs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Empty signals as a state keeps them, `(B, 0, *N)`, as signals `(0, B, *N)`."""
-    return {name: x.transpose(0, 1) for name, x in known.items()}
+    return {name: x.transpose(0, 1) for name, x in specs.items()}

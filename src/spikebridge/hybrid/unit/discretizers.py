@@ -1,15 +1,166 @@
-"""Discretizers that expand: the spikes of one held value, over the steps of its window.
+"""The discretizers: step by step (spikes), expanding (the spikes of one value) and reducing (one value of many steps).
 
-Discretizers that reduce: from a window's steps to one value, in which time is integrated away.
+| kind | discretizer | what it gives |
+|---|---|---|
+| steps | `Bernoulli` | a spike with the probability of the value |
+| | `Threshold` | a spike where the value reaches the threshold |
+| | `SpikingLayer` | the spikes of a layer of neurons |
+| | `SignedDelta` | signed spikes where the value has changed |
+| expands | `FirstSpike` | one spike, earlier for larger values |
+| | `Phase` | the bits of the value |
+| | `Burst` | spikes side by side, more for larger values |
+| reduces | `Integrate`, `Last`, `Count`, `FirstTime` | sum, last step, number of spikes, time of the first spike |
 """
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.hybrid.unit.discretizer import Discretizer, straight_through
-from spikebridge.neurons.surrogate import Surrogate, Triangle
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.hybrid.unit.discretizer import Discretizer, DrawState, draw_uniform, start_draws, straight_through
+from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.state import State
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle
+
+
+class Bernoulli(Discretizer):
+    """A spike with probability `h`, clipped to 0..1; the gradient goes straight through to the probability.
+
+    Draws are explicit: the seed of each sample and the number of draws are state. In training a new stream takes its
+    seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
+
+    Args:
+        seed: seed of a new stream in evaluation, a whole number.
+
+    Example:
+        >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
+        self.seed = seed
+
+    def initial_state(self, batch: int, device: torch.device) -> DrawState:
+        seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
+        return start_draws(seed, batch, device)
+
+    def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
+        if state is None:
+            state = self.initial_state(h.shape[2], h.device)
+        uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
+        probability = h.clamp(0, 1)
+        spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
+        return straight_through(spikes, probability), state
+
+
+class Threshold(Discretizer):
+    """A spike wherever `h` reaches the threshold, each step on its own, with a surrogate gradient.
+
+    Args:
+        v_threshold: threshold of a spike: a number, or a tensor of one value a neuron.
+        surrogate: derivative of the spike.
+        learn: `("v_threshold",)` to train it.
+
+    Example:
+        >>> Threshold(0.5)(torch.tensor([0.4, 0.5]).reshape(1, 2, 1, 1), length=2)[0].flatten().tolist()
+        [0.0, 1.0]
+    """
+
+    v_threshold = Quantity()
+
+    def __init__(
+        self, v_threshold: Tensor | float = 1.0, surrogate: Surrogate = ARCTAN, learn: str | Iterable[str] = ()
+    ) -> None:
+        super().__init__()
+        for name in (learned := {learn} if isinstance(learn, str) else set(learn)):
+            if name != "v_threshold":
+                raise ConfigError(f"Threshold cannot learn {name!r}; {did_you_mean(name, ['v_threshold'])}")
+        Threshold.v_threshold.store(self, v_threshold, learn=bool(learned))
+        self.surrogate = surrogate
+
+    def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
+        return self.surrogate(h - self.v_threshold), None
+
+
+class SpikingLayer(Discretizer):
+    """The spikes of a layer of neurons, whose state is kept from window to window.
+
+    Args:
+        layer: any stateful layer.
+
+    Example:
+        >>> from spikebridge.neurons import IF
+        >>> spikes, _ = SpikingLayer(IF(reset="subtract"))(torch.full((2, 2, 1, 1), 0.5), length=2)
+        >>> spikes.flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    record_name = "Fire"  # in the files of bundles and integer models
+
+    def __init__(self, layer: Stateful) -> None:
+        super().__init__()
+        if not isinstance(layer, Stateful):
+            raise ConfigError(f"SpikingLayer needs a Stateful layer, but got {type(layer).__name__}")
+        self.layer = layer
+
+    def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
+        spikes, state = self.layer(h.flatten(0, 1), state)
+        return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
+
+
+class SignedDeltaState(NamedTuple):
+    """The number of quanta sent so far: a whole number, so that a long stream does not drift."""
+
+    total: Tensor
+
+
+class SignedDelta(Discretizer):
+    """Send on change: a signed whole number of quanta, the nearest to the change of the value since the last spikes.
+
+    The sum of all that was sent, times the quantum, is the value to within half a quantum. The gradient goes straight
+    through to the change: that of the sum is the present value's alone.
+
+    Args:
+        quantum: the change that one spike stands for, above 0.
+        limit: most spikes in one step, for a channel of limited rate; None sends any number.
+
+    Example:
+        >>> spikes, _ = SignedDelta(0.5)(torch.tensor([0.6, 0.6, -0.5]).reshape(3, 1, 1, 1), length=1)
+        >>> spikes.flatten().tolist()
+        [1.0, 0.0, -2.0]
+    """
+
+    def __init__(self, quantum: float, limit: int | None = None) -> None:
+        super().__init__()
+        if not 0 < quantum < float("inf"):
+            raise ConfigError(f"SignedDelta needs quantum > 0, but got {quantum}")
+        self.quantum = quantum
+        self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
+
+    def forward(
+        self, h: Windows, length: int, state: SignedDeltaState | None = None
+    ) -> tuple[Windows, SignedDeltaState]:
+        total = h.new_zeros(h.shape[2:]) if state is None else state.total
+        sent = []
+        for h_t in h.flatten(0, 1).unbind(0):
+            change = h_t / self.quantum - total
+            number = change.detach().round()
+            if self.limit is not None:
+                number = number.clamp(-self.limit, self.limit)
+            sent.append(straight_through(number, change))
+            total = total + sent[-1]
+        spikes = torch.stack(sent).reshape(h.shape) if sent else torch.empty_like(h)
+        return spikes, SignedDeltaState(total)
 
 
 class FirstSpike(Discretizer):
@@ -30,7 +181,7 @@ class FirstSpike(Discretizer):
         step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
         time = ((1 - value) * length).floor().clamp(max=length - 1)
         edge = Triangle(width=1 / length)
-        # a value that crosses the lower edge of a step moves the spike there; above the first step there is no other
+        # a value that crosses the lower edge of a step moves the spike there; no step comes before the first
         crossed = edge(value - (length - 1 - step) / length) + (step == 0) * edge(value - 1)
         soft = crossed.diff(dim=1, prepend=torch.zeros_like(crossed[:, :1]))
         return straight_through((time == step).to(h.dtype), soft), None
@@ -113,7 +264,7 @@ class Last(Discretizer):
 
 
 class Count(Discretizer):
-    """How many of a window's steps are not zero, whatever their sign; the gradient is that of the sum of their sizes.
+    """The number of a window's steps that are not zero; the gradient is that of the sum of their absolute values.
 
     Example:
         >>> Count()(torch.tensor([1.0, 0.0, -1.0]).reshape(1, 3, 1, 1), length=3)[0].flatten().tolist()
@@ -145,5 +296,5 @@ class FirstTime(Discretizer):
 
 
 def _size(h: Tensor) -> Tensor:
-    """The absolute value, with slope 1 at 0, where `abs` has none: a silent step could never learn to fire."""
+    """The absolute value with slope 1 at 0 (`abs` has slope 0 there), so that a silent step can learn to fire."""
     return torch.where(h < 0, -h, h)

@@ -1,30 +1,37 @@
-"""H, the kernel: convolves in time inside a window, always causal (R. Zhao et al., 2022, eq. 5).
+"""H, the kernel: convolves a signal in time inside a window, always causally (R. Zhao et al., 2022, eq. 5).
 
-A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. Kept (`keep=True`, or in a running window) it
-gives one value a step; else it gives its last one, one a window. Kernels with time constants stand in `parametric.py`,
-those of finitely many taps in `taps.py`, the change in `difference.py`.
+    h(t, k) = sum_s kernel(t - s) x(s),   s from the window's first step to t
+
+A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. With `keep=True`, or in a streaming window, it
+gives one value a step; otherwise it gives the last value of each window. `scan_with_resets` runs a kernel over a signal
+and resets it where windows start: over all steps at once where that gives the same numbers, otherwise in a loop.
+The kernels themselves are in `kernels.py`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from itertools import pairwise
+from typing import Any, ClassVar, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from spikebridge.axes import Signal, Step
+from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
-from spikebridge.neurons.state import State
-from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum
-from spikebridge.ops.filters.one_pass import means_of
-from spikebridge.ops.selection import is_sum_profitable, runs_in_one_pass, supports_sequence
+from spikebridge.neurons.state import State, where
+from spikebridge.ops.checks import is_finite, reads_values
+from spikebridge.ops.filters.leaky_sum import Restarts
+from spikebridge.ops.selection import is_faster_in_windows, is_sum_profitable, runs_in_one_pass, supports_sequence
+
+Reset: TypeAlias = bool | Tensor  # of all samples or of none, or one flag a sample `(B,)`
+_MIN_SEGMENT = 4  # steps between two resets; below it the loop is faster
 
 
 class Kernel(Stateful):
-    """What all kernels share. A carry's tensors have the batch first, so that single samples can restart.
+    """Base of all kernels. The tensors of a carry have the batch first, so that single samples can be reset.
 
     Subclasses give `initial_state` and a pure `step_function` of the input, the carry and the arguments that
     `arguments` makes of the physical quantities, once a sequence; or they give `step` itself.
@@ -37,14 +44,14 @@ class Kernel(Stateful):
     """
 
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
-    is_vectorized: ClassVar[bool] = False  # whether `run` and `last` are another way to the numbers of `step`
-    min_steps: int = 0  # steps of a stretch for which `run` is faster in PyTorch alone, as measured
-    resets_by_decay: ClassVar[bool] = False  # whether a restart is a decay of 0, so that `run` takes `resets`
+    is_vectorized: ClassVar[bool] = False  # whether `run` and `last` give the numbers of `step` without a loop
+    min_steps: int = 0  # steps from which `run` is faster than the loop in plain PyTorch, measured
+    resets_by_decay: ClassVar[bool] = False  # whether a reset is a decay of 0, so that `run` takes `resets`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if {"step", "step_function"} & vars(cls).keys() and "is_vectorized" not in vars(cls):
-            cls.is_vectorized = False  # what a parent says holds for the parent's step
+            cls.is_vectorized = False  # the parent's `run` is that of the parent's step
 
     def __init__(
         self, keep: bool = False, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float
@@ -68,11 +75,11 @@ class Kernel(Stateful):
 
     def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
         refuse_unknown(self, modulation)
-        quantities = {name: self._under(modulation.get(name), name, x_t.ndim) for name in self.modulable}
+        quantities = {name: self._modulated(modulation.get(name), name, x_t.ndim) for name in self.modulable}
         return type(self).step_function(x_t, state, **self.arguments(quantities, x_t))
 
     def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
-        """The step, with what it needs of the quantities worked out once for all steps like `x_t`."""
+        """The step with its arguments worked out once, for all steps like `x_t`."""
         if type(self).step is not Kernel.step:
             return self.step
         quantities = {name: getattr(self, name) for name in self.modulable}
@@ -84,48 +91,41 @@ class Kernel(Stateful):
         return self.run_from_start(x) if state is None else self.run(x, state)
 
     def can_vectorize(self, x: Signal, carry: State) -> bool:
-        """Whether `run` and `last` are there for a signal: same numbers, without a loop over steps."""
+        """Whether `run` and `last` serve this signal: same numbers, without a loop over steps."""
         if not self.is_vectorized or not supports_sequence(x):
             return False
-        delivered: tuple[Tensor, ...] = () if carry is None else carry
-        # what the loop would promote, or broadcast, is left to it
-        for kept in (*self._parameters.values(), *self._buffers.values(), *delivered):
+        carried: tuple[Tensor, ...] = () if carry is None else carry
+        # the loop promotes and broadcasts, `run` does not
+        for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
             if kept is not None and (kept.device != x.device or kept.dtype not in (x.dtype, torch.bool)):
                 return False
-        return all(t.shape[0] == x.shape[1] for t in delivered)
+        return all(t.shape[0] == x.shape[1] for t in carried)
 
     def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
-        """Whether `run` is faster than the loop, for a signal that restarts so often."""
+        """Whether `run` is faster than the loop, for a signal that resets cut into some segments."""
         return is_sum_profitable(x, self.min_steps * num_segments)
 
     def resets_in_one_pass(self, x: Signal) -> bool:
-        """Whether `run` takes the steps at which all samples restart as bytes, and forgets there what came before."""
+        """Whether `run` takes resets of all samples as bytes, one a step."""
         return self.resets_by_decay and runs_in_one_pass(x)
 
     def run(self, x: Signal, carry: State, resets: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
-        """Every step of a stretch, from a carry.
-
-        Here it is the loop over steps, which defines it; the package's kernels have a faster way.
+        """The values of all steps, from a carry. Here it is the loop that defines them; subclasses vectorize it.
 
         Args:
             x: `(T, B, *N)`, T >= 1.
-            carry: from the step before, None where there is none.
-            restarts: for a kernel that `resets_by_decay`, 1 at steps that restart and else 0: bytes where it
+            carry: after the step before, None at the start of a window.
+            resets: for a kernel that `resets_by_decay`, 1 at steps that start a window and else 0: bytes where it
                 `resets_in_one_pass`, else `(T, 1 or B, 1, ...)`.
         """
-        step, values = self.bound_step(x[0]), []
-        carry = self.initial_state(x[0]) if carry is None else carry
-        for x_t in x.unbind(0):
-            h_t, carry = step(x_t, carry)
-            values.append(h_t)
-        return torch.stack(values), carry
+        return _loop(self, x, carry, [False] * len(x))
 
     def run_from_start(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
-        """The same from the beginning of a window."""
+        """As `run`, from the start of a window."""
         return self.run(x, None)
 
     def values_from_start(self, x: Signal) -> Float[Tensor, "T B *M"]:
-        """What `run_from_start` gives, without the carry."""
+        """The values alone."""
         return self.run_from_start(x)[0]
 
     def carry_from_start(self, x: Signal) -> State:
@@ -133,10 +133,10 @@ class Kernel(Stateful):
         return self.run_from_start(x)[1]
 
     def last(self, x: Signal) -> Step:
-        """The last value of a window `(L, B, *N)` from its beginning to its end."""
+        """The last value of a window `(L, B, *N)`."""
         return self.values_from_start(x)[-1]
 
-    def _under(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
+    def _modulated(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
         if modulation is None:
             return getattr(self, name)
         value = getattr(type(self), name).resolve(self, modulation, ndim + 1)
@@ -147,123 +147,145 @@ class Kernel(Stateful):
         return ", ".join([*texts, *([f"dt={self.dt:g}"] if self.dt else []), *(["keep=True"] if self.keep else [])])
 
 
-class SumCarry(NamedTuple):
-    """What the window has summed so far."""
+def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"]:
+    """The last value of each window; its shape may differ from that of a sample.
 
-    total: Tensor
+    Example:
+        >>> from spikebridge.hybrid import Sum
+        >>> last_of_windows(Sum(), torch.ones(2, 5, 1, 1)).flatten().tolist()
+        [5.0, 5.0]
+    """
+    steps = windows.movedim(1, 0)
+    if kernel.can_vectorize(steps, None):
+        return kernel.last(steps)
+    return _loop(kernel, steps, None, [False] * len(steps))[0][-1]
 
 
-def sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
-    """One step of a sum.
+def scan_with_resets(
+    kernel: Kernel, x: Signal, carry: State, resets: Iterable[Reset] | None = None
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    """The values of a kernel at all steps, with resets where windows start.
 
     Args:
-        x_t: input.
-        carry: after the last step.
+        kernel: the kernel.
+        x: `(T, B, *N)`, T >= 1.
+        carry: after the step before, or None.
+        resets: for each step True, False, or a flag a sample `(B,)`.
 
     Returns:
-        The sum, as output and as carry.
+        The values of all steps, and the carry after the last.
 
     Example:
-        >>> h_t, carry = sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
-        >>> h_t.item()
-        3.0
+        >>> from spikebridge.hybrid import Sum
+        >>> values, carry = scan_with_resets(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
+        >>> values.flatten().tolist(), carry.total.item()
+        ([1.0, 2.0, 1.0, 2.0], 2.0)
     """
-    total = carry.total + x_t
-    return total, SumCarry(total)
+    vectorizes = x.shape[0] > 1 and kernel.can_vectorize(x, carry)
+    if resets is None and vectorizes and kernel.is_profitable(x):
+        return _without_resets(kernel, x, carry)
+    flags: Sequence[Reset] = [False] * len(x) if resets is None else list(resets)
+    if not vectorizes:
+        return _loop(kernel, x, carry, flags)
+    of_all = _of_all_samples(flags)
+    if of_all is not None and 1 not in of_all:
+        return _without_resets(kernel, x, carry) if kernel.is_profitable(x) else _loop(kernel, x, carry, flags)
+    if of_all is not None and kernel.resets_in_one_pass(x):
+        return kernel.run(x, carry, of_all)
+    starts = [t for t, flag in enumerate(flags) if flag is not False]
+    period = _period(starts, flags)
+    if kernel.resets_by_decay and not (period and is_faster_in_windows(x)):
+        if not kernel.is_profitable(x, 1 if of_all is None else len(starts) + 1):
+            return _loop(kernel, x, carry, flags)
+        values, end = kernel.run(x, _reset(kernel, x[0], carry, flags[0]), _as_signal(x, flags))
+        # 0 times infinity is not 0: only the loop resets what is not finite
+        return (values, end) if _is_finite(end) else _loop(kernel, x, carry, flags)
+    if period:
+        return _side_by_side(kernel, x, carry, starts, period)
+    if len(x) < _MIN_SEGMENT * (len(starts) + 1):
+        return _loop(kernel, x, carry, flags)
+    return _segment_by_segment(kernel, x, carry, starts, flags)
 
 
-class Sum(Kernel):
-    """The sum since the window opened.
-
-    Args:
-        keep: give out every step.
-
-    Example:
-        >>> Sum()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [1.0, 3.0, 6.0]
-    """
-
-    step_function = staticmethod(sum_step)
-    is_vectorized = resets_by_decay = True
-    min_steps = 64
-
-    def __init__(self, keep: bool = False) -> None:
-        super().__init__(keep)
-
-    def initial_state(self, x_t: Step) -> SumCarry:
-        return SumCarry(torch.zeros_like(x_t))
-
-    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
-        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
-        return sums, SumCarry(total)
-
-    def last(self, x: Signal) -> Step:
-        return last_sum(x)
+def _without_resets(kernel: Kernel, x: Signal, carry: State) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    return kernel.run(x, carry) if carry is not None else kernel.run_from_start(x)
 
 
-class MeanCarry(NamedTuple):
-    """What the window has summed, and over how many steps, `(B, 1, ...)`."""
-
-    total: Tensor
-    num_steps: Tensor
-
-
-def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
-    """One step of a mean.
-
-    Args:
-        x_t: input.
-        carry: after the last step.
-
-    Returns:
-        The mean with this step, and the carry.
-
-    Example:
-        >>> h_t, carry = mean_step(torch.tensor([[4.0]]), MeanCarry(torch.tensor([[2.0]]), torch.tensor([[1.0]])))
-        >>> h_t.item(), carry.num_steps.item()
-        (3.0, 2.0)
-    """
-    carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
-    return carry.total / carry.num_steps, carry
+def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Reset]) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    """Step by step: what the other ways have to equal."""
+    step, values = kernel.bound_step(x[0]), []
+    for x_t, flag in zip(x.unbind(0), flags, strict=True):
+        h_t, carry = step(x_t, _reset(kernel, x_t, carry, flag))
+        values.append(h_t)
+    return torch.stack(values), carry
 
 
-class Mean(Kernel):
-    """The mean since the window opened.
+def _side_by_side(
+    kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    """Windows of equal length: all complete ones at once, as if they were samples."""
+    ends_whole = len(x) - starts[-1] == period
+    body_ends = len(x) if ends_whole else starts[-1]
+    values = []
+    if starts[0]:
+        head = x[: starts[0]]
+        values.append(kernel.values_from_start(head) if carry is None else kernel.run(head, carry)[0])
+    body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
+    windows = body.unflatten(0, (-1, period)).movedim(1, 0)
+    kept, ends = kernel.run_from_start(windows) if kernel.resets_by_decay else (kernel.values_from_start(windows), None)
+    values.append(kept.movedim(0, 1).flatten(0, 1))
+    if not ends_whole:
+        last, carry = kernel.run_from_start(x[starts[-1] :])
+        values.append(last)
+    elif ends is None:
+        carry = kernel.carry_from_start(x[starts[-1] :])
+    else:
+        # the carry of the last window is a part of that of all windows
+        carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
+    return values[0] if len(values) == 1 else torch.cat(values), carry
 
-    Args:
-        keep: give out every step.
 
-    Example:
-        >>> Mean()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [1.0, 1.5, 2.0]
-    """
+def _segment_by_segment(
+    kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Reset]
+) -> tuple[Shaped[Tensor, "T B *M"], State]:
+    """From one reset to the next."""
+    edges = sorted({0, *starts})
+    values = []
+    for t, segment in zip(edges, x.split([b - a for a, b in pairwise([*edges, len(x)])]), strict=True):
+        h, carry = kernel.run(segment, _reset(kernel, segment[0], carry, flags[t]))
+        values.append(h)
+    return torch.cat(values), carry
 
-    step_function = staticmethod(mean_step)
-    is_vectorized = resets_by_decay = True
-    min_steps = 24
 
-    def __init__(self, keep: bool = False) -> None:
-        super().__init__(keep)
+def _reset(kernel: Kernel, x_t: Step, carry: State, flag: Reset) -> State:
+    if carry is None or flag is True:
+        return kernel.initial_state(x_t)
+    return where(flag, kernel.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
 
-    def initial_state(self, x_t: Step) -> MeanCarry:
-        return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
-    def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
-        if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
-            return self._in_one_pass(x, carry, resets)
-        total, num_steps = self.initial_state(x[0]) if carry is None else carry
-        sums, total = leaky_sum(x, total, 1.0, resets)
-        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, resets)
-        return sums.div_(num_steps), MeanCarry(total, passed)
+def _of_all_samples(flags: Sequence[Reset]) -> bytes | None:
+    """The flags as bytes, where no sample has its own."""
+    return bytes(flags) if {*map(type, flags)} == {bool} else None
 
-    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
-        total, before = (None, 0.0) if carry is None else carry
-        means, total = means_of(x, total, before, resets)
-        begin = -1 if resets is None else resets.rfind(1)
-        passed = before + len(x) if begin < 0 else len(x) - begin
-        if not isinstance(passed, Tensor):
-            passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)
-        return means, MeanCarry(total, passed)
 
-    def last(self, x: Signal) -> Step:
-        return last_sum(x) / len(x)
+def _as_signal(x: Signal, flags: Sequence[Reset]) -> Tensor:
+    """1 where a step resets, else 0, `(T, 1 or B, 1, ...)`."""
+    of_all = _of_all_samples(flags)
+    if of_all is None:
+        none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
+        mask = torch.stack([flag.expand_as(none) if isinstance(flag, Tensor) else none | flag for flag in flags])
+    else:
+        mask = torch.tensor([*of_all], device=x.device).unsqueeze(1)
+    return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
+
+
+def _is_finite(carry: State) -> bool:
+    """Whether a carry is finite, as far as its numbers can be read without waiting for a device."""
+    return all(is_finite(t) for t in carry if reads_values(t, is_first=True))
+
+
+def _period(starts: list[int], flags: Sequence[Reset]) -> int | None:
+    """Steps from one reset of all samples to the next, if there are at least three and all equally far apart."""
+    gaps = {b - a for a, b in pairwise(starts)}
+    uniform = len(starts) > 2 and len(gaps) == 1 and all(flags[t] is True for t in starts)
+    return gaps.pop() if uniform else None

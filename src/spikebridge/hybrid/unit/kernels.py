@@ -1,8 +1,16 @@
-"""Kernels with a time constant, which can be learned: a leak, and a rise and fall.
+"""The kernels: sums and means, a leak, an alpha function, finite impulse responses, the change of a signal.
 
-Kernels of finitely many taps: learned ones, and a bell.
+| kernel | value at a step, since the window started | learns |
+|---|---|---|
+| `Sum`, `Mean` | sum or mean of the steps | |
+| `Exponential` | leaky sum `h = exp(-dt / tau) h + x` | `tau` |
+| `Alpha` | sum weighted by `(t / tau) exp(1 - t / tau)` | `tau` |
+| `FIR` | sum of the last `num_taps` steps with learned weights | the weights |
+| `Gaussian` | sum of past steps weighted by a Gaussian around `delay` | `delay`, `sigma` |
+| `Difference` | change since the first step, or over the last `lag` steps | |
 
-The change of a signal since its window opened, or over the last steps of it.
+Each kernel has a pure step function (or `step`), which defines it, and methods that give the same numbers for many
+steps at once.
 """
 
 import math
@@ -15,7 +23,7 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Step
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.unit.kernel import Kernel, SumCarry
+from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import refuse_unknown
 from spikebridge.neurons.lif import decay_of
@@ -23,8 +31,136 @@ from spikebridge.neurons.quantity import Modulated, Quantity
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response, powers
 from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
-from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, sums_of, wants_gradients
+from spikebridge.ops.filters.one_pass import (
+    alphas_of,
+    last_of_sums,
+    means_of,
+    sums_of,
+    wants_gradients,
+)
 from spikebridge.ops.selection import runs_in_one_pass, supports_one_pass
+
+
+class SumCarry(NamedTuple):
+    """The sum so far."""
+
+    total: Tensor
+
+
+def sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
+    """One step of a sum.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+
+    Returns:
+        The sum, as output and as carry.
+
+    Example:
+        >>> h_t, carry = sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
+        >>> h_t.item()
+        3.0
+    """
+    total = carry.total + x_t
+    return total, SumCarry(total)
+
+
+class Sum(Kernel):
+    """The sum since the window started.
+
+    Args:
+        keep: give out every step.
+
+    Example:
+        >>> Sum()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [1.0, 3.0, 6.0]
+    """
+
+    step_function = staticmethod(sum_step)
+    is_vectorized = resets_by_decay = True
+    min_steps = 64
+
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> SumCarry:
+        return SumCarry(torch.zeros_like(x_t))
+
+    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
+        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
+        return sums, SumCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        return last_sum(x)
+
+
+class MeanCarry(NamedTuple):
+    """The sum so far, and over how many steps, `(B, 1, ...)`."""
+
+    total: Tensor
+    num_steps: Tensor
+
+
+def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
+    """One step of a mean.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+
+    Returns:
+        The mean with this step, and the carry.
+
+    Example:
+        >>> h_t, carry = mean_step(torch.tensor([[4.0]]), MeanCarry(torch.tensor([[2.0]]), torch.tensor([[1.0]])))
+        >>> h_t.item(), carry.num_steps.item()
+        (3.0, 2.0)
+    """
+    carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
+    return carry.total / carry.num_steps, carry
+
+
+class Mean(Kernel):
+    """The mean since the window started.
+
+    Args:
+        keep: give out every step.
+
+    Example:
+        >>> Mean()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [1.0, 1.5, 2.0]
+    """
+
+    step_function = staticmethod(mean_step)
+    is_vectorized = resets_by_decay = True
+    min_steps = 24
+
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> MeanCarry:
+        return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
+
+    def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
+        if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
+            return self._in_one_pass(x, carry, resets)
+        total, num_steps = self.initial_state(x[0]) if carry is None else carry
+        sums, total = leaky_sum(x, total, 1.0, resets)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, resets)
+        return sums.div_(num_steps), MeanCarry(total, passed)
+
+    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
+        total, before = (None, 0.0) if carry is None else carry
+        means, total = means_of(x, total, before, resets)
+        begin = -1 if resets is None else resets.rfind(1)
+        passed = before + len(x) if begin < 0 else len(x) - begin
+        if not isinstance(passed, Tensor):
+            passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)
+        return means, MeanCarry(total, passed)
+
+    def last(self, x: Signal) -> Step:
+        return last_sum(x) / len(x)
 
 
 def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
@@ -68,9 +204,7 @@ class Exponential(Kernel):
 
     def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
         super().__init__(keep, dt, learn, tau=tau)
-        self.min_steps = (
-            32 if isinstance(self.tau, Tensor) else 16
-        )  # a decay that is a tensor takes two operations a step
+        self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
     def initial_state(self, x_t: Step) -> SumCarry:
         return SumCarry(torch.zeros_like(x_t))
@@ -123,10 +257,10 @@ def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Tensor | float, rise: Ten
 
 
 class Alpha(Kernel):
-    """The alpha function `(t / tau) exp(1 - t / tau)`: rises to 1 after tau, then falls.
+    """The alpha function `(t / tau) exp(1 - t / tau)`: it rises to 1 at tau, then falls.
 
     Args:
-        tau: time of the peak [s].
+        tau: time to the peak [s].
         dt: step of the clock [s].
         keep: give out every step.
         learn: `("tau",)` to train it.
@@ -163,7 +297,7 @@ class Alpha(Kernel):
             values, first, second = alphas_of(x, first, second, decay, rise, resets)
             return values, AlphaCarry(first, second)
         first, second = self.initial_state(x[0]) if carry is None else carry
-        # second + first is a leaky sum of first, and second is what a decay leaves of it
+        # second + first is a leaky sum of first; second is that sum times the decay
         before = second + first
         both, first, _ = sum_of_sums(x, first, before, decay, resets)
         if resets is not None:
@@ -181,13 +315,13 @@ class Alpha(Kernel):
 
 
 class FIRCarry(NamedTuple):
-    """The last steps inside the window, oldest first, `(B, n, *N)`."""
+    """The last steps of the window, oldest first, `(B, n, *N)`."""
 
     last: Tensor
 
 
 def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
-    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; before the window opened there is nothing.
+    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; steps before the window count as zeros.
 
     Args:
         x_t: input.
@@ -195,7 +329,7 @@ def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tupl
         taps: weights of the present step, the one before, and so on: `(n,)`, `(n, *N)` or `(n, B, *N)`.
 
     Returns:
-        The value and the steps that the next one looks back on.
+        The value, and the steps that the next value needs.
 
     Example:
         >>> carry = FIRCarry(torch.tensor([[[2.0]]]))
@@ -209,7 +343,7 @@ def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tupl
 
 
 class _FiniteResponse(Kernel):
-    """What kernels of finitely many taps share: `num_taps`, and a carry of the steps before."""
+    """Kernels with a finite impulse response: `num_taps` weights, and a carry of the last steps."""
 
     step_function = staticmethod(fir_step)
     is_vectorized = True
@@ -235,7 +369,7 @@ class _FiniteResponse(Kernel):
         kept = self.num_taps - 1
         newest = x[max(0, len(x) - kept) :]
         steps = before[len(before) + len(newest) - kept :], newest
-        # a copy: a state must not keep a long signal alive
+        # a copy, so that the state does not keep a long signal in memory
         return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
     def last(self, x: Signal) -> Step:
@@ -251,8 +385,8 @@ class FIR(_FiniteResponse):
     """A finite impulse response with learned taps, the weights of the last `num_taps` steps.
 
     Args:
-        num_taps: steps that the kernel looks back, with the present one.
-        shape: `()` for one kernel for all, or the layer's shape for one a neuron.
+        num_taps: steps that the kernel covers, the present one included.
+        shape: `()` for one kernel of all neurons, or the layer's shape for one kernel a neuron.
         keep: give out every step.
 
     Example:
@@ -274,14 +408,14 @@ class FIR(_FiniteResponse):
 
 
 class Gaussian(_FiniteResponse):
-    """A bell of past time, `exp(-(t - delay)^2 / (2 sigma^2))`, its taps summing to 1.
+    """A Gaussian of past time, `exp(-(t - delay)^2 / (2 sigma^2))`; its taps sum to 1.
 
     Args:
-        delay: how long ago the bell has its peak [s].
-        sigma: its width [s].
+        delay: time from the peak to the present step [s].
+        sigma: standard deviation [s].
         dt: step of the clock [s].
         keep: give out every step.
-        learn: which of "delay" and "sigma" to train; the number of taps stays that of the start.
+        learn: which of "delay" and "sigma" to train; the number of taps does not change.
 
     Example:
         >>> kernel = Gaussian(delay=2.0, sigma=0.5, dt=1.0)
@@ -325,17 +459,17 @@ class Gaussian(_FiniteResponse):
 
 
 class DifferenceCarry(NamedTuple):
-    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has begun `(B,)`."""
+    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has started `(B,)`."""
 
     last: Tensor
     started: Tensor
 
 
 class Difference(Kernel):
-    """The change since the window opened, or over the last `lag` steps of it.
+    """The change since the window started, or over its last `lag` steps.
 
     Args:
-        lag: steps to look back; None looks back to the window's first step.
+        lag: steps to compare over; None compares with the window's first step.
         keep: give out every step.
 
     Example:
@@ -358,7 +492,7 @@ class Difference(Kernel):
     def step(self, x_t: Step, state: DifferenceCarry, **modulation: Modulated) -> tuple[Step, DifferenceCarry]:
         refuse_unknown(self, modulation)
         started = state.started.reshape(-1, *[1] * x_t.ndim)
-        # before the window opened its first value stands in
+        # a missing step has the window's first value
         last = torch.where(started, state.last, x_t.unsqueeze(1))
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
@@ -378,7 +512,7 @@ class Difference(Kernel):
 
     def _newest(self, x: Signal, before: Tensor) -> DifferenceCarry:
         newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
-        # a copy: a state must not keep a long signal alive
+        # a copy, so that the state does not keep a long signal in memory
         started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
         return DifferenceCarry(newest.transpose(0, 1).clone(), started)
 

@@ -1,10 +1,13 @@
 """The hybrid unit, `Y = Q . F . H . W (X)` (R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 1 and 4-6).
 
-Which stages of a hybrid unit can follow each other, and which of its two forms the window takes then.
+    h(t, k) = [ X . W(t - k Ts) ] * H(t)        Y = Q[ F( h(t, k) ) ]
+
+`HybridUnit._run` is this equation: window, kernel, nonlinearity, discretizer, each taking and returning its state.
+`window_form` says which stages can follow each other, and which form the window then has.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,18 +16,18 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
-from spikebridge.hybrid.unit.apply import call
 from spikebridge.hybrid.unit.discretizer import Discretizer
-from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.scan import last_of_windows, scan_with_resets
-from spikebridge.hybrid.unit.window import Hold, Since, Window, window_starts_from_argument
+from spikebridge.hybrid.unit.inplace import refuse_inplace
+from spikebridge.hybrid.unit.kernel import Kernel, last_of_windows, scan_with_resets
+from spikebridge.hybrid.unit.window import Hold, Since, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state
+from spikebridge.ops.checks import is_checked
 
 
 class UnitState(NamedTuple):
-    """The state of the window (unfinished steps), of the kernel (when it runs on) and of the discretizer."""
+    """The states of the window (its unfinished steps), of the kernel (in the streaming form) and of the discretizer."""
 
     window: State = None
     kernel: State = None
@@ -34,7 +37,7 @@ class UnitState(NamedTuple):
 class Stages(NamedTuple):
     """What each stage of a unit gave: windows, `h(t, k)`, the nonlinearity's and the discretizer's values.
 
-    All are `(K, M, B, *N)`; a running unit counts each step as a window of one.
+    All are `(K, M, B, *N)`; in the streaming form each step counts as a window of one.
     """
 
     window: Tensor
@@ -44,10 +47,10 @@ class Stages(NamedTuple):
 
 
 class HybridUnit(nn.Module):
-    """Links a network to another: window, kernel in time, nonlinearity, discretizer. Any may be left out, set, learned.
+    """Links one network to another: window, kernel in time, nonlinearity, discretizer. Each may be left out or learned.
 
-    It is a module like any other and keeps no state, so it also serves in a `forward` of your own:
-    `y, state = unit(x, state)`.
+    It keeps no state, so it also works inside a `forward` of your own: `y, state = unit(x, state)`. Signals are
+    checked at the first call of a stream (no state is given); `spikebridge.ops.checks("always")` checks every call.
 
     Args:
         window: `Hold`, `Tumbling`, `Sliding`, `Since`; None is one window that never closes.
@@ -64,7 +67,7 @@ class HybridUnit(nn.Module):
         >>> y, state = unit(torch.tensor([1.0, 3.0, 5.0]).reshape(3, 1, 1))
         >>> y.flatten().tolist()
         [2.0]
-        >>> y, state = unit(torch.tensor([7.0]).reshape(1, 1, 1), state)  # the stream goes on
+        >>> y, state = unit(torch.tensor([7.0]).reshape(1, 1, 1), state)  # the stream continues
         >>> y.flatten().tolist()
         [6.0]
     """
@@ -97,16 +100,14 @@ class HybridUnit(nn.Module):
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
         self.form: WindowForm = window_form(window, kernel, discretizer)
-
-    @property
-    def kept(self) -> bool:
-        """Whether the kernel gives every step of a window."""
-        kernel = self.kernel  # a module looks its parts up
-        return kernel is None or kernel.keep
+        self.kept = kernel is None or kernel.keep  # whether the kernel gives every step of a window
+        # whether a window has one value before the discretizer, which then needs no axis for its steps
+        self._is_single = self.form == "streaming" or not self.kept
+        self._length = window.length or 1 if window is not None else 1
 
     @property
     def outputs_per_window(self) -> int:
-        """M', the number of values that one window gives; 1 in the running form."""
+        """M', the number of values that one window gives; 1 in the streaming form."""
         if self.form == "streaming":
             return 1
         kind = self.discretizer.kind if self.discretizer is not None else "steps"
@@ -114,12 +115,8 @@ class HybridUnit(nn.Module):
             return 1
         return self._length
 
-    @property
-    def _length(self) -> int:
-        return self.window.length or 1 if self.window is not None else 1
-
     def window_clock(self, source: Clock) -> Clock:
-        """The clock at which the nonlinearity acts: when windows close, or every step."""
+        """The clock of the nonlinearity: one value whenever a window closes, or one a step."""
         return self.window.clock(source) if self.window is not None and self.form == "framed" else source
 
     def kernel_period(self, source: Clock) -> float:
@@ -147,25 +144,25 @@ class HybridUnit(nn.Module):
         x: Signal,
         state: UnitState | None = None,
         *,
-        starts: Tensor | None = None,
+        starts: Starts | None = None,
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Float[Tensor, "T2 B *M"], UnitState]:
-        """The unit on a stretch of a stream.
+        """The unit on a part of a stream.
 
         Args:
             x: `(T, B, *N)`.
-            state: from the stretch before, or None at the start.
-            opens: for `Since`: where windows open, flags `(T, B)`, or `(T,)` for all samples.
-            context: a second signal for the nonlinearity, one value a window `(K, B, *C)`, or a step where it runs.
+            state: after the part before, or None at the start of the stream.
+            starts: for `Since`: where windows start, flags `(T, B)`, or `(T,)` for all samples.
+            context: a second signal for the nonlinearity: one value a window `(K, B, *C)`, one a step when streaming.
 
         Returns:
             `(T_out, B, *M)`, maybe with T_out = 0, and the state.
 
         Raises:
-            ShapeError: a signal that is not floats `(T, B, *N)`, or what does not go with it.
-            ConfigError: flags or a context that the unit has no use for, or flags that it lacks.
+            ShapeError: a signal that is not floats `(T, B, *N)`, or flags or a context of another length.
+            ConfigError: flags or a context that the unit does not use, or flags that it lacks.
         """
-        (*_, y), state = self._run(x, state, starts, context)
+        (_, _, _, y), state = self._run(x, state, starts, context)
         return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
     def stages(
@@ -173,10 +170,10 @@ class HybridUnit(nn.Module):
         x: Signal,
         state: UnitState | None = None,
         *,
-        starts: Tensor | None = None,
+        starts: Starts | None = None,
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
-        """The same with what each stage gave, for tests and figures."""
+        """As `forward`, with the output of each stage, for tests and figures."""
         (windows, h, f, y), state = self._run(x, state, starts, context)
         if self.form == "streaming":
             windows = windows.unsqueeze(1)
@@ -184,46 +181,28 @@ class HybridUnit(nn.Module):
             h, f, y = h.unsqueeze(1), f.unsqueeze(1), y.unsqueeze(1) if self.discretizer is None else y
         return Stages(windows, h, f, y), state
 
-    def check_inputs(self, x: Tensor) -> None:
-        """Raises where a signal is not one for this unit."""
-        if x.ndim < 2 or not x.is_floating_point():
-            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
-        _refuse_other_place(self.kernel, x)
-        _refuse_other_place(self.discretizer, x)
-
     def _run(
-        self, x: Tensor, state: UnitState | None, starts: Tensor | None, context: Tensor | None
+        self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
-        """What each stage gave: `(K, M, B, *N)`, or without M where that is 1 before the discretizer."""
-        self.check_inputs(x)
+        """`Y = Q . F . H . W (X)`; each stage's output is `(K, M, B, *N)`, up to Q without M where that is 1."""
+        checked = is_checked(state is None)
+        if checked:
+            self.check_inputs(x)
         w, k, q = state if state is not None else UnitState()
         windows, flags, w = self._window(x, w, starts)
         h, k = self._kernel(windows, k, flags)
-        f = self._nonlinearity(h, context)
+        f = self._nonlinearity(h, context, checked)
         y, q = self._discretizer(f, q)
         return (windows, h, f, y), UnitState(w, k, q)
 
-    @property
-    def _is_single(self) -> bool:
-        """Whether a window has one value before the discretizer, which then needs no axis for its steps."""
-        return self.form == "streaming" or not self.kept
-
-    def initial_state(self, batch: int, device: torch.device) -> UnitState:
-        """The state of a new stream; what the first samples make is left to them."""
-        return UnitState(
-            discretizer=None if self.discretizer is None else self.discretizer.initial_state(batch, device)
-        )
-
-    def buffer_steps(self, x: Signal, state: UnitState) -> UnitState:
-        """Takes in steps with which no window closes, so that nothing comes out. For the cut form."""
-        return state if self.window is None else state._replace(window=self.window.frame(x, state.window)[1])
-
-    def _window(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, Iterable[Any] | None, State]:
+    def _window(
+        self, x: Tensor, state: State, starts: Starts | None
+    ) -> tuple[Tensor, Iterable[bool | Tensor] | None, State]:
         window = self.window
         if isinstance(window, Since):
             return x, window_starts_from_argument(starts, x), None
         if starts is not None:
-            raise ConfigError("opens= says where windows of Since open, but this unit has another window")
+            raise ConfigError("starts= says where windows of Since start, but this unit has another window")
         if window is None:
             return x, None, None
         if self.form == "framed":
@@ -232,54 +211,71 @@ class HybridUnit(nn.Module):
         flags, state = window.starts(len(x), state)
         return x, flags, state
 
-    def _kernel(self, windows: Tensor, carry: State, flags: Iterable[Any] | None) -> tuple[Tensor, State]:
+    def _kernel(self, windows: Tensor, carry: State, flags: Iterable[bool | Tensor] | None) -> tuple[Tensor, State]:
         kernel = self.kernel
         if kernel is None:
             return windows, None
-        if self.form == "streaming":
-            if len(windows) == 0:
-                nothing = windows.new_zeros(windows.shape[1:])
-                begin = kernel.initial_state(nothing)
-                # what comes out may have other channels than what goes in
-                h_t, _ = kernel.step(nothing, begin)
-                return windows.new_empty((0, *h_t.shape)), carry if carry is not None else begin
+        if self.form == "framed":
+            if not kernel.keep:
+                return last_of_windows(kernel, windows), None
+            return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
+        if len(windows):
             return scan_with_resets(kernel, windows, carry, flags)
-        if not kernel.keep:
-            return last_of_windows(kernel, windows), None
-        return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
+        nothing = windows.new_zeros(windows.shape[1:])
+        initial = kernel.initial_state(nothing)
+        h_t, _ = kernel.step(nothing, initial)  # its shape may differ from the input's
+        return windows.new_empty((0, *h_t.shape)), carry if carry is not None else initial
 
-    def _nonlinearity(self, h: Tensor, context: Tensor | None) -> Tensor:
+    def _nonlinearity(self, h: Tensor, context: Tensor | None, checked: bool) -> Tensor:
         if self.nonlinearity is None:
             if context is not None:
                 raise ConfigError("a context is for the nonlinearity, but this unit has none")
             return h
         if context is not None and len(context) != len(h):
             raise ShapeError(f"the context has {len(context)} values, but the unit has {len(h)} windows")
+        signals = [h] if context is None else [h, context]
+        if not self._is_single:
+            num_windows, num_steps = h.shape[:2]
+            is_held = self.kernel is None and isinstance(self.window, Hold)
+            num_mapped = 1 if is_held else num_steps  # the steps of a held value are one value
+            signals[0] = (h[:, :1] if is_held else h).flatten(0, 1)
+            if context is not None:
+                signals[1] = context.unsqueeze(1).expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
+        if checked and self.kernel is None:
+            # without a kernel these steps are those of the source, which others read, too
+            with refuse_inplace(self.nonlinearity, signals):
+                f = over_time(self.nonlinearity, *signals)
+        else:
+            f = over_time(self.nonlinearity, *signals)
         if self._is_single:
-            return self._map(self.nonlinearity, [h] if context is None else [h, context])
-        num_windows, num_steps = h.shape[:2]
-        if self.kernel is None and isinstance(self.window, Hold):
-            h = h[:, :1]  # the steps of a held value are one value
-        rows = [h.flatten(0, 1)]
-        if context is not None:
-            rows.append(context.unsqueeze(1).expand(*h.shape[:2], *context.shape[1:]).flatten(0, 1))
-        f = self._map(self.nonlinearity, rows)
-        return f.reshape(*h.shape[:2], *f.shape[1:]).expand(num_windows, num_steps, *f.shape[1:])
-
-    def _map(self, nonlinearity: nn.Module, rows: list[Tensor]) -> Tensor:
-        # without a kernel the steps are those of the source, which others read, too
-        return call(nonlinearity, rows)[0] if self.kernel is None else over_time(nonlinearity, *rows)
+            return f
+        return f.unflatten(0, (num_windows, num_mapped)).expand(num_windows, num_steps, *f.shape[1:])
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
         if self.discretizer is None:
             return f, None
         return self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
 
+    def check_inputs(self, x: Tensor) -> None:
+        """Raises where a signal does not fit this unit."""
+        if x.ndim < 2 or not x.is_floating_point():
+            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
+        for stage in (self.kernel, self.discretizer):
+            if stage is not None:
+                _check_dtype(stage, x)
 
-def _refuse_other_place(stage: nn.Module | None, x: Tensor) -> None:
-    """Raises where what a stage keeps has another dtype or device than its signal."""
-    if stage is None:
-        return
+    def initial_state(self, batch: int, device: torch.device) -> UnitState:
+        """The state of a new stream; None stands for the states that the first samples make."""
+        discretizer = self.discretizer
+        return UnitState(discretizer=None if discretizer is None else discretizer.initial_state(batch, device))
+
+    def buffer_steps(self, x: Signal, state: UnitState) -> UnitState:
+        """The state after steps with which no window closes. For the framed form."""
+        return state if self.window is None else state._replace(window=self.window.frame(x, state.window)[1])
+
+
+def _check_dtype(stage: nn.Module, x: Tensor) -> None:
+    """Raises where the parameters of a stage have another dtype or device than the signal."""
     for value in (*stage._parameters.values(), *stage._buffers.values()):
         if value is not None and (value.dtype != x.dtype or value.device != x.device):
             place = x.device.type
@@ -295,7 +291,7 @@ WindowForm: TypeAlias = Literal["framed", "streaming"]
 
 
 def window_form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> WindowForm:
-    """The form that the window takes, or a `ConfigError` where the stages do not fit.
+    """The form of the window, or a `ConfigError` where the stages do not fit.
 
     Example:
         >>> from spikebridge.hybrid import Mean, Tumbling

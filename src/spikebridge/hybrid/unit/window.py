@@ -1,14 +1,21 @@
 """W, the window: lays one network's time on the other's (R. Zhao et al., 2022, eq. 4: `X . W(t - k Ts)`).
 
-A window has one of two forms. *Cut*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`, and what is left over is
-state. *Running*: the signal stays as it is, with one flag a step that says where a window opens; the kernel restarts
-there.
+A window has one of two forms:
 
-Where the windows of `Since` open, among the steps of their source.
+- *framed*: `(T, B, *N)` becomes complete windows `(K, L, B, *N)`; the steps of the unfinished window are state.
+- *streaming*: the signal stays as it is, with one flag a step that says where a window starts; there the kernel is
+  reset.
+
+| window | framed | streaming |
+|---|---|---|
+| `Hold(n)` | every value becomes n steps | |
+| `Tumbling(n)` | windows of n steps side by side | a start every n steps |
+| `Sliding(n, stride)` | windows of n steps, one every `stride` steps | |
+| `Since(trigger)` | | a start at each sample of another signal |
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +23,9 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal, Windows
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid.clock import Clock
+
+# where windows start: for each step True, False, or a flag a sample `(B,)`; as one tensor `(T, B)` or `(T,)`
+Starts: TypeAlias = Tensor | Sequence[bool | Tensor]
 
 
 class FrameBuffer(NamedTuple):
@@ -25,13 +35,13 @@ class FrameBuffer(NamedTuple):
 
 
 class WindowPosition(NamedTuple):
-    """Steps since the present window opened; 0 when the next step opens one."""
+    """Steps since the present window started; 0 when the next step starts one."""
 
     position: int
 
 
 class Window(nn.Module):
-    """What all windows share.
+    """Base of all windows.
 
     Attributes:
         length: steps in one window, None where it is not known beforehand.
@@ -42,20 +52,20 @@ class Window(nn.Module):
     overlaps: bool = False
 
     def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, FrameBuffer | None]:
-        """Cuts a stretch of a signal.
+        """Divides a signal into windows.
 
         Args:
             x: `(T, B, *N)`.
-            state: after the stretch before, None at the start.
+            state: after the call before, None at the start.
 
         Returns:
             Complete windows `(K, L, B, *N)`, maybe with K = 0, and the steps of the unfinished one.
         """
-        raise ConfigError(f"{type(self).__name__} does not cut a signal: it has no windows of known length")
+        raise ConfigError(f"{type(self).__name__} has no framed form: it has no windows of known length")
 
     def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition | None]:
-        """For each of `num_steps` steps whether a window opens there, and the state after them."""
-        raise ConfigError(f"{type(self).__name__} has no running form")
+        """For each of `num_steps` steps whether a window starts there, and the state after them."""
+        raise ConfigError(f"{type(self).__name__} has no streaming form")
 
     def clock(self, source: Clock) -> Clock:
         """The clock of one value a window, stamped when the window closes."""
@@ -66,7 +76,7 @@ class Window(nn.Module):
 
 
 def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
-    """The value, or a `ConfigError` that says who needs what."""
+    """The value, or a `ConfigError` that names who needs what."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {value!r}")
     return value
@@ -76,7 +86,7 @@ class Hold(Window):
     """Each value becomes `length` steps: from a slow network to a fast one.
 
     Args:
-        length: steps that one value is held for.
+        length: steps for which one value is held.
 
     Example:
         >>> windows, _ = Hold(3).frame(torch.tensor([1.0, 2.0]).reshape(2, 1, 1), None)
@@ -127,7 +137,7 @@ class Sliding(Window):
         num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
         if not self.overlaps:
-            # a slice of all would cost the backward pass a copy
+            # a slice of all steps would cost the backward pass a copy
             whole = x if used == num_steps else x[:used]
             windows = whole.reshape(num_windows, self.length, *x.shape[1:])
         elif num_windows:
@@ -138,15 +148,14 @@ class Sliding(Window):
             return windows, FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
         rest = x[used:]
         if used or x is given:
-            # a copy: a state must neither keep a long signal alive nor change when its owner writes into it
+            # a copy: the state neither keeps a long signal in memory nor changes when the caller writes into it
             rest = rest.clone()
         return windows, FrameBuffer(rest.transpose(0, 1))
 
     def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition]:
         position = 0 if state is None else state.position
-        opening = range(-position % self.length, num_steps, self.length)
-        flags = [False] * num_steps
-        flags[opening.start :: self.length] = [True] * len(opening)
+        first = -position % self.length
+        flags = [t % self.length == first for t in range(num_steps)]
         return flags, WindowPosition((position + num_steps) % self.length)
 
     def clock(self, source: Clock) -> Clock:
@@ -176,11 +185,11 @@ class Tumbling(Sliding):
 
 
 class Since(Window):
-    """A window that opens anew at each sample of another signal, however late it comes: a camera frame, a saccade.
+    """A window that starts at each sample of another signal, however late it comes: a camera frame, a saccade.
 
     The first source step at or after a trigger belongs to the new window; before any trigger the window is open from
     the start. In a network the trigger is named; it is a signal of floats (each sample triggers) or of flags `(T, B)`.
-    A unit called by hand is given the flags: `unit(x, state, starts=...)`.
+    A unit called on its own is given the flags: `unit(x, state, starts=...)`.
 
     Args:
         trigger: name of the signal.
@@ -198,8 +207,8 @@ class Since(Window):
         return repr(self.trigger)
 
 
-def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> Tensor:
-    """Where windows open when every sample of the trigger opens one: at the first source step at or after it.
+def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: int) -> list[bool]:
+    """Where windows start when every sample of the trigger starts one: at the first source step at or after it.
 
     Args:
         source: clock of the steps.
@@ -208,29 +217,27 @@ def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: in
         stop: the tick after the last.
 
     Returns:
-        One flag a source step, `(T,)`, the same for all samples.
+        One flag a source step, the same for all samples of the batch.
 
     Example:
-        >>> # steps 0, 2, 4, ...; triggers 1, 4, 7, 10
-        >>> window_starts_from_clock(Clock(2, 0), Clock(3, 1), 0, 12).tolist()
+        >>> # steps at 0, 2, 4, ...; triggers at 1, 4, 7, 10
+        >>> window_starts_from_clock(Clock(2, 0), Clock(3, 1), 0, 12)
         [False, True, True, False, True, True]
     """
     ticks = source.ticks(start, stop)
     before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
-    return torch.tensor(
-        [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)], dtype=torch.bool
-    )
+    return [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)]
 
 
 def window_starts_from_mask(
     source: Clock, trigger: Clock, flags: Tensor | None, waiting: Tensor, start: int, stop: int
 ) -> tuple[Tensor, Tensor]:
-    """The same when the trigger is a mask, so that each sample of the batch opens its windows by itself.
+    """Where windows start when the trigger is a mask, so that each sample of the batch has its own windows.
 
     Args:
         source: clock of the steps.
         trigger: clock of the mask.
-        flags: the mask in this stretch, `(K, B)`; None where it has no tick.
+        flags: the mask in these ticks, `(K, B)`; None where it has no sample.
         waiting: whether a trigger came after the last source step, `(B,)`.
         start: first base tick.
         stop: the tick after the last.
@@ -263,18 +270,23 @@ def window_starts_from_mask(
     return torch.stack(starts) if starts else none.new_empty((0, len(none))), waiting
 
 
-def window_starts_from_argument(starts: Tensor | None, x: Tensor) -> Iterable[Any]:
-    """The flags that a unit is given, `(T, B)` or `(T,)`: for each step True, False, or one a sample `(B,)`."""
+def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bool | Tensor]:
+    """The flags given to a unit with the window `Since`: for each step True, False, or one a sample `(B,)`."""
     if starts is None:
-        raise ConfigError("a unit with the window Since needs opens=, the flags (T, B) of where windows open")
+        raise ConfigError("a unit with the window Since needs starts=, the flags (T, B) of where windows start")
     if len(starts) != len(x):
-        raise ShapeError(f"opens has {len(starts)} steps, but the signal has {len(x)}")
+        raise ShapeError(f"starts has {len(starts)} steps, but the signal has {len(x)}")
+    if not isinstance(starts, Tensor):
+        return starts
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
-            f"opens needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
+            f"starts needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
             f"{tuple(starts.shape)}"
         )
+    if not starts.is_cpu:
+        # reading flags from a device would wait for it
+        return starts.unbind(0) if starts.ndim == 2 else starts.unsqueeze(1).unbind(0)
     if starts.ndim == 1:
-        return starts.tolist()
-    # a step at which no sample opens a window is cheaper without a mask
-    return [row if some else False for row, some in zip(starts.unbind(0), starts.any(1).tolist(), strict=True)]
+        return starts.numpy().tolist()
+    # a step at which no sample starts a window is cheaper without a mask
+    return [row if some else False for row, some in zip(starts.unbind(0), starts.any(1).numpy().tolist(), strict=True)]
