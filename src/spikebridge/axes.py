@@ -3,12 +3,12 @@
 | letter | axis |
 |---|---|
 | `T` | time: steps of one signal's own clock |
-| `B` | batch: samples that know nothing of each other |
+| `B` | batch: independent samples |
 | `*N` | the shape of a layer: `(N,)` or `(C, H, W)` or any other |
-| `K` | windows that a hybrid unit cut from a signal |
+| `K` | windows of a signal in a hybrid unit |
 | `L` | steps inside one window |
 
-A whole signal is `(T, B, *N)`, one step of it `(B, *N)`, a cut signal `(K, L, B, *N)`. A state holds tensors whose
+A whole signal is `(T, B, *N)`, one step of it `(B, *N)`, a framed signal `(K, L, B, *N)`. A state holds tensors whose
 first axis is `B`, so that samples can be selected from any state.
 """
 

@@ -3,7 +3,7 @@
 ```
 SpikebridgeError
 ├── ShapeError   (ValueError)   a tensor's shape, dtype or device does not fit
-├── ConfigError  (ValueError)   a setting, name, clock or link cannot be meant
+├── ConfigError  (ValueError)   a setting, name, clock or link is invalid
 ├── DataError    (OSError)      a file or stream is missing, damaged or holds impossible values
 └── ExportError  (ValueError)   something cannot be written in another format
 ```
@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 
 class SpikebridgeError(Exception):
-    """What every error of this package is."""
+    """Base of all errors of this package."""
 
 
 class ShapeError(SpikebridgeError, ValueError):
@@ -22,7 +22,7 @@ class ShapeError(SpikebridgeError, ValueError):
 
 
 class ConfigError(SpikebridgeError, ValueError):
-    """A setting, name, clock or link cannot be meant."""
+    """A setting, name, clock or link is invalid."""
 
 
 class DataError(SpikebridgeError, OSError):
@@ -34,7 +34,7 @@ class ExportError(SpikebridgeError, ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that lists what is known and, if one is near, the likely meaning.
+    """A sentence that lists the known words and, if one is similar, suggests it.
 
     Example:
         >>> did_you_mean("v_treshold", ["tau", "v_threshold"])

@@ -195,7 +195,7 @@ def test_a_value_is_learned_through_the_chain(name: str, start: float) -> None:
     for _ in range(120):
         # the value stands still for a while: a channel of single spikes needs more than one step to say it
         spikes, new = encoder(value.expand(4, 1, 1), state)
-        # only chance goes on from one trial to the next
+        # only the random state continues from one trial to the next
         state = new if isinstance(encoder, BernoulliEncoder) else None
         again = decoder(spikes)[0][-1].squeeze()
         optimizer.zero_grad()

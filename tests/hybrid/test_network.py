@@ -431,7 +431,7 @@ def test_a_part_that_writes_into_its_input_is_refused(held: bool) -> None:
     unit = HybridUnit(None, None, nn.ReLU(inplace=True))
     with pytest.raises(ConfigError, match="ReLU writes into its input"):
         linked(Transmission("x", "a"), Transmission("a", "b", unit))({"x": torch.rand(3, 1, 2)})
-    # inside a part, and behind a kernel, nobody else reads
+    # inside a part, and behind a kernel, no other part reads
     inside = PARTS | {"b": nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))}
     fresh = HybridUnit(None, Sum(), nn.ReLU(inplace=True))
     outputs, _ = linked(Transmission("x", "a"), Transmission("a", "b", fresh), parts=inside)({"x": torch.ones(3, 1, 2)})

@@ -1,4 +1,4 @@
-"""Initial shapes are found by sending empty signals round once; nobody writes them, but anybody may."""
+"""Shapes are inferred by sending empty signals through the graph once; a user may also give them."""
 
 from typing import Any
 
@@ -163,14 +163,14 @@ def unguessable(**link: Any) -> HybridNetwork:
     return network({"a": Bare()}, Transmission("x", "a"), Transmission("a", "a", delay=1, **link))
 
 
-def test_a_shape_that_cannot_be_found_may_be_told() -> None:
+def test_a_shape_that_cannot_be_found_may_be_given() -> None:
     x = torch.rand(4, 2, 2)
     with pytest.raises(
         ConfigError, match=r"through the link 'a' -> 'a' could not be found \(last tried: .*initial=torch"
     ):
         unguessable()({"x": x})
-    told = unguessable(initial=torch.ones(3))
-    assert assert_streams(told, {"x": x}, 4)["a"].shape == (4, 2, 3)
+    given = unguessable(initial=torch.ones(3))
+    assert assert_streams(given, {"x": x}, 4)["a"].shape == (4, 2, 3)
     with pytest.raises(ShapeError, match=r"initial values of shapes \{'a_to_a': \(9,\)\}: .*cannot be multiplied"):
         unguessable(initial=torch.zeros(9))({"x": x})
     wide = Transmission("a", "a", delay=1, initial=torch.zeros(1))

@@ -1,7 +1,7 @@
 """Burst: a value is how long a neuron fires without a pause.
 
 After W. Guo et al., Frontiers in Neuroscience 15:638474 (2021). Their bursts also vary the pause between spikes; here
-spikes stand side by side, so that the first silent step ends the value.
+spikes are in consecutive steps, so that the first silent step ends the value.
 """
 
 from torch import Tensor
@@ -13,9 +13,9 @@ from spikebridge.hybrid.unit.window import whole_number
 
 
 class RunLength(Discretizer):
-    """The share of a window that is filled before its first silent step; what comes later does not count.
+    """The share of a window's steps before its first silent one; later spikes do not count.
 
-    As a sum of products it has a gradient: a spike counts itself and holds up those behind it.
+    As a sum of products it has a gradient: a spike counts itself and those after it.
 
     Example:
         >>> import torch
@@ -47,7 +47,7 @@ class BurstDecoder(Decoder):
 
 
 class BurstEncoder(Encoder):
-    """`round(v n)` spikes side by side from the window's first step: W `Hold`, F `Saturate`, Q `Burst`.
+    """`round(v n)` consecutive spikes from the window's first step: W `Hold`, F `Saturate`, Q `Burst`.
 
     **Bound** `1 / (2 n)`: spike k is fired where `v n >= k + 1/2`, which makes `round(v n)` spikes (halves up), and
     rounding moves `v n` by at most 1/2. It is attained where `v n` lies halfway between two whole numbers. The bound is

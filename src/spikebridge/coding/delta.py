@@ -1,4 +1,4 @@
-"""Delta: a spike is a change (send on delta; M. Miskowicz, Sensors 6, 2006). A still signal costs nothing."""
+"""Delta: a spike is a change (send on delta; M. Miskowicz, Sensors 6, 2006). A constant signal sends no spikes."""
 
 import math
 
@@ -56,7 +56,7 @@ class DeltaEncoder(Encoder):
     nearest to `v - r`, which leaves at most half a quantum. It is attained where the value lies halfway between two
     multiples of the quantum. With a `limit` of m quanta a step the bound holds as long as no step, the first one from
     0 included, moves the value by more than `m quantum`: then `|v - r|` is at most `(m + 1/2) quantum`, and m quanta
-    are enough. A faster signal is followed at m quanta a step; once caught up with, it is within the bound again.
+    are enough. A faster signal is followed at m quanta a step; once it is reached, the error is within the bound again.
 
     Args:
         quantum: the change that one spike stands for, above 0.

@@ -20,8 +20,7 @@ from spikebridge.hybrid.unit.window import whole_number
 class Tuning(nn.Module):
     """Triangular tuning curves, their centres evenly spaced from `low` to `high`: `(B, *N)` to `(B, *N, C)`.
 
-    A neuron responds with 1 at its centre and with 0 from its neighbours' centres on. What lies outside the range
-    saturates.
+    A neuron responds with 1 at its centre and with 0 beyond its neighbours' centres. Values outside the range saturate.
 
     Args:
         num_neurons: C, at least 2.
@@ -60,7 +59,7 @@ class Tuning(nn.Module):
 class CentreOfMass(nn.Module):
     """The mean of a population's centres, weighed by its rates: `(B, *N, C)` to `(B, *N)`.
 
-    A silent population says nothing and reads as the middle of the range.
+    A silent population is decoded as the middle of the range.
 
     Args:
         tuning: whose centres they are.
@@ -126,8 +125,8 @@ class PopulationEncoder(Encoder):
     Args:
         num_steps: n, steps a value.
         num_neurons: C, at least 2.
-        low: least value; what lies below is taken as it.
-        high: greatest value; what lies above is taken as it.
+        low: least value; smaller values are clipped to it.
+        high: greatest value; larger values are clipped to it.
 
     Example:
         >>> encoder = PopulationEncoder(4, num_neurons=3)

@@ -16,7 +16,7 @@ from spikebridge.hybrid.unit.window import whole_number
 def spread_evenly(value: Float[Tensor, "K 1 B *N"], num_steps: int) -> Float[Tensor, "K L B *N"]:
     """`round(v n)` spikes over n steps, as evenly as whole steps allow; halves round up.
 
-    They stand where a line of slope `round(v n) / n` passes a whole number, worked out in integers
+    They are placed where a line of slope `round(v n) / n` passes a whole number, worked out in integers
     (J. E. Bresenham, IBM Systems Journal 4, 1965). The gradient of every step goes straight through to the value.
 
     Args:

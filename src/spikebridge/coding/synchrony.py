@@ -160,8 +160,8 @@ class SynchronyDecoder(Decoder):
 class SynchronyEncoder(Encoder):
     """Two neurons fire together in `round(v n)` of n slots: W `Hold`, F `Pair`, Q `InPhase`.
 
-    `(T, B, *N)` becomes `(2 n width T, B, *N, 2)`, the reference first. Both neurons fire n times, so neither of them
-    alone tells anything about the value.
+    `(T, B, *N)` becomes `(2 n width T, B, *N, 2)`, the reference first. Both neurons fire n times, so the rate of
+    neither depends on the value.
 
     **Bound** `1 / (2 n)`: in phase, the pulses of a slot overlap for all their `width` steps, out of phase for none,
     and no pulse leaves its slot; so the decoder reads `round(v n) / n`, and rounding moves `v n` by at most 1/2. It is

@@ -1,11 +1,11 @@
-"""Modulation: quantities of a network that another network sets (R. Zhao et al., 2022, "hybrid modulation").
+"""Modulation: quantities of one network that another network sets (R. Zhao et al., 2022, "hybrid modulation").
 
-Threshold, time constant, leak and the like are quantities of a neuron; weights, biases and connectivity are parameters
-of any module. Gain and gate are small layers of their own, here. All are reached by path through one mechanism: a
-quantity is an argument, and an `Effect` is an argument that came from elsewhere.
+Threshold, time constant and leak are quantities of a neuron; weights, biases and connectivity are parameters of any
+module; `Gain` and `Gate` are small layers with one quantity. All are addressed by path in one way: a quantity is an
+argument of the computation, and an `Effect` is an argument from another network.
 
-Two ways to silence neurons by a signal V (1 open, 0 closed) stand here: `ThresholdModulation` raises thresholds,
-`GateModulation` stops the spikes. Both only say which quantity is reached, by what, and how.
+Two ways to silence neurons by a signal V (1 open, 0 closed) are here: `ThresholdModulation` raises thresholds,
+`GateModulation` stops the spikes. Each names the quantity, the signal and how the two combine.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from spikebridge.neurons.state import State
 
 
 class _Factor(Neuron):
-    """A layer that multiplies by its only quantity, and has no memory."""
+    """A layer without state that multiplies by its only quantity."""
 
     def initial_state(self, x_t: Tensor) -> State:
         return ()
@@ -38,7 +38,7 @@ class _Factor(Neuron):
 
 
 class Gain(_Factor):
-    """Multiplies a signal by `gain`: how strongly a current or a feature counts.
+    """Multiplies a signal, a current or a feature, by `gain`.
 
     Args:
         gain: the factor.
@@ -57,7 +57,7 @@ class Gain(_Factor):
 
 
 class Gate(_Factor):
-    """Lets spikes through where `gate` is 1 and none where it is 0; put it behind a spiking layer.
+    """Passes spikes where `gate` is 1 and stops them where it is 0; it comes after a spiking layer.
 
     Args:
         gate: 1 open, 0 closed, or between.
@@ -76,7 +76,7 @@ class Gate(_Factor):
 
 
 def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
-    """A signal of one layer with time and batch in front: `(C,)` holds for all, `(B, C)` is per sample.
+    """A signal of one layer with time and batch in front: `(C,)` is for all samples, `(B, C)` per sample.
 
     Args:
         signal: `(C,)`, `(B, C)` or `(T, B, C)`.
@@ -130,10 +130,10 @@ class ThresholdModulation:
 
 @dataclass(frozen=True)
 class GateModulation:
-    """Closed neurons' spikes are stopped: the limit of `ThresholdModulation` for a large `v_t`, for binary V.
+    """Spikes of closed neurons are stopped: for binary V the limit of `ThresholdModulation` for a large `v_t`.
 
-    A closed neuron integrates, but nobody reads it. It acts on a `Gate` behind the spiking layer. Where V changes in
-    time the two differ: behind a gate a neuron fires unseen, under a raised threshold it keeps its charge.
+    It acts on a `Gate` after the spiking layer. A closed neuron still integrates. Where V changes in time the two
+    differ: before a gate a neuron fires and resets, under a raised threshold it keeps its charge.
 
     Example:
         >>> import torch
@@ -154,7 +154,7 @@ class GateModulation:
 
 
 def modulable_paths(part: nn.Module) -> list[str]:
-    """All that can be modulated in a part, by path: quantities of stateful layers and parameters of plain modules.
+    """The paths of all that can be modulated in a part: quantities of stateful layers, parameters of plain modules.
 
     Example:
         >>> from spikebridge.neurons import IF, Sequential
