@@ -13,7 +13,7 @@ from typing import Any
 
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import render_recording, scene_seeds
+from spikebridge.data.simulation.render import FrameCamera, render_recording, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
@@ -30,7 +30,12 @@ def scenes() -> list[Recording]:
     """With a frame at every bin."""
     return [
         render_recording(
-            MovingObjects(seed=seed, size=26.0), SECONDS, DT, frame_rate=240.0, image_interval=DT, name=f"scene {seed}"
+            MovingObjects(seed=seed, size=26.0),
+            SECONDS,
+            DT,
+            image_interval=DT,
+            frame_camera=FrameCamera(rate=240.0),
+            name=f"scene {seed}",
         )
         for seed in scene_seeds("test", NUM_SCENES)
     ]
@@ -47,7 +52,7 @@ def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
     run = shipped_run("sensing")
     if run is None:
         raise SystemExit("no weights are shipped")
-    seldom = [recording.thinned(BINS) for recording in often]
+    seldom = [recording.subsample_frames(BINS) for recording in often]
     hybrid = sensing.tracker(run, "learned", seed)
     alone = [hybrid.with_options(detector_gain=gain) for gain in RECALLS]
 

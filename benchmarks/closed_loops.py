@@ -41,7 +41,7 @@ def cut(recording: Recording, frames: range) -> Recording:
     first, last = (int(recording.frame_bins[k]) for k in (frames.start, frames.stop - 1))
     events = recording.events
     before, after = (int(events.edges[edge]) for edge in (first, last))
-    x, y, on = events.between(before, after)
+    x, y, on = events.slice_events(before, after)
     chosen = slice(frames.start, frames.stop)
     return Recording(
         "validation",
@@ -125,7 +125,7 @@ def slower(run: Run) -> list[dict[str, Any]]:
     The detector gain was chosen for the hybrid; for its ANN the better of this and 1 counts.
     """
     rows = []
-    thinned = {keep: [way.thinned(keep) for way in ways().values()] for keep in KEPT_SECONDS}
+    thinned = {keep: [way.subsample_frames(keep) for way in ways().values()] for keep in KEPT_SECONDS}
     for path in run.children():
         hybrid, wholly = (sensing.tracker(run, *_named(path)) for _ in range(2))
         wholly = wholly.with_options(detector_gain=1.0)

@@ -70,7 +70,7 @@ def pairs(
         shown = (k, k - 1, int(generator.choice(frames)))
         now, before, given = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
         here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
-        between = recording.events.between(*(int(recording.frame_events[i]) for i in (k - 1, k)))
+        between = recording.events.slice_events(*(int(recording.frame_events[i]) for i in (k - 1, k)))
         events, behind = crop_events(between, whole)[None], found[1].behind(whole)
         yield FramePair(now, before, events, behind, here, there, detector.template(given, at_first))
 

@@ -57,7 +57,7 @@ def recordings(part: Literal["train", "validation"], keep: int) -> list[Recordin
     found = sensing_parts.recording_parts("real", part, 1)[0]
     one_way = cut(found.recording, found.frames)
     both = (one_way, backwards(one_way))
-    return [cut(one, range(first, one.num_frames)).thinned(keep) for one in both for first in range(keep)]
+    return [cut(one, range(first, one.num_frames)).subsample_frames(keep) for one in both for first in range(keep)]
 
 
 def distance(tracker: Tracker, seen: Sequence[Recording]) -> float:

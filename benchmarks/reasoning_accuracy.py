@@ -24,7 +24,7 @@ from typing import Any
 
 from question_answering.budget import REPAIRS
 from question_answering.folds import train_folds
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions, what_if_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
 from spikebridge.networks.reasoning.data.scene import Question, Scene
@@ -149,7 +149,7 @@ def measure(
     run: Run, folds: Path, most: int | None, names: Sequence[str], of_units: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Everything, or what depends on the learned units alone, set by set, as it comes."""
-    paths = {path.name: path for path in find("clevrer")}
+    paths = {path.name: path for path in find_files("clevrer")}
     near_of = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     noisy = [one for one in read_scenes(paths["scenes_propnet.jsonl.gz"]) if one.video in near_of]
     scenes = SceneSet(noisy, [near_of[one.video] for one in noisy])

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
@@ -193,7 +193,7 @@ def main() -> None:
     split = real_split(400, 0)
     train = SceneSet(*(part[: options.videos] for part in split.train))
     asked = cause_questions(split.validation.reference)
-    path = next(path for path in find("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
+    path = next(path for path in find_files("clevrer") if path.name == "questions_explanatory_real.jsonl.gz")
     real = read_questions(path).questions
     rule = choose_rule(split.validation.perceived, asked)
     how = {"epochs": options.epochs, "videos": len(train.perceived)}

@@ -40,7 +40,7 @@ import sensing_cost
 import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
@@ -141,7 +141,7 @@ def beside_the_ann(out: Path, **options: Any) -> dict[str, Any]:
 
 def unseen(out: Path) -> dict[str, Any]:
     """A on every frame of recordings made of the test part, whose offsets `eval` has to find."""
-    run, source = Run.open(out / "main"), find("fe240hz")[0].parent
+    run, source = Run.open(out / "main"), find_files("fe240hz")[0].parent
     found = []
     with tempfile.TemporaryDirectory() as made:
         for name, piece in PIECES.items():

@@ -28,7 +28,7 @@ def cost(out: Path) -> dict[str, Any]:
     timed = times(tracker, part)
     counted = {}
     for keep in (1, 4):
-        recording = part.recording.thinned(keep)
+        recording = part.recording.subsample_frames(keep)
         frames = range(-(-part.frames.start // keep), part.frames.start // keep + NUM_COUNTED)
         num_bins = int(recording.frame_bins[frames.start + 1] - recording.frame_bins[frames.start])
         followed = following_cost(tracker, recording, frames)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sensing_training import used_by
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 
 REPEATS = (1, 4)
 
@@ -43,7 +43,7 @@ def write(folder: Path, repeats: int) -> None:
         folder: to be made.
         repeats: how often.
     """
-    source = find("fe240hz")[0].parent
+    source = find_files("fe240hz")[0].parent
     (folder / "img").mkdir(parents=True)
     images = sorted((source / "img").iterdir())
     for number in range(repeats * len(images)):

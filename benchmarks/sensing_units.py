@@ -75,7 +75,7 @@ def most_events(part: sensing_parts.RecordingPart) -> int:
     """Events of one kind that a pixel has in a bin, at most."""
     starts, (events, frames) = part.recording.frame_bins, (part.recording.events, part.frames)
     bins = range(int(starts[frames.start]), int(starts[frames.stop - 1]))
-    return max(int(events.grid(one, one + 1, counts=True).max()) for one in bins)
+    return max(int(events.to_dense(one, one + 1, counts=True).max()) for one in bins)
 
 
 def main() -> None:

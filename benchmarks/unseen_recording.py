@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from spikebridge.data.io.images import ImageFiles, images_in
+from spikebridge.data.io.images import ImageFiles, list_images
 from spikebridge.data.recordings.fe240hz import read_sparse_events
 from spikebridge.data.recordings.recording import read_boxes
 
@@ -46,7 +46,7 @@ def write(source: Path, folder: Path, piece: Piece) -> None:
         piece: what it is made of.
     """
     events, num_bins = read_sparse_events(source / "events_sparse.npz")
-    frames = ImageFiles(images_in(source / "img"))
+    frames = ImageFiles(list_images(source / "img"))
     extent = (events.width, events.height)
     start, stop = piece.frames.start, piece.frames.stop
     (folder / "img").mkdir(parents=True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from jaxtyping import TypeCheckError
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError, SpikebridgeError
 from spikebridge.ops import reference, without_native
 
@@ -80,7 +80,7 @@ def real_set() -> Callable[[str], tuple[Path, ...]]:
 
     def look(name: str) -> tuple[Path, ...]:
         try:
-            return find(name)
+            return find_files(name)
         except DataError as error:
             if os.environ.get("SPIKEBRIDGE_REQUIRE_DATA") == "1":
                 pytest.fail(f"SPIKEBRIDGE_REQUIRE_DATA=1, but {error}")

@@ -26,7 +26,7 @@ class Clocked:
     def ready_at(self, bin_: int) -> float:
         return time.perf_counter()
 
-    def begins_anew(self, bin_: int) -> bool:
+    def is_restart(self, bin_: int) -> bool:
         return bin_ in self.begins
 
     def inputs(self, first: int, stop: int) -> Any:

@@ -252,7 +252,7 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
         def ready_at(self, bin_: int) -> float:
             return 0.0
 
-        def begins_anew(self, bin_: int) -> bool:
+        def is_restart(self, bin_: int) -> bool:
             return bin_ == 0
 
         def inputs(self, first: int, stop: int) -> list[StreamBin]:

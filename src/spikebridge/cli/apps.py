@@ -51,14 +51,14 @@ class Track(Command):
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
-        from spikebridge.data.recordings.load import belongs_to, find_recording, load_recording
+        from spikebridge.data.recordings.load import find_recording, is_part_of_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.networks.sensing.track import progress_reporter, track_recording
 
         init = None if self.init is None else parse_box(self.init)
         folder = find_recording(self.recording.expanduser())
         for path in (self.out, self.animation):
-            if path is not None and belongs_to(folder, path):
+            if path is not None and is_part_of_recording(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
         if self.out is not None and self.animation is not None and self.out.resolve() == self.animation.resolve():
             raise ConfigError(f"{self.out}: boxes and animation need a file each; give them two names")
@@ -152,7 +152,7 @@ class Live(Command):
             )
             if hasattr(one, name)
         }
-        bad = getattr(origin, "why_bad", "") and f"{origin.num_bad} bad packets, the first: {origin.why_bad}"
+        bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
             raise DataError(f"{self.events} brought nothing to step with" + (f"; {bad}" if bad else ""))
         if bad:

@@ -158,7 +158,7 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
         target = find(word)
         if hasattr(target.module, "tracker"):
             tracker = target.module.tracker(target.trained_run(), network)
-            return _following(tracker), StreamRequest(tracker.sensing.dt, follows=True)
+            return _following(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
 
         name, trained, _ = target.trained_network(network)

@@ -8,7 +8,7 @@ from .images.digits import load_digits
 from .images.labelled import ImageSplits, LabelledImages, read_digit_file
 from .images.mnist import load_mnist
 from .io.column import FileColumn
-from .io.images import ImageFiles, ImagesInMemory, images_in, read_grey
+from .io.images import ImageFiles, ImagesInMemory, list_images, read_grey
 from .recordings.fe240hz import load_fe240hz
 from .recordings.folder import load_recording_folder
 from .recordings.load import find_recordings, load_events, load_recording
@@ -18,7 +18,7 @@ from .recordings.video_clips import VideoClip, clip_recording, find_clips, load_
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
 from .simulation.moving_objects import MovingObjects
-from .simulation.render import Stimulus, render_recording, scene_seeds
+from .simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
 from .simulation.rotating_disk import RotatingDisk
 from .simulation.saccades import (
     MNIST_SACCADES,
@@ -32,7 +32,7 @@ from .simulation.saccades import (
 from .simulation.textures import fractal_noise
 from .simulation.tumbling_objects import TumblingObjects
 from .streams.binner import EventBinner, FrameFeed, RecentEvents
-from .streams.replay import EventGrids, ReplaySource
+from .streams.replay import EventFrameSource, ReplaySource
 from .streams.sources import LiveSource, StreamRequest
 from .tasks.permuted import GroupedPermutations
 from .tasks.split import ClassSplits
@@ -51,8 +51,9 @@ __all__ = [
     "EventBins",
     "EventCamera",
     "EventFile",
-    "EventGrids",
+    "EventFrameSource",
     "FileColumn",
+    "FrameCamera",
     "FrameFeed",
     "GroupedPermutations",
     "HybridRecording",
@@ -96,7 +97,7 @@ __all__ = [
     "find_recordings",
     "fractal_noise",
     "hybrid_camera",
-    "images_in",
+    "list_images",
     "load_clip",
     "load_digits",
     "load_events",

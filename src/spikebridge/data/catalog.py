@@ -34,7 +34,7 @@ class DataSet:
     licence: str
 
 
-class Availability(NamedTuple):
+class DataSetStatus(NamedTuple):
     """One data set, and what of it is there."""
 
     data_set: DataSet
@@ -162,7 +162,7 @@ def data_folder(explicit: Path | None = None) -> Path:
     return folder
 
 
-def available(explicit: Path | None = None) -> list[Availability]:
+def available(explicit: Path | None = None) -> list[DataSetStatus]:
     """Every known data set, and whether it is there.
 
     Args:
@@ -181,10 +181,10 @@ def available(explicit: Path | None = None) -> list[Availability]:
     """
     named = explicit is not None or os.environ.get(VARIABLE)
     folder = data_folder(explicit) if named else None
-    return [_look(data_set, folder) for data_set in DATA_SETS]
+    return [_status(data_set, folder) for data_set in DATA_SETS]
 
 
-def find(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
+def find_files(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
     """The files of a data set, in the order of its first complete layout.
 
     Args:
@@ -199,9 +199,9 @@ def find(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
         DataError: files are missing; the message names them and the official source.
 
     Example:
-        >>> find("digits")
+        >>> find_files("digits")
         ()
-        >>> find("minst")
+        >>> find_files("minst")
         Traceback (most recent call last):
         ...
         spikebridge.errors.ConfigError: no data set is called 'minst'; did you mean 'mnist'? Known: ...
@@ -216,7 +216,7 @@ def find(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
     for layout in data_set.layouts:
         if not _missing(layout, folder):
             return tuple(folder / path for path in layout)
-    missing = ", ".join(_look(data_set, folder).missing)
+    missing = ", ".join(_status(data_set, folder).missing)
     raise DataError(
         f"{name} is not in {folder}: {missing} missing. It comes from {data_set.source} (licence: {data_set.licence}); "
         "get it there and put it into that folder."
@@ -227,13 +227,13 @@ def _missing(layout: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return tuple(path for path in layout if not (folder / path).exists())
 
 
-def _look(data_set: DataSet, folder: Path | None) -> Availability:
+def _status(data_set: DataSet, folder: Path | None) -> DataSetStatus:
     if not data_set.layouts:
-        return Availability(data_set, True, ())
+        return DataSetStatus(data_set, True, ())
     if folder is None:
-        return Availability(data_set, False, data_set.layouts[0])
+        return DataSetStatus(data_set, False, data_set.layouts[0])
     missing = min((_missing(layout, folder) for layout in data_set.layouts), key=len)
     # where nothing of any layout is there, the first one is what people usually have
     if all(len(_missing(layout, folder)) == len(layout) for layout in data_set.layouts):
         missing = data_set.layouts[0]
-    return Availability(data_set, not missing, missing)
+    return DataSetStatus(data_set, not missing, missing)

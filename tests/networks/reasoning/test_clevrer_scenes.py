@@ -163,8 +163,8 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, message: str)
 def test_a_long_line_and_a_packed_bomb_are_not_taken_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikebridge.data.io.json_stream.MOST_BYTES_OF_A_LINE", 2000)
-    monkeypatch.setattr("spikebridge.data.io.json_stream.MOST_BYTES", 5000)
+    monkeypatch.setattr("spikebridge.data.io.json_stream.MAX_LINE_BYTES", 2000)
+    monkeypatch.setattr("spikebridge.data.io.json_stream.MAX_BYTES", 5000)
     line = json.dumps(OURS).encode()
     (tmp_path / "long").write_bytes(line + b"\n" + line[:-1] + b" " * 3000 + b"}")
     with pytest.raises(DataError, match="line 2: longer than 2000 bytes"):
@@ -174,7 +174,7 @@ def test_a_long_line_and_a_packed_bomb_are_not_taken_into_memory(
     )
     with pytest.raises(DataError, match="at most 5000 bytes"):
         read_scenes(tmp_path / "bomb")
-    monkeypatch.setattr("spikebridge.data.io.json_stream.MOST_BYTES_OF_A_DOCUMENT", 100)
+    monkeypatch.setattr("spikebridge.data.io.json_stream.MAX_DOCUMENT_BYTES", 100)
     (tmp_path / "document").write_text(json.dumps([OURS], indent=1))
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_scenes(tmp_path / "document")

@@ -63,7 +63,7 @@ def arriving(recording: Recording, late: int) -> Iterator[Inputs]:
     stream = EventBinner(DT, recording.events.height, recording.events.width, recording.frame_boxes[0])
     stream.add_frame(0, recording.frames[0])
     for bin_ in range(recording.num_bins):
-        x, y, on = recording.events.of_bins(bin_, bin_ + 1)
+        x, y, on = recording.events.slice_bins(bin_, bin_ + 1)
         stream.add(make_events(np.full(len(x), bin_edge(bin_, DT)), x, y, on))
         for k in np.flatnonzero(recording.frame_bins[1:] + late == bin_) + 1:
             stream.add_frame(round(1e6 * recording.frame_times[k]), recording.frames[k])

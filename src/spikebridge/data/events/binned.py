@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.events import Events, check_events
-from spikebridge.data.io.column import FileColumn, in_pieces
+from spikebridge.data.io.column import FileColumn, iter_chunks
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
@@ -31,7 +31,7 @@ Crop: TypeAlias = tuple[int, int, int, int]
 
 
 class BinEvents(NamedTuple):
-    """Events of one stretch of time, in their order, without times."""
+    """Events of one interval, in their order, without times."""
 
     x: UInt16[np.ndarray, " N"]
     y: UInt16[np.ndarray, " N"]
@@ -58,7 +58,7 @@ class EventBins:
         >>> from spikebridge.data.events.events import make_events
         >>> events = make_events(t=[0, 999, 1000], x=[0, 1, 1], y=[0, 0, 0], p=[1, 1, 0])
         >>> bins = bin_sparse(events, height=1, width=2, dt=0.001, num_bins=2)
-        >>> bins.edges.tolist(), bins.of_bins(1, 2).x.tolist()
+        >>> bins.edges.tolist(), bins.slice_bins(1, 2).x.tolist()
         ([0, 2, 3], [1])
     """
 
@@ -70,7 +70,7 @@ class EventBins:
     width: int
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse columns and edges that do not fit."""
         num_events = len(self.x)
         if not len(self.y) == len(self.on) == num_events or not len(self.edges):
             raise ShapeError(
@@ -79,13 +79,13 @@ class EventBins:
             )
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
-        faults = RowErrors()
-        for x, y in in_pieces(self.x, self.y):
-            faults = faults.after(
+        errors = RowErrors()
+        for x, y in iter_chunks(self.x, self.y):
+            errors = errors.with_rows(
                 {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
             )
-        if faults:
-            raise DataError(f"{faults}.")
+        if errors:
+            raise DataError(f"{errors}.")
 
     @property
     def num_bins(self) -> int:
@@ -97,7 +97,7 @@ class EventBins:
         """How many events are in them."""
         return int(self.edges[-1] - self.edges[0])
 
-    def between(self, first: int, stop: int) -> BinEvents:
+    def slice_events(self, first: int, stop: int) -> BinEvents:
         """Events by their index.
 
         Args:
@@ -106,19 +106,19 @@ class EventBins:
         """
         return BinEvents(self.x[first:stop], self.y[first:stop], self.on[first:stop])
 
-    def of_bins(self, first: int, stop: int) -> BinEvents:
+    def slice_bins(self, first: int, stop: int) -> BinEvents:
         """Events of the bins from `first` up to `stop`, which is not included.
 
         Args:
             first: the first bin, 0 or more.
             stop: the bin after the last one.
         """
-        return self.between(int(self.edges[first]), int(self.edges[stop]))
+        return self.slice_events(int(self.edges[first]), int(self.edges[stop]))
 
-    def grid(
+    def to_dense(
         self, first: int, stop: int, crop: Crop | None = None, counts: bool = False
     ) -> Float[torch.Tensor, "T 2 h w"]:
-        """Bins as images with the channels ON and OFF. Only the crop is ever laid out.
+        """Bins as dense images with the channels ON and OFF. Only the crop takes memory.
 
         Args:
             first: the first bin.
@@ -127,20 +127,20 @@ class EventBins:
             counts: how many events there were; else 1 where there was any.
 
         Returns:
-            One image of two channels a bin.
+            One image with two channels per bin.
 
         Example:
             >>> from spikebridge.data.events.events import make_events
             >>> bins = bin_sparse(make_events(t=[0], x=[2], y=[1], p=[0]), height=4, width=4, dt=0.001, num_bins=1)
-            >>> bins.grid(0, 1, crop=(2, 1, 2, 1)).tolist()  # ON, OFF of one row of two pixels
+            >>> bins.to_dense(0, 1, crop=(2, 1, 2, 1)).tolist()  # ON, OFF of one row of two pixels
             [[[[0.0, 0.0]], [[1.0, 0.0]]]]
         """
         num_events = np.diff(self.edges[first : stop + 1])
         step = np.repeat(np.arange(len(num_events)), num_events)
         whole = crop or (0, 0, self.width, self.height)
-        return torch.from_numpy(_lay_out(self.of_bins(first, stop), step, stop - first, whole, counts))
+        return torch.from_numpy(_to_dense(self.slice_bins(first, stop), step, stop - first, whole, counts))
 
-    def delayed(self, num_bins: int) -> "EventBins":
+    def prepend_empty_bins(self, num_bins: int) -> "EventBins":
         """The same events after some empty bins.
 
         Args:
@@ -177,7 +177,7 @@ def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np
         >>> event_image(events, crop=(5, 6, 1, 2)).tolist()
         [[[0.0], [1.0]], [[0.0], [0.0]]]
     """
-    return _lay_out(events, None, 1, crop, counts)[0]
+    return _to_dense(events, None, 1, crop, counts)[0]
 
 
 def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int, start: int = 0) -> EventBins:
@@ -192,7 +192,7 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
         start: time at which the first bin begins [us].
 
     Returns:
-        The bins; `EventBins.grid` gives what `bin_events` gives.
+        The bins; `EventBins.to_dense` gives what `bin_events` gives.
 
     Raises:
         DataError: events are outside the sensor or not in order.
@@ -209,14 +209,14 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
     return EventBins(x, y, on, (edges - edges[0]).astype(np.int64), height, width)
 
 
-def _lay_out(
+def _to_dense(
     events: BinEvents, step: Int64[np.ndarray, " N"] | None, num_steps: int, crop: Crop, counts: bool
 ) -> NDArray[np.float32]:
     left, top, width, height = crop
     if width < 1 or height < 1:
         raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
     x, y = events.x.astype(np.int32) - left, events.y.astype(np.int32) - top
-    # without a sign what is left of the crop, or above it, is far beyond its other side
+    # read as unsigned, a negative coordinate is far beyond the crop
     inside = np.flatnonzero((x.view(np.uint32) < width) & (y.view(np.uint32) < height))
     place = y[inside].astype(np.int64) * width + x[inside]
     place += np.where(events.on[inside], 0, height * width)

@@ -21,7 +21,7 @@ else:
 
 
 # without num_bins the data decide how much memory is taken, and one damaged time must not take it all
-_MOST_VALUES = 2**28
+_MAX_VALUES = 2**28
 
 
 def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
@@ -171,7 +171,7 @@ def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
     if last < start:
         return 0
     num_bins = int((last - start) // (dt * 1e6)) + 2
-    if num_bins * 2 * num_pixels > _MOST_VALUES:
+    if num_bins * 2 * num_pixels > _MAX_VALUES:
         raise DataError(
             f"the last event is at {last} us, which needs {num_bins} bins of {dt} s or {num_bins * 2 * num_pixels} "
             "values. Give num_bins, or cut the events with slice_time() first."

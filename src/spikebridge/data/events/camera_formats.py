@@ -15,24 +15,24 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from spikebridge.data.io.column import gather
+from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.images import ImagesInMemory
-from spikebridge.data.io.safe_open import opened
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import ConfigError, DataError, SpikebridgeError
 
 _MAGIC = {".aedat4": b"#!AER-DAT4.0", ".es": b"Event Stream", ".raw": b"%"}
 # columns t [us], x, y, p of some events
-Pieces: TypeAlias = Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]
+Chunks: TypeAlias = Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]
 
 
-def aedat4_events(path: Path) -> tuple[Pieces, tuple[int, int]]:
+def aedat4_events(path: Path) -> tuple[Chunks, tuple[int, int]]:
     """Events of an `.aedat4` file.
 
     Args:
         path: the file.
 
     Returns:
-        Pieces of columns t [us], x, y, p, which are read as they are taken; rows and columns of the sensor.
+        Chunks of columns t [us], x, y, p, read lazily; rows and columns of the sensor.
 
     Raises:
         DataError: the file is missing, damaged or of another kind.
@@ -46,20 +46,20 @@ def aedat4_events(path: Path) -> tuple[Pieces, tuple[int, int]]:
         ...
         spikebridge.errors.DataError: ...plain.aedat4, byte 0: expected b'#!AER-DAT4.0', but found b'plain words,'.
     """
-    with _whole(path):
+    with _decoding(path, "a whole .aedat4 file"):
         decoder = _aedat4_decoder(path)
         streams = list(decoder.id_to_stream().values())
     sensor = next(((s["height"], s["width"]) for s in streams if s["type"] == "events"), None)
     if sensor is None:
         raise DataError(f"{path}: expected a stream of events, but it has {[s['type'] for s in streams]}.")
 
-    def pieces() -> Pieces:
-        with _whole(path):
+    def chunks() -> Chunks:
+        with _decoding(path, "a whole .aedat4 file"):
             for packet in decoder:
                 if "events" in packet:
                     yield _columns(packet["events"])
 
-    return pieces(), sensor
+    return chunks(), sensor
 
 
 def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
@@ -75,34 +75,34 @@ def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
     times: list[int] = []
     sizes: set[tuple[int, ...]] = set()
 
-    def pictures() -> Iterator[dict[str, NDArray[np.uint8]]]:
-        with _whole(path):
+    def frames() -> Iterator[dict[str, NDArray[np.uint8]]]:
+        with _decoding(path, "a whole .aedat4 file"):
             for packet in _aedat4_decoder(path):
                 if "frame" not in packet:
                     continue
-                picture = _grey(packet["frame"]["pixels"])
-                sizes.add(picture.shape)
+                image = _grey(packet["frame"]["pixels"])
+                sizes.add(image.shape)
                 if len(sizes) > 1:
                     raise DataError(f"{path}: expected frames of one size, but got {sorted(sizes)}.")
                 times.append(int(packet["frame"]["exposure_end_t"] or packet["frame"]["t"]))
-                yield {"frames": picture[None]}
+                yield {"frames": image[None]}
 
-    held = gather(pictures(), {"frames": np.uint8})["frames"]
+    held = concatenate_chunks(frames(), {"frames": np.uint8})["frames"]
     if not times:
         raise DataError(f"{path}: expected frames beside the events, or in files of their own, but there are none.")
     return ImagesInMemory(held), np.array(times, np.int64)
 
 
-def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Pieces, tuple[int, int] | None]:
+def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Chunks, tuple[int, int] | None]:
     """Events of an `.es` or `.raw` file.
 
     Args:
         path: the file.
-        height: rows of the sensor, for a file that does not tell.
+        height: rows of the sensor, for a file that does not hold them.
         width: columns of the sensor.
 
     Returns:
-        Pieces as above, and rows and columns of the sensor; None for a `.raw` file, whose header often lacks them.
+        Chunks as above, and rows and columns of the sensor; None for a `.raw` file, whose header often lacks them.
 
     Raises:
         DataError: the file is missing, damaged, of another kind, or of events with more than a polarity.
@@ -118,39 +118,29 @@ def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Pie
     """
     _check_magic(path)
     faery = _package("faery", path)
-    # a .raw file that does not tell gets what was given; 2^16 accepts all, and the check comes with what was given
+    # for a .raw file without a size: 2^16 accepts all, and the given size is checked later
     fallback = (width or 2**16 - 1, height or 2**16 - 1)
 
-    def pieces() -> Pieces:
-        with _readable(path):
+    def chunks() -> Chunks:
+        with _decoding(path, "events of a kind that faery reads"):
             for part in stream:
                 yield _columns(part)
 
-    with _readable(path):
+    with _decoding(path, "events of a kind that faery reads"):
         stream = faery.events_stream_from_file(str(path), dimensions_fallback=fallback)
         columns, rows = stream.dimensions()
-    return pieces(), ((rows, columns) if path.suffix == ".es" else None)
+    return chunks(), ((rows, columns) if path.suffix == ".es" else None)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _decoding(path: Path, expected: str) -> Iterator[None]:
     try:
         yield
     except SpikebridgeError:
         raise
-    except (RuntimeError, ValueError, OSError) as error:
-        raise DataError(f"{path}: expected a whole .aedat4 file, but: {error}.") from error
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except SpikebridgeError:
-        raise
-    # the package raises plain Exception for a kind of events that it does not read
+    # faery raises plain Exception for events of an unknown kind
     except Exception as error:
-        raise DataError(f"{path}: expected events of a kind that faery reads, but: {error}.") from error
+        raise DataError(f"{path}: expected {expected}, but: {error}.") from error
 
 
 def _aedat4_decoder(path: Path) -> Any:
@@ -160,7 +150,7 @@ def _aedat4_decoder(path: Path) -> Any:
 
 def _check_magic(path: Path) -> None:
     magic = _MAGIC[path.suffix]
-    with opened(path, f"a {path.suffix} file") as file:
+    with open_binary(path, f"a {path.suffix} file") as file:
         found = file.read(len(magic))
     if found != magic:
         raise DataError(f"{path}, byte 0: expected {magic!r}, but found {found!r}.")

@@ -25,7 +25,7 @@ _PIXEL_LIMIT = np.iinfo(np.uint16).max
 
 
 class CheckedEvents(NamedTuple):
-    """Events that hold what they promise, and what had to be done for it."""
+    """Checked events, and how many were dropped or sorted."""
 
     events: Events
     num_outside: int
@@ -47,7 +47,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
 
     Raises:
         ShapeError: the columns are not vectors of one length.
-        DataError: a value is not a whole number, or a pixel or polarity cannot be meant.
+        DataError: a value is not a whole number, or a pixel or polarity is out of range.
 
     Example:
         >>> events = make_events(t=[10, 20], x=[3, 4], y=[0, 0], p=[1, 0])
@@ -61,7 +61,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
     events = np.empty(len(columns["t"]), EVENT)
     bounds = {"t": (-(2**63), 2**63 - 1), "x": (0, _PIXEL_LIMIT), "y": (0, _PIXEL_LIMIT), "p": (0, 1)}
     for name, column in columns.items():
-        events[name] = _whole_numbers(name, column, *bounds[name])
+        events[name] = _check_whole_numbers(name, column, *bounds[name])
     return events
 
 
@@ -86,19 +86,19 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
         >>> checked.events["t"].tolist(), checked.num_backward
         ([10, 20], 1)
     """
-    marks = event_faults(events, height, width)
-    faults = RowErrors().after(marks)
-    if faults and not repair:
-        raise DataError(f"{faults}. {REPAIR}")
-    if faults:
+    marks = event_errors(events, height, width)
+    errors = RowErrors().with_rows(marks)
+    if errors and not repair:
+        raise DataError(f"{errors}. {REPAIR}")
+    if errors:
         outside, negative, _ = marks.values()
         events = events[~(outside | negative)]
         events = events[np.argsort(events["t"], kind="stable")]
-    return CheckedEvents(events, *faults.counts.values())
+    return CheckedEvents(events, *errors.counts.values())
 
 
-def event_faults(events: Events, height: int, width: int, before: int = -(2**63)) -> dict[str, Bool[np.ndarray, " N"]]:
-    """Which events cannot be: outside the sensor, before time 0, or earlier than the one before them.
+def event_errors(events: Events, height: int, width: int, before: int = -(2**63)) -> dict[str, Bool[np.ndarray, " N"]]:
+    """Marks impossible events: outside the sensor, before time 0, or earlier than the one before them.
 
     Args:
         events: an array of dtype `EVENT`.
@@ -107,13 +107,13 @@ def event_faults(events: Events, height: int, width: int, before: int = -(2**63)
         before: time of the event before the first one [us].
 
     Returns:
-        Marks by the words for what is wrong, in this order.
+        Marks by a description of the error, in this order.
 
     Raises:
         DataError: the array is of another dtype.
 
     Example:
-        >>> marks = event_faults(make_events(t=[20, 10], x=[0, 5], y=[0, 0], p=[1, 1]), height=1, width=2)
+        >>> marks = event_errors(make_events(t=[20, 10], x=[0, 5], y=[0, 0], p=[1, 1]), height=1, width=2)
         >>> [what for what, wrong in marks.items() if wrong[1]]
         ['outside the sensor of 2 x 1 pixels', 'earlier than the event before']
     """
@@ -149,7 +149,7 @@ def slice_time(events: Events, start: int, stop: int) -> Events:
     return events[first : max(first, bisect_left(times, stop))]
 
 
-def _whole_numbers(name: str, column: NDArray, lowest: int, highest: int) -> NDArray:
+def _check_whole_numbers(name: str, column: NDArray, lowest: int, highest: int) -> NDArray:
     if column.size == 0 or column.dtype == np.bool_:
         return column
     if column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.trunc(column)).all():

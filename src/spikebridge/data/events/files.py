@@ -12,20 +12,19 @@ All formats are read in chunks, so a file may be larger than memory.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from spikebridge.data.events.camera_formats import Pieces, aedat4_events, faery_events
-from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_faults, make_events
-from spikebridge.data.events.nmnist import nmnist_pieces
-from spikebridge.data.io.column import Column, gather
+from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
+from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
+from spikebridge.data.events.nmnist import nmnist_chunks
+from spikebridge.data.io.column import Column, concatenate_chunks
 from spikebridge.data.io.npz import npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
-from spikebridge.data.io.safe_open import MOST_BYTES, blocks, opened
+from spikebridge.data.io.safe_open import MAX_BYTES, line_blocks, open_binary, write_atomically
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 
 _COLUMNS = ("t", "x", "y", "p")
@@ -33,7 +32,7 @@ _HEADER = ",".join(_COLUMNS)
 
 
 class EventFile(NamedTuple):
-    """Events of a file, the sensor they come from, and how many had to be repaired."""
+    """Events of a file, the size of the sensor, and how many were dropped or sorted."""
 
     events: Events
     height: int
@@ -44,7 +43,7 @@ class EventFile(NamedTuple):
 
 
 class BufferedEvents(NamedTuple):
-    """The same as columns, which lie in a temporary file where they are long: times, pixels, and whether ON."""
+    """The same as columns, buffered in a temporary file where they are long; `on` is True for ON."""
 
     t: Column
     x: Column
@@ -58,11 +57,11 @@ class BufferedEvents(NamedTuple):
 
 
 def read_events(path: Path, height: int | None = None, width: int | None = None, repair: bool = False) -> EventFile:
-    """The events of a file, of whatever kind its suffix names, all of them in memory.
+    """Reads all events of a file into memory; the suffix decides the format.
 
     Args:
         path: the file.
-        height: rows of the sensor; needed where the file does not tell.
+        height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         repair: drop events outside the sensor or before time 0, and sort the rest by time.
 
@@ -70,8 +69,8 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         Events sorted by time and on the sensor.
 
     Raises:
-        DataError: the file is missing, damaged, too long or of an unknown kind, holds events that cannot be, or tells
-            another sensor than was given.
+        DataError: the file is missing, damaged, too long or of an unknown kind, holds impossible events, or
+            another sensor size than the given one.
         ConfigError: the sensor is not known, or an optional package is missing; the message names it.
 
     Example:
@@ -80,13 +79,13 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         >>> read_events(path, height=8, width=8).events.tolist()
         [(10, 3, 4, True), (20, 5, 6, False)]
     """
-    pieces, height, width = _opened(path, height, width)
+    chunks, height, width = _open_chunks(path, height, width)
     whole, size = [np.empty(0, EVENT)], 0
-    for piece in pieces:
-        whole.append(piece)
-        size += piece.nbytes
-        if size > MOST_BYTES:
-            raise DataError(f"{path}: expected events of at most {MOST_BYTES} bytes in memory, but there are more.")
+    for chunk in chunks:
+        whole.append(chunk)
+        size += chunk.nbytes
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: expected events of at most {MAX_BYTES} bytes in memory, but there are more.")
     try:
         checked = check_events(np.concatenate(whole), height, width, repair)
     except DataError as error:
@@ -97,11 +96,11 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
 def buffer_events(
     path: Path, height: int | None = None, width: int | None = None, repair: bool = False
 ) -> BufferedEvents:
-    """The same for events that may be longer than memory; those to repair have to fit, to be sorted.
+    """Reads events that may be longer than memory. With `repair` they must fit into memory, to be sorted.
 
     Args:
         path: the file.
-        height: rows of the sensor; needed where the file does not tell.
+        height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         repair: as above.
 
@@ -117,12 +116,12 @@ def buffer_events(
     """
     if repair:
         found = read_events(path, height, width, repair)
-        pieces, repaired = iter([found.events]), found[1:]
+        chunks, repaired = iter([found.events]), found[1:]
     else:
-        pieces, height, width = _opened(path, height, width)
-        pieces, repaired = _checked(path, pieces, height, width), (height, width, 0, 0, 0)
-    columns = gather(
-        ({"t": piece["t"], "x": piece["x"], "y": piece["y"], "on": piece["p"]} for piece in pieces),
+        chunks, height, width = _open_chunks(path, height, width)
+        chunks, repaired = _check_chunks(path, chunks, height, width), (height, width, 0, 0, 0)
+    columns = concatenate_chunks(
+        ({"t": chunk["t"], "x": chunk["x"], "y": chunk["y"], "on": chunk["p"]} for chunk in chunks),
         {"t": np.int64, "x": np.uint16, "y": np.uint16, "on": np.bool_},
     )
     return BufferedEvents(columns["t"], columns["x"], columns["y"], columns["on"], *repaired)
@@ -157,34 +156,29 @@ def write_events(path: Path, events: Events, height: int, width: int) -> None:
     else:
         table = np.stack([events[name].astype(np.int64) for name in _COLUMNS], axis=1)
         np.savetxt(content, table, fmt="%d", delimiter=",", header=_HEADER, comments="")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content.getvalue())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 _Sensor = tuple[int, int] | None
-_Reader = Callable[[Path, int | None, int | None], tuple[Pieces, _Sensor]]
+_Reader = Callable[[Path, int | None, int | None], tuple[Chunks, _Sensor]]
 
 
-def _opened(path: Path, height: int | None, width: int | None) -> tuple[Iterator[Events], int, int]:
-    """The events as they stand in the file, some at a time, and rows and columns of the sensor."""
+def _open_chunks(path: Path, height: int | None, width: int | None) -> tuple[Iterator[Events], int, int]:
+    """The events of a file in chunks, unchecked, and rows and columns of the sensor."""
     if path.suffix not in _READERS:
         raise DataError(f"{path}: no reader for events in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
-    pieces, told = _READERS[path.suffix](path, height, width)
-    if told is None:
+    chunks, sensor = _READERS[path.suffix](path, height, width)
+    if sensor is None:
         if height is None or width is None:
-            raise ConfigError(f"{path}: a {path.suffix} file does not tell its sensor; give height and width.")
-        told = height, width
-    for name, given, own in (("height", height, told[0]), ("width", width, told[1])):
+            raise ConfigError(f"{path}: a {path.suffix} file does not hold its sensor size; give height and width.")
+        sensor = height, width
+    for name, given, own in (("height", height, sensor[0]), ("width", width, sensor[1])):
         if given is not None and given != own:
             raise DataError(f"{path}: expected a sensor of {name} {given}, but the file says {own}.")
-    return _made(path, pieces), *told
+    return _to_events(path, chunks), *sensor
 
 
-def _npz(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
+def _npz(path: Path, height: int | None, width: int | None) -> tuple[Chunks, _Sensor]:
     sensor = []
     for name, number in read_npz(path, ("height", "width")).items():
         if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
@@ -193,17 +187,13 @@ def _npz(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Se
     return ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS)), (sensor[0], sensor[1])
 
 
-def _csv(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
-    return _csv_pieces(path), None
-
-
-def _csv_pieces(path: Path) -> Pieces:
-    with opened(path, f"a csv file that begins with {_HEADER}") as file:
+def _csv_chunks(path: Path) -> Chunks:
+    with open_binary(path, f"a csv file that begins with {_HEADER}") as file:
         first = file.readline(1000).decode("ascii", errors="replace").strip()
         if first.replace(" ", "") != _HEADER:
             raise DataError(f"{path}, byte 0: expected the line {_HEADER!r}, but found {first!r:.60}.")
         line = 2
-        for block in blocks(file):
+        for block in line_blocks(file):
             where = f"{path}, from line {line} on"
             line += block.count(b"\n")
             if not block.strip():
@@ -211,7 +201,7 @@ def _csv_pieces(path: Path) -> Pieces:
             try:
                 table = np.loadtxt(io.BytesIO(block), np.int64, delimiter=",", ndmin=2, comments=None, encoding="ascii")
             except (ValueError, OverflowError, UnicodeDecodeError) as error:
-                why = str(error).partition(";")[0]  # numpy goes on with advice on its own options
+                why = str(error).partition(";")[0]  # the rest is advice on options of numpy
                 raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but {why}") from error
             if table.shape[1] != len(_COLUMNS):
                 raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but there are {table.shape[1]}.")
@@ -219,30 +209,22 @@ def _csv_pieces(path: Path) -> Pieces:
             yield t, x, y, p
 
 
-def _bin(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
-    return ((piece["t"], piece["x"], piece["y"], piece["p"]) for piece in nmnist_pieces(path)), None
-
-
-def _aedat4(path: Path, height: int | None, width: int | None) -> tuple[Pieces, _Sensor]:
-    return aedat4_events(path)
-
-
 _READERS: dict[str, _Reader] = {
     ".npz": _npz,
-    ".csv": _csv,
-    ".bin": _bin,
-    ".aedat4": _aedat4,
+    ".csv": lambda path, height, width: (_csv_chunks(path), None),
+    ".bin": lambda path, height, width: (((c["t"], c["x"], c["y"], c["p"]) for c in nmnist_chunks(path)), None),
+    ".aedat4": lambda path, height, width: aedat4_events(path),
     ".es": faery_events,
     ".raw": faery_events,
 }
 EVENT_SUFFIXES = tuple(_READERS)
 
 
-def _made(path: Path, pieces: Pieces) -> Iterator[Events]:
+def _to_events(path: Path, chunks: Chunks) -> Iterator[Events]:
     first = 0
-    for piece in pieces:
+    for chunk in chunks:
         try:
-            events = make_events(*piece)
+            events = make_events(*chunk)
         except (DataError, ShapeError) as error:
             where = f", from event {first} on" if first else ""
             raise DataError(f"{path}{where}: {error}") from error
@@ -250,11 +232,11 @@ def _made(path: Path, pieces: Pieces) -> Iterator[Events]:
         yield events
 
 
-def _checked(path: Path, pieces: Iterator[Events], height: int, width: int) -> Iterator[Events]:
-    faults, last = RowErrors(), -(2**63)
-    for piece in pieces:
-        faults = faults.after(event_faults(piece, height, width, last))
-        last = int(piece["t"][-1]) if len(piece) else last
-        yield piece
-    if faults:
-        raise DataError(f"{path}: {faults}. {REPAIR}")
+def _check_chunks(path: Path, chunks: Iterator[Events], height: int, width: int) -> Iterator[Events]:
+    errors, last = RowErrors(), -(2**63)
+    for chunk in chunks:
+        errors = errors.with_rows(event_errors(chunk, height, width, last))
+        last = int(chunk["t"][-1]) if len(chunk) else last
+        yield chunk
+    if errors:
+        raise DataError(f"{path}: {errors}. {REPAIR}")

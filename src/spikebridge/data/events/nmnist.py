@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from spikebridge.data.events.events import CheckedEvents, Events, check_events, make_events
-from spikebridge.data.io.column import PIECE
-from spikebridge.data.io.safe_open import opened
+from spikebridge.data.io.column import CHUNK_ROWS
+from spikebridge.data.io.safe_open import open_binary, write_atomically
 from spikebridge.errors import DataError
 
 SENSOR = 34
 _RECORD = 5
 _LAST_TIME = 2**23 - 1
-_MOST_BYTES = 2**27
+_MAX_BYTES = 2**27
 
 
 def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: int = SENSOR) -> CheckedEvents:
@@ -43,15 +43,15 @@ def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: i
         >>> read_nmnist(path).events.tolist()
         [(256, 3, 4, True)]
     """
-    events = np.concatenate([make_events([], [], [], []), *nmnist_pieces(path)])
+    events = np.concatenate([make_events([], [], [], []), *nmnist_chunks(path)])
     try:
         return check_events(events, height, width, repair)
     except DataError as error:
         raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
 
 
-def nmnist_pieces(path: Path) -> Iterator[Events]:
-    """The same events as they stand in the file, some at a time.
+def nmnist_chunks(path: Path) -> Iterator[Events]:
+    """Yields the events of a file in chunks, unchecked.
 
     Args:
         path: the file.
@@ -59,17 +59,17 @@ def nmnist_pieces(path: Path) -> Iterator[Events]:
     Raises:
         DataError: the file is missing, cut inside an event, or too large.
     """
-    with opened(path, "an N-MNIST .bin file") as file:
+    with open_binary(path, "an N-MNIST .bin file") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > _MOST_BYTES:
-            raise DataError(f"{path}: expected an N-MNIST .bin file below {_MOST_BYTES} bytes, but it has {size}.")
+        if size > _MAX_BYTES:
+            raise DataError(f"{path}: expected an N-MNIST .bin file below {_MAX_BYTES} bytes, but it has {size}.")
         if size % _RECORD:
             cut = size - size % _RECORD
             raise DataError(
                 f"{path}, byte {cut}: expected an event of {_RECORD} bytes, but only {size - cut} are left."
             )
-        while piece := file.read(_RECORD * PIECE):
-            x, y, high, middle, low = np.frombuffer(piece, np.uint8).reshape(-1, _RECORD).T.astype(np.int64)
+        while chunk := file.read(_RECORD * CHUNK_ROWS):
+            x, y, high, middle, low = np.frombuffer(chunk, np.uint8).reshape(-1, _RECORD).T.astype(np.int64)
             yield make_events((high & 0x7F) << 16 | middle << 8 | low, x, y, high >> 7)
 
 
@@ -104,9 +104,4 @@ def write_nmnist(path: Path, events: Events) -> None:
     records[:, 2] = events["p"].astype(np.int64) << 7 | events["t"] >> 16
     records[:, 3] = events["t"] >> 8 & 0xFF
     records[:, 4] = events["t"] & 0xFF
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(records.tobytes())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, records.tobytes())

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn import datasets
 
-from spikebridge.data.images.labelled import ImageSplits, LabelledImages, fixed_order, hold_out
+from spikebridge.data.images.labelled import ImageSplits, LabelledImages, fixed_permutation, split_validation
 
 NUM_TEST = 400
 _BRIGHTEST = 16.0
@@ -35,7 +35,7 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
     bunch = datasets.load_digits()
     images = torch.from_numpy(bunch.images.astype(np.float32) / _BRIGHTEST)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    shuffled = LabelledImages(images, labels).select(fixed_order(len(labels)))
+    shuffled = LabelledImages(images, labels).select(fixed_permutation(len(labels)))
     num_train = len(labels) - NUM_TEST
-    train, validation = hold_out(shuffled.select(torch.arange(num_train)), num_validation)
+    train, validation = split_validation(shuffled.select(torch.arange(num_train)), num_validation)
     return ImageSplits(train, validation, shuffled.select(torch.arange(num_train, len(labels))))

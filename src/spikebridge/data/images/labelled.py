@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MOST_BYTES, fits
+from spikebridge.data.io.safe_open import MAX_BYTES, fits
 from spikebridge.errors import ConfigError, DataError
 
 # RandomState is frozen by numpy: this order is the same in every version, so published splits stay what they are
@@ -50,7 +50,7 @@ class ImageSplits(NamedTuple):
     test: LabelledImages
 
 
-def fixed_order(num_samples: int) -> Int64[Tensor, " N"]:
+def fixed_permutation(num_samples: int) -> Int64[Tensor, " N"]:
     """A permutation of the samples that is the same in every run, on every machine.
 
     Args:
@@ -60,15 +60,15 @@ def fixed_order(num_samples: int) -> Int64[Tensor, " N"]:
         Every index from 0 to `num_samples - 1` once.
 
     Example:
-        >>> sorted(fixed_order(4).tolist())
+        >>> sorted(fixed_permutation(4).tolist())
         [0, 1, 2, 3]
-        >>> fixed_order(4).equal(fixed_order(4))
+        >>> fixed_permutation(4).equal(fixed_permutation(4))
         True
     """
     return torch.from_numpy(np.random.RandomState(_ORDER_SEED).permutation(num_samples).astype(np.int64))
 
 
-def hold_out(samples: LabelledImages, num_held: int) -> tuple[LabelledImages, LabelledImages]:
+def split_validation(samples: LabelledImages, num_held: int) -> tuple[LabelledImages, LabelledImages]:
     """Keep the last samples of a training part back for validation.
 
     Args:
@@ -83,7 +83,7 @@ def hold_out(samples: LabelledImages, num_held: int) -> tuple[LabelledImages, La
 
     Example:
         >>> five = LabelledImages(torch.zeros(5, 2, 2), torch.arange(5))
-        >>> kept, held = hold_out(five, 2)
+        >>> kept, held = split_validation(five, 2)
         >>> kept.labels.tolist(), held.labels.tolist()
         ([0, 1, 2], [3, 4])
     """
@@ -122,10 +122,10 @@ def read_digit_file(path: Path) -> LabelledImages:
         (1.0, [7, 1])
     """
     arrays = read_npz(path, ("images", "labels"))
-    return labelled_digits(arrays["images"], arrays["labels"], f"{path}, images", f"{path}, labels")
+    return make_labelled_digits(arrays["images"], arrays["labels"], f"{path}, images", f"{path}, labels")
 
 
-def labelled_digits(
+def make_labelled_digits(
     images: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."], images_from: str, labels_from: str
 ) -> LabelledImages:
     """Arrays as labelled images, if that is what they are.
@@ -154,7 +154,7 @@ def labelled_digits(
             f"first {labels[index]} at index {index}."
         )
     if not fits(images.shape, _BYTES_OF_A_FLOAT):
-        most = MOST_BYTES // (_BYTES_OF_A_FLOAT * _SIZE[0] * _SIZE[1])
+        most = MAX_BYTES // (_BYTES_OF_A_FLOAT * _SIZE[0] * _SIZE[1])
         raise DataError(f"{images_from}: expected at most {most} images, but got {len(images)}; split the file.")
     scaled = torch.from_numpy(images.astype(np.float32) / 255)
     return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

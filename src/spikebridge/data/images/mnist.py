@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.data.catalog import find
-from spikebridge.data.images.labelled import ImageSplits, fixed_order, hold_out, labelled_digits
+from spikebridge.data.catalog import find_files
+from spikebridge.data.images.labelled import ImageSplits, fixed_permutation, make_labelled_digits, split_validation
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MOST_BYTES, Readable, fits, opened, read_at_most
+from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_binary, read_at_most
 from spikebridge.errors import DataError
 
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -41,16 +41,16 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
         ...
         spikebridge.errors.DataError: mnist is not in ...: yann.lecun.com/exdb/mnist (licence: CC BY-SA 3.0); get it...
     """
-    paths = find("mnist", folder)
+    paths = find_files("mnist", folder)
     if len(paths) == 1:
         arrays = tuple(read_npz(paths[0], _KEYS)[key] for key in _KEYS)
         origins = tuple(f"{paths[0]}, {key}" for key in _KEYS)
     else:
         arrays = tuple(read_idx(path) for path in paths)
         origins = tuple(map(str, paths))
-    train = labelled_digits(arrays[0], arrays[1], origins[0], origins[1])
-    test = labelled_digits(arrays[2], arrays[3], origins[2], origins[3])
-    train, validation = hold_out(train.select(fixed_order(len(train.labels))), num_validation)
+    train = make_labelled_digits(arrays[0], arrays[1], origins[0], origins[1])
+    test = make_labelled_digits(arrays[2], arrays[3], origins[2], origins[3])
+    train, validation = split_validation(train.select(fixed_permutation(len(train.labels))), num_validation)
     return ImageSplits(train, validation, test)
 
 
@@ -76,7 +76,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         >>> read_idx(path).tolist()
         [30, 40]
     """
-    with opened(path, "an idx file") as file:
+    with open_binary(path, "an idx file") as file:
         packed = file.read(2) == _GZIP
         file.seek(0)
         if not packed:
@@ -102,7 +102,7 @@ def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     size, start = prod(shape), 4 + 4 * num_axes
     if not fits(shape):
         raise DataError(
-            f"{path}, byte 4: expected at most {MOST_BYTES} values, but the header declares {shape}, that is {size}."
+            f"{path}, byte 4: expected at most {MAX_BYTES} values, but the header declares {shape}, that is {size}."
         )
     values = read_at_most(file, size + 1)
     if len(values) != size:

@@ -1,6 +1,6 @@
 """Columns of numbers that may be larger than memory: short ones are arrays, long ones lie in a temporary file.
 
-A long event file is read in chunks, and `gather` concatenates the chunks. The temporary file has no name and is removed
+A long event file is read in chunks, which `concatenate_chunks` joins. The temporary file has no name and is removed
 with its column; the environment variable `TMPDIR` chooses its folder.
 """
 
@@ -18,12 +18,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from spikebridge.errors import DataError
 
-MOST_IN_MEMORY = 2**24  # bytes of columns that belong together
-PIECE = 2**18  # rows that are read at once
+MAX_MEMORY_BYTES = 2**24  # bytes of columns that belong together
+CHUNK_ROWS = 2**18  # rows that are read at once
 
 
 class FileColumn:
-    """A column in a temporary file; rows are read when they are asked for. A copy of a column is the column itself.
+    """A column in a temporary file; rows are read on access. A copy of a column is the column itself.
 
     Args:
         dtype: of a number.
@@ -44,7 +44,7 @@ class FileColumn:
         self._empty = np.empty((0, *row), dtype)
         self._row_bytes = np.empty(row, dtype).nbytes
         self._length = 0
-        self._place = Lock()  # of the file's own place
+        self._lock = Lock()  # guards the position of the file
         with _with_file_name():
             # it lives as long as the column
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
@@ -61,7 +61,7 @@ class FileColumn:
             DataError: the disk is full.
         """
         left = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
-        with self._place, _with_file_name():
+        with self._lock, _with_file_name():
             self._file.seek(self._length * self._row_bytes)
             while left:
                 left = left[self._file.write(left) :]
@@ -97,11 +97,11 @@ class FileColumn:
         )
 
     def _read(self, size: int, place: int) -> bytes:
-        """Bytes of the file, as many as come at once."""
-        # `pread` has no place of its own in the file, so threads and processes may read side by side
+        """Bytes of the file, as many as one read returns."""
+        # `pread` does not move the position of the file, so threads and processes may read at once
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), size, place)
-        with self._place:  # Windows has none, and no processes that share a file
+        with self._lock:  # Windows has none, and no processes that share a file
             self._file.seek(place)
             found: bytes = self._file.read(size)
         return found
@@ -109,46 +109,48 @@ class FileColumn:
 
 @contextmanager
 def _with_file_name() -> Iterator[None]:
-    """What goes wrong with a temporary file, in words."""
+    """Turns an error of a temporary file into a `DataError` that names its folder."""
     try:
         yield
     except OSError as error:
         # where no folder can be written to, `tempfile` has none to name
         where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
         raise DataError(
-            f"a temporary file{where} could not be written ({error.strerror}); name a folder with room for it by "
-            "TMPDIR."
+            f"a temporary file{where} could not be written ({error.strerror}); set TMPDIR to a folder with enough "
+            "space."
         ) from error
 
 
 Column: TypeAlias = NDArray[Any] | FileColumn
 
 
-def gather(pieces: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTypeLike]) -> dict[str, Column]:
-    """Pieces of columns one after the other.
+def concatenate_chunks(
+    chunks: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTypeLike]
+) -> dict[str, Column]:
+    """Joins chunks of columns.
 
     Args:
-        pieces: rows of each column.
-        kinds: names of the columns, and what they are made of.
+        chunks: rows of each column.
+        kinds: the dtype of each column.
 
     Returns:
-        Arrays, or columns in files where all of them together take more than `MOST_IN_MEMORY` bytes.
+        Arrays, or columns in files where all of them together take more than `MAX_MEMORY_BYTES` bytes.
 
     Raises:
         DataError: the disk is full, or there is no folder for temporary files.
 
     Example:
-        >>> gather([{"t": np.array([1, 2])}, {"t": np.array([3])}], {"t": np.int64})["t"].tolist()
+        >>> concatenate_chunks([{"t": np.array([1, 2])}, {"t": np.array([3])}], {"t": np.int64})["t"].tolist()
         [1, 2, 3]
     """
     kept: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
     files: dict[str, FileColumn] = {}
     size = 0
-    for piece in pieces:
+    for chunk in chunks:
         for name, kind in kinds.items():
-            kept[name].append(np.ascontiguousarray(piece[name], kind))
+            kept[name].append(np.ascontiguousarray(chunk[name], kind))
             size += kept[name][-1].nbytes
-        if size <= MOST_IN_MEMORY:
+        if size <= MAX_MEMORY_BYTES:
             continue
         if not files:
             files = {name: FileColumn(kinds[name], columns[0].shape[1:]) for name, columns in kept.items()}
@@ -160,32 +162,32 @@ def gather(pieces: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTy
     return {name: np.concatenate(columns or [np.empty(0, kinds[name])]) for name, columns in kept.items()}
 
 
-def in_pieces(*columns: Column) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Columns of one length, so many rows at once as are sure to fit in memory.
+def iter_chunks(*columns: Column) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yields columns of one length in chunks of `CHUNK_ROWS` rows.
 
     Example:
-        >>> [x.tolist() for (x,) in in_pieces(np.arange(4))]
+        >>> [x.tolist() for (x,) in iter_chunks(np.arange(4))]
         [[0, 1, 2, 3]]
     """
-    for start in range(0, len(columns[0]), PIECE):
-        yield tuple(column[start : start + PIECE] for column in columns)
+    for start in range(0, len(columns[0]), CHUNK_ROWS):
+        yield tuple(column[start : start + CHUNK_ROWS] for column in columns)
 
 
-def places_in(column: Column, values: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, " V"]:
-    """Where each value would stand, before those like it, as `numpy.searchsorted` does.
+def column_searchsorted(column: Column, values: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, " V"]:
+    """`numpy.searchsorted(column, values)` for a column that may lie in a file.
 
     Args:
         column: numbers that never fall.
         values: that never fall.
 
     Example:
-        >>> places_in(np.array([10, 20, 20, 30]), np.array([5, 20, 40])).tolist()
+        >>> column_searchsorted(np.array([10, 20, 20, 30]), np.array([5, 20, 40])).tolist()
         [0, 1, 4]
     """
     found = np.zeros(len(values), np.int64)
-    for (piece,) in in_pieces(column):
-        # values beyond a piece are many, and need no search
-        inside, after = np.searchsorted(values, piece[[0, -1]], side="right")
-        found[inside:after] += np.searchsorted(piece, values[inside:after])
-        found[after:] += len(piece)
+    for (chunk,) in iter_chunks(column):
+        # most values lie beyond a chunk and need no search
+        inside, after = np.searchsorted(values, chunk[[0, -1]], side="right")
+        found[inside:after] += np.searchsorted(chunk, values[inside:after])
+        found[after:] += len(chunk)
     return found

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from spikebridge.data.io.column import Column
-from spikebridge.data.io.safe_open import opened
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
-_MOST_PIXELS = 2**26
+_MAX_PIXELS = 2**26
 _EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
 class ImageFiles(Sequence[np.ndarray]):
-    """Images of one size; each is read when it is asked for.
+    """Images of one size; each is read on access.
 
     Args:
         paths: the files, in the order of time.
@@ -71,7 +71,7 @@ class ImageFiles(Sequence[np.ndarray]):
 
 
 class ImagesInMemory(Sequence[np.ndarray]):
-    """Images of one size that stand in a column.
+    """Images of one size in a column.
 
     Args:
         column: one image a row, at least one.
@@ -108,7 +108,7 @@ class ImagesInMemory(Sequence[np.ndarray]):
 
 
 def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """One image as grey levels from 0 to 255; colours are weighed as the eye does (ITU-R 601).
+    """One image as grey levels from 0 to 255; colours are converted to luma (ITU-R 601).
 
     Args:
         path: the file.
@@ -125,7 +125,7 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
         >>> read_grey(path).tolist()
         [[255]]
     """
-    with opened(path, "an image") as file:
+    with open_binary(path, "an image") as file:
         try:
             with Image.open(file) as image:
                 _check(image, path)
@@ -138,7 +138,7 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
             raise DataError(f"{path}: expected an image, but it is damaged or of another kind ({error}).") from error
 
 
-def images_in(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The image files of a folder in the order of the last number in their names, so that 10 comes after 9.
 
     Args:
@@ -154,7 +154,7 @@ def images_in(folder: Path) -> list[Path]:
         >>> folder = Path(getfixture("tmp_path"))
         >>> for name in ("10.png", "9.png", "notes.txt"):
         ...     (folder / name).touch()
-        >>> [path.name for path in images_in(folder)]
+        >>> [path.name for path in list_images(folder)]
         ['9.png', '10.png']
     """
     if not folder.is_dir():
@@ -165,8 +165,8 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (_number(path), path.name))
 
 
-def check_numbered(paths: Sequence[Path]) -> None:
-    """Refuse images one of which is missing between others, where their numbers are all that tells their times.
+def check_consecutive(paths: Sequence[Path]) -> None:
+    """Refuses file numbers with a gap, where the numbers alone give the times.
 
     Args:
         paths: in order.
@@ -175,7 +175,7 @@ def check_numbered(paths: Sequence[Path]) -> None:
         DataError: their numbers do not grow by one.
 
     Example:
-        >>> check_numbered([Path("00007.png"), Path("00009.png")])
+        >>> check_consecutive([Path("00007.png"), Path("00009.png")])
         Traceback (most recent call last):
         ...
         spikebridge.errors.DataError: 00009.png: expected an image of number 8 after 00007.png; is one missing?
@@ -192,9 +192,9 @@ def _number(path: Path) -> int:
 
 
 def _check(image: Image.Image, path: Path) -> None:
-    if image.width * image.height > _MOST_PIXELS:
+    if image.width * image.height > _MAX_PIXELS:
         raise DataError(
-            f"{path}: expected at most {_MOST_PIXELS} pixels, but it declares {image.width} x {image.height}."
+            f"{path}: expected at most {_MAX_PIXELS} pixels, but it declares {image.width} x {image.height}."
         )
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(

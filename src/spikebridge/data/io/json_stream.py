@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spikebridge.data.io.safe_open import opened
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
-MOST_BYTES = 2**31
+MAX_BYTES = 2**31
 """Of a whole file, unpacked."""
-MOST_BYTES_OF_A_LINE = 2**25
-MOST_BYTES_OF_A_DOCUMENT = 2**29
+MAX_LINE_BYTES = 2**25
+MAX_DOCUMENT_BYTES = 2**29
 
 
 def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,7 +35,7 @@ def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any
         >>> [(place.split(", ")[1], one) for place, one in json_objects(path, "numbers")]
         [('line 1', {'a': 1}), ('line 3', {'a': 2})]
     """
-    with opened(path, expected) as raw:
+    with open_binary(path, expected) as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         file = gzip.GzipFile(fileobj=raw) if packed else raw
@@ -49,8 +49,8 @@ def _objects(file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[st
     num_read, some = 0, False
     for number, line in enumerate(_lines(file, path), start=1):
         num_read += len(line)
-        if num_read > MOST_BYTES:
-            raise DataError(f"{path}: expected {expected} of at most {MOST_BYTES} bytes, but it is larger.")
+        if num_read > MAX_BYTES:
+            raise DataError(f"{path}: expected {expected} of at most {MAX_BYTES} bytes, but it is larger.")
         if not line.strip():
             continue
         if not some and not _is_whole(line):
@@ -64,9 +64,9 @@ def _objects(file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[st
 
 def _lines(file: Any, path: str) -> Iterator[bytes]:
     number = 1
-    while line := file.readline(MOST_BYTES_OF_A_LINE + 1):
-        if len(line) > MOST_BYTES_OF_A_LINE and number > 1:
-            raise DataError(f"{path}, line {number}: longer than {MOST_BYTES_OF_A_LINE} bytes.")
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES and number > 1:
+            raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes.")
         yield line
         number += 1
 
@@ -81,10 +81,10 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _document(first: bytes, file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    content = first + file.read(MOST_BYTES_OF_A_DOCUMENT + 1 - len(first))
-    if len(content) > MOST_BYTES_OF_A_DOCUMENT:
+    content = first + file.read(MAX_DOCUMENT_BYTES + 1 - len(first))
+    if len(content) > MAX_DOCUMENT_BYTES:
         raise DataError(
-            f"{path}: one JSON document of more than {MOST_BYTES_OF_A_DOCUMENT} bytes; write one object a line instead."
+            f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write one object a line instead."
         )
     yield from _each(_parse(content, path), path, expected)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from spikebridge.data.io.column import PIECE
-from spikebridge.data.io.safe_open import MOST_BYTES, Readable, fits, opened, read_at_most
+from spikebridge.data.io.column import CHUNK_ROWS
+from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_binary, read_at_most
 from spikebridge.errors import DataError, did_you_mean
 
 # what zipfile raises on bytes that are no archive, or one of a kind that it does not know
@@ -67,7 +67,7 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
     Example:
         >>> path = Path(getfixture("tmp_path")) / "pair.npz"
         >>> np.savez(path, a=np.array([1, 2]), b=np.array([3, 4]))
-        >>> [{key: rows.tolist() for key, rows in piece.items()} for piece in npz_columns(path, ["a", "b"])]
+        >>> [{key: rows.tolist() for key, rows in chunk.items()} for chunk in npz_columns(path, ["a", "b"])]
         [{'a': [1, 2], 'b': [3, 4]}]
     """
     with _archive(path) as archive, ExitStack() as stack:
@@ -77,8 +77,8 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
         (shape, *others) = set(shapes.values())
         if others or len(shape) != 1 or shape[0] < 0:
             raise DataError(f"{path}: expected columns of one length, but got {shapes}.")
-        for start in range(0, shape[0], PIECE):
-            rows = min(PIECE, shape[0] - start)
+        for start in range(0, shape[0], CHUNK_ROWS):
+            rows = min(CHUNK_ROWS, shape[0] - start)
             yield {key: _values(members[key], header, rows, f"{path}, {key}", start) for key, header in headers.items()}
         for key, member in members.items():
             _check_end(member, headers[key], f"{path}, {key}")
@@ -92,7 +92,7 @@ class _Header(NamedTuple):
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    with opened(path, "an npz file") as file:
+    with open_binary(path, "an npz file") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield archive
@@ -120,7 +120,7 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray:
         header = _header(member, where)
         if not fits(header.shape, header.dtype.itemsize):
             raise DataError(
-                f"{where}: expected numbers in at most {MOST_BYTES} bytes, but the header declares {header.dtype} "
+                f"{where}: expected numbers in at most {MAX_BYTES} bytes, but the header declares {header.dtype} "
                 f"{header.shape}."
             )
         values = _values(member, header, prod(header.shape), where)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spikebridge.data.io.safe_open import opened, read_at_most
+from spikebridge.data.io.safe_open import open_binary, read_at_most
 from spikebridge.errors import DataError
 
-MOST_BYTES = 2**28
-MOST_INSTRUCTIONS = 50_000_000
-_MOST_DIGITS = 4000
+MAX_BYTES = 2**28
+MAX_INSTRUCTIONS = 50_000_000
+_MAX_INTEGER_BITS = 4000
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
@@ -23,8 +23,8 @@ _WITH_VALUE = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_KEPT = {"PUT", "BINPUT", "LONG_BINPUT"}
-_TAKEN = {"GET", "BINGET", "LONG_BINGET"}
+_MEMO_PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
+_MEMO_GET = {"GET", "BINGET", "LONG_BINGET"}
 _MARK = object()
 
 
@@ -37,10 +37,10 @@ def read_restricted_pickle(path: Path) -> Any:
     Raises:
         DataError: the file is missing, too large or damaged, or it asks for anything but plain values.
     """
-    with opened(path, "a pickle of plain values") as file:
-        content = bytes(read_at_most(file, MOST_BYTES + 1))
-    if len(content) > MOST_BYTES:
-        raise DataError(f"{path}: expected a pickle of at most {MOST_BYTES} bytes, but it is larger.")
+    with open_binary(path, "a pickle of plain values") as file:
+        content = bytes(read_at_most(file, MAX_BYTES + 1))
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path}: expected a pickle of at most {MAX_BYTES} bytes, but it is larger.")
     return restricted_unpickle(content, str(path))
 
 
@@ -63,17 +63,17 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
     memo: dict[int, Any] = {}
     try:
         for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
-            if number >= MOST_INSTRUCTIONS:
-                raise DataError(f"{place}: expected at most {MOST_INSTRUCTIONS} instructions, but there are more.")
+            if number >= MAX_INSTRUCTIONS:
+                raise DataError(f"{place}: expected at most {MAX_INSTRUCTIONS} instructions, but there are more.")
             if operation.name == "STOP":
-                return _only(stack, place)
-            _carry_out(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")
+                return _single_value(stack, place)
+            _execute(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")
     except (ValueError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: expected a pickle of plain values, but it is damaged ({error}).") from error
     raise DataError(f"{place}: expected a pickle of plain values, but it has no end.")
 
 
-def _carry_out(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], refusal: str) -> None:
+def _execute(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], refusal: str) -> None:
     """One instruction: changes stack and memo."""
     if name in _CONSTANTS:
         stack.append(_CONSTANTS[name])
@@ -86,7 +86,7 @@ def _carry_out(name: str, argument: Any, stack: list[Any], memo: dict[int, Any],
     elif name in _TUPLES:
         stack[-_TUPLES[name] :] = [tuple(_top(stack, _TUPLES[name]))]
     elif name in ("APPENDS", "SETITEMS", "TUPLE", "LIST", "DICT"):
-        _gather(name, _since_mark(stack), stack)
+        _gather(name, _pop_mark(stack), stack)
     elif name == "APPEND":
         value = stack.pop()
         _gather("APPENDS", [value], stack)
@@ -96,9 +96,9 @@ def _carry_out(name: str, argument: Any, stack: list[Any], memo: dict[int, Any],
         _gather("SETITEMS", pair, stack)
     elif name == "MEMOIZE":
         memo[len(memo)] = stack[-1]
-    elif name in _KEPT:
+    elif name in _MEMO_PUT:
         memo[int(argument)] = stack[-1]
-    elif name in _TAKEN:
+    elif name in _MEMO_GET:
         stack.append(memo[int(argument)])
     elif name not in ("PROTO", "FRAME"):
         shown = "" if argument is None else f" {argument!s:.60}"
@@ -110,7 +110,7 @@ def _carry_out(name: str, argument: Any, stack: list[Any], memo: dict[int, Any],
 
 
 def _value(argument: Any, refusal: str) -> Any:
-    if isinstance(argument, int) and argument.bit_length() > _MOST_DIGITS:
+    if isinstance(argument, int) and argument.bit_length() > _MAX_INTEGER_BITS:
         raise DataError(f"{refusal}: a whole number of {argument.bit_length()} bits")
     return argument
 
@@ -122,7 +122,7 @@ def _top(stack: list[Any], number: int) -> list[Any]:
     return values
 
 
-def _since_mark(stack: list[Any]) -> list[Any]:
+def _pop_mark(stack: list[Any]) -> list[Any]:
     """The values above the last mark, taken off with it."""
     for at in range(len(stack) - 1, -1, -1):
         if stack[at] is _MARK:
@@ -154,7 +154,7 @@ def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
         stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
 
-def _only(stack: list[Any], place: str) -> Any:
+def _single_value(stack: list[Any], place: str) -> Any:
     if len(stack) != 1 or stack[0] is _MARK:
         raise DataError(f"{place}: expected a pickle of one value, but it leaves {len(stack)}.")
     return stack[0]

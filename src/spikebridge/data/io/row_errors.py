@@ -1,4 +1,4 @@
-"""What is wrong with rows that come in pieces."""
+"""Counts invalid rows of a table that is read in chunks."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from jaxtyping import Bool
 
 
 class RowErrors(NamedTuple):
-    """How many of the rows so far have a fault, and which is the first, of each kind.
+    """Number of invalid rows so far and index of the first one, by kind of error.
 
     Example:
-        >>> faults = RowErrors().after({"too late": np.array([False, True])})
-        >>> faults = faults.after({"too late": np.array([True, False, False])})
-        >>> str(faults)
+        >>> errors = RowErrors().with_rows({"too late": np.array([False, True])})
+        >>> errors = errors.with_rows({"too late": np.array([True, False, False])})
+        >>> str(errors)
         'of 5 events, 2 too late, first at index 1'
     """
 
@@ -21,11 +21,11 @@ class RowErrors(NamedTuple):
     counts: Mapping[str, int] = {}
     first: Mapping[str, int] = {}
 
-    def after(self, marks: Mapping[str, Bool[np.ndarray, " N"]]) -> "RowErrors":
-        """The same and the next rows.
+    def with_rows(self, marks: Mapping[str, Bool[np.ndarray, " N"]]) -> "RowErrors":
+        """The errors with those of the next rows added.
 
         Args:
-            marks: by kind, which of these rows have the fault.
+            marks: for each kind of error, True where a row has it.
         """
         (num_rows,) = {len(wrong) for wrong in marks.values()}
         counts = {what: self.counts.get(what, 0) + int(wrong.sum()) for what, wrong in marks.items()}
@@ -33,10 +33,10 @@ class RowErrors(NamedTuple):
         return RowErrors(self.num_rows + num_rows, counts, {**new, **self.first})
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any error."""
         return bool(self.first)
 
     def __str__(self) -> str:
-        """All of them in words."""
+        """All errors, as in the example."""
         found = [f"{self.counts[what]} {what}, first at index {first}" for what, first in self.first.items()]
         return f"of {self.num_rows} events, {'; '.join(found)}"

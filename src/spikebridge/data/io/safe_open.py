@@ -1,6 +1,7 @@
-"""Opening files of unknown origin: the size is checked first, and every failure is one clear `DataError`."""
+"""Opens files of unknown origin: the size is checked first, and every failure is one clear `DataError`."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -9,8 +10,11 @@ from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 from spikebridge.errors import DataError
 
-MOST_BYTES = 2**30
-_PIECE = 2**20
+MAX_BYTES = 2**30
+_CHUNK_BYTES = 2**20
+_READ_BYTES = 2**18
+_MAX_LINE_BYTES = 4096
+Stream: TypeAlias = io.IOBase | BinaryIO
 
 
 @runtime_checkable
@@ -23,7 +27,7 @@ class Readable(Protocol):
 
 
 @contextmanager
-def opened(path: Path, expected: str) -> Iterator[BinaryIO]:
+def open_binary(path: Path, expected: str) -> Iterator[BinaryIO]:
     """A file opened for reading bytes.
 
     Args:
@@ -37,7 +41,7 @@ def opened(path: Path, expected: str) -> Iterator[BinaryIO]:
         DataError: there is no such file, it is a folder, it is empty, or it may not be read.
 
     Example:
-        >>> with opened(Path("no_such_file"), "an idx file") as file:
+        >>> with open_binary(Path("no_such_file"), "an idx file") as file:
         ...     file.read()
         Traceback (most recent call last):
         ...
@@ -71,7 +75,7 @@ def fits(shape: tuple[int, ...], num_bytes: int = 1) -> bool:
         >>> fits((60000, 28, 28)), fits((0, 2**40)), fits((-1,))
         (True, False, False)
     """
-    return min(shape, default=0) >= 0 and prod(max(length, 1) for length in shape) * num_bytes <= MOST_BYTES
+    return min(shape, default=0) >= 0 and prod(max(length, 1) for length in shape) * num_bytes <= MAX_BYTES
 
 
 def read_at_most(file: Readable, num_bytes: int) -> bytearray:
@@ -91,35 +95,51 @@ def read_at_most(file: Readable, num_bytes: int) -> bytearray:
     """
     content = bytearray()
     while len(content) < num_bytes:
-        piece = file.read(min(_PIECE, num_bytes - len(content)))
-        if not piece:
+        chunk = file.read(min(_CHUNK_BYTES, num_bytes - len(content)))
+        if not chunk:
             break
-        content += piece
+        content += chunk
     return content
 
 
-Stream: TypeAlias = io.IOBase | BinaryIO
-_AT_ONCE = 2**18  # bytes
-_MOST_OF_A_LINE = 4096
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file in whole or not at all: the old file stays until the new one is complete.
+
+    Args:
+        path: the file.
+        content: all of its bytes.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "a.txt"
+        >>> write_atomically(path, b"abc")
+        >>> path.read_bytes()
+        b'abc'
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def blocks(stream: Stream) -> Iterator[bytes]:
-    """Whole lines of a stream, as many at once as have arrived; a line without an end is cut.
+def line_blocks(stream: Stream) -> Iterator[bytes]:
+    """Yields complete lines of a stream, all that have arrived at once; a line that is too long is cut.
 
     Example:
         >>> import io
-        >>> list(blocks(io.BytesIO(b"1,2,3,1\\n5,6")))
+        >>> list(line_blocks(io.BytesIO(b"1,2,3,1\\n5,6")))
         [b'1,2,3,1\\n', b'5,6']
     """
     left = b""
     source: Any = stream
     read = getattr(source, "read1", source.read)  # what has arrived, without waiting for more
-    while block := read(_AT_ONCE):
+    while block := read(_READ_BYTES):
         whole, newline, rest = (left + block).rpartition(b"\n")
         if newline:
             yield whole + newline
             left = rest
         else:
-            left = rest[:_MOST_OF_A_LINE]
+            left = rest[:_MAX_LINE_BYTES]
     if left:
         yield left

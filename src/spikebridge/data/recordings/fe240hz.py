@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.data.events.binned import EventBins
-from spikebridge.data.io.column import gather
-from spikebridge.data.io.images import ImageFiles, check_numbered, images_in
+from spikebridge.data.io.column import concatenate_chunks
+from spikebridge.data.io.images import ImageFiles, check_consecutive, list_images
 from spikebridge.data.io.npz import npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
-from spikebridge.data.recordings.recording import MOST_BINS, Offsets, Recording, read_boxes, valid_boxes
+from spikebridge.data.recordings.recording import MAX_BINS, Offsets, Recording, read_boxes, valid_boxes
 from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
 from spikebridge.errors import ConfigError, DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
-_MOST = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
+_MAX_SHAPE = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
 
 
 def load_fe240hz(
@@ -61,11 +61,11 @@ def load_fe240hz(
         ...
         spikebridge.errors.DataError: /no/such/place: expected a recording of FE240hz, but there is no such folder...
     """
-    folder = find("fe240hz")[0].parent if folder is None else folder
+    folder = find_files("fe240hz")[0].parent if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
-    frames = ImageFiles(images_in(folder / "img"))
-    check_numbered(frames.paths)
+    frames = ImageFiles(list_images(folder / "img"))
+    check_consecutive(frames.paths)
     events, bins_per_frame = read_sparse_events(folder / _EVENTS)
     if len(frames) * bins_per_frame != events.num_bins:
         # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
@@ -91,14 +91,18 @@ def load_fe240hz(
     known = None
     if box_offset is None and labelled:
         known, box_offset = _frame_boxes(folder, bins_per_frame)
-    box_offset = box_offset or 0  # of no box at all
+    box_offset = box_offset or 0
     if labelled:
         _check_offset("box_offset", box_offset, len(frames), bins_per_frame, len(boxes))
-    # empty bins before the first one, so that a frame that was there earlier has a time of 0 s
+    # empty bins before the first one, so that an earlier frame has a time of 0 s
     before = max(0, -event_offset)
-    events = events.delayed(before)
+    events = events.prepend_empty_bins(before)
     bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
     frame_bins = np.arange(len(frames)) * bins_per_frame + event_offset + before
+    frame_boxes = _boxes_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset)
+    if known is not None:  # frames before the first box of 240 Hz
+        known = _boxes_at(valid_boxes(known, events.height, events.width), np.arange(len(frames)))
+        frame_boxes = np.where(np.isnan(frame_boxes), known, frame_boxes)
     return Recording(
         name=folder.name,
         dt=1 / _BIN_RATE,
@@ -106,8 +110,8 @@ def load_fe240hz(
         frames=frames,
         frame_times=frame_bins / _BIN_RATE,
         frame_events=events.edges[frame_bins.clip(max=events.num_bins)],
-        frame_boxes=_joined(_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset), known, events),
-        boxes=_at(boxes, bin_box),
+        frame_boxes=frame_boxes,
+        boxes=_boxes_at(boxes, bin_box),
         offsets=Offsets(event_offset, box_offset, correlation, sharpness),
     )
 
@@ -129,44 +133,44 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
         >>> small = {"bin": [0, 2], "x": [5, 6], "y": [7, 8], "p": [True, False], "shape": [2, 3, 260, 346]}
         >>> np.savez(path, **{key: np.array(value) for key, value in small.items()})
         >>> events, bins_per_frame = read_sparse_events(path)
-        >>> events.of_bins(0, 6).on.tolist(), events.edges.tolist(), bins_per_frame
+        >>> events.slice_bins(0, 6).on.tolist(), events.edges.tolist(), bins_per_frame
         ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
     """
     shape = read_npz(path, ["shape"])["shape"]
-    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MOST).any():
+    if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
     num_frames, bins_per_frame, height, width = map(int, shape)
     num_bins = num_frames * bins_per_frame
-    if num_bins > MOST_BINS:
-        raise DataError(f"{path}, shape: expected at most {MOST_BINS} bins, but it declares {num_bins}.")
+    if num_bins > MAX_BINS:
+        raise DataError(f"{path}, shape: expected at most {MAX_BINS} bins, but it declares {num_bins}.")
     lengths = np.zeros(num_bins, np.int64)
     limits = {"bin": num_bins, "x": width, "y": height, "p": 2}
-    columns = gather(_checked(path, limits, lengths), {"x": np.uint16, "y": np.uint16, "on": np.bool_})
+    columns = concatenate_chunks(_check_chunks(path, limits, lengths), {"x": np.uint16, "y": np.uint16, "on": np.bool_})
     edges = np.concatenate([[0], np.cumsum(lengths)])
     return EventBins(columns["x"], columns["y"], columns["on"], edges, height, width), bins_per_frame
 
 
-def _checked(path: Path, limits: dict[str, int], lengths: Int64[np.ndarray, " T"]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Pieces of the columns; how many events each bin has is added to its length."""
-    faults, last = RowErrors(), 0
-    for piece in npz_columns(path, limits):
-        for name, column in piece.items():
+def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yields checked chunks of the columns and adds the number of events of each bin to `lengths`."""
+    errors, last = RowErrors(), 0
+    for chunk in npz_columns(path, limits):
+        for name, column in chunk.items():
             if column.dtype.kind not in "iub":
                 raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
-        bins = np.concatenate([[last], piece["bin"].astype(np.int64)])
-        faults = faults.after(
+        bins = np.concatenate([[last], chunk["bin"].astype(np.int64)])
+        errors = errors.with_rows(
             {
-                f"with {name} outside of 0 to {limit - 1}": (piece[name] < 0) | (piece[name] >= limit)
+                f"with {name} outside of 0 to {limit - 1}": (chunk[name] < 0) | (chunk[name] >= limit)
                 for name, limit in limits.items()
             }
             | {"in an earlier bin than the one before": bins[1:] < bins[:-1]}
         )
-        if not faults:
+        if not errors:
             lengths += np.bincount(bins[1:], minlength=len(lengths))
         last = int(bins[-1])
-        yield {"x": piece["x"], "y": piece["y"], "on": piece["p"] == 0}
-    if faults:
-        raise DataError(f"{path}: {faults}.")
+        yield {"x": chunk["x"], "y": chunk["y"], "on": chunk["p"] == 0}
+    if errors:
+        raise DataError(f"{path}: {errors}.")
 
 
 def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, number: int) -> None:
@@ -183,7 +187,7 @@ def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "
     """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
     if not (folder / _FRAME_BOXES).exists():
         raise DataError(
-            f"{folder}: expected {_FRAME_BOXES}, which tells the boxes of the frames. Give box_offset (--box-offset)."
+            f"{folder}: expected {_FRAME_BOXES}, which holds the boxes of the frames. Give box_offset (--box-offset)."
         )
     known = read_boxes(folder / _FRAME_BOXES)
     try:
@@ -192,17 +196,7 @@ def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "
         raise DataError(f"{folder}: {error}") from error
 
 
-def _joined(
-    boxes: Float[np.ndarray, "F 4"], known: Float[np.ndarray, "N 4"] | None, events: EventBins
-) -> Float[np.ndarray, "F 4"]:
-    """The boxes of the frames, those before the first box of 240 Hz from the file of the frames."""
-    if known is None:
-        return boxes
-    known = _at(valid_boxes(known, events.height, events.width), np.arange(len(boxes)))
-    return np.where(np.isnan(boxes), known, boxes)
-
-
-def _at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:
-    """The boxes at these places, NaN outside."""
+def _boxes_at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:
+    """The boxes with these indices, NaN outside."""
     inside = (index >= 0) & (index < len(boxes))
     return np.where(inside[:, None], boxes[index.clip(0, len(boxes) - 1)], np.nan)

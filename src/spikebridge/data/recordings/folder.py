@@ -29,14 +29,14 @@ from spikebridge.data.events.binned import EventBins
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.camera_formats import aedat4_frames
 from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer_events
-from spikebridge.data.io.column import places_in
-from spikebridge.data.io.images import ImageFiles, ImagesInMemory, images_in
-from spikebridge.data.io.safe_open import opened
-from spikebridge.data.recordings.recording import MOST_BINS, Recording, valid_boxes
+from spikebridge.data.io.column import column_searchsorted
+from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
+from spikebridge.data.io.safe_open import open_binary
+from spikebridge.data.recordings.recording import MAX_BINS, Recording, valid_boxes
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
-_MOST_BYTES = 2**27
-_MOST_OFFSET = 2**60
+_MAX_BYTES = 2**27
+_MAX_OFFSET_US = 2**60
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
 
     Returns:
         The recording. A box belongs to the end of the bin, and to the frame, that is less than half a bin away;
-        everything else is unlabelled, and nothing is made up between boxes.
+        everything else is unlabelled. Boxes are not interpolated.
 
     Raises:
         DataError: a file is missing, damaged, or does not fit the others; the message says which, and the remedy.
-        ConfigError: `dt` cannot be meant, or an optional package is missing.
+        ConfigError: `dt` is too short, or an optional package is missing.
 
     Example:
         >>> load_recording_folder(Path(getfixture("tmp_path")))
@@ -70,7 +70,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
         ...
         spikebridge.errors.DataError: ...meta.json: expected a json file with width and height, but there is no such...
     """
-    check_bin(dt)
+    check_bin_width(dt)
     meta = _read_meta(folder)
     events_path = _events_path(folder)
     frames, frame_times = read_frames(folder, events_path)
@@ -79,11 +79,11 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
             f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
             f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
         )
-    held = buffer_events(events_path, meta.height, meta.width, repair)
-    _tell_repairs(events_path, held)
+    events = buffer_events(events_path, meta.height, meta.width, repair)
+    _warn_repaired(events_path, events)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
     until = int(box_times[-1]) if len(box_times) else None
-    recording = bin_on_clock(folder, held, frames, frame_times, dt, meta.event_offset_us, until)
+    recording = build_recording(folder, events, frames, frame_times, dt, meta.event_offset_us, until)
     bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
     return replace(
         recording,
@@ -95,7 +95,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
 
 def _read_meta(folder: Path) -> _Meta:
     path = folder / "meta.json"
-    with opened(path, "a json file with width and height") as file:
+    with open_binary(path, "a json file with width and height") as file:
         content = file.read(2**16)
     try:
         values = json.loads(content)
@@ -109,8 +109,8 @@ def _read_meta(folder: Path) -> _Meta:
             raise DataError(f"{path}: {name!r} is not known; {did_you_mean(name, known)}")
         if name != "name" and (not isinstance(value, int) or isinstance(value, bool)):
             raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
-        if name.endswith("_us") and abs(value) > _MOST_OFFSET:
-            raise DataError(f"{path}, {name}: expected at most {_MOST_OFFSET} us either way, but got {value}.")
+        if name.endswith("_us") and abs(value) > _MAX_OFFSET_US:
+            raise DataError(f"{path}, {name}: expected at most {_MAX_OFFSET_US} us either way, but got {value}.")
     for name in ("width", "height"):
         if not 1 <= values.get(name, 0) <= 2**16:
             raise DataError(
@@ -127,11 +127,11 @@ def _events_path(folder: Path) -> Path:
     return there[0]
 
 
-def _tell_repairs(path: Path, found: BufferedEvents) -> None:
-    if found.num_outside or found.num_negative or found.num_backward:
+def _warn_repaired(path: Path, events: BufferedEvents) -> None:
+    if events.num_outside or events.num_negative or events.num_backward:
         warnings.warn(
-            f"{path}: dropped {found.num_outside} events outside the sensor and {found.num_negative} before time 0; "
-            f"sorted {found.num_backward} that were earlier than the one before.",
+            f"{path}: dropped {events.num_outside} events outside the sensor and {events.num_negative} before time 0; "
+            f"sorted {events.num_backward} that were earlier than the one before.",
             stacklevel=3,
         )
 
@@ -145,12 +145,12 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInM
     path = folder / "frames.csv"
     if not path.exists() and events_path.suffix == ".aedat4":
         return aedat4_frames(events_path)
-    rows = _table(path, ("file", "t_us"))
-    times = np.array([_whole(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
+    rows = _read_csv(path, ("file", "t_us"))
+    times = np.array([_parse_time(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
     names = [row[0] for _, row in rows]
     if not names:
         raise DataError(f"{path}: expected at least one frame, but there is none.")
-    there = {image.name for image in images_in(folder / "frames")}
+    there = {image.name for image in list_images(folder / "frames")}
     missing, left = [name for name in names if name not in there], sorted(there - set(names))
     if missing or left:
         first = f"{missing[0]!r} is not there" if missing else f"{left[0]!r} has no time"
@@ -158,21 +158,21 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInM
             f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
             f"images and frames.csv {len(names)} times; {first}."
         )
-    check_growing(path, times)
+    check_increasing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
 
 def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float[np.ndarray, "N 4"]]:
-    """Times and boxes, NaN where a box is none; nothing at all without a file."""
+    """Times and boxes, NaN where a box is invalid; empty arrays without a file."""
     if not path.exists():
         return np.empty(0, np.int64), np.empty((0, 4))
-    rows = _table(path, ("t_us", "x", "y", "w", "h"))
-    times = np.array([_whole(row[0], f"{path}, line {i}") for i, row in rows], np.int64)
+    rows = _read_csv(path, ("t_us", "x", "y", "w", "h"))
+    times = np.array([_parse_time(row[0], f"{path}, line {i}") for i, row in rows], np.int64)
     try:
         boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
-    check_growing(path, times)
+    check_increasing(path, times)
     usable = valid_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
@@ -182,10 +182,10 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
     return times + meta.box_offset_us, usable
 
 
-def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
+def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """Rows of a csv file with their line numbers, each as long as the header."""
-    with opened(path, f"a csv file that begins with {','.join(header)}") as file:
-        lines = file.read(_MOST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
+    with open_binary(path, f"a csv file that begins with {','.join(header)}") as file:
+        lines = file.read(_MAX_BYTES).decode("utf-8-sig", errors="replace").splitlines()
     first = [word.strip() for word in lines[0].split(",")]
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")
@@ -198,7 +198,7 @@ def _table(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _whole(word: str, where: str) -> int:
+def _parse_time(word: str, where: str) -> int:
     if not word.removeprefix("-").isdecimal() or len(word) > 18:
         raise DataError(f"{where}: expected a time in whole microseconds, but found {word!r:.40}.")
     return int(word)
@@ -207,7 +207,7 @@ def _whole(word: str, where: str) -> int:
 def _nearest(
     boxes: Float[np.ndarray, "N 4"], box_times: Int64[np.ndarray, " N"], times: NDArray[Any], within: float
 ) -> Float[np.ndarray, "M 4"]:
-    """For each time the box that is nearest to it, NaN where that is too far."""
+    """The box nearest to each time, NaN where it is `within` or more away."""
     if not len(boxes):
         return np.broadcast_to(np.nan, (len(times), 4))
     after = np.searchsorted(box_times, times).clip(1, max(1, len(boxes) - 1))
@@ -218,79 +218,79 @@ def _nearest(
     return np.where(far[:, None], np.nan, boxes[nearest])
 
 
-def bin_on_clock(
+def build_recording(
     path: Path,
-    held: BufferedEvents,
+    events: BufferedEvents,
     frames: Sequence[Any] | NDArray[np.uint8],
     frame_times: Int64[np.ndarray, " F"],
     dt: float,
     event_offset: int = 0,
     until: int | None = None,
 ) -> Recording:
-    """A recording without boxes. Events before the first frame are left out.
+    """Puts frames and events on one clock, without boxes. Events before the first frame are left out.
 
     Args:
-        path: of the recording; the last part of it is its name.
-        held: the events.
+        path: of the recording; its last part is the name.
+        events: of the whole file.
         frames: grey images.
         frame_times: that grow [us].
         dt: length of a bin [s].
         event_offset: is added to the times of events [us].
-        until: the recording lasts so long at least [us].
+        until: the recording lasts at least until then [us].
 
     Raises:
         DataError: frames and events are not of one time, frame times do not grow, or there would be too many bins.
     """
-    check_growing(path, frame_times)
-    first_and_last = np.concatenate([held.t[:1], held.t[-1:]]) + event_offset
+    check_increasing(path, frame_times)
+    first_and_last = np.concatenate([events.t[:1], events.t[-1:]]) + event_offset
     if len(frame_times):
         _check_overlap(path, frame_times, first_and_last)
     start = int(frame_times[0]) if len(frame_times) else int(first_and_last[0])
     last = [*first_and_last[-1:].tolist(), *frame_times[-1:].tolist()]
     end = max(last if until is None else [*last, until]) - start
     num_bins = int(end / (dt * 1e6)) + 1
-    if num_bins > MOST_BINS:
+    if num_bins > MAX_BINS:
         raise DataError(
             f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
-            f"{MOST_BINS} are possible. Is a time damaged, or not in microseconds?"
+            f"{MAX_BINS} are possible. Is a time damaged, or not in microseconds?"
         )
-    edges = places_in(held.t, bin_edges(num_bins, dt, start - event_offset))
+    edges = column_searchsorted(events.t, bin_edges(num_bins, dt, start - event_offset))
     return Recording(
         name=path.name,
         dt=dt,
-        events=EventBins(held.x, held.y, held.on, edges, held.height, held.width),
+        events=EventBins(events.x, events.y, events.on, edges, events.height, events.width),
         frames=frames,
         frame_times=(frame_times - start) * 1e-6,
-        frame_events=places_in(held.t, frame_times - event_offset).clip(max=int(edges[-1])),
+        frame_events=column_searchsorted(events.t, frame_times - event_offset).clip(max=int(edges[-1])),
         frame_boxes=np.full((len(frame_times), 4), np.nan),
-        # one box that is none, seen as many: they take no memory
+        # a broadcast view takes no memory
         boxes=np.broadcast_to(np.nan, (num_bins, 4)),
         start_us=start,
     )
 
 
-def check_bin(dt: float) -> None:
-    """Refuses bins into which no clock can be cut.
+def check_bin_width(dt: float) -> None:
+    """Refuses a bin shorter than a microsecond.
 
     Args:
         dt: length of a bin [s].
 
     Raises:
-        ConfigError: it is none, or shorter than a microsecond.
+        ConfigError: `dt` is shorter, infinite or not a number.
     """
     if not 1e-6 <= dt < inf:
         raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
 
 
-def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
-    """Refuses times that stand still or jump back.
+def check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+    """Refuses times that are not strictly increasing.
 
     Args:
-        path: of what has them.
+        path: for the message.
         times: [us].
 
     Raises:
-        DataError: they do not grow.
+        DataError: they are not.
     """
     backward = np.diff(times) <= 0
     if backward.any():
@@ -302,7 +302,7 @@ def check_growing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
 
 
 def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
-    """A silent camera is valid; one that saw another time than the frames is a mistake."""
+    """No events at all are valid; events of another time than the frames are a mistake."""
     if not len(event_times):
         return
     # one frame lasts as long as the events after it do

@@ -16,15 +16,25 @@ import numpy as np
 from spikebridge.data.events.camera_formats import aedat4_frames
 from spikebridge.data.events.files import buffer_events
 from spikebridge.data.recordings.fe240hz import load_fe240hz
-from spikebridge.data.recordings.folder import bin_on_clock, check_bin, load_recording_folder, read_frames
+from spikebridge.data.recordings.folder import build_recording, check_bin_width, load_recording_folder, read_frames
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.recordings.video_clips import clip_recording, is_clip
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
-_MOST_FOLDERS = 10_000
+_MAX_FOLDERS = 10_000
 _DEPTH = 3
-# names without their ends of files and folders that one of the layouts reads
-_OWN = {"boxes", "color", "events", "events_sparse", "frames", "groundtruth_rect", "groundtruth_rect40", "img", "meta"}
+# names, without suffix, of files and folders that a layout reads
+_RESERVED_STEMS = {
+    "boxes",
+    "color",
+    "events",
+    "events_sparse",
+    "frames",
+    "groundtruth_rect",
+    "groundtruth_rect40",
+    "img",
+    "meta",
+}
 
 
 def load_recording(
@@ -40,14 +50,14 @@ def load_recording(
     Args:
         path: the recording's own folder, one that holds it, up to three levels above, or an `.aedat4` file.
         name: of the recording's folder, where there are several.
-        dt: length of a bin [s]; a recording of FE240hz brings its own.
+        dt: length of a bin [s]; a recording of FE240hz has its own.
         event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
         box_offset: the same for boxes.
-        repair: for a folder of one's own, see `load_recording_folder`.
+        repair: for a folder of your own, see `load_recording_folder`.
 
     Raises:
         DataError: there is no recording, several and no name, or the files are damaged or do not fit.
-        ConfigError: the name is not there, or a setting does not go with the layout.
+        ConfigError: no recording has the name, or the layout does not support a setting.
 
     Example:
         >>> load_recording(Path(getfixture("tmp_path")))
@@ -57,12 +67,12 @@ def load_recording(
     """
     folder = find_recording(path, name)
     if (folder / "events_sparse.npz").exists():
-        _refuse(folder, "FE240hz", repair=repair)
+        _refuse_settings(folder, "FE240hz", repair=repair)
         recording = load_fe240hz(folder, event_offset, box_offset)
         if abs(recording.dt - dt) > 1e-9:
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
-    _refuse(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
+    _refuse_settings(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
     if folder.is_file():
         return load_camera_file(folder, dt, repair)
     if (folder / "meta.json").exists():
@@ -71,7 +81,7 @@ def load_recording(
 
 
 def find_recording(path: Path, name: str | None = None) -> Path:
-    """The folder, or the camera's file, of the one recording that is meant.
+    """The folder, or the camera's file, of the one recording that path and name select.
 
     Args:
         path: it, or a folder above it.
@@ -101,7 +111,7 @@ def find_recording(path: Path, name: str | None = None) -> Path:
             names = [folder.name for folder in found]
             raise ConfigError(f"{path}: no recording {name!r}; {did_you_mean(name, names) if names else 'none at all'}")
         return chosen[0]
-    # clips have no events: they are meant only where there is nothing else
+    # clips have no events: they count only where there is nothing else
     chosen = [folder for folder in found if _kind(folder) == "events"] or found
     if len(chosen) == 1:
         return chosen[0]
@@ -118,7 +128,7 @@ def find_recordings(path: Path) -> list[Path]:
     """The folders of all recordings and clips below a folder, up to three levels, in the order of their names.
 
     Args:
-        path: where to look.
+        path: where to search.
 
     Example:
         >>> find_recordings(Path(getfixture("tmp_path")))
@@ -127,33 +137,33 @@ def find_recordings(path: Path) -> list[Path]:
     found: list[Path] = []
     level = [path]
     for _ in range(_DEPTH):
-        children = [child for folder in level for child in sorted(folder.iterdir()) if _may_be_looked_at(child)]
-        if len(children) > _MOST_FOLDERS:
-            raise DataError(f"{path}: expected a folder of recordings, but it holds over {_MOST_FOLDERS} folders.")
+        children = [child for folder in level for child in sorted(folder.iterdir()) if _is_searchable(child)]
+        if len(children) > _MAX_FOLDERS:
+            raise DataError(f"{path}: expected a folder of recordings, but it holds over {_MAX_FOLDERS} folders.")
         found += [child for child in children if _kind(child) is not None]
         level = [child for child in children if _kind(child) is None]
     return found
 
 
-def belongs_to(recording: Path, path: Path) -> bool:
-    """Whether a file is, or would be taken for, a part of a recording, so that nothing else may be written there.
+def is_part_of_recording(recording: Path, path: Path) -> bool:
+    """Whether a path is, or would be read as, a file of a recording, so that no output may be written there.
 
     Args:
         recording: its folder, or its file.
         path: a file, there or not.
 
     Example:
-        >>> belongs_to(Path("disk"), Path("disk/boxes.csv")), belongs_to(Path("disk"), Path("disk/found.csv"))
-        (True, False)
+        >>> [is_part_of_recording(Path("disk"), Path("disk") / name) for name in ("boxes.csv", "result.csv")]
+        [True, False]
     """
     recording, path = recording.resolve(), path.resolve()
     if path == recording:
         return True
-    return path.is_relative_to(recording) and path.relative_to(recording).parts[0].split(".")[0] in _OWN
+    return path.is_relative_to(recording) and path.relative_to(recording).parts[0].split(".")[0] in _RESERVED_STEMS
 
 
-def _may_be_looked_at(path: Path) -> bool:
-    # a link could lead anywhere, also back to where it is
+def _is_searchable(path: Path) -> bool:
+    # a link may lead back to a folder above
     return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
 
 
@@ -163,7 +173,7 @@ def _kind(folder: Path) -> str | None:
     return "clip" if is_clip(folder) else None
 
 
-def _refuse(folder: Path, layout: str, **settings: int | bool | None) -> None:
+def _refuse_settings(folder: Path, layout: str, **settings: int | bool | None) -> None:
     """Refuses settings that would be ignored."""
     for name, value in settings.items():
         if value is not None and value is not False:  # 0 is a value
@@ -178,7 +188,7 @@ def load_events(
     Args:
         path: the file, of a kind that `read_events` knows.
         dt: length of a bin [s].
-        height: rows of the sensor; needed where the file does not tell.
+        height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         frames: a folder with `frames.csv` and `frames/`, as in a recording's folder, on the clock of the events.
 
@@ -187,7 +197,7 @@ def load_events(
 
     Raises:
         DataError: a file is missing, damaged, without events, or does not fit the others.
-        ConfigError: the sensor is not known, or `dt` cannot be meant.
+        ConfigError: the sensor is not known, or `dt` is too short.
 
     Example:
         >>> path = Path(getfixture("tmp_path")) / "two.csv"
@@ -195,14 +205,14 @@ def load_events(
         >>> load_events(path, dt=0.001, height=8, width=8).num_bins
         3
     """
-    check_bin(dt)
-    held = buffer_events(path, height, width)
-    if not len(held.t):
-        raise DataError(f"{path}: expected events to play, but there are none.")
+    check_bin_width(dt)
+    events = buffer_events(path, height, width)
+    if not len(events.t):
+        raise DataError(f"{path}: expected events to replay, but there are none.")
     if frames is None:
-        nothing = np.zeros((0, held.height, held.width), np.uint8)
-        return bin_on_clock(path, held, nothing, np.empty(0, np.int64), dt)
-    return bin_on_clock(path, held, *read_frames(frames, path), dt)
+        nothing = np.zeros((0, events.height, events.width), np.uint8)
+        return build_recording(path, events, nothing, np.empty(0, np.int64), dt)
+    return build_recording(path, events, *read_frames(frames, path), dt)
 
 
 def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
@@ -218,7 +228,7 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
 
     Raises:
         DataError: the file is missing, damaged, without frames, or its frames and events do not fit.
-        ConfigError: the package `aedat` is not installed, or `dt` cannot be meant.
+        ConfigError: the package `aedat` is not installed, or `dt` is too short.
 
     Example:
         >>> load_camera_file(Path("/no/such/place.aedat4"))
@@ -226,12 +236,12 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
         ...
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
-    check_bin(dt)
-    held = buffer_events(path, repair=repair)
+    check_bin_width(dt)
+    events = buffer_events(path, repair=repair)
     frames, times = aedat4_frames(path)
-    if (frames.height, frames.width) != (held.height, held.width):
+    if (frames.height, frames.width) != (events.height, events.width):
         raise DataError(
-            f"{path}: expected frames of the sensor's {held.width} x {held.height} pixels, but they are {frames.width} "
-            f"x {frames.height}."
+            f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "
+            f"{frames.width} x {frames.height}."
         )
-    return bin_on_clock(path, held, frames, times, dt)
+    return build_recording(path, events, frames, times, dt)

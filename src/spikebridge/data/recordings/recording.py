@@ -19,24 +19,26 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, EventBins
-from spikebridge.data.io.safe_open import opened
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
-MOST_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
+MAX_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
 # where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
 _SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
 _SPLITS_OF = 560
+_MAX_BYTES = 2**28  # of a text file
+_SEPARATOR = re.compile(r"[,;\s]+")
 
 
 class Inputs(TypedDict):
-    """What a tracker is given at one step. Only what is new is there.
+    """The input of a tracker at one step. Only new data are present.
 
     Keys:
         events: since the frame where there is one, else since the last step.
         elapsed: time since the last step [s].
         frame: grey levels 0 to 255, where one has arrived.
         frame_age: time from the frame to the end of this step [s].
-        box: where the target is in this frame, where somebody says so: always at the first step.
+        box: the given box of the target in this frame; always at the first step.
     """
 
     events: BinEvents
@@ -47,7 +49,7 @@ class Inputs(TypedDict):
 
 
 class Offsets(NamedTuple):
-    """How the parts of a recording were put on one clock.
+    """The offsets that put the parts of a recording on one clock.
 
     Args:
         events: the bins between frames k and k + 1 began at `bins_per_frame * k + events` in the files.
@@ -67,16 +69,16 @@ class Recording:
     """Frames, events and boxes on one clock.
 
     Args:
-        name: what to call it.
+        name: for messages and reports.
         dt: length of a bin [s].
         events: all events, by bin.
-        frames: grey images of 0 to 255, read when they are asked for.
-        frame_times: when each frame was there [s], growing.
+        frames: grey images of 0 to 255, read on access.
+        frame_times: time of each frame [s], increasing.
         frame_events: for each frame the index of the first event that is not in its picture.
         frame_boxes: where the target is in each frame; NaN where unknown.
         boxes: where the target is at the end of each bin; NaN where unknown.
-        offsets: how they were put on one clock, where that had to be found.
-        start_us: what the files call time 0 of this clock [us].
+        offsets: of the parts, where they were estimated or given.
+        start_us: time 0 of this clock on the clock of the files [us].
 
     Raises:
         ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
@@ -107,7 +109,7 @@ class Recording:
     start_us: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse parts that do not fit."""
         num_frames, num_bins = len(self.frames), self.events.num_bins
         lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
         if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
@@ -153,9 +155,7 @@ class Recording:
             return 0, init
         known = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
         if not len(known):
-            raise DataError(
-                f"{self.name}: no frame has a box; say where the target is in the first one: --init x,y,w,h"
-            )
+            raise DataError(f"{self.name}: no frame has a box; give the box in the first one: --init x,y,w,h")
         return int(known[0]), self.frame_boxes[known[0]]
 
     @property
@@ -164,28 +164,30 @@ class Recording:
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
     def inputs(self, first: int, stop: int, buffer_events: bool = True) -> Inputs:
-        """What is new in the bins from `first` up to `stop`, which is not included.
+        """The new data of the bins from `first` up to `stop`, which is not included.
 
         Args:
             first: the first bin since the last step.
             stop: the bin after the last one.
-            hold_events: give a frame with the events since it; else every event once, in the bin of its time.
+            buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
 
         Returns:
             The events, and the newest frame that has come, if any.
         """
-        inputs = Inputs(events=self.events.of_bins(first, stop), elapsed=(stop - first) * self.dt)
+        inputs = Inputs(events=self.events.slice_bins(first, stop), elapsed=(stop - first) * self.dt)
         bins = self.frame_bins
         newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
         if newest >= 0 and bins[newest] >= first:
             if buffer_events:
-                inputs["events"] = self.events.between(int(self.frame_events[newest]), int(self.events.edges[stop]))
+                inputs["events"] = self.events.slice_events(
+                    int(self.frame_events[newest]), int(self.events.edges[stop])
+                )
             inputs["frame"] = self.frames[newest]
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
         return inputs
 
-    def thinned(self, keep_every: int) -> "Recording":
-        """The same recording with a slower camera: each `keep_every`-th frame, the first one included.
+    def subsample_frames(self, keep_every: int) -> "Recording":
+        """The same recording with every `keep_every`-th frame, the first one included.
 
         Args:
             keep_every: 1 keeps all frames.
@@ -194,7 +196,7 @@ class Recording:
             ConfigError: `keep_every` is below 1.
         """
         if keep_every < 1:
-            raise ConfigError(f"thinned needs keep_every of 1 or more, but got {keep_every}.")
+            raise ConfigError(f"subsample_frames needs keep_every of 1 or more, but got {keep_every}.")
         kept = slice(None, None, keep_every)
         return replace(
             self,
@@ -205,7 +207,7 @@ class Recording:
         )
 
     def summary(self) -> str:
-        """What is there, in one line."""
+        """Size, frames, bins, events and missing boxes, in one line."""
         return (
             f"{self.name}: {self.events.width} x {self.events.height} pixels, {self.num_frames} frames, "
             f"{self.num_bins} bins of {1e3 * self.dt:.3f} ms, {self.events.num_events} events, "
@@ -214,7 +216,7 @@ class Recording:
 
 
 def temporal_splits(num_frames: int) -> dict[str, range]:
-    """Frames to train on, to choose on, and to report on, one after the other, with gaps between.
+    """Train, validation and test frames, one after the other, with gaps between.
 
     Args:
         num_frames: frames of the recording, 40 or more.
@@ -239,12 +241,8 @@ def temporal_splits(num_frames: int) -> dict[str, range]:
     }
 
 
-_MOST_BYTES = 2**28
-_SEPARATOR = re.compile(r"[,;\s]+")
-
-
 def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
-    """The boxes of a file, numbers separated by commas, tabs or spaces; `nan` where there is none.
+    """Reads boxes from a text file, separated by commas, semicolons or spaces; `nan` where there is none.
 
     Args:
         path: the file.
@@ -266,19 +264,19 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
         >>> read_boxes(path).tolist()
         [[0.0, 0.0, 4.0, 6.0]]
     """
-    with opened(path, "a text file of boxes") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise DataError(f"{path}: expected a text file of boxes below {_MOST_BYTES} bytes, but it is larger.")
+    with open_binary(path, "a text file of boxes") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise DataError(f"{path}: expected a text file of boxes below {_MAX_BYTES} bytes, but it is larger.")
     lines = content.decode("ascii", errors="replace").rstrip().splitlines()
-    rows = [_numbers(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
+    rows = [_parse_line(line, origin, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
     if not rows:
         raise DataError(f"{path}: expected boxes, but the file holds none.")
-    return np.array([_bounding(row) if len(row) == 8 else _from(row, origin) for row in rows])
+    return np.array(rows)
 
 
 def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
-    """Boxes that can be a label; NaN in place of one that is empty, not finite, or wholly outside the image.
+    """The boxes with NaN in place of each that is empty, not finite, or wholly outside the image.
 
     Args:
         boxes: `x, y, w, h` in pixels.
@@ -298,27 +296,6 @@ def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Flo
     return np.where(good[:, None], boxes, np.nan)
 
 
-def _numbers(line: str, where: str) -> list[float]:
-    try:
-        row = [float(word) for word in _SEPARATOR.split(line.strip()) if word]
-    except ValueError:
-        row = []
-    if len(row) not in (4, 8):
-        raise DataError(
-            f"{where}: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found {line.strip()!r:.60}."
-        )
-    return row
-
-
-def _from(row: list[float], origin: float) -> list[float]:
-    return [row[0] - origin, row[1] - origin, row[2], row[3]]
-
-
-def _bounding(polygon: list[float]) -> list[float]:
-    x, y = polygon[::2], polygon[1::2]
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-
-
 def parse_box(words: str) -> Float[np.ndarray, "4"]:
     """A box from `x,y,w,h`.
 
@@ -336,3 +313,16 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
     if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
         raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
     return box
+
+
+def _parse_line(line: str, origin: float, where: str) -> list[float]:
+    try:
+        row = [float(word) for word in _SEPARATOR.split(line.strip()) if word]
+    except ValueError:
+        row = []
+    if len(row) == 4:
+        return [row[0] - origin, row[1] - origin, row[2], row[3]]
+    if len(row) == 8:
+        x, y = row[::2], row[1::2]
+        return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    raise DataError(f"{where}: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found {line.strip()!r:.60}.")

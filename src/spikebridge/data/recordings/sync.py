@@ -17,12 +17,12 @@ from spikebridge.data.events.binned import EventBins
 from spikebridge.errors import DataError
 
 _DARK = 8.0  # grey levels added before the logarithm, as in the event camera
-_POOL = 4  # single pixels are noisy, and frames and events never fit to the pixel
-_MOST_PAIRS = 40
-_LEAST_CORRELATION = 0.3
-_LEAST_SHARPNESS = 0.05
-_MOST_BOX_SHIFT = 60
-_LEAST_SHARE = 0.9
+_POOL = 4  # single pixels are noisy, and frames and events are not aligned to the pixel
+_MAX_PAIRS = 40
+_MIN_CORRELATION = 0.3
+_MIN_SHARPNESS = 0.05
+_MAX_BOX_SHIFT = 60
+_MIN_SHARE = 0.9
 _SAME = 0.006  # pixels: half the last digit of a file with two decimals, and a little
 
 
@@ -76,7 +76,7 @@ def estimate_offset(
     tried = range(-search, search + 1)
     correlations = [
         _correlations(frames, events, k, bins_per_frame, search)
-        for k in _pairs_to_look_at(len(frames), events.num_bins, bins_per_frame, search)
+        for k in _frame_pairs(len(frames), events.num_bins, bins_per_frame, search)
     ]
     seen = [row for row in correlations if row is not None]
     if not seen:
@@ -85,8 +85,8 @@ def estimate_offset(
             "are events around them. Give event_offset (--event-offset)."
         )
     mean = np.mean(seen, axis=0)
-    estimate = _judge(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
-    if not (estimate.correlation >= _LEAST_CORRELATION and estimate.sharpness >= _LEAST_SHARPNESS):
+    estimate = _peak(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
+    if not (estimate.correlation >= _MIN_CORRELATION and estimate.sharpness >= _MIN_SHARPNESS):
         warnings.warn(
             f"the offset {estimate.offset} between frames and events is uncertain: its correlation is "
             f"{estimate.correlation:.2f}, and half a frame away it is only {estimate.sharpness:.2f} lower. "
@@ -118,7 +118,7 @@ def estimate_box_offset(
         1
     """
     shares = {}
-    for shift in range(-_MOST_BOX_SHIFT, _MOST_BOX_SHIFT + 1):
+    for shift in range(-_MAX_BOX_SHIFT, _MAX_BOX_SHIFT + 1):
         index = np.arange(len(frame_boxes)) * bins_per_frame + shift
         inside = (index >= 0) & (index < len(boxes))
         # a handful of accidental neighbours at the far ends would prove nothing
@@ -127,7 +127,7 @@ def estimate_box_offset(
                 axis=1
             )
             shares[shift] = float(equal.mean())
-    found = [shift for shift, share in shares.items() if share >= _LEAST_SHARE]
+    found = [shift for shift, share in shares.items() if share >= _MIN_SHARE]
     if len(found) != 1:
         came = f"{len(found)} shifts do ({found})" if found else "none does"
         raise DataError(
@@ -137,23 +137,23 @@ def estimate_box_offset(
     return found[0]
 
 
-def _pairs_to_look_at(num_frames: int, num_bins: int, bins_per_frame: int, search: int) -> list[int]:
+def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: int) -> list[int]:
     """Frames k, evenly spread, for which every window that is tried lies inside the recording."""
     first = -(-search // bins_per_frame)
     last = min(num_frames - 2, (num_bins - bins_per_frame - search) // bins_per_frame)
     if last < first:
         # a recording this short has windows that stick out, and empty bins there
         first, last = 0, num_frames - 2
-    return sorted({round(k) for k in np.linspace(first, last, _MOST_PAIRS).tolist()}) if last >= first else []
+    return sorted({round(k) for k in np.linspace(first, last, _MAX_PAIRS).tolist()}) if last >= first else []
 
 
 def _correlations(
     frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, k: int, bins_per_frame: int, search: int
 ) -> NDArray[np.float64] | None:
     """Of one pair of frames, for every offset; None where the frames are alike or there are no events."""
-    change = _pooled(np.log(frames[k + 1] + _DARK) - np.log(frames[k] + _DARK))
+    change = _sum_pool(np.log(frames[k + 1] + _DARK) - np.log(frames[k] + _DARK))
     first = k * bins_per_frame - search
-    maps = np.stack([_signed(events, first + i) for i in range(2 * search + bins_per_frame)])
+    maps = np.stack([_event_map(events, first + i) for i in range(2 * search + bins_per_frame)])
     if np.ptp(change) == 0 or not maps.any():
         return None
     sums = np.concatenate([np.zeros_like(maps[:1]), maps.cumsum(axis=0)])
@@ -161,14 +161,14 @@ def _correlations(
     return np.array([_correlation(change, window) for window in windows])
 
 
-def _signed(events: EventBins, bin_: int) -> NDArray[np.float64]:
-    inside = events.of_bins(bin_, bin_ + 1) if 0 <= bin_ < events.num_bins else events.between(0, 0)
+def _event_map(events: EventBins, bin_: int) -> NDArray[np.float64]:
+    inside = events.slice_bins(bin_, bin_ + 1) if 0 <= bin_ < events.num_bins else events.slice_events(0, 0)
     place = inside.y.astype(np.int64) * events.width + inside.x
     signed = np.bincount(place, np.where(inside.on, 1.0, -1.0), minlength=events.height * events.width)
-    return _pooled(signed.astype(np.float64).reshape(events.height, events.width))
+    return _sum_pool(signed.astype(np.float64).reshape(events.height, events.width))
 
 
-def _pooled(image: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sum_pool(image: NDArray[np.float64]) -> NDArray[np.float64]:
     size = min(_POOL, *image.shape)
     height, width = image.shape[0] // size * size, image.shape[1] // size * size
     return image[:height, :width].reshape(height // size, size, width // size, size).sum(axis=(1, 3))
@@ -181,7 +181,7 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float((a * b).sum() / norm) if norm > 0 else 0.0
 
 
-def _judge(curve: dict[int, float], half_a_frame: int) -> OffsetEstimate:
+def _peak(curve: dict[int, float], half_a_frame: int) -> OffsetEstimate:
     offset = max(curve, key=lambda shift: curve[shift])
     best = curve[offset]
     around = [curve[shift] for shift in (offset - half_a_frame, offset + half_a_frame) if shift in curve]

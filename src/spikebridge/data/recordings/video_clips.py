@@ -13,13 +13,13 @@ from jaxtyping import Float
 
 from spikebridge.data.catalog import data_folder
 from spikebridge.data.events.binned import EventBins
-from spikebridge.data.io.images import ImageFiles, images_in
+from spikebridge.data.io.images import ImageFiles, list_images
 from spikebridge.data.recordings.recording import Recording, read_boxes, valid_boxes
 from spikebridge.errors import ConfigError, DataError
 
 _BOX_FILES = ("groundtruth_rect.txt", "groundtruth.txt")
 _IMAGE_FOLDERS = ("img", "imgs", "color")
-# the benchmarks count pixels as their first programs did, from 1
+# the benchmarks count pixels from 1
 _FIRST_PIXEL = 1.0
 
 
@@ -41,7 +41,7 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
 
     Args:
         folder: of the clip.
-        allow_unlabelled: keep frames after the last box, without one; no box is ever invented.
+        allow_unlabelled: keep frames after the last box, without one; boxes are not interpolated.
 
     Returns:
         Grey frames, and boxes from the upper left corner, counted from 0; of a polygon the box around it.
@@ -55,10 +55,10 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
         ...
         spikebridge.errors.DataError: ...: expected groundtruth_rect.txt or groundtruth.txt, but neither is there.
     """
-    path = _first_there(folder, _BOX_FILES)
+    path = _first_existing(folder, _BOX_FILES)
     if path is None:
         raise DataError(f"{folder}: expected {' or '.join(_BOX_FILES)}, but neither is there.")
-    frames = ImageFiles(images_in(_first_there(folder, _IMAGE_FOLDERS) or folder / _IMAGE_FOLDERS[0]))
+    frames = ImageFiles(list_images(_first_existing(folder, _IMAGE_FOLDERS) or folder / _IMAGE_FOLDERS[0]))
     boxes = read_boxes(path, origin=_FIRST_PIXEL)
     missing = len(frames) - len(boxes)
     if missing < 0 or (missing and not allow_unlabelled):
@@ -73,16 +73,16 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
 
 
 def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) -> Recording:
-    """A clip as a recording of a camera that saw no events: its frames and its boxes on a clock.
+    """A clip as a recording of a camera without events: frames and boxes on a clock.
 
     Args:
         folder: of the clip.
         dt: length of a bin [s].
-        frame_rate: clips do not tell theirs; those of OTB and VOT have 25 to 30 frames a second [Hz].
+        frame_rate: clips do not hold theirs; those of OTB and VOT have 25 to 30 frames a second [Hz].
 
     Raises:
         DataError: as for `load_clip`; frames after the last box are kept.
-        ConfigError: a setting cannot be meant.
+        ConfigError: `dt` or `frame_rate` is out of range.
     """
     if not (dt > 0 and 0 < frame_rate <= 1 / dt):
         raise ConfigError(f"a clip needs bins above 0 s and at most one frame a bin, but got {dt=}, {frame_rate=}.")
@@ -97,8 +97,7 @@ def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) 
     boxes = np.full((num_bins, 4), np.nan)
     ends = np.round(times / dt).astype(np.int64) - 1
     boxes[ends[1:]] = clip.boxes[1:]
-    none_in_the_picture = np.zeros(len(times), np.int64)
-    return Recording(clip.name, dt, events, clip.frames, times, none_in_the_picture, clip.boxes, boxes)
+    return Recording(clip.name, dt, events, clip.frames, times, np.zeros(len(times), np.int64), clip.boxes, boxes)
 
 
 def find_clips(folder: Path | None = None) -> list[Path]:
@@ -130,9 +129,9 @@ def is_clip(folder: Path) -> bool:
         >>> is_clip(Path(getfixture("tmp_path")))
         False
     """
-    there = _first_there(folder, _BOX_FILES) is not None and _first_there(folder, _IMAGE_FOLDERS) is not None
+    there = _first_existing(folder, _BOX_FILES) is not None and _first_existing(folder, _IMAGE_FOLDERS) is not None
     return there and not any(folder.glob("events*"))
 
 
-def _first_there(folder: Path, names: tuple[str, ...]) -> Path | None:
+def _first_existing(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)

@@ -30,14 +30,14 @@ class EventCamera:
         threshold_sd: standard deviation of the thresholds over pixels; ON and OFF are drawn apart.
         threshold_floor: no threshold is below this.
         log_offset: added to intensities in [0, 1] before the logarithm.
-        refractory: seconds for which a pixel sleeps after an event; it wakes with a fresh reference.
+        refractory: refractory period after an event [s]; the reference is then set anew.
         leak: ON events per pixel and second that appear without any change of light.
         shot_noise: events per pixel and second, ON and OFF alike, that appear by chance.
         first_event_per_group: seconds; where set, each pixel keeps its first event in every group of this length, and
             then only those that change the polarity (as in recordings that were binned once before).
 
     Raises:
-        ConfigError: a setting cannot be meant.
+        ConfigError: a setting is out of range.
 
     Example:
         >>> EventCamera(threshold_mean=0.25, threshold_sd=0.0).threshold_mean
@@ -54,7 +54,7 @@ class EventCamera:
     first_event_per_group: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot be meant."""
+        """Refuse settings that are out of range."""
         for name in ("threshold_mean", "threshold_floor", "log_offset"):
             _check_setting(name, getattr(self, name), above=0.0)
         for name in ("threshold_sd", "refractory", "leak", "shot_noise"):
@@ -64,12 +64,12 @@ class EventCamera:
 
 
 class CameraState(NamedTuple):
-    """What the pixels know between two images; times in microseconds."""
+    """State of the pixels between two images; times in microseconds."""
 
     t: int
     log_intensity: Float[np.ndarray, "H W"]
-    gap: Float[np.ndarray, "H W"]  # log intensity above the reference; 0 for a pixel that sleeps
-    awake_at: Float[np.ndarray, "H W"]
+    gap: Float[np.ndarray, "H W"]  # log intensity above the reference; 0 in the refractory period
+    refractory_until: Float[np.ndarray, "H W"]
     threshold: Float[np.ndarray, "2 H W"]
 
 
@@ -85,7 +85,7 @@ class _Crossings(NamedTuple):
 def initial_camera(
     image: Float[np.ndarray, "H W"], t: int, camera: EventCamera, generator: np.random.Generator
 ) -> CameraState:
-    """The camera after a long look at one image, with thresholds of its own.
+    """State of a camera at rest before one image, with random thresholds.
 
     Args:
         image: intensities in [0, 1].
@@ -94,7 +94,7 @@ def initial_camera(
         generator: draws the thresholds, ON and OFF apart.
 
     Returns:
-        References at the log intensity of the image, all pixels awake.
+        References at the log intensity of the image, no pixel refractory.
 
     Example:
         >>> state = initial_camera(np.zeros((1, 1)), 0, EventCamera(threshold_sd=0.0), np.random.default_rng(0))
@@ -106,7 +106,7 @@ def initial_camera(
         t=int(t),
         log_intensity=np.log(image.astype(np.float64) + camera.log_offset),
         gap=np.zeros(image.shape),
-        awake_at=np.full(image.shape, -inf),
+        refractory_until=np.full(image.shape, -inf),
         threshold=threshold.clip(min=camera.threshold_floor),
     )
 
@@ -119,7 +119,7 @@ def camera_step(
     Args:
         image: intensities in [0, 1].
         t: time of the image [us], after the last one.
-        state: what the pixels know.
+        state: of the pixels.
         camera: the settings; censoring (`first_event_per_group`) is left to `simulate`.
         generator: draws the shot noise.
 
@@ -142,18 +142,18 @@ def camera_step(
     log_intensity = np.log(image.astype(np.float64) + camera.log_offset)
     leak = camera.leak * 1e-6 * state.threshold[0]
     slope = (log_intensity - state.log_intensity) / (t - state.t) + leak
-    start = np.maximum(state.awake_at, state.t)
+    start = np.maximum(state.refractory_until, state.t)
     crossings = _crossings(slope, start, t, state, camera.refractory * 1e6)
     gap = state.gap + slope * (t - start).clip(min=0)
-    awake_at = state.awake_at.copy()
+    refractory_until = state.refractory_until.copy()
     last = crossings.first + (crossings.num_events - 1) * crossings.period
-    awake_at.flat[crossings.pixel] = last + camera.refractory * 1e6
-    gap.flat[crossings.pixel] = slope.flat[crossings.pixel] * (t - awake_at.flat[crossings.pixel]).clip(min=0)
+    refractory_until.flat[crossings.pixel] = last + camera.refractory * 1e6
+    gap.flat[crossings.pixel] = slope.flat[crossings.pixel] * (t - refractory_until.flat[crossings.pixel]).clip(min=0)
     signal = _as_events(crossings, slope, state.t, t)
     noise = _shot_noise(image.shape, state.t, t, camera.shot_noise, generator)
     events = np.concatenate([signal, noise])
     events = events[np.argsort(events["t"], kind="stable")]
-    return events, CameraState(int(t), log_intensity, gap, awake_at, state.threshold)
+    return events, CameraState(int(t), log_intensity, gap, refractory_until, state.threshold)
 
 
 def simulate(
@@ -162,7 +162,7 @@ def simulate(
     camera: EventCamera,
     generator: np.random.Generator,
 ) -> Events:
-    """Events that a camera sends while it sees these images.
+    """Events of a camera that is shown these images.
 
     Args:
         images: intensities in [0, 1], time first.
@@ -199,11 +199,11 @@ def simulate(
         steps.append(events)
     events = np.concatenate(steps)
     if camera.first_event_per_group is not None:
-        events = keep_first_of_group(events, camera.first_event_per_group)
+        events = keep_first_per_group(events, camera.first_event_per_group)
     return events
 
 
-def keep_first_of_group(events: Events, group: float) -> Events:
+def keep_first_per_group(events: Events, group: float) -> Events:
     """Each pixel's first event in every group of time, and then those that change the polarity.
 
     Args:
@@ -216,7 +216,7 @@ def keep_first_of_group(events: Events, group: float) -> Events:
     Example:
         >>> from spikebridge.data.events.events import make_events
         >>> events = make_events(t=[0, 1, 2, 3, 1000], x=[0] * 5, y=[0] * 5, p=[1, 1, 0, 0, 0])
-        >>> keep_first_of_group(events, 0.001)["t"].tolist()
+        >>> keep_first_per_group(events, 0.001)["t"].tolist()
         [0, 2, 1000]
     """
     group_of = events["t"] * 1000 // max(1, round(group * 1e9))
@@ -230,7 +230,7 @@ def keep_first_of_group(events: Events, group: float) -> Events:
 def _crossings(
     slope: NDArray[np.float64], start: NDArray[np.float64], stop: int, state: CameraState, refractory: float
 ) -> _Crossings:
-    """Where the gap, a straight line from `start`, passes a threshold; then a pixel sleeps and starts again at 0."""
+    """Where the gap, a straight line from `start`, crosses a threshold; after the refractory period it is 0."""
     threshold = np.where(slope > 0, state.threshold[0], state.threshold[1])
     missing = threshold - np.sign(slope) * state.gap
     surplus = np.abs(slope) * (stop - start) - missing
@@ -247,7 +247,7 @@ def _as_events(crossings: _Crossings, slope: NDArray[np.float64], start: int, st
     pixel = np.repeat(crossings.pixel, crossings.num_events)
     time = np.repeat(crossings.first, crossings.num_events) + rank * np.repeat(crossings.period, crossings.num_events)
     events = np.empty(total, EVENT)
-    # the noise of floating point must not turn a crossing at 250 us into one at 249
+    # rounding errors must not turn a crossing at 250 us into one at 249
     events["t"] = np.floor(np.round(time, 6)).clip(start, stop)
     events["y"], events["x"] = np.unravel_index(pixel, slope.shape)
     events["p"] = slope.flat[pixel] > 0

@@ -14,7 +14,7 @@ from spikebridge.errors import ConfigError, ShapeError
 
 
 class SensorState(NamedTuple):
-    """What each pixel remembers."""
+    """State of each pixel."""
 
     reference: Float[Tensor, "B H W"]
     threshold: Float[Tensor, "B 2 H W"]
@@ -40,7 +40,7 @@ def check_steppable(camera: EventCamera) -> None:
 def initial_sensor(
     image: Float[Tensor, "B H W"], camera: EventCamera, generator: torch.Generator | None = None
 ) -> SensorState:
-    """The sensor after a long look at one image; every sample has a camera, and so thresholds, of its own.
+    """State of a sensor at rest before one image; every sample has its own thresholds.
 
     Args:
         image: intensities in [0, 1].
@@ -58,7 +58,9 @@ def initial_sensor(
     batch, height, width = image.shape
     threshold = image.new_full((batch, 2, height, width), camera.threshold_mean)
     if camera.threshold_sd > 0:
-        spread = torch.randn(threshold.shape, generator=_drawing(generator, "threshold_sd"), dtype=image.dtype)
+        spread = torch.randn(
+            threshold.shape, generator=_require_generator(generator, "threshold_sd"), dtype=image.dtype
+        )
         threshold = threshold + camera.threshold_sd * spread
     return SensorState((image + camera.log_offset).log(), threshold.clamp(min=camera.threshold_floor))
 
@@ -74,7 +76,7 @@ def sensor_step(
 
     Args:
         image: intensities in [0, 1] at the end of the step.
-        state: what the pixels remember.
+        state: of the pixels.
         camera: the settings.
         dt: length of the step [s]; only leak and shot noise depend on it.
         generator: draws the shot noise; not needed without.
@@ -98,7 +100,7 @@ def sensor_step(
     counts = torch.stack([num_on, num_off], dim=1)
     if camera.shot_noise > 0:
         rate = torch.full_like(counts, camera.shot_noise * dt / 2)
-        counts = counts + torch.poisson(rate, generator=_drawing(generator, "shot_noise"))
+        counts = counts + torch.poisson(rate, generator=_require_generator(generator, "shot_noise"))
     return counts, state._replace(reference=reference)
 
 
@@ -140,7 +142,7 @@ def events_of_images(
     return torch.stack(bins)
 
 
-def _drawing(generator: torch.Generator | None, setting: str) -> torch.Generator:
+def _require_generator(generator: torch.Generator | None, setting: str) -> torch.Generator:
     if generator is None:
         raise ConfigError(f"a camera with {setting} above 0 draws random numbers: give a torch.Generator.")
     return generator

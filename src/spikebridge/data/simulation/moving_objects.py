@@ -12,8 +12,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Motion, smooth_motion
-from spikebridge.data.simulation.textures import Backdrop, canvas_size, fractal_noise, moving_backdrop, read_between
+from spikebridge.data.simulation.motion import Motion, random_motion
+from spikebridge.data.simulation.textures import (
+    MovingBackground,
+    canvas_size,
+    fractal_noise,
+    random_background,
+    sample_bilinear,
+)
 from spikebridge.errors import ConfigError
 
 _SETTINGS = {  # name: lowest value
@@ -49,11 +55,11 @@ class MovingObjects:
         light_change: how far the light goes up and down, as a share.
         camera_motion: how far the background moves to each side [px].
         turning: how far objects turn to each side [rad].
-        texture: the target's picture, grey in [0, 1]; made without it.
-        background: what is behind, grey in [0, 1], at least as large as the image and twice the camera's motion.
+        texture: of the target, grey in [0, 1]; generated without it.
+        background: behind the objects, grey in [0, 1], at least as large as the image and twice the camera's motion.
 
     Raises:
-        ConfigError: a setting cannot be meant, or the objects do not fit into the image.
+        ConfigError: a setting is out of range, or the objects do not fit into the image.
 
     Example:
         >>> scene = MovingObjects(height=64, width=64, size=16, seed=3)
@@ -75,7 +81,7 @@ class MovingObjects:
     background: Float[np.ndarray, "bh bw"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot be meant."""
+        """Refuse settings that are out of range."""
         for name, lowest in _SETTINGS.items():
             if not lowest <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"MovingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)!r}.")
@@ -101,7 +107,7 @@ class MovingObjects:
             t: time [s].
         """
         x, y = self.center(t)
-        reach = np.array(_reach(self._target, t))
+        reach = np.array(_half_extent(self._target, t))
         return np.concatenate([np.array([x, y]) - reach, 2 * reach])
 
     def center(self, t: float) -> tuple[float, float]:
@@ -113,19 +119,19 @@ class MovingObjects:
         return self._center(self._target, t)
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """What the camera sees.
+        """The image of the camera.
 
         Args:
             t: time [s].
         """
-        image = self._backdrop.seen(t, self.height, self.width)
+        image = self._background.view(t, self.height, self.width)
         for body in (*self._distractors, self._target):
             self._draw(image, body, t)
-        return self._backdrop.lit(image, t)
+        return self._background.illuminate(image, t)
 
     def _draw(self, image: NDArray[np.float64], body: _Body, t: float) -> None:
         x, y = self._center(body, t)
-        reach = _reach(body, t)
+        reach = _half_extent(body, t)
         left, right = max(0, int(x - reach[0]) - 1), min(self.width, int(x + reach[0]) + 2)
         top, bottom = max(0, int(y - reach[1]) - 1), min(self.height, int(y + reach[1]) + 2)
         if left >= right or top >= bottom:
@@ -134,29 +140,29 @@ class MovingObjects:
         angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
         along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / scale
         across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / scale
-        covered = (0.5 - scale * _outside(body, along, across)).clip(0, 1)
+        covered = (0.5 - scale * _signed_distance(body, along, across)).clip(0, 1)
         height, width = body.texture.shape
-        picture = read_between(
+        picture = sample_bilinear(
             body.texture, (along / body.half[0] + 1) / 2 * width, (across / body.half[1] + 1) / 2 * height
         )
         part = image[top:bottom, left:right]
         part += covered * (picture - part)
 
     def _center(self, body: _Body, t: float) -> tuple[float, float]:
-        walked = body.motion.walked(t)
-        return self.width / 2 + body.motion.x.at(walked), self.height / 2 + body.motion.y.at(walked)
+        x, y = body.motion.position(t)
+        return self.width / 2 + x, self.height / 2 + y
 
     @property
     def _canvas_size(self) -> tuple[int, int]:
         return canvas_size(self.height, self.width, self.camera_motion)
 
     @cached_property
-    def _backdrop(self) -> Backdrop:
+    def _background(self) -> MovingBackground:
         canvas = self.background
         if canvas is None:
             canvas = fractal_noise(*self._canvas_size, np.random.default_rng([self.seed, 0]))
         generator = np.random.default_rng([self.seed, 1])
-        return moving_backdrop(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
+        return random_background(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
 
     @cached_property
     def _target(self) -> _Body:
@@ -174,15 +180,15 @@ class MovingObjects:
         # the corner of a turned rectangle reaches farthest
         reach = np.hypot(*half) * self.scale_change**0.5 + 1
         room = (self.width / 2 - reach, self.height / 2 - reach)
-        motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
+        motion = random_motion(generator, room, self.speed, self.scale_change, self.turning)
         if texture is None:
             side = max(8, round(self.size))
             texture = fractal_noise(side, side, generator, largest=max(4, side // 2), smallest=2)
         return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
 
 
-def _reach(body: _Body, t: float) -> tuple[float, float]:
-    """How far the outline goes from the middle along both axes of the image."""
+def _half_extent(body: _Body, t: float) -> tuple[float, float]:
+    """Half the width and height of the box around the outline."""
     angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
     c, s = abs(cos(angle)), abs(sin(angle))
     along, across = scale * body.half[0], scale * body.half[1]
@@ -191,12 +197,12 @@ def _reach(body: _Body, t: float) -> tuple[float, float]:
     return along * c + across * s, along * s + across * c
 
 
-def _outside(body: _Body, along: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far points are outside the outline, negative inside, before scaling [px]."""
+def _signed_distance(body: _Body, along: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signed distance of points from the outline, negative inside, before scaling [px]."""
     a, b = body.half
     if not body.is_round:
         return np.maximum(abs(along) - a, abs(across) - b)
-    # the ellipse's equation over its slope: the distance, as long as that is small
+    # first-order distance to an ellipse: its implicit function over the gradient
     level = np.hypot(along / a, across / b)
     slope = np.hypot(along / a**2, across / b**2) / np.maximum(level, 1e-9)
     return (level - 1) / np.maximum(slope, 1e-9)

@@ -3,6 +3,7 @@
 Coordinates are those of boxes: the pixel in column i and row j covers `[i, i + 1) x [j, j + 1)`.
 """
 
+from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, runtime_checkable
 
@@ -12,17 +13,30 @@ from jaxtyping import Float
 from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.recordings.recording import Recording
-from spikebridge.data.simulation.event_camera import EventCamera, camera_step, initial_camera, keep_first_of_group
+from spikebridge.data.simulation.event_camera import EventCamera, camera_step, initial_camera, keep_first_per_group
 from spikebridge.errors import ConfigError
 
-_CAMERA = EventCamera()
-# each part draws from numbers of its own, so that no seed of one is a seed of another
+# seed modulo 3
 _SPLITS = {"train": 0, "validation": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class FrameCamera:
+    """Settings of the frames of a simulated hybrid camera.
+
+    Args:
+        rate: frames a second, the first at 0 s; it need not fit the bins.
+        exposure: seconds before its time over which a frame gathers light. The image is the mean over the exposure; the
+            box is that of the frame's time.
+    """
+
+    rate: float = 40.0
+    exposure: float = 0.0
 
 
 @runtime_checkable
 class Stimulus(Protocol):
-    """What a camera looks at, at any time; `data.scenes.Scene` is what happened in a video, in words."""
+    """A scene as the camera sees it: image and target box at any time."""
 
     @property
     def height(self) -> int:
@@ -33,42 +47,42 @@ class Stimulus(Protocol):
         """Columns of the image."""
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """What it looks like at a time [s], intensities in [0, 1]."""
+        """The image at a time [s], intensities in [0, 1]."""
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
-        """Where the target is at a time [s]."""
+        """The box of the target at a time [s]."""
+
+
+_EVENT_CAMERA, _FRAME_CAMERA = EventCamera(), FrameCamera()
 
 
 def render_recording(
     scene: Stimulus,
     duration: float,
     dt: float = 0.001,
-    frame_rate: float = 40.0,
-    exposure: float = 0.0,
     image_interval: float = 0.001,
-    camera: EventCamera = _CAMERA,
+    camera: EventCamera = _EVENT_CAMERA,
+    frame_camera: FrameCamera = _FRAME_CAMERA,
     seed: int = 0,
     name: str = "scene",
 ) -> Recording:
-    """Look at a scene with a hybrid camera.
+    """Records a scene with a simulated hybrid camera.
 
     Args:
-        scene: what to look at.
-        duration: of the film [s], rounded to whole bins.
+        scene: gives the images and boxes.
+        duration: of the recording [s], rounded to whole bins.
         dt: length of an event bin, and time between two boxes [s].
-        frame_rate: frames a second, the first at 0 s; it need not fit the bins.
-        exposure: seconds before its time over which a frame gathers light; it then shows the target where it was on
-            average, while its box is that of its time.
         image_interval: longest time between two images that the event pixels see [s].
         camera: settings of the event pixels.
+        frame_camera: rate and exposure of the frames.
         seed: draws thresholds and noise of the event pixels; the scene has a seed of its own.
-        name: what to call the recording.
+        name: of the recording.
 
     Returns:
         Frames of 8 bits, events, and exact boxes at the end of each bin.
 
     Raises:
-        ConfigError: a time cannot be meant.
+        ConfigError: a time or rate is out of range.
 
     Example:
         >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
@@ -76,10 +90,11 @@ def render_recording(
         >>> recording.num_bins, recording.frame_bins.tolist(), recording.num_unlabelled
         (10, [0, 5], 0)
     """
+    frame_rate, exposure = frame_camera.rate, frame_camera.exposure
     num_bins = round(duration / dt) if dt > 0 else 0
     if num_bins < 1 or not frame_rate > 0 or not image_interval > 0 or not exposure >= 0:
         raise ConfigError(
-            "a film needs at least one bin, frame_rate and image_interval above 0 and an exposure of 0 or more, but "
+            "a recording needs at least one bin, frame_rate and image_interval above 0, and exposure of 0 or more, but "
             f"got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}."
         )
     images_per_bin = max(1, ceil(round(dt / image_interval, 6)))
@@ -92,7 +107,7 @@ def render_recording(
         parts.append(events)
     events = np.concatenate(parts)
     if camera.first_event_per_group is not None:
-        events = keep_first_of_group(events, camera.first_event_per_group)
+        events = keep_first_per_group(events, camera.first_event_per_group)
     bins = bin_sparse(events, scene.height, scene.width, dt, num_bins)
     frame_times = np.arange(ceil(round(num_bins * dt * frame_rate, 6))) / frame_rate
     first_after = np.searchsorted(events["t"], np.round(frame_times * 1e6)).astype(np.int64)
@@ -109,7 +124,7 @@ def render_recording(
 
 
 def scene_seeds(split: str, num_scenes: int) -> list[int]:
-    """Seeds of scenes to train on, to choose on and to report on; no seed is in two of them.
+    """Seeds of the train, validation or test scenes; no seed is in two splits.
 
     Args:
         split: `train`, `validation` or `test`.

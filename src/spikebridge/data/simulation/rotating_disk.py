@@ -19,7 +19,7 @@ _CORNERS = np.array([0.0, 2 * pi / 3, 4 * pi / 3])
 
 @dataclass(frozen=True)
 class RotatingDisk:
-    """A scene of which everything is known.
+    """A scene whose angle, speed and boxes are exact.
 
     Args:
         height: rows of the image.
@@ -30,7 +30,7 @@ class RotatingDisk:
         seed: draws the first angle and how the speed changes.
 
     Raises:
-        ConfigError: a setting cannot be meant.
+        ConfigError: a setting is out of range.
 
     Example:
         >>> still = RotatingDisk(height=100, width=100, target="circle", speed=0.0)
@@ -46,7 +46,7 @@ class RotatingDisk:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot be meant."""
+        """Refuse settings that are out of range."""
         if self.target not in _SHAPES:
             raise ConfigError(f"a disk has no {self.target!r}; {did_you_mean(self.target, _SHAPES)}")
         if min(self.height, self.width) < 32 or not self.change >= 0:
@@ -89,12 +89,12 @@ class RotatingDisk:
         return np.concatenate([lower, upper - lower])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """What the disk looks like, each pixel grey as far as a shape covers it.
+        """The image; edge pixels are antialiased by coverage.
 
         Args:
             t: time [s].
         """
-        image = self._bare.copy()
+        image = self._empty_disk.copy()
         for shape in _SHAPES:
             corners, rounding = self._corners(shape, t)
             reach = rounding + 2
@@ -103,7 +103,9 @@ class RotatingDisk:
             window = image[top:bottom, left:right]
             rows, columns = np.mgrid[top : top + window.shape[0], left : left + window.shape[1]] + 0.5
             x, y = self._middle(shape, t)
-            covered = _covered(_distance(shape, columns - x, rows - y, self._size(shape), self._turned(shape, t)))
+            covered = _coverage(
+                _signed_distance(shape, columns - x, rows - y, self._size(shape), self._turned(shape, t))
+            )
             window += covered * (_DARK - window)
         return image
 
@@ -114,9 +116,9 @@ class RotatingDisk:
         return generator.uniform(0, 2 * pi), generator.uniform(0, 2 * pi), 2 * pi * generator.uniform(0.5, 1.5)
 
     @cached_property
-    def _bare(self) -> NDArray[np.float64]:
+    def _empty_disk(self) -> NDArray[np.float64]:
         rows, columns = np.mgrid[: self.height, : self.width] + 0.5
-        inside = _covered(np.hypot(columns - self.width / 2, rows - self.height / 2) - self.radius)
+        inside = _coverage(np.hypot(columns - self.width / 2, rows - self.height / 2) - self.radius)
         return _AROUND + inside * (_DISK - _AROUND)
 
     def _size(self, shape: str) -> float:
@@ -130,7 +132,7 @@ class RotatingDisk:
         return np.array([self.width / 2 + away * cos(turned), self.height / 2 + away * sin(turned)])
 
     def _corners(self, shape: str, t: float) -> tuple[NDArray[np.float64], float]:
-        """Points of the plane, and how far the shape reaches around them."""
+        """Corner points of a shape, and the radius around them."""
         middle, size, turned = self._middle(shape, t), self._size(shape), self._turned(shape, t)
         if shape == "circle":
             return middle[None], size
@@ -142,8 +144,8 @@ class RotatingDisk:
         return middle + ends @ np.array([[cos(turned), sin(turned)], [-sin(turned), cos(turned)]]), 0.0
 
 
-def _distance(shape: str, x: NDArray, y: NDArray, size: float, turned: float) -> NDArray[np.float64]:
-    """How far points are outside a shape, negative inside [px]."""
+def _signed_distance(shape: str, x: NDArray, y: NDArray, size: float, turned: float) -> NDArray[np.float64]:
+    """Signed distance of points from a shape, negative inside [px]."""
     if shape == "circle":
         return np.hypot(x, y) - size
     along, across = x * cos(turned) + y * sin(turned), y * cos(turned) - x * sin(turned)
@@ -154,6 +156,6 @@ def _distance(shape: str, x: NDArray, y: NDArray, size: float, turned: float) ->
     return np.minimum(*arms)
 
 
-def _covered(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of a pixel is inside an edge that is this far away."""
+def _coverage(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of a pixel inside an edge at a signed distance."""
     return (0.5 - distance).clip(0, 1)

@@ -22,7 +22,7 @@ DIGIT_CAMERA = EventCamera(log_offset=0.1)
 
 
 class HybridRecording(NamedTuple):
-    """What a hybrid camera saw: `frames[k]` shows the scene at the start of event step `k * frame_period`."""
+    """Frames and events; `frames[k]` shows the scene at the start of event step `k * frame_period`."""
 
     frames: Float[Tensor, "F B 1 H W"]
     events: UInt8[Tensor, "T B 2 H W"]
@@ -32,7 +32,7 @@ class HybridRecording(NamedTuple):
 
 @dataclass(frozen=True)
 class Saccades:
-    """How the camera moves and when it looks.
+    """Motion and sampling rates of the camera.
 
     Args:
         sensor: height and width of the sensor in pixels.
@@ -45,7 +45,7 @@ class Saccades:
         counts: give counts of events; else 1 where there was any.
 
     Raises:
-        ConfigError: a setting cannot be meant.
+        ConfigError: a setting is out of range.
 
     Example:
         >>> Saccades().num_frames, Saccades(frame_period=24).num_frames
@@ -62,7 +62,7 @@ class Saccades:
     counts: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot be meant."""
+        """Refuse settings that are out of range."""
         for name in ("sensor", "num_steps", "frame_period", "side", "dt"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"Saccades needs {name} above 0, but got {getattr(self, name)!r}.")
@@ -88,7 +88,7 @@ MNIST_SACCADES = Saccades(sensor=34, side=3.0)
 def triangle_path(
     progress: Float[Tensor, " S"], start: Float[Tensor, " B"], side: Float[Tensor, " B"]
 ) -> Float[Tensor, "S B 2"]:
-    """Place on a triangle around the origin, corner up, walked clockwise on the screen at constant speed.
+    """Position on a triangle around the origin, corner up, clockwise on the screen at constant speed.
 
     Args:
         progress: share of the whole way gone, 0 to 1.
@@ -112,7 +112,7 @@ def triangle_path(
     return side[:, None] * torch.lerp(corners[first], corners[first + 1], share)
 
 
-def moved_view(
+def shifted_view(
     images: Float[Tensor, "B h w"], shift: Float[Tensor, "B 2"], sensor: int, border: int
 ) -> Float[Tensor, "B H W"]:
     """Images on a square sensor, fitted inside a border, moved by parts of a pixel (bilinear, black outside).
@@ -129,7 +129,7 @@ def moved_view(
     Example:
         >>> dot = torch.zeros(1, 3, 3)
         >>> dot[0, 1, 1] = 1.0
-        >>> moved_view(dot, torch.tensor([[0.5, 0.0]]), sensor=3, border=0)[0, 1]  # half a pixel to the right
+        >>> shifted_view(dot, torch.tensor([[0.5, 0.0]]), sensor=3, border=0)[0, 1]  # half a pixel to the right
         tensor([0.0000, 0.5000, 0.5000])
     """
     height, width = images.shape[1:]
@@ -150,7 +150,7 @@ def hybrid_camera(
     saccades: Saccades = Saccades(),
     camera: EventCamera = DIGIT_CAMERA,
 ) -> HybridRecording:
-    """Look at each image through a moving hybrid camera.
+    """Records each image with a moving hybrid camera.
 
     Args:
         images: intensities in [0, 1].
@@ -178,20 +178,20 @@ def hybrid_camera(
     side = 1 + saccades.amplitude_spread * (2 * torch.rand(len(images), generator=generator) - 1)
     start = saccades.phase_spread * torch.rand(len(images), generator=generator)
     path = triangle_path(torch.linspace(0, 1, saccades.num_steps + 1), start, saccades.side * side)
-    view = moved_view(images, path[0], saccades.sensor, saccades.border)
+    view = shifted_view(images, path[0], saccades.sensor, saccades.border)
     state = initial_sensor(view, camera, generator)
     frames, events = [], []
     for step in range(saccades.num_steps):
         if step % saccades.frame_period == 0:
             frames.append(view[:, None])
-        view = moved_view(images, path[step + 1], saccades.sensor, saccades.border)
+        view = shifted_view(images, path[step + 1], saccades.sensor, saccades.border)
         counts, state = sensor_step(view, state, camera, saccades.dt, generator)
         events.append(counts.clamp(max=255 if saccades.counts else 1).byte())
     return HybridRecording(torch.stack(frames), torch.stack(events), labels, saccades.frame_period)
 
 
 def add_noise(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Generator) -> Float[Tensor, "*S"]:
-    """Frames with Gaussian noise, not clipped, so that no information is lost but by the noise.
+    """Frames with additive Gaussian noise, not clipped.
 
     Args:
         frames: intensities of any shape.
@@ -218,7 +218,7 @@ def add_noise(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Genera
 def corrupt_events(
     events: UInt8[Tensor, "*S"], loss: float, spurious: float, generator: torch.Generator
 ) -> Float[Tensor, "*S"]:
-    """Events as a poor sensor gives them: some are lost, and some come from nothing.
+    """Deletes random events and adds spurious ones, as a poor sensor does.
 
     Args:
         events: 1 where there was an event, else 0, of any shape.
@@ -239,7 +239,7 @@ def corrupt_events(
     """
     for name, chance in (("loss", loss), ("spurious", spurious)):
         if not 0 <= chance <= 1:
-            raise ConfigError(f"lossy needs {name} as a chance from 0 to 1, but got {chance!r}.")
+            raise ConfigError(f"corrupt_events needs {name} as a chance from 0 to 1, but got {chance!r}.")
     seen = events.float()
     if loss:
         draws = torch.rand(events.shape, generator=generator, device=generator.device).to(events.device)
@@ -268,7 +268,7 @@ def subsample_frames(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Te
         tensor([0., 2., 4.])
     """
     if keep_every < 1:
-        raise ConfigError(f"thin needs keep_every of 1 or more, but got {keep_every}.")
+        raise ConfigError(f"subsample_frames needs keep_every of 1 or more, but got {keep_every}.")
     return frames[::keep_every]
 
 
@@ -285,6 +285,6 @@ def _check_images(images: Tensor, labels: Tensor, saccades: Saccades) -> None:
         )
     if saccades.sensor <= 2 * saccades.border:
         raise ConfigError(
-            f"a sensor of {saccades.sensor} px has no room inside two borders of {saccades.border} px; "
+            f"a sensor of {saccades.sensor} px is too small for two borders of {saccades.border} px; "
             "use a larger sensor or a shorter side."
         )

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Waves, smooth_waves
+from spikebridge.data.simulation.motion import SumOfSines, random_sines
 
 
 def fractal_noise(
     height: int, width: int, generator: np.random.Generator, largest: int = 32, smallest: int = 4
 ) -> Float[np.ndarray, "H W"]:
-    """Smooth noise of several sizes, as in a photograph out of which nothing can be recognised.
+    """Fractal noise: smooth noise of several sizes, the larger ones stronger, as in natural images.
 
     Args:
         height: rows.
@@ -39,16 +39,16 @@ def fractal_noise(
     while size >= smallest:
         knots = generator.normal(size=(height // size + 3, width // size + 3))
         # larger patches are stronger, as in natural images
-        total += size * read_between(knots, columns / size + 0.5, rows / size + 0.5)
+        total += size * sample_bilinear(knots, columns / size + 0.5, rows / size + 0.5)
         size //= 2
     total -= total.min()
     return 0.1 + 0.8 * total / max(total.max(), 1e-12)
 
 
-def read_between(
+def sample_bilinear(
     texture: Float[np.ndarray, "h w"], x: Float[np.ndarray, "*S"], y: Float[np.ndarray, "*S"]
 ) -> Float[np.ndarray, "*S"]:
-    """A texture at real places, bilinear between the middles of its pixels; outside, the value of the nearest edge.
+    """Samples a texture at real coordinates, bilinear between pixel centres; outside, the nearest edge pixel.
 
     Args:
         texture: intensities.
@@ -60,20 +60,22 @@ def read_between(
 
     Example:
         >>> texture = np.array([[0.0, 1.0]])
-        >>> read_between(texture, np.array([0.5, 1.0, 1.5, 9.0]), np.full(4, 0.5)).tolist()
+        >>> sample_bilinear(texture, np.array([0.5, 1.0, 1.5, 9.0]), np.full(4, 0.5)).tolist()
         [0.0, 0.5, 1.0, 1.0]
     """
     x = (x - 0.5).clip(0, texture.shape[1] - 1)
     y = (y - 0.5).clip(0, texture.shape[0] - 1)
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right, bottom = np.minimum(left + 1, texture.shape[1] - 1), np.minimum(top + 1, texture.shape[0] - 1)
-    upper = _mix(texture[top, left], texture[top, right], x - left)
-    lower = _mix(texture[bottom, left], texture[bottom, right], x - left)
-    return _mix(upper, lower, y - top)
+    upper = _lerp(texture[top, left], texture[top, right], x - left)
+    lower = _lerp(texture[bottom, left], texture[bottom, right], x - left)
+    return _lerp(upper, lower, y - top)
 
 
-def window(canvas: Float[np.ndarray, "h w"], x: float, y: float, height: int, width: int) -> Float[np.ndarray, "H W"]:
-    """A rectangle of a larger canvas, moved by parts of a pixel; like `read_between`, and much faster.
+def crop_bilinear(
+    canvas: Float[np.ndarray, "h w"], x: float, y: float, height: int, width: int
+) -> Float[np.ndarray, "H W"]:
+    """Crops a rectangle at a subpixel position; like `sample_bilinear`, and much faster.
 
     Args:
         canvas: intensities.
@@ -83,40 +85,40 @@ def window(canvas: Float[np.ndarray, "h w"], x: float, y: float, height: int, wi
         width: columns.
 
     Example:
-        >>> window(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]), x=0.25, y=0.0, height=1, width=2).tolist()
+        >>> crop_bilinear(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]), x=0.25, y=0.0, height=1, width=2).tolist()
         [[0.25, 1.25]]
     """
     left, top = int(np.floor(x)), int(np.floor(y))
     part = canvas[top : top + height + 1, left : left + width + 1]
-    beside = _mix(part[:, :-1], part[:, 1:], x - left)
-    return _mix(beside[:-1], beside[1:], y - top)
+    beside = _lerp(part[:, :-1], part[:, 1:], x - left)
+    return _lerp(beside[:-1], beside[1:], y - top)
 
 
-def _mix(a: NDArray[np.float64], b: NDArray[np.float64], share: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def _lerp(a: NDArray[np.float64], b: NDArray[np.float64], share: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return a + share * (b - a)
 
 
-class Backdrop(NamedTuple):
-    """A canvas, a camera and a light.
+class MovingBackground(NamedTuple):
+    """A background image before which a camera moves in changing light.
 
     Args:
         canvas: intensities in [0, 1].
         camera_motion: how far the camera goes to each side [px].
         light_change: how far the light goes up and down, as a share.
-        camera_x: where the camera is.
+        camera_x: position of the camera [px].
         camera_y: likewise.
-        light: 0 on average.
+        light: relative change, 0 on average.
     """
 
     canvas: Float[np.ndarray, "h w"]
     camera_motion: float
     light_change: float
-    camera_x: Waves
-    camera_y: Waves
-    light: Waves
+    camera_x: SumOfSines
+    camera_y: SumOfSines
+    light: SumOfSines
 
-    def seen(self, t: float, height: int, width: int) -> Float[np.ndarray, "H W"]:
-        """The part of the canvas before the camera.
+    def view(self, t: float, height: int, width: int) -> Float[np.ndarray, "H W"]:
+        """The part of the canvas in the field of view.
 
         Args:
             t: time [s].
@@ -124,10 +126,10 @@ class Backdrop(NamedTuple):
             width: columns.
         """
         margin = self.camera_motion + 1
-        return window(self.canvas, margin + self.camera_x.at(t), margin + self.camera_y.at(t), height, width)
+        return crop_bilinear(self.canvas, margin + self.camera_x.at(t), margin + self.camera_y.at(t), height, width)
 
-    def lit(self, image: Float[np.ndarray, "H W"], t: float) -> Float[np.ndarray, "H W"]:
-        """An image in the light of a time.
+    def illuminate(self, image: Float[np.ndarray, "H W"], t: float) -> Float[np.ndarray, "H W"]:
+        """Scales an image by the light at a time.
 
         Args:
             image: with the objects drawn.
@@ -137,7 +139,7 @@ class Backdrop(NamedTuple):
 
 
 def canvas_size(height: int, width: int, camera_motion: float) -> tuple[int, int]:
-    """Rows and columns of a canvas that is never left.
+    """Rows and columns of a canvas that the field of view never leaves.
 
     Example:
         >>> canvas_size(100, 120, camera_motion=7.5)
@@ -147,23 +149,23 @@ def canvas_size(height: int, width: int, camera_motion: float) -> tuple[int, int
     return height + margin, width + margin
 
 
-def moving_backdrop(
+def random_background(
     canvas: Float[np.ndarray, "h w"], generator: np.random.Generator, camera_motion: float, light_change: float
-) -> Backdrop:
-    """A backdrop whose camera and light go their own ways.
+) -> MovingBackground:
+    """A background with random motion of camera and light.
 
     Args:
         canvas: of `canvas_size`.
-        generator: draws the ways.
+        generator: draws the motion.
         camera_motion: how far the camera goes to each side [px].
         light_change: how far the light goes up and down, as a share.
 
     Example:
-        >>> backdrop = moving_backdrop(np.ones((30, 40)), np.random.default_rng(0), 3.0, 0.2)
-        >>> image = backdrop.lit(backdrop.seen(0.5, height=20, width=30), 0.5)
+        >>> background = random_background(np.ones((30, 40)), np.random.default_rng(0), 3.0, 0.2)
+        >>> image = background.illuminate(background.view(0.5, height=20, width=30), 0.5)
         >>> image.shape, bool(image.max() <= 1)
         ((20, 30), True)
     """
     strengths = (camera_motion, camera_motion, light_change)
-    x, y, light = (smooth_waves(generator, strength, slowest=1.0, fastest=6.0) for strength in strengths)
-    return Backdrop(canvas, camera_motion, light_change, x, y, light)
+    x, y, light = (random_sines(generator, strength, slowest=1.0, fastest=6.0) for strength in strengths)
+    return MovingBackground(canvas, camera_motion, light_change, x, y, light)

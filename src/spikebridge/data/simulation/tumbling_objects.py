@@ -14,8 +14,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Motion, Waves, smooth_motion, smooth_waves
-from spikebridge.data.simulation.textures import Backdrop, canvas_size, fractal_noise, moving_backdrop, read_between
+from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion, random_sines
+from spikebridge.data.simulation.textures import (
+    MovingBackground,
+    canvas_size,
+    fractal_noise,
+    random_background,
+    sample_bilinear,
+)
 from spikebridge.errors import ConfigError
 
 _SETTINGS = {  # name: lowest value
@@ -30,8 +36,8 @@ _SETTINGS = {  # name: lowest value
     "tumbling": 0.0,
 }
 _HARMONICS = np.arange(2, 8)
-_MOST_UNEVEN = 0.55  # of a radius, so that an outline is never thin
-_NARROWEST = 0.45  # logarithm of a foreshortened axis
+_MAX_HARMONICS = 0.55  # of a radius, so that an outline is never thin
+_MAX_FORESHORTENING = 0.45  # logarithm of a foreshortened axis
 _SHOWN = 0.35  # of the texture, to each side of its middle
 _AROUND = 2 * pi * np.arange(180) / 180
 
@@ -56,7 +62,7 @@ class TumblingObjects:
             length, and all of the texture that is seen at first may be hidden later.
 
     Raises:
-        ConfigError: a setting cannot be meant, or the objects do not fit into the image.
+        ConfigError: a setting is out of range, or the objects do not fit into the image.
 
     Example:
         >>> scene = TumblingObjects(height=64, width=64, size=16, seed=3)
@@ -78,7 +84,7 @@ class TumblingObjects:
     tumbling: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot be meant."""
+        """Refuse settings that are out of range."""
         for name, lowest in _SETTINGS.items():
             if not lowest <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"TumblingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)}.")
@@ -100,25 +106,25 @@ class TumblingObjects:
         return np.array([x + outline_x.min(), y + outline_y.min(), np.ptp(outline_x), np.ptp(outline_y)])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """What the camera sees.
+        """The image of the camera.
 
         Args:
             t: time [s].
         """
-        image = self._backdrop.seen(t, self.height, self.width)
+        image = self._background.view(t, self.height, self.width)
         for body in (*self._distractors, self._target):
             body.draw(image, self._place(body, t), t)
-        return self._backdrop.lit(image, t)
+        return self._background.illuminate(image, t)
 
     def _place(self, body: "_Body", t: float) -> tuple[float, float]:
-        walked = body.motion.walked(t)
-        return self.width / 2 + body.motion.x.at(walked), self.height / 2 + body.motion.y.at(walked)
+        x, y = body.motion.position(t)
+        return self.width / 2 + x, self.height / 2 + y
 
     @cached_property
-    def _backdrop(self) -> Backdrop:
+    def _background(self) -> MovingBackground:
         generator = np.random.default_rng([self.seed, 0])
         canvas = _panels(*canvas_size(self.height, self.width, self.camera_motion), self.num_panels, generator)
-        return moving_backdrop(canvas, generator, self.camera_motion, self.light_change)
+        return random_background(canvas, generator, self.camera_motion, self.light_change)
 
     @cached_property
     def _target(self) -> "_Body":
@@ -135,36 +141,39 @@ class TumblingObjects:
         # large objects may stick out now and then
         reach = 1.2 * max(half) * self.scale_change**0.5
         room = (max(0.1 * self.width, self.width / 2 - reach), max(0.1 * self.height, self.height / 2 - reach))
-        motion = smooth_motion(generator, room, self.speed, self.scale_change, self.turning)
-        narrow = _two_waves(generator, _NARROWEST * self.tumbling)
-        roll = _two_waves(generator, 0.5 * self.tumbling)
+        motion = random_motion(generator, room, self.speed, self.scale_change, self.turning)
+        foreshortening = _two_waves(generator, _MAX_FORESHORTENING * self.tumbling)
+        texture_shift = _two_waves(generator, 0.5 * self.tumbling)
         side = round(2 * self.size)
         largest = int(generator.choice([4, 8, 16]))
-        texture = _toned(fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator)
-        return _Body(motion, half, *_outline(generator), narrow, roll, texture)
+        texture = _jitter_tone(
+            fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator
+        )
+        texture = _jitter_tone(texture, generator)
+        return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
 
 
 class _Body(NamedTuple):
     motion: Motion
     half: tuple[float, float]  # half axes [px] at scale 1
-    uneven: NDArray[np.float64]  # strength of each harmonic of the outline
+    harmonics: NDArray[np.float64]  # strength of each harmonic of the outline
     phase: NDArray[np.float64]
-    narrow: tuple[Waves, Waves]  # logarithms of both axes
-    roll: tuple[Waves, Waves]  # the texture's way under the outline
+    foreshortening: tuple[SumOfSines, SumOfSines]  # logarithms of both axes
+    texture_shift: tuple[SumOfSines, SumOfSines]  # of the texture under the outline
     texture: NDArray[np.float64]
 
     def outline(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Places along the outline, from the middle [px]."""
+        """Points of the outline, from the middle [px]."""
         angle, radius = self.motion.angle.at(t), self._radius(_AROUND)
         a, b = self._axes(t)
         along, across = a * radius * np.cos(_AROUND), b * radius * np.sin(_AROUND)
         return along * cos(angle) - across * sin(angle), along * sin(angle) + across * cos(angle)
 
     def draw(self, image: NDArray[np.float64], place: tuple[float, float], t: float) -> None:
-        """Into an image, in place."""
+        """Draws the object into an image, in place."""
         angle, (x, y) = self.motion.angle.at(t), place
         a, b = self._axes(t)
-        reach = (1 + _MOST_UNEVEN) * max(a, b) + 1
+        reach = (1 + _MAX_HARMONICS) * max(a, b) + 1
         left, top = (max(0, int(middle - reach)) for middle in (x, y))
         right, bottom = (max(0, int(middle + reach) + 1) for middle in (x, y))
         part = image[top:bottom, left:right]
@@ -176,40 +185,40 @@ class _Body(NamedTuple):
         level = np.hypot(along, across) / self._radius(np.arctan2(across, along))
         covered = (0.5 + (1 - level) * min(a, b)).clip(0, 1)
         u, v = (
-            (_SHOWN * one + roll.at(t) + 1) / 2 * len(self.texture)
-            for one, roll in zip((along, across), self.roll, strict=True)
+            (_SHOWN * one + texture_shift.at(t) + 1) / 2 * len(self.texture)
+            for one, texture_shift in zip((along, across), self.texture_shift, strict=True)
         )
-        part += covered * (read_between(self.texture, u, v) - part)
+        part += covered * (sample_bilinear(self.texture, u, v) - part)
 
     def _axes(self, t: float) -> tuple[float, float]:
         scale = self.motion.log_scale.at(t)
-        a, b = (half * exp(scale + wave.at(t)) for half, wave in zip(self.half, self.narrow, strict=True))
+        a, b = (half * exp(scale + wave.at(t)) for half, wave in zip(self.half, self.foreshortening, strict=True))
         return a, b
 
     def _radius(self, angle: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of the outline, 1 on average, before it is stretched along the axes."""
         radius = np.ones_like(angle)
-        for number, strength, phase in zip(_HARMONICS, self.uneven, self.phase, strict=True):
+        for number, strength, phase in zip(_HARMONICS, self.harmonics, self.phase, strict=True):
             radius += strength * np.cos(number * angle + phase)
         return radius
 
 
 def _outline(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Strength and phase of the harmonics: some are missing, and high ones are weaker."""
+    """Amplitude and phase of the harmonics: some are missing, and high ones are weaker."""
     number = len(_HARMONICS)
     strength = 0.25 * generator.normal(size=number) / _HARMONICS**0.7 * (generator.random(number) < 0.5)
-    strength *= min(1.0, _MOST_UNEVEN / max(1e-9, np.abs(strength).sum()))
+    strength *= min(1.0, _MAX_HARMONICS / max(1e-9, np.abs(strength).sum()))
     return strength, generator.uniform(0, 2 * pi, number)
 
 
-def _two_waves(generator: np.random.Generator, strength: float) -> tuple[Waves, Waves]:
-    first, second = (smooth_waves(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
+def _two_waves(generator: np.random.Generator, strength: float) -> tuple[SumOfSines, SumOfSines]:
+    first, second = (random_sines(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
     return first, second
 
 
 def _panels(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Clouds with panels before them, some of which let them through."""
-    canvas = _toned(fractal_noise(height, width, generator), generator)
+    """Fractal noise behind panels, some of them translucent."""
+    canvas = _jitter_tone(fractal_noise(height, width, generator), generator)
     for _ in range(num_panels):
         top, left = generator.uniform(-0.2, 1, 2) * (height, width)
         bottom, right = np.array([top, left]) + generator.uniform(0.05, 0.6, 2) * (height, width)
@@ -218,7 +227,7 @@ def _panels(height: int, width: int, num_panels: int, generator: np.random.Gener
     return canvas
 
 
-def _toned(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Of another brightness and contrast."""
+def _jitter_tone(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """A texture with random brightness and contrast."""
     middle, contrast = generator.uniform(0.1, 0.9, 2)
     return (middle + contrast * (texture - texture.mean())).clip(0.02, 0.98)

@@ -18,7 +18,7 @@ _IDLE = 0.0005  # seconds to sleep where the camera has nothing
 
 
 def open_camera() -> Any:
-    """The first camera that answers.
+    """Opens the first camera that answers.
 
     Raises:
         ConfigError: the package is not installed.
@@ -34,7 +34,7 @@ def open_camera() -> Any:
         raise DataError(f"no event camera answers ({error}); is it plugged in, and may this user reach it?") from error
 
 
-def sensor_of(device: Any) -> tuple[int, int]:
+def sensor_size(device: Any) -> tuple[int, int]:
     """Rows and columns of its event pixels.
 
     Raises:
@@ -46,17 +46,17 @@ def sensor_of(device: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def follow_device(device: Any, feed: EventBinner | FrameFeed, events: bool = True, frames: bool = True) -> None:
-    """Starts a thread that reads from anything that dv-processing reads events and frames from.
+def start_camera_reader(device: Any, feed: EventBinner | FrameFeed, events: bool = True, frames: bool = True) -> None:
+    """Starts a thread that reads events and frames from a camera or recording of dv-processing.
 
     Args:
         device: a camera or a recording of that package.
-        feed: where they go.
-        events: whether they are taken.
-        frames: whether they are taken.
+        feed: receives them.
+        events: read events.
+        frames: read frames.
 
     Raises:
-        DataError: it does not have what is taken.
+        DataError: it lacks events or frames that are to be read.
     """
     if (events and not device.isEventStreamAvailable()) or (frames and not device.isFrameStreamAvailable()):
         raise DataError(
@@ -72,8 +72,8 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
             frame = device.getNextFrame() if frames else None
             batch = device.getNextEventBatch() if events else None
             if frame is not None:
-                picture = np.asarray(frame.image)
-                grey = picture if picture.ndim == 2 else picture.mean(axis=2).astype(np.uint8)
+                image = np.asarray(frame.image)
+                grey = image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)
                 feed.add_frame(int(frame.timestamp), grey)
             if batch is not None:
                 table = batch.numpy()
@@ -81,6 +81,6 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
             if frame is None and batch is None:
                 sleep(_IDLE)
     except RuntimeError as error:
-        feed.bad(1, f"the camera broke off ({error})")
+        feed.count_bad(1, f"the camera broke off ({error})")
     finally:
         feed.end()

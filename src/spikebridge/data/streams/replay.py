@@ -13,15 +13,15 @@ from spikebridge.errors import ConfigError, DataError
 
 
 class ReplaySource:
-    """Bins of a recording from a frame on, in real time; over and over if asked for.
+    """Bins of a recording from a frame on, in real time, in a loop if wanted.
 
     Args:
-        recording: to play.
+        recording: to replay.
         frame: the first frame; None begins with the first bin.
-        box: of the target in it, for who follows one.
-        loop: begin again after the end, until somebody stops.
+        box: of the target in it, for a tracker.
+        loop: restart after the end.
         speed: 2 plays twice as fast.
-        hold_events: give a frame with the events since it; else every event once, in the bin of its time.
+        buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
 
     Raises:
         DataError: there is no bin after the frame.
@@ -56,28 +56,28 @@ class ReplaySource:
         self.buffer_events = buffer_events
         self.loop = loop
         self.dt = recording.dt / speed
-        self.began: float | None = None
+        self.start_time: float | None = None
 
     def wait(self, done: int) -> int | None:
-        """Sleeps until bin `done` is over; None where the recording is."""
+        """Sleeps until bin `done` is complete; the number of complete bins, None after the end."""
         if done >= self.length and not self.loop:
             return None
-        if self.began is None:
-            self.began = perf_counter()
+        if self.start_time is None:
+            self.start_time = perf_counter()
         sleep(max(0.0, self.ready_at(done) - perf_counter()))
-        complete = max(done + 1, int((perf_counter() - self.began) / self.dt))
+        complete = max(done + 1, int((perf_counter() - self.start_time) / self.dt))
         return complete if self.loop else min(complete, self.length)
 
     def ready_at(self, bin_: int) -> float:
-        """When a bin is over [s]."""
-        return (self.began or 0.0) + (bin_ + 1) * self.dt
+        """Time at which a bin is complete [s]."""
+        return (self.start_time or 0.0) + (bin_ + 1) * self.dt
 
-    def begins_anew(self, bin_: int) -> bool:
-        """Whether the recording begins with this bin."""
+    def is_restart(self, bin_: int) -> bool:
+        """Whether the recording starts with this bin."""
         return bin_ % self.length == 0
 
     def inputs(self, first: int, stop: int) -> Inputs:
-        """What is new in these bins of one round; the first ones bring the box."""
+        """New data of these bins of one pass; the first bin has the box."""
         begin = first % self.length
         begun = self.first + begin
         inputs = self.recording.inputs(begun, begun + stop - first, self.buffer_events)
@@ -87,59 +87,59 @@ class ReplaySource:
 
 
 class EventFrame(NamedTuple):
-    """A bin of a stream.
+    """One bin of a stream as an image.
 
     Args:
         events: the channels ON and OFF.
-        frame: grey levels from 0 to 1, where one has come.
+        frame: grey levels from 0 to 1; None without a new one.
     """
 
     events: Float[np.ndarray, "2 H W"]
     frame: Float[np.ndarray, "h w"] | None
 
 
-class EventGrids:
-    """A source whose bins are laid out as images, one by one, also where several wait.
+class EventFrameSource:
+    """A source that gives each bin as an event frame.
 
     Args:
         source: of single events, each given once (`buffer_events=False`).
         height: rows of the sensor.
         width: columns of the sensor.
-        counts: how many events there were; else 1 where there was any.
+        counts: number of events per pixel; else 1 where there was any.
 
     Example:
         >>> from spikebridge.data.streams.binner import FrameOptions
         >>> from spikebridge.data.events.events import make_events
-        >>> stream = EventBinner(dt=0.001, height=1, width=2, frames=FrameOptions(wanted=False))
+        >>> stream = EventBinner(dt=0.001, height=1, width=2, frames=FrameOptions(required=False))
         >>> stream.add(make_events(t=[0, 10, 1500], x=[1, 1, 0], y=[0, 0, 0], p=[1, 1, 0]))
-        >>> [one.events.tolist() for one in EventGrids(stream, 1, 2, counts=True).inputs(0, 1)]
+        >>> [one.events.tolist() for one in EventFrameSource(stream, 1, 2, counts=True).inputs(0, 1)]
         [[[[0.0, 2.0]], [[0.0, 0.0]]]]
     """
 
     def __init__(self, source: ReplaySource | EventBinner, height: int, width: int, counts: bool = False) -> None:
         self.source = source
         self.dt = source.dt
-        self.whole = (0, 0, width, height)
+        self.crop = (0, 0, width, height)
         self.counts = counts
 
     def wait(self, done: int) -> int | None:
-        """As the source does."""
+        """As the source."""
         return self.source.wait(done)
 
     def ready_at(self, bin_: int) -> float:
-        """As the source says [s]."""
+        """As the source [s]."""
         return self.source.ready_at(bin_)
 
-    def begins_anew(self, bin_: int) -> bool:
-        """As the source says."""
-        return self.source.begins_anew(bin_)
+    def is_restart(self, bin_: int) -> bool:
+        """As the source."""
+        return self.source.is_restart(bin_)
 
     def inputs(self, first: int, stop: int) -> list[EventFrame]:
-        """Each of these bins."""
+        """One event frame per bin."""
         bins = []
         for bin_ in range(first, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
-            grid = event_image(inputs["events"], self.whole, self.counts)
+            grid = event_image(inputs["events"], self.crop, self.counts)
             bins.append(EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
         return bins

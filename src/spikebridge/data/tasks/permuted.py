@@ -14,7 +14,7 @@ from spikebridge.data.tasks.tasks import TaskSamples, TaskSplit, split_groups
 from spikebridge.errors import ConfigError, ShapeError
 
 # the released code shuffles 300 to 399 of 2312 features
-_LEAST_SHARE, _MOST_SHARE = 300 / 2312, 399 / 2312
+_MIN_WINDOW, _MAX_WINDOW = 300 / 2312, 399 / 2312
 
 
 class GroupedPermutations:
@@ -158,7 +158,7 @@ class GroupedPermutations:
 
 
 def _usual_window(num_features: int) -> tuple[int, int]:
-    low, high = (max(2, round(share * num_features)) for share in (_LEAST_SHARE, _MOST_SHARE))
+    low, high = (max(2, round(share * num_features)) for share in (_MIN_WINDOW, _MAX_WINDOW))
     return low, high
 
 

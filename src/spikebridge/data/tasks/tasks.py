@@ -135,7 +135,7 @@ def _choose(allowed: Bool[Tensor, "P M"], generator: Generator) -> Int64[Tensor,
     return torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]
 
 
-def two_sets_of_images(num_images: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
+def disjoint_image_sets(num_images: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Numbers of images for the two tasks of a pair: two sets that share none.
 
     Args:
@@ -147,7 +147,7 @@ def two_sets_of_images(num_images: int, size: int, generator: Generator) -> tupl
         ConfigError: fewer than `2 * size` images.
 
     Example:
-        >>> first, second = two_sets_of_images(4, 2, torch.Generator().manual_seed(0))
+        >>> first, second = disjoint_image_sets(4, 2, torch.Generator().manual_seed(0))
         >>> sorted([*first.tolist(), *second.tolist()])
         [0, 1, 2, 3]
     """

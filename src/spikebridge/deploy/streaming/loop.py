@@ -40,7 +40,7 @@ class Source(Protocol):
     def inputs(self, first: int, stop: int) -> Any:
         """What the bins from `first` up to `stop` brought; they are not asked for again. None: nothing to step with."""
 
-    def begins_anew(self, bin_: int) -> bool:
+    def is_restart(self, bin_: int) -> bool:
         """Whether a stream of its own begins with this bin, so that no state goes over to it."""
 
 
@@ -134,12 +134,12 @@ class Live:
                 continue
             first = self.num_bins
             waiting = complete - first
-            begins = self.source.begins_anew(first)
+            begins = self.source.is_restart(first)
             if begins:
                 state = None
             # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
             stop = first + 1 if begins or waiting <= self.most_behind else complete
-            stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.begins_anew(bin_)), stop)
+            stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.is_restart(bin_)), stop)
             begun = perf_counter()
             inputs = self.source.inputs(first, stop)
             self.num_bins = stop

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
@@ -60,7 +60,7 @@ def recording_parts(
     if kind == "generated" or (kind == "auto" and not _is_found(data)):
         found = generated_parts(split, num_scenes)
     else:
-        recording = _loaded(find("fe240hz", data)[0].parent if kind in _RECORDINGS else _own_folder(kind))
+        recording = _loaded(find_files("fe240hz", data)[0].parent if kind in _RECORDINGS else _own_folder(kind))
         part = RecordingPart(recording, temporal_splits(recording.num_frames)[split])
         if needs_boxes:
             part = labelled_part(part, pairs=True)
@@ -72,7 +72,9 @@ def recording_parts(
     if frame_step == 1:
         return found
     fewer = [
-        RecordingPart(recording.thinned(frame_step), range(-(-frames.start // frame_step), frames.stop // frame_step))
+        RecordingPart(
+            recording.subsample_frames(frame_step), range(-(-frames.start // frame_step), frames.stop // frame_step)
+        )
         for recording, frames in found
     ]
     if any(len(part.frames) < 3 for part in fewer):
@@ -153,7 +155,7 @@ def _own_folder(path: str) -> Path:
 
 def _is_found(data: Path | None) -> bool:
     try:
-        find("fe240hz", data)
+        find_files("fe240hz", data)
     except DataError:
         return False
     return True
@@ -168,7 +170,7 @@ def subsample_part(part: RecordingPart, keep_every: int, num_before: int = 0) ->
         num_before: number of frames that the part needs before its first one.
     """
     first, stop = (-(-frame // keep_every) for frame in (part.frames.start, part.frames.stop))
-    return RecordingPart(part.recording.thinned(keep_every), range(max(num_before, first), stop))
+    return RecordingPart(part.recording.subsample_frames(keep_every), range(max(num_before, first), stop))
 
 
 def generated_parts(split: str, num_scenes: int) -> list[RecordingPart]:

@@ -143,7 +143,7 @@ def _picture_of(
     """
     stop = moment.bin + 1
     newest = int(np.searchsorted(recording.frame_bins, moment.bin, side="right")) - 1
-    events = SeenEvents(*recording.events.of_bins(max(0, stop - num_bins), stop))
+    events = SeenEvents(*recording.events.slice_bins(max(0, stop - num_bins), stop))
     factor = scale or (1.0 if recording.events.width >= _WIDE else 2.0)
     truth = recording.boxes[moment.bin]
     boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []

@@ -117,7 +117,7 @@ def test_another_default_of_torch_changes_no_answer(recording: Recording) -> Non
 
 def followed(tracker: SensingTracker, recording: Recording) -> np.ndarray:
     """Each third frame alone, and steps of two bins, so that streams begin anew and bins are waited through."""
-    thinned, state, boxes = recording.thinned(3), None, []
+    thinned, state, boxes = recording.subsample_frames(3), None, []
     for b in range(0, recording.num_bins, 2):
         inputs = thinned.inputs(b, b + 2)
         if state is None:

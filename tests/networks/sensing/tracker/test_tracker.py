@@ -79,7 +79,7 @@ def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
 
 
 def test_late_frames_lengthen_the_time_between_them(recording: Recording, tracker: SensingTracker) -> None:
-    boxes = interframe(recording.thinned(2), tracker, range(1, 3)).boxes
+    boxes = interframe(recording.subsample_frames(2), tracker, range(1, 3)).boxes
     assert len(boxes) == 20
     assert np.isfinite(boxes).all()
 
@@ -110,7 +110,7 @@ def test_where_frames_are_late_streams_begin_anew_without_the_ann(
     state, begun = None, []
     for b in range(20):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        _, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        _, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
         begun.append(round(state.stream.age / DT))
         if b == 0:
             state.model.network.what.register_forward_hook(lambda *_: runs.append(0))
@@ -122,7 +122,7 @@ def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, t
     state, boxes = None, []
     for b in range(11):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
-        box, state = tracker.step({**recording.thinned(8).inputs(b, b + 1), **told}, state)
+        box, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
         boxes.append(box[:2])
     assert state is not None
     np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
@@ -214,7 +214,7 @@ def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, recall: float
 ) -> None:
     found = np.array([20.0, 24.0, 16.0, 12.0])
-    half, thinned = finding(monkeypatch, tracker, found), recording.thinned(keep)
+    half, thinned = finding(monkeypatch, tracker, found), recording.subsample_frames(keep)
     state = to_the_second_frame(thinned, half)
     own, seen = state.pending.box, half.flush(state).estimate.box
     np.testing.assert_allclose(seen, own + recall * (found - own))
@@ -224,7 +224,7 @@ def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
 def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int
 ) -> None:
-    thinned = recording.thinned(keep)
+    thinned = recording.subsample_frames(keep)
     believed = to_the_second_frame(thinned, tracker).pending.box
     for beside, is_far in ((1.0, False), (12.0, True)):
         sure = finding(monkeypatch, tracker, translate_box(believed, np.array([beside, 0.0])))

@@ -40,7 +40,7 @@ def test_some_more_samples_look_where_the_target_is_not(parts: list[sensing_part
 
 def test_first_frames_and_empty_events_are_stored_once(parts: list[sensing_parts.RecordingPart]) -> None:
     recording, frames = parts[0]
-    x, y, on = recording.events.between(0, 0)
+    x, y, on = recording.events.slice_events(0, 0)
     silence = replace(recording.events, x=x, y=y, on=on, edges=0 * recording.events.edges)
     still = replace(recording, events=silence, frame_events=0 * recording.frame_events)
     found = sensing_sightings.detector_samples([(still, frames[:6]), (recording, frames)], lost=0.0)

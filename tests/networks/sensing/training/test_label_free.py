@@ -65,7 +65,7 @@ def write(recording: Recording, folder: Path, boxes: bool) -> str:
         Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *(f"{k}.png,{t}" for k, t in enumerate(times))]))
     bins = np.repeat(np.arange(recording.num_bins), np.diff(recording.events.edges))
-    x, y, on = recording.events.of_bins(0, recording.num_bins)
+    x, y, on = recording.events.slice_bins(0, recording.num_bins)
     write_events(folder / "events.npz", make_events(t=((bins + 0.5) * DT * 1e6).astype(int), x=x, y=y, p=on), 64, 64)
     (folder / "meta.json").write_text(json.dumps({"width": 64, "height": 64}))
     if boxes:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from spikebridge.data.tasks.permuted import GroupedPermutations
-from spikebridge.data.tasks.tasks import BalancedPairs, two_sets_of_images
+from spikebridge.data.tasks.tasks import BalancedPairs, disjoint_image_sets
 from spikebridge.errors import ConfigError, ShapeError
 
 Pairs: TypeAlias = Float[Tensor, "P n C"]
@@ -161,7 +161,7 @@ class TaskPairDataset:
         balanced = BalancedPairs(allowed, tasks.group, same_group)
         self.pairs = balanced.draw(num_pairs, generator)
         self.share_in_group = balanced.share_in_group(self.pairs)
-        drawn = [two_sets_of_images(len(means), num_samples, generator) for _ in range(num_pairs)]
+        drawn = [disjoint_image_sets(len(means), num_samples, generator) for _ in range(num_pairs)]
         self.samples = [torch.stack([sets[side] for sets in drawn]) for side in (0, 1)]
 
     def __len__(self) -> int:

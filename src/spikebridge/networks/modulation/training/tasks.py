@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.data.events.nmnist import SENSOR, read_nmnist
 from spikebridge.data.images.digits import load_digits
-from spikebridge.data.images.labelled import LabelledImages, fixed_order
+from spikebridge.data.images.labelled import LabelledImages, fixed_permutation
 from spikebridge.data.images.mnist import load_mnist
 from spikebridge.data.simulation.saccades import MNIST_SACCADES, Saccades, hybrid_camera
 from spikebridge.data.tasks.permuted import GroupedPermutations
@@ -148,11 +148,11 @@ def load_nmnist(data: Path | None, split: str, num_validation: int) -> tuple[Lab
     Raises:
         DataError: a folder is missing or holds no recording.
     """
-    train_folder, test_folder = find("nmnist", data)
+    train_folder, test_folder = find_files("nmnist", data)
     train = _read_recordings(train_folder)
     if split == "test":
         return train, _read_recordings(test_folder)
-    order = fixed_order(len(train.labels))
+    order = fixed_permutation(len(train.labels))
     parts = order[: len(order) - num_validation], order[len(order) - num_validation :]
     kept, held_out = (LabelledInputs(train.inputs[:, part], train.labels[part], 1) for part in parts)
     return kept, held_out

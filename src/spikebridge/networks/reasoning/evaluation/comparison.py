@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.evaluation.scores import score, score_executor
@@ -60,7 +60,7 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
 def _questions(split: Split, real: bool, data: Path | None) -> list[Question]:
     if not real:
         return cause_questions(split.test.reference, seed=1)
-    path = next(path for path in find("clevrer", data) if path.name == "questions_explanatory_real.jsonl.gz")
+    path = next(path for path in find_files("clevrer", data) if path.name == "questions_explanatory_real.jsonl.gz")
     return read_questions(path).questions
 
 

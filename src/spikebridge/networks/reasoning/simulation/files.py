@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from spikebridge.data.io.images import SUFFIXES, images_in
+from spikebridge.data.io.images import SUFFIXES, list_images
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MOST_BYTES, opened
+from spikebridge.data.io.safe_open import MAX_BYTES, open_binary
 from spikebridge.errors import ConfigError, DataError
 
 RATE = 25.0
@@ -73,7 +73,7 @@ def read_video(path: Path) -> VideoFile:
         ConfigError: an mp4 without the extra `video`.
     """
     if path.is_dir():
-        return VideoFile(_stack([_open_picture(file) for file in images_in(path)], path), None)
+        return VideoFile(_stack([_open_picture(file) for file in list_images(path)], path), None)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _read_npz(path)
@@ -97,7 +97,7 @@ def _read_npz(path: Path) -> VideoFile:
 
 
 def _read_animation(path: Path) -> VideoFile:
-    with opened(path, "a video") as file:
+    with open_binary(path, "a video") as file:
         try:
             with Image.open(file) as image:
                 number = getattr(image, "n_frames", 1)
@@ -119,7 +119,7 @@ def _read_mp4(path: Path) -> VideoFile:
         import av
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
-    with opened(path, "a video"):
+    with open_binary(path, "a video"):
         pass
     try:
         with av.open(str(path)) as container:
@@ -136,7 +136,7 @@ def _read_mp4(path: Path) -> VideoFile:
 
 
 def _open_picture(path: Path) -> np.ndarray:
-    with opened(path, "a picture") as file:
+    with open_binary(path, "a picture") as file:
         try:
             with Image.open(file) as image:
                 _check_size(1, image.width, image.height, path)
@@ -146,9 +146,9 @@ def _open_picture(path: Path) -> np.ndarray:
 
 
 def _check_size(number: int, width: int, height: int, path: Path) -> None:
-    if number > _MAX_FRAMES or number * width * height * 3 > MOST_BYTES:
+    if number > _MAX_FRAMES or number * width * height * 3 > MAX_BYTES:
         raise DataError(
-            f"{path}: expected at most {_MAX_FRAMES} pictures and {MOST_BYTES} bytes, but it declares {number} of "
+            f"{path}: expected at most {_MAX_FRAMES} pictures and {MAX_BYTES} bytes, but it declares {number} of "
             f"{width} x {height}"
         )
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import object_tokens, read_questions
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
@@ -52,7 +52,7 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
         seed: of the random choice of validation videos.
         data: folder with data sets; None: SPIKEBRIDGE_DATA.
     """
-    paths = {path.name: path for path in find("clevrer", data)}
+    paths = {path.name: path for path in find_files("clevrer", data)}
     reference = {scene.video: scene for scene in read_scenes(paths["scenes_near_truth.jsonl.gz"])}
     perceived = [s for s in read_scenes(paths["scenes_propnet.jsonl.gz"]) if s.video in reference]
     both = SceneSet(perceived, [reference[scene.video] for scene in perceived])
@@ -192,7 +192,7 @@ def _collision_tokens(scene: Scene, row: Sequence[int]) -> tuple[str, ...]:
 def has_real_data(data: Path | None = None) -> bool:
     """Whether the data folder has the real scenes and questions."""
     try:
-        find("clevrer", data)
+        find_files("clevrer", data)
     except DataError:
         return False
     return True

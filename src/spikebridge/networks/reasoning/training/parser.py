@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.data.catalog import find
+from spikebridge.data.catalog import find_files
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question
@@ -142,7 +142,7 @@ def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
     if config.real == "no":
         return {}
     try:
-        files = {path.name.partition(".")[0]: path for path in find("clevrer", data)}
+        files = {path.name.partition(".")[0]: path for path in find_files("clevrer", data)}
     except DataError:
         if config.real == "yes":
             raise

@@ -181,7 +181,7 @@ def subsampled_frames(
     """
     return {
         keep: protocol(
-            recording.thinned(keep),
+            recording.subsample_frames(keep),
             tracker,
             frames=range(-(-frames.start // keep), -(-frames.stop // keep)),
             **settings,

@@ -50,7 +50,7 @@ class TrackingSequence(Protocol):
     def inputs(self, first: int, stop: int) -> Any:
         """What is new in some bins, by name; a `frame` where one has come."""
 
-    def thinned(self, keep_every: int) -> Any:
+    def subsample_frames(self, keep_every: int) -> Any:
         """The same recording with fewer frames."""
 
 

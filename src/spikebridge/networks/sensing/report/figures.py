@@ -168,7 +168,7 @@ def _drawn(recording: Recording, bin_: int, window: Crop, hybrid: Any, alone: An
     newest = max(0, int(np.searchsorted(recording.frame_bins, bin_, side="right")) - 1)
     boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
     boxes += [DrawnBox(alone, _FRAMES, thin=True), DrawnBox(hybrid, _HYBRID)]
-    events = SeenEvents(*recording.events.of_bins(max(0, bin_ - 1), bin_ + 1))
+    events = SeenEvents(*recording.events.slice_bins(max(0, bin_ - 1), bin_ + 1))
     scale = max(1.0, min(4.0, 480 / window[2]))
     caption = f"{(bin_ + 1) * recording.dt:.3f} s"
     return tracking_picture(recording.frames[newest], events, boxes, caption, scale, window)

@@ -252,7 +252,7 @@ def _boxes(recording: Recording, pair: FramePair, view: _View) -> dict[str, Arra
 
 def _events_between(recording: Recording, pair: FramePair) -> Tensor:
     """The events between two frames, around their box."""
-    events = recording.events.between(*(int(recording.frame_events[k]) for k in (pair.earlier, pair.later)))
+    events = recording.events.slice_events(*(int(recording.frame_events[k]) for k in (pair.earlier, pair.later)))
     whole = (0, 0, recording.events.width, recording.events.height)
     on, off = _cut(_LOUDEST * crop_events(events, whole), pair.around).split(1)
     return (on << _NIBBLE) + off

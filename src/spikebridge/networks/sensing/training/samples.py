@@ -177,7 +177,7 @@ def _binned(recording: Recording, k: int, num_bins: int) -> list[BinEvents]:
     start = int(recording.frame_bins[k])
     edges = recording.events.edges[start : start + num_bins + 1].copy()
     edges[0] = recording.frame_events[k]
-    return [recording.events.between(int(a), int(b)) for a, b in pairwise(edges)]
+    return [recording.events.slice_events(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 def _around_the_box(

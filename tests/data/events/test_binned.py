@@ -17,41 +17,41 @@ event_lists = st.lists(one_event, max_size=40).map(lambda rows: np.array(sorted(
 def test_the_sparse_grid_is_the_dense_one(events, counts):
     bins = bin_sparse(events, 5, 7, dt=0.001, num_bins=5, start=500)
     dense = bin_events(events, 5, 7, dt=0.001, num_bins=5, start=500, counts=counts)
-    assert bins.grid(0, 5, counts=counts).equal(dense)
+    assert bins.to_dense(0, 5, counts=counts).equal(dense)
 
 
 @given(event_lists, st.integers(-3, 6), st.integers(-3, 4), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_a_crop_is_cut_from_the_whole_with_nothing_outside(events, left, top, width, height, counts):
     bins = bin_sparse(events, 5, 7, dt=0.002, num_bins=3)
-    padded = torch.nn.functional.pad(bins.grid(1, 3, counts=counts), (20, 20, 20, 20))
+    padded = torch.nn.functional.pad(bins.to_dense(1, 3, counts=counts), (20, 20, 20, 20))
     expected = padded[..., top + 20 : top + 20 + height, left + 20 : left + 20 + width]
-    assert bins.grid(1, 3, crop=(left, top, width, height), counts=counts).equal(expected)
+    assert bins.to_dense(1, 3, crop=(left, top, width, height), counts=counts).equal(expected)
 
 
 def test_one_bin_by_itself_is_that_bin_of_the_grid():
     events = make_events(t=[0, 1, 1500, 1501], x=[0, 1, 2, 2], y=[0, 0, 1, 1], p=[1, 0, 1, 1])
     bins = bin_sparse(events, 2, 3, dt=0.001, num_bins=2)
     crop = (1, 0, 2, 2)
-    assert crop_events(bins.of_bins(1, 2), crop, counts=True).equal(bins.grid(1, 2, crop, counts=True)[0])
-    assert crop_events(bins.of_bins(1, 2), crop, counts=True)[0, 1, 1] == 2
+    assert crop_events(bins.slice_bins(1, 2), crop, counts=True).equal(bins.to_dense(1, 2, crop, counts=True)[0])
+    assert crop_events(bins.slice_bins(1, 2), crop, counts=True)[0, 1, 1] == 2
 
 
 def test_more_than_255_events_of_a_pixel_are_counted():
     events = make_events(t=[0] * 300, x=[0] * 300, y=[0] * 300, p=[1] * 300)
-    assert bin_sparse(events, 1, 1, dt=0.001, num_bins=1).grid(0, 1, counts=True).flatten().tolist() == [300, 0]
+    assert bin_sparse(events, 1, 1, dt=0.001, num_bins=1).to_dense(0, 1, counts=True).flatten().tolist() == [300, 0]
 
 
 def test_a_silent_stretch_is_an_empty_grid():
     bins = bin_sparse(make_events([], [], [], []), 2, 2, dt=0.001, num_bins=3)
-    assert bins.grid(0, 3).shape == (3, 2, 2, 2) and bins.grid(0, 3).sum() == 0
-    assert bins.grid(1, 1).shape == (0, 2, 2, 2)
+    assert bins.to_dense(0, 3).shape == (3, 2, 2, 2) and bins.to_dense(0, 3).sum() == 0
+    assert bins.to_dense(1, 1).shape == (0, 2, 2, 2)
 
 
 def test_delayed_events_come_some_bins_later():
     bins = bin_sparse(make_events(t=[0, 1000], x=[0, 1], y=[0, 0], p=[1, 1]), 1, 2, dt=0.001, num_bins=2)
-    late = bins.delayed(3)
+    late = bins.prepend_empty_bins(3)
     assert late.num_bins == 5
-    assert late.of_bins(0, 3).x.tolist() == [] and late.of_bins(3, 5).x.tolist() == [0, 1]
+    assert late.slice_bins(0, 3).x.tolist() == [] and late.slice_bins(3, 5).x.tolist() == [0, 1]
 
 
 def test_what_does_not_fit_is_refused():

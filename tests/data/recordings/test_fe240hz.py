@@ -87,7 +87,7 @@ def test_brighter_pixels_are_on(made):
     recording = load_fe240hz(made)
     change = recording.frames[11].astype(float) - recording.frames[10]
     first, stop = recording.frame_bins[10:12]
-    on, off = recording.events.grid(int(first), int(stop), counts=True).sum(0)
+    on, off = recording.events.to_dense(int(first), int(stop), counts=True).sum(0)
     signed = (on - off).numpy()
     assert np.corrcoef(change.ravel(), signed.ravel())[0, 1] > 0.8
 
@@ -238,20 +238,20 @@ def write_many_events(path, num_events, bin_type=np.uint16):
 
 
 def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.io.npz.PIECE", 777)
-    monkeypatch.setattr("spikebridge.data.io.column.MOST_IN_MEMORY", 10_000)
+    monkeypatch.setattr("spikebridge.data.io.npz.CHUNK_ROWS", 777)
+    monkeypatch.setattr("spikebridge.data.io.column.MAX_MEMORY_BYTES", 10_000)
     bins, columns = write_many_events(tmp_path / "events_sparse.npz", 10_000)
     events, _ = read_sparse_events(tmp_path / "events_sparse.npz")
     assert isinstance(events.x, FileColumn) and events.num_events == 10_000
     assert np.array_equal(np.diff(events.edges), np.bincount(bins, minlength=6000))
-    x, y, on = events.of_bins(100, 5900)
+    x, y, on = events.slice_bins(100, 5900)
     inside = (bins >= 100) & (bins < 5900)
     assert np.array_equal(x, columns["x"][inside]) and np.array_equal(y, columns["y"][inside])
     assert np.array_equal(on, ~columns["p"][inside])
 
 
 def test_a_fault_in_a_later_piece_is_counted_from_the_beginning(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.io.npz.PIECE", 2)
+    monkeypatch.setattr("spikebridge.data.io.npz.CHUNK_ROWS", 2)
     path = tmp_path / "events_sparse.npz"
     np.savez(path, bin=[0, 1, 0, 2, 3], x=[0, 1, 1, 9, 9], y=[0] * 5, p=[True] * 5, shape=[1, 6, 2, 2])
     words = "of 5 events, 2 with x outside of 0 to 1, first at index 3; 1 in an earlier bin than the one before, first"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.io.images import ImageFiles, images_in, read_grey
+from spikebridge.data.io.images import ImageFiles, list_images, read_grey
 from spikebridge.errors import DataError
 
 
@@ -29,7 +29,7 @@ def test_colours_are_weighed(tmp_path):
 def test_images_come_in_the_order_of_their_numbers(tmp_path):
     for name in ("frame_10.png", "frame_9.png", "frame_1.PNG", "frame_2.txt", "cover.png"):
         (tmp_path / name).touch()
-    assert [path.name for path in images_in(tmp_path)] == ["cover.png", "frame_1.PNG", "frame_9.png", "frame_10.png"]
+    assert [path.name for path in list_images(tmp_path)] == ["cover.png", "frame_1.PNG", "frame_9.png", "frame_10.png"]
 
 
 def test_images_are_read_when_asked_for_and_may_be_thinned(tmp_path):
@@ -76,8 +76,8 @@ def test_a_header_that_declares_too_much_is_refused_before_memory_is_taken(tmp_p
 
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected images"):
-        images_in(tmp_path)
+        list_images(tmp_path)
     with pytest.raises(DataError, match="expected a folder of images"):
-        images_in(tmp_path / "none")
+        list_images(tmp_path / "none")
     with pytest.raises(DataError, match="at least one image file"):
         ImageFiles([])

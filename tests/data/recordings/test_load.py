@@ -117,7 +117,7 @@ def test_a_clip_faster_than_the_bins_is_refused(tmp_path):
         clip_recording(clip(tmp_path / "biker"), dt=0.1)
 
 
-FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "dv.aedat4"
 
 
 def test_a_cameras_file_is_a_recording(tmp_path):
@@ -125,7 +125,7 @@ def test_a_cameras_file_is_a_recording(tmp_path):
     recording = load_recording(FIXTURE, dt=0.0005)
     # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
     assert recording.frame_bins.tolist() == [0, 2]
-    assert recording.events.of_bins(0, 4).x.tolist() == [5, 1]
+    assert recording.events.slice_bins(0, 4).x.tolist() == [5, 1]
     assert (recording.name, recording.start_us) == ("dv.aedat4", 1500)
     assert recording.num_unlabelled == recording.num_bins
 
@@ -144,7 +144,7 @@ def test_a_recording_longer_than_memory_gives_the_same_inputs(tmp_path, monkeypa
     path = own(tmp_path / "mine") if layout == "folder" else FIXTURE
     recordings = []
     for most in (2**24, 0):
-        monkeypatch.setattr("spikebridge.data.io.column.MOST_IN_MEMORY", most)
+        monkeypatch.setattr("spikebridge.data.io.column.MAX_MEMORY_BYTES", most)
         recordings.append(load_recording(path))
     short, long = recordings
     assert isinstance(long.events.x, FileColumn) and not isinstance(short.events.x, FileColumn)
@@ -153,7 +153,7 @@ def test_a_recording_longer_than_memory_gives_the_same_inputs(tmp_path, monkeypa
         ours, theirs = short.inputs(b, b + 1), long.inputs(b, b + 1)
         assert all(np.array_equal(a, c) for a, c in zip(ours["events"], theirs["events"], strict=True))
         assert np.array_equal(ours.get("frame"), theirs.get("frame"))
-    assert [frame[0, 0] for frame in long.thinned(2).frames] == [frame[0, 0] for frame in short.frames][::2]
+    assert [frame[0, 0] for frame in long.subsample_frames(2).frames] == [frame[0, 0] for frame in short.frames][::2]
 
 
 def test_a_file_that_is_no_recording_is_refused(tmp_path):

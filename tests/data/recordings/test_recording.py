@@ -71,13 +71,13 @@ def test_frames_of_40_hz_fall_on_every_sixth_bin_of_240_hz():
 
 
 def test_thinning_leaves_frames_out_and_nothing_else():
-    thin = recording(frame_times=(0.0, 0.001, 0.002, 0.003)).thinned(3)
+    thin = recording(frame_times=(0.0, 0.001, 0.002, 0.003)).subsample_frames(3)
     assert thin.frame_bins.tolist() == [0, 3] and thin.frames.ravel().tolist() == [0, 3]
     assert thin.num_frames == len(thin.frame_boxes) == 2
     assert thin.inputs(3, 4)["events"].x.tolist() == [3]
     assert "frame" not in thin.inputs(1, 2)
     with pytest.raises(ConfigError, match="keep_every of 1 or more"):
-        thin.thinned(0)
+        thin.subsample_frames(0)
 
 
 def test_unlabelled_times_are_counted_in_the_summary():

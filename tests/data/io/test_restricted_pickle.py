@@ -71,7 +71,7 @@ def test_numbers_without_end_are_refused() -> None:
 
 
 def test_a_file_past_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikebridge.data.io.restricted_pickle.MOST_BYTES", 10)
+    monkeypatch.setattr("spikebridge.data.io.restricted_pickle.MAX_BYTES", 10)
     (tmp_path / "big.p").write_bytes(pickle.dumps("x" * 50))
     with pytest.raises(DataError, match="at most 10 bytes"):
         read_restricted_pickle(tmp_path / "big.p")

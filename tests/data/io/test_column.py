@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikebridge.data.io import column as columns
-from spikebridge.data.io.column import FileColumn, gather, in_pieces, places_in
+from spikebridge.data.io.column import FileColumn, column_searchsorted, concatenate_chunks, iter_chunks
 from spikebridge.errors import DataError
 
 lists = st.lists(st.lists(st.integers(-1000, 1000), max_size=7), max_size=6)
@@ -21,15 +21,15 @@ sorted_lists = st.lists(st.integers(-20, 20), max_size=30).map(lambda values: np
 
 @pytest.mark.parametrize("preads", [True, False], ids=["pread", "as on Windows"])
 @given(lists, st.integers(-50, 50), st.integers(-50, 50))
-def test_a_column_in_a_file_is_the_array(preads, pieces, start, stop):
+def test_a_column_in_a_file_is_the_array(preads, chunks, start, stop):
     with pytest.MonkeyPatch.context() as patch:
         if not preads:
             patch.delattr(os, "pread")
         column = FileColumn(np.int16)
-        for piece in pieces:
-            column.append(np.array(piece, np.int16))
-            assert column[:2].tolist() == column[:][:2].tolist()  # between two pieces, too
-        whole = np.concatenate([np.array(piece, np.int16) for piece in [[], *pieces]])
+        for chunk in chunks:
+            column.append(np.array(chunk, np.int16))
+            assert column[:2].tolist() == column[:][:2].tolist()  # between two chunks, too
+        whole = np.concatenate([np.array(chunk, np.int16) for chunk in [[], *chunks]])
         assert len(column) == len(whole)
         assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
 
@@ -43,11 +43,11 @@ def test_rows_may_be_pictures():
 
 
 @given(lists, st.sampled_from([0, 40, 2**24]))
-def test_gathered_pieces_are_the_whole_in_memory_or_not(pieces, most):
+def test_gathered_pieces_are_the_whole_in_memory_or_not(chunks, most):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "MOST_IN_MEMORY", most)
-        arrays = [np.array(piece, np.int64) for piece in pieces]
-        found = gather(({"a": a, "even": a % 2 == 0} for a in arrays), {"a": np.int32, "even": np.bool_})
+        patch.setattr(columns, "MAX_MEMORY_BYTES", most)
+        arrays = [np.array(chunk, np.int64) for chunk in chunks]
+        found = concatenate_chunks(({"a": a, "even": a % 2 == 0} for a in arrays), {"a": np.int32, "even": np.bool_})
     whole = np.concatenate([np.empty(0, np.int64), *arrays])
     assert found["a"][:].tolist() == whole.tolist() and found["even"][:].tolist() == (whole % 2 == 0).tolist()
     assert found["a"][:].dtype == np.int32
@@ -55,15 +55,15 @@ def test_gathered_pieces_are_the_whole_in_memory_or_not(pieces, most):
 
 
 @given(sorted_lists, sorted_lists, st.integers(1, 9))
-def test_places_are_those_of_the_whole_column(column, values, piece):
+def test_places_are_those_of_the_whole_column(column, values, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "PIECE", piece)
-        assert places_in(column, values).tolist() == np.searchsorted(column, values).tolist()
+        patch.setattr(columns, "CHUNK_ROWS", chunk)
+        assert column_searchsorted(column, values).tolist() == np.searchsorted(column, values).tolist()
 
 
 def test_pieces_of_several_columns_go_side_by_side(monkeypatch):
-    monkeypatch.setattr(columns, "PIECE", 2)
-    found = [(x.tolist(), y.tolist()) for x, y in in_pieces(np.arange(3), np.arange(3) * 10)]
+    monkeypatch.setattr(columns, "CHUNK_ROWS", 2)
+    found = [(x.tolist(), y.tolist()) for x, y in iter_chunks(np.arange(3), np.arange(3) * 10)]
     assert found == [([0, 1], [0, 10]), ([2], [20])]
 
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_clear_error(monkeypatch):
     column = FileColumn(np.int64)
     column._file.close()
     column._file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
-    with pytest.raises(DataError, match=r"a temporary file in .* \(No space left on device\); name a folder .* TMPDIR"):
+    with pytest.raises(DataError, match=r"a temporary file in .* \(No space left on device\); set TMPDIR to a folder"):
         column.append(np.arange(3))
     column._file.close()
 
@@ -117,11 +117,11 @@ def test_no_folder_for_the_file_is_one_clear_error(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", None)
         patch.setattr(tempfile, "_get_default_tempdir", nowhere)
-        with pytest.raises(DataError, match=r"a temporary file could not .* \(No usable .*\); name a folder .* TMPDIR"):
+        with pytest.raises(DataError, match=r"a temporary file could not .* \(No usable .*\); set TMPDIR to a folder"):
             FileColumn(np.int64)
     monkeypatch.setattr(tempfile, "tempdir", "/no/such/place")
     with pytest.raises(DataError, match=r"in /no/such/place could not be written \(No such file"):
-        gather([{"t": np.zeros(columns.MOST_IN_MEMORY, np.int64)}], {"t": np.int64})
+        concatenate_chunks([{"t": np.zeros(columns.MAX_MEMORY_BYTES, np.int64)}], {"t": np.int64})
 
 
 def test_copies_share_the_rows_and_outlive_the_column():

@@ -97,7 +97,7 @@ def test_frames_out_of_order_are_counted_and_change_nothing() -> None:
     stream.add_frame(2000, picture(2))  # once more
     stream.add(numbered(5100, first=4))
     assert brought(stream.inputs(4, 5)) == ([3], None, None)
-    assert (stream.num_bad, stream.why_bad) == (3, "a frame that is no later than the one before")
+    assert (stream.num_bad, stream.first_error) == (3, "a frame that is no later than the one before")
 
 
 def test_a_frame_from_before_what_is_kept_is_counted() -> None:
@@ -108,7 +108,7 @@ def test_a_frame_from_before_what_is_kept_is_counted() -> None:
     stream.add_frame(1_200_000, picture(1))
     stream.add(numbered(2_050_000, 2_150_000, first=20))
     assert brought(stream.inputs(19, 20)) == ([19], None, None)
-    assert (stream.num_bad, stream.why_bad) == (1, "a frame more than 0.5 s late")
+    assert (stream.num_bad, stream.first_error) == (1, "a frame more than 0.5 s late")
     stream.add_frame(1_600_000, picture(2))
     stream.add(numbered(2_250_000, first=22))
     assert brought(stream.inputs(20, 22)) == ([16, 17, 18, 19, 20, 21], 2, 600_000)
@@ -122,7 +122,7 @@ def test_half_a_second_is_kept_and_no_more_than_so_many(monkeypatch: pytest.Monk
         if millisecond:
             stream.inputs(millisecond - 1, millisecond)
     assert 1000 <= stream._recent._number <= 1010
-    monkeypatch.setattr(recent_events, "MOST_KEPT", 7)
+    monkeypatch.setattr(recent_events, "MAX_BUFFERED_EVENTS", 7)
     for millisecond in range(3000, 3010):
         stream.add(numbered(1000 * millisecond, 1000 * millisecond + 500))
         stream.inputs(millisecond - 1, millisecond)
@@ -149,7 +149,7 @@ def test_a_damaged_time_does_not_refuse_the_frames_after_it() -> None:
     recent = RecentEvents()
     for end in (1000, 10**15, 2000, 3000):
         recent.add(numbered(end - 1), end)
-    assert recent.reach <= 2000
+    assert recent.complete_since <= 2000
 
 
 def test_a_late_first_frame_begins_the_stream_at_its_own_time() -> None:
@@ -169,14 +169,14 @@ def test_a_first_frame_from_before_what_is_kept_begins_nothing() -> None:
     stream.add(numbered(600_000, first=1))
     stream.add(numbered(1_200_000, first=2))
     stream.add_frame(50, picture(1))
-    assert (stream.num_bad, stream.why_bad) == (1, "a frame more than 0.5 s late")
+    assert (stream.num_bad, stream.first_error) == (1, "a frame more than 0.5 s late")
     stream.add_frame(1_200_000, picture(2))
     stream.end()
     assert brought(stream.inputs(0, 1)) == ([2], 2, 1000)
 
 
 def test_late_frames_of_a_source_of_their_own() -> None:
-    stream = EventBinner(0.001, 1, WIDTH, frames=FrameOptions(apart=True))
+    stream = EventBinner(0.001, 1, WIDTH, frames=FrameOptions(separate_source=True))
     feed = FrameFeed(stream)
     stream.add(numbered(500, 1000, 1500))
     feed.add_frame(1000, picture(1))  # bins begin with its first event
@@ -188,7 +188,7 @@ def test_late_frames_of_a_source_of_their_own() -> None:
     feed.add_frame(10**7, picture(4))  # its time has not come
     stream.add(numbered(5100, first=6))
     assert brought(stream.inputs(3, 4)) == ([3, 4, 5], 3, 3000)
-    assert (stream.num_bad, stream.why_bad) == (1, "a frame that is no later than the one before")
+    assert (stream.num_bad, stream.first_error) == (1, "a frame that is no later than the one before")
 
 
 def test_who_follows_nothing_gets_every_event_once_and_late_frames_as_they_come() -> None:

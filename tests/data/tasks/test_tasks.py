@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spikebridge.data import BalancedPairs, ClassSplits, GroupedPermutations, TaskSamples
 from spikebridge.data.images.labelled import read_digit_file
-from spikebridge.data.tasks.tasks import two_sets_of_images
+from spikebridge.data.tasks.tasks import disjoint_image_sets
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 
@@ -121,10 +121,10 @@ def test_pairs_of_tasks_that_have_no_mates_are_one_task_or_strangers() -> None:
 
 
 def test_the_images_of_a_pair_are_two_sets() -> None:
-    first, second = two_sets_of_images(10, 5, seeded())
+    first, second = disjoint_image_sets(10, 5, seeded())
     assert sorted(first.tolist() + second.tolist()) == list(range(10))
     with pytest.raises(ConfigError, match="share none need 12, but there are 10"):
-        two_sets_of_images(10, 6, seeded())
+        disjoint_image_sets(10, 6, seeded())
 
 
 def test_class_splits_deal_out_every_class_once() -> None:
@@ -215,7 +215,7 @@ def test_files_that_are_missing_damaged_or_lack_an_array_are_refused(tmp_path) -
 
 
 def test_more_images_than_memory_is_meant_for_are_refused_before_they_are_made_floats(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("spikebridge.data.io.safe_open.MOST_BYTES", 5 * 28 * 28 * 4)
-    monkeypatch.setattr("spikebridge.data.images.labelled.MOST_BYTES", 5 * 28 * 28 * 4)
+    monkeypatch.setattr("spikebridge.data.io.safe_open.MAX_BYTES", 5 * 28 * 28 * 4)
+    monkeypatch.setattr("spikebridge.data.images.labelled.MAX_BYTES", 5 * 28 * 28 * 4)
     with pytest.raises(DataError, match="expected at most 5 images, but got 6"):
         read_digit_file(write(tmp_path / "mine.npz"))

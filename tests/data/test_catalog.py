@@ -1,10 +1,12 @@
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from spikebridge.data.catalog import DATA_SETS, available, data_folder, find
+from spikebridge.cli.main import main
+from spikebridge.data.catalog import DATA_SETS, available, data_folder, find_files
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -44,7 +46,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path, monkeypatch):
 
 def test_the_embedded_digits_are_always_there():
     entries = by_name(available())
-    assert entries["digits"].present and find("digits") == ()
+    assert entries["digits"].present and find_files("digits") == ()
     assert not entries["mnist"].present and len(entries["mnist"].missing) == 4
 
 
@@ -54,7 +56,7 @@ def test_any_layout_will_do(tmp_path):
     assert not by_name(available(tmp_path))["mnist"].present
     (folder / "digits.npz").touch()
     assert by_name(available(tmp_path))["mnist"].present
-    assert find("mnist", tmp_path) == (folder / "digits.npz",)
+    assert find_files("mnist", tmp_path) == (folder / "digits.npz",)
 
 
 def test_what_is_missing_is_told_from_the_nearest_layout(tmp_path):
@@ -68,7 +70,7 @@ def test_what_is_missing_is_told_from_the_nearest_layout(tmp_path):
 
 def test_a_missing_set_is_told_with_its_official_source(tmp_path):
     with pytest.raises(DataError) as caught:
-        find("nmnist", tmp_path)
+        find_files("nmnist", tmp_path)
     message = str(caught.value)
     assert "nmnist/Train, nmnist/Test missing" in message
     assert "garrickorchard.com" in message and "CC BY-SA 4.0" in message
@@ -76,7 +78,7 @@ def test_a_missing_set_is_told_with_its_official_source(tmp_path):
 
 def test_a_misspelt_name_is_recognised():
     with pytest.raises(ConfigError, match="did you mean 'nmnist'"):
-        find("nmmist")
+        find_files("nmmist")
 
 
 def test_every_set_says_what_it_is_and_where_it_comes_from():
@@ -99,3 +101,28 @@ def test_every_public_name_has_a_home():
         assert getattr(data, name) is not None
     with pytest.raises(AttributeError, match="data attribute load_digit"):
         data.load_digit  # noqa: B018
+
+
+def test_the_data_command_lists_every_set_with_its_missing_files_source_and_licence(tmp_path, capsys):
+    (tmp_path / "nmnist" / "Train").mkdir(parents=True)
+    assert main(["data", "--data", str(tmp_path), "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["data sets"]
+    assert [(e["name"], e["about"], e["source"], e["licence"]) for e in entries] == [
+        (known.name, known.about, known.source, known.licence) for known in DATA_SETS
+    ]
+    by_set = {entry["name"]: entry for entry in entries}
+    assert by_set["digits"]["present"] and by_set["digits"]["missing"] == []
+    assert not by_set["nmnist"]["present"] and by_set["nmnist"]["missing"] == ["nmnist/Test"]
+    assert by_set["mnist"]["missing"][0] == "mnist/train-images-idx3-ubyte"
+
+
+def test_the_data_command_prints_what_is_missing_for_people(tmp_path, capsys):
+    assert main(["data", "--data", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("here  digits")
+    assert "missing: nmnist/Train, nmnist/Test" in printed and "garrickorchard.com" in printed
+
+
+def test_the_data_command_refuses_a_folder_that_does_not_exist(capsys):
+    assert main(["data", "--data", "/no/such/place"]) == 2
+    assert "/no/such/place" in capsys.readouterr().err

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import Stimulus, render_recording, scene_seeds
+from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
-from spikebridge.data.simulation.textures import fractal_noise, read_between, window
+from spikebridge.data.simulation.textures import crop_bilinear, fractal_noise, sample_bilinear
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
 
@@ -101,12 +101,12 @@ def test_a_tumbling_object_is_foreshortened_and_shows_another_side():
         [[scene.box(t)[2] / scene.box(t)[3] for t in np.arange(0, 3, 0.05)] for scene in (still, tumbling)]
     )
     assert np.ptp(shapes[0]) < 1e-9 and shapes[1].max() / shapes[1].min() > 1.3
-    rolls = [tumbling._target.roll[0].at(t) for t in np.arange(0, 3, 0.05)]
-    assert np.ptp(rolls) > 0.3 and np.ptp([still._target.roll[0].at(t) for t in (0.0, 1.0)]) == 0
+    rolls = [tumbling._target.texture_shift[0].at(t) for t in np.arange(0, 3, 0.05)]
+    assert np.ptp(rolls) > 0.3 and np.ptp([still._target.texture_shift[0].at(t) for t in (0.0, 1.0)]) == 0
 
 
 def test_panels_have_edges():
-    plain, furnished = (TumblingObjects(seed=2, num_panels=n)._backdrop.canvas for n in (0, 8))
+    plain, furnished = (TumblingObjects(seed=2, num_panels=n)._background.canvas for n in (0, 8))
     assert np.abs(np.diff(plain)).max() < 0.12 < np.abs(np.diff(furnished)).max()
 
 
@@ -161,7 +161,7 @@ def test_a_background_of_ones_own_is_used():
 )
 def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
     assert isinstance(scene, Stimulus)
-    recording = render_recording(scene, duration=0.03, dt=0.001, frame_rate=300.0, name="made")
+    recording = render_recording(scene, duration=0.03, dt=0.001, frame_camera=FrameCamera(rate=300.0), name="made")
     assert recording.num_bins == 30 and recording.num_frames == 9
     assert recording.boxes[9] == pytest.approx(scene.box(0.01))
     assert recording.frame_boxes[3] == pytest.approx(scene.box(0.01))
@@ -175,7 +175,7 @@ def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
 
 def test_events_of_a_film_are_the_change_of_its_images():
     recording = render_recording(RotatingDisk(**SMALL), duration=0.025, dt=0.005, camera=EventCamera(threshold_sd=0.0))
-    on, off = recording.events.grid(0, 5, counts=True).sum(0).numpy()
+    on, off = recording.events.to_dense(0, 5, counts=True).sum(0).numpy()
     change = np.log(RotatingDisk(**SMALL).image(0.025) + 8 / 255) - np.log(RotatingDisk(**SMALL).image(0.0) + 8 / 255)
     assert np.abs((on - off) * 0.2 - change).max() < 0.2 + 1e-6
 
@@ -190,7 +190,10 @@ def test_the_same_seeds_give_the_same_film():
 
 def test_exposure_blurs_what_moves_and_nothing_else():
     disk = RotatingDisk(height=100, width=100, speed=20.0)
-    sharp, blurred = (render_recording(disk, 0.05, dt=0.005, exposure=exposure).frames[1] for exposure in (0.0, 0.01))
+    sharp, blurred = (
+        render_recording(disk, 0.05, dt=0.005, frame_camera=FrameCamera(exposure=exposure)).frames[1]
+        for exposure in (0.0, 0.01)
+    )
     images = [disk.image(t) for t in np.linspace(0.015, 0.025, 11)]
     assert blurred == pytest.approx(255 * np.mean(images, axis=0), abs=0.51)
     assert np.abs(sharp.astype(int) - blurred).max() > 30
@@ -220,8 +223,8 @@ def test_seeds_of_splits_are_apart():
 def test_a_window_is_read_between_the_pixels():
     canvas = np.random.default_rng(0).random((20, 30))
     rows, columns = np.mgrid[:5, :7] + 0.5
-    assert window(canvas, 3.3, 4.8, 5, 7) == pytest.approx(read_between(canvas, columns + 3.3, rows + 4.8))
-    assert np.array_equal(window(canvas, 3.0, 4.0, 5, 7), canvas[4:9, 3:10])
+    assert crop_bilinear(canvas, 3.3, 4.8, 5, 7) == pytest.approx(sample_bilinear(canvas, columns + 3.3, rows + 4.8))
+    assert np.array_equal(crop_bilinear(canvas, 3.0, 4.0, 5, 7), canvas[4:9, 3:10])
 
 
 def test_clouds_are_smooth():
@@ -273,10 +276,17 @@ def test_tumbling_objects_that_cannot_be_are_refused(settings, message):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"duration": 0.0}, {"dt": 0.0}, {"frame_rate": 0.0}, {"exposure": -0.1}, {"image_interval": 0.0}]
+    "settings",
+    [
+        {"duration": 0.0},
+        {"dt": 0.0},
+        {"frame_camera": FrameCamera(rate=0.0)},
+        {"frame_camera": FrameCamera(exposure=-0.1)},
+        {"image_interval": 0.0},
+    ],
 )
-def test_a_film_that_cannot_be_is_refused(settings):
-    with pytest.raises(ConfigError, match="a film needs at least one bin"):
+def test_render_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ConfigError, match="a recording needs at least one bin"):
         render_recording(RotatingDisk(**SMALL), **{"duration": 0.01, **settings})
 
 

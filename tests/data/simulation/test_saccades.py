@@ -8,7 +8,7 @@ from spikebridge.data.simulation.saccades import (
     Saccades,
     add_noise,
     hybrid_camera,
-    moved_view,
+    shifted_view,
     subsample_frames,
     triangle_path,
 )
@@ -119,7 +119,7 @@ def test_the_digit_stays_on_the_sensor():
 
 def test_a_28_pixel_image_at_rest_is_copied_into_the_middle():
     image = torch.rand(2, 28, 28, generator=seeded())
-    view = moved_view(image, torch.zeros(2, 2), sensor=34, border=3)
+    view = shifted_view(image, torch.zeros(2, 2), sensor=34, border=3)
     assert torch.allclose(view[:, 3:31, 3:31], image, atol=1e-5)
     assert view[:, :3].abs().max() < 1e-5
 
@@ -127,12 +127,12 @@ def test_a_28_pixel_image_at_rest_is_copied_into_the_middle():
 def test_whole_pixel_shifts_are_x_to_the_right_and_y_down():
     dot = torch.zeros(1, 5, 5)
     dot[0, 2, 2] = 1.0
-    view = moved_view(dot, torch.tensor([[1.0, -2.0]]), sensor=5, border=0)
+    view = shifted_view(dot, torch.tensor([[1.0, -2.0]]), sensor=5, border=0)
     assert view[0, 0, 3] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_an_image_that_is_not_square_keeps_its_proportions():
-    view = moved_view(torch.ones(1, 2, 4), torch.zeros(1, 2), sensor=8, border=0)
+    view = shifted_view(torch.ones(1, 2, 4), torch.zeros(1, 2), sensor=8, border=0)
     assert view[0, 4].sum() == pytest.approx(8, abs=0.6)
     assert view[0, :, 4].sum() == pytest.approx(4, abs=0.6)
 
@@ -188,7 +188,7 @@ def test_intensities_out_of_range_are_refused(value):
 
 
 def test_a_sensor_without_room_is_refused():
-    with pytest.raises(ConfigError, match="4 px has no room"):
+    with pytest.raises(ConfigError, match="4 px is too small"):
         hybrid_camera(torch.zeros(1, 8, 8), torch.zeros(1, dtype=torch.long), seeded(), Saccades(sensor=4))
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing of event files, and every kind of damage. `fixtures/dv.aedat4` was written with dv-processing."""
+"""Event files: reading, writing and every kind of damage. `../fixtures/dv.aedat4` was written with dv-processing."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from spikebridge.data.events.nmnist import write_nmnist
 from spikebridge.data.io.column import FileColumn
 from spikebridge.errors import ConfigError, DataError
 
-FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "dv.aedat4"
 HEIGHT, WIDTH = 20, 34
 
 one_event = st.tuples(st.integers(0, 2**62), st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.booleans())
@@ -46,14 +46,19 @@ def test_any_bytes_are_events_or_one_clear_error(tmp_path, content, suffix):
 
 
 @pytest.fixture
-def in_small_pieces(monkeypatch):
+def in_small_chunks(monkeypatch):
     """Files are read a few events at a time, and all events are too many for memory."""
-    for place in ("io.column.MOST_IN_MEMORY", "io.npz.PIECE", "events.nmnist.PIECE", "io.safe_open._AT_ONCE"):
-        monkeypatch.setattr(f"spikebridge.data.{place}", 0 if "MOST" in place else 13)
+    for place in (
+        "io.column.MAX_MEMORY_BYTES",
+        "io.npz.CHUNK_ROWS",
+        "events.nmnist.CHUNK_ROWS",
+        "io.safe_open._READ_BYTES",
+    ):
+        monkeypatch.setattr(f"spikebridge.data.{place}", 0 if "MAX" in place else 13)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".csv", ".bin", ".aedat4", ".es", ".raw"])
-def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_pieces, suffix):
+def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chunks, suffix):
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 20, (2, 100))
     times = np.sort(generator.integers(0, 5000, 100))
@@ -76,7 +81,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_piec
     assert read_events(path, HEIGHT, WIDTH).events.tolist() == events.tolist()
 
 
-def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_pieces):
+def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_chunks):
     rows = [f"{t},1,2,1" for t in range(100)]
     path = tmp_path / "events.csv"
     for fault, message in (
@@ -90,7 +95,7 @@ def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_piece
             buffer_events(path, HEIGHT, WIDTH)
 
 
-def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_pieces):
+def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_chunks):
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
     held = buffer_events(path, HEIGHT, WIDTH, repair=True)
@@ -99,7 +104,7 @@ def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_pieces):
 
 
 def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikebridge.data.events.files.MOST_BYTES", 100)
+    monkeypatch.setattr("spikebridge.data.events.files.MAX_BYTES", 100)
     path = tmp_path / "events.npz"
     write_events(path, make_events(t=range(9), x=[0] * 9, y=[0] * 9, p=[1] * 9), 1, 1)
     with pytest.raises(DataError, match="expected events of at most 100 bytes in memory, but there are more"):
@@ -112,7 +117,7 @@ def test_an_npz_tells_its_sensor_and_a_csv_does_not(tmp_path):
     write_events(tmp_path / "a.npz", events, HEIGHT, WIDTH)
     assert read_events(tmp_path / "a.npz")[1:3] == (HEIGHT, WIDTH)
     write_events(tmp_path / "a.csv", events, HEIGHT, WIDTH)
-    with pytest.raises(ConfigError, match=r"a \.csv file does not tell its sensor; give height and width"):
+    with pytest.raises(ConfigError, match=r"a \.csv file does not hold its sensor size; give height and width"):
         read_events(tmp_path / "a.csv")
     with pytest.raises(DataError, match="a sensor of width 40, but the file says 34"):
         read_events(tmp_path / "a.npz", HEIGHT, 40)
@@ -122,7 +127,7 @@ def test_a_small_bin_file_of_another_sensor_is_read(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(bytes([100, 90, 0x80, 0x01, 0x00]))
     assert read_events(path, 128, 128).events.tolist() == [(256, 100, 90, True)]
-    with pytest.raises(ConfigError, match=r"a \.bin file does not tell its sensor"):
+    with pytest.raises(ConfigError, match=r"a \.bin file does not hold its sensor size"):
         read_events(path)
     with pytest.raises(DataError, match="outside the sensor of 34 x 34 pixels"):
         read_events(path, 34, 34)

@@ -11,7 +11,7 @@ from spikebridge.data.events.files import write_events
 from spikebridge.data.recordings.folder import load_recording_folder
 from spikebridge.errors import ConfigError, DataError
 
-FIXTURE = Path(__file__).parent / "fixtures" / "dv.aedat4"
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "dv.aedat4"
 START = 1_000_000
 
 
@@ -122,7 +122,7 @@ def test_frames_inside_an_aedat4_file_are_taken(tmp_path):
     recording = load_recording_folder(tmp_path, dt=0.0005)
     # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
     assert recording.frame_bins.tolist() == [0, 2]
-    assert recording.events.of_bins(0, 4).x.tolist() == [5, 1]
+    assert recording.events.slice_bins(0, 4).x.tolist() == [5, 1]
     assert recording.frames[1][0, 0] == 250
 
 

@@ -14,13 +14,13 @@ from PIL import Image
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
 from spikebridge.data.streams.binner import EventBinner
-from spikebridge.data.streams.replay import EventGrids, ReplaySource
+from spikebridge.data.streams.replay import EventFrameSource, ReplaySource
 from spikebridge.data.streams.sources import LiveSource, StreamRequest, parse_sensor_size
 from spikebridge.errors import ConfigError, DataError
 
 NETWORK = StreamRequest(dt=0.001, sensor=(4, 6))
 SEEING = StreamRequest(dt=0.001, sensor=(4, 6), frame=(2, 3))
-TRACKER = StreamRequest(dt=0.001, follows=True)
+TRACKER = StreamRequest(dt=0.001, tracks_target=True)
 BOX = np.array([0.0, 0.0, 2.0, 2.0])
 
 
@@ -66,7 +66,7 @@ def test_a_file_is_played_at_its_own_speed_and_over_again(files: Path) -> None:
     begin = time.perf_counter()
     assert source.wait(5) >= 6
     assert time.perf_counter() - begin >= 0.006
-    assert [source.begins_anew(bin_) for bin_ in (0, 1, 4)] == [True, False, True]
+    assert [source.is_restart(bin_) for bin_ in (0, 1, 4)] == [True, False, True]
 
 
 def test_a_tracker_takes_single_events_and_is_told_the_box(files: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_tracker_takes_single_events_and_is_told_the_box(files: Path) -> None:
 
 def test_a_file_of_a_camera_brings_its_own_frames() -> None:
     pytest.importorskip("aedat")
-    fixture = str(Path(__file__).parent / "fixtures" / "dv.aedat4")
+    fixture = str(Path(__file__).parent.parent / "fixtures" / "dv.aedat4")
     source = LiveSource(fixture, box=np.array([0.0, 0.0, 3.0, 3.0])).open(TRACKER)
     assert "frame" in source.inputs(0, 1)
 
@@ -89,7 +89,7 @@ def test_a_file_of_a_camera_brings_its_own_frames() -> None:
 def test_lines_of_standard_input_fill_a_network(files: Path) -> None:
     lines = io.BytesIO(b"frame,0,seen/frames/a.png\n10,1,0,1\nnoise\n1500,2,3,0\n")
     source = LiveSource("-", lines=lines).open(SEEING)
-    assert isinstance(source, EventGrids)
+    assert isinstance(source, EventFrameSource)
     bins = taken(source)
     assert [float(one.events.sum()) for one in bins] == [1, 1]
     assert source.source.num_bad == 1
@@ -114,7 +114,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
     source = LiveSource("camera", "-", lines=io.BytesIO(b"frame,1000,seen/frames/b.png\n")).open(SEEING)
     arriving = source.source
     assert isinstance(arriving, EventBinner)
-    while not arriving._ahead:
+    while not arriving._future_frames:
         time.sleep(0.001)
     ready.append(True)
     bins = taken(source)
@@ -128,7 +128,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
     ("source", "wanted", "words"),
     [
         (LiveSource("events.npz", "seen"), NETWORK, "takes no frames"),
-        (LiveSource("events.npz", box=BOX), NETWORK, "follows nothing"),
+        (LiveSource("events.npz", box=BOX), NETWORK, "no tracker"),
         (LiveSource("events.npz", sensor=(3, 3)), NETWORK, "leave --sensor out"),
         (LiveSource("events.npz"), SEEING, "--frames names their folder"),
         (LiveSource("events.npz", "-"), SEEING, "its frames are a folder, not '-'"),
@@ -160,7 +160,7 @@ def test_words_that_do_not_fit_are_refused(files: Path, source: LiveSource, want
 def test_events_that_cannot_be_played_are_refused(files: Path) -> None:
     empty = make_events([], [], [], [])
     write_events(files / "none.npz", empty, 4, 6)
-    with pytest.raises(DataError, match="expected events to play"):
+    with pytest.raises(DataError, match="expected events to replay"):
         LiveSource("none.npz").open(NETWORK)
     write_events(files / "far.npz", make_events([0, 10**12], [0, 0], [0, 0], [1, 1]), 4, 6)
     with pytest.raises(DataError, match="not in microseconds"):

@@ -15,7 +15,7 @@ from spikebridge.data.simulation.event_camera import (
     EventCamera,
     camera_step,
     initial_camera,
-    keep_first_of_group,
+    keep_first_per_group,
     simulate,
 )
 from spikebridge.data.simulation.event_camera_torch import events_of_images, initial_sensor, sensor_step
@@ -119,7 +119,7 @@ def test_censoring_keeps_the_first_of_a_group_and_changes_of_polarity():
         y=[0] * 8,
         p=[1, 1, 1, 0, 1, 1, 1, 1],
     )
-    assert keep_first_of_group(events, 0.025)["t"].tolist() == [0, 10, 15, 20, 25_000, 25_001]
+    assert keep_first_per_group(events, 0.025)["t"].tolist() == [0, 10, 15, 20, 25_000, 25_001]
 
 
 def test_the_censoring_option_is_the_function_on_the_plain_events():
@@ -128,7 +128,7 @@ def test_the_censoring_option_is_the_function_on_the_plain_events():
     plain = simulate(images, times, exact(), rng())
     censored = simulate(images, times, exact(first_event_per_group=0.0025), rng())
     assert len(censored) < len(plain)
-    assert censored.tolist() == keep_first_of_group(plain, 0.0025).tolist()
+    assert censored.tolist() == keep_first_per_group(plain, 0.0025).tolist()
 
 
 def one_pixel_by_hand(levels, times, camera):

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spikebridge.data.events.events import make_events
-from spikebridge.data.io.safe_open import blocks
+from spikebridge.data.io.safe_open import line_blocks
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
-from spikebridge.data.streams import binner as arriving_file
+from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
-from spikebridge.data.streams.camera import follow_device, open_camera, sensor_of
+from spikebridge.data.streams.camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams.replay import ReplaySource
-from spikebridge.data.streams.text import follow_lines, follow_port, take_block
+from spikebridge.data.streams.text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])
@@ -102,11 +102,11 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_goes_on(monkeypatch: pyt
     stream.add(at(10**15))
     stream.add_frame(10**15, np.zeros((4, 6), np.uint8))
     assert (stream.num_bad, len(stream._bins)) == (4, 0)
-    assert stream.why_bad == "an event off the sensor of 6 x 4 pixels"
+    assert stream.first_error == "an event off the sensor of 6 x 4 pixels"
     stream.add(at(2500))
     stream.add(at(100))
     assert stream.num_late == 1
-    monkeypatch.setattr(arriving_file, "MOST_WAITING", 3)
+    monkeypatch.setattr(binner, "MAX_QUEUED_EVENTS", 3)
     stream.add(at(2600, 2700, 3100, 3200, 4100))
     assert stream.num_dropped > 0
     assert stream._waiting <= 3
@@ -116,14 +116,14 @@ def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.Mo
     Image.new("L", (6, 4), 9).save(tmp_path / "a.png")
     paths, read = [], Image.open
     monkeypatch.setattr(Image, "open", lambda file: paths.append(file.name) or read(file))
-    take_block(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
+    feed_lines(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
     assert paths == [str(tmp_path / "a.png")]
 
 
 def test_lines_are_events_and_frames(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 6), 7, np.uint8)).save(tmp_path / "a.png")
     stream = sensor()
-    take_block(f"frame,0,{tmp_path / 'a.png'}\n100,1,2,1\n\n200,3,3,0\n1500,5,3,1\n".encode(), stream)
+    feed_lines(f"frame,0,{tmp_path / 'a.png'}\n100,1,2,1\n\n200,3,3,0\n1500,5,3,1\n".encode(), stream)
     inputs = stream.inputs(0, 1)
     assert inputs["frame"].tolist() == [[7] * 6] * 4
     assert [column.tolist() for column in inputs["events"]] == [[1, 3], [2, 3], [True, False]]
@@ -132,21 +132,21 @@ def test_lines_are_events_and_frames(tmp_path: Path) -> None:
 
 def test_bad_lines_are_counted_one_by_one() -> None:
     stream = begun()
-    take_block(b"100,1,2,1\nhello\n200,1,2\n300,1,2,5\n-4,1,2,1\nframe,x,y\nframe,9\n400,1,1,1\n1500,0,0,1\n", stream)
+    feed_lines(b"100,1,2,1\nhello\n200,1,2\n300,1,2,5\n-4,1,2,1\nframe,x,y\nframe,9\n400,1,1,1\n1500,0,0,1\n", stream)
     assert len(stream.inputs(0, 1)["events"].x) == 2
     assert stream.num_bad == 6
-    assert "'hello'" in stream.why_bad
+    assert "'hello'" in stream.first_error
 
 
-def test_lines_are_put_together_from_pieces() -> None:
-    class Pieces(io.RawIOBase):
+def test_lines_are_put_together_from_chunks() -> None:
+    class Chunks(io.RawIOBase):
         def __init__(self) -> None:
             self.left = [b"1,2,", b"3,1\n4,", b"5,6,0\n7"]
 
         def read(self, size: int = -1) -> bytes:
             return self.left.pop(0) if self.left else b""
 
-    assert list(blocks(Pieces())) == [b"1,2,3,1\n", b"4,5,6,0\n", b"7"]
+    assert list(line_blocks(Chunks())) == [b"1,2,3,1\n", b"4,5,6,0\n", b"7"]
 
 
 def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
@@ -166,11 +166,11 @@ def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
     sender = threading.Thread(target=send)
     sender.start()
     stream = sensor()
-    follow_port(port, stream).join(timeout=10)
+    start_socket_reader(port, stream).join(timeout=10)
     sender.join(timeout=10)
     assert stream.wait(0) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="choose another one"):
-        follow_port(taken.getsockname()[1], stream)
+        start_socket_reader(taken.getsockname()[1], stream)
 
 
 def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
@@ -179,20 +179,20 @@ def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
             raise ConnectionResetError("reset by the sender")
 
     stream = begun()
-    follow_lines(Broken(), stream).join(timeout=10)
+    start_line_reader(Broken(), stream).join(timeout=10)
     assert stream.wait(0) == 1  # the open bin with the frame
     stream.inputs(0, 1)
     assert stream.wait(1) is None
-    assert (stream.num_bad, stream.why_bad) == (1, "the stream broke off (reset by the sender)")
+    assert (stream.num_bad, stream.first_error) == (1, "the stream broke off (reset by the sender)")
 
 
 def test_who_waits_may_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving_file, "PATIENCE", 0.001)
+    monkeypatch.setattr(binner, "POLL_SECONDS", 0.001)
     assert begun().wait(0) == 0
 
 
 def test_a_network_without_frames_begins_with_the_first_event() -> None:
-    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(wanted=False))
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(required=False))
     stream.add_frame(0, np.zeros((9, 9), np.uint8))  # of no use, and no fault
     stream.add(at(5000, 5999, 6000))
     assert stream.wait(0) == 1
@@ -201,7 +201,7 @@ def test_a_network_without_frames_begins_with_the_first_event() -> None:
 
 
 def test_frames_of_another_source_act_in_the_bin_of_their_time_and_delay_no_event() -> None:
-    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(size=(1, 1), apart=True, buffer_events=False))
+    stream = EventBinner(0.001, 4, 6, frames=FrameOptions(size=(1, 1), separate_source=True, buffer_events=False))
     feed = FrameFeed(stream)
     stream.add(at(0))  # before the first frame
     feed.add_frame(1000, np.array([[1]], np.uint8))
@@ -220,7 +220,7 @@ def test_frames_of_another_source_act_in_the_bin_of_their_time_and_delay_no_even
         frames.append(inputs["frame"].item() if "frame" in inputs else None)
     assert frames == [1, None, 2, 3]
     assert (stream.num_bad, stream.num_late) == (2, 0)
-    assert stream.why_bad == "a frame of 6 x 4 pixels"
+    assert stream.first_error == "a frame of 6 x 4 pixels"
 
 
 def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +241,8 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     device = open_camera()
-    stream = EventBinner(0.001, *sensor_of(device), BOX)
-    follow_device(device, stream)
+    stream = EventBinner(0.001, *sensor_size(device), BOX)
+    start_camera_reader(device, stream)
     while not stream.wait(0):
         pass
     inputs = stream.inputs(0, 1)
@@ -264,10 +264,10 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
         open_camera()
     blind = SimpleNamespace(isEventStreamAvailable=lambda: True, isFrameStreamAvailable=lambda: False)
     with pytest.raises(DataError, match="has to give events and frames"):
-        follow_device(blind, sensor())
+        start_camera_reader(blind, sensor())
     deaf = SimpleNamespace(isEventStreamAvailable=lambda: False)
     with pytest.raises(DataError, match="gives no events"):
-        sensor_of(deaf)
+        sensor_size(deaf)
 
 
 def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
