@@ -23,7 +23,7 @@ _REPORT_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
-class RunResult:
+class _RunResult:
     """What a run gave.
 
     Attributes:
@@ -51,7 +51,7 @@ def run_bundle(
     *,
     integers: bool = False,
     stages: Mapping[str, Any] | None = None,
-) -> RunResult:
+) -> _RunResult:
     """Runs a bundle on a recording, or on its own sample.
 
     Args:
@@ -86,7 +86,7 @@ def run_bundle(
         return value
 
     outputs = runner.run(inputs, ticks, hook)
-    return RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
+    return _RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
 
 
 def read_arrays(file: Path) -> dict[str, Values]:

@@ -9,7 +9,7 @@ from spikebridge.deploy.adapters._spikingjelly import SpikingJelly
 from spikebridge.errors import ConfigError
 from spikebridge.neurons.base import Stateful
 
-ADAPTERS: dict[str, type[Stateful]] = {
+_ADAPTERS: dict[str, type[Stateful]] = {
     "spikingjelly": SpikingJelly,
     "snntorch": SnnTorch,
     "norse": Norse,
@@ -33,10 +33,10 @@ def adapt(module: nn.Module) -> Stateful:
         spikebridge.errors.ConfigError: Linear has no layer of spikingjelly, snntorch, norse, sinabs; a plain module ...
     """
     found = dict.fromkeys(type(child).__module__.split(".")[0] for child in module.modules())
-    libraries = [name for name in ADAPTERS if name in found]
+    libraries = [name for name in _ADAPTERS if name in found]
     if not libraries:
         raise ConfigError(
-            f"{type(module).__name__} has no layer of {', '.join(ADAPTERS)}; a plain module is a part as it is, and a "
+            f"{type(module).__name__} has no layer of {', '.join(_ADAPTERS)}; a plain module is a part as it is, and a "
             "loop over time of your own becomes one as a spikebridge.neurons.Stateful"
         )
     if len(libraries) > 1:
@@ -44,4 +44,4 @@ def adapt(module: nn.Module) -> Stateful:
             f"{type(module).__name__} mixes layers of {' and '.join(libraries)}; make each its own part, or put "
             "adapted layers in a row with spikebridge.neurons.Sequential"
         )
-    return ADAPTERS[libraries[0]](module)
+    return _ADAPTERS[libraries[0]](module)

@@ -24,7 +24,7 @@ class StateSlot(NamedTuple):
     name: str
 
 
-class AdaptedState(NamedTuple):
+class _AdaptedState(NamedTuple):
     """The value of each slot, in order, with the batch first; None for an empty slot."""
 
     held: tuple[Tensor | None, ...]
@@ -70,7 +70,7 @@ class Adapted(Stateful):
         """The module over a sequence, from the values of the slots."""
         raise NotImplementedError
 
-    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> AdaptedState:
+    def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> _AdaptedState:
         """The values before the first step; the shapes come from a step of zeros, which leaves no state."""
         training = {child: child.training for child in self.module.modules()}
         self.module.eval()
@@ -79,7 +79,7 @@ class Adapted(Stateful):
             with torch.no_grad():
                 self.run(torch.zeros_like(x_t).unsqueeze(0))
             held = [(slot, self.read(slot)) for slot in self.slots()]
-            return AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
+            return _AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
         finally:
             self._clear()
             for child, was in training.items():
@@ -87,19 +87,19 @@ class Adapted(Stateful):
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Modulated
-    ) -> tuple[Shaped[Tensor, "B *M"], AdaptedState]:
+    ) -> tuple[Shaped[Tensor, "B *M"], _AdaptedState]:
         y, state = self._whole(x_t.unsqueeze(0), state, modulation)
         return y[0], state
 
     def forward(
         self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Modulated
-    ) -> tuple[Shaped[Tensor, "T B *M"], AdaptedState]:
+    ) -> tuple[Shaped[Tensor, "T B *M"], _AdaptedState]:
         refuse_timeless(self, x)
         if len(x) == 0:
             return super().forward(x, state, **modulation)
         return self._whole(x, state if state is not None else self.initial_state(x[0]), modulation)
 
-    def _whole(self, x: Tensor, state: AdaptedState, modulation: dict[str, Modulated]) -> tuple[Tensor, AdaptedState]:
+    def _whole(self, x: Tensor, state: _AdaptedState, modulation: dict[str, Modulated]) -> tuple[Tensor, _AdaptedState]:
         refuse_unknown(self, modulation)
         slots = self.slots()
         if len(state.held) != len(slots):
@@ -112,7 +112,7 @@ class Adapted(Stateful):
                 if value is not None:
                     self.write(slot, value)
             y = self.run(x)
-            return y, AdaptedState(tuple(self.read(slot) for slot in slots))
+            return y, _AdaptedState(tuple(self.read(slot) for slot in slots))
         finally:
             self._clear()
 

@@ -24,7 +24,7 @@ from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
 from spikebridge.errors import DataError
 
 MANIFEST = "manifest.json"
-MOST_MANIFEST_BYTES = 16 << 20
+_MOST_MANIFEST_BYTES = 16 << 20
 _CHUNK = 1 << 20
 
 
@@ -62,8 +62,8 @@ class Bundle:
                 f"{folder} is no bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
             )
         size = file.stat().st_size
-        if size > MOST_MANIFEST_BYTES:
-            raise DataError(f"{file} has {size} bytes; a manifest has {MOST_MANIFEST_BYTES} at most")
+        if size > _MOST_MANIFEST_BYTES:
+            raise DataError(f"{file} has {size} bytes; a manifest has {_MOST_MANIFEST_BYTES} at most")
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -58,7 +58,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 
 @dataclass
-class BundleWriter:
+class _BundleWriter:
     """Files of a bundle on their way.
 
     Attributes:
@@ -133,7 +133,7 @@ def export(
     try:
         own = copy.deepcopy(network).to("cpu").eval()
         sample = _sample(own, inputs, ticks)
-        text = write_manifest(_write(BundleWriter(draft, progress), own, sample, dict(card or {})))
+        text = write_manifest(_write(_BundleWriter(draft, progress), own, sample, dict(card or {})))
         (draft / MANIFEST).write_text(text, encoding="utf-8")
         Bundle.open(draft)
         draft.rename(target)
@@ -161,9 +161,9 @@ def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | N
     return Sample(given, recorded, ticks)
 
 
-def _write(writer: BundleWriter, network: HybridNetwork, sample: Sample, card: dict[str, Any]) -> Manifest:
-    parts = {name: write_part(writer, network, name, sample) for name in network.parts}
-    links = tuple(write_link(writer, network, route, sample) for route in network.routes)
+def _write(writer: _BundleWriter, network: HybridNetwork, sample: Sample, card: dict[str, Any]) -> Manifest:
+    parts = {name: _write_part(writer, network, name, sample) for name in network.parts}
+    links = tuple(_write_link(writer, network, route, sample) for route in network.routes)
     signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
     tensors = {f"{kind}.{name}": x for kind, known in signals.items() for name, x in known.items()}
     file = writer.save_tensors("sample/sample.safetensors", tensors)
@@ -176,7 +176,7 @@ def _write(writer: BundleWriter, network: HybridNetwork, sample: Sample, card: d
         outputs=network.outputs,
         sample=SampleRecord(file, sample.ticks, next(iter(sample.inputs.values())).shape[1]),
         files=writer.files,
-        left_out=tuple(n for n, m in network.named_children() if n not in ("parts", "units") and holds_numbers(m)),
+        left_out=tuple(n for n, m in network.named_children() if n not in ("parts", "units") and _holds_numbers(m)),
         card=card,
     )
 
@@ -189,7 +189,7 @@ def _input(network: HybridNetwork, name: str, sample: Sample) -> InputRecord:
     return InputRecord(clock_record(network.inputs[name]), tuple(x.shape[2:]), kind)  # type: ignore[arg-type]
 
 
-def write_part(writer: BundleWriter, network: HybridNetwork, name: str, sample: Sample) -> PartRecord:
+def _write_part(writer: _BundleWriter, network: HybridNetwork, name: str, sample: Sample) -> PartRecord:
     """Writes a part.
 
     Args:
@@ -215,18 +215,18 @@ def write_part(writer: BundleWriter, network: HybridNetwork, name: str, sample: 
     return _record(network, name, sample, "onnx", writer.save(f"ann/{file_name(name)}.onnx", content), side="ann")
 
 
-def node_of_path(path: str) -> tuple[str, str]:
+def _node_of_path(path: str) -> tuple[str, str]:
     """The node of a NIR graph, and the quantity, that a path in a part leads to.
 
     Example:
-        >>> node_of_path("lif1.v_threshold"), node_of_path("tau")
+        >>> _node_of_path("lif1.v_threshold"), _node_of_path("tau")
         (('lif1', 'v_threshold'), ('neuron', 'tau'))
     """
     node, _, quantity = path.rpartition(".")
     return node or "neuron", quantity
 
 
-def _stateful(writer: BundleWriter, network: HybridNetwork, name: str, part: Stateful, sample: Sample) -> PartRecord:
+def _stateful(writer: _BundleWriter, network: HybridNetwork, name: str, part: Stateful, sample: Sample) -> PartRecord:
     routes = network.incoming[name]
     try:
         content, notes = _as_nir(network, name, part, routes, sample)
@@ -255,7 +255,7 @@ def _as_nir(
     known = [f"{node.name}.{q}" for node in read_graph(written.graph).nodes for q in node.numbers]
     for route in routes:
         if isinstance(route.link, Modulation):
-            path = ".".join(node_of_path(route.link.path))
+            path = ".".join(_node_of_path(route.link.path))
             if path not in known:
                 raise ExportError(f"NIR has no quantity {path!r} to modulate; {did_you_mean(path, known)}")
     return written.content(), written.notes
@@ -287,12 +287,12 @@ def _record(
     return PartRecord(side, form, file, clock, tuple(y.shape[2:]), spikes, initial, notes)  # type: ignore[arg-type]
 
 
-def holds_numbers(module: nn.Module) -> bool:
+def _holds_numbers(module: nn.Module) -> bool:
     """Whether a module has parameters or buffers."""
     return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
 
 
-def write_link(writer: BundleWriter, network: HybridNetwork, route: Route, sample: Sample) -> LinkRecord:
+def _write_link(writer: _BundleWriter, network: HybridNetwork, route: Route, sample: Sample) -> LinkRecord:
     """Writes a link with its unit.
 
     Args:
@@ -316,7 +316,7 @@ def write_link(writer: BundleWriter, network: HybridNetwork, route: Route, sampl
     numbers = writer.save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
     acts: dict[str, Any] = {}
     if isinstance(link, Modulation):
-        node, quantity = node_of_path(link.path)
+        node, quantity = _node_of_path(link.path)
         acts = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
     return LinkRecord(
         **{"kind": "transmission", **acts},
@@ -336,7 +336,7 @@ def write_link(writer: BundleWriter, network: HybridNetwork, route: Route, sampl
 
 
 def _unit(
-    writer: BundleWriter,
+    writer: _BundleWriter,
     network: HybridNetwork,
     route: Route,
     unit: HybridUnit,
@@ -362,7 +362,7 @@ def _unit(
     return UnitRecord(**stages)
 
 
-def _function(writer: BundleWriter, route: Route, unit: HybridUnit, sample: Sample, stage: str) -> dict[str, Any]:
+def _function(writer: _BundleWriter, route: Route, unit: HybridUnit, sample: Sample, stage: str) -> dict[str, Any]:
     """A stage that is not known by name, as a function of one window."""
     where = f"the {stage} of link {route.name!r}"
     values = _after(route, unit, sample, "window" if stage == "kernel" else "nonlinearity")
@@ -381,7 +381,7 @@ def _function(writer: BundleWriter, route: Route, unit: HybridUnit, sample: Samp
 
 
 def _fire(
-    writer: BundleWriter, network: HybridNetwork, route: Route, unit: HybridUnit, fire: SpikingLayer, sample: Sample
+    writer: _BundleWriter, network: HybridNetwork, route: Route, unit: HybridUnit, fire: SpikingLayer, sample: Sample
 ) -> str:
     try:
         x = _after(route, unit, sample, "nonlinearity").flatten(0, 1)

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from spikebridge.errors import DataError, did_you_mean
 
 MOST_NUMBERS = 1 << 28  # in one value of a signal
-MOST_TICKS = 1 << 31
+_MOST_TICKS = 1 << 31
 
 Setting = int | float | bool | str | None
 
@@ -36,7 +36,7 @@ class ClockRecord:
 
     def __post_init__(self) -> None:
         """Refuses what no clock can be."""
-        if not 1 <= self.period <= MOST_TICKS or not 0 <= self.phase <= MOST_TICKS:
+        if not 1 <= self.period <= _MOST_TICKS or not 0 <= self.phase <= _MOST_TICKS:
             raise DataError(f"a clock has a period of at least 1 and a phase of at least 0 ticks, but got {self}")
 
     def count(self, stop: int) -> int:
@@ -158,7 +158,7 @@ class LinkRecord:
     def __post_init__(self) -> None:
         """Refuses what no link can be."""
         check_shape(self.shape)
-        if not 0 <= self.delay <= MOST_TICKS:
+        if not 0 <= self.delay <= _MOST_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
         if self.kind == "modulation" and (self.node is None or self.quantity is None):
             raise DataError(f"the modulation {self.name!r} names no quantity")
@@ -174,7 +174,7 @@ class SampleRecord:
 
     def __post_init__(self) -> None:
         """Refuses what no sample can be."""
-        if not 1 <= self.ticks <= MOST_TICKS or not 1 <= self.batch <= MOST_NUMBERS:
+        if not 1 <= self.ticks <= _MOST_TICKS or not 1 <= self.batch <= MOST_NUMBERS:
             raise DataError(f"a sample has 1 tick and 1 stream at least, but got {self}")
 
 

@@ -22,7 +22,7 @@ from spikebridge.neurons import Stateful
 from spikebridge.neurons.state import State
 
 
-class OnnxModule(nn.Module):
+class _OnnxModule(nn.Module):
     """An ONNX file as a module, run by onnxruntime; no gradient passes it.
 
     Args:
@@ -62,7 +62,7 @@ class OnnxModule(nn.Module):
         return self.shape
 
 
-class OnnxStepPart(Stateful):
+class _OnnxStepPart(Stateful):
     """An ONNX step as a stateful part.
 
     Args:
@@ -144,10 +144,10 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     into = {link.into: link.name for link in links if link.into is not None}
     signals = [link.name for link in links if link.into is None]
     if record.initial is None:
-        return OnnxModule(session, signals, into, record.shape)
+        return _OnnxModule(session, signals, into, record.shape)
     numbers = bundle.numbers(record.initial)
     initial = [torch.from_numpy(numbers[f"state.{i}"]) for i in range(len(numbers))]
-    return OnnxStepPart(session, initial, signals[0], into)
+    return _OnnxStepPart(session, initial, signals[0], into)
 
 
 def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> Link:
@@ -190,9 +190,9 @@ def _unit(
     return HybridUnit(window, kernel, nonlinearity, discretizer)
 
 
-def _function(bundle: Bundle, file: str) -> OnnxModule:
+def _function(bundle: Bundle, file: str) -> _OnnxModule:
     session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
-    return OnnxModule(session, session.inputs)
+    return _OnnxModule(session, session.inputs)
 
 
 def _check_clocks(network: HybridNetwork, manifest: Manifest) -> None:

@@ -199,7 +199,7 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
         raise ExportError(f"{where} is a {type(module).__name__} with a memory, which a bundle does not hold")
 
 
-class WindowSteps(NamedTuple):
+class _WindowSteps(NamedTuple):
     """The last steps, oldest first, `(B, L, *N)`."""
 
     steps: Tensor
@@ -227,12 +227,12 @@ class FunctionKernel(Kernel):
         self.length = length
         self.num_axes = num_axes
 
-    def initial_state(self, x_t: Step) -> WindowSteps:
-        return WindowSteps(x_t.new_zeros((x_t.shape[0], self.length, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> _WindowSteps:
+        return _WindowSteps(x_t.new_zeros((x_t.shape[0], self.length, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: WindowSteps, **modulation: Any) -> tuple[Step, WindowSteps]:
+    def step(self, x_t: Step, state: _WindowSteps, **modulation: Any) -> tuple[Step, _WindowSteps]:
         steps = torch.cat([state.steps[:, 1:], x_t.unsqueeze(1)], 1)
-        return self.function(steps), WindowSteps(steps)
+        return self.function(steps), _WindowSteps(steps)
 
     def last(self, x: Signal) -> Float[Tensor, "B *N2"]:
         # windows side by side, where there are several, are as samples

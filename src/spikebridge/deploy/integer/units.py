@@ -14,7 +14,7 @@ from spikebridge.deploy.stages.discretizers import Discretize, Result, integer_d
 from spikebridge.deploy.stages.kernels import integer_kernel
 from spikebridge.deploy.stages.neurons import IntegerNeuron
 
-SPIKING_LAYER = "Fire"  # the record name of `SpikingLayer`
+_SPIKING_LAYER = "Fire"  # the record name of `SpikingLayer`
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def integer_unit(
         steps = integer_kernel(kernel.name, kernel.settings, numbers.get("kernel", {}), own)
     if discretizer is not None:
         given = discretizer.settings, numbers.get("discretizer", {})
-        is_layer = discretizer.name == SPIKING_LAYER
+        is_layer = discretizer.name == _SPIKING_LAYER
         discretize = _layer(*given) if is_layer else integer_discretizer(discretizer.name, *given, own)
     return UnitRunner(
         record.window,

@@ -14,8 +14,8 @@ from typing import Any
 from spikebridge.errors import DataError, ExportError
 
 MOST_BYTES = 1 << 30
-MOST_NODES = 10_000
-MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
+_MOST_NODES = 10_000
+_MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
 _ALLOWANCE = 1 << 20
 
 
@@ -110,7 +110,7 @@ def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:
                 declared += item.nbytes
                 if (
                     declared > MOST_BYTES
-                    or declared > MOST_GROWTH * size + _ALLOWANCE
-                    or nodes + len(waiting) > MOST_NODES
+                    or declared > _MOST_GROWTH * size + _ALLOWANCE
+                    or nodes + len(waiting) > _MOST_NODES
                 ):
                     raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     pass
 
 
-STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
-SPIKING = ("LIF", "CubaLIF", "Threshold")
+_STATEFUL = ("LIF", "Integrator", "CubaLIF", "CubaLI", "Delay")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def read_graph(
     result = NirGraph(
         tuple(order), step, entry, given, None if shape is None else tuple(int(n) for n in np.ravel(shape))
     )
-    return replace(result, shapes=check_shapes(result))
+    return replace(result, shapes=_check_shapes(result))
 
 
 def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> None:
@@ -150,7 +149,7 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
             if source in done:
                 continue
             # the spikes are what comes late, so what stands between them and here runs first
-            if made[source][0] in STATEFUL or source in waiting:
+            if made[source][0] in _STATEFUL or source in waiting:
                 late.append(source)
             else:
                 place(source, waiting | {source})
@@ -171,7 +170,7 @@ Shape = tuple[int, ...] | None  # None where the file does not say
 MOST_NUMBERS = 1 << 28
 
 
-def check_shapes(graph: "NirGraph") -> dict[str, Shape]:
+def _check_shapes(graph: "NirGraph") -> dict[str, Shape]:
     """The shape of what every node gives, one sample each.
 
     Raises:
@@ -179,15 +178,15 @@ def check_shapes(graph: "NirGraph") -> dict[str, Shape]:
     """
     shapes: dict[str, Shape] = {graph.input: graph.shape}
     for node in graph.nodes:
-        shapes[node.name] = shape_after(node, _same(node.name, [shapes[source] for source in node.sources]))
+        shapes[node.name] = _shape_after(node, _same(node.name, [shapes[source] for source in node.sources]))
     for node in graph.nodes:
         # now what comes back in loops is known, too
-        shape_after(node, _same(node.name, [shapes[source] for source in (*node.sources, *node.delayed)]))
+        _shape_after(node, _same(node.name, [shapes[source] for source in (*node.sources, *node.delayed)]))
     _same("output", [shapes[name] for name in graph.outputs])
     return shapes
 
 
-def shape_after(node: "NirNode", shape: Shape) -> Shape:
+def _shape_after(node: "NirNode", shape: Shape) -> Shape:
     """The shape of what a node makes of one sample.
 
     Raises:

@@ -31,7 +31,7 @@ Array: TypeAlias = NDArray[Any]
 Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]
 
 MOST_STEPS = 1 << 20
-RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}  # files that say so are still read
+_RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}  # files that say so are still read
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ def _beyond(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
     """What NIR has no field for."""
     kind = reset or str(metadata.get("reset", "zero"))
     if reset is None:
-        kind = RESETS_OF_VERSION_1.get(kind, kind)
+        kind = _RESETS_OF_VERSION_1.get(kind, kind)
     if kind not in get_args(Reset):
-        new = RESETS_OF_VERSION_1.get(kind)
+        new = _RESETS_OF_VERSION_1.get(kind)
         raise DataError(
             f"the reset is {kind!r}; {f'it is now {new!r}' if new else 'known are zero, subtract and none'}"
         )

@@ -17,7 +17,7 @@ from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time
 
 
-class NirState(NamedTuple):
+class _NirState(NamedTuple):
     """The states of the nodes, None for those without, and what comes back one step later."""
 
     nodes: tuple[State, ...]
@@ -43,24 +43,24 @@ class NirPart(Stateful):
         named = zip(self.graph.nodes, self.layers, strict=True)
         return [f"{node.name}.{q}" for node, layer in named if isinstance(layer, Stateful) for q in layer.modulable]
 
-    def initial_state(self, x_t: Step) -> NirState:
+    def initial_state(self, x_t: Step) -> _NirState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Step, state: NirState, **modulation: Any) -> tuple[Tensor, NirState]:
+    def step(self, x_t: Step, state: _NirState, **modulation: Any) -> tuple[Tensor, _NirState]:
         y, state = self._pass(x_t.unsqueeze(0), state, self._by_node(modulation))
         return y[0], state
 
-    def forward(self, x: Signal, state: NirState | None = None, **modulation: Any) -> tuple[Tensor, NirState]:
+    def forward(self, x: Signal, state: _NirState | None = None, **modulation: Any) -> tuple[Tensor, _NirState]:
         refuse_timeless(self, x)
         effects = self._by_node(modulation)
         if state is None:
-            nothing = NirState((None,) * len(self.layers))
+            nothing = _NirState((None,) * len(self.layers))
             state = self._pass(x.new_empty((0, *x.shape[1:])), nothing, {})[1] if self.late else nothing
         if self.late and len(x) > 0:
             return scan(self, x, state, **modulation)
         return self._pass(x, state, effects)
 
-    def _pass(self, x: Signal, state: NirState, effects: dict[str, dict[str, Any]]) -> tuple[Tensor, NirState]:
+    def _pass(self, x: Signal, state: _NirState, effects: dict[str, dict[str, Any]]) -> tuple[Tensor, _NirState]:
         signals = {self.graph.input: x}
         before = dict(zip(self.late, state.late, strict=False))
         states = []
@@ -80,7 +80,7 @@ class NirPart(Stateful):
         late = tuple(signals[n][-1] if len(x) else signals[n].new_zeros(signals[n].shape[1:]) for n in self.late)
         if not len(x) and state.late:
             late = state.late
-        return sum(output[1:], output[0]), NirState(tuple(states), late)
+        return sum(output[1:], output[0]), _NirState(tuple(states), late)
 
     def _shape_of(self, node: NirNode) -> tuple[int, ...]:
         shape = self.graph.shapes[node.delayed[0]]
@@ -143,7 +143,7 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
     if node.kind == "Threshold":
         return Memoryless(**numbers)
     if node.kind == "Delay":
-        return DelayedNode(node.settings["steps"])
+        return _DelayedNode(node.settings["steps"])
     if node.kind == "Integrator":
         return Integrator(dt=dt, **numbers)
     if node.kind == "CubaLI":
@@ -158,20 +158,20 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
     return lif
 
 
-class LateState(NamedTuple):
+class _LateState(NamedTuple):
     """Steps on the way, oldest first, `(B, n, *N)`."""
 
     waiting: Tensor
 
 
-class DelayedNode(Stateful):
+class _DelayedNode(Stateful):
     """The signal so many steps later, zeros before.
 
     Args:
         steps: how much later.
 
     Example:
-        >>> DelayedNode(1)(torch.tensor([1.0, 2.0]).reshape(2, 1, 1))[0].flatten().tolist()
+        >>> _DelayedNode(1)(torch.tensor([1.0, 2.0]).reshape(2, 1, 1))[0].flatten().tolist()
         [0.0, 1.0]
     """
 
@@ -179,12 +179,12 @@ class DelayedNode(Stateful):
         super().__init__()
         self.steps = steps
 
-    def initial_state(self, x_t: Step) -> LateState:
-        return LateState(x_t.new_zeros((x_t.shape[0], self.steps, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> _LateState:
+        return _LateState(x_t.new_zeros((x_t.shape[0], self.steps, *x_t.shape[1:])))
 
-    def step(self, x_t: Step, state: LateState, **modulation: Any) -> tuple[Step, LateState]:
+    def step(self, x_t: Step, state: _LateState, **modulation: Any) -> tuple[Step, _LateState]:
         waiting = torch.cat([state.waiting, x_t.unsqueeze(1)], 1)
-        return waiting[:, 0], LateState(waiting[:, 1:])
+        return waiting[:, 0], _LateState(waiting[:, 1:])
 
 
 def _affine(numbers: dict[str, Array]) -> nn.Linear:

@@ -19,13 +19,13 @@ from spikebridge.neurons.stateless import over_time
 
 Value: TypeAlias = tuple[str, ...]  # the nodes whose outputs add up
 
-SAME = {
+_SAME = {
     *("flatten", "reshape", "view", "unflatten", "unsqueeze", "squeeze", "contiguous", "detach", "clone", "expand"),
     *("unbind", "stack", "cat", "split", "__getitem__", "movedim", "transpose"),
 }
-SUMS = {"add", "__add__", "__radd__"}
-FRESH = {"new_zeros", "new_empty", "new_ones", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
-TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_SUMS = {"add", "__add__", "__radd__"}
+_FRESH = {"new_zeros", "new_empty", "new_ones", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
+_TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _FEEDBACK = "@"
 
 
@@ -151,7 +151,7 @@ class _Wires(TorchFunctionMode):
             sources, shape = self.waiting.pop()
             lead = 2 if isinstance(module, Stateful) else 1
             given = tuple(y.shape[lead:])
-            if isinstance(module, TRANSPARENT):
+            if isinstance(module, _TRANSPARENT):
                 self.known[id(y)] = _Known(y, sources, given)
                 return
             times = sum(visit.module is module for visit in self.visits)
@@ -166,7 +166,7 @@ class _Wires(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         name = getattr(function, "__name__", "")
-        if self.inside or name in FRESH:
+        if self.inside or name in _FRESH:
             return result
         came = [self.known[id(x)] for x in _tensors(args) if id(x) in self.known]
         for y in _tensors(result) if came else ():
@@ -182,9 +182,9 @@ class _Wires(TorchFunctionMode):
             return foreign
         whole = y.shape[y.ndim - len(first.shape) :] == first.shape
         rows = y.numel() == self.batch * torch.Size(first.shape).numel()
-        if name in SAME and len(came) == 1 and whole and rows:
+        if name in _SAME and len(came) == 1 and whole and rows:
             return first.value
-        if name in SUMS and len(came) == 2 and came[0].shape == came[1].shape and len(list(_tensors(args))) == 2:
+        if name in _SUMS and len(came) == 2 and came[0].shape == came[1].shape and len(list(_tensors(args))) == 2:
             return (*_told(came[0].value), *_told(came[1].value))
         return name
 

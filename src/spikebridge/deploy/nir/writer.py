@@ -27,7 +27,7 @@ from spikebridge.neurons.stateless import over_time
 
 
 @dataclass(frozen=True)
-class Written:
+class _Written:
     """A part in NIR.
 
     Attributes:
@@ -45,7 +45,7 @@ class Written:
         return file.getvalue()
 
 
-def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: Integration = "exact") -> Written:
+def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: Integration = "exact") -> _Written:
     """A part as a NIR graph.
 
     Args:
@@ -85,14 +85,14 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
     edges = [(a, b) for b, several in sources.items() for a in several] + [(a, "output") for a in output]
     metadata = {"dt": step, "integration": integration, "writer": f"spikebridge {spikebridge.__version__}"}
     # nir's own check of types misjudges grouped convolutions and kernels that are not square; ours reads every edge
-    written = Written(nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False), tuple(notes))
+    written = _Written(nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False), tuple(notes))
     _prove(part, written, x, y)
     return written
 
 
 def write_nir(
     path: Path | str, part: nn.Module, x: Signal, *, dt: float | None = None, integration: Integration = "exact"
-) -> Written:
+) -> _Written:
     """Writes a part as a NIR file, whole or not at all; see `to_nir`."""
     written = to_nir(part, x, dt=dt, integration=integration)
     draft = Path(path).with_name(f".{Path(path).name}.tmp")
@@ -155,7 +155,7 @@ def _run(part: nn.Module, x: Tensor) -> Tensor:
     return part(x)[0] if isinstance(part, Stateful) else over_time(part, x)
 
 
-def _prove(part: nn.Module, written: Written, x: Tensor, y: Tensor) -> None:
+def _prove(part: nn.Module, written: _Written, x: Tensor, y: Tensor) -> None:
     """Raises where the graph, read back, says something else than the part."""
     with torch.no_grad():
         again = _run(from_nir(written.graph), x)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import DataError, ExportError
 
-OPSETS = range(13, 24)
-MOST_THREADS = 1
+_OPSETS = range(13, 24)
+_MOST_THREADS = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
 
 
-def onnxruntime_library() -> ModuleType:
+def _onnxruntime_library() -> ModuleType:
     """The `onnxruntime` package.
 
     Raises:
@@ -42,11 +42,11 @@ class OnnxSession:
     """
 
     def __init__(self, content: bytes, name: str) -> None:
-        runtime = onnxruntime_library()
+        runtime = _onnxruntime_library()
         self.name = name
         check_opset(content, name)
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = MOST_THREADS
+        options.intra_op_num_threads = options.inter_op_num_threads = _MOST_THREADS
         options.log_severity_level = 4
         try:
             # from bytes, so that no tensor can be looked for in a file beside it
@@ -94,9 +94,9 @@ def check_opset(content: bytes, name: str) -> None:
     version = found.pop("", found.pop("ai.onnx", None))
     if version is None:
         raise DataError(f"{name} is damaged, or no ONNX file: it names no opset")
-    if version not in OPSETS:
+    if version not in _OPSETS:
         raise DataError(
-            f"{name} is of ONNX opset {version}, but opsets {OPSETS[0]} to {OPSETS[-1]} are read; export it anew, or "
+            f"{name} is of ONNX opset {version}, but opsets {_OPSETS[0]} to {_OPSETS[-1]} are read; export it anew, or "
             "update spikebridge and onnxruntime"
         )
     if found:

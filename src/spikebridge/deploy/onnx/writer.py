@@ -20,7 +20,7 @@ from spikebridge.neurons import Stateful
 from spikebridge.neurons.state import State
 from spikebridge.ops import reference
 
-OUTPUT = "output"
+_OUTPUT = "output"
 
 
 def write_onnx(
@@ -39,7 +39,7 @@ def write_onnx(
     """
     named = dict(into or {})
     wrapped = _Function(module, [named.get(signal) for signal in signals])
-    return _export(wrapped, list(signals.items()), [OUTPUT], name or type(module).__name__)
+    return _export(wrapped, list(signals.items()), [_OUTPUT], name or type(module).__name__)
 
 
 def write_onnx_step(
@@ -73,7 +73,7 @@ def write_onnx_step(
         _refuse_shared(tensors, len(first), who)
     wrapped = _Step(part, [named.get(signal) for signal in signals], state)
     inputs = [*signals.items(), *((f"state.{i}", t) for i, t in enumerate(tensors))]
-    outputs = [OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
+    outputs = [_OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
     return _export(wrapped, inputs, outputs, who), initial
 
 

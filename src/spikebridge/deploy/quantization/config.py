@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from spikebridge.errors import ConfigError, did_you_mean
 
-EVERYTHING = "*"
+_EVERYTHING = "*"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class QConfig:
         (True, False, True)
     """
 
-    path: str = EVERYTHING
+    path: str = _EVERYTHING
     weights: int = 8
     activations: int = 8
     membranes: int = 16
@@ -95,4 +95,4 @@ def qconfigs_for(paths: Sequence[str], qconfig: QConfig) -> QConfigMapping:
         >>> [qconfig.path for qconfig in qconfigs_for(["what", "where"], QConfig(membranes=20)).qconfigs]
         ['what', 'where']
     """
-    return QConfigMapping(tuple(replace(qconfig, path=path) for path in paths or [EVERYTHING]))
+    return QConfigMapping(tuple(replace(qconfig, path=path) for path in paths or [_EVERYTHING]))

@@ -18,7 +18,7 @@ from spikebridge.hybrid.unit.discretizer import straight_through
 
 Numbers: TypeAlias = dict[str, Tensor]
 Settings: TypeAlias = dict[str, int | float | bool | str | None]
-MOST_SUM = 2**31 - 1
+_MOST_SUM = 2**31 - 1
 
 
 class QTensor(NamedTuple):
@@ -81,7 +81,7 @@ class QuantLinear(nn.Module):
         own = weight_scales(weight, self.qconfig)
         sums = own * scale
         whole = round_ste(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
-        shifted = None if bias is None else round_ste(bias.double() / sums).clamp(-MOST_SUM / 2, MOST_SUM / 2)
+        shifted = None if bias is None else round_ste(bias.double() / sums).clamp(-_MOST_SUM / 2, _MOST_SUM / 2)
         return whole, shifted, sums.reshape(-1, *[1] * (weight.ndim - 2))
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -89,7 +89,7 @@ class QuantLinear(nn.Module):
         weight, bias, sums = self.whole(scales[0])
         max_seen = weight.abs().flatten(1).sum(1) * max(abs(bound) for bound in bounds[0])
         max_seen = max_seen if bias is None else max_seen + bias.abs()
-        if float(max_seen.max()) > MOST_SUM:
+        if float(max_seen.max()) > _MOST_SUM:
             raise ExportError(f"{self.path!r} may sum up to {float(max_seen.max()):.0f}, more than 32 bits hold")
         numbers: Numbers = {"weight": weight.to(torch.int8)}
         if bias is not None:

@@ -221,14 +221,9 @@ def _entered(x: Tensor, qparams: QParams) -> NDArray[np.int64]:
     return q.numpy().astype(np.int64)
 
 
-def without_numbers(record: IntegerRecord) -> IntegerRecord:
-    """The words alone, without the file that they were read with."""
-    return dataclasses.replace(record, numbers=None)
-
-
 FOLDER = "integers"
 SAMPLE = f"{FOLDER}/sample.safetensors"
-CLOSE = 1e-3  # of the largest value: another run of the same weights is nearer, another seed is not
+_CLOSE = 1e-3  # of the largest value: another run of the same weights is nearer, another seed is not
 
 
 def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwork) -> Bundle:
@@ -285,7 +280,7 @@ def _check_same(bundle: Bundle, given: ReferenceTrace) -> None:
             raise ExportError(f"{bundle.path} is the bundle of another network: it has no such part {name!r}")
         away = torch.from_numpy(wanted.copy()) - y
         # spikes may differ in a few places, where a sum lies on the threshold
-        if float(away.abs().mean()) > CLOSE * max(1.0, float(y.abs().max())):
+        if float(away.abs().mean()) > _CLOSE * max(1.0, float(y.abs().max())):
             raise ExportError(
                 f"{bundle.path} holds other weights than those that were quantised: its part {name!r} gives another "
                 "signal on the sample; export and quantise the same run and network"

@@ -44,7 +44,7 @@ def program_input_of(network: HybridNetwork, route: Route) -> str:
     return f"#{unnamed.index(route)}"
 
 
-class ScalePropagation:
+class _ScalePropagation:
     """The signals of a network, recorded before it was quantised.
 
     Args:
@@ -193,12 +193,12 @@ def quantize(
         [0.0, 1.0, 0.0, 1.0]
     """
     whole = copy.deepcopy(network if isinstance(network, HybridNetwork) else _around(network, dt)).eval()
-    config.check(layer_paths(whole))
+    config.check(_layer_paths(whole))
     _refuse_precision(whole)
     given = {name: x.detach() for name, x in inputs.items()}
     with torch.no_grad():
         recorded = record_trace(whole, given, ticks)
-        wires = ScalePropagation(whole, given, recorded, config)
+        wires = _ScalePropagation(whole, given, recorded, config)
         for name in list(whole.parts):
             if _is_held(config, name, whole.parts[name]):
                 whole.parts[name] = _part(whole, name, config, wires)
@@ -214,11 +214,11 @@ def quantize(
     return whole
 
 
-def layer_paths(network: HybridNetwork) -> list[str]:
+def _layer_paths(network: HybridNetwork) -> list[str]:
     """The paths of parts, units, and layers in them.
 
     Example:
-        >>> layer_paths(_around(nn.Sequential(nn.Linear(1, 1)), 1.0))
+        >>> _layer_paths(_around(nn.Sequential(nn.Linear(1, 1)), 1.0))
         ['network', 'network.0']
     """
     found = [f"{name}{'.' if path else ''}{path}" for name, m in network.parts.items() for path, _ in m.named_modules()]
@@ -253,7 +253,7 @@ def _is_held(config: QConfigMapping, path: str, module: nn.Module) -> bool:
     return any(config.qconfig(name) is not None for name in names)
 
 
-def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: ScalePropagation) -> nn.Module:
+def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: _ScalePropagation) -> nn.Module:
     part = network.parts[name]
     if isinstance(part, HybridNetwork):
         raise ExportError(f"{name!r} is a network of its own; quantise it alone")
@@ -282,7 +282,7 @@ def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: Scal
     return quantized
 
 
-def _unit(route: Route, unit: HybridUnit, config: QConfigMapping, wires: ScalePropagation) -> QuantizedUnit:
+def _unit(route: Route, unit: HybridUnit, config: QConfigMapping, wires: _ScalePropagation) -> QuantizedUnit:
     path = f"units.{route.name}"
     source = wires.signal(route.link.source)
     x = source[:1] if source.is_floating_point() else source[:1].float()

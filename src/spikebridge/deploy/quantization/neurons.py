@@ -115,7 +115,7 @@ def in_time(rows: Tensor, batch: int) -> Tensor:
     return rows.reshape(len(rows) // max(batch, 1), batch, *rows.shape[1:])
 
 
-KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
+_KNOWN = (LIF, IF, PLIF, Memoryless, Integrator, CubaLIF, AdaptiveLIF)
 
 
 class QuantNeuron(QuantLayer):
@@ -131,10 +131,10 @@ class QuantNeuron(QuantLayer):
 
     def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
         super().__init__(layer, qconfig, path)
-        if type(layer) not in KNOWN:
+        if type(layer) not in _KNOWN:
             raise ExportError(
                 f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
-                f"{', '.join(kind.__name__ for kind in KNOWN)}"
+                f"{', '.join(kind.__name__ for kind in _KNOWN)}"
             )
         self.num_currents = 1
         self.max_seen = 0.0

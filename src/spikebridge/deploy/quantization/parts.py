@@ -12,7 +12,7 @@ from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 
 
-class PartState(NamedTuple):
+class _PartState(NamedTuple):
     """The state of every layer that remembers, in the order in which they run."""
 
     layers: tuple[Any, ...]
@@ -53,21 +53,21 @@ class QuantizedPart(Stateful):
         paths = modulable(self.program.layers)
         return [path.removeprefix("neuron.") for path in paths] if self.alone else paths
 
-    def initial_state(self, x_t: Tensor) -> PartState:
+    def initial_state(self, x_t: Tensor) -> _PartState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
 
-    def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, PartState]:
+    def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, _PartState]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
         return y[0], state
 
     def forward(
         self, x: Shaped[Tensor, "T B ..."], state: Any = None, **modulation: Any
-    ) -> tuple[Shaped[Tensor, "T B ..."], PartState]:
+    ) -> tuple[Shaped[Tensor, "T B ..."], _PartState]:
         names = self.program.stateful_steps
         states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
         rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
         y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])
-        return y, PartState(tuple(after[name] for name in names))
+        return y, _PartState(tuple(after[name] for name in names))
 
     def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
         found: dict[str, dict[str, Sequence[Effect]]] = {}

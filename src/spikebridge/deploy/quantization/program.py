@@ -26,7 +26,7 @@ from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import Effect
 from spikebridge.neurons.neuron import Neuron
 
-SPIKES = QParams(1.0, 0, 1)
+_SPIKES = QParams(1.0, 0, 1)
 
 
 class ProgramStep(NamedTuple):
@@ -240,7 +240,7 @@ class QuantProgram(nn.Module):
         if isinstance(module, Neuron):
             own = QuantNeuron(module, self.qconfig(name), path)
             out = Quantizer(1)
-            out.set_qparams(SPIKES)
+            out.set_qparams(_SPIKES)
             self._append(name, sources, own, out if own.spikes else None)
             return
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):

@@ -13,7 +13,7 @@ from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.deploy.stages.arithmetic import FRACTION, MOST_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
 
-MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
+_MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
 
 
 class QParams(NamedTuple):
@@ -78,8 +78,8 @@ class Quantizer(nn.Module):
         flat = x.detach().flatten().double()
         if flat.numel() == 0:
             return
-        if flat.numel() > MOST_SEEN:
-            step = flat.numel() // MOST_SEEN + 1
+        if flat.numel() > _MOST_SEEN:
+            step = flat.numel() // _MOST_SEEN + 1
             flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
         self.seen.append(flat)
 

@@ -37,7 +37,7 @@ class Saturation:
 
 
 @dataclass(frozen=True)
-class MemoryUse:
+class _MemoryUse:
     """Bytes of numbers, of the parts and units that are quantised.
 
     Attributes:
@@ -82,7 +82,7 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
 
 def memory(
     before: HybridNetwork, quantized: HybridNetwork, model: IntegerModel, inputs: Mapping[str, Tensor]
-) -> MemoryUse:
+) -> _MemoryUse:
     """Memory of what is quantised.
 
     Args:
@@ -104,7 +104,7 @@ def memory(
         if program is not None and program.stateful_steps:
             states = zip(program.stateful_steps, whole.parts[name].layers, strict=True)
             bits += sum(program.bits_of(path) * _numbers(mine) for path, mine in states)
-    return MemoryUse(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
+    return _MemoryUse(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
 
 
 def quantized_paths(network: HybridNetwork) -> list[str]:

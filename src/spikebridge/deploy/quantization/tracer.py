@@ -14,7 +14,7 @@ from spikebridge.deploy.nir.tracer import Visit
 from spikebridge.errors import ExportError
 from spikebridge.neurons import Recurrent, Stateful
 
-ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
+_ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class _Symbols:
             several = self.known[given] if isinstance(given, fx.Node) else tuple(self._name(one) for one in given)
             self.nodes.append(TracedNode(node.name, "cat", tuple(several), axis=axis))
             return node.name
-        if target in ADD and len(signals) == 2:
+        if target in _ADD and len(signals) == 2:
             self.nodes.append(TracedNode(node.name, "sum", tuple(self._name(one) for one in signals)))
             return node.name
         if len(signals) != 1 or any(isinstance(value, fx.Node) for value in node.kwargs.values()):

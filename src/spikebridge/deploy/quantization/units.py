@@ -133,7 +133,7 @@ class QuantKernel(Kernel):
         )
 
 
-class QuantDiscretizer(Discretizer):
+class _QuantDiscretizer(Discretizer):
     """A discretizer in fake integers: real values in and out, integers between.
 
     Args:
@@ -297,7 +297,7 @@ class QuantizedUnit(HybridUnit):
         window: Window | None,
         kernel: QuantKernel | None,
         program: QuantProgram | None,
-        discretizer: QuantDiscretizer | None,
+        discretizer: _QuantDiscretizer | None,
     ) -> None:
         super().__init__(window, kernel, None if program is None else QuantizedModule(program), discretizer)
         self.quant_kernel, self.program, self.quant_discretizer = kernel, program, discretizer
@@ -379,5 +379,5 @@ def quantized_unit(
     discretizer = None
     if unit.discretizer is not None:
         where = f"{path}.discretizer"
-        discretizer = QuantDiscretizer(unit.discretizer, qconfig("discretizer"), length, where)
+        discretizer = _QuantDiscretizer(unit.discretizer, qconfig("discretizer"), length, where)
     return QuantizedUnit(copy.deepcopy(unit.window), kernel, program, discretizer)

@@ -36,7 +36,7 @@ class LinkRunnerState(NamedTuple):
 
 
 @runtime_checkable
-class LinkSettings(Protocol):
+class _LinkSettings(Protocol):
     """What the rules of time ask of a link, whatever numbers it carries."""
 
     @property
@@ -81,7 +81,7 @@ class LinkRunner:
 
     def __init__(
         self,
-        link: LinkSettings,
+        link: _LinkSettings,
         source: ClockRecord,
         unit: Unit | None,
         *,

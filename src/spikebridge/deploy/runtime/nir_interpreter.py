@@ -17,7 +17,7 @@ Quantity: TypeAlias = Values | float
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Values, str]]]  # by node and quantity: signals and how
 
 
-class GraphState(NamedTuple):
+class _GraphState(NamedTuple):
     """The membranes of every node, and what comes back one tick later."""
 
     nodes: dict[str, tuple[Any, ...]]
@@ -47,7 +47,7 @@ class NirRunner:
         self.late = {name for node in graph.nodes for name in node.delayed}
         self.quantities = {node.name: _float32(node) for node in graph.nodes}
 
-    def step(self, x: Values, state: GraphState | None, effects: Effects | None = None) -> tuple[Values, GraphState]:
+    def step(self, x: Values, state: _GraphState | None, effects: Effects | None = None) -> tuple[Values, _GraphState]:
         """One tick.
 
         Args:
@@ -58,7 +58,7 @@ class NirRunner:
         Returns:
             `(B, *M)` and the state.
         """
-        before = state if state is not None else GraphState({}, {})
+        before = state if state is not None else _GraphState({}, {})
         signals: dict[str, Values] = {self.graph.input: x}
         nodes: dict[str, tuple[Any, ...]] = {}
         for node in self.graph.nodes:
@@ -77,7 +77,7 @@ class NirRunner:
             signals[node.name] = y
         output = [signals[name] for name in self.graph.outputs]
         late = {name: signals[name] for name in self.late}
-        return sum(output[1:], output[0]), GraphState(nodes, late)
+        return sum(output[1:], output[0]), _GraphState(nodes, late)
 
 
 def modulated(base: Quantity, signal: Values, by: str, ndim: int) -> Quantity:

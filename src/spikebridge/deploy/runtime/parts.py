@@ -33,7 +33,7 @@ class PartRunner(Protocol):
         """
 
 
-class OnnxFunction:
+class _OnnxFunction:
     """A plain part, or the nonlinearity of a unit.
 
     Args:
@@ -49,7 +49,7 @@ class OnnxFunction:
         return _fits(self.session.run(reads)[0], self.shape, self.session.name), None
 
 
-class OnnxStep:
+class _OnnxStep:
     """A stateful part that NIR cannot hold.
 
     Args:
@@ -70,7 +70,7 @@ class OnnxStep:
         return _fits(y, self.shape, self.session.name), after
 
 
-class NirGraphRunner:
+class _NirGraphRunner:
     """An SNN part: a NIR graph in numpy.
 
     Args:
@@ -97,11 +97,11 @@ def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
             raise DataError(f"part {name!r} is a NIR graph with one input, but {len(links)} links lead to it")
         graph = read_graph(bundle.read(record.file))
         _check_effects(graph, bundle.manifest.incoming(name))
-        return NirGraphRunner(graph)
+        return _NirGraphRunner(graph)
     session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
     if record.initial is None:
-        return OnnxFunction(session, record.shape)
-    return OnnxStep(session, bundle.numbers(record.initial), record.shape)
+        return _OnnxFunction(session, record.shape)
+    return _OnnxStep(session, bundle.numbers(record.initial), record.shape)
 
 
 def _check_effects(graph: NirGraph, links: Sequence[LinkRecord]) -> None:

@@ -34,7 +34,7 @@ class RunnerState(NamedTuple):
 
 
 @runtime_checkable
-class NetworkRecord(Protocol):
+class _NetworkRecord(Protocol):
     """What a runner asks of a network in words."""
 
     @property
@@ -59,7 +59,7 @@ class TickRunner:
         links: what runs each.
     """
 
-    def __init__(self, graph: NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
+    def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph, self.parts, self.links = graph, dict(parts), dict(links)
 
     def argument(self, link: Any) -> str:

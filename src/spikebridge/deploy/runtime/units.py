@@ -73,7 +73,7 @@ class UnitRunner:
 
     def __init__(self, window: StageRecord | None, stages: UnitStages) -> None:
         self.kind = window.name if window is not None else None
-        self.length, self.stride = window_sizes(window)
+        self.length, self.stride = _window_sizes(window)
         self.stages = stages
         changes = stages.kind != "steps"
         tumbles = self.kind in ("Tumbling", "Sliding")
@@ -245,7 +245,7 @@ def _function(function: Function) -> Discretize:
     return discretize
 
 
-def window_sizes(window: StageRecord | None) -> tuple[int, int]:
+def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
     """Length and stride of a window.
 
     Raises:

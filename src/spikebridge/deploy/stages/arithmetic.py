@@ -114,7 +114,7 @@ class FloatArithmetic:
     def draw(self, h: Any, state: Any) -> tuple[Any, Any]:
         """A random integer below 2^24 for every value, and the number of draws so far."""
         index = state or 0
-        return integer_draws(self.settings["seed"], len(h), index, h.shape[1:]), index + 1
+        return _integer_draws(self.settings["seed"], len(h), index, h.shape[1:]), index + 1
 
     def spikes(self, condition: Any, h: Any) -> Any:
         """1 where a condition holds, else 0; where gradients are, they pass to the probability `h`."""
@@ -182,11 +182,11 @@ class IntegerArithmetic(FloatArithmetic):
         return np.clip(q, self.settings["low_out"], self.settings["high_out"])
 
 
-def integer_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> Ints:
+def _integer_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> Ints:
     """The integers below 2^24 that every sample draws in step `index` of its stream, `(B, *shape)`.
 
     Example:
-        >>> draws = integer_draws(seed=0, batch=2, index=0, shape=(3,))
+        >>> draws = _integer_draws(seed=0, batch=2, index=0, shape=(3,))
         >>> draws.shape, bool(((0 <= draws) & (draws < 2**24)).all())
         ((2, 3), True)
     """

@@ -17,7 +17,7 @@ from spikebridge.errors import DataError
 Result: TypeAlias = tuple[list[Any], Any]
 Discretize: TypeAlias = Callable[[Sequence[NDArray[Any]], int, Any], Result]  # values, steps of a window, state
 Step: TypeAlias = Callable[[Any, Sequence[Any], int, Any], Result]
-Levels: TypeAlias = Callable[[Mapping[str, Any], int], tuple[int, int]]  # of settings and the steps of a window
+_Levels: TypeAlias = Callable[[Mapping[str, Any], int], tuple[int, int]]  # of settings and the steps of a window
 Kind: TypeAlias = Literal["steps", "reduces", "expands"]
 
 
@@ -42,7 +42,7 @@ class DiscretizerForm:
     step: Step
     arguments: tuple[str, ...] = ()
     kind: Kind = "steps"
-    levels: Levels | Literal["input"] | None = None
+    levels: _Levels | Literal["input"] | None = None
     thresholds: tuple[str, ...] = ()
     unit: str | None = None
     stateful: bool = False

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from spikebridge.deploy.stages.arithmetic import MOST_STEPS, FloatArithmetic, IntegerArithmetic
 from spikebridge.errors import DataError
 
-Carry: TypeAlias = tuple[Any, ...]
-Constants: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+_Carry: TypeAlias = tuple[Any, ...]
+_Constants: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class KernelForm:
     """
 
     arguments: tuple[str, ...]
-    start: Callable[[Any, Any], Carry]
-    step: Callable[[Any, Any, Carry], tuple[Any, Carry]]
-    constants: Constants = field(default=lambda q: {})
+    start: Callable[[Any, Any], _Carry]
+    step: Callable[[Any, Any, _Carry], tuple[Any, _Carry]]
+    constants: _Constants = field(default=lambda q: {})
     leaks: bool = False
     settings: tuple[str, ...] = ()
 
@@ -60,11 +60,11 @@ class KernelRunner:
         self.form, self.arithmetic = form, arithmetic
         self.keep = bool(arithmetic.settings.get("keep"))
 
-    def start(self, x: NDArray[Any]) -> Carry:
+    def start(self, x: NDArray[Any]) -> _Carry:
         """The carry at the start of a window, for steps like this one."""
         return self.form.start(self.arithmetic, x)
 
-    def __call__(self, x: NDArray[Any], carry: Carry | None) -> tuple[NDArray[Any], Carry]:
+    def __call__(self, x: NDArray[Any], carry: _Carry | None) -> tuple[NDArray[Any], _Carry]:
         """One step."""
         h, carry = self.form.step(self.arithmetic, x, self.start(x) if carry is None else carry)
         return self.arithmetic.clip_output(h), carry
@@ -125,7 +125,7 @@ def _form(name: str, own: Mapping[str, Any] | None) -> KernelForm:
     return known[name]
 
 
-def restart(carry: Carry | None, fresh: Carry, mask: NDArray[np.bool_]) -> Carry:
+def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Carry:
     """A carry that starts anew for the samples of a mask `(B,)`.
 
     Example:
@@ -139,44 +139,44 @@ def restart(carry: Carry | None, fresh: Carry, mask: NDArray[np.bool_]) -> Carry
     return tuple(np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs)
 
 
-def _one(a: Any, x: Any) -> Carry:
+def _one(a: Any, x: Any) -> _Carry:
     return (a.xp.zeros_like(x),)
 
 
-def _two(a: Any, x: Any) -> Carry:
+def _two(a: Any, x: Any) -> _Carry:
     return a.xp.zeros_like(x), a.xp.zeros_like(x)
 
 
-def _counted(a: Any, x: Any) -> Carry:
+def _counted(a: Any, x: Any) -> _Carry:
     return a.xp.zeros_like(x), a.zeros((len(x),) + (1,) * (x.ndim - 1), x)
 
 
-def _sum(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _sum(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     total = a.bound(carry[0] + x)
     return a.rescale(total), (total,)
 
 
-def _mean(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _mean(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     total, number = a.bound(carry[0] + x), carry[1] + 1
     return a.divide(total, number), (total, number)
 
 
-def _exponential(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _exponential(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     total = a.bound(a.leak(carry[0], a["decay"]) + a.rescale(x, "in."))
     return a.rescale(total), (total,)
 
 
-def _alpha(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _alpha(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     second = a.bound(a.leak(carry[1] + carry[0], a["decay"]))
     first = a.bound(a.leak(carry[0], a["decay"]) + a.rescale(x, "in."))
     return a.rescale(second), (first, second)
 
 
-def _unstarted(a: Any, x: Any) -> Carry:
+def _unstarted(a: Any, x: Any) -> _Carry:
     return a.zeros((len(x), a.settings["lag"] or 1, *x.shape[1:]), x), a.zeros((len(x),), x) > 0
 
 
-def _difference(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _difference(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     last, started = carry
     # before the window opened its first value stands in
     last = a.xp.where(started.reshape(-1, *[1] * x.ndim), last, x[:, None])
@@ -184,11 +184,11 @@ def _difference(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
     return a.rescale(x - last[:, 0]), (newest, a.xp.ones_like(started))
 
 
-def _history(a: Any, x: Any) -> Carry:
+def _history(a: Any, x: Any) -> _Carry:
     return (a.zeros((len(x), len(a["taps"]) - 1, *x.shape[1:]), x),)
 
 
-def _fir(a: Any, x: Any, carry: Carry) -> tuple[Any, Carry]:
+def _fir(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     taps, last = a["taps"], a.xp.concatenate([carry[0], x[:, None]], 1)
     weights = a.xp.flip(taps, (0,)).reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])
     return a.rescale((a.xp.moveaxis(last, 1, 0) * weights).sum(0)), (last[:, 1:],)

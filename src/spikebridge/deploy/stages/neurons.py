@@ -17,7 +17,7 @@ QUANTITIES = ("v_threshold", "v_reset", "v_leak")
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: the signals that act on it, and how
 
 
-class MembraneState(NamedTuple):
+class _MembraneState(NamedTuple):
     """The state of a layer of neurons; None for what it does not have.
 
     Attributes:
@@ -33,7 +33,7 @@ class MembraneState(NamedTuple):
     a: Any = None
 
 
-def membrane_start(a: Any, like: Any) -> MembraneState:
+def membrane_start(a: Any, like: Any) -> _MembraneState:
     """The state before the first step.
 
     Args:
@@ -41,7 +41,7 @@ def membrane_start(a: Any, like: Any) -> MembraneState:
         like: currents of one step.
     """
     zeros = a.xp.zeros_like(like)
-    return MembraneState(
+    return _MembraneState(
         v=zeros + a["v_leak"],
         wait=zeros if a.settings["refractory"] else None,
         i=zeros if "decay_syn" in a.constants else None,
@@ -49,7 +49,7 @@ def membrane_start(a: Any, like: Any) -> MembraneState:
     )
 
 
-def membrane_step(a: Any, current: Any, state: MembraneState, now: Mapping[str, Any]) -> tuple[Any, MembraneState]:
+def membrane_step(a: Any, current: Any, state: _MembraneState, now: Mapping[str, Any]) -> tuple[Any, _MembraneState]:
     """One step of LIF, IF, PLIF, Memoryless, Integrator, CubaLIF and AdaptiveLIF.
 
     Args:
@@ -66,7 +66,7 @@ def membrane_step(a: Any, current: Any, state: MembraneState, now: Mapping[str, 
         i = current = a.bound(a.leak(i, a["decay_syn"]) + current)
     v = a.bound(a.leak(state.v, a["decay"], now["v_leak"]) + current)
     if not a.settings["spikes"]:
-        return v, MembraneState(v)
+        return v, _MembraneState(v)
     adaptation, wait, threshold = state.a, state.wait, now["v_threshold"]
     if adaptation is not None:
         adaptation = a.leak(adaptation, a["decay_adaptation"])
@@ -84,7 +84,7 @@ def membrane_step(a: Any, current: Any, state: MembraneState, now: Mapping[str, 
         v = a.bound(v - fired * threshold)
     elif a.settings["reset"] != "none":
         v = v * (1 - fired) + fired * now["v_reset"]
-    return spikes, MembraneState(v, wait, i, adaptation)
+    return spikes, _MembraneState(v, wait, i, adaptation)
 
 
 def modulated(a: Any, name: str, effects: Sequence[tuple[Any, str]], ndim: int) -> Any:
@@ -134,8 +134,8 @@ class IntegerNeuron:
         self.ratios = [ratio(self.arithmetic.constants, after=f"_{i}") for i in range(count)]
 
     def step(
-        self, currents: Sequence[Ints], state: MembraneState | None, effects: Effects
-    ) -> tuple[Ints, MembraneState]:
+        self, currents: Sequence[Ints], state: _MembraneState | None, effects: Effects
+    ) -> tuple[Ints, _MembraneState]:
         """One step, `(B, *N)`."""
         a = self.arithmetic
         moved = [rescale(x, *by) for x, by in zip(currents, self.ratios, strict=True)]

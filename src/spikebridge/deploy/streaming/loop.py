@@ -44,7 +44,7 @@ class Source(Protocol):
         """Whether a stream of its own begins with this bin, so that no state goes over to it."""
 
 
-class LiveOutput(NamedTuple):
+class _LiveOutput(NamedTuple):
     """What a step gave.
 
     Args:
@@ -124,7 +124,7 @@ class Live:
         self.working = 0.0
         self.started: float | None = None
 
-    def __iter__(self) -> Iterator[LiveOutput]:
+    def __iter__(self) -> Iterator[_LiveOutput]:
         state: Any = None
         self.started = perf_counter()
         while (complete := self.source.wait(self.num_bins)) is not None:
@@ -147,7 +147,7 @@ class Live:
                 output, state = self.step(inputs, state)
                 now = perf_counter()
                 self.working += now - begun
-                answer = LiveOutput(stop - 1, stop - first, output, now - self.source.ready_at(stop - 1))
+                answer = _LiveOutput(stop - 1, stop - first, output, now - self.source.ready_at(stop - 1))
                 self.latency.add(answer.latency)
                 self.num_steps += 1
                 self.num_skipped += stop - first - 1

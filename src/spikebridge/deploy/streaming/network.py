@@ -37,7 +37,7 @@ class StreamBin(Protocol):
 
 
 @dataclass(frozen=True)
-class StreamInputSpec:
+class _StreamInputSpec:
     """What a network takes of a stream.
 
     Args:
@@ -74,7 +74,7 @@ class StreamInputSpec:
         return height, width
 
 
-def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str, Values]) -> StreamInputSpec:
+def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str, Values]) -> _StreamInputSpec:
     """Which inputs take events `(2, H, W)` and which frames `(1, H, W)` or `(H, W)`.
 
     Args:
@@ -104,10 +104,10 @@ def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapp
             f"network takes {found}"
         )
     counts = not np.isin(sample[events[0]], (0, 1)).all()
-    return StreamInputSpec(dt, events[0], frames[0] if frames else None, inputs, counts)
+    return _StreamInputSpec(dt, events[0], frames[0] if frames else None, inputs, counts)
 
 
-class StreamState(NamedTuple):
+class _StreamState(NamedTuple):
     """What goes over to the next step.
 
     Args:
@@ -122,7 +122,7 @@ class StreamState(NamedTuple):
 
 
 # inputs (K, 1, *N) of so many ticks from a state on: the newest value of each output that fired, and the state
-Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
+_Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
 
 
 @dataclass
@@ -138,15 +138,15 @@ class NetworkSteps:
         num_unseen: bins that were passed over because more than `most_together` waited.
     """
 
-    spec: StreamInputSpec
-    advance: Advance
+    spec: _StreamInputSpec
+    advance: _Advance
     most_together: int
     num_unseen: int = field(default=0, init=False)
 
-    def __call__(self, bins: Sequence[StreamBin], state: StreamState | None) -> tuple[dict[str, Values], StreamState]:
+    def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
         """The newest value of each output that fired in these bins, without time and batch."""
         clock = self.spec.inputs[self.spec.events].clock
-        tick, inner, frame = state or StreamState(0, None, None)
+        tick, inner, frame = state or _StreamState(0, None, None)
         seen = bins[-self.most_together :]
         self.num_unseen += len(bins) - len(seen)
         frame = next((self._frame(one.frame) for one in reversed(bins[: -len(seen)]) if one.frame is not None), frame)
@@ -163,7 +163,7 @@ class NetworkSteps:
             which = self._bins_of_frames(self.spec.inputs[self.spec.frames].clock, clock, tick, stop, len(seen))
             inputs[self.spec.frames] = np.stack(held)[which][:, None]
         outputs, inner = self.advance(inputs, inner, stop - tick)
-        return outputs, StreamState(stop, inner, frame)
+        return outputs, _StreamState(stop, inner, frame)
 
     def _frame(self, frame: Values) -> Values:
         shape = self.spec.inputs[str(self.spec.frames)].shape if self.spec.frames is not None else frame.shape
