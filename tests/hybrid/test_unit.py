@@ -23,7 +23,7 @@ from spikebridge.hybrid import (
     Integrate,
     Last,
     Mean,
-    Phase,
+    PhaseCode,
     SignedDelta,
     Since,
     Sliding,
@@ -58,7 +58,7 @@ FORMS = [
     ((Sliding(4, 2), None, Count()), "framed", Clock(4, 9)),
     ((Sliding(4, 4), None, None), "streaming", Clock(2, 3)),
     ((Hold(2), None, None), "framed", Clock(1, 3)),
-    ((Hold(2), None, Phase()), "framed", Clock(1, 3)),
+    ((Hold(2), None, PhaseCode()), "framed", Clock(1, 3)),
     ((Hold(2), Exponential(1.0, dt=1.0, keep=True), None), "framed", Clock(1, 3)),
     ((Hold(2), Sum(), Burst()), "framed", Clock(1, 3)),
 ]
@@ -80,11 +80,11 @@ UNFIT = [
     ((Hold(3), None, Integrate()), "reduces them to one again"),
     ((Hold(3), Sum(keep=True), FirstSpike()), "the kernel keeps 3"),
     ((Tumbling(3), Sum(keep=True), Burst()), "the kernel keeps 3"),
-    ((Tumbling(3), None, Phase()), "without a kernel there are 3"),
+    ((Tumbling(3), None, PhaseCode()), "without a kernel there are 3"),
     ((Since("x"), Sum(), Integrate()), "Integrate reduces the steps of a window, but in Since"),
     ((Since("x"), Sum(), FirstSpike()), "FirstSpike expands the steps of a window, but in Since"),
     ((None, None, Last()), "Last reduces the steps of a window, but without a window"),
-    ((None, Mean(), Phase()), "Phase expands the steps of a window, but without a window"),
+    ((None, Mean(), PhaseCode()), "PhaseCode expands the steps of a window, but without a window"),
 ]
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikebridge.axes import Windows
 from spikebridge.coding.coder import Decoder, Encoder, Saturate
-from spikebridge.hybrid import Discretizer, Hold, Phase, Tumbling
+from spikebridge.hybrid import Discretizer, Hold, PhaseCode, Tumbling
 from spikebridge.hybrid.unit.window import whole_number
 
 
@@ -46,7 +46,7 @@ class PhaseDecoder(Decoder):
 
 
 class PhaseEncoder(Encoder):
-    """The first n bits of a value: W `Hold`, F `Saturate`, Q `Phase`.
+    """The first n bits of a value: W `Hold`, F `Saturate`, Q `PhaseCode`.
 
     **Bound** `2^-n`: what the bits leave out is less than the last of them, and 1 is written as `0.11...1`, which is
     short of it by `2^-n`: there the bound is attained. No dtype holds more bits than it has: float32 serves n up to 24.
@@ -64,7 +64,7 @@ class PhaseEncoder(Encoder):
 
     def __init__(self, num_steps: int) -> None:
         window = Hold(whole_number("PhaseEncoder", "num_steps", num_steps))
-        super().__init__(window, None, Saturate(), Phase())
+        super().__init__(window, None, Saturate(), PhaseCode())
         self.num_steps = num_steps
 
     @property

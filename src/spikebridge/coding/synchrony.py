@@ -63,7 +63,7 @@ class InPhase(Discretizer):
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None
 
 
-def pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
+def _pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
     """One step of `Pulse`: what came in this step and in those of the carry, added up.
 
     Args:
@@ -71,7 +71,7 @@ def pulse_step(x_t: Step, carry: FIRCarry) -> tuple[Step, FIRCarry]:
         carry: the `width - 1` steps before.
 
     Example:
-        >>> h_t, carry = pulse_step(torch.tensor([[0.0]]), FIRCarry(torch.tensor([[[1.0]]])))
+        >>> h_t, carry = _pulse_step(torch.tensor([[0.0]]), FIRCarry(torch.tensor([[[1.0]]])))
         >>> h_t.item(), carry.last.item()
         (1.0, 0.0)
     """
@@ -90,7 +90,7 @@ class Pulse(Kernel):
         [1.0, 1.0, 0.0]
     """
 
-    step_function = staticmethod(pulse_step)
+    step_function = staticmethod(_pulse_step)
 
     def __init__(self, width: int) -> None:
         super().__init__(keep=True)

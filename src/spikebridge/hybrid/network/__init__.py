@@ -1,1 +1,1 @@
-"""Network."""
+"""The hybrid network: graph, checks, execution, delivery and shape inference."""

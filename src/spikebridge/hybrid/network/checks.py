@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.modulation import check_path
-from spikebridge.hybrid.network.graph import Plan
+from spikebridge.hybrid.network.graph import NetworkPlan
 from spikebridge.hybrid.network.link import Modulation, Route
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
@@ -229,7 +229,7 @@ def refuse_not_finite(name: str, x: Tensor) -> None:
         )
 
 
-def needs_finite_check(inputs: Iterable[str], plan: Plan, parts: Mapping[str, nn.Module]) -> list[str]:
+def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[str, nn.Module]) -> list[str]:
     """Inputs in which NaN or infinity could pass unnoticed, so that the network checks every value itself.
 
     The other inputs lead straight to neurons, which check their membranes after the first call: one value a neuron,

@@ -49,7 +49,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Plan:
+class NetworkPlan:
     """Clocks of all signals, routes of all links by name and by target, and groups of parts in order."""
 
     clocks: dict[str, Clock]
@@ -64,7 +64,7 @@ class NetworkGraph(Protocol):
     parts: nn.ModuleDict
     units: nn.ModuleDict
     inputs: dict[str, Clock]
-    plan: Plan
+    plan: NetworkPlan
 
     def unit_of(self, route: Route) -> HybridUnit | None:
         """The unit of a link."""
@@ -79,7 +79,7 @@ def make_plan(
     declared: Mapping[str, Clock],
     links: Sequence[Link],
     dt: float,
-) -> Plan:
+) -> NetworkPlan:
     """Works out clocks, routes and groups.
 
     Args:
@@ -103,7 +103,7 @@ def make_plan(
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
-    return Plan(clocks, routes, incoming, groups_in_order(list(parts), list(routes.values())))
+    return NetworkPlan(clocks, routes, incoming, _groups_in_order(list(parts), list(routes.values())))
 
 
 def _route(name: str, link: Link, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
@@ -215,7 +215,7 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
     return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"
 
 
-def groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
+def _groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
     """Groups in an order in which every group comes after those it depends on.
 
     Args:

@@ -24,7 +24,7 @@ from spikebridge.hybrid.network.checks import (
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, split_samples
 from spikebridge.hybrid.network.execution import Segment
-from spikebridge.hybrid.network.graph import Plan, make_plan
+from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe
 from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
@@ -100,7 +100,7 @@ class HybridNetwork(nn.Module):
         self.inputs = clocks_in_ticks(inputs, dt)
         self.outputs = tuple(outputs)
         self.parts = nn.ModuleDict(dict(parts))
-        self.plan: Plan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
+        self.plan: NetworkPlan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
         self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)

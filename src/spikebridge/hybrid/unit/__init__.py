@@ -1,1 +1,1 @@
-"""Unit."""
+"""The hybrid unit and its stages: window, kernel, nonlinearity, discretizer."""

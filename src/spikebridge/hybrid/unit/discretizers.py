@@ -7,7 +7,7 @@
 | | `SpikingLayer` | the spikes of a layer of neurons |
 | | `SignedDelta` | signed spikes where the value has changed |
 | expands | `FirstSpike` | one spike, earlier for larger values |
-| | `Phase` | the bits of the value |
+| | `PhaseCode` | the bits of the value |
 | | `Burst` | spikes side by side, more for larger values |
 | reduces | `Integrate`, `Last`, `Count`, `FirstTime` | sum, last step, number of spikes, time of the first spike |
 """
@@ -118,7 +118,7 @@ class SpikingLayer(Discretizer):
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
 
 
-class SignedDeltaState(NamedTuple):
+class _SignedDeltaState(NamedTuple):
     """The number of quanta sent so far: a whole number, so that a long stream does not drift."""
 
     total: Tensor
@@ -148,8 +148,8 @@ class SignedDelta(Discretizer):
         self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
 
     def forward(
-        self, h: Windows, length: int, state: SignedDeltaState | None = None
-    ) -> tuple[Windows, SignedDeltaState]:
+        self, h: Windows, length: int, state: _SignedDeltaState | None = None
+    ) -> tuple[Windows, _SignedDeltaState]:
         total = h.new_zeros(h.shape[2:]) if state is None else state.total
         sent = []
         for h_t in h.flatten(0, 1).unbind(0):
@@ -160,7 +160,7 @@ class SignedDelta(Discretizer):
             sent.append(straight_through(number, change))
             total = total + sent[-1]
         spikes = torch.stack(sent).reshape(h.shape) if sent else torch.empty_like(h)
-        return spikes, SignedDeltaState(total)
+        return spikes, _SignedDeltaState(total)
 
 
 class FirstSpike(Discretizer):
@@ -187,19 +187,21 @@ class FirstSpike(Discretizer):
         return straight_through((time == step).to(h.dtype), soft), None
 
 
-class Phase(Discretizer):
+class PhaseCode(Discretizer):
     """The bits of a value in 0..1, the largest first: a spike in step k is worth `2^-(k + 1)` (J. Kim et al., 2018).
 
     Args:
         surrogate: derivative of each bit; None goes straight through, since every bit rises once over the whole range.
 
     Example:
-        >>> spikes, _ = Phase()(torch.tensor([0.625]).reshape(1, 1, 1, 1), length=3)
+        >>> spikes, _ = PhaseCode()(torch.tensor([0.625]).reshape(1, 1, 1, 1), length=3)
         >>> spikes.flatten().tolist()  # 1/2 + 1/8
         [1.0, 0.0, 1.0]
     """
 
     kind = "expands"
+
+    record_name = "Phase"  # in the files of bundles and integer models
 
     def __init__(self, surrogate: Surrogate | None = None) -> None:
         super().__init__()

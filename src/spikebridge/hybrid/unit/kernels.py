@@ -47,7 +47,7 @@ class SumCarry(NamedTuple):
     total: Tensor
 
 
-def sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
+def _sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
     """One step of a sum.
 
     Args:
@@ -58,7 +58,7 @@ def sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
         The sum, as output and as carry.
 
     Example:
-        >>> h_t, carry = sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
+        >>> h_t, carry = _sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
         >>> h_t.item()
         3.0
     """
@@ -77,7 +77,7 @@ class Sum(Kernel):
         [1.0, 3.0, 6.0]
     """
 
-    step_function = staticmethod(sum_step)
+    step_function = staticmethod(_sum_step)
     is_vectorized = resets_by_decay = True
     min_steps = 64
 
@@ -320,7 +320,7 @@ class FIRCarry(NamedTuple):
     last: Tensor
 
 
-def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
+def _fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
     """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; steps before the window count as zeros.
 
     Args:
@@ -333,7 +333,7 @@ def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tupl
 
     Example:
         >>> carry = FIRCarry(torch.tensor([[[2.0]]]))
-        >>> h_t, carry = fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
+        >>> h_t, carry = _fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
         >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
         (4.0, 3.0)
     """
@@ -345,7 +345,7 @@ def fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tupl
 class _FiniteResponse(Kernel):
     """Kernels with a finite impulse response: `num_taps` weights, and a carry of the last steps."""
 
-    step_function = staticmethod(fir_step)
+    step_function = staticmethod(_fir_step)
     is_vectorized = True
     num_taps: int
 
@@ -458,7 +458,7 @@ class Gaussian(_FiniteResponse):
         return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 
 
-class DifferenceCarry(NamedTuple):
+class _DifferenceCarry(NamedTuple):
     """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has started `(B,)`."""
 
     last: Tensor
@@ -485,36 +485,38 @@ class Difference(Kernel):
         super().__init__(keep)
         self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
 
-    def initial_state(self, x_t: Step) -> DifferenceCarry:
+    def initial_state(self, x_t: Step) -> _DifferenceCarry:
         empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
-        return DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
+        return _DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
 
-    def step(self, x_t: Step, state: DifferenceCarry, **modulation: Modulated) -> tuple[Step, DifferenceCarry]:
+    def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
         refuse_unknown(self, modulation)
         started = state.started.reshape(-1, *[1] * x_t.ndim)
         # a missing step has the window's first value
         last = torch.where(started, state.last, x_t.unsqueeze(1))
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
-        return x_t - last[:, 0], DifferenceCarry(newest, torch.ones_like(state.started))
+        return x_t - last[:, 0], _DifferenceCarry(newest, torch.ones_like(state.started))
 
-    def run(self, x: Signal, carry: DifferenceCarry, resets: Restarts | None = None) -> tuple[Signal, DifferenceCarry]:
+    def run(
+        self, x: Signal, carry: _DifferenceCarry, resets: Restarts | None = None
+    ) -> tuple[Signal, _DifferenceCarry]:
         before = Before(carry.last.transpose(0, 1), carry.started)
         return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
 
-    def run_from_start(self, x: Signal) -> tuple[Signal, DifferenceCarry]:
+    def run_from_start(self, x: Signal) -> tuple[Signal, _DifferenceCarry]:
         return self.values_from_start(x), self.carry_from_start(x)
 
     def values_from_start(self, x: Signal) -> Signal:
         return change(x, self.lag)
 
-    def carry_from_start(self, x: Signal) -> DifferenceCarry:
+    def carry_from_start(self, x: Signal) -> _DifferenceCarry:
         return self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
 
-    def _newest(self, x: Signal, before: Tensor) -> DifferenceCarry:
+    def _newest(self, x: Signal, before: Tensor) -> _DifferenceCarry:
         newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
         # a copy, so that the state does not keep a long signal in memory
         started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
-        return DifferenceCarry(newest.transpose(0, 1).clone(), started)
+        return _DifferenceCarry(newest.transpose(0, 1).clone(), started)
 
     def last(self, x: Signal) -> Step:
         return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

@@ -3,7 +3,7 @@
     h(t, k) = [ X . W(t - k Ts) ] * H(t)        Y = Q[ F( h(t, k) ) ]
 
 `HybridUnit._run` is this equation: window, kernel, nonlinearity, discretizer, each taking and returning its state.
-`window_form` says which stages can follow each other, and which form the window then has.
+`_window_form` says which stages can follow each other, and which form the window then has.
 """
 
 from collections.abc import Iterable
@@ -99,7 +99,7 @@ class HybridUnit(nn.Module):
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
-        self.form: WindowForm = window_form(window, kernel, discretizer)
+        self.form: _WindowForm = _window_form(window, kernel, discretizer)
         self.kept = kernel is None or kernel.keep  # whether the kernel gives every step of a window
         # whether a window has one value before the discretizer, which then needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
@@ -287,15 +287,15 @@ def _check_dtype(stage: nn.Module, x: Tensor) -> None:
             )
 
 
-WindowForm: TypeAlias = Literal["framed", "streaming"]
+_WindowForm: TypeAlias = Literal["framed", "streaming"]
 
 
-def window_form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> WindowForm:
+def _window_form(window: Window | None, kernel: Kernel | None, discretizer: Discretizer | None) -> _WindowForm:
     """The form of the window, or a `ConfigError` where the stages do not fit.
 
     Example:
         >>> from spikebridge.hybrid import Mean, Tumbling
-        >>> window_form(Tumbling(6), Mean(), None), window_form(Tumbling(6), Mean(keep=True), None)
+        >>> _window_form(Tumbling(6), Mean(), None), _window_form(Tumbling(6), Mean(keep=True), None)
         ('framed', 'streaming')
     """
     kept = kernel is None or kernel.keep
@@ -317,8 +317,8 @@ def window_form(window: Window | None, kernel: Kernel | None, discretizer: Discr
         if kind == "reduces" or (not kept and kind != "expands"):
             raise ConfigError(
                 "Hold makes steps of one value, and this unit reduces them to one again without making new ones; leave "
-                "the window out, keep the kernel (keep=True), or use a discretizer that expands (FirstSpike, Phase, "
-                "Burst)"
+                "the window out, keep the kernel (keep=True), or use a discretizer that expands (FirstSpike, "
+                "PhaseCode, Burst)"
             )
         return "framed"
     if kept and kind == "expands":

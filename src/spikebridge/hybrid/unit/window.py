@@ -28,13 +28,13 @@ from spikebridge.hybrid.clock import Clock
 Starts: TypeAlias = Tensor | Sequence[bool | Tensor]
 
 
-class FrameBuffer(NamedTuple):
+class _FrameBuffer(NamedTuple):
     """Steps of the unfinished window, batch first `(B, l, *N)`."""
 
     buffer: Tensor
 
 
-class WindowPosition(NamedTuple):
+class _WindowPosition(NamedTuple):
     """Steps since the present window started; 0 when the next step starts one."""
 
     position: int
@@ -51,7 +51,7 @@ class Window(nn.Module):
     length: int | None = None
     overlaps: bool = False
 
-    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, FrameBuffer | None]:
+    def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer | None]:
         """Divides a signal into windows.
 
         Args:
@@ -63,7 +63,7 @@ class Window(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no framed form: it has no windows of known length")
 
-    def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition | None]:
+    def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition | None]:
         """For each of `num_steps` steps whether a window starts there, and the state after them."""
         raise ConfigError(f"{type(self).__name__} has no streaming form")
 
@@ -98,7 +98,7 @@ class Hold(Window):
         super().__init__()
         self.length: int = whole_number("Hold", "its length", length)
 
-    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, None]:
+    def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, None]:
         return x.unsqueeze(1).expand(len(x), self.length, *x.shape[1:]), None
 
 
@@ -123,7 +123,7 @@ class Sliding(Window):
             raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
         self.overlaps = self.stride < self.length
 
-    def frame(self, x: Signal, state: FrameBuffer | None) -> tuple[Windows, FrameBuffer]:
+    def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer]:
         given = x
         if state is not None and state.buffer.shape[1]:
             waiting = state.buffer.transpose(0, 1)
@@ -145,18 +145,18 @@ class Sliding(Window):
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
         if used == num_steps:
-            return windows, FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
+            return windows, _FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
         rest = x[used:]
         if used or x is given:
             # a copy: the state neither keeps a long signal in memory nor changes when the caller writes into it
             rest = rest.clone()
-        return windows, FrameBuffer(rest.transpose(0, 1))
+        return windows, _FrameBuffer(rest.transpose(0, 1))
 
-    def starts(self, num_steps: int, state: WindowPosition | None) -> tuple[list[bool], WindowPosition]:
+    def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         position = 0 if state is None else state.position
         first = -position % self.length
         flags = [t % self.length == first for t in range(num_steps)]
-        return flags, WindowPosition((position + num_steps) % self.length)
+        return flags, _WindowPosition((position + num_steps) % self.length)
 
     def clock(self, source: Clock) -> Clock:
         return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)
