@@ -13,7 +13,8 @@ from .evaluation.protocols import (
 )
 from .evaluation.runner import TrackingResult
 from .model.sensing import Sensing
-from .tracker.tracker import SensingTracker
+from .model.units import SensingOptions
+from .tracker.tracker import SensingTracker, TrackerOptions
 
 __all__ = [
     "ConstantVelocity",
@@ -22,8 +23,10 @@ __all__ = [
     "Kalman",
     "OpenCVTracker",
     "Sensing",
+    "SensingOptions",
     "SensingTracker",
     "StaticBox",
+    "TrackerOptions",
     "TrackingResult",
     "TrackingScore",
     "declared_latency",
