@@ -1,6 +1,6 @@
-"""Weights that come with the package: run folders as their training left them, one a recipe.
+"""Weights that come with the package: one run folder for each recipe, as its training wrote it.
 
-Each has its record (settings, results, versions, seed, git revision), so that one command makes it again.
+Each has its record (settings, results, versions, seed, git revision), so that one command reproduces it.
 """
 
 from pathlib import Path
@@ -11,18 +11,18 @@ _FOLDER = Path(__file__).resolve().parent
 
 
 def shipped() -> list[str]:
-    """Names of what is shipped, in order."""
+    """Names of the shipped runs, in order."""
     return sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
 
 
 def shipped_run(name: str) -> Run | None:
-    """The run whose weights are shipped under a name, or None where there is none.
+    """The shipped run of a name, or None.
 
     Args:
         name: of a recipe, or of a part that is trained on its own.
 
     Example:
-        >>> shipped_run("a network that nobody trained") is None
+        >>> shipped_run("unknown") is None
         True
     """
     return Run.open(_FOLDER / name) if name in shipped() else None

@@ -1,4 +1,4 @@
-"""The detector and the question parser that come with the package, ready to use."""
+"""The shipped object detector and question parser, in eval mode."""
 
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ def shipped_detector() -> Detector:
     Raises:
         DataError: the package came without it.
     """
-    run = _shipped("reasoning_detector", "reasoning_perception")
+    run = _shipped("reasoning_detector", "detector")
     detector = Detector(_number(run, "num_features")).eval()
     run.load_weights(detector)
     return detector
@@ -30,17 +30,18 @@ def shipped_parser() -> Parser:
     Raises:
         DataError: the package came without it.
     """
-    run = _shipped("reasoning_parser", "reasoning_parser")
+    run = _shipped("reasoning_parser", "parser")
     parser = Parser(_number(run, "num_features"), _number(run, "num_layers")).eval()
     run.load_weights(parser)
     return parser
 
 
-def _shipped(name: str, recipe: str) -> Run:
+def _shipped(name: str, module: str) -> Run:
     run = shipped_run(name)
     if run is None:
         raise DataError(
-            f"the package came without the weights {name}; python -m spikebridge.recipes.{recipe} makes them"
+            f"the package came without the weights {name}; "
+            f"python -m spikebridge.networks.reasoning.training.{module} trains them"
         )
     return run
 

@@ -31,7 +31,7 @@ class Event(NamedTuple):
     objects: frozenset[int]
 
 
-class ExecutorResult(NamedTuple):
+class _ExecutorResult(NamedTuple):
     """A value, or the reason of a refusal: `empty`, `ambiguous`, `missing`, `other kind` or `no roll-out`."""
 
     value: str | None
@@ -59,9 +59,9 @@ class Executor:
         ... )
         >>> executor = Executor(scene)
         >>> executor.run("events objects red filter_color unique filter_collision count".split())
-        ExecutorResult(value='1', refusal=None)
+        _ExecutorResult(value='1', refusal=None)
         >>> executor.run("objects unique query_color".split())
-        ExecutorResult(value=None, refusal='ambiguous')
+        _ExecutorResult(value=None, refusal='ambiguous')
     """
 
     def __init__(self, scene: Scene, table: OperatorTable | None = None, causal: bool = False) -> None:
@@ -76,7 +76,7 @@ class Executor:
         ]
         self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
 
-    def run(self, tokens: Sequence[str]) -> ExecutorResult:
+    def run(self, tokens: Sequence[str]) -> _ExecutorResult:
         """The answer of a program, or the reason why there is none.
 
         Args:
@@ -96,8 +96,8 @@ class Executor:
                 arguments = stack[len(stack) - number :]
                 stack[len(stack) - number :] = [self._operation(token)(*arguments)]
         except _RefusalError as refusal:
-            return ExecutorResult(None, str(refusal))
-        return ExecutorResult(str(stack[0]))
+            return _ExecutorResult(None, str(refusal))
+        return _ExecutorResult(str(stack[0]))
 
     def _operation(self, token: str) -> Callable[..., Any]:
         verb, _, what = token.partition("_")

@@ -37,20 +37,20 @@ from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 _PEAK = 2  # samples on either side of the highest score that give the frame
 
 
-class WindowSamples(NamedTuple):
+class _WindowSamples(NamedTuple):
     """The last samples of a window, oldest first, `(B, T, *N)`."""
 
     last: Tensor
 
 
-class WindowHistory(Kernel):
+class _WindowHistory(Kernel):
     """The samples of a window side by side, at its end: `(B, *N, C, T)` for an input `(B, *N, C)`.
 
     Args:
         num_samples: of a window.
 
     Example:
-        >>> WindowHistory(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
+        >>> _WindowHistory(2)(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten(1).tolist()
         [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
 
@@ -60,20 +60,20 @@ class WindowHistory(Kernel):
         super().__init__()
         self.num_samples = num_samples
 
-    def initial_state(self, x_t: Step) -> WindowSamples:
-        return WindowSamples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
+    def initial_state(self, x_t: Step) -> _WindowSamples:
+        return _WindowSamples(x_t.new_zeros((x_t.shape[0], self.num_samples, *x_t.shape[1:])))
 
     def step(
-        self, x_t: Step, state: WindowSamples, **modulation: object
-    ) -> tuple[Float[Tensor, "B *M"], WindowSamples]:
+        self, x_t: Step, state: _WindowSamples, **modulation: object
+    ) -> tuple[Float[Tensor, "B *M"], _WindowSamples]:
         seen = torch.cat([state.last[:, 1:], x_t.unsqueeze(1)], 1)
-        return self.last(seen.movedim(1, 0)), WindowSamples(seen)
+        return self.last(seen.movedim(1, 0)), _WindowSamples(seen)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
         return x.movedim(0, -1)
 
 
-class TemporalConvolution(WindowHistory):
+class TemporalConvolution(_WindowHistory):
     """The samples of a window convolved in time, at its end: two-sided inside the window, and still causal.
 
     Args:
@@ -124,7 +124,7 @@ class Residual(nn.Module):
         return x + self.second(self.dropout(F.silu(self.norm_between(h))))
 
 
-class CollisionTimeScores(nn.Module):
+class _CollisionTimeScores(nn.Module):
     """Scores of "collides at sample t" for every t, and of "never": a pair collides at most once.
 
     Args:
@@ -210,7 +210,7 @@ class CollisionUnit(HybridUnit):
         super().__init__(
             Tumbling(NUM_SAMPLES),
             TemporalConvolution(NUM_CHANNELS, num_features),
-            CollisionTimeScores(num_features, dropout),
+            _CollisionTimeScores(num_features, dropout),
             CollisionSpike(v_threshold),
         )
 
@@ -233,7 +233,7 @@ class CollisionUnit(HybridUnit):
 _SCALE = 20.0  # of the rule's scores, so that they act as certain
 
 
-class AccelerationRule(nn.Module):
+class _AccelerationRule(nn.Module):
     """Scores of "collides at sample t" and of "never" by the rule: above 0 where both limits are passed.
 
     Args:
@@ -282,7 +282,7 @@ class FixedCollisionUnit(HybridUnit):
     def __init__(self, max_distance: float = 20.0, min_acceleration: float = 0.6) -> None:
         super().__init__(
             Tumbling(NUM_SAMPLES),
-            WindowHistory(),
-            AccelerationRule(max_distance, min_acceleration),
+            _WindowHistory(),
+            _AccelerationRule(max_distance, min_acceleration),
             CollisionSpike(0.0),
         )

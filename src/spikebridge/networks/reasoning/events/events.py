@@ -1,11 +1,11 @@
-"""From trajectories and collisions to events: who enters, leaves, meets whom, and who moves when.
+"""Events from trajectories and collisions: entrances, exits, collisions, and motion.
 
-All scenes of a batch at once, from arrays: no loop over objects or events. Velocity at a sample is the mean of the
-forward and backward differences a frame, as far as they exist; faster than `SPEED_LIMIT` is moving, if the scene does
-not say itself who moves. An object enters at a sample where it is seen and was not at the one before; it leaves at the
-first sample without it.
+All scenes of a batch are processed at once, as arrays. The velocity at a sample is the mean of the forward and backward
+differences per frame, as far as they exist. Faster than `_SPEED_LIMIT` is moving, unless the scene has its own motion
+labels. An object enters at a sample where it is visible and was not at the one before; it leaves at the first sample
+without it.
 
-What depends on what: an event needs each earlier one that shares an object with it, and what that one needs.
+An event depends on each earlier event that shares an object with it, and on what that one depends on (`causes_of`).
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from jaxtyping import Bool, Float, Int
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES, Scene
 
 EVENT_KINDS = ("start", "end", "out", "in", "collision")
-"""Kinds of event, in the order in which those of one frame stand."""
+"""Kinds of event, in their order within one frame."""
 START, END, OUT, IN, COLLISION = range(len(EVENT_KINDS))
 
 START_FRAME, END_FRAME = 0, 125
-SPEED_LIMIT = 0.1
-"""Slower than this, in units of position a frame, is still."""
+_SPEED_LIMIT = 0.1
+"""Slower than this is still [position units per frame]."""
 
 
 class SceneTracks(NamedTuple):
-    """Where the objects of a batch of scenes are, padded: S samples (at least one), O objects at most.
+    """Visibility and motion of the objects of a batch of scenes, padded to S samples and O objects.
 
     Args:
         frames: `(V, S)`, padded by a frame beyond all.
@@ -46,8 +46,8 @@ class Events(NamedTuple):
         scene: `(E,)` which scene.
         kind: `(E,)` index into `EVENT_KINDS`.
         frame: `(E,)`.
-        objects: `(E, 2)` who takes part, -1 for nobody.
-        score: `(E,)` how sure it is, 0 to 1.
+        objects: `(E, 2)` objects that take part, -1 for none.
+        score: `(E,)` perception score, 0 to 1.
     """
 
     scene: Int[np.ndarray, "E"]
@@ -65,7 +65,7 @@ FAR = np.int64(2**40)
 
 
 def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
-    """Visibility and motion of every object at every sample. Where a scene says who moves, that counts.
+    """Visibility and motion of every object at every sample; motion labels of a scene take precedence.
 
     Example:
         >>> scene = Scene.from_lists(
@@ -90,7 +90,7 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
     both = np.stack([np.concatenate([nothing, change], 1), np.concatenate([change, nothing], 1)])
     exists = ~np.isnan(both)
     velocity = np.where(exists, both, 0.0).sum(0) / exists.sum(0).clip(min=1)
-    moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > SPEED_LIMIT)
+    moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > _SPEED_LIMIT)
     for v, scene in enumerate(scenes):
         if scene.moving is not None:
             seen = (v, slice(len(scene.frames)), slice(scene.num_objects))
@@ -99,7 +99,7 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
 
 
 def observed_events(scenes: Sequence[Scene], tracks: SceneTracks) -> Events:
-    """Everything that happens before the last frame, in order of time; of one frame in the order of `EVENT_KINDS`.
+    """All observed events in order of time; those of one frame in the order of `EVENT_KINDS`.
 
     Args:
         scenes: the scenes.
@@ -147,7 +147,7 @@ def first_of_each(events: Events, number: int) -> Events:
 
 
 def ranks(groups: Int[np.ndarray, "E"]) -> Int[np.ndarray, "E"]:
-    """The place of each element within its group; groups lie behind each other.
+    """The rank of each element within its group; groups are contiguous.
 
     Example:
         >>> ranks(np.array([0, 0, 2, 2, 2])).tolist()
@@ -165,18 +165,18 @@ def nearest_samples(tracks: SceneTracks, events: Events) -> Int[np.ndarray, "E"]
 def _markers(num_scenes: int) -> Events:
     scene = np.tile(np.arange(num_scenes), 2)
     kind = np.repeat([START, END], num_scenes)
-    nobody = np.full((2 * num_scenes, 2), -1)
-    return Events(scene, kind, np.repeat([START_FRAME, END_FRAME], num_scenes), nobody, np.ones(2 * num_scenes))
+    none = np.full((2 * num_scenes, 2), -1)
+    return Events(scene, kind, np.repeat([START_FRAME, END_FRAME], num_scenes), none, np.ones(2 * num_scenes))
 
 
-class Causes(NamedTuple):
-    """Pairs of an event and one that it needs, as places in the list of events."""
+class _Causes(NamedTuple):
+    """Pairs of an event and one that it depends on, as indices of the list of events."""
 
     event: Int[np.ndarray, "P"]
     cause: Int[np.ndarray, "P"]
 
 
-def causes_of(events: Events) -> Causes:
+def causes_of(events: Events) -> _Causes:
     """All pairs of an event and an earlier one of its scene that it depends on, through any number of others.
 
     Args:
@@ -199,15 +199,14 @@ def causes_of(events: Events) -> Causes:
     needs = _closure((takes_part @ takes_part.transpose(0, 2, 1) > 0) & earlier)
     scene, j, k = np.nonzero(needs)
     first = np.cumsum(numbers) - numbers
-    return Causes(first[scene] + j, first[scene] + k)
+    return _Causes(first[scene] + j, first[scene] + k)
 
 
 def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
-    """What-if collisions where the roll-out is asked only for what the removed object had a part in.
+    """Counterfactual collisions that use the roll-out only for what depends on the removed object.
 
-    Collisions seen or foreseen among objects that the removed one has not reached yet stay as they are. Those with the
-    removed object go. The rest comes from the roll-out: collisions in which somebody takes part who is no longer on
-    the old course (the idea of CRCG, arXiv:2506.10753).
+    Observed and predicted collisions that do not depend on the removed object are kept. Those with it are dropped. The
+    roll-out gives the rest: collisions of objects that have left their observed course (CRCG, arXiv:2506.10753).
 
     Args:
         scene: with a roll-out for that object.
@@ -221,7 +220,7 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
         ...     collisions=[[10, 1, 2], [30, 0, 1], [50, 1, 2]],
         ...     what_if={0: [[90, 1, 2]]},
         ... )
-        >>> without_object(scene, 0).tolist()  # the second meeting of 1 and 2 followed from the one with 0
+        >>> without_object(scene, 0).tolist()  # the second collision of 1 and 2 followed from the one with 0
         [[10, 1, 2], [90, 1, 2]]
     """
     rows = np.concatenate([scene.collisions, scene.predicted])
@@ -230,7 +229,7 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
     follows = with_removed.copy()
     pairs = causes_of(events)
     follows[pairs.event[with_removed[pairs.cause]]] = True
-    # from when on each object is no longer on its old course
+    # the frame at which each object leaves its observed course
     leaves = np.full(scene.num_objects, np.iinfo(np.int64).max)
     for column in events.objects.T:
         np.minimum.at(leaves, column[follows], events.frame[follows])
@@ -241,7 +240,7 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
 
 
 def _closure(needs: Bool[np.ndarray, "V E E"]) -> Bool[np.ndarray, "V E E"]:
-    """Whatever can be reached in any number of steps, by squaring."""
+    """The transitive closure, by squaring."""
     reached: Float[np.ndarray, "V E E"] = needs.astype(np.float32)
     steps = 1
     while steps < needs.shape[1]:

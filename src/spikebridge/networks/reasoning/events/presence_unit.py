@@ -35,7 +35,7 @@ _SLOW = 0.5  # scale of the channels of slow motion [px/sample]
 _MARGIN = 3.0  # chosen on validation videos: 0 removes more false entrances, but also true ones, which cost more
 
 
-class PresenceScores(nn.Module):
+class _PresenceScores(nn.Module):
     """Log-odds that the object is in view, and that it moves, at each sample.
 
     Args:
@@ -68,7 +68,7 @@ class PresenceUnit(HybridUnit):
         super().__init__(
             Tumbling(NUM_SAMPLES),
             TemporalConvolution(_NUM_CHANNELS, num_features),
-            PresenceScores(num_features),
+            _PresenceScores(num_features),
             Threshold(0.0),
         )
 

@@ -28,7 +28,7 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
 
 @dataclass(frozen=True)
-class TraceStep:
+class _TraceStep:
     """One time step of a run, by name.
 
     Args:
@@ -84,7 +84,7 @@ class Explanation:
         return self.options.layout.names(len(self.objects), len(self.events))
 
     @cached_property
-    def steps(self) -> tuple[TraceStep, ...]:
+    def steps(self) -> tuple[_TraceStep, ...]:
         """Every time step by name; the last one is the silent step at which the answer is read."""
         trace, steps = self._trace, []
         first_object = self.names.index("object[0]") if self.objects else 0
@@ -95,7 +95,7 @@ class Explanation:
             stimulated = tuple(self.names[n] for n in np.flatnonzero(trace.stimulated[t]))
             active = tuple(self.names[n] for n in np.flatnonzero(fired))
             held = tuple(objects.tolist()), tuple(events.tolist())
-            steps.append(TraceStep(t, trace.instructions[t], stimulated, active, *held))
+            steps.append(_TraceStep(t, trace.instructions[t], stimulated, active, *held))
         return tuple(steps)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Neurons, events and facts in words."""
+"""Labels of objects, events, neurons and facts in words."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
         worlds: a batch of one world.
         names: its objects in words.
     """
-    said = []
+    labels = []
     for kind, frame, who in zip(worlds.events.kind, worlds.events.frame, worlds.events.objects, strict=True):
         those = [names[o] for o in who if o >= 0]
         text = {
@@ -39,11 +39,11 @@ def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
             "out": "{} leaves",
             "collision": "{} meets {}",
         }[EVENT_KINDS[kind]]
-        said.append(f"{text.format(*those)} (frame {frame})")
-    return said
+        labels.append(f"{text.format(*those)} (frame {frame})")
+    return labels
 
 
-_SAYS = {
+_MEANINGS = {
     "object": "{} is in the set",
     "object_memory": "{} is remembered",
     "object_veto": "{} is excluded",
@@ -59,25 +59,29 @@ _SAYS = {
     "event_before": "is before: {}",
     "event_after": "is after: {}",
 }
-_SAYS_SHARED = {"match": "memory and set agree", "count": "the set is counted", "whole": "the whole video is looked at"}
+_SHARED_MEANINGS = {
+    "match": "memory and set agree",
+    "count": "the set is counted",
+    "whole": "the whole video is looked at",
+}
 
 
 def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """What a spike of a neuron says.
+    """The meaning of a spike of a neuron.
 
     Example:
         >>> neuron_label("object_moving[0]", ["blue cube"], []), neuron_label("red", [], [])
         ('blue cube moves then', 'red')
     """
     group, _, rest = name.partition("[")
-    if group not in _SAYS:
-        return _SAYS_SHARED.get(name, name.replace("_", " "))
+    if group not in _MEANINGS:
+        return _SHARED_MEANINGS.get(name, name.replace("_", " "))
     named = objects if group.startswith("object") else events
-    return _SAYS[group].format(named[int(rest.rstrip("]"))])
+    return _MEANINGS[group].format(named[int(rest.rstrip("]"))])
 
 
 def fact_label(source: str, target: str, objects: Sequence[str], events: Sequence[str]) -> str:
-    """What a connection says that was written from the scene.
+    """The fact that a connection written from the scene states.
 
     Example:
         >>> fact_label("event[1]", "object_moving[0]", ["blue cube"], ["", "red ball enters (frame 5)"])

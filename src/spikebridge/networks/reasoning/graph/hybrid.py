@@ -34,7 +34,7 @@ from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.recurrent import Recurrent
 
 
-class AttributeWeights(nn.Module):
+class _AttributeWeights(nn.Module):
     """Puts the weights between objects and attribute values into the weight matrix of the graph.
 
     Args:
@@ -60,7 +60,7 @@ class AttributeWeights(nn.Module):
         return weights
 
 
-class ScaleSpikes(nn.Module):
+class _ScaleSpikes(nn.Module):
     """Scales spikes of the shared neurons to charges of all neurons: the drive, twice the drive for attribute values.
 
     Args:
@@ -115,7 +115,7 @@ def reasoning_network(
     matrix[objects[:, None], values] = 0
     weight.weight = nn.Parameter(matrix, requires_grad=False)
     writes = nn.Sequential(
-        ChooseValues(table.attributes, chosen.step), AttributeWeights(objects, values, indices.num_neurons)
+        ChooseValues(table.attributes, chosen.step), _AttributeWeights(objects, values, indices.num_neurons)
     )
     lookup = OperatorLookup(table, layout)
     threshold = torch.full((indices.num_neurons,), chosen.v_threshold)
@@ -123,7 +123,7 @@ def reasoning_network(
         dt=0.001,
         inputs={"scores": every(0.001), "program": every(0.001)},
         parts={
-            "stimuli": ScaleSpikes(stimulus_sizes(layout, chosen.drive), indices.num_neurons),
+            "stimuli": _ScaleSpikes(stimulus_sizes(layout, chosen.drive), indices.num_neurons),
             "graph": Recurrent(Memoryless(v_threshold=threshold), weight),
         },
         links=[

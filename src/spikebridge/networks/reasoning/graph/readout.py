@@ -21,7 +21,7 @@ from spikebridge.networks.reasoning.graph.spiking_graph import SpikingGraph, Ste
 from spikebridge.networks.reasoning.graph.worlds import Worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
-Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
+_Status = Literal["ok", "empty", "ambiguous", "missing", "conflict"]
 """`unique` found one member each time; none; several; no second event; two values fired at once."""
 
 
@@ -37,7 +37,7 @@ class GraphAnswer:
     """
 
     value: str | None
-    status: Status
+    status: _Status
     confidence: float = 1.0
     margin: float = 0.5
 
@@ -230,16 +230,16 @@ def _count_by_world(fired: Bool[Tensor, "T M Q"], world: np.ndarray, number: int
     return sums.index_add_(1, torch.as_tensor(world, device=fired.device), fired.float())
 
 
-def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[Status]:
+def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> list[_Status]:
     """Whether every probe held, in the order of the program; the first that failed gives the status."""
     number = len(batch.worlds.worlds)
     sizes = {name: _count_by_world(spikes, world, number).cpu().numpy() for name, spikes, world in _sets(batch, record)}
     is_collision = torch.as_tensor(batch.worlds.events.kind == COLLISION, device=record.events.device)
     collisions = record.events & is_collision[:, None]
     sizes["collision"] = _count_by_world(collisions, batch.worlds.events.scene, number).cpu().numpy()
-    statuses: list[Status] = []
+    statuses: list[_Status] = []
     for program, slot, begin in zip(batch.programs, batch.slots, begins, strict=True):
-        status: Status = "ok"
+        status: _Status = "ok"
         for probe in program.probes:
             size = sizes["collision" if probe.collision else probe.group][(begin + probe.step, *slot)]
             status = _probe_status(probe, int(size))
@@ -251,7 +251,7 @@ def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> 
     return statuses
 
 
-def _probe_status(probe: Probe, size: int) -> Status:
+def _probe_status(probe: Probe, size: int) -> _Status:
     if size < probe.least:
         return "missing" if probe.least == 2 and size == 1 else "empty"
     return "ambiguous" if size > probe.most else "ok"

@@ -193,7 +193,7 @@ def _run_in_two_passes(
     observed = [number for number, (_, program) in enumerate(asked) if program.world == "observed"]
     queries = [Query(World(scene), removal) for scene, removal in removals]
     queries += [Query(World(asked[number][0]), asked[number][1]) for number in observed]
-    first = run_queries(scenes, queries, options)
+    first = _run_queries(scenes, queries, options)
     removed: dict[tuple[int, Instructions | None], QueryResult] = dict(zip(removals, first, strict=False))
     results = dict(zip(observed, first[len(removals) :], strict=True))
     others = [number for number in range(len(asked)) if number not in results]
@@ -201,13 +201,13 @@ def _run_in_two_passes(
     for scene, program in (asked[number] for number in others):
         condition = "predicted" if program.world == "predicted" else removed[scene, program.removal].selected
         queries.append(Query(World(scene, condition), program))
-    for number, result in zip(others, run_queries(scenes, queries, options), strict=True):
+    for number, result in zip(others, _run_queries(scenes, queries, options), strict=True):
         scene, program = asked[number]
         results[number] = with_removal(result, removed.get((scene, program.removal)))
     return [results[number] for number in range(len(asked))]
 
 
-def run_queries(scenes: Sequence[Scene], queries: Sequence[Query], options: RunOptions) -> list[QueryResult]:
+def _run_queries(scenes: Sequence[Scene], queries: Sequence[Query], options: RunOptions) -> list[QueryResult]:
     """Runs programs in worlds, each world built once.
 
     Args:

@@ -21,7 +21,7 @@ from spikebridge.networks.reasoning.graph.wiring import ConnectionKind, Connecti
 from spikebridge.ops.graph_sums import Path, Weights, graph_sums
 
 
-class SpikingGraphState(NamedTuple):
+class _SpikingGraphState(NamedTuple):
     """Membranes and spikes after a step, batch first: `(B, N)`."""
 
     v: Float[Tensor, "B N"]
@@ -175,16 +175,16 @@ class SpikingGraph:
         threshold, decay = (q.repeat(preset.copies).unsqueeze(1).to(device) for q in (threshold, decay))
         return threshold, decay if preset.decay > 0 else None
 
-    def start(self, columns: int) -> SpikingGraphState:
+    def start(self, columns: int) -> _SpikingGraphState:
         """The state before the first step."""
         zeros = self.v_threshold.new_zeros(columns, self.num_neurons * self.preset.copies)
-        return SpikingGraphState(zeros, zeros)
+        return _SpikingGraphState(zeros, zeros)
 
     def run(
         self,
         stimuli: Sequence[StimulusSpikes],
         columns: int,
-        state: SpikingGraphState | None = None,
+        state: _SpikingGraphState | None = None,
         silenced: Bool[Tensor, "N Q"] | None = None,
     ) -> Iterator[StepOutput]:
         """The graph step by step.
@@ -215,9 +215,9 @@ class SpikingGraph:
                 spikes *= drawn >= self.faults.deleted
             yield StepOutput(v, spikes)
 
-    def state_of(self, moment: StepOutput) -> SpikingGraphState:
+    def state_of(self, moment: StepOutput) -> _SpikingGraphState:
         """The state after a step, batch first, for the steps that follow."""
-        return SpikingGraphState(moment.v.T, moment.spikes.T)
+        return _SpikingGraphState(moment.v.T, moment.spikes.T)
 
     def _charge(self, stimulus: StimulusSpikes, v: Tensor, spikes: Tensor) -> Tensor:
         sent = spikes.view(self.preset.copies, self.num_neurons, -1).mean(0) if self.has_equal_copies else spikes

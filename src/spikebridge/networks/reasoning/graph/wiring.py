@@ -29,7 +29,7 @@ class ConnectionKind(IntEnum):
     TALLY = 3
 
 
-class WeightSize(NamedTuple):
+class _WeightSize(NamedTuple):
     """A weight in units of the preset: multiples of the drive and of the step."""
 
     drives: int
@@ -41,16 +41,16 @@ class WeightSize(NamedTuple):
         return self.drives * preset.drive + self.steps * preset.step
 
 
-_D = WeightSize(1, 0, ConnectionKind.DRIVE)
-_G = WeightSize(1, -1, ConnectionKind.GATE)
-_S = WeightSize(0, 1, ConnectionKind.CHANNEL)
-_MINUS_S = WeightSize(0, -1, ConnectionKind.CHANNEL)
-_MINUS_D = WeightSize(-1, 0, ConnectionKind.DRIVE)
-_ONE_ALLOWED = WeightSize(1, 1, ConnectionKind.DRIVE)
-_TWO_ALLOWED = WeightSize(1, 2, ConnectionKind.DRIVE)
-_TALLY = WeightSize(0, 1, ConnectionKind.TALLY)
+_D = _WeightSize(1, 0, ConnectionKind.DRIVE)
+_G = _WeightSize(1, -1, ConnectionKind.GATE)
+_S = _WeightSize(0, 1, ConnectionKind.CHANNEL)
+_MINUS_S = _WeightSize(0, -1, ConnectionKind.CHANNEL)
+_MINUS_D = _WeightSize(-1, 0, ConnectionKind.DRIVE)
+_ONE_ALLOWED = _WeightSize(1, 1, ConnectionKind.DRIVE)
+_TWO_ALLOWED = _WeightSize(1, 2, ConnectionKind.DRIVE)
+_TALLY = _WeightSize(0, 1, ConnectionKind.TALLY)
 
-_FIXED: tuple[tuple[str, str, WeightSize], ...] = (
+_FIXED: tuple[tuple[str, str, _WeightSize], ...] = (
     ("all_objects", "object", _D),
     ("all_events", "event", _D),
     ("object", "object", _D),
@@ -87,7 +87,7 @@ _FIXED: tuple[tuple[str, str, WeightSize], ...] = (
 )
 """Fixed connections of every preset (stage 1 of the paper's working memory)."""
 
-_FIXED_IN_PAPER: tuple[tuple[str, str, WeightSize], ...] = (
+_FIXED_IN_PAPER: tuple[tuple[str, str, _WeightSize], ...] = (
     ("object", "count", _TALLY),
     ("event", "count", _TALLY),
     ("event", "event_memory", _S),
@@ -98,7 +98,7 @@ _FIXED_IN_PAPER: tuple[tuple[str, str, WeightSize], ...] = (
 )
 """Of preset `paper`: read-out as potentials; before and after go by rank."""
 
-_FIXED_IF_EXACT: tuple[tuple[str, str, WeightSize], ...] = (
+_FIXED_IF_EXACT: tuple[tuple[str, str, _WeightSize], ...] = (
     ("object_memory", "match", _D),
     ("event_memory", "match", _D),
     ("ask_before", "event_before", _D),
@@ -135,9 +135,9 @@ class _ConnectionList:
     """Collects connections."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray, WeightSize, bool]] = []
+        self.parts: list[tuple[np.ndarray, np.ndarray, _WeightSize, bool]] = []
 
-    def join(self, source: np.ndarray, target: np.ndarray, size: WeightSize, from_scene: bool = False) -> None:
+    def join(self, source: np.ndarray, target: np.ndarray, size: _WeightSize, from_scene: bool = False) -> None:
         self.parts.append((source, target, size, from_scene))
 
     def as_arrays(self, preset: Preset) -> Connections:

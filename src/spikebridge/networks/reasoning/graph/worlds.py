@@ -47,8 +47,8 @@ class World(NamedTuple):
     condition: str | int = "observed"
 
 
-class IndexPairs(NamedTuple):
-    """IndexPairs of events and objects (or events) of one world, as numbers over all worlds."""
+class _IndexPairs(NamedTuple):
+    """_IndexPairs of events and objects (or events) of one world, as numbers over all worlds."""
 
     event: Int[np.ndarray, "P"]
     other: Int[np.ndarray, "P"]
@@ -76,11 +76,11 @@ class Worlds:
     values: Int[np.ndarray, "O K"]
     value_scores: Float[np.ndarray, "O K"]
     events: Events
-    moving: IndexPairs
-    not_still: IndexPairs
+    moving: _IndexPairs
+    not_still: _IndexPairs
     whole_moving: Bool[np.ndarray, "O"]
     whole_still: Bool[np.ndarray, "O"]
-    causes: IndexPairs
+    causes: _IndexPairs
 
     @property
     def num_objects(self) -> np.ndarray:
@@ -97,7 +97,7 @@ class Worlds:
         """`(W,)` number of each world's first object."""
         return np.cumsum(self.num_objects) - self.num_objects
 
-    def event_pairs(self) -> IndexPairs:
+    def event_pairs(self) -> _IndexPairs:
         """All pairs of events of the same world."""
         return _all_pairs(self.events.scene, self.num_events)
 
@@ -133,7 +133,7 @@ def build_worlds(
         >>> [EVENT_KINDS[kind] for kind in worlds.events.kind]
         ['start', 'in', 'collision', 'end']
         >>> worlds.causes  # event 2 needs event 1: they share the sphere
-        IndexPairs(event=array([2]), other=array([1]))
+        _IndexPairs(event=array([2]), other=array([1]))
     """
     of_world = [scenes[world.scene] for world in worlds]
     world_of_object = np.repeat(np.arange(len(worlds)), [scene.num_objects for scene in of_world])
@@ -157,7 +157,7 @@ def build_worlds(
         value_scores=_value_scores(of_world, len(attributes)),
         events=events,
         **motion,
-        causes=IndexPairs(*causes_of(events)),
+        causes=_IndexPairs(*causes_of(events)),
     )
 
 
@@ -178,7 +178,7 @@ def _motion(
     each, local = _all_pairs(events.scene, num_objects), ranks(world_of_object)
     if not observed:
         nothing = np.zeros(len(local), dtype=bool)
-        none = IndexPairs(each.event[:0], each.other[:0])
+        none = _IndexPairs(each.event[:0], each.other[:0])
         return {"moving": none, "not_still": each, "whole_moving": nothing, "whole_still": nothing}
     at = events.scene[each.event], nearest_samples(tracks, events)[each.event], local[each.other]
     moves = tracks.moving[at]
@@ -191,8 +191,8 @@ def _motion(
     ever_seen = (tracks.visible & in_time).any(1)[of_object]
     ever_moving = (tracks.moving & in_time).any(1)[of_object]
     return {
-        "moving": IndexPairs(each.event[moves], each.other[moves]),
-        "not_still": IndexPairs(each.event[~still], each.other[~still]),
+        "moving": _IndexPairs(each.event[moves], each.other[moves]),
+        "not_still": _IndexPairs(each.event[~still], each.other[~still]),
         "whole_moving": ever_moving,
         "whole_still": ever_seen & ~ever_moving,
     }
@@ -219,11 +219,11 @@ def _check_sizes(scenes: Sequence[Scene], num_objects: np.ndarray, num_events: n
             raise DataError(f"video {scenes[w].video} has {number[w]} {what}, but a graph holds at most {most}")
 
 
-def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> IndexPairs:
+def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> _IndexPairs:
     """Each event with each element of its world, where elements are numbered world after world."""
     event = np.repeat(np.arange(len(world_of_event)), numbers[world_of_event])
     first = (np.cumsum(numbers) - numbers)[world_of_event]
-    return IndexPairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
+    return _IndexPairs(event, np.repeat(first, numbers[world_of_event]) + ranks(event))
 
 
 def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, ...]]) -> np.ndarray:

@@ -6,11 +6,11 @@ from functools import lru_cache
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 
-Stack = tuple[str, ...]
+_Stack = tuple[str, ...]
 _CHOICE = "choice"
 """The bottom of the stack of a question's program: the value that a choice's program leaves."""
 _FITS_CHOICE = ("object", "event", "possible event")
-_ENDS: Mapping[str, tuple[Stack, ...]] = {
+_ENDS: Mapping[str, tuple[_Stack, ...]] = {
     "question": (("answer",), (_CHOICE, "answer")),
     "cause": (("object",), ("event",)),
     "event": (("possible event",),),
@@ -40,18 +40,18 @@ class Grammar:
         self._writable = [token for token in vocabulary.outputs if token in self._table.rows]
         self._cached = lru_cache(maxsize=4096)(self._allowed)
 
-    def start(self, kind: str) -> Stack:
+    def start(self, kind: str) -> _Stack:
         """The stack before the first token."""
         return (_CHOICE,) if kind == "question" else ()
 
-    def push(self, stack: Stack, token: str) -> Stack:
+    def push(self, stack: _Stack, token: str) -> _Stack:
         """The stack after a token that is allowed."""
         if token in self._types:
             return (*stack, self._types[token])
         takes, gives = next(fit for fit in self._fits(stack, token))
         return (*stack[: len(stack) - len(takes)], gives)
 
-    def allowed(self, stack: Stack, kind: str) -> frozenset[str]:
+    def allowed(self, stack: _Stack, kind: str) -> frozenset[str]:
         """Tokens that may come next, `<end>` among them where a program may end here.
 
         Args:
@@ -60,7 +60,7 @@ class Grammar:
         """
         return self._cached(stack, kind)
 
-    def _allowed(self, stack: Stack, kind: str) -> frozenset[str]:
+    def _allowed(self, stack: _Stack, kind: str) -> frozenset[str]:
         tokens = {token for token in self._writable if self._fits(stack, token)}
         top = stack[-1] if stack else ""
         values = top in ("objects", "events")
@@ -75,7 +75,7 @@ class Grammar:
         row = self._table.rows.get(token)
         return row is not None and any(s.takes and s.takes[-1] == top for s in row.signatures)
 
-    def _fits(self, stack: Stack, token: str) -> list[tuple[Stack, str]]:
+    def _fits(self, stack: _Stack, token: str) -> list[tuple[_Stack, str]]:
         found = []
         for signature in self._table.rows[token].signatures:
             takes = tuple(signature.takes)

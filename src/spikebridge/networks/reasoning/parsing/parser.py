@@ -20,7 +20,7 @@ from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, T
 _MAX_PROGRAM_LENGTH = 48
 
 
-class ParsedProgram(NamedTuple):
+class _ParsedProgram(NamedTuple):
     """The program of a text, and its probability under the network, 0 to 1."""
 
     program: tuple[str, ...]
@@ -107,7 +107,7 @@ class Parser(nn.Module):
         return nn.utils.rnn.pad_sequence(rows)
 
     @torch.no_grad()
-    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[ParsedProgram]:
+    def parse(self, texts: Sequence[str], kinds: Sequence[str]) -> list[_ParsedProgram]:
         """The programs of texts.
 
         Args:
@@ -129,7 +129,7 @@ class Parser(nn.Module):
             parsed += self._decode(read[part], kinds[part])
         return parsed
 
-    def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[ParsedProgram]:
+    def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[_ParsedProgram]:
         outputs = list(self.vocabulary.outputs)
         numbers = self.encode(texts)
         memory = self._encode_text(numbers)
@@ -165,7 +165,7 @@ class Parser(nn.Module):
             () if b in open_ else tuple(text.slots.get(token, token) for token in written[b])
             for b, text in enumerate(texts)
         ]
-        return [ParsedProgram(program, float(s.exp())) for program, s in zip(filled, log_probability, strict=True)]
+        return [_ParsedProgram(program, float(s.exp())) for program, s in zip(filled, log_probability, strict=True)]
 
 
 def kind_of(program: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, open_binary
 from spikebridge.errors import ConfigError, DataError
 
-RATE = 25.0
+_RATE = 25.0
 _MAX_FRAMES = 2048
 _ANIMATIONS = (".webp", ".gif")
 VIDEO_SUFFIXES = (".npz", *_ANIMATIONS, ".mp4")
@@ -29,7 +29,7 @@ class VideoFile(NamedTuple):
     rate: float | None
 
 
-def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float = RATE) -> None:
+def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float = _RATE) -> None:
     """Writes a video as `.npz` or as lossless `.webp`; an existing file is replaced only when the new one is complete.
 
     Args:

@@ -99,15 +99,15 @@ def _perturbed(
     return ObjectStart(when, tuple(place.tolist()), tuple(velocity.tolist()))
 
 
-Oracle: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
+_Oracle: TypeAlias = Callable[[Scene, Question], tuple[str | None, ...]]
 """The answer of each whole program of a question about a scene, None where there is none."""
 
-MOST_CHOICES = 4
+_MAX_CHOICES = 4
 _TRIES = 40
 
 
 def generate_questions(
-    video: RollingVideo, oracle: Oracle, seed: int = 0, num_each: int = 2, exclude_uncertain: bool = True
+    video: RollingVideo, oracle: _Oracle, seed: int = 0, num_each: int = 2, exclude_uncertain: bool = True
 ) -> list[Question]:
     """Questions about a video.
 
@@ -172,7 +172,7 @@ def descriptive_question(scene: Scene, generator: Generator) -> Question:
 @dataclass(eq=False)
 class _QuestionGenerator:
     video: RollingVideo
-    oracle: Oracle
+    oracle: _Oracle
     generator: Generator
     exclude_uncertain: bool
 
@@ -206,7 +206,7 @@ class _QuestionGenerator:
         choices = [replace(c, answer=a) for c, a in zip(question.choices, answers, strict=True) if a is not None]
         if len(choices) < 2 or len({choice.answer for choice in choices}) < 2:
             return None
-        return replace(question, choices=tuple(choices[:MOST_CHOICES]))
+        return replace(question, choices=tuple(choices[:_MAX_CHOICES]))
 
     def _refer(self, number: int) -> Reference:
         return _unique_reference(self.scene, number, self.generator)
@@ -263,7 +263,7 @@ class _QuestionGenerator:
         negated = bool(self.generator.random() < 0.5)
         phrase = counterfactual_question(self._refer(removed), negated, self.generator)
         wrong = (wrong | self._one_of(pairs - right)) - uncertain
-        return self._about_pairs("counterfactual", phrase, right - uncertain, wrong, MOST_CHOICES)
+        return self._about_pairs("counterfactual", phrase, right - uncertain, wrong, _MAX_CHOICES)
 
     def _uncertain(self, removed: int | None) -> frozenset[Pair]:
         if not self.exclude_uncertain:

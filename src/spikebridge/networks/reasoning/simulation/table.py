@@ -182,7 +182,7 @@ class MotionSegment(NamedTuple):
         return self.position + self.velocity * moved, left
 
 
-class SegmentFit(NamedTuple):
+class _SegmentFit(NamedTuple):
     """A fitted segment: position and velocity at frame 0, frames until it stops, and the sum of squared errors."""
 
     position: Float[np.ndarray, "2"]
@@ -191,13 +191,13 @@ class SegmentFit(NamedTuple):
     error: float
 
 
-def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> SegmentFit:
+def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> _SegmentFit:
     """Fits free motion by least squares.
 
     Every frame is tried as the stopping frame; speeds that do not stop about then are rejected.
     """
     lying = positions.mean(0)
-    still = SegmentFit(lying, np.zeros(2), 0.0, float(((positions - lying) ** 2).sum()))
+    still = _SegmentFit(lying, np.zeros(2), 0.0, float(((positions - lying) ** 2).sum()))
     rests = np.append(np.arange(2.0, frames.max() - 1), np.inf)  # at least two frames show the rest
     moved = distance(np.minimum(frames[None, :], rests[:, None]), friction)
     spread = moved - moved.mean(1, keepdims=True)
@@ -214,4 +214,4 @@ def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> S
         return still
     rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
     position = lying - velocity[best] * moved[best].mean()
-    return SegmentFit(position, velocity[best], rest, float(errors[best]))
+    return _SegmentFit(position, velocity[best], rest, float(errors[best]))

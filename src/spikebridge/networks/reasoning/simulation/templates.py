@@ -50,7 +50,7 @@ class Reference(NamedTuple):
         return ("objects", *(token for pair in filters for token in pair))
 
 
-def object_phrase(reference: Reference) -> Phrase:
+def _object_phrase(reference: Reference) -> Phrase:
     """A reference to one object: `the red cube`."""
     return Phrase(f"the {reference.text()}", (*reference.program(), "unique"))
 
@@ -101,7 +101,7 @@ _SUPPOSED = ("if {0} is removed", "without {0}", "if {0} is taken away", "if {0}
 
 def border_event_phrase(token: str, reference: Reference, generator: Generator) -> Phrase:
     """An entrance (`filter_in`) or exit (`filter_out`) as a noun."""
-    who = object_phrase(reference)
+    who = _object_phrase(reference)
     return Phrase(choose(generator, _NOUNS[token]).format(who.text), ("events", *who.program, token, "unique"))
 
 
@@ -114,7 +114,7 @@ def collision_phrase(first: Reference, second: Reference, generator: Generator, 
         generator: chooses the wording.
         possible: select among possible events, not among observed ones.
     """
-    a, b = object_phrase(first), object_phrase(second)
+    a, b = _object_phrase(first), _object_phrase(second)
     text = choose(generator, _MEETS if possible else _MEETINGS).format(a.text, b.text)
     source = "all_events" if possible else "events"
     return Phrase(text, (source, *a.program, "filter_collision", *b.program, "filter_collision", "unique"))
@@ -122,7 +122,7 @@ def collision_phrase(first: Reference, second: Reference, generator: Generator, 
 
 def presence_phrase(reference: Reference) -> Phrase:
     """The presence of an object."""
-    who = object_phrase(reference)
+    who = _object_phrase(reference)
     return Phrase(f"the presence of {who.text}", who.program)
 
 
@@ -139,7 +139,7 @@ def prediction_question(generator: Generator) -> Phrase:
 
 def counterfactual_question(removed: Reference, negated: bool, generator: Generator) -> Phrase:
     """A counterfactual question: which of the choices would (not) happen without an object?"""
-    who = object_phrase(removed)
+    who = _object_phrase(removed)
     supposed = choose(generator, _SUPPOSED).format(who.text)
     verb = choose(generator, ("will", "would")) + (" not" if negated else "")
     ask = choose(generator, _ASKS)
@@ -163,7 +163,7 @@ def _time_phrase(generator: Generator, reference: Reference | None) -> Phrase:
     """
     if reference is not None:
         verb = choose(generator, tuple(_FILTERS))
-        who = object_phrase(reference)
+        who = _object_phrase(reference)
         program = ("events", *who.program, _FILTERS[verb], "unique", "query_frame")
         return Phrase(f" when {who.text} {verb} the scene", program)
     which = int(generator.integers(3))
@@ -182,7 +182,7 @@ def _order_phrase(generator: Generator, reference: Reference | None) -> Phrase:
         return Phrase("", ("events",))
     order = choose(generator, ("before", "after"))
     verb = choose(generator, tuple(_FILTERS))
-    who = object_phrase(reference)
+    who = _object_phrase(reference)
     program = ("events", "events", *who.program, _FILTERS[verb], "unique", f"filter_{order}")
     return Phrase(f" {order} {who.text} {verb} the scene", program)
 
@@ -287,7 +287,7 @@ def _order(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[
 def _partner(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     kind, words = _attribute(generator)
     order, chosen = _ordered(generator)
-    who = object_phrase(refer_one())
+    who = _object_phrase(refer_one())
     what = choose(generator, ("to collide with", "that collides with"))
     program = ("events", *who.program, "filter_collision", *chosen, *who.program, "query_collision_partner")
     return kind, Phrase(f"{words} the {order}object {what} {who.text}?", (*program, f"query_{kind}"))

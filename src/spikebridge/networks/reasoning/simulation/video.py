@@ -68,7 +68,7 @@ class ObjectStart(NamedTuple):
     velocity: tuple[float, float]
 
 
-class Occluder(NamedTuple):
+class _Occluder(NamedTuple):
     """A grey bar in front of the camera: left edge at frame 0 [px], width [px], velocity to the right [px/frame]."""
 
     left: float
@@ -76,14 +76,14 @@ class Occluder(NamedTuple):
     velocity: float
 
 
-class Appearance(NamedTuple):
+class _Appearance(NamedTuple):
     """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table, occluder."""
 
     brightness: float
     noise: float
     angles: tuple[float, ...]
     table: float
-    occluder: Occluder | None
+    occluder: _Occluder | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class RollingVideo:
     objects: tuple[tuple[str, str, str], ...]
     starts: tuple[ObjectStart, ...]
     friction: float
-    appearance: Appearance
+    appearance: _Appearance
     removed: int | None = field(default=None)
 
     @cached_property
@@ -149,7 +149,7 @@ class RollingVideo:
         frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan
-        rows = contact_rows(self.contacts)
+        rows = _contact_rows(self.contacts)
         return Scene(
             self.name,
             self.objects,
@@ -157,7 +157,7 @@ class RollingVideo:
             positions,
             rows[rows[:, 0] < NUM_OBSERVED_FRAMES],
             rows[rows[:, 0] >= NUM_OBSERVED_FRAMES],
-            {k: contact_rows(self.without(k).contacts) for k in range(len(self.objects))},
+            {k: _contact_rows(self.without(k).contacts) for k in range(len(self.objects))},
         )
 
 
@@ -165,7 +165,7 @@ CUBE = 0.86
 """Half the side of a drawn cube over the radius of its disc."""
 
 
-def contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
+def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
     """Contacts as rows `frame, object, object`."""
     return np.array([contact[:3] for contact in contacts], dtype=np.int64).reshape(-1, 3)
 
@@ -247,13 +247,13 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
 
 MIN_CLOSING_SPEED = 0.25
 """Lowest closing speed of a visible contact [px/frame]."""
-MIN_GAP = 0.8
+_MIN_GAP = 0.8
 """Smallest gap between objects that do not contact [px]."""
-MIN_FRAMES_BETWEEN = 6
+_MIN_FRAMES_BETWEEN = 6
 """Frames between two contacts of one object."""
-LAST_ENTRY = 105
+_LAST_ENTRY = 105
 """Every object enters before this frame."""
-QUIET_FRAMES = 12
+_QUIET_FRAMES = 12
 """Observed frames at the end without a contact; the first 3 frames of the future have none either."""
 _BORDER = 4.0  # contacts are at least this far inside [px]
 _TRIPLES = list(product(COLORS, MATERIALS, SHAPES))
@@ -274,7 +274,7 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
     lying = _places(num_lying, generator)
     starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
     starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
-    appearance = Appearance(
+    appearance = _Appearance(
         brightness=float(generator.uniform(*ranges.brightness)),
         noise=float(generator.uniform(*ranges.noise)),
         angles=tuple(generator.uniform(0, np.pi / 2, num_objects).tolist()),
@@ -307,15 +307,15 @@ def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ran
         aim = np.array([generator.uniform(30, WIDTH - 30), generator.uniform(25, HEIGHT - 25)])
     path = aim - begin
     velocity = path / np.hypot(*path) * generator.uniform(*ranges.speed)
-    return ObjectStart(int(generator.integers(0, LAST_ENTRY)), tuple(begin.tolist()), tuple(velocity.tolist()))
+    return ObjectStart(int(generator.integers(0, _LAST_ENTRY)), tuple(begin.tolist()), tuple(velocity.tolist()))
 
 
-def _occluder(generator: Generator) -> Occluder:
+def _occluder(generator: Generator) -> _Occluder:
     velocity = float(generator.uniform(0.8, 2.0)) * (1 if generator.random() < 0.5 else -1)
     width = float(generator.uniform(8, 16))
     arrival = float(generator.uniform(10, 60))  # frame at which its front edge comes into view
     left = -width - velocity * arrival if velocity > 0 else WIDTH - velocity * arrival
-    return Occluder(left, width, velocity)
+    return _Occluder(left, width, velocity)
 
 
 def find_ambiguity(video: RollingVideo) -> str | None:
@@ -330,11 +330,11 @@ def find_ambiguity(video: RollingVideo) -> str | None:
     for contact in contacts:
         if _outside_by(positions[contact.frame, [contact.first, contact.second]]).max() > -_BORDER:
             return "a contact happens at the border"
-    late = range(NUM_OBSERVED_FRAMES - QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
+    late = range(NUM_OBSERVED_FRAMES - _QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
     if any(contact.frame in late for contact in video.contacts):
         return "a contact happens in the last observed frames"
     for one, other in combinations(contacts, 2):
-        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < MIN_FRAMES_BETWEEN:
+        if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < _MIN_FRAMES_BETWEEN:
             return "two contacts of one object come too soon after each other"
     return _near_miss(seen, contacts) or _at_border(seen) or _occluded(video)
 
@@ -345,7 +345,7 @@ def _near_miss(seen: np.ndarray, contacts: list[Contact]) -> str | None:
         met[contact.first, contact.second].append(contact.frame)
     for i, j in combinations(range(seen.shape[1]), 2):
         gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
-        near = [int(frame) for frame in np.flatnonzero(gaps < MIN_GAP)]
+        near = [int(frame) for frame in np.flatnonzero(gaps < _MIN_GAP)]
         if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
             return "two objects nearly miss each other, or stay together"
     return None
