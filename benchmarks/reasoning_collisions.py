@@ -99,8 +99,8 @@ class TwoHeads(nn.Module):
         """Scores `(B, T + 1)` from features `(B, V, F, T)`."""
         rows = self.body(h.flatten(0, 1).unsqueeze(2).contiguous(memory_format=torch.channels_last))
         pooled = torch.cat([rows.mean(-1), rows.amax(-1)], 1).squeeze(-1)
-        told = self.heads(torch.cat([pooled, self.track(rows)[:, 0, 0]], 1)).unflatten(0, h.shape[:2]).mean(1)
-        collide, when = told[:, :1], NUM_SAMPLES * told[:, 1:].sigmoid()
+        outputs = self.heads(torch.cat([pooled, self.track(rows)[:, 0, 0]], 1)).unflatten(0, h.shape[:2]).mean(1)
+        collide, when = outputs[:, :1], NUM_SAMPLES * outputs[:, 1:].sigmoid()
         bump = -((torch.arange(NUM_SAMPLES, device=h.device) - when) ** 2) / 0.5
         return torch.cat([collide + bump.log_softmax(1), torch.zeros_like(collide)], 1)
 

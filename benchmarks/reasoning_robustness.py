@@ -1,4 +1,4 @@
-"""How the reasoning graph bears faults of its own, and errors of perception, beside a plain executor.
+"""Robustness of the reasoning graph to its own faults and to errors of perception, beside the symbolic executor.
 
     python benchmarks/reasoning_robustness.py --data FOLDER [--every 4] [--seeds 3] [--parts faults rule errors]
 

@@ -66,7 +66,7 @@ def drawn_questions(num_videos: int, programs_a_video: int, seed: int) -> Asked:
 
 
 def crowded_scene(num_objects: int, num_events: int, seed: int) -> Crowded:
-    """As many objects and events as asked for, two of them the start and the end; nobody comes or goes."""
+    """As many objects and events as asked for, two of them the start and the end; no object enters or leaves."""
     rng = np.random.default_rng(seed)
     colors = (*COLORS, *(f"shade{i}" for i in range(max(0, num_objects - len(COLORS)))))
     objects = [[color, MATERIALS[0], SHAPES[0]] for color in colors[:num_objects]]

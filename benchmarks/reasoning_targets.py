@@ -26,8 +26,8 @@ def accuracy(results: Mapping[str, Any]) -> Iterator[Row]:
     for scenes, wanted in (("noisy scenes", (94.23, 89.14)), ("near-truth scenes", (99.94, 99.77))):
         for by, published in zip(("per_option", "per_question"), wanted, strict=True):
             measured = 100 * real[scenes]["paper"][by]
-            told = f"{published} within .2"
-            yield _row(f"`paper`, {scenes}, {_said(by)}", measured, told, abs(measured - published) <= 0.2)
+            target = f"{published} within .2"
+            yield _row(f"`paper`, {scenes}, {_said(by)}", measured, target, abs(measured - published) <= 0.2)
     near = 100 * real["near-truth scenes"]["compartment"]["per_option"]
     yield _row("near-truth scenes, per option", near, "at least 99.9", near >= 99.9)
     learned = real["noisy scenes, learned units, every seed"]["compartment"]
@@ -65,8 +65,8 @@ def faults(results: Mapping[str, Any]) -> Iterator[Row]:
     """Percent of the clean share of right options that faults leave."""
     for row in results["faults"]["rows"]:
         if "target_percent_of_clean" in row:
-            told, left = row["target_percent_of_clean"], row["percent_of_clean"]
-            yield _row(f"left of clean, {row['graph']}, {row['fault']}", left, f"at least {told}", left >= told)
+            least, left = row["target_percent_of_clean"], row["percent_of_clean"]
+            yield _row(f"left of clean, {row['graph']}, {row['fault']}", left, f"at least {least}", left >= least)
 
 
 def videos(results: Mapping[str, Any]) -> Iterator[Row]:

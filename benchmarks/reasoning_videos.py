@@ -3,7 +3,7 @@
     python benchmarks/reasoning_videos.py
 
 Test videos 0 to 499, and outside ones 1000 to 1199: nothing was chosen on any of them.
-Two questions of each kind are asked about a video, where there is something to ask. Choices that hang by a thread
+Two questions of each kind are asked about a video, where there is something to ask. Choices whose outcome is uncertain
 (`spikebridge.networks.reasoning.simulation.questions`) are left out; a third row asks them, too.
 """
 

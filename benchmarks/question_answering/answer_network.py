@@ -1,6 +1,6 @@
 """An ANN that answers from the same perception without a graph: the twin that the spiking graph stands beside.
 
-What was perceived (objects with values and tracks, collisions, what is foreseen and supposed) and the tokens of the
+What was perceived (objects with values and tracks, collisions, hypothetical events) and the tokens of the
 program are one set of tokens; a transformer turns it into one of all possible answers. Nothing about the meaning of a
 token is built in: it has to be learned from questions with answers.
 """
@@ -176,11 +176,11 @@ class AnswerNetwork(nn.Module):
         """
         batch = len(program)
         slots = torch.eye(MOST_OBJECTS, device=objects.device)
-        told, missing = events.split((len(KINDS) + 1, MOST_OBJECTS), -1)
+        described, missing = events.split((len(KINDS) + 1, MOST_OBJECTS), -1)
         parts = [
             self.ask.expand(batch, -1, -1),
             self.objects(objects) + self.slots(slots),
-            self.events(told) + self.slots(members) + self.without(self.slots(missing)),
+            self.events(described) + self.slots(members) + self.without(self.slots(missing)),
             self.tokens(program) + self.places[: program.shape[1]],
         ]
         always = torch.ones(batch, 1, dtype=torch.bool, device=program.device)

@@ -99,7 +99,7 @@ def both_true(noisy: Scene, near: Scene) -> Scene:
 
 
 def all_true(noisy: Scene, near: Scene) -> Scene:
-    """The true scene; what is foreseen or supposed stays as it was, by the objects' values."""
+    """The true scene; predicted and counterfactual collisions are kept, by the values of the objects."""
     place = {triple: i for i, triple in enumerate(near.objects)}
     index = [place.get(triple, -1) for triple in noisy.objects]
     what_if = {

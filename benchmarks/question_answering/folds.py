@@ -38,7 +38,7 @@ class CrossFitReader:
                 reader.unit.set_threshold(v_threshold)
 
     def __call__(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """The same scenes, in order, with collisions, entrances and exits read anew.
+        """The same scenes, in order, with the collisions, entrances and exits that the units detect.
 
         Args:
             scenes: of videos that have a fold.

@@ -88,7 +88,7 @@ def batches(scenes: Sequence[Scene], questions: Sequence[Question]) -> Batches:
 
 
 def objective(network: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of the answer; the slots of the objects are dealt anew.
+    """Cross-entropy of the answer; the slots of the objects are permuted.
 
     Args:
         network: the twin.

@@ -75,7 +75,7 @@ def test_the_original_layout_is_read_by_its_published_schema(tmp_path: Path) -> 
         ({"choices": [], "program": ["objects", "count"]}, "descriptive"),
     ],
 )
-def test_a_type_that_is_not_named_is_told_by_the_program(changes: dict[str, Any], kind: str) -> None:
+def test_a_missing_type_follows_from_the_program(changes: dict[str, Any], kind: str) -> None:
     plain = {name: value for name, value in {**WHY, **changes}.items() if name != "question_type"}
     assert read_question(plain, "here").kind == kind
 
@@ -164,7 +164,7 @@ def test_a_text_without_candidates_or_about_an_unseen_object_makes_no_question()
         what_if_questions([text_without_red()], {})
 
 
-def test_at_most_four_choices_are_drawn_and_a_part_of_a_file_draws_as_the_whole() -> None:
+def test_at_most_four_choices_are_sampled_and_a_part_of_a_file_gets_the_same_ones() -> None:
     objects = [RED, BLUE, GRAY, CYAN, ["green", "metal", "sphere"]]
     everyone = [[10 * a + b, a, b] for a in range(1, 5) for b in range(a + 1, 5)]
     scenes = {7: Scene.from_lists(7, objects, [[0, []]], everyone)}

@@ -136,7 +136,7 @@ def test_the_threshold_travels_with_the_weights() -> None:
     assert other.discretizer is not None and float(other.discretizer.v_threshold) == -3.0
 
 
-def test_a_frame_between_samples_is_told_by_the_samples_around_the_peak() -> None:
+def test_a_frame_between_samples_follows_from_the_samples_around_the_peak() -> None:
     scores = torch.full((27,), -50.0)
     scores[[4, 5]] = torch.tensor([3.0, 0.0]).exp().log()
     share = torch.tensor([3.0, 0.0]).softmax(0)[1].item()
@@ -201,7 +201,7 @@ def test_a_rule_without_limits_is_refused(max_distance: float, min_acceleration:
         FixedCollisionUnit(max_distance, min_acceleration)
 
 
-def test_reading_replaces_what_was_seen_and_keeps_what_is_foreseen() -> None:
+def test_a_reader_replaces_observed_collisions_and_keeps_predicted_ones() -> None:
     scene = scene_of(rolls(), pushed(), collisions=[[5, 0, 1], [150, 0, 1]], what_if={"0": []})
     (read,) = CollisionReader(FixedCollisionUnit())([scene])
     assert read.collisions.tolist() == [[60, 0, 1]]
@@ -220,7 +220,7 @@ class AtSample3(torch.nn.Module):
         return scores
 
 
-def test_a_collision_is_not_told_before_both_are_in_view() -> None:
+def test_a_collision_is_reported_no_earlier_than_both_objects_are_in_view() -> None:
     unit = FixedCollisionUnit()
     unit.nonlinearity = AtSample3()
     late: list[Any] = [None] * 13 + lies()[13:]
@@ -264,7 +264,7 @@ def test_presence_leaves_other_samples_and_unseen_objects_alone() -> None:
     np.testing.assert_array_equal(nobody.positions, scene.positions)
 
 
-def test_who_moves_is_as_the_presence_unit_told() -> None:
+def test_motion_is_that_of_the_presence_unit() -> None:
     moving = np.zeros((26, 1), dtype=bool)
     moving[3] = True
     scene = with_presence(scene_of(rolls()), np.ones((26, 1), dtype=bool), moving)

@@ -63,7 +63,7 @@ def test_an_answer_that_nothing_fired_has_no_chain_and_says_so() -> None:
     assert "nothing in memory belongs to the set" in as_text(told)
 
 
-def test_silence_shows_what_hangs_on_a_neuron_and_critical_lists_those() -> None:
+def test_ablation_shows_which_neurons_the_answer_needs_and_critical_lists_them() -> None:
     told = explain(SCENE, CAUSE)
     lost, spared = told.ablate(["event_cause[1]", "event_later[1]"])
     assert (lost.value, spared.value) == ("wrong", "correct")

@@ -170,14 +170,14 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
     scenes = [random_scene(rng, video) for video in range(3)]
     runs = []
     for way in ("sparse", path):
-        setting = RunOptions(PRESETS[preset], execution=Execution(way))
+        options = RunOptions(PRESETS[preset], execution=Execution(way))
         compiled = explain(meeting_scene(), PARTNER, preset=preset).program
         jobs = [Query(World(number), compiled) for number in (0, 1, 2, 1)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batch = assign_slots(scenes, jobs, setting)
+            batch = assign_slots(scenes, jobs, options)
         runs.append(
-            torch.stack([moment.spikes for moment in batch.graph.run(batch_stimuli(batch, setting), batch.columns)])
+            torch.stack([moment.spikes for moment in batch.graph.run(batch_stimuli(batch, options), batch.columns)])
         )
     assert runs[0].any()
     assert torch.equal(runs[0], runs[1])
@@ -187,9 +187,9 @@ def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> 
     rng = np.random.default_rng(5)
     scenes = [random_scene(rng, video) for video in range(4)]
     layout, preset = NeuronLayout(exact=True), PRESETS["compartment"]
-    setting = RunOptions()
+    options = RunOptions()
     program = explain(scenes[0], ["objects", "count"]).program
-    together = assign_slots(scenes, [Query(World(number), program) for number in range(4)], setting)
+    together = assign_slots(scenes, [Query(World(number), program) for number in range(4)], options)
     connections = wire(together.worlds, layout, preset)
     world = together.graph.indices.world_of_neuron
     assert (world[connections.source] == world[connections.target]).all()
@@ -209,9 +209,9 @@ def test_a_graph_has_42_shared_neurons_and_6_for_each_object_and_event() -> None
 
 
 def test_a_stream_cut_anywhere_is_the_whole() -> None:
-    setting = RunOptions()
-    batch = assign_slots([meeting_scene()], [Query(World(0), explain(meeting_scene(), PARTNER).program)], setting)
-    stimuli = batch_stimuli(batch, setting)
+    options = RunOptions()
+    batch = assign_slots([meeting_scene()], [Query(World(0), explain(meeting_scene(), PARTNER).program)], options)
+    stimuli = batch_stimuli(batch, options)
     whole = [moment.spikes for moment in batch.graph.run(stimuli, 1)]
     for cut in (1, 9, 20):
         first = list(batch.graph.run(stimuli[:cut], 1))
@@ -230,7 +230,7 @@ def test_short_programs_wait_in_front_and_steps_depend_on_the_program_alone() ->
     assert {explain(scene, PARTNER).program.num_steps(OperatorTable()) for scene in scenes} == {21}
 
 
-def test_who_collides_moves_in_the_paper_preset_and_in_the_others_only_who_was_seen_to() -> None:
+def test_colliding_objects_move_in_the_paper_preset_and_as_measured_in_the_others() -> None:
     question = "objects null filter_moving count"
     assert [said(meeting_scene(), question, preset=preset) for preset in PRESET_NAMES] == ["3", "0", "0"]
 

@@ -32,18 +32,18 @@ def test_the_engine_fires_as_the_hybrid_network_of_the_core_does(preset: str) ->
     network = reasoning_network(scene, preset).eval()
     with torch.no_grad():
         outputs, _ = network(network_inputs(scene, programs, network))
-    setting = RunOptions(PRESETS[preset])
-    batch = assign_slots([scene], [Query(World(0), program) for program in programs], setting)
-    moments = batch.graph.run(batch_stimuli(batch, setting), batch.columns)
+    options = RunOptions(PRESETS[preset])
+    batch = assign_slots([scene], [Query(World(0), program) for program in programs], options)
+    moments = batch.graph.run(batch_stimuli(batch, options), batch.columns)
     spikes = torch.stack([moment.spikes.T for moment in moments])
     # rungs of the counting ladder have thresholds of their own
-    counted = [n for n, name in enumerate(setting.layout.shared) if "_count[" in name]
+    counted = [n for n, name in enumerate(options.layout.shared) if "_count[" in name]
     spikes[:, :, counted] = 0
     outputs["graph"][:, :, counted] = 0
     assert spikes.sum() > 1000
     assert torch.equal(outputs["graph"][1:], spikes)
 
 
-def test_a_graph_with_branches_is_a_matter_of_the_engine() -> None:
+def test_the_hybrid_network_refuses_presets_with_branches() -> None:
     with pytest.raises(ConfigError, match="but got 'compartment'"):
         reasoning_network(random_scene(np.random.default_rng(0)), "compartment")

@@ -59,7 +59,7 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
-def test_every_drawn_text_can_be_read_and_written(seed: int) -> None:
+def test_every_sampled_text_can_be_tokenized_and_its_program_written(seed: int) -> None:
     drawn = sample_text(np.random.default_rng(seed))
     text = VOCABULARY.tokenize(drawn.text, drawn.kind)
     assert text.unknown == ()
@@ -79,7 +79,7 @@ def test_values_stand_for_themselves_by_their_place() -> None:
     assert text.unknown == ("does", "hit", "or")
 
 
-def test_words_that_nobody_knows_are_reported() -> None:
+def test_unknown_words_are_reported() -> None:
     with pytest.raises(DataError, match="unknown words 'shiny', 'colides'"):
         VOCABULARY.check_known(VOCABULARY.tokenize("what shiny object colides", "question"))
     with pytest.raises(DataError, match="unknown word 'colides'; did you mean 'collides'"):

@@ -160,7 +160,7 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
         perceive(shipped_detector(), np.full((128, 96, 144, 3), 120, np.uint8), "grey")
 
 
-def test_one_look_is_enough_for_a_color_and_changes_no_other_weight() -> None:
+def test_one_picture_is_enough_for_a_color_and_changes_no_other_weight() -> None:
     plain = shipped_detector()
     palette = {**PALETTE, "orange": (0.95, 0.50, 0.10)}
     video = generate_video("train", 1)

@@ -29,7 +29,7 @@ def listed(scene: Scene) -> list[tuple[str, int, list[int]]]:
     ]
 
 
-def test_who_is_seen_anew_enters_and_the_first_sample_without_is_the_exit() -> None:
+def test_an_object_that_becomes_visible_enters_and_exits_at_the_first_sample_without_it() -> None:
     scene = scene_of([[1.0, None], [1.0, 5.0], [None, 5.0], [1.0, 5.0]], [[10, 0, 1]])
     assert listed(scene) == [
         ("start", 0, []),
@@ -62,7 +62,7 @@ def test_speed_is_the_mean_of_the_differences_that_exist_and_above_a_tenth_is_mo
     assert tracks_of([scene_of([[x] for x in places])]).moving[0, :, 0].tolist() == moving
 
 
-def test_where_a_scene_says_who_moves_speeds_are_not_asked_and_who_is_not_seen_does_not_move() -> None:
+def test_motion_labels_of_a_scene_override_speeds_and_invisible_objects_do_not_move() -> None:
     told = replace(scene_of([[0.0], [9.0], [None]]), moving=np.array([[False], [True], [True]]))
     both = tracks_of([scene_of([[0.0], [9.0], [18.0]]), told])
     assert both.moving[:, :, 0].tolist() == [[True, True, True], [False, True, False]]
@@ -86,7 +86,7 @@ def test_scenes_of_a_batch_do_not_touch_each_other() -> None:
     assert together.num_objects.tolist() == [1, 3]
 
 
-def test_nobody_moves_or_is_still_in_a_world_that_was_not_seen() -> None:
+def test_motion_is_unknown_in_worlds_that_were_not_observed() -> None:
     scene = scene_of([[0.0, 5.0], [9.0, 5.0]], [[130, 0, 1]])
     worlds = build_worlds([scene], [World(0, "predicted")])
     assert len(worlds.moving.event) == 0

@@ -153,7 +153,7 @@ def test_outside_lies_outside() -> None:
     assert {setting.name for setting in fields(Ranges)} >= {"occluder", "num_objects"}
 
 
-def test_what_hangs_by_a_thread_is_doubtful() -> None:
+def test_near_misses_are_uncertain() -> None:
     video = VIDEOS[0]
     # 120 px apart and 0.8 px nearer in each frame: they pass after the video's end, a hair's breadth from touching
     graze = (ObjectStart(0, (12.0, 40.0), (0.4, 0.0)), ObjectStart(0, (132.0, 40.0 + 2 * RADIUS - 0.05), (-0.4, 0.0)))

@@ -25,7 +25,7 @@ def test_everything_perceived_is_a_token() -> None:
     assert seen.members[0, :, :2].tolist() == [[1, 1]] * 3
 
 
-def test_slots_dealt_anew_change_no_answer() -> None:
+def test_permuted_objects_change_no_answer() -> None:
     torch.manual_seed(0)
     seen = seen_tokens([scene_of(1, RED, BLUE)])
     network = AnswerNetwork(16, 1, 2).eval()

@@ -126,7 +126,7 @@ class RollingVideo:
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """Every contact in view, in the order of time, seen and unseen."""
+        """Every contact in view, in the order of time, including the future."""
         return self._run[1]
 
     @property
@@ -162,7 +162,7 @@ class RollingVideo:
 
 
 CUBE = 0.86
-"""Half the side of a drawn cube over the radius of its disc."""
+"""Half the side of a rendered cube over the radius of its disc."""
 
 
 def _contact_rows(contacts: Sequence[Contact]) -> np.ndarray:
