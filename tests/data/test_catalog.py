@@ -59,16 +59,16 @@ def test_any_layout_will_do(tmp_path):
     assert find_files("mnist", tmp_path) == (folder / "digits.npz",)
 
 
-def test_what_is_missing_is_told_from_the_nearest_layout(tmp_path):
+def test_what_is_missing_is_reported_from_the_nearest_layout(tmp_path):
     folder = tmp_path / "mnist"
     folder.mkdir()
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
         (folder / name).touch()
-    # one file of the npz layout is missing too: the first of equals is told
+    # one file of the npz layout is missing too: the first of equals is reported
     assert by_name(available(tmp_path))["mnist"].missing == ("mnist/t10k-labels-idx1-ubyte.gz",)
 
 
-def test_a_missing_set_is_told_with_its_official_source(tmp_path):
+def test_a_missing_set_is_reported_with_its_official_source(tmp_path):
     with pytest.raises(DataError) as caught:
         find_files("nmnist", tmp_path)
     message = str(caught.value)

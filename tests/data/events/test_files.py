@@ -81,7 +81,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chun
     assert read_events(path, HEIGHT, WIDTH).events.tolist() == events.tolist()
 
 
-def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_chunks):
+def test_a_fault_far_into_a_file_is_reported_with_its_place(tmp_path, in_small_chunks):
     rows = [f"{t},1,2,1" for t in range(100)]
     path = tmp_path / "events.csv"
     for fault, message in (
@@ -95,7 +95,7 @@ def test_a_fault_far_into_a_file_is_told_with_its_place(tmp_path, in_small_chunk
             buffer_events(path, HEIGHT, WIDTH)
 
 
-def test_held_events_are_repaired_as_read_ones_are(tmp_path, in_small_chunks):
+def test_buffered_events_are_repaired_as_read_ones_are(tmp_path, in_small_chunks):
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
     held = buffer_events(path, HEIGHT, WIDTH, repair=True)
@@ -112,7 +112,7 @@ def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypat
     assert len(buffer_events(path).t) == 9
 
 
-def test_an_npz_tells_its_sensor_and_a_csv_does_not(tmp_path):
+def test_an_npz_gives_its_sensor_and_a_csv_does_not(tmp_path):
     events = make_events(t=[1], x=[2], y=[3], p=[1])
     write_events(tmp_path / "a.npz", events, HEIGHT, WIDTH)
     assert read_events(tmp_path / "a.npz")[1:3] == (HEIGHT, WIDTH)

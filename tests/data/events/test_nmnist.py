@@ -68,7 +68,7 @@ def test_repair_drops_and_sorts(tmp_path):
     assert (checked.num_outside, checked.num_backward) == (1, 1)
 
 
-def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
+def test_a_folder_and_a_missing_file_are_reported_apart(tmp_path):
     with pytest.raises(DataError, match="but this is a folder"):
         read_nmnist(tmp_path)
     with pytest.raises(DataError, match="but there is no such file"):

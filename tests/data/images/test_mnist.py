@@ -132,7 +132,7 @@ def test_a_damaged_idx_file_is_one_clear_error(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("read", [read_idx, lambda path: read_npz(path, ["a"])], ids=["idx", "npz"])
-def test_a_folder_and_a_missing_file_are_told_apart(tmp_path, read):
+def test_a_folder_and_a_missing_file_are_reported_apart(tmp_path, read):
     with pytest.raises(DataError, match="but this is a folder"):
         read(tmp_path)
     with pytest.raises(DataError, match="but there is no such file"):

@@ -43,7 +43,7 @@ def test_rows_may_be_pictures():
 
 
 @given(lists, st.sampled_from([0, 40, 2**24]))
-def test_gathered_pieces_are_the_whole_in_memory_or_not(chunks, most):
+def test_gathered_chunks_are_the_whole_in_memory_or_not(chunks, most):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "MAX_MEMORY_BYTES", most)
         arrays = [np.array(chunk, np.int64) for chunk in chunks]
@@ -61,7 +61,7 @@ def test_places_are_those_of_the_whole_column(column, values, chunk):
         assert column_searchsorted(column, values).tolist() == np.searchsorted(column, values).tolist()
 
 
-def test_pieces_of_several_columns_go_side_by_side(monkeypatch):
+def test_chunks_of_several_columns_go_side_by_side(monkeypatch):
     monkeypatch.setattr(columns, "CHUNK_ROWS", 2)
     found = [(x.tolist(), y.tolist()) for x, y in iter_chunks(np.arange(3), np.arange(3) * 10)]
     assert found == [([0, 1], [0, 10]), ([2], [20])]

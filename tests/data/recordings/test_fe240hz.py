@@ -106,7 +106,7 @@ def test_given_offsets_are_taken(made):
     assert recording.frame_boxes[1] == pytest.approx(np.array(truth(RATIO - 3 + 5)))
 
 
-def test_a_flat_maximum_is_told():
+def test_a_flat_maximum_is_reported():
     """Frames that flicker and events that have nothing to do with it."""
     rng = np.random.default_rng(0)
     frames = rng.integers(50, 200, (20, 32, 32)).astype(np.uint8)
@@ -250,7 +250,7 @@ def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
     assert np.array_equal(on, ~columns["p"][inside])
 
 
-def test_a_fault_in_a_later_piece_is_counted_from_the_beginning(tmp_path, monkeypatch):
+def test_a_fault_in_a_later_chunks_is_counted_from_the_beginning(tmp_path, monkeypatch):
     monkeypatch.setattr("spikebridge.data.io.npz.CHUNK_ROWS", 2)
     path = tmp_path / "events_sparse.npz"
     np.savez(path, bin=[0, 1, 0, 2, 3], x=[0, 1, 1, 9, 9], y=[0] * 5, p=[True] * 5, shape=[1, 6, 2, 2])
@@ -273,7 +273,7 @@ def test_four_times_the_events_are_read_in_the_same_memory(tmp_path):
     assert peaks[1] < 1.5 * peaks[0] < 60e6
 
 
-def test_a_missing_image_is_told_because_all_later_ones_would_be_early(copy):
+def test_a_missing_image_is_reported_because_all_later_ones_would_be_early(copy):
     """Offsets are then estimated all the same, and every figure would be of frames beside the wrong events."""
     (copy / "img" / "00001.png").unlink()
     with pytest.warns(UserWarning, match=r"a frame for every 6 of 180 bins, but got 29 frames.*give event_offset"):

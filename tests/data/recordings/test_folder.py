@@ -105,7 +105,7 @@ def test_csv_events_are_taken_as_well(tmp_path):
     assert load_recording_folder(folder).events.x.tolist() == [3]
 
 
-def test_repaired_events_are_told(tmp_path):
+def test_repaired_events_are_reported(tmp_path):
     folder = write_folder(tmp_path / "mine")
     (folder / "events.npz").unlink()
     (folder / "events.csv").write_text(f"t,x,y,p\n{START + 5},3,4,1\n{START},1,4,1\n{START},9,4,1\n")

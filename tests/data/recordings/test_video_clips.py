@@ -48,7 +48,7 @@ def test_an_unusable_box_is_unlabelled_and_as_the_first_refused(tmp_path):
         load_clip(write_clip(tmp_path / "b", "90,1,5,6\n2,3,4,6\n3,3,4,6\n"))
 
 
-def test_folders_without_boxes_or_images_are_told(tmp_path):
+def test_folders_without_boxes_or_images_are_reported(tmp_path):
     with pytest.raises(DataError, match=r"expected groundtruth_rect\.txt or groundtruth\.txt"):
         load_clip(tmp_path)
     (tmp_path / "groundtruth.txt").write_text("1,1,5,6\n")

@@ -80,7 +80,7 @@ def test_a_refractory_pixel_sleeps_and_wakes_with_a_fresh_reference():
     assert events["t"].tolist() == [250, 600, 950]
 
 
-def test_sleep_goes_on_over_an_image():
+def test_sleep_continues_over_an_image():
     """An event at 950, asleep until 1150 and so over the image at 1000, then 950 us of climbing at the old speed."""
     events = simulate(log_ramp(0, 1.0, 2.0), [0, 1000, 2000], exact(0.95, refractory=2e-4), rng())
     assert events["t"].tolist() == [950]  # 1150 + 950 is past the end

@@ -69,7 +69,7 @@ def test_a_file_is_played_at_its_own_speed_and_over_again(files: Path) -> None:
     assert [source.is_restart(bin_) for bin_ in (0, 1, 4)] == [True, False, True]
 
 
-def test_a_tracker_takes_single_events_and_is_told_the_box(files: Path) -> None:
+def test_a_tracker_takes_single_events_and_is_reported_the_box(files: Path) -> None:
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "a.png")
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "b.png")
     source = LiveSource("events.npz", "seen", BOX).open(TRACKER)

@@ -95,7 +95,7 @@ def test_events_before_a_frame_are_in_its_picture() -> None:
     assert inputs["frame_age"] == pytest.approx(0.0005)
 
 
-def test_what_cannot_be_meant_is_counted_and_the_stream_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_meant_is_counted_and_the_stream_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = begun()
     stream.add(at(10, x=6))
     stream.add_frame(20, np.zeros((2, 2), np.uint8))
@@ -186,7 +186,7 @@ def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
     assert (stream.num_bad, stream.first_error) == (1, "the stream broke off (reset by the sender)")
 
 
-def test_who_waits_may_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_reader_wakes_up_to_check_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binner, "POLL_SECONDS", 0.001)
     assert begun().wait(0) == 0
 
@@ -279,7 +279,7 @@ def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
         boxes.append("box" in played.inputs(done, done + 1))
         done += 1
     assert time.perf_counter() - begin >= done * 0.005 - 0.001
-    assert [k for k, told in enumerate(boxes) if told] == [0, recording.num_bins]
+    assert [k for k, given in enumerate(boxes) if given] == [0, recording.num_bins]
     once = ReplaySource(recording, 0, recording.frame_boxes[0], speed=1000)
     assert once.wait(recording.num_bins) is None
     with pytest.raises(ConfigError, match="speed above 0"):

@@ -17,6 +17,9 @@ from spikebridge.errors import ConfigError, DataError
 
 # RandomState is frozen by numpy: this order is the same in every version, so published splits stay what they are
 _ORDER_SEED = 0
+NUM_CLASSES = 10
+_SIZE = (28, 28)
+_FLOAT_BYTES = 4
 
 
 class LabelledImages(NamedTuple):
@@ -97,13 +100,8 @@ def split_validation(samples: LabelledImages, num_held: int) -> tuple[LabelledIm
     return samples.select(torch.arange(cut)), samples.select(torch.arange(cut, num_samples))
 
 
-NUM_CLASSES = 10
-_SIZE = (28, 28)
-_BYTES_OF_A_FLOAT = 4
-
-
 def read_digit_file(path: Path) -> LabelledImages:
-    """Digits of a file, in its order.
+    """Reads digits from an npz file, in its order.
 
     Args:
         path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` whole numbers from 0 to 9.
@@ -128,16 +126,16 @@ def read_digit_file(path: Path) -> LabelledImages:
 def make_labelled_digits(
     images: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."], images_from: str, labels_from: str
 ) -> LabelledImages:
-    """Arrays as labelled images, if that is what they are.
+    """Checks and scales arrays of digits.
 
     Args:
         images: bytes `(N, 28, 28)`.
         labels: `(N,)` whole numbers from 0 to 9.
         images_from: where they come from, for the message.
-        labels_from: alike.
+        labels_from: the same for the labels.
 
     Raises:
-        DataError: they are something else, or too many.
+        DataError: dtype, shape or a label is wrong, or there are too many images.
     """
     if images.dtype != np.uint8 or images.shape[1:] != _SIZE or len(images) == 0:
         raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
@@ -153,8 +151,8 @@ def make_labelled_digits(
             f"{labels_from}: expected labels from 0 to {NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
             f"first {labels[index]} at index {index}."
         )
-    if not fits(images.shape, _BYTES_OF_A_FLOAT):
-        most = MAX_BYTES // (_BYTES_OF_A_FLOAT * _SIZE[0] * _SIZE[1])
+    if not fits(images.shape, _FLOAT_BYTES):
+        most = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
         raise DataError(f"{images_from}: expected at most {most} images, but got {len(images)}; split the file.")
     scaled = torch.from_numpy(images.astype(np.float32) / 255)
     return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

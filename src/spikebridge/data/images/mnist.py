@@ -18,6 +18,8 @@ from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_binary, read_at_most
 from spikebridge.errors import DataError
 
+_UINT8 = 0x08
+_GZIP = b"\x1f\x8b"
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -54,10 +56,6 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
     return ImageSplits(train, validation, test)
 
 
-_BYTES = 0x08
-_GZIP = b"\x1f\x8b"
-
-
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """An array of bytes from an idx file, plain or gzipped (seen by its first bytes, not by its name).
 
@@ -90,7 +88,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     magic = file.read(4)
-    if len(magic) < 4 or magic[:3] != bytes([0, 0, _BYTES]) or not 1 <= magic[3] <= 4:
+    if len(magic) < 4 or magic[:3] != bytes([0, 0, _UINT8]) or not 1 <= magic[3] <= 4:
         raise DataError(
             f"{path}, byte 0: expected an idx file of bytes (00 00 08 and 1 to 4 axes), but got {magic.hex(' ')}."
         )

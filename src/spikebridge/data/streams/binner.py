@@ -75,7 +75,7 @@ class EventBinner:
         num_bad: invalid packets, events and frames.
         num_late: events earlier than the open bin.
         num_dropped: events and frames that were dropped because too many waited.
-        why_bad: the first reason, empty without any.
+        first_error: what was wrong with the first of them; empty without any.
 
     Example:
         >>> from spikebridge.data.events.events import make_events

@@ -18,7 +18,7 @@ _MIN_WINDOW, _MAX_WINDOW = 300 / 2312, 399 / 2312
 
 
 class GroupedPermutations:
-    """Orders of features, one a task, in groups of alike ones.
+    """Permutations of features, one a task, in groups of similar ones.
 
     The first order of each group is random. Every other one is the order before it with the entries of one window, of
     random length and place, shuffled.
@@ -92,7 +92,7 @@ class GroupedPermutations:
         """Which tasks come before, and which of those that are learnt the backbone has seen.
 
         Args:
-            num_eval_groups: so many groups, the last ones, are learnt one task after the other.
+            num_eval_groups: number of last groups, whose tasks are learnt one after the other.
             seen_positions: places in those groups, from 0, whose tasks the backbone sees too; `()` for none.
 
         Returns:

@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError, ShapeError
 
 
 class ClassSplits:
-    """Classes, dealt out to tasks.
+    """Disjoint sets of classes, one a task.
 
     Args:
         num_classes: of the data set.
@@ -59,7 +59,7 @@ class ClassSplits:
         """The last tasks apart from those before; none of them is seen, unless `seen_positions=(0,)` says that all are.
 
         Args:
-            num_eval_tasks: so many of the last tasks are learnt one after the other.
+            num_eval_tasks: number of last tasks, learnt one after the other.
             seen_positions: places in a group of one task.
 
         Raises:

@@ -136,7 +136,7 @@ def _choose(allowed: Bool[Tensor, "P M"], generator: Generator) -> Int64[Tensor,
 
 
 def disjoint_image_sets(num_images: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Numbers of images for the two tasks of a pair: two sets that share none.
+    """Indices of two disjoint sets of images, one for each task of a pair.
 
     Args:
         num_images: to draw from.
@@ -165,7 +165,7 @@ class LabelledBatch(NamedTuple):
 
 
 class TaskSamples:
-    """A data set as one task sees it: some of the samples, their features in the task's order.
+    """The samples of one task: a subset of a data set, with permuted features.
 
     The tensors are shared by all tasks; a batch is cut out, put in order and made floating-point when it is drawn.
 
