@@ -26,11 +26,11 @@ from spikebridge.neurons import (
 )
 from spikebridge.ops.selection import runs_natively
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
-# the step function, its state, what the state is called in a `Memory`, and the values that it takes beside the common
+# the step function, its state, the fields of `NeuronMemory` that it has, and the values that it takes beside the common
 KINDS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
     "LIF": (lif_step, LIFState, ("v",), ()),
     "CubaLIF": (cuba_lif_step, CubaLIFState, ("v", "i"), ("decay_syn",)),
@@ -126,7 +126,7 @@ class Case:
     def natively(self, spec: NeuronSpec, wanted: Any, in_place: bool = False) -> Any:
         """The same by the native steps."""
         assert runs_natively(self.x, spec)
-        memory, values = Memory(**self.memory), NeuronParams(**self.values)
+        memory, values = NeuronMemory(**self.memory), NeuronParams(**self.values)
         with torch.no_grad():
             trace = native.forward_steps(spec, self.x, memory, values, keep=True)
             out = trace.v if in_place else None
@@ -239,7 +239,7 @@ def test_a_signal_is_run_as_it_lies(kind: str, form: str) -> None:
 
 def test_channels_stay_last() -> None:
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
-    steps, memory = x.unflatten(0, (3, 2)), Memory(torch.zeros(2, 4, 5, 5))
+    steps, memory = x.unflatten(0, (3, 2)), NeuronMemory(torch.zeros(2, 4, 5, 5))
     threshold = torch.rand(4, 1, 1)
     trace = native.forward_steps(
         NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True
@@ -285,7 +285,7 @@ def test_outputs_in_another_order_may_be_written_into() -> None:
 
 def test_what_is_not_given_counts_as_zero() -> None:
     case = Case("LIF", "number", (5, 2, 3))
-    memory, values = Memory(**case.memory), NeuronParams(**case.values)
+    memory, values = NeuronMemory(**case.memory), NeuronParams(**case.values)
     with torch.no_grad():
         trace = native.forward_steps(scheme_of("LIF"), case.x, memory, values, keep=True)
         question = BackwardArgs(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
@@ -298,10 +298,10 @@ def test_nothing_is_kept_where_nobody_asks() -> None:
     case = Case("LIF", "number", (5, 2, 3))
     with torch.no_grad():
         kept = native.forward_steps(
-            scheme_of("LIF"), case.x, Memory(**case.memory), NeuronParams(**case.values), keep=True
+            scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=True
         )
         bare = native.forward_steps(
-            scheme_of("LIF"), case.x, Memory(**case.memory), NeuronParams(**case.values), keep=False
+            scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=False
         )
     assert bare.v is None
     assert torch.equal(bare.y, kept.y)
@@ -318,7 +318,7 @@ def test_nan_never_fires_and_stays() -> None:
     x = torch.ones(4, 1, 2)
     x[1, 0, 0] = math.nan
     trace = native.forward_steps(
-        NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True
+        NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True
     )
     assert trace.y[:, 0].tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
     assert trace.end.v.isnan().tolist() == [[True, False]]

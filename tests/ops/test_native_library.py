@@ -13,7 +13,7 @@ from spikebridge.ops import selection
 from spikebridge.ops.native import library as native_library
 from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec
 
 needs_library = pytest.mark.skipif(not native.available(), reason=f"no native steps: {native.why_not()}")
 
@@ -80,7 +80,7 @@ def test_what_runs_is_said() -> None:
 
 @needs_library
 def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, memory = torch.randn(5, 1, 9000), Memory(torch.zeros(1, 9000))
+    x, memory = torch.randn(5, 1, 9000), NeuronMemory(torch.zeros(1, 9000))
     expected = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     alone = native_library.library()._replace(team=None)
     monkeypatch.setattr(native, "library", lambda: Library(*alone))

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.lif import at_rest, decay_of, leak, reset_membrane
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings
+from spikebridge.neurons.lif import Firing, at_rest, decay_of, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class AdaptiveLIFState(NamedTuple):
@@ -31,12 +30,9 @@ def adaptive_lif_step(
     decay_adaptation: Tensor | float,
     jump: Tensor | float = 0.2,
     v_threshold: Tensor | float = 1.0,
-    v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "zero",
-    surrogate: Surrogate = ARCTAN,
-    detach_reset: bool = False,
+    **firing: Unpack[Firing],
 ) -> tuple[Float[Tensor, "B *N"], AdaptiveLIFState]:
     """One step: the adaptation decays, the membrane leaks and charges, fires at `v_threshold + a`, and `a` jumps.
 
@@ -47,12 +43,9 @@ def adaptive_lif_step(
         decay_adaptation: `exp(-dt / tau_adaptation)` of the threshold.
         jump: what one spike adds to the threshold.
         v_threshold: threshold at rest.
-        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of input.
-        reset: "zero", "subtract", which takes the present threshold away, or "none".
-        surrogate: derivative of the spike.
-        detach_reset: no gradient through the reset.
+        firing: `v_reset`, `reset`, `surrogate` and `detach_reset`, as in `fire_and_reset`.
 
     Returns:
         Spikes and the state after the reset.
@@ -67,8 +60,7 @@ def adaptive_lif_step(
     threshold = v_threshold + a
     charge = x_t if isinstance(r, float) and r == 1 else r * x_t
     v = leak(state.v, decay, v_leak) + charge
-    spikes = surrogate(v - threshold)
-    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, threshold)
+    spikes, v = fire_and_reset(v, threshold, **firing)
     return spikes, AdaptiveLIFState(v, a + jump * spikes)
 
 

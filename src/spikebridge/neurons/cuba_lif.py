@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.lif import at_rest, decay_of, leak, reset_membrane
+from spikebridge.neurons.firing import FiringNeuron, FiringSettings
+from spikebridge.neurons.lif import Firing, at_rest, decay_of, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
 class CubaLIFState(NamedTuple):
@@ -31,12 +30,9 @@ def cuba_lif_step(
     decay: Tensor | float,
     decay_syn: Tensor | float,
     v_threshold: Tensor | float = 1.0,
-    v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "zero",
-    surrogate: Surrogate = ARCTAN,
-    detach_reset: bool = False,
+    **firing: Unpack[Firing],
 ) -> tuple[Float[Tensor, "B *N"], CubaLIFState]:
     """One step: `i = decay_syn i + x`, `v = v_leak + decay (v - v_leak) + r i`, fire, reset.
 
@@ -46,12 +42,9 @@ def cuba_lif_step(
         decay: `exp(-dt / tau)` of the membrane.
         decay_syn: `exp(-dt / tau_syn)` of the current.
         v_threshold: where a spike is fired.
-        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of current.
-        reset: "zero", "subtract" or "none".
-        surrogate: derivative of the spike.
-        detach_reset: no gradient through the reset.
+        firing: `v_reset`, `reset`, `surrogate` and `detach_reset`, as in `fire_and_reset`.
 
     Returns:
         Spikes and the state after the reset.
@@ -64,8 +57,7 @@ def cuba_lif_step(
     """
     i = state.i * decay_syn + x_t
     v = leak(state.v, decay, v_leak) + r * i
-    spikes = surrogate(v - v_threshold)
-    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, v_threshold)
+    spikes, v = fire_and_reset(v, v_threshold, **firing)
     return spikes, CubaLIFState(v, i)
 
 

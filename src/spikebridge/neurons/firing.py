@@ -14,6 +14,9 @@ Reset: TypeAlias = Literal["zero", "subtract", "none"]
 _RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
 
 
+MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # where nothing else is given
+
+
 class FiringSettings(TypedDict, total=False):
     """What every firing neuron can be told."""
 
@@ -34,10 +37,8 @@ class FiringNeuron(Neuron):
         dt: step of the layer's clock [s].
         learn: quantities that are trained.
         own: further quantities of the subclass.
-        v_threshold: where a spike is fired.
-        v_reset: membrane after a reset to a value.
-        v_leak: membrane at rest, also the initial one.
-        r: membrane a unit of input.
+        membrane: `v_threshold`, where a spike is fired, `v_reset`, the membrane after a reset to a value, `v_leak`, the
+            membrane at rest and the initial one, and `r`, the membrane a unit of input.
         reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
         surrogate: derivative of the spike.
         detach_reset: no gradient through the reset.
@@ -56,15 +57,14 @@ class FiringNeuron(Neuron):
         learn: str | Iterable[str],
         own: dict[str, Tensor | float],
         *,
-        v_threshold: Tensor | float = 1.0,
-        v_reset: Tensor | float = 0.0,
-        v_leak: Tensor | float = 0.0,
-        r: Tensor | float = 1.0,
         reset: Reset = "zero",
         surrogate: Surrogate = ARCTAN,
         detach_reset: bool = False,
+        **membrane: Tensor | float,
     ) -> None:
-        super().__init__(dt, learn, tau=tau, **own, v_threshold=v_threshold, v_reset=v_reset, v_leak=v_leak, r=r)
+        for name in membrane.keys() - MEMBRANE.keys():
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
+        super().__init__(dt, learn, tau=tau, **own, **(MEMBRANE | membrane))
         if reset not in get_args(Reset):
             new = _RENAMED_RESETS.get(reset)
             hint = f"{reset!r} is now {new!r}" if new else f"but got {reset!r}"

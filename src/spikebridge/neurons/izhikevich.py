@@ -4,13 +4,14 @@ Membranes are in mV and the model's time in ms, as printed; `dt` is in seconds l
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.neurons.lif import Spiking
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
@@ -35,7 +36,7 @@ def izhikevich_step(
     c: Tensor | float = -65.0,
     d: Tensor | float = 8.0,
     v_threshold: Tensor | float = 30.0,
-    surrogate: Surrogate = WIDE,
+    **spiking: Unpack[Spiking],
 ) -> tuple[Float[Tensor, "B *N"], IzhikevichState]:
     """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`, then the reset.
 
@@ -50,7 +51,7 @@ def izhikevich_step(
         c: membrane after a spike [mV].
         d: what a spike adds to the recovery.
         v_threshold: peak of a spike [mV].
-        surrogate: derivative of the spike.
+        spiking: `surrogate`, the derivative of the spike; an arctan of width 10 unless given.
 
     Returns:
         Spikes and the state after the reset.
@@ -63,7 +64,7 @@ def izhikevich_step(
     """
     v = state.v + dt_ms * (0.04 * state.v * state.v + 5 * state.v + 140 - state.u + x_t)
     u = state.u + dt_ms * a * (b * state.v - state.u)
-    spikes = surrogate(v - v_threshold)
+    spikes = spiking.get("surrogate", WIDE)(v - v_threshold)
     return spikes, IzhikevichState(v=v * (1 - spikes) + spikes * c, u=u + spikes * d)
 
 

@@ -11,7 +11,7 @@ it is a `LIF`.
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float
@@ -60,17 +60,52 @@ def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
     return v_leak + decay * (v - v_leak)
 
 
-def reset_membrane(
-    v: Tensor, spikes: Tensor, reset: Reset, v_reset: Tensor | float, v_threshold: Tensor | float
-) -> Tensor:
-    """The membrane after its spikes: at `v_reset` ("zero"), lower by the threshold ("subtract"), or as it was."""
+class Spiking(TypedDict, total=False):
+    """How a spike is made; the default of each is that of `LIF`."""
+
+    surrogate: Surrogate
+
+
+class Firing(Spiking, total=False):
+    """How a spike is made and what it does to the membrane."""
+
+    v_reset: Tensor | float
+    reset: Reset
+    detach_reset: bool
+
+
+def fire_and_reset(
+    v: Tensor,
+    v_threshold: Tensor | float,
+    active: Tensor | None = None,
+    *,
+    v_reset: Tensor | float = 0.0,
+    reset: Reset = "zero",
+    surrogate: Surrogate = ARCTAN,
+    detach_reset: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Spikes where a membrane has reached its threshold, and the membrane after them.
+
+    Args:
+        v: membrane after leak and charge.
+        v_threshold: where a spike is fired.
+        active: which neurons may fire; None for all.
+        v_reset: membrane after a reset to a value.
+        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
+        surrogate: the derivative of the spike.
+        detach_reset: no gradient through the reset.
+    """
+    spikes = surrogate(v - v_threshold)
+    if active is not None:
+        spikes = spikes * active
+    reached = spikes.detach() if detach_reset else spikes
     if reset == "none":
-        return v
+        return spikes, v
     if reset == "subtract":
-        return v - spikes * v_threshold
+        return spikes, v - reached * v_threshold
     if isinstance(v_reset, float) and v_reset == 0:
-        return v - spikes * v
-    return v * (1 - spikes) + spikes * v_reset
+        return spikes, v - reached * v
+    return spikes, v * (1 - reached) + reached * v_reset
 
 
 def lif_step(
@@ -79,13 +114,10 @@ def lif_step(
     *,
     decay: Tensor | float,
     v_threshold: Tensor | float = 1.0,
-    v_reset: Tensor | float = 0.0,
     v_leak: Tensor | float = 0.0,
     r: Tensor | float = 1.0,
-    reset: Reset = "zero",
     refractory: int = 0,
-    surrogate: Surrogate = ARCTAN,
-    detach_reset: bool = False,
+    **firing: Unpack[Firing],
 ) -> tuple[Float[Tensor, "B *N"], LIFState]:
     """One step: leak and charge, fire, reset.
 
@@ -96,13 +128,10 @@ def lif_step(
         state: membranes (and refractory steps left) after the last step.
         decay: `exp(-dt / tau)`, 0 to 1.
         v_threshold: where a spike is fired.
-        v_reset: membrane after a reset to a value.
         v_leak: membrane at rest.
         r: membrane a unit of input.
-        reset: "zero" sets the membrane to `v_reset`, "subtract" takes the threshold away, "none" leaves it.
         refractory: steps after a spike in which a neuron neither integrates nor fires.
-        surrogate: the derivative of the spike.
-        detach_reset: no gradient through the reset.
+        firing: `v_reset`, `reset`, `surrogate` and `detach_reset`, as in `fire_and_reset`.
 
     Returns:
         Spikes, 0 or 1, and the state after the reset.
@@ -116,14 +145,11 @@ def lif_step(
     charge = x_t if isinstance(r, float) and r == 1 else r * x_t
     v = leak(state.v, decay, v_leak) + charge
     if state.wait is None:
-        spikes = surrogate(v - v_threshold)
-        wait = None
-    else:
-        active = state.wait == 0
-        v = torch.where(active, v, state.v)
-        spikes = surrogate(v - v_threshold) * active
-        wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
-    v = reset_membrane(v, spikes.detach() if detach_reset else spikes, reset, v_reset, v_threshold)
+        spikes, v = fire_and_reset(v, v_threshold, **firing)
+        return spikes, LIFState(v)
+    active = state.wait == 0
+    spikes, v = fire_and_reset(torch.where(active, v, state.v), v_threshold, active, **firing)
+    wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
     return spikes, LIFState(v, wait)
 
 

@@ -17,7 +17,7 @@ from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.selection import has_hooks, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
-from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Size
+from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
 
@@ -202,7 +202,9 @@ class Neuron(Stateful):
         self, spec: NeuronSpec, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
     ) -> tuple[Tensor, State]:
         values = NeuronParams(**{name: arguments[name] for name in NeuronParams._fields if name in arguments})
-        memory = Memory(**{name: value for name, value in state._asdict().items() if name in Memory._fields})
+        memory = NeuronMemory(
+            **{name: value for name, value in state._asdict().items() if name in NeuronMemory._fields}
+        )
         y, end = run_sequence(spec, x, memory, values, pool, donated)
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
 

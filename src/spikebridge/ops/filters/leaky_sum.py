@@ -14,7 +14,7 @@ from spikebridge.ops.reference import without_native
 from spikebridge.ops.selection import SINGLE, is_native, runs_in_one_pass, supports_one_pass
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward, run_sequence
 from spikebridge.ops.sequence.layout import groups_of
-from spikebridge.ops.sequence.spec import Memory, NeuronParams, NeuronSpec, Value
+from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import in_block, is_number, time_blocks
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
@@ -54,7 +54,7 @@ def leaky_sum(
     # in C a decay of its own for every step and neuron would be spread over the batch first
     spread = restarts is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
-        sums, end = run_sequence(NeuronSpec(), x, Memory(start), NeuronParams(_left(decay, restarts)))
+        sums, end = run_sequence(NeuronSpec(), x, NeuronMemory(start), NeuronParams(_left(decay, restarts)))
     return sums, end.v
 
 
@@ -107,7 +107,7 @@ def sum_of_sums(
         z = _sum_of_stretches(f, outer, decay, restarts)
         return z, f[-1].clone(), z[-1].clone()
     left = _left(decay, restarts)
-    z, end = run_sequence(NeuronSpec(), x, Memory(outer, inner), NeuronParams(left, decay_syn=left))
+    z, end = run_sequence(NeuronSpec(), x, NeuronMemory(outer, inner), NeuronParams(left, decay_syn=left))
     return z, end.i if end.i is not None else inner, end.v
 
 

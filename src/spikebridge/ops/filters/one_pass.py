@@ -8,7 +8,7 @@ Sums without a neuron in plain C, where the installation has it: a signal is rea
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -39,19 +39,30 @@ BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD,
 CHUNK = 2048  # columns; memory is one row or two, and long rows are run some steps at once
 
 
+class SumArgs(NamedTuple):
+    """What the steps of a sum need beside the signal.
+
+    Args:
+        decay: d of native.h.
+        factor: k of native.h.
+        anew: a flag a step, 1 where the sum restarts from zero.
+        found: the sums, and the one before the first, for the slope of a sum.
+    """
+
+    decay: Value = 1.0
+    factor: Value = 1.0
+    anew: bytes | None = None
+    found: tuple[Tensor, Tensor | None] | None = None
+
+
 def run(
     form: Form,
     groups: Groups,
     x: Tensor | None,
     y: Tensor | None,
-    first: Tensor | None,
-    second: Tensor | None = None,
-    *,
-    start: Sequence[Tensor | None] = (),
-    decay: Value = 1.0,
-    factor: Value = 1.0,
-    found: tuple[Tensor, Tensor | None] | None = None,
-    anew: bytes | None = None,
+    last: Sequence[Tensor | None],
+    start: Sequence[Tensor | None],
+    args: SumArgs,
 ) -> None:
     """All steps of a form.
 
@@ -60,14 +71,11 @@ def run(
         groups: the rows of a step.
         x: the signal `(T, B, *N)`; None for zeros.
         y: memory for what is given, `(T, B, *N)`, in which those rows are dense; None for nothing.
-        first: memory for what is remembered in the end, `(B, *N)`, dense; None where nobody wants it.
-        second: the same, for forms with two.
-        start: what is remembered in the beginning, dense, first and second; None for zeros.
-        decay: d of native.h.
-        factor: k of native.h.
-        found: the sums, and the one before the first, for the slope of a sum.
-        anew: a flag a step, 1 where there are zeros before it.
+        last: memory for the one or two sums after the last step, `(B, *N)`, dense; None where it is not needed.
+        start: the one or two sums before the first step, dense; None for zeros.
+        args: decay, factor, restarts.
     """
+    decay, factor, anew, found = args
     given = cast(Tensor, y if x is None else x)
     held: list[object] = []
     backwards = form in BACKWARDS
@@ -77,6 +85,7 @@ def run(
         if signal is not None:
             _point_to_rows(place, signal, groups, held, backwards)
     first_start, second_start, *_ = *start, None, None
+    first, second, *_ = *last, None, None
     job.start_first, job.start_second = native.at(first_start), native.at(second_start)
     job.first, job.second = native.at(first), native.at(second)
     job.start = None if found is None else native.at(found[1])
@@ -206,7 +215,7 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     y = groups.pool_empty(x, x)
     memory = [x.new_empty(x.shape[1:]) for _ in start]
-    run(form, groups, x, y, *memory, start=_dense(start), decay=decay, factor=factor, anew=anew)
+    run(form, groups, x, y, memory, _dense(start), SumArgs(decay, factor, anew))
     return y, *memory
 
 
@@ -242,21 +251,11 @@ class _OnePass(torch.autograd.Function):
         grad_x = groups.pool_empty(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
         if sums is None:
-            run(
-                BACKWARD[ctx.form],
-                groups,
-                grad,
-                grad_x,
-                *memory,
-                start=start,
-                decay=decay,
-                factor=factor,
-                anew=ctx.anew,
-            )
+            run(BACKWARD[ctx.form], groups, grad, grad_x, memory, start, SumArgs(decay, factor, ctx.anew))
             return None, grad_x, None, None, None, None, *memory
         slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
-        run(form, groups, grad, grad_x, memory[0], slope, start=start, decay=decay, found=found, anew=ctx.anew)
+        run(form, groups, grad, grad_x, (memory[0], slope), start, SumArgs(decay, anew=ctx.anew, found=found))
         return None, grad_x, _grad_of(decay, exponents, slope), None, None, None, *memory
 
 
@@ -280,7 +279,7 @@ class _Last(torch.autograd.Function):
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.groups.pool_empty(ctx.like, grad)
-            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, None, start=_dense([grad]), decay=decay)
+            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, (), _dense([grad]), SumArgs(decay))
         if slope is not None:
             grad_decay = _grad_of(decay, exponents, grad * slope)
         return grad_x, grad_decay, None
@@ -302,7 +301,7 @@ def _tensor_of(number: float) -> Tensor:
 
 def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
     last = x.new_empty(x.shape[1:])
-    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, last, slope, decay=decay)
+    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, (last, slope), (), SumArgs(decay))
     return last
 
 

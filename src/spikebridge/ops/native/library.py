@@ -36,8 +36,8 @@ class Share(ctypes.Structure):
     _fields_ = [("chunks", ctypes.c_void_p), ("columns", ctypes.c_void_p), ("steps", ctypes.c_void_p)]
 
 
-class Plan(ctypes.Structure):
-    """`Plan` of native.h."""
+class LoopPlan(ctypes.Structure):
+    """`LoopPlan` of native.h."""
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("num_steps", "num_groups", "num_columns", "chunk", "reset")],
@@ -62,7 +62,7 @@ class Forward(ctypes.Structure):
     """`Forward` of native.h."""
 
     _fields_ = [
-        ("plan", Plan),
+        ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y", "kept")],
         *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "v", "i", "a")],
         ("pooling", Pooling),
@@ -73,7 +73,7 @@ class Backward(ctypes.Structure):
     """`Backward` of native.h."""
 
     _fields_ = [
-        ("plan", Plan),
+        ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "kept")],
         *[(name, ctypes.c_void_p) for name in ("start_v", "start_i", "start_a", "end_v", "end_i", "end_a")],
         ("grad_y", Value),
@@ -88,7 +88,7 @@ class Respond(ctypes.Structure):
     """`Respond` of native.h."""
 
     _fields_ = [
-        ("plan", Plan),
+        ("plan", LoopPlan),
         *[(name, Signal) for name in ("x", "y")],
         *[(name, ctypes.c_int64) for name in ("num_given", "offset", "num_taps")],
         ("taps", Value),
@@ -99,7 +99,7 @@ class LeakySum(ctypes.Structure):
     """`LeakySum` of native.h."""
 
     _fields_ = [
-        ("plan", Plan),
+        ("plan", LoopPlan),
         ("form", ctypes.c_int64),
         *[(name, Signal) for name in ("x", "y")],
         *[(name, ctypes.c_void_p) for name in ("start_first", "start_second", "first", "second")],

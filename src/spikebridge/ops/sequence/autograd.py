@@ -13,13 +13,18 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.ops.selection import HALF
 from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, run_custom_op
-from spikebridge.ops.sequence.dispatch import IN_C, Steps, choose
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, Size
+from spikebridge.ops.sequence.dispatch import IN_C, SequenceSteps, choose
+from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec, Size
 
 
 def run_sequence(
-    spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams, pool: Size | None = None, donated: bool = False
-) -> tuple[Tensor, Memory]:
+    spec: NeuronSpec,
+    x: Tensor,
+    start: NeuronMemory,
+    values: NeuronParams,
+    pool: Size | None = None,
+    donated: bool = False,
+) -> tuple[Tensor, NeuronMemory]:
     """The outputs and the last memory of a sequence, with gradients to all that asks for them.
 
     Args:
@@ -37,7 +42,7 @@ def run_sequence(
         >>> from spikebridge.neurons import Arctan
         >>> x = torch.tensor([1.0, 1.0, 1.0]).reshape(3, 1, 1)
         >>> params = NeuronParams(decay=1.0, v_threshold=2.0)
-        >>> y, end = run_sequence(NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 1)), params)
+        >>> y, end = run_sequence(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 1)), params)
         >>> y.flatten().tolist(), end.v.item()
         ([0.0, 1.0, 0.0], 1.0)
     """
@@ -51,13 +56,13 @@ def run_sequence(
         y, end = run_custom_op(spec, x, start, values)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         y, *memories = _Sequence.apply(spec, pool, donated, x, *start, *values)
-        end = Memory(*memories)
+        end = NeuronMemory(*memories)
     else:
         y, _, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=False)
     return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
 
 
-def _steps(spec: NeuronSpec, x: Tensor, pool: Size | None, donated: bool) -> Steps:
+def _steps(spec: NeuronSpec, x: Tensor, pool: Size | None, donated: bool) -> SequenceSteps:
     steps = choose(spec, x)
     return IN_C._replace(forward=partial(IN_C.forward, pool=pool, donated=donated)) if steps is IN_C else steps
 
@@ -87,9 +92,9 @@ class _Sequence(torch.autograd.Function):
     def forward(
         ctx: Any, spec: NeuronSpec, pool: Size | None, donated: bool, x: Tensor, *rest: Any
     ) -> tuple[Tensor | None, ...]:
-        names = ("x", *Memory._fields, *NeuronParams._fields)
+        names = ("x", *NeuronMemory._fields, *NeuronParams._fields)
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed]
-        start, values = Memory(*rest[:3]), NeuronParams(*rest[3:])
+        start, values = NeuronMemory(*rest[:3]), NeuronParams(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
         # a sum's gradient does not ask what the sum was, unless the decay is wanted
         ctx.needs_membranes = (spec.fires or "decay" in ctx.wanted) and not ctx.from_input
@@ -108,7 +113,7 @@ class _Sequence(torch.autograd.Function):
         refuse_unusual_backward("a spiking layer", grad_y, *grad_end)
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
-        start, values = Memory(*rest[:3]), NeuronParams(*rest[3:])
+        start, values = NeuronMemory(*rest[:3]), NeuronParams(*rest[3:])
         x, v = (None, kept)
         if ctx.from_input:
             x, v = kept, ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
@@ -116,8 +121,8 @@ class _Sequence(torch.autograd.Function):
             v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
         # the gradient of the input takes over the memory of membranes that nobody will read again
         out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
-        ends = {n: g for n, g in zip(Memory._fields, grad_end, strict=True) if g is not None}
+        ends = {n: g for n, g in zip(NeuronMemory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.spec.reset == "subtract" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
         grads = ctx.steps.backward(BackwardArgs(ctx.spec, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
-        return None, None, None, *(grads.get(name) for name in ("x", *Memory._fields, *NeuronParams._fields))
+        return None, None, None, *(grads.get(name) for name in ("x", *NeuronMemory._fields, *NeuronParams._fields))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec, SurrogateGradient, Value
+from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec, SurrogateGradient, Value
 from spikebridge.ops.sequence.tiling import (
     as_tensor,
     batch_parts,
@@ -36,7 +36,7 @@ from spikebridge.ops.sequence.tiling import (
 )
 
 
-class Path(NamedTuple):
+class Trajectory(NamedTuple):
     """A sequence seen again: its thresholds, and where they are asked for its currents and adaptations.
 
     Args:
@@ -48,7 +48,7 @@ class Path(NamedTuple):
 
     spec: NeuronSpec
     v: Tensor
-    start: Memory
+    start: NeuronMemory
     values: NeuronParams
     thresholds: Value
     currents: Tensor | None
@@ -81,8 +81,8 @@ class Path(NamedTuple):
 
 
 def rematerialize(
-    spec: NeuronSpec, x: Tensor | None, v: Tensor, start: Memory, values: NeuronParams, with_adaptations: bool
-) -> Path:
+    spec: NeuronSpec, x: Tensor | None, v: Tensor, start: NeuronMemory, values: NeuronParams, with_adaptations: bool
+) -> Trajectory:
     """The path of a sequence.
 
     Args:
@@ -112,7 +112,7 @@ def rematerialize(
                 adaptations[t] = a
             torch.add(a.mul_(decay), threshold, out=row)
             a.addcmul_(torch.ge(v_t, row, out=spikes), jump)
-    return Path(spec, v, start, values, thresholds, currents, adaptations)
+    return Trajectory(spec, v, start, values, thresholds, currents, adaptations)
 
 
 class ParameterGrads:
@@ -124,7 +124,7 @@ class ParameterGrads:
         x: the input, where the gradient of `r` needs it.
     """
 
-    def __init__(self, sums: dict[str, Tensor], path: Path, x: Tensor | None) -> None:
+    def __init__(self, sums: dict[str, Tensor], path: Trajectory, x: Tensor | None) -> None:
         self.sums, self.path, self.x = sums, path, x
 
     @property
@@ -189,8 +189,8 @@ def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
 
     Example:
         >>> from spikebridge.neurons import Rectangle
-        >>> from spikebridge.ops.sequence.spec import Memory, NeuronSpec
-        >>> v, start = torch.tensor([0.5, 3.0]).reshape(2, 1, 1), Memory(torch.zeros(1, 1))
+        >>> from spikebridge.ops.sequence.spec import NeuronMemory, NeuronSpec
+        >>> v, start = torch.tensor([0.5, 3.0]).reshape(2, 1, 1), NeuronMemory(torch.zeros(1, 1))
         >>> values = NeuronParams(decay=0.5, v_threshold=1.0)
         >>> end = {"v": torch.ones(1, 1)}  # the last step fired: its membrane is 0, whatever came
         >>> question = BackwardArgs(NeuronSpec(Rectangle()), None, v, start, values, None, end, {"x"})
@@ -239,7 +239,12 @@ class _WayBack:
     """
 
     def __init__(
-        self, path: Path, grad_y: Tensor | None, carry: dict[str, Tensor], out: Tensor, shares: ParameterGrads | None
+        self,
+        path: Trajectory,
+        grad_y: Tensor | None,
+        carry: dict[str, Tensor],
+        out: Tensor,
+        shares: ParameterGrads | None,
     ) -> None:
         self.path, self.carry, self.out, self.shares = path, carry, out, shares
         self.spec, self.values, self.v = path.spec, path.values, path.v

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.sequence.dispatch import choose
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams, NeuronSpec
+from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec
 
-NAMES = ("x", *Memory._fields, *NeuronParams._fields)
+NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
 
 
-def run_custom_op(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams) -> tuple[Tensor, Memory]:
+def run_custom_op(
+    spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams
+) -> tuple[Tensor, NeuronMemory]:
     """The same as `sequence.run_sequence`, in float32 or float64, as one operator."""
     numbers = [math.nan if isinstance(value, Tensor) else float(value) for value in values]
     tensors = [value if isinstance(value, Tensor) else None for value in values]
@@ -28,7 +30,7 @@ def run_custom_op(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronPara
     width = 0.0 if spec.surrogate is None else float(spec.surrogate.width)
     words = (surrogate, width, spec.reset, spec.detach_reset)
     y, _, v, i, a = torch.ops.spikebridge.sequence(x, *start, *tensors, numbers, *words)
-    return y, Memory(v, i if start.i is not None else None, a if start.a is not None else None)
+    return y, NeuronMemory(v, i if start.i is not None else None, a if start.a is not None else None)
 
 
 @lru_cache(maxsize=64)
@@ -66,7 +68,7 @@ def sequence(
     """Outputs, membranes before the reset, and the last memory; what there is not is empty."""
     spec = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
-    y, kept, end = choose(spec, x).forward(spec, x, Memory(v, i, a), values, keep=spec.fires)
+    y, kept, end = choose(spec, x).forward(spec, x, NeuronMemory(v, i, a), values, keep=spec.fires)
     told = _told(x, (v, i, a), surrogate, torch.device("meta"))
     found = [_lying_as(t, like, x) for t, like in zip((y, kept, *end), told, strict=True)]
     return found[0], found[1], found[2], found[3], found[4]
@@ -126,8 +128,8 @@ def sequence_backward(
     """The gradients that are wanted, in the order of their names, parted by blanks."""
     spec = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
-    start, names = Memory(v, i, a), wanted.split()
-    ends = zip(Memory._fields, start, (grad_v, grad_i, grad_a), strict=True)
+    start, names = NeuronMemory(v, i, a), wanted.split()
+    ends = zip(NeuronMemory._fields, start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
     grads = choose(spec, kept).backward(BackwardArgs(spec, x, kept, start, values, grad_y, grad_end, names))
     return [grads[name].contiguous() for name in names]

@@ -11,17 +11,17 @@ from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, NeuronSpec
 
 
-class Steps(NamedTuple):
+class SequenceSteps(NamedTuple):
     """An implementation, with the signatures of `steps.py`."""
 
     forward: Callable[..., ForwardResult]
     backward: Callable[[BackwardArgs], dict[str, Tensor]]
 
 
-IN_PYTORCH = Steps(steps.forward_steps, steps.backward_steps)
-IN_C = Steps(native.forward_steps, native.backward_steps)
+IN_PYTORCH = SequenceSteps(steps.forward_steps, steps.backward_steps)
+IN_C = SequenceSteps(native.forward_steps, native.backward_steps)
 
 
-def choose(spec: NeuronSpec, x: Tensor) -> Steps:
+def choose(spec: NeuronSpec, x: Tensor) -> SequenceSteps:
     """The fastest implementation that can run a case."""
     return IN_C if runs_natively(x, spec) else IN_PYTORCH

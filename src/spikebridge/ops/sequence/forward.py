@@ -14,13 +14,13 @@ from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.backward import backward_steps
-from spikebridge.ops.sequence.spec import ForwardResult, Memory, NeuronParams, NeuronSpec, Value
+from spikebridge.ops.sequence.spec import ForwardResult, NeuronMemory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import batch_parts, each_step, is_number, number, time_blocks, values_of_batch
 
 __all__ = ["backward_steps", "forward_steps"]
 
 
-def forward_steps(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronParams, keep: bool) -> ForwardResult:
+def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: NeuronParams, keep: bool) -> ForwardResult:
     """All steps of a sequence.
 
     Args:
@@ -36,7 +36,7 @@ def forward_steps(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronPara
 
     Example:
         >>> from spikebridge.neurons import Arctan
-        >>> x, start = torch.ones(3, 1, 1), Memory(torch.zeros(1, 1))
+        >>> x, start = torch.ones(3, 1, 1), NeuronMemory(torch.zeros(1, 1))
         >>> trace = forward_steps(NeuronSpec(Arctan()), x, start, NeuronParams(decay=1.0, v_threshold=2.0), keep=True)
         >>> trace.y.flatten().tolist(), trace.v.flatten().tolist(), trace.end.v.item()
         ([0.0, 1.0, 0.0], [1.0, 2.0, 1.0], 1.0)
@@ -59,7 +59,13 @@ def forward_steps(spec: NeuronSpec, x: Tensor, start: Memory, values: NeuronPara
 
 
 def _steps_of_part(
-    spec: NeuronSpec, x: Tensor, values: NeuronParams, start: Memory, now: Memory, y: Tensor, v: Tensor | None
+    spec: NeuronSpec,
+    x: Tensor,
+    values: NeuronParams,
+    start: NeuronMemory,
+    now: NeuronMemory,
+    y: Tensor,
+    v: Tensor | None,
 ) -> None:
     """Writes outputs to `y`, membranes to `v` if given, and to `now` the memory after each step."""
     # without a backward pass one row serves all steps

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.sequence.spec import BackwardArgs, Memory, NeuronParams
+from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams
 
 FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
 
@@ -66,11 +66,11 @@ class Layout(NamedTuple):
         """A step back in its own order."""
         return standing_alone(step.unsqueeze(0).permute(self.back)[0])
 
-    def seen_memory(self, memory: Memory) -> Memory:
+    def seen_memory(self, memory: NeuronMemory) -> NeuronMemory:
         """Memory in the order of memory."""
         return memory._replace(**{n: self.seen_step(m) for n, m in memory._asdict().items() if m is not None})
 
-    def given_memory(self, memory: Memory) -> Memory:
+    def given_memory(self, memory: NeuronMemory) -> NeuronMemory:
         """Memory back in its own order."""
         return memory._replace(**{n: self.given_step(m) for n, m in memory._asdict().items() if m is not None})
 

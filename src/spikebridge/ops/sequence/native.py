@@ -11,11 +11,29 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spikebridge.ops.native.library import Backward, Forward, LeakySum, Plan, Pooling, Respond, Share, Signal, library
+from spikebridge.ops.native.library import (
+    Backward,
+    Forward,
+    LeakySum,
+    LoopPlan,
+    Pooling,
+    Respond,
+    Share,
+    Signal,
+    library,
+)
 from spikebridge.ops.native.library import Value as CValue
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.layout import Groups, groups_of, layout_of, standing_alone
-from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, Memory, NeuronParams, NeuronSpec, Size, Value
+from spikebridge.ops.sequence.spec import (
+    BackwardArgs,
+    ForwardResult,
+    NeuronMemory,
+    NeuronParams,
+    NeuronSpec,
+    Size,
+    Value,
+)
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
 SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
@@ -58,7 +76,7 @@ def surrogate_number(surrogate: object) -> int | None:
 def forward_steps(
     spec: NeuronSpec,
     x: Tensor,
-    start: Memory,
+    start: NeuronMemory,
     values: NeuronParams,
     keep: bool,
     pool: Size | None = None,
@@ -112,7 +130,7 @@ def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
     if histories and pool is None:
         chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
     plan = _plan(spec, groups, v, values, chunk, held, whole=pool is not None)
-    pointers = [at(rows.get(name)) for rows in (first, last) for name in Memory._fields]
+    pointers = [at(rows.get(name)) for rows in (first, last) for name in NeuronMemory._fields]
     job = Backward(plan, _signal(x, groups), _signal(v, groups), *pointers)
     if grad_y is not None and pool is None:
         _point_to_rows(job.grad_y, grad_y, groups, held)
@@ -120,7 +138,7 @@ def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
         grad_y = groups.dense(grad_y)
         job.pooling = _pooling(grad_y, v, groups, pool)
     job.grad_x = _signal(grad_x, groups)
-    job.grad_v, job.grad_i, job.grad_a = (at(grads.get(name)) for name in Memory._fields)
+    job.grad_v, job.grad_i, job.grad_a = (at(grads.get(name)) for name in NeuronMemory._fields)
     sums = {name: _share(job, name, getattr(values, name), v) for name in NeuronParams._fields if name in wanted}
     run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
@@ -194,7 +212,7 @@ def _plan(
     chunk: int,
     held: list[object],
     whole: bool = False,
-) -> Plan:
+) -> LoopPlan:
     """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
@@ -202,7 +220,7 @@ def _plan(
     plan, kept = _plan_of_numbers(spec, numbers, len(x), groups, chunk, threads, whole)
     held.append(kept)
     if tensors:
-        plan = Plan.from_buffer_copy(plan)
+        plan = LoopPlan.from_buffer_copy(plan)
         for name, value in tensors.items():
             point(plan.values[NeuronParams._fields.index(name)], value, x, groups, held)
         if "v_leak" in tensors:
@@ -211,9 +229,9 @@ def _plan(
 
 
 @lru_cache(maxsize=256)
-def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> Plan:
+def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> LoopPlan:
     """The plan for a signal, without a neuron: `chunk` columns at once at most, or just as many. Nobody changes it."""
-    plan = Plan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
+    plan = LoopPlan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
     team, num_columns = library().team, groups.number * groups.num_columns
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
     plan.team = team
@@ -226,9 +244,9 @@ def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: boo
 @lru_cache(maxsize=256)
 def _plan_of_numbers(
     spec: NeuronSpec, values: NeuronParams, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
-) -> tuple[Plan, ctypes.Array[ctypes.c_float]]:
+) -> tuple[LoopPlan, ctypes.Array[ctypes.c_float]]:
     """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
-    plan = Plan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
+    plan = LoopPlan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
     plan.reset = _reset(spec, values)
     plan.through_reset = not spec.detach_reset
     plan.surrogate = 0 if spec.surrogate is None else surrogate_number(spec.surrogate)

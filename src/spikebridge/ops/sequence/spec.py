@@ -34,7 +34,7 @@ class SurrogateGradient(Protocol):
 
 @dataclass(frozen=True)
 class NeuronSpec:
-    """What kind of neuron it is. A synaptic current and an adaptation are there where the `Memory` has them.
+    """What kind of neuron it is. A synaptic current and an adaptation are there where the `NeuronMemory` has them.
 
     Args:
         surrogate: derivative of the spike; None for a neuron that does not fire.
@@ -68,7 +68,7 @@ class NeuronParams(NamedTuple):
     jump: Value = 0.0
 
 
-class Memory(NamedTuple):
+class NeuronMemory(NamedTuple):
     """What a neuron remembers, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
 
     None stands for what the neuron does not have.
@@ -78,13 +78,13 @@ class Memory(NamedTuple):
     i: Tensor | None = None
     a: Tensor | None = None
 
-    def each(self, function: Callable[[Tensor], Tensor]) -> "Memory":
+    def each(self, function: Callable[[Tensor], Tensor]) -> "NeuronMemory":
         """The same with a function applied to what there is."""
-        return Memory(
+        return NeuronMemory(
             function(self.v), None if self.i is None else function(self.i), None if self.a is None else function(self.a)
         )
 
-    def of_batch(self, part: slice) -> "Memory":
+    def of_batch(self, part: slice) -> "NeuronMemory":
         """That of a part of the batch, in the same place."""
         return self.each(lambda memory: memory[part])
 
@@ -94,7 +94,7 @@ class ForwardResult(NamedTuple):
 
     y: Tensor
     v: Tensor | None
-    end: Memory
+    end: NeuronMemory
 
 
 class BackwardArgs(NamedTuple):
@@ -108,7 +108,7 @@ class BackwardArgs(NamedTuple):
         values: the numbers of the scheme.
         grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
         grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
-        wanted: names out of "x", those of `Memory` and those of `NeuronParams`, the latter only where they are tensors.
+        wanted: names out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors.
         out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
             taken anew need not be fetched from the system page by page.
         pool: the windows behind which `grad_y` comes, where the outputs were pooled.
@@ -117,7 +117,7 @@ class BackwardArgs(NamedTuple):
     spec: NeuronSpec
     x: Tensor | None
     v: Tensor
-    start: Memory
+    start: NeuronMemory
     values: NeuronParams
     grad_y: Tensor | None
     grad_end: dict[str, Tensor]

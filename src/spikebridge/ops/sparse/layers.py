@@ -13,15 +13,15 @@ ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """A container's places: the number of a layer with a state among those with one, None for a plain one, or a row."""
 
-    places: tuple["Row | int | None", ...]
+    places: tuple["LayerRow | int | None", ...]
 
     def states(self, container: Any, states: list[Any]) -> Any:
         """The state of a container like `container`, with the states of its layers in order."""
         parts = [
-            place.states(old, states) if isinstance(place, Row) else None if place is None else states[place]
+            place.states(old, states) if isinstance(place, LayerRow) else None if place is None else states[place]
             for place, old in zip(self.places, container.layers, strict=True)
         ]
         return type(container)(tuple(parts))
@@ -55,7 +55,7 @@ class EventLayer:
         return state
 
 
-def read_layers(network: nn.Module) -> tuple[list[EventLayer], Row]:
+def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
     """The layers of a `spikebridge.neurons.Sequential`, inner ones in their place.
 
     Raises:
@@ -93,9 +93,9 @@ def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in arguments.items()}
 
 
-def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> Row:
+def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> LayerRow:
     _refuse_hooks(row, path)
-    places: list[Row | int | None] = []
+    places: list[LayerRow | int | None] = []
     for index, (name, module) in enumerate(row.named_children()):
         where = f"{path}.{name}" if path else name
         here = (*address, 0, index)  # a container's state has one field, the states of its layers
@@ -118,7 +118,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
         else:
             places.append(None)
             layers.append(EventLayer(where, module))
-    return Row(tuple(places))
+    return LayerRow(tuple(places))
 
 
 def _refuse_hooks(module: nn.Module, path: str) -> None:

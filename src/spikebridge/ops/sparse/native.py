@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikebridge.errors import DataError, ShapeError
 from spikebridge.ops.native.library import library
 from spikebridge.ops.sequence.spec import NeuronParams
-from spikebridge.ops.sparse.layers import EventLayer, Row, arguments_of
+from spikebridge.ops.sparse.layers import EventLayer, LayerRow, arguments_of
 from spikebridge.ops.sparse.torch import padding_of
 
 VERSION = 3  # SPIKEBRIDGE_EVENTS_VERSION of events.h
@@ -63,7 +63,7 @@ class NativeSteps:
         self,
         function: Callable[..., int],
         layers: list[EventLayer],
-        row: Row,
+        row: LayerRow,
         state: Any,
         x_t: Tensor,
         dense_above: float | None,

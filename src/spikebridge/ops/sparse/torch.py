@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.ops.sparse.layers import EventLayer, Row
+from spikebridge.ops.sparse.layers import EventLayer, LayerRow
 
 # where gathering rows beats the layer itself: shares of events, and products of a dense pass; measured on one core
 LINEAR_SHARE, LINEAR_PRODUCTS = 0.2, 10**5
@@ -96,7 +96,7 @@ class TorchSteps:
         dense_above: share of events above which the layer itself runs; None chooses by what was measured.
     """
 
-    def __init__(self, layers: list[EventLayer], row: Row, dense_above: float | None) -> None:
+    def __init__(self, layers: list[EventLayer], row: LayerRow, dense_above: float | None) -> None:
         self.row = row
         self.stages: list[tuple[EventLayer, Any]] = []
         for layer in layers:
