@@ -36,7 +36,7 @@ LAYERS = (
 INNER_LAYERS = {
     "hybrid": (("clock", "modulation"), ("unit",), ("network",)),
     "ops": (
-        ("reference", "recompute", "graph_sums"),
+        ("switches", "recomputation", "graph_sums"),
         ("native",),
         ("sequence",),
         ("filters", "layers"),

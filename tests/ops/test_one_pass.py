@@ -38,17 +38,17 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def fast(
-    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, anew: bytes | None = None
+    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, resets: bytes | None = None
 ) -> tuple[Tensor, ...]:
     if form == "sum":
-        return sums_of(x, start[0], number, anew)
+        return sums_of(x, start[0], number, resets)
     if form == "mean":
-        return means_of(x, start[0], 2.0, anew)
-    return alphas_of(x, start[0], start[1], number, number, anew)
+        return means_of(x, start[0], 2.0, resets)
+    return alphas_of(x, start[0], start[1], number, number, resets)
 
 
 def looped(
-    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, anew: bytes | None = None
+    form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, resets: bytes | None = None
 ) -> tuple[Tensor, ...]:
     if form == "sum":
         step, carry = partial(exponential_step, decay=number), SumCarry(start[0])
@@ -57,8 +57,8 @@ def looped(
     else:
         step, carry = partial(alpha_step, decay=number, rise=number), AlphaCarry(*start)
     values = []
-    for x_t, resets in zip(x.unbind(0), anew or bytes(len(x)), strict=True):
-        if resets:
+    for x_t, reset in zip(x.unbind(0), resets or bytes(len(x)), strict=True):
+        if reset:
             carry = type(carry)(*[torch.zeros_like(m) for m in carry])
         h_t, carry = step(x_t, carry)
         values.append(h_t)
@@ -75,12 +75,12 @@ def assert_same(
     signal: Tensor,
     number: Tensor | float,
     weighted: bool = True,
-    anew: bytes | None = None,
+    resets: bytes | None = None,
 ) -> None:
     """Values to the bit, and gradients, for a view `x` of a signal that wants them."""
     start = start_of(x)
     wanted = [signal, *start[: 2 if form == "alpha" else 1]]
-    ours, theirs = (run(form, x, start, number, anew) for run in (fast, looped))
+    ours, theirs = (run(form, x, start, number, resets) for run in (fast, looped))
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     gradients = []
     for values in (ours, theirs):
@@ -112,15 +112,15 @@ PATTERNS = {
 
 @needs_library
 @every_form
-@pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("resets", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize("columns", [5, 1037, 70001])
 @pytest.mark.usefixtures("instructions")
-def test_what_begins_anew_forgets_what_came_before(form: str, anew: bytes, columns: int) -> None:
+def test_a_reset_forgets_the_steps_before_it(form: str, resets: bytes, columns: int) -> None:
     x = random(9, 2, columns).requires_grad_()
-    assert_same(form, x, x, 0.75, anew=anew)
-    assert_same(form, x, x, random(columns, seed=3).sigmoid(), anew=anew)
+    assert_same(form, x, x, 0.75, resets=resets)
+    assert_same(form, x, x, random(columns, seed=3).sigmoid(), resets=resets)
     signal = random(27, 1, columns).requires_grad_()
-    assert_same(form, signal.unflatten(0, (3, 9))[:, :, 0].transpose(0, 1), signal, 0.75, anew=anew)
+    assert_same(form, signal.unflatten(0, (3, 9))[:, :, 0].transpose(0, 1), signal, 0.75, resets=resets)
 
 
 @needs_library
@@ -134,15 +134,15 @@ def test_what_begins_anew_forgets_what_is_not_finite(form: str) -> None:
 
 
 @needs_library
-@pytest.mark.parametrize("anew", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("resets", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize("columns", [37, 1037, 70001], ids=["short rows", "long rows", "larger than caches"])
-def test_a_decay_is_trained_where_sums_begin_anew(anew: bytes, columns: int) -> None:
+def test_a_decay_is_trained_where_sums_begin_anew(resets: bytes, columns: int) -> None:
     x = random(9, 2, columns).requires_grad_()
     decay, start = random(columns, seed=3).sigmoid().requires_grad_(), random(2, columns, seed=1).requires_grad_()
     weights = random(9, 2, columns, seed=4)
     ours, theirs = (
         torch.autograd.grad((found[0] * weights).sum() + found[1].sum(), (x, start, decay), materialize_grads=True)
-        for found in (run("sum", x, [start], decay, anew) for run in (fast, looped))
+        for found in (run("sum", x, [start], decay, resets) for run in (fast, looped))
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -295,10 +295,10 @@ def test_a_last_sum_with_a_learned_time_constant(shape: tuple[int, ...], of: str
 @pytest.mark.usefixtures("instructions")
 def test_all_sums_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
     x, dt, log_tau = random(*shape).requires_grad_(), 0.7, log_tau_of(of, shape)
-    start, anew = random(*shape[1:], seed=1).requires_grad_(), bytes(t % 3 == 2 for t in range(shape[0]))
-    ours = sums_of(x, start, log_tau, anew, dt)
-    theirs = looped("sum", x, [start], torch.exp(-dt / log_tau.exp()), anew)
-    untrained = sums_of(x.detach(), start.detach(), log_tau.detach(), anew, dt)
+    start, resets = random(*shape[1:], seed=1).requires_grad_(), bytes(t % 3 == 2 for t in range(shape[0]))
+    ours = sums_of(x, start, log_tau, resets, dt)
+    theirs = looped("sum", x, [start], torch.exp(-dt / log_tau.exp()), resets)
+    untrained = sums_of(x.detach(), start.detach(), log_tau.detach(), resets, dt)
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(ours, theirs, untrained, strict=True))
     weights, wanted = random(*shape, seed=4), (x, start, log_tau)
     grads = [
@@ -316,10 +316,10 @@ def test_a_kernel_is_one_node_from_the_logarithm_of_its_time_constant(tau: Tenso
     signal = random(9, 2, 40).requires_grad_()
     x = signal.unflatten(0, (3, 3)).movedim(1, 0) if kind == "windows" else signal
     kernel = Exponential(tau, dt=0.7, learn="tau")
-    anew = PATTERNS["some"] if kind == "windows that run" else None
-    sums, carry = kernel.run(x, None, anew)
+    resets = PATTERNS["some"] if kind == "windows that run" else None
+    sums, carry = kernel.run(x, None, resets)
     assert sums.grad_fn.next_functions[1][0].variable is kernel.log_tau
-    expected = looped("sum", x, [torch.zeros_like(x[0])], torch.exp(-0.7 / kernel.tau), anew)
+    expected = looped("sum", x, [torch.zeros_like(x[0])], torch.exp(-0.7 / kernel.tau), resets)
     assert torch.equal(sums, expected[0]) and torch.equal(carry.total, expected[1])
     weights = random(*sums.shape, seed=4)
     ours, theirs = (torch.autograd.grad((v * weights).sum(), (signal, kernel.log_tau)) for v in (sums, expected[0]))

@@ -18,7 +18,7 @@ from spikebridge.neurons.state import State
 
 
 class Stateful(nn.Module):
-    """A layer that remembers. `step` defines it; `forward` is the same over a whole sequence.
+    """A layer with a state. `step` defines it; `forward` is the same over a whole sequence.
 
     Subclasses give `initial_state(x_t)` and `step(x_t, state, **modulation)`. Quantities that can be modulated are
     declared with `Quantity`, and are listed in `modulable`; a container lists those of its layers in `modulable_paths`.

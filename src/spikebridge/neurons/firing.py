@@ -18,7 +18,7 @@ MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # wher
 
 
 class FiringSettings(TypedDict, total=False):
-    """What every firing neuron can be told."""
+    """Keyword arguments of every firing neuron."""
 
     v_threshold: Tensor | float
     v_reset: Tensor | float

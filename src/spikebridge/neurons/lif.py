@@ -1,12 +1,10 @@
-"""Leaky integrate-and-fire neurons, and integrate-and-fire as those without a leak.
+"""Leaky integrate-and-fire neurons (LIF), without a leak (IF), and with a learned time constant (PLIF).
 
 R. Zhao et al., Nature Communications 13:3427 (2022), eq. 7. NIR's `LIF` integrates `tau dv/dt = (v_leak - v) + r I`;
 with the input constant over a step its exact solution scales the input by `1 - decay`, so `r_nir = r / (1 - decay)`.
 
-LIF neurons that learn their time constant (W. Fang et al., ICCV 2021).
-
-The time constant is stored as its logarithm, so it stays positive, in seconds, whatever the optimizer does. In NIR
-it is a `LIF`.
+PLIF learns its time constant (W. Fang et al., ICCV 2021), stored as its logarithm, so that it stays positive. In NIR it
+is a `LIF`.
 """
 
 import math

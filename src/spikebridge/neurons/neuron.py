@@ -194,7 +194,7 @@ class Neuron(Stateful):
             return None
         spec = NeuronSpec(**{name: arguments[name] for name in KINDS if name in arguments})
         surrogate = spec.surrogate
-        # who makes spikes in another way has only the loop
+        # a surrogate with its own forward runs in the loop only
         plain = surrogate is None or type(surrogate).__call__ is Surrogate.__call__
         return spec if plain and supports_sequence(x, spec) else None
 
@@ -246,7 +246,7 @@ class Neuron(Stateful):
             if value.shape != x.shape[1:]:
                 raise ShapeError(
                     f"{type(self).__name__} got a state for steps {tuple(value.shape)}, but the steps of its input are "
-                    f"{tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
+                    f"{tuple(x.shape[1:])}; give the state of the same stream, or None for a new stream"
                 )
             if value.device != x.device or (value.is_floating_point() and value.dtype != x.dtype):
                 raise ShapeError(
@@ -274,7 +274,7 @@ def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:
 
 
 def fusable_pool_size(layer: nn.Module, after: nn.Module) -> Size | None:
-    """The windows of a max pooling that stand side by side behind a layer of neurons, if nobody listens in between.
+    """The windows of a max pooling side by side behind a layer of neurons, if no hook needs the output in between.
 
     Example:
         >>> from spikebridge.neurons import IF
@@ -286,5 +286,5 @@ def fusable_pool_size(layer: nn.Module, after: nn.Module) -> Size | None:
 
 
 def is_plain_neuron(layer: nn.Module) -> bool:
-    """Whether a layer does what a neuron does and nobody listens, so that it may be run in another way."""
+    """Whether a layer runs as `Neuron` does and has no hooks, so that a fused path may replace it."""
     return isinstance(layer, Neuron) and type(layer).forward is Neuron.forward and not has_hooks(layer)

@@ -25,7 +25,7 @@ class Recurrent(Stateful):
 
     Args:
         layer: any stateful layer.
-        weight: a plain module from the layer's output to its input; without a bias, unless it shall act at every step.
+        weight: a plain module from the layer's output to its input; a bias would act at every step.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ class Recurrent(Stateful):
         return scan(self, x, state, **timed)
 
     def _with_time(self, path: str, value: Modulated, x: Tensor) -> Modulated:
-        """A modulation whose time axis shows: inside the loop it could no longer be told from the others."""
+        """A modulation with an explicit time axis, which the loop could not tell from the others."""
         if not isinstance(value, Tensor) or path not in self.modulable_paths():
             return value
         owner = self.get_submodule(path.rpartition(".")[0])

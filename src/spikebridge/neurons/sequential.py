@@ -15,7 +15,7 @@ from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.selection import has_hooks
 
-PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not ask what came out
+PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not need the output
 
 
 class SequentialState(NamedTuple):
@@ -106,7 +106,7 @@ class Sequential(Stateful):
         new: list[State] = []
         layers = list(self.named_children())
         joined = False  # the layer before has done the work of this one
-        alone = False  # nobody else will look at x
+        alone = False  # x is not read again
         for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
             effects = by_layer.get(name, {})
             product = False

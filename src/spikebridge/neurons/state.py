@@ -55,7 +55,7 @@ def to(state: S, device: torch.device | str | None = None, dtype: torch.dtype | 
 
 
 def select(state: S, samples: Tensor | list[int] | slice) -> S:
-    """The state of some samples of the batch, in the order asked for.
+    """The state of some samples of the batch, in the given order.
 
     Example:
         >>> select((torch.tensor([10.0, 20.0, 30.0]), 5), [2, 0])

@@ -69,7 +69,7 @@ class Surrogate:
         """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
         if torch.compiler.is_compiling():
             return _Step.apply(x, self.derivative)
-        # there a tensor may hide that a derivative will be asked for
+        # a tensor in a transform may not show that it requires a derivative
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return _StepForward.apply(x, self.derivative)
         if x.requires_grad:

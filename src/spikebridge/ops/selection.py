@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikebridge.ops.native.library import library
-from spikebridge.ops.reference import is_reference, is_without_native
 from spikebridge.ops.sequence.layout import layout_of
 from spikebridge.ops.sequence.native import surrogate_number
 from spikebridge.ops.sequence.spec import NeuronSpec, Size, SurrogateGradient, Value
+from spikebridge.ops.switches import is_reference, is_without_native
 
 SINGLE = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)  # computed in float32

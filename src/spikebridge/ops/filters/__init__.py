@@ -1,1 +1,1 @@
-"""Filters."""
+"""Filters over time: leaky sums, means, alpha functions, finite impulse responses, differences."""

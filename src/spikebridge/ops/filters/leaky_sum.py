@@ -10,12 +10,12 @@ from torch import Tensor
 from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.one_pass import last_of_sums, sums_of, wants_gradients
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.reference import without_native
 from spikebridge.ops.selection import SINGLE, is_native, runs_in_one_pass, supports_one_pass
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward, run_sequence
 from spikebridge.ops.sequence.layout import groups_of
 from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Value
 from spikebridge.ops.sequence.tiling import in_block, is_number, time_blocks
+from spikebridge.ops.switches import without_native
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
 Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
@@ -34,7 +34,7 @@ def leaky_sum(
         x: the signal, T >= 1, for which `supports_sequence`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step, 0 to 1.
-        restarts: where it begins anew; None where it never does.
+        restarts: where it starts from zero; None for no reset.
 
     Returns:
         The sums, and the last one in memory of its own.
@@ -91,7 +91,7 @@ def sum_of_sums(
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
-        restarts: where both begin anew; None where they never do.
+        restarts: where both start from zero; None for no reset.
 
     Returns:
         `z` at all steps, and the last `f` and `z`.
@@ -137,7 +137,7 @@ def _left(decay: Value, restarts: Tensor | None) -> Value:
 
 
 def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
-    """Whether a sum that begins anew runs in PyTorch alone and without gradients: few operations a step are enough."""
+    """Whether a sum with resets runs in PyTorch without gradients, where a loop of few operations is fastest."""
     if x.dtype not in SINGLE or x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     if wants_gradients(x, start, decay):

@@ -1,8 +1,7 @@
-"""Means, leaky sums and alpha functions of a whole sequence in one pass, with gradients that take one more.
+"""Leaky sums, means and alpha functions of a whole sequence in one native pass, with gradients in one more.
 
-All of them are linear, so a gradient is a sum of the same kind, from the last step to the first.
-
-Sums without a neuron in plain C, where the installation has it: a signal is read and written once.
+All of them are linear, so a gradient is a sum of the same kind, from the last step to the first. A signal is read and
+written once, in plain C.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from spikebridge.ops.sequence.spec import Value
 
 
 class Form(IntEnum):
-    """What is remembered and given; the order and the words are those of native.h."""
+    """What is accumulated and returned; the order and the names are those of native.h."""
 
     SUM = 0
     SUM_BACKWARD = 1
@@ -45,13 +44,13 @@ class SumArgs(NamedTuple):
     Args:
         decay: d of native.h.
         factor: k of native.h.
-        anew: a flag a step, 1 where the sum restarts from zero.
+        resets: a flag a step, 1 where the sum starts from zero.
         found: the sums, and the one before the first, for the slope of a sum.
     """
 
     decay: Value = 1.0
     factor: Value = 1.0
-    anew: bytes | None = None
+    resets: bytes | None = None
     found: tuple[Tensor, Tensor | None] | None = None
 
 
@@ -75,7 +74,7 @@ def run(
         start: the one or two sums before the first step, dense; None for zeros.
         args: decay, factor, restarts.
     """
-    decay, factor, anew, found = args
+    decay, factor, resets, found = args
     given = cast(Tensor, y if x is None else x)
     held: list[object] = []
     backwards = form in BACKWARDS
@@ -89,7 +88,7 @@ def run(
     job.start_first, job.start_second = native.at(first_start), native.at(second_start)
     job.first, job.second = native.at(first), native.at(second)
     job.start = None if found is None else native.at(found[1])
-    job.anew = anew
+    job.anew = resets
     for place, value in ((job.decay, decay), (job.factor, factor)):
         native.point(place, value, given, groups, held)
     native.run("spikebridge_sum", job)
@@ -111,14 +110,14 @@ def _point_to_rows(place: Signal, signal: Tensor, groups: Groups, held: list[obj
 
 
 BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
-LONG_ROW = 512  # columns; shorter rows had better be run many at once
+LONG_ROW = 512  # columns; shorter rows run many at once, which is faster
 
 
 def sums_of(
     x: Float[Tensor, "T B *N"],
     start: Float[Tensor, "B ..."] | None,
     decay: Value = 1.0,
-    anew: bytes | None = None,
+    resets: bytes | None = None,
     dt: float | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, and the last of them in memory of its own.
@@ -127,16 +126,16 @@ def sums_of(
         x: a signal for which `runs_in_one_pass`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step; a number, or a tensor `()`, `(*N)` or `(B, *N)`, which may be trained.
-        anew: a flag a step, 1 where there is nothing before it; None where none is.
+        resets: a flag a step, 1 where the sum starts from zero; None for no reset.
         dt: step of the clock [s], where the decay is `exp(-dt / tau)` and a tensor of the logarithms of tau [s] is
             given for it: one node of autograd from there to the sums.
     """
-    y, last = _all(Form.SUM, x, decay, 1.0, anew, dt, start)
+    y, last = _all(Form.SUM, x, decay, 1.0, resets, dt, start)
     return y, last
 
 
 def means_of(
-    x: Float[Tensor, "T B *N"], total: Float[Tensor, "B ..."] | None, num_steps: Value, anew: bytes | None = None
+    x: Float[Tensor, "T B *N"], total: Float[Tensor, "B ..."] | None, num_steps: Value, resets: bytes | None = None
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """The mean of all steps so far, and the sum of all.
 
@@ -144,9 +143,9 @@ def means_of(
         x: a signal for which `runs_in_one_pass`.
         total: the sum before the first step, as there.
         num_steps: over how many steps, a number or `(B, 1, ...)`.
-        anew: as in `sums_of`.
+        resets: as in `sums_of`.
     """
-    y, last = _all(Form.MEAN, x, 1.0, num_steps, anew, None, total)
+    y, last = _all(Form.MEAN, x, 1.0, num_steps, resets, None, total)
     return y, last
 
 
@@ -156,7 +155,7 @@ def alphas_of(
     second: Float[Tensor, "B *N"] | None,
     decay: Value,
     rise: Value,
-    anew: bytes | None = None,
+    resets: bytes | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
     """`second = decay (second + first)`, given `rise` times, and then `first = decay first + x`; and the last of both.
 
@@ -164,11 +163,11 @@ def alphas_of(
         x: a signal for which `runs_in_one_pass`.
         first: before the first step; None for nothing.
         second: before the first step; None for nothing.
-        decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, which nobody trains.
+        decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, without gradient.
         rise: the same.
-        anew: as in `sums_of`.
+        resets: as in `sums_of`.
     """
-    y, first, second = _all(Form.ALPHA, x, decay, rise, anew, None, first, second)
+    y, first, second = _all(Form.ALPHA, x, decay, rise, resets, None, first, second)
     return y, first, second
 
 
@@ -192,15 +191,15 @@ def wants_gradients(*values: Value | None) -> bool:
 
 
 def _all(
-    form: Form, x: Tensor, decay: Value, factor: Value, anew: bytes | None, dt: float | None, *start: Tensor | None
+    form: Form, x: Tensor, decay: Value, factor: Value, resets: bytes | None, dt: float | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """All steps, and what is remembered after them."""
+    """All steps, and the sums after them."""
     step = x.shape[1:]
     memory = [m if m is None or m.shape == step else m.expand(step) for m in start]
     if wants_gradients(x, decay, *memory):
-        found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, anew, dt, *memory)
+        found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, resets, dt, *memory)
         return found
-    return _forward(form, x, _groups_for(x, decay), _decay_of(decay, dt)[0], factor, anew, *memory)
+    return _forward(form, x, _groups_for(x, decay), _decay_of(decay, dt)[0], factor, resets, *memory)
 
 
 def _groups_for(x: Tensor, decay: Value) -> Groups:
@@ -211,11 +210,11 @@ def _groups_for(x: Tensor, decay: Value) -> Groups:
 
 
 def _forward(
-    form: Form, x: Tensor, groups: Groups, decay: Value, factor: Value, anew: bytes | None, *start: Tensor | None
+    form: Form, x: Tensor, groups: Groups, decay: Value, factor: Value, resets: bytes | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
     y = groups.pool_empty(x, x)
     memory = [x.new_empty(x.shape[1:]) for _ in start]
-    run(form, groups, x, y, memory, _dense(start), SumArgs(decay, factor, anew))
+    run(form, groups, x, y, memory, _dense(start), SumArgs(decay, factor, resets))
     return y, *memory
 
 
@@ -227,14 +226,14 @@ class _OnePass(torch.autograd.Function):
         x: Tensor,
         decay: Value,
         factor: Value,
-        anew: bytes | None,
+        resets: bytes | None,
         dt: float | None,
         *start: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like, ctx.groups, ctx.anew = form, Outline.of(x), _groups_for(x, decay), anew
+        ctx.form, ctx.like, ctx.groups, ctx.resets = form, Outline.of(x), _groups_for(x, decay), resets
         ctx.set_materialize_grads(False)
         decay, exponents = _decay_of(decay, dt)
-        y, *memory = _forward(form, x, ctx.groups, decay, factor, anew, *start)
+        y, *memory = _forward(form, x, ctx.groups, decay, factor, resets, *start)
         found = (y, start[0], exponents) if ctx.needs_input_grad[2] else (None, None, None)
         ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)], *found)
         ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
@@ -251,11 +250,11 @@ class _OnePass(torch.autograd.Function):
         grad_x = groups.pool_empty(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
         if sums is None:
-            run(BACKWARD[ctx.form], groups, grad, grad_x, memory, start, SumArgs(decay, factor, ctx.anew))
+            run(BACKWARD[ctx.form], groups, grad, grad_x, memory, start, SumArgs(decay, factor, ctx.resets))
             return None, grad_x, None, None, None, None, *memory
         slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
-        run(form, groups, grad, grad_x, (memory[0], slope), start, SumArgs(decay, anew=ctx.anew, found=found))
+        run(form, groups, grad, grad_x, (memory[0], slope), start, SumArgs(decay, resets=ctx.resets, found=found))
         return None, grad_x, _grad_of(decay, exponents, slope), None, None, None, *memory
 
 

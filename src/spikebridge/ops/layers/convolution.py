@@ -1,15 +1,10 @@
-"""Convolutions in training, where oneDNN can be outrun: of spikes, of few inputs, and the gradients of biases.
+"""Convolutions in training, faster than oneDNN where inputs are silent or few.
 
-Where most of what comes in is silent, it is left out (`spike_convolution`). The gradient of a bias is a sum over the
-gradient, which PyTorch's own sum takes in a tenth of the time. With few input channels, as behind a camera or an event
-camera, the gradient of the weights is a few such sums: plain C takes them together. In float32 on a CPU, channels last;
-everything else goes to PyTorch. Sums are met to rounding.
-
-Convolutions of pictures most of which is 0, as spikes are: what is silent is left out of outputs and of gradients.
-
-Between layers of neurons a convolution multiplies mostly with 0. Plain C lists what is not 0 in each row of a picture
-once, and sums what stands there alone: `y`, and the gradient of the weights. In float32 on a CPU, channels last. Sums
-are met to rounding; a weight that is not finite shows where its input was active.
+Between spiking layers most inputs are 0: plain C lists the active ones of each row once, and sums outputs and the
+weight gradient over them alone. With few input channels, as behind a camera, the weight gradient is a few sums, taken
+together in one pass. The bias gradient is a sum, which PyTorch takes in a tenth of oneDNN's time. In float32 on a CPU,
+channels last; everything else goes to PyTorch. Results are equal to rounding. A weight that is not finite shows only
+where its input was active.
 """
 
 import ctypes
@@ -27,7 +22,7 @@ from spikebridge.ops.sequence.autograd import is_batched
 MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
 MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
 OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
-LOOKED_AT = 16  # pictures, to tell how much is active
+LOOKED_AT = 16  # pictures that are counted to estimate the active share
 
 SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
     *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
@@ -62,7 +57,7 @@ def active_share(x: Float[Tensor, "B C Y X"]) -> float:
 
 
 def is_few(active: float, num_outputs: int, most: float) -> bool:
-    """Whether a share of active inputs is so small that leaving out the others pays.
+    """Whether the share of active inputs is small enough to leave out the others.
 
     Args:
         active: the share.

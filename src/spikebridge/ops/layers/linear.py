@@ -1,13 +1,9 @@
-"""Linear layers whose backward pass leaves out what was silent.
+"""Linear layers in training that leave out silent inputs, and spikes kept as bytes for the backward pass.
 
-Between layers of neurons most inputs are 0, and what is 0 adds nothing to the gradient of the weights, which is a third
-of the work of a training step, or half of it in a first layer. Plain C lists what is not 0 once and sums that alone. In
-float32 on a CPU, where few inputs are active; everything else goes to PyTorch. Sums are met to rounding; a gradient
-that is not finite shows where its input was active.
-
-Spikes that are kept as bytes are read a part at a time, so that they never take more memory again.
-
-Spikes kept as bytes between the forward and the backward pass: a quarter of their memory, and the same gradients.
+Between spiking layers most inputs are 0 and add nothing to the weight gradient, a third of the work of a training step.
+Plain C lists the active inputs once and sums over them alone: in float32 on a CPU, where few inputs are active;
+everything else goes to PyTorch. Gradients are equal to rounding. A gradient that is not finite shows only where its
+input was active. Inside `pack_spikes()` spikes take a quarter of their memory, and are unpacked a part at a time.
 """
 
 import ctypes
@@ -29,7 +25,7 @@ from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backwar
 
 MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
 OUTPUTS = 64  # of a block, of linear.h
-LOOKED_AT = 64  # rows, to tell how many inputs are active
+LOOKED_AT = 64  # rows that are counted to estimate the active share
 PART = 2**22  # bytes that become numbers together
 
 

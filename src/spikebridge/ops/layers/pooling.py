@@ -1,4 +1,4 @@
-"""Max pooling that remembers the place of each largest value in a byte, where PyTorch takes eight.
+"""Max pooling that stores the place of each largest value in one byte, where PyTorch takes eight.
 
 Behind a spiking convolution the places are most of what pooling reads and writes. In plain C for float32 on a CPU,
 channels last, windows side by side; everything else goes to PyTorch.

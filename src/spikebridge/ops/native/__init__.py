@@ -1,1 +1,1 @@
-"""Native."""
+"""The native library in plain C, and the pool of memory for large results."""

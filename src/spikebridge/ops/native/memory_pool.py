@@ -1,7 +1,7 @@
 """A memory pool for large results: blocks, lent to tensors and taken back when those are freed.
 
-Large memory that is taken anew comes from the system page by page, each of them cleared, and that may take longer than
-what a layer does with it. Training asks for the same sizes again and again: what it gave back waits for the next time.
+Fresh memory comes from the system page by page, each page cleared, which may take longer than the work of a layer.
+Training needs the same sizes at every step, so freed blocks are kept for reuse.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The scheme with gradients: one autograd node a sequence, with a backward pass written by hand.
+"""Neurons over time with gradients: one autograd node a sequence, with its own backward pass.
 
 It keeps one tensor a step for the backward pass, the membranes before the reset (or the input, where that has to be
 known, from which the membranes are worked out again).
@@ -25,7 +25,7 @@ def run_sequence(
     pool: Size | None = None,
     donated: bool = False,
 ) -> tuple[Tensor, NeuronMemory]:
-    """The outputs and the last memory of a sequence, with gradients to all that asks for them.
+    """The outputs and the last memory of a sequence, with gradients to every tensor that requires one.
 
     Args:
         scheme: what kind of neuron.
@@ -68,7 +68,7 @@ def _steps(spec: NeuronSpec, x: Tensor, pool: Size | None, donated: bool) -> Seq
 
 
 def refuse_unusual_backward(what: str, *grads: Tensor | None) -> None:
-    """Raises in a backward pass that shall be differentiated again, or that takes many gradients at once."""
+    """Raises in a backward pass that is differentiated again, or that takes batched gradients."""
     if torch.is_grad_enabled():
         raise ConfigError(
             f"{what} on its fast path has no second derivative; run the forward pass inside "
@@ -96,7 +96,7 @@ class _Sequence(torch.autograd.Function):
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed]
         start, values = NeuronMemory(*rest[:3]), NeuronParams(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
-        # a sum's gradient does not ask what the sum was, unless the decay is wanted
+        # the gradient of a sum needs the sum only for the gradient of the decay
         ctx.needs_membranes = (spec.fires or "decay" in ctx.wanted) and not ctx.from_input
         ctx.pool, ctx.steps = pool, choose(spec, x)
         y, v, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=ctx.needs_membranes)
@@ -119,7 +119,7 @@ class _Sequence(torch.autograd.Function):
             x, v = kept, ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
         elif not ctx.needs_membranes:
             v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
-        # the gradient of the input takes over the memory of membranes that nobody will read again
+        # the gradient of the input reuses the memory of membranes that are not read again
         out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(NeuronMemory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.spec.reset == "subtract" else set()

@@ -1,4 +1,4 @@
-"""The backward pass of the scheme in `spec.py`: what follows by hand from its equations.
+"""The backward pass of neurons over time in PyTorch: back-propagation through the equations of `spec.py`.
 
 With `u` the membrane and `a` the adaptation after a step, `th` the threshold in it, `h` the surrogate's derivative and
 `[.]` what the spike does to the membrane, `v_reset - v` (zero), `-th` (subtract) or 0 (detached), each step backward is
@@ -9,10 +9,8 @@ With `u` the membrane and `a` the adaptation after a step, `th` the threshold in
     grad_u = decay grad_v
 
 so `grad_v` is a linear recurrence, one operation a step where nothing adapts; all else is done for blocks of steps.
-
-Gradients of the values of a scheme: each step adds its share, from where the value stands in the equations.
-
-What a forward pass did not keep, worked out again from the membranes that it kept.
+What a forward pass did not keep (spikes, thresholds, currents) is rematerialized from the membranes that it kept, and
+the gradient of a parameter is the sum of what each step contributes.
 """
 
 from collections.abc import Sequence
@@ -37,7 +35,7 @@ from spikebridge.ops.sequence.tiling import (
 
 
 class Trajectory(NamedTuple):
-    """A sequence seen again: its thresholds, and where they are asked for its currents and adaptations.
+    """A rematerialized sequence: its thresholds, and on request its currents and adaptations.
 
     Args:
         scheme, v, start, values: as given to `rematerialize`.
@@ -61,7 +59,7 @@ class Trajectory(NamedTuple):
 
     @property
     def adapts(self) -> bool:
-        """Whether the threshold remembers."""
+        """Whether the threshold adapts."""
         return self.start.a is not None
 
     def found(self, block: slice) -> Tensor:
@@ -87,11 +85,11 @@ def rematerialize(
 
     Args:
         scheme: what kind of neuron.
-        x: the input, given where currents are asked for.
+        x: the input, given where currents are needed.
         v: membranes before the reset.
         start: the memory before the first step.
         values: the numbers of the scheme.
-        with_adaptations: whether those are asked for.
+        with_adaptations: whether those are needed.
     """
     currents = adaptations = None
     thresholds = values.v_threshold
@@ -184,7 +182,7 @@ class ParameterGrads:
         total.add_((left if right is None else left * right).sum_to_size(total.shape), alpha=sign)
 
 
-def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
+def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     """The gradients of a sequence, by name what is wanted; that of a value is summed to the shape of the value.
 
     Example:
@@ -193,11 +191,11 @@ def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
         >>> v, start = torch.tensor([0.5, 3.0]).reshape(2, 1, 1), NeuronMemory(torch.zeros(1, 1))
         >>> values = NeuronParams(decay=0.5, v_threshold=1.0)
         >>> end = {"v": torch.ones(1, 1)}  # the last step fired: its membrane is 0, whatever came
-        >>> question = BackwardArgs(NeuronSpec(Rectangle()), None, v, start, values, None, end, {"x"})
-        >>> backward_steps(question)["x"].flatten().tolist()
+        >>> args = BackwardArgs(NeuronSpec(Rectangle()), None, v, start, values, None, end, {"x"})
+        >>> backward_steps(args)["x"].flatten().tolist()
         [0.0, 0.0]
     """
-    spec, x, v, start, values, grad_y, grad_end, wanted, out, _ = question
+    spec, x, v, start, values, grad_y, grad_end, wanted, out, _ = args
     sums: dict[str, Tensor] = {n: torch.zeros_like(getattr(values, n)) for n in NeuronParams._fields if n in wanted}
     values = NeuronParams(*map(number, values))
     grad_x = pool_empty(v.shape, v) if out is None else out
@@ -208,7 +206,7 @@ def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
         x_of_part = None if x is None else x[:, part]
         path = rematerialize(spec, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
         shares = ParameterGrads({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
-        _WayBack(
+        _Backpropagation(
             path,
             None if grad_y is None else grad_y[:, part],
             {name: carry[part] for name, carry in carries.items()},
@@ -227,8 +225,8 @@ class _Block(NamedTuple):
     out: Tensor
 
 
-class _WayBack:
-    """A part of a batch on its way back through time.
+class _Backpropagation:
+    """Back-propagation through time of a part of a batch.
 
     Args:
         path: what the forward pass saw.
@@ -326,7 +324,7 @@ class _WayBack:
             rows[t].addcmul_(factors[t], rows[t + 1], value=factor)
 
     def _fire_and_adapt(self, block: _Block, surrogate: SurrogateGradient) -> None:
-        """Neurons whose threshold remembers: two gradients go back in time together."""
+        """Neurons with adaptive thresholds: two gradients are propagated together."""
         v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._scratch_for("distance", block)))
         effect, subtracts = self._effect(block, threshold, h), self.spec.reset == "subtract"
@@ -369,7 +367,7 @@ class _WayBack:
 
     def _slope(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
-        v, slope = block.v, self._scratch_for("distance", block)  # which nobody needs any more
+        v, slope = block.v, self._scratch_for("distance", block)  # free by now
         if self.spec.reset == "subtract":
             return None if self.spec.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
         torch.lt(v, threshold, out=slope)

@@ -1,7 +1,7 @@
-"""The scheme as one opaque operator, so that `torch.compile` and `torch.export` need not unroll time.
+"""Neurons over time as one custom operator, so that `torch.compile` and `torch.export` need not unroll time.
 
-An operator takes tensors, numbers and words, so a scheme is spelt out as words, and its surrogate goes by the full name
-of its class and its width.
+An operator takes tensors, numbers and strings, so the specification is passed field by field, and the surrogate as the
+full name of its class and its width.
 """
 
 import math
@@ -69,18 +69,20 @@ def sequence(
     spec = _scheme(surrogate, width, reset, detach_reset)
     values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
     y, kept, end = choose(spec, x).forward(spec, x, NeuronMemory(v, i, a), values, keep=spec.fires)
-    told = _told(x, (v, i, a), surrogate, torch.device("meta"))
-    found = [_lying_as(t, like, x) for t, like in zip((y, kept, *end), told, strict=True)]
+    declared = _declared(x, (v, i, a), surrogate, torch.device("meta"))
+    found = [_with_strides_of(t, like, x) for t, like in zip((y, kept, *end), declared, strict=True)]
     return found[0], found[1], found[2], found[3], found[4]
 
 
 @sequence.register_fake
 def _(x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    return _told(x, (v, i, a), rest[len(NeuronParams._fields) + 1], x.device)
+    return _declared(x, (v, i, a), rest[len(NeuronParams._fields) + 1], x.device)
 
 
-def _told(x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device) -> tuple[Tensor, ...]:
-    """What a compiler is told of the results, on which it relies: they lie as the signal does."""
+def _declared(
+    x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device
+) -> tuple[Tensor, ...]:
+    """What a compiler may rely on: shapes and strides of the results, which are those of the signal."""
     kept = torch.empty_like(x, device=device) if surrogate else x.new_empty(0, device=device)
     ends = [
         x.new_empty(0, device=device) if memory is None else torch.empty_like(x[0], device=device)
@@ -89,14 +91,14 @@ def _told(x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device
     return torch.empty_like(x, device=device), kept, *ends
 
 
-def _lying_as(result: Tensor | None, told: Tensor, x: Tensor) -> Tensor:
-    """A result as it was told: itself, or a copy in that order of memory; empty for what there is not."""
+def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tensor:
+    """A result with the declared strides: itself, or a copy; empty where there is none."""
     if result is None:
         return x.new_empty(0)
-    axes = zip(result.shape, result.stride(), told.stride(), strict=True)
-    if all(size == 1 or stride == as_told for size, stride, as_told in axes):
+    axes = zip(result.shape, result.stride(), declared.stride(), strict=True)
+    if all(size == 1 or stride == expected for size, stride, expected in axes):
         return result
-    return result.new_empty_strided(told.shape, told.stride()).copy_(result)
+    return result.new_empty_strided(declared.shape, declared.stride()).copy_(result)
 
 
 @torch.library.custom_op("spikebridge::sequence_backward", mutates_args=())

@@ -1,4 +1,4 @@
-"""The scheme of `spec.py` over a whole sequence, in plain PyTorch: forward here, backward in `backward.py`.
+"""Neurons over a whole sequence in PyTorch: forward here, backward in `backward.py`.
 
 Both functions are plain arithmetic outside autograd, in place, in memory taken once. A faster implementation has the
 same two signatures, and is chosen in `dispatch.py` where it can serve.
@@ -71,7 +71,7 @@ def _steps_of_part(
     # without a backward pass one row serves all steps
     rows = y.unbind(0) if not spec.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
     leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
-    # a product of three is rounded from left to right on the processor; elsewhere nobody promises
+    # a product of three is rounded from left to right on the processor; elsewhere the order is not defined
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
     resets_to_zero = spec.fires and spec.reset == "zero" and is_number(values.v_reset, 0)
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams
 
-FEWEST_COLUMNS = 32  # of a group; shorter rows had better be copied side by side
+FEWEST_COLUMNS = 32  # of a group; shorter rows are copied side by side, which is faster
 
 
 class Outline(NamedTuple):
@@ -83,16 +83,16 @@ class Layout(NamedTuple):
         """The gradient of a value back in its shape."""
         return (self.given(grad) if value.ndim > 0 else grad).reshape(value.shape)
 
-    def seen_question(self, question: BackwardArgs) -> BackwardArgs:
-        """All that a backward pass is told, in the order of memory."""
-        return question._replace(
-            x=None if question.x is None else self.seen(question.x),
-            v=self.seen(question.v),
-            start=self.seen_memory(question.start),
-            values=self.seen_values(question.values),
-            grad_y=None if question.grad_y is None else self.seen(question.grad_y),
-            grad_end={name: self.seen_step(grad) for name, grad in question.grad_end.items()},
-            out=None if question.out is None else self.seen(question.out),
+    def seen_args(self, args: BackwardArgs) -> BackwardArgs:
+        """The arguments of a backward pass, in the order of memory."""
+        return args._replace(
+            x=None if args.x is None else self.seen(args.x),
+            v=self.seen(args.v),
+            start=self.seen_memory(args.start),
+            values=self.seen_values(args.values),
+            grad_y=None if args.grad_y is None else self.seen(args.grad_y),
+            grad_end={name: self.seen_step(grad) for name, grad in args.grad_end.items()},
+            out=None if args.out is None else self.seen(args.out),
         )
 
     def given_gradients(self, grads: dict[str, Tensor], values: NeuronParams) -> dict[str, Tensor]:
@@ -152,13 +152,13 @@ class Groups(NamedTuple):
 
 
 def standing_alone(view: Tensor) -> Tensor:
-    """The memory of a view as a tensor of its own: who gets it may write into it and be differentiated."""
+    """The memory of a view as a tensor of its own, which may be written to and differentiated."""
     own = view.new_empty(0)
     return own.set_(view.untyped_storage(), view.storage_offset(), view.shape, view.stride())
 
 
 def groups_of(signal: Tensor) -> Groups:
-    """One group where a signal lies dense, or had better be copied, else one a sample.
+    """One group where a signal is dense or a copy is faster, else one a sample.
 
     Example:
         >>> windows = torch.zeros(40, 2, 50).unflatten(0, (4, 10)).movedim(1, 0)

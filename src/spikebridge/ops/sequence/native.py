@@ -108,11 +108,11 @@ def forward_steps(
     return ForwardResult(y, y if keep and not spec.fires else kept, end)
 
 
-def backward_steps(question: BackwardArgs) -> dict[str, Tensor]:
+def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
-    if (layout := layout_of(question.v)) is not None:
-        return layout.given_gradients(backward_steps(layout.seen_question(question)), question.values)
-    spec, x, v, start, values, grad_y, grad_end, wanted, out, pool = question
+    if (layout := layout_of(args.v)) is not None:
+        return layout.given_gradients(backward_steps(layout.seen_args(args)), args.values)
+    spec, x, v, start, values, grad_y, grad_end, wanted, out, pool = args
     groups = _groups(v, pool)
     v = groups.dense(v)
     x = None if x is None else groups.dense(x)
@@ -213,7 +213,7 @@ def _plan(
     held: list[object],
     whole: bool = False,
 ) -> LoopPlan:
-    """What both directions are told: `chunk` columns at once at most. `held` keeps alive what it points to."""
+    """The plan of both directions: at most `chunk` columns at once. `held` keeps alive what the plan points to."""
     threads = torch.get_num_threads()
     tensors = {name: value for name, value in values._asdict().items() if isinstance(value, Tensor)}
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
@@ -230,7 +230,7 @@ def _plan(
 
 @lru_cache(maxsize=256)
 def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> LoopPlan:
-    """The plan for a signal, without a neuron: `chunk` columns at once at most, or just as many. Nobody changes it."""
+    """The plan for a signal, without a neuron: at most `chunk` columns at once (`whole`: exactly). It is constant."""
     plan = LoopPlan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
     team, num_columns = library().team, groups.number * groups.num_columns
     plan.num_threads = min(threads, 1 + num_steps * num_columns // WORK_OF_A_THREAD) if team else 1
@@ -245,7 +245,7 @@ def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: boo
 def _plan_of_numbers(
     spec: NeuronSpec, values: NeuronParams, num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool
 ) -> tuple[LoopPlan, ctypes.Array[ctypes.c_float]]:
-    """The plan for plain numbers, and those numbers. A layer asks for the same one again and again."""
+    """The plan for plain numbers, and those numbers; cached, since a layer needs the same plan at each call."""
     plan = LoopPlan.from_buffer_copy(plan_of(num_steps, groups, chunk, threads, whole))
     plan.reset = _reset(spec, values)
     plan.through_reset = not spec.detach_reset
@@ -271,7 +271,7 @@ def point(place: CValue, value: Value, x: Tensor, groups: Groups, held: list[obj
     """Lets a value point to its numbers: one for all, one a step, one a column, or one for each element.
 
     Args:
-        place: what shall point there.
+        place: the pointer to set.
         value: a number, or a tensor that lines up from the right with the signal.
         x: the signal.
         groups: the rows of its steps.

@@ -1,4 +1,4 @@
-"""One scheme for neurons: charge, fire, reset. What a whole-sequence path is told, and what it gives.
+"""The specification of neurons that all paths share: charge, fire, reset; arguments and results of a sequence.
 
 With `i` and `a` only where the neuron has them, each step is
 
@@ -9,7 +9,7 @@ With `i` and `a` only where the neuron has them, each step is
     v = the reset of v by y
     a = a + jump y
 
-The pure step functions of `neurons/` define it; whatever runs the scheme gives their numbers to the bit, forward.
+The pure step functions of `neurons/` define it; every path gives their numbers to the bit, forward.
 """
 
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ Size: TypeAlias = tuple[int, int]  # height and width
 
 @runtime_checkable
 class SurrogateGradient(Protocol):
-    """What stands for the derivative of the spike; `width` and the class say which one."""
+    """A replacement for the derivative of the spike, known by its class and its `width`."""
 
     @property
     def width(self) -> float: ...
@@ -34,7 +34,7 @@ class SurrogateGradient(Protocol):
 
 @dataclass(frozen=True)
 class NeuronSpec:
-    """What kind of neuron it is. A synaptic current and an adaptation are there where the `NeuronMemory` has them.
+    """The kind of neuron. A synaptic current and an adaptation are there where the `NeuronMemory` has them.
 
     Args:
         surrogate: derivative of the spike; None for a neuron that does not fire.
@@ -52,7 +52,7 @@ class NeuronSpec:
 
 
 class NeuronParams(NamedTuple):
-    """The numbers of a scheme. Each is a float, or a tensor in the dtype and on the device of the signal.
+    """The parameters of neurons. Each is a float, or a tensor in the dtype and on the device of the signal.
 
     A tensor lines up from the right with the signal `(T, B, *N)`: `()`, `(*N)`, `(B, *N)`, or `(T, B, *N)` where each
     axis may be 1. One with as many axes as the signal may change in time.
@@ -69,7 +69,7 @@ class NeuronParams(NamedTuple):
 
 
 class NeuronMemory(NamedTuple):
-    """What a neuron remembers, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
+    """The state of a neuron, each `(B, *N)`: membrane after the reset, synaptic current, adaptation (after a jump).
 
     None stands for what the neuron does not have.
     """
@@ -90,7 +90,7 @@ class NeuronMemory(NamedTuple):
 
 
 class ForwardResult(NamedTuple):
-    """What a forward pass gives: the outputs, maybe pooled, the membranes before the reset if kept, the last memory."""
+    """The result of a forward pass: outputs, maybe pooled, membranes before the reset if kept, the last memory."""
 
     y: Tensor
     v: Tensor | None
@@ -98,7 +98,7 @@ class ForwardResult(NamedTuple):
 
 
 class BackwardArgs(NamedTuple):
-    """What a backward pass is asked: the gradients of a sequence from those of its outputs and of its last memory.
+    """Arguments of a backward pass: from gradients of the outputs and of the last memory to those of a sequence.
 
     Args:
         scheme: what kind of neuron.
@@ -109,8 +109,8 @@ class BackwardArgs(NamedTuple):
         grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
         grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
         wanted: names out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors.
-        out: memory for the gradient of the input, which may be `v` itself where nobody needs it any more: what is not
-            taken anew need not be fetched from the system page by page.
+        out: memory for the gradient of the input, which may be `v` itself where that is not read again: reused memory
+            costs no page faults.
         pool: the windows behind which `grad_y` comes, where the outputs were pooled.
     """
 

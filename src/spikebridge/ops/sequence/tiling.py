@@ -1,7 +1,7 @@
 """Cuts a signal into pieces that fit a processor's caches: parts of the batch, and blocks of time.
 
-Samples know nothing of each other, so each part of a batch runs through all its time alone, with its membranes near the
-processor. What needs no loop over time is done for a block of steps at once.
+Samples are independent, so each part of a batch runs through all steps alone, with its membranes in the cache.
+What needs no loop over time is done for a block of steps at once.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Live stepping by events: a prepared network does only the work that spikes ask for.
+"""Live stepping by events: a prepared network computes for active inputs alone.
 
 In a stream most inputs of a layer are zero. A prepared network passes lists of what is not: a linear layer adds those
 rows of its transposed weight, a convolution scatters each event over the outputs that see it, a pool looks at the
@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.ops.reference import is_reference
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.layers import read_layers
 from spikebridge.ops.sparse.native import NativeSteps, functions
 from spikebridge.ops.sparse.torch import TorchSteps
+from spikebridge.ops.switches import is_reference
 
 CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
-HEARD = "the network has got forward hooks, which a prepared network would not call; remove them, or step it itself"
+HOOKED = "the network has forward hooks, which a prepared network would not call; remove them, or step it itself"
 SETTINGS = ("dt", "reset", "refractory")  # of neurons, beside their quantities
 
 
@@ -67,7 +67,7 @@ class EventDriven:
 
         Raises:
             ShapeError: more than one sample, or a state of another stream.
-            ConfigError: the network has changed or got hooks since it was prepared, or a gradient is asked for.
+            ConfigError: the network has changed or got hooks since it was prepared, or a gradient is required.
             DataError: a membrane is not finite.
         """
         plan = self._plans.get((x_t.shape, x_t.dtype))
@@ -153,7 +153,7 @@ class Snapshot:
     def check(self) -> None:
         """Raises a `ConfigError` where a layer, parameter, buffer or setting is another, or where there is a hook."""
         if any(self._hooks):
-            raise ConfigError(HEARD)
+            raise ConfigError(HOOKED)
         for children, kept in self._rows:
             if list(children.values()) != kept:
                 raise ConfigError(CHANGED)

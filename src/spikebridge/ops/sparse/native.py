@@ -277,7 +277,7 @@ class Records:
         record.stride_y, record.stride_x = pair(module.stride)
         record.pad_y, record.pad_x = pair(module.padding)
         record.dilation_y, record.dilation_x = pair(module.dilation) if largest else (1, 1)
-        # a window whose taps pass by the whole input has minus infinity, which no event tells
+        # a window whose taps pass by the whole input has minus infinity, which no event sets
         self.fits = self.fits and record.dilation_y <= record.height and record.dilation_x <= record.width
         if not largest:
             record.count_padding = int(module.count_include_pad)

@@ -1,4 +1,4 @@
-"""`with reference():` runs the plain step functions alone; `with without_native():` leaves plain C out."""
+"""Switches: `with reference():` runs the plain step functions alone; `with without_native():` leaves plain C out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def is_reference() -> bool:
     return _reference.get()
 
 
-# a compiler asks once, while it traces: torch.compiler.assume_constant_result says the same, but loads the compiler
+# evaluated once, while tracing: torch.compiler.assume_constant_result does the same, but loads the compiler
 is_reference._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
