@@ -72,7 +72,11 @@ def select(operation: str, *call: Any) -> str:
         >>> select("sequence", torch.ones(9, 1, 1, device="meta"), NeuronSpec())
         'reference'
     """
-    return next(p.name for p in OPERATIONS[operation].paths if p.supports(*call) and p.is_profitable(*call))
+    *others, last = OPERATIONS[operation].paths
+    for path in others:
+        if path.supports(*call) and path.is_profitable(*call):
+            return path.name
+    return last.name
 
 
 def is_eager(x: Tensor) -> bool:

@@ -15,7 +15,7 @@ typedef struct {
     const Plan *plan;
     void (*run)(const void *job, Chunk *chunk);
     int64_t scratch, num_chunks;
-    int64_t next; /* the chunk that nobody has taken yet */
+    int64_t next; /* the next free chunk */
     int failed;
 } Shared;
 

@@ -53,7 +53,7 @@ static inline float *in_memory(float *memory, const Chunk *chunk)
     return memory == NULL ? NULL : memory + place(chunk);
 }
 
-/* Asks for a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
+/* Prefetches a row before it is needed: rows are too short, and too far apart, for the processor to see where they lead. */
 static inline void fetch(const float *row, int64_t n)
 {
 #if defined(__GNUC__)

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* Goes up with every change of the structure below; the caller compares it with its own. */
+/* Incremented with every change of the structure below; the caller compares it with its own. */
 #define SPIKEBRIDGE_EVENTS_VERSION 3
 
 enum { CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE };

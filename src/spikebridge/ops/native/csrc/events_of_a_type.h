@@ -347,7 +347,7 @@ APART void NAME(reorder)(const Layer *l, NAME(Signal) * s, NAME(Signal) * out) {
     out->count = s->count;
 }
 
-/* The neurons from `from` to `to`: the scheme of spec.py, operation by operation. */
+/* The neurons from `from` to `to`: the equations of spec.py, operation by operation. */
 INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *const *before, void *const *after,
                            int64_t from, int64_t to, const int64_t reset, const int current, const int adapting,
                            const int waiting, const int varied) {
@@ -406,7 +406,7 @@ INLINE int NAME(fire_some)(const Layer *l, const REAL *restrict in, const void *
      : l->refractory     ? RUN(reset, 0, 0, 1)      \
                          : RUN(reset, 0, 0, 0))
 
-/* Whether a pool behind neurons only asks which of its windows, side by side, hold a spike. */
+/* Whether a pool behind neurons only needs to know which of its windows, side by side, hold a spike. */
 INLINE int NAME(asks_for_spikes)(const Layer *neurons, const Layer *pool) {
     const int64_t bottom = (pool->out_height - 1) * pool->stride_y + pool->kernel_y;
     const int64_t right = (pool->out_width - 1) * pool->stride_x + pool->kernel_x;
@@ -433,7 +433,7 @@ INLINE const uint8_t *NAME(pool_flags)(const Layer *l, const uint8_t *restrict f
     return pooled;
 }
 
-/* A layer of neurons, and the pool behind it if it only asks for spikes; returns whether a membrane is not finite. */
+/* A layer of neurons, and the pool behind it if it only needs spikes; returns whether a membrane is not finite. */
 APART int NAME(fire)(const Layer *l, const Layer *pool, const REAL *in, const void *const *before, void *const *after,
                      int64_t size, NAME(Signal) * out) {
     int bad;

@@ -125,7 +125,7 @@ static void take_sums(Sums *sums, Chunk *chunk)
     }
 }
 
-/* Where step t adds to the gradient of a value; NULL where nobody wants it. */
+/* Where step t adds to the gradient of a value; NULL where it is not needed. */
 static float *sum_at(const Sums *sums, int k, const Chunk *chunk, int64_t t)
 {
     float *steps = sums->job->shares[k].steps;
@@ -234,7 +234,7 @@ static void clear_steps(const Pass *pass, const Chunk *chunk, int64_t t)
             fill(in_dense(pass->job->shares[k].steps, chunk, t), 0.0f, chunk->num_columns);
 }
 
-/* Shares that need the gradients of the memory after a step. */
+/* Contributions that need the gradients of the state after a step. */
 static void share_of_reset(const Pass *pass, const Chunk *chunk, const Step *step, int64_t t)
 {
     float *of_reset = sum_at(&pass->sums, V_RESET, chunk, t), *of_jump = sum_at(&pass->sums, JUMP, chunk, t);

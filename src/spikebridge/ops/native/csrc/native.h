@@ -6,10 +6,10 @@
 
 #include <stdint.h>
 
-/* Goes up with every change of the structures below; the caller compares it with its own. */
+/* Incremented with every change of the structures below; the caller compares it with its own. */
 #define SPIKEBRIDGE_VERSION 7
 
-/* The numbers of the scheme. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
+/* The parameters of neurons. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
 
 enum { NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD, NUM_RESETS };

@@ -99,7 +99,7 @@ CLONES static void give_back(const Pool *job, int64_t picture)
     }
 }
 
-/* A job and the picture that nobody has taken yet. */
+/* A job and the next free picture. */
 typedef struct {
     const Pool *job;
     void (*run)(const Pool *job, int64_t picture);

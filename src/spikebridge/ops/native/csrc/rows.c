@@ -50,7 +50,7 @@ enum { PIECE = 128 }; /* columns */
 
 enum { PIECE_OF_ROWS = 64 }; /* columns of each row that is written past the caches with others */
 
-/* Asks for a piece of the rows that the next step reads, and says where it ends. */
+/* Prefetches a piece of the rows that the next step reads; returns its end. */
 static inline int64_t ask(const float *const *soon, int64_t from, int64_t num_columns)
 {
     const int64_t size = num_columns - from < PIECE ? num_columns - from : PIECE;

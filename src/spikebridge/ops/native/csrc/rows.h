@@ -96,7 +96,7 @@ INLINE void NAME(fire_row)(const Step *step, const int rows, const int surrogate
     }
 }
 
-/* With a surrogate it fires as it goes, and says nothing of what the gradients of values need; without one, FIRED, both
+/* With a surrogate it fires in the same loop, and gives nothing that the gradients of parameters need; without one, FIRED, both
    are rows. */
 INLINE void NAME(backward_row)(const Step *step, const int rows, const int current, const int adapts, const int reset,
                                const int surrogate)

@@ -15,7 +15,7 @@ typedef struct {
     int64_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x;
     const float *x;
     const float *weights, *bias;                    /* bias may be NULL */
-    float *y;                                       /* or NULL, and then this is found: */
+    float *y;                                       /* or NULL; then this is computed: */
     float *sums;                                    /* what the gradient of y says of the weights, for each part */
     const float *gradient;
     int64_t num_parts, num_threads;                 /* a part is some of the pictures */

@@ -168,7 +168,7 @@ INLINE void NAME(sums_piece)(
 INLINE void NAME(sums_pieces)(const SumRows *all, const int rows, const int form, const int past, const int many)
 {
     const int64_t n = all->num_columns;
-    int64_t size = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it asks for two rows at once */
+    int64_t size = form == SUM_BACKWARD_AND_SLOPE ? PIECE / 2 : PIECE; /* it prefetches two rows at once */
     if (many > 1)
         size = past ? PIECE_OF_ROWS : n;
     for (int64_t c = 0; c < n; c += size)

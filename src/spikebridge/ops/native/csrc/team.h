@@ -1,4 +1,4 @@
-/* How threads of a team share pieces of work: each takes the next one that nobody has taken yet. */
+/* How threads of a team share pieces of work: each takes the next free one. */
 #ifndef SPIKEBRIDGE_TEAM_H
 #define SPIKEBRIDGE_TEAM_H
 
