@@ -16,7 +16,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
 
-WIDE = Arctan(width=10.0)  # membranes move by tens of mV
+_WIDE = Arctan(width=10.0)  # membranes move by tens of mV
 
 
 class IzhikevichState(NamedTuple):
@@ -64,7 +64,7 @@ def izhikevich_step(
     """
     v = state.v + dt_ms * (0.04 * state.v * state.v + 5 * state.v + 140 - state.u + x_t)
     u = state.u + dt_ms * a * (b * state.v - state.u)
-    spikes = spiking.get("surrogate", WIDE)(v - v_threshold)
+    spikes = spiking.get("surrogate", _WIDE)(v - v_threshold)
     return spikes, IzhikevichState(v=v * (1 - spikes) + spikes * c, u=u + spikes * d)
 
 
@@ -100,7 +100,7 @@ class Izhikevich(Neuron):
         c: Tensor | float = -65.0,
         d: Tensor | float = 8.0,
         v_threshold: Tensor | float = 30.0,
-        surrogate: Surrogate = WIDE,
+        surrogate: Surrogate = _WIDE,
         learn: str | Iterable[str] = (),
     ) -> None:
         if dt is None:

@@ -15,7 +15,7 @@ from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.selection import has_hooks
 
-PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not need the output
+_PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not need the output
 
 
 class SequentialState(NamedTuple):
@@ -122,7 +122,7 @@ class Sequential(Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
             elif effects:
                 x = modulated(layer, effects, x)
-            elif product := type(layer) in PRODUCTS and not has_hooks(layer):
+            elif product := type(layer) in _PRODUCTS and not has_hooks(layer):
                 x = _product(layer, x)
             else:
                 x = over_time(layer, x)

@@ -32,7 +32,7 @@ class Weights(NamedTuple):
     block: Int[Tensor, "N"]
 
 
-class DenseSums:
+class _DenseSums:
     """A matrix a block, padded to the largest."""
 
     def __init__(self, weights: Weights) -> None:
@@ -55,7 +55,7 @@ class DenseSums:
         return torch.bmm(self.matrix, padded.reshape(*self.shape, -1)).flatten(0, 1)[self.at]
 
 
-class SparseSums:
+class _SparseSums:
     """Rows of what arrives at a neuron."""
 
     def __init__(self, weights: Weights) -> None:
@@ -73,7 +73,7 @@ class SparseSums:
         return self.matrix @ spikes
 
 
-class EventSums:
+class _EventSums:
     """Lists of where a neuron's spike goes."""
 
     def __init__(self, weights: Weights) -> None:
@@ -94,14 +94,14 @@ class EventSums:
         return sums.reshape(spikes.shape)
 
 
-PATHS: dict[Path, type[DenseSums] | type[SparseSums] | type[EventSums]] = {
-    "dense": DenseSums,
-    "sparse": SparseSums,
-    "events": EventSums,
+PATHS: dict[Path, type[_DenseSums] | type[_SparseSums] | type[_EventSums]] = {
+    "dense": _DenseSums,
+    "sparse": _SparseSums,
+    "events": _EventSums,
 }
 
 
-def graph_sums(weights: Weights, path: Path | None = None) -> DenseSums | SparseSums | EventSums:
+def graph_sums(weights: Weights, path: Path | None = None) -> _DenseSums | _SparseSums | _EventSums:
     """What adds up spikes over connections.
 
     Args:

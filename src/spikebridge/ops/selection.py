@@ -26,11 +26,11 @@ CHANNELS_LAST = torch.channels_last
 
 # measured; at smaller sizes the Python around a path costs more than the path saves
 MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
-MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
-MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
+_MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
+_MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
 LINEAR_OUTPUTS, LINEAR_WORK, LINEAR_INPUTS = 64, 2**21, 2**18  # least outputs and products, most inputs
 CONV_OUTPUTS, CONV_TAPS, CONV_WORK, LANES = 32, 48, 2**22, 16  # least outputs, taps of a row and products; a vector
-FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
+_FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
 
@@ -53,7 +53,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Operation:
+class _Operation:
     """What is computed, its paths in order, and the arguments of a small call, made with a surrogate of neurons."""
 
     about: str
@@ -79,7 +79,7 @@ def select(operation: str, *call: Any) -> str:
     return last.name
 
 
-def is_eager(x: Tensor) -> bool:
+def _is_eager(x: Tensor) -> bool:
     """Whether a plain tensor is computed now: no compiler, no `torch.func` transform, no forward gradient, no
     `reference()`."""
     # is_compiling first: what stands after it is never traced
@@ -101,7 +101,7 @@ def is_plain_training(x: Tensor, weight: Tensor) -> bool:
         >>> is_plain_training(torch.ones(2, 3), nn.Linear(3, 1).weight)
         True
     """
-    if not is_eager(x) or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+    if not _is_eager(x) or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
     return x.dtype == weight.dtype == torch.float32 and x.is_cpu and x.numel() > 0 and weight.requires_grad
 
@@ -143,11 +143,11 @@ def _custom_op(x: Tensor, spec: NeuronSpec | None) -> bool:
 
 
 def _native_sequence(x: Tensor, spec: NeuronSpec) -> bool:
-    return is_eager(x) and is_native(x, *HALF) and _is_surrogate_native(spec)
+    return _is_eager(x) and is_native(x, *HALF) and _is_surrogate_native(spec)
 
 
 def _torch_sequence(x: Tensor, spec: NeuronSpec) -> bool:
-    return is_eager(x) and x.dtype in (*SINGLE, *HALF)
+    return _is_eager(x) and x.dtype in (*SINGLE, *HALF)
 
 
 def _has_steps(path: str, x: Tensor, spec: NeuronSpec) -> bool:
@@ -155,22 +155,22 @@ def _has_steps(path: str, x: Tensor, spec: NeuronSpec) -> bool:
 
 
 def _native_pooled(x: Tensor, spec: NeuronSpec, size: Size) -> bool:
-    if x.ndim != 5 or not spec.fires or not is_eager(x) or not runs_natively(x, spec):
+    if x.ndim != 5 or not spec.fires or not _is_eager(x) or not runs_natively(x, spec):
         return False
     layout = layout_of(x)
     fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
-    fits = fits and size[0] * x.shape[4] * x.shape[2] <= MAX_POOL_ROW
+    fits = fits and size[0] * x.shape[4] * x.shape[2] <= _MAX_POOL_ROW
     return fits and layout is not None and layout.axes == (0, 1, 3, 4, 2) and x.shape[0] >= MIN_STEPS["native"]
 
 
 def _native_pool(x: Tensor, size: Size) -> bool:
-    if not is_eager(x) or x.ndim != 4 or not is_native(x):
+    if not _is_eager(x) or x.ndim != 4 or not is_native(x):
         return False
-    fits = 0 < size[0] <= x.shape[2] and 0 < size[1] <= x.shape[3] and size[0] * size[1] <= MAX_WINDOW
+    fits = 0 < size[0] <= x.shape[2] and 0 < size[1] <= x.shape[3] and size[0] * size[1] <= _MAX_WINDOW
     return fits and x.is_contiguous(memory_format=CHANNELS_LAST)
 
 
-def has_native(name: str) -> bool:
+def _has_native(name: str) -> bool:
     """Whether the native library is there and has a function."""
     return not is_without_native() and hasattr(library().steps, name)
 
@@ -178,7 +178,7 @@ def has_native(name: str) -> bool:
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
     """Whether the weight gradient of a linear layer may leave out silent inputs, if enough of them are silent."""
     large = num_outputs >= LINEAR_OUTPUTS and size * num_outputs >= LINEAR_WORK and num_inputs <= LINEAR_INPUTS
-    return large and has_native("spikebridge_linear_weights")
+    return large and _has_native("spikebridge_linear_weights")
 
 
 def _native_linear(x: Tensor, layer: nn.Linear) -> bool:
@@ -202,7 +202,7 @@ def _own_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
 
 def _native_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
     plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and x.ndim == 4 and x.shape[1] == layer.in_channels
-    return plain and has_native("spikebridge_spike_convolution") and _own_convolution(x, layer)
+    return plain and _has_native("spikebridge_spike_convolution") and _own_convolution(x, layer)
 
 
 def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
@@ -214,8 +214,8 @@ def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
 
 def has_few_taps(weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
     """Whether plain C sums the weight gradient of a convolution with few inputs, as behind a camera."""
-    few = weight[0].numel() <= FEW_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
-    return few and has_native("spikebridge_convolution_weights")
+    few = weight[0].numel() <= _FEW_TAPS and len(weight) % LANES == 0 and groups == 1 and tuple(dilation) == (1, 1)
+    return few and _has_native("spikebridge_convolution_weights")
 
 
 def runs_in_one_pass(x: Tensor, *numbers: Value) -> bool:
@@ -276,7 +276,7 @@ def _convolution_of_pictures() -> nn.Conv2d:
 
 
 OPERATIONS = {
-    "sequence": Operation(
+    "sequence": _Operation(
         "neurons over time: charge, fire, reset",
         (
             Path("custom_op", "in a compiled or exported network, with a surrogate of a name and a width", _custom_op),
@@ -296,7 +296,7 @@ OPERATIONS = {
         ),
         lambda surrogate: (torch.zeros(9, 1, 8), NeuronSpec(surrogate)),
     ),
-    "pooled sequence": Operation(
+    "pooled sequence": _Operation(
         "neurons and the max pooling behind them",
         (
             Path(
@@ -308,7 +308,7 @@ OPERATIONS = {
         ),
         lambda surrogate: (_pictures(4, 8, 4, 4).unsqueeze(1), NeuronSpec(surrogate), (2, 2)),
     ),
-    "max_pool2d": Operation(
+    "max_pool2d": _Operation(
         "max pooling with windows side by side",
         (
             Path("native", "float32 on a CPU, channels last, windows of 255 places or fewer", _native_pool),
@@ -316,7 +316,7 @@ OPERATIONS = {
         ),
         lambda _: (_pictures(1, 8, 4, 4), (2, 2)),
     ),
-    "linear": Operation(
+    "linear": _Operation(
         "a linear layer in training",
         (
             Path(
@@ -329,7 +329,7 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(512, 64), nn.Linear(64, 64)),
     ),
-    "convolution": Operation(
+    "convolution": _Operation(
         "a convolution in training",
         (
             Path(
@@ -348,7 +348,7 @@ OPERATIONS = {
         ),
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
     ),
-    "sums": Operation(
+    "sums": _Operation(
         "leaky sums, means and alpha functions of kernels",
         (
             Path("native", "float32 on a CPU, numbers that are the same at all steps", _native_sums),
@@ -357,7 +357,7 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(9, 1, 8), 0.5),
     ),
-    "finite response": Operation(
+    "finite response": _Operation(
         "a convolution in time with taps",
         (
             Path("native", "float32 on a CPU", lambda x, taps: taps.dtype == x.dtype and is_native(x)),
@@ -365,7 +365,7 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(9, 1, 8), torch.zeros(3)),
     ),
-    "graph sums": Operation(
+    "graph sums": _Operation(
         "spikes summed over the connections of a spiking graph",
         (
             Path("sparse", "outside `reference()`", lambda: not is_reference()),
@@ -373,11 +373,11 @@ OPERATIONS = {
         ),
         lambda _: (),
     ),
-    "live step": Operation(
+    "live step": _Operation(
         "one step of one sample by events",
         (
-            Path("native", "float32 or float64 on a CPU", lambda x: is_eager(x) and is_native(x, torch.float64)),
-            Path("torch", "outside `reference()`", is_eager),
+            Path("native", "float32 or float64 on a CPU", lambda x: _is_eager(x) and is_native(x, torch.float64)),
+            Path("torch", "outside `reference()`", _is_eager),
             Path("reference", "always: the network's own step", _always),
         ),
         lambda _: (torch.zeros(1, 8),),

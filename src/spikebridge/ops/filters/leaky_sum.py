@@ -19,7 +19,7 @@ from spikebridge.ops.switches import without_native
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
 Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
-SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
+_SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
 
 
 def leaky_sum(
@@ -70,7 +70,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         >>> last_sum(torch.ones(3, 1, 1), decay=0.5).item()
         1.75
     """
-    if is_number(decay, 1) and (x.numel() < SMALL_SUM or wants_gradients(x)):
+    if is_number(decay, 1) and (x.numel() < _SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
     if supports_one_pass(x, decay):
         return last_of_sums(x, decay)

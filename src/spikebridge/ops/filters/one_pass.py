@@ -34,11 +34,11 @@ class Form(IntEnum):
     ALPHA_BACKWARD = 8
 
 
-BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
+_BACKWARDS = {Form.SUM_BACKWARD, Form.SUM_BACKWARD_AND_SLOPE, Form.MEAN_BACKWARD, Form.ALPHA_BACKWARD}
 CHUNK = 2048  # columns; memory is one row or two, and long rows are run some steps at once
 
 
-class SumArgs(NamedTuple):
+class _SumArgs(NamedTuple):
     """What the steps of a sum need beside the signal.
 
     Args:
@@ -61,7 +61,7 @@ def run(
     y: Tensor | None,
     last: Sequence[Tensor | None],
     start: Sequence[Tensor | None],
-    args: SumArgs,
+    args: _SumArgs,
 ) -> None:
     """All steps of a form.
 
@@ -77,7 +77,7 @@ def run(
     decay, factor, resets, found = args
     given = cast(Tensor, y if x is None else x)
     held: list[object] = []
-    backwards = form in BACKWARDS
+    backwards = form in _BACKWARDS
     plan = native.plan_of(given.shape[0], groups, CHUNK, torch.get_num_threads())
     job = LeakySum(plan, form)
     for place, signal in ((job.x, x), (job.y, y), (job.before, None if found is None else found[0][:-1])):
@@ -109,8 +109,8 @@ def _point_to_rows(place: Signal, signal: Tensor, groups: Groups, held: list[obj
     place.at, place.step, place.group = at, step, group
 
 
-BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
-LONG_ROW = 512  # columns; shorter rows run many at once, which is faster
+_BACKWARD = {Form.SUM: Form.SUM_BACKWARD, Form.MEAN: Form.MEAN_BACKWARD, Form.ALPHA: Form.ALPHA_BACKWARD}
+_LONG_ROW = 512  # columns; shorter rows run many at once, which is faster
 
 
 def sums_of(
@@ -204,7 +204,7 @@ def _all(
 
 def _groups_for(x: Tensor, decay: Value) -> Groups:
     """The rows of a step: those of samples where they are long, so that a row of decays need not be spread over all."""
-    if isinstance(decay, Tensor) and decay.numel() >= LONG_ROW and decay.shape == x.shape[2:] and x.is_contiguous():
+    if isinstance(decay, Tensor) and decay.numel() >= _LONG_ROW and decay.shape == x.shape[2:] and x.is_contiguous():
         return Groups(x.shape[1], decay.numel())
     return groups_of(x)
 
@@ -214,7 +214,7 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     y = groups.pool_empty(x, x)
     memory = [x.new_empty(x.shape[1:]) for _ in start]
-    run(form, groups, x, y, memory, _dense(start), SumArgs(decay, factor, resets))
+    run(form, groups, x, y, memory, _dense(start), _SumArgs(decay, factor, resets))
     return y, *memory
 
 
@@ -250,11 +250,11 @@ class _OnePass(torch.autograd.Function):
         grad_x = groups.pool_empty(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
         if sums is None:
-            run(BACKWARD[ctx.form], groups, grad, grad_x, memory, start, SumArgs(decay, factor, ctx.resets))
+            run(_BACKWARD[ctx.form], groups, grad, grad_x, memory, start, _SumArgs(decay, factor, ctx.resets))
             return None, grad_x, None, None, None, None, *memory
         slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
         form = Form.SUM_BACKWARD_AND_SLOPE
-        run(form, groups, grad, grad_x, (memory[0], slope), start, SumArgs(decay, resets=ctx.resets, found=found))
+        run(form, groups, grad, grad_x, (memory[0], slope), start, _SumArgs(decay, resets=ctx.resets, found=found))
         return None, grad_x, _grad_of(decay, exponents, slope), None, None, None, *memory
 
 
@@ -278,7 +278,7 @@ class _Last(torch.autograd.Function):
         grad_x = grad_decay = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.groups.pool_empty(ctx.like, grad)
-            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, (), _dense([grad]), SumArgs(decay))
+            run(Form.SUM_BACKWARD, ctx.groups, None, grad_x, (), _dense([grad]), _SumArgs(decay))
         if slope is not None:
             grad_decay = _grad_of(decay, exponents, grad * slope)
         return grad_x, grad_decay, None
@@ -300,7 +300,7 @@ def _tensor_of(number: float) -> Tensor:
 
 def _last(x: Tensor, groups: Groups, decay: Value, slope: Tensor | None) -> Tensor:
     last = x.new_empty(x.shape[1:])
-    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, (last, slope), (), SumArgs(decay))
+    run(Form.LAST if slope is None else Form.LAST_AND_SLOPE, groups, x, None, (last, slope), (), _SumArgs(decay))
     return last
 
 

@@ -20,7 +20,7 @@ from spikebridge.ops.selection import CHANNELS_LAST, convolved_size, has_few_tap
 from spikebridge.ops.sequence.autograd import is_batched
 
 MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
-MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
+_MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
 OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
 LOOKED_AT = 16  # pictures that are counted to estimate the active share
 
@@ -42,21 +42,21 @@ class _SpikeJob(ctypes.Structure):
     ]
 
 
-def active_share(x: Float[Tensor, "B C Y X"]) -> float:
+def _active_share(x: Float[Tensor, "B C Y X"]) -> float:
     """How much of what comes in is not 0, by some of the pictures.
 
     Args:
         x: pictures.
 
     Example:
-        >>> active_share(torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2))
+        >>> _active_share(torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2))
         0.25
     """
     some = x[:: max(1, len(x) // LOOKED_AT)]
     return number_on_cpu(some.count_nonzero()) / some.numel()
 
 
-def is_few(active: float, num_outputs: int, most: float) -> bool:
+def _is_few(active: float, num_outputs: int, most: float) -> bool:
     """Whether the share of active inputs is small enough to leave out the others.
 
     Args:
@@ -65,7 +65,7 @@ def is_few(active: float, num_outputs: int, most: float) -> bool:
         most: where there are outputs enough.
 
     Example:
-        >>> is_few(0.3, 64, MOST_ACTIVE), is_few(0.3, 32, MOST_ACTIVE)
+        >>> _is_few(0.3, 64, MOST_ACTIVE), _is_few(0.3, 32, MOST_ACTIVE)
         (True, False)
     """
     return active <= most * min(1.0, num_outputs / OUTPUTS)
@@ -145,7 +145,7 @@ def _run(
         raise MemoryError("a convolution found no memory to list what is active")
 
 
-TAPS = 10  # that are summed at once, of convolution.c
+_TAPS = 10  # that are summed at once, of convolution.c
 WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
 
 
@@ -188,8 +188,8 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, may_be_silent: bool, *settings: Any
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.settings, ctx.active = settings, active_share(x) if may_be_silent else 1.0
-        if is_few(ctx.active, len(weight), MOST_ACTIVE):
+        ctx.settings, ctx.active = settings, _active_share(x) if may_be_silent else 1.0
+        if _is_few(ctx.active, len(weight), MOST_ACTIVE):
             return outputs_of(x, weight, bias, *settings[:2])
         return torch.conv2d(x, weight, bias, *settings)
 
@@ -205,7 +205,7 @@ class _Convolution(torch.autograd.Function):
             if not wants_x and has_few_taps(weight, dilation, groups):
                 of_weight, of_bias = _sums(x, weight, grad, stride, padding)
                 return None, of_weight, of_bias if wants_bias else None, *(None,) * 5
-            if is_few(ctx.active, len(weight), MOST_ACTIVE_BACKWARD):
+            if _is_few(ctx.active, len(weight), _MOST_ACTIVE_BACKWARD):
                 of_weight, wants_weight = weights_of(x, grad, weight, stride, padding), False
         if wants_x or wants_weight:  # of operations that can be differentiated again
             mask = [wants_x, wants_weight, False]
@@ -221,7 +221,7 @@ def _sums(
     x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
     num_taps, team = weight[0].numel(), library().team
     threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // WORK_OF_A_THREAD) if team else 1
-    sums = x.new_empty(threads, (num_taps // TAPS + 1) * TAPS, len(weight))
+    sums = x.new_empty(threads, (num_taps // _TAPS + 1) * _TAPS, len(weight))
     job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
     job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()
     job.num_parts, job.num_threads, job.team = threads, threads, team

@@ -54,7 +54,7 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
         >>> layer.weight.grad.sum().item()  # one spike reaches each of the outputs
         64.0
     """
-    packed = packs_spikes() and is_plain_training(x, layer.weight)
+    packed = _packs_spikes() and is_plain_training(x, layer.weight)
     if not packed and select("linear", x, layer) == "torch":
         y: Tensor = layer(x)
         return y
@@ -123,11 +123,11 @@ def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     return weights
 
 
-Packed: TypeAlias = Tensor | tuple[Tensor, torch.dtype]
-FEWEST = 4096  # numbers; less is not worth a look
-GLANCE = 64  # numbers that are looked at first: most tensors that are no spikes show it there
+_Packed: TypeAlias = Tensor | tuple[Tensor, torch.dtype]
+_FEWEST = 4096  # numbers; less is not worth a look
+_GLANCE = 64  # numbers that are looked at first: most tensors that are no spikes show it there
 BLOCK = 2**18  # numbers that are looked at and packed together, so that no other large memory is taken
-_packs_spikes: ContextVar[bool] = ContextVar("packs_spikes", default=False)
+_packing: ContextVar[bool] = ContextVar("packs_spikes", default=False)
 
 
 @contextmanager
@@ -144,17 +144,17 @@ def pack_spikes() -> Iterator[None]:
         >>> weight.grad[0].item()
         64.0
     """
-    token = _packs_spikes.set(True)
+    token = _packing.set(True)
     try:
         with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
             yield
     finally:
-        _packs_spikes.reset(token)
+        _packing.reset(token)
 
 
-def packs_spikes() -> bool:
+def _packs_spikes() -> bool:
     """Whether this runs inside `pack_spikes`."""
-    return _packs_spikes.get()
+    return _packing.get()
 
 
 def kept(x: Tensor) -> Tensor:
@@ -168,25 +168,25 @@ def kept(x: Tensor) -> Tensor:
         ...     kept(torch.ones(64, 64)).dtype, kept(torch.full((64, 64), 0.5)).dtype
         (torch.uint8, torch.float32)
     """
-    spikes = _as_bytes(x.detach()) if packs_spikes() else None
+    spikes = _as_bytes(x.detach()) if _packs_spikes() else None
     return x if spikes is None else spikes
 
 
-def _pack(tensor: Tensor) -> Packed:
+def _pack(tensor: Tensor) -> _Packed:
     spikes = _as_bytes(tensor.detach())
     return tensor if spikes is None else (spikes, tensor.dtype)
 
 
-def _unpack(packed: Packed) -> Tensor:
+def _unpack(packed: _Packed) -> Tensor:
     return packed if isinstance(packed, Tensor) else packed[0].to(packed[1])
 
 
 def _as_bytes(tensor: Tensor) -> Tensor | None:
     """Spikes as bytes that lie as they do; None for what is none, or not worth it."""
-    if not tensor.is_floating_point() or tensor.numel() < FEWEST or tensor.is_meta or not _is_dense(tensor):
+    if not tensor.is_floating_point() or tensor.numel() < _FEWEST or tensor.is_meta or not _is_dense(tensor):
         return None
     numbers = tensor.as_strided((tensor.numel(),), (1,))
-    if not _are_spikes(numbers[:GLANCE]):
+    if not _are_spikes(numbers[:_GLANCE]):
         return None
     packed = torch.empty_like(tensor, dtype=torch.uint8)
     for some, place in zip(numbers.split(BLOCK), packed.as_strided(numbers.shape, (1,)).split(BLOCK), strict=True):

@@ -15,7 +15,7 @@ import torch
 
 NAME = "spikebridge.ops.native._native"
 VERSION = 7  # SPIKEBRIDGE_VERSION of native.h
-NUM_VALUES = 9  # those of `NeuronParams`, and BASE
+_NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
 
 class Signal(ctypes.Structure):
@@ -45,7 +45,7 @@ class LoopPlan(ctypes.Structure):
         ("width", ctypes.c_float),
         ("num_threads", ctypes.c_int64),
         ("team", ctypes.c_void_p),
-        ("values", Value * NUM_VALUES),
+        ("values", Value * _NUM_VALUES),
     ]
 
 
@@ -80,7 +80,7 @@ class Backward(ctypes.Structure):
         ("pooling", Pooling),
         ("grad_x", Signal),
         *[(name, ctypes.c_void_p) for name in ("grad_v", "grad_i", "grad_a")],
-        ("shares", Share * NUM_VALUES),
+        ("shares", Share * _NUM_VALUES),
     ]
 
 
@@ -141,7 +141,7 @@ def load(path: Path) -> Library:
     if version != VERSION:
         return Library(None, f"the native part is of version {version}, not {VERSION}; install again")
     steps.spikebridge_instructions.restype = ctypes.c_char_p
-    return Library(steps, "", steps.spikebridge_instructions().decode(), torch_team())
+    return Library(steps, "", steps.spikebridge_instructions().decode(), _torch_team())
 
 
 def _is_cut_off(path: Path) -> bool:
@@ -154,7 +154,7 @@ def _is_cut_off(path: Path) -> bool:
     return path.stat().st_size < start + size * number
 
 
-def torch_team() -> int | None:
+def _torch_team() -> int | None:
     """The address of `GOMP_parallel` as PyTorch itself finds it, so that both share one team of threads.
 
     A handle on PyTorch's library looks a name up in what that library was linked with, whatever it is called. None

@@ -19,7 +19,7 @@ from torch import Tensor
 
 LEAST = 2**17  # bytes; what is smaller is had without the system
 MOST_IDLE = 2**28  # bytes of blocks that wait, or as many as were once lent together; the oldest size goes first
-SHARE = 1 / 16  # of the machine's memory; more never waits
+_SHARE = 1 / 16  # of the machine's memory; more never waits
 PAGE, LINE = 4096, 64  # bytes, the system's and the caches'
 STEPS = 8  # lengths of blocks from one power of two to the next
 
@@ -131,4 +131,4 @@ def _length_for(size: int) -> int:
 
 @cache
 def _allowed() -> int:
-    return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

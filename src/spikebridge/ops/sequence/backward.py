@@ -34,11 +34,11 @@ from spikebridge.ops.sequence.tiling import (
 )
 
 
-class Trajectory(NamedTuple):
+class _Trajectory(NamedTuple):
     """A rematerialized sequence: its thresholds, and on request its currents and adaptations.
 
     Args:
-        scheme, v, start, values: as given to `rematerialize`.
+        scheme, v, start, values: as given to `_rematerialize`.
         thresholds: a value of the scheme, or with adaptation one for each step.
         currents: synaptic currents `(T + 1, B, *N)`, the first from before the first step.
         adaptations: what each step found, before its decay.
@@ -78,9 +78,9 @@ class Trajectory(NamedTuple):
         return v if block.start > 0 else torch.cat([self.start.v.unsqueeze(0), v])
 
 
-def rematerialize(
+def _rematerialize(
     spec: NeuronSpec, x: Tensor | None, v: Tensor, start: NeuronMemory, values: NeuronParams, with_adaptations: bool
-) -> Trajectory:
+) -> _Trajectory:
     """The path of a sequence.
 
     Args:
@@ -110,10 +110,10 @@ def rematerialize(
                 adaptations[t] = a
             torch.add(a.mul_(decay), threshold, out=row)
             a.addcmul_(torch.ge(v_t, row, out=spikes), jump)
-    return Trajectory(spec, v, start, values, thresholds, currents, adaptations)
+    return _Trajectory(spec, v, start, values, thresholds, currents, adaptations)
 
 
-class ParameterGrads:
+class _ParameterGrads:
     """Collects the gradients of a part of a batch.
 
     Args:
@@ -122,7 +122,7 @@ class ParameterGrads:
         x: the input, where the gradient of `r` needs it.
     """
 
-    def __init__(self, sums: dict[str, Tensor], path: Trajectory, x: Tensor | None) -> None:
+    def __init__(self, sums: dict[str, Tensor], path: _Trajectory, x: Tensor | None) -> None:
         self.sums, self.path, self.x = sums, path, x
 
     @property
@@ -204,8 +204,8 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     for part in batch_parts(v):
         start_of_part, values_of_part = start.of_batch(part), values_of_batch(values, part, v.ndim)
         x_of_part = None if x is None else x[:, part]
-        path = rematerialize(spec, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
-        shares = ParameterGrads({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
+        path = _rematerialize(spec, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
+        shares = _ParameterGrads({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
         _Backpropagation(
             path,
             None if grad_y is None else grad_y[:, part],
@@ -238,11 +238,11 @@ class _Backpropagation:
 
     def __init__(
         self,
-        path: Trajectory,
+        path: _Trajectory,
         grad_y: Tensor | None,
         carry: dict[str, Tensor],
         out: Tensor,
-        shares: ParameterGrads | None,
+        shares: _ParameterGrads | None,
     ) -> None:
         self.path, self.carry, self.out, self.shares = path, carry, out, shares
         self.spec, self.values, self.v = path.spec, path.values, path.v

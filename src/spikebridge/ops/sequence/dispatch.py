@@ -18,10 +18,10 @@ class SequenceSteps(NamedTuple):
     backward: Callable[[BackwardArgs], dict[str, Tensor]]
 
 
-IN_PYTORCH = SequenceSteps(steps.forward_steps, steps.backward_steps)
+_IN_PYTORCH = SequenceSteps(steps.forward_steps, steps.backward_steps)
 IN_C = SequenceSteps(native.forward_steps, native.backward_steps)
 
 
 def choose(spec: NeuronSpec, x: Tensor) -> SequenceSteps:
     """The fastest implementation that can run a case."""
-    return IN_C if runs_natively(x, spec) else IN_PYTORCH
+    return IN_C if runs_natively(x, spec) else _IN_PYTORCH

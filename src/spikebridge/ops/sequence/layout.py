@@ -14,7 +14,7 @@ from torch import Tensor
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams
 
-FEWEST_COLUMNS = 32  # of a group; shorter rows are copied side by side, which is faster
+_FEWEST_COLUMNS = 32  # of a group; shorter rows are copied side by side, which is faster
 
 
 class Outline(NamedTuple):
@@ -39,7 +39,7 @@ class Outline(NamedTuple):
         return _groups_of(*self)
 
 
-class Layout(NamedTuple):
+class _Layout(NamedTuple):
     """An order of axes.
 
     Args:
@@ -109,7 +109,7 @@ class Layout(NamedTuple):
         return value.reshape(*[1] * (len(self.axes) - value.ndim), *value.shape)
 
 
-def layout_of(signal: Tensor) -> Layout | None:
+def layout_of(signal: Tensor) -> _Layout | None:
     """The order in which a dense signal lies, if it is not its own and time is first in it.
 
     Example:
@@ -123,7 +123,7 @@ def layout_of(signal: Tensor) -> Layout | None:
     axes = (0, *rest)
     if not signal.permute(axes).is_contiguous():
         return None
-    return Layout(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
+    return _Layout(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
 
 
 class Groups(NamedTuple):
@@ -172,7 +172,7 @@ def groups_of(signal: Tensor) -> Groups:
 def _groups_of(shape: torch.Size, strides: tuple[int, ...]) -> Groups:
     num_columns = shape[2:].numel()
     side_by_side = _is_dense(shape, strides, 1)
-    if side_by_side or num_columns < FEWEST_COLUMNS or not _is_dense(shape, strides, 2):
+    if side_by_side or num_columns < _FEWEST_COLUMNS or not _is_dense(shape, strides, 2):
         return Groups(1, shape[1:].numel())
     return Groups(shape[1], num_columns)
 

@@ -36,13 +36,13 @@ from spikebridge.ops.sequence.spec import (
 )
 
 SURROGATES = ("Arctan", "Rectangle", "Triangle", "FastSigmoid")  # in the order of native.h
-SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
+_SURROGATES_ARE_OF = "spikebridge.neurons.surrogate"
 BASE = len(NeuronParams._fields)  # its place among the values of native.h
 NEVER, TO_ZERO, TO_VALUE, BY_THRESHOLD = range(4)
 CHUNK = 512  # columns; what a step of them reads and writes stays in the nearest cache
-RESPONSE_CHUNK = 2048  # columns; steps of long rows look at the same ones, some at once
-RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
-LEAST_COLUMNS = 64
+_RESPONSE_CHUNK = 2048  # columns; steps of long rows look at the same ones, some at once
+_RECALLED = 2**18  # numbers of a chunk that are worked out again for the backward pass, at most, unless T is huge
+_LEAST_COLUMNS = 64
 LINE = 16  # numbers in a cache line
 WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
@@ -69,7 +69,7 @@ def surrogate_number(surrogate: object) -> int | None:
     """Its number in native.h; None for one that plain C does not know."""
     # by its full name: a class derived from it may have another derivative
     kind = type(surrogate)
-    known = kind.__module__ == SURROGATES_ARE_OF and kind.__qualname__ in SURROGATES
+    known = kind.__module__ == _SURROGATES_ARE_OF and kind.__qualname__ in SURROGATES
     return SURROGATES.index(kind.__qualname__) if known else None
 
 
@@ -128,7 +128,7 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
     chunk = _chunk(v, pool)
     if histories and pool is None:
-        chunk = min(chunk, max(LEAST_COLUMNS, RECALLED // (len(v) * histories)))
+        chunk = min(chunk, max(_LEAST_COLUMNS, _RECALLED // (len(v) * histories)))
     plan = _plan(spec, groups, v, values, chunk, held, whole=pool is not None)
     pointers = [at(rows.get(name)) for rows in (first, last) for name in NeuronMemory._fields]
     job = Backward(plan, _signal(x, groups), _signal(v, groups), *pointers)
@@ -175,7 +175,7 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     """
     groups = groups_of(y)
     x = groups.dense(x)
-    plan = plan_of(len(y), groups, RESPONSE_CHUNK, torch.get_num_threads())
+    plan = plan_of(len(y), groups, _RESPONSE_CHUNK, torch.get_num_threads())
     job = Respond(plan, _signal(x, groups), _signal(y, groups))
     job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
     if taps[0].numel() == 1:

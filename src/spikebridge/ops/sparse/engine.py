@@ -23,8 +23,8 @@ from spikebridge.ops.sparse.native import NativeSteps, functions
 from spikebridge.ops.sparse.torch import TorchSteps
 from spikebridge.ops.switches import is_reference
 
-CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
-HOOKED = "the network has forward hooks, which a prepared network would not call; remove them, or step it itself"
+_CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
+_HOOKED = "the network has forward hooks, which a prepared network would not call; remove them, or step it itself"
 SETTINGS = ("dt", "reset", "refractory")  # of neurons, beside their quantities
 
 
@@ -46,7 +46,7 @@ class EventDriven:
         self.dense_above = dense_above
         self.layers, self.row = read_layers(network)
         self.functions = {} if native is False else functions()
-        self.weights = Snapshot(network)
+        self.weights = _Snapshot(network)
         self._plain = TorchSteps(self.layers, self.row, dense_above)
         self._plans: dict[tuple[torch.Size, torch.dtype], NativeSteps | None] = {}  # None where PyTorch steps
 
@@ -134,7 +134,7 @@ def prepare(network: nn.Module, native: bool | None = None, dense_above: float |
     return EventDriven(network, native, dense_above)
 
 
-class Snapshot:
+class _Snapshot:
     """What a network held when it was prepared, to notice a change at little cost.
 
     A number written through `.data` leaves no trace and is not noticed.
@@ -153,13 +153,13 @@ class Snapshot:
     def check(self) -> None:
         """Raises a `ConfigError` where a layer, parameter, buffer or setting is another, or where there is a hook."""
         if any(self._hooks):
-            raise ConfigError(HOOKED)
+            raise ConfigError(_HOOKED)
         for children, kept in self._rows:
             if list(children.values()) != kept:
-                raise ConfigError(CHANGED)
+                raise ConfigError(_CHANGED)
         for store, name, tensor, version in self._tensors:
             if store[name] is not tensor or tensor._version != version:
-                raise ConfigError(CHANGED)
+                raise ConfigError(_CHANGED)
         for store, name, number in self._numbers:
             if store[name] != number:
-                raise ConfigError(CHANGED)
+                raise ConfigError(_CHANGED)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.layers.pooling import MaxPool2d
 
-PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, MaxPool2d, nn.AvgPool2d, nn.Flatten)
-ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in evaluation
+_PLAIN = (nn.Conv2d, nn.Linear, nn.MaxPool2d, MaxPool2d, nn.AvgPool2d, nn.Flatten)
+_ABSENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in evaluation
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
     Raises:
         ConfigError: a layer that cannot be stepped by events, with its path and the reason.
     """
-    if not isinstance(network, nn.Module) or not is_row(network) or not hasattr(network, "initial_state"):
+    if not isinstance(network, nn.Module) or not _is_row(network) or not hasattr(network, "initial_state"):
         kind = type(network)
         raise ConfigError(
             f"event-driven stepping takes a spikebridge.neurons.Sequential, but got a {kind.__module__}."
@@ -71,7 +71,7 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
     return layers, _read(network, "", (), layers)
 
 
-def is_row(module: nn.Module) -> bool:
+def _is_row(module: nn.Module) -> bool:
     """Whether a module only runs its children one after the other, as both kinds of Sequential do."""
     return type(module).forward.__qualname__ == "Sequential.forward"
 
@@ -99,7 +99,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
     for index, (name, module) in enumerate(row.named_children()):
         where = f"{path}.{name}" if path else name
         here = (*address, 0, index)  # a container's state has one field, the states of its layers
-        if is_row(module):
+        if _is_row(module):
             inner = _read(module, where, here, layers)
             places.append(inner if hasattr(module, "initial_state") else None)
             continue
@@ -110,7 +110,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
                 "network itself, or prepare the layers before and after it"
             )
         _refuse_hooks(module, where)
-        if type(module) in ABSENT:
+        if type(module) in _ABSENT:
             places.append(None)
         elif follows_spec(module):
             places.append(sum(layer.address is not None for layer in layers))
@@ -131,7 +131,7 @@ def _refuse_hooks(module: nn.Module, path: str) -> None:
 def _why_not(module: Any) -> str:
     """The reason why a layer cannot be held, empty where it can."""
     kind = type(module)
-    if kind in ABSENT:
+    if kind in _ABSENT:
         return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
     if follows_spec(module):
         arguments = arguments_of(module, 2)
@@ -142,8 +142,8 @@ def _why_not(module: Any) -> str:
         return "" if known else "its surrogate makes spikes in a way of its own"
     if hasattr(module, "initial_state"):
         return "its step is not the scheme of charge, fire and reset"
-    if kind not in PLAIN:
-        names = ", ".join(dict.fromkeys(plain.__name__ for plain in PLAIN))
+    if kind not in _PLAIN:
+        names = ", ".join(dict.fromkeys(plain.__name__ for plain in _PLAIN))
         return f"only neurons, {names} can (and Identity, and Dropout in evaluation)"
     if kind is nn.Conv2d and module.padding_mode != "zeros":
         return f"its padding is {module.padding_mode!r}, not zeros"

@@ -35,7 +35,7 @@ def functions_of(loaded: ctypes.CDLL) -> dict[torch.dtype, Callable[..., int]]:
         fits = loaded.spikebridge_events_version() == VERSION
     except AttributeError:
         return {}
-    if not fits or loaded.spikebridge_events_layer_size() != ctypes.sizeof(Record):
+    if not fits or loaded.spikebridge_events_layer_size() != ctypes.sizeof(_Record):
         return {}
     found = {}
     for dtype, name in STEPS.items():
@@ -74,9 +74,9 @@ class NativeSteps:
         self.function = function
         self.row = row
         after = self.records.like
-        self.output = arranged(after.new_zeros((1, *after.shape[1:])))
+        self.output = _arranged(after.new_zeros((1, *after.shape[1:])))
         self.one_place = x_t.ndim != 4 or x_t.shape[1] == 1 or x_t.shape[2:].numel() == 1
-        self.memories = [Memories(layer, state) for layer in layers if layer.address is not None]
+        self.memories = [_Memories(layer, state) for layer in layers if layer.address is not None]
         pointers = ctypes.c_void_p * max(1, self.records.num_states)
         self.before, self.after = pointers(), pointers()
         self.calling = threading.Lock()  # the buffers serve one step at a time
@@ -109,7 +109,7 @@ class NativeSteps:
                     if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
                         raise memory.misfit(old)
                     if tensor.stride() != stride:
-                        tensor = arranged(tensor)
+                        tensor = _arranged(tensor)
                         held.append(tensor)
                     new = torch.empty_like(pattern)
                     before[k], after[k] = tensor.data_ptr(), new.data_ptr()
@@ -126,14 +126,14 @@ class NativeSteps:
         return y, self.row.states(state, states) if states else state
 
 
-class Memories:
+class _Memories:
     """What the state of a layer looks like."""
 
     def __init__(self, layer: EventLayer, state: Any) -> None:
         self.layer = layer
         own = layer.find(state)
         self.kind = type(own)
-        patterns = [None if t is None else arranged(t.detach()) for t in own]
+        patterns = [None if t is None else _arranged(t.detach()) for t in own]
         self.patterns = [None if t is None else (t, t.shape, t.stride(), t.dtype) for t in patterns]
 
     def misfit(self, got: Any) -> ShapeError:
@@ -152,7 +152,7 @@ def _describe(tensor: Any) -> str:
     return f"{tuple(tensor.shape)} in {tensor.dtype} on {tensor.device}"
 
 
-def arranged(step: Tensor) -> Tensor:
+def _arranged(step: Tensor) -> Tensor:
     """A step `(1, *N)` in the order of the native step: the channels of an image last in memory."""
     return step.contiguous(memory_format=torch.channels_last if step.ndim == 4 else torch.contiguous_format)
 
@@ -161,7 +161,7 @@ CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE = range(6)
 NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD = range(3)
 # share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
 CONVOLUTION_SHARE, BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
-POOL_SHARE = 0.5
+_POOL_SHARE = 0.5
 BLOCK = 64  # bytes of a block of channels, that of events.c
 
 _NUMBERS = (
@@ -173,7 +173,7 @@ _NUMBERS = (
 _ROOMS = ("places", "target", "full", "cleared", "padded", "index", "values", "flags")
 
 
-class Record(ctypes.Structure):
+class _Record(ctypes.Structure):
     """`Layer` of events.h."""
 
     _fields_ = [
@@ -197,7 +197,7 @@ class Records:
         self.like = like
         self.share = dense_above
         self.held: list[Tensor] = []
-        self.records: list[Record] = []
+        self.records: list[_Record] = []
         self.layers: list[EventLayer | None] = []  # whose record each is
         self.num_states = 0
         self.turned: torch.Size | None = None  # a flattened image whose channels still come last
@@ -207,7 +207,7 @@ class Records:
             self._add(layer)
         if self.turned is not None:
             self._turn_back()
-        self.array = (Record * (len(self.records) + 1))(*self.records, entry)
+        self.array = (_Record * (len(self.records) + 1))(*self.records, entry)
 
     def _add(self, layer: EventLayer) -> None:
         module: Any = layer.module
@@ -216,7 +216,7 @@ class Records:
         before = self.like
         after = before if layer.address is not None else module(before)
         if isinstance(module, nn.Flatten):
-            channels, height, width = image_of(before)
+            channels, height, width = _image_of(before)
             self.turned = before.shape[1:] if channels > 1 and height * width > 1 else None
         elif isinstance(module, nn.Linear):
             self._product(layer, module, after)
@@ -249,13 +249,13 @@ class Records:
         record.pad_y, record.pad_x = padding_of(module, 0), padding_of(module, 1)
         record.dilation_y, record.dilation_x = module.dilation
         record.groups = module.groups
-        record.places = self._hold(places_of(self.like))
+        record.places = self._hold(_places_of(self.like))
         lanes = BLOCK // weight.element_size()
         dense = set(module.stride) | set(module.dilation) | {module.groups} == {1}
         if dense and (high, wide) in ((3, 3), (5, 5)) and module.out_channels % lanes == 0:
             blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
             record.blocks = self._hold(blocks.contiguous())
-            record.target = self._hold(where_taps_lead(record))
+            record.target = self._hold(_where_taps_lead(record))
         measured = BLOCKS_SHARE if record.blocks else CONVOLUTION_SHARE
         share = measured if self.share is None else self.share
         size = self.like.shape[1:].numel()
@@ -282,13 +282,13 @@ class Records:
         if not largest:
             record.count_padding = int(module.count_include_pad)
             record.divisor = module.divisor_override or 0
-        record.most_events = int(POOL_SHARE * record.channels * record.height * record.width)
+        record.most_events = int(_POOL_SHARE * record.channels * record.height * record.width)
         apart = record.stride_y >= record.kernel_y and record.stride_x >= record.kernel_x
         if apart and record.dilation_y == record.dilation_x == 1:
-            record.target = self._hold(only_window(record, self.like))
+            record.target = self._hold(_only_window(record, self.like))
             self.held[-2][record.out_channels * record.out_height * record.out_width] = 1  # the flag of no window
         else:
-            record.places = self._hold(places_of(self.like))
+            record.places = self._hold(_places_of(self.like))
 
     def _neurons(self, layer: EventLayer, module: Any) -> None:
         record = self._record(layer, FIRE, self.like)
@@ -318,22 +318,22 @@ class Records:
         target = torch.arange(shape.numel(), dtype=torch.int32).reshape(shape)
         record.target = self._hold(target.permute(1, 2, 0).contiguous())
 
-    def _record(self, layer: EventLayer | None, kind: int, after: Tensor) -> Record:
-        record = Record(kind=kind)
-        record.channels, record.height, record.width = image_of(self.like)
-        record.out_channels, record.out_height, record.out_width = image_of(after)
+    def _record(self, layer: EventLayer | None, kind: int, after: Tensor) -> _Record:
+        record = _Record(kind=kind)
+        record.channels, record.height, record.width = _image_of(self.like)
+        record.out_channels, record.out_height, record.out_width = _image_of(after)
         self._buffers(record, record.out_channels * record.out_height * record.out_width, record.out_channels)
         self.records.append(record)
         self.layers.append(layer)
         return record
 
-    def _entry(self, shape: torch.Size) -> Record:
-        record = Record()
-        record.channels, record.height, record.width = image_of(self.like)
+    def _entry(self, shape: torch.Size) -> _Record:
+        record = _Record()
+        record.channels, record.height, record.width = _image_of(self.like)
         self._buffers(record, shape.numel())
         return record
 
-    def _buffers(self, record: Record, size: int, place: int = 0) -> None:
+    def _buffers(self, record: _Record, size: int, place: int = 0) -> None:
         new = self.like.new_zeros
         record.full, record.cleared = self._hold(new(size + place)), self._hold(new(size))
         record.values = self._hold(new(size + 64))
@@ -345,14 +345,14 @@ class Records:
         return tensor.data_ptr()
 
 
-def is_image(step: Tensor) -> bool:
+def _is_image(step: Tensor) -> bool:
     """Whether a step `(B, *N)` has channels, rows and columns."""
     return step.ndim == 4
 
 
-def image_of(step: Tensor) -> tuple[int, int, int]:
+def _image_of(step: Tensor) -> tuple[int, int, int]:
     """Channels, rows and columns of a step; whatever is no image is one place of many channels."""
-    if is_image(step):
+    if _is_image(step):
         return step.shape[1], step.shape[2], step.shape[3]
     return step.shape[1:].numel(), 1, 1
 
@@ -372,16 +372,16 @@ def ordered(values: Tensor) -> Tensor:
     return (values.permute(1, 2, 0) if values.ndim == 3 else values).contiguous()
 
 
-def places_of(step: Tensor) -> Tensor:
+def _places_of(step: Tensor) -> Tensor:
     """Row, column and channel of every input, in the order of the native step."""
-    channels, height, width = image_of(step)
+    channels, height, width = _image_of(step)
     y, x, c = torch.meshgrid(*[torch.arange(n, dtype=torch.int32) for n in (height, width, channels)], indexing="ij")
     return torch.stack([y, x, c], dim=-1).contiguous()
 
 
-def only_window(record: Record, step: Tensor) -> Tensor:
+def _only_window(record: _Record, step: Tensor) -> Tensor:
     """The output whose window holds an input, one too many where there is none, for windows that do not overlap."""
-    y, x, c = places_of(step).unbind(-1)
+    y, x, c = _places_of(step).unbind(-1)
     to_y, in_y = _window_along(y, record.pad_y, record.stride_y, record.kernel_y, record.out_height)
     to_x, in_x = _window_along(x, record.pad_x, record.stride_x, record.kernel_x, record.out_width)
     target = (to_y * record.out_width + to_x) * record.out_channels + c
@@ -394,7 +394,7 @@ def _window_along(at: Tensor, pad: int, stride: int, kernel: int, size: int) -> 
     return to, (at + pad - to * stride < kernel) & (to < size)
 
 
-def where_taps_lead(record: Record) -> Tensor:
+def _where_taps_lead(record: _Record) -> Tensor:
     """The output place of each tap of a kernel, its columns backwards, for every place of the input."""
     y = torch.arange(record.height)[:, None] + record.pad_y - torch.arange(record.kernel_y)
     x = torch.arange(record.width)[:, None] + record.pad_x - torch.arange(record.kernel_x).flip(0)

@@ -15,7 +15,7 @@ LINEAR_SHARE, LINEAR_PRODUCTS = 0.2, 10**5
 CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS = 0.002, 3 * 10**7
 
 
-def has_few_events(x_t: Tensor, products: int, share: float | None, measured: tuple[float, int]) -> bool:
+def _has_few_events(x_t: Tensor, products: int, share: float | None, measured: tuple[float, int]) -> bool:
     """Whether events are few enough for rows: at most `share` of them, or by the share and products measured."""
     if share is None:
         share, least = measured
@@ -24,7 +24,7 @@ def has_few_events(x_t: Tensor, products: int, share: float | None, measured: tu
     return int(torch.count_nonzero(x_t)) <= share * x_t.numel()
 
 
-class LinearRows:
+class _LinearRows:
     """A linear layer by rows of its transposed weight."""
 
     def __init__(self, layer: nn.Linear, share: float | None) -> None:
@@ -34,14 +34,14 @@ class LinearRows:
 
     def __call__(self, x_t: Tensor) -> Tensor:
         measured = LINEAR_SHARE, LINEAR_PRODUCTS
-        if x_t.ndim != 2 or not has_few_events(x_t, self.weight.numel(), self.share, measured):
+        if x_t.ndim != 2 or not _has_few_events(x_t, self.weight.numel(), self.share, measured):
             return self.layer(x_t)
         events = x_t[0].nonzero()[:, 0]
         y = x_t[0].index_select(0, events) @ self.weight.index_select(0, events)
         return (y if self.layer.bias is None else y + self.layer.bias).unsqueeze(0)
 
 
-class ConvolutionRows:
+class _ConvolutionRows:
     """A convolution by scatter: an event's row of the weight for each tap, added where the tap leads."""
 
     def __init__(self, layer: nn.Conv2d, share: float | None) -> None:
@@ -54,7 +54,7 @@ class ConvolutionRows:
 
     def __call__(self, x_t: Tensor) -> Tensor:
         measured, products = (CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS), x_t[0, 0].numel() * self.weight.numel()
-        if x_t.ndim != 4 or not has_few_events(x_t, products, self.share, measured):
+        if x_t.ndim != 4 or not _has_few_events(x_t, products, self.share, measured):
             return self.layer(x_t)
         layer = self.layer
         high, wide = self.layer(x_t[:0]).shape[2:]
@@ -102,9 +102,9 @@ class TorchSteps:
         for layer in layers:
             stage: Any = layer.module
             if isinstance(stage, nn.Linear):
-                stage = LinearRows(stage, dense_above)
+                stage = _LinearRows(stage, dense_above)
             elif isinstance(stage, nn.Conv2d):
-                stage = ConvolutionRows(stage, dense_above)
+                stage = _ConvolutionRows(stage, dense_above)
             self.stages.append((layer, stage))
 
     @torch.no_grad()
