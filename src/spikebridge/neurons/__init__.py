@@ -6,7 +6,7 @@ from spikebridge.neurons.cuba_lif import CubaLIF, CubaLIFState, cuba_lif_step
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
-from spikebridge.neurons.lif import IF, LIF, PLIF, LIFState, lif_step
+from spikebridge.neurons.lif import IF, LIF, PLIF, Firing, LIFState, lif_step
 from spikebridge.neurons.memoryless import Memoryless
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantity
@@ -26,6 +26,7 @@ __all__ = [
     "CubaLIFState",
     "Effect",
     "FastSigmoid",
+    "Firing",
     "FiringNeuron",
     "FiringSettings",
     "Integrator",

@@ -4,14 +4,13 @@ Membranes are in mV and the model's time in ms, as printed; `dt` is in seconds l
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.neurons.lif import Spiking
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
@@ -26,6 +25,10 @@ class IzhikevichState(NamedTuple):
     u: Tensor
 
 
+class _Spiking(TypedDict, total=False):
+    surrogate: Surrogate
+
+
 def izhikevich_step(
     x_t: Float[Tensor, "B *N"],
     state: IzhikevichState,
@@ -36,7 +39,7 @@ def izhikevich_step(
     c: Tensor | float = -65.0,
     d: Tensor | float = 8.0,
     v_threshold: Tensor | float = 30.0,
-    **spiking: Unpack[Spiking],
+    **spiking: Unpack[_Spiking],
 ) -> tuple[Float[Tensor, "B *N"], IzhikevichState]:
     """One Euler step of `dv/dt = 0.04 v^2 + 5 v + 140 - u + x`, `du/dt = a (b v - u)`, then the reset.
 

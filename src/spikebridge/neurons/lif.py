@@ -58,15 +58,10 @@ def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:
     return v_leak + decay * (v - v_leak)
 
 
-class Spiking(TypedDict, total=False):
-    """How a spike is made; the default of each is that of `LIF`."""
+class Firing(TypedDict, total=False):
+    """How a spike is made and what it does to the membrane: keyword arguments of `fire_and_reset`."""
 
     surrogate: Surrogate
-
-
-class Firing(Spiking, total=False):
-    """How a spike is made and what it does to the membrane."""
-
     v_reset: Tensor | float
     reset: Reset
     detach_reset: bool
