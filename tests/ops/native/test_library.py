@@ -98,12 +98,12 @@ def test_no_threads_are_made_beside_those_of_pytorch() -> None:
 import os, torch
 from spikebridge.neurons import Arctan
 from spikebridge.ops.sequence import native
-from spikebridge.ops.sequence.spec import Memory, NeuronSpec, NeuronParams
+from spikebridge.ops.sequence.spec import NeuronMemory, NeuronSpec, NeuronParams
 torch.set_num_threads(2)
 torch.ones(2**20).mul(2.0)
 before = len(os.listdir("/proc/self/task"))
 x = torch.ones(9, 1, 2**16)
-native.forward_steps(NeuronSpec(Arctan()), x, Memory(torch.zeros(1, 2**16)), NeuronParams(0.5), keep=False)
+native.forward_steps(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2**16)), NeuronParams(0.5), keep=False)
 print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
