@@ -35,7 +35,7 @@ def worst(rows: list[ComparisonRow], level: str) -> dict[str, Any]:
 
 def measured(word: str, name: str | None, folder: Path) -> dict[str, Any]:
     """One network: exported, compared, run."""
-    target = targets.find(word)
+    target = targets.resolve_target(word)
     name, network, run = target.trained_network(name)
     inputs = target.inputs(network)
     inputs = inputs if isinstance(inputs, dict) else {"signal": inputs}
@@ -67,7 +67,7 @@ def main() -> None:
     environment = describe_environment()
     for word in [*shipped(), *options.runs]:
         try:
-            names = list(targets.find(word).networks())
+            names = list(targets.resolve_target(word).networks())
         except SpikebridgeError as reason:
             print(f"{word}: {reason}")
             continue

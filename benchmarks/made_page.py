@@ -1,4 +1,4 @@
-"""What the scripts share that make the tables of a page from results: marks, rows, and writing or checking the page."""
+"""Tables of pages made from results: rows, marks in the page, and writing or checking it."""
 
 import argparse
 import re
@@ -25,7 +25,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A whole table, or the word that nothing was measured yet."""
+    """A whole table, or a line that says that nothing was measured yet."""
     return table(titles, rows) if rows else MISSING
 
 
@@ -42,21 +42,21 @@ def filled(page: str, tables: Mapping[str, str], script: str) -> str:
 
 
 def write_or_check(
-    page: Path, tables: Mapping[str, str], script: Path, told: str, draw: Callable[[], None] | None = None
+    page: Path, tables: Mapping[str, str], script: Path, description: str, draw: Callable[[], None] | None = None
 ) -> int:
-    """Writes the page, and what is drawn beside it; with --check writes nothing, and says whether it would.
+    """Writes the page and its figures; with --check it only compares.
 
     Args:
         page: the page.
         tables: the text between each pair of marks.
         script: the script that makes them.
-        told: what its --help says.
+        description: the text of its --help.
         draw: makes the figures of the page.
 
     Returns:
-        The exit code: 1 where the page says something else than the results.
+        The exit code: 1 where the page differs from the results.
     """
-    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
     old = page.read_text(encoding="utf-8")

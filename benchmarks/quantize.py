@@ -121,7 +121,7 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
     from spikebridge.networks.sensing import recipe as sensing
     from spikebridge.networks.sensing.recipe import REGIONS, calibration, measure
 
-    run = targets.find(word).trained_run()
+    run = targets.resolve_target(word).trained_run()
     config = run.config_as(sensing.Config)
     rows = []
     for path, child in run.children().items():

@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # a folder imports folders of lower layers; those of one layer do not import each other
 LAYERS = (
-    ("errors", "axes"),
+    ("errors", "axes", "_moved"),
     ("ops", "data"),
     ("neurons",),
     ("hybrid",),

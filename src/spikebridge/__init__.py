@@ -2,4 +2,7 @@
 
 from importlib.metadata import version
 
+from spikebridge._moved import install
+
 __version__ = version("spikebridge")
+install()

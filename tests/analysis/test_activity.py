@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis import membrane_trace, recording
+from spikebridge.analysis import membrane_trace, record_activity
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     Bernoulli,
@@ -22,7 +22,7 @@ from spikebridge.neurons import IF, LIF, Integrator, Memoryless, Recurrent, Sequ
 def test_spikes_are_counted_by_hand() -> None:
     layers = Sequential(relu=nn.ReLU(), fire=Memoryless(v_threshold=1.0))
     x = torch.tensor([[0.5, 1.0, 2.0], [-1.0, 3.0, 0.0]]).reshape(2, 1, 3)
-    with recording(layers) as activity:
+    with record_activity(layers) as activity:
         layers(x)
     fire, relu = activity["fire"], activity["relu"]
     assert (fire.kind, fire.num_spikes, fire.num_values) == ("spikes", 3, 6)
@@ -38,20 +38,20 @@ def test_recording_changes_no_result_and_leaves_nothing_behind(
     network: HybridNetwork, inputs: dict[str, Tensor]
 ) -> None:
     before, _ = network(inputs)
-    with recording(network, traces=["where.lif"]):
+    with record_activity(network, traces=["where.lif"]):
         during, _ = network(inputs)
     assert all(torch.equal(before[name], during[name]) for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 def test_hooks_go_when_the_block_fails(network: HybridNetwork) -> None:
-    with pytest.raises(RuntimeError, match="stop"), recording(network):
+    with pytest.raises(RuntimeError, match="stop"), record_activity(network):
         raise RuntimeError("stop")
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 def test_paths_name_parts_and_units(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
-    with recording(network) as activity:
+    with record_activity(network) as activity:
         network(inputs)
     assert set(activity.layers) == {
         "where.fc",
@@ -66,9 +66,9 @@ def test_paths_name_parts_and_units(network: HybridNetwork, inputs: dict[str, Te
 
 
 def test_whole_and_steps_count_the_same(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
-    with recording(network) as whole:
+    with record_activity(network) as whole:
         network(inputs)
-    with recording(network) as steps:
+    with record_activity(network) as steps:
         network(inputs, exact=True)
     assert {path: one.num_spikes for path, one in whole.layers.items()} == {
         path: one.num_spikes for path, one in steps.layers.items()
@@ -81,11 +81,11 @@ def test_whole_and_steps_count_the_same(network: HybridNetwork, inputs: dict[str
 def test_signals_that_only_show_shapes_are_not_counted() -> None:
     # a threshold of 0 would spike on the zeros that a shape is found with
     layer = Recurrent(Sequential(fire=Memoryless(v_threshold=0.0)), nn.Linear(2, 2, bias=False))
-    with recording(layer) as activity:
+    with record_activity(layer) as activity:
         layer(torch.zeros(0, 3, 2))
         layer.initial_state(torch.zeros(3, 2))
     assert activity.layers == {}
-    with recording(layer) as activity:
+    with record_activity(layer) as activity:
         layer(torch.zeros(4, 3, 2))
     assert activity["layer.fire"].num_values == 4 * 3 * 2
     assert activity["weight"].num_values == 4 * 3 * 2
@@ -103,7 +103,7 @@ def test_layers_under_modulated_weights_are_counted() -> None:
     )
     x = torch.tensor([1.0, -1.0]).expand(3, 2, 2)
     w = torch.tensor([1.0, 2.0]).reshape(1, 2, 1, 1).expand(3, 2, 1, 1)  # a factor a sample
-    with recording(network) as activity:
+    with record_activity(network) as activity:
         network({"x": x, "w": w})
     assert activity["ann.0"].num_values == 3 * 2 * 2
     assert activity["ann.0"].mean_magnitude == pytest.approx(1.5)
@@ -113,7 +113,7 @@ def test_layers_under_modulated_weights_are_counted() -> None:
 
 def test_a_unit_s_discretizer_speaks_in_spikes() -> None:
     unit = HybridUnit(Tumbling(2), Mean(), None, Bernoulli())
-    with recording(unit) as activity:
+    with record_activity(unit) as activity:
         unit(torch.ones(4, 3, 2))
     assert activity["discretizer"].num_spikes == 2 * 3 * 2
 
@@ -121,7 +121,7 @@ def test_a_unit_s_discretizer_speaks_in_spikes() -> None:
 def test_membranes_are_traced_under_modulation_and_over_calls(
     network: HybridNetwork, inputs: dict[str, Tensor]
 ) -> None:
-    with recording(network, traces=["where.lif"]) as activity:
+    with record_activity(network, traces=["where.lif"]) as activity:
         outputs, state = network(inputs)
     trace = activity.traces["where.lif"]
     assert trace.shape == outputs["where"].shape
@@ -139,10 +139,10 @@ def test_a_membrane_is_what_it_is_after_each_step() -> None:
 def test_what_cannot_be_traced_or_was_not_run_is_named(network: HybridNetwork) -> None:
     with (
         pytest.raises(ConfigError, match=r"no layer 'where.fc' with a membrane; .*where.lif"),
-        recording(network, traces=["where.fc"]),
+        record_activity(network, traces=["where.fc"]),
     ):
         pass
-    with recording(network) as activity:
+    with record_activity(network) as activity:
         pass
     with pytest.raises(ConfigError, match=r"no layer 'where\.lif' has run"):
         activity["where.lif"]
@@ -150,7 +150,7 @@ def test_what_cannot_be_traced_or_was_not_run_is_named(network: HybridNetwork) -
 
 def test_a_layer_that_is_used_at_two_sizes_counts_both() -> None:
     layer = Sequential(fire=LIF(dt=0.001, v_threshold=0.5))
-    with recording(layer) as activity:
+    with record_activity(layer) as activity:
         layer(torch.ones(1, 1, 2))
         layer(torch.zeros(1, 1, 6))
     assert activity["fire"].num_spikes == 2

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spikebridge.analysis.plots.boxes import Box, Chip
-from spikebridge.analysis.plots.layout import place, spread
+from spikebridge.analysis.plots.boxes import Box, LinkLabel
+from spikebridge.analysis.plots.layout import layout_network, spread
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.hybrid import (
     Bernoulli,
@@ -81,57 +81,57 @@ def words(svg: str) -> list[str]:
     return [text.text or "" for text in texts]
 
 
-def edges(thing: Box | Chip) -> tuple[float, float, float, float]:
+def edges(thing: Box | LinkLabel) -> tuple[float, float, float, float]:
     return thing.x, thing.y - thing.height / 2, thing.x + thing.width, thing.y + thing.height / 2
 
 
-def overlap(a: Box | Chip, b: Box | Chip) -> bool:
+def overlap(a: Box | LinkLabel, b: Box | LinkLabel) -> bool:
     (left, top, right, bottom), (l2, t2, r2, b2) = edges(a), edges(b)
     return left < r2 and l2 < right and top < b2 and t2 < bottom
 
 
 @every_network
 def test_boxes_and_chips_cover_nothing(build: type) -> None:
-    placement = place(build())
-    things = [*placement.boxes, *placement.chips]
+    layout = layout_network(build())
+    things = [*layout.boxes, *layout.labels]
     assert [(a, b) for a, b in combinations(things, 2) if overlap(a, b)] == []
 
 
 @every_network
 def test_everything_lies_inside_the_picture(build: type) -> None:
     network = build()
-    placement = place(network)
-    for thing in [*placement.boxes, *(chip for chip in placement.chips if chip.num_lines)]:
+    layout = layout_network(network)
+    for thing in [*layout.boxes, *(label for label in layout.labels if label.num_lines)]:
         left, top, right, bottom = edges(thing)
-        assert placement.left <= left and right <= placement.right
-        assert placement.top <= top and bottom <= placement.bottom
-    points = [point for wire in placement.wires for point in wire.points]
-    assert all(placement.left <= x <= placement.right and placement.top <= y <= placement.bottom for x, y in points)
+        assert layout.left <= left and right <= layout.right
+        assert layout.top <= top and bottom <= layout.bottom
+    points = [point for wire in layout.wires for point in wire.points]
+    assert all(layout.left <= x <= layout.right and layout.top <= y <= layout.bottom for x, y in points)
     root = ElementTree.fromstring(draw_network(network))
     size = [float(n) for n in root.attrib["viewBox"].split()[2:]]
-    assert size[0] >= placement.right - placement.left + 40
-    assert size[1] >= placement.bottom - placement.top + 40
+    assert size[0] >= layout.right - layout.left + 40
+    assert size[1] >= layout.bottom - layout.top + 40
 
 
 @every_network
 def test_lanes_cross_no_box(build: type) -> None:
-    placement = place(build())
-    for wire in (wire for wire in placement.wires if not wire.curved):
+    layout = layout_network(build())
+    for wire in (wire for wire in layout.wires if not wire.curved):
         for (x1, y1), (x2, y2) in zip(wire.points[1:], wire.points[2:-1], strict=False):
-            for box in placement.boxes:
+            for box in layout.boxes:
                 left, top, right, bottom = edges(box)
                 crosses = min(x1, x2) < right and left < max(x1, x2) and min(y1, y2) < bottom and top < max(y1, y2)
-                assert not crosses, (wire.chip.source.name, wire.chip.target.name, box.name)
+                assert not crosses, (wire.label.source.name, wire.label.target.name, box.name)
 
 
 @every_network
 def test_texts_fit_into_their_boxes(build: type) -> None:
-    placement = place(build())
-    for box in placement.boxes:
+    layout = layout_network(build())
+    for box in layout.boxes:
         assert box.height >= 17 * (len(box.lines) + 1)
         assert box.width > 7 * max(len(line) for line in box.lines)
-    for chip in placement.chips:
-        assert chip.width >= 6 * max([len(chip.heading), len(chip.foot), *(len(text) for _, text in chip.stages)])
+    for label in layout.labels:
+        assert label.width >= 6 * max([len(label.heading), len(label.foot), *(len(text) for _, text in label.stages)])
 
 
 def test_the_drawing_names_parts_clocks_units_delays_and_quantities() -> None:

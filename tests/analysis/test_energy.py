@@ -6,11 +6,11 @@ from spikebridge.analysis import (
     Cost,
     HardwareProfile,
     Operations,
-    anchors,
     energy,
     hardware_profile,
     hardware_profiles,
     joules,
+    published_chips,
 )
 from spikebridge.errors import ConfigError
 
@@ -35,7 +35,7 @@ def test_parts_and_links_add_up_and_time_makes_power() -> None:
 
 def test_profiles_and_anchors_say_where_they_come_from() -> None:
     assert all(hardware_profile(name).source for name in hardware_profiles())
-    assert all(anchor.source and anchor.unit and anchor.value > 0 for anchor in anchors())
+    assert all(chip.source and chip.unit and chip.value > 0 for chip in published_chips())
 
 
 def test_wrong_profiles_are_refused() -> None:

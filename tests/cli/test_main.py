@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from spikebridge.cli.command import Answer, Command
-from spikebridge.cli.main import COMMANDS, main
+from spikebridge.cli.command import Command, CommandResult
+from spikebridge.cli.main import _RENAMED_OPTIONS, COMMANDS, main
 from spikebridge.pretrained import shipped, shipped_run
 
 RECIPE = '''
@@ -25,6 +25,7 @@ RECIPE = '''
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -54,6 +55,7 @@ class Config:
     use_bias: bool = True
     """Whether layers have a bias."""
     optimizer: Optimizer = Optimizer()
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"num_steps": "steps"}
 
     def __post_init__(self):
         if self.steps < 0:
@@ -145,7 +147,7 @@ def test_help_and_list_wake_neither_torch_nor_a_recipe(words: list[str]) -> None
         from spikebridge.cli.main import COMMANDS, main
         main({words})
         heavy = [name for name in sys.modules if name in ("torch", "sklearn", "matplotlib", "lightning_fabric")]
-        heavy += [name for name in sys.modules if name.startswith("spikebridge.recipes.") and "discovery" not in name]
+        heavy += [name for name in sys.modules if name.startswith("spikebridge.networks.")]
         sys.exit(", ".join(heavy) or 0)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
@@ -223,6 +225,23 @@ def test_a_misspelt_option_is_guessed(here: Path, refused: Callable[..., str]) -
     assert "no option --stpes: did you mean --steps?" in refused("train", "./my.py", "--stpes", "4")
     assert "did you mean --optimizer.lr?" in refused("train", "./my.py", "--optimiser.lr=4")
     assert "did you mean --json?" in refused("list", "--jsno")
+
+
+def test_an_option_of_release_0_1_names_its_successor(
+    here: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a field that moved into a group, and one that the recipe renamed
+    assert "the option --lr is now --optimizer.lr (see" in refused("train", "./my.py", "--lr", "4")
+    assert "the option --num-steps is now --steps (see" in refused("train", "./my.py", "--num_steps=4")
+    monkeypatch.setitem(_RENAMED_OPTIONS, "list", {"--brief": "--json"})
+    assert "the option --brief is now --json (see spikebridge list --help)" in refused("list", "--brief")
+
+
+@pytest.mark.parametrize("command", _RENAMED_OPTIONS)
+def test_options_that_replace_old_ones_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [new for new in _RENAMED_OPTIONS[command].values() if new not in shown] == []
 
 
 def test_an_option_like_no_other_is_refused_without_a_guess(here: Path, refused: Callable[..., str]) -> None:
@@ -422,7 +441,7 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     last = error.splitlines()[-1]
-    assert last == "spikebridge: stopped; `spikebridge train ./my.py --out 'my run' --resume` goes on"
+    assert last == "spikebridge: stopped; `spikebridge train ./my.py --out 'my run' --resume` resumes"
     assert "Traceback" not in error
 
 
@@ -546,12 +565,12 @@ def test_the_reference_lists_every_command() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Grumble(Command):
-    """Warns and goes on."""
+    """Warns and continues."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Warns."""
         warnings.warn("two lines\nof one thought", stacklevel=1)
-        return Answer({}, "done")
+        return CommandResult({}, "done")
 
 
 def test_a_warning_is_one_line_without_a_path(

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from itertools import combinations
 from xml.etree import ElementTree
 
-from spikebridge.analysis.plots.bundle_diagram import _boxes, _chip, draw_bundle
-from spikebridge.analysis.plots.layout import place_graph
+from spikebridge.analysis.plots.bundle_diagram import _boxes, _link_label, draw_bundle
+from spikebridge.analysis.plots.layout import layout_graph
 from spikebridge.deploy import Bundle
 
 
@@ -30,7 +30,7 @@ def test_links_between_the_sides_are_marked_and_no_others(small: Bundle) -> None
 def test_nothing_covers_anything(small: Bundle) -> None:
     manifest = asdict(small.manifest)
     boxes = _boxes(manifest)
-    placement = place_graph(list(boxes.values()), [_chip(link, boxes) for link in manifest["links"]])
-    for a, b in combinations([*placement.boxes, *placement.chips], 2):
+    layout = layout_graph(list(boxes.values()), [_link_label(link, boxes) for link in manifest["links"]])
+    for a, b in combinations([*layout.boxes, *layout.labels], 2):
         apart = a.x + a.width <= b.x or b.x + b.width <= a.x
         assert apart or abs(a.y - b.y) >= (a.height + b.height) / 2 - 1e-9

@@ -14,10 +14,10 @@ import sys
 
 import torch
 
-from spikebridge.training.loop import keep_freed_memory
+from spikebridge.training.loop import raise_mmap_threshold
 
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    raise_mmap_threshold()
 for i in range(12):
     if i == 2:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

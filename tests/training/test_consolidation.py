@@ -19,7 +19,7 @@ from spikebridge.training import (
     RandomGates,
     SynapticIntelligence,
 )
-from spikebridge.training.continual.metaplasticity import damped
+from spikebridge.training.continual.metaplasticity import damp_step
 from spikebridge.training.continual.quadratic import QuadraticPenalty, effective_step_sizes
 from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
 
@@ -77,7 +77,7 @@ def test_two_buffers_equal_the_sum_over_all_tasks_in_value_and_gradient() -> Non
         weights = random_tensors(20 + task)
         copies.append((information, weights))
         for name in weights:
-            ewc.take_in(name, information[name], weights[name])
+            ewc.accumulate(name, information[name], weights[name])
     theta = {name: tensor.requires_grad_() for name, tensor in random_tensors(1).items()}
     ours = ewc.penalty(theta)
     copied = 1.5 * sum((f[name] * (theta[name] - w[name]).square()).sum() for f, w in copies for name in theta)
@@ -91,7 +91,7 @@ def test_two_buffers_equal_the_sum_over_all_tasks_in_value_and_gradient() -> Non
 def test_two_buffers_stay_exact_where_large_numbers_nearly_cancel() -> None:
     ewc = EWC(strength=2.0)
     for _ in range(50):
-        ewc.take_in("w", torch.tensor([1000.0]), torch.tensor([100.0]))
+        ewc.accumulate("w", torch.tensor([1000.0]), torch.tensor([100.0]))
     # 50 * 1000 * 0.5^2; each of the three terms is near 5e8, where single precision counts in steps of 32
     assert ewc.penalty({"w": torch.tensor([100.5])}).item() == pytest.approx(12500, rel=1e-4)
 
@@ -99,7 +99,7 @@ def test_two_buffers_stay_exact_where_large_numbers_nearly_cancel() -> None:
 def test_the_memory_of_two_buffers_does_not_grow_with_the_tasks() -> None:
     ewc = EWC(strength=1.0)
     for task in range(5):
-        ewc.take_in("w", torch.ones(3), torch.full((3,), float(task)))
+        ewc.accumulate("w", torch.ones(3), torch.full((3,), float(task)))
         assert sum(tensor.numel() for kind in ewc.buffers.values() for tensor in kind.values()) == 6
         assert len(ewc.scalars) == 2
 
@@ -107,7 +107,7 @@ def test_the_memory_of_two_buffers_does_not_grow_with_the_tasks() -> None:
 def test_the_explicit_step_is_the_gradient_of_the_penalty() -> None:
     for method in (EWC(2.0, step="explicit"), OnlineEWC(2.0, 0.5, step="explicit")):
         for task in range(3):
-            method.take_in("w", random_tensors(task)["w"].square(), random_tensors(task + 5)["w"])
+            method.accumulate("w", random_tensors(task)["w"].square(), random_tensors(task + 5)["w"])
         w = nn.Parameter(random_tensors(9)["w"])
         (gradient,) = torch.autograd.grad(method.penalty({"w": w}), w)
         w.grad = torch.ones_like(w)
@@ -279,8 +279,8 @@ def test_information_is_measured_in_eval_mode_and_leaves_the_network_as_it_was()
 
 def test_online_ewc_forgets_and_moves_its_anchor_in_open_weights_alone() -> None:
     online = OnlineEWC(strength=1.0, decay=0.5)
-    online.take_in("w", torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0]))
-    online.take_in("w", torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]), {"w": torch.tensor([True, False])})
+    online.accumulate("w", torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0]))
+    online.accumulate("w", torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]), {"w": torch.tensor([True, False])})
     assert online.buffers["information"]["w"].tolist() == [3.0, 4.0]
     assert online.buffers["anchor"]["w"].tolist() == [3.0, 1.0]
 
@@ -327,7 +327,7 @@ def test_synaptic_intelligence_counts_the_gradient_of_the_tasks_loss_alone() -> 
 def test_metaplasticity_damps_what_shrinks_a_weight_and_reverses_nothing() -> None:
     weight, move = torch.randn(500, generator=seeded()), torch.randn(500, generator=seeded(1))
     for only_shrinking in (True, False):
-        result = damped(weight, move, strength=2.0, only_shrinking=only_shrinking)
+        result = damp_step(weight, move, strength=2.0, only_shrinking=only_shrinking)
         assert bool((result * move >= 0).all())
         growing = weight * move > 0
         assert bool((result[growing] == move[growing]).all()) is only_shrinking

@@ -353,7 +353,7 @@ def test_a_task_is_a_line_of_progress(tasks: list[Task]) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_named(tasks: list[Task]) -> None:
-    with pytest.raises(DataError, match="the loss is nan in task 1, epoch 1, step 1: the learning has diverged"):
+    with pytest.raises(DataError, match="the loss is nan in task 1, epoch 1, step 1: the training has diverged"):
         learnt(tasks, forward=lambda module, x, quantities: module(x) * float("nan"))
 
 

@@ -134,7 +134,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("result", "message"),
     [
         (lambda module, batch: module(batch["x"]), r"must give one number, .* but gave \(4, 1\)"),
         (lambda module, batch: 3.0, "but gave float"),
@@ -143,10 +143,10 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
     ],
 )
 def test_an_objective_that_gives_no_loss_is_refused(
-    line: nn.Linear, data: Batches, phase: Make, settings: Make, answer: Any, message: str
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, result: Any, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        fit(line, [phase(objective=answer)], data, settings=settings())
+        fit(line, [phase(objective=result)], data, settings=settings())
 
 
 def test_a_name_misspelt_in_the_last_phase_is_found_before_the_first_begins(

@@ -1,24 +1,32 @@
-from .activity import Activity, LayerActivity, membrane_trace, recording
+from .activity import Activity, LayerActivity, membrane_trace, record_activity
 from .cost import Cost, Operations, count_cost, count_run
 from .doctor.doctor import diagnose
 from .doctor.finding import Finding
-from .energy import Anchor, Energy, HardwareProfile, anchors, energy, hardware_profile, hardware_profiles, joules
+from .energy import (
+    Energy,
+    HardwareProfile,
+    PublishedChip,
+    energy,
+    hardware_profile,
+    hardware_profiles,
+    joules,
+    published_chips,
+)
 from .latency import StepTimes, TickLatency, architectural_latency, measure_steps
 from .summary import Summary, summarize
 
 __all__ = [
     "Activity",
-    "Anchor",
     "Cost",
     "Energy",
     "Finding",
     "HardwareProfile",
     "LayerActivity",
     "Operations",
+    "PublishedChip",
     "StepTimes",
     "Summary",
     "TickLatency",
-    "anchors",
     "architectural_latency",
     "count_cost",
     "count_run",
@@ -29,6 +37,7 @@ __all__ = [
     "joules",
     "measure_steps",
     "membrane_trace",
-    "recording",
+    "published_chips",
+    "record_activity",
     "summarize",
 ]

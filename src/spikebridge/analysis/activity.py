@@ -1,7 +1,4 @@
-"""What the layers of a network do on real inputs: spikes, rates, sizes of activations, membranes.
-
-The membranes of a layer, step by step.
-"""
+"""Activity of the layers of a network on real inputs: spikes, rates, sizes of activations, membrane traces."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +18,7 @@ from spikebridge.neurons.base import split_in_time
 
 @dataclass
 class LayerActivity:
-    """What one layer gave out over a run.
+    """The outputs of one layer over a run.
 
     Attributes:
         path: of the layer.
@@ -43,7 +40,7 @@ class LayerActivity:
 
     @property
     def kind(self) -> Literal["spikes", "values"]:
-        """Spikes, where a layer of neurons or a discretizer gave nothing but whole numbers; else values."""
+        """Spikes, where a layer of neurons or a discretizer gave only whole numbers; else values."""
         return "spikes" if self.is_spiking and self._whole else "values"
 
     @property
@@ -73,7 +70,7 @@ class LayerActivity:
         return sum(int(active.sum()) for active in self._active.values()) / neurons if neurons else 0.0
 
     def add(self, rows: Tensor) -> None:
-        """Takes in outputs, one row a step and sample."""
+        """Adds outputs, one row a step and sample."""
         values = rows.double() if rows.is_floating_point() else rows.to(torch.float64)
         self.num_values += values.numel()
         self.largest = max(self.largest, float(values.max()))
@@ -87,7 +84,7 @@ class LayerActivity:
 
 @dataclass
 class Activity:
-    """What all layers gave out over a run, by path, in the order in which they first ran."""
+    """The outputs of all layers over a run, by path, in the order of their first call."""
 
     layers: dict[str, LayerActivity] = field(default_factory=dict)
     _pieces: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -99,7 +96,7 @@ class Activity:
 
     @property
     def traces(self) -> dict[str, Tensor]:
-        """The membranes asked for, `(T, B, *N)` by path."""
+        """The requested membrane traces, `(T, B, *N)` by path."""
         return {path: torch.cat(pieces) for path, pieces in self._pieces.items()}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -118,8 +115,8 @@ class Activity:
 
 
 @contextmanager
-def recording(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activity]:
-    """Records what every layer gives out while the block runs; results stay as they are.
+def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activity]:
+    """Records the output of every layer inside the block; the results of the network do not change.
 
     Args:
         network: a hybrid network or any module.
@@ -131,7 +128,7 @@ def recording(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[Activi
     Example:
         >>> from spikebridge.neurons import IF, Sequential
         >>> network = Sequential(fire=IF(v_threshold=2.0))
-        >>> with recording(network) as activity:
+        >>> with record_activity(network) as activity:
         ...     _ = network(torch.ones(4, 1, 3))
         >>> activity["fire"].num_spikes, activity["fire"].rate
         (6, 0.5)
@@ -182,7 +179,7 @@ def _rows(call: Call) -> Tensor | None:
 def membrane_trace(
     layer: Stateful, x: Float[Tensor, "T B *N"], state: Any = None, **modulation: Any
 ) -> Float[Tensor, "T B *N"]:
-    """What a layer's membrane is after each step (after the reset where it fired).
+    """A layer's membrane after each step (after the reset where it fired).
 
     Args:
         layer: a layer whose state begins with its membrane.

@@ -1,28 +1,21 @@
-"""What a network costs on real inputs: operations per part and per link, counted and never assumed.
+"""The operations of a network on real inputs, per part and per link: counted while it runs, never assumed.
 
 | what | counted as |
 |---|---|
-| a layer fed by real values | multiply-accumulates: every pair of numbers that meet, zeros at borders too |
-| a layer fed by spikes | synaptic operations: every spike times the weights that it meets, exact at borders |
-| a Fourier transform of n values | `3 n log2 n` multiply-accumulates, half of it where the values are real |
-| a bias | one addition for every value that its layer gives |
+| a layer with real inputs | multiply-accumulates: every pair of numbers that is multiplied, padding included |
+| a layer with spike inputs | synaptic operations: every spike times the weights that it meets, exact at borders |
+| a product of complex numbers | four products of real ones |
+| a Fourier transform of n values | `3 n log2 n` multiply-accumulates (radix two), half of it for real values |
+| a bias | one addition for every output value |
 | a layer of neurons | one update a neuron and step |
 | a gain or a gate | one multiply-accumulate a value |
 | a unit's kernel | one multiply-accumulate a value and step; one for every tap where all steps are kept |
-| a unit's discretizer | one comparison a value, the larger number of those that go in and come out |
-| a layer of another kind | what its `counted` says |
+| a unit's discretizer | one comparison a value, the larger number of inputs and outputs |
+| a layer of another kind | what its method `counted` returns |
 
 Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
-
-Counting products of signals with weights where they happen: matrix products and convolutions, in any module.
-
-What is counted is what runs, below `torch.vmap` and below `nn` modules, so functional calls and modulated weights are
-seen too. A product whose signal holds nothing but small whole numbers over the whole run is fed by spikes: it costs one
-addition for each spike and each weight that the spike meets. Any other costs a multiply-accumulate for each pair of
-numbers. A product of complex numbers is four of real ones. A Fourier transform counts as radix two does it: six
-multiply-accumulates for two complex values that meet, `3 n log2 n` in all, and half of it for real values.
-
-Kinds of operations, and sums of them.
+Products are counted where they happen, below `torch.vmap` and below `nn` modules, so functional calls and modulated
+weights are included. A signal counts as spikes where it holds only small whole numbers over the whole run.
 """
 
 import math
@@ -43,72 +36,72 @@ from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
-MOST_SPIKES = 8
+_MAX_SPIKES = 8
 
-aten: Any = torch.ops.aten
+_aten: Any = torch.ops.aten
 # matrix products, and the argument at which their two matrices begin
 _MATRIX = {
-    aten.mm: 0,
-    aten.bmm: 0,
-    aten.mv: 0,
-    aten.dot: 0,
-    aten.addmm: 1,
-    aten.baddbmm: 1,
-    aten.addbmm: 1,
-    aten.addmv: 1,
+    _aten.mm: 0,
+    _aten.bmm: 0,
+    _aten.mv: 0,
+    _aten.dot: 0,
+    _aten.addmm: 1,
+    _aten.baddbmm: 1,
+    _aten.addbmm: 1,
+    _aten.addmv: 1,
 }
-_TRANSFORMS = {aten._fft_r2c, aten._fft_c2r, aten._fft_c2c}
+_TRANSFORMS = {_aten._fft_r2c, _aten._fft_c2r, _aten._fft_c2c}
 _ATTENTION = {
-    aten._scaled_dot_product_flash_attention_for_cpu,
-    aten._scaled_dot_product_flash_attention,
-    aten._scaled_dot_product_efficient_attention,
-    aten._scaled_dot_product_cudnn_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu,
+    _aten._scaled_dot_product_flash_attention,
+    _aten._scaled_dot_product_efficient_attention,
+    _aten._scaled_dot_product_cudnn_attention,
 }
 
 
 @dataclass
-class ProductCount:
-    """One product of a network over a run: its multiply-accumulates, and its additions if it is fed by spikes."""
+class _ProductCount:
+    """One product of a network over a run: its multiply-accumulates, and its additions where its input is spikes."""
 
     macs: int = 0
     synops: int = 0
     spikes_only: bool = True
 
 
-class ProductCounter(TorchDispatchMode):
-    """Counts all products while it is entered.
+class _ProductCounter(TorchDispatchMode):
+    """Counts all products inside the block.
 
     Args:
         network: its parameters and buffers are weights, never spikes.
-        visits: tells which module runs.
+        calls: the running modules.
     """
 
     def __init__(self, network: nn.Module, calls: CallStack) -> None:
         super().__init__()
         self.calls = calls
-        self.counts: dict[tuple[str, int], ProductCount] = {}
+        self.counts: dict[tuple[str, int], _ProductCount] = {}
         self._weights = _storages([*network.parameters(), *network.buffers()])
 
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # without gradients operators made of others come in one piece
+        # without gradients composite operators are not split into their parts
         with self:
             result = func.decompose(*args, **(kwargs or {}))
         if result is not NotImplemented:
             return result
         result = func(*args, **(kwargs or {}))
         kind = func.overloadpacket
-        # a kernel is counted by its step, whether or not it ran as a product
+        # a kernel is counted by its steps, also where it runs as a product
         in_a_kernel = self.calls.stack and isinstance(self.calls.stack[-1].module, HybridUnit | Kernel)
         if self.calls.stack and not in_a_kernel and not self.calls.shows_shapes:
             if kind in _MATRIX:
                 self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
-            elif kind is aten.convolution:
+            elif kind is _aten.convolution:
                 self._add(*_convolution(args, result))
             elif kind in _TRANSFORMS:
                 self._add(_transform(args, result), None)
-            elif kind is aten.mul and all(isinstance(x, Tensor) and x.is_complex() and x.ndim for x in args[:2]):
+            elif kind is _aten.mul and all(isinstance(x, Tensor) and x.is_complex() and x.ndim for x in args[:2]):
                 self._add(4 * result.numel(), None)
             elif kind in _ATTENTION:
                 query, key, value = args[:3]
@@ -116,28 +109,28 @@ class ProductCounter(TorchDispatchMode):
         return result
 
     def _matrix(self, a: Tensor, b: Tensor) -> tuple[int, int | None]:
-        """Products of (m, k) with (k, n): every value of the first meets n values, every one of the second m."""
+        """Products of (m, k) with (k, n): a value of the first has n products, a value of the second m."""
         num_rows = a.shape[-2] if a.ndim > 1 else 1
         num_columns = b.shape[-1] if b.ndim > 1 else 1
         signal, fan_out = (b, num_rows) if _storages([a]) & self._weights else (a, num_columns)
-        spikes = count_spikes(signal)
+        spikes = _count_spikes(signal)
         real = 4 if signal.is_complex() else 1
         return signal.numel() * fan_out * real, None if spikes is None else spikes * fan_out
 
     def _add(self, macs: int, synops: int | None) -> None:
         call = self.calls.stack[-1]
-        count = self.counts.setdefault((call.path, call.num_products), ProductCount())
+        count = self.counts.setdefault((call.path, call.num_products), _ProductCount())
         call.num_products += 1
         count.macs += macs
         count.synops += synops or 0
         count.spikes_only = count.spikes_only and synops is not None
 
 
-def count_spikes(x: Tensor) -> int | None:
-    """The spikes in a signal, or None where it is no spike train: it holds other than small whole numbers.
+def _count_spikes(x: Tensor) -> int | None:
+    """The spikes in a signal, or None where it is no spike train: it holds values that are no small whole numbers.
 
     Example:
-        >>> count_spikes(torch.tensor([0.0, 1.0, -2.0])), count_spikes(torch.tensor([0.5]))
+        >>> _count_spikes(torch.tensor([0.0, 1.0, -2.0])), _count_spikes(torch.tensor([0.5]))
         (3, None)
     """
     if not x.numel():
@@ -145,7 +138,7 @@ def count_spikes(x: Tensor) -> int | None:
     if x.is_complex():
         return None
     sizes = x.abs()
-    if float(sizes.max()) > MOST_SPIKES or not bool((x == x.round()).all()):
+    if float(sizes.max()) > _MAX_SPIKES or not bool((x == x.round()).all()):
         return None
     return int(sizes.sum(dtype=torch.float64))
 
@@ -154,7 +147,7 @@ def _convolution(args: tuple[Any, ...], result: Tensor) -> tuple[int, int | None
     x, weight, _, stride, padding, dilation, transposed, output_padding, groups = args
     values = x if transposed else result
     macs = values.numel() * math.prod(weight.shape[1:])
-    if count_spikes(x) is None:
+    if _count_spikes(x) is None:
         return macs, None
     spikes = x.abs().sum(1, keepdim=True, dtype=torch.float64)
     ones = spikes.new_ones((1, 1, *weight.shape[2:]))
@@ -177,13 +170,13 @@ def _transform(args: tuple[Any, ...], result: Tensor) -> int:
 
 
 def _storages(tensors: Iterable[Tensor]) -> set[int]:
-    """Where tensors lie in memory; a transposed weight lies where the weight does."""
+    """The storages of tensors; a transposed weight shares the storage of the weight."""
     return {tensor.untyped_storage().data_ptr() for tensor in tensors} - {0}
 
 
 @dataclass(frozen=True)
 class Operations:
-    """How often each kind of operation was done.
+    """Numbers of operations by kind.
 
     Args:
         macs: multiply-accumulates of real values with weights (or with each other), and of kernels and gains.
@@ -212,7 +205,7 @@ class Operations:
 
     @property
     def num_operations(self) -> float:
-        """All operations, of whatever kind."""
+        """All operations of all kinds."""
         return float(sum(getattr(self, f.name) for f in fields(self)))
 
 
@@ -220,11 +213,11 @@ Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 
 
 @runtime_checkable
-class Counted(Protocol):
-    """A layer that says itself what it does beside products, such as one of whole numbers."""
+class _Counted(Protocol):
+    """A layer that counts its own operations beside products, such as an integer layer."""
 
     def counted(self, output: Any) -> dict[str, float]:
-        """Numbers of operations by their kind (`Operations`) in the call that gave this output."""
+        """Numbers of operations by kind (`Operations`) in the call that gave this output."""
 
 
 @dataclass(frozen=True)
@@ -290,11 +283,11 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
 
 
 def count_run(network: nn.Module, run: Callable[[], int]) -> Cost:
-    """Counts what modules do while a program of your own runs them, and the products that it makes between them.
+    """Counts the operations of modules and the products between them while your own function runs them.
 
     Args:
         network: the modules; those of several things together in an `nn.ModuleDict`.
-        run: calls them as it likes; it returns the number of samples over which the mean is taken.
+        run: calls them in any way; it returns the number of samples of the mean.
 
     Raises:
         ConfigError: a module whose products cannot be seen.
@@ -327,7 +320,7 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
         evaluating(network),
         _attention_in_steps(),
         trace_calls(network, leave) as calls,
-        ProductCounter(network, calls) as products,
+        _ProductCounter(network, calls) as products,
     ):
         if alone:
             calls.stack.append(Call("", network, empty=False))
@@ -344,7 +337,7 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
 
 @contextmanager
 def _attention_in_steps() -> Iterator[None]:
-    """Without the fast path of attention, whose products run in one piece that nothing sees into."""
+    """Turns off the fast path of attention, whose products cannot be observed."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -369,9 +362,9 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
 
 
 def _operations_of(call: Call) -> Operations | None:
-    """What a module did beside its products."""
+    """The operations of a module beside its products."""
     module, output = call.module, call.output
-    if isinstance(module, Counted):
+    if isinstance(module, _Counted):
         return Operations(**module.counted(output))
     y = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(y, Tensor):

@@ -17,7 +17,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class HardwareProfile:
-    """Prices of operations [J]."""
+    """Energy of single operations [J]."""
 
     name: str
     title: str
@@ -31,8 +31,8 @@ class HardwareProfile:
 
 
 @dataclass(frozen=True)
-class Anchor:
-    """A published number of a whole chip."""
+class PublishedChip:
+    """A published energy figure of a whole chip."""
 
     name: str
     what: str
@@ -78,7 +78,7 @@ def energy(cost: Cost, profile: HardwareProfile) -> Energy:
 
     Args:
         cost: from `count_cost`.
-        profile: prices, from `hardware_profile(name)` or your own.
+        profile: energy of single operations, from `hardware_profile(name)` or your own.
 
     Example:
         >>> cost = Cost({"ann": Operations(macs=1000)}, {}, {}, num_samples=1, seconds=0.5)
@@ -119,14 +119,14 @@ def hardware_profiles() -> list[str]:
     return [entry["name"] for entry in _hardware()["profiles"]]
 
 
-def anchors() -> list[Anchor]:
-    """Published numbers of whole chips, to compare with.
+def published_chips() -> list[PublishedChip]:
+    """Published energy figures of whole chips, for comparison.
 
     Example:
-        >>> sorted({anchor.name for anchor in anchors()})
+        >>> sorted({chip.name for chip in published_chips()})
         ['Loihi', 'Tianjic', 'TrueNorth']
     """
-    return [Anchor(**entry) for entry in _hardware()["anchors"]]
+    return [PublishedChip(**entry) for entry in _hardware()["anchors"]]
 
 
 def _hardware() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Following a run through the modules of a network, by path, without changing it.
+"""Calls of the modules of a network during a run, by path; the run is not changed.
 
 Paths are those of `named_modules`; in a hybrid network "where.lif1" is a layer of the part "where", and
-"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only show shapes, are passed over.
-Modules with modulated weights run inside `torch.vmap`; their tensors are looked at as what they are below it.
+"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only infer shapes, are left out.
+Modules with modulated weights run inside `torch.vmap`; their tensors are unwrapped.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ class Call:
 
     Attributes:
         path: of the module.
-        empty: the call only shows a shape.
+        empty: the call only infers a shape.
         num_products: products counted so far in this call.
     """
 
@@ -38,23 +38,23 @@ class Call:
 
 @dataclass
 class CallStack:
-    """Where a run is: the calls that have begun and not ended, outermost first."""
+    """The running calls, outermost first."""
 
     stack: list[Call] = field(default_factory=list)
 
     @property
     def shows_shapes(self) -> bool:
-        """Whether the present call stands inside one that was given an empty signal."""
+        """Whether the present call is inside one with an empty signal."""
         return any(call.empty for call in self.stack)
 
 
 @contextmanager
-def trace_calls(network: nn.Module, leave: Callable[[Call], None]) -> Iterator[CallStack]:
-    """Calls `leave` whenever a module has given its output, except for empty signals.
+def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterator[CallStack]:
+    """Calls `on_output` after each call of a module, except for empty signals.
 
     Args:
         network: any module; all modules in it are followed.
-        leave: is given the call with its arguments and output; what it returns is not looked at.
+        on_output: gets the call with its arguments and output; its result is ignored.
 
     Example:
         >>> paths = []
@@ -75,7 +75,7 @@ def trace_calls(network: nn.Module, leave: Callable[[Call], None]) -> Iterator[C
         call = calls.stack.pop()
         if counts:
             call.args, call.kwargs, call.output = args, kwargs, output
-            leave(call)
+            on_output(call)
 
     handles = []
     for name, module in network.named_modules():
@@ -88,7 +88,7 @@ def trace_calls(network: nn.Module, leave: Callable[[Call], None]) -> Iterator[C
             end(args, kwargs, output)
 
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-        # also after an error: a network tries shapes, and a call that failed has ended too
+        # also after an error: a network infers shapes by trial, and a failed call has ended too
         handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
     try:
         yield calls
@@ -98,7 +98,7 @@ def trace_calls(network: nn.Module, leave: Callable[[Call], None]) -> Iterator[C
 
 
 def display_path(network: nn.Module, name: str) -> str:
-    """The path of a module as people write it: in a hybrid network without the word "parts".
+    """The path of a module as users write it: in a hybrid network without the prefix "parts".
 
     Example:
         >>> display_path(nn.Sequential(), "0.weight")
@@ -122,7 +122,7 @@ def is_layer(module: nn.Module) -> bool:
 
 
 def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
-    """The tensor below all `vmap`s, their axes in front, and how many those are.
+    """The tensor below all `vmap`s, with their axes in front, and the number of these axes.
 
     Example:
         >>> unwrap_vmap(torch.ones(2, 3))[1]
@@ -142,7 +142,7 @@ def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for a while; every module gets its own mode back.
+    """Evaluation mode and no gradients inside the block; every module gets its own mode back.
 
     Example:
         >>> layer = nn.Dropout()

@@ -1,7 +1,7 @@
-"""How long a network takes: by the clock on the wall, and by its own clocks.
+"""Latency of a network: wall time of its ticks, and the architectural latency in ticks.
 
-The architectural latency is what windows, clocks and delays cost, however fast the machine is: the ticks from an input
-sample until the first output that uses it.
+The architectural latency comes from windows, clocks and delays, on any machine: the ticks from an input sample until
+the first output that uses it.
 """
 
 import math
@@ -44,7 +44,7 @@ class TickLatency(NamedTuple):
 
 
 def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: int = 10) -> StepTimes:
-    """Runs a stream tick by tick, as it would come in, and takes the time of each tick.
+    """Runs a stream tick by tick and measures the wall time of each tick.
 
     Args:
         network: in evaluation mode while it is measured.
@@ -79,7 +79,7 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
 
 
 def architectural_latency(network: HybridNetwork, source: str, output: str) -> TickLatency:
-    """The ticks from a sample of an input until the first output that uses it, by any way through the network.
+    """The ticks from a sample of an input until the first output that uses it, along any path through the network.
 
     Args:
         network: its links, clocks, windows and delays.
@@ -108,7 +108,7 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
         raise ConfigError(f"there is no part {output!r}; {did_you_mean(output, network.parts)}")
     clocks = [*network.plan.clocks.values(), *(route.clock for route in network.routes)]
     period = math.lcm(*(clock.period for clock in clocks))
-    # every phase and delay lies behind: from here on the network repeats itself
+    # after every phase and delay the network is periodic
     start = max(clock.phase for clock in clocks) + sum(route.link.delay for route in network.routes)
     waits = []
     for tick in network.clock_of(source).ticks(start, start + period):
@@ -124,7 +124,7 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
     first = {source: tick}
     waiting = {source}
     while waiting:
-        # the earliest signal cannot become earlier any more
+        # the earliest signal is final (Dijkstra)
         signal = min(waiting, key=first.__getitem__)
         waiting.remove(signal)
         for route in network.routes:
@@ -138,7 +138,7 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
 
 
 def _stamps(network: HybridNetwork, route: Route, signal: str, tick: int) -> list[int]:
-    """When a link first gives a value that uses what a signal gave at a tick, for each role of the signal."""
+    """The first ticks at which a link gives a value that uses a signal's value of a tick, for each of its roles."""
     link, unit = route.link, route.link.unit
     stamps = []
     if link.source == signal:

@@ -1,4 +1,4 @@
-"""A report as one HTML file: text, tables and pictures, readable without a network, in light and dark."""
+"""A report as one HTML file: text, tables and pictures, readable offline, in light and dark."""
 
 import os
 import re
@@ -18,12 +18,12 @@ _NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under the names of the first row; columns of numbers stand to the right.
+    """Rows under the names of the first row; columns of numbers are aligned to the right.
 
     Args:
         rows: one mapping a row; a float is written with four digits, a text as it is.
         caption: what the table shows.
-        marked: rows that stand out, by index.
+        marked: indices of highlighted rows.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG element, from `draw_network` or `to_svg`, with what it shows."""
+    """An SVG element, from `draw_network` or `to_svg`, with a caption."""
 
     svg: str
     caption: str = ""
@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it: paragraphs, then tables, then pictures.
+    """A heading with paragraphs, then tables, then pictures.
 
     Args:
         heading: a few words.
@@ -74,12 +74,12 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """The heading as an address inside the page."""
+        """The heading as an anchor in the page."""
         return re.sub(r"\W+", "-", self.heading.lower()).strip("-") or "section"
 
 
 def cell_text(value: Any) -> str:
-    """A value as a reader wants it.
+    """A value as text.
 
     Example:
         >>> cell_text(0.123456), cell_text(12345), cell_text(1234567.8), cell_text(None), cell_text("3 ± 1")
@@ -106,7 +106,7 @@ def write_report(
     command: str = "",
     lead: str = "",
 ) -> Path:
-    """Writes a report, whole or not at all. It needs no other file and asks for none.
+    """Writes a report atomically. The file is self-contained.
 
     Args:
         path: the HTML file.
@@ -141,7 +141,7 @@ def render_report(
     command: str = "",
     lead: str = "",
 ) -> str:
-    """The same as text.
+    """The report as HTML text.
 
     Example:
         >>> html = render_report("Digits & more", [Section("Result", "x < y")])

@@ -1,4 +1,4 @@
-"""A network in a few lines: parts, shapes, clocks, parameters, and the stages of every link."""
+"""A summary of a network: parts, shapes, clocks, parameters, and the stages of every link."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.neurons import Integrator, Stateful
 
-_NEVER_AGAIN = 2**20  # ticks
+_ONCE_PERIOD = 2**20  # ticks
 Inputs = Tensor | Mapping[str, Tensor]
 
 
@@ -20,7 +20,7 @@ class Summary:
     """Tables about a network.
 
     Attributes:
-        title: in one line.
+        title: one line.
         inputs: a row for each input.
         parts: a row for each part, or for each layer of a module that is no hybrid network.
         links: a row for each link.
@@ -96,13 +96,13 @@ def stages_of(unit: HybridUnit | None) -> dict[str, str]:
 
 
 def frequency(clock: Clock, dt: float) -> str:
-    """A clock in Hz; one that is so slow that it never comes again is "once".
+    """A clock in Hz; "once" where its period is longer than any stream.
 
     Example:
         >>> frequency(Clock(6, 0), 1 / 240), frequency(Clock(1, 0), 1 / 1500), frequency(Clock(2**30, 0), 0.001)
         ('40 Hz', '1.5 kHz', 'once')
     """
-    if clock.period >= _NEVER_AGAIN:
+    if clock.period >= _ONCE_PERIOD:
         return "once"
     hertz = 1 / (clock.period * dt)
     return f"{hertz / 1000:.4g} kHz" if hertz >= 1000 else f"{hertz:.4g} Hz"
@@ -178,13 +178,13 @@ def _clock(network: HybridNetwork, name: str) -> dict[str, Any]:
 
 
 def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
-    """What comes out of each module, without time and batch."""
+    """The output shape of each module, without time and batch."""
     shapes: dict[str, str] = {}
 
     def leave(call: Call) -> None:
         y = call.output[0] if isinstance(call.output, tuple) and call.output else call.output
         if isinstance(y, Tensor):
-            # inside vmap the batch does not show; a plain module has time folded into it
+            # vmap hides the batch axis; a plain module has time folded into it
             hidden = torch._C._functorch.is_functorch_wrapped_tensor(y)
             num_axes = 2 if isinstance(call.module, Stateful) and not hidden else 1
             shapes[call.path] = _shape_text(y.shape[num_axes:])
@@ -199,7 +199,7 @@ def _shape_text(shape: torch.Size) -> str:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the columns that are empty in all rows."""
+    """The rows without columns that are empty in all of them."""
     names = [name for name in (rows[0] if rows else {}) if any(row[name] is not None for row in rows)]
     return [{name: "-" if row[name] is None else row[name] for name in names} for row in rows]
 

@@ -1,9 +1,4 @@
-"""`spikebridge track`.
-
-`spikebridge live`.
-
-`spikebridge ask`.
-"""
+"""`spikebridge track`, `live` and `ask`: trained networks at work."""
 
 import json
 import sys
@@ -15,14 +10,14 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Answer, Command, Flag
+from spikebridge.cli.command import Command, CommandResult, Flag
 from spikebridge.cli.deploy import OneNetwork
 from spikebridge.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track(Command):
-    """Follow one object through a recording of frames and events."""
+    """Track one object through a recording of frames and events."""
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
     """A folder of your own (meta.json, frames, events), one of FE240hz, a clip, or a file .aedat4."""
@@ -31,7 +26,7 @@ class Track(Command):
     )
     """The target's box in the first frame [px]."""
     network: Annotated[str, arg(metavar="RUN_OR_RECIPE")] = "sensing"
-    """Who follows: a recipe with shipped weights, or a run folder."""
+    """The tracker: a recipe with shipped weights, or a run folder."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """A csv file for the boxes: t_us,x,y,w,h,confidence,lost."""
     animation: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
@@ -40,16 +35,18 @@ class Track(Command):
     """Drop events outside the sensor and sort those that jump back, instead of refusing them."""
     event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
     """FE240hz: bins between frames k and k + 1 begin at 6 k + this."""
-    box_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: found in the boxes)")] = None
-    """FE240hz: the box of frame k is the fast box 6 k + this."""
+    box_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")] = (
+        None
+    )
+    """FE240hz: the box of frame k is the 240 Hz box 6 k + this."""
     quiet: Flag = False
     """Show no progress."""
 
-    def answer(self) -> Answer:
-        """Loads recording and network, and follows."""
-        target = targets.find(self.network)
+    def execute(self) -> CommandResult:
+        """Loads recording and network, and tracks."""
+        target = targets.resolve_target(self.network)
         if not hasattr(target.module, "tracker"):
-            raise ConfigError(f"{self.network} follows nothing; `track` takes the recipe `sensing` or a run of it")
+            raise ConfigError(f"{self.network} is no tracker; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
         from spikebridge.data.recordings.load import find_recording, is_part_of_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
@@ -72,22 +69,24 @@ class Track(Command):
                 box_offset=self.box_offset,
                 repair=self.repair,
             )
-        told = [str(one.message) for one in caught]
+        warned = [str(one.message) for one in caught]
         with progress_reporter(recording.num_bins, self.quiet) as tell:
             summary = track_recording(recording, tracker, init, self.out, self.animation, tell)
-        data = {"run": run.path, "warnings": told, **summary}
-        return Answer(data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])}))
+        data = {"run": run.path, "warnings": warned, **summary}
+        return CommandResult(
+            data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])})
+        )
 
 
-Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]
-Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default: that of the recording or network)")]
-Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
-Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")]
+_Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]
+_Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default: that of the recording or network)")]
+_Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
+_Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live(Command):
-    """Run a network on a live stream of events: its answers as JSON lines."""
+class RunLive(Command):
+    """Run a network on a live stream of events; its outputs are JSON lines."""
 
     target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
@@ -96,29 +95,29 @@ class Live(Command):
     events: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required)")] = ""
     """A recording's folder or a file of events (played at its own speed), `-` for lines from standard input, `tcp:PORT`
     for lines from a sender on this machine, or `camera` (spikebridge[camera])."""
-    frames: Frames = None
+    frames: _Frames = None
     """Another source for the frames: `-`, `tcp:PORT`, `camera`, or for a file of events a folder with frames.csv."""
-    init: Init = None
+    init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
-    sensor: Sensor = None
+    sensor: _Sensor = None
     """Size of the sensor, for lines: 346x260."""
     most_behind: Annotated[int, arg(metavar="BINS")] = 2
-    """With more bins waiting than this, all that wait are taken in one step; those without an answer are counted."""
-    seconds: Seconds = None
-    """Stop after so long."""
+    """With more pending bins than this, one step takes all of them; bins without an output are counted."""
+    seconds: _Seconds = None
+    """Stop after this time."""
     loop: Flag = False
-    """Play a recording over and over."""
+    """Play a recording in a loop."""
     speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
-    """Of a recording."""
+    """Playback speed of a recording."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Steps at every bin; the last line is the summary."""
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
-        from spikebridge.deploy.streaming.loop import Live as Stream
+        from spikebridge.deploy.streaming.loop import Live
 
         if not self.events:
-            raise ConfigError("live needs to know where the events come from: --events SOURCE")
+            raise ConfigError("live needs a source of events: --events SOURCE")
         step, wanted = targets.live_steps(self.target, self.network)
         source = LiveSource(
             self.events,
@@ -128,9 +127,9 @@ class Live(Command):
             self.loop,
             self.speed,
             sys.stdin.buffer if "-" in (self.events, self.frames) else None,
-            _tell,
+            _print_status,
         ).open(wanted)
-        stream = Stream(source, step, self.most_behind, self.seconds)
+        stream = Live(source, step, self.most_behind, self.seconds)
         stopped = False
         try:
             for answer in stream:
@@ -138,9 +137,9 @@ class Live(Command):
                     print(json.dumps(_line(answer)), flush=True)
         except KeyboardInterrupt:
             stopped = True
-        return self._told(stream, source, step, stopped)
+        return self._summarize(stream, source, step, stopped)
 
-    def _told(self, stream: Any, source: Any, step: Any, stopped: bool) -> Answer:
+    def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
         origin = getattr(source, "source", source)
         counts = {
             name: getattr(one, name)
@@ -154,15 +153,15 @@ class Live(Command):
         }
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
-            raise DataError(f"{self.events} brought nothing to step with" + (f"; {bad}" if bad else ""))
+            raise DataError(f"{self.events} gave nothing to step with" + (f"; {bad}" if bad else ""))
         if bad:
-            _tell(bad)
+            _print_status(bad)
         summary = stream.summary() | counts
         print(formatting.facts(summary), file=sys.stderr)
-        return Answer(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
+        return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
 
 
-def _tell(line: str) -> None:
+def _print_status(line: str) -> None:
     print(f"spikebridge: {line}", file=sys.stderr, flush=True)
 
 
@@ -190,10 +189,10 @@ class Ask(Command):
     video: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the only one)")] = None
     """Which scene of a file with several."""
     explain: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """A page with pictures, the spikes by name, and the chain of reasons (.html)."""
+    """A page with pictures, the spikes by name, and the reasoning steps (.html)."""
 
-    def answer(self) -> Answer:
-        """Looks, reads the question, and answers."""
+    def execute(self) -> CommandResult:
+        """Perceives the scene, parses the question, and answers."""
         from spikebridge.networks.reasoning.explain.ask import answer_question, load_observation
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
@@ -206,4 +205,4 @@ class Ask(Command):
             targets.write_text(self.explain, explanation_page(seen, said))
             data["page"] = self.explain
             text += f"\nwhy: {self.explain}"
-        return Answer(data, text)
+        return CommandResult(data, text)

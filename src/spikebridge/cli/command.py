@@ -1,6 +1,6 @@
-"""What all commands of `spikebridge` share: a dataclass whose docstring is the help and whose fields are the options.
+"""The base class of all commands: a dataclass whose docstring is the help and whose fields are the options.
 
-Nothing heavy is imported before a command runs, so that help and `list` answer at once.
+Nothing heavy is imported before a command is executed, so that `--help` and `list` take no time.
 """
 
 import dataclasses
@@ -21,43 +21,43 @@ SETTINGS = "settings"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command found out: `data` for machines, `text` for people, and the exit code.
+class CommandResult:
+    """The result of a command: `data` for JSON, `text` for the terminal, and the exit code.
 
-    Of several processes only the first one tells.
+    Of several processes only the first one prints.
     """
 
     data: dict[str, Any]
     text: str
     code: int = 0
-    told: bool = True
+    printed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What all commands share."""
+    """The options that all commands share."""
 
     json: Flag = False
     """Print one JSON document to stdout; everything else goes to stderr."""
 
     @classmethod
-    def form(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
-        """The dataclass to fill, the name its help gives, and the words left to fill it with."""
+    def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
+        """The dataclass to parse into, the program name in its help, and the arguments that are left to parse."""
         return cls, program, words
 
-    def answer(self) -> Answer:
-        """Does the work."""
+    def execute(self) -> CommandResult:
+        """Does the work and gives the result."""
         raise NotImplementedError
 
 
-def with_settings(command: type[Command], name: str, word: str, settings: Any) -> Any:
-    """A command with the fields of a recipe's own dataclass as further options.
+def add_settings(command: type[Command], name: str, word: str, settings: Any) -> Any:
+    """A command with the fields of a recipe's settings as further options.
 
     Args:
         command: the command.
-        name: its first field, which the word fills.
-        word: what stood first on the line.
-        settings: the recipe's options with the values to start from, a dataclass.
+        name: its first field.
+        word: the value of that field, the first argument.
+        settings: the recipe's settings with the values to start from, a dataclass.
 
     Raises:
         ConfigError: an option of the recipe has the name of one of the command.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Answer, Command, DataFolder, Flag, RunOrRecipe
+from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunOrRecipe
 from spikebridge.errors import ConfigError
 
 ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
@@ -45,12 +45,12 @@ class Quantize(Command):
     data: DataFolder = None
     """The folder with data sets."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Quantises, writes, and measures before and after."""
         from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
         from spikebridge.deploy.quantization.config import QConfig
 
-        target = targets.find(self.target)
+        target = targets.resolve_target(self.target)
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
@@ -65,7 +65,7 @@ class Quantize(Command):
         )
         made = {"out": out, "bundle": self.bundle}
         paths = "\n".join(str(path) for path in made.values() if path is not None)
-        return Answer({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
+        return CommandResult({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
 
 
 BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
@@ -82,7 +82,7 @@ class Compare(Command):
     spikes: float = 1e-3
     """Share of spikes that may differ."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Runs every level; the exit code is 1 where one is too far off."""
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.compare import Tolerance, compare_bundle
@@ -93,7 +93,7 @@ class Compare(Command):
         words = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = f"{formatting.table(rows)}\n\n{self.bundle}: {words}"
         data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
-        return Answer(data, text, code=0 if comparison.passed else 1)
+        return CommandResult(data, text, code=0 if comparison.passed else 1)
 
 
 def _compared(line: str) -> None:
@@ -117,7 +117,7 @@ class RunBundle(Command):
     integers: Flag = False
     """Compute with integers what was quantised (`quantize --bundle`)."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.run import check_destination, run_bundle, write_arrays
@@ -134,7 +134,7 @@ class RunBundle(Command):
         ]
         data = {"bundle": self.bundle, "ticks": ran.ticks, "ticks_per_second": ran.ticks_per_second, "outputs": outputs}
         text = f"{formatting.table(outputs)}\n\n{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"
-        return Answer(data | ({"out": self.out} if self.out is not None else {}), text)
+        return CommandResult(data | ({"out": self.out} if self.out is not None else {}), text)
 
 
 OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
@@ -153,11 +153,11 @@ class Draw(Command):
     out: SvgFile = None
     """The file to write."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Builds the network, sums it up and draws it."""
         if targets.is_bundle(self.target):
             return self._draw_bundle(Path(self.target))
-        target = targets.find(self.target)
+        target = targets.resolve_target(self.target)
         name, network = target.hybrid_network(self.network)
         from spikebridge.analysis.plots.figures import draw_network
         from spikebridge.analysis.summary import summarize
@@ -165,9 +165,9 @@ class Draw(Command):
         summary = str(summarize(network, target.inputs(network)))
         path = self.out or Path(f"{name}.svg")
         targets.write_text(path, draw_network(network))
-        return Answer({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
+        return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
 
-    def _draw_bundle(self, folder: Path) -> Answer:
+    def _draw_bundle(self, folder: Path) -> CommandResult:
         if self.network is not None:
             raise ConfigError(f"{folder} is a bundle, which holds one network; leave --network out")
         from spikebridge.analysis.plots.bundle_diagram import draw_bundle
@@ -177,7 +177,9 @@ class Draw(Command):
         path = self.out or Path(f"{folder.resolve().stem}.svg")
         targets.write_text(path, draw_bundle(asdict(bundle.manifest)))
         parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
-        return Answer({"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}")
+        return CommandResult(
+            {"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}"
+        )
 
 
 BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
@@ -194,9 +196,9 @@ class Export(Command):
     out: BundleFolder = None
     """The folder to make."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
-        target = targets.find(self.target)
+        target = targets.resolve_target(self.target)
         name, network, run = target.trained_network(self.network)
         from spikebridge.deploy.bundle.export import export
         from spikebridge.deploy.compare import compare_bundle
@@ -234,7 +236,7 @@ class Export(Command):
         left = f"\nnot in the graph, so not in the bundle: {', '.join(manifest.left_out)}" if manifest.left_out else ""
         verdict = "every level agrees" if comparison.passed else "levels differ: spikebridge compare shows where"
         text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
-        return Answer(data, text, code=0 if comparison.passed else 1)
+        return CommandResult(data, text, code=0 if comparison.passed else 1)
 
 
 def _exported(line: str) -> None:

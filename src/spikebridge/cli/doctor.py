@@ -1,7 +1,4 @@
-"""Is this installation sound? Versions, threads, devices, optional extras, data.
-
-`spikebridge doctor`.
-"""
+"""`spikebridge doctor`, `list` and `data`: what is installed, and whether it is sound."""
 
 import importlib.util
 import os
@@ -13,10 +10,12 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Answer, Command, Flag, Network
+from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, Network
+from spikebridge.cli.recipes import KINDS, Listing, list_building_blocks, list_recipes
+from spikebridge.data import catalog
 from spikebridge.errors import ConfigError
 
-REQUIRED = (
+_REQUIRED = (
     "torch",
     "lightning-fabric",
     "numpy",
@@ -28,14 +27,14 @@ REQUIRED = (
     "jinja2",
     "matplotlib",
 )
-EXTRAS = {"tensorboard": "tensorboard", "docs": "sphinx", "test": "pytest"}
+_EXTRAS = {"tensorboard": "tensorboard", "docs": "sphinx", "test": "pytest"}
 
 
-def examine_installation() -> dict[str, Any]:
-    """The facts that a bug report should start with.
+def _installation_facts() -> dict[str, Any]:
+    """Versions, threads, devices, extras, fast paths and data: the facts of a bug report.
 
     Example:
-        >>> facts = examine_installation()
+        >>> facts = _installation_facts()
         >>> sorted(facts)
         ['data', 'devices', 'extras', 'fast paths', 'threads', 'versions']
     """
@@ -46,20 +45,20 @@ def examine_installation() -> dict[str, Any]:
     devices = ["cpu", *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))]
     return {
         "versions": {"spikebridge": _version("spikebridge"), "python": platform.python_version()}
-        | {name: _version(name) for name in REQUIRED},
+        | {name: _version(name) for name in _REQUIRED},
         "threads": {
             "cores": os.cpu_count(),
             "torch": torch.get_num_threads(),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         },
         "devices": {"found": devices},
-        "extras": {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()},
+        "extras": {name: importlib.util.find_spec(module) is not None for name, module in _EXTRAS.items()},
         "fast paths": {"spiking layers": description()},
         "data": {"SPIKEBRIDGE_DATA": os.environ.get("SPIKEBRIDGE_DATA")},
     }
 
 
-def examine_paths() -> list[dict[str, Any]]:
+def _fast_paths() -> list[dict[str, Any]]:
     """Every operation with its implementations in order, and the one that runs a small call here."""
     import torch
 
@@ -98,7 +97,7 @@ def _paths_text(operations: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
-    """Examine the networks of a run; without one, the installation."""
+    """Diagnose the networks of a run; without one, the installation."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     """A run folder, or a recipe for its untrained networks."""
@@ -108,15 +107,45 @@ class Doctor(Command):
     paths: Flag = False
     """List the implementations of each operation, fastest first, and which one runs here."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Findings, each with a remedy; the exit code is 1 where there are any."""
         if self.paths:
             if self.run is not None:
                 raise ConfigError("--paths describes the installation; leave out the run")
-            operations = examine_paths()
-            return Answer({"operations": operations}, _paths_text(operations))
+            operations = _fast_paths()
+            return CommandResult({"operations": operations}, _paths_text(operations))
         if self.run is None:
-            facts = examine_installation()
-            return Answer(facts, formatting.facts(facts))
-        findings = targets.find(self.run).findings(self.network)
-        return Answer({"findings": findings}, formatting.findings(findings), code=1 if findings else 0)
+            facts = _installation_facts()
+            return CommandResult(facts, formatting.facts(facts))
+        findings = targets.resolve_target(self.run).findings(self.network)
+        return CommandResult({"findings": findings}, formatting.findings(findings), code=1 if findings else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Command):
+    """Show the recipes and the building blocks."""
+
+    def execute(self) -> CommandResult:
+        """Reads sources only; no recipe and no PyTorch is imported."""
+        recipes = list_recipes()
+        blocks = {kind: list_building_blocks(kind) for kind in KINDS}
+        blocks["data sets"] = [Listing(known.name, known.about) for known in catalog.DATA_SETS]
+        return CommandResult({"recipes": recipes, "blocks": blocks}, formatting.listing(recipes, blocks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Command):
+    """Show which data sets are there, and where to get the others."""
+
+    data: DataFolder = None
+    """The folder with data sets."""
+
+    def execute(self) -> CommandResult:
+        """Looks for files; nothing is downloaded."""
+        entries = catalog.available(self.data)
+        sets = [
+            {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
+            | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
+            for entry in entries
+        ]
+        return CommandResult({"data sets": sets}, formatting.data_sets(sets))

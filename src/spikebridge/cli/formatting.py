@@ -1,4 +1,4 @@
-"""How the command's answers look on a terminal: plain text in columns."""
+"""Results as text for a terminal: plain columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing"
     names = list(rows[0])
-    cells = [[value_text(row.get(name)) for name in names] for row in rows]
+    cells = [[_value_text(row.get(name)) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
     to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
@@ -30,11 +30,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def value_text(value: Any) -> str:
-    """A value as a reader wants it: four significant digits, a dash where there is none.
+def _value_text(value: Any) -> str:
+    """A value as text: four significant digits, a dash for None.
 
     Example:
-        >>> value_text(0.123456), value_text(None), value_text(True)
+        >>> _value_text(0.123456), _value_text(None), _value_text(True)
         ('0.1235', '-', 'yes')
     """
     if value is None:
@@ -44,7 +44,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return ", ".join(value_text(item) for item in value) or "-"
+        return ", ".join(_value_text(item) for item in value) or "-"
     return str(value)
 
 
@@ -86,7 +86,7 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
             lines.append(f"{indent}{name}")
             lines += [facts(value, indent + "  ")] if value else []
         else:
-            lines.append(f"{indent}{name:<{width}}  {value_text(value)}")
+            lines.append(f"{indent}{name:<{width}}  {_value_text(value)}")
     return "\n".join(lines)
 
 
@@ -111,7 +111,7 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def findings(found: Sequence[dict[str, Any]]) -> str:
-    """What the doctor found, as it came; good news where there is nothing.
+    """The doctor's findings, or one line where there are none.
 
     Example:
         >>> fault = {"network": "snn", "severity": "warning", "where": "lif", "kind": "dead", "what": "no spike"}

@@ -1,8 +1,8 @@
-"""The `spikebridge` command: words in, results out, no logic.
+"""The `spikebridge` command: arguments in, results out, no logic.
 
-A command is a dataclass in one of the files beside this one; its fields are its options. This file turns words into
-such an object, runs it, prints its answer, and turns every failure into one line. Exit codes: 0 done, 1 findings or a
-fault of the program, 2 a mistake in the words or the data, 130 stopped by Ctrl-C.
+A command is a dataclass in one of the files beside this one; its fields are its options. This file parses the arguments
+into such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
+findings or a fault of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
 """
 
 import contextlib
@@ -20,12 +20,11 @@ from typing import Any
 
 import tyro
 
-from spikebridge.cli.apps import Ask, Live, Track
+from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import SETTINGS, Command
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
-from spikebridge.cli.doctor import Doctor
-from spikebridge.cli.listing import Copy, Data, List
-from spikebridge.cli.train import Eval, Report, Train
+from spikebridge.cli.doctor import Data, Doctor, List
+from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
 
 COMMANDS: dict[str, type[Command]] = {
@@ -39,12 +38,15 @@ COMMANDS: dict[str, type[Command]] = {
     "copy": Copy,
     "track": Track,
     "ask": Ask,
-    "live": Live,
+    "live": RunLive,
     "export": Export,
     "compare": Compare,
     "run": RunBundle,
     "quantize": Quantize,
 }
+
+# options of release 0.1 by command, each with the one that replaces it; a recipe's own are in `Config.RENAMED_FIELDS`
+_RENAMED_OPTIONS: dict[str, dict[str, str]] = {}
 
 _BOX = "─━╭╮╰╯│┃├┤ "
 _RULE = "──"
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not debug:
                 warnings.showwarning = _warn
-            return _answer([word for word in words if word != "--debug"])
+            return _execute([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,7 +97,7 @@ def _explain(failure: BaseException) -> tuple[str, int]:
     return f"unexpected {type(failure).__name__}: {failure} (--debug shows where)", 1
 
 
-def _answer(words: list[str]) -> int:
+def _execute(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -110,12 +112,12 @@ def _answer(words: list[str]) -> int:
     command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
     if command is None:
         return 0
-    # a machine reads stdout: whatever a recipe prints belongs to the person at stderr
+    # stdout is for the JSON document; whatever a recipe prints is for stderr
     with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
-        answer = command.answer()
-    if answer.told:
-        print(json.dumps(_plain(answer.data), indent=2) if command.json else answer.text, flush=True)
-    return answer.code
+        result = command.execute()
+    if result.printed:
+        print(json.dumps(_plain(result.data), indent=2) if command.json else result.text, flush=True)
+    return result.code
 
 
 def _overview() -> str:
@@ -140,7 +142,7 @@ def _summary(command: type) -> str:
 
 def _parse(command: type[Command], program: str, words: list[str]) -> Command | None:
     """The command with its options set, or None where only its help was asked for."""
-    form, program, words = command.form(program, words)
+    form, program, words = command.specialize(program, words)
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
@@ -173,9 +175,27 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
 def _unknown(word: str, form: type, program: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is one word too many (see {program} --help)"
-    near = get_close_matches(word.split("=", 1)[0].replace("_", "-"), list(_options(form)), n=1)
+    name = word.split("=", 1)[0].replace("_", "-")
+    new = _renamed_option(name, form, program.split()[1])
+    if new is not None:
+        return f"the option {name} is now {new} (see {program} --help)"
+    near = get_close_matches(name, list(_options(form)), n=1)
     hint = f" did you mean {near[0]}?" if near else ""
     return f"no option {word}:{hint} {program} --help lists them"
+
+
+def _renamed_option(name: str, form: Any, command: str) -> str | None:
+    """The option that replaces one of release 0.1: renamed, or moved into a group of the recipe's settings."""
+    known = _RENAMED_OPTIONS.get(command, {})
+    if name in known:
+        return known[name]
+    settings = next((field.default for field in dataclasses.fields(form) if field.name == SETTINGS), None)
+    field_name = name.removeprefix("--").replace("-", "_")
+    moved: dict[str, str] = getattr(type(settings), "RENAMED_FIELDS", {})
+    if field_name in moved:
+        return "--" + moved[field_name].replace("_", "-")
+    grouped = [one for one in _options(form) if "." in one and one.rpartition(".")[2] == name.removeprefix("--")]
+    return grouped[0] if len(grouped) == 1 else None
 
 
 def _options(form: Any, prefix: str = "") -> Iterator[str]:
@@ -187,7 +207,8 @@ def _options(form: Any, prefix: str = "") -> Iterator[str]:
             yield from _options(value, "" if field.name == SETTINGS else f"{prefix}{name}.")
         else:
             yield f"--{prefix}{name}"
-            yield f"--{prefix}no-{name}"
+            if isinstance(value, bool):
+                yield f"--{prefix}no-{name}"
 
 
 def _plain(value: Any) -> Any:

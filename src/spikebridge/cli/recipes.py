@@ -1,7 +1,7 @@
-"""What there is, read without importing it, and the one place where a recipe is imported.
+"""Recipes and building blocks: listed from their source without an import, and the one place that imports a recipe.
 
-`spikebridge --help` and `spikebridge list` must answer at once. So recipes and building blocks are found by parsing
-their source with `ast`, while PyTorch sleeps. A recipe is any Python file with the parts named in `PARTS`.
+`spikebridge --help` and `spikebridge list` answer without importing PyTorch: names and first docstring lines are read
+from the source with `ast`. A recipe is any Python file with the parts named in `_PARTS`.
 """
 
 import ast
@@ -15,9 +15,9 @@ from types import ModuleType
 
 from spikebridge.errors import ConfigError, did_you_mean
 
-PACKAGE = Path(__file__).resolve().parent.parent
-RECIPES = ("digits", "modulation", "reasoning", "sensing")
-PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
+_PACKAGE = Path(__file__).resolve().parent.parent
+_RECIPES = ("digits", "modulation", "reasoning", "sensing")
+_PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Kind:
+class _BlockKind:
     """A kind of building block: what a folder exports that derives from these bases, directly or not.
 
     Args:
@@ -45,29 +45,29 @@ class Kind:
 
 
 KINDS = {
-    "neurons": Kind("neurons", ("Stateful",), but=("Neuron", "Sequential")),
-    "surrogates": Kind("neurons", ("Surrogate",)),
-    "windows": Kind("hybrid", ("Window",)),
-    "kernels": Kind("hybrid", ("Kernel",)),
-    "discretizers": Kind("hybrid", ("Discretizer",)),
-    "coding schemes": Kind("coding", ("Encoder", "Decoder")),
+    "neurons": _BlockKind("neurons", ("Stateful",), but=("Neuron", "FiringNeuron", "Sequential")),
+    "surrogates": _BlockKind("neurons", ("Surrogate",)),
+    "windows": _BlockKind("hybrid", ("Window",)),
+    "kernels": _BlockKind("hybrid", ("Kernel",)),
+    "discretizers": _BlockKind("hybrid", ("Discretizer",)),
+    "coding schemes": _BlockKind("coding", ("Encoder", "Decoder")),
 }
 
 
-def recipes() -> dict[str, Path]:
+def recipe_files() -> dict[str, Path]:
     """The recipes of the package by name, each with its file.
 
     Example:
-        >>> recipes()["digits"].name
+        >>> recipe_files()["digits"].name
         'recipe.py'
     """
-    return {name: PACKAGE / "networks" / name / "recipe.py" for name in RECIPES}
+    return {name: _PACKAGE / "networks" / name / "recipe.py" for name in _RECIPES}
 
 
 def list_recipes() -> list[Listing]:
     """Name, first line and presets of every recipe of the package."""
     listings = []
-    for name, path in recipes().items():
+    for name, path in recipe_files().items():
         tree = _parse(path)
         presets = _top_level(tree).get("PRESETS")
         keys = presets.keys if isinstance(presets, ast.Dict) else []
@@ -76,19 +76,19 @@ def list_recipes() -> list[Listing]:
     return listings
 
 
-def list_blocks(kind: str) -> list[Listing]:
+def list_building_blocks(kind: str) -> list[Listing]:
     """Name and first line of every building block of a kind of `KINDS`, in the order of their export."""
     meant = KINDS[kind]
-    trees = [_parse(path) for path in sorted((PACKAGE / meant.folder).rglob("*.py"))]
+    trees = [_parse(path) for path in sorted((_PACKAGE / meant.folder).rglob("*.py"))]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     return [
         Listing(name, _first_line(classes[name]))
-        for name in _exports(PACKAGE / meant.folder)
+        for name in _exports(_PACKAGE / meant.folder)
         if name in classes and name not in meant.but and _derives(name, meant.bases, classes)
     ]
 
 
-def load(word: str) -> ModuleType:
+def load_recipe(word: str) -> ModuleType:
     """Imports a recipe by its name or by the path of its file.
 
     Args:
@@ -97,7 +97,7 @@ def load(word: str) -> ModuleType:
     Raises:
         ConfigError: there is no such recipe, or the file is not one.
     """
-    known = recipes()
+    known = recipe_files()
     if word in known:
         return importlib.import_module(f"spikebridge.networks.{word}.recipe")
     path = Path(word)
@@ -106,27 +106,27 @@ def load(word: str) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
     module = _load_file(path.resolve(), path.stat().st_mtime_ns)
-    missing = [part for part in PARTS if not hasattr(module, part)]
+    missing = [part for part in _PARTS if not hasattr(module, part)]
     if missing:
-        raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(PARTS)}.")
+        raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(_PARTS)}.")
     return module
 
 
-def source(name: str) -> str:
+def recipe_source(name: str) -> str:
     """The text of a recipe of the package.
 
     Raises:
         ConfigError: there is no such recipe.
     """
-    known = recipes()
+    known = recipe_files()
     if name not in known:
         raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
     return known[name].read_text(encoding="utf-8")
 
 
-def identity(word: str) -> str:
+def recipe_id(word: str) -> str:
     """What a run folder remembers of its recipe: a name, or for a file of your own its full path."""
-    return word if word in recipes() else str(Path(word).resolve())
+    return word if word in recipe_files() else str(Path(word).resolve())
 
 
 # once a version of the file: two runs of it would make two classes of each name

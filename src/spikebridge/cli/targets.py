@@ -1,4 +1,4 @@
-"""What the words of a command mean: a run folder, a recipe, one of its networks, the settings to start from."""
+"""The arguments of a command resolved: a run folder, a recipe, one of its networks, the settings to start from."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -8,13 +8,14 @@ from typing import Any
 
 import tyro
 
-from spikebridge.cli import recipes as discovery
+from spikebridge.cli.recipes import load_recipe, recipe_files, recipe_id
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.process import is_first_process
+from spikebridge.training.run.atomic import atomic_write
+from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.run import Run
 
-RUNS = Path("runs")
+_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Target:
         return {name: example[name] for name in network.inputs} if _is_hybrid(network) else next(iter(example.values()))
 
     def findings(self, name: str | None = None) -> list[dict[str, Any]]:
-        """What the doctor finds in the recipe's networks, with the weights of the run where it has them."""
+        """The doctor's findings about the recipe's networks, with the weights of the run where it has them."""
         from spikebridge.analysis.doctor.doctor import diagnose
 
         found = []
@@ -106,22 +107,22 @@ class Target:
         return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
 
 
-def find(word: str) -> Target:
+def resolve_target(word: str) -> Target:
     """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
 
     Raises:
         ConfigError: the word is none of these.
     """
-    known = discovery.recipes()
+    known = recipe_files()
     if word not in known and Path(word).is_dir():
-        return find_run(Path(word))
+        return open_run(Path(word))
     if word not in known and Path(word).suffix != ".py":
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
-    module = discovery.load(word)
+    module = load_recipe(word)
     run = shipped_run(word)
     if run is not None:
         return Target(word, module, run.config_as(module.Config), run)
-    return Target(word, module, module.PRESETS[default_preset(module)])
+    return Target(word, module, module.PRESETS[_default_preset(module)])
 
 
 def is_bundle(word: str) -> bool:
@@ -130,7 +131,7 @@ def is_bundle(word: str) -> bool:
 
 
 def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
-    """How a live stream is stepped through a run's network, a tracker or a bundle, and what is wanted of the stream.
+    """The step function of a live stream through a network, a tracker or a bundle, and the stream that it needs.
 
     Args:
         word: a run folder, a recipe with shipped weights, or the folder of a bundle.
@@ -154,11 +155,11 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
     else:
         import torch
 
-        torch.set_num_threads(1)  # one sample at a time: threads cost more than they bring
-        target = find(word)
+        torch.set_num_threads(1)  # one sample at a time: threads cost more than they save
+        target = resolve_target(word)
         if hasattr(target.module, "tracker"):
             tracker = target.module.tracker(target.trained_run(), network)
-            return _following(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
+            return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
 
         name, trained, _ = target.trained_network(network)
@@ -168,8 +169,8 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
     return steps, StreamRequest(spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts)
 
 
-def _following(tracker: Any) -> Any:
-    """Steps of a tracker, with its answer as plain values."""
+def _tracker_steps(tracker: Any) -> Any:
+    """The step of a tracker, its output as plain values."""
 
     def step(inputs: Any, state: Any) -> tuple[dict[str, Any], Any]:
         box, state = tracker.step(inputs, state)
@@ -179,7 +180,7 @@ def _following(tracker: Any) -> Any:
     return step
 
 
-def find_run(path: Path) -> Target:
+def open_run(path: Path) -> Target:
     """A run folder with its recipe and settings.
 
     Raises:
@@ -188,17 +189,17 @@ def find_run(path: Path) -> Target:
     if not path.is_dir():
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
     run = Run.open(path)
-    module = discovery.load(run.recipe)
+    module = load_recipe(run.recipe)
     return Target(str(path), module, run.config_as(module.Config), run)
 
 
-def default_preset(module: ModuleType) -> str:
+def _default_preset(module: ModuleType) -> str:
     """`default`, or the first preset where a recipe has none of that name."""
     return "default" if "default" in module.PRESETS else next(iter(module.PRESETS))
 
 
-def settings_to_start_from(module: ModuleType, recipe: str, words: list[str]) -> Any:
-    """The settings that options change: those of the preset, or with --resume those of the run that goes on.
+def initial_settings(module: ModuleType, recipe: str, words: list[str]) -> Any:
+    """The settings that options change: those of the preset, or with --resume those of the resumed run.
 
     Args:
         module: the recipe.
@@ -222,9 +223,9 @@ def settings_to_start_from(module: ModuleType, recipe: str, words: list[str]) ->
     if choice.resume:
         path = choice.out or run_folder(recipe, resume=True)
         run = Run.open(path) if path.is_dir() and any(path.iterdir()) else None
-        if run is not None and run.recipe == discovery.identity(recipe):
+        if run is not None and run.recipe == recipe_id(recipe):
             return run.config_as(module.Config)
-    return module.PRESETS[default_preset(module)]
+    return module.PRESETS[_default_preset(module)]
 
 
 def run_folder(recipe: str, resume: bool) -> Path:
@@ -239,17 +240,16 @@ def run_folder(recipe: str, resume: bool) -> Path:
     resume = resume or not is_first_process()
     stem = Path(recipe).stem
     number = 1
-    while (RUNS / _numbered(stem, number)).exists():
+    while (_RUNS / _numbered(stem, number)).exists():
         number += 1
-    return RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
+    return _RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file atomically; its folder is made too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _is_hybrid(network: Any) -> bool:

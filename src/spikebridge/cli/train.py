@@ -1,9 +1,4 @@
-"""`spikebridge train`.
-
-`spikebridge eval`.
-
-`spikebridge report`.
-"""
+"""`spikebridge train`, `eval`, `report` and `copy`: the commands of a recipe."""
 
 import shlex
 from dataclasses import dataclass
@@ -13,13 +8,13 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli import recipes as discovery
-from spikebridge.cli.command import SETTINGS, Answer, Command, Flag, Recipe, RunOrRecipe, with_settings
+from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Recipe, RunOrRecipe, add_settings
+from spikebridge.cli.recipes import load_recipe, recipe_files, recipe_id, recipe_source
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.training.run.run import Run
 
-Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
-RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
+_Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
+_RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,53 +23,53 @@ class Train(Command):
 
     recipe: Recipe
     """A recipe's name (see `spikebridge list`) or the path of a recipe file. It comes first."""
-    preset: Preset = None
+    preset: _Preset = None
     """The settings to start from; other options change single ones."""
-    out: RunFolder = None
+    out: _RunFolder = None
     """The run folder."""
     resume: Flag = False
-    """Go on with the run in that folder from its last checkpoint; start it if it is not there yet."""
+    """Resume the run in that folder from its last checkpoint; start it if it is not there yet."""
     quiet: Flag = False
     """Show no progress."""
 
     @classmethod
-    def form(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
+    def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
         """Adds every field of the recipe's `Config`, with the values of the chosen preset."""
         if not words or words[0].startswith("-"):
             if "-h" in words or "--help" in words:
                 return cls, program, words
-            known = ", ".join(discovery.recipes()) or "none"
+            known = ", ".join(recipe_files()) or "none"
             raise ConfigError(f"the recipe comes first: {program} RECIPE [OPTIONS]. Known: {known}.")
         recipe, rest = words[0], words[1:]
-        module = discovery.load(recipe)
-        settings = targets.settings_to_start_from(module, recipe, rest)
-        form = with_settings(cls, "recipe", recipe, settings)
+        module = load_recipe(recipe)
+        settings = targets.initial_settings(module, recipe, rest)
+        form = add_settings(cls, "recipe", recipe, settings)
         form.__doc__ = module.__doc__
         return form, f"{program} {recipe}", rest
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Trains, then writes the report."""
-        module = discovery.load(self.recipe)
+        module = load_recipe(self.recipe)
         settings = getattr(self, SETTINGS)
         path = self.out or targets.run_folder(self.recipe, self.resume)
-        run = Run.create(path, discovery.identity(self.recipe), settings, resume=self.resume)
+        run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume)
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
             if not run.writes:
-                return Answer({}, "", told=False)
+                return CommandResult({}, "", printed=False)
             report = module.report(run)
         except KeyboardInterrupt:
             again = shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
-            raise KeyboardInterrupt(f"stopped; `{again}` goes on") from None
+            raise KeyboardInterrupt(f"stopped; `{again}` resumes") from None
         except SpikebridgeError:
             run.discard()
             raise
         data = {"run": path, "report": report, "results": results}
-        return Answer(data, f"{formatting.results(results)}\n\nreport: {report}")
+        return CommandResult(data, f"{formatting.results(results)}\n\nreport: {report}")
 
 
-DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
+_DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,29 +78,29 @@ class Eval(Command):
 
     target: RunOrRecipe
     """A run folder, or a recipe's name. It comes first."""
-    data: DataPath = None
+    data: _DataPath = None
     """The data to evaluate on: a folder or file, as the recipe has it."""
 
     @classmethod
-    def form(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
+    def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
         """Adds every field of the recipe's `Evaluation`, where it has one."""
         if not words or words[0].startswith("-"):
             if "-h" in words or "--help" in words:
                 return cls, program, words
             raise ConfigError(f"the run or recipe comes first: {program} RUN_OR_RECIPE [OPTIONS]")
         word, rest = words[0], words[1:]
-        options = getattr(targets.find(word).module, "Evaluation", None)
+        options = getattr(targets.resolve_target(word).module, "Evaluation", None)
         if options is None:
             return cls, program, words
-        return with_settings(cls, "target", word, options()), f"{program} {word}", rest
+        return add_settings(cls, "target", word, options()), f"{program} {word}", rest
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Loads the run and evaluates it."""
-        target = targets.find(self.target)
+        target = targets.resolve_target(self.target)
         run = target.trained_run()
         options = getattr(self, SETTINGS, None)
         results = target.module.evaluate(run, self.data, *([] if options is None else [options]))
-        return Answer({"run": run.path, **results}, formatting.results(results))
+        return CommandResult({"run": run.path, **results}, formatting.results(results))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +110,28 @@ class Report(Command):
     run: Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
     """A run folder."""
 
-    def answer(self) -> Answer:
+    def execute(self) -> CommandResult:
         """Opens the run and lets its recipe write the report."""
-        target = targets.find_run(self.run)
+        target = targets.open_run(self.run)
         report = target.module.report(target.trained_run())
-        return Answer({"report": report}, f"report: {report}")
+        return CommandResult({"report": report}, f"report: {report}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy(Command):
+    """Copy a recipe into a file of your own, to edit and train."""
+
+    recipe: Recipe
+    """A recipe's name."""
+    file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
+    """The file to write, such as ./my.py."""
+
+    def execute(self) -> CommandResult:
+        """Writes the file unless there is one already."""
+        text = recipe_source(self.recipe)
+        if self.file.suffix != ".py":
+            raise ConfigError(f"a recipe is a Python file: its name must end in .py, but got {self.file}")
+        if self.file.exists():
+            raise ConfigError(f"{self.file} exists; name another file or remove it first")
+        targets.write_text(self.file, text)
+        return CommandResult({"path": self.file}, f"{self.file}: edit it, then `spikebridge train {self.file}`")

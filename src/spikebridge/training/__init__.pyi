@@ -1,13 +1,11 @@
 from .batches import Batches, Dataset, Samples, TimeSlices
-from .continual.ewc import EWC, OnlineEWC
-from .continual.loop import fit_tasks
+from .continual.ewc import EWC, Fisher, OnlineEWC
+from .continual.loop import ContinualMethod, fit_tasks
 from .continual.metaplasticity import Metaplasticity
-from .continual.quadratic import Fisher
 from .continual.regularizer import Consolidation
 from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
 from .continual.task import ContinualResult, ContinualSettings, Task, accuracy
-from .continual.trainer import ContinualMethod
 from .continual.xdg import RandomGates
 from .evaluation import evaluating
 from .loop import fit

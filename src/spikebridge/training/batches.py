@@ -1,8 +1,7 @@
-"""Samples, by their numbers. Signals are time first, so the axis of the batch is not the same for every tensor.
+"""Batches: data sets by sample index, the order of an epoch, the shard of a process, slices in time.
 
-Which samples come when, and which process takes them: pure functions, so that a resume replays nothing.
-
-Cutting a batch in time, for truncated back-propagation through time.
+Signals are time first, so the batch axis is not the same for every tensor. Order and shard are pure functions of seed
+and position, so that a resumed training repeats no draw.
 """
 
 import math
@@ -22,13 +21,13 @@ Batch: TypeAlias = Any
 
 @runtime_checkable
 class Dataset(Protocol):
-    """What the loop needs: a count of samples, and any of them as one batch."""
+    """The data of a training: a number of samples, and any of them as one batch."""
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
 
     def select(self, indices: Int[Tensor, "n"]) -> Batch:
-        """The samples of these numbers as one batch: tensors, nested in dicts and (named) tuples as you like."""
+        """The samples of these indices as one batch: tensors, nested in dicts and (named) tuples."""
 
 
 class Batches:
@@ -72,7 +71,7 @@ class Batches:
         return next(tensor.shape[self.batch[name]] for name, tensor in self.tensors.items())
 
     def select(self, indices: Int[Tensor, "n"]) -> dict[str, Tensor]:
-        """The samples of these numbers, in this order."""
+        """The samples of these indices, in this order."""
         return {
             name: tensor.index_select(self.batch[name], indices.to(tensor.device))
             for name, tensor in self.tensors.items()
@@ -83,8 +82,8 @@ class Samples:
     """A map-style data set and the function that makes a batch of a list of its samples.
 
     Args:
-        dataset: `dataset[i]` is sample `i`; it has a length. What it gives for `i` must not depend on the calls before,
-            or a resumed training is another one.
+        dataset: `dataset[i]` is sample `i`; it has a length. Sample `i` must not depend on earlier calls, or a resumed
+            training gives other numbers.
         collate: makes one batch of a list of samples.
 
     Example:
@@ -102,12 +101,12 @@ class Samples:
         return len(self.dataset)
 
     def select(self, indices: Int[Tensor, "n"]) -> Batch:
-        """The samples of these numbers, in this order."""
+        """The samples of these indices, in this order."""
         return self.collate([self.dataset[index] for index in indices.tolist()])
 
 
 def check_dataset(data: Any) -> Dataset:
-    """The data, if a training can draw batches from it and it is not empty.
+    """The data, if it is a data set that is not empty.
 
     Raises:
         ConfigError: it has no `select` (the message says what to wrap it in), or it is empty.
@@ -128,10 +127,10 @@ def check_dataset(data: Any) -> Dataset:
 
 
 def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tensor, "num_samples"]:
-    """The order of the samples in one epoch, from nothing but these four numbers.
+    """The order of the samples in one epoch, a function of these four numbers.
 
     Args:
-        num_samples: how many there are.
+        num_samples: their number.
         seed: of the training.
         phase: number of the phase, from 0.
         epoch: number of the epoch inside the phase, from 0.
@@ -151,11 +150,11 @@ def epoch_order(num_samples: int, seed: int, phase: int, epoch: int) -> Int[Tens
 
 
 def shard(indices: Int[Tensor, "n"], rank: int, num_processes: int) -> tuple[Int[Tensor, "n_r"], float]:
-    """One process's part of a global batch and the weight of its mean, so that the processes average to the whole.
+    """One process's shard of a global batch, and the weight of its mean so that the processes average to the whole.
 
     The mean over `n` samples is the average over `R` processes of `R n_r / n` times the mean over the `n_r` of process
-    `r`, however unevenly they are cut; so no sample is dropped from an uneven last batch. A process that would get none
-    takes the first sample with weight 0: it must take part, and adds nothing.
+    `r`, also for uneven shards; so no sample is dropped from an uneven last batch. A process without samples takes the
+    first sample with weight 0: it has to take part, and adds nothing.
 
     Args:
         indices: `(n,)`, the global batch.

@@ -1,7 +1,4 @@
-"""The network as the strategy sees it: one module whose forward does whatever is to be done with the network.
-
-The generators of all processes, in one checkpoint.
-"""
+"""Several processes: a host module for any function of a network, and states gathered for one checkpoint."""
 
 import logging
 import sys
@@ -24,10 +21,10 @@ T = TypeVar("T")
 
 
 class ModuleHost(nn.Module):
-    """Calls a function with the network inside its own forward.
+    """Calls any function of a network inside its own forward.
 
-    A strategy for several processes hooks into the forward of the module it wraps. With the objective inside that
-    forward, the objective may call any part of the network, in any order, and gradients are still averaged.
+    A distributed strategy hooks into the forward of the module that it wraps. With the objective inside that forward,
+    the objective may call any part of the network, in any order, and gradients are still averaged.
 
     Example:
         >>> import torch
@@ -45,7 +42,7 @@ class ModuleHost(nn.Module):
 
 
 def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
-    """The whole weights of a hosted network; all processes must call this, as they may be spread over them."""
+    """The whole weights of a hosted network; all processes must call this, as weights may be sharded."""
     sharded = _sharded(host)
     if sharded is None:
         return state_tensors(network)
@@ -55,7 +52,7 @@ def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
 
 
 def gather_optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """The whole state of an optimizer; all processes must call this, as it may be spread over them."""
+    """The whole state of an optimizer; all processes must call this, as it may be sharded."""
     sharded = _sharded(host)
     if sharded is None:
         return optimizer.state_dict()
@@ -64,7 +61,7 @@ def gather_optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, A
 
 
 def scatter_optimizer_state(host: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Gives an optimizer the state that `gather_optimizer_state` took."""
+    """Restores the state of an optimizer that `gather_optimizer_state` gave."""
     sharded = _sharded(host)
     if sharded is None:
         optimizer.load_state_dict(state)
@@ -74,13 +71,13 @@ def scatter_optimizer_state(host: nn.Module, optimizer: Optimizer, state: dict[s
 
 
 def _whole() -> tuple[Any, Any]:
-    """The functions for states that are spread over processes, and the option to gather them; half a second to load."""
+    """torch's functions for sharded states and the option that gathers them; the import takes half a second."""
     checkpoint = import_module("torch.distributed.checkpoint.state_dict")
     return checkpoint, checkpoint.StateDictOptions(full_state_dict=True)
 
 
 def _sharded(host: nn.Module) -> nn.Module | None:
-    # where nobody has loaded it no module is of its class
+    # while it is not imported, no module can be of its class
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:
         return None
@@ -91,28 +88,28 @@ _log = logging.getLogger(__name__)
 
 
 def gather_rng_states(fabric: "Fabric") -> list[dict[str, Tensor]]:
-    """The states of the generators of every process, by its number (all of them must call this)."""
+    """The generator states of every process, by rank; all processes must call this."""
     states = get_rng_state()
     if fabric.world_size == 1:
         return [states]
-    everybody: list[dict[str, Tensor]] = [{} for _ in range(fabric.world_size)]
+    states_by_rank: list[dict[str, Tensor]] = [{} for _ in range(fabric.world_size)]
     for name, state in states.items():
         own = state.to(fabric.device)
-        parts = [torch.empty_like(own) for _ in everybody]
+        parts = [torch.empty_like(own) for _ in states_by_rank]
         torch.distributed.all_gather(parts, own)
-        for process, part in zip(everybody, parts, strict=True):
+        for process, part in zip(states_by_rank, parts, strict=True):
             process[name] = part
-    return everybody
+    return states_by_rank
 
 
 def scatter_rng_states(fabric: "Fabric", states: list[dict[str, Tensor]], seed: int, step: int) -> None:
-    """Gives this process its generators back; with another number of processes new ones, which a warning says."""
+    """Restores the generators of this process; with another number of processes seeds them anew and warns."""
     if len(states) == fabric.world_size:
         set_rng_state(states[fabric.global_rank])
         return
     _log.warning(
         "the checkpoint is of %d processes, this training has %d: "
-        "what draws from the global generators goes on with other numbers",
+        "draws from the global generators are not the same from here on",
         len(states),
         fabric.world_size,
     )

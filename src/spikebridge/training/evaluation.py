@@ -1,4 +1,4 @@
-"""Looking at a network without changing it."""
+"""Evaluation without side effects: eval mode, no gradients, every module's own mode restored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 
 @contextmanager
 def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Gives every submodule its training or eval mode back when the block ends.
+    """Restores the training or eval mode of every submodule when the block ends.
 
     Example:
         >>> layer = nn.Linear(1, 1)
@@ -28,10 +28,10 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside the block; afterwards every submodule has its own mode again.
+    """Eval mode and no gradients inside the block; every submodule gets its own mode back.
 
     Args:
-        module: any module; a mixture of modes among its parts comes back as it was.
+        module: any module; its parts may have different modes.
 
     Example:
         >>> network = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 1))

@@ -1,4 +1,7 @@
-"""The loop: phases, epochs, steps, through Lightning Fabric.
+"""The training loop: phases, epochs, steps, through Lightning Fabric.
+
+One step: the objective on this process's share of a global batch, gradients averaged over processes, one step of the
+optimizer. With slices (truncated back-propagation through time) it is one optimizer step a slice.
 
 **Several processes.** `Settings(devices=2)` starts the second process by itself; under `torchrun` they are there
 already. Every process runs the same program on its share of each global batch, and the first one writes. A job that is
@@ -7,23 +10,14 @@ to survive lost processes is started with a run that may be resumed, on a folder
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --nproc-per-node=2 --max-restarts=3 -m spikebridge train RECIPE --out RUN --resume --devices 2
 
-`torchrun` ends all processes when one dies and starts them again, and `--resume` goes on from the last checkpoint.
+`torchrun` ends all processes when one dies and starts them again, and `--resume` continues from the last checkpoint.
 Without the first line torchrun keeps the addresses of dead processes, and the new ones may look for them.
-
-**Exact resume.** What the numbers depend on is in the checkpoint, or a function of what is in it. On a CPU a killed
-training ends with the bits of one that was never stopped.
-
-One step: the objective on this process's share of a global batch, gradients of the whole, one move of the optimizer.
-
-With slices a step makes one move a slice.
-
-Memory that one step frees is there for the next one.
 """
 
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,22 +38,85 @@ from spikebridge.training.distributed import (
 )
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.phase import Phase, Result, check_phases, find, trainable_only
-from spikebridge.training.position import Position, check_identity, identity
 from spikebridge.training.progress import Progress, choose_progress
+from spikebridge.training.resume import ResumableLoop
 from spikebridge.training.rng import preserve_rng_state, seed_rng
-from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row, TensorBoard
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import check_compatible, load_exactly
+from spikebridge.training.run.weights import load_exactly
 from spikebridge.training.settings import Interrupt, Settings, start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+Validate = Callable[[nn.Module], Mapping[str, Any]]
+_DEFAULTS = Settings()
+
+
+def fit(
+    module: nn.Module,
+    phases: Sequence[Phase],
+    data: Dataset | None = None,
+    *,
+    settings: Settings = _DEFAULTS,
+    run: Run | None = None,
+    validate: Validate | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Trains a network, phase after phase.
+
+    The result is a function of the arguments: the global random-number generators are seeded for the training and get
+    their state back afterwards. The module is trained in place and stays on its device.
+
+    Args:
+        module: any module.
+        phases: what is trained when, on which objective.
+        data: samples for the phases that bring none of their own (`Batches`, `Samples`, or your own).
+        settings: seed, batch size, devices, precision.
+        run: where metrics and checkpoints go; a checkpoint that it holds is resumed. A run serves one training; for
+            several take `run.child(NAME)`. None writes nothing.
+        validate: measures the network after every epoch, in eval mode, without gradients or a change of the random
+            generators, on every process; its numbers go into the row as `validation/NAME`.
+        progress: shows the progress; None takes bars, lines or nothing, as the screen and `settings.quiet` say.
+
+    Returns:
+        the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
+
+    Raises:
+        ConfigError: phases, names or settings that cannot be meant, or a checkpoint of another network or training.
+        DataError: a loss or gradient that is not finite, or no whole checkpoint among those of the run.
+        KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written (of
+            several processes none writes one then: the last one stands).
+
+    Example:
+        >>> from functools import partial
+        >>> from spikebridge.training import Batches
+        >>> line = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.zeros_(line.weight)
+        >>> data = Batches({"x": torch.ones(2, 1), "y": torch.full((2, 1), 8.0)}, batch={"x": 0, "y": 0})
+        >>> error = lambda module, batch: (module(batch["x"]) - batch["y"]).square().mean()
+        >>> phases = [Phase("line", ("weight",), error, epochs=2, optimizer=partial(torch.optim.SGD, lr=0.25))]
+        >>> [row["loss"] for row in fit(line, phases, data, settings=Settings(accelerator="cpu", quiet=True))]
+        [64.0, 16.0]
+        >>> line.weight.item()
+        6.0
+    """
+    phases = check_phases(phases)
+    for phase in phases:
+        for name in phase.train:
+            find(module, name)
+    plan = [(phase, check_dataset(data if phase.data is None else phase.data)) for phase in phases]
+    fabric = start(settings)
+    raise_mmap_threshold()
+    show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
+    with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
+        return _PhaseLoop(fabric, module, plan, settings, run, validate, show, interrupt).fit()
+
+
 @dataclass(frozen=True)
-class Stage:
-    """A phase, set up: the network in its host, the data, the optimizer as it is and as Fabric drives it."""
+class _Stage:
+    """A phase that is set up: network and host, data, the optimizer and its Fabric wrapper."""
 
     phase: Phase
     data: Dataset
@@ -70,7 +127,191 @@ class Stage:
     scheduler: LRScheduler | None
 
 
-def take_step(fabric: "Fabric", stage: Stage, indices: Tensor, where: str) -> dict[str, float]:
+@dataclass
+class PhasePosition:
+    """Counters of a training; all are in its checkpoint.
+
+    Attributes:
+        phase: number of the running phase.
+        epoch: epochs of it that are done.
+        batch: batches of the running epoch that are done.
+        step: batches of the whole training that are done.
+        num_rows: rows that are written.
+        sums: of the loss and metrics over the samples of the running epoch.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    num_rows: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, values: dict[str, float], num_samples: int) -> None:
+        """Counts one batch.
+
+        Example:
+            >>> position = PhasePosition()
+            >>> position.add({"loss": 0.5}, num_samples=4)
+            >>> (position.batch, position.step, position.sums)
+            (1, 1, {'loss': 2.0})
+        """
+        self.batch += 1
+        self.step += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * num_samples
+
+    def end_epoch(self, num_epochs: int) -> None:
+        """Counts one epoch, and the phase if that was its last.
+
+        Example:
+            >>> position = PhasePosition(epoch=1, batch=9)
+            >>> position.end_epoch(num_epochs=2)
+            >>> (position.phase, position.epoch, position.batch)
+            (1, 0, 0)
+        """
+        last = self.epoch + 1 == num_epochs
+        self.phase, self.epoch = (self.phase + 1, 0) if last else (self.phase, self.epoch + 1)
+        self.batch, self.sums = 0, {}
+
+
+class _PhaseLoop(ResumableLoop):
+    position: PhasePosition
+
+    def __init__(
+        self,
+        fabric: "Fabric",
+        module: nn.Module,
+        plan: Sequence[tuple[Phase, Dataset]],
+        settings: Settings,
+        run: Run | None,
+        validate: Validate | None,
+        progress: Progress,
+        interrupt: Interrupt,
+    ) -> None:
+        identity = {
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "precision": settings.precision,
+            "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
+            "num_samples": [len(data) for _, data in plan],
+        }
+        super().__init__(module, run, PhasePosition(), identity, interrupt)
+        self.fabric, self.plan, self.settings = fabric, plan, settings
+        self.validate, self.progress = validate, progress
+        self.saved_step = 0
+        self.board: TensorBoard | None = None
+
+    def fit(self) -> list[Row]:
+        seed_rng(self.settings.seed, self.fabric.global_rank)
+        saved = self._begin()
+        try:
+            for phase, data in self.plan[self.position.phase :]:
+                self._phase(phase, data, saved)
+                saved = None
+        finally:
+            if self.board is not None:
+                self.board.close()
+        return self.rows
+
+    def _begin(self) -> dict[str, Any] | None:
+        saved = self.resume()
+        if saved is not None:
+            self.fabric.strategy.precision.load_state_dict(saved["precision"])
+            self.saved_step = self.position.step
+            scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, self.position.step)
+        if self.run is None:
+            return None
+        # no process may write before all have read
+        self.fabric.barrier()
+        self.begin_writing(
+            seed=self.settings.seed,
+            device=str(self.fabric.device),
+            num_processes=self.fabric.world_size,
+            precision=self.settings.precision,
+            num_threads=torch.get_num_threads(),
+        )
+        if self.settings.tensorboard and self.run.writes:
+            self.board = TensorBoard(self.run.path / "tensorboard", self.rows)
+        return saved
+
+    def _phase(self, phase: Phase, data: Dataset, saved: dict[str, Any] | None) -> None:
+        sharded = self.settings.strategy == "fsdp"
+        # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
+        network = copy.deepcopy(self.module) if sharded else self.module
+        with trainable_only(network, phase.train):
+            host = self.fabric.setup_module(ModuleHost(network))
+            optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
+            scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
+            stage = _Stage(phase, data, network, host, optimizer, self.fabric.setup_optimizers(optimizer), scheduler)
+            if saved is not None and saved["optimizer"] is not None:
+                scatter_optimizer_state(host, optimizer, saved["optimizer"])
+                if scheduler is not None:
+                    scheduler.load_state_dict(saved["scheduler"])
+            for _ in range(self.position.epoch, phase.epochs):
+                self._epoch(stage)
+            if sharded:
+                load_exactly(gather_weights(host, network), self.module)
+
+    def _epoch(self, stage: _Stage) -> None:
+        at, phase = self.position, stage.phase
+        batches = epoch_order(len(stage.data), self.settings.seed, at.phase, at.epoch).split(self.settings.batch_size)
+        title = f"{phase.name} {at.epoch + 1}/{phase.epochs}"
+        self.progress.begin_epoch(title, len(batches), at.batch)
+        for indices in batches[at.batch :]:
+            where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
+            values = _take_step(self.fabric, stage, indices, where)
+            at.add(values, len(indices))
+            self.progress.step(values)
+            if self.settings.log_every and at.step % self.settings.log_every == 0:
+                self.log(self._row("step", stage, values))
+            if at.batch < len(batches):
+                self._save_if(self._due(), stage)
+        means = {name: total / len(stage.data) for name, total in at.sums.items()}
+        if self.validate is not None:
+            with preserve_rng_state(), evaluating(stage.host):
+                measured = stage.host(self.validate)
+            means |= {f"validation/{name}": float(value) for name, value in measured.items()}
+        row = self._row("epoch", stage, means)
+        self.log(row)
+        self.progress.end_epoch(title, row)
+        if stage.scheduler is not None:
+            stage.scheduler.step()
+        at.end_epoch(phase.epochs)
+        self._save_if(self._due() or not self.settings.checkpoint_every or at.epoch == 0, stage)
+
+    def _row(self, kind: str, stage: _Stage, values: Mapping[str, float]) -> Row:
+        at, lr = self.position, float(stage.optimizer.param_groups[0]["lr"])
+        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
+
+    def log(self, row: Row) -> None:
+        super().log(row)
+        if self.board is not None:
+            self.board.add(row)
+
+    def _due(self) -> bool:
+        every = self.settings.checkpoint_every
+        return every > 0 and self.position.step - self.saved_step >= every
+
+    def _save_if(self, due: bool, stage: _Stage) -> None:
+        if due:
+            self.saved_step = self.position.step
+        self.pause(due, lambda: self._state(stage))
+        if due and self.run is not None:
+            self.fabric.barrier()
+
+    def _state(self, stage: _Stage) -> dict[str, Any]:
+        begun = self.position.epoch > 0 or self.position.batch > 0
+        return {
+            "weights": gather_weights(stage.host, stage.network),
+            "optimizer": gather_optimizer_state(stage.host, stage.optimizer) if begun else None,
+            "scheduler": stage.scheduler.state_dict() if begun and stage.scheduler is not None else None,
+            "precision": dict(self.fabric.strategy.precision.state_dict()),
+            "generators": gather_rng_states(self.fabric),
+        }
+
+
+def _take_step(fabric: "Fabric", stage: _Stage, indices: Tensor, where: str) -> dict[str, float]:
     """One step on one global batch.
 
     Args:
@@ -105,7 +346,7 @@ def take_step(fabric: "Fabric", stage: Stage, indices: Tensor, where: str) -> di
     return {name: sum(move[name] for move in moves) / len(moves) for name in moves[0]}
 
 
-def _move(fabric: "Fabric", stage: Stage, result: Result, weight: float, where: str) -> dict[str, float]:
+def _move(fabric: "Fabric", stage: _Stage, result: Result, weight: float, where: str) -> dict[str, float]:
     loss, metrics = _parts(result, where)
     values = _global_means(fabric, {"loss": loss, **metrics}, weight)
     if not math.isfinite(values["loss"]):
@@ -153,228 +394,8 @@ def _not_finite(what: str, where: str) -> str:
     )
 
 
-Validate = Callable[[nn.Module], Mapping[str, Any]]
-DEFAULTS = Settings()
-
-
-def fit(
-    module: nn.Module,
-    phases: Sequence[Phase],
-    data: Dataset | None = None,
-    *,
-    settings: Settings = DEFAULTS,
-    run: Run | None = None,
-    validate: Validate | None = None,
-    progress: Progress | None = None,
-) -> list[Row]:
-    """Trains a network, phase after phase.
-
-    The result is a function of the arguments: the global generators are seeded for the training and afterwards stand
-    where they stood. The module is trained in place and stays on its device.
-
-    Args:
-        module: any module.
-        phases: what is trained when, on which objective.
-        data: samples for the phases that bring none of their own (`Batches`, `Samples`, or your own).
-        settings: seed, batch size, devices, precision.
-        run: where metrics and checkpoints go; if it holds a checkpoint, the training goes on from there. A run serves
-            one training; for several take `run.child(NAME)`. None writes nothing.
-        validate: measures the network after every epoch, in eval mode, without gradients or a trace in the generators,
-            on every process; its numbers go into the row as `validation/NAME`.
-        progress: shows how far the training is; None takes bars, lines or nothing, as the screen and `settings.quiet`
-            say.
-
-    Returns:
-        the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
-
-    Raises:
-        ConfigError: phases, names or settings that cannot be meant, or a checkpoint of another network or training.
-        DataError: a loss or gradient that is not finite, or no whole checkpoint among those of the run.
-        KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written (of
-            several processes none writes one then: the last one stands).
-
-    Example:
-        >>> from functools import partial
-        >>> from spikebridge.training import Batches
-        >>> line = nn.Linear(1, 1, bias=False)
-        >>> _ = nn.init.zeros_(line.weight)
-        >>> data = Batches({"x": torch.ones(2, 1), "y": torch.full((2, 1), 8.0)}, batch={"x": 0, "y": 0})
-        >>> error = lambda module, batch: (module(batch["x"]) - batch["y"]).square().mean()
-        >>> phases = [Phase("line", ("weight",), error, epochs=2, optimizer=partial(torch.optim.SGD, lr=0.25))]
-        >>> [row["loss"] for row in fit(line, phases, data, settings=Settings(accelerator="cpu", quiet=True))]
-        [64.0, 16.0]
-        >>> line.weight.item()
-        6.0
-    """
-    phases = check_phases(phases)
-    for phase in phases:
-        for name in phase.train:
-            find(module, name)
-    datasets = [check_dataset(data if phase.data is None else phase.data) for phase in phases]
-    fabric = start(settings)
-    raise_mmap_threshold()
-    show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
-    with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
-        return _Loop(fabric, module, phases, datasets, settings, run, validate, show, interrupt).run_all()
-
-
-class _Loop:
-    def __init__(
-        self,
-        fabric: "Fabric",
-        module: nn.Module,
-        phases: Sequence[Phase],
-        datasets: Sequence[Dataset],
-        settings: Settings,
-        run: Run | None,
-        validate: Validate | None,
-        progress: Progress,
-        interrupt: Interrupt,
-    ) -> None:
-        self.fabric, self.module, self.phases, self.datasets, self.settings = fabric, module, phases, datasets, settings
-        self.run, self.validate, self.progress, self.interrupt = run, validate, progress, interrupt
-        self.identity = identity(phases, [len(data) for data in datasets], settings)
-        self.position = Position()
-        self.history: list[Row] = []
-        self.saved_step = 0
-        self.board: TensorBoard | None = None
-
-    def run_all(self) -> list[Row]:
-        seed_rng(self.settings.seed, self.fabric.global_rank)
-        saved = self._resume()
-        try:
-            for number in range(self.position.phase, len(self.phases)):
-                self._phase(self.phases[number], self.datasets[number], saved)
-                saved = None
-        finally:
-            if self.board is not None:
-                self.board.close()
-        return self.history
-
-    def _phase(self, phase: Phase, data: Dataset, saved: dict[str, Any] | None) -> None:
-        sharded = self.settings.strategy == "fsdp"
-        # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
-        network = copy.deepcopy(self.module) if sharded else self.module
-        with trainable_only(network, phase.train):
-            host = self.fabric.setup_module(ModuleHost(network))
-            optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
-            scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
-            stage = Stage(phase, data, network, host, optimizer, self.fabric.setup_optimizers(optimizer), scheduler)
-            if saved is not None and saved["optimizer"] is not None:
-                scatter_optimizer_state(host, optimizer, saved["optimizer"])
-                if scheduler is not None:
-                    scheduler.load_state_dict(saved["scheduler"])
-            for _ in range(self.position.epoch, phase.epochs):
-                self._epoch(stage)
-            if sharded:
-                load_exactly(gather_weights(host, network), self.module)
-
-    def _epoch(self, stage: Stage) -> None:
-        at, phase = self.position, stage.phase
-        batches = epoch_order(len(stage.data), self.settings.seed, at.phase, at.epoch).split(self.settings.batch_size)
-        title = f"{phase.name} {at.epoch + 1}/{phase.epochs}"
-        self.progress.begin_epoch(title, len(batches), at.batch)
-        for indices in batches[at.batch :]:
-            where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
-            values = take_step(self.fabric, stage, indices, where)
-            at.add(values, len(indices))
-            self.progress.step(values)
-            if self.settings.log_every and at.step % self.settings.log_every == 0:
-                self._log(self._row("step", stage, values))
-            if at.batch < len(batches):
-                self._pause(stage, self._due())
-        means = {name: total / len(stage.data) for name, total in at.sums.items()}
-        row = self._row("epoch", stage, {**means, **self._validation(stage)})
-        self._log(row)
-        self.progress.end_epoch(title, row)
-        if stage.scheduler is not None:
-            stage.scheduler.step()
-        at.end_epoch(phase.epochs)
-        self._pause(stage, self._due() or not self.settings.checkpoint_every or at.epoch == 0)
-
-    def _validation(self, stage: Stage) -> dict[str, float]:
-        if self.validate is None:
-            return {}
-        with preserve_rng_state(), evaluating(stage.host):
-            return {f"validation/{name}": float(value) for name, value in stage.host(self.validate).items()}
-
-    def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
-        at, lr = self.position, float(stage.optimizer.param_groups[0]["lr"])
-        return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
-
-    def _log(self, row: Row) -> None:
-        self.history.append(row)
-        self.position.num_rows += 1
-        if self.run is not None:
-            self.run.log(row)
-        if self.board is not None:
-            self.board.add(row)
-
-    def _due(self) -> bool:
-        every = self.settings.checkpoint_every
-        return every > 0 and self.position.step - self.saved_step >= every
-
-    def _pause(self, stage: Stage, due: bool) -> None:
-        """Between two steps: a checkpoint if one is due, the end if that was asked for."""
-        if due or self.interrupt.asked:
-            self._save(stage)
-        if self.interrupt.asked:
-            raise KeyboardInterrupt(
-                f"stopped at step {self.position.step}; its checkpoint is written (--resume goes on)"
-            )
-
-    def _save(self, stage: Stage) -> None:
-        if self.run is None:
-            return
-        begun = self.position.epoch > 0 or self.position.batch > 0
-        tree = {
-            "identity": self.identity,
-            "position": asdict(self.position),
-            "weights": gather_weights(stage.host, stage.network),
-            "optimizer": gather_optimizer_state(stage.host, stage.optimizer) if begun else None,
-            "scheduler": stage.scheduler.state_dict() if begun and stage.scheduler is not None else None,
-            "precision": dict(self.fabric.strategy.precision.state_dict()),
-            "generators": gather_rng_states(self.fabric),
-        }
-        if self.run.writes:
-            save_checkpoint(self.run.checkpoint, self.position.step, tree)
-        self.saved_step = self.position.step
-        self.fabric.barrier()
-
-    def _resume(self) -> dict[str, Any] | None:
-        if self.run is None:
-            return None
-        saved = load_checkpoint(self.run.checkpoint)
-        if saved is not None:
-            check_identity(saved["identity"], self.identity, self.run.checkpoint)
-            check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
-            load_exactly(saved["weights"], self.module)
-            self.fabric.strategy.precision.load_state_dict(saved["precision"])
-            self.position = Position(**saved["position"])
-            self.saved_step = self.position.step
-            self.history = self.run.metrics.rows()[: self.position.num_rows]
-            scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, self.position.step)
-        # nobody may write before everybody has read
-        self.fabric.barrier()
-        if self.run.writes:
-            self._begin_writing(self.run)
-        return saved
-
-    def _begin_writing(self, run: Run) -> None:
-        run.metrics.truncate(self.position.num_rows)
-        run.save_environment(
-            seed=self.settings.seed,
-            device=str(self.fabric.device),
-            num_processes=self.fabric.world_size,
-            precision=self.settings.precision,
-            num_threads=torch.get_num_threads(),
-        )
-        if self.settings.tensorboard:
-            self.board = TensorBoard(run.path / "tensorboard", self.history)
-
-
 # glibc's DEFAULT_MMAP_THRESHOLD_MAX, less what stands around a block
-_MOST_BYTES = 32 * 2**20 - 2**14
+_MAX_BYTES = 32 * 2**20 - 2**14
 
 
 def raise_mmap_threshold() -> None:
@@ -387,4 +408,4 @@ def raise_mmap_threshold() -> None:
     Example:
         >>> raise_mmap_threshold()
     """
-    torch.empty(_MOST_BYTES, dtype=torch.uint8)
+    torch.empty(_MAX_BYTES, dtype=torch.uint8)

@@ -1,6 +1,6 @@
-"""A phase of training: what is trained, on which objective, for how long. A training is a list of phases.
+"""A phase of training: the trained parameters, the objective, the number of epochs. A training is a list of phases.
 
-What a phase does not name is frozen and in eval mode, or the statistics of its batch normalisation would drift. The
+All that a phase does not name is frozen and in eval mode, or the statistics of its batch normalisation would drift. The
 three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit are three lists:
 
 | a unit is trained | phases |
@@ -8,8 +8,6 @@ three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit a
 | with the network it is installed in | `[Phase("front", ("what", "unit"), ...), Phase("back", ("where",), ...)]` |
 | alone, on an objective of its own | `[Phase("unit", ("unit",), ...), Phase("rest", ("what", "where"), ...)]` |
 | with the complete network | `[Phase("all", WHOLE, ...)]` |
-
-Training some of a network and leaving the rest alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +25,7 @@ from spikebridge.training.batches import Batch, Dataset
 from spikebridge.training.evaluation import preserve_modes
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
-"""A loss, or a loss and what else is to be written down; all are means over the samples of the batch."""
+"""A loss, or a loss and metrics; all are means over the samples of the batch."""
 
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
@@ -38,14 +36,14 @@ class Phase:
     """What is trained, on which objective, for how long.
 
     Args:
-        name: how rows and messages call it; unlike the name of any other phase.
+        name: of the phase in rows and messages; unique.
         train: parts and units of a hybrid network by name, or submodules and parameters by dotted path.
         objective: `(module, batch) -> loss` or `-> (loss, {name: number})`. The loss is a mean over the samples, so
             that a batch split over processes gives the gradient of the whole. With `slices` it is `(module, slice,
             state) -> (loss, state)` or `-> ((loss, {name: number}), state)`; the first slice's state is None.
         epochs: passes over the data, at least 1.
         optimizer: makes the optimizer from the trained parameters, e.g. `partial(torch.optim.Adam, lr=1e-3)`. It steps
-            without a closure, so LBFGS is not for here.
+            without a closure, so LBFGS cannot be used.
         scheduler: makes the schedule of the learning rate from the optimizer; it steps once an epoch.
         clip: the largest norm of the whole gradient; None leaves it as it is.
         slices: cuts a batch in time (see `TimeSlices`): truncated back-propagation through time, one step of the
@@ -105,7 +103,7 @@ def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
 
 
 def find(module: nn.Module, name: str) -> nn.Module | Parameter:
-    """What a name means in a network: a dotted path, or a part or unit of a hybrid network.
+    """The module or parameter of a name: a dotted path, or a part or unit of a hybrid network.
 
     Args:
         module: the network.
@@ -141,11 +139,11 @@ def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]
 
 @contextmanager
 def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """Trains what is named and freezes the rest, until the block ends.
+    """Trains the named parts and freezes the rest inside the block.
 
-    Named parameters get gradients (also those that were frozen before: naming is asking), all others none. Named
-    modules are in training mode, all others in eval mode; a parameter named by its path leaves the mode of its module
-    alone. Afterwards everything is as it was, and no gradient is left behind.
+    Named parameters get gradients (also those that were frozen before), all others none. Named modules are in training
+    mode, all others in eval mode; a parameter named by its path does not change the mode of its module. Afterwards
+    modes and flags are restored, and no gradient is left.
 
     Args:
         module: the network.

@@ -1,4 +1,4 @@
-"""How far a training is: bars on a terminal, a line an epoch where there is none, nothing if asked. All on stderr."""
+"""Progress of a training on stderr: bars on a terminal, one line an epoch elsewhere, nothing with `quiet`."""
 
 import sys
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """Shows nothing. What shows something overrides these; the loop calls them in order."""
+    """Shows nothing; the base class of all displays. The loop calls its methods in this order."""
 
     def __enter__(self) -> "Progress":
         return self
@@ -22,7 +22,7 @@ class Progress:
         return None
 
     def begin_epoch(self, title: str, num_steps: int, done: int) -> None:
-        """An epoch of so many steps begins; `done` of them lie before (a resumed training)."""
+        """An epoch begins; `done` of its `num_steps` steps are finished already (a resumed training)."""
 
     def step(self, values: Mapping[str, float]) -> None:
         """A step is done: its loss and metrics."""
@@ -77,13 +77,13 @@ class ProgressBars(Progress):
 
 
 def format_epoch(title: str, row: Mapping[str, Any]) -> str:
-    """The numbers of a row behind a title; counters and names are in the title already."""
+    """The numbers of a row after a title, which holds counters and names."""
     numbers = {name: value for name, value in row.items() if isinstance(value, float)}
     return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])
 
 
 def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
-    """Nothing, bars or lines: as asked and as the screen can show.
+    """Bars on a terminal, lines elsewhere, nothing with `quiet`.
 
     Example:
         >>> type(choose_progress(quiet=True)).__name__

@@ -1,7 +1,7 @@
-"""The global generators of random numbers: seeding, keeping, giving back.
+"""Global random-number generators: seeding, and saving and restoring their state.
 
-They serve what draws globally (dropout, a data set's augmentation). The framework's own stochastic parts hold their
-seed and draw count in their state and take no part in this.
+They serve code that draws globally (dropout, augmentation in a data set). The framework's own stochastic parts hold
+their seed and draw count in their state and do not use them.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 
 
 def derive_seed(*numbers: int) -> int:
-    """One seed from several numbers: any change in any of them gives an unrelated one.
+    """One seed from several numbers; any other numbers give an unrelated seed.
 
     Args:
-        numbers: whole, at least 0.
+        numbers: integers, at least 0.
 
     Returns:
         a seed below 2**63.
@@ -55,7 +55,7 @@ def get_rng_state() -> dict[str, Tensor]:
         "numpy": torch.tensor([*np.asarray(keys).tolist(), position, has_gauss]),
         "numpy_gauss": torch.tensor(gauss, dtype=torch.float64),
         "python": torch.tensor(words),
-        # NaN stands for Python's None: no draw is held back
+        # NaN stands for Python's None: no cached Gaussian
         "python_gauss": torch.tensor(math.nan if next_gauss is None else next_gauss, dtype=torch.float64),
     }
     if torch.cuda.is_available():
@@ -84,7 +84,7 @@ def set_rng_state(states: dict[str, Tensor]) -> None:
 
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Draws inside the block leave no trace: afterwards every generator stands where it stood.
+    """Restores the state of every generator when the block ends.
 
     Example:
         >>> torch.equal(*[torch.rand(2) for _ in range(2)])

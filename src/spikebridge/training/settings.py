@@ -1,7 +1,4 @@
-"""How and where a training runs: one seed, devices, precision. None of it says what is trained.
-
-Ctrl-C between two steps instead of inside one, so that what is saved is whole.
-"""
+"""Where and how a training runs: seed, devices, precision, checkpoints; and Ctrl-C between two steps."""
 
 import atexit
 import logging
@@ -14,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.run.process import is_first_process
+from spikebridge.training.run.environment import is_first_process
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How and where a training runs.
+    """Where and how a training runs; what is trained stands in its phases.
 
     Args:
         seed: of the order of samples and of all global generators, at least 0.
@@ -44,7 +41,7 @@ class Settings:
         quiet: no progress on the screen.
 
     Raises:
-        ConfigError: a number that cannot be meant.
+        ConfigError: a number out of range.
 
     Example:
         >>> Settings(batch_size=0)
@@ -72,16 +69,16 @@ class Settings:
 
 
 def start(settings: Settings) -> "Fabric":
-    """Takes the devices and joins the other processes.
+    """Starts Fabric: takes the devices and joins the other processes.
 
-    Under `torchrun` the processes are there; otherwise Fabric starts the others by calling the same command line again,
-    so whatever comes before runs in each of them.
+    Under `torchrun` the processes exist already; otherwise Fabric starts the others by running the same command line
+    again, so all code before this call runs in each of them.
 
     Raises:
         ConfigError: devices, strategy or precision that this machine does not have, or a number of processes that is
             not the one that was started.
     """
-    # importing Fabric takes longer than importing torch; who only looks at settings need not wait
+    # importing Fabric takes longer than importing torch
     from lightning_fabric import Fabric
 
     _check_environment(settings, os.environ)
@@ -118,7 +115,7 @@ def _check_environment(settings: Settings, environment: Mapping[str, str]) -> No
 
 
 def _leave() -> None:
-    """Leaves the other processes in order: threads of the connection that outlive the program abort it."""
+    """Closes the connection to the other processes: its threads would abort the program at exit."""
     from torch import distributed
 
     if distributed.is_initialized():
@@ -126,9 +123,9 @@ def _leave() -> None:
 
 
 class Interrupt:
-    """Remembers the first Ctrl-C inside the block; the second one stops at once, as it always does.
+    """Remembers the first Ctrl-C inside the block; the second stops at once.
 
-    Signals can be caught in the main thread alone; elsewhere, or with `active=False`, nothing is changed.
+    Only the main thread can catch signals; elsewhere, or with `active=False`, nothing is changed.
 
     Example:
         >>> with Interrupt() as interrupt:

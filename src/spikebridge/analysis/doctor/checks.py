@@ -1,9 +1,4 @@
-"""Samples that depend on the samples beside them.
-
-Parts and units that nothing to learn from reaches.
-
-Layers that never spike, and layers that always do.
-"""
+"""Checks of layers, gradients and batches: dead or saturated layers, missing gradients, dependent samples."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis.activity import LayerActivity, membrane_trace, recording
+from spikebridge.analysis.activity import LayerActivity, membrane_trace, record_activity
 from spikebridge.analysis.doctor.finding import Finding, Inputs, Loss, run
 from spikebridge.analysis.hooks import Call, display_path, trace_calls, unwrap_vmap
 from spikebridge.errors import ShapeError
@@ -21,7 +16,7 @@ from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUni
 from spikebridge.neurons import Stateful
 
 # the same shapes run in the same order, so that a sample alone in its row is equal to the bit or very near
-TOLERANCE = 1e-5
+_TOLERANCE = 1e-5
 
 
 def batch_dependence(network: nn.Module, inputs: Inputs) -> list[Finding]:
@@ -63,11 +58,11 @@ def _pair(inputs: Inputs, axis: int, same: bool) -> Inputs:
 
 
 def _differs(a: Tensor, b: Tensor) -> bool:
-    return a.shape != b.shape or not torch.allclose(a.double(), b.double(), rtol=TOLERANCE, atol=TOLERANCE)
+    return a.shape != b.shape or not torch.allclose(a.double(), b.double(), rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
 # below this share of the largest gradient of the network a part does not learn in step with the others
-VANISHING = 1e-6
+_VANISHING = 1e-6
 
 
 def missing_gradients(network: nn.Module, inputs: Inputs, loss: Loss) -> list[Finding]:
@@ -87,7 +82,7 @@ def missing_gradients(network: nn.Module, inputs: Inputs, loss: Loss) -> list[Fi
     for owner, size in sizes.items():
         if size is None or size == 0:
             findings.append(_absent(owner, size))
-        elif size < VANISHING * largest:
+        elif size < _VANISHING * largest:
             findings.append(_vanishing(owner, size, largest))
     network.zero_grad()
     return findings
@@ -133,13 +128,13 @@ def _vanishing(owner: str, size: float, largest: float) -> Finding:
     return Finding("vanishing gradient", owner, what, remedy)
 
 
-ALWAYS = 0.999
+_ALWAYS = 0.999
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 
 
 def silent_and_saturated_layers(network: nn.Module, inputs: Inputs) -> list[Finding]:
     """Every layer that was silent, or never silent, over a run."""
-    with torch.no_grad(), recording(network) as activity:
+    with torch.no_grad(), record_activity(network) as activity:
         run(network, inputs)
     modules = {display_path(network, name): module for name, module in network.named_modules()}
     dead = [path for path, one in activity.layers.items() if _is_dead(modules[path], one)]
@@ -153,7 +148,7 @@ def silent_and_saturated_layers(network: nn.Module, inputs: Inputs) -> list[Find
 
 
 @dataclass
-class Drive:
+class _Drive:
     """What came into a layer: the largest size and value of its inputs, and the largest membrane."""
 
     size: float = 0.0
@@ -168,7 +163,7 @@ def _is_dead(module: nn.Module, activity: LayerActivity) -> bool:
 
 
 def _is_saturated(module: nn.Module, activity: LayerActivity) -> bool:
-    return _spikes(module, activity) and not isinstance(module, SignedDelta) and activity.share_nonzero >= ALWAYS
+    return _spikes(module, activity) and not isinstance(module, SignedDelta) and activity.share_nonzero >= _ALWAYS
 
 
 def _spikes(module: nn.Module, activity: LayerActivity) -> bool:
@@ -177,9 +172,9 @@ def _spikes(module: nn.Module, activity: LayerActivity) -> bool:
     return activity.kind == "spikes"
 
 
-def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, Drive]:
+def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, _Drive]:
     """What came into some layers, from a second run."""
-    drives = {path: Drive() for path in paths}
+    drives = {path: _Drive() for path in paths}
     busy = False
 
     def leave(call: Call) -> None:
@@ -200,7 +195,7 @@ def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, Dr
     return drives
 
 
-def _dead(path: str, module: nn.Module, drive: Drive) -> Finding:
+def _dead(path: str, module: nn.Module, drive: _Drive) -> Finding:
     threshold = getattr(module, "v_threshold", None)
     peak = drive.membrane if isinstance(module, Stateful) else drive.largest
     if drive.size == 0:
@@ -222,7 +217,7 @@ def _dead(path: str, module: nn.Module, drive: Drive) -> Finding:
     return Finding("dead", path, what, remedy)
 
 
-def _saturated(path: str, module: nn.Module, drive: Drive) -> Finding:
+def _saturated(path: str, module: nn.Module, drive: _Drive) -> Finding:
     if hasattr(module, "v_threshold"):
         remedy = f"raise v_threshold to about {2 * drive.largest:.3g}, or scale its input down"
     else:

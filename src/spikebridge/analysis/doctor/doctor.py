@@ -1,14 +1,14 @@
-"""The doctor: looks for faults that training hides, names them, and says what clears them.
+"""The doctor: finds faults that training hides, and names a remedy for each.
 
 | fault | meaning |
 |---|---|
-| dead | a layer never spikes, or a ReLU never lets anything through |
+| dead | a layer never spikes, or a ReLU is always 0 |
 | saturated | every neuron of a layer spikes at every step |
-| no gradient | nothing that a part or unit could learn from reaches it |
-| vanishing gradient | what reaches it is less than a millionth of what reaches others |
-| batch-dependent | the outputs of a sample change with the samples beside it |
-| unused | an input, part, layer or link that makes no difference to any output |
-| constant modulation | a modulating link says the same to all samples at all times |
+| no gradient | no gradient reaches a part or unit |
+| vanishing gradient | a gradient less than a millionth of the others |
+| batch-dependent | the outputs of a sample change with the other samples of the batch |
+| unused | an input, part, layer or link that affects no output |
+| constant modulation | a modulating link gives all samples the same values at all times |
 """
 
 from copy import deepcopy
@@ -23,13 +23,13 @@ from spikebridge.hybrid import HybridNetwork
 
 
 def diagnose(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> list[Finding]:
-    """Examines a copy of a network on real inputs, in the mode (training or evaluation) that it is in.
+    """Diagnoses a copy of a network on real inputs, in its present mode (training or evaluation).
 
     Args:
         network: a hybrid network, a stateful layer or any module.
-        inputs: a few samples: by name, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module. What never
-            happens on them counts as never happening.
-        loss: of the outputs (those of a hybrid network by name), to look at gradients; without it they are not.
+        inputs: a few samples: by name, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module. What does
+            not happen on them counts as never happening.
+        loss: of the outputs (those of a hybrid network by name); without it gradients are not checked.
 
     Returns:
         The findings; an empty list for a healthy network.

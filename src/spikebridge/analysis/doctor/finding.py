@@ -1,4 +1,4 @@
-"""What the doctor says: a fault, where it is, and what clears it."""
+"""A finding of the doctor: a fault, its place and its remedy; and the run that all checks share."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ class Finding:
     Args:
         kind: which one.
         where: path of a layer, name of a part, input or link.
-        what: what was seen, with its numbers.
+        what: the observation, with its numbers.
         remedy: what to do.
-        severity: an "error" spoils results or training, a "warning" may be meant so.
+        severity: an "error" spoils results or training, a "warning" may be intended.
     """
 
     kind: Kind
@@ -38,8 +38,8 @@ class Finding:
 
 
 def run(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
-    """The outputs by name, always with the same draws of chance; those of a module that is no network as "output"."""
-    with same_draws():
+    """The outputs by name, always with the same random draws; a module that is no hybrid network has one, "output"."""
+    with _fixed_seed():
         y = network(inputs)
     if isinstance(network, HybridNetwork):
         outputs: dict[str, Tensor] = y[0]
@@ -48,13 +48,13 @@ def run(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
 
 
 @contextmanager
-def same_draws(seed: int = 0) -> Iterator[None]:
-    """The global generator begins at a seed, and afterwards goes on where it was.
+def _fixed_seed(seed: int = 0) -> Iterator[None]:
+    """Seeds the global random-number generator inside the block; its state is restored afterwards.
 
     Example:
-        >>> with same_draws():
+        >>> with _fixed_seed():
         ...     a = torch.rand(3)
-        >>> with same_draws():
+        >>> with _fixed_seed():
         ...     b = torch.rand(3)
         >>> torch.equal(a, b)
         True

@@ -1,4 +1,4 @@
-"""Inputs, parts, layers and links that make no difference, and modulation that never changes."""
+"""Checks of the graph: inputs, parts, layers and links without effect, and constant modulation."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ def layers_that_never_run(network: nn.Module, inputs: Inputs) -> list[Finding]:
 
 
 def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Finding]:
-    """Signals that reach no output, links that make no difference, and modulation that never changes.
+    """Signals that reach no output, links without effect, and constant modulation.
 
     Args:
         network: the network.
@@ -55,7 +55,7 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         values = _values_of_links(network, inputs)
         constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(values.get(r.name))]
         findings += [_constant(route, values[route.name]) for route in constant]
-        # what speaks through nothing else makes no difference either, for the same reason
+        # a source whose only link is constant has no effect either, for the same reason
         ill = ill | {route.link.source for route in constant}
         whole = run(network, inputs)
         for route in network.routes:
@@ -113,7 +113,7 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
 
 
 def _values_of_links(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor]:
-    """What each link brought over a run, `(K, B, *M)`."""
+    """The values of each link over a run, `(K, B, *M)`."""
     pieces: dict[str, list[Tensor]] = {}
 
     def leave(call: Call) -> None:

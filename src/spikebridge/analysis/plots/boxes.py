@@ -1,4 +1,4 @@
-"""What a drawing of a network shows: boxes for inputs and parts, chips for the units of links, and their texts."""
+"""The elements of a network diagram: boxes for inputs and parts, labels for the units of links, and their texts."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -8,13 +8,13 @@ from spikebridge.hybrid import HybridNetwork, Modulation
 from spikebridge.hybrid.network.link import Route
 
 # sizes in pixels
-NAME_SIZE, TEXT_SIZE, CHIP_SIZE, FILE_SIZE = 14.0, 12.0, 11.0, 11.0
-LINE, CHIP_LINE = 17.0, 15.0
-PORT_DISTANCE = 18.0
+NAME_SIZE, TEXT_SIZE, LABEL_SIZE, FILE_SIZE = 14.0, 12.0, 11.0, 11.0
+LINE, LABEL_LINE = 17.0, 15.0
+_PORT_DISTANCE = 18.0
 TAG = 15.0
-MOST_CHARACTERS = 32
+_MAX_CHARACTERS = 32
 
-Way: TypeAlias = Literal["between", "above", "below"]
+_Routing: TypeAlias = Literal["between", "above", "below"]
 _SIGNS = {"multiply": "×", "add": "+", "replace": "="}
 
 
@@ -31,27 +31,27 @@ class Box:
     y: float = 0.0
     width: float = 0.0
     height: float = 0.0
-    leaving: list["Chip"] = field(default_factory=list)
-    arriving: list["Chip"] = field(default_factory=list)
+    leaving: list["LinkLabel"] = field(default_factory=list)
+    arriving: list["LinkLabel"] = field(default_factory=list)
 
-    def measure(self) -> None:
-        """Width and height from the texts and from the links that need a place at its sides."""
+    def fit_text(self) -> None:
+        """Sets width and height from the texts and the number of links at its sides."""
         texts = [text_width(line, TEXT_SIZE) for line in self.lines]
-        self.width = max([text_width(self.name, NAME_SIZE, bold=True), *texts, file_width(self.file)]) + 32
+        self.width = max([text_width(self.name, NAME_SIZE, bold=True), *texts, _file_width(self.file)]) + 32
         num_ports = max(len(self.leaving), len(self.arriving))
         num_lines = len(self.lines) + 1 + bool(self.file)
-        self.height = max(LINE * num_lines + 20, num_ports * PORT_DISTANCE + 14)
+        self.height = max(LINE * num_lines + 20, num_ports * _PORT_DISTANCE + 14)
 
-    def port(self, chip: "Chip", side: Literal["left", "right"]) -> tuple[float, float]:
-        """Where a link leaves or arrives."""
+    def port(self, label: "LinkLabel", side: Literal["left", "right"]) -> tuple[float, float]:
+        """The point where a link leaves or arrives."""
         links = self.arriving if side == "left" else self.leaving
-        offset = (links.index(chip) - (len(links) - 1) / 2) * PORT_DISTANCE
+        offset = (links.index(label) - (len(links) - 1) / 2) * _PORT_DISTANCE
         return (self.x if side == "left" else self.x + self.width), self.y + offset
 
 
 @dataclass(eq=False)
-class Chip:
-    """A link with what stands on it; `x` and `y` are its left edge and middle. Without a text it is only a place.
+class LinkLabel:
+    """A link with its texts; `x` and `y` are its left edge and middle. Without a text it is only a position.
 
     Where its stages are files of a bundle, those are `files`, by letter; "" is the file of their numbers.
     """
@@ -67,8 +67,8 @@ class Chip:
     y: float = 0.0
 
     @property
-    def way(self) -> Way:
-        """How the link goes: to the next column, over the columns between, or back under them."""
+    def routing(self) -> _Routing:
+        """The routing: to the next column, above the columns between, or back below them."""
         span = self.target.column - self.source.column
         return "between" if span == 1 else "above" if span > 1 else "below"
 
@@ -86,19 +86,19 @@ class Chip:
     @property
     def width(self) -> float:
         """From the longest text."""
-        texts = [text_width(self.heading, CHIP_SIZE, bold=True), text_width(self.foot, CHIP_SIZE)]
-        texts += [TAG + text_width(words, CHIP_SIZE) for _, words in self.stages]
-        texts += [(TAG if letter else 0) + file_width(name) for letter, name in self.files]
+        texts = [text_width(self.heading, LABEL_SIZE, bold=True), text_width(self.foot, LABEL_SIZE)]
+        texts += [TAG + text_width(words, LABEL_SIZE) for _, words in self.stages]
+        texts += [(TAG if letter else 0) + _file_width(name) for letter, name in self.files]
         return max(texts) + 18 if self.num_lines else 0.0
 
     @property
     def height(self) -> float:
-        """From the number of lines; a bare link keeps a little room."""
-        return self.num_lines * CHIP_LINE + 10 if self.num_lines else 12.0
+        """From the number of lines; a bare link keeps a little space."""
+        return self.num_lines * LABEL_LINE + 10 if self.num_lines else 12.0
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """A careful guess of the width of a text [px]: wide enough for any usual sans-serif font.
+    """An upper estimate of the width of a text [px] in a usual sans-serif font.
 
     Example:
         >>> text_width("", 12.0), text_width("mm", 10.0) > text_width("ii", 10.0)
@@ -109,21 +109,21 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return size * width * (1.1 if bold else 1.0)
 
 
-def file_width(name: str) -> float:
-    """The same for the name of a file, which is written in letters of one width."""
+def _file_width(name: str) -> float:
+    """The width of a file name [px], in a monospace font."""
     return 0.62 * FILE_SIZE * len(name)
 
 
-def boxes_of(network: HybridNetwork) -> dict[str, Box]:
-    """A box for every input and part, each in a column behind those that it hears from."""
+def network_boxes(network: HybridNetwork) -> dict[str, Box]:
+    """A box for every input and part, each in a column behind its sources."""
     columns = dict.fromkeys(network.inputs, 0)
     for group in network.plan.groups:
-        outside = [columns[source] for part in group.parts for source in _hears(network, part) if source in columns]
+        outside = [columns[source] for part in group.parts for source in _sources(network, part) if source in columns]
         base = 1 + max(outside, default=0)
         for part in group.parts:
             # inside a loop a part stands behind those whose values it gets in the same tick
             inside = [
-                columns[source] + 1 for source in _hears(network, part) if source in group.parts and source in columns
+                columns[source] + 1 for source in _sources(network, part) if source in group.parts and source in columns
             ]
             columns[part] = max([base, *inside])
     boxes = {name: Box(name, "input", [_clock(network, name)], 0) for name in network.inputs}
@@ -135,7 +135,7 @@ def boxes_of(network: HybridNetwork) -> dict[str, Box]:
     return boxes
 
 
-def chip_of(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> Chip:
+def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> LinkLabel:
     """A link with its texts."""
     link = route.link
     foot = [f"with {link.context}"] if link.context is not None else []
@@ -148,10 +148,10 @@ def chip_of(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> Chip
         foot.append(f"{link.delay} tick{'s' if link.delay > 1 else ''} later")
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
     ends = boxes[link.source], boxes[link.part]
-    return Chip(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))
+    return LinkLabel(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))
 
 
-def _hears(network: HybridNetwork, part: str) -> list[str]:
+def _sources(network: HybridNetwork, part: str) -> list[str]:
     return [source for route in network.routes if route.link.part == part for source in route.sources]
 
 
@@ -161,4 +161,4 @@ def _clock(network: HybridNetwork, name: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"

@@ -1,11 +1,11 @@
-"""A drawing of a bundle: the network cut into its ANN side and its SNN side, each part with the file that holds it."""
+"""A diagram of a bundle: the network split into its ANN side and its SNN side, each part with its file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from spikebridge.analysis.plots.boxes import Box, Chip
-from spikebridge.analysis.plots.layout import place_graph
-from spikebridge.analysis.plots.network_diagram import draw_placement
+from spikebridge.analysis.plots.boxes import Box, LinkLabel
+from spikebridge.analysis.plots.layout import layout_graph
+from spikebridge.analysis.plots.network_diagram import draw_layout
 from spikebridge.analysis.summary import frequency
 from spikebridge.hybrid import Clock
 
@@ -16,7 +16,7 @@ _SIZES = ("length", "stride", "num_taps", "trigger", "bits", "tau")
 
 
 def draw_bundle(manifest: Mapping[str, Any], title: str | None = None) -> str:
-    """A picture of a bundle: two strokes mark where a link goes from one side to the other.
+    """A picture of a bundle: two strokes mark a link from one side to the other.
 
     Args:
         manifest: what stands in `manifest.json`, as plain values.
@@ -36,9 +36,9 @@ def draw_bundle(manifest: Mapping[str, Any], title: str | None = None) -> str:
         (True, True)
     """
     boxes = _boxes(manifest)
-    chips = [_chip(link, boxes) for link in manifest["links"]]
+    labels = [_link_label(link, boxes) for link in manifest["links"]]
     parts = ", ".join(f"{name} in {part['file']}" for name, part in manifest["parts"].items())
-    return draw_placement(place_graph(list(boxes.values()), chips), title, f"Bundle: {parts}")
+    return draw_layout(layout_graph(list(boxes.values()), labels), title, f"Bundle: {parts}")
 
 
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
@@ -58,7 +58,7 @@ def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
     return boxes
 
 
-def _chip(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> Chip:
+def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     modulates = link["kind"] == "modulation"
     foot = [f"with {link['context']}"] if link["context"] is not None else []
     foot += ["held"] if link["held"] and not modulates else []
@@ -73,7 +73,7 @@ def _chip(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> Chip:
     stages = [(letter, words) for letter, words in _stages(unit) if letter not in in_files]
     files += [("", link["numbers"])] if link["numbers"] is not None else []
     ends = boxes[link["source"]], boxes[link["target"]]
-    return Chip(*ends, modulates, heading, stages, ", ".join(foot), files)
+    return LinkLabel(*ends, modulates, heading, stages, ", ".join(foot), files)
 
 
 def _stages(unit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

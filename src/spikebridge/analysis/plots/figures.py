@@ -1,4 +1,4 @@
-"""Figures: functions that take numbers and return a matplotlib figure. `svg.to_svg` puts them into a report.
+"""Figures: functions that take numbers and return a matplotlib figure. `to_svg` puts them into a report.
 
 No state of `pyplot` is touched, so nothing opens a window and nothing stays in memory.
 """
@@ -100,7 +100,7 @@ def membrane_traces(
 
 
 def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, dt: float = 0.001) -> Figure:
-    """The answer of each unit's kernel H to one pulse: how it weighs the past. Taps of single neurons lie faint behind.
+    """The impulse response of each unit's kernel H; those of single neurons are drawn faintly behind.
 
     Args:
         units: by name; those without a kernel are left out.
@@ -129,7 +129,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
 
 
 def impulse_response(kernel: Kernel, num_steps: int) -> Tensor:
-    """What a kernel gives, step by step, after a single 1: `(T, *N)`.
+    """The impulse response of a kernel, `(T, *N)`.
 
     Example:
         >>> from spikebridge.hybrid import Sum

@@ -1,4 +1,4 @@
-"""A drawing of a hybrid network as SVG: inputs on the left, parts as boxes, links as wires with their units on them.
+"""A hybrid network as an SVG diagram: inputs on the left, parts as boxes, links as wires with their units on them.
 
 The drawing is plain text with its colours as variables of CSS, so it follows a light or dark surrounding.
 """
@@ -9,16 +9,16 @@ from importlib.resources import files
 from itertools import pairwise
 from math import ceil
 
-from spikebridge.analysis.plots.boxes import CHIP_LINE, CHIP_SIZE, LINE, TAG, TEXT_SIZE, Box, Chip, text_width
-from spikebridge.analysis.plots.layout import Placement, Wire, place
+from spikebridge.analysis.plots.boxes import LABEL_LINE, LABEL_SIZE, LINE, TAG, TEXT_SIZE, Box, LinkLabel, text_width
+from spikebridge.analysis.plots.layout import Layout, Wire, layout_network
 from spikebridge.hybrid import HybridNetwork
 
-MARGIN = 20.0
-ARROW = 8.0
-TURN = 8.0
-LEGEND_LINE = 22.0
-LEAST_WIDTH = 460.0
-CUT = 12.0  # from a box to the sign that its wire goes to the other side
+_MARGIN = 20.0
+_ARROW = 8.0
+_CORNER_RADIUS = 8.0
+_LEGEND_LINE = 22.0
+_MIN_WIDTH = 460.0
+_CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other side
 
 
 def draw_network(network: HybridNetwork, title: str | None = None) -> str:
@@ -45,24 +45,24 @@ def draw_network(network: HybridNetwork, title: str | None = None) -> str:
         >>> svg.startswith("<svg"), "1 kHz" in svg
         (True, True)
     """
-    return draw_placement(place(network), title, f"Hybrid network of {', '.join(network.parts)}")
+    return draw_layout(layout_network(network), title, f"Hybrid network of {', '.join(network.parts)}")
 
 
-def draw_placement(placement: Placement, title: str | None, description: str) -> str:
-    """A picture of boxes, chips and wires that have their places.
+def draw_layout(layout: Layout, title: str | None, description: str) -> str:
+    """An SVG of boxes, labels and wires.
 
     Args:
-        placement: what is drawn.
+        layout: what is drawn.
         title: above the picture.
         description: for readers who cannot see it, where there is no title.
     """
-    width = max(placement.right - placement.left, LEAST_WIDTH - 2 * MARGIN)
-    legend, legend_height = _legend(placement, width)
+    width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
+    legend, legend_height = _legend(layout, width)
     above = 34.0 if title else 0.0
-    height = placement.bottom - placement.top + above + legend_height + 18
-    total = ceil(width + 2 * MARGIN), ceil(height + 2 * MARGIN)
+    height = layout.bottom - layout.top + above + legend_height + 18
+    total = ceil(width + 2 * _MARGIN), ceil(height + 2 * _MARGIN)
     # a graph narrower than its legend stands in the middle
-    left = MARGIN - placement.left + (width - placement.right + placement.left) / 2
+    left = _MARGIN - layout.left + (width - layout.right + layout.left) / 2
     style = (files("spikebridge.analysis.plots") / "drawing.css").read_text(encoding="utf-8")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
@@ -70,13 +70,13 @@ def draw_placement(placement: Placement, title: str | None, description: str) ->
         f"<title>{escape(title or description)}</title>",
         f"<style>{style}</style>",
         '<rect class="paper" width="100%" height="100%" rx="10"/>',
-        *([_text(MARGIN, MARGIN + 14, title, "title")] if title else []),
-        f'<g transform="translate({left:.1f} {MARGIN + above - placement.top:.1f})">',
-        *(_draw_wire(wire) for wire in placement.wires),
-        *(part for box in placement.boxes for part in _draw_box(box)),
-        *(part for chip in placement.chips if chip.num_lines for part in _draw_chip(chip)),
+        *([_text(_MARGIN, _MARGIN + 14, title, "title")] if title else []),
+        f'<g transform="translate({left:.1f} {_MARGIN + above - layout.top:.1f})">',
+        *(_draw_wire(wire) for wire in layout.wires),
+        *(part for box in layout.boxes for part in _draw_box(box)),
+        *(part for label in layout.labels if label.num_lines for part in _draw_label(label)),
         "</g>",
-        f'<g transform="translate({MARGIN:.0f} {total[1] - MARGIN - legend_height:.1f})">',
+        f'<g transform="translate({_MARGIN:.0f} {total[1] - _MARGIN - legend_height:.1f})">',
         *legend,
         "</g>",
         "</svg>",
@@ -99,38 +99,38 @@ def _draw_box(box: Box) -> Iterator[str]:
         yield _text(middle, y + LINE * (len(box.lines) + 1), box.file, "file", "middle")
 
 
-def _draw_chip(chip: Chip) -> Iterator[str]:
-    yield '<g class="modulation">' if chip.modulates else "<g>"
-    top = chip.y - chip.height / 2
+def _draw_label(label: LinkLabel) -> Iterator[str]:
+    yield '<g class="modulation">' if label.modulates else "<g>"
+    top = label.y - label.height / 2
     yield (
-        f'<rect class="chip" x="{chip.x:.1f}" y="{top:.1f}" width="{chip.width:.1f}" height="{chip.height:.1f}" '
+        f'<rect class="chip" x="{label.x:.1f}" y="{top:.1f}" width="{label.width:.1f}" height="{label.height:.1f}" '
         'rx="6"/>'
     )
-    x, y = chip.x + 9, top + 5 + CHIP_SIZE
-    if chip.heading:
-        yield _text(x, y, chip.heading, "heading")
-        y += CHIP_LINE
-    stages = [(letter, words, "stage") for letter, words in chip.stages]
-    stages += [(letter, name, "file") for letter, name in chip.files]
+    x, y = label.x + 9, top + 5 + LABEL_SIZE
+    if label.heading:
+        yield _text(x, y, label.heading, "heading")
+        y += LABEL_LINE
+    stages = [(letter, words, "stage") for letter, words in label.stages]
+    stages += [(letter, name, "file") for letter, name in label.files]
     # in the order in which they act; the numbers of all of them come last
     for letter, words, style in sorted(stages, key=lambda stage: "WHFQ".find(stage[0]) if stage[0] else len("WHFQ")):
         yield from [_text(x, y, letter, "tag")] if letter else []
         yield _text(x + (TAG if letter else 0), y, words, style)
-        y += CHIP_LINE
-    if chip.foot:
-        yield _text(x, y, chip.foot, "foot")
+        y += LABEL_LINE
+    if label.foot:
+        yield _text(x, y, label.foot, "foot")
     yield "</g>"
 
 
 def _draw_wire(wire: Wire) -> str:
     *points, (x, y) = wire.points
-    points.append((x - ARROW + 1, y))
+    points.append((x - _ARROW + 1, y))
     path = _curves(points) if wire.curved else _corners(points)
-    head = f"M{x:.1f} {y:.1f}l{-ARROW} {-ARROW / 2}v{ARROW}z"
-    group = '<g class="modulation">' if wire.chip.modulates else "<g>"
+    head = f"M{x:.1f} {y:.1f}l{-_ARROW} {-_ARROW / 2}v{_ARROW}z"
+    group = '<g class="modulation">' if wire.label.modulates else "<g>"
     (x, y), cut = wire.points[0], ""
-    if wire.chip.is_cut:
-        cut = f'<path class="cut" d="{_cut(x + CUT, y)}"/>'
+    if wire.label.is_cut:
+        cut = f'<path class="cut" d="{_cut(x + _CUT_DISTANCE, y)}"/>'
     return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
 
 
@@ -140,7 +140,7 @@ def _cut(x: float, y: float) -> str:
 
 
 def _curves(points: list[tuple[float, float]]) -> str:
-    """A curve that is level at every point; the second and the third are the ends of a chip."""
+    """A curve that is level at every point; the second and the third are the ends of a label."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
@@ -161,28 +161,28 @@ def _toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[fl
     """A point on the way from a corner to another point, at most half of the way."""
     dx, dy = other[0] - corner[0], other[1] - corner[1]
     length = max(abs(dx) + abs(dy), 1e-9)
-    share = min(TURN / length, 0.5)
+    share = min(_CORNER_RADIUS / length, 0.5)
     return corner[0] + dx * share, corner[1] + dy * share
 
 
-def _legend(placement: Placement, width: float) -> tuple[list[str], float]:
+def _legend(layout: Layout, width: float) -> tuple[list[str], float]:
     """Signs that occur, with their words, in as many lines as they need; and the height of those."""
-    kinds = {box.kind for box in placement.boxes}
-    letters = {letter for chip in placement.chips for letter, _ in [*chip.stages, *chip.files]}
+    kinds = {box.kind for box in layout.boxes}
+    letters = {letter for label in layout.labels for letter, _ in [*label.stages, *label.files]}
     words = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
     entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
     entries += [("transmission", "transmission")]
-    entries += [("modulation", "modulation")] if any(chip.modulates for chip in placement.chips) else []
-    entries += [("cut", "from one side to the other")] if any(chip.is_cut for chip in placement.chips) else []
+    entries += [("modulation", "modulation")] if any(label.modulates for label in layout.labels) else []
+    entries += [("cut", "from one side to the other")] if any(label.is_cut for label in layout.labels) else []
     entries += [(letter, words[letter]) for letter in "WHFQ" if letter in letters]
     parts = []
     x, y = 0.0, 14.0
     for sign, text in entries:
-        room = 16 if sign in words else 34
-        step = room + text_width(text, TEXT_SIZE)
+        indent = 16 if sign in words else 34
+        step = indent + text_width(text, TEXT_SIZE)
         if x and x + step > width:
-            x, y = 0.0, y + LEGEND_LINE
-        parts += [_sign(sign, x, y), _text(x + room, y, text, "line")]
+            x, y = 0.0, y + _LEGEND_LINE
+        parts += [_sign(sign, x, y), _text(x + indent, y, text, "line")]
         x += step + 20
     return parts, y + 4
 

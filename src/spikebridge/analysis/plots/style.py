@@ -1,13 +1,12 @@
-"""What all figures have in common: size, axes, title, legend, in the stand-in colours of `svg`.
+"""The style of all figures, and matplotlib figures as SVG for light and dark pages.
 
-Matplotlib figures as SVG that follows a light or dark page.
-
-Figures are drawn in stand-in colours, which become CSS: ink is the colour of the text around, those of series
-are variables with a light and a dark value.
+Figures are drawn in placeholder colours, which `to_svg` replaces by CSS: ink is the colour of the text around, those of
+series are variables with a light and a dark value.
 """
 
 import re
 from hashlib import sha256
+from html import escape
 from io import StringIO
 
 import matplotlib
@@ -46,7 +45,7 @@ def legend_beside(axes: Axes) -> None:
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
-# what figures are drawn in; no other colour has these numbers
+# placeholder colours of figures; no other colour has these values
 INK = "#0a0b0c"
 PAPER = "#fafbfc"
 SERIES = ("#2f6fd0", "#d1701a", "#2a8f5b", "#9a4bc2", "#b3344c", "#55708c")
@@ -86,12 +85,12 @@ def to_svg(figure: Figure, title: str = "") -> str:
         svg = re.sub(colour, f"var(--sb-series-{i})", svg, flags=re.IGNORECASE)
     svg = re.sub(PAPER, "var(--sb-paper)", svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
-    words = f"<title>{_escape(title)}</title>" if title else ""
+    words = f"<title>{escape(title, quote=False)}</title>" if title else ""
     return f'{head} class="sb-figure" role="img">{words}<style>{_style()}</style>{rest}'
 
 
 def _with_own_names(svg: str) -> str:
-    """Names inside the picture made its own, so that several pictures can stand on one page."""
+    """The picture with unique ids, so that several pictures can stand on one page."""
     own = "f" + sha256(svg.encode()).hexdigest()[:8] + "-"
     svg = re.sub(r'\bid="', f'id="{own}', svg)
     svg = re.sub(r'href="#', f'href="#{own}', svg)
@@ -105,7 +104,3 @@ def _style() -> str:
         f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"
         f"@media (prefers-color-scheme:dark){{.sb-figure{{{dark}--sb-paper:#161b22;color:#e6ebf2}}}}"
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -48,7 +48,7 @@ from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
-from spikebridge.training.run.command import train_command
+from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
@@ -300,4 +300,4 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
 def report(run: Run) -> Path:
     """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
     config = run.config_as(Config)
-    return digits_report.write(run, build(config), example(config), train_command("digits", config))
+    return digits_report.write(run, build(config), example(config), reproduce_command("digits", config))

@@ -46,7 +46,7 @@ from spikebridge.networks.modulation.training.tasks import (
     load_inputs,
 )
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.command import train_command
+from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 __all__ = ["METHODS", "PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
@@ -349,4 +349,4 @@ def report(run: Run) -> Path:
         fields |= asdict(group)
     names = ("dataset", "split", "num_tasks", "num_seeds", "seed", "num_hidden", "rho", "epochs", "batch_size")
     facts = {name: fields[name] for name in names}
-    return report_page.write(run, facts, build(config), train_command("modulation", config))
+    return report_page.write(run, facts, build(config), reproduce_command("modulation", config))

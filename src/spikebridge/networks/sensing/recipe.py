@@ -58,7 +58,7 @@ from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training.batches import Dataset
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
-from spikebridge.training.run.command import train_command
+from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
@@ -382,7 +382,7 @@ def report(run: Run) -> Path:
     from spikebridge.networks.sensing.report import report as sensing_report
 
     config = run.config_as(Config)
-    made, scored = train_command("sensing", config), run_parts(config, config.split)
+    made, scored = reproduce_command("sensing", config), run_parts(config, config.split)
     settings = {
         "split": config.split,
         "frame_step": config.frame_step,

@@ -1,44 +1,70 @@
-"""The task loop: many tasks, one after the other, learnt by one network; after each, all of them are scored.
+"""Continual learning: one network learns many tasks in turn; after each, all of them are tested.
 
-It takes any module. Gates, thresholds and sub-networks of a task come as an `Subnetwork`; what keeps old tasks is a
-`Consolidation`. The optimizer is made anew for each task unless said otherwise.
-
-**Exact resume.** A checkpoint is written after each task (and every so many steps, if asked). On a CPU a learning that
-was killed at any moment ends with the bits of one that was never stopped.
+It takes any module. Gates, thresholds and sub-networks of a task come as a `Subnetwork`; a `Consolidation` protects
+what earlier tasks need. Each task gets a new optimizer unless `fresh_optimizer=False`. A checkpoint is written after
+each task, and every N-th step where that is asked for; a killed training resumes exactly.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.batches import epoch_order
-from spikebridge.training.continual.regularizer import trained_parameters
-from spikebridge.training.continual.subnetwork import Subnetwork
+from spikebridge.training.continual.regularizer import Consolidation, LabelledData, trained_parameters
+from spikebridge.training.continual.subnetwork import Subnetwork, masked_step
 from spikebridge.training.continual.task import (
-    ContinualPosition,
     ContinualResult,
     ContinualSettings,
+    Forward,
+    Subnetworks,
     Task,
     accuracy,
     check_tasks,
-    continual_identity,
+    default_forward,
 )
-from spikebridge.training.continual.trainer import ContinualMethod, TaskTrainer
 from spikebridge.training.evaluation import evaluating, preserve_modes
-from spikebridge.training.position import check_identity
 from spikebridge.training.progress import Progress, choose_progress
+from spikebridge.training.resume import ResumableLoop
 from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state
-from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import check_compatible, load_exactly, state_tensors
+from spikebridge.training.run.weights import state_tensors
 from spikebridge.training.settings import Interrupt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualMethod:
+    """How a network learns tasks one after the other.
+
+    Args:
+        optimizer: makes the optimizer from the parameters, for each task; SGD, Adam or AdamW where a consolidation
+            takes proximal steps.
+        scheduler: makes the learning-rate schedule, for each task; it steps once an epoch.
+        consolidation: protects what earlier tasks need.
+        subnetworks: the part of the network that each task may use, by the task's number, for training and testing;
+            called once a task. None opens the whole network.
+        forward: `(module, x, quantities) -> logits (B, C)`.
+        loss: `(logits, labels) -> mean over the samples`.
+        measure: measures the network after each task, given the number of learned tasks; its numbers go into the row.
+    """
+
+    optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None
+    consolidation: Consolidation = field(default_factory=Consolidation)
+    subnetworks: Subnetworks | None = None
+    forward: Forward = default_forward
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    measure: Callable[[nn.Module, int], Mapping[str, float]] | None = None
 
 
 def fit_tasks(
@@ -87,10 +113,84 @@ def fit_tasks(
     settings = settings or ContinualSettings()
     show = progress or choose_progress(settings.quiet)
     with preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
-        return _Learning(module, tasks, method, settings, run, show, interrupt).run_all()
+        return _TaskLoop(module, tasks, method, settings, run, show, interrupt).fit()
 
 
-class _Learning:
+class TaskTrainer:
+    """What is trained in one task: the network with masks, or the sub-network of its open neurons."""
+
+    def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod, momentum: Any) -> None:
+        self.module, self.subnetwork, self.method = module, subnetwork, method
+        self.network = subnetwork.module_for(module)
+        self.is_extracted = self.network is not module
+        self.quantities = {} if self.is_extracted else subnetwork.quantities
+        self.parameters = trained_parameters(self.network)
+        whole = method.consolidation
+        self.consolidation = whole.extract(subnetwork.gather) if self.is_extracted else whole
+        self.masks = {} if self.is_extracted else subnetwork.masks(self.parameters)
+        self.optimizer = method.optimizer(self.parameters.values())
+        if momentum is not None:
+            state = {"state": momentum, "param_groups": self.optimizer.state_dict()["param_groups"]}
+            self.optimizer.load_state_dict(state)
+        self.scheduler = None if method.scheduler is None else method.scheduler(self.optimizer)
+        self.network.train()
+
+    def step(self, x: Tensor, labels: Tensor) -> float:
+        logits = self.method.forward(self.network, x, self.quantities)
+        loss = self.method.loss(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        masked_step(self.parameters, self.optimizer, self.consolidation, self.masks)
+        return loss.item()
+
+    def end_of_task(self, data: LabelledData) -> None:
+        self.optimizer.zero_grad()
+        self.consolidation.end_of_task(self.network, data, self._logits, self.masks)
+
+    def write_back(self) -> None:
+        """Writes a sub-network and what is kept of it back into the whole."""
+        if self.is_extracted:
+            self.subnetwork.write_back(self.network, self.module)
+            whole = trained_parameters(self.module)
+            self.method.consolidation.write_back(self.consolidation, self.subnetwork.scatter, whole)
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(saved["scheduler"])
+
+    def _logits(self, network: nn.Module, x: Tensor) -> Tensor:
+        return self.method.forward(network, x, self.quantities)
+
+
+@dataclass
+class ContinualPosition:
+    """Counters of a learning; all are in its checkpoint.
+
+    Attributes:
+        task: number of the running task, from 0.
+        epoch: epochs of it that are done.
+        batch: batches of the running epoch that are done.
+        step: batches of the whole learning that are done.
+        num_rows: rows that are written.
+        loss_sum: of the loss over the samples of the running task.
+        num_samples: how many those are.
+        seconds: of each task so far.
+    """
+
+    task: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    num_rows: int = 0
+    loss_sum: float = 0.0
+    num_samples: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+class _TaskLoop(ResumableLoop):
+    position: ContinualPosition
+
     def __init__(
         self,
         module: nn.Module,
@@ -101,88 +201,99 @@ class _Learning:
         progress: Progress,
         interrupt: Interrupt,
     ) -> None:
-        self.module, self.tasks, self.method, self.settings = module, tasks, method, settings
-        self.run, self.progress, self.interrupt = run, progress, interrupt
+        identity = {
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "epochs": settings.epochs,
+            "fresh_optimizer": settings.fresh_optimizer,
+            "consolidation": type(method.consolidation).__name__,
+            "num_samples": [[len(task.train), len(task.test)] for task in tasks],
+        }
+        super().__init__(module, run, ContinualPosition(), identity, interrupt)
+        self.tasks, self.method, self.settings, self.progress = tasks, method, settings, progress
         self.device = next(module.parameters()).device
-        self.identity = continual_identity(tasks, method.consolidation, settings)
-        self.position = ContinualPosition()
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
-        self.rows: list[Row] = []
         self.subnetworks: dict[int, Subnetwork] = {}
         self.momentum: Any = None
 
-    def run_all(self) -> ContinualResult:
+    def fit(self) -> ContinualResult:
         seed_rng(self.settings.seed)
-        saved = self._resume()
+        saved = self.resume()
+        if saved is not None:
+            self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
+            self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
+            set_rng_state(saved["generators"])
+        self.begin_writing(seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads())
         if saved is None:
-            self._score(0)
+            self._test(0)
         for _ in range(self.position.task, len(self.tasks)):
             self._task(saved)
             saved = None
         return ContinualResult(self.accuracies, self.position.seconds, self.rows)
 
-    def subnetwork(self, task: int) -> Subnetwork:
+    def _subnetwork(self, task: int) -> Subnetwork:
         if task not in self.subnetworks:
             self.subnetworks[task] = Subnetwork() if self.method.subnetworks is None else self.method.subnetworks(task)
         return self.subnetworks[task]
 
     def _task(self, saved: dict[str, Any] | None) -> None:
         at, task = self.position, self.tasks[self.position.task]
-        subnetwork = self.subnetwork(at.task)
+        subnetwork = self._subnetwork(at.task)
         if subnetwork.extract is not None and not self.settings.fresh_optimizer:
             raise ConfigError(
                 "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
             )
-        part = TaskTrainer(self.module, subnetwork, self.method, self.momentum)
+        trainer = TaskTrainer(self.module, subnetwork, self.method, self.momentum)
         if saved is not None and saved["optimizer"] is not None:
-            part.restore(saved)
+            trainer.restore(saved)
         if len(at.seconds) == at.task:
             at.seconds.append(0.0)
         steps = math.ceil(len(task.train) / self.settings.batch_size)
         title = f"task {at.task + 1}/{len(self.tasks)}"
         self.progress.begin_epoch(title, steps * self.settings.epochs, at.epoch * steps + at.batch)
         for _ in range(at.epoch, self.settings.epochs):
-            self._epoch(part, task)
+            self._epoch(trainer, task)
         began = time.perf_counter()
-        part.end_of_task(task.train)
-        self.momentum = None if self.settings.fresh_optimizer else part.optimizer.state_dict()["state"]
+        trainer.end_of_task(task.train)
+        self.momentum = None if self.settings.fresh_optimizer else trainer.optimizer.state_dict()["state"]
         at.seconds[-1] += time.perf_counter() - began
-        part.write_back()
-        self._score(at.task + 1)
+        trainer.write_back()
+        self._test(at.task + 1)
         row = self._row()
-        self._log(row)
+        self.log(row)
         self.progress.end_epoch(title, row)
         at.task, at.epoch, at.loss_sum, at.num_samples = at.task + 1, 0, 0.0, 0
-        self._pause(None, due=True)
+        self.pause(True, lambda: self._state(None))
 
-    def _epoch(self, part: TaskTrainer, task: Task) -> None:
-        at = self.position
+    def _epoch(self, trainer: TaskTrainer, task: Task) -> None:
+        at, every = self.position, self.settings.checkpoint_every
         order = epoch_order(len(task.train), self.settings.seed, at.task, at.epoch)
         batches = order.split(self.settings.batch_size)
         for indices in batches[at.batch :]:
             began = time.perf_counter()
             x, labels = task.train.select(indices)
-            value = part.step(x.to(self.device), labels.to(self.device))
+            loss = trainer.step(x.to(self.device), labels.to(self.device))
             at.seconds[-1] += time.perf_counter() - began
             at.step, at.batch = at.step + 1, at.batch + 1
-            if not math.isfinite(value):
+            if not math.isfinite(loss):
                 raise DataError(
-                    f"the loss is {value} in task {at.task + 1}, epoch {at.epoch + 1}, step {at.step}: the learning "
+                    f"the loss is {loss} in task {at.task + 1}, epoch {at.epoch + 1}, step {at.step}: the training "
                     "has diverged; take a lower learning rate, a proximal step, or look for NaN in the data"
                 )
-            at.loss_sum, at.num_samples = at.loss_sum + value * len(indices), at.num_samples + len(indices)
-            self.progress.step({"loss": value})
+            at.loss_sum, at.num_samples = at.loss_sum + loss * len(indices), at.num_samples + len(indices)
+            self.progress.step({"loss": loss})
             if at.batch < len(batches):
-                self._pause(part, self._due())
+                self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
         at.epoch, at.batch = at.epoch + 1, 0
-        part.end_epoch()
+        if trainer.scheduler is not None:
+            trainer.scheduler.step()
         if at.epoch < self.settings.epochs:
-            self._pause(part, self._due())
+            self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
 
-    def _score(self, num_learnt: int) -> None:
+    def _test(self, num_learned: int) -> None:
         for number, task in enumerate(self.tasks):
-            self.accuracies[num_learnt, number] = accuracy(
-                self.module, task.test, self.subnetwork(number), self.method.forward, self.settings.test_batch_size
+            self.accuracies[num_learned, number] = accuracy(
+                self.module, task.test, self._subnetwork(number), self.method.forward, self.settings.test_batch_size
             )
 
     def _row(self) -> Row:
@@ -204,59 +315,15 @@ class _Learning:
             **{f"measured/{name}": float(value) for name, value in measured.items()},
         }
 
-    def _log(self, row: Row) -> None:
-        self.rows.append(row)
-        self.position.num_rows += 1
-        if self.run is not None:
-            self.run.log(row)
-
-    def _due(self) -> bool:
-        every = self.settings.checkpoint_every
-        return every > 0 and self.position.step % every == 0
-
-    def _pause(self, part: TaskTrainer | None, due: bool) -> None:
-        """Between two steps: a checkpoint if one is due, the end if that was asked for."""
-        if due or self.interrupt.asked:
-            self._save(part)
-        if self.interrupt.asked:
-            raise KeyboardInterrupt(
-                f"stopped at step {self.position.step}; its checkpoint is written (--resume goes on)"
-            )
-
-    def _save(self, part: TaskTrainer | None) -> None:
-        if self.run is None or not self.run.writes:
-            return
-        if part is not None:
-            part.write_back()
-        tree = {
-            "identity": self.identity,
-            "position": asdict(self.position),
+    def _state(self, trainer: TaskTrainer | None) -> dict[str, Any]:
+        if trainer is not None:
+            trainer.write_back()
+        return {
             "weights": state_tensors(self.module),
             "consolidation": self.method.consolidation.state_dict(),
-            "optimizer": None if part is None else part.optimizer.state_dict(),
-            "scheduler": None if part is None or part.scheduler is None else part.scheduler.state_dict(),
+            "optimizer": None if trainer is None else trainer.optimizer.state_dict(),
+            "scheduler": None if trainer is None or trainer.scheduler is None else trainer.scheduler.state_dict(),
             "momentum": self.momentum,
             "accuracies": self.accuracies,
             "generators": get_rng_state(),
         }
-        save_checkpoint(self.run.checkpoint, self.position.step, tree)
-
-    def _resume(self) -> dict[str, Any] | None:
-        if self.run is None:
-            return None
-        saved = load_checkpoint(self.run.checkpoint)
-        if saved is not None:
-            check_identity(saved["identity"], self.identity, self.run.checkpoint)
-            check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
-            load_exactly(saved["weights"], self.module)
-            self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
-            self.position = ContinualPosition(**saved["position"])
-            self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
-            self.rows = self.run.metrics.rows()[: self.position.num_rows]
-            set_rng_state(saved["generators"])
-        if self.run.writes:
-            self.run.metrics.truncate(self.position.num_rows)
-            self.run.save_environment(
-                seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads()
-            )
-        return saved

@@ -24,7 +24,7 @@ class Metaplasticity(Consolidation):
         ConfigError: a strength below 0, or another word.
 
     Example:
-        >>> damped(torch.tensor([1.0, 1.0]), torch.tensor([-0.5, 0.5]), strength=0.6931472, only_shrinking=True)
+        >>> damp_step(torch.tensor([1.0, 1.0]), torch.tensor([-0.5, 0.5]), strength=0.6931472, only_shrinking=True)
         tensor([-0.2500,  0.5000])
     """
 
@@ -45,12 +45,12 @@ class Metaplasticity(Consolidation):
         with torch.no_grad():
             for name, before in self._before.items():
                 parameter = parameters[name]
-                move = damped(before, parameter - before, self.strength, only_shrinking=self.damp == "shrinking")
+                move = damp_step(before, parameter - before, self.strength, only_shrinking=self.damp == "shrinking")
                 parameter.copy_(masked_where(name, before + move, before, masks))
         self._before = {}
 
 
-def damped(weight: Tensor, move: Tensor, strength: float, *, only_shrinking: bool) -> Tensor:
+def damp_step(weight: Tensor, move: Tensor, strength: float, *, only_shrinking: bool) -> Tensor:
     """A step of weights, made smaller by their size.
 
     Args:

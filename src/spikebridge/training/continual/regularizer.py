@@ -1,19 +1,19 @@
-"""What keeps old tasks while new ones are learnt: one interface, and the way of doing nothing.
+"""Consolidation: the base class of all methods that protect earlier tasks while new ones are learned.
 
 The task loop calls, in every step and after every task:
 
 | call | when |
 |---|---|
-| `before_step` | gradients of the task's loss are there, the optimizer has not moved yet |
+| `before_step` | gradients of the task's loss are computed, the optimizer has not moved yet |
 | `after_step` | the optimizer has moved |
-| `end_of_task` | the task is learnt |
+| `end_of_task` | the training of the task is finished |
 
-`penalty` is what the method adds to the loss of the task, as a number to look at. All methods are elementwise: what
-they keep is one tensor of a parameter's shape for each parameter (`buffers`), and a few numbers (`scalars`). So they
-can be extracted for the open weights of a sub-network and written back, and saved in a checkpoint as they are.
+`penalty` is the term that the method adds to the loss of the task, for inspection. All methods are elementwise: they
+keep one tensor of a parameter's shape for each parameter (`buffers`), and a few numbers (`scalars`). So they can be
+extracted for the open weights of a sub-network, written back, and saved in a checkpoint.
 
 Masks name the open weights of a task: `{"fc1.weight": mask}`, true where a weight may move, of the parameter's shape; a
-parameter without a mask is open. Nothing here moves a closed weight or changes what is kept of it.
+parameter without a mask is open. No method moves a closed weight or changes what it keeps of it.
 """
 
 import copy
@@ -29,7 +29,7 @@ from spikebridge.errors import ConfigError
 
 Parameters: TypeAlias = Mapping[str, Tensor]
 Masks: TypeAlias = Mapping[str, Tensor]
-Answer: TypeAlias = Callable[[nn.Module, Tensor], Float[Tensor, "B C"]]
+LogitsFunction: TypeAlias = Callable[[nn.Module, Tensor], Float[Tensor, "B C"]]
 
 
 @runtime_checkable
@@ -115,7 +115,11 @@ class Consolidation:
         """
 
     def end_of_task(
-        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, masks: Masks | None = None
+        self,
+        model: nn.Module,
+        data: LabelledData,
+        compute_logits: LogitsFunction = default_logits,
+        masks: Masks | None = None,
     ) -> None:
         """After the last step of a task.
 

@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from spikebridge.errors import ConfigError
 from spikebridge.training.continual.quadratic import QuadraticPenalty, StepKind
 from spikebridge.training.continual.regularizer import (
-    Answer,
     LabelledData,
+    LogitsFunction,
     Masks,
     Parameters,
     default_logits,
@@ -63,7 +63,11 @@ class SynapticIntelligence(QuadraticPenalty):
         self._gradients, self._before = {}, {}
 
     def end_of_task(
-        self, model: nn.Module, data: LabelledData, answer: Answer = default_logits, masks: Masks | None = None
+        self,
+        model: nn.Module,
+        data: LabelledData,
+        compute_logits: LogitsFunction = default_logits,
+        masks: Masks | None = None,
     ) -> None:
         for name, parameter in trained_parameters(model).items():
             if name not in self.buffers["omega"]:

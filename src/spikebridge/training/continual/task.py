@@ -1,10 +1,7 @@
-"""What is learnt and scored, task by task.
-
-Where a learning of many tasks stands, and what it must have in common with the one that goes on from there.
-"""
+"""Tasks of continual learning: data, settings, results and the accuracy of a task."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -12,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.training.continual.regularizer import Consolidation, LabelledData
+from spikebridge.training.continual.regularizer import LabelledData
 from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
@@ -23,7 +20,7 @@ Subnetworks: TypeAlias = Callable[[int], Subnetwork]
 
 
 class Task(NamedTuple):
-    """One task: samples to learn from, and samples to be scored on."""
+    """One task: training samples and test samples."""
 
     train: LabelledData
     test: LabelledData
@@ -31,16 +28,16 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class ContinualSettings:
-    """How each task is learnt.
+    """How each task is trained.
 
     Args:
         epochs: passes over a task's samples.
         batch_size: samples of a step.
         seed: of the order of samples and of all global generators.
-        fresh_optimizer: each task begins with an optimizer that remembers nothing; if not, its momentum is kept, and
-            its learning rate begins anew all the same.
+        fresh_optimizer: a new optimizer for each task; if not, its momentum is kept, while the learning-rate schedule
+            starts again.
         checkpoint_every: steps between checkpoints inside a task; 0: at the end of a task alone.
-        test_batch_size: samples that are scored at once.
+        test_batch_size: samples of a test batch.
         quiet: no progress on the screen.
 
     Raises:
@@ -64,11 +61,11 @@ class ContinualSettings:
 
 @dataclass(frozen=True)
 class ContinualResult:
-    """What a learning gave.
+    """The result of continual learning.
 
     Attributes:
         accuracies: `(K + 1, K)`, R of the literature: row k after k tasks, row 0 of the untrained network.
-        seconds: of each task's steps, scoring left out; measured, so different in every run.
+        seconds: of each task's steps, without tests; measured, so different in every run.
         rows: as in metrics.jsonl, one a task.
     """
 
@@ -95,7 +92,7 @@ def accuracy(
     forward: Forward = default_forward,
     batch_size: int = 1000,
 ) -> float:
-    """The share of samples whose largest logit is that of their label; in eval mode, no trace in the generators.
+    """The share of samples whose largest logit is that of their label; in eval mode, generators restored.
 
     Args:
         module: the network.
@@ -123,10 +120,10 @@ def accuracy(
 
 
 def check_tasks(tasks: Sequence[Task]) -> None:
-    """Whether there are tasks, and samples in each.
+    """Refuses an empty list of tasks and tasks without samples.
 
     Raises:
-        ConfigError: no task, or one without samples to learn from or to be scored on.
+        ConfigError: no task, or one without training or test samples.
 
     Example:
         >>> check_tasks([])
@@ -139,48 +136,3 @@ def check_tasks(tasks: Sequence[Task]) -> None:
         for what, data in (("learn from", task.train), ("be scored on", task.test)):
             if len(data) == 0:
                 raise ConfigError(f"task {number} of {len(tasks)} has no sample to {what}")
-
-
-@dataclass
-class ContinualPosition:
-    """Counters of a learning; all are in its checkpoint.
-
-    Attributes:
-        task: number of the running task, from 0.
-        epoch: epochs of it that are done.
-        batch: batches of the running epoch that are done.
-        step: batches of the whole learning that are done.
-        num_rows: rows that are written.
-        loss_sum: of the loss over the samples of the running task.
-        num_samples: how many those are.
-        seconds: of each task so far.
-    """
-
-    task: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    num_rows: int = 0
-    loss_sum: float = 0.0
-    num_samples: int = 0
-    seconds: list[float] = field(default_factory=list)
-
-
-def continual_identity(
-    tasks: Sequence[Task], consolidation: Consolidation, settings: ContinualSettings
-) -> dict[str, Any]:
-    """What two learnings must have in common for one to go on with the other's checkpoint.
-
-    Args:
-        tasks: of the learning.
-        consolidation: what keeps old tasks.
-        settings: of the learning.
-    """
-    return {
-        "seed": settings.seed,
-        "batch_size": settings.batch_size,
-        "epochs": settings.epochs,
-        "fresh_optimizer": settings.fresh_optimizer,
-        "consolidation": type(consolidation).__name__,
-        "num_samples": [[len(task.train), len(task.test)] for task in tasks],
-    }

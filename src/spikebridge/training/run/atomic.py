@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file is complete or not there."""
 
 import os
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ _FULL = (ENOSPC, EDQUOT, EFBIG)
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what is written to it takes the place of `path` if the block ends well.
+    """A temporary file beside `path`, which replaces `path` if the block ends without an error.
 
     Args:
-        path: the file to write; the one that is there stays until the new one is on the disk.
+        path: the file to write; an old file stays until the new one is on the disk.
 
     Raises:
-        ConfigError: what is there is no file but a device or a pipe, whose place a file must not take.
+        ConfigError: the path is a device or a pipe, which a file must not replace.
         OSError: the file cannot be written; it is named as `path`.
 
     Example:
@@ -39,7 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        # a full disk names no file, and a temporary name tells nobody anything
+        # the error of a full disk names no file, and the temporary name says nothing to a user
         if error.errno in _FULL or error.filename == str(temporary):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -48,7 +48,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is what a killed process left of one that it was writing.
+    """Whether a file is the temporary file of a killed process.
 
     Example:
         >>> (is_temporary(Path("run/.config.json.4711.tmp")), is_temporary(Path("run/config.json")))

@@ -1,14 +1,12 @@
-"""Where a training stands, in one file: weights, optimizer, generators, counters.
+"""Checkpoints: weights, optimizer, generators and counters of a training in one file.
 
-A checkpoint is a safetensors file `checkpoint/step-00000120.safetensors`. Its tensors carry numbers; the tree that they
-hang in is JSON in the file's header, with a version and a digest of everything. One file is complete or not there: it
-is written under another name, brought to the disk, and renamed. The newest two are kept. If the newest is damaged all
-the same (a bad disk), the one before is taken and a warning logged: a resumed training is equal to the bit, so only
-time is lost. If none is whole, that is an error, never a silent new start.
+A checkpoint is a safetensors file `checkpoint/step-00000120.safetensors`. Its tensors are numbered; the tree that holds
+them is JSON in the header, with a version and a digest of all. A file is written atomically. The newest two are kept.
+Where the newest is damaged (a bad disk), the one before is taken and a warning logged: a resumed training is equal to
+the bit, so only time is lost. If none is whole, that is an error, never a silent new start.
 
-A nesting of tensors and plain values, taken apart into tensors and JSON, and put together again.
-
-The state of an optimizer is such a tree. Tuples and dicts with numbers as keys, which JSON lacks, are marked.
+The tree (an optimizer's state) nests tensors and plain values. Tuples and dicts with integer keys, which JSON lacks,
+are marked. `torch.utils._pytree` has no stable text form of a tree, so that files need this one.
 """
 
 import hashlib
@@ -55,7 +53,7 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     path = folder / f"step-{step:08d}.safetensors"
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)})
-    # a checkpoint further on is of a training that was resumed from before it; keeping it would win over this one
+    # a later checkpoint is of a training that was resumed from before it; it must not win over this one
     others = [file for file in _files(folder) if file != path]
     behind = [file for file in others if file.name < path.name]
     for file in {*others} - {*behind[: KEPT_SECONDS - 1]}:
@@ -123,7 +121,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def tree_flatten(tree: Any) -> tuple[str, dict[str, Tensor]]:
-    """The tree as JSON with the tensors left out, and the tensors by number.
+    """The tree as JSON without its tensors, and the tensors by number.
 
     Args:
         tree: tensors, numbers, words, None, nested in lists, tuples and dicts.
@@ -162,7 +160,7 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def tree_unflatten(text: str, tensors: dict[str, Tensor]) -> Any:
-    """The tree that was taken apart.
+    """The tree that `tree_flatten` flattened.
 
     Raises:
         DataError: the text is not such a tree, or a tensor is missing.

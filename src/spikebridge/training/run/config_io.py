@@ -1,4 +1,4 @@
-"""A frozen dataclass as plain values for JSON, and back.
+"""The settings of a run: a frozen dataclass as plain values for JSON and back, and as a command line.
 
 JSON has no infinity and no NaN, so these three are written as the words "inf", "-inf" and "nan".
 """
@@ -8,6 +8,7 @@ import enum
 import math
 import types
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spikebridge.errors import ConfigError, did_you_mean
@@ -149,3 +150,47 @@ def _sequence(kind: Any, inner: tuple[Any, ...], value: list[Any], where: str) -
     return kind(
         from_plain(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(inner, value, strict=True))
     )
+
+
+def reproduce_command(recipe: str, config: Any) -> str:
+    """The command that trains the same run again: the options that differ from the defaults.
+
+    Args:
+        recipe: its name.
+        config: a dataclass of its settings, grouped or flat.
+
+    Example:
+        >>> from dataclasses import dataclass, field
+        >>> @dataclass(frozen=True)
+        ... class Optimizer:
+        ...     lr: float = 0.1
+        >>> @dataclass(frozen=True)
+        ... class Config:
+        ...     networks: tuple[str, ...] = ("hybrid",)
+        ...     clips: bool = False
+        ...     optimizer: Optimizer = field(default_factory=Optimizer)
+        >>> reproduce_command("sensing", Config(("fixed", "none"), clips=True, optimizer=Optimizer(lr=0.5)))
+        'spikebridge train sensing --networks fixed none --clips --optimizer.lr 0.5'
+        >>> reproduce_command("sensing", Config(("my own",)))
+        "spikebridge train sensing --networks 'my own'"
+    """
+    return " ".join([f"spikebridge train {recipe}", *_changed_options(config, "")])
+
+
+def _changed_options(config: Any, prefix: str, group_default: Any = None) -> list[str]:
+    words: list[str] = []
+    for one in dataclasses.fields(config):
+        value, option = getattr(config, one.name), prefix + one.name.replace("_", "-")
+        made = one.default_factory() if callable(one.default_factory) else one.default
+        default = made if group_default is None else getattr(group_default, one.name)
+        if value == default:
+            continue
+        if dataclasses.is_dataclass(value):
+            words += _changed_options(value, f"{option}.", default)
+        elif isinstance(value, bool):
+            # tyro's form of the negative option: --group.no-name
+            group, _, last = option.rpartition(".")
+            words.append(f"--{option}" if value else f"--{group}.no-{last}" if group else f"--no-{last}")
+        else:
+            words += [f"--{option}", *(quote(str(item)) for item in (value if isinstance(value, tuple) else (value,)))]
+    return words

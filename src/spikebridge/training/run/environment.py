@@ -1,13 +1,31 @@
-"""What a run was made with: versions, machine, revision. Read without importing torch."""
+"""The environment of a run: versions, machine, git revision, and which of several processes this one is.
+
+Nothing here imports torch.
+"""
 
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("spikebridge", "torch", "lightning-fabric", "numpy", "scikit-learn", "safetensors")
+# torchrun sets RANK and GROUP_RANK, Fabric's own launcher LOCAL_RANK and NODE_RANK, Slurm SLURM_PROCID
+_RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is the process that writes files and prints.
+
+    Example:
+        >>> is_first_process({})
+        True
+        >>> is_first_process({"RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"})
+        False
+    """
+    return all(environment.get(name, "0") == "0" for name in _RANKS)
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""Measurements of a training as JSON lines: added at the end, cut back only when a run resumes.
-
-The rows of metrics.jsonl in TensorBoard: a mirror, made anew from the rows whenever a training starts.
-"""
+"""Metrics of a training: rows as JSON lines, and their mirror in TensorBoard."""
 
 import json
 import logging
@@ -49,7 +46,7 @@ class MetricsFile:
             os.fsync(file.fileno())
 
     def rows(self) -> list[Row]:
-        """All rows. Of a line that a killed process did not finish, nothing is taken.
+        """All rows. A line that a killed process left unfinished is left out.
 
         Raises:
             DataError: a whole line that is not a row.
@@ -61,7 +58,7 @@ class MetricsFile:
         return [self._row(line, number) for number, line in enumerate(lines, start=1)]
 
     def truncate(self, num_rows: int) -> None:
-        """Keeps the first rows alone: a resumed training writes the later ones again.
+        """Keeps only the first rows: a resumed training writes the later ones again.
 
         Raises:
             DataError: there are fewer.
@@ -92,8 +89,8 @@ class TensorBoard:
     """Writes the numbers of rows under `PHASE/NAME`, against the step.
 
     Args:
-        folder: of the event files; whatever is in it is written anew.
-        rows: those that are there already.
+        folder: of the event files; its content is replaced.
+        rows: earlier rows, shown first.
 
     Raises:
         ConfigError: TensorBoard is not installed.

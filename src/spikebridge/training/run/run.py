@@ -1,12 +1,12 @@
-"""A run folder: what was asked, what came out, with what it was made, and where a stopped training stands.
+"""A run folder: settings, results, environment, weights and checkpoints of one training.
 
 ```
 config.json            the recipe's name and the values of its Config, re-loadable
 metrics.jsonl          one row an epoch (or step), as JSON lines
-results.json           what the run found, once it is done
+results.json           the results, once the run is finished
 weights.safetensors    the trained network
 environment.json       versions, seed, git revision, device
-checkpoint/            where a stopped training goes on
+checkpoint/            the state from which a stopped training resumes
 runs/NAME/             runs inside this one: one network of a comparison each
 ```
 
@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.atomic import atomic_write, is_temporary
 from spikebridge.training.run.config_io import from_plain, to_plain
-from spikebridge.training.run.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment, is_first_process
 from spikebridge.training.run.metrics import MetricsFile
-from spikebridge.training.run.process import is_first_process
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,13 +69,13 @@ class Run:
 
     @classmethod
     def create(cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False) -> "Run":
-        """Begins a run in a new or empty folder, or goes on with the one that is there.
+        """Starts a run in a new or empty folder, or resumes the run in it.
 
         Args:
             path: the folder; its parents are made too.
             recipe: name of the recipe.
             config: its settings, a dataclass.
-            resume: go on if the run is there already, begin if it is not (so a job can always be started with it).
+            resume: resume the run if it exists, start it if not (so a job can always be launched with it).
 
         Raises:
             ConfigError: the folder holds a run and resume is not set, a run of another recipe, version or config, or
@@ -90,7 +89,7 @@ class Run:
             _begin(path, recipe, plain)
             return cls(path, recipe, plain, resumed=resume)
         if not resume:
-            raise ConfigError(f"{path} holds a run already: go on with it (--resume) or take another folder (--out)")
+            raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
         run = cls.open(path)
         if run.recipe != recipe:
             raise ConfigError(
@@ -103,8 +102,8 @@ class Run:
         return run
 
     def discard(self) -> None:
-        """Removes the folder of a run that ended before it did anything, so that it does not stand in the way."""
-        # runs inside it may have begun, too
+        """Removes the folder of a run that ended before it wrote anything but its settings."""
+        # runs inside it may have been created, too
         if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
             rmtree(self.path)
 
@@ -141,8 +140,8 @@ class Run:
         return config
 
     def child(self, name: str) -> "Run":
-        """A run inside this one, with metrics, results, weights and checkpoint of its own; begun or gone on with as
-        this one is.
+        """A run inside this one, with metrics, results, weights and checkpoint of its own; started or resumed as this
+        one is.
 
         Args:
             name: may have slashes: `"hybrid/seed-0"`.
@@ -178,21 +177,21 @@ class Run:
         self._write("results.json", to_plain(dict(results), "results"))
 
     def results(self) -> dict[str, Any]:
-        """What results.json says.
+        """The results, from results.json.
 
         Raises:
             DataError: the run is not finished, or the file is damaged.
         """
         if not self.finished:
-            raise DataError(f"the run {self.path} has no results yet; go on with it (--resume)")
+            raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
         return _read_json(self.path / "results.json")
 
     def save_environment(self, **more: Any) -> None:
-        """Writes environment.json: versions, platform, revision, and what is given (seed, device, ...)."""
+        """Writes environment.json: versions, platform, git revision, and the given values (seed, device, ...)."""
         self._write("environment.json", to_plain(describe_environment(**more), "environment"))
 
     def environment(self) -> dict[str, Any]:
-        """What environment.json says.
+        """The environment, from environment.json.
 
         Raises:
             DataError: it is missing or damaged.
@@ -238,7 +237,7 @@ def _check_same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None
         first = names[0]
         raise ConfigError(
             f"{path} is a run with another config ({', '.join(names)}): {first} is {there.get(first)!r} there and "
-            f"{here.get(first)!r} here; go on with the same one or take another folder (--out)"
+            f"{here.get(first)!r} here; resume with the same one or take another folder (--out)"
         )
 
 

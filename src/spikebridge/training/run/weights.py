@@ -1,4 +1,4 @@
-"""Weights in a safetensors file, checked against the network before any of them is changed."""
+"""Weights in safetensors files, checked against the network before any of them is changed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,15 +32,15 @@ def state_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU that shares its memory with nothing (tied weights do)."""
+    """A contiguous copy on the CPU with memory of its own (tied weights share theirs)."""
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor]) -> None:
-    """Writes weights; the file that was there stays until the new one is whole.
+    """Writes weights; an old file stays until the new one is complete.
 
     Args:
-        path: ends in `.safetensors` by custom.
+        path: ends in `.safetensors` by convention.
         weights: a module, or tensors by name.
 
     Example:
@@ -83,12 +83,12 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 
 def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
-    """Whether weights are those of a module: the same names and shapes.
+    """Refuses weights whose names or shapes are not those of a module.
 
     Args:
         weights: by name.
         module: the network they are meant for.
-        source: where they come from, for the message.
+        source: their origin, for the message.
 
     Raises:
         ConfigError: they are another network's; the message names the first difference.

@@ -5,9 +5,8 @@ from typing import Literal, TypeAlias
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.branch import BranchSettings
-from spikebridge.training.continual.ewc import EWC
+from spikebridge.training.continual.ewc import EWC, Fisher
 from spikebridge.training.continual.metaplasticity import Metaplasticity
-from spikebridge.training.continual.quadratic import Fisher
 from spikebridge.training.continual.regularizer import Consolidation
 from spikebridge.training.continual.si import SynapticIntelligence
 

@@ -19,10 +19,9 @@ from spikebridge.networks.modulation.training.gates import build_gating, task_ga
 from spikebridge.networks.modulation.training.methods import TrialSettings, make_consolidation
 from spikebridge.networks.modulation.training.snapshots import Snapshots
 from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.training.continual.loop import fit_tasks
+from spikebridge.training.continual.loop import ContinualMethod, fit_tasks
 from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.continual.task import ContinualResult, ContinualSettings
-from spikebridge.training.continual.trainer import ContinualMethod
 from spikebridge.training.rng import derive_seed
 from spikebridge.training.run.run import Run
 

@@ -1,0 +1,111 @@
+"""Exact resume: rows, checkpoints and Ctrl-C, for every training loop.
+
+All that the numbers depend on is in the checkpoint, or is a function of what is in it. On a CPU a killed training that
+is resumed ends with the bits of one that was never stopped.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from torch import nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
+from spikebridge.training.run.metrics import Row
+from spikebridge.training.run.run import Run
+from spikebridge.training.run.weights import check_compatible, load_exactly
+from spikebridge.training.settings import Interrupt
+
+
+class Position(Protocol):
+    """The counters of a training, a dataclass; a checkpoint holds them."""
+
+    step: int
+    num_rows: int
+
+
+class ResumableLoop:
+    """The base of a training loop. A subclass says what its checkpoint holds beside weights and counters.
+
+    Args:
+        module: the network, trained in place.
+        run: where rows and checkpoints go; None writes nothing.
+        position: counters at the start.
+        identity: what two trainings must have in common to resume one from the checkpoint of the other.
+        interrupt: remembers Ctrl-C.
+    """
+
+    def __init__(
+        self, module: nn.Module, run: Run | None, position: Position, identity: dict[str, Any], interrupt: Interrupt
+    ) -> None:
+        self.module, self.run, self.identity, self.interrupt = module, run, identity, interrupt
+        self.position: Any = position
+        self.rows: list[Row] = []
+
+    def log(self, row: Row) -> None:
+        """Adds a row to the result and to metrics.jsonl."""
+        self.rows.append(row)
+        self.position.num_rows += 1
+        if self.run is not None:
+            self.run.log(row)
+
+    def pause(self, due: bool, state: Callable[[], dict[str, Any]]) -> None:
+        """Between two steps: writes a checkpoint where one is due, and stops where Ctrl-C asked for it.
+
+        Args:
+            due: write a checkpoint.
+            state: what it holds beside identity and counters; only called where it is written.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, with the checkpoint written.
+        """
+        if (due or self.interrupt.asked) and self.run is not None:
+            # several processes may have to gather the state together
+            tree = {"identity": self.identity, "position": asdict(self.position), **state()}
+            if self.run.writes:
+                save_checkpoint(self.run.checkpoint, self.position.step, tree)
+        if self.interrupt.asked:
+            raise KeyboardInterrupt(
+                f"stopped at step {self.position.step}; its checkpoint is written (--resume continues from it)"
+            )
+
+    def resume(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint; weights, counters and rows are restored. None where there is none.
+
+        Raises:
+            ConfigError: the checkpoint is of another training or network.
+        """
+        saved = None if self.run is None else load_checkpoint(self.run.checkpoint)
+        if saved is not None and self.run is not None:
+            check_identity(saved["identity"], self.identity, self.run.checkpoint)
+            check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
+            load_exactly(saved["weights"], self.module)
+            self.position = type(self.position)(**saved["position"])
+            self.rows = self.run.metrics.rows()[: self.position.num_rows]
+        return saved
+
+    def begin_writing(self, **environment: Any) -> None:
+        """Cuts metrics.jsonl back to the rows of the checkpoint and writes environment.json."""
+        if self.run is not None and self.run.writes:
+            self.run.metrics.truncate(self.position.num_rows)
+            self.run.save_environment(**environment)
+
+
+def check_identity(there: dict[str, Any], here: dict[str, Any], folder: object) -> None:
+    """Refuses a checkpoint of another training.
+
+    Raises:
+        ConfigError: it is of another; the message names the first difference.
+
+    Example:
+        >>> check_identity({"seed": 1}, {"seed": 2}, "run/checkpoint")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: run/checkpoint is of another training: seed is 1 there and 2 here; ...
+    """
+    for name, value in here.items():
+        if there.get(name) != value:
+            raise ConfigError(
+                f"{folder} is of another training: {name} is {there.get(name)!r} there and {value!r} here; "
+                "give the same settings, or train in another run"
+            )
