@@ -61,8 +61,10 @@ check: $(INSTALLED) ## style and types
 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/plain_layers.py benchmarks/speed_page.py
+# hours of test runs, and measurements of another tree: only on request
+SLOW := $(addprefix benchmarks/,mutations.py source_mutations.py layout.py entered_files.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
-	@failed=; for script in $(SPEED) $(filter-out $(SPEED),$(wildcard benchmarks/*.py)); do \
+	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
