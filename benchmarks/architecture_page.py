@@ -1,23 +1,38 @@
 """Draws the architecture from the imports: the layers, the inside of `hybrid`, and each network's folder.
 
-    python benchmarks/architecture_page.py            # writes docs/images/architecture-*.svg
-    python benchmarks/architecture_page.py --check    # writes nothing; exit code 1 where a picture is out of date
+    python benchmarks/architecture_page.py            # writes docs/images/architecture-*.svg and the tables of the page
+    python benchmarks/architecture_page.py --check    # writes nothing; exit code 1 where something is out of date
 
 A box is a folder or a file. It stands above all that it imports. An arrow points to what is imported; an arrow that
-follows from two others is left out. Nothing of the package is run.
+follows from two others is left out. Nothing of the package is run. The tables are those of `results/layout.json`, which
+`benchmarks/layout.py` measures.
 """
 
 import argparse
 import ast
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
+
+from made_page import filled, table
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "src" / "spikebridge"
 IMAGES = PROJECT / "docs" / "images"
+PAGE = PROJECT / "docs" / "explanation" / "architecture.md"
+RESULTS = PROJECT / "benchmarks" / "results" / "layout.json"
+CALLS = {
+    "unit": "a hybrid unit on four steps",
+    "network": "`HybridNetwork.forward`, two plain parts",
+    "box": "the box of one bin of events",
+    "box_with_frame": "six bins of the tracker with a frame",
+    "train_loop_in_training": "`fit` of `train sensing`, files of `training/`",
+    "train_loop": "`fit` of `train sensing`, all files",
+}
 INSIDES = ("hybrid", "networks/digits", "networks/sensing", "networks/modulation", "networks/reasoning")
 
 NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
@@ -210,21 +225,62 @@ def pictures() -> dict[Path, str]:
     return found
 
 
+def calls_table(results: dict[str, Any]) -> str:
+    """How many files a call enters, and which."""
+    before, now = results["before"]["entered"], results["now"]["entered"]
+    rows = [
+        (text, str(len(before[name])), str(len(now[name])), ", ".join(f"`{path}`" for path in now[name]))
+        for name, text in CALLS.items()
+    ]
+    shown = [(*row[:3], row[3] if len(row[3]) < 500 else "") for row in rows]
+    return table(("call", "files before", "files now", "which"), shown)
+
+
+def layout_table(results: dict[str, Any]) -> str:
+    """The layout before the present architecture and now."""
+    rows = {
+        "Python files": lambda one: one["files"],
+        "lines": lambda one: one["lines"],
+        "lines without docstrings and blanks": lambda one: one["lines_of_code"],
+        "modules of the widest folder": lambda one: max(one["widest"].values()),
+        "levels of folders": lambda one: one["depth"],
+        "import circles by file": lambda one: len(one["circles"]),
+        "files of one prefix (three siblings or more)": lambda one: one["files_of_one_prefix"],
+        "short files that one sibling imports": lambda one: len(one["second_pages"]),
+        "public classes and functions": lambda one: one["public_classes_and_functions"],
+        "exported names": lambda one: one["exported"],
+        "class names of two or more classes": lambda one: len(one["class_names_of_several"]),
+        "most arguments of a function": lambda one: one["most_arguments"],
+    }
+    columns = [results["before"], results["now"]]
+    return table(
+        ("measure", "before", "now"), [(name, *(f"{read(one):,}" for one in columns)) for name, read in rows.items()]
+    )
+
+
+def written_page() -> str:
+    """The page with its tables."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    tables = {"calls": calls_table(results), "layout": layout_table(results)}
+    return filled(PAGE.read_text(encoding="utf-8"), tables, Path(__file__).name)
+
+
 def main() -> int:
-    """Writes or checks the pictures; the exit code."""
+    """Writes or checks the pictures and the page; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
-    old = [path for path, svg in pictures().items() if not path.is_file() or path.read_text(encoding="utf-8") != svg]
+    made = {**pictures(), PAGE: written_page()}
+    old = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in old:
             print(
                 f"{path.relative_to(PROJECT)} is out of date: python benchmarks/architecture_page.py", file=sys.stderr
             )
         return int(bool(old))
-    for path, svg in pictures().items():
-        draft = path.with_suffix(".svg.part")
-        draft.write_text(svg, encoding="utf-8")
+    for path, text in made.items():
+        draft = path.with_name(f"{path.name}.part")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     return 0
 
