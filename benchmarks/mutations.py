@@ -10,10 +10,10 @@ statements, a kind of mutation and a place, each uniformly. Docstrings, annotati
 `raise` are not mutated. Some mutations change no behaviour, so that 100 % is out of reach: compare figures of one seed.
 
 Each mutation is written into a copy of the checkout. The tests of the package (`tests/<package>`; without that folder
-the files directly in `tests/`) and the doctests of the file run until one fails. Test files that mention the module run
-first. Before that the tests of each package run once without a mutation: what fails there is left out, as is a test
-that fails with a mutation and again without it. A timeout, after `--limit` seconds or twice the time of the baseline,
-counts as caught. Real data are read from SPIKEBRIDGE_DATA.
+the files directly in `tests/`, and those that name the package) and the doctests of the file run until one fails. Test
+files that mention the module run first. Before that the tests of each package run once without a mutation: what fails
+there is left out, as is a test that fails with a mutation and again without it. A timeout, after `--limit` seconds or
+twice the time of the baseline, counts as caught. Real data are read from SPIKEBRIDGE_DATA.
 
 `--replay` finds the same statement in the same function of another tree, in the file that `--moves` names (lines
 `new<TAB>old old ...`, paths in the package without `.py`). Where names have changed, it compares statements and
@@ -96,8 +96,13 @@ class Copy:
 
     def test_files(self, package: str) -> list[str]:
         """The tests of a package, in order."""
-        folder = self.root / "tests" / package
-        found = folder.rglob("test_*.py") if package != "." and folder.is_dir() else self.root.glob("tests/test_*.py")
+        tests, top = self.root / "tests", package == "."
+        if not top and (tests / package).is_dir():
+            found = set((tests / package).rglob("test_*.py"))
+        else:
+            found = set(tests.glob("test_*.py"))
+            name = re.compile(rf"\bspikebridge\.{re.escape(package.replace('/', '.'))}\b")
+            found |= {path for path in tests.rglob("test_*.py") if not top and name.search(path.read_text("utf-8"))}
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def measure(self, package: str) -> Baseline:
