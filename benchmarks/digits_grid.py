@@ -1,4 +1,4 @@
-"""The digits recipe over noise and thinning of frames: where does a hybrid network win, and where not?
+"""The digits recipe over noise and frame steps: where does a hybrid network win, and where not?
 
     python benchmarks/digits_grid.py [--workers 2] [--folder runs/digits-grid]
 
@@ -22,7 +22,7 @@ from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.2, 0.6, 1.0, 1.4)
-THINNINGS = (1, 2, 4)
+FRAME_STEPS = (1, 2, 4)
 SEEDS = 3
 ONCE = "snn"
 
@@ -30,9 +30,12 @@ ONCE = "snn"
 def cells() -> list[tuple[str, digits.Config]]:
     """Every cell's name and settings; the SNN apart."""
     kinds = tuple(name for name in digits.VARIANTS if name != ONCE)
-    grid = [(noise, thinning) for thinning in THINNINGS for noise in NOISES]
+    grid = [(noise, step) for step in FRAME_STEPS for noise in NOISES]
     return [("snn", digits.Config(networks=(ONCE,), num_seeds=SEEDS))] + [
-        (f"noise-{noise}-thinning-{thinning}", digits.Config(kinds, num_seeds=SEEDS, noise=noise, thinning=thinning))
+        (
+            f"noise-{noise}-thinning-{thinning}",
+            digits.Config(kinds, num_seeds=SEEDS, camera=digits.Camera(noise, thinning)),
+        )
         for noise, thinning in grid
     ]
 
@@ -53,7 +56,7 @@ def collect(folder: Path) -> list[dict[str, Any]]:
     for name, config in cells()[1:]:
         found = [*Run.open(folder / name).results()["networks"], once]
         for row in found:
-            cell = {"noise": config.noise, "thinning": config.thinning, "network": row["network"]}
+            cell = {"noise": config.camera.noise, "thinning": config.camera.frame_step, "network": row["network"]}
             rows.append(cell | {"accuracy": row["accuracy %"], "sd": row["sd"]})
     return rows
 

@@ -20,9 +20,9 @@ NOISES = (0.5, 0.55, 0.6, 0.65, 0.7)
 EVENT_LOSSES = (0.3, 0.4, 0.5, 0.6)
 
 
-def accuracy(**settings: object) -> dict[str, float]:
+def accuracy(network: str, camera: digits.Camera) -> dict[str, float]:
     """Mean and spread of a twin's accuracy on validation data [%]."""
-    config = digits.Config(split="validation", num_seeds=SEEDS, **settings)  # type: ignore[arg-type]
+    config = digits.Config((network,), split="validation", num_seeds=SEEDS, camera=camera)
     with tempfile.TemporaryDirectory() as folder:
         results = digits.train(config, Run.create(Path(folder) / "run", "digits", config), quiet=True)
     row = results["networks"][0]
@@ -33,10 +33,10 @@ def main() -> None:
     """Runs both sweeps, prints them and writes them down."""
     rows = []
     for noise in NOISES:
-        rows.append({"network": "ann", "noise": noise, **accuracy(networks=("ann",), noise=noise)})
+        rows.append({"network": "ann", "noise": noise, **accuracy("ann", digits.Camera(noise=noise))})
         print(rows[-1], flush=True)
     for loss in EVENT_LOSSES:
-        rows.append({"network": "snn", "event_loss": loss, **accuracy(networks=("snn",), event_loss=loss)})
+        rows.append({"network": "snn", "event_loss": loss, **accuracy("snn", digits.Camera(event_loss=loss))})
         print(rows[-1], flush=True)
     found = {"seeds": SEEDS, "split": "validation", "rows": rows, "environment": describe_environment()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")

@@ -11,7 +11,7 @@ import torch
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.digits import recipe as digits
-from spikebridge.networks.digits import report as digits_table
+from spikebridge.networks.digits.report import compare
 from spikebridge.training import Run
 
 QUICK = digits.PRESETS["quick"]
@@ -77,8 +77,8 @@ def test_recordings_do_not_depend_on_the_seed() -> None:
     assert torch.equal(first.events, second.events)
 
 
-def test_thinning_leaves_fewer_frames_and_the_same_number_of_answers() -> None:
-    config = dataclasses.replace(QUICK, thinning=4)
+def test_a_frame_step_leaves_fewer_frames_and_the_same_number_of_answers() -> None:
+    config = dataclasses.replace(QUICK, camera=digits.Camera(frame_step=4))
     inputs = digits.example(config)
     assert len(inputs["frames"]) == 1
     outputs, _ = digits.build(config)["learned"](inputs, ticks=12)
@@ -89,15 +89,17 @@ def test_thinning_leaves_fewer_frames_and_the_same_number_of_answers() -> None:
     ("settings", "message"),
     [
         ({"networks": ("lerned",)}, "did you mean 'learned'"),
-        ({"num_steps": 10}, "must divide"),
+        ({"camera": {"num_steps": 10}}, "should divide"),
         ({"epochs": 0}, "above 0"),
-        ({"noise": -1.0}, "noise"),
-        ({"event_loss": 2.0}, "loss"),
+        ({"camera": {"noise": -1.0}}, "noise"),
+        ({"camera": {"event_loss": 2.0}}, "loss"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        digits.example(dataclasses.replace(QUICK, **settings))
+        if "camera" in settings:
+            settings = {"camera": digits.Camera(**settings["camera"])}
+        dataclasses.replace(QUICK, **settings)
 
 
 def test_the_verdict_needs_two_standard_errors() -> None:
@@ -106,7 +108,7 @@ def test_the_verdict_needs_two_standard_errors() -> None:
         return [{"accuracy": v, "accuracy_by_window": [v], "parameters": 1, **costs} for v in values]
 
     scores = {"learned": seeds(0.95, 0.96, 0.97), "ann": seeds(0.90, 0.91, 0.92), "snn": seeds(0.97, 0.95, 0.97)}
-    rows = {row["network"]: row for row in digits_table.compare(scores)["learned against"]}
+    rows = {row["network"]: row for row in compare(scores)["learned against"]}
     assert rows["ann"] == {"network": "ann", "points": 5.0, "sd": 0.0, "learned is": "ahead"}
     assert rows["snn"]["learned is"] == "level"
 

@@ -1,9 +1,9 @@
 """What and where: the smallest hybrid network, an ANN on frames and an SNN on events, linked both ways.
 
-"What" sees a frame now and then, "where" sees events all the time. A transmission unit turns the SNN's spikes into
-numbers for the answer, a modulation unit lets what the ANN has seen set the thresholds of the SNN (R. Zhao et al.,
-Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are that network with learned units, fixed ones,
-one link only, and its two twins of one side each.
+The what pathway reads frames at a low rate, the where pathway events at a high rate. A transmission unit turns the
+SNN's spikes into features of the read-out, a modulation unit turns the ANN's features into thresholds of the SNN (R.
+Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are this network with learned units, with
+fixed units, with one link only, and its ANN-only and SNN-only twins.
 """
 
 import torch
@@ -23,15 +23,15 @@ VARIANTS = {
 }
 
 
-DRIVE = 3.5
+_INITIAL_GAIN = 3.5
 
 
 class Readout(nn.Module):
-    """A linear read-out of all that comes in, side by side.
+    """A linear read-out of all inputs, concatenated.
 
     Args:
         num_features: of all inputs together.
-        num_classes: answers to choose from.
+        num_classes: of the answer.
 
     Example:
         >>> Readout(5, 10)(torch.zeros(2, 3), torch.zeros(2, 2)).shape
@@ -48,7 +48,7 @@ class Readout(nn.Module):
 
 
 class ThresholdFactor(nn.Module):
-    """A factor for thresholds, `2 sigmoid(-x)`: 1 for 0, lower for a feature that is seen, never negative.
+    """A factor of thresholds, `2 sigmoid(-x)`: 1 for 0, below 1 for an active feature, never negative.
 
     Example:
         >>> ThresholdFactor()(torch.tensor([0.0, 100.0])).tolist()
@@ -70,7 +70,7 @@ def what_where(
     sensor: int,
     num_classes: int = 10,
 ) -> HybridNetwork:
-    """One of the networks of `VARIANTS`. It answers whenever a window of `frame_period` steps closes.
+    """One of the networks of `VARIANTS`. It answers at the end of each window of `frame_period` steps.
 
     Args:
         kind: a name of `VARIANTS`.
@@ -79,7 +79,7 @@ def what_where(
         frame_period: base steps of a window.
         frame_every: base steps from one frame to the next.
         sensor: height and width of frames `(T, B, 1, H, W)` and events `(T, B, 2, H, W)`.
-        num_classes: answers to choose from.
+        num_classes: of the answer.
 
     Raises:
         ConfigError: there is no such kind.
@@ -110,13 +110,13 @@ def what_where(
     if variant in ("learned", "modulation", "fixed"):
         links.append(Modulation("what", "where.lif2.v_threshold", _modulation(variant, hidden), by="multiply"))
     parts["answer"] = Readout(hidden * sum(link.target == "answer" for link in links), num_classes)
-    # the last window closes at the end of the recording, so all events count
+    # the last window ends with the recording, so all events are used
     clocks = {"answer": every(frame_period * dt, (frame_period - 1) * dt)}
     return HybridNetwork(dt=dt, inputs=inputs, parts=parts, links=links, outputs=["answer"], clocks=clocks)
 
 
 def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> HybridNetwork:
-    """The same with as many features as bring its parameters nearest to those of the learned hybrid with `hidden`.
+    """The same with the number of parameters nearest to that of the learned hybrid with `hidden` features.
 
     Args:
         kind: a name of `VARIANTS`.
@@ -137,7 +137,7 @@ def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> Hybrid
 
 
 def num_parameters(network: nn.Module) -> int:
-    """How many numbers are trained.
+    """The number of trainable parameters.
 
     Example:
         >>> num_parameters(nn.Linear(3, 2))
@@ -158,14 +158,14 @@ def _where(hidden: int, sensor: int, dt: float) -> Sequential:
     flat = 8 * ((sensor + 1) // 2) ** 2
     conv, fc = nn.Conv2d(2, 8, 5, 2, 2), nn.Linear(flat, hidden)
     with torch.no_grad():
-        # one input in twenty is a spike, so the usual start would leave every membrane far below its threshold
-        conv.weight *= DRIVE
-        fc.weight *= DRIVE
+        # one input in twenty is a spike, so default weights would leave every membrane far below its threshold
+        conv.weight *= _INITIAL_GAIN
+        fc.weight *= _INITIAL_GAIN
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
 def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
-    """Spikes of a window to numbers; a learned unit starts where the fixed one stands."""
+    """Spikes of a window to features; a learned unit starts as the fixed one."""
     if variant not in ("learned", "transmission"):
         return HybridUnit(Tumbling(window), Mean())
     identity = nn.Linear(hidden, hidden)
@@ -175,7 +175,7 @@ def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
 
 
 def _modulation(variant: str, hidden: int) -> HybridUnit:
-    """Features to factors on thresholds; a learned unit starts without any effect."""
+    """Features to factors of thresholds; a learned unit starts without effect."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=ThresholdFactor())
     nothing = nn.Linear(hidden, hidden)

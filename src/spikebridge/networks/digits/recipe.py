@@ -1,20 +1,20 @@
-"""What and where on digits: an ANN sees noisy frames, an SNN sees events, hybrid units link them.
+"""What and where on digits: an ANN on noisy frames and an SNN on events, linked by hybrid units.
 
     spikebridge train digits --preset default      # six networks, three seeds, one table, one report
-    spikebridge train digits --preset quick        # the same in seconds, for a look
-    spikebridge train digits --noise 1.0 --thinning 4 --networks learned ann
+    spikebridge train digits --preset quick        # the same in seconds
+    spikebridge train digits --camera.noise 1.0 --camera.frame-step 4 --networks learned ann
 
-A digit moves before a hybrid camera (three micro-saccades). "What" is an ANN on noisy frames at a low rate, "where" an
-SNN on events at a high rate. A transmission unit turns the SNN's spikes into a number for the answer; a modulation unit
-lets what the ANN has seen set the thresholds of the SNN (R. Zhao et al., 2022, Figs. 1 and 2). All networks have the
-same number of parameters to within 5 %:
+A digit moves before a simulated hybrid camera (three micro-saccades). The what pathway is an ANN on noisy frames at a
+low rate, the where pathway an SNN on events at a high rate. A transmission unit turns the SNN's spikes into features of
+the read-out; a modulation unit turns the ANN's features into thresholds of the SNN (R. Zhao et al., 2022, Figs. 1 and
+2). All networks have the same number of parameters to within 5 %:
 
 | network | parts | unit SNN -> ANN | unit ANN -> SNN thresholds |
 |---|---|---|---|
-| learned | ANN, SNN | learned taps, learned map | learned map |
+| learned | ANN, SNN | learned FIR kernel, learned map | learned map |
 | fixed | ANN, SNN | mean, identity | identity |
-| transmission | ANN, SNN | learned taps, learned map | none |
-| modulation | ANN, SNN | mean, identity; the answer reads the SNN alone | learned map |
+| transmission | ANN, SNN | learned FIR kernel, learned map | none |
+| modulation | ANN, SNN | mean, identity; the read-out uses the SNN only | learned map |
 | ann | ANN on frames | - | - |
 | snn | SNN on events | mean, identity | - |
 """
@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,8 +41,7 @@ from spikebridge.data.simulation.saccades import (
 )
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.digits import report as digits_report
-from spikebridge.networks.digits import report as digits_table
+from spikebridge.networks.digits import report as report_page
 from spikebridge.networks.digits.model import VARIANTS, num_parameters, parameter_matched
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
@@ -52,7 +51,48 @@ from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
-NUM_DRAWS = 4
+_NUM_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The simulated hybrid camera. With the default noise, each one-sided twin reaches about 90 % on validation."""
+
+    noise: float = 0.6
+    """Standard deviation of the frames' noise (white is 1)."""
+    frame_step: int = 1
+    """Only every N-th frame is used."""
+    event_loss: float = 0.4
+    """Probability that an event is lost."""
+    spurious: float = 0.02
+    """Probability of a noise event, in each pixel and step."""
+    num_steps: int = 12
+    """Event steps of a recording of 0.3 s."""
+    num_frames: int = 4
+    """Frames of a recording, with frame_step 1."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in ("frame_step", "num_frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} should be at least 1, but is {getattr(self, name)}")
+        if not 0 <= self.noise < math.inf:
+            raise ConfigError(f"noise should be 0 or more, but is {self.noise}")
+        for name in ("event_loss", "spurious"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a probability from 0 to 1, but is {getattr(self, name)}")
+        if self.num_steps % self.num_frames:
+            raise ConfigError(f"num_frames should divide num_steps, but got {self.num_frames} and {self.num_steps}")
+
+    @property
+    def dt(self) -> float:
+        """The base step [s]."""
+        return 0.3 / self.num_steps
+
+    @property
+    def frame_period(self) -> int:
+        """Base steps from one frame to the next, with frame_step 1."""
+        return self.num_steps // self.num_frames
 
 
 @dataclass(frozen=True)
@@ -64,25 +104,15 @@ class Config:
     seed: int = 0
     """The first seed: of initial weights, order of samples and noise in training."""
     num_seeds: int = 3
-    """Trainings of each network, with seeds one after the other."""
+    """Trainings of each network, with consecutive seeds."""
     dataset: Literal["digits", "mnist"] = "digits"
     """digits is embedded (scikit-learn, 8 x 8); mnist is read from SPIKEBRIDGE_DATA."""
     split: Literal["test", "validation"] = "test"
-    """What the accuracies are measured on; settings are chosen on validation."""
-    noise: float = 0.6
-    """Standard deviation of the frames' noise (white is 1): where the ANN alone reaches about 90 % on validation."""
-    thinning: int = 1
-    """Only each so-many-th frame reaches the camera's output."""
-    event_loss: float = 0.4
-    """Chance of an event to be lost: with `spurious`, where the SNN alone reaches about 90 % on validation."""
-    spurious: float = 0.02
-    """Chance of an event without a cause, in each pixel and step."""
-    num_steps: int = 12
-    """Event steps of a recording of 0.3 s."""
-    num_frames: int = 4
-    """Frames of a recording, before thinning."""
+    """The split that is scored; settings are chosen on validation."""
+    camera: Camera = Camera()
+    """The simulated hybrid camera."""
     hidden: int = 32
-    """Features of each side of the hybrid network; the other networks get as many as make their parameters equal."""
+    """Features of each side of the hybrid network; the other networks are matched in parameters."""
     epochs: int = 30
     """Passes over the training samples."""
     batch_size: int = 128
@@ -90,7 +120,7 @@ class Config:
     lr: float = 0.01
     """Highest learning rate of a one-cycle schedule."""
     num_train: int | None = None
-    """Use only so many training samples."""
+    """Use only this number of training samples."""
     devices: int = 1
     """Processes on each machine."""
     nodes: int = 1
@@ -98,35 +128,21 @@ class Config:
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several processes share the work."""
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Numbers of the training."""
+    """Number format of the training."""
     accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
-    """Kind of device; the networks are small, so a CPU is as fast as any."""
+    """Kind of device; the networks are so small that a CPU is fastest."""
+
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"thinning": "camera.frame_step"}
+    """Fields of run folders of release 0.1; those without an entry kept their names."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Checks the settings."""
         for name in self.networks:
             if name not in VARIANTS:
                 raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
-        for name in ("num_seeds", "thinning", "num_frames", "hidden", "epochs", "batch_size", "lr"):
+        for name in ("num_seeds", "hidden", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
-        if not 0 <= self.noise < math.inf:
-            raise ConfigError(f"noise needs to be 0 or more, but got {self.noise}")
-        for name in ("event_loss", "spurious"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is a chance from 0 to 1, but got {getattr(self, name)}")
-        if self.num_steps % self.num_frames:
-            raise ConfigError(f"num_frames must divide num_steps, but got {self.num_frames} and {self.num_steps}")
-
-    @property
-    def dt(self) -> float:
-        """The base step [s]."""
-        return 0.3 / self.num_steps
-
-    @property
-    def frame_period(self) -> int:
-        """Base steps from one frame to the next, before thinning."""
-        return self.num_steps // self.num_frames
+                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
 
     @property
     def sensor(self) -> int:
@@ -143,7 +159,7 @@ PRESETS = {
 
 
 def build(config: Config) -> dict[str, HybridNetwork]:
-    """Every network of the comparison, untrained, with parameters equal to within 5 %."""
+    """Every network of the comparison, untrained, with equal numbers of parameters to within 5 %."""
     return {name: _network(config, name) for name in config.networks}
 
 
@@ -151,9 +167,9 @@ def _network(config: Config, name: str) -> HybridNetwork:
     return parameter_matched(
         name,
         config.hidden,
-        dt=config.dt,
-        frame_period=config.frame_period,
-        frame_every=config.frame_period * config.thinning,
+        dt=config.camera.dt,
+        frame_period=config.camera.frame_period,
+        frame_every=config.camera.frame_period * config.camera.frame_step,
         sensor=config.sensor,
     )
 
@@ -176,37 +192,38 @@ def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecordin
     )
 
 
-def _senses(config: Config, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """What the networks get to see of clean frames and events: noise is drawn anew each time."""
+def _with_noise(camera: Camera, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """Inputs of the networks: clean frames and events with noise, drawn at each call."""
     return {
-        "frames": add_noise(subsample_frames(frames, config.thinning), config.noise, generator),
-        "events": corrupt_events(events, config.event_loss, config.spurious, generator),
+        "frames": add_noise(subsample_frames(frames, camera.frame_step), camera.noise, generator),
+        "events": corrupt_events(events, camera.event_loss, camera.spurious, generator),
     }
 
 
-def _answers(network: HybridNetwork, config: Config, seen: dict[str, Tensor]) -> Tensor:
-    """The answers `(K, B, 10)` of a recording, one a window."""
-    return network({name: seen[name] for name in network.inputs}, ticks=config.num_steps)[0]["answer"]
+def _logits(network: HybridNetwork, config: Config, inputs: dict[str, Tensor]) -> Tensor:
+    """Logits `(K, B, 10)` of recordings, one for each window."""
+    return network({name: inputs[name] for name in network.inputs}, ticks=config.camera.num_steps)[0]["answer"]
 
 
 def example(config: Config) -> dict[str, Tensor]:
-    """A small batch of both inputs, made of the embedded digits."""
+    """A small batch of both inputs, from the embedded digits."""
     digits = load_digits().validation.select(torch.arange(8))
     images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
     generator = torch.Generator().manual_seed(0)
     seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
-    return _senses(config, seen.frames, seen.events, generator)
+    return _with_noise(config.camera, seen.frames, seen.events, generator)
 
 
 def _saccades(config: Config) -> Saccades:
     side = 1.5 if config.dataset == "digits" else 3.0
-    return Saccades(config.sensor, side, config.num_steps, config.frame_period, dt=config.dt)
+    camera = config.camera
+    return Saccades(config.sensor, side, camera.num_steps, camera.frame_period, dt=camera.dt)
 
 
 def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of the mean of all answers of a recording."""
-    seen = _senses(config, batch["frames"], batch["events"], torch.default_generator)
-    logits = _answers(network, config, seen).mean(0)
+    """Cross-entropy of the mean logits of a recording."""
+    inputs = _with_noise(config.camera, batch["frames"], batch["events"], torch.default_generator)
+    logits = _logits(network, config, inputs).mean(0)
     hits = (logits.argmax(-1) == batch["labels"]).float().mean()
     return F.cross_entropy(logits, batch["labels"]), {"accuracy": hits}
 
@@ -227,7 +244,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 child.save_weights(network)
                 child.save_results(score(network, config, scored))
             scores[name].append(child.results())
-    results = digits_table.compare(scores)
+    results = report_page.compare(scores)
     run.save_results(results)
     return results
 
@@ -250,37 +267,39 @@ def _settings(config: Config, seed: int, quiet: bool) -> Settings:
 
 
 def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
-    """Accuracy after each window over `NUM_DRAWS` draws of the noise, and what one recording costs."""
+    """Accuracy after each window over four draws of the noise, and the cost of one recording."""
     by_window = accuracy_by_window(network, config, scored)
-    seen = _senses(config, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
+    seen = _with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "parameters": num_parameters(network),
-        **digits_table.measure_cost(network, {name: seen[name] for name in network.inputs}),
+        **report_page.measure_cost(network, {name: seen[name] for name in network.inputs}),
     }
 
 
 def accuracy_by_window(network: HybridNetwork, config: Config, scored: HybridRecording) -> list[float]:
-    """Accuracy of the mean of the answers so far, over `NUM_DRAWS` draws of the noise."""
+    """Accuracy of the mean logits so far, over four draws of the noise."""
     generator = torch.Generator().manual_seed(1000)
     hits = []
     with evaluating(network):
-        for _ in range(NUM_DRAWS):
-            answers = _answers(network, config, _senses(config, scored.frames, scored.events, generator))
-            hits.append((answers.cumsum(0).argmax(-1) == scored.labels).float().mean(1))
+        for _ in range(_NUM_DRAWS):
+            logits = _logits(network, config, _with_noise(config.camera, scored.frames, scored.events, generator))
+            hits.append((logits.cumsum(0).argmax(-1) == scored.labels).float().mean(1))
     return torch.stack(hits).mean(0).tolist()
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
-    """What the networks see of training samples, to choose scales of whole numbers on."""
+    """Inputs from training samples, on which quantisation is calibrated."""
     training, _ = recordings(config, data)
     some = slice(num_samples)
-    return _senses(config, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000))
+    return _with_noise(
+        config.camera, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000)
+    )
 
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
-    """The figure that quantisation may cost."""
+    """The accuracy that quantisation may reduce."""
     return {"accuracy": accuracy_by_window(network, config, recordings(config, data)[1])[-1]}
 
 
@@ -294,10 +313,20 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
         network = _network(config, name)
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
-    return digits_table.compare({name: scores[name] for name in config.networks})
+    return report_page.compare({name: scores[name] for name in config.networks})
 
 
 def report(run: Run) -> Path:
-    """Writes report.html: the table, who wins, accuracy over time, the networks drawn."""
+    """Writes report.html: the table, comparisons, accuracy over time, drawings of the networks."""
     config = run.config_as(Config)
-    return digits_report.write(run, build(config), example(config), reproduce_command("digits", config))
+    camera = config.camera
+    facts = {
+        "seeds": f"{config.seed} to {config.seed + config.num_seeds - 1}",
+        "dataset": config.dataset,
+        "split": config.split,
+        "noise": camera.noise,
+        "frame step": camera.frame_step,
+        "event loss": camera.event_loss,
+        "epochs": config.epochs,
+    }
+    return report_page.write(run, facts, build(config), example(config), reproduce_command("digits", config))

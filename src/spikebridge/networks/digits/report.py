@@ -1,13 +1,10 @@
-"""The page of the digits recipe: who wins, when, with which networks, and where in the grid of noise.
-
-The table of the digits recipe: what a network costs, means and spreads over seeds, and who is ahead of whom.
-"""
+"""The report of a run: comparison of networks, accuracy over time, their inside, cost, and the grid of noise."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -32,18 +29,24 @@ from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
-# there in a checkout of the sources; a report made elsewhere goes without
-GRID = Path(__file__).parents[4] / "benchmarks" / "results" / "digits_grid.json"
+Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Results of networks by name, one for each seed."""
+
+# only in a checkout of the sources; other reports leave it out
+_GRID = Path(__file__).parents[4] / "benchmarks" / "results" / "digits_grid.json"
 
 
-def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str) -> Path:
+def write(
+    run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str
+) -> Path:
     """Writes report.html into a finished run.
 
     Args:
         run: with its results.
+        facts: settings to show.
         networks: untrained, by name; the weights of the first seed are loaded.
         inputs: a small batch for summaries and rasters.
-        command: what makes the same run again.
+        command: reproduces the run.
     """
     scores = _scores(run)
     for name, network in networks.items():
@@ -52,30 +55,28 @@ def write(run: Run, networks: Mapping[str, HybridNetwork], inputs: dict[str, Ten
     _save_pictures(run, scores, networks)
     sections = [
         _result(results, scores),
-        _time(scores, run.config),
+        _time(scores),
         _inside(networks, inputs),
         _drawn(networks, inputs),
         *_grid(),
-        Section("How it was measured", MEASURED),
+        Section("How it was measured", _MEASURED),
     ]
-    facts = {name: run.config[name] for name in ("dataset", "split", "noise", "thinning", "event_loss", "epochs")}
-    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
-    seeds = f"{run.config['seed']} to {run.config['seed'] + run.config['num_seeds'] - 1}"
+    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     return write_report(
         run.path / "report.html",
         "What and where on digits",
         sections,
-        {"seeds": seeds, **facts},
+        {**facts, **environment},
         command,
         _lead(results),
     )
 
 
-MEASURED = (
-    "A digit moves before a simulated hybrid camera for 0.3 s. Frames come at a low rate with Gaussian noise; events "
-    "at a high rate, some lost, some without a cause. Noise is drawn anew in every step of training and four times in "
-    "scoring. The answer is the mean of the answers after each window. The default noise was chosen on validation data "
-    "with the one-sided twins alone, 90 ± 2 % each, before any hybrid network was scored "
+_MEASURED = (
+    "A digit moves before a simulated hybrid camera for 0.3 s. Frames have a low rate and Gaussian noise; events have "
+    "a high rate, some are lost, some are noise. Noise is drawn in every step of training and four times for a score. "
+    "The answer is the mean over windows. The default noise was chosen on validation data, with the one-sided twins at "
+    "90 ± 2 % each, before any hybrid network was scored "
     "(benchmarks/digits_noise.py).",
     "Operations are counted on the real activity of trained networks: multiply-accumulates where values are real, "
     "synaptic operations where inputs are spikes, updates of neurons. Energy is the 45 nm model of M. Horowitz "
@@ -92,7 +93,7 @@ def _scores(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def _lead(results: Mapping[str, Any]) -> str:
-    """The result in a sentence: what the learned hybrid reaches, and beside whom it is ahead, level or behind."""
+    """The result in a sentence: the accuracy of the learned hybrid, and its differences to the other networks."""
     rows = {row["network"]: row for row in results["networks"]}
     if "learned" not in rows:
         return ""
@@ -100,32 +101,29 @@ def _lead(results: Mapping[str, Any]) -> str:
     for row in results["learned against"]:
         groups.setdefault(row["learned is"], []).append(f"{row['network']} ({row['points']:+.1f})")
     words = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
-    told = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
-    spread = rows["learned"]["sd"]
-    sd = "" if spread is None else f" ± {spread:.1f}"
+    compared = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
+    ours, spread = f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}", rows["learned"]["sd"]
     if spread is None:
-        return f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f} % with one seed, which tells no order."
-    return f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}{sd} %. In points, it is {'; '.join(told)}."
+        return f"{ours} % with one seed, which is too few for a comparison."
+    return f"{ours} ± {spread:.1f} %. In points, it is {'; '.join(compared)}."
 
 
-def _result(results: Mapping[str, Any], scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+def _result(results: Mapping[str, Any], scores: Scores) -> Section:
     rows = results["networks"]
     best = max(range(len(rows)), key=lambda i: rows[i]["accuracy %"])
     tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
     if results["learned against"]:
-        text = "Differences seed by seed; “level” where the mean lies within two standard errors of nothing."
+        text = "Differences seed by seed; “level” where the mean lies within two standard errors of zero."
         tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
     return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
 
 
-def _bars(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _bars(scores: Scores) -> str:
     return to_svg(accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}))
 
 
-def _save_pictures(
-    run: Run, scores: Mapping[str, Sequence[Mapping[str, Any]]], networks: Mapping[str, HybridNetwork]
-) -> None:
-    """Accuracies and networks as files of their own."""
+def _save_pictures(run: Run, scores: Scores, networks: Mapping[str, HybridNetwork]) -> None:
+    """Writes accuracies and networks as separate files."""
     folder = run.path / "pictures"
     folder.mkdir(exist_ok=True)
     drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
@@ -134,7 +132,7 @@ def _save_pictures(
             temporary.write_text(svg, encoding="utf-8")
 
 
-def _time(scores: Mapping[str, Sequence[Mapping[str, Any]]], config: Mapping[str, Any]) -> Section:
+def _time(scores: Scores) -> Section:
     windows = len(next(iter(scores.values()))[0]["accuracy_by_window"])
     times = [300 * (k + 1) / windows for k in range(windows)]
     lines = {
@@ -142,7 +140,7 @@ def _time(scores: Mapping[str, Sequence[Mapping[str, Any]]], config: Mapping[str
         for name, seeds in scores.items()
     }
     figure = accuracy_lines(times, lines, "time since the recording began [ms]")
-    text = "Every network answers whenever a window closes; an early answer is worth more to a robot than a late one."
+    text = "Every network answers at the end of each window."
     return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
 
 
@@ -152,7 +150,11 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
         if name == "learned":
             units = {route.name: route.link.unit for route in network.routes if route.link.unit is not None}
             figure = unit_kernels(units, num_steps=6, dt=network.dt)
-            pictures.append(Picture(to_svg(figure), "Learned taps: how a spike counts by its age, one line a neuron."))
+            pictures.append(
+                Picture(
+                    to_svg(figure), "Learned FIR kernels: the weight of a spike by its age, one line for each neuron."
+                )
+            )
         if "where" in network.parts:
             spikes = _spikes(network, inputs)
             caption = f"Spikes of the SNN's last layer in “{name}”."
@@ -161,13 +163,13 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
 
 
 def _spikes(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
-    """What the SNN gives out for the first recording, `(T, N)`."""
+    """Output spikes of the SNN for the first recording, `(T, N)`."""
     pieces: list[Tensor] = []
-    watch = network.parts["where"].register_forward_hook(lambda part, given, result: pieces.append(result[0].detach()))
+    hook = network.parts["where"].register_forward_hook(lambda part, inputs, result: pieces.append(result[0].detach()))
     try:
         network({name: inputs[name] for name in network.inputs})
     finally:
-        watch.remove()
+        hook.remove()
     return torch.cat(pieces)[:, 0]
 
 
@@ -180,20 +182,20 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
 
 
 def _grid() -> list[Section]:
-    """The committed grid of noise and thinning, where it is."""
-    if not GRID.exists():
+    """The committed grid of noise and frame steps, if it exists."""
+    if not _GRID.exists():
         return []
     try:
-        rows = json.loads(GRID.read_text(encoding="utf-8"))["rows"]
+        rows = json.loads(_GRID.read_text(encoding="utf-8"))["rows"]
     except (ValueError, KeyError) as error:
-        raise DataError(f"{GRID} is damaged: {error}; benchmarks/digits_grid.py makes it") from error
-    caption = "Accuracy [%]; the best of each column and thinning has a frame."
+        raise DataError(f"{_GRID} is damaged: {error}; benchmarks/digits_grid.py makes it") from error
+    caption = "Accuracy [%]; the best network of each column and frame step has a frame."
     picture = Picture(grid_figure(rows), caption)
     return [Section("Where the hybrid wins, and where not", grid_verdict(rows), pictures=[picture])]
 
 
 def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The grid noise x thinning x network as one heat map, SVG."""
+    """The grid noise x frame step x network as one heat map, SVG."""
     noises = sorted({row["noise"] for row in rows})
     keys = list(dict.fromkeys((row["thinning"], row["network"]) for row in rows))
     found = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
@@ -207,11 +209,11 @@ def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     marks = [[found[(*key, noise)] == best[key[0], noise] for noise in noises] for key in keys]
     titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
     figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
-    return to_svg(figure, "accuracy over noise, thinning and network")
+    return to_svg(figure, "accuracy over noise, frame step and network")
 
 
 def grid_verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """In sentences: in which cells the learned hybrid is ahead of the others, and in which it is not."""
+    """Sentences: the cells in which the learned hybrid is ahead of the others, and those in which it is not."""
     cells: dict[tuple[int, float], dict[str, float]] = {}
     for row in rows:
         cells.setdefault((row["thinning"], row["noise"]), {})[row["network"]] = row["accuracy"]
@@ -219,7 +221,7 @@ def grid_verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = []
     for other in others:
         gaps = {cell: found["learned"] - found[other] for cell, found in cells.items()}
-        lost = [f"noise {noise}, thinning {k} ({gap:+.1f})" for (k, noise), gap in gaps.items() if gap < 0]
+        lost = [f"noise {noise}, frame step {k} ({gap:+.1f})" for (k, noise), gap in gaps.items() if gap < 0]
         where = f"; it is below at {', '.join(lost)}" if lost else ""
         above, mean = sum(gap > 0 for gap in gaps.values()), fmean(gaps.values())
         sentences.append(
@@ -236,7 +238,7 @@ def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str,
 
     Args:
         network: trained.
-        inputs: some recordings; their mean counts. The first one is streamed for the time.
+        inputs: recordings; costs are their mean. The first one is streamed to measure the time.
     """
     cost = count_cost(network, inputs)
     total = cost.total
@@ -250,11 +252,11 @@ def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str,
     }
 
 
-def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def compare(scores: Scores) -> dict[str, Any]:
     """The table of all networks over seeds, the learned hybrid beside each other one, and accuracy over time.
 
     Args:
-        scores: what `score` gave, a list over seeds for each network.
+        scores: results of each network, one for each seed.
     """
     return {
         "networks": [_row(name, seeds) for name, seeds in scores.items()],
@@ -283,7 +285,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _against(name: str, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _against(name: str, scores: Scores) -> list[dict[str, Any]]:
     """Differences seed by seed; "level" where the mean lies within two standard errors."""
     rows = []
     for other in scores:
