@@ -44,18 +44,18 @@ CONFIGS = {
         modulation.PRESETS["mnist"],
         methods=(*SIX, "hmn", "projection_shared", "single"),
         num_seeds=4,
-        tasks=modulation.Tasks(num_tasks=40),
+        tasks=modulation.TaskConfig(num_tasks=40),
     ),
     "open20": replace(
         modulation.PRESETS["table"],
         methods=("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single"),
-        network=modulation.Network(num_hidden=1000, rho=0.2),
+        network=modulation.BranchConfig(num_hidden=1000, rho=0.2),
     ),
     "small": modulation.Config(
         methods=("hmn", "per_sample", "snn_ewc", "wide_ewc", "single"),
         num_seeds=4,
-        tasks=modulation.Tasks(num_tasks=12),
-        network=modulation.Network(num_hidden=600),
+        tasks=modulation.TaskConfig(num_tasks=12),
+        network=modulation.BranchConfig(num_hidden=600),
     ),
 }
 # those that decide come first, the slow ones last

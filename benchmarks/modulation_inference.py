@@ -58,7 +58,7 @@ WAYS: dict[str, InferenceMode] = {"nearest mean": nearest_mean, "variances": dia
 
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
-    config = replace(modulation.PRESETS["table"], seed=SEED, data=modulation.Data(split="validation"))
+    config = replace(modulation.PRESETS["table"], seed=SEED, data=modulation.DataConfig(split="validation"))
     tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
     settings = config.trial(name)
     gating = build_gating(settings, tasks)

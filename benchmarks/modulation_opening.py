@@ -32,8 +32,8 @@ SEEDS = (0, 1)
 
 def score(rho: float, seed: int) -> list[dict[str, Any]]:
     """All methods at one opening and seed; the learned ones with the same units."""
-    network = modulation.Network(num_hidden=1000, rho=rho)
-    config = modulation.Config(seed=seed, tasks=modulation.Tasks(num_tasks=12), network=network)
+    network = modulation.BranchConfig(num_hidden=1000, rho=rho)
+    config = modulation.Config(seed=seed, tasks=modulation.TaskConfig(num_tasks=12), network=network)
     tasks = modulation.task_sequence(config, seed, *modulation.recordings(config))
     units = build_gating(config.trial("hmn"), tasks)
     train_gating(units, config.trial("hmn"), tasks, None, quiet=True)

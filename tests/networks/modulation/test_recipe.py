@@ -26,13 +26,13 @@ QUICK = modulation.PRESETS["quick"]
 TINY = modulation.Config(
     methods=("hmn",),
     snapshots=True,
-    data=modulation.Data(num_train=60, num_test=40),
-    tasks=modulation.Tasks(num_tasks=4, num_prior=8, group_size=2, seen=(1,)),
-    network=modulation.Network(num_hidden=60, num_plain=20, rho=0.2),
-    units=modulation.Units(num_pairs=16),
-    training=modulation.Training(epochs=1, num_fisher=10),
+    data=modulation.DataConfig(num_train=60, num_test=40),
+    tasks=modulation.TaskConfig(num_tasks=4, num_prior=8, group_size=2, seen=(1,)),
+    network=modulation.BranchConfig(num_hidden=60, num_plain=20, rho=0.2),
+    units=modulation.UnitConfig(num_pairs=16),
+    training=modulation.TrainingConfig(epochs=1, num_fisher=10),
 )
-FEWER = dataclasses.replace(TINY, snapshots=False, data=modulation.Data(num_train=20, num_test=40))
+FEWER = dataclasses.replace(TINY, snapshots=False, data=modulation.DataConfig(num_train=20, num_test=40))
 FLOOR = 0.6  # chance is 0.1
 
 
@@ -220,9 +220,9 @@ def test_every_method_has_a_rate_and_something_that_keeps() -> None:
     [
         ({"methods": ("hnm",)}, "did you mean 'hmn'"),
         ({"methods": ()}, "at least one"),
-        ({"tasks": modulation.Tasks(num_tasks=5)}, "whole groups of 4"),
-        ({"network": modulation.Network(rho=0.0)}, "share of open neurons"),
-        ({"training": modulation.Training(epochs=0)}, "at least 1"),
+        ({"tasks": modulation.TaskConfig(num_tasks=5)}, "whole groups of 4"),
+        ({"network": modulation.BranchConfig(rho=0.0)}, "share of open neurons"),
+        ({"training": modulation.TrainingConfig(epochs=0)}, "at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -14,11 +14,11 @@ from spikebridge.networks.modulation.training.trial import run_trial
 
 EVENTS = modulation.Config(
     methods=("hmn",),
-    data=modulation.Data("events", num_train=160, num_test=30),
-    tasks=modulation.Tasks(num_tasks=2, num_prior=8, group_size=2, seen=(1,)),
-    network=modulation.Network(num_hidden=200, rho=0.3),
-    units=modulation.Units(num_pairs=16),
-    training=modulation.Training(epochs=4, batch_size=8, lr=0.2, num_fisher=10),
+    data=modulation.DataConfig("events", num_train=160, num_test=30),
+    tasks=modulation.TaskConfig(num_tasks=2, num_prior=8, group_size=2, seen=(1,)),
+    network=modulation.BranchConfig(num_hidden=200, rho=0.3),
+    units=modulation.UnitConfig(num_pairs=16),
+    training=modulation.TrainingConfig(epochs=4, batch_size=8, lr=0.2, num_fisher=10),
 )
 
 

@@ -61,14 +61,7 @@ class ThresholdFactor(nn.Module):
 
 
 def what_where(
-    variant: str,
-    hidden: int,
-    *,
-    dt: float,
-    frame_period: int,
-    frame_every: int,
-    sensor: int,
-    num_classes: int = 10,
+    variant: str, hidden: int, *, dt: float, frame_period: int, frame_every: int, sensor: int, num_classes: int = 10
 ) -> HybridNetwork:
     """One of the networks of `VARIANTS`. It answers at the end of each window of `frame_period` steps.
 

@@ -25,7 +25,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation import report as report_page
 from spikebridge.networks.modulation.evaluation.evaluate import (
-    Evaluation,
+    EvaluationOptions,
     evaluate_trial,
     find_trial,
     load_networks,
@@ -49,11 +49,12 @@ from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
+Evaluation = EvaluationOptions
 __all__ = ["METHODS", "PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
 
 
 @dataclass(frozen=True)
-class Data:
+class DataConfig:
     """The images."""
 
     dataset: DatasetName = "digits"
@@ -67,7 +68,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TaskConfig:
     """The task sequence."""
 
     num_tasks: int = 20
@@ -81,7 +82,7 @@ class Tasks:
 
 
 @dataclass(frozen=True)
-class Network:
+class BranchConfig:
     """The branch: the SNN whose neurons are gated."""
 
     num_hidden: int = 2000
@@ -99,7 +100,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Units:
+class UnitConfig:
     """The backbone and its hybrid units."""
 
     hidden: tuple[int, ...] = ()
@@ -113,7 +114,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingConfig:
     """The training of each task."""
 
     epochs: int = 6
@@ -146,22 +147,18 @@ class Config:
     """Trainings of each method, with consecutive seeds."""
     snapshots: bool = False
     """Keep HMN's sub-networks before and after each task, to measure transfer on other images later."""
-    data: Data = Data()
+    data: DataConfig = DataConfig()
     """The images."""
-    tasks: Tasks = Tasks()
+    tasks: TaskConfig = TaskConfig()
     """The task sequence."""
-    network: Network = Network()
+    network: BranchConfig = BranchConfig()
     """The branch: the SNN whose neurons are gated."""
-    units: Units = Units()
+    units: UnitConfig = UnitConfig()
     """The backbone and its hybrid units."""
-    training: Training = Training()
+    training: TrainingConfig = TrainingConfig()
     """The training of each task."""
 
-    RENAMED_FIELDS: ClassVar[dict[str, str]] = {
-        "unit_lr": "units.lr",
-        "unit_scale": "units.scale",
-        "lr": "training.lr",
-    }
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"unit_lr": "units.lr", "unit_scale": "units.scale", "lr": "training.lr"}
     """Fields of run folders of release 0.1; those without an entry kept their names."""
 
     def __post_init__(self) -> None:
@@ -214,47 +211,47 @@ _FOUR = ("hmn", "projection", "xdg_ewc", "snn_ewc")
 _PAPER = Config(
     methods=_FOUR,
     num_seeds=4,
-    data=Data("nmnist"),
-    tasks=Tasks(num_tasks=40, num_prior=660),
-    network=Network(num_hidden=512, num_plain=512, branch="original"),
-    units=Units(hidden=(512, 512)),
-    training=Training(epochs=10, batch_size=200, lr=0.05, strength=5000.0, device="cuda"),
+    data=DataConfig("nmnist"),
+    tasks=TaskConfig(num_tasks=40, num_prior=660),
+    network=BranchConfig(num_hidden=512, num_plain=512, branch="original"),
+    units=UnitConfig(hidden=(512, 512)),
+    training=TrainingConfig(epochs=10, batch_size=200, lr=0.05, strength=5000.0, device="cuda"),
 )
 PRESETS = {
     "quick": Config(
         methods=("hmn", "xdg_ewc", "snn"),
-        data=Data(num_train=400, num_test=200),
-        tasks=Tasks(num_tasks=4, num_prior=40),
-        network=Network(num_hidden=500, num_plain=200, rho=0.2),
-        units=Units(num_pairs=96),
-        training=Training(epochs=4, num_fisher=50),
+        data=DataConfig(num_train=400, num_test=200),
+        tasks=TaskConfig(num_tasks=4, num_prior=40),
+        network=BranchConfig(num_hidden=500, num_plain=200, rho=0.2),
+        units=UnitConfig(num_pairs=96),
+        training=TrainingConfig(epochs=4, num_fisher=50),
     ),
     "default": Config(),
-    "table": Config(methods=tuple(METHODS), num_seeds=4, tasks=Tasks(num_tasks=40)),
+    "table": Config(methods=tuple(METHODS), num_seeds=4, tasks=TaskConfig(num_tasks=40)),
     "mnist": Config(
         methods=_FOUR,
-        data=Data("mnist"),
-        network=Network(num_hidden=1000),
-        training=Training(epochs=3, batch_size=64),
+        data=DataConfig("mnist"),
+        network=BranchConfig(num_hidden=1000),
+        training=TrainingConfig(epochs=3, batch_size=64),
     ),
     # the weights of the package: HMN alone, 40 tasks, with what its evaluation on other images needs
     "shipped": Config(
         methods=("hmn",),
         snapshots=True,
-        data=Data("mnist"),
-        tasks=Tasks(num_tasks=40),
-        network=Network(num_hidden=1000),
-        training=Training(epochs=3, batch_size=64),
+        data=DataConfig("mnist"),
+        tasks=TaskConfig(num_tasks=40),
+        network=BranchConfig(num_hidden=1000),
+        training=TrainingConfig(epochs=3, batch_size=64),
     ),
     "events": Config(
         methods=_FOUR,
-        data=Data("events"),
-        tasks=Tasks(num_tasks=12),
-        network=Network(num_hidden=1000),
-        training=Training(epochs=3),
+        data=DataConfig("events"),
+        tasks=TaskConfig(num_tasks=12),
+        network=BranchConfig(num_hidden=1000),
+        training=TrainingConfig(epochs=3),
     ),
     "paper": _PAPER,
-    "paper_wide": replace(_PAPER, network=replace(_PAPER.network, num_hidden=16384), units=Units()),
+    "paper_wide": replace(_PAPER, network=replace(_PAPER.network, num_hidden=16384), units=UnitConfig()),
 }
 
 

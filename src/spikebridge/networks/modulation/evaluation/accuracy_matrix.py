@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.errors import ShapeError
 
-NUM_EDGE = 4
+_NUM_EDGE = 4
 
 
 class ContinualMetrics(NamedTuple):
@@ -93,8 +93,8 @@ def continual_metrics(
         transfer=_mean(before, marks & mate),
         forgetting=_mean(lost, marks & ~last),
         just_learnt=_mean(learnt, marks),
-        just_learnt_first=_mean(edges[:NUM_EDGE]),
-        just_learnt_last=_mean(edges[-NUM_EDGE:]),
+        just_learnt_first=_mean(edges[:_NUM_EDGE]),
+        just_learnt_last=_mean(edges[-_NUM_EDGE:]),
     )
 
 
@@ -112,7 +112,7 @@ def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
     return np.array([R[k, :k].mean() for k in range(1, len(R))])
 
 
-class Paired(NamedTuple):
+class _Paired(NamedTuple):
     """The difference of two methods over the same seeds: mean, standard deviation, number of seeds."""
 
     mean: float
@@ -120,7 +120,7 @@ class Paired(NamedTuple):
     num_seeds: int
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired:
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> _Paired:
     """The difference of two methods, seed by seed.
 
     Args:
@@ -131,13 +131,13 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
 
     Example:
         >>> paired_difference([0.5, 0.75], [0.25, 0.5])
-        Paired(mean=0.25, sd=0.0, num_seeds=2)
+        _Paired(mean=0.25, sd=0.0, num_seeds=2)
     """
     if len(first) != len(second) or not len(first):
         raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
-    return Paired(float(difference.mean()), sd, len(difference))
+    return _Paired(float(difference.mean()), sd, len(difference))
 
 
 def _mean(values: NDArray[np.float64], marks: Bool[np.ndarray, " K"] | None = None) -> float:

@@ -28,7 +28,7 @@ _WEIGHTS, _SNAPSHOTS = "weights.safetensors", "weights_snapshots.safetensors"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationOptions:
     """How a trained network is evaluated."""
 
     method: str = "hmn"
@@ -113,7 +113,9 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
     return weights
 
 
-def evaluate_trial(run: Run, settings: TrialSettings, sequence: TaskSequence, options: Evaluation) -> dict[str, Any]:
+def evaluate_trial(
+    run: Run, settings: TrialSettings, sequence: TaskSequence, options: EvaluationOptions
+) -> dict[str, Any]:
     """All figures of a trial on the test samples of a sequence.
 
     `bwt`, `fwd` and `fwt` need accuracies from before the end. With snapshots they are of these samples. Without

@@ -22,8 +22,8 @@ from spikebridge.neurons import LIF, Integrator, Rectangle, Sequential
 from spikebridge.neurons.stateless import over_time
 
 DT = 1e-3
-GATES = GateModulation()
-NUM_LAYERS = 2
+_GATES = GateModulation()
+_NUM_LAYERS = 2
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,11 @@ class Branch(nn.Module):
     """
 
     def __init__(
-        self,
-        num_inputs: int,
-        num_hidden: tuple[int, int],
-        num_classes: int = 10,
-        settings: BranchSettings = DEFAULT,
+        self, num_inputs: int, num_hidden: tuple[int, int], num_classes: int = 10, settings: BranchSettings = DEFAULT
     ) -> None:
         super().__init__()
-        if len(num_hidden) != NUM_LAYERS:
-            raise ConfigError(f"a branch has {NUM_LAYERS} hidden layers, but got sizes {tuple(num_hidden)}")
+        if len(num_hidden) != _NUM_LAYERS:
+            raise ConfigError(f"a branch has {_NUM_LAYERS} hidden layers, but got sizes {tuple(num_hidden)}")
         self.sizes = (num_inputs, *num_hidden, num_classes)
         self.settings = settings
         bias = settings.bias
@@ -126,9 +122,7 @@ class Branch(nn.Module):
         return self.sizes[1], self.sizes[2]
 
     def modulation(
-        self,
-        signals: Sequence[Float[Tensor, "..."]],
-        by: ThresholdModulation | GateModulation = GATES,
+        self, signals: Sequence[Float[Tensor, "..."]], by: ThresholdModulation | GateModulation = _GATES
     ) -> dict[str, Any]:
         """The arguments that open and close hidden neurons: `branch(x, **branch.modulation(signals))`.
 

@@ -14,7 +14,7 @@ from spikebridge.networks.modulation.model.backbone import Backbone, Gating
 from spikebridge.networks.modulation.model.branch import DT, Branch
 
 
-class CentredBody(nn.Module):
+class _CentredBody(nn.Module):
     """The backbone's body on centred inputs."""
 
     centre: Tensor
@@ -30,7 +30,7 @@ class CentredBody(nn.Module):
         return features
 
 
-class LogitScale(nn.Module):
+class _LogitScale(nn.Module):
     """Multiplies logits by a number."""
 
     def __init__(self, factor: float) -> None:
@@ -78,10 +78,10 @@ def hybrid_modulation_network(branch: Branch, gating: Gating) -> HybridNetwork:
         dt=DT,
         inputs={"pictures": every(steps * DT)},
         parts={
-            "view": CentredBody(gating.backbone),
+            "view": _CentredBody(gating.backbone),
             "inlet": branch.inlet,
             "body": branch.body,
-            "answer": LogitScale(settings.logit_scale),
+            "answer": _LogitScale(settings.logit_scale),
         },
         links=[
             Transmission("pictures", "view"),

@@ -123,7 +123,7 @@ def task_gates(settings: TrialSettings, sequence: TaskSequence, gating: Gating |
     if not method.is_gated:
         return None
     if gating is not None:
-        preactivations = task_preactivations(gating, sequence)
+        preactivations = _task_preactivations(gating, sequence)
         own = gating.gates(preactivations, num_samples=1)
         return share_gates(own, preactivations, method.shared_fraction) if method.shared_fraction else own
     draw = RandomGates(units.num_hidden, units.rho, derive_seed(settings.seed, 3))
@@ -131,7 +131,7 @@ def task_gates(settings: TrialSettings, sequence: TaskSequence, gating: Gating |
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
-def task_preactivations(gating: Gating, sequence: TaskSequence) -> list[Tensor]:
+def _task_preactivations(gating: Gating, sequence: TaskSequence) -> list[Tensor]:
     """The mean preactivation of each task over its training samples, `(K, C)` a layer."""
     rows = []
     with torch.no_grad():

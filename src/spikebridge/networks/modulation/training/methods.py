@@ -10,10 +10,10 @@ from spikebridge.training.continual.metaplasticity import Metaplasticity
 from spikebridge.training.continual.regularizer import Consolidation
 from spikebridge.training.continual.si import SynapticIntelligence
 
-GateSource: TypeAlias = Literal[
+_GateSource: TypeAlias = Literal[
     "none", "random", "group", "projection", "untrained", "similarity", "dissimilarity", "bins"
 ]
-UNIT_GATES = ("projection", "untrained", "similarity", "dissimilarity", "bins")
+_UNIT_GATES = ("projection", "untrained", "similarity", "dissimilarity", "bins")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Method:
     """
 
     description: str
-    gates: GateSource = "none"
+    gates: _GateSource = "none"
     regularizer: Literal["none", "ewc", "si", "meta"] = "none"
     neuron: Literal["snn", "ann"] = "snn"
     size: Literal["gated", "plain", "wide"] = "plain"
@@ -45,7 +45,7 @@ class Method:
     @property
     def has_unit(self) -> bool:
         """Whether hybrid units make the gates, so that no task number is needed at test time."""
-        return self.gates in UNIT_GATES
+        return self.gates in _UNIT_GATES
 
     @property
     def is_gated(self) -> bool:
@@ -110,10 +110,10 @@ TUNED: dict[str, dict[str, tuple[float, float]]] = {
         "snn_si": (0.2, 0.1),
         "snn_meta": (0.1, 30.0),
         "gated_ann": (0.2, 3000.0),
-    },
+    }
 }
 # these use the values of another method
-TUNED_AS = {
+_TUNED_AS = {
     "projection_shared": "hmn_shared",
     "hmn_similarity": "hmn",
     "hmn_bins": "hmn",
@@ -126,18 +126,18 @@ TUNED_AS = {
     "snn": "snn_ewc",
     "wide_ewc": "snn_ewc",
 }
-DEFAULT_TUNING = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
+_DEFAULT_TUNING = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "meta": (0.2, 1.0)}
 
 
 def tuned(dataset: str, name: str) -> tuple[float, float]:
     """Learning rate and strength of a method: those chosen for the data set, else those of digits."""
     method = METHODS[name]
     for known in (TUNED.get(dataset, {}), TUNED["digits"]):
-        for one in (name, TUNED_AS.get(name, name)):
+        for one in (name, _TUNED_AS.get(name, name)):
             if one in known:
                 lr, strength = known[one]
                 return lr, strength if method.regularizer != "none" else 0.0
-    lr, strength = DEFAULT_TUNING[method.regularizer]
+    lr, strength = _DEFAULT_TUNING[method.regularizer]
     return (0.05 if method.neuron == "ann" else lr), strength
 
 

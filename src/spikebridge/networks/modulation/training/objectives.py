@@ -37,28 +37,28 @@ def cosines(first: Pairs, second: Pairs) -> Float[Tensor, "P n n"]:
     return unit[0] @ unit[1].transpose(-1, -2)
 
 
-def similarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+def _similarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
     """`(S_V - S)^2 - weight S S_V`, the printed objective.
 
     Example:
-        >>> similarity_loss(torch.full((1, 1, 1), 0.75), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
+        >>> _similarity_loss(torch.full((1, 1, 1), 0.75), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
         -0.3125
     """
     target = target[:, None, None]
     return ((cosine - target).square() - weight * target * cosine).mean()
 
 
-def dissimilarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
+def _dissimilarity_loss(cosine: Float[Tensor, "P n n"], target: Float[Tensor, " P"], weight: float = 1.0) -> Tensor:
     """`(D - Y)^2 - weight D Y` with D = 1 - S_V and Y = 1 - S, the released code's objective.
 
     Example:
-        >>> dissimilarity_loss(torch.full((1, 1, 1), 0.25), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
+        >>> _dissimilarity_loss(torch.full((1, 1, 1), 0.25), torch.tensor([0.5]), weight=1.0).item()  # 1/16 - 3/8
         -0.3125
     """
-    return similarity_loss(1 - cosine, 1 - target, weight)
+    return _similarity_loss(1 - cosine, 1 - target, weight)
 
 
-OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": similarity_loss, "dissimilarity": dissimilarity_loss}
+OBJECTIVES: dict[str, Callable[..., Tensor]] = {"similarity": _similarity_loss, "dissimilarity": _dissimilarity_loss}
 
 
 def density_floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) -> Tensor:

@@ -108,17 +108,17 @@ def build_branch(settings: TrialSettings, sequence: TaskSequence) -> Branch:
     elif method.size == "plain":
         hidden = settings.num_plain, settings.num_plain
     elif method.size == "wide":
-        hidden = matched_width(num_inputs, hidden, len(sequence.numbers))
+        hidden = _matched_width(num_inputs, hidden, len(sequence.numbers))
     # the logits of an ANN are not summed over steps, so they need no factor
     ann = replace(settings.branch, neuron="ann", logit_scale=1.0)
     return Branch(num_inputs, hidden, _NUM_CLASSES, ann if method.neuron == "ann" else settings.branch)
 
 
-def matched_width(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tuple[int, int]:
+def _matched_width(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> tuple[int, int]:
     """The hidden layers of an ungated branch with as many parameters as HMN's branch, heads and gate table together.
 
     Example:
-        >>> matched_width(64, (2000, 2000), 40)
+        >>> _matched_width(64, (2000, 2000), 40)
         (2064, 2064)
     """
     branch = num_inputs * hidden[0] + hidden[0] * hidden[1] + hidden[1] * _NUM_CLASSES
