@@ -2,7 +2,7 @@
 
     python benchmarks/digits_five.py [--folder runs/digits-five]
 
-Runs `spikebridge train digits --preset five`, or goes on with it. Writes benchmarks/results/digits_five.json and two
+Runs `spikebridge train digits --preset five`, or resumes it. Writes benchmarks/results/digits_five.json and two
 pictures of the report into docs/images.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/digits_grid.py [--workers 2] [--folder runs/digits-grid]
 
 Trains all six networks in every cell with three seeds and scores them on test data. The SNN sees no frame, so it is
-trained once. A stopped run goes on where it was. Writes benchmarks/results/digits_grid.json and digits_grid.svg.
+trained once. A stopped run resumes. Writes benchmarks/results/digits_grid.json and digits_grid.svg.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def cells() -> list[tuple[str, digits.Config]]:
 
 
 def run_cell(folder: Path, name: str, config: digits.Config) -> str:
-    """Trains and scores one cell, or goes on with it."""
+    """Trains and scores one cell, or resumes it."""
     torch.set_num_threads(1)
     run = Run.create(folder / name, "digits", config, resume=True)
     if not run.finished:

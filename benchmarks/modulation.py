@@ -4,11 +4,11 @@
 
 Digits: 40 tasks in 10 groups, every method, four seeds. MNIST, as many tasks: the methods that decide whether learned
 gates are worth it, HMN with and without shared gates beside what is known to be strong: the fixed projection (no
-training), with and without them too, the oracle that is told the group (most transfer), XdG (told the task), both
+training), with and without them too, the oracle, given the group (most transfer), XdG (given the task), both
 ungated networks with EWC (no gates), and the ceiling. Open20: digits with C = 1000, 20 % open, so that as many neurons
 are open as in the first table. Small, digits, 12 tasks, C = 600: the two that train the whole branch for every picture
 and take many times as long at C = 2000, beside those they are held against.
-A stopped table goes on where it was; what is there is written at once, with the number of seeds of each row.
+A stopped table resumes; results are written after each trial, with the number of seeds of each row.
 `--rescore` finds the tasks of trained networks again, where the ways to find them have changed. Rates and strengths
 were chosen on tasks of their own (modulation_tuning.py). Writes benchmarks/results/modulation.json.
 """

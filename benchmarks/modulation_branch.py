@@ -5,7 +5,7 @@
 Digits, 20 tasks in 5 groups, two seeds, HMN's gates with EWC, at the rate and strength of `default`. Read "just learnt"
 first: a network that stops learning looks like one that forgets. The last four tasks should be learnt within 2 points
 of the first four. `original` is the branch of the released code with its rate and lambda, at the steps of the others. A
-stopped run goes on where it was. Writes benchmarks/results/modulation_branch.json.
+stopped run resumes. Writes benchmarks/results/modulation_branch.json.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def score(row: str, seed: int) -> dict[str, Any]:
 
 
 def table(trials: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Means over seeds, and whether a row goes on learning."""
+    """Means over seeds, and whether new tasks are still learned."""
     rows = []
     for name, seeds in trials.items():
         mean = {key: round(fmean(seed[key] for seed in seeds), 4) for key in seeds[0] if key != "seed"}

@@ -3,8 +3,8 @@
     python benchmarks/modulation_opening.py [--openings 0.1 0.2]
 
 Digits, 12 tasks in 3 groups, C = 1000, two seeds; rates and strengths are those of opening .10. Random gates overlap by
-chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. A stopped run goes on where
-it was. Writes benchmarks/results/modulation_opening.json.
+chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. A stopped run
+resumes. Writes benchmarks/results/modulation_opening.json.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python benchmarks/modulation_pretrained.py [--folder RUN]
 
-Runs `spikebridge train modulation --preset shipped`, or goes on with it, and copies the record and the weights (half
+Runs `spikebridge train modulation --preset shipped`, or resumes it, and copies the record and the weights (half
 precision; sub-networks before and after each task as bytes) to src/spikebridge/pretrained/modulation.
 """
 

@@ -8,7 +8,7 @@ best ACC counts; of strengths within .003 of it the largest is taken, because mo
 strengths at which ungated networks forget twenty, so `--long` chooses the strength of such a rival anew on twenty
 tasks, at its rate of the short search. Shared gates have one more setting, the share, which `--long` searches too: of
 the points within a point of the best ACC the best sum of ACC and transfer counts (of strengths within .006 of it the
-largest), for the oracle that they are held against as well. A stopped search goes on where it was. Writes
+largest), for the oracle that they are held against as well. A stopped search resumes. Writes
 benchmarks/results/modulation_tuning.json, from which `TUNED` and `SHARED_FRACTION` in
 `spikebridge/networks/modulation/training/methods.py` are copied.
 """

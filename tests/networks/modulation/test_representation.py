@@ -1,4 +1,4 @@
-"""How tasks are told apart: numbers worked by hand, and figures that show the numbers that they were given."""
+"""Similarity of tasks, checked by hand."""
 
 import numpy as np
 import pytest

@@ -46,7 +46,7 @@ def test_k_winners_open_exactly_the_same_number_for_every_task(rho: float, size:
 
 def test_ties_open_the_lower_index_and_saturated_signals_are_ranked_before_the_sigmoid() -> None:
     values = torch.tensor([40.0, 60.0, 50.0, 50.0]).reshape(1, 1, 1, 4)
-    assert torch.sigmoid(values).unique().numel() == 1  # all saturate: after the sigmoid they could not be told apart
+    assert torch.sigmoid(values).unique().numel() == 1  # all saturate: after the sigmoid they are equal
     assert KWinners(0.5)(values, 1)[0].flatten().tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
@@ -78,15 +78,15 @@ def test_the_report_of_opening_counts_layers_and_warns_of_few(caplog: pytest.Log
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1.5])
 def test_a_free_pair_settles_where_the_table_says(weight: float) -> None:
     for name, overlap in (("similarity", 0.5), ("dissimilarity", 0.72)):
-        alike = torch.full((1, 1, 1), 0.4, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.SGD([alike], lr=0.2)
+        cosine = torch.full((1, 1, 1), 0.4, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.SGD([cosine], lr=0.2)
         for _ in range(100):
-            loss = OBJECTIVES[name](alike, torch.tensor([overlap], dtype=torch.float64), weight)
+            loss = OBJECTIVES[name](cosine, torch.tensor([overlap], dtype=torch.float64), weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         free = (1 + weight / 2) * overlap if name == "similarity" else 1 - (1 + weight / 2) * (1 - overlap)
-        assert alike.item() == pytest.approx(free, abs=1e-6)
+        assert cosine.item() == pytest.approx(free, abs=1e-6)
 
 
 def test_the_floor_acts_below_the_minimum_alone_and_sums_layers() -> None:
@@ -211,7 +211,7 @@ def test_numbers_that_never_change_do_not_decide_alone() -> None:
 @settings(max_examples=30, deadline=None)
 def test_sharing_keeps_the_opening_and_takes_over_the_share(share: float, seed: int) -> None:
     values = preactivations(1, 40, seed=seed)
-    preactivation = torch.cat([values, values + 0.3 * preactivations(2, 40, seed=seed + 1)])  # three alike tasks
+    preactivation = torch.cat([values, values + 0.3 * preactivations(2, 40, seed=seed + 1)])  # three similar tasks
     own = KWinners(0.25)(preactivation[None, None], 1)[0][0, 0].bool()
     (gates,) = share_gates([own], [preactivation], share, threshold=0.0)
     assert gates.sum(1).tolist() == [10, 10, 10]
@@ -253,7 +253,7 @@ def test_pairs_show_each_task_its_own_order_and_balance_groups() -> None:
     assert batch.similarity.item() == tasks.similarity[first, second]
 
 
-def test_training_brings_signals_of_alike_tasks_together() -> None:
+def test_training_brings_signals_of_similar_tasks_together() -> None:
     tasks = GroupedPermutations(16, 24, generator=torch.Generator().manual_seed(0))
     # every picture is like the mean one, as digits are
     images = torch.linspace(-1, 1, 16) + 0.3 * preactivations(50, 16)

@@ -1,4 +1,4 @@
-"""What and where on digits: an ANN sees noisy frames, an SNN sees events.
+"""What and where on digits: an ANN on noisy frames, an SNN on events, linked by hybrid units.
 
 What it offers stands in `__init__.pyi`; a name is imported when it is first used.
 """

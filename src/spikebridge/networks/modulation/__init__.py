@@ -1,4 +1,4 @@
-"""Many tasks in a row without forgetting: an ANN that knows how alike tasks are gates the neurons of an SNN.
+"""Continual learning: an ANN that measures the similarity of tasks gates the neurons of an SNN.
 
 What it offers stands in `__init__.pyi`; a name is imported when it is first used.
 """

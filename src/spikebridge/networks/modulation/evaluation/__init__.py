@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""Figures of a trial: accuracy matrix, inference, representation."""

@@ -1,1 +1,1 @@
-"""Model."""
+"""Backbone, hybrid units, branch and task inference."""

@@ -100,8 +100,8 @@ class GaussianPrototypes:
         ShapeError: means and covariances that do not fit.
 
     Example:
-        >>> alike, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
-        >>> table = GaussianPrototypes(torch.zeros(2, 2), torch.stack([alike, opposite]))  # one mean for both tasks
+        >>> equal, opposite = torch.tensor([[1.0, 0.9], [0.9, 1.0]]), torch.tensor([[1.0, -0.9], [-0.9, 1.0]])
+        >>> table = GaussianPrototypes(torch.zeros(2, 2), torch.stack([equal, opposite]))  # one mean for both tasks
         >>> table.infer_task(torch.tensor([[2.0, 1.5], [-1.0, 1.0]])).task.tolist()
         [0, 1]
     """

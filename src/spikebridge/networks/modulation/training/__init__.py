@@ -1,1 +1,1 @@
-"""Training."""
+"""Tasks, methods, gates and the trials of the modulation network."""
