@@ -5,7 +5,6 @@ has no attribute `name`, `from package import name` looks for the module `packag
 exported names. The table is read at the first such import.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -37,6 +36,8 @@ def moved(name: str) -> str | None:
         >>> moved("spikebridge.data.read_scenes")
         'read_scenes of spikebridge.data is now spikebridge.networks.reasoning.read_scenes'
     """
+    import json  # here, since only an old path needs it
+
     table = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     package, _, last = name.rpartition(".")
     module, exported = table["modules"].get(name), table["names"].get(name)

@@ -134,7 +134,7 @@ class List(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Command):
+class ShowData(Command):
     """Show which data sets are there, and where to get the others."""
 
     data: DataFolder = None

@@ -23,7 +23,7 @@ import tyro
 from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import SETTINGS, Command
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
-from spikebridge.cli.doctor import Data, Doctor, List
+from spikebridge.cli.doctor import Doctor, List, ShowData
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
 
@@ -34,7 +34,7 @@ COMMANDS: dict[str, type[Command]] = {
     "report": Report,
     "draw": Draw,
     "doctor": Doctor,
-    "data": Data,
+    "data": ShowData,
     "copy": Copy,
     "track": Track,
     "ask": Ask,

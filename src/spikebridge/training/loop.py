@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-Validate = Callable[[nn.Module], Mapping[str, Any]]
+_Validate = Callable[[nn.Module], Mapping[str, Any]]
 _DEFAULTS = Settings()
 
 
@@ -61,7 +61,7 @@ def fit(
     *,
     settings: Settings = _DEFAULTS,
     run: Run | None = None,
-    validate: Validate | None = None,
+    validate: _Validate | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Trains a network, phase after phase.
@@ -128,7 +128,7 @@ class _Stage:
 
 
 @dataclass
-class PhasePosition:
+class _PhasePosition:
     """Counters of a training; all are in its checkpoint.
 
     Attributes:
@@ -151,7 +151,7 @@ class PhasePosition:
         """Counts one batch.
 
         Example:
-            >>> position = PhasePosition()
+            >>> position = _PhasePosition()
             >>> position.add({"loss": 0.5}, num_samples=4)
             >>> (position.batch, position.step, position.sums)
             (1, 1, {'loss': 2.0})
@@ -165,7 +165,7 @@ class PhasePosition:
         """Counts one epoch, and the phase if that was its last.
 
         Example:
-            >>> position = PhasePosition(epoch=1, batch=9)
+            >>> position = _PhasePosition(epoch=1, batch=9)
             >>> position.end_epoch(num_epochs=2)
             >>> (position.phase, position.epoch, position.batch)
             (1, 0, 0)
@@ -176,7 +176,7 @@ class PhasePosition:
 
 
 class _PhaseLoop(ResumableLoop):
-    position: PhasePosition
+    position: _PhasePosition
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _PhaseLoop(ResumableLoop):
         plan: Sequence[tuple[Phase, Dataset]],
         settings: Settings,
         run: Run | None,
-        validate: Validate | None,
+        validate: _Validate | None,
         progress: Progress,
         interrupt: Interrupt,
     ) -> None:
@@ -196,7 +196,7 @@ class _PhaseLoop(ResumableLoop):
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
             "num_samples": [len(data) for _, data in plan],
         }
-        super().__init__(module, run, PhasePosition(), identity, interrupt)
+        super().__init__(module, run, _PhasePosition(), identity, interrupt)
         self.fabric, self.plan, self.settings = fabric, plan, settings
         self.validate, self.progress = validate, progress
         self.saved_step = 0

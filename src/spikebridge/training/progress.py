@@ -46,7 +46,7 @@ class ProgressLines(Progress):
         self._stream = stream
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        print(format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
+        print(_format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
 
 
 class ProgressBars(Progress):
@@ -73,10 +73,10 @@ class ProgressBars(Progress):
         self._bars.update(self._task, advance=1, loss=f"loss {values['loss']:.4g}")
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
-        self._bars.console.print(format_epoch(title, row), highlight=False, markup=False)
+        self._bars.console.print(_format_epoch(title, row), highlight=False, markup=False)
 
 
-def format_epoch(title: str, row: Mapping[str, Any]) -> str:
+def _format_epoch(title: str, row: Mapping[str, Any]) -> str:
     """The numbers of a row after a title, which holds counters and names."""
     numbers = {name: value for name, value in row.items() if isinstance(value, float)}
     return "  ".join([title, *(f"{name} {value:.4g}" for name, value in numbers.items())])

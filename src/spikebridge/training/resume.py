@@ -18,7 +18,7 @@ from spikebridge.training.run.weights import check_compatible, load_exactly
 from spikebridge.training.settings import Interrupt
 
 
-class Position(Protocol):
+class _Position(Protocol):
     """The counters of a training, a dataclass; a checkpoint holds them."""
 
     step: int
@@ -37,7 +37,7 @@ class ResumableLoop:
     """
 
     def __init__(
-        self, module: nn.Module, run: Run | None, position: Position, identity: dict[str, Any], interrupt: Interrupt
+        self, module: nn.Module, run: Run | None, position: _Position, identity: dict[str, Any], interrupt: Interrupt
     ) -> None:
         self.module, self.run, self.identity, self.interrupt = module, run, identity, interrupt
         self.position: Any = position
@@ -78,7 +78,7 @@ class ResumableLoop:
         """
         saved = None if self.run is None else load_checkpoint(self.run.checkpoint)
         if saved is not None and self.run is not None:
-            check_identity(saved["identity"], self.identity, self.run.checkpoint)
+            _check_identity(saved["identity"], self.identity, self.run.checkpoint)
             check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
             load_exactly(saved["weights"], self.module)
             self.position = type(self.position)(**saved["position"])
@@ -92,14 +92,14 @@ class ResumableLoop:
             self.run.save_environment(**environment)
 
 
-def check_identity(there: dict[str, Any], here: dict[str, Any], folder: object) -> None:
+def _check_identity(there: dict[str, Any], here: dict[str, Any], folder: object) -> None:
     """Refuses a checkpoint of another training.
 
     Raises:
         ConfigError: it is of another; the message names the first difference.
 
     Example:
-        >>> check_identity({"seed": 1}, {"seed": 2}, "run/checkpoint")
+        >>> _check_identity({"seed": 1}, {"seed": 2}, "run/checkpoint")
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: run/checkpoint is of another training: seed is 1 there and 2 here; ...
     """

@@ -116,7 +116,7 @@ def fit_tasks(
         return _TaskLoop(module, tasks, method, settings, run, show, interrupt).fit()
 
 
-class TaskTrainer:
+class _TaskTrainer:
     """What is trained in one task: the network with masks, or the sub-network of its open neurons."""
 
     def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod, momentum: Any) -> None:
@@ -164,7 +164,7 @@ class TaskTrainer:
 
 
 @dataclass
-class ContinualPosition:
+class _ContinualPosition:
     """Counters of a learning; all are in its checkpoint.
 
     Attributes:
@@ -189,7 +189,7 @@ class ContinualPosition:
 
 
 class _TaskLoop(ResumableLoop):
-    position: ContinualPosition
+    position: _ContinualPosition
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class _TaskLoop(ResumableLoop):
             "consolidation": type(method.consolidation).__name__,
             "num_samples": [[len(task.train), len(task.test)] for task in tasks],
         }
-        super().__init__(module, run, ContinualPosition(), identity, interrupt)
+        super().__init__(module, run, _ContinualPosition(), identity, interrupt)
         self.tasks, self.method, self.settings, self.progress = tasks, method, settings, progress
         self.device = next(module.parameters()).device
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
@@ -243,7 +243,7 @@ class _TaskLoop(ResumableLoop):
             raise ConfigError(
                 "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
             )
-        trainer = TaskTrainer(self.module, subnetwork, self.method, self.momentum)
+        trainer = _TaskTrainer(self.module, subnetwork, self.method, self.momentum)
         if saved is not None and saved["optimizer"] is not None:
             trainer.restore(saved)
         if len(at.seconds) == at.task:
@@ -265,7 +265,7 @@ class _TaskLoop(ResumableLoop):
         at.task, at.epoch, at.loss_sum, at.num_samples = at.task + 1, 0, 0.0, 0
         self.pause(True, lambda: self._state(None))
 
-    def _epoch(self, trainer: TaskTrainer, task: Task) -> None:
+    def _epoch(self, trainer: _TaskTrainer, task: Task) -> None:
         at, every = self.position, self.settings.checkpoint_every
         order = epoch_order(len(task.train), self.settings.seed, at.task, at.epoch)
         batches = order.split(self.settings.batch_size)
@@ -315,7 +315,7 @@ class _TaskLoop(ResumableLoop):
             **{f"measured/{name}": float(value) for name, value in measured.items()},
         }
 
-    def _state(self, trainer: TaskTrainer | None) -> dict[str, Any]:
+    def _state(self, trainer: _TaskTrainer | None) -> dict[str, Any]:
         if trainer is not None:
             trainer.write_back()
         return {

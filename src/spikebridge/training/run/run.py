@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 C = TypeVar("C")
-FORMAT = "spikebridge run"
+_FORMAT = "spikebridge run"
 VERSION = 1
 _BEGINNING = {"config.json", "environment.json"}
 
@@ -119,7 +119,7 @@ class Run:
         if not (path / "config.json").is_file():
             raise ConfigError(f"{path} is not a run folder: it has no config.json")
         head = _read_json(path / "config.json")
-        if head.get("format") != FORMAT:
+        if head.get("format") != _FORMAT:
             raise ConfigError(f"{path} is not a run folder: its config.json was written by something else")
         if head.get("version") != VERSION:
             raise ConfigError(
@@ -227,7 +227,7 @@ def _begin(path: Path, recipe: str, plain: dict[str, Any]) -> None:
     if path.is_dir() and any(not is_temporary(file) for file in path.iterdir()):
         raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
     path.mkdir(parents=True, exist_ok=True)
-    _write_json(path / "config.json", {"format": FORMAT, "version": VERSION, "recipe": recipe, "config": plain})
+    _write_json(path / "config.json", {"format": _FORMAT, "version": VERSION, "recipe": recipe, "config": plain})
     _write_json(path / "environment.json", describe_environment())
 
 
