@@ -140,7 +140,6 @@ def test_every_folder_stands_in_a_layer() -> None:
     assert {parts_of(path)[0] for path in FILES} - {"__init__"} <= {name for layer in LAYERS for name in layer}
 
 
-@pytest.mark.xfail(reason="being mended")
 @every_file
 def test_imports_point_down(path: Path) -> None:
     assert wrong_imports(parts_of(path), imported(parsed(path))) == []
@@ -194,12 +193,10 @@ def circles(graph: dict[Path, set[Path]]) -> list[str]:
     return found
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_no_files_import_each_other_in_a_circle() -> None:
     assert circles(file_imports()) == []
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_what_continues_another_file_is_part_of_it_or_underscored() -> None:
     graph = file_imports()
     importers: dict[Path, list[Path]] = defaultdict(list)
@@ -268,7 +265,6 @@ def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len([name for name in names if name not in ("self", "cls")])
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_functions_take_at_most_eight_arguments() -> None:
     many = {
         f"{'/'.join(parts_of(path))}.{function.name}": arguments_of(function)
@@ -286,7 +282,6 @@ def test_lines_of_code_are_counted_without_words_about_them() -> None:
     assert code_lines(function, text.splitlines()) == 3
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_no_two_classes_have_one_name() -> None:
     names = Counter(
         node.name
@@ -308,7 +303,6 @@ def defined(tree: ast.Module) -> Iterator[str]:
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_what_only_its_own_file_uses_is_underscored() -> None:
     readers = [*FILES, *(path for part in ("tests", "benchmarks") for path in (PROJECT / part).rglob("*.py"))]
     readers += [*ROOT.rglob("*.pyi"), *(PROJECT / "docs").rglob("*.md"), PROJECT / "README.md"]
@@ -332,7 +326,6 @@ def test_names_are_concepts(path: Path) -> None:
     assert words & NAMES_WITHOUT_A_CONCEPT == set()
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_names_and_docstrings_use_the_words_of_the_field() -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = []

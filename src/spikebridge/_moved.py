@@ -1,8 +1,8 @@
 """Import paths of release 0.1 end in one line that names the new path; for one release.
 
-The finder stands last in `sys.meta_path`, so Python asks it only for paths that no other finder knows. Where a package
-has no attribute `name`, `from package import name` looks for the module `package.name`: one finder serves modules and
-exported names. The table is read at the first such import.
+The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook knows. Where a
+package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
+and exported names. The table is read at the first such import.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 
-class MovedPathFinder:
+class _MovedPathHook:
     """Raises `ImportError` for an import path of release 0.1, with the path that replaces it."""
 
     @classmethod
@@ -47,6 +47,6 @@ def moved(name: str) -> str | None:
 
 
 def install() -> None:
-    """Adds the finder behind all others, once."""
-    if MovedPathFinder not in sys.meta_path:
-        sys.meta_path.append(MovedPathFinder)
+    """Adds the hook behind all others, once."""
+    if _MovedPathHook not in sys.meta_path:
+        sys.meta_path.append(_MovedPathHook)

@@ -11,9 +11,9 @@ from spikebridge.cli import formatting, targets
 from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunOrRecipe
 from spikebridge.errors import ConfigError
 
-ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
-IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
-AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
+_ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
+_IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
+_AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
 Bits = Annotated[int, arg(metavar="BITS")]
 Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 
@@ -24,9 +24,9 @@ class Quantize(Command):
 
     target: RunOrRecipe
     """A run folder, or a recipe's name for the weights that come with the package."""
-    out: ModelFolder = None
+    out: _ModelFolder = None
     """The folder to make; with --bundle only where it is named."""
-    network: AnyNetwork = None
+    network: _AnyNetwork = None
     """Which of the recipe's networks."""
     regions: Paths = ()
     """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay floats."""
@@ -40,7 +40,7 @@ class Quantize(Command):
     """Every change of scale is a shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
     """Training samples on which scales are chosen."""
-    bundle: IntoBundle = None
+    bundle: _IntoBundle = None
     """Write the integer model into this bundle of one of the networks, and quantise that one alone."""
     data: DataFolder = None
     """The folder with data sets."""
@@ -68,14 +68,14 @@ class Quantize(Command):
         return CommandResult({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
 
 
-BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
+_BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Command):
     """Compare every level of a bundle with what the trained network gave."""
 
-    bundle: BundlePath
+    bundle: _BundlePath
     """The folder that `spikebridge export` made."""
     tolerance: float = 1e-4
     """Largest difference of values, in parts of the largest value (of 1 where all are smaller)."""
@@ -100,19 +100,19 @@ def _compared(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
-OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
+_InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
+_OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunBundle(Command):
     """Run a bundle without torch, tick by tick."""
 
-    bundle: BundlePath
+    bundle: _BundlePath
     """The folder that `spikebridge export` made."""
-    input: InputFile = None
+    input: _InputFile = None
     """An .npz or .safetensors file with an array (T, B, ...) for each input."""
-    out: OutputFile = None
+    out: _OutputFile = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
     """Compute with integers what was quantised (`quantize --bundle`)."""
@@ -138,7 +138,7 @@ class RunBundle(Command):
 
 
 OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
-SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
+_SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
 Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
 
 
@@ -150,7 +150,7 @@ class Draw(Command):
     """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
     network: OneNetwork = None
     """Which of the recipe's networks."""
-    out: SvgFile = None
+    out: _SvgFile = None
     """The file to write."""
 
     def execute(self) -> CommandResult:
@@ -182,7 +182,7 @@ class Draw(Command):
         )
 
 
-BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
+_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class Export(Command):
     """A run folder, or a recipe's name for the weights that come with the package."""
     network: OneNetwork = None
     """Which of the recipe's networks."""
-    out: BundleFolder = None
+    out: _BundleFolder = None
     """The folder to make."""
 
     def execute(self) -> CommandResult:

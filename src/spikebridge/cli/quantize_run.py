@@ -28,8 +28,8 @@ from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.training.run.run import Run
 
-NUM_SHOWN = 8  # samples for costs and clipping
-SUMMARY = "quantization.json"
+_NUM_SHOWN = 8  # samples for costs and clipping
+_SUMMARY = "quantization.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def quantize_run(
         results = {"networks": rows, "clipped": clipped}
         about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
         if draft is not None:
-            (draft / SUMMARY).write_text(json.dumps({**about, **results}, indent=1) + "\n", encoding="utf-8")
+            (draft / _SUMMARY).write_text(json.dumps({**about, **results}, indent=1) + "\n", encoding="utf-8")
     return results
 
 
@@ -124,7 +124,7 @@ class _Quantized:
 
     def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
         inputs = {name: x for name, x in signals.items() if name in network.inputs}
-        self.network, self.some = network, {name: x[:, :NUM_SHOWN] for name, x in inputs.items()}
+        self.network, self.some = network, {name: x[:, :_NUM_SHOWN] for name, x in inputs.items()}
         self.whole = quantize(network, inputs, plan)
         self.model = integer_model(self.whole, self.some)
 

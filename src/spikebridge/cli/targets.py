@@ -19,7 +19,7 @@ _RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
-class Target:
+class _Target:
     """A recipe with settings, and the run they belong to, if any."""
 
     word: str
@@ -107,7 +107,7 @@ class Target:
         return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
 
 
-def resolve_target(word: str) -> Target:
+def resolve_target(word: str) -> _Target:
     """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
 
     Raises:
@@ -121,8 +121,8 @@ def resolve_target(word: str) -> Target:
     module = load_recipe(word)
     run = shipped_run(word)
     if run is not None:
-        return Target(word, module, run.config_as(module.Config), run)
-    return Target(word, module, module.PRESETS[_default_preset(module)])
+        return _Target(word, module, run.config_as(module.Config), run)
+    return _Target(word, module, module.PRESETS[_default_preset(module)])
 
 
 def is_bundle(word: str) -> bool:
@@ -180,7 +180,7 @@ def _tracker_steps(tracker: Any) -> Any:
     return step
 
 
-def open_run(path: Path) -> Target:
+def open_run(path: Path) -> _Target:
     """A run folder with its recipe and settings.
 
     Raises:
@@ -190,7 +190,7 @@ def open_run(path: Path) -> Target:
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
     run = Run.open(path)
     module = load_recipe(run.recipe)
-    return Target(str(path), module, run.config_as(module.Config), run)
+    return _Target(str(path), module, run.config_as(module.Config), run)
 
 
 def _default_preset(module: ModuleType) -> str:

@@ -15,7 +15,7 @@ VARIABLE = "SPIKEBRIDGE_DATA"
 
 
 @dataclass(frozen=True)
-class DataSet:
+class _DataSet:
     """A known data set: its files relative to the data folder, and its official source.
 
     Args:
@@ -34,10 +34,10 @@ class DataSet:
     licence: str
 
 
-class DataSetStatus(NamedTuple):
+class _DataSetStatus(NamedTuple):
     """One data set, and what of it is there."""
 
-    data_set: DataSet
+    data_set: _DataSet
     present: bool
     missing: tuple[str, ...]  # of the layout that is nearest to complete
 
@@ -62,14 +62,14 @@ _CLEVRER = (
 )
 
 DATA_SETS = (
-    DataSet(
+    _DataSet(
         name="digits",
         about="1797 handwritten digits of 8 x 8 pixels, shipped with scikit-learn",
         layouts=(),
         source="Optical Recognition of Handwritten Digits, E. Alpaydin, C. Kaynak: archive.ics.uci.edu",
         licence="CC BY 4.0",
     ),
-    DataSet(
+    _DataSet(
         name="mnist",
         about="handwritten digits of 28 x 28 pixels: the four idx files, plain or gzipped, or digits.npz",
         layouts=(
@@ -80,14 +80,14 @@ DATA_SETS = (
         source="MNIST, Y. LeCun, C. Cortes, C. Burges: yann.lecun.com/exdb/mnist",
         licence="CC BY-SA 3.0",
     ),
-    DataSet(
+    _DataSet(
         name="nmnist",
         about="MNIST seen by a moving event camera of 34 x 34 pixels, one .bin file a digit",
         layouts=(("nmnist/Train", "nmnist/Test"),),
         source="N-MNIST, G. Orchard, A. Jayawant, G. Cohen, N. Thakor: garrickorchard.com/datasets/n-mnist",
         licence="CC BY-SA 4.0",
     ),
-    DataSet(
+    _DataSet(
         name="fe240hz",
         about="frames at 40 Hz, events and boxes at 240 Hz of one moving object (checks the event-camera simulator)",
         layouts=(
@@ -100,21 +100,21 @@ DATA_SETS = (
         source="FE240hz, J. Zhang et al., ICCV 2021; sample in the repository Jee-King/AFNet on GitHub",
         licence="not stated: research use only",
     ),
-    DataSet(
+    _DataSet(
         name="otb",
         about="five video clips with a box in each frame (trains the part that reads frames)",
         layouts=(tuple(f"tracking/OTB_{clip}/img" for clip in _OTB),),
         source="OTB, Y. Wu, J. Lim, M.-H. Yang, IEEE TPAMI 2015",
         licence="not stated: research use only",
     ),
-    DataSet(
+    _DataSet(
         name="vot",
         about="a video clip with a polygon in each frame (trains the part that reads frames)",
         layouts=(("tracking/VOT15_bag/imgs", "tracking/VOT15_bag/groundtruth.txt"),),
         source="VOT2015, M. Kristan et al., ICCV workshops 2015: votchallenge.net",
         licence="not stated: research use only",
     ),
-    DataSet(
+    _DataSet(
         name="clevrer",
         about="4000 videos of colliding objects as scenes, once as perceived and once near truth, with questions",
         layouts=(tuple(f"clevrer/{name}" for name in _CLEVRER),),
@@ -122,7 +122,7 @@ DATA_SETS = (
         "xyang23/CLEVRER-Humans1.0 on GitHub",
         licence="not stated: research use only",
     ),
-    DataSet(
+    _DataSet(
         name="event_files",
         about="small event files of several cameras (checks the optional readers)",
         layouts=(tuple(f"events/{name}" for name in _EVENT_FILES),),
@@ -162,7 +162,7 @@ def data_folder(explicit: Path | None = None) -> Path:
     return folder
 
 
-def available(explicit: Path | None = None) -> list[DataSetStatus]:
+def available(explicit: Path | None = None) -> list[_DataSetStatus]:
     """Every known data set, and whether it is there.
 
     Args:
@@ -227,13 +227,13 @@ def _missing(layout: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return tuple(path for path in layout if not (folder / path).exists())
 
 
-def _status(data_set: DataSet, folder: Path | None) -> DataSetStatus:
+def _status(data_set: _DataSet, folder: Path | None) -> _DataSetStatus:
     if not data_set.layouts:
-        return DataSetStatus(data_set, True, ())
+        return _DataSetStatus(data_set, True, ())
     if folder is None:
-        return DataSetStatus(data_set, False, data_set.layouts[0])
+        return _DataSetStatus(data_set, False, data_set.layouts[0])
     missing = min((_missing(layout, folder) for layout in data_set.layouts), key=len)
     # where nothing of any layout is there, the first one is what people usually have
     if all(len(_missing(layout, folder)) == len(layout) for layout in data_set.layouts):
         missing = data_set.layouts[0]
-    return DataSetStatus(data_set, not missing, missing)
+    return _DataSetStatus(data_set, not missing, missing)

@@ -127,7 +127,7 @@ class Quantity:
             place.pop(f"log_{self.name}", None)
         if learn:
             tensor = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.get_default_dtype())
-            if self.positive and not are_hidden(tensor) and not bool(tensor.isfinite().all()):
+            if self.positive and not _are_hidden(tensor) and not bool(tensor.isfinite().all()):
                 raise ConfigError(
                     f"{type(layer).__name__} cannot learn {self.name} from {value}: start it at a finite value"
                 )
@@ -156,7 +156,7 @@ class Quantity:
     def check_values(self, layer: nn.Module, value: Tensor | float | int, origin: str = "") -> None:
         """Raises a `ConfigError` where a value is not a number, or not positive and has to be."""
         if isinstance(value, Tensor):
-            if are_hidden(value) or value.numel() == 0:
+            if _are_hidden(value) or value.numel() == 0:
                 return
             smallest = float(value.detach().min())  # NaN if there is one
         else:
@@ -192,7 +192,7 @@ class Quantity:
         return resolved
 
 
-def are_hidden(values: Tensor) -> bool:
+def _are_hidden(values: Tensor) -> bool:
     """Whether a tensor's values cannot be looked at: in `torch.func` transforms, in compilation, on the meta device."""
     # is_compiling first: what stands after it is never traced
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or values.is_meta

@@ -9,7 +9,7 @@ from sklearn import datasets
 
 from spikebridge.data.images.labelled import ImageSplits, LabelledImages, fixed_permutation, split_validation
 
-NUM_TEST = 400
+_NUM_TEST = 400
 _BRIGHTEST = 16.0
 
 
@@ -36,6 +36,6 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
     images = torch.from_numpy(bunch.images.astype(np.float32) / _BRIGHTEST)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
     shuffled = LabelledImages(images, labels).select(fixed_permutation(len(labels)))
-    num_train = len(labels) - NUM_TEST
+    num_train = len(labels) - _NUM_TEST
     train, validation = split_validation(shuffled.select(torch.arange(num_train)), num_validation)
     return ImageSplits(train, validation, shuffled.select(torch.arange(num_train, len(labels))))

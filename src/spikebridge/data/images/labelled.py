@@ -17,7 +17,7 @@ from spikebridge.errors import ConfigError, DataError
 
 # RandomState is frozen by numpy: this order is the same in every version, so published splits stay what they are
 _ORDER_SEED = 0
-NUM_CLASSES = 10
+_NUM_CLASSES = 10
 _SIZE = (28, 28)
 _FLOAT_BYTES = 4
 
@@ -144,11 +144,11 @@ def make_labelled_digits(
             f"{labels_from}: expected {len(images)} whole numbers, one for each image of {images_from}, "
             f"but got {labels.dtype} {labels.shape}."
         )
-    wrong = (labels < 0) | (labels >= NUM_CLASSES)
+    wrong = (labels < 0) | (labels >= _NUM_CLASSES)
     if wrong.any():
         index = int(wrong.argmax())
         raise DataError(
-            f"{labels_from}: expected labels from 0 to {NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
+            f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
             f"first {labels[index]} at index {index}."
         )
     if not fits(images.shape, _FLOAT_BYTES):

@@ -13,7 +13,7 @@ from spikebridge.data.io.safe_open import open_binary, read_at_most
 from spikebridge.errors import DataError
 
 MAX_BYTES = 2**28
-MAX_INSTRUCTIONS = 50_000_000
+_MAX_INSTRUCTIONS = 50_000_000
 _MAX_INTEGER_BITS = 4000
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -63,8 +63,8 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
     memo: dict[int, Any] = {}
     try:
         for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
-            if number >= MAX_INSTRUCTIONS:
-                raise DataError(f"{place}: expected at most {MAX_INSTRUCTIONS} instructions, but there are more.")
+            if number >= _MAX_INSTRUCTIONS:
+                raise DataError(f"{place}: expected at most {_MAX_INSTRUCTIONS} instructions, but there are more.")
             if operation.name == "STOP":
                 return _single_value(stack, place)
             _execute(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")

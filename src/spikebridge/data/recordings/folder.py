@@ -158,7 +158,7 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInM
             f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
             f"images and frames.csv {len(names)} times; {first}."
         )
-    check_increasing(path, times)
+    _check_increasing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
 
@@ -172,7 +172,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
         boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
-    check_increasing(path, times)
+    _check_increasing(path, times)
     usable = valid_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
@@ -241,7 +241,7 @@ def build_recording(
     Raises:
         DataError: frames and events are not of one time, frame times do not grow, or there would be too many bins.
     """
-    check_increasing(path, frame_times)
+    _check_increasing(path, frame_times)
     first_and_last = np.concatenate([events.t[:1], events.t[-1:]]) + event_offset
     if len(frame_times):
         _check_overlap(path, frame_times, first_and_last)
@@ -282,7 +282,7 @@ def check_bin_width(dt: float) -> None:
         raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
 
 
-def check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
+def _check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
     """Refuses times that are not strictly increasing.
 
     Args:

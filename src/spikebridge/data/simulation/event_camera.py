@@ -63,7 +63,7 @@ class EventCamera:
             _check_setting("first_event_per_group", self.first_event_per_group, above=0.0)
 
 
-class CameraState(NamedTuple):
+class _CameraState(NamedTuple):
     """State of the pixels between two images; times in microseconds."""
 
     t: int
@@ -84,7 +84,7 @@ class _Crossings(NamedTuple):
 
 def initial_camera(
     image: Float[np.ndarray, "H W"], t: int, camera: EventCamera, generator: np.random.Generator
-) -> CameraState:
+) -> _CameraState:
     """State of a camera at rest before one image, with random thresholds.
 
     Args:
@@ -102,7 +102,7 @@ def initial_camera(
         ([[0.0]], [0.2, 0.2])
     """
     threshold = generator.normal(camera.threshold_mean, camera.threshold_sd, size=(2, *image.shape))
-    return CameraState(
+    return _CameraState(
         t=int(t),
         log_intensity=np.log(image.astype(np.float64) + camera.log_offset),
         gap=np.zeros(image.shape),
@@ -112,8 +112,8 @@ def initial_camera(
 
 
 def camera_step(
-    image: Float[np.ndarray, "H W"], t: int, state: CameraState, camera: EventCamera, generator: np.random.Generator
-) -> tuple[Events, CameraState]:
+    image: Float[np.ndarray, "H W"], t: int, state: _CameraState, camera: EventCamera, generator: np.random.Generator
+) -> tuple[Events, _CameraState]:
     """Events between the last image and this one, sorted by time.
 
     Args:
@@ -153,7 +153,7 @@ def camera_step(
     noise = _shot_noise(image.shape, state.t, t, camera.shot_noise, generator)
     events = np.concatenate([signal, noise])
     events = events[np.argsort(events["t"], kind="stable")]
-    return events, CameraState(int(t), log_intensity, gap, refractory_until, state.threshold)
+    return events, _CameraState(int(t), log_intensity, gap, refractory_until, state.threshold)
 
 
 def simulate(
@@ -228,7 +228,7 @@ def keep_first_per_group(events: Events, group: float) -> Events:
 
 
 def _crossings(
-    slope: NDArray[np.float64], start: NDArray[np.float64], stop: int, state: CameraState, refractory: float
+    slope: NDArray[np.float64], start: NDArray[np.float64], stop: int, state: _CameraState, refractory: float
 ) -> _Crossings:
     """Where the gap, a straight line from `start`, crosses a threshold; after the refractory period it is 0."""
     threshold = np.where(slope > 0, state.threshold[0], state.threshold[1])

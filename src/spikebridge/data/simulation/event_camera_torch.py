@@ -13,7 +13,7 @@ from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.errors import ConfigError, ShapeError
 
 
-class SensorState(NamedTuple):
+class _SensorState(NamedTuple):
     """State of each pixel."""
 
     reference: Float[Tensor, "B H W"]
@@ -39,7 +39,7 @@ def check_steppable(camera: EventCamera) -> None:
 
 def initial_sensor(
     image: Float[Tensor, "B H W"], camera: EventCamera, generator: torch.Generator | None = None
-) -> SensorState:
+) -> _SensorState:
     """State of a sensor at rest before one image; every sample has its own thresholds.
 
     Args:
@@ -62,16 +62,16 @@ def initial_sensor(
             threshold.shape, generator=_require_generator(generator, "threshold_sd"), dtype=image.dtype
         )
         threshold = threshold + camera.threshold_sd * spread
-    return SensorState((image + camera.log_offset).log(), threshold.clamp(min=camera.threshold_floor))
+    return _SensorState((image + camera.log_offset).log(), threshold.clamp(min=camera.threshold_floor))
 
 
 def sensor_step(
     image: Float[Tensor, "B H W"],
-    state: SensorState,
+    state: _SensorState,
     camera: EventCamera,
     dt: float = 1.0,
     generator: torch.Generator | None = None,
-) -> tuple[Float[Tensor, "B 2 H W"], SensorState]:
+) -> tuple[Float[Tensor, "B 2 H W"], _SensorState]:
     """Events between the last image and this one, in channels ON and OFF.
 
     Args:

@@ -18,7 +18,7 @@ from spikebridge.data.simulation.event_camera_torch import check_steppable, init
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 # a dark current of a tenth of white: then about 7 % of pixels have an event in a step
-DIGIT_CAMERA = EventCamera(log_offset=0.1)
+_DIGIT_CAMERA = EventCamera(log_offset=0.1)
 
 
 class HybridRecording(NamedTuple):
@@ -148,7 +148,7 @@ def hybrid_camera(
     labels: Int64[Tensor, " B"],
     generator: torch.Generator,
     saccades: Saccades = Saccades(),
-    camera: EventCamera = DIGIT_CAMERA,
+    camera: EventCamera = _DIGIT_CAMERA,
 ) -> HybridRecording:
     """Records each image with a moving hybrid camera.
 

@@ -26,11 +26,11 @@ from spikebridge.data.events.events import EVENT, Events
 from spikebridge.data.recordings.recording import Inputs
 
 MAX_QUEUED_EVENTS = 20_000_000  # older ones are dropped and counted
-MAX_AHEAD_SECONDS = 60.0  # a damaged time would open bins without end
-MAX_QUEUED_FRAMES = 64  # of a separate source, until their bin; older ones are dropped and counted
+_MAX_AHEAD_SECONDS = 60.0  # a damaged time would open bins without end
+_MAX_QUEUED_FRAMES = 64  # of a separate source, until their bin; older ones are dropped and counted
 POLL_SECONDS = 0.2  # the longest wait, so that a caller can check its deadline and Ctrl-C works
 # exposure, readout and transport take less, and a tracker gains nothing from older frames
-BUFFER_SECONDS = 0.5
+_BUFFER_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 5_000_000  # 65 MB; above 10 million events a second, less than 0.5 s is buffered
 _NO_EVENTS = np.empty(0, EVENT)
 _Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # its time [us], and the picture
@@ -108,7 +108,7 @@ class EventBinner:
         self._open: list[Events] = []
         self._frame: _Frame | None = None
         self._newest: float = -inf  # time of the newest frame in a bin [us]
-        self._future_frames: deque[_Frame] = deque(maxlen=MAX_QUEUED_FRAMES)
+        self._future_frames: deque[_Frame] = deque(maxlen=_MAX_QUEUED_FRAMES)
         self._recent = RecentEvents()  # read events; before the first bin, received ones
         self._begin: int | None = None  # time of bin 0 [us]
         self._over = False
@@ -139,11 +139,11 @@ class EventBinner:
             begins = self._begin is None and not self.frames.separate_source
             if begins:
                 self._begin = time
-            if self._begin is not None and time > self._edge(0) + MAX_AHEAD_SECONDS * 1e6:
-                self.count_bad(1, f"a frame more than {MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
+            if self._begin is not None and time > self._edge(0) + _MAX_AHEAD_SECONDS * 1e6:
+                self.count_bad(1, f"a frame more than {_MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
                 return
             if self.frames.separate_source:
-                self.num_dropped += len(self._future_frames) == MAX_QUEUED_FRAMES
+                self.num_dropped += len(self._future_frames) == _MAX_QUEUED_FRAMES
                 self._future_frames.append((time, frame))
                 return
             self._close_until(time, _NO_EVENTS)
@@ -227,9 +227,9 @@ class EventBinner:
 
     def _accumulate(self, events: Events) -> None:
         """Adds events after time 0 is set."""
-        possible = events["t"] <= self._edge(0) + MAX_AHEAD_SECONDS * 1e6
+        possible = events["t"] <= self._edge(0) + _MAX_AHEAD_SECONDS * 1e6
         if not possible.all():
-            self.count_bad(int((~possible).sum()), f"an event more than {MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
+            self.count_bad(int((~possible).sum()), f"an event more than {_MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
             events = events[possible]
         if len(events):
             self._close_until(int(events["t"].max()), events)
@@ -246,7 +246,7 @@ class EventBinner:
         """Whether all events since a frame are buffered; else the frame is counted as bad."""
         in_time = time >= self._recent.complete_since
         if not in_time:
-            self.count_bad(1, f"a frame more than {BUFFER_SECONDS} s late")
+            self.count_bad(1, f"a frame more than {_BUFFER_SECONDS} s late")
         return in_time
 
     def _close_until(self, time: int, events: Events) -> None:
@@ -327,7 +327,7 @@ class RecentEvents:
         """
         begin = self._chunks[-1][0] if self._chunks else end
         while self._chunks and (
-            self._number > MAX_BUFFERED_EVENTS or self._chunks[0][0] < begin - BUFFER_SECONDS * 1e6
+            self._number > MAX_BUFFERED_EVENTS or self._chunks[0][0] < begin - _BUFFER_SECONDS * 1e6
         ):
             self.complete_since = min(self._drop(), end)  # one damaged time must not outlast its chunk
         self._chunks.append((end, events))

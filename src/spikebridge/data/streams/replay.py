@@ -86,7 +86,7 @@ class ReplaySource:
         return inputs
 
 
-class EventFrame(NamedTuple):
+class _EventFrame(NamedTuple):
     """One bin of a stream as an image.
 
     Args:
@@ -134,12 +134,12 @@ class EventFrameSource:
         """As the source."""
         return self.source.is_restart(bin_)
 
-    def inputs(self, first: int, stop: int) -> list[EventFrame]:
+    def inputs(self, first: int, stop: int) -> list[_EventFrame]:
         """One event frame per bin."""
         bins = []
         for bin_ in range(first, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
             grid = event_image(inputs["events"], self.crop, self.counts)
-            bins.append(EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
+            bins.append(_EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
         return bins

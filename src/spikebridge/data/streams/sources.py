@@ -23,8 +23,8 @@ from spikebridge.data.events.files import EVENT_SUFFIXES
 from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
-from spikebridge.data.streams.camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams.replay import EventFrameSource, ReplaySource
 from spikebridge.data.streams.text import start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
@@ -94,11 +94,11 @@ class LiveSource:
             raise ConfigError("this network is no tracker, so it needs no first box; leave --init out")
         if request.sensor is not None and self.sensor not in (None, request.sensor):
             raise ConfigError(f"this network takes events of {_pixels(request.sensor)}; leave --sensor out")
-        source = self._open_live(request) if is_live(self.events) else self._open_replay(request)
+        source = self._open_live(request) if _is_live(self.events) else self._open_replay(request)
         return source if request.sensor is None else EventFrameSource(source, *request.sensor, request.counts)
 
     def _open_replay(self, request: StreamRequest) -> ReplaySource:
-        if self.frames is not None and is_live(self.frames):
+        if self.frames is not None and _is_live(self.frames):
             raise ConfigError(f"{self.events} is played from a file, so its frames are a folder, not {self.frames!r}")
         recording = self._recording(request)
         found = recording.events.height, recording.events.width
@@ -137,7 +137,7 @@ class LiveSource:
         if request.tracks_target and self.box is None:
             raise ConfigError("a live stream needs the target's box in its first frame: --init x,y,w,h")
         separate = None if self.frames == self.events else self.frames
-        if separate is not None and not is_live(separate):
+        if separate is not None and not _is_live(separate):
             raise ConfigError(f"frames of a live stream come from -, tcp:PORT or camera, but got --frames {separate}")
         device = open_camera() if self.events == "camera" else None
         size = request.sensor or self.sensor
@@ -174,11 +174,11 @@ class LiveSource:
         self.report(f"waiting for a sender of {'frames' if isinstance(feed, FrameFeed) else 'events'} on port {port}")
 
 
-def is_live(word: str) -> bool:
+def _is_live(word: str) -> bool:
     """Whether a name is that of a live stream.
 
     Example:
-        >>> is_live("tcp:5000"), is_live("recordings/one")
+        >>> _is_live("tcp:5000"), _is_live("recordings/one")
         (True, False)
     """
     return word in ("-", "camera") or word.startswith("tcp:")

@@ -24,10 +24,10 @@ from spikebridge.data.streams.binner import EventBinner, FrameFeed
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 _FRAME = b"frame,"
-Feed: TypeAlias = EventBinner | FrameFeed
+_Feed: TypeAlias = EventBinner | FrameFeed
 
 
-def start_line_reader(stream: Stream, feed: Feed) -> threading.Thread:
+def start_line_reader(stream: Stream, feed: _Feed) -> threading.Thread:
     """Starts a thread that reads lines into a stream until they end.
 
     Args:
@@ -37,7 +37,7 @@ def start_line_reader(stream: Stream, feed: Feed) -> threading.Thread:
     return _in_background(lambda: _read(stream, feed))
 
 
-def start_socket_reader(port: int, feed: Feed) -> threading.Thread:
+def start_socket_reader(port: int, feed: _Feed) -> threading.Thread:
     """Starts a thread that waits for one sender on a port of this machine and reads its lines.
 
     Args:
@@ -69,7 +69,7 @@ def _in_background(read: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _read(stream: Stream, feed: Feed) -> None:
+def _read(stream: Stream, feed: _Feed) -> None:
     try:
         for block in line_blocks(stream):
             feed_lines(block, feed)
@@ -79,7 +79,7 @@ def _read(stream: Stream, feed: Feed) -> None:
         feed.end()
 
 
-def feed_lines(block: bytes, feed: Feed) -> None:
+def feed_lines(block: bytes, feed: _Feed) -> None:
     """Parses a block of lines and adds its events and frames to a stream.
 
     Args:
@@ -97,7 +97,7 @@ def feed_lines(block: bytes, feed: Feed) -> None:
     _add_events(events, feed)
 
 
-def _add_events(lines: list[bytes], feed: Feed) -> None:
+def _add_events(lines: list[bytes], feed: _Feed) -> None:
     if not lines:
         return
     try:
@@ -115,7 +115,7 @@ def _parse_events(lines: list[bytes]) -> Events:
     return make_events(*table.T)
 
 
-def _parse_line(line: bytes, feed: Feed) -> Events:
+def _parse_line(line: bytes, feed: _Feed) -> Events:
     try:
         return _parse_events([line])
     except (ValueError, OverflowError, UnicodeDecodeError, DataError, ShapeError):
@@ -124,7 +124,7 @@ def _parse_line(line: bytes, feed: Feed) -> Events:
         return make_events([], [], [], [])
 
 
-def _add_frame(line: bytes, feed: Feed) -> None:
+def _add_frame(line: bytes, feed: _Feed) -> None:
     _, time, path = line.split(b",", 2) if line.count(b",") >= 2 else (b"", b"", b"")
     try:
         feed.add_frame(int(time), read_grey(Path(path.decode().strip())))

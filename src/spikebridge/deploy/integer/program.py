@@ -19,7 +19,7 @@ Numbers: TypeAlias = dict[str, Any]
 Settings: TypeAlias = Mapping[str, Any]
 Layer: TypeAlias = Callable[[Sequence[Ints]], Ints]
 _LOWEST = -(1 << 40)
-States: TypeAlias = dict[str, Any]
+_States: TypeAlias = dict[str, Any]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Ints, str]]]  # by neuron and quantity: signals and how
 
 
@@ -90,7 +90,7 @@ class IntegerProgram:
             except KeyError as missing:
                 raise DataError(f"operation {one.name!r} lacks {missing}") from None
 
-    def step(self, reads: Mapping[str, Ints], effects: Effects, state: States | None) -> tuple[Ints, States]:
+    def step(self, reads: Mapping[str, Ints], effects: Effects, state: _States | None) -> tuple[Ints, _States]:
         """One step.
 
         Args:
@@ -99,7 +99,7 @@ class IntegerProgram:
             state: of neurons by name; None at the start.
         """
         values, states = dict(reads), state or {}
-        after: States = {}
+        after: _States = {}
         for one in self.record.operations:
             if one.operation == _PREVIOUS:
                 values[one.name] = states.get(one.name, _nothing(one.settings, reads))

@@ -9,7 +9,7 @@ from spikebridge.deploy.integer.program import ProgramRecord
 from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.errors import DataError, did_you_mean
 
-MOST = 1 << 30
+_MOST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class QParamsRecord:
 
     def __post_init__(self) -> None:
         """Refuses what no grid can be."""
-        if not 0 < self.scale < math.inf or not -MOST <= self.low <= self.high <= MOST:
+        if not 0 < self.scale < math.inf or not -_MOST <= self.low <= self.high <= _MOST:
             raise DataError(f"a grid needs a scale above 0 and low <= high below 2^30, but got {self}")
 
 

@@ -77,7 +77,7 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
     state = part.initial_state(x[0]) if isinstance(part, Stateful) else None
     with torch.no_grad(), wires:
         y = part(x, state)[0] if isinstance(part, Stateful) else over_time(part, x)
-    output = _told(wires.value_of(y, "its output").value)
+    output = _as_signal(wires.value_of(y, "its output").value)
     visits: list[Visit] = []
     ends: dict[str, Value] = {}
     for visit in wires.visits:
@@ -137,7 +137,7 @@ class _Wires(TorchFunctionMode):
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             if self.inside == 0:
                 known = self.value_of(arguments[0], repr(name))
-                self.waiting.append((_told(known.value), known.shape))
+                self.waiting.append((_as_signal(known.value), known.shape))
             self.inside += 1
 
         return hook
@@ -185,7 +185,7 @@ class _Wires(TorchFunctionMode):
         if name in _SAME and len(came) == 1 and whole and rows:
             return first.value
         if name in _SUMS and len(came) == 2 and came[0].shape == came[1].shape and len(list(_tensors(args))) == 2:
-            return (*_told(came[0].value), *_told(came[1].value))
+            return (*_as_signal(came[0].value), *_as_signal(came[1].value))
         return name
 
 
@@ -201,7 +201,7 @@ def _renamed(value: Value, aliases: dict[str, Value]) -> Value:
     return tuple(new for name in value for new in aliases.get(name, (name,)))
 
 
-def _told(value: Value | str) -> Value:
+def _as_signal(value: Value | str) -> Value:
     return value if isinstance(value, tuple) else (value,)
 
 

@@ -102,7 +102,7 @@ def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tens
 
 
 @torch.library.custom_op("spikebridge::sequence_backward", mutates_args=())
-def sequence_backward(
+def _sequence_backward(
     x: Tensor | None,
     kept: Tensor,
     v: Tensor,
@@ -137,7 +137,7 @@ def sequence_backward(
     return [grads[name].contiguous() for name in names]
 
 
-@sequence_backward.register_fake
+@_sequence_backward.register_fake
 def _(x: Tensor | None, kept: Tensor, *rest: Any) -> list[Tensor]:
     inputs = dict(zip(NAMES, (kept, *rest), strict=False))
     return [torch.empty_like(inputs[name], memory_format=torch.contiguous_format) for name in rest[-1].split()]

@@ -27,7 +27,7 @@ _DIRECT_BATCH = 500
 
 
 @dataclass(frozen=True)
-class InferenceScore:
+class _InferenceScore:
     """Accuracy with inferred tasks, and the shares of samples whose task and group are inferred correctly."""
 
     accuracy: float
@@ -89,17 +89,17 @@ class InferenceModes:
         """The gate of the task's number."""
         return sum(self.accuracy_of(part, k) for k, part in enumerate(self.parts)) / len(self.parts)
 
-    def inferred(self, num_samples: int = 1) -> InferenceScore:
+    def inferred(self, num_samples: int = 1) -> _InferenceScore:
         """The most likely task of each `num_samples` unlabelled samples of one task, by their preactivations."""
         return self.by_features(self.gating, self.prototypes, num_samples)
 
-    def by_features(self, gating: Gating, prototypes: GaussianPrototypes, num_samples: int = 1) -> InferenceScore:
+    def by_features(self, gating: Gating, prototypes: GaussianPrototypes, num_samples: int = 1) -> _InferenceScore:
         """As `inferred`, with other features, such as a random projection of the input where no unit makes gates."""
         return self._with_estimates(
             lambda x: prototypes.infer_task(prototype_features(gating.preactivations(x)), num_samples), num_samples
         )
 
-    def nearest_gate(self, num_samples: int = 1) -> InferenceScore:
+    def nearest_gate(self, num_samples: int = 1) -> _InferenceScore:
         """The stored gate nearest to the mean preactivation of each `num_samples` unlabelled samples of one task."""
         gating, table = self.gating, GateTable(self.gates)
         return self._with_estimates(
@@ -198,7 +198,7 @@ class InferenceModes:
                 hits[chosen] = (answer == self.sequence.test.labels[chosen]).float()
         return hits
 
-    def _with_estimates(self, infer: Callable[[Tensor], TaskEstimate], num_samples: int) -> InferenceScore:
+    def _with_estimates(self, infer: Callable[[Tensor], TaskEstimate], num_samples: int) -> _InferenceScore:
         group = torch.tensor(self.sequence.group)
         rows: list[Any] = []
         for k in range(len(self.parts)):
@@ -208,7 +208,7 @@ class InferenceModes:
             each = task.repeat_interleave(num_samples)
             hits = self._hits_of_tasks(x[:, : len(each)], each)
             rows.append([hits.mean(), (task == k).float().mean(), (group[task] == group[k]).float().mean()])
-        return InferenceScore(*torch.tensor(rows).mean(0).tolist())
+        return _InferenceScore(*torch.tensor(rows).mean(0).tolist())
 
 
 def hidden_activity(branch: Branch, x: Float[Tensor, "T N d"]) -> list[Tensor]:
