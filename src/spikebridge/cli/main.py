@@ -45,9 +45,6 @@ COMMANDS: dict[str, type[Command]] = {
     "quantize": Quantize,
 }
 
-# options of release 0.1 by command, each with the one that replaces it; a recipe's own are in `Config.RENAMED_FIELDS`
-_RENAMED_OPTIONS: dict[str, dict[str, str]] = {}
-
 _BOX = "─━╭╮╰╯│┃├┤ "
 _RULE = "──"
 
@@ -176,7 +173,7 @@ def _unknown(word: str, form: type, program: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is one word too many (see {program} --help)"
     name = word.split("=", 1)[0].replace("_", "-")
-    new = _renamed_option(name, form, program.split()[1])
+    new = _renamed_option(name, form)
     if new is not None:
         return f"the option {name} is now {new} (see {program} --help)"
     near = get_close_matches(name, list(_options(form)), n=1)
@@ -184,11 +181,8 @@ def _unknown(word: str, form: type, program: str) -> str:
     return f"no option {word}:{hint} {program} --help lists them"
 
 
-def _renamed_option(name: str, form: Any, command: str) -> str | None:
+def _renamed_option(name: str, form: Any) -> str | None:
     """The option that replaces one of release 0.1: renamed, or moved into a group of the recipe's settings."""
-    known = _RENAMED_OPTIONS.get(command, {})
-    if name in known:
-        return known[name]
     settings = next((field.default for field in dataclasses.fields(form) if field.name == SETTINGS), None)
     field_name = name.removeprefix("--").replace("-", "_")
     moved: dict[str, str] = getattr(type(settings), "RENAMED_FIELDS", {})

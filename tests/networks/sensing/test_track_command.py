@@ -123,7 +123,7 @@ def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> Non
 
 def test_without_any_box_the_message_has_the_remedy(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "boxes.csv").unlink()
-    assert "no frame has a box; say where the target is in the first one: --init" in refusal(
+    assert "no frame has a box; give the box in the first one: --init" in refusal(
         capsys, "track", copy, "--network", run
     )
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -54,6 +54,8 @@ _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 @dataclass(frozen=True)
 class TrackingEvaluation:
     """Options of `eval sensing`."""
+
+    RENAMED_FIELDS: ClassVar[dict[str, str]] = {"shake": "box_noise"}
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
     """A between frames, B a box at every N-th frame, C the first box only, D fewer frames, E with latency."""
