@@ -6,6 +6,7 @@ their order and every comparison is to the bit.
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from spikebridge.neurons import (
     Sequential,
 )
 from spikebridge.ops import reference
+from spikebridge.ops.checks import checks
 from spikebridge.ops.sparse.engine import EventDriven, prepare
 from spikebridge.ops.sparse.native import functions
 
@@ -362,7 +364,8 @@ def test_what_is_not_finite_is_refused_and_leaves_no_trace(native: bool, bad: fl
     _, state = live.step(x)
     broken = x.clone()
     broken[0, 0, 2, 2] = bad
-    with pytest.raises(DataError, match=r"LIF.* met NaN or infinity"):
+    # the native step checks as it goes; in PyTorch a stream that continues is checked only on demand
+    with nullcontext() if native else checks("always"), pytest.raises(DataError, match=r"LIF.* met NaN or infinity"):
         live.step(broken, state)
     agree(network, live, exact(3, 1, 1, 5, 5, seed=1))
 
@@ -448,7 +451,7 @@ def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) 
     _, state = live.step(x)
     hook = getattr(network.get_submodule(where), kind)(lambda *_: None)
     for before in (None, state):
-        with pytest.raises(ConfigError, match=r"has got forward hooks, .*; remove them, or step it itself"):
+        with pytest.raises(ConfigError, match=r"has forward hooks, .*; remove them, or step it itself"):
             live.step(x, before)
     hook.remove()
     live.step(x, state)
