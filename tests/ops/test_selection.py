@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from spikebridge.neurons import Arctan, FastSigmoid, Surrogate
+from spikebridge.neurons import Arctan, FastSigmoid
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.selection import OPERATIONS, select
 from spikebridge.ops.sequence import native
@@ -36,7 +36,7 @@ def test_a_probe_takes_the_native_path_where_the_library_is_there(name: str) -> 
             assert select(name, *call) == OPERATIONS[name].paths[-1].name
 
 
-class Steep(Surrogate):
+class Steep(Arctan):
     """One that plain C does not know."""
 
 

@@ -77,7 +77,8 @@ def is_checked(is_first: bool) -> bool:
 
 def number_on_cpu(value: Tensor) -> float:
     """The one number of a tensor in the processor's memory, which waits for no device."""
-    return float(value.detach().numpy())
+    value = value.detach()
+    return float((value.float() if value.dtype == torch.bfloat16 else value).numpy())  # NumPy has no bfloat16
 
 
 def is_finite(values: Tensor) -> bool:
