@@ -43,13 +43,14 @@ test-plain: $(INSTALLED) $(ORACLES)
 
 # the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
 # out is what only reads sources, whole recipes and question sets, and what starts processes of its own
-UNCHECKED := tests/test_architecture.py tests/test_public_names.py tests/test_made_pages.py $(wildcard tests/networks/*/test_recipe.py) \
+UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py glossary.py moved.py peers.py) $(wildcard tests/networks/*/test_recipe.py) \
 	$(wildcard tests/networks/*/test_shipped.py) $(addprefix tests/networks/modulation/test_,recordings.py) \
 	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
 	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
-	tests/training/test_resume.py tests/deploy/test_recipes_as_bundles.py
+	tests/training/test_resume.py tests/training/test_allocation.py tests/deploy/test_recipes_as_bundles.py \
+	tests/hybrid/test_random_networks.py tests/ops/native/test_library.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
