@@ -20,7 +20,7 @@ class Track(Command):
     """Track one object through a recording of frames and events."""
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
-    """A folder of your own (meta.json, frames, events), one of FE240hz, a clip, or a file .aedat4."""
+    """A folder with meta.json, frames and events; a sequence of FE240hz; a clip of OTB or VOT; an .aedat4 file."""
     init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
         None
     )
@@ -28,17 +28,17 @@ class Track(Command):
     network: Annotated[str, arg(metavar="RUN_OR_RECIPE")] = "sensing"
     """The tracker: a recipe with shipped weights, or a run folder."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """A csv file for the boxes: t_us,x,y,w,h,confidence,lost."""
+    """Write the boxes to this CSV file, with the columns t_us,x,y,w,h,confidence,lost."""
     animation: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """A .webp, .gif or .mp4 of the boxes over frames and events; .mp4 needs spikebridge[video]."""
+    """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs spikebridge[video]."""
     repair: Flag = False
-    """Drop events outside the sensor and sort those that jump back, instead of refusing them."""
+    """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
-    """FE240hz: bins between frames k and k + 1 begin at 6 k + this."""
+    """FE240hz only: offset of the event bins; those after frame k start at bin 6 k + BINS."""
     box_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")] = (
         None
     )
-    """FE240hz: the box of frame k is the 240 Hz box 6 k + this."""
+    """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
     quiet: Flag = False
     """Show no progress."""
 
@@ -86,25 +86,25 @@ _Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(defau
 
 @dataclass(frozen=True, kw_only=True)
 class RunLive(Command):
-    """Run a network on a live stream of events; its outputs are JSON lines."""
+    """Run a network on a live stream of events; the outputs are printed as JSON lines."""
 
     target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
     network: OneNetwork = None
-    """Which of the recipe's networks."""
+    """The network of the recipe to run."""
     events: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required)")] = ""
-    """A recording's folder or a file of events (played at its own speed), `-` for lines from standard input, `tcp:PORT`
-    for lines from a sender on this machine, or `camera` (spikebridge[camera])."""
+    """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
+    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs spikebridge[camera])."""
     frames: _Frames = None
-    """Another source for the frames: `-`, `tcp:PORT`, `camera`, or for a file of events a folder with frames.csv."""
+    """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
     init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
     sensor: _Sensor = None
-    """Size of the sensor, for lines: 346x260."""
+    """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
     most_behind: Annotated[int, arg(metavar="BINS")] = 2
-    """With more pending bins than this, one step takes all of them; bins without an output are counted."""
+    """Largest backlog of bins; beyond it one step processes all pending bins, and skipped outputs are counted."""
     seconds: _Seconds = None
-    """Stop after this time."""
+    """Stop after this many seconds."""
     loop: Flag = False
     """Play a recording in a loop."""
     speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
@@ -117,7 +117,9 @@ class RunLive(Command):
         from spikebridge.deploy.streaming.loop import Live
 
         if not self.events:
-            raise ConfigError("live needs a source of events: --events SOURCE")
+            raise ConfigError(
+                "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
+            )
         step, wanted = targets.live_steps(self.target, self.network)
         source = LiveSource(
             self.events,
@@ -183,13 +185,13 @@ class Ask(Command):
     seen: Annotated[Path, Positional, arg(metavar="VIDEO_OR_SCENE", help_behavior_hint="")]
     """A video (.npz, .webp, .gif, .mp4, a folder of pictures), or a file of scenes (JSON lines)."""
     question: Annotated[str, Positional, arg(metavar="QUESTION", help_behavior_hint="")]
-    """In words: "What color is the first object to enter the scene?"."""
+    """A question in English, such as "What color is the first object to enter the scene?"."""
     choices: Annotated[tuple[str, ...], arg(metavar="TEXT", help_behavior_hint="(default: none)")] = ()
-    """What to judge, where the question asks which of several: "the presence of the red cube"."""
+    """Answer options of a multiple-choice question, such as "the presence of the red cube"."""
     video: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the only one)")] = None
-    """Which scene of a file with several."""
+    """The scene to use, in a file with several scenes."""
     explain: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """A page with pictures, the spikes by name, and the reasoning steps (.html)."""
+    """Write an .html page with pictures, the spikes of each neuron and the reasoning steps."""
 
     def execute(self) -> CommandResult:
         """Perceives the scene, parses the question, and answers."""

@@ -20,28 +20,28 @@ Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(defa
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize(Command):
-    """Turn trained networks into integer models for hardware without floats, and say what it costs."""
+    """Quantise trained networks to integer models; report accuracy, memory, operations and energy before and after."""
 
     target: RunOrRecipe
-    """A run folder, or a recipe's name for the weights that come with the package."""
+    """A run folder, or the name of a recipe with pretrained weights."""
     out: _ModelFolder = None
-    """The folder to make; with --bundle only where it is named."""
+    """The folder to create; with --bundle it is only created if --out is given."""
     network: _AnyNetwork = None
-    """Which of the recipe's networks."""
+    """The network of the recipe to quantise."""
     regions: Paths = ()
-    """Parts (`where`), units (`units.LINK`) or layers that are quantised; the others stay floats."""
+    """Parts (`where`), units (`units.LINK`) or layers to quantise; the others stay in floating point."""
     weights: Bits = 8
-    """Bits of a weight, 2 to 8; every output channel has its own scale."""
+    """Bits of a weight, 2 to 8; scales are per output channel."""
     activations: Bits = 8
-    """Bits of a signal between layers, 2 to 8."""
+    """Bits of an activation (a signal between layers), 2 to 8."""
     membranes: Bits = 16
-    """Bits of a membrane or a sum of a kernel, 16 to 28."""
+    """Bits of a membrane potential or of a kernel's accumulator, 16 to 28."""
     power_of_two: Flag = False
-    """Every change of scale is a shift."""
+    """Use scales that are powers of two, so that rescaling is a bit shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
-    """Training samples on which scales are chosen."""
+    """Number of training samples for calibration of the scales."""
     bundle: _IntoBundle = None
-    """Write the integer model into this bundle of one of the networks, and quantise that one alone."""
+    """Write the integer model into this bundle; only the network of the bundle is quantised."""
     data: DataFolder = None
     """The folder with data sets."""
 
@@ -73,14 +73,14 @@ _BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hi
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Command):
-    """Compare every level of a bundle with what the trained network gave."""
+    """Compare the output of every level of a bundle with that of the trained network."""
 
     bundle: _BundlePath
-    """The folder that `spikebridge export` made."""
+    """The folder that `spikebridge export` wrote."""
     tolerance: float = 1e-4
-    """Largest difference of values, in parts of the largest value (of 1 where all are smaller)."""
+    """Largest allowed difference of values, relative to the largest value (or to 1 if all are smaller)."""
     spikes: float = 1e-3
-    """Share of spikes that may differ."""
+    """Largest allowed share of spikes that differ."""
 
     def execute(self) -> CommandResult:
         """Runs every level; the exit code is 1 where one is too far off."""
@@ -106,16 +106,16 @@ _OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(de
 
 @dataclass(frozen=True, kw_only=True)
 class RunBundle(Command):
-    """Run a bundle without torch, tick by tick."""
+    """Run a bundle without PyTorch, tick by tick."""
 
     bundle: _BundlePath
-    """The folder that `spikebridge export` made."""
+    """The folder that `spikebridge export` wrote."""
     input: _InputFile = None
-    """An .npz or .safetensors file with an array (T, B, ...) for each input."""
+    """An .npz or .safetensors file with one array of shape (T, B, ...) for each input."""
     out: _OutputFile = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
-    """Compute with integers what was quantised (`quantize --bundle`)."""
+    """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
 
     def execute(self) -> CommandResult:
         """Runs it; numpy, onnxruntime and nir are all it needs."""
@@ -144,14 +144,14 @@ Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_beha
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Command):
-    """Draw a network as SVG, or a bundle with the file of each part."""
+    """Draw a network, or the parts and files of a bundle, as an SVG diagram."""
 
     target: Drawn
     """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
     network: OneNetwork = None
-    """Which of the recipe's networks."""
+    """The network of the recipe to draw."""
     out: _SvgFile = None
-    """The file to write."""
+    """The SVG file to write."""
 
     def execute(self) -> CommandResult:
         """Builds the network, sums it up and draws it."""
@@ -187,14 +187,14 @@ _BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(d
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """Write a trained network as a bundle for other machines (NIR, ONNX), and compare it."""
+    """Export a trained network as a bundle (NIR, ONNX) for other machines, and compare it with the network."""
 
     target: RunOrRecipe
-    """A run folder, or a recipe's name for the weights that come with the package."""
+    """A run folder, or the name of a recipe with pretrained weights."""
     network: OneNetwork = None
-    """Which of the recipe's networks."""
+    """The network of the recipe to export."""
     out: _BundleFolder = None
-    """The folder to make."""
+    """The folder to create."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""

@@ -97,13 +97,12 @@ def _paths_text(operations: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
-    """Diagnose the networks of a run; without one, the installation."""
+    """Check the networks of a run for faults such as silent neurons; without a run, show the installation."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
-    """A run folder, or a recipe for its untrained networks."""
+    """A run folder; or a recipe, whose networks are checked with pretrained or else untrained weights."""
     network: Network = None
-    """Which of the recipe's networks."""
-
+    """The network of the recipe to check."""
     paths: Flag = False
     """List the implementations of each operation, fastest first, and which one runs here."""
 
@@ -123,7 +122,7 @@ class Doctor(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """Show the recipes and the building blocks."""
+    """List the recipes with their presets, and the building blocks."""
 
     def execute(self) -> CommandResult:
         """Reads sources only; no recipe and no PyTorch is imported."""
@@ -135,7 +134,7 @@ class List(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowData(Command):
-    """Show which data sets are there, and where to get the others."""
+    """Show which data sets are found, and where to get the others."""
 
     data: DataFolder = None
     """The folder with data sets."""

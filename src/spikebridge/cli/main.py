@@ -171,7 +171,7 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
 
 def _unknown(word: str, form: type, program: str) -> str:
     if not word.startswith("-"):
-        return f"{word!r} is one word too many (see {program} --help)"
+        return f"{word!r} is an unexpected argument (see {program} --help)"
     name = word.split("=", 1)[0].replace("_", "-")
     new = _renamed_option(name, form)
     if new is not None:

@@ -22,13 +22,13 @@ class Train(Command):
     """Train a recipe; `train RECIPE --help` shows its settings."""
 
     recipe: Recipe
-    """A recipe's name (see `spikebridge list`) or the path of a recipe file. It comes first."""
+    """A recipe's name (see `spikebridge list`) or the path of a recipe file: the first argument."""
     preset: _Preset = None
-    """The settings to start from; other options change single ones."""
+    """The named set of settings to start from; other options override single settings."""
     out: _RunFolder = None
-    """The run folder."""
+    """The folder to write the run into: configuration, weights, results and report."""
     resume: Flag = False
-    """Resume the run in that folder from its last checkpoint; start it if it is not there yet."""
+    """Resume the run in --out from its last checkpoint; start a new run if there is none."""
     quiet: Flag = False
     """Show no progress."""
 
@@ -39,7 +39,7 @@ class Train(Command):
             if "-h" in words or "--help" in words:
                 return cls, program, words
             known = ", ".join(recipe_files()) or "none"
-            raise ConfigError(f"the recipe comes first: {program} RECIPE [OPTIONS]. Known: {known}.")
+            raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
         recipe, rest = words[0], words[1:]
         module = load_recipe(recipe)
         settings = targets.initial_settings(module, recipe, rest)
@@ -77,9 +77,9 @@ class Eval(Command):
     """Evaluate a run, or the pretrained weights of a recipe; `eval RECIPE --help` shows its options."""
 
     target: RunOrRecipe
-    """A run folder, or a recipe's name. It comes first."""
+    """A run folder, or the name of a recipe with pretrained weights: the first argument."""
     data: _DataPath = None
-    """The data to evaluate on: a folder or file, as the recipe has it."""
+    """The folder or file of data to evaluate on."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
@@ -87,12 +87,14 @@ class Eval(Command):
         if not words or words[0].startswith("-"):
             if "-h" in words or "--help" in words:
                 return cls, program, words
-            raise ConfigError(f"the run or recipe comes first: {program} RUN_OR_RECIPE [OPTIONS]")
+            raise ConfigError(f"the first argument must be a run folder or a recipe: {program} RUN_OR_RECIPE [OPTIONS]")
         word, rest = words[0], words[1:]
         options = getattr(targets.resolve_target(word).module, "Evaluation", None)
         if options is None:
             return cls, program, words
-        return add_settings(cls, "target", word, options()), f"{program} {word}", rest
+        form = add_settings(cls, "target", word, options())
+        form.__doc__ = "Evaluate a run, or the pretrained weights of a recipe."
+        return form, f"{program} {word}", rest
 
     def execute(self) -> CommandResult:
         """Loads the run and evaluates it."""
@@ -105,7 +107,7 @@ class Eval(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Write the report of a run again."""
+    """Write the report of a finished run again."""
 
     run: Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
     """A run folder."""
@@ -119,7 +121,7 @@ class Report(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Copy(Command):
-    """Copy a recipe into a file of your own, to edit and train."""
+    """Copy a recipe into a new Python file, to edit and train."""
 
     recipe: Recipe
     """A recipe's name."""

@@ -59,7 +59,7 @@ class Camera:
     """The simulated hybrid camera. With the default noise, each one-sided twin reaches about 90 % on validation."""
 
     noise: float = 0.6
-    """Standard deviation of the frames' noise (white is 1)."""
+    """Standard deviation of the noise of frames (white is 1)."""
     frame_step: int = 1
     """Only every N-th frame is used."""
     event_loss: float = 0.4
@@ -67,9 +67,9 @@ class Camera:
     spurious: float = 0.02
     """Probability of a noise event, in each pixel and step."""
     num_steps: int = 12
-    """Event steps of a recording of 0.3 s."""
+    """Time steps of events in a recording of 0.3 s."""
     num_frames: int = 4
-    """Frames of a recording, with frame_step 1."""
+    """Frames of a recording, with frame-step 1."""
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -100,7 +100,7 @@ class Config:
     """Settings of the digits recipe."""
 
     networks: tuple[str, ...] = tuple(VARIANTS)
-    """Which networks to train and compare."""
+    """The networks to train and compare."""
     seed: int = 0
     """The first seed: of initial weights, order of samples and noise in training."""
     num_seeds: int = 3
@@ -112,11 +112,11 @@ class Config:
     camera: Camera = Camera()
     """The simulated hybrid camera."""
     hidden: int = 32
-    """Features of each side of the hybrid network; the other networks are matched in parameters."""
+    """Features of each pathway of the hybrid network; the other networks have as many parameters."""
     epochs: int = 30
     """Passes over the training samples."""
     batch_size: int = 128
-    """Samples of a step, over all processes together."""
+    """Samples of a training step, summed over all processes."""
     lr: float = 0.01
     """Highest learning rate of a one-cycle schedule."""
     num_train: int | None = None
@@ -126,7 +126,7 @@ class Config:
     nodes: int = 1
     """Machines."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several processes share the work."""
+    """Distribution over several processes."""
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Number format of the training."""
     accelerator: Literal["auto", "cpu", "gpu"] = "cpu"

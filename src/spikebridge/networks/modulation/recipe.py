@@ -1,13 +1,13 @@
 """Many tasks without forgetting: an ANN that measures the similarity of tasks opens and closes the neurons of an SNN.
 
-    spikebridge train modulation                      # digits, 20 tasks, HMN beside its rivals
+    spikebridge train modulation                      # digits, 20 tasks, HMN and its baselines
     spikebridge train modulation --preset quick       # 4 tasks, in seconds
     spikebridge train modulation --methods hmn xdg_ewc --tasks.num-tasks 40 --num-seeds 4
 
 Tasks are learned one after the other: the same images, their pixels permuted anew for each task, four similar
 permutations in a group. A plain network forgets earlier tasks. Here hybrid units turn the training images of a task
 into a signal V for each hidden neuron, 1 open and 0 closed. Similar tasks share neurons, unrelated tasks do not, and at
-test time one unlabelled image is enough to find the gate. Every rival is a setting of the same loop
+test time one unlabelled image is enough to infer the gate. Every baseline is a setting of the same training loop
 (`training/methods.py`).
 
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 3 and eqs. 14-19.
@@ -60,7 +60,7 @@ class DataConfig:
     dataset: DatasetName = "digits"
     """digits is embedded (8 x 8); mnist and nmnist are read; events are the digits before a moving event camera."""
     split: Literal["test", "validation"] = "test"
-    """What is scored; settings are chosen on validation."""
+    """The split that is scored; settings are chosen on validation."""
     num_train: int | None = None
     """Use only this number of training images."""
     num_test: int | None = None
@@ -74,9 +74,9 @@ class TaskConfig:
     num_tasks: int = 20
     """Tasks to learn, in groups of `group_size`."""
     num_prior: int = 400
-    """Tasks before them, on which the backbone is trained; the first 165 of 175 groups in the paper."""
+    """Prior tasks, on which the backbone is trained; the paper uses the first 165 of 175 groups."""
     group_size: int = 4
-    """Tasks of a group."""
+    """Tasks in a group of similar tasks."""
     seen: tuple[int, ...] = (1, 2)
     """Positions in a learned group whose tasks the backbone is trained on too (released code); empty for none."""
 
@@ -90,13 +90,13 @@ class BranchConfig:
     num_plain: int = 400
     """Neurons of each hidden layer of an ungated branch."""
     rho: float = 0.1
-    """Share of open neurons."""
+    """Share of open neurons in each hidden layer."""
     branch: Literal["default", "original"] = "default"
     """Neurons and read-out; `original` is the released code."""
     num_steps: int = 5
-    """Steps for which an image is held (`original`: 10)."""
+    """Time steps for which an image is presented (`original`: 10)."""
     logit_scale: float = 0.2
-    """Factor of the logits (`original`: 1)."""
+    """Scale of the logits (`original`: 1)."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,19 @@ class TrainingConfig:
     epochs: int = 6
     """Passes over a task's training images."""
     batch_size: int = 32
-    """Images of a step."""
+    """Images of a training step."""
     lr: float | None = None
     """Learning rate, a tenth of it after half of the epochs; None takes the rate tuned for each method."""
     momentum: float = 0.9
-    """Of SGD; the optimizer is new for each task."""
+    """Momentum of SGD; each task starts with a new optimizer."""
     strength: float | None = None
-    """Of the regularizer: lambda, c or m; None takes the strength tuned for each method."""
+    """Strength of the regularizer (lambda, c or m); None takes the value tuned for each method."""
     num_fisher: int = 400
     """Images of a task for the Fisher information."""
     execution: Literal["cut", "full"] = "cut"
-    """Train sub-networks of open neurons, or the whole branch with masks; the numbers are the same."""
+    """Train sub-networks of the open neurons, or the whole branch with masks; the results are equal."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where tasks are learned; scores are computed on the CPU."""
+    """Device of the training; scores are computed on the CPU."""
 
 
 @dataclass(frozen=True)

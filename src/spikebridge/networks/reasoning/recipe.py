@@ -66,13 +66,13 @@ class Config:
     """Settings of the reasoning recipe."""
 
     parts: tuple[Literal["collisions", "detector", "parser"], ...] = ("collisions",)
-    """Parts to train: units for collisions, presence and motion; detector of generated videos; parser of questions."""
+    """Parts to train: the units for collisions, presence and motion; the object detector; the question parser."""
     scenes: Literal["auto", "real", "generated"] = "auto"
-    """real: CLEVRER scenes in SPIKEBRIDGE_DATA; auto: real if they exist, else generated."""
+    """real: CLEVRER scenes in SPIKEBRIDGE_DATA; auto: real if they are found, else generated."""
     num_videos: int = 400
     """Generated videos to train on."""
     num_validation: int = 400
-    """Real videos that settings are chosen on; none has a test question."""
+    """Real videos on which settings are chosen; none of them has a test question."""
     seed: int = 0
     """First seed of initial weights, order and augmentation."""
     num_seeds: int = 1
@@ -80,15 +80,15 @@ class Config:
     num_features: int = 48
     """Channels of the collision unit; the presence unit has half as many."""
     epochs: int = 30
-    """Passes over the candidate pairs; the presence unit takes half as many."""
+    """Passes over the candidate pairs; half as many for the presence unit."""
     batch_size: int = 256
-    """Pairs, or objects, of a step."""
+    """Pairs (presence unit: objects) of a training step."""
     lr: float = 3e-3
     """Highest learning rate of a one-cycle schedule."""
     jitter: float = 0.3
     """Largest standard deviation of the position noise in training [px]."""
     size: Literal["quick", "default"] = "default"
-    """Sizes of detector and parser, if they are trained."""
+    """Size of the detector and the parser, if they are trained."""
 
     def __post_init__(self) -> None:
         """Refuses settings out of range."""

@@ -1,4 +1,4 @@
-"""Tracking between frames: an ANN sees frames at 40 Hz, an SNN sees events, a hybrid unit adds the change it saw.
+"""Tracking between frames: an ANN on frames at 40 Hz, an SNN on events; a hybrid unit adds the change since a frame.
 
     spikebridge train sensing                     # the real recording if it is found, else generated scenes
     spikebridge train sensing --preset quick      # generated scenes, in seconds
@@ -7,7 +7,7 @@
 
 Protocol A: the true boxes of the last two frames are given; the network predicts the box at the end of each bin of
 events until the next frame. It is trained on the first part of a recording, settings were chosen on the second part,
-and figures are of the third. Static box and constant velocity are evaluated in the same way.
+and results are measured on the third. Static box and constant velocity are evaluated in the same way.
 
 | network | hybrid unit SNN -> ANN | velocity prior |
 |---|---|---|
@@ -85,22 +85,22 @@ REGIONS = ("where", "units.unit")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What all networks of a run share."""
+    """Settings of the model that all networks of a run share."""
 
     size: Size = "small"
-    """Of the pathways: a few thousand weights, or the bottlenecks of the paper's size."""
+    """Size of the pathways: a few thousand weights, or ResNet bottlenecks of the size in the paper."""
     num_features: int = 8
     """Channels of both pathways."""
     crop: int = 96
-    """Side of the square around the target that the network sees [px]."""
+    """Side of the square search window around the target, the input of the network [px]."""
     reach: int = 16
-    """Displacements are evaluated up to this number of cells of 2 px."""
+    """Largest displacement that is scored, in cells of 2 px."""
     search: float = 10.0
-    """And no farther than this from the predicted place [px]."""
+    """Largest distance of a scored displacement from the predicted position [px]."""
     change_map: ChangeMap = "linear"
-    """Of the learned unit SNN -> ANN: a linear map, the tanh of one, or that of one of change and features joined."""
+    """Map of the learned unit SNN -> ANN: linear, tanh of linear, or tanh of linear on change and features joined."""
     counts: bool = False
-    """The SNN sees the number of events of a pixel in a bin; else whether it had any."""
+    """The input of the SNN is the number of events of a pixel in a bin; otherwise 1 if there is any."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -119,12 +119,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Of the tracker that a network is evaluated in."""
+    """Settings of the closed-loop tracker in evaluation."""
 
     template_rate: float = 0.3
-    """Share of the newest template beside the first one."""
+    """Weight of the newest template; the first template has the rest."""
     detector_gain: float = 0.5
-    """Share of the detector's answer in the box of a frame without a given box."""
+    """Weight of the detector's box at a frame without a given box; the predicted box has the rest."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -142,28 +142,27 @@ class Config:
     num_seeds: int = 1
     """Trainings of each network, with consecutive seeds."""
     recording: str = "auto"
-    """real is the recording of FE240hz in SPIKEBRIDGE_DATA; auto uses it if it is found, else generated scenes; both
-    trains on both and evaluates on the real one. The folder of a recording of your own, with boxes, counts as real."""
+    """real: the FE240hz recording in SPIKEBRIDGE_DATA; a path: another recording with boxes.
+    `generated`: generated scenes; `auto`: real if found, else generated; `both`: trained on both, tested on real."""
     split: Literal["test", "validation"] = "test"
-    """What the figures are measured on; settings are chosen on validation."""
+    """The split for the results; settings are chosen on validation."""
     num_scenes: int = 12
     """Generated scenes to train on."""
     frame_step: int = 1
     """Only every N-th frame is used."""
     clips: bool = False
-    """The detector is also trained on video clips of OTB and VOT in SPIKEBRIDGE_DATA, which have no events. With
-    label_free the ANN is too, and then no box of the recording is read."""
+    """Train the detector also on video clips (OTB, VOT; no events) in SPIKEBRIDGE_DATA; with label_free the ANN too."""
     schedule: Schedule = "joint"
-    """joint trains everything at once; alternate the ANN on frames, then the SNN and its unit, twice; label_free the
-    ANN on frames with boxes (those of clips with --clips), then the SNN and its unit without any box."""
+    """joint: all parts at once; alternate: the ANN on frames, then the SNN and its unit, twice.
+    `label_free`: the ANN on frames with boxes (of the clips with --clips), then the SNN and its unit without boxes."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """What all networks share."""
+    """Settings of the model that all networks share."""
     pathways: PathwayTraining = field(default_factory=PathwayTraining)
-    """Training of all that tracks between frames."""
+    """Training of the pathways, the hybrid unit, the head and the velocity prior."""
     detector: DetectorTraining = field(default_factory=DetectorTraining)
     """Training of the target detector, which finds the target in a frame."""
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    """The tracker that a network is evaluated in."""
+    """Settings of the closed-loop tracker in evaluation."""
 
     RENAMED_FIELDS: ClassVar[dict[str, str]] = {
         "following_scenes": "pathways.num_scenes",

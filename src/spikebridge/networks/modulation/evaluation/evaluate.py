@@ -32,13 +32,13 @@ class EvaluationOptions:
     """How a trained network is evaluated."""
 
     method: str = "hmn"
-    """Which of the run's methods; one with hybrid units."""
+    """The method of the run to evaluate; it must have hybrid units."""
     num_samples: int = 1
-    """Unlabelled pictures of one task from which it is inferred."""
+    """Unlabelled images of a task from which the task is inferred."""
     direct_samples: int = 20
-    """Unlabelled pictures of one task from which its gate is made directly, without a table."""
+    """Unlabelled images of a task from which its gate is computed directly, without the table of gates."""
     per_sample_pictures: int = 500
-    """Pictures of a task for the slow mode in which each picture has its own gate."""
+    """Images of a task to score with a gate computed for each image (slow)."""
 
 
 def read_inputs(path: Path, num_features: int) -> LabelledInputs:

@@ -23,17 +23,17 @@ class QuestionEvaluation:
     """Files to evaluate, source of the collisions, and presets."""
 
     scenes: Path | None = None
-    """A file (or folder) of scenes: JSON lines, original CLEVRER annotations or old pickles, plain or gzipped."""
+    """A file or folder of scenes: JSON lines, CLEVRER annotations or pickles, plain or gzipped."""
     questions: Path | None = None
-    """A file of questions about the scenes with known answers, or of what-if texts."""
+    """A file of questions about the scenes with known answers, or of what-if questions in English."""
     collisions: Literal["baked", "learned", "rule"] = "baked"
-    """baked: those of the scene file; learned, rule: detected in the trajectories by the trained unit or the rule."""
+    """baked: those of the scene file; learned: detected by the trained unit; rule: detected by the fixed rule."""
     causal: bool = True
-    """Counterfactuals keep events that do not depend on the removed object; `paper` always uses the roll-out."""
+    """Keep events that do not depend on the removed object in counterfactuals; preset `paper` never does."""
     presets: tuple[str, ...] = tuple(PRESETS)
-    """Presets of the graph to run."""
+    """Presets of the reasoning graph to evaluate."""
     seed: int = 0
-    """Seed of the choices of what-if texts."""
+    """Seed of the answer options of what-if questions."""
 
     def __post_init__(self) -> None:
         """Refuses unknown presets."""

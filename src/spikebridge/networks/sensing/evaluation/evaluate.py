@@ -58,34 +58,34 @@ class TrackingEvaluation:
     RENAMED_FIELDS: ClassVar[dict[str, str]] = {"shake": "box_noise"}
 
     protocol: Literal["A", "B", "C", "D", "E"] = "A"
-    """A between frames, B a box at every N-th frame, C the first box only, D fewer frames, E with latency."""
+    """A: between frames; B: a box at every N-th frame; C: only the first box; D: fewer frames; E: with latency."""
     baselines: str = "hold,constant_velocity"
-    """Names with commas: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt,
-    or another network of the run; none for none of them."""
+    """Comma-separated: hold, constant_velocity, kalman, ann_hold, ann_constant_velocity, events, decay_0, kcf, csrt
+    or other networks of the run; `none` for no baseline."""
     recording: str | None = None
-    """The name of the recording's folder, where the data folder holds several."""
+    """The name of the recording's folder, if the data folder holds several recordings."""
     split: Literal["auto", "train", "validation", "test", "all"] = "auto"
-    """The part of the recording; auto is the test part where the run was trained on this recording, else all of it."""
+    """The part of the recording; auto: the test part if the run was trained on this recording, else all of it."""
     box_noise: float = 0.0
     """Standard deviation of the noise of given boxes along both axes [px]."""
     keep_every: int = 1
     """Only every N-th frame is used."""
     every: int = 4
-    """B: a box at every N-th frame."""
+    """B: the number of frames N from one given box to the next."""
     latency: Literal["measured", "none", "tianjic"] = "measured"
-    """E: the work for an answer, measured here, or declared: none, or the rates of the paper's chip."""
+    """E: latency of a step: measured on this machine, none, or computed from the rates of the Tianjic chip."""
     network: str | None = None
-    """Which network of the run; the first one by default."""
+    """The network of the run; by default the first one."""
     weights_seed: int | None = None
-    """Seed of the training of the network, and of other networks of the run; the first one by default."""
+    """Training seed of the networks to evaluate; by default the first one of the run."""
     seed: int = 0
     """Seed of the noise of given boxes."""
     event_offset: int | None = None
-    """FE240hz: bins between frames k and k + 1 begin at 6 k + this; estimated by default."""
+    """FE240hz only: offset of the event bins; those after frame k start at bin 6 k + INT; else estimated."""
     box_offset: int | None = None
-    """FE240hz: the box of frame k is the fast box 6 k + this; found by default."""
+    """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
     repair: bool = False
-    """A folder of one's own: drop events outside the sensor and sort those that jump back."""
+    """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
 
     def __post_init__(self) -> None:
         """Refuses options out of range."""

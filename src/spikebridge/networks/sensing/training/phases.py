@@ -46,13 +46,13 @@ class PathwayTraining:
     lr: float = 3e-3
     """Learning rate of kernels."""
     lr_scalars: float = 2e-2
-    """Learning rate of time constants, gains and other numbers of a whole channel or network."""
+    """Learning rate of time constants, gains and other scalars of a channel or of the network."""
     box_noise: float = 2.0
-    """Half of the boxes are displaced, by up to this standard deviation [px]."""
+    """Largest standard deviation of the displacement of boxes; half of them are displaced [px]."""
     num_scenes: int = 2
-    """With recording=both the pathways use this many generated scenes; more cost accuracy on the real recording."""
+    """Generated scenes for the pathways with --recording both; more of them lower the accuracy on the real one."""
     weights_from: str = ""
-    """A run from which all but the detector is loaded, seed by seed, instead of training it."""
+    """A run folder from which all parts but the detector are loaded for each seed, instead of trained."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -70,15 +70,15 @@ class DetectorTraining:
     num_scenes: int = 4
     """Generated scenes that are hard to track, for the detector only."""
     box_noise: float = 1.0
-    """Error of the predicted boxes in training; 1 is about a sixth of the target's size."""
+    """Noise of the predicted boxes in training; 1 is about a sixth of the target's size."""
     background_swaps: float = 0.4
-    """Share of the samples in which the target is set in front of the background of another one."""
+    """Share of the samples in which the target is pasted onto the background of another sample."""
     template_error: float = 1.0
-    """The newest template is wrong by up to this share of the error of the predicted box, as in a closed loop."""
+    """Largest error of the newest template, relative to that of the predicted box, as in a closed loop."""
     absent_share: float = 0.2
-    """Additional samples without the target, as a share of all others."""
+    """Additional samples without the target, as a share of the other samples."""
     weights_from: str = ""
-    """A run from which the detector is loaded, seed by seed, instead of training it."""
+    """A run folder from which the detector is loaded for each seed, instead of trained."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
