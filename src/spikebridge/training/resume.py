@@ -6,7 +6,7 @@ is resumed ends with the bits of one that was never stopped.
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from spikebridge.training.run.weights import check_compatible, load_exactly
 from spikebridge.training.settings import Interrupt
 
 
+@runtime_checkable
 class _Position(Protocol):
     """The counters of a training, a dataclass; a checkpoint holds them."""
 

@@ -7,7 +7,7 @@ sampled inputs. `NetworkGraph` is what execution and shape inference use of a ne
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -58,6 +58,7 @@ class NetworkPlan:
     groups: list[Group]
 
 
+@runtime_checkable
 class NetworkGraph(Protocol):
     """What execution and shape inference use of a hybrid network."""
 

@@ -11,7 +11,7 @@ without one, and `restart_events` where the next frame is late.
 
 from copy import deepcopy
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
 
 
+@runtime_checkable
 class Inference(Protocol):
     """One network, run on one target."""
 
