@@ -593,3 +593,29 @@ def test_a_warning_is_one_line_without_a_path(
         assert main(["grumble"]) == 0
     said = capsys.readouterr()
     assert (said.out, said.err) == ("done\n", "spikebridge: warning: two lines of one thought\n")
+
+
+def test_the_doctor_takes_the_networks_of_a_recipe_that_loads_its_own_weights(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_weights = """
+def build(config):
+    layer = nn.Linear(2, 1)
+    nn.init.constant_(layer.bias, -100.0)
+    return {"only": nn.Sequential(layer, nn.ReLU())}
+
+
+def train(config, run):
+    run.child("only/seed-0").save_weights(nn.Linear(3, 3))
+    return {}
+
+
+def trained(run):
+    network = build(None)["only"]
+    nn.init.constant_(network[0].bias, 100.0)
+    return {"only": network}
+"""
+    (here / "my.py").write_text(RECIPE + own_weights)
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "run"]) == 0

@@ -113,7 +113,7 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
     write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
-    with pytest.raises(DataError, match="holds no sample"):
+    with pytest.raises(DataError, match="has no samples"):
         run_bundle(spiking, tmp_path / "none.npz")
 
 

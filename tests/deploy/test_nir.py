@@ -232,9 +232,9 @@ class Between(Stateful):
         (lambda: Between("tanh"), "computes 'tanh' between its layers"),
         (lambda: Between("add"), "computes 'add'"),
         (lambda: Between("of its own"), "uses a tensor of its own|computes 'expand_as'"),
-        (lambda: Between("twice"), "'lif' hears 'fc' twice"),
+        (lambda: Between("twice"), "'lif' has 'fc' as input twice"),
         (lambda: Sequential(a=LIF(torch.tensor([1.0, math.inf, 1.0, 1.0]), dt=DT)), "with and without end"),
-        (lambda: Sequential(fc=nn.Linear(4, 2), fire=IF()), "tells its step"),
+        (lambda: Sequential(fc=nn.Linear(4, 2), fire=IF()), "no neuron with a time step"),
         (lambda: Sequential(**{"a/b": LIF(dt=DT)}), "cannot be called 'a/b'"),
     ],
 )

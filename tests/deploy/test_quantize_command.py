@@ -52,7 +52,7 @@ def test_a_run_becomes_integer_models(
         (["--regions", "wehre"], "did you mean 'where'"),
         (["--network", "lerned"], "has no trained network 'lerned'"),
         (["--calibrate", "0"], "1 sample at least"),
-        (["--bundle", "nowhere"], "nowhere is no bundle"),
+        (["--bundle", "nowhere"], "nowhere is not a bundle"),
     ],
     ids=["width", "region", "network", "calibration", "bundle"],
 )

@@ -107,9 +107,9 @@ def test_a_run_goes_from_export_to_compare_to_run(
     for words, message in (
         (["export", "run", "--out", "b"], "is there already"),
         (["export", "run", "--network", "snn", "--out", "c"], "no weights of 'snn'"),
-        (["compare", "run"], "is no bundle"),
+        (["compare", "run"], "is not a bundle"),
         (["draw", "b", "--network", "snn"], "holds one network; leave --network out"),
-        (["run", "b", "--input", "lost.npz"], "there is no recording"),
+        (["run", "b", "--input", "lost.npz"], "there is no input file"),
     ):
         assert main(words) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

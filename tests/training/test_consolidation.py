@@ -172,7 +172,7 @@ def test_the_steps_of_optimizers_are_those_of_a_constant_gradient() -> None:
 def test_an_optimizer_that_the_proximal_step_does_not_know_is_refused() -> None:
     w = nn.Parameter(torch.ones(1))
     w.grad = torch.ones(1)
-    with pytest.raises(ConfigError, match="knows SGD, Adam and AdamW, but the optimizer is RMSprop"):
+    with pytest.raises(ConfigError, match="supports SGD, Adam and AdamW, but the optimizer is RMSprop"):
         masked_step({"w": w}, torch.optim.RMSprop([w]), Square(1.0, 1.0, 0.0))
 
 

@@ -361,7 +361,7 @@ def test_a_loss_that_is_not_finite_is_named(tasks: list[Task]) -> None:
     ("make", "message"),
     [
         (lambda: ContinualSettings(epochs=0), "epochs should be at least 1, but is 0"),
-        (lambda: fit_tasks(Branch(), [], ContinualMethod(optimizer=SGD)), "a learning needs at least one task"),
+        (lambda: fit_tasks(Branch(), [], ContinualMethod(optimizer=SGD)), "continual learning needs at least one task"),
         (
             lambda: Subnetwork(indices={"fc9": ()}).masks(dict(Branch().named_parameters())),
             "indices of 'fc9', but no such",

@@ -146,7 +146,7 @@ def test_a_folder_that_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
     [
         ("{", DataError, "missing or damaged"),
         ("[]", DataError, "should hold an object"),
-        ("{}", ConfigError, "written by something else"),
+        ("{}", ConfigError, "written by another program"),
         ('{"format": "spikebridge run", "version": 9}', ConfigError, "version 9, but this program reads version 1"),
         (
             '{"format": "spikebridge run", "version": 1, "recipe": "a"}',

@@ -46,7 +46,7 @@ class Track(Command):
         """Loads recording and network, and tracks."""
         target = targets.resolve_target(self.network)
         if not hasattr(target.module, "tracker"):
-            raise ConfigError(f"{self.network} is no tracker; `track` takes the recipe `sensing` or a run of it")
+            raise ConfigError(f"{self.network} is not a tracker; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
         from spikebridge.data.recordings.load import find_recording, is_part_of_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
@@ -155,7 +155,7 @@ class RunLive(Command):
         }
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
-            raise DataError(f"{self.events} gave nothing to step with" + (f"; {bad}" if bad else ""))
+            raise DataError(f"{self.events} gave no event bin and no frame" + (f"; {bad}" if bad else ""))
         if bad:
             _print_status(bad)
         summary = stream.summary() | counts

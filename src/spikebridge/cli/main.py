@@ -166,7 +166,8 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
         if not text:
             break
         lines.append(text)
-    return f"{' '.join(lines)} (see {program} --help)"
+    reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
+    return f"{reason} (see {program} --help)"
 
 
 def _unknown(word: str, form: type, program: str) -> str:

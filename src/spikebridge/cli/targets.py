@@ -70,11 +70,14 @@ class _Target:
         """The doctor's findings about the recipe's networks, with the weights of the run where it has them."""
         from spikebridge.analysis.doctor.doctor import diagnose
 
-        found = []
-        for network_name, network in self.networks(name).items():
+        networks, found = self.networks(name), []
+        for network_name, network in networks.items():
             trained = self._run_of(network_name)
-            if trained is not None:
+            if trained is not None and hasattr(self.module, "trained"):
+                networks[network_name] = self.trained_network(network_name)[1]
+            elif trained is not None:
                 trained.load_weights(network)
+        for network_name, network in networks.items():
             found += [{"network": network_name} | asdict(one) for one in diagnose(network.eval(), self.inputs(network))]
         return found
 

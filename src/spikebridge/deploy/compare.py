@@ -121,7 +121,7 @@ def compare_bundle(
     truth = _sample_signals(bundle.manifest, numbers)
     missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
     if missing:
-        raise DataError(f"{bundle.path}: the sample tells nothing of part {missing[0]!r}; export the bundle anew")
+        raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle anew")
     rows: list[ComparisonRow] = []
     forms = array_forms(stages)
     progress("each part and unit alone")

@@ -75,7 +75,7 @@ def run_bundle(
         inputs = read_arrays(file)
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
-            raise DataError(f"{file} holds no sample of any input; a recording needs at least one")
+            raise DataError(f"{file} has no samples; expected at least one sample of an input")
     started = reported = time.perf_counter()
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
@@ -96,7 +96,7 @@ def read_arrays(file: Path) -> dict[str, Values]:
         DataError: there is no such file, it is damaged, of another kind, or declares too much.
     """
     if not file.is_file():
-        raise DataError(f"there is no recording {file}")
+        raise DataError(f"there is no input file {file}")
     try:
         if file.suffix == ".safetensors":
             # the header's sizes are held against the size of the file before memory is taken

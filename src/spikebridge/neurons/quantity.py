@@ -146,8 +146,8 @@ class Quantity:
                 raise ConfigError(f"{who} needs {self.name} as floating numbers, but got {value.dtype}; use .float()")
             if value.requires_grad:
                 raise ConfigError(
-                    f"{who} got {self.name} as a tensor that requires a gradient; to train it name it in learn=, to "
-                    "steer it from elsewhere give it to forward"
+                    f"{who} got {self.name} as a tensor that requires a gradient; to train it, name it in learn=; to "
+                    "modulate it, pass it to forward"
                 )
         elif not isinstance(value, Real) or isinstance(value, bool):
             raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {value!r}")

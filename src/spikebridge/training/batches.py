@@ -122,7 +122,7 @@ def check_dataset(data: Any) -> Dataset:
             "wrap tensors in Batches and a map-style data set in Samples"
         )
     if len(data) == 0:
-        raise ConfigError("the data hold no sample")
+        raise ConfigError("the data set has no samples")
     return data
 
 

@@ -91,10 +91,10 @@ def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     Example:
         >>> check_phases([])
         Traceback (most recent call last):
-        spikebridge.errors.ConfigError: a training needs at least one phase
+        spikebridge.errors.ConfigError: training needs at least one phase
     """
     if not phases:
-        raise ConfigError("a training needs at least one phase")
+        raise ConfigError("training needs at least one phase")
     names = [phase.name for phase in phases]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -128,7 +128,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
     ("source", "wanted", "words"),
     [
         (LiveSource("events.npz", "seen"), NETWORK, "takes no frames"),
-        (LiveSource("events.npz", box=BOX), NETWORK, "no tracker"),
+        (LiveSource("events.npz", box=BOX), NETWORK, "not a tracker"),
         (LiveSource("events.npz", sensor=(3, 3)), NETWORK, "leave --sensor out"),
         (LiveSource("events.npz"), SEEING, "--frames names their folder"),
         (LiveSource("events.npz", "-"), SEEING, "its frames are a folder, not '-'"),
@@ -143,7 +143,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         (LiveSource("events.txt"), NETWORK, "no such folder"),
         (LiveSource("lost.npz"), NETWORK, "there is no such file"),
         (LiveSource("seen", "seen"), SEEING, "brings its own frames"),
-        (LiveSource("-", loop=True), NETWORK, "has its own time"),
+        (LiveSource("-", loop=True), NETWORK, "--loop and --speed apply to recordings"),
         (LiveSource("-", "seen"), SEEING, "come from -, tcp:PORT or camera"),
         (LiveSource("-"), TRACKER, "--init x,y,w,h"),
         (LiveSource("-", box=BOX), TRACKER, "--sensor 346x260"),

@@ -122,7 +122,7 @@ def test_a_new_value_is_a_word_and_no_weight() -> None:
     assert question.program[:5] == ("objects", "orange", "filter_color", "sphere", "filter_shape")
     with pytest.raises(DataError, match="unknown word 'orange'"):
         shipped_parser().question(1, "Are there any orange spheres?")
-    with pytest.raises(ConfigError, match="the parser knows values of color, material, shape, but got size"):
+    with pytest.raises(ConfigError, match="the parser supports values of color, material, shape, but got size"):
         shipped_parser().with_vocabulary(Vocabulary({"size": ("large",)}))
 
 

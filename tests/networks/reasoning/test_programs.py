@@ -108,7 +108,7 @@ def test_a_program_that_is_not_well_typed_is_refused_with_its_place(compiler, pr
         (f"events {RED} filter_in events filter_end filter_before count", "two sets of events"),
         (f"events {RED} filter_in events first filter_order query_object filter_out count", "two sets of"),
         ("objects unique", "gives an answer, but this one gives object"),
-        ("objects exist negate", "negate turns round belong_to, and nothing else"),
+        ("objects exist negate", "negate inverts belong_to only"),
         (f"all_events {RED} filter_collision unique unseen_events belong_to", "collision of two objects"),
         (f"all_events {RED} filter_in {BLUE} filter_collision unique unseen_events belong_to", "collision of two"),
     ],

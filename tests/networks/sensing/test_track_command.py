@@ -150,7 +150,7 @@ def test_a_wrong_path_is_refused(run: str, tmp_path: Path, saved: Path, capsys: 
     assert "there is no folder" in refusal(capsys, "track", saved, "--network", run, "--out", missing / "a.csv")
     assert "this is a folder" in refusal(capsys, "track", saved, "--network", run, "--out", tmp_path)
     assert "ends in .webp, .gif, .mp4" in refusal(capsys, "track", saved, "--network", run, "--animation", "a.avi")
-    assert "is no tracker" in refusal(capsys, "track", saved, "--network", "digits")
+    assert "is not a tracker" in refusal(capsys, "track", saved, "--network", "digits")
     one, same = tmp_path / "a.webp", tmp_path / ".." / tmp_path.name / "a.webp"
     assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", one, "--animation", same)
     os.mkfifo(pipe := tmp_path / "pipe")

@@ -311,7 +311,7 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
     except ValueError:
         box = np.empty(0)
     if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
-        raise ConfigError(f"a first box is x,y,w,h: four numbers in pixels, w and h above 0, but got {words!r}")
+        raise ConfigError(f"expected a box x,y,w,h: four numbers in pixels with w and h above 0, but got {words!r}")
     return box
 
 

@@ -31,7 +31,9 @@ def open_camera() -> Any:
     try:
         return dv.io.camera.open()
     except RuntimeError as error:
-        raise DataError(f"no event camera answers ({error}); is it plugged in, and may this user reach it?") from error
+        raise DataError(
+            f"no event camera answers ({error}); is it plugged in, and does this user have access to it?"
+        ) from error
 
 
 def sensor_size(device: Any) -> tuple[int, int]:

@@ -91,7 +91,7 @@ class LiveSource:
         if self.frames is not None and not request.frames:
             raise ConfigError("this network takes no frames; leave --frames out")
         if self.box is not None and not request.tracks_target:
-            raise ConfigError("this network is no tracker, so it needs no first box; leave --init out")
+            raise ConfigError("this network is not a tracker and takes no first box; leave --init out")
         if request.sensor is not None and self.sensor not in (None, request.sensor):
             raise ConfigError(f"this network takes events of {_pixels(request.sensor)}; leave --sensor out")
         source = self._open_live(request) if _is_live(self.events) else self._open_replay(request)
@@ -123,7 +123,9 @@ class LiveSource:
             if self.frames is not None:
                 raise ConfigError(f"{self.events}: a recording brings its own frames; leave --frames out")
             if self.sensor is not None and request.sensor is None:
-                raise ConfigError("--sensor is for lines and files of events; a recording knows its own sensor")
+                raise ConfigError(
+                    "--sensor applies to lines and files of events; leave it out, the recording has its sensor size"
+                )
             return load_recording(path, dt=request.dt)
         frames = None if self.frames is None else Path(self.frames).expanduser()
         if request.frames and frames is None and path.suffix == ".aedat4":
@@ -133,7 +135,9 @@ class LiveSource:
 
     def _open_live(self, request: StreamRequest) -> EventBinner:
         if self.loop or self.speed != 1.0:
-            raise ConfigError("--loop and --speed are for recordings; a live stream has its own time")
+            raise ConfigError(
+                "--loop and --speed apply to recordings; leave them out for a live stream, which runs in real time"
+            )
         if request.tracks_target and self.box is None:
             raise ConfigError("a live stream needs the target's box in its first frame: --init x,y,w,h")
         separate = None if self.frames == self.events else self.frames

@@ -38,7 +38,7 @@ class Bundle:
     Example:
         >>> Bundle.open("no/such/folder")
         Traceback (most recent call last):
-        spikebridge.errors.DataError: no/such/folder is no bundle: there is no manifest.json; ...
+        spikebridge.errors.DataError: no/such/folder is not a bundle: there is no manifest.json; ...
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -59,7 +59,7 @@ class Bundle:
         file = folder / MANIFEST
         if not file.is_file():
             raise DataError(
-                f"{folder} is no bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
+                f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
             )
         size = file.stat().st_size
         if size > _MOST_MANIFEST_BYTES:
@@ -68,7 +68,10 @@ class Bundle:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file} is damaged: {error}") from None
-        bundle = cls(folder, parse_manifest(text))
+        try:
+            bundle = cls(folder, parse_manifest(text))
+        except DataError as error:
+            raise DataError(f"{folder}: {error}") from None
         for name in bundle.manifest.files:
             bundle._check(name)
         return bundle

@@ -93,7 +93,7 @@ def integer_signals(
     brought = {**known["links"], **known["parts"], **inputs}
     missing = [name for name in model.record.inputs if name not in brought]
     if missing:
-        raise DataError(f"{bundle.path}: the sample of the integer model tells nothing of {missing[0]!r}")
+        raise DataError(f"{bundle.path}: the sample of the integer model has no values of {missing[0]!r}")
     recorded = model.run_recorded(model.quantize({name: brought[name] for name in model.record.inputs}), ticks)
     units = {link.name for link in model.record.links if link.unit is not None}
     prefixes = {"parts": "", "links": "links."}

@@ -55,7 +55,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
     words, file = path / WORDS, path / NUMBERS
     if not words.is_file() or not file.is_file():
         raise DataError(
-            f"{path} is no integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
+            f"{path} is not an integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
         )
     if words.stat().st_size > MOST_BYTES:
         raise DataError(f"{words} has {words.stat().st_size} bytes; {MOST_BYTES} are the most")
@@ -69,7 +69,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
         raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
     model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)
     if model.numbers is None or file.stat().st_size != model.numbers.size:
-        raise DataError(f"{file} has {file.stat().st_size} bytes, not those that {WORDS} tells of; copy it anew")
+        raise DataError(f"{file} has {file.stat().st_size} bytes, not the size in {WORDS}; copy it again")
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != model.numbers.sha256:
         raise DataError(f"{file} is damaged: its SHA-256 is not the one in {WORDS}; copy it anew")

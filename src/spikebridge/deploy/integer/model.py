@@ -40,7 +40,7 @@ class IntegerModel(TickRunner):
         self.record, self.numbers = record, dict(numbers)
         for name, q in numbers.items():
             if q.dtype.kind not in "iu":
-                raise DataError(f"the integer model holds {name!r} of {q.dtype}, which are no integers")
+                raise DataError(f"the integer model holds {name!r} of {q.dtype}; expected integers")
             if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
                 raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
         with fitting("its numbers"):

@@ -124,7 +124,7 @@ class IntegerRecord:
             raise DataError("two links have one name")
         for name in self.outputs:
             if name not in self.parts:
-                raise DataError(f"the output {name!r} is no part; {did_you_mean(name, self.parts)}")
+                raise DataError(f"the output {name!r} is not a part; {did_you_mean(name, self.parts)}")
 
     def _check_program(self, name: str, program: ProgramRecord) -> None:
         """Refuses a part whose program is not fed by its links."""

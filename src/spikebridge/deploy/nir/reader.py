@@ -85,7 +85,7 @@ class NirPart(Stateful):
     def _shape_of(self, node: NirNode) -> tuple[int, ...]:
         shape = self.graph.shapes[node.delayed[0]]
         if shape is None:
-            raise ShapeError(f"the NIR file does not tell the shape of what comes back to {node.name!r}")
+            raise ShapeError(f"the NIR file does not give the shape of the feedback to {node.name!r}")
         return shape
 
     def _by_node(self, modulation: dict[str, Any]) -> dict[str, dict[str, Any]]:

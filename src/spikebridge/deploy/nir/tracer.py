@@ -129,7 +129,7 @@ class _Wires(TorchFunctionMode):
         if known is None or isinstance(known.value, str):
             does = f"computes {known.value!r}" if known is not None else "uses a tensor of its own"
             raise ExportError(
-                f"{type(self.part).__name__} {does} between its layers, before {where}; NIR knows layers and sums alone"
+                f"{type(self.part).__name__} {does} between its layers, before {where}; NIR holds only layers and sums"
             )
         return known
 

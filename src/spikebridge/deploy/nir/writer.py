@@ -72,7 +72,7 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
     nir = nir_library()
     step = dt_of(part) if dt is None else dt
     if step is None:
-        raise ExportError(f"{type(part).__name__} has no neuron that tells its step; give dt= [s]")
+        raise ExportError(f"{type(part).__name__} has no neuron with a time step; give dt= [s]")
     part = copy.deepcopy(part).eval()
     probe = x.new_zeros((1, 2, *x.shape[2:]))
     visits, output = trace(part, probe)
@@ -141,7 +141,7 @@ def _refuse_twice(sources: dict[str, Value]) -> None:
     for name, value in sources.items():
         if len(set(value)) < len(value):
             raise ExportError(
-                f"{name!r} hears {value[0]!r} twice; NIR has one edge between two nodes, put a Gain(2.0) in"
+                f"{name!r} has {value[0]!r} as input twice; NIR allows one edge between two nodes, insert a Gain(2.0)"
             )
 
 

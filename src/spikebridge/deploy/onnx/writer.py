@@ -145,7 +145,9 @@ def _like(state: Any, values: Iterator[Tensor]) -> Any:
 def _refuse_shared(tensors: list[Tensor], batch: int, who: str) -> None:
     for tensor in tensors:
         if tensor.ndim == 0 or len(tensor) != batch or not torch.equal(tensor, tensor[:1].expand_as(tensor)):
-            raise ExportError(f"the state of {who} does not begin the same for every sample, batch first")
+            raise ExportError(
+                f"the initial state of {who} must be equal for all samples, with the batch as its first axis"
+            )
 
 
 def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[str], name: str) -> bytes:

@@ -39,7 +39,7 @@ class QConfig:
         for name, least, max_seen in (("weights", 2, 8), ("activations", 2, 8), ("membranes", 16, 28)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= max_seen:
-                raise ConfigError(f"a region needs {name} of {least} to {max_seen} bits, but got {value!r}")
+                raise ConfigError(f"quantisation needs {name} of {least} to {max_seen} bits, but got {value!r}")
         if not self.path:
             raise ConfigError("a region needs the path of a part, a unit or a layer, or '*'")
 

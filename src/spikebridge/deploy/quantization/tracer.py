@@ -192,7 +192,7 @@ class _Symbols:
                 self.known[node] = self._layer(node, self.root.get_submodule(str(node.target)), str(node.target))
             elif node.users:
                 self.known[node] = self._function(node)
-        raise ExportError(f"{self.where!r} cannot be quantised: it gives nothing out")
+        raise ExportError(f"{self.where!r} cannot be quantised: it has no output")
 
     def _layer(self, node: fx.Node, module: nn.Module, name: str) -> str:
         sources = tuple(self._name(arg) for arg in (*node.args, *node.kwargs.values()))
@@ -235,7 +235,9 @@ class _Symbols:
     def _name(self, arg: Any) -> str:
         name = self.known.get(arg) if isinstance(arg, fx.Node) else None
         if not isinstance(name, str):
-            raise ExportError(f"{self.where!r} cannot be quantised: its layers take what is no signal ({arg!r})")
+            raise ExportError(
+                f"{self.where!r} cannot be quantised: its layers take an argument that is not a signal ({arg!r})"
+            )
         return name
 
 

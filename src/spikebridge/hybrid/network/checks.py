@@ -34,7 +34,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
         refuse_hidden_state(part, name)
     for name in [outputs] if isinstance(outputs, str) else outputs:
         if name not in parts:
-            raise ConfigError(f"the output {name!r} is no part: {did_you_mean(name, parts)}")
+            raise ConfigError(f"the output {name!r} is not a part: {did_you_mean(name, parts)}")
     if isinstance(outputs, str):
         raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
 

@@ -175,7 +175,7 @@ def _find_clocks(
     """Declared clocks, and for other parts the clock of their sampled inputs, along the links."""
     for name in declared:
         if name not in parts:
-            raise ConfigError(f"a clock is declared for {name!r}, which is no part: {did_you_mean(name, parts)}")
+            raise ConfigError(f"a clock is declared for {name!r}, which is not a part: {did_you_mean(name, parts)}")
     clocks = {**inputs, **declared}
     waiting = [name for name in parts if name not in clocks]
     while waiting:

@@ -142,7 +142,7 @@ def _run(
         setattr(job, name, None if tensor is None else tensor.data_ptr())
     steps: Any = library().steps
     if steps.spikebridge_spike_convolution(ctypes.byref(job)) != 0:
-        raise MemoryError("a convolution found no memory to list what is active")
+        raise MemoryError("out of memory in a convolution, for the list of active inputs")
 
 
 _TAPS = 10  # that are summed at once, of convolution.c
@@ -227,6 +227,6 @@ def _sums(
     job.num_parts, job.num_threads, job.team = threads, threads, team
     steps: Any = library().steps
     if steps.spikebridge_convolution_weights(ctypes.byref(job)) != 0:
-        raise MemoryError("the gradient of a convolution found no memory to work in")
+        raise MemoryError("out of memory in the gradient of a convolution")
     total = sums.sum(0)
     return total[:num_taps].T.reshape(weight.shape), total[num_taps]

@@ -119,7 +119,7 @@ def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     job.num_threads, job.team = threads, team
     steps: Any = library().steps
     if steps.spikebridge_linear_weights(ctypes.byref(job)) != 0:
-        raise MemoryError("the gradient of a linear layer found no memory to work in")
+        raise MemoryError("out of memory in the gradient of a linear layer")
     return weights
 
 

@@ -191,7 +191,7 @@ def respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
 def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
     """Runs a job, on as many threads as its plan says."""
     if getattr(library().steps, name)(ctypes.byref(job)) != 0:
-        raise MemoryError("the native steps found no memory to work in")
+        raise MemoryError("out of memory in the native steps")
 
 
 def at(tensor: Tensor | None) -> int | None:

@@ -98,7 +98,7 @@ def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
     """
     if not isinstance(optimizer, SGD | Adam | AdamW):
         raise ConfigError(
-            f"the proximal step knows SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
+            f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
             "take one of these, or step='explicit'"
         )
     steps: dict[Tensor, Tensor | float] = {}

@@ -128,10 +128,10 @@ def check_tasks(tasks: Sequence[Task]) -> None:
     Example:
         >>> check_tasks([])
         Traceback (most recent call last):
-        spikebridge.errors.ConfigError: a learning needs at least one task
+        spikebridge.errors.ConfigError: continual learning needs at least one task
     """
     if not tasks:
-        raise ConfigError("a learning needs at least one task")
+        raise ConfigError("continual learning needs at least one task")
     for number, task in enumerate(tasks, start=1):
         for what, data in (("learn from", task.train), ("be scored on", task.test)):
             if len(data) == 0:

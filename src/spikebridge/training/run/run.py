@@ -120,7 +120,7 @@ class Run:
             raise ConfigError(f"{path} is not a run folder: it has no config.json")
         head = _read_json(path / "config.json")
         if head.get("format") != _FORMAT:
-            raise ConfigError(f"{path} is not a run folder: its config.json was written by something else")
+            raise ConfigError(f"{path} is not a run folder: its config.json was written by another program")
         if head.get("version") != VERSION:
             raise ConfigError(
                 f"{path} is a run of version {head.get('version')}, but this program reads version {VERSION}"
@@ -136,7 +136,7 @@ class Run:
         Raises:
             ConfigError: they are not settings of that class.
         """
-        config: C = from_plain(kind, self.config)
+        config: C = from_plain(kind, self.config, f"{self.path / 'config.json'}: config")
         return config
 
     def child(self, name: str) -> "Run":

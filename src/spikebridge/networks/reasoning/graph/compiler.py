@@ -95,7 +95,7 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
         tree, negated = tree.arguments[0], not negated
         planner.after.append("negate")
     if negated and tree.token != "belong_to":
-        raise ConfigError("negate turns round belong_to, and nothing else")
+        raise ConfigError("negate inverts belong_to only")
     if tree.token == "belong_to" and tree.arguments[1].gives == "happening events":
         return _hypothetical(tree, planner, negated)
     argument = tree.arguments[0]

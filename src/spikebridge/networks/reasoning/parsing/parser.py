@@ -92,7 +92,7 @@ class Parser(nn.Module):
         """
         own, given = self.vocabulary.attributes, vocabulary.attributes
         if tuple(given) != tuple(own):
-            raise ConfigError(f"the parser knows values of {', '.join(own)}, but got {', '.join(given)}")
+            raise ConfigError(f"the parser supports values of {', '.join(own)}, but got {', '.join(given)}")
         other = copy.copy(self)
         other.vocabulary, other.grammar = vocabulary, Grammar(vocabulary)
         return other

@@ -82,7 +82,7 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
         >>> check_pictures((128, 320, 480, 3))
         Traceback (most recent call last):
         ...
-        spikebridge.errors.DataError: the detector knows pictures of 144 x 96 pixels, but this video has 480 x 320; ...
+        spikebridge.errors.DataError: the detector expects pictures of 144 x 96 pixels, but ...
     """
     if len(shape) != 4 or shape[3] != 3:
         raise DataError(
@@ -90,13 +90,13 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
         )
     if shape[1:3] != (HEIGHT, WIDTH):
         raise DataError(
-            f"the detector knows pictures of {WIDTH} x {HEIGHT} pixels, but this video has {shape[2]} x {shape[1]}; "
+            f"the detector expects pictures of {WIDTH} x {HEIGHT} pixels, but this video has {shape[2]} x {shape[1]}; "
             "scale it, or train a detector for it"
         )
     if shape[0] != NUM_OBSERVED_FRAMES:
-        raise DataError(f"the detector knows videos of {NUM_OBSERVED_FRAMES} pictures, but this one has {shape[0]}")
+        raise DataError(f"the detector expects videos of {NUM_OBSERVED_FRAMES} pictures, but this one has {shape[0]}")
     if rate is not None and not 0.9 < rate / _RATE < 1.1:
-        raise DataError(f"the detector knows videos of {_RATE:g} pictures a second, but this one has {rate:g}")
+        raise DataError(f"the detector expects videos of {_RATE:g} pictures a second, but this one has {rate:g}")
 
 
 def check_tracks(tracks: ObjectTracks) -> None:
@@ -107,9 +107,9 @@ def check_tracks(tracks: ObjectTracks) -> None:
     """
     number = len(tracks.objects)
     if number == 0:
-        raise DataError("no object was found in this video; the detector knows rolling objects on a table, from above")
+        raise DataError("no object was found in this video; expected objects rolling on a table, seen from above")
     if number > _MAX_OBJECTS:
-        raise DataError(f"{number} objects were found in this video, but the detector knows at most {_MAX_OBJECTS}")
+        raise DataError(f"{number} objects were found in this video, but the detector supports at most {_MAX_OBJECTS}")
     score = float(np.mean(tracks.scores))
     if score < _MIN_SCORE:
         raise DataError(

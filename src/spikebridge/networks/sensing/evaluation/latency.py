@@ -45,7 +45,7 @@ def newest_available(truth_times: Times, output_times: Times, latencies: Times |
             f"{outputs.shape} and {waits.shape}"
         )
     if not (np.isfinite(truths).all() and np.isfinite(outputs).all()) or np.isnan(waits).any() or (waits < 0).any():
-        raise ShapeError("times must be finite and latencies 0 s or more; mend them first")
+        raise ShapeError("times must be finite and latencies 0 s or more; correct them first")
     if not len(outputs):
         return np.full(len(truths), -1)
     order = np.argsort(outputs + waits, kind="stable")
