@@ -229,11 +229,7 @@ def test_what_cannot_be_run_live_is_one_line(
         (["modulation", "--events", "events.npz"], "this network takes pictures (784,)"),
         ([str(bundle.path), "--network", "a", "--events", "-"], "leave --network out"),
         ([str(bundle.path), "--events", "-", "--seconds", "0"], "seconds needs to be above 0"),
-<<<<<<< HEAD
-        ([str(bundle.path), "--events", "-"], "gave nothing to step with"),
-=======
         ([str(bundle.path), "--events", "-"], "gave no event bin and no frame"),
->>>>>>> newcomer
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
         assert main(["live", *words]) == 2
