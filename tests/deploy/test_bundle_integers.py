@@ -147,7 +147,7 @@ def test_damaged_words_are_one_line(change: Any, line: str, copy: Path) -> None:
     [
         (lambda q: q.pop("parts/answer/layer/weight"), "operation 'layer' lacks 'weight'"),
         (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 9), np.int8)}), "does not fit"),
-        (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 3), np.float32)}), "no integers"),
+        (lambda q: q.update({"parts/answer/layer/weight": np.ones((2, 3), np.float32)}), "expected integers"),
         (lambda q: q.update({"parts/answer/layer:narrow/shift_0": np.array(99, np.int8)}), "a shift of 99"),
         (lambda q: q.pop("links/snn_to_answer/kernel/taps"), "lacks 'taps'"),
     ],

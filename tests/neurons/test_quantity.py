@@ -178,7 +178,7 @@ def test_a_new_layer_declares_what_can_be_modulated():
         ({"tau": math.inf, "learn": "tau"}, "cannot learn tau from inf: start it at a finite value"),
         ({"v_threshold": math.nan}, "LIF needs a number for v_threshold, but got NaN"),
         ({"v_threshold": torch.tensor(1)}, r"v_threshold as floating numbers, but got torch.int64; use .float\(\)"),
-        ({"v_threshold": torch.ones(2).requires_grad_()}, "requires a gradient; to train it name it in learn="),
+        ({"v_threshold": torch.ones(2).requires_grad_()}, "requires a gradient; to train it, name it in learn="),
         ({"dt": 0.0}, "LIF needs dt > 0 s, the step of its clock, but got 0.0"),
         ({"dt": -0.001}, "LIF needs dt > 0 s"),
         ({"dt": math.nan}, "LIF needs dt > 0 s"),
