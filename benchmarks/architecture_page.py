@@ -3,7 +3,7 @@
     python benchmarks/architecture_page.py            # writes docs/images/architecture-*.svg and the tables of the page
     python benchmarks/architecture_page.py --check    # writes nothing; exit code 1 where something is out of date
 
-A box is a folder or a file. It stands above all that it imports. An arrow points to what is imported; an arrow that
+A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to what is imported; an arrow that
 follows from two others is left out. Nothing of the package is run. The tables are those of `results/layout.json`, which
 `benchmarks/layout.py` measures.
 """
@@ -91,7 +91,7 @@ def members(folder: Path) -> dict[str, list[Path]]:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and (files := sorted(path.rglob("*.py"))):
             found[path.name] = files
-        elif path.suffix == ".py" and not path.stem.startswith("__"):
+        elif path.suffix == ".py" and not path.stem.startswith("_"):
             found[path.stem] = [path]
     return found
 
