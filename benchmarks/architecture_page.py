@@ -3,9 +3,9 @@
     python benchmarks/architecture_page.py            # writes docs/images/architecture-*.svg and the tables of the page
     python benchmarks/architecture_page.py --check    # writes nothing; exit code 1 where something is out of date
 
-A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to what is imported; an arrow that
-follows from two others is left out. Nothing of the package is run. The tables are those of `results/layout.json`, which
-`benchmarks/layout.py` measures.
+A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
+an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
+`results/layout.json`, which `benchmarks/layout.py` measures.
 """
 
 import argparse
