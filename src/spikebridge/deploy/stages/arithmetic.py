@@ -173,7 +173,7 @@ class IntegerArithmetic(FloatArithmetic):
         found: Ints = self["entries"][h - self.settings["low"]]
         return found
 
-    def spikes(self, condition: Any, h: Ints) -> Ints:
+    def spikes(self, condition: Any, h: Ints | None) -> Ints:
         """1 where a condition holds, else 0."""
         return np.asarray(condition, np.int64)
 
