@@ -1,13 +1,11 @@
 """Units and networks read no number from a tensor in any forward pass: on a GPU, that would wait for all its work."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from test_contract import BATCH, STEPS, UNITS, flags, make, signal
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from device_reads import reads_of
 from spikebridge.coding import BernoulliEncoder, DeltaEncoder, LatencyEncoder, RateEncoder
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import (
@@ -24,24 +22,6 @@ from spikebridge.hybrid import (
 )
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops.checks import checks
-
-
-class _Reads(TorchDispatchMode):
-    """Counts how often a number is read from a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-def reads_of(call: Callable[[], object]) -> int:
-    with _Reads() as reads:
-        call()
-    return reads.count
 
 
 @pytest.mark.parametrize("case", UNITS, ids=lambda case: "-".join(map(str, case)))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from device_reads import reads_of
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons import (
     IF,
@@ -50,24 +50,6 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
         nn.Linear(32, 4),
     ),
 }
-
-
-class _Reads(TorchDispatchMode):
-    """Counts how often a number is read from a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-def reads_of(call: Callable[[], object]) -> int:
-    with _Reads() as reads:
-        call()
-    return reads.count
 
 
 @pytest.fixture(params=["native", "pytorch", "reference"])
