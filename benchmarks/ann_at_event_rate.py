@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import FrameCamera, render_recording, scene_seeds
@@ -19,7 +20,6 @@ from spikebridge.networks.sensing.baselines.ann_only import FrameTracker
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "ann_at_event_rate.json"
 DT, SECONDS, NUM_SCENES, BINS = 1 / 240, 0.5, 24, 6
@@ -82,9 +82,8 @@ def main() -> None:
         }
         for name in seeds[0]
     ]
-    with atomic_write(RESULTS) as temporary:
-        content = {"scenes": NUM_SCENES, "seconds": SECONDS, "rows": rows, "seeds": seeds}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"scenes": NUM_SCENES, "seconds": SECONDS, "rows": rows, "seeds": seeds}
+    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

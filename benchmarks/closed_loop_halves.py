@@ -23,6 +23,7 @@ import torch
 
 from closed_loops import backwards, cut, loops
 from errors_left import errors_left
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
@@ -31,7 +32,6 @@ from spikebridge.networks.sensing.training.datasets import detector_data
 from spikebridge.networks.sensing.training.phases import load_part
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run, Settings, fit
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
 RUNS = Path("runs") / "benchmarks" / "closed_loop_halves"
@@ -97,9 +97,8 @@ def main() -> None:
                 revision = Run.open(path).children()[f"learned/seed-{seed}"].environment()["git_revision"]
                 cells.append({"training": name, "half": half, "seed": seed, **figures, "revision": revision})
                 print(cells[-1], flush=True)
-                with atomic_write(RESULTS) as temporary:
-                    content = {"config": asdict(CONFIG), "rows": rows(cells), "cells": cells}
-                    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+                content = {"config": asdict(CONFIG), "rows": rows(cells), "cells": cells}
+                write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:

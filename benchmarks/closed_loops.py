@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spikebridge.data.events.binned import EventBins
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
@@ -28,7 +29,6 @@ from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluatio
 from spikebridge.networks.sensing.evaluation.runner import TrackingResult, join_results
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
 APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end
@@ -161,9 +161,8 @@ def main() -> None:
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
     found = {"rows": measured(run, arguments.gains), "slower": slower(run)}
-    with atomic_write(RESULTS) as temporary:
-        content = {"config": run.config, "environment": run.environment(), **found}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"config": run.config, "environment": run.environment(), **found}
+    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

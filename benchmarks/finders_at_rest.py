@@ -20,13 +20,13 @@ from torch import Tensor
 
 from closed_loop_halves import CONFIG, HALVES, RUNS, real_recording, trained
 from errors_left import FramePair, pairs
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing.evaluation.metrics import score
 from spikebridge.networks.sensing.model.detector import TargetDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.networks.sensing.training.augmentation import box_centers
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "finders_at_rest.json"
 SEED, LOOKS = 0, 8
@@ -108,9 +108,8 @@ def main() -> None:
         half: Run.open(path).children()[f"learned/seed-{SEED}"].environment()["git_revision"]
         for half, path in paths.items()
     }
-    with atomic_write(RESULTS) as temporary:
-        content = {"seed": SEED, "looks": LOOKS, "rows": rows, "revisions": revisions}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"seed": SEED, "looks": LOOKS, "rows": rows, "revisions": revisions}
+    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

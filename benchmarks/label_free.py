@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.networks.sensing.training.phases import DetectorTraining
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "label_free.json"
 RUNS = Path("runs") / "benchmarks" / "label_free"
@@ -60,8 +60,7 @@ def main() -> None:
         if not run.finished:
             sensing.train(config, run)
         found += rows(name, run)
-    with atomic_write(RESULTS) as temporary:
-        temporary.write_text(json.dumps({"rows": found}, indent=2) + "\n")
+    write_text(RESULTS, json.dumps({"rows": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.evaluate import load_networks
 from spikebridge.networks.modulation.evaluation.inference import InferenceModes
@@ -32,7 +33,6 @@ from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.networks.modulation.training.trial import build_branch
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation.json"
@@ -149,8 +149,7 @@ def write(dataset: str, run: Run) -> None:
         "config": run.config,
         "environment": describe_environment(),
     }
-    with atomic_write(RESULTS) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 
 
 def main() -> None:

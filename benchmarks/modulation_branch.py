@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
@@ -25,7 +26,6 @@ from spikebridge.networks.modulation.model.branch import ORIGINAL
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import TrialSettings
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_branch.json"
@@ -102,8 +102,7 @@ def main() -> None:
             print(row, trials[row][-1], flush=True)
             done = {name: found for name, found in trials.items() if found}
             content = {"num_tasks": CONFIG.tasks.num_tasks, "rows": table(done), "cells": done}
-            with atomic_write(RESULTS) as temporary:
-                temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
+            write_text(RESULTS, json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

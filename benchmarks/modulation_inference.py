@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes, prototype_features
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_inference.json"
@@ -96,8 +96,7 @@ def main() -> None:
             print(row, flush=True)
             rows.append(row)
     content = {"num_tasks": 40, "seed": SEED, "rows": rows, "environment": describe_environment(seed=SEED)}
-    with atomic_write(RESULTS) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

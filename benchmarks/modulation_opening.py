@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_opening.json"
@@ -79,8 +79,7 @@ def main() -> None:
                 continue
             trials += score(rho, seed)
             content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
-            with atomic_write(RESULTS) as temporary:
-                temporary.write_text(json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
+            write_text(RESULTS, json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
 from spikebridge.networks.modulation.training.gates import build_gating, train_gating
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.trial import run_trial
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_tuning.json"
@@ -129,8 +129,7 @@ def main() -> None:
                 print(words.dataset, name, points[-1], flush=True)
                 searched[name]["chosen"] = choose(name if words.long else "", points)
                 found["environment"] = describe_environment(seed=SEED)
-                with atomic_write(RESULTS) as temporary:
-                    temporary.write_text(json.dumps(found, indent=1) + "\n")
+                write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

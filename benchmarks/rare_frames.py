@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from closed_loops import backwards, cut
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
@@ -27,7 +28,6 @@ from spikebridge.networks.sensing.tracker.inference import InferenceModel
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "rare_frames.json"
 KEPT_SECONDS = (2, 4, 8)
@@ -87,8 +87,7 @@ def main() -> None:
     run = shipped_run("sensing")
     if run is None:
         raise SystemExit("no weights are shipped for sensing")
-    with atomic_write(RESULTS) as temporary:
-        temporary.write_text(json.dumps({"rows": rows(run)}, indent=2) + "\n")
+    write_text(RESULTS, json.dumps({"rows": rows(run)}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

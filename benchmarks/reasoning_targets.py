@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from spikebridge.training.run.atomic import atomic_write
+from spikebridge.data.io.atomic import write_text
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -104,8 +104,7 @@ def main() -> int:
     table, found = RESULTS / "reasoning_targets.json", rows()
     if check:
         return int(json.loads(table.read_text()) != {"targets": found})
-    with atomic_write(table) as temporary:
-        temporary.write_text(json.dumps({"targets": found}, indent=1) + "\n")
+    write_text(table, json.dumps({"targets": found}, indent=1) + "\n")
     for row in found:
         verdict = {True: "met", False: "missed", None: ""}[row["met"]]
         print(f"{row['figure']:<75} {row['measured']:>8} {row['target']:<28} {verdict}")

@@ -41,13 +41,13 @@ import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
 from spikebridge.data.catalog import find_files
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.networks.sensing.training.phases import DetectorTraining, PathwayTraining
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 from unseen_recording import PIECES, write
 
 RESULTS = Path(__file__).parent / "results" / "sensing.json"
@@ -212,8 +212,7 @@ def trained(name: str, out: Path, detector: str, pathways: str) -> dict[str, Any
     kept = path / "more.json"
     if not kept.exists():
         found = MORE[name](run, config)
-        with atomic_write(kept) as temporary:
-            temporary.write_text(json.dumps(found))
+        write_text(kept, json.dumps(found))
     child = next(iter(run.children().values()))
     made = {"config": run.config, "environment": child.environment()}
     return {**made, **results, **json.loads(kept.read_text())}
@@ -254,9 +253,8 @@ def main() -> None:
         taken = arguments.detector_from, arguments.pathways_from
         found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out, *taken)
         cells = {**written, name: found}
-        with atomic_write(RESULTS) as temporary:
-            content = {"targets": beside_targets(cells), "cells": cells}
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = {"targets": beside_targets(cells), "cells": cells}
+        write_text(RESULTS, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for row in json.loads(RESULTS.read_text())["targets"]:
         print(row)
 

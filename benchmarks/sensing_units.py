@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
@@ -24,7 +25,6 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "sensing_units.json"
 RUNS = Path("runs") / "benchmarks" / "sensing_units"
@@ -87,8 +87,7 @@ def main() -> None:
     for name in arguments.cells:
         found = cell(name, arguments.out)
         written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        with atomic_write(RESULTS) as temporary:
-            temporary.write_text(json.dumps({**written, name: found}, indent=2) + "\n", encoding="utf-8")
+        write_text(RESULTS, json.dumps({**written, name: found}, indent=2) + "\n")
         print(name, {part: found[part] for part in PARTS}, flush=True)
 
 

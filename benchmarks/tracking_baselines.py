@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Evaluation
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "tracking_baselines.json"
 BETWEEN = "hold,constant_velocity,kalman,events,decay_0"
@@ -59,9 +59,8 @@ def main() -> None:
     for question, options in QUESTIONS.items():
         if question not in answers:
             answers[question] = answer(run, options)
-            with atomic_write(RESULTS) as temporary:
-                content = {**record, "answers": answers}
-                temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            content = {**record, "answers": answers}
+            write_text(RESULTS, json.dumps(content, indent=2) + "\n")
         print(question, {name: round(one["mean_distance_px"], 2) for name, one in answers[question].items()})
 
 

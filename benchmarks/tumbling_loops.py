@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
@@ -22,7 +23,6 @@ from spikebridge.networks.sensing.data import DT
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation
 from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results" / "tumbling_loops.json"
 SCENES, SECONDS = 24, 2.5
@@ -64,9 +64,8 @@ def main() -> None:
         figures = {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3)}
         rows.append({"training": path, **figures, "scenes": len(loops), "lost for a tenth of the time": lost})
         print(rows[-1], flush=True)
-    with atomic_write(RESULTS) as temporary:
-        content = {"environment": run.environment(), "rows": rows}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"environment": run.environment(), "rows": rows}
+    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

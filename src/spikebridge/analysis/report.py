@@ -1,6 +1,5 @@
 """A report as one HTML file: text, tables and pictures, readable offline, in light and dark."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import ConfigError
 
 _NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
@@ -125,12 +125,7 @@ def write_report(
     path = Path(path)
     html = render_report(title, sections, facts, command, lead)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(html, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, html)
     return path
 
 

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from spikebridge.cli import formatting, targets
 from spikebridge.cli.command import Command, CommandResult, Flag
 from spikebridge.cli.deploy import OneNetwork
+from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -199,12 +200,14 @@ class Ask(Command):
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
+        if self.explain is not None:
+            check_target(self.explain)
         seen = load_observation(self.seen.expanduser(), shipped_detector(), self.video)
         said = answer_question(seen, shipped_parser(), self.question, self.choices)
         data = {"video": seen.scene.video, **said.as_dict()}
         text = said.text()
         if self.explain is not None:
-            targets.write_text(self.explain, explanation_page(seen, said))
+            targets.write_file(self.explain, explanation_page(seen, said))
             data["page"] = self.explain
             text += f"\nwhy: {self.explain}"
         return CommandResult(data, text)

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
 from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunOrRecipe
+from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError
 
 _ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
@@ -155,6 +156,8 @@ class Draw(Command):
 
     def execute(self) -> CommandResult:
         """Builds the network, sums it up and draws it."""
+        if self.out is not None:
+            check_target(self.out)
         if targets.is_bundle(self.target):
             return self._draw_bundle(Path(self.target))
         target = targets.resolve_target(self.target)
@@ -164,7 +167,7 @@ class Draw(Command):
 
         summary = str(summarize(network, target.inputs(network)))
         path = self.out or Path(f"{name}.svg")
-        targets.write_text(path, draw_network(network))
+        targets.write_file(path, draw_network(network))
         return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
 
     def _draw_bundle(self, folder: Path) -> CommandResult:
@@ -175,7 +178,7 @@ class Draw(Command):
 
         bundle = Bundle.open(folder)
         path = self.out or Path(f"{folder.resolve().stem}.svg")
-        targets.write_text(path, draw_bundle(asdict(bundle.manifest)))
+        targets.write_file(path, draw_bundle(asdict(bundle.manifest)))
         parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
         return CommandResult(
             {"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}"

@@ -6,10 +6,8 @@ integer form where not all have one.
 """
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile, joules
+from spikebridge.data.io.atomic import atomic_folder, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
@@ -94,7 +93,7 @@ def quantize_run(
     plan = qconfigs_for(list(options.paths) or list(getattr(module, "REGIONS", ())), qconfig)
     signals = module.calibration(config, options.num_calibration, data)
     rows, clipped = [], []
-    with _drafted(out) as draft:
+    with nullcontext() if out is None else atomic_folder(out) as draft:
         for path, child in children.items():
             progress(path)
             trained = module.build(config)[path.partition("/")[0]]
@@ -109,7 +108,7 @@ def quantize_run(
         results = {"networks": rows, "clipped": clipped}
         about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
         if draft is not None:
-            (draft / _SUMMARY).write_text(json.dumps({**about, **results}, indent=1) + "\n", encoding="utf-8")
+            write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
     return results
 
 
@@ -171,22 +170,6 @@ def expenses(network: HybridNetwork, whole: HybridNetwork, inputs: dict[str, Ten
         "energy nJ": energy(before, real).total * 1e9,
         "energy nJ after": joules_after * 1e9,
     }
-
-
-@contextmanager
-def _drafted(out: Path | None) -> Iterator[Path | None]:
-    """A folder that becomes `out` once all is written in it."""
-    if out is None:
-        yield None
-        return
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _opened(path: Path, run: Run) -> Bundle:

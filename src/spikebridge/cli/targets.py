@@ -9,9 +9,9 @@ from typing import Any
 import tyro
 
 from spikebridge.cli.recipes import load_recipe, recipe_files, recipe_id
+from spikebridge.data.io.atomic import check_target, write_text
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.pretrained import shipped_run
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.run import Run
 
@@ -248,11 +248,15 @@ def run_folder(recipe: str, resume: bool) -> Path:
     return _RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file atomically; its folder is made too."""
+def write_file(path: Path, text: str) -> None:
+    """Writes a file of text in whole or not at all; its folder is made, too.
+
+    Raises:
+        ConfigError: it is a folder, a device, a pipe or a socket.
+    """
+    check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _is_hybrid(network: Any) -> bool:

@@ -1,5 +1,6 @@
 """`spikebridge train`, `eval`, `report` and `copy`: the commands of a recipe."""
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ class Copy(Command):
         text = recipe_source(self.recipe)
         if self.file.suffix != ".py":
             raise ConfigError(f"a recipe is a Python file: its name must end in .py, but got {self.file}")
-        if self.file.exists():
+        if os.path.lexists(self.file):
             raise ConfigError(f"{self.file} exists; name another file or remove it first")
-        targets.write_text(self.file, text)
+        targets.write_file(self.file, text)
         return CommandResult({"path": self.file}, f"{self.file}: edit it, then `spikebridge train {self.file}`")

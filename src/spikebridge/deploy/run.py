@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from spikebridge.data.io.atomic import atomic_write, check_target, write_bytes
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.integer.bundle import integer_runner
 from spikebridge.deploy.runtime.runner import Runner
@@ -120,11 +121,13 @@ def check_destination(file: Path) -> None:
 
     Raises:
         DataError: the name ends in neither .npz nor .safetensors, or its folder is not there.
+        ConfigError: it is a folder, a device, a pipe or a socket.
     """
     if file.suffix not in (".npz", ".safetensors"):
         raise DataError(f"{file} should end in .npz or .safetensors")
     if not file.parent.is_dir():
         raise DataError(f"there is no folder {file.parent} to write {file.name} into")
+    check_target(file)
 
 
 def write_arrays(file: Path, arrays: dict[str, Values]) -> None:
@@ -134,12 +137,8 @@ def write_arrays(file: Path, arrays: dict[str, Values]) -> None:
         DataError: the name ends in something else, or its folder is not there.
     """
     check_destination(file)
-    draft = file.with_name(f".{file.stem}.tmp{file.suffix}")
-    try:
-        if file.suffix == ".npz":
-            np.savez(draft, allow_pickle=False, **arrays)
-        else:
-            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, draft)
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    if file.suffix == ".npz":
+        with atomic_write(file) as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+    else:
+        write_bytes(file, save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))

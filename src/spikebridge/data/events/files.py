@@ -21,10 +21,11 @@ import numpy as np
 from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
 from spikebridge.data.events.nmnist import nmnist_chunks
+from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import Column, concatenate_chunks
 from spikebridge.data.io.npz import npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
-from spikebridge.data.io.safe_open import MAX_BYTES, line_blocks, open_binary, write_atomically
+from spikebridge.data.io.safe_open import MAX_BYTES, line_blocks, open_binary
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 
 _COLUMNS = ("t", "x", "y", "p")
@@ -156,7 +157,7 @@ def write_events(path: Path, events: Events, height: int, width: int) -> None:
     else:
         table = np.stack([events[name].astype(np.int64) for name in _COLUMNS], axis=1)
         np.savetxt(content, table, fmt="%d", delimiter=",", header=_HEADER, comments="")
-    write_atomically(path, content.getvalue())
+    write_bytes(path, content.getvalue())
 
 
 _Sensor = tuple[int, int] | None

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from spikebridge.data.events.events import CheckedEvents, Events, check_events, make_events
+from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import CHUNK_ROWS
-from spikebridge.data.io.safe_open import open_binary, write_atomically
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
 SENSOR = 34
@@ -104,4 +105,4 @@ def write_nmnist(path: Path, events: Events) -> None:
     records[:, 2] = events["p"].astype(np.int64) << 7 | events["t"] >> 16
     records[:, 3] = events["t"] >> 8 & 0xFF
     records[:, 4] = events["t"] & 0xFF
-    write_atomically(path, records.tobytes())
+    write_bytes(path, records.tobytes())

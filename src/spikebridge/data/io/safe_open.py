@@ -1,7 +1,6 @@
 """Opens files of unknown origin: the size is checked first, and every failure is one clear `DataError`."""
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -100,27 +99,6 @@ def read_at_most(file: Readable, num_bytes: int) -> bytearray:
             break
         content += chunk
     return content
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file in whole or not at all: the old file stays until the new one is complete.
-
-    Args:
-        path: the file.
-        content: all of its bytes.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "a.txt"
-        >>> write_atomically(path, b"abc")
-        >>> path.read_bytes()
-        b'abc'
-    """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def line_blocks(stream: Stream) -> Iterator[bytes]:

@@ -11,8 +11,6 @@
 
 import copy
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle, file_name
 from spikebridge.deploy.bundle.manifest import (
     ClockRecord,
@@ -77,7 +76,7 @@ class _BundleWriter:
             raise ExportError(f"two files of the bundle would be called {name!r}; rename a part or a link")
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+        write_bytes(path, content)
         self.files[name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
         self.progress(f"{name}{note}")
         return name
@@ -127,18 +126,12 @@ def export(
         network, inputs = _around(network), {SIGNAL: next(iter(inputs.values()))}
     if not isinstance(network, HybridNetwork):
         raise ExportError(f"a bundle holds a HybridNetwork, but got a {type(network).__name__}")
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with atomic_folder(target) as draft:
         own = copy.deepcopy(network).to("cpu").eval()
         sample = _sample(own, inputs, ticks)
         text = write_manifest(_write(_BundleWriter(draft, progress), own, sample, dict(card or {})))
-        (draft / MANIFEST).write_text(text, encoding="utf-8")
+        write_text(draft / MANIFEST, text)
         Bundle.open(draft)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return Bundle.open(target)
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
 from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
@@ -35,15 +34,9 @@ def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArra
     own = dataclasses.replace(model, numbers=FileRecord(len(content), hashlib.sha256(content).hexdigest()))
     head = {"schema": SCHEMA, "version": VERSION}
     text = json.dumps({**head, **dataclasses.asdict(own)}, indent=1, allow_nan=False) + "\n"
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        (draft / NUMBERS).write_bytes(content)
-        (draft / WORDS).write_text(text, encoding="utf-8")
-        draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with atomic_folder(path) as draft:
+        write_bytes(draft / NUMBERS, content)
+        write_text(draft / WORDS, text)
 
 
 def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:

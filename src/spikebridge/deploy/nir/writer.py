@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import spikebridge
 from spikebridge.axes import Signal
+from spikebridge.data.io.atomic import write_bytes
 from spikebridge.deploy.nir.file import nir_library
 from spikebridge.deploy.nir.nodes import NORMS, Membrane, dt_of, fold_norm, node_of
 from spikebridge.deploy.nir.quantities import Integration
@@ -95,12 +96,7 @@ def write_nir(
 ) -> _Written:
     """Writes a part as a NIR file, whole or not at all; see `to_nir`."""
     written = to_nir(part, x, dt=dt, integration=integration)
-    draft = Path(path).with_name(f".{Path(path).name}.tmp")
-    try:
-        draft.write_bytes(written.content())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_bytes(Path(path), written.content())
     return written
 
 

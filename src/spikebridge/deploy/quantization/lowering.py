@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
+from spikebridge.data.io.atomic import write_bytes, write_text
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
@@ -256,16 +256,14 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     shutil.rmtree(folder, ignore_errors=True)  # left by a program that was stopped; no manifest tells of it
     try:
         model.save(folder)
-        (bundle.path / SAMPLE).write_bytes(save(tensors))
+        write_bytes(bundle.path / SAMPLE, save(tensors))
         files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{WORDS}", f"{FOLDER}/{NUMBERS}", SAMPLE)}
         manifest = dataclasses.replace(
             bundle.manifest,
             files={**bundle.manifest.files, **files},
             integers=IntegersRecord(FOLDER, (WORDS, NUMBERS), SAMPLE),
         )
-        draft = bundle.path / f".{MANIFEST}.{os.getpid()}.tmp"
-        draft.write_text(write_manifest(manifest), encoding="utf-8")
-        draft.replace(bundle.path / MANIFEST)
+        write_text(bundle.path / MANIFEST, write_manifest(manifest))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

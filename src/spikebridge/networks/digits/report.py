@@ -23,10 +23,10 @@ from spikebridge.analysis.plots.figures import (
 )
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
+from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
 Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -128,8 +128,7 @@ def _save_pictures(run: Run, scores: Scores, networks: Mapping[str, HybridNetwor
     folder.mkdir(exist_ok=True)
     drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
     for name, svg in drawn.items():
-        with atomic_write(folder / f"{name}.svg") as temporary:
-            temporary.write_text(svg, encoding="utf-8")
+        write_text(folder / f"{name}.svg", svg)
 
 
 def _time(scores: Scores) -> Section:

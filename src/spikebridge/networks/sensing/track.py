@@ -14,9 +14,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from spikebridge.data.io.atomic import atomic_write, check_target
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.evaluation.metrics import score
@@ -31,10 +33,9 @@ from spikebridge.networks.sensing.report.animation import (
     DrawnBox,
     SeenEvents,
     check_animation,
+    encode_animation,
     tracking_picture,
-    write_animation,
 )
-from spikebridge.training.run.atomic import atomic_write
 
 _COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
@@ -111,8 +112,8 @@ def track_recording(
     account = _Account(recording, first)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
     with ExitStack() as stack:
-        temporary = {path: stack.enter_context(atomic_write(path)) for path in (out, animation) if path is not None}
-        write = None if out is None else _opened_csv(stack, temporary[out])
+        files = {path: stack.enter_context(atomic_write(path)) for path in (out, animation) if path is not None}
+        write = None if out is None else _csv_writer(stack, files[out])
         started = perf_counter()
         for moment in _tracked_boxes(recording, tracker, frame, box):
             # what is written and drawn is not the tracker's work
@@ -126,7 +127,7 @@ def track_recording(
             started = perf_counter()
         if animation is not None:
             last = [] if pictures else [_picture_of(recording, moment, stride)]
-            write_animation(temporary[animation], pictures + last, _SECONDS_EACH, animation.suffix)
+            encode_animation(files[animation], pictures + last, _SECONDS_EACH, animation.suffix)
     return account.summary() | {"boxes": out, "animation": animation}
 
 
@@ -161,14 +162,15 @@ def _check_files(*paths: Path | None) -> None:
     for path in (path for path in paths if path is not None):
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
-        if path.is_dir():
-            raise ConfigError(f"{path}: expected the name of a file to write, but this is a folder")
+        check_target(path)
     if paths[1] is not None:
         check_animation(paths[1].suffix)
 
 
-def _opened_csv(stack: ExitStack, path: Path) -> Callable[[Sequence[Any]], Any]:
-    writer = csv.writer(stack.enter_context(path.open("w", newline="", encoding="utf-8")), lineterminator="\n")
+def _csv_writer(stack: ExitStack, file: BinaryIO) -> Callable[[Sequence[Any]], Any]:
+    text = TextIOWrapper(file, encoding="utf-8", newline="")
+    stack.callback(text.detach)  # flushes; the file itself is closed once it has its name
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     return writer.writerow
 

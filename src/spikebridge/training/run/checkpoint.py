@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from spikebridge.data.io.atomic import is_temporary, write_bytes
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import atomic_write, is_temporary
 from spikebridge.training.run.weights import cpu_copy
 
 VERSION = "1"
@@ -51,8 +51,7 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     text, tensors = tree_flatten(tree)
     tensors = {name: cpu_copy(tensor) for name, tensor in tensors.items()}
     path = folder / f"step-{step:08d}.safetensors"
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)})
+    write_bytes(path, save(tensors, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)}))
     # a later checkpoint is of a training that was resumed from before it; it must not win over this one
     others = [file for file in _files(folder) if file != path]
     behind = [file for file in others if file.name < path.name]

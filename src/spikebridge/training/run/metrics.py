@@ -2,14 +2,13 @@
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from spikebridge.data.io.atomic import append_text, write_text
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
@@ -40,10 +39,7 @@ class MetricsFile:
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes one row to the disk."""
         line = json.dumps(to_plain(dict(row), "row"), allow_nan=False) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append_text(self.path, line)
 
     def rows(self) -> list[Row]:
         """All rows. A line that a killed process left unfinished is left out.
@@ -67,8 +63,7 @@ class MetricsFile:
         if sum(line.endswith("\n") for line in lines) < num_rows:
             raise DataError(f"{self.path} should hold {num_rows} rows, but holds {len(lines)}: it was changed by hand")
         if len(lines) > num_rows:
-            with atomic_write(self.path) as temporary:
-                temporary.write_text("".join(lines[:num_rows]), encoding="utf-8")
+            write_text(self.path, "".join(lines[:num_rows]))
 
     def _lines(self) -> list[str]:
         if not self.path.exists():

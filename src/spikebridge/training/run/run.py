@@ -20,8 +20,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spikebridge.data.io.atomic import is_temporary, write_text
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import atomic_write, is_temporary
 from spikebridge.training.run.config_io import from_plain, to_plain
 from spikebridge.training.run.environment import describe_environment, is_first_process
 from spikebridge.training.run.metrics import MetricsFile
@@ -242,8 +242,7 @@ def _check_same(there: dict[str, Any], here: dict[str, Any], path: Path) -> None
 
 
 def _write_json(path: Path, plain: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

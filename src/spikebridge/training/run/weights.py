@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from spikebridge.data.io.atomic import write_bytes
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training.run.atomic import atomic_write
 
 
 def state_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -51,8 +51,7 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor]) -> None:
         {'a': tensor([1.5000])}
     """
     tensors = state_tensors(weights) if isinstance(weights, nn.Module) else weights
-    with atomic_write(path) as temporary:
-        save_file({name: cpu_copy(tensor) for name, tensor in tensors.items()}, temporary)
+    write_bytes(path, save({name: cpu_copy(tensor) for name, tensor in tensors.items()}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.images import SUFFIXES, list_images
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, open_binary
@@ -50,16 +51,13 @@ def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float 
     if suffix not in (".npz", ".webp"):
         raise ConfigError(f"a video is written as .npz or .webp, but got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{suffix}")
-    try:
+    with atomic_write(path) as file:
         if suffix == ".npz":
-            np.savez_compressed(temporary, pictures=pictures, rate=np.array(rate))
+            np.savez_compressed(file, pictures=pictures, rate=np.array(rate))
         else:
             first, *others = [Image.fromarray(picture) for picture in pictures]
-            first.save(temporary, save_all=True, append_images=others, duration=round(1000 / rate), lossless=True)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            duration = round(1000 / rate)
+            first.save(file, "webp", save_all=True, append_images=others, duration=duration, lossless=True)
 
 
 def read_video(path: Path) -> VideoFile:

@@ -11,7 +11,7 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -19,6 +19,7 @@ from markupsafe import escape
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from spikebridge.data.io.atomic import atomic_write
 from spikebridge.errors import ConfigError
 
 _ANIMATIONS = (".webp", ".gif", ".mp4")
@@ -95,30 +96,46 @@ def tracking_picture(
     return image
 
 
-def write_animation(path: Path, pictures: Iterable[Image.Image], seconds_each: float, suffix: str = "") -> None:
-    """Writes pictures as an endless animation.
+def write_animation(path: Path, pictures: Iterable[Image.Image], seconds_each: float) -> None:
+    """Writes pictures as an endless animation, in whole or not at all.
 
     Args:
-        path: the file; WebP and GIF keep all pictures in memory while they are written.
+        path: the file (`.webp`, `.gif` or `.mp4`).
         pictures: of one size, at least one.
         seconds_each: how long each is shown [s].
-        suffix: `.webp`, `.gif` or `.mp4`, where the path has another.
 
     Raises:
         ConfigError: another suffix, no picture, or MP4 without its encoder.
     """
-    suffix = check_animation(suffix or path.suffix)
+    check_animation(path.suffix)
+    with atomic_write(path) as file:
+        encode_animation(file, pictures, seconds_each, path.suffix)
+
+
+def encode_animation(file: BinaryIO, pictures: Iterable[Image.Image], seconds_each: float, suffix: str) -> None:
+    """Writes pictures as an endless animation into an open file.
+
+    Args:
+        file: open for writing; WebP and GIF keep all pictures in memory while they are written.
+        pictures: of one size, at least one.
+        seconds_each: how long each is shown [s].
+        suffix: `.webp`, `.gif` or `.mp4`.
+
+    Raises:
+        ConfigError: another suffix, no picture, or MP4 without its encoder.
+    """
+    suffix = check_animation(suffix)
     rest = iter(pictures)
     first = next(rest, None)
     if first is None:
-        raise ConfigError(f"{path}: an animation needs at least one picture.")
+        raise ConfigError("an animation needs at least one picture.")
     if suffix == ".mp4":
-        _write_mp4(path, first, rest, seconds_each)
+        _write_mp4(file, first, rest, seconds_each)
         return
     quality: dict[str, Any] = {"quality": 40, "method": 4} if suffix == ".webp" else {"optimize": True}
     milliseconds = max(1, round(1000 * seconds_each))
     first.save(
-        path, format=suffix[1:], save_all=True, append_images=list(rest), duration=milliseconds, loop=0, **quality
+        file, format=suffix[1:], save_all=True, append_images=list(rest), duration=milliseconds, loop=0, **quality
     )
 
 
@@ -178,11 +195,11 @@ def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: s
     )
 
 
-def _write_mp4(path: Path, first: Image.Image, rest: Iterator[Image.Image], seconds_each: float) -> None:
+def _write_mp4(file: BinaryIO, first: Image.Image, rest: Iterator[Image.Image], seconds_each: float) -> None:
     av = _encoder()
     # H.264 wants even sides
     width, height = (side - side % 2 for side in first.size)
-    with av.open(str(path), "w", format="mp4") as container:
+    with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1 / seconds_each).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "23"}

@@ -25,6 +25,7 @@ from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.analysis.plots.style import INK, SERIES
 from spikebridge.data.events.binned import Crop
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
@@ -36,7 +37,6 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pa
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.report.animation import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
-from spikebridge.training.run.atomic import atomic_write
 from spikebridge.training.run.run import Run
 
 _KEEP = (1, 2, 4, 8)
@@ -70,8 +70,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
         "by speed": by_speed(tracker, parts) if enough else [],
     }
     if run.writes:
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(measured, indent=2) + "\n")
     return measured
 
 
