@@ -139,7 +139,7 @@ def enter_network() -> dict[str, list[str]]:
             transmission("events", "fast"),
             transmission("slow", "fast", held=True, into="other"),
             transmission("events", "out"),
-            transmission("fast", "out", delay=1, into="other"),
+            transmission("fast", "out", delay=0.001, into="other"),
         ],
         outputs=["out"],
     )
@@ -169,7 +169,7 @@ def enter_spiking_network() -> dict[str, list[str]]:
             transmission("frames", "what"),
             transmission("events", "where"),
             transmission("where", "what", unit(hybrid("Tumbling")(6), hybrid("Mean")()), held=True, into="motion"),
-            modulation("what", "where.lif.v_threshold", unit(None, None, nn.Softplus()), delay=1),
+            modulation("what", "where.lif.v_threshold", unit(None, None, nn.Softplus()), delay=0.001),
         ],
         outputs=["what"],
     )

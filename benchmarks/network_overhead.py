@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every, ticks
 from spikebridge.neurons import LIF, Effect, Sequential
 from spikebridge.ops import reference
 from spikebridge.training.run.environment import describe_environment
@@ -52,7 +52,7 @@ def build(loop: bool) -> HybridNetwork:
         Transmission("where", "what", motion, held=True, into="motion", name="motion"),
     ]
     if loop:
-        links.append(Modulation("what", "where.lif1.v_threshold", attention, delay=1, name="attention"))
+        links.append(Modulation("what", "where.lif1.v_threshold", attention, delay=ticks(1), name="attention"))
     return HybridNetwork(
         dt=DT,
         inputs={"frames": every(1 / 40), "events": every(DT)},

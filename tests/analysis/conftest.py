@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every, ticks
 from spikebridge.neurons import LIF, Sequential
 
 DT = 1 / 240
@@ -37,7 +37,7 @@ def what_where(**changes: nn.Module | HybridUnit | None) -> HybridNetwork:
             Transmission("frames", "what"),
             Transmission("events", "where"),
             Transmission("where", "what", changes.get("motion", motion), held=True, into="motion"),
-            Modulation("what", "where.lif.v_threshold", changes.get("gain", gain), delay=1),
+            Modulation("what", "where.lif.v_threshold", changes.get("gain", gain), delay=ticks(1)),
         ],
         outputs=["what", "where"],
     ).eval()

@@ -24,6 +24,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import LIF, Sequential
 
@@ -55,8 +56,8 @@ def six_parts() -> HybridNetwork:
             Transmission("retina", "fusion", HybridUnit(Sliding(12, 6), Mean()), held=True),
             Transmission("fusion", "motor", HybridUnit(Hold(6), None, None, Bernoulli())),
             Modulation("context", "memory.lif.v_threshold", HybridUnit(None, None, nn.Linear(8, 32)), by="add"),
-            Modulation("motor", "retina.lif.tau", HybridUnit(Tumbling(6), Mean()), by="replace", delay=2),
-            Modulation("memory", "retina.fc.bias", HybridUnit(Tumbling(6), Mean()), delay=1),
+            Modulation("motor", "retina.lif.tau", HybridUnit(Tumbling(6), Mean()), by="replace", delay=ticks(2)),
+            Modulation("memory", "retina.fc.bias", HybridUnit(Tumbling(6), Mean()), delay=ticks(1)),
         ],
         outputs=["motor", "fusion"],
     )
@@ -67,7 +68,7 @@ def alone() -> HybridNetwork:
         dt=DT,
         inputs={"x": every(DT)},
         parts={"snn": layer(4, 4)},
-        links=[Transmission("x", "snn"), Modulation("snn", "snn.lif.v_threshold", by="add", delay=1)],
+        links=[Transmission("x", "snn"), Modulation("snn", "snn.lif.v_threshold", by="add", delay=ticks(1))],
         outputs=["snn"],
     )
 

@@ -17,6 +17,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import IF
 
@@ -55,7 +56,7 @@ def test_windows_by_hand() -> None:
     assert architectural_latency(chain(HybridUnit(Tumbling(3), None, None, Last())), "x", "snn") == (0, 1.0, 2)
     assert architectural_latency(chain(HybridUnit(Hold(3)), period=6, phase=2), "x", "snn") == (0, 0.0, 0)
     running = HybridUnit(Tumbling(5), Exponential(2.0, dt=1.0, keep=True))
-    assert architectural_latency(chain(running, delay=3), "x", "snn") == (3, 3.0, 3)
+    assert architectural_latency(chain(running, delay=ticks(3)), "x", "snn") == (3, 3.0, 3)
 
 
 def test_a_trigger_and_a_context_are_used_too() -> None:

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy import Bundle, QConfigMapping, add_integers, quantize
-from spikebridge.hybrid import FIR, HybridNetwork, HybridUnit, Mean, Modulation, Sum, Transmission, Tumbling, every
+from spikebridge.hybrid import (
+    FIR,
+    HybridNetwork,
+    HybridUnit,
+    Mean,
+    Modulation,
+    Sum,
+    Transmission,
+    Tumbling,
+    every,
+    ticks,
+)
 from spikebridge.neurons import IF, LIF, Sequential
 
 DT = 1e-3
@@ -62,7 +73,7 @@ def spiking_network() -> HybridNetwork:
         links=[
             Transmission("events", "first"),
             Transmission("first", "second", HybridUnit(Tumbling(2), Sum())),
-            Modulation("second", "first.fire.r", HybridUnit(None, Mean()), by="add", delay=2),
+            Modulation("second", "first.fire.r", HybridUnit(None, Mean()), by="add", delay=ticks(2)),
         ],
         outputs=["second"],
     ).eval()

@@ -44,6 +44,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import (
     IF,
@@ -134,7 +135,9 @@ def test_random_networks_give_the_same_bits(
         links=[
             Transmission("frames", "ann"),
             Transmission("events", "snn"),
-            Modulation("ann", "snn.again.v_threshold", HybridUnit(nonlinearity=nn.Sigmoid()), by=by, delay=delay),
+            Modulation(
+                "ann", "snn.again.v_threshold", HybridUnit(nonlinearity=nn.Sigmoid()), by=by, delay=ticks(delay)
+            ),
             Modulation("ann", "snn.gate.gate", HybridUnit(nonlinearity=nn.Sigmoid())),
             Transmission("snn", "sum", unit),
         ],
@@ -202,7 +205,7 @@ def test_sums_and_signals_side_by_side_give_the_same_bits() -> None:
         dt=1.0,
         inputs={"a": every(1.0), "b": every(2.0)},
         parts={"both": Branches()},
-        links=[Transmission("a", "both"), Transmission("b", "both", held=True, into="b", delay=3, initial=0.4)],
+        links=[Transmission("a", "both"), Transmission("b", "both", held=True, into="b", delay=ticks(3), initial=0.4)],
         outputs=["both"],
     )
     same_bits(network, {"a": torch.randn(8, 2, 3), "b": torch.randn(4, 2, 2)})

@@ -34,6 +34,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import LIF, Integrator, LIFState, Sequential, Stateful, lif_step
 
@@ -348,11 +349,18 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
         context = None if link.unit is None else link.unit.context
         if link.path is not None:
             target = f"{link.target}.{link.path}"
-            links.append(Modulation(link.source, target, unit, link.by, link.held, link.delay, context))
+            links.append(Modulation(link.source, target, unit, link.by, link.held, ticks(link.delay), context))
         else:
             links.append(
                 Transmission(
-                    link.source, link.target, unit, link.held, link.into, link.delay, context, initial=link.initial
+                    link.source,
+                    link.target,
+                    unit,
+                    link.held,
+                    link.into,
+                    ticks(link.delay),
+                    context,
+                    initial=link.initial,
                 )
             )
     network = HybridNetwork(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import spikebridge.neurons as neurons
 from spikebridge.errors import DataError
-from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
+from spikebridge.hybrid import Gain, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every, ticks
 from spikebridge.hybrid.network.checks import needs_finite_check
 from spikebridge.neurons import (
     IF,
@@ -82,7 +82,7 @@ def test_where_something_could_pass_unnoticed_every_value_is_looked_at() -> None
     refractory = LIF(0.01, dt=0.001, refractory=0.002)
     for part in (nn.Linear(4, 3), Custom(), Gain(), refractory, Sequential(squash=nn.Sigmoid(), fire=IF())):
         assert looks(part)
-    assert looks(IF(), delay=1)
+    assert looks(IF(), delay=ticks(1))
     assert looks(IF(), unit=HybridUnit())
     assert not looks(IF())
 

@@ -21,6 +21,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import LIF, Sequential
 
@@ -56,7 +57,7 @@ def network(parts: dict[str, nn.Module], *links: Transmission | Modulation, **se
 
 
 def loop(delay: int) -> HybridNetwork:
-    links = [Transmission("x", "a"), Transmission("b", "a", delay=delay), Transmission("a", "b")]
+    links = [Transmission("x", "a"), Transmission("b", "a", delay=ticks(delay)), Transmission("a", "b")]
     return network({"a": Both(), "b": spiking()}, *links)
 
 
@@ -66,7 +67,7 @@ def held_loop() -> HybridNetwork:
     return network(
         {"fast": Both(), "slow_part": Both()},
         Transmission("x", "fast"),
-        Transmission("slow_part", "fast", HybridUnit(Hold(8)), delay=1),
+        Transmission("slow_part", "fast", HybridUnit(Hold(8)), delay=ticks(1)),
         Transmission("slow", "slow_part"),
         Transmission("fast", "slow_part", back, held=True),
     )
@@ -78,7 +79,7 @@ def changing_weights() -> HybridNetwork:
 
 
 def changing_gain() -> HybridNetwork:
-    return network({"a": Gain()}, Transmission("x", "a"), Modulation("m", "a.gain", by="replace", delay=3))
+    return network({"a": Gain()}, Transmission("x", "a"), Modulation("m", "a.gain", by="replace", delay=ticks(3)))
 
 
 def windows_since() -> HybridNetwork:

@@ -21,6 +21,7 @@ from spikebridge.hybrid import (
     Tumbling,
     every,
     modulable_paths,
+    ticks,
 )
 from spikebridge.neurons import IF, LIF, Integrator, Recurrent, Sequential, Stateful
 
@@ -115,7 +116,7 @@ def test_each_sample_runs_as_in_a_copy_of_its_own(
 def test_before_its_first_value_the_plain_part_runs(
     make: Any, path: str, shape: tuple[int, ...], positive: bool
 ) -> None:
-    network = modulated(make(), path, "replace", period=4, phase=5, delay=2)
+    network = modulated(make(), path, "replace", period=4, phase=5, delay=ticks(2))
     x = torch.randn(TICKS, BATCH, 4, dtype=torch.float64)
     m = torch.rand(2, BATCH, *shape, dtype=torch.float64) + 0.5
     outputs, _ = network({"x": x, "m": m}, ticks=TICKS)

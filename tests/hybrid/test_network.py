@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import IF, LIF, Integrator, Sequential, Stateful, detach, select, to
 
@@ -35,7 +37,7 @@ def network(**changes: Any) -> HybridNetwork:
         "links": [
             Transmission("frames", "what"),
             Transmission("events", "where"),
-            Modulation("what", "where.lif.v_threshold", HybridUnit(None, None, nn.Linear(2, 3)), delay=1),
+            Modulation("what", "where.lif.v_threshold", HybridUnit(None, None, nn.Linear(2, 3)), delay=ticks(1)),
         ],
         "outputs": ["what", "where"],
     }
@@ -96,10 +98,22 @@ def test_a_trigger_or_a_context_that_does_not_exist_is_refused() -> None:
         Transmission("x", "a", HybridUnit(), context="x")
 
 
-@pytest.mark.parametrize("delay", [-1, 1.0, True])
-def test_delays_are_whole_ticks(delay: Any) -> None:
-    with pytest.raises(ConfigError, match="the link 'x' -> 'a' needs its delay as a whole number of base ticks"):
+@pytest.mark.parametrize("delay", [-0.001, True, float("nan"), float("inf"), "0.004", None, torch.tensor(0.004)])
+def test_delays_are_seconds_or_ticks(delay: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the link 'x' -> 'a' needs its delay in seconds, 0 or more, or as ticks\(1"):
         Transmission("x", "a", delay=delay)
+
+
+def test_a_bare_integer_is_no_delay() -> None:
+    with pytest.raises(ConfigError, match=r"the link 'x' -> 'a' has delay=1: write ticks\(1\) or seconds"):
+        Transmission("x", "a", delay=1)
+    with pytest.raises(ConfigError, match=r"has delay=3: write ticks\(3\) or seconds"):
+        Modulation("x", "a.tau", delay=np.int64(3))
+    with pytest.raises(ConfigError, match="a delay of 0 s or more, but got -1"):
+        Transmission("x", "a", delay=-1)
+    assert Transmission("x", "a", delay=0).delay == 0
+    with pytest.raises(ConfigError, match=r"ticks needs a whole number, 0 or more, but got 1\.5"):
+        ticks(1.5)  # type: ignore[arg-type]
 
 
 def test_links_that_cannot_be_meant_are_refused() -> None:
@@ -163,12 +177,12 @@ def test_a_loop_without_delay_names_its_parts_and_the_link_to_delay() -> None:
     parts = {name: nn.Identity() for name in "abcd"}
     rest = Transmission("c", "d")
     with pytest.raises(
-        ConfigError, match=r"the parts 'a' -> 'b' -> 'c' -> 'a' form a loop .* for example 'c_to_a' delay=1"
+        ConfigError, match=r"the parts 'a' -> 'b' -> 'c' -> 'a' form a loop .* for example 'c_to_a' delay=ticks\(1\)"
     ):
         linked(*ring, rest, parts=parts)
     with pytest.raises(ConfigError, match="the parts 'a' -> 'a' form a loop without a delay"):
         linked(Transmission("x", "a"), Transmission("a", "a"), Transmission("a", "b"))
-    net = linked(*ring[:3], Transmission("c", "a", held=True, delay=1), rest, parts=parts | {"a": Both()})
+    net = linked(*ring[:3], Transmission("c", "a", held=True, delay=ticks(1)), rest, parts=parts | {"a": Both()})
     assert [(group.parts, group.loop) for group in net.plan.groups] == [(["a", "b", "c"], True), (["d"], False)]
 
 
@@ -384,7 +398,10 @@ def test_a_unit_that_is_put_in_the_place_of_another_runs() -> None:
 
 def test_states_keep_no_long_signal_alive_and_share_nothing_with_inputs() -> None:
     net = linked(
-        Transmission("x", "a"), Transmission("x", "b", held=True, delay=3), clocks={"b": every(0.002)}, outputs=["b"]
+        Transmission("x", "a"),
+        Transmission("x", "b", held=True, delay=ticks(3)),
+        clocks={"b": every(0.002)},
+        outputs=["b"],
     )
     x = torch.rand(1000, 1, 1)
     _, state = net({"x": x})

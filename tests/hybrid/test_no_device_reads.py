@@ -19,6 +19,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops.checks import checks
@@ -45,7 +46,7 @@ def looped(trigger: torch.dtype) -> tuple[HybridNetwork, dict[str, torch.Tensor]
     links = [
         Transmission("events", "snn"),
         Transmission("snn", "ann", HybridUnit(Since("frames"), Exponential(0.01, dt=0.001, keep=True, learn="tau"))),
-        Modulation("ann", "snn.lif.v_threshold", HybridUnit(None, None, nn.Softplus()), delay=3),
+        Modulation("ann", "snn.lif.v_threshold", HybridUnit(None, None, nn.Softplus()), delay=ticks(3)),
         Transmission("snn", "rate", HybridUnit(Tumbling(4), Mean())),
         Transmission("frames", "seen", HybridUnit(None, Sum()) if trigger is torch.float32 else None, held=True),
     ]

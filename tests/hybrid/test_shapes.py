@@ -18,6 +18,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.neurons import LIF, Integrator, Sequential
 
@@ -88,14 +89,14 @@ def test_convolutions_and_pools_and_norms_need_no_shape() -> None:
 
 def test_what_comes_back_beside_a_signal_is_found_from_the_layer_that_takes_both() -> None:
     parts = {"a": Join(nn.Linear(2 + 3, 4)), "b": Sequential(fc=nn.Linear(4, 3), lif=LIF(3.0, dt=1.0))}
-    net = network(parts, Transmission("x", "a"), Transmission("b", "a", delay=2), Transmission("a", "b"))
+    net = network(parts, Transmission("x", "a"), Transmission("b", "a", delay=ticks(2)), Transmission("a", "b"))
     outputs = assert_streams(net, {"x": torch.rand(7, 2, 2)}, 7)
     assert outputs["b"].shape == (7, 2, 3)
 
 
 def test_channels_that_come_back_are_found_too() -> None:
     layer = nn.Conv2d(1 + 2, 2, 3, padding=1)
-    net = network({"a": Join(layer)}, Transmission("x", "a"), Transmission("a", "a", delay=1))
+    net = network({"a": Join(layer)}, Transmission("x", "a"), Transmission("a", "a", delay=ticks(1)))
     outputs = assert_streams(net, {"x": torch.rand(4, 2, 1, 5, 6)}, 4)
     assert outputs["a"].shape == (4, 2, 2, 5, 6)
 
@@ -103,7 +104,7 @@ def test_channels_that_come_back_are_found_too() -> None:
 def test_what_is_added_comes_back_as_what_it_is_added_to() -> None:
     # no layer tells 2 x 3: it shows when any shape that can be added has gone round once
     layer = nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3)))
-    net = network({"a": Plus(layer)}, Transmission("x", "a"), Transmission("a", "a", delay=1))
+    net = network({"a": Plus(layer)}, Transmission("x", "a"), Transmission("a", "a", delay=ticks(1)))
     assert assert_streams(net, {"x": torch.rand(4, 1, 4)}, 4)["a"].shape == (4, 1, 2, 3)
 
 
@@ -113,7 +114,7 @@ def test_three_parts_that_all_hear_each_other() -> None:
     for name, width in widths.items():
         parts[name] = ThreeEars(1, [widths[other] for other in widths if other != name], width)
     links = [Transmission("x", name) for name in widths]
-    links += [Transmission(s, t, delay=1, into=f"from_{s}") for t in widths for s in widths if s != t]
+    links += [Transmission(s, t, delay=ticks(1), into=f"from_{s}") for t in widths for s in widths if s != t]
     outputs = assert_streams(network(parts, *links), {"x": torch.rand(5, 2, 1)}, 5)
     assert {name: y.shape[2] for name, y in outputs.items()} == widths
 
@@ -137,7 +138,7 @@ def test_a_unit_in_a_loop_gives_its_shape() -> None:
     net = network(
         {"slow": Join(nn.Linear(2 + 7, 3)), "fast": Plus(nn.Linear(4, 5))},
         Transmission("frames", "slow"),
-        Transmission("fast", "slow", back, held=True, delay=1),
+        Transmission("fast", "slow", back, held=True, delay=ticks(1)),
         Transmission("events", "fast"),
         Transmission("slow", "fast", HybridUnit(None, None, nn.Linear(3, 5)), held=True),
         frames=3.0,
@@ -160,7 +161,7 @@ class Bare(nn.Module):
 
 def unguessable(**link: Any) -> HybridNetwork:
     """A loop of such a part."""
-    return network({"a": Bare()}, Transmission("x", "a"), Transmission("a", "a", delay=1, **link))
+    return network({"a": Bare()}, Transmission("x", "a"), Transmission("a", "a", delay=ticks(1), **link))
 
 
 def test_a_shape_that_cannot_be_found_may_be_given() -> None:
@@ -173,7 +174,7 @@ def test_a_shape_that_cannot_be_found_may_be_given() -> None:
     assert assert_streams(given, {"x": x}, 4)["a"].shape == (4, 2, 3)
     with pytest.raises(ShapeError, match=r"initial values of shapes \{'a_to_a': \(9,\)\}: .*cannot be multiplied"):
         unguessable(initial=torch.zeros(9))({"x": x})
-    wide = Transmission("a", "a", delay=1, initial=torch.zeros(1))
+    wide = Transmission("a", "a", delay=ticks(1), initial=torch.zeros(1))
     with pytest.raises(ShapeError, match=r"has an initial value of shape \(1,\), but carries values of shape \(3,\)"):
         network({"a": Plus(nn.Linear(2, 3))}, Transmission("x", "a"), wide)({"x": x})
 
@@ -181,16 +182,16 @@ def test_a_shape_that_cannot_be_found_may_be_given() -> None:
 def test_initial_values_are_numbers_or_tensors_of_the_shape() -> None:
     x = torch.zeros(3, 2, 2)
     for initial, expected in ((0.5, [0.5, 0.5]), (torch.tensor([1.0, 2.0]), [1.0, 2.0]), (torch.tensor(3.0), [3, 3])):
-        net = network({"a": nn.Identity()}, Transmission("x", "a", delay=2, initial=initial))
+        net = network({"a": nn.Identity()}, Transmission("x", "a", delay=ticks(2), initial=initial))
         assert net({"x": x})[0]["a"][:, 1].tolist() == [expected, expected, [0, 0]]
-    net = network({"a": nn.Identity()}, Transmission("x", "a", delay=2, initial=torch.zeros(5)))
+    net = network({"a": nn.Identity()}, Transmission("x", "a", delay=ticks(2), initial=torch.zeros(5)))
     with pytest.raises(ShapeError, match=r"initial value of shape \(5,\), but carries values of shape \(2,\)"):
         net({"x": x})
 
 
 def test_a_learned_initial_value_gets_gradients() -> None:
     start = nn.Parameter(torch.tensor([1.0, 2.0]))
-    net = network({"a": nn.Identity()}, Transmission("x", "a", delay=2, initial=start))
+    net = network({"a": nn.Identity()}, Transmission("x", "a", delay=ticks(2), initial=start))
     net({"x": torch.zeros(3, 2, 2)})[0]["a"].sum().backward()
     assert start.grad.tolist() == [4, 4]
 
@@ -198,7 +199,7 @@ def test_a_learned_initial_value_gets_gradients() -> None:
 def noisy_loop() -> HybridNetwork:
     back = HybridUnit(None, None, nn.Linear(3, 3), Bernoulli())
     parts = {"a": Join(nn.Sequential(nn.Linear(2 + 3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)))}
-    return network(parts, Transmission("x", "a"), Transmission("a", "a", back, delay=1))
+    return network(parts, Transmission("x", "a"), Transmission("a", "a", back, delay=ticks(1)))
 
 
 def test_looking_for_shapes_leaves_no_trace() -> None:
@@ -227,7 +228,7 @@ def test_an_initial_state_is_whole_and_gives_what_none_gives() -> None:
         {"ear": ear, "eye": Plus(nn.Identity())},
         Transmission("events", "ear", unit),
         Transmission("frames", "eye"),
-        Transmission("ear", "eye", HybridUnit(Tumbling(2), Mean()), held=True, delay=3),
+        Transmission("ear", "eye", HybridUnit(Tumbling(2), Mean()), held=True, delay=ticks(3)),
         frames=3.0,
         events=1.0,
     )
@@ -247,7 +248,7 @@ def test_an_initial_state_is_whole_and_gives_what_none_gives() -> None:
 
 def test_a_network_that_has_grown_says_that_it_must_begin_anew() -> None:
     head = nn.Sequential(nn.Linear(2, 3))
-    net = network({"a": head, "b": nn.Identity()}, Transmission("x", "a"), Transmission("a", "b", delay=1))
+    net = network({"a": head, "b": nn.Identity()}, Transmission("x", "a"), Transmission("a", "b", delay=ticks(1)))
     x = torch.rand(3, 1, 2)
     net({"x": x})
     head[0] = nn.Linear(2, 4)

@@ -21,6 +21,7 @@ from spikebridge.hybrid import (
     Transmission,
     Tumbling,
     every,
+    ticks,
 )
 from spikebridge.hybrid.network.link import Link
 from spikebridge.neurons import IF
@@ -118,22 +119,22 @@ def test_a_held_reading_takes_the_newest_value_at_or_before_the_tick() -> None:
 
 def test_a_delayed_sampled_link_begins_with_initial_values_and_keeps_its_period() -> None:
     # (P, phi) = (6, 2), delay 8: floor(8 / 6) = 1 initial value, clock (6, 2 + 8 mod 6) = (6, 4)
-    assert read(None, clocked(6, 2), 17, delay=8, initial=-1.0) == {4: -1, 10: 2, 16: 8}
+    assert read(None, clocked(6, 2), 17, delay=ticks(8), initial=-1.0) == {4: -1, 10: 2, 16: 8}
     # delay 3 < P: no initial value
-    assert read(None, clocked(6, 2), 12, delay=3, initial=-1.0) == {5: 2, 11: 8}
+    assert read(None, clocked(6, 2), 12, delay=ticks(3), initial=-1.0) == {5: 2, 11: 8}
     # delay 4 on every second tick: 2 initial values
-    assert read(None, clocked(2), 9, delay=4, initial=-1.0) == {0: -1, 2: -1, 4: 0, 6: 2, 8: 4}
+    assert read(None, clocked(2), 9, delay=ticks(4), initial=-1.0) == {0: -1, 2: -1, 4: 0, 6: 2, 8: 4}
 
 
 def test_a_delayed_window_is_late_by_the_delay() -> None:
     # closes at 2, 5, 8; delay 4 = 1 * 3 + 1: one initial value at tick 3, then 6, 9
     last = HybridUnit(Tumbling(3), None, None, Last())
-    assert read(last, clocked(1), 13, delay=4, initial=-1.0) == {3: -1, 6: 2, 9: 5, 12: 8}
+    assert read(last, clocked(1), 13, delay=ticks(4), initial=-1.0) == {3: -1, 6: 2, 9: 5, 12: 8}
 
 
 def test_a_delayed_held_link_shows_what_it_held_then() -> None:
     # stamps 2, 6, 10 arrive at 5, 9, 13
-    assert held(None, clocked(4, 2), clocked(2), 13, delay=3, initial=-1.0) == {
+    assert held(None, clocked(4, 2), clocked(2), 13, delay=ticks(3), initial=-1.0) == {
         0: -1, 2: -1, 4: -1, 6: 2, 8: 2, 10: 6, 12: 6,
     }  # fmt: skip
 
@@ -142,7 +143,7 @@ def test_a_phase_may_exceed_the_period() -> None:
     assert read(None, clocked(2, 7), 12) == {7: 7, 9: 9, 11: 11}
     assert held(None, clocked(2, 7), clocked(3), 13, initial=-1.0) == {0: -1, 3: -1, 6: -1, 9: 9, 12: 11}
     # the delayed clock keeps a phase above its period, too: (2, 7 + 3 mod 2) = (2, 8), with one initial value
-    assert read(None, clocked(2, 7), 13, delay=3, initial=-1.0) == {8: -1, 10: 7, 12: 9}
+    assert read(None, clocked(2, 7), 13, delay=ticks(3), initial=-1.0) == {8: -1, 10: 7, 12: 9}
 
 
 def test_inside_a_tick_parts_fire_along_the_links_whatever_the_order_they_are_named_in() -> None:
@@ -152,7 +153,7 @@ def test_inside_a_tick_parts_fire_along_the_links_whatever_the_order_they_are_na
 
 def test_a_loop_comes_back_after_its_delay() -> None:
     # y[n] = x[n] + y[n - 2]: 0, 1, 2, 3 + 1, 4 + 2, 5 + 4, 6 + 6
-    links = [Transmission("x", "y"), Transmission("y", "y", delay=2)]
+    links = [Transmission("x", "y"), Transmission("y", "y", delay=ticks(2))]
     net = network({"x": clocked(1)}, ["y"], links)
     assert tables(net, 7)["y"] == {0: 0, 1: 1, 2: 2, 3: 4, 4: 6, 5: 9, 6: 12}
 
@@ -161,7 +162,7 @@ def test_a_loop_of_three_parts_with_one_delay() -> None:
     # inside a tick a, b, c; back from c to a one tick later: a[n] = x[n] + c[n - 1], b = a, c = b
     links = [
         Transmission("x", "a"),
-        Transmission("c", "a", delay=1),
+        Transmission("c", "a", delay=ticks(1)),
         Transmission("a", "b"),
         Transmission("b", "c"),
     ]
@@ -174,7 +175,7 @@ def test_a_loop_between_two_clocks() -> None:
     links = [
         Transmission("x", "fast"),
         Transmission("slow", "fast", held=True),
-        Transmission("fast", "slow", held=True, delay=1, initial=100.0),
+        Transmission("fast", "slow", held=True, delay=ticks(1), initial=100.0),
     ]
     net = network({"x": clocked(1)}, ["fast", "slow"], links, {"slow": clocked(4)})
     seen = tables(net, 9)
@@ -184,7 +185,7 @@ def test_a_loop_between_two_clocks() -> None:
 
 def test_a_loop_runs_in_spans_cut_where_something_made_inside_would_arrive() -> None:
     links = [Transmission("x", "fast"), Transmission("fast", "slow", HybridUnit(Tumbling(4), Sum())),
-             Transmission("slow", "fast", held=True, delay=2)]  # fmt: skip
+             Transmission("slow", "fast", held=True, delay=ticks(2))]  # fmt: skip
     net = network({"x": clocked(1)}, ["fast", "slow"], links)
     (group,) = net.plan.groups
     # slow fires at 3, 7, 11; what it gives arrives at 5, 9, 13
@@ -236,7 +237,7 @@ def test_a_modulation_is_absent_before_its_first_value() -> None:
         dt=1.0,
         inputs={"x": clocked(1), "m": clocked(4, 2)},
         parts={"snn": IF()},
-        links=[Transmission("x", "snn"), Modulation("m", "snn.v_threshold", by="replace", delay=1)],
+        links=[Transmission("x", "snn"), Modulation("m", "snn.v_threshold", by="replace", delay=ticks(1))],
         outputs=["snn"],
     )
     outputs, _ = net({"x": torch.ones(10, 1, 1), "m": torch.tensor([2.0, 6.0]).reshape(2, 1, 1)}, ticks=10)

@@ -34,6 +34,7 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
+from spikebridge.neurons.dt import bound_for_now, dt_of
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
 _MAX_SPIKES = 8
@@ -266,7 +267,7 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
     Args:
         network: a hybrid network, a stateful layer or any module.
         inputs: by name for a hybrid network, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module.
-        dt: step of the clock [s], where the network does not know it.
+        dt: step of the clock [s], where the layers of the module have none.
 
     Raises:
         ConfigError: a module whose products cannot be seen.
@@ -355,7 +356,9 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
         return len(state.like), state.ticks * network.dt
     if not isinstance(inputs, Tensor):
         raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
-    network(inputs)
+    with bound_for_now(network, dt):
+        network(inputs)
+        dt = dt_of(network) or dt
     if isinstance(network, Stateful | HybridUnit):
         return inputs.shape[1], None if dt is None else len(inputs) * dt
     return len(inputs), dt

@@ -109,7 +109,7 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
     clocks = [*network.plan.clocks.values(), *(route.clock for route in network.routes)]
     period = math.lcm(*(clock.period for clock in clocks))
     # after every phase and delay the network is periodic
-    start = max(clock.phase for clock in clocks) + sum(route.link.delay for route in network.routes)
+    start = max(clock.phase for clock in clocks) + sum(route.delay for route in network.routes)
     waits = []
     for tick in network.clock_of(source).ticks(start, start + period):
         arrival = _first_use(network, source, tick).get(output)
@@ -130,7 +130,7 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
         for route in network.routes:
             for stamp in _stamps(network, route, signal, first[signal]):
                 target = route.link.part
-                reads = network.clock_of(target).next(stamp + route.link.delay)
+                reads = network.clock_of(target).next(stamp + route.delay)
                 if reads < first.get(target, reads + 1):
                     first[target] = reads
                     waiting.add(target)

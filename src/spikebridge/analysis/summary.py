@@ -160,7 +160,7 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
                 "acts as": acts,
                 **{letter: stages.get(letter, "-") for letter in "WHFQ"},
                 "read": "held" if link.held else "sampled",
-                "delay": link.delay,
+                "delay": route.delay,
                 "parameters": 0 if link.unit is None else num_parameters(link.unit),
             }
         )

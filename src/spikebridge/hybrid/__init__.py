@@ -1,6 +1,6 @@
 """The hybrid unit, `Y = Q . F . H . W (X)`, and the network made of parts and units."""
 
-from spikebridge.hybrid.clock import Clock, Every, every
+from spikebridge.hybrid.clock import Clock, Every, Ticks, every, ticks
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
@@ -58,10 +58,12 @@ __all__ = [
     "Sum",
     "Threshold",
     "ThresholdModulation",
+    "Ticks",
     "Transmission",
     "Tumbling",
     "UnitState",
     "Window",
     "every",
     "modulable_paths",
+    "ticks",
 ]

@@ -7,6 +7,7 @@ else.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from spikebridge.errors import ConfigError, ShapeError
@@ -77,6 +78,69 @@ def every(period: float, phase: float = 0.0) -> Every:
         Every(period=0.025, phase=0.1)
     """
     return Every(period, phase)
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """A time in base ticks, where a time in seconds is expected otherwise."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 0:
+            raise ConfigError(f"ticks needs a whole number, 0 or more, but got {self.count!r}")
+
+    def __repr__(self) -> str:
+        return f"ticks({self.count})"
+
+
+def ticks(count: int) -> Ticks:
+    """A delay of `count` base ticks.
+
+    Args:
+        count: 0 or more.
+
+    Raises:
+        ConfigError: no whole number, or one below 0.
+
+    Example:
+        >>> ticks(1)
+        ticks(1)
+    """
+    return Ticks(count)
+
+
+def check_delay(delay: float | Ticks, what: str) -> None:
+    """Raises where a delay is neither seconds nor `ticks(...)`. A bare integer could mean both; 0 is 0 in both."""
+    if isinstance(delay, Ticks) or (type(delay) is int and delay == 0):
+        return
+    if isinstance(delay, Integral) and not isinstance(delay, bool):
+        given = int(delay)
+        raise ConfigError(
+            f"{what} has delay={given}: write ticks({given}) or seconds"
+            if given > 0
+            else f"{what} needs a delay of 0 s or more, but got {given}"
+        )
+    if isinstance(delay, bool) or not isinstance(delay, Real) or not 0 <= float(delay) < math.inf:
+        raise ConfigError(f"{what} needs its delay in seconds, 0 or more, or as ticks(1), but got {delay!r}")
+
+
+def delay_in_ticks(delay: float | Ticks, dt: float, what: str) -> int:
+    """A delay in base ticks.
+
+    Args:
+        delay: in seconds, or in ticks.
+        dt: base step [s].
+        what: has the delay, for messages.
+
+    Raises:
+        ConfigError: the base step does not divide it.
+
+    Example:
+        >>> delay_in_ticks(0.004, 0.001, "the link"), delay_in_ticks(ticks(3), 0.001, "the link")
+        (4, 3)
+    """
+    return delay.count if isinstance(delay, Ticks) else _whole_ticks(delay, dt, f"the delay of {what}", least=0)
 
 
 class Clock(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
-from spikebridge.neurons.lif import Firing, at_rest, decay_of, fire_and_reset, leak
+from spikebridge.neurons.lif import Firing, at_rest, decay_per_step, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
 
 
@@ -70,7 +70,7 @@ class AdaptiveLIF(FiringNeuron):
     Args:
         tau: membrane time constant [s].
         tau_adaptation: time constant of the threshold [s].
-        dt: step of the layer's clock [s].
+        dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
         jump: what one spike adds to the threshold.
         v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
 
@@ -91,7 +91,7 @@ class AdaptiveLIF(FiringNeuron):
         tau: Tensor | float = 0.02,
         tau_adaptation: Tensor | float = 0.2,
         *,
-        dt: float,
+        dt: float | None = None,
         jump: Tensor | float = 0.2,
         learn: str | Iterable[str] = (),
         **settings: Unpack[FiringSettings],
@@ -103,5 +103,5 @@ class AdaptiveLIF(FiringNeuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")
-        decays = {"decay": decay_of(tau, self.dt), "decay_adaptation": decay_of(tau_adaptation, self.dt)}
+        decays = {"decay": decay_per_step(self, tau), "decay_adaptation": decay_per_step(self, tau_adaptation)}
         return {**super().arguments(quantities), **decays}

@@ -23,9 +23,13 @@ class Stateful(nn.Module):
     Subclasses give `initial_state(x_t)` and `step(x_t, state, **modulation)`. Quantities that can be modulated are
     declared with `Quantity`, and are listed in `modulable`; a container lists those of its layers in `modulable_paths`.
     Further inputs are keyword arguments of `step` with names of their own, `step(x_t, state, *, motion, **modulation)`.
+
+    A layer whose numbers depend on the step of its clock has an attribute `dt` [s], None until it is known: a network
+    or a `Sequential(dt=...)` binds it.
     """
 
     modulable: ClassVar[tuple[str, ...]] = ()
+    dt: float | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -39,6 +43,11 @@ class Stateful(nn.Module):
             quantity.__set__(self, value)
         else:
             super().__setattr__(name, value)
+
+    @property
+    def uses_dt(self) -> bool:
+        """Whether the layer's numbers depend on the step of its clock: here, whether it has an attribute `dt`."""
+        return "dt" in vars(self)
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> State:
         """The state before the first step, for a signal shaped, typed and placed like the step `x_t`."""

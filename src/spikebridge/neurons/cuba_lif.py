@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
-from spikebridge.neurons.lif import Firing, at_rest, decay_of, fire_and_reset, leak
+from spikebridge.neurons.lif import Firing, at_rest, decay_per_step, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
 
 
@@ -67,7 +67,7 @@ class CubaLIF(FiringNeuron):
     Args:
         tau: membrane time constant [s].
         tau_syn: synaptic time constant [s].
-        dt: step of the layer's clock [s].
+        dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
         v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
 
     Example:
@@ -86,7 +86,7 @@ class CubaLIF(FiringNeuron):
         tau: Tensor | float = 0.02,
         tau_syn: Tensor | float = 0.005,
         *,
-        dt: float,
+        dt: float | None = None,
         learn: str | Iterable[str] = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
@@ -97,5 +97,5 @@ class CubaLIF(FiringNeuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")
-        decays = {"decay": decay_of(tau, self.dt), "decay_syn": decay_of(tau_syn, self.dt)}
+        decays = {"decay": decay_per_step(self, tau), "decay_syn": decay_per_step(self, tau_syn)}
         return {**super().arguments(quantities), **decays}

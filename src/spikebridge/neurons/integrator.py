@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.lif import at_rest, decay_of, leak
+from spikebridge.neurons.lif import at_rest, decay_per_step, leak
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 
@@ -52,7 +52,7 @@ class Integrator(Neuron):
 
     Args:
         tau: time constant [s]; `inf` sums without leak.
-        dt: step of the layer's clock [s].
+        dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
         v_leak: membrane at rest, also the initial one.
         r: membrane a unit of input.
         learn: quantities that are trained.
@@ -74,7 +74,7 @@ class Integrator(Neuron):
         self,
         tau: Tensor | float = 0.02,
         *,
-        dt: float,
+        dt: float | None = None,
         v_leak: Tensor | float = 0.0,
         r: Tensor | float = 1.0,
         learn: str | Iterable[str] = (),
@@ -86,4 +86,4 @@ class Integrator(Neuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau = quantities.pop("tau")
-        return {**quantities, "decay": decay_of(tau, self.dt)}
+        return {**quantities, "decay": decay_per_step(self, tau)}

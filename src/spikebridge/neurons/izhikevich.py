@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
@@ -75,7 +75,7 @@ class Izhikevich(Neuron):
     """A layer of Izhikevich neurons; the defaults are the regular spiking cell.
 
     Args:
-        dt: step of the layer's clock [s]; at most 1 ms is advised.
+        dt: step of the layer's clock [s], at most 1 ms is advised; None where a network or `Sequential` binds it.
         a, b, c, d: the model's parameters, in its own units.
         v_threshold: peak of a spike [mV].
         surrogate: derivative of the spike.
@@ -97,7 +97,7 @@ class Izhikevich(Neuron):
     def __init__(
         self,
         *,
-        dt: float,
+        dt: float | None = None,
         a: Tensor | float = 0.02,
         b: Tensor | float = 0.2,
         c: Tensor | float = -65.0,
@@ -106,15 +106,16 @@ class Izhikevich(Neuron):
         surrogate: Surrogate = _WIDE,
         learn: str | Iterable[str] = (),
     ) -> None:
-        if dt is None:
-            raise ConfigError("Izhikevich needs dt, the step of its clock [s]")
         super().__init__(dt, learn, a=a, b=b, c=c, d=d, v_threshold=v_threshold)
-        self.dt_ms = 1000.0 * dt
         self.surrogate = surrogate
+
+    @property
+    def uses_dt(self) -> bool:
+        return True
 
     def initial_state(self, x_t: Tensor) -> IzhikevichState:
         v = torch.zeros_like(x_t) - 65.0
         return IzhikevichState(v=v, u=v * self.b)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        return {**quantities, "dt_ms": self.dt_ms, "surrogate": self.surrogate}
+        return {**quantities, "dt_ms": 1000.0 * known_dt(self), "surrogate": self.surrogate}

@@ -9,6 +9,7 @@ is a `LIF`.
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -16,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
-from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 
 
@@ -44,6 +46,12 @@ def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
             raise ConfigError("a time constant needs dt, the step of its clock [s]")
         return 1.0
     return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
+
+
+def decay_per_step(layer: Stateful, tau: Tensor | float) -> Tensor | float:
+    """The share that is left after one step of a layer's clock, or a `ConfigError` where its step is not known."""
+    leaks = isinstance(tau, Tensor) or tau != math.inf
+    return decay_of(tau, known_dt(layer) if leaks else layer.dt)
 
 
 def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:
@@ -146,26 +154,12 @@ def lif_step(
     return spikes, LIFState(v, wait)
 
 
-def refractory_steps(layer: Neuron, refractory: float, dt: float | None) -> int:
-    """A refractory time in steps, rounded."""
-    who = type(layer).__name__
-    if not 0 <= refractory < math.inf:
-        raise ConfigError(f"{who} needs a refractory time >= 0 s, but got {refractory}")
-    if refractory == 0:
-        return 0
-    if dt is None:
-        raise ConfigError(f"{who} has a refractory time and needs dt, the step of its clock [s]")
-    if refractory <= dt / 2:
-        raise ConfigError(f"{who} has a refractory time of {refractory} s, at most half a step of {dt} s; make it 0")
-    return round(refractory / dt)
-
-
 class LIF(FiringNeuron):
     """A layer of leaky integrate-and-fire neurons.
 
     Args:
         tau: membrane time constant [s], above 0; `inf` is a neuron without leak.
-        dt: step of the layer's clock [s].
+        dt: step of the layer's clock [s]; None where a network or `Sequential` binds it.
         v_threshold: where a spike is fired.
         v_reset: membrane after a reset to a value.
         v_leak: membrane at rest, also the initial one.
@@ -184,19 +178,37 @@ class LIF(FiringNeuron):
     """
 
     step_function = staticmethod(lif_step)
+    refractory_time: float
     follows_spec = True
 
     def __init__(
         self,
         tau: Tensor | float = 0.02,
         *,
-        dt: float | None,
+        dt: float | None = None,
         refractory: float = 0.0,
         learn: str | Iterable[str] = (),
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {}, **settings)
-        self.refractory = refractory_steps(self, refractory, dt)
+        if isinstance(refractory, bool) or not isinstance(refractory, Real) or not 0 <= float(refractory) < math.inf:
+            raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {refractory!r}")
+        self.refractory_time = float(refractory)
+        if dt is not None:
+            _ = self.refractory
+
+    @property
+    def refractory(self) -> int:
+        """The refractory time in steps, rounded."""
+        if self.refractory_time == 0:
+            return 0
+        dt = known_dt(self)
+        if self.refractory_time <= dt / 2:
+            raise ConfigError(
+                f"{type(self).__name__} has a refractory time of {self.refractory_time} s, at most half a step of {dt} "
+                "s; make it 0"
+            )
+        return round(self.refractory_time / dt)
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(
@@ -206,7 +218,7 @@ class LIF(FiringNeuron):
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau = quantities.pop("tau")
-        decay = decay_of(tau, self.dt)
+        decay = decay_per_step(self, tau)
         return {**super().arguments(quantities), "decay": decay, "refractory": self.refractory}
 
 
@@ -224,6 +236,10 @@ class IF(LIF):
 
     modulable = tuple(name for name in LIF.modulable if name not in ("tau", "v_leak"))
 
+    @property
+    def uses_dt(self) -> bool:
+        return self.refractory_time > 0
+
     def __init__(self, *, dt: float | None = None, **settings: Any) -> None:
         super().__init__(math.inf, dt=dt, **settings)
 
@@ -240,7 +256,7 @@ class PLIF(LIF):
     """
 
     def __init__(
-        self, tau: Tensor | float = 0.02, *, dt: float, learn: str | Iterable[str] = (), **settings: Any
+        self, tau: Tensor | float = 0.02, *, dt: float | None = None, learn: str | Iterable[str] = (), **settings: Any
     ) -> None:
         also = (learn,) if isinstance(learn, str) else tuple(learn)
         super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
+from spikebridge.neurons.dt import check_dt
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
@@ -30,7 +31,7 @@ class Neuron(Stateful):
     NamedTuple of tensors (or None) shaped like a step, the membrane first.
 
     Args:
-        dt: the step of the neuron's clock [s]; None for a neuron that does not depend on it.
+        dt: the step of the neuron's clock [s]; None where a network or `Sequential` binds it, or nothing depends on it.
         learn: names of the quantities that are trained.
         quantities: a float or a tensor of one value a neuron for each declared quantity.
     """
@@ -46,8 +47,7 @@ class Neuron(Stateful):
     def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
         super().__init__()
         who = type(self).__name__
-        if dt is not None and not 0 < dt < math.inf:
-            raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt}")
+        check_dt(who, dt)
         self.dt = dt
         learned = (learn,) if isinstance(learn, str) else tuple(learn)
         for name in learned:
@@ -55,8 +55,10 @@ class Neuron(Stateful):
                 raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
-            if dt is None and name.startswith("tau") and (isinstance(value, Tensor) or value != math.inf):
-                raise ConfigError(f"{who} has a time constant and needs dt, the step of its clock [s]")
+
+    @property
+    def uses_dt(self) -> bool:
+        return any(name.startswith("tau") for name in self.modulable)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the step function from the physical quantities."""

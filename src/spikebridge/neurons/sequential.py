@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
+from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
@@ -47,6 +48,7 @@ class Sequential(Stateful):
 
     Args:
         layers: modules in order, named "0", "1", ... or by keyword.
+        dt: step of the clock [s], given to every layer that depends on it and has none; None where a network binds it.
 
     Example:
         >>> import torch
@@ -57,8 +59,9 @@ class Sequential(Stateful):
         (torch.Size([5, 4, 2]), ['fc.weight', 'fc.bias', 'fire.v_threshold'])
     """
 
-    def __init__(self, *layers: nn.Module, **named_layers: nn.Module) -> None:
+    def __init__(self, *layers: nn.Module, dt: float | None = None, **named_layers: nn.Module) -> None:
         super().__init__()
+        check_dt("Sequential", dt)
         if layers and named_layers:
             raise ConfigError("Sequential takes its layers in order or by name, not both")
         for name, layer in {**{str(i): layer for i, layer in enumerate(layers)}, **named_layers}.items():
@@ -70,6 +73,9 @@ class Sequential(Stateful):
                 )
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
+        if dt is not None:
+            for name, layer in self.named_children():
+                bind_dt(name, layer, dt)
 
     def __len__(self) -> int:
         return len(self._modules)

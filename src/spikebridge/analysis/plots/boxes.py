@@ -144,8 +144,8 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
     else:
         heading = f"as {link.into}" if link.into is not None else ""
         foot += ["held"] if link.held else []
-    if link.delay:
-        foot.append(f"{link.delay} tick{'s' if link.delay > 1 else ''} later")
+    if route.delay:
+        foot.append(f"{route.delay} tick{'s' if route.delay > 1 else ''} later")
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
     ends = boxes[link.source], boxes[link.part]
     return LinkLabel(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))

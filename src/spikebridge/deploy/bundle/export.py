@@ -52,6 +52,7 @@ from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Kernel, Modulat
 from spikebridge.hybrid.network.link import Route
 from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
+from spikebridge.neurons.dt import dt_of, unbound_layer
 
 Progress: TypeAlias = Callable[[str], None]
 
@@ -137,7 +138,10 @@ def export(
 
 def _around(unit: HybridUnit) -> HybridNetwork:
     """A unit between an input and an output; its step is that of its kernel, else it counts in seconds."""
-    dt = getattr(unit.kernel, "dt", None) or 1.0
+    dt = dt_of(unit)
+    if dt is None and (path := unbound_layer(unit)) is not None:
+        raise ExportError(f"{path!r} of the unit depends on dt, the step of its clock [s], and has none; give it dt=")
+    dt, unit = dt or 1.0, copy.deepcopy(unit)  # a copy, since a network binds its step
     links = [Transmission(SIGNAL, "output", unit, name="unit")]
     parts = {"output": nn.Identity()}
     return HybridNetwork(dt=dt, inputs={SIGNAL: every(dt)}, parts=parts, links=links, outputs=["output"])
@@ -319,7 +323,7 @@ def _write_link(writer: _BundleWriter, network: HybridNetwork, route: Route, sam
         shape=shape,
         emits=clock_record(route.clock),
         held=link.held,
-        delay=link.delay,
+        delay=route.delay,
         into=route.into,
         context=link.context,
         initial=initial,

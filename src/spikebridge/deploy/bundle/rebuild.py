@@ -15,7 +15,7 @@ from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, Func
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every
+from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
 from spikebridge.hybrid.network.link import Link
 from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
@@ -152,7 +152,7 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
 
 def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
-    common: dict[str, Any] = {"held": link.held, "delay": link.delay, "context": link.context, "name": link.name}
+    common: dict[str, Any] = {"held": link.held, "delay": ticks(link.delay), "context": link.context, "name": link.name}
     unit = _unit(bundle, link, tensors, own)
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"

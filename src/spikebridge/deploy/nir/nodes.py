@@ -16,7 +16,6 @@ from spikebridge.deploy.nir.tracer import Visit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
 from spikebridge.neurons import IF, LIF, PLIF, CubaLIF, Integrator, Memoryless
-from spikebridge.neurons.neuron import Neuron
 
 
 @dataclass(frozen=True)
@@ -276,8 +275,3 @@ _NODES: dict[type, Make] = {
     Gain: _scale,
     Gate: _scale,
 }
-
-
-def dt_of(part: nn.Module) -> float | None:
-    """The step that a part's neurons name [s], None where none does."""
-    return next((layer.dt for layer in part.modules() if isinstance(layer, Neuron) and layer.dt is not None), None)

@@ -153,9 +153,7 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
         )
     if node.kind == "CubaLIF":
         return CubaLIF(dt=dt, reset=node.settings["reset"], **numbers)
-    lif = LIF(dt=dt, reset=node.settings["reset"], **numbers)
-    lif.refractory = node.settings["refractory"]
-    return lif
+    return LIF(dt=dt, reset=node.settings["reset"], refractory=node.settings["refractory"] * dt, **numbers)
 
 
 class _LateState(NamedTuple):

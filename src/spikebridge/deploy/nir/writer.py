@@ -18,12 +18,13 @@ import spikebridge
 from spikebridge.axes import Signal
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.deploy.nir.file import nir_library
-from spikebridge.deploy.nir.nodes import NORMS, Membrane, dt_of, fold_norm, node_of
+from spikebridge.deploy.nir.nodes import NORMS, Membrane, fold_norm, node_of
 from spikebridge.deploy.nir.quantities import Integration
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.nir.tracer import Value, Visit, trace
 from spikebridge.errors import ExportError
 from spikebridge.neurons import Stateful
+from spikebridge.neurons.dt import bind_dt, dt_of
 from spikebridge.neurons.stateless import over_time
 
 
@@ -75,6 +76,7 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
     if step is None:
         raise ExportError(f"{type(part).__name__} has no neuron with a time step; give dt= [s]")
     part = copy.deepcopy(part).eval()
+    bind_dt(type(part).__name__, part, step)
     probe = x.new_zeros((1, 2, *x.shape[2:]))
     visits, output = trace(part, probe)
     nodes, sources, notes, output = _nodes(visits, output, Membrane(step, integration))

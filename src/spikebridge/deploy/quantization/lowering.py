@@ -134,7 +134,7 @@ class _Writer:
             takes=QParamsRecord(*qparams),
             gives=QParamsRecord(*gives),
             takes_beside=None if beside is None else QParamsRecord(*beside),
-            delay=link.delay,
+            delay=route.delay,
             argument=program_input_of(self.network, route) if inside and isinstance(link, Transmission) else None,
             node=self.programs[link.part].layer_at(node) if quantity and inside else None,
             quantity=quantity or None,

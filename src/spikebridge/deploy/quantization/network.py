@@ -24,11 +24,12 @@ from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
-from spikebridge.errors import ExportError
+from spikebridge.errors import ConfigError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Route
 from spikebridge.hybrid.unit.kernel import last_of_windows
 from spikebridge.neurons import Stateful
+from spikebridge.neurons.dt import dt_of, unbound_layer
 
 
 def program_of(part: object) -> QuantProgram | None:
@@ -168,7 +169,7 @@ def quantize(
     config: QConfigMapping = DEFAULT,
     *,
     ticks: int | None = None,
-    dt: float = 1.0,
+    dt: float | None = None,
 ) -> HybridNetwork:
     """A copy of a network that computes with integers, calibrated on a stream.
 
@@ -178,7 +179,7 @@ def quantize(
         inputs: a stream like those it will see, `(T, B, *N)` each.
         config: regions and their widths.
         ticks: base ticks of the stream; None means the most for which every input has exactly the samples given.
-        dt: step of a part alone [s].
+        dt: step of a part alone [s], where its layers have none.
 
     Raises:
         ConfigError: a region names no layer.
@@ -192,7 +193,8 @@ def quantize(
         >>> quantized({"signal": torch.ones(4, 1, 1)})[0]["network"].flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
-    whole = copy.deepcopy(network if isinstance(network, HybridNetwork) else _around(network, dt)).eval()
+    own = copy.deepcopy(network)
+    whole = (own if isinstance(own, HybridNetwork) else _around(own, dt)).eval()
     config.check(_layer_paths(whole))
     _refuse_precision(whole)
     given = {name: x.detach() for name, x in inputs.items()}
@@ -218,7 +220,7 @@ def _layer_paths(network: HybridNetwork) -> list[str]:
     """The paths of parts, units, and layers in them.
 
     Example:
-        >>> _layer_paths(_around(nn.Sequential(nn.Linear(1, 1)), 1.0))
+        >>> _layer_paths(_around(nn.Sequential(nn.Linear(1, 1)), None))
         ['network', 'network.0']
     """
     found = [f"{name}{'.' if path else ''}{path}" for name, m in network.parts.items() for path, _ in m.named_modules()]
@@ -227,19 +229,18 @@ def _layer_paths(network: HybridNetwork) -> list[str]:
     return found
 
 
-def _around(module: nn.Module, dt: float) -> HybridNetwork:
+def _around(module: nn.Module, dt: float | None) -> HybridNetwork:
     unit = module if isinstance(module, HybridUnit) else None
-    step = getattr(unit.kernel, "dt", None) or dt if unit is not None else _step(module) or dt
+    step = dt_of(module) or dt
+    if step is None:
+        if (path := unbound_layer(module)) is not None:
+            raise ConfigError(f"{path!r} depends on dt, the step of its clock, and has none; give dt= [s]")
+        step = 1.0  # nothing depends on it
     part = nn.Identity() if unit is not None else module
     links = [Transmission(SIGNAL, "network", unit, name="unit" if unit is not None else None)]
     return HybridNetwork(
         dt=step, inputs={SIGNAL: every(step)}, parts={"network": part}, links=links, outputs=["network"]
     )
-
-
-def _step(module: nn.Module) -> float | None:
-    steps = (getattr(layer, "dt", None) for layer in module.modules() if isinstance(layer, Stateful))
-    return next((dt for dt in steps if dt is not None), None)
 
 
 def _refuse_precision(network: HybridNetwork) -> None:

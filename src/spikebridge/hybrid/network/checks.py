@@ -18,6 +18,7 @@ from spikebridge.hybrid.modulation import check_path
 from spikebridge.hybrid.network.graph import NetworkPlan
 from spikebridge.hybrid.network.link import Modulation, Route
 from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.sequential import Sequential
 from spikebridge.neurons.stateless import refuse_hidden_state
@@ -39,16 +40,14 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
         raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
 
 
-def check_part(name: str, part: nn.Module, incoming: Sequence[Route], period: float) -> None:
-    """Raises where a part cannot take the signals of its links, or has another time step than its clock.
+def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
+    """Raises where a part cannot take the signals of its links.
 
     Args:
         name: of the part.
         part: the module.
         incoming: its links.
-        period: of its clock [s].
     """
-    _check_steps(name, part, period)
     into = [route.link.into for route in incoming if not isinstance(route.link, Modulation)]
     named = [argument for argument in into if argument is not None]
     unnamed = len(into) - len(named)
@@ -63,26 +62,27 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route], period: fl
             check_path(part, name, route.link.path)
 
 
-def check_unit(route: Route, dt: float) -> None:
-    """Raises where a layer in a link's unit has another time step than the clock it runs on; `dt` is the base step."""
-    unit = route.link.unit
-    if unit is None:
-        return
-    if unit.kernel is not None:
-        _check_steps(f"the unit {route.name}", unit.kernel, unit.kernel_period(route.source) * dt)
-    if unit.discretizer is not None:
-        _check_steps(f"the unit {route.name}", unit.discretizer, route.clock.period * dt)
+def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float) -> dict[Stateful, float]:
+    """The step of each layer that has none yet: the period of its part's clock, or of the clock that its unit runs on.
 
+    Args:
+        parts: by name.
+        plan: clocks and routes.
+        dt: base step [s].
 
-def _check_steps(name: str, module: nn.Module, period: float) -> None:
-    for path, layer in module.named_modules():
-        dt = getattr(layer, "dt", None) if isinstance(layer, Stateful) else None
-        if dt is not None and abs(dt - period) > 1e-6 * period:
-            where = f" at {path!r}" if path else ""
-            raise ConfigError(
-                f"{name!r} runs every {period:g} s, but its {type(layer).__name__}{where} has dt={dt:g} s; set "
-                f"dt={period:g}"
-            )
+    Raises:
+        ConfigError: a layer has another step, or two.
+    """
+    steps: dict[Stateful, float] = {}
+    for name, part in parts.items():
+        match_dt(name, part, plan.clocks[name].period * dt, steps)
+    for route in plan.routes.values():
+        unit, who = route.link.unit, f"the unit {route.name}"
+        if unit is not None and unit.kernel is not None:
+            match_dt(who, unit.kernel, unit.kernel_period(route.source) * dt, steps)
+        if unit is not None and unit.discretizer is not None:
+            match_dt(who, unit.discretizer, route.clock.period * dt, steps)
+    return steps
 
 
 def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[str]) -> None:

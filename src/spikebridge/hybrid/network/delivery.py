@@ -133,7 +133,7 @@ class LinkBuffer:
 
     def pop(self, start: int, stop: int) -> Tensor | None:
         """The values delivered from tick `start` to before `stop`, `(r, B, *N)`, or None."""
-        delay = self.route.link.delay
+        delay = self.route.delay
         number = self.route.clock.between(start - delay, stop - delay)
         if number == 0:
             return None
@@ -150,7 +150,7 @@ class LinkBuffer:
 
     def pop_spans(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
         """The same for each of some adjacent spans, when the signal of all of them has been pushed."""
-        delay = self.route.link.delay
+        delay = self.route.delay
         numbers = [self.route.clock.between(a - delay, b - delay) for a, b in spans]
         return split_samples(self.pop(spans[0][0], spans[-1][1]), numbers)
 

@@ -202,7 +202,7 @@ def _hold(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: i
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
         return ZeroOrderHold(buffer.held, None, [0] * len(ticks))
-    clock, delay = buffer.route.clock, buffer.route.link.delay
+    clock, delay = buffer.route.clock, buffer.route.delay
     before = clock.count(start - delay)
     hold = ZeroOrderHold(buffer.held, arrived, [count - before for count in clock.counts(ticks, delay)])
     buffer.held = hold.newest

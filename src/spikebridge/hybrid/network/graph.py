@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from torch import nn
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
 from spikebridge.hybrid.unit.unit import HybridUnit
@@ -42,7 +42,7 @@ class Group:
             return [(start, stop)]
         spans = []
         while start < stop:
-            end = min([stop, *(route.makes.next(start) + route.link.delay for route in self.delayed)])
+            end = min([stop, *(route.makes.next(start) + route.delay for route in self.delayed)])
             spans.append((start, end))
             start = end
         return spans
@@ -88,7 +88,7 @@ def make_plan(
         parts: by name.
         declared: clocks of parts without a sampled input.
         links: in the order of a part's arguments.
-        dt: base step [s], for messages.
+        dt: base step [s].
 
     Returns:
         The plan.
@@ -98,8 +98,9 @@ def make_plan(
     """
     _check_names(inputs, parts, links)
     names = _name_links(links)
-    clocks = _find_clocks(inputs, parts, declared, names)
-    routes = {name: _route(name, link, clocks, parts) for name, link in names.items()}
+    delays = {name: delay_in_ticks(link.delay, dt, describe(link)) for name, link in names.items()}
+    clocks = _find_clocks(inputs, parts, declared, names, delays)
+    routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
     for route in routes.values():
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
@@ -107,14 +108,15 @@ def make_plan(
     return NetworkPlan(clocks, routes, incoming, _groups_in_order(list(parts), list(routes.values())))
 
 
-def _route(name: str, link: Link, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
+def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
     source, trigger = clocks[link.source], trigger_of(link)
     out = _unit_clock(link, source)
     return Route(
         name=name,
         link=link,
         clock=out,
-        reads=out.delayed(link.delay),
+        reads=out.delayed(delay),
+        delay=delay,
         source=source,
         makes=source if link.unit is None else link.unit.window_clock(source),
         context=None if link.context is None else clocks[link.context],
@@ -171,6 +173,7 @@ def _find_clocks(
     parts: Mapping[str, nn.Module],
     declared: Mapping[str, Clock],
     names: dict[str, Link],
+    delays: Mapping[str, int],
 ) -> dict[str, Clock]:
     """Declared clocks, and for other parts the clock of their sampled inputs, along the links."""
     for name in declared:
@@ -181,9 +184,9 @@ def _find_clocks(
     while waiting:
         found = {}
         for part in waiting:
-            for link in names.values():
+            for name, link in names.items():
                 if link.part == part and not link.held and link.source in clocks:
-                    found[part] = _unit_clock(link, clocks[link.source]).delayed(link.delay)
+                    found[part] = _unit_clock(link, clocks[link.source]).delayed(delays[name])
                     break
         if not found:
             raise ConfigError(
@@ -204,10 +207,10 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
     phase = route.clock.phase
     if wanted.period > comes.period and wanted.period % comes.period == 0:
         length = wanted.period // comes.period
-        joined = Clock(wanted.period, phase + (length - 1) * comes.period).delayed(link.delay)
+        joined = Clock(wanted.period, phase + (length - 1) * comes.period).delayed(route.delay)
         joint = f"Tumbling({length})"
     elif comes.period > wanted.period and comes.period % wanted.period == 0:
-        joined = Clock(wanted.period, phase).delayed(link.delay)
+        joined = Clock(wanted.period, phase).delayed(route.delay)
         joint = f"Hold({comes.period // wanted.period})"
     else:
         return text + "read it held=True, or give both one clock"
@@ -235,7 +238,7 @@ def _groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
             route for route in routes if route.link.part in members and any(s in members for s in route.sources)
         )
         if internal:
-            delayed = tuple(route for route in internal if route.link.delay > 0)
+            delayed = tuple(route for route in internal if route.delay > 0)
             external = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
             groups.append(Group(_inside_a_tick(members, internal), True, internal, delayed, tuple(external)))
         else:
@@ -253,7 +256,7 @@ def _dependencies(parts: list[str], routes: Iterable[Route]) -> dict[str, set[st
 
 def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]:
     """The order of a loop's parts inside one tick, along its links without delay."""
-    direct = [route for route in internal if route.link.delay == 0]
+    direct = [route for route in internal if route.delay == 0]
     depends = _dependencies(members, direct)
     order: list[str] = []
     for component in _strong_components(depends):
@@ -263,7 +266,7 @@ def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]
             closing = [route for route in direct if any((source, route.link.part) in edges for source in route.sources)]
             raise ConfigError(
                 f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
-                f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=1"
+                f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=ticks(1)"
             )
         order += component
     return order

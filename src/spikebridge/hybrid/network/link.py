@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.clock import Clock
+from spikebridge.hybrid.clock import Clock, Ticks, check_delay
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
 from spikebridge.hybrid.unit.window import Since
 from spikebridge.neurons.quantity import By
@@ -27,7 +27,7 @@ class Transmission:
         unit: a hybrid unit, or None between parts of one kind.
         held: read the newest value at any of the target's ticks, instead of one value at each.
         into: name of the target's argument; by position if None.
-        delay: base ticks until a value arrives.
+        delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         initial: value before the first one arrives: a number, or a tensor of the shape `*N`.
         name: of the link and its unit; "source_to_target" if None.
@@ -36,8 +36,9 @@ class Transmission:
         ConfigError: an invalid delay, unit, argument or initial value.
 
     Example:
-        >>> Transmission("events", "snn", delay=1).part
-        'snn'
+        >>> from spikebridge.hybrid import ticks
+        >>> Transmission("events", "snn", delay=ticks(1)).part, Transmission("events", "snn", delay=0.004).delay
+        ('snn', 0.004)
     """
 
     source: str
@@ -45,7 +46,7 @@ class Transmission:
     unit: HybridUnit | None = None
     held: bool = False
     into: str | None = None
-    delay: int = 0
+    delay: float | Ticks = 0.0
     context: str | None = None
     initial: float | Tensor = 0.0
     name: str | None = None
@@ -73,7 +74,7 @@ class Modulation:
         unit: a hybrid unit, or None.
         by: "add", "multiply" or "replace".
         held: read the newest value at any of the target's ticks; False asks for equal clocks.
-        delay: base ticks until a value arrives.
+        delay: time until a value arrives: seconds, `0.004`, or base ticks, `ticks(1)`.
         context: a held signal, the second argument of the unit's nonlinearity.
         name: of the link and its unit; "source_to_part" if None.
 
@@ -91,7 +92,7 @@ class Modulation:
     unit: HybridUnit | None = None
     by: By = "multiply"
     held: bool = True
-    delay: int = 0
+    delay: float | Ticks = 0.0
     context: str | None = None
     name: str | None = None
 
@@ -140,10 +141,7 @@ def trigger_of(link: Link) -> str | None:
 
 
 def _check(link: Link) -> None:
-    if isinstance(link.delay, bool) or not isinstance(link.delay, int) or link.delay < 0:
-        raise ConfigError(
-            f"{describe(link)} needs its delay as a whole number of base ticks, 0 or more, but got {link.delay!r}"
-        )
+    check_delay(link.delay, describe(link))
     if link.unit is not None and not isinstance(link.unit, HybridUnit):
         raise ConfigError(f"{describe(link)} needs a HybridUnit or None, but got {type(link.unit).__name__}")
     if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
@@ -158,6 +156,7 @@ class Route:
         clock: of the unit's output, before the delay.
         reads: of the values that a sampled target gets, after the delay.
         source: of the source.
+        delay: base ticks until a value arrives.
         makes: of the ticks at which the unit gives a value: when windows close, or at every step of the source.
         context: of the context, None without one.
         trigger: of the signal whose samples start windows, None without one.
@@ -174,6 +173,7 @@ class Route:
     reads: Clock
     source: Clock
     makes: Clock
+    delay: int = 0
     context: Clock | None = None
     trigger: Clock | None = None
     acts_on_a_parameter: bool = False
@@ -186,8 +186,8 @@ class Route:
         link = self.link
         sampled = isinstance(link, Transmission) and not link.held
         into = link.into if isinstance(link, Transmission) else None
-        direct = sampled and into is None and link.unit is None and link.delay == 0
-        has_initial = isinstance(link, Transmission) and (link.held or link.delay > 0)
+        direct = sampled and into is None and link.unit is None and self.delay == 0
+        has_initial = isinstance(link, Transmission) and (link.held or self.delay > 0)
         computed = {"sampled": sampled, "into": into, "direct": direct, "has_initial": has_initial}
         for name, value in computed.items():
             object.__setattr__(self, name, value)

@@ -17,10 +17,10 @@ from spikebridge.hybrid.network.checks import (
     check_inputs,
     check_names,
     check_part,
-    check_unit,
     infer_input_specs,
     needs_finite_check,
     refuse_not_finite,
+    steps_of_layers,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, split_samples
 from spikebridge.hybrid.network.execution import Segment
@@ -57,7 +57,7 @@ class HybridNetwork(nn.Module):
     are checked at the first call of a stream; `checks("always")` of `spikebridge.ops.checks` checks every call.
 
     Args:
-        dt: base step [s].
+        dt: base step [s]; layers without a `dt` get the period of their clock.
         inputs: the clock of each input, `every(1 / 40)`.
         parts: plain modules or `Stateful` ones.
         links: `Transmission`s and `Modulation`s, in the order of a part's arguments.
@@ -65,7 +65,7 @@ class HybridNetwork(nn.Module):
         clocks: the clocks of parts without a sampled input.
 
     Raises:
-        ConfigError: clocks that do not divide or fit, loops without delay, unknown names and quantities.
+        ConfigError: clocks, delays or steps that do not fit, loops without delay, unknown names and quantities.
 
     Example:
         >>> from spikebridge.hybrid import HybridUnit, Mean, Transmission, Tumbling, every
@@ -103,13 +103,14 @@ class HybridNetwork(nn.Module):
         self.plan: NetworkPlan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
         self._input_specs: dict[tuple[object, ...], dict[str, Tensor]] = {}
         self._signal_specs: dict[tuple[object, ...], dict[str, SignalSpec]] = {}
         for name, part in parts.items():
-            check_part(name, part, self.incoming[name], self.clock_of(name).period * dt)
-        for route in self.routes:
-            check_unit(route, dt)
+            check_part(name, part, self.incoming[name])
+        # last, so that a network that cannot be built binds nothing
+        for layer, step in steps_of_layers(parts, self.plan, dt).items():
+            layer.dt = step
+        self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
 
     @property
     def routes(self) -> list[Route]:

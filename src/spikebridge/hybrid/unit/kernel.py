@@ -20,6 +20,7 @@ from torch import Tensor
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_unknown
+from spikebridge.neurons.dt import check_dt
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.checks import is_finite, reads_values
@@ -38,7 +39,7 @@ class Kernel(Stateful):
 
     Args:
         keep: give out every step of a window, not only the last.
-        dt: step of the clock that the kernel runs on [s], for kernels with time constants.
+        dt: step of the clock that the kernel runs on [s], for time constants; None where a network binds it.
         learn: names of the quantities that are trained.
         quantities: a float or a tensor of one value a neuron for each declared quantity.
     """
@@ -58,8 +59,7 @@ class Kernel(Stateful):
     ) -> None:
         super().__init__()
         who = type(self).__name__
-        if dt is not None and not 0 < dt < float("inf"):
-            raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt}")
+        check_dt(who, dt)
         self.keep = keep
         self.dt = dt
         learned = (learn,) if isinstance(learn, str) else tuple(learn)
@@ -68,6 +68,10 @@ class Kernel(Stateful):
                 raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
+
+    @property
+    def uses_dt(self) -> bool:
+        return any(name.startswith("tau") for name in self.modulable)
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         """The arguments of the step function from the physical quantities, for steps like `x_t`."""

@@ -26,7 +26,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import refuse_unknown
-from spikebridge.neurons.lif import decay_of
+from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.lif import decay_per_step
 from spikebridge.neurons.quantity import Modulated, Quantity
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import finite_response, last_response, powers
@@ -188,7 +189,7 @@ class Exponential(Kernel):
 
     Args:
         tau: time constant [s].
-        dt: step of the clock [s].
+        dt: step of the clock [s]; None where a network binds it.
         keep: give out every step.
         learn: `("tau",)` to train it, stored as its logarithm.
 
@@ -202,7 +203,9 @@ class Exponential(Kernel):
     step_function = staticmethod(exponential_step)
     is_vectorized = resets_by_decay = True
 
-    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
+    ) -> None:
         super().__init__(keep, dt, learn, tau=tau)
         self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
@@ -210,12 +213,12 @@ class Exponential(Kernel):
         return SumCarry(torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        return {"decay": decay_of(quantities["tau"], self.dt)}
+        return {"decay": decay_per_step(self, quantities["tau"])}
 
     def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
         start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
         if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
-            sums, total = leaky_sum(x, start, decay_of(self.tau, self.dt), resets)
+            sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
         else:
             sums, total = sums_of(x, start, log_tau, resets, self.dt)
         return sums, SumCarry(total)
@@ -224,7 +227,7 @@ class Exponential(Kernel):
         log_tau = self._parameters.get("log_tau")
         if log_tau is not None and self.dt is not None and supports_one_pass(x, log_tau):
             return last_of_sums(x, log_tau, self.dt)
-        return last_sum(x, decay_of(self.tau, self.dt))
+        return last_sum(x, decay_per_step(self, self.tau))
 
 
 class AlphaCarry(NamedTuple):
@@ -261,7 +264,7 @@ class Alpha(Kernel):
 
     Args:
         tau: time to the peak [s].
-        dt: step of the clock [s].
+        dt: step of the clock [s]; None where a network binds it.
         keep: give out every step.
         learn: `("tau",)` to train it.
 
@@ -276,22 +279,23 @@ class Alpha(Kernel):
     is_vectorized = resets_by_decay = True
     min_steps = 24
 
-    def __init__(self, tau: Tensor | float, *, dt: float, keep: bool = False, learn: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
+    ) -> None:
         super().__init__(keep, dt, learn, tau=tau)
-        self.dt: float = dt
 
     def initial_state(self, x_t: Step) -> AlphaCarry:
         return AlphaCarry(torch.zeros_like(x_t), torch.zeros_like(x_t))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         tau = quantities["tau"]
-        return {"decay": decay_of(tau, self.dt), "rise": self.dt * math.e / tau}
+        return {"decay": decay_per_step(self, tau), "rise": known_dt(self) * math.e / tau}
 
     def resets_in_one_pass(self, x: Signal) -> bool:
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
     def run(self, x: Signal, carry: AlphaCarry | None, resets: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
-        decay, rise = decay_of(self.tau, self.dt), self.dt * math.e / self.tau
+        decay, rise = decay_per_step(self, self.tau), known_dt(self) * math.e / self.tau
         if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
             values, first, second = alphas_of(x, first, second, decay, rise, resets)
@@ -310,8 +314,8 @@ class Alpha(Kernel):
         return second * rise, AlphaCarry(first, second[-1].clone())
 
     def last(self, x: Signal) -> Step:
-        age, left = powers(decay_of(self.tau, self.dt), x)
-        return last_response(x, age * left) * (self.dt * math.e / self.tau)
+        age, left = powers(decay_per_step(self, self.tau), x)
+        return last_response(x, age * left) * (known_dt(self) * math.e / self.tau)
 
 
 class FIRCarry(NamedTuple):
@@ -413,7 +417,7 @@ class Gaussian(_FiniteResponse):
     Args:
         delay: time from the peak to the present step [s].
         sigma: standard deviation [s].
-        dt: step of the clock [s].
+        dt: step of the clock [s]; None where a network binds it.
         keep: give out every step.
         learn: which of "delay" and "sigma" to train; the number of taps does not change.
 
@@ -431,16 +435,23 @@ class Gaussian(_FiniteResponse):
         delay: Tensor | float,
         sigma: Tensor | float,
         *,
-        dt: float,
+        dt: float | None = None,
         keep: bool = False,
         learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
-        self.dt: float = dt
         if float(torch.as_tensor(delay).min()) < 0:
             raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
-        reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())
-        self.num_taps = math.ceil(reach / dt) + 1
+        self._reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())  # [s]
+
+    @property
+    def uses_dt(self) -> bool:
+        return True
+
+    @property
+    def num_taps(self) -> int:  # type: ignore[override]
+        """The steps that the kernel covers: up to four standard deviations before the peak, as first given."""
+        return math.ceil(self._reach / known_dt(self)) + 1
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
@@ -448,12 +459,12 @@ class Gaussian(_FiniteResponse):
         return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        delay, sigma = quantities["delay"], quantities["sigma"]
+        delay, sigma, dt = quantities["delay"], quantities["sigma"], known_dt(self)
         if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
-            exponents = [-((k * self.dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
+            exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
             return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
         delay, sigma = (torch.as_tensor(quantity).to(x_t) for quantity in (delay, sigma))
-        t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * self.dt
+        t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * dt
         t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
         return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 

@@ -94,7 +94,7 @@ def what_where(
         links.append(Transmission("frames", "what"))
     if variant != "ann":
         inputs["events"] = every(dt)
-        parts["where"] = _where(hidden, sensor, dt)
+        parts["where"] = _where(hidden, sensor)
         links.append(Transmission("events", "where"))
     if variant not in ("snn", "modulation"):
         links.append(Transmission("what", "answer", held=True))
@@ -144,9 +144,9 @@ def _what(hidden: int, sensor: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU())
 
 
-def _where(hidden: int, sensor: int, dt: float) -> Sequential:
+def _where(hidden: int, sensor: int) -> Sequential:
     def lif() -> LIF:
-        return LIF(tau=0.05, dt=dt, surrogate=Triangle(1.0), learn=("tau",))
+        return LIF(tau=0.05, surrogate=Triangle(1.0), learn=("tau",))
 
     flat = 8 * ((sensor + 1) // 2) ** 2
     conv, fc = nn.Conv2d(2, 8, 5, 2, 2), nn.Linear(flat, hidden)

@@ -72,12 +72,15 @@ class WhatPathway(nn.Module):
         return self.straight(light) + self.bent(light)
 
 
+_NO_MEMORY = 1e-7  # a time constant with which nothing is left after any bin [s]
+
+
 class WherePathway(Stateful):
     """The SNN: the change of features by each bin of events, of a linear and of a spiking branch.
 
     Args:
         num_features: channels of the features.
-        dt: length of a bin [s].
+        dt: length of a bin [s]; None where a network binds it.
         tau: initial time constant of each channel's membranes; it is learned [s].
         memory: False is a decay of 0 in every step, for comparison.
 
@@ -87,11 +90,13 @@ class WherePathway(Stateful):
         torch.Size([6, 2, 8, 48, 48])
     """
 
-    def __init__(self, num_features: int = 8, *, dt: float, tau: float = 0.013, memory: bool = True) -> None:
+    def __init__(
+        self, num_features: int = 8, *, dt: float | None = None, tau: float = 0.013, memory: bool = True
+    ) -> None:
         super().__init__()
         n = num_features
         self.straight = nn.Conv2d(2, n, 5, STRIDE, 2, bias=False)
-        taus = torch.full((n, 1, 1), tau if memory else dt * 1e-3)
+        taus = torch.full((n, 1, 1), tau if memory else _NO_MEMORY)
         self.spiking = Sequential(
             conv=nn.Conv2d(2, n, 5, STRIDE, 2, bias=False),
             norm=nn.BatchNorm2d(n),
@@ -208,7 +213,7 @@ class SpikingBottleneck(Stateful):
     Args:
         num_in: channels that come in.
         width: channels of the middle; four times as many come out.
-        dt: length of a bin [s].
+        dt: length of a bin [s]; None where a network binds it.
         stride: of the middle convolution.
         fires: whether the sum spikes; else it is the output itself.
 
@@ -218,7 +223,9 @@ class SpikingBottleneck(Stateful):
         torch.Size([2, 1, 16, 6, 6])
     """
 
-    def __init__(self, num_in: int, width: int, *, dt: float, stride: int = 1, fires: bool = True) -> None:
+    def __init__(
+        self, num_in: int, width: int, *, dt: float | None = None, stride: int = 1, fires: bool = True
+    ) -> None:
         super().__init__()
         self.body = Sequential(
             *_conv(num_in, width, 1),
@@ -256,12 +263,12 @@ class SpikingBottleneck(Stateful):
         return spikes, _SpikingBottleneckState(body, fire)
 
 
-def resnet_where(width: int = 64, *, dt: float) -> Sequential:
+def resnet_where(width: int = 64, *, dt: float | None = None) -> Sequential:
     """The SNN at an eighth of the resolution: the spiking twin of `ResNetWhat`.
 
     Args:
         width: of the first stage; `resnet_features(width)` channels come out.
-        dt: length of a bin [s].
+        dt: length of a bin [s]; None where a network binds it.
 
     Example:
         >>> change, state = resnet_where(4, dt=1 / 240)(torch.zeros(3, 1, 2, 48, 48))
@@ -282,5 +289,5 @@ def _conv(num_in: int, num_out: int, size: int, stride: int = 1) -> list[nn.Modu
     return [nn.Conv2d(num_in, num_out, size, stride, size // 2, bias=False), nn.BatchNorm2d(num_out)]
 
 
-def _lif(num_features: int, dt: float) -> LIF:
+def _lif(num_features: int, dt: float | None) -> LIF:
     return LIF(torch.full((num_features, 1, 1), 0.013), dt=dt, learn=("tau",))

@@ -61,7 +61,7 @@ class Sensing(HybridNetwork):
 
     def __init__(self, dt: float, options: SensingOptions | None = None) -> None:
         options = options or SensingOptions()
-        what, where = _pathways(options, dt)
+        what, where = _pathways(options)
         super().__init__(**sensing_graph(options, what, where, dt))
         self.options = options
         # the names of these attributes are keys of saved weights
@@ -201,12 +201,12 @@ class Sensing(HybridNetwork):
         return start.place + place, spread
 
 
-def _pathways(options: SensingOptions, dt: float) -> tuple[nn.Module, nn.Module]:
+def _pathways(options: SensingOptions) -> tuple[nn.Module, nn.Module]:
     """ANN and SNN."""
     num_features, memory = options.num_features, options.memory
     if options.size == "small":
-        return WhatPathway(num_features), WherePathway(num_features, dt=dt, memory=memory)
+        return WhatPathway(num_features), WherePathway(num_features, memory=memory)
     width = num_features // 16
     if width < 1 or resnet_features(width) != num_features or not memory:
         raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
-    return ResNetWhat(width), resnet_where(width, dt=dt)
+    return ResNetWhat(width), resnet_where(width)

@@ -81,14 +81,19 @@ class _JoinedMap(nn.Module):
 
 
 def additive_unit(
-    kind: _UnitKind, num_features: int, dt: float, tau: float = 0.1, side: int = 3, change_map: ChangeMap = "linear"
+    kind: _UnitKind,
+    num_features: int,
+    dt: float | None = None,
+    tau: float = 0.1,
+    side: int = 3,
+    change_map: ChangeMap = "linear",
 ) -> HybridUnit:
     """The unit SNN -> ANN: a leaky sum of the events since the frame, mapped to a change of features; no spikes.
 
     Args:
         kind: `learned`, with trained time constant and map, or `fixed`, a plain sum.
         num_features: channels.
-        dt: length of a bin [s].
+        dt: length of a bin [s]; None where a network binds it.
         tau: where the time constant starts [s].
         side: of the map, 3 or 1 [cells].
         change_map: of the learned unit, see above; `joined` takes the frame's features as the unit's context.
@@ -231,11 +236,11 @@ def sensing_graph(options: SensingOptions, what: nn.Module, where: nn.Module, dt
         parts["where"] = where
         links.append(Transmission("events", "where"))
         if mode == "additive":
-            adds = additive_unit(unit, n, dt, side=options.map_side, change_map=options.change_map)
+            adds = additive_unit(unit, n, side=options.map_side, change_map=options.change_map)
             beside = "what" if options.change_map == "joined" else None
             links.append(Transmission("where", "head", adds, into="change", context=beside, name="unit"))
         else:
-            parts["membrane"] = Integrator(torch.full((n, 1, 1), 0.013), dt=dt, learn=("tau",))
+            parts["membrane"] = Integrator(torch.full((n, 1, 1), 0.013), learn=("tau",))
             links += [Transmission("where", "membrane"), Transmission("membrane", "head", into="change")]
     has_change_head = options.head_kind == "change"
     parts["head"] = (

@@ -1,0 +1,121 @@
+"""The step of a layer's clock, `dt` [s]: written once, in the network, and bound to the layers that depend on it.
+
+A layer may be built without it. `HybridNetwork` gives each layer the period of its clock, `Sequential(dt=...)` its own;
+where a layer has one already, the two must agree.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+from torch import nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.neurons.base import Stateful
+
+
+def check_dt(who: str, dt: Any) -> None:
+    """Raises where a step is given that is no number of seconds above 0."""
+    if dt is not None and (isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < float(dt) < math.inf):
+        raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt!r}")
+
+
+def known_dt(layer: Stateful) -> float:
+    """The step of a layer's clock [s], or a `ConfigError` where it is not known yet."""
+    if layer.dt is None:
+        who = type(layer).__name__
+        raise ConfigError(
+            f"{who} depends on dt, the step of its clock [s], and has none; give it, {who}(..., dt=0.001), or put the "
+            "layer into a Sequential(..., dt=0.001) or a HybridNetwork, which bind theirs"
+        )
+    return layer.dt
+
+
+def dt_of(module: nn.Module) -> float | None:
+    """The step that the layers of a module have [s], that of the first; None where none has one.
+
+    Example:
+        >>> from spikebridge.neurons import IF, LIF
+        >>> dt_of(nn.Sequential(IF(), LIF(tau=0.02, dt=0.001)))
+        0.001
+    """
+    return next((m.dt for m in module.modules() if isinstance(m, Stateful) and m.dt is not None), None)
+
+
+def unbound_layer(module: nn.Module) -> str | None:
+    """The path of the first layer that depends on a step that it does not know, None where there is none.
+
+    Example:
+        >>> from spikebridge.neurons import IF, LIF
+        >>> unbound_layer(nn.Sequential(IF(), LIF(tau=0.02)))
+        '1'
+    """
+    layers = ((path, layer) for path, layer in module.named_modules() if isinstance(layer, Stateful))
+    return next((path for path, layer in layers if layer.dt is None and layer.uses_dt), None)
+
+
+def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, float]) -> None:
+    """Collects the layers of a module that are to be bound to the step of its clock.
+
+    Args:
+        name: of the module, for messages.
+        module: a layer or what holds layers.
+        dt: step of the module's clock [s].
+        steps: the step of each layer to be bound; those of this module are added.
+
+    Raises:
+        ConfigError: a layer has another step.
+
+    Example:
+        >>> from spikebridge.neurons import IF, LIF
+        >>> layer, steps = LIF(tau=0.02), {}
+        >>> match_dt("snn", nn.Sequential(IF(), layer), 0.001, steps)
+        >>> steps == {layer: 0.001}
+        True
+    """
+    for path, layer in module.named_modules():
+        if not isinstance(layer, Stateful):
+            continue
+        known = steps.get(layer) if layer.dt is None else layer.dt
+        if known is not None and abs(known - dt) > 1e-6 * dt:
+            where = f" at {path!r}" if path else ""
+            raise ConfigError(
+                f"{name!r} runs every {dt:.10g} s, but its {type(layer).__name__}{where} has dt={known:.10g} s; set "
+                f"dt={dt:.10g}, or leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
+            )
+        if layer.dt is None and layer.uses_dt:
+            steps[layer] = dt
+
+
+def bind_dt(name: str, module: nn.Module, dt: float) -> None:
+    """Gives every layer of a module the step of its clock, where it has none.
+
+    Args:
+        name: of the module, for messages.
+        module: a layer or what holds layers.
+        dt: step of the clock [s].
+
+    Raises:
+        ConfigError: a layer has another step.
+    """
+    steps: dict[Stateful, float] = {}
+    match_dt(name, module, dt, steps)
+    for layer in steps:
+        layer.dt = dt
+
+
+@contextmanager
+def bound_for_now(module: nn.Module, dt: float | None) -> Iterator[None]:
+    """As `bind_dt`, until the end of a `with` block; None binds nothing."""
+    steps: dict[Stateful, float] = {}
+    if dt is not None:
+        match_dt(type(module).__name__, module, dt, steps)
+    try:
+        for layer in steps:
+            layer.dt = dt
+        yield
+    finally:
+        for layer in steps:
+            layer.dt = None
