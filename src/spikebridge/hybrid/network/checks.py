@@ -164,13 +164,18 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
             raise ShapeError(f"input {name!r} needs floats (or flags, for a trigger), but got {x.dtype}; use .float()")
         if like is None and x.is_floating_point():
             like = x
-        known[name] = x.new_empty((x.shape[1], 0, *x.shape[2:]))
+        known[name] = empty_spec(x)
     if like is None:
         raise ConfigError("a stream needs at least one input of floats, to know its dtype")
     for name, empty in known.items():
         dtype = empty.dtype if empty.dtype == torch.bool else like.dtype
         _refuse_other(name, empty, like.shape[1], dtype, like.device)
     return known
+
+
+def empty_spec(x: Tensor) -> Tensor:
+    """The batch, shape, dtype and device of an input `(T, B, *N)`, as an empty tensor `(B, 0, *N)`."""
+    return x.new_empty((x.shape[1], 0, *x.shape[2:]))
 
 
 def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ the run over these ticks (`execution.py`), and the new state.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from spikebridge.hybrid.network.checks import (
     check_inputs,
     check_names,
     check_part,
+    empty_spec,
     infer_input_specs,
     needs_finite_check,
     refuse_not_finite,
@@ -30,6 +31,8 @@ from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.state import State
 from spikebridge.ops.checks import is_checked
+
+_Key: TypeAlias = tuple[object, ...]
 
 
 class NetworkState(NamedTuple):
@@ -103,8 +106,9 @@ class HybridNetwork(nn.Module):
         self.plan: NetworkPlan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
-        self._input_specs: dict[tuple[object, ...], dict[str, Tensor]] = {}
-        self._signal_specs: dict[tuple[object, ...], dict[str, SignalSpec]] = {}
+        # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
+        self._checked_inputs: _Key = ()
+        self._signal_specs: dict[_Key, dict[str, SignalSpec]] = {}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name])
         # last, so that a network that cannot be built binds nothing
@@ -157,7 +161,8 @@ class HybridNetwork(nn.Module):
             for name in self._needs_finite_check if state is None and not exact else inputs:
                 check_finite(name, inputs.get(name))
         if state is None:
-            state = self._start(self._input_specs_of(inputs))
+            specs = self._input_specs_of(inputs)
+            state = self._start(specs, self._signal_specs_of(specs))
         else:
             self._refuse_other_stream(state, inputs)
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
@@ -196,21 +201,17 @@ class HybridNetwork(nn.Module):
             ShapeError: inputs of different batch, dtype or device.
         """
         specs = infer_input_specs(self.inputs, inputs)
-        self._signal_specs.pop(_shapes(specs), None)
-        state = self._start(specs)
-        parts, links = fill_states(self, _time_first(specs), state.links, self._signal_specs[_shapes(specs)])
+        signal_specs = self._infer_signal_specs(specs)
+        state = self._start(specs, signal_specs)
+        parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
         return state._replace(parts=parts, links=links)
 
     def forget_shapes(self) -> None:
         """Infers shapes anew at the next stream; to be called after a part or unit has been replaced."""
         self._signal_specs.clear()
 
-    def _start(self, specs: dict[str, Tensor]) -> NetworkState:
+    def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
         """A state before the first tick, with None for what parts and units make of their first sample."""
-        key = _shapes(specs)
-        if key not in self._signal_specs:
-            self._signal_specs[key] = infer_shapes(self, _time_first(specs))
-        signal_specs = self._signal_specs[key]
         like = next(x for x in specs.values() if x.is_floating_point())
         links = {
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
@@ -219,14 +220,28 @@ class HybridNetwork(nn.Module):
         return NetworkState(0, like, dict.fromkeys(self.incoming), links, specs)
 
     def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The result of `infer_input_specs`, kept for the next stream of inputs with the same shapes."""
+        """The result of `infer_input_specs`, without its checks for inputs with the shapes of the stream before."""
         key = tuple(
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
         )
-        if key not in self._input_specs:
-            self._input_specs = {key: infer_input_specs(self.inputs, inputs)}
-        return self._input_specs[key]
+        if key == self._checked_inputs:
+            return {name: empty_spec(inputs[name]) for name in self.inputs}
+        specs = infer_input_specs(self.inputs, inputs)
+        if _is_constant(specs):
+            self._checked_inputs = key
+        return specs
+
+    def _signal_specs_of(self, specs: dict[str, Tensor]) -> dict[str, SignalSpec]:
+        """The shapes inside the network, inferred once for each shape of its inputs."""
+        found = self._signal_specs.get(_shapes(specs)) if _is_constant(specs) else None
+        return self._infer_signal_specs(specs) if found is None else found
+
+    def _infer_signal_specs(self, specs: dict[str, Tensor]) -> dict[str, SignalSpec]:
+        found = infer_shapes(self, _time_first(specs))
+        if _is_constant(specs):
+            self._signal_specs[_shapes(specs)] = found
+        return found
 
     def _refuse_other_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
         """Raises where a state is of another network, or an input of another stream. It reads no values."""
@@ -276,7 +291,12 @@ class HybridNetwork(nn.Module):
         return "\n".join(lines)
 
 
-def _shapes(specs: Mapping[str, Tensor]) -> tuple[object, ...]:
+def _is_constant(specs: Mapping[str, Tensor]) -> bool:
+    """Whether no size of these inputs is a symbol, which stands for any size while a network is compiled."""
+    return all(type(size) is int for x in specs.values() for size in x.shape)
+
+
+def _shapes(specs: Mapping[str, Tensor]) -> _Key:
     """What decides the shapes inside a network: the shape of each input, and whether it holds flags."""
     return tuple([(x.shape[2:], x.dtype == torch.bool) for x in specs.values()])
 

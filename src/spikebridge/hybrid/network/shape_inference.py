@@ -4,6 +4,7 @@ In a loop, a part reads a delayed link before its source has run, so the shape o
 are tried: one is right when the loop gives the same shape back; a shape that the loop gives instead is tried next.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
@@ -20,6 +21,8 @@ from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.state import State
 
 Shapes = dict[str, torch.Size]
+
+_STATISTICS = threading.RLock()
 
 # what a module raises for a signal that does not fit
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
@@ -241,11 +244,15 @@ def _without_statistics(network: NetworkGraph) -> Iterator[None]:
     """Batch normalisation has no statistics of empty signals, so it is in evaluation mode meanwhile."""
     trained = [child for children in (network.parts, network.units) for child in children.values() if child.training]
     norms = [m for child in trained for m in child.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-    norms = [norm for norm in norms if norm.training]
-    for norm in norms:
-        norm.training = False
-    try:
+    if not norms:
         yield
-    finally:
+        return
+    with _STATISTICS:  # of one thread at a time, which would else find the mode of another
+        norms = [norm for norm in norms if norm.training]
         for norm in norms:
-            norm.training = True
+            norm.training = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.training = True
